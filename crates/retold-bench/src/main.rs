@@ -1,0 +1,2 @@
+//! retold-bench
+fn main() {}

@@ -1,0 +1,2 @@
+//! retold-cli
+fn main() {}

@@ -1,0 +1,1 @@
+//! Applications: named logs with their aggregates.

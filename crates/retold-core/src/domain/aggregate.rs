@@ -1,0 +1,117 @@
+//! Aggregates: objects whose state is the fold of their events.
+
+use std::fmt;
+use std::hash::Hash;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::event::{Apply, Event};
+
+/// An object whose state is the fold of its events, and the boundary within which decisions about it
+/// are consistent.
+///
+/// Derive it: `#[derive(Aggregate, Clone, Default)] #[aggregate(event = DogEvent)]`, and write
+/// [`Apply`]. What it decides is plain methods of the type, without a clock, a store or randomness:
+/// what a decision needs from outside is in its arguments.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an aggregate",
+    label = "not an aggregate",
+    note = "add `#[derive(Aggregate, Clone, Default)]` and `#[aggregate(event = …)]` to `{Self}`"
+)]
+pub trait Aggregate: Apply<Self::Event> + Clone + Default + Send + Sync + 'static {
+    /// What is recorded of it.
+    type Event: Event;
+
+    /// What tells one from another: a uuid unless said otherwise.
+    type Key: Key;
+
+    /// Stable name of the type, the first part of its streams' names (`TYPE/key`). Without `/`; must
+    /// not change once events are recorded.
+    const TYPE: &'static str;
+
+    /// How its state is kept in snapshots; none if it is not.
+    const SNAPSHOTS: Option<SnapshotRule<Self>> = None;
+}
+
+/// What tells one aggregate of a type from another, as text in its stream's name.
+///
+/// Implemented for uuids, strings and integers; for a type of your own write it by hand or derive it
+/// on a struct of one field.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot name an aggregate",
+    note = "use `Uuid`, `String`, an integer, or implement `Key` for `{Self}`"
+)]
+pub trait Key: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
+    /// The text of the key. Two keys have the same text exactly if they are equal.
+    fn to_text(&self) -> String;
+
+    /// The key of this text; none if no key has it.
+    fn from_text(text: &str) -> Option<Self>;
+}
+
+impl Key for Uuid {
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        // Only the form that `to_text` gives: another would name another stream.
+        text.parse()
+            .ok()
+            .filter(|uuid: &Self| uuid.to_string() == text)
+    }
+}
+
+impl Key for String {
+    fn to_text(&self) -> String {
+        self.clone()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        Some(text.into())
+    }
+}
+
+macro_rules! integer_keys {
+    ($($integer:ty),*) => {$(
+        impl Key for $integer {
+            fn to_text(&self) -> String {
+                self.to_string()
+            }
+
+            fn from_text(text: &str) -> Option<Self> {
+                text.parse().ok().filter(|number: &Self| number.to_string() == text)
+            }
+        }
+    )*};
+}
+
+integer_keys!(u32, u64, i32, i64);
+
+/// How the state of an aggregate is kept in snapshots.
+#[derive(Debug)]
+pub struct SnapshotRule<A> {
+    /// A snapshot is taken whenever this many events came since the last; 0 for only on demand.
+    pub every: u64,
+    /// Number of the shape of the state and of the rules that fold it, from 1: snapshots of another
+    /// are ignored. Raise it when fields or `apply` change.
+    pub revision: u32,
+    /// Writes a state as JSON.
+    pub encode: fn(&A) -> Result<Vec<u8>, serde_json::Error>,
+    /// Reads a state from JSON.
+    pub decode: fn(&[u8]) -> Result<A, serde_json::Error>,
+}
+
+impl<A: Serialize + DeserializeOwned> SnapshotRule<A> {
+    /// Snapshots of this revision, taken every so many events.
+    pub const fn new(every: u64, revision: u32) -> Self {
+        Self {
+            every,
+            revision,
+            encode: |state| serde_json::to_vec(state),
+            decode: |bytes| serde_json::from_slice(bytes),
+        }
+    }
+}

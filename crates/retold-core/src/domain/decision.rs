@@ -1,0 +1,97 @@
+//! Decisions: what a pure function that decides may return.
+
+use std::convert::Infallible;
+
+use super::event::Event;
+
+/// What deciding comes to: events, perhaps none, or a refusal in the user's own words.
+///
+/// Implemented for an event, `()`, `Option`, `Vec`, arrays and tuples of decisions, and for `Result`
+/// of any of these, whose error is the refusal.
+#[diagnostic::on_unimplemented(
+    message = "a decision cannot return `{Self}` where events are `{E}`",
+    label = "not a decision over `{E}`",
+    note = "return `{E}`, `Option<{E}>`, `Vec<{E}>`, an array or a tuple of events, `()` for nothing, or a `Result` of one of these, whose error is your refusal"
+)]
+pub trait Decision<E> {
+    /// Why it may be refused; [`Infallible`] if it may not.
+    type Refusal;
+
+    /// The events that were decided, in order, added to `events`.
+    ///
+    /// # Errors
+    ///
+    /// The refusal; what was added to `events` before it must not be recorded.
+    fn decided(self, events: &mut Vec<E>) -> Result<(), Self::Refusal>;
+}
+
+impl<E: Event> Decision<E> for E {
+    type Refusal = Infallible;
+
+    fn decided(self, events: &mut Vec<E>) -> Result<(), Infallible> {
+        events.push(self);
+        Ok(())
+    }
+}
+
+impl<E> Decision<E> for () {
+    type Refusal = Infallible;
+
+    fn decided(self, _: &mut Vec<E>) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+impl<E, D: Decision<E, Refusal = Infallible>> Decision<E> for Option<D> {
+    type Refusal = Infallible;
+
+    fn decided(self, events: &mut Vec<E>) -> Result<(), Infallible> {
+        self.map_or(Ok(()), |decision| decision.decided(events))
+    }
+}
+
+impl<E, D: Decision<E, Refusal = Infallible>> Decision<E> for Vec<D> {
+    type Refusal = Infallible;
+
+    fn decided(self, events: &mut Vec<E>) -> Result<(), Infallible> {
+        self.into_iter()
+            .try_for_each(|decision| decision.decided(events))
+    }
+}
+
+impl<E, D: Decision<E, Refusal = Infallible>, const N: usize> Decision<E> for [D; N] {
+    type Refusal = Infallible;
+
+    fn decided(self, events: &mut Vec<E>) -> Result<(), Infallible> {
+        self.into_iter()
+            .try_for_each(|decision| decision.decided(events))
+    }
+}
+
+impl<E, D: Decision<E, Refusal = Infallible>, R> Decision<E> for Result<D, R> {
+    type Refusal = R;
+
+    fn decided(self, events: &mut Vec<E>) -> Result<(), R> {
+        let Ok(()) = self?.decided(events);
+        Ok(())
+    }
+}
+
+macro_rules! tuple_decisions {
+    ($(($($name:ident),+))*) => {$(
+        impl<E, $($name: Decision<E, Refusal = Infallible>),+> Decision<E> for ($($name,)+) {
+            type Refusal = Infallible;
+
+            #[allow(non_snake_case, reason = "the names of the types serve as names of the parts")]
+            fn decided(self, events: &mut Vec<E>) -> Result<(), Infallible> {
+                let ($($name,)+) = self;
+                $($name.decided(events)?;)+
+                Ok(())
+            }
+        }
+    )*};
+}
+
+tuple_decisions! {
+    (A) (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, F) (A, B, C, D, F, G)
+}

@@ -1,0 +1,106 @@
+//! Events: facts in the words of the domain.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserializer, Serializer};
+
+/// What is recorded of an event's type: the stable names that lead back to it, and its shape's number.
+///
+/// An enum of events has one for each variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventType {
+    /// The name under which events of the type are recorded.
+    pub topic: &'static str,
+    /// Names under which they were recorded before it was renamed; read as the present one.
+    pub former_topics: &'static [&'static str],
+    /// Number of the type's shape, from 1.
+    pub revision: u32,
+}
+
+impl EventType {
+    /// The present and the former topics.
+    pub fn topics(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once(self.topic).chain(self.former_topics.iter().copied())
+    }
+
+    /// Whether events under this topic are of the type.
+    pub fn has_topic(&self, topic: &str) -> bool {
+        self.topics().any(|it| it == topic)
+    }
+}
+
+/// Labels of an event, by which queries select it; sorted, none twice.
+pub type Tags = BTreeSet<Arc<str>>;
+
+/// A fact, or one of several kinds of fact: never refused, never changed.
+///
+/// Derive it: `#[derive(Event, Serialize, Deserialize)]` on an enum of events or on the struct of one
+/// event. The payload that is recorded is the content of the variant alone; which variant it was is
+/// told by the topic.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    label = "not an event",
+    note = "add `#[derive(Event, Serialize, Deserialize)]` to `{Self}`"
+)]
+pub trait Event: Sized + Send + Sync + 'static {
+    /// The types of this event: one for each variant, in their order.
+    const TYPES: &'static [EventType];
+
+    /// Which of [`TYPES`](Self::TYPES) this event is of.
+    fn type_index(&self) -> usize;
+
+    /// The labels that are recorded with it.
+    fn tags(&self) -> Tags {
+        Tags::new()
+    }
+
+    /// Writes the content.
+    ///
+    /// # Errors
+    ///
+    /// What the serializer reports.
+    fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+
+    /// Reads the content of an event of the type at `type_index`.
+    ///
+    /// # Errors
+    ///
+    /// What the deserializer reports; also if there is no such type.
+    fn deserialize_payload<'de, D: Deserializer<'de>>(
+        type_index: usize,
+        deserializer: D,
+    ) -> Result<Self, D::Error>;
+
+    /// The type of this event.
+    fn event_type(&self) -> &'static EventType {
+        &Self::TYPES[self.type_index()]
+    }
+
+    /// The present and former topics of all types, as queries name them.
+    fn topics() -> impl Iterator<Item = &'static str> {
+        Self::TYPES.iter().flat_map(EventType::topics)
+    }
+}
+
+/// State that takes facts in: an aggregate, or a view over a query.
+///
+/// Must accept every event ever recorded, in any order that could have been recorded, and depend on
+/// nothing else: folding the same events gives the same state.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say what `{E}` changes",
+    label = "cannot take `{E}` in",
+    note = "write `impl Apply<{E}> for {Self} {{ fn apply(&mut self, event: &{E}) {{ … }} }}`"
+)]
+pub trait Apply<E> {
+    /// Takes a fact in.
+    fn apply(&mut self, event: &E);
+}
+
+/// Folds events into a state: what they make of `state`, in their order.
+pub fn fold<'e, S: Apply<E>, E: 'e>(mut state: S, events: impl IntoIterator<Item = &'e E>) -> S {
+    for event in events {
+        state.apply(event);
+    }
+    state
+}

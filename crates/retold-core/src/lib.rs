@@ -1,0 +1,12 @@
+//! The core of Retold: what an event is, how it is recorded, and what an application does with it.
+//!
+//! No database driver and no runtime is in here. The modules stand in the order of the data's way;
+//! each uses only those above it, and a test of this crate holds that.
+
+pub mod domain;
+
+pub mod recording;
+
+pub mod mapping;
+
+pub mod application;

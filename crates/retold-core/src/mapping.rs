@@ -1,0 +1,1 @@
+//! Mapping: between the domain's events and the recorder's bytes.

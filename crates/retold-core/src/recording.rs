@@ -1,0 +1,30 @@
+//! Recording: how events are kept and read back, independently of any database.
+//!
+//! A [`Store`](store::Store) opens logs by name; a [`Recorder`](recorder::Recorder) is one log. What
+//! must be atomic is one primitive, the [`Append`](append::Append). The recorder's contract stands in
+//! [`recorder`]; its tests, which every store runs, in `conformance`. The modules stand in order; each
+//! uses only those above it.
+
+pub mod identity;
+pub mod limits;
+
+pub mod encoding;
+pub mod metadata;
+pub mod origin;
+pub mod query;
+pub mod stretch;
+
+pub mod new_event;
+pub mod stored_event;
+
+pub mod condition;
+
+pub mod append;
+
+pub mod error;
+
+pub mod snapshot;
+
+pub mod recorder;
+
+pub mod store;

@@ -1,0 +1,241 @@
+//! The one primitive of writing: events, conditions and stretches, recorded together or not at all.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::condition::Condition;
+use super::error::Invalid;
+use super::identity::Position;
+use super::limits::Limits;
+use super::new_event::NewEvent;
+use super::stretch::Stretch;
+
+/// Events, conditions and stretches that are recorded together or not at all.
+///
+/// Has an event or a stretch at least. A clone shares everything and costs next to nothing: whoever
+/// may have to send an append again keeps one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Append {
+    parts: Arc<Parts>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Parts {
+    events: Vec<NewEvent>,
+    conditions: Vec<Condition>,
+    stretches: Vec<Stretch>,
+}
+
+impl Append {
+    /// An append of nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An append of these events, in this order.
+    pub fn of(events: impl IntoIterator<Item = NewEvent>) -> Self {
+        Self::new().events(events)
+    }
+
+    /// With one more event.
+    #[must_use]
+    pub fn event(mut self, event: NewEvent) -> Self {
+        Arc::make_mut(&mut self.parts).events.push(event);
+        self
+    }
+
+    /// With more events, in this order.
+    #[must_use]
+    pub fn events(mut self, events: impl IntoIterator<Item = NewEvent>) -> Self {
+        Arc::make_mut(&mut self.parts).events.extend(events);
+        self
+    }
+
+    /// With one more condition; conditions are judged in the order they were given.
+    #[must_use]
+    pub fn condition(mut self, condition: Condition) -> Self {
+        Arc::make_mut(&mut self.parts).conditions.push(condition);
+        self
+    }
+
+    /// With more conditions.
+    #[must_use]
+    pub fn conditions(mut self, conditions: impl IntoIterator<Item = Condition>) -> Self {
+        Arc::make_mut(&mut self.parts).conditions.extend(conditions);
+        self
+    }
+
+    /// With one more stretch, in the order they were processed.
+    #[must_use]
+    pub fn stretch(mut self, stretch: Stretch) -> Self {
+        Arc::make_mut(&mut self.parts).stretches.push(stretch);
+        self
+    }
+
+    /// The events, in the order of their positions to be.
+    pub fn new_events(&self) -> &[NewEvent] {
+        &self.parts.events
+    }
+
+    /// The conditions, in the order they are judged.
+    pub fn all_conditions(&self) -> &[Condition] {
+        &self.parts.conditions
+    }
+
+    /// The stretches, in the order they were processed.
+    pub fn stretches(&self) -> &[Stretch] {
+        &self.parts.stretches
+    }
+
+    /// What the contract judges first, without a look at the log: that there is something to record,
+    /// that limits are kept, and that no id and no stream's version stands in it twice. Every
+    /// recorder calls this before anything else.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] that says what is wrong; nothing has been written.
+    pub fn check(&self, limits: &Limits) -> Result<(), Invalid> {
+        let Parts {
+            events,
+            conditions,
+            stretches,
+        } = &*self.parts;
+        if events.is_empty() && stretches.is_empty() {
+            return Err(Invalid::new(
+                "an append has neither an event nor a stretch; there is nothing to record".into(),
+            ));
+        }
+        check_count("events", events.len(), limits.append_events)?;
+        let condition_count = conditions.len() + stretches.len();
+        check_count(
+            "conditions and stretches",
+            condition_count,
+            limits.append_conditions,
+        )?;
+        events.iter().try_for_each(|event| event.check(limits))?;
+        let size: usize = events.iter().map(NewEvent::size).sum();
+        check_count("bytes of payload and metadata", size, limits.append_size)?;
+        conditions.iter().try_for_each(Condition::check)?;
+        stretches.iter().try_for_each(Stretch::check)?;
+        self.check_ids()?;
+        self.check_streams()
+    }
+
+    fn check_ids(&self) -> Result<(), Invalid> {
+        let events = &self.parts.events;
+        let twice = match events.as_slice() {
+            [] | [_] => None,
+            [first, second] => (first.id == second.id).then_some(second),
+            _ => {
+                let mut seen = HashSet::with_capacity(events.len());
+                events.iter().find(|event| !seen.insert(event.id))
+            }
+        };
+        match twice {
+            Some(event) => Err(Invalid::new(format!(
+                "the event id {} is given twice",
+                event.id
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_streams(&self) -> Result<(), Invalid> {
+        let mut streams = self
+            .parts
+            .conditions
+            .iter()
+            .filter_map(|condition| match condition {
+                Condition::StreamAt { stream, .. } => Some(stream),
+                Condition::NoneMatch { .. } => None,
+            });
+        let mut seen = HashSet::new();
+        match streams.find(|stream| !seen.insert(&***stream)) {
+            Some(stream) => Err(Invalid::new(format!(
+                "two conditions say where the stream {stream:?} must be; give one"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_count(what: &str, count: usize, max: usize) -> Result<(), Invalid> {
+    if count > max {
+        return Err(Invalid::new(format!(
+            "an append has {count} {what}; at most {max} are allowed"
+        )));
+    }
+    Ok(())
+}
+
+/// Positions of an append's events: consecutive, in the order of the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Positions {
+    first: Option<Position>,
+    count: u64,
+}
+
+impl Positions {
+    /// No positions: the append had stretches only.
+    pub const NONE: Self = Self {
+        first: None,
+        count: 0,
+    };
+
+    /// `count` positions from `first` on.
+    pub fn new(first: Position, count: u64) -> Self {
+        if count == 0 {
+            Self::NONE
+        } else {
+            Self {
+                first: Some(first),
+                count,
+            }
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Position of the append's first event.
+    pub fn first(&self) -> Option<Position> {
+        self.first
+    }
+
+    /// Position of the append's last event.
+    pub fn last(&self) -> Option<Position> {
+        self.first.map(|first| first.plus(self.count - 1))
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Position> + use<> {
+        let first = self.first;
+        (0..self.count).filter_map(move |index| first.map(|first| first.plus(index)))
+    }
+}
+
+/// How an append that is in the log came to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Appended {
+    /// Recorded now, at these positions.
+    Recorded(Positions),
+    /// Recorded before, at these positions, by an append of the same event ids; now nothing was.
+    Repeated(Positions),
+}
+
+impl Appended {
+    /// Where the append's events are.
+    pub fn positions(&self) -> Positions {
+        match self {
+            Self::Recorded(positions) | Self::Repeated(positions) => *positions,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What must hold for an append to be recorded.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::error::Invalid;
+use super::identity::{Position, Version};
+use super::limits::check_name;
+use super::query::Query;
+
+/// Where a stream must be for an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(
+    clippy::exhaustive_enums,
+    reason = "there is no fourth: none, some, this one"
+)]
+pub enum ExpectedVersion {
+    /// The stream has no events.
+    None,
+    /// The stream has events, however many.
+    Exists,
+    /// The stream's last event has this version.
+    At(Version),
+}
+
+impl ExpectedVersion {
+    /// What whoever read a stream and found it at `version` expects.
+    pub fn seen(version: Option<Version>) -> Self {
+        version.map_or(Self::None, Self::At)
+    }
+
+    /// Whether a stream at `actual` is where it is expected.
+    pub fn holds(self, actual: Option<Version>) -> bool {
+        match self {
+            Self::None => actual.is_none(),
+            Self::Exists => actual.is_some(),
+            Self::At(version) => actual == Some(version),
+        }
+    }
+}
+
+impl fmt::Display for ExpectedVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("no events"),
+            Self::Exists => f.write_str("events"),
+            Self::At(version) => write!(f, "version {version}"),
+        }
+    }
+}
+
+/// What must hold, just before an append, for it to be recorded.
+///
+/// A condition may name a stream that the append does not write: whoever decided on something read
+/// can say so.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Condition {
+    /// The stream is where it is expected.
+    StreamAt {
+        /// Name of the stream.
+        stream: Arc<str>,
+        /// Where it must be.
+        expected: ExpectedVersion,
+    },
+    /// No event after a position matches a query.
+    NoneMatch {
+        /// What must not be there.
+        query: Query,
+        /// Only events after this position count; without it, every event ever.
+        after: Option<Position>,
+    },
+}
+
+impl Condition {
+    /// The stream is where it is expected.
+    pub fn stream_at(stream: impl Into<Arc<str>>, expected: ExpectedVersion) -> Self {
+        Self::StreamAt {
+            stream: stream.into(),
+            expected,
+        }
+    }
+
+    /// No event of the log ever matches.
+    pub fn none_match(query: Query) -> Self {
+        Self::NoneMatch { query, after: None }
+    }
+
+    /// No event after this position matches; with none, no event ever.
+    ///
+    /// The sound position is `read_to` of the read's last page. Beyond the head it is `Invalid`.
+    pub fn none_match_after(query: Query, after: Option<Position>) -> Self {
+        Self::NoneMatch { query, after }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        match self {
+            Self::StreamAt { stream, .. } => check_name("stream name", stream),
+            Self::NoneMatch { query, .. } => query.check(),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Why a recorder did not do what it was asked. The variants are decisions for the caller.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use super::condition::ExpectedVersion;
+use super::identity::{EventId, LogId, Mark, Position, Version};
+use super::stretch::FollowerKey;
+
+/// Why a recorder or store did not do what it was asked.
+///
+/// The driver's own error, where there is one, is the [`source`](StdError::source), so that no
+/// driver's type is part of this interface.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The log is not as the append demands. Nothing was written. Read again and decide again.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// The database cannot be reached or is overloaded. It is certain that this attempt wrote
+    /// nothing; the same call may succeed later.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(#[source] Failure),
+    /// The database failed after the append may have reached it. The append is recorded as a whole
+    /// or not at all, and only sending the same append again tells which: until it answers with
+    /// positions or a conflict. A read does not tell, for the write may still land.
+    #[error("it is unknown whether the append was recorded (send the same append again): {0}")]
+    OutcomeUnknown(#[source] Failure),
+    /// Stored data is not what was written. Reading on could invent history.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// The caller's mistake: a limit or an argument. Nothing was written, and the same call will
+    /// never succeed.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+}
+
+impl RecordError {
+    /// [`Self::Unavailable`], because of a driver's error.
+    pub fn unavailable(
+        what: impl Into<String>,
+        source: impl StdError + Send + Sync + 'static,
+    ) -> Self {
+        Self::Unavailable(Failure::new(what, source))
+    }
+
+    /// [`Self::OutcomeUnknown`], because of a driver's error.
+    pub fn outcome_unknown(
+        what: impl Into<String>,
+        source: impl StdError + Send + Sync + 'static,
+    ) -> Self {
+        Self::OutcomeUnknown(Failure::new(what, source))
+    }
+
+    /// [`Self::Invalid`], for this reason.
+    pub fn invalid(reason: impl Into<String>) -> Self {
+        Self::Invalid(Invalid::new(reason.into()))
+    }
+}
+
+/// What in the log is not as an append demands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Conflict {
+    /// A stretch does not begin where the previous one of its follower and upstream ended.
+    #[error(
+        "the stretch of {follower} over the log {upstream} does not begin at its checkpoint, {}",
+        or_none(checkpoint)
+    )]
+    Checkpoint {
+        /// Whose stretch.
+        follower: FollowerKey,
+        /// Of which log.
+        upstream: LogId,
+        /// Where the previous stretch ended; none if there is none.
+        checkpoint: Option<Mark>,
+    },
+    /// An event of this id is in the log, recorded by an append of other ids.
+    #[error("an event with the id {id} is in the log already, at position {position}")]
+    EventId {
+        /// The id.
+        id: EventId,
+        /// Where it is.
+        position: Position,
+    },
+    /// A stream is not where it was expected.
+    #[error(
+        "the stream {stream:?} was expected to have {expected} but has {}",
+        version_there(actual)
+    )]
+    Stream {
+        /// Name of the stream.
+        stream: Arc<str>,
+        /// What was expected.
+        expected: ExpectedVersion,
+        /// Where it is; none if it has no events.
+        actual: Option<Version>,
+    },
+    /// An event matches a query that none was to match.
+    #[error("condition {condition} demands that no event matches its query, but one does: {found}")]
+    Query {
+        /// Which condition of the append, counted from 0.
+        condition: usize,
+        /// The first event after the condition's position that matches.
+        found: Mark,
+    },
+}
+
+fn or_none(mark: &Option<Mark>) -> String {
+    mark.map_or_else(
+        || "which is none yet".into(),
+        |mark| format!("which is at {mark}"),
+    )
+}
+
+fn version_there(version: &Option<Version>) -> String {
+    version.map_or_else(
+        || "no events".into(),
+        |version| format!("version {version}"),
+    )
+}
+
+/// What a driver said, and what was being done.
+#[derive(Clone)]
+pub struct Failure {
+    what: String,
+    source: Arc<dyn StdError + Send + Sync + 'static>,
+}
+
+impl Failure {
+    /// A failure while doing `what`, as in "opening dogs.db".
+    pub fn new(what: impl Into<String>, source: impl StdError + Send + Sync + 'static) -> Self {
+        Self {
+            what: what.into(),
+            source: Arc::new(source),
+        }
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failure")
+            .field("what", &self.what)
+            .field("source", &self.source)
+            .finish()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.source)
+    }
+}
+
+impl StdError for Failure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// Stored data that is not what was written: where, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stored data is corrupt: {place}: {what}")]
+pub struct Corrupt {
+    place: String,
+    what: String,
+}
+
+impl Corrupt {
+    /// Something wrong at a place, as in "event at 17".
+    pub fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self {
+            place: place.into(),
+            what: what.into(),
+        }
+    }
+
+    /// Where.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+}
+
+/// A mistake of the caller: which limit or argument, and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid: {reason}")]
+pub struct Invalid {
+    reason: String,
+}
+
+impl Invalid {
+    /// The mistake, as a whole sentence without a full stop.
+    pub fn new(reason: String) -> Self {
+        Self { reason }
+    }
+}

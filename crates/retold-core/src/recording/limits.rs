@@ -1,0 +1,111 @@
+//! The limits and defaults of recording, in one place.
+
+use super::error::Invalid;
+
+/// Longest name of a log, stream, tag or topic, in bytes of UTF-8; the shortest has one.
+pub const NAME_SIZE_MAX: usize = 255;
+/// Longest text of an encoding, a snapshot's state type or a lease's name or holder, in bytes.
+pub const LABEL_SIZE_MAX: usize = 255;
+/// Most tags on an event.
+pub const TAGS_MAX: usize = 64;
+/// Most items in a query.
+pub const QUERY_ITEMS_MAX: usize = 64;
+/// Most names (streams, topics and tags together) in an item of a query.
+pub const QUERY_NAMES_MAX: usize = 64;
+/// Largest metadata of an event, in bytes.
+pub const METADATA_SIZE_MAX: usize = 64 * 1024;
+/// Most events on a page of a read, whatever limit was asked for.
+pub const PAGE_EVENTS_MAX: usize = 10_000;
+/// A page of a read ends with the event that brings its payloads and metadata to this size, in
+/// bytes, so that a page of large events does not fill the memory.
+pub const PAGE_SIZE_MAX: usize = 64 * 1024 * 1024;
+/// Most names on a page of streams, logs or stretches.
+pub const PAGE_NAMES_MAX: usize = 10_000;
+/// Snapshots kept of one stream; a put beyond drops the one of the lowest version.
+pub const SNAPSHOTS_PER_STREAM_MAX: usize = 16;
+/// The prefix of topics and stream types that belong to the library.
+pub const RESERVED_PREFIX: &str = "retold.";
+
+const _: () = assert!(
+    NAME_SIZE_MAX <= u8::MAX as usize,
+    "a packed tag has a length of one byte"
+);
+
+/// What one recorder accepts. The largest of anything is accepted, one more is `Invalid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Events in an append.
+    pub append_events: usize,
+    /// Conditions and stretches in an append, together.
+    pub append_conditions: usize,
+    /// Payloads and metadata of an append together, in bytes.
+    pub append_size: usize,
+    /// Payload of an event, in bytes.
+    pub payload_size: usize,
+}
+
+impl Limits {
+    /// What a recorder accepts unless its database allows less.
+    pub const DEFAULT: Self = Self {
+        append_events: 10_000,
+        append_conditions: 10_000,
+        append_size: 64 * 1024 * 1024,
+        payload_size: 16 * 1024 * 1024,
+    };
+
+    /// What every recorder accepts, whatever its database: programs that keep to this run on all.
+    pub const LEAST: Self = Self {
+        append_events: 1_000,
+        append_conditions: 1_000,
+        append_size: 4 * 1024 * 1024,
+        payload_size: 1024 * 1024,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Checks a name of a log, stream, tag or topic: 1 to [`NAME_SIZE_MAX`] bytes, no control character.
+///
+/// `what` names it in the error, as in "stream name".
+///
+/// # Errors
+///
+/// [`Invalid`] that says what is wrong with it.
+pub fn check_name(what: &str, name: &str) -> Result<(), Invalid> {
+    if name.is_empty() {
+        return Err(Invalid::new(format!(
+            "a {what} is empty; it needs at least one byte"
+        )));
+    }
+    if name.len() > NAME_SIZE_MAX {
+        return Err(Invalid::new(format!(
+            "a {what} is {} bytes long; at most {NAME_SIZE_MAX} are allowed: {name:?}",
+            name.len(),
+        )));
+    }
+    if let Some(control) = name.chars().find(|it| it.is_control()) {
+        return Err(Invalid::new(format!(
+            "a {what} has the control character {control:?}: {name:?}"
+        )));
+    }
+    Ok(())
+}
+
+/// Checks that a page's limit is not zero, and cuts it to `max`.
+///
+/// # Errors
+///
+/// [`Invalid`] for a limit of 0: such a page could never move on.
+pub fn check_page_limit(limit: usize, max: usize) -> Result<usize, Invalid> {
+    if limit == 0 {
+        return Err(Invalid::new(
+            "a page of 0 would never move on; ask for at least 1".into(),
+        ));
+    }
+    Ok(limit.min(max))
+}

@@ -1,0 +1,170 @@
+//! Queries: which events are meant, by stream, topic and tag.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::error::Invalid;
+use super::limits::{QUERY_ITEMS_MAX, QUERY_NAMES_MAX, check_name};
+use super::stored_event::StoredEvent;
+
+/// Selects events of a log: all of them, or those that match one item at least.
+///
+/// ```
+/// use retold_core::recording::query::{Query, QueryItem};
+///
+/// let in_air = Query::item(
+///     QueryItem::new().topic("Flight.Departed").topic("Flight.Arrived").tag("aircraft:N14228"),
+/// );
+/// let carriers = Query::tag("carrier:UA").or(Query::tag("carrier:DL"));
+/// ```
+///
+/// A query without items is `Invalid`: a program that builds its items by a loop that ran over
+/// nothing does not lock or read the whole log by mistake. All events are asked for by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Query {
+    /// Every event.
+    All,
+    /// The events that match one of these items at least.
+    Items(Vec<QueryItem>),
+}
+
+/// Streams OR-ed, topics OR-ed, tags AND-ed, and the three AND-ed. What is not named does not
+/// restrict; an item names one thing at least.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct QueryItem {
+    /// An event matches if it is of one of these streams; if empty, of any or none.
+    pub streams: BTreeSet<Arc<str>>,
+    /// An event matches if it has one of these topics; if empty, any.
+    pub topics: BTreeSet<Arc<str>>,
+    /// An event matches if it has all of these tags.
+    pub tags: BTreeSet<Arc<str>>,
+}
+
+impl QueryItem {
+    /// An item that names nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Or of this stream.
+    #[must_use]
+    pub fn stream(mut self, stream: impl Into<Arc<str>>) -> Self {
+        self.streams.insert(stream.into());
+        self
+    }
+
+    /// Or of this topic.
+    #[must_use]
+    pub fn topic(mut self, topic: impl Into<Arc<str>>) -> Self {
+        self.topics.insert(topic.into());
+        self
+    }
+
+    /// And with this tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
+        self.tags.insert(tag.into());
+        self
+    }
+
+    /// Whether the item selects this event.
+    pub fn matches(&self, event: &StoredEvent) -> bool {
+        let stream = self.streams.is_empty()
+            || event
+                .stream()
+                .is_some_and(|stream| self.streams.contains(stream));
+        let topic = self.topics.is_empty() || self.topics.contains(event.topic());
+        stream && topic && self.tags.iter().all(|tag| event.has_tag(tag))
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
+        let count = self.streams.len() + self.topics.len() + self.tags.len();
+        if count == 0 {
+            return Err(Invalid::new(
+                "an item of a query names no stream, topic or tag; for every event ask Query::All"
+                    .into(),
+            ));
+        }
+        if count > QUERY_NAMES_MAX {
+            return Err(Invalid::new(format!(
+                "an item of a query has {count} names; at most {QUERY_NAMES_MAX} are allowed"
+            )));
+        }
+        self.streams
+            .iter()
+            .try_for_each(|name| check_name("stream name", name))?;
+        self.topics
+            .iter()
+            .try_for_each(|name| check_name("topic", name))?;
+        self.tags
+            .iter()
+            .try_for_each(|name| check_name("tag", name))
+    }
+}
+
+impl Query {
+    /// The events of one stream.
+    pub fn stream(stream: impl Into<Arc<str>>) -> Self {
+        Self::item(QueryItem::new().stream(stream))
+    }
+
+    /// The events of one topic.
+    pub fn topic(topic: impl Into<Arc<str>>) -> Self {
+        Self::item(QueryItem::new().topic(topic))
+    }
+
+    /// The events of one tag.
+    pub fn tag(tag: impl Into<Arc<str>>) -> Self {
+        Self::item(QueryItem::new().tag(tag))
+    }
+
+    /// The events that match one item.
+    pub fn item(item: QueryItem) -> Self {
+        Self::Items(vec![item])
+    }
+
+    /// The events that match this query or the other.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Items(mut items), Self::Items(others)) => {
+                items.extend(others);
+                Self::Items(items)
+            }
+            (Self::All, _) | (_, Self::All) => Self::All,
+        }
+    }
+
+    /// Whether the query selects this event.
+    pub fn matches(&self, event: &StoredEvent) -> bool {
+        match self {
+            Self::All => true,
+            Self::Items(items) => items.iter().any(|item| item.matches(event)),
+        }
+    }
+
+    /// Checks the query against the limits.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] that says what is wrong.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let Self::Items(items) = self else {
+            return Ok(());
+        };
+        if items.is_empty() {
+            return Err(Invalid::new(
+                "a query has no items; for every event ask Query::All".into(),
+            ));
+        }
+        if items.len() > QUERY_ITEMS_MAX {
+            return Err(Invalid::new(format!(
+                "a query has {} items; at most {QUERY_ITEMS_MAX} are allowed",
+                items.len()
+            )));
+        }
+        items.iter().try_for_each(QueryItem::check)
+    }
+}

@@ -1,0 +1,70 @@
+//! Snapshots as the recorder keeps them: a state's bytes at a version of its stream.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::encoding::Encoding;
+use super::error::Invalid;
+use super::identity::Version;
+use super::limits::{Limits, check_name};
+use crate::domain::clock::Timestamp;
+
+/// A state at a version of its stream. A hint: it may be missing, and whoever reads it checks that
+/// type and revision are what they expect; the events alone are the truth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredSnapshot {
+    /// Name of the stream.
+    pub stream: Arc<str>,
+    /// The last version that the state has seen.
+    pub version: Version,
+    /// Stable name of the state's type.
+    pub state_type: Arc<str>,
+    /// Number of the shape of the state and of the rules that folded it.
+    pub revision: u32,
+    /// When it was taken.
+    pub time: Timestamp,
+    /// How the payload became bytes.
+    pub encoding: Encoding,
+    /// The state, encoded.
+    pub payload: Bytes,
+}
+
+impl StoredSnapshot {
+    /// A snapshot of revision 1, in JSON, taken at time 0.
+    pub fn new(
+        stream: impl Into<Arc<str>>,
+        version: Version,
+        state_type: impl Into<Arc<str>>,
+        payload: impl Into<Bytes>,
+    ) -> Self {
+        Self {
+            stream: stream.into(),
+            version,
+            state_type: state_type.into(),
+            revision: 1,
+            time: Timestamp::default(),
+            encoding: Encoding::JSON,
+            payload: payload.into(),
+        }
+    }
+
+    /// Checks names and size. Every recorder calls this before it writes.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] that says what is wrong.
+    pub fn check(&self, limits: &Limits) -> Result<(), Invalid> {
+        check_name("stream name", &self.stream)?;
+        check_name("state type", &self.state_type)?;
+        if self.payload.len() > limits.payload_size {
+            return Err(Invalid::new(format!(
+                "a snapshot has {} bytes; at most {} are allowed",
+                self.payload.len(),
+                limits.payload_size
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! The store: opens logs by name, and keeps leases.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::{Invalid, RecordError};
+use super::identity::LogId;
+use super::limits::check_name;
+use super::recorder::{BoxFuture, Recorder};
+use crate::domain::clock::Timestamp;
+
+/// A database with logs in it.
+pub trait Store: Send + Sync {
+    /// Opens a log for reading and writing; one that does not exist is born with the id `birth`. Of
+    /// two openers that find none, one gives the id and both see it.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad name or a store that was opened for reading only; `Unavailable`,
+    /// `Corrupt`.
+    fn open<'a>(
+        &'a self,
+        log: &'a str,
+        birth: LogId,
+    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>>;
+
+    /// Opens a log for reading. One that does not exist is not born by this: it reads as empty, and
+    /// shows its events once somebody else has recorded them.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a bad name; `Unavailable`, `Corrupt`.
+    fn open_read_only<'a>(
+        &'a self,
+        log: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>>;
+
+    /// The logs of the store, in the order of the bytes of their names, after the name `after`; at
+    /// most `limit`, at most [`PAGE_NAMES_MAX`](super::limits::PAGE_NAMES_MAX). An empty page is the
+    /// end.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a limit of 0; `Unavailable`, `Corrupt`.
+    fn logs<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>>;
+
+    /// Takes a lease, or renews it, if nobody else holds it: until `time_to_live` from now, by the
+    /// store's clock. Returns the lease as it is then, whoever holds it.
+    ///
+    /// A lease places work; it never carries correctness: its holder may sleep past its end.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for bad names or a store that was opened for reading only; `Unavailable`.
+    fn acquire_lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+        time_to_live: Duration,
+    ) -> BoxFuture<'a, Result<Lease, RecordError>>;
+
+    /// Gives a lease back, if this holder has it; else does nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`acquire_lease`](Self::acquire_lease).
+    fn release_lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+    ) -> BoxFuture<'a, Result<(), RecordError>>;
+
+    /// The leases whose names begin with `prefix`, also those that ended and nobody took since, in
+    /// the order of the bytes of their names, after the name `after`; at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a limit of 0; `Unavailable`, `Corrupt`.
+    fn leases<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>>;
+}
+
+/// A log of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its id.
+    pub id: LogId,
+}
+
+/// Who does some work for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// What is leased.
+    pub name: Arc<str>,
+    /// Who has it.
+    pub holder: Arc<str>,
+    /// How often it went to a holder that did not have it, counted from 1.
+    pub term: u64,
+    /// When it ends, by the store's clock.
+    pub ends_at: Timestamp,
+}
+
+/// Checks the names of a lease. Every store calls this first.
+///
+/// # Errors
+///
+/// [`Invalid`] that says what is wrong.
+pub fn check_lease(name: &str, holder: &str) -> Result<(), Invalid> {
+    check_name("lease name", name)?;
+    check_name("lease holder", holder)
+}

@@ -1,0 +1,440 @@
+//! An event as a log gives it back.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::encoding::Encoding;
+use super::error::Corrupt;
+use super::identity::{EventId, Mark, Position, Version};
+use super::metadata::Metadata;
+use super::new_event::NewEvent;
+use super::origin::Origin;
+use crate::domain::clock::Timestamp;
+
+/// An event's place in the append that recorded it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// How many events of the append stand before it.
+    pub index: u32,
+    /// How many events the append has.
+    pub count: u32,
+}
+
+/// An event as a log gives it back. Never changes, but that its payload may be erased.
+///
+/// All texts and bytes are borrowed from one buffer, so that reading costs one allocation an event
+/// and a clone none; origin and metadata are decoded when asked for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    position: Position,
+    id: EventId,
+    version: Option<Version>,
+    place: Place,
+    revision: u32,
+    time: Timestamp,
+    recorded_at: Timestamp,
+    erased: bool,
+    /// Ends of the parts in `buffer`, in the order: stream, topic, tags, encoding, origin, metadata;
+    /// the payload goes to the end.
+    ends: [u32; 6],
+    buffer: Bytes,
+}
+
+/// What a store puts a [`StoredEvent`] together from, borrowed from wherever it has it.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::exhaustive_structs, reason = "a store must say all of it")]
+pub struct StoredEventParts<'a> {
+    /// Place in the log.
+    pub position: Position,
+    /// The event's id.
+    pub id: EventId,
+    /// Stream and place in it, or none.
+    pub stream: Option<(&'a str, Version)>,
+    /// Place in its append.
+    pub place: Place,
+    /// Stable name of its type.
+    pub topic: &'a str,
+    /// Number of the type's shape.
+    pub revision: u32,
+    /// Tags as [`pack_tags`] packed them.
+    pub tags: &'a [u8],
+    /// When it was decided.
+    pub time: Timestamp,
+    /// When it was recorded, by the wall clock.
+    pub recorded_at: Timestamp,
+    /// [`Origin::to_text`].
+    pub origin: &'a str,
+    /// Bytes of the metadata.
+    pub metadata: &'a [u8],
+    /// Text of the encoding.
+    pub encoding: &'a str,
+    /// The payload, or none if it was erased.
+    pub payload: Option<&'a [u8]>,
+}
+
+/// Packs tags into the bytes that stores keep beside an event: each a length of one byte and its
+/// text, in sorted order.
+pub fn pack_tags<'a>(tags: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+    let mut packed = Vec::new();
+    for tag in tags {
+        let size = u8::try_from(tag.len()).expect("the append was checked against the limits");
+        packed.push(size);
+        packed.extend_from_slice(tag.as_bytes());
+    }
+    packed
+}
+
+/// Whether these bytes are what [`pack_tags`] makes of some sorted set of tags.
+fn is_packed_tags(mut packed: &[u8]) -> bool {
+    let mut last: &[u8] = &[];
+    while let Some((&size, rest)) = packed.split_first() {
+        let Some((tag, rest)) = rest.split_at_checked(usize::from(size)) else {
+            return false;
+        };
+        if tag <= last || std::str::from_utf8(tag).is_err() {
+            return false;
+        }
+        last = tag;
+        packed = rest;
+    }
+    true
+}
+
+impl StoredEvent {
+    /// For stores: an event put together from what the database gave.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] if the tags are not packed tags, or the parts are larger than any event.
+    pub fn from_parts(parts: &StoredEventParts<'_>) -> Result<Self, Corrupt> {
+        let corrupt = |what: &str| Corrupt::new(format!("event at {}", parts.position), what);
+        if !is_packed_tags(parts.tags) {
+            return Err(corrupt("its tags are not a sorted list of texts"));
+        }
+        let pieces: [&[u8]; 7] = [
+            parts.stream.map_or("", |(name, _)| name).as_bytes(),
+            parts.topic.as_bytes(),
+            parts.tags,
+            parts.encoding.as_bytes(),
+            parts.origin.as_bytes(),
+            parts.metadata,
+            parts.payload.unwrap_or(&[]),
+        ];
+        let size = pieces.iter().map(|piece| piece.len()).sum();
+        if u32::try_from(size).is_err() {
+            return Err(corrupt("it is larger than any event can be"));
+        }
+        let mut buffer = BytesMut::with_capacity(size);
+        let mut ends = [0; 6];
+        for (index, piece) in pieces.iter().enumerate() {
+            buffer.put_slice(piece);
+            if let Some(end) = ends.get_mut(index) {
+                *end = u32::try_from(buffer.len()).expect("the whole fits");
+            }
+        }
+        Ok(Self {
+            position: parts.position,
+            id: parts.id,
+            version: parts.stream.map(|(_, version)| version),
+            place: parts.place,
+            revision: parts.revision,
+            time: parts.time,
+            recorded_at: parts.recorded_at,
+            erased: parts.payload.is_none(),
+            ends,
+            buffer: buffer.freeze(),
+        })
+    }
+
+    /// For stores that keep events in memory: `event` with what the log gives it.
+    pub fn from_new(
+        event: &NewEvent,
+        position: Position,
+        version: Option<Version>,
+        place: Place,
+        recorded_at: Timestamp,
+    ) -> Self {
+        let stream = event.stream.as_deref().zip(version);
+        assert_eq!(
+            stream.is_some(),
+            event.stream.is_some(),
+            "an event of a stream has a version"
+        );
+        let parts = StoredEventParts {
+            position,
+            id: event.id,
+            stream,
+            place,
+            topic: &event.topic,
+            revision: event.revision,
+            tags: &pack_tags(event.tags.iter().map(|tag| &**tag)),
+            time: event.time,
+            recorded_at,
+            origin: &event.origin.to_text(),
+            metadata: &event.metadata,
+            encoding: event.encoding.as_str(),
+            payload: event.payload.as_deref(),
+        };
+        Self::from_parts(&parts).expect("the append was checked against the limits")
+    }
+
+    fn part(&self, index: usize) -> &[u8] {
+        let start = if index == 0 {
+            0
+        } else {
+            self.ends[index - 1] as usize
+        };
+        let end = self
+            .ends
+            .get(index)
+            .map_or(self.buffer.len(), |end| *end as usize);
+        &self.buffer[start..end]
+    }
+
+    fn text(&self, index: usize) -> &str {
+        std::str::from_utf8(self.part(index)).expect("it was put together from a text")
+    }
+
+    /// Place in the log.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The event's id.
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// Position and id.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            position: self.position,
+            event_id: self.id,
+        }
+    }
+
+    /// Name of its stream, or none.
+    pub fn stream(&self) -> Option<&str> {
+        self.version.map(|_| self.text(0))
+    }
+
+    /// Place in its stream; none if it has no stream.
+    pub fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    /// Place in its append.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Stable name of its type.
+    pub fn topic(&self) -> &str {
+        self.text(1)
+    }
+
+    /// Number of the type's shape, from 1.
+    pub fn revision(&self) -> u32 {
+        self.revision
+    }
+
+    /// Its tags, sorted.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        let mut packed = self.part(2);
+        std::iter::from_fn(move || {
+            let (&size, rest) = packed.split_first()?;
+            let (tag, rest) = rest.split_at(usize::from(size));
+            packed = rest;
+            Some(std::str::from_utf8(tag).expect("packed tags are texts"))
+        })
+    }
+
+    /// Whether it has this tag.
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags().any(|it| it == tag)
+    }
+
+    /// For stores: its tags as [`pack_tags`] packed them.
+    pub fn packed_tags(&self) -> &[u8] {
+        self.part(2)
+    }
+
+    /// When it was decided: by the application's clock, or its cause's.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// When it was recorded, by the store's wall clock: for people and for measuring lag. No rule
+    /// and no policy reads it.
+    pub fn recorded_at(&self) -> Timestamp {
+        self.recorded_at
+    }
+
+    /// How the payload became bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] if the stored text is no encoding.
+    pub fn encoding(&self) -> Result<Encoding, Corrupt> {
+        let text = self.encoding_text();
+        if text == Encoding::JSON.as_str() {
+            return Ok(Encoding::JSON);
+        }
+        Encoding::parse(text.to_owned()).map_err(|error| self.corrupt(error))
+    }
+
+    /// The text of the encoding, as in `json+zstd`.
+    pub fn encoding_text(&self) -> &str {
+        self.text(3)
+    }
+
+    /// Why it is in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] if the stored text is no origin.
+    pub fn origin(&self) -> Result<Origin, Corrupt> {
+        Origin::from_text(self.origin_text()).map_err(|error| self.corrupt(error))
+    }
+
+    /// The text of the origin; empty for a command.
+    pub fn origin_text(&self) -> &str {
+        self.text(4)
+    }
+
+    /// What is said about it beside its payload.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] if the stored bytes are no metadata.
+    pub fn metadata(&self) -> Result<Metadata, Corrupt> {
+        Metadata::from_bytes(self.metadata_bytes()).map_err(|error| self.corrupt(error))
+    }
+
+    /// The metadata as it is stored.
+    pub fn metadata_bytes(&self) -> &[u8] {
+        self.part(5)
+    }
+
+    /// What happened, encoded; none if it was erased.
+    pub fn payload(&self) -> Option<&[u8]> {
+        (!self.erased).then(|| self.part(6))
+    }
+
+    /// The payload without copying it; none if it was erased.
+    pub fn payload_bytes(&self) -> Option<Bytes> {
+        (!self.erased).then(|| self.buffer.slice(self.ends[5] as usize..))
+    }
+
+    /// Whether its payload was erased.
+    pub fn is_erased(&self) -> bool {
+        self.erased
+    }
+
+    /// Size of what limits count, in bytes: payload and metadata.
+    pub fn size(&self) -> usize {
+        self.buffer.len() - self.ends[4] as usize
+    }
+
+    fn corrupt(&self, error: impl fmt::Display) -> Corrupt {
+        Corrupt::new(
+            format!("event {} at {}", self.id, self.position),
+            error.to_string(),
+        )
+    }
+}
+
+impl fmt::Debug for StoredEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredEvent")
+            .field("position", &self.position.get())
+            .field("id", &self.id)
+            .field("stream", &self.stream())
+            .field("version", &self.version.map(Version::get))
+            .field("place", &self.place)
+            .field("topic", &self.topic())
+            .field("revision", &self.revision)
+            .field("tags", &self.tags().collect::<Vec<_>>())
+            .field("time", &self.time)
+            .field("recorded_at", &self.recorded_at)
+            .field("origin", &self.origin_text())
+            .field("metadata", &String::from_utf8_lossy(self.metadata_bytes()))
+            .field("encoding", &self.encoding_text())
+            .field("payload", &self.payload().map(String::from_utf8_lossy))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> NewEvent {
+        NewEvent::new(
+            EventId::new(uuid::Uuid::from_u128(5)),
+            "Dog.Registered",
+            &b"{}"[..],
+        )
+        .stream("dog/1")
+        .tag("b")
+        .tag("a")
+        .metadata(Metadata::new().with("user", "ann").to_bytes())
+    }
+
+    #[test]
+    fn a_stored_event_gives_back_what_was_put_in() {
+        let new = event();
+        let place = Place { index: 1, count: 3 };
+        let now = Timestamp::from_micros(9);
+        let stored = StoredEvent::from_new(
+            &new,
+            Position::FIRST.next(),
+            Some(Version::FIRST),
+            place,
+            now,
+        );
+        assert_eq!(stored.mark().position.get(), 2);
+        assert_eq!(stored.stream(), Some("dog/1"));
+        assert_eq!(stored.version(), Some(Version::FIRST));
+        assert_eq!(stored.topic(), "Dog.Registered");
+        assert_eq!(stored.tags().collect::<Vec<_>>(), ["a", "b"]);
+        assert!(stored.has_tag("b") && !stored.has_tag("c"));
+        assert_eq!(stored.encoding().unwrap(), Encoding::JSON);
+        assert_eq!(stored.origin().unwrap(), Origin::Command);
+        assert_eq!(
+            stored.metadata().unwrap(),
+            Metadata::new().with("user", "ann")
+        );
+        assert_eq!(stored.payload(), Some(&b"{}"[..]));
+        assert_eq!(stored.payload_bytes().unwrap(), &b"{}"[..]);
+        assert_eq!(stored.size(), new.size());
+        assert_eq!((stored.place(), stored.recorded_at()), (place, now));
+    }
+
+    #[test]
+    fn an_erased_event_has_no_payload() {
+        let new = event().erased();
+        let place = Place { index: 0, count: 1 };
+        let time = Timestamp::default();
+        let stored =
+            StoredEvent::from_new(&new, Position::FIRST, Some(Version::FIRST), place, time);
+        assert!(stored.is_erased());
+        assert_eq!(stored.payload(), None);
+    }
+
+    #[test]
+    fn damaged_tags_are_found() {
+        for bad in [
+            &[3, b'a'][..],
+            &[1, b'b', 1, b'a'],
+            &[1, 0xff],
+            &[0],
+            &[1, b'a', 1, b'a'],
+        ] {
+            assert!(!is_packed_tags(bad), "{bad:?}");
+        }
+        assert!(is_packed_tags(&pack_tags(["a", "b"])));
+        assert!(is_packed_tags(&[]));
+    }
+}
