@@ -1,1 +1,25 @@
-//! retold
+//! Event sourcing for Rust: aggregates decide, events are recorded, and what was recorded is read
+//! back in every way a program needs.
+//!
+//! This crate is what programs depend on. It gathers the layers of the core, the derives and the
+//! stores that its features choose, and adds the one thing that the core must not know: which URL
+//! means which store. See [`store_url`] for the URLs and [`prelude`] for the names that a first
+//! program needs.
+//!
+//! | layer | what is in it |
+//! |---|---|
+//! | [`domain`] | events, aggregates, decisions, typed ids, clock and id source: pure code |
+//! | [`recording`] | the recorder's contract, queries, conditions, errors |
+//! | [`mapping`] | from events to what is recorded and back |
+//! | [`application`] | a named log with its aggregates |
+//!
+//! Features: `sqlite` (by default) for the SQLite store, `conformance` for the suite that every
+//! store must pass, for those who write one.
+
+pub use retold_core::{application, domain, mapping, recording};
+pub use serde;
+pub use uuid;
+
+pub mod store_url;
+
+pub mod prelude;

@@ -1,0 +1,272 @@
+//! URLs of stores: which text means which store, with which options.
+//!
+//! | URL | store |
+//! |---|---|
+//! | `memory:NAME` | in the memory of this process; every opening of one name gives the same store |
+//! | `sqlite:PATH` | the SQLite file at `PATH`, made if it is missing; relative to the working directory unless `PATH` begins with `/` |
+//! | `sqlite:///PATH` | the same for an absolute path, as URLs of files are often written |
+//! | `sqlite:PATH?synchronous=normal` | the same file, faster and less durable: see [`Durability`] |
+//!
+//! A path is taken as it stands, without decoding of `%`, up to the first `?`. Options stand behind
+//! it as `name=value`, joined by `&`. What is not known is refused with what is: a mistyped option
+//! never weakens a promise in silence.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::recording::error::Invalid;
+use crate::recording::limits::check_name;
+
+/// When an append to a store on disk is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Durability {
+    /// After its bytes are on the disk: an acknowledged event survives a power cut.
+    #[default]
+    Full,
+    /// After its bytes are with the operating system: an acknowledged event survives the end of the
+    /// process, however sudden; a power cut may lose the last ones, never an earlier one and keep a
+    /// later. `synchronous=normal` in a URL.
+    Normal,
+}
+
+/// Where a store is: a parsed URL. See the [module](self) for what is accepted.
+///
+/// ```
+/// use retold::store_url::StoreUrl;
+///
+/// let url: StoreUrl = "sqlite:dogs.db".parse()?;
+/// assert_eq!(url.file(), Some("dogs.db".as_ref()));
+/// assert!("postgre://localhost".parse::<StoreUrl>().is_err());
+/// # Ok::<(), retold::recording::error::Invalid>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreUrl {
+    /// `memory:NAME`: a store in the memory of this process.
+    Memory {
+        /// Which of them.
+        name: String,
+    },
+    /// `sqlite:PATH`: a SQLite file.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// When an append is acknowledged.
+        durability: Durability,
+    },
+}
+
+/// The forms that are known, for messages.
+const KNOWN: &str = "known are memory:NAME and sqlite:PATH";
+
+impl StoreUrl {
+    /// The file of the store, if it is one file.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Memory { .. } => None,
+            Self::Sqlite { path, .. } => Some(path),
+        }
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = Invalid;
+
+    fn from_str(url: &str) -> Result<Self, Invalid> {
+        let wrong = |reason: &str| Invalid::new(format!("the store URL {url:?} {reason}"));
+        let Some((scheme, rest)) = url.split_once(':') else {
+            return Err(wrong(&no_scheme(url)));
+        };
+        match scheme {
+            "memory" => memory(rest).map_err(|reason| wrong(&reason)),
+            "sqlite" => sqlite(rest).map_err(|reason| wrong(&reason)),
+            _ => Err(wrong(&unknown_scheme(url, scheme))),
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory { name } => write!(f, "memory:{name}"),
+            Self::Sqlite { path, durability } => {
+                write!(f, "sqlite:{}", path.display())?;
+                match durability {
+                    Durability::Full => Ok(()),
+                    Durability::Normal => f.write_str("?synchronous=normal"),
+                }
+            }
+        }
+    }
+}
+
+fn no_scheme(url: &str) -> String {
+    if url.is_empty() {
+        format!("is empty; {KNOWN}")
+    } else {
+        format!("does not say which kind of store; for a SQLite file write sqlite:{url} ({KNOWN})")
+    }
+}
+
+fn unknown_scheme(url: &str, scheme: &str) -> String {
+    let is_drive = scheme.len() == 1 && scheme.chars().all(|it| it.is_ascii_alphabetic());
+    let lower_case = scheme.to_ascii_lowercase();
+    if is_drive {
+        format!("looks like a path; for a SQLite file write sqlite:{url}")
+    } else if ["memory", "sqlite"].contains(&&*lower_case) {
+        format!("has its scheme in capitals; write {lower_case}:")
+    } else {
+        format!("is of the unknown scheme {scheme:?}; {KNOWN}")
+    }
+}
+
+fn memory(name: &str) -> Result<StoreUrl, String> {
+    if name.is_empty() {
+        return Err("has no name; write memory:NAME".into());
+    }
+    if let Some(name) = name.strip_prefix("//") {
+        return Err(format!("has // before the name; write memory:{name}"));
+    }
+    if let Some((name, _)) = name.split_once('?') {
+        return Err(format!(
+            "has options, but a memory store has none; write memory:{name}"
+        ));
+    }
+    check_name("name of a memory store", name).map_err(|error| format!("is refused: {error}"))?;
+    Ok(StoreUrl::Memory { name: name.into() })
+}
+
+fn sqlite(rest: &str) -> Result<StoreUrl, String> {
+    let (path, options) = match rest.split_once('?') {
+        Some((path, options)) => (path, Some(options)),
+        None => (rest, None),
+    };
+    let path = sqlite_path(path)?;
+    let durability = options.map_or(Ok(Durability::default()), sqlite_options)?;
+    Ok(StoreUrl::Sqlite { path, durability })
+}
+
+fn sqlite_path(path: &str) -> Result<PathBuf, String> {
+    let path = match path.strip_prefix("//") {
+        Some(absolute) if absolute.starts_with('/') => absolute,
+        Some("") => "",
+        Some(name) => {
+            return Err(format!(
+                "leaves open whether its path is relative; write sqlite:{name} for a relative path, sqlite:///{name} for an absolute one"
+            ));
+        }
+        None => path,
+    };
+    if path.is_empty() {
+        return Err("has no path; write sqlite:PATH".into());
+    }
+    if path.starts_with(":memory:") {
+        return Err("asks SQLite for a database in memory, which would not be kept; write memory:NAME for a store in memory".into());
+    }
+    if path.starts_with("file:") {
+        return Err("has a URL of SQLite's own as its path; write the path of the file".into());
+    }
+    if path.chars().any(char::is_control) {
+        return Err("has a control character in its path".into());
+    }
+    Ok(path.into())
+}
+
+fn sqlite_options(options: &str) -> Result<Durability, String> {
+    const KNOWN: &str = "known is synchronous=full (which is the default) or synchronous=normal";
+    let mut durability = None;
+    for option in options.split('&') {
+        let value = match option.split_once('=') {
+            Some(("synchronous", value)) => value,
+            _ => return Err(format!("has the unknown option {option:?}; {KNOWN}")),
+        };
+        let chosen = match value {
+            "full" => Durability::Full,
+            "normal" => Durability::Normal,
+            _ => {
+                return Err(format!(
+                    "has the unknown value {value:?} for synchronous; {KNOWN}"
+                ));
+            }
+        };
+        if durability.replace(chosen).is_some() {
+            return Err("gives the option synchronous twice".into());
+        }
+    }
+    Ok(durability.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, expected: &StoreUrl) {
+        let parsed: StoreUrl = url.parse().unwrap();
+        assert_eq!(&parsed, expected);
+        assert_eq!(&parsed.to_string().parse::<StoreUrl>().unwrap(), expected);
+    }
+
+    #[track_caller]
+    fn check_refused(url: &str, hint: &str) {
+        let message = url.parse::<StoreUrl>().unwrap_err().to_string();
+        assert!(message.contains(hint), "{url}: {message}");
+    }
+
+    fn sqlite(path: &str, durability: Durability) -> StoreUrl {
+        StoreUrl::Sqlite {
+            path: path.into(),
+            durability,
+        }
+    }
+
+    #[test]
+    fn known_urls_are_parsed() {
+        let memory = |name: &str| StoreUrl::Memory { name: name.into() };
+        check("memory:dogs", &memory("dogs"));
+        check("memory:Hund 🐕; DROP", &memory("Hund 🐕; DROP"));
+        check("sqlite:dogs.db", &sqlite("dogs.db", Durability::Full));
+        check("sqlite:./a b/d.db", &sqlite("./a b/d.db", Durability::Full));
+        check("sqlite:/var/d.db", &sqlite("/var/d.db", Durability::Full));
+        check("sqlite:///var/d.db", &sqlite("/var/d.db", Durability::Full));
+        check("sqlite:100%25.db", &sqlite("100%25.db", Durability::Full));
+        check(r"sqlite:C:\d.db", &sqlite(r"C:\d.db", Durability::Full));
+        check(
+            "sqlite:d.db?synchronous=full",
+            &sqlite("d.db", Durability::Full),
+        );
+        check(
+            "sqlite:d.db?synchronous=normal",
+            &sqlite("d.db", Durability::Normal),
+        );
+    }
+
+    #[test]
+    fn others_are_refused_with_what_to_write() {
+        check_refused("", "is empty; known are memory:NAME and sqlite:PATH");
+        check_refused("dogs.db", "write sqlite:dogs.db");
+        check_refused(r"C:\dogs.db", r"write sqlite:C:\dogs.db");
+        check_refused("postgre://localhost", "unknown scheme \"postgre\"");
+        check_refused("SQLite:dogs.db", "write sqlite:");
+        check_refused("memory:", "write memory:NAME");
+        check_refused("memory://dogs", "write memory:dogs");
+        check_refused("memory:dogs?size=3", "write memory:dogs");
+        check_refused(&format!("memory:{}", "d".repeat(256)), "256 bytes");
+        check_refused("sqlite:", "write sqlite:PATH");
+        check_refused("sqlite://", "write sqlite:PATH");
+        check_refused("sqlite:?synchronous=full", "write sqlite:PATH");
+        check_refused("sqlite://dogs.db", "sqlite:///dogs.db for an absolute");
+        check_refused("sqlite::memory:", "write memory:NAME");
+        check_refused("sqlite:file:d.db", "path of the file");
+        check_refused("sqlite:d\n.db", "control character");
+        check_refused("sqlite:d.db?sync=off", "unknown option \"sync=off\"");
+        check_refused("sqlite:d.db?", "unknown option \"\"");
+        check_refused("sqlite:d.db?synchronous=off", "unknown value \"off\"");
+        check_refused(
+            "sqlite:d.db?synchronous=full&synchronous=normal",
+            "synchronous twice",
+        );
+    }
+}
