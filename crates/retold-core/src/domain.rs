@@ -3,6 +3,7 @@
 //! Nothing in here knows of a store. The modules stand in order; each uses only those above it.
 
 pub mod clock;
+pub mod content;
 pub mod id_source;
 
 pub mod event;

@@ -1,6 +1,8 @@
 //! Events: facts in the words of the domain.
 
+use std::any::{TypeId, type_name};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserializer, Serializer};
@@ -8,7 +10,8 @@ use serde::{Deserializer, Serializer};
 /// What is recorded of an event's type: the stable names that lead back to it, and its shape's number.
 ///
 /// An enum of events has one for each variant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct EventType {
     /// The name under which events of the type are recorded.
     pub topic: &'static str,
@@ -16,9 +19,48 @@ pub struct EventType {
     pub former_topics: &'static [&'static str],
     /// Number of the type's shape, from 1.
     pub revision: u32,
+    /// The Rust type that says so: enums that join events have the types of what they join.
+    owner: TypeId,
+    owner_name: fn() -> &'static str,
 }
 
 impl EventType {
+    /// Events of the Rust type `E`, or of a variant of it, recorded under this topic: revision 1,
+    /// never named otherwise.
+    pub const fn of<E: 'static>(topic: &'static str) -> Self {
+        Self {
+            topic,
+            former_topics: &[],
+            revision: 1,
+            owner: TypeId::of::<E>(),
+            owner_name: type_name::<E>,
+        }
+    }
+
+    /// With these names from before it was renamed.
+    #[must_use]
+    pub const fn formerly(mut self, topics: &'static [&'static str]) -> Self {
+        self.former_topics = topics;
+        self
+    }
+
+    /// With this revision.
+    #[must_use]
+    pub const fn revision(mut self, revision: u32) -> Self {
+        self.revision = revision;
+        self
+    }
+
+    /// The Rust type whose events are recorded so.
+    pub const fn owner(&self) -> TypeId {
+        self.owner
+    }
+
+    /// Name of that type, for people.
+    pub fn owner_name(&self) -> &'static str {
+        (self.owner_name)()
+    }
+
     /// The present and the former topics.
     pub fn topics(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.topic).chain(self.former_topics.iter().copied())
@@ -27,6 +69,28 @@ impl EventType {
     /// Whether events under this topic are of the type.
     pub fn has_topic(&self, topic: &str) -> bool {
         self.topics().any(|it| it == topic)
+    }
+}
+
+impl PartialEq for EventType {
+    fn eq(&self, other: &Self) -> bool {
+        self.topic == other.topic
+            && self.former_topics == other.former_topics
+            && self.revision == other.revision
+            && self.owner == other.owner
+    }
+}
+
+impl Eq for EventType {}
+
+impl fmt::Debug for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventType")
+            .field("topic", &self.topic)
+            .field("former_topics", &self.former_topics)
+            .field("revision", &self.revision)
+            .field("owner", &self.owner_name())
+            .finish()
     }
 }
 
@@ -75,6 +139,11 @@ pub trait Event: Sized + Send + Sync + 'static {
     /// The type of this event.
     fn event_type(&self) -> &'static EventType {
         &Self::TYPES[self.type_index()]
+    }
+
+    /// Which of [`TYPES`](Self::TYPES) has this present or former topic.
+    fn index_of_topic(topic: &str) -> Option<usize> {
+        Self::TYPES.iter().position(|it| it.has_topic(topic))
     }
 
     /// The present and former topics of all types, as queries name them.

@@ -1,5 +1,6 @@
 //! An event on its way into a log.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ pub struct NewEvent {
     pub id: EventId,
     /// The stream it belongs to, or none.
     pub stream: Option<Arc<str>>,
-    /// The stable name of its type.
-    pub topic: Arc<str>,
+    /// The stable name of its type; that of a type known to the program costs no allocation.
+    pub topic: Cow<'static, str>,
     /// The number of the type's shape, from 1.
     pub revision: u32,
     /// Labels by which queries select it.
@@ -41,7 +42,11 @@ pub struct NewEvent {
 
 impl NewEvent {
     /// An event of a command: no stream, no tags, no metadata, revision 1, JSON, time 0.
-    pub fn new(id: EventId, topic: impl Into<Arc<str>>, payload: impl Into<Bytes>) -> Self {
+    pub fn new(
+        id: EventId,
+        topic: impl Into<Cow<'static, str>>,
+        payload: impl Into<Bytes>,
+    ) -> Self {
         Self {
             id,
             stream: None,

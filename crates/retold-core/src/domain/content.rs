@@ -1,0 +1,292 @@
+//! The content of an event without its name: what is recorded as payload, by the user's own serde.
+//!
+//! The topic says which variant an event is, so the payload need not: `Registered { name }` is
+//! recorded as `{"name":"Fido"}`. This stands between the `Serialize` and `Deserialize` that users
+//! derive, with all their attributes, and the codec: on the way out the variant's frame is left off,
+//! on the way in it is put back by the variant's number. Nothing is copied or kept in between.
+//!
+//! What has no fields is recorded as an empty map, `{}`: fields with defaults may be added to it
+//! later. What has lost all its fields reads over whatever was recorded.
+
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, IntoDeserializer,
+    VariantAccess, Visitor,
+};
+use serde::ser::{
+    Error as _, Impossible, Serialize, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleVariant, Serializer,
+};
+
+/// Writes the content of an enum's variant, without the variant's name.
+///
+/// # Errors
+///
+/// What the serializer reports; also if `value` is not written as a variant, which a derived
+/// `Serialize` of an enum always is unless it is `untagged`, has a `tag` or goes through another type.
+pub fn serialize_variant<T: Serialize + ?Sized, S: Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    value.serialize(VariantSerializer(serializer))
+}
+
+/// Reads the content of the enum's variant with this number: counted from 0, all of them.
+///
+/// # Errors
+///
+/// What the deserializer reports; also if there is no such variant, and if `T` is not read as an enum
+/// whose variants are told by their numbers, as a derived `Deserialize` is.
+pub fn deserialize_variant<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    variant: usize,
+    deserializer: D,
+) -> Result<T, D::Error> {
+    T::deserialize(VariantDeserializer {
+        variant: variant as u64,
+        content: deserializer,
+    })
+}
+
+/// Writes the content of a struct that has no fields: an empty map.
+///
+/// # Errors
+///
+/// What the serializer reports.
+pub fn serialize_nothing<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_struct("", 0)?.end()
+}
+
+/// Reads over whatever content there is.
+///
+/// # Errors
+///
+/// What the deserializer reports.
+pub fn deserialize_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| ())
+}
+
+/// Lets through the content of a variant, refuses all else.
+struct VariantSerializer<S>(S);
+
+impl<S: Serializer> VariantSerializer<S> {
+    fn refuse<T>(self) -> Result<T, S::Error> {
+        Err(S::Error::custom(
+            "an enum of events must be serialised as an enum: derive `Serialize`, without `tag`, `untagged` or `into`",
+        ))
+    }
+}
+
+macro_rules! refuse {
+    ($($method:ident($($type:ty),*) -> $ok:ty;)*) => {$(
+        fn $method(self, $(_: $type),*) -> Result<$ok, S::Error> {
+            self.refuse()
+        }
+    )*};
+}
+
+impl<S: Serializer> Serializer for VariantSerializer<S> {
+    type Ok = S::Ok;
+    type Error = S::Error;
+    type SerializeSeq = Impossible<S::Ok, S::Error>;
+    type SerializeTuple = Impossible<S::Ok, S::Error>;
+    type SerializeTupleStruct = Impossible<S::Ok, S::Error>;
+    type SerializeTupleVariant = TupleContent<S::SerializeTuple>;
+    type SerializeMap = Impossible<S::Ok, S::Error>;
+    type SerializeStruct = Impossible<S::Ok, S::Error>;
+    type SerializeStructVariant = StructContent<S::SerializeStruct>;
+
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+    ) -> Result<S::Ok, S::Error> {
+        serialize_nothing(self.0)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        value: &T,
+    ) -> Result<S::Ok, S::Error> {
+        value.serialize(self.0)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeTupleVariant, S::Error> {
+        self.0.serialize_tuple(len).map(TupleContent)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeStructVariant, S::Error> {
+        self.0.serialize_struct(variant, len).map(StructContent)
+    }
+
+    refuse! {
+        serialize_bool(bool) -> S::Ok;
+        serialize_i8(i8) -> S::Ok;
+        serialize_i16(i16) -> S::Ok;
+        serialize_i32(i32) -> S::Ok;
+        serialize_i64(i64) -> S::Ok;
+        serialize_i128(i128) -> S::Ok;
+        serialize_u8(u8) -> S::Ok;
+        serialize_u16(u16) -> S::Ok;
+        serialize_u32(u32) -> S::Ok;
+        serialize_u64(u64) -> S::Ok;
+        serialize_u128(u128) -> S::Ok;
+        serialize_f32(f32) -> S::Ok;
+        serialize_f64(f64) -> S::Ok;
+        serialize_char(char) -> S::Ok;
+        serialize_str(&str) -> S::Ok;
+        serialize_bytes(&[u8]) -> S::Ok;
+        serialize_none() -> S::Ok;
+        serialize_unit() -> S::Ok;
+        serialize_unit_struct(&'static str) -> S::Ok;
+        serialize_seq(Option<usize>) -> Self::SerializeSeq;
+        serialize_tuple(usize) -> Self::SerializeTuple;
+        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct;
+        serialize_map(Option<usize>) -> Self::SerializeMap;
+        serialize_struct(&'static str, usize) -> Self::SerializeStruct;
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<S::Ok, S::Error> {
+        self.refuse()
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: &T,
+    ) -> Result<S::Ok, S::Error> {
+        self.refuse()
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.0.is_human_readable()
+    }
+}
+
+/// Fields of a variant, written as those of a struct.
+struct StructContent<S>(S);
+
+impl<S: SerializeStruct> SerializeStructVariant for StructContent<S> {
+    type Ok = S::Ok;
+    type Error = S::Error;
+
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        key: &'static str,
+        value: &T,
+    ) -> Result<(), S::Error> {
+        self.0.serialize_field(key, value)
+    }
+
+    fn skip_field(&mut self, key: &'static str) -> Result<(), S::Error> {
+        self.0.skip_field(key)
+    }
+
+    fn end(self) -> Result<S::Ok, S::Error> {
+        self.0.end()
+    }
+}
+
+/// Fields of a variant without names, written as a tuple.
+struct TupleContent<S>(S);
+
+impl<S: SerializeTuple> SerializeTupleVariant for TupleContent<S> {
+    type Ok = S::Ok;
+    type Error = S::Error;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
+        self.0.serialize_element(value)
+    }
+
+    fn end(self) -> Result<S::Ok, S::Error> {
+        self.0.end()
+    }
+}
+
+/// An enum of which the variant is known, and whose content is in a deserializer.
+struct VariantDeserializer<D> {
+    variant: u64,
+    content: D,
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for VariantDeserializer<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, D::Error> {
+        Err(de::Error::custom(
+            "an enum of events must be deserialised as an enum: derive `Deserialize`, without `tag`, `untagged`, `from` or `try_from`",
+        ))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        visitor.visit_enum(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.content.is_human_readable()
+    }
+}
+
+impl<'de, D: Deserializer<'de>> EnumAccess<'de> for VariantDeserializer<D> {
+    type Error = D::Error;
+    type Variant = Content<D>;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(
+        self,
+        seed: V,
+    ) -> Result<(V::Value, Self::Variant), D::Error> {
+        let variant = seed.deserialize(self.variant.into_deserializer())?;
+        Ok((variant, Content(self.content)))
+    }
+}
+
+/// The content of a variant.
+struct Content<D>(D);
+
+impl<'de, D: Deserializer<'de>> VariantAccess<'de> for Content<D> {
+    type Error = D::Error;
+
+    fn unit_variant(self) -> Result<(), D::Error> {
+        deserialize_nothing(self.0)
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, D::Error> {
+        seed.deserialize(self.0)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_tuple(len, visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.0.deserialize_struct("", fields, visitor)
+    }
+}
