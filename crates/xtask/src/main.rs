@@ -1,2 +1,77 @@
-//! xtask
-fn main() {}
+//! The project's own commands, `cargo xtask test | ci | bench`: one way to do each, the same here, on
+//! other machines and in CI. They need Rust and nothing else.
+
+mod ci;
+mod step;
+
+use std::process::ExitCode;
+
+use step::Step;
+
+const HELP: &str = "\
+The project's own commands.
+
+Usage: cargo xtask COMMAND [ARGUMENTS]
+
+Commands:
+  test [ARGUMENTS]   Builds and runs every test of the workspace with all features: unit and
+                     integration tests, doc tests, and the code of the guide.
+                     ARGUMENTS go to `cargo test`, as in: cargo xtask test conformance
+  ci                 All checks in turn, up to the first that fails: formatting, lints, docs, each
+                     feature alone, the tests, dependencies.
+  bench [ARGUMENTS]  Builds retold-bench for release and runs it with ARGUMENTS.
+                     `cargo xtask bench --help` tells what it measures.
+  help               Shows this.
+
+Exit codes: 0 all went well, 1 a check or a test failed, 2 the command was not understood.
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
+    let done = match (command.as_str(), arguments.as_slice()) {
+        ("help" | "-h" | "--help", _) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ("test", [flag]) if flag == "-h" || flag == "--help" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ("test", arguments) => tests(arguments).run(),
+        ("bench", arguments) => bench(arguments).run(),
+        ("ci", []) => ci::run(),
+        ("ci", [flag]) if flag == "-h" || flag == "--help" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ("ci", [surplus, ..]) => return refuse(&format!("ci takes no arguments, not {surplus:?}")),
+        ("", _) => return refuse("a command is missing"),
+        (unknown, _) => return refuse(&format!("there is no command {unknown:?}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn refuse(reason: &str) -> ExitCode {
+    eprintln!("xtask: {reason}\n\n{HELP}");
+    ExitCode::from(2)
+}
+
+/// All tests there are; the `ci` command runs the same.
+fn tests(arguments: &[String]) -> Step {
+    // One failure does not hide the next.
+    let run = ["test", "--workspace", "--all-features", "--no-fail-fast"];
+    Step::cargo("tests", &run).arguments(arguments)
+}
+
+fn bench(arguments: &[String]) -> Step {
+    let run = ["run", "--release", "--package", "retold-bench", "--"];
+    Step::cargo("bench", &run).arguments(arguments)
+}

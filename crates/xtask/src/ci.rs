@@ -1,0 +1,129 @@
+//! `cargo xtask ci`: all checks in turn, cheap ones first, up to the first that fails.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::step::{Failure, Step, workspace_root};
+
+/// The crates whose features are each built alone: those that programs depend on.
+const CRATES_WITH_FEATURES: [&str; 2] = ["retold-core", "retold"];
+
+/// Runs all checks and says how long each took.
+pub(crate) fn run() -> Result<(), Failure> {
+    for step in steps() {
+        eprintln!("\n== {}: {}", step.name(), step.line());
+        let name = step.name().to_owned();
+        let start = Instant::now();
+        step.run()?;
+        eprintln!(
+            "== {name}: passed in {:.1} s",
+            start.elapsed().as_secs_f64()
+        );
+    }
+    dependencies()?;
+    eprintln!("\n== all checks passed");
+    Ok(())
+}
+
+fn steps() -> Vec<Step> {
+    let mut steps = vec![
+        Step::cargo("formatting", &["fmt", "--all", "--check"]),
+        Step::cargo(
+            "lints",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        Step::cargo(
+            "docs",
+            &["doc", "--workspace", "--no-deps", "--all-features"],
+        )
+        .variable("RUSTDOCFLAGS", "-D warnings"),
+    ];
+    for package in CRATES_WITH_FEATURES {
+        let manifest = workspace_root()
+            .join("crates")
+            .join(package)
+            .join("Cargo.toml");
+        let manifest = fs::read_to_string(manifest).unwrap_or_default();
+        steps.push(feature_alone(package, None));
+        let features = features(&manifest);
+        steps.extend(features.iter().map(|it| feature_alone(package, Some(it))));
+    }
+    steps.push(crate::tests(&[]));
+    steps
+}
+
+/// A build of the package with one feature, or with none.
+fn feature_alone(package: &str, feature: Option<&str>) -> Step {
+    let name = match feature {
+        Some(feature) => format!("{package} with {feature} alone"),
+        None => format!("{package} without features"),
+    };
+    // Clippy and not `check`, so that what the lints above have built is used again.
+    let mut arguments = vec!["clippy", "--package", package, "--no-default-features"];
+    arguments.extend(feature.iter().flat_map(|it| ["--features", *it]));
+    arguments.extend(["--", "-D", "warnings"]);
+    Step::cargo(name, &arguments)
+}
+
+/// Names of the features that a manifest declares, but for `default`.
+fn features(manifest: &str) -> Vec<String> {
+    manifest
+        .lines()
+        .skip_while(|line| *line != "[features]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name != "default")
+        .collect()
+}
+
+/// Licences, bans, advisories and sources, where cargo-deny is installed.
+fn dependencies() -> Result<(), Failure> {
+    let is_installed = Command::new("cargo-deny")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !is_installed {
+        eprintln!(
+            "\n== dependencies: SKIPPED, for cargo-deny is not installed; to install it: cargo install --locked cargo-deny"
+        );
+        return Ok(());
+    }
+    let step = Step::cargo("dependencies", &["deny", "check"]);
+    eprintln!("\n== {}: {}", step.name(), step.line());
+    step.run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_found_in_a_manifest() {
+        let manifest = "[package]\nname = \"a\"\n\n[features]\ndefault = [\"b\"]\n# For c.\nb = []\nc = [\"dep:c\"]\n\n[dependencies]\nd = \"1\"\n";
+        assert_eq!(features(manifest), ["b", "c"]);
+        assert!(features("[package]\nname = \"a\"\n").is_empty());
+    }
+
+    #[test]
+    fn a_step_is_shown_as_a_line_to_type() {
+        let step = feature_alone("retold", Some("sqlite"));
+        assert_eq!(
+            step.line(),
+            "cargo clippy --package retold --no-default-features --features sqlite -- -D warnings"
+        );
+    }
+}
