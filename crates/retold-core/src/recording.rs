@@ -28,3 +28,5 @@ pub mod snapshot;
 pub mod recorder;
 
 pub mod store;
+
+pub mod memory;

@@ -73,7 +73,8 @@ pub enum Conflict {
         follower: FollowerKey,
         /// Of which log.
         upstream: LogId,
-        /// Where the previous stretch ended; none if there is none.
+        /// Where the last recorded stretch of this follower over this log ends; none if there is none.
+        /// Stretches of the refused append do not count: whoever goes on from here leaves nothing out.
         checkpoint: Option<Mark>,
     },
     /// An event of this id is in the log, recorded by an append of other ids.

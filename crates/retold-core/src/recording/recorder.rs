@@ -13,7 +13,8 @@
 //! 3. `append_checks_stream_versions`: of two appends that expect the same version of a stream and
 //!    write to it, at most one records.
 //! 4. `append_checks_queries`: the query means what [`Query`] says; `after` is exclusive, absent it
-//!    means "ever", beyond the head it is `Invalid`; an append is not compared with itself.
+//!    means "ever", beyond the head it is `Invalid` when its turn comes; an append is not compared
+//!    with itself. The head is that just before the append, with what was before it in its group.
 //! 5. `a_repeated_append_records_nothing`: an append with events and without stretches, whose ids
 //!    are those of one recorded append, all of them and in its order, is
 //!    [`Repeated`](Appended::Repeated) with its positions; contents are not compared. An append with
@@ -95,7 +96,8 @@ pub trait Recorder: Send + Sync {
     /// # Errors
     ///
     /// `Invalid` for a limit of 0, a query beyond the limits, or an `until` that lies before `after`
-    /// in the direction of reading; `Unavailable`, `Corrupt`.
+    /// in the direction of reading; `Unavailable`, `Corrupt`. An `after` beyond the head is no error:
+    /// nothing is there, the page is empty and complete.
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>>;
 
     /// Reads a page of a stream.
@@ -478,7 +480,7 @@ impl Default for StretchRead {
 #[allow(clippy::exhaustive_enums, reason = "there is no third")]
 pub enum PageEnd {
     /// The page is full, by its limit or by [`PAGE_SIZE_MAX`](super::limits::PAGE_SIZE_MAX): there
-    /// may be more. Read on after its last event.
+    /// may be more, or nothing at all. Read on after its last event.
     Full,
     /// There is nothing more to read, in the state that the page shows.
     Complete,

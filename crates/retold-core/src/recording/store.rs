@@ -51,6 +51,9 @@ pub trait Store: Send + Sync {
     /// Takes a lease, or renews it, if nobody else holds it: until `time_to_live` from now, by the
     /// store's clock. Returns the lease as it is then, whoever holds it.
     ///
+    /// From the instant it ends on, anyone may take it. The last holder renews it as long as nobody
+    /// did, and its term stays.
+    ///
     /// A lease places work; it never carries correctness: its holder may sleep past its end.
     ///
     /// # Errors
@@ -63,7 +66,8 @@ pub trait Store: Send + Sync {
         time_to_live: Duration,
     ) -> BoxFuture<'a, Result<Lease, RecordError>>;
 
-    /// Gives a lease back, if this holder has it; else does nothing.
+    /// Gives a lease back, if this holder has it: it ends now, unless it ended before. Else does
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -104,7 +108,8 @@ pub struct Lease {
     pub name: Arc<str>,
     /// Who has it.
     pub holder: Arc<str>,
-    /// How often it went to a holder that did not have it, counted from 1.
+    /// How often it went from one holder to another, counted from 1 for the first holder. Nobody
+    /// holds a lease in a term lower than one that was seen.
     pub term: u64,
     /// When it ends, by the store's clock.
     pub ends_at: Timestamp,

@@ -1,0 +1,407 @@
+//! One log as a plain, synchronous state machine: what every recorder must look like from outside.
+//!
+//! The memory recorder keeps one behind a lock; the conformance suite executes the same code as the
+//! specification that other stores are compared with. Therefore nothing in here is clever but the
+//! index.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::event_index::{EventIndex, Span};
+use crate::domain::clock::Timestamp;
+use crate::recording::append::{Append, Appended, Positions};
+use crate::recording::condition::Condition;
+use crate::recording::error::{Conflict, RecordError};
+use crate::recording::identity::{EventId, LogId, Mark, Position, Version};
+use crate::recording::limits::{
+    Limits, PAGE_NAMES_MAX, PAGE_SIZE_MAX, SNAPSHOTS_PER_STREAM_MAX, check_page_limit,
+};
+use crate::recording::query::Query;
+use crate::recording::recorder::{
+    Direction, Head, LogRead, Page, PageEnd, StreamEntry, StreamRead, StretchRead,
+};
+use crate::recording::snapshot::StoredSnapshot;
+use crate::recording::stored_event::{Place, StoredEvent};
+use crate::recording::stretch::{FollowerKey, RecordedStretch, Stretch};
+
+/// A log in memory: the sequential model of the recorder's contract.
+///
+/// A clone is another log with the same history.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryLog {
+    events: Vec<StoredEvent>,
+    by_id: HashMap<EventId, Position>,
+    index: EventIndex,
+    append_count: u64,
+    stretches: Vec<RecordedStretch>,
+    last_stretches: HashMap<(FollowerKey, LogId), LastStretch>,
+    snapshots: HashMap<Arc<str>, BTreeMap<Version, StoredSnapshot>>,
+}
+
+/// The newest stretch of a follower over an upstream.
+#[derive(Clone, Copy, Debug)]
+struct LastStretch {
+    /// Where in the history.
+    index: usize,
+    to: Mark,
+    /// Whether the append that recorded it had events; then nothing is merged with it.
+    with_events: bool,
+}
+
+/// What an append comes to, before anything is written.
+enum Verdict {
+    Record,
+    Repeat(Positions),
+}
+
+impl MemoryLog {
+    /// A log without events.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Judges an append by the contract's rule 2 and, if it holds, records it as of `now`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` or `Conflict`; the log is then as it was.
+    pub fn append(
+        &mut self,
+        append: &Append,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<Appended, RecordError> {
+        append.check(limits)?;
+        match self.judge(append)? {
+            Verdict::Repeat(positions) => Ok(Appended::Repeated(positions)),
+            Verdict::Record => Ok(Appended::Recorded(self.commit(append, now))),
+        }
+    }
+
+    fn judge(&self, append: &Append) -> Result<Verdict, RecordError> {
+        if append.stretches().is_empty() {
+            if let Some(positions) = self.repeated(append) {
+                return Ok(Verdict::Repeat(positions));
+            }
+        } else {
+            self.judge_stretches(append.stretches())?;
+        }
+        self.judge_ids(append)?;
+        let conditions = append.all_conditions().iter().enumerate();
+        for (index, condition) in conditions {
+            self.judge_condition(index, condition)?;
+        }
+        Ok(Verdict::Record)
+    }
+
+    fn judge_stretches(&self, stretches: &[Stretch]) -> Result<(), Conflict> {
+        let mut ends = HashMap::new();
+        for stretch in stretches {
+            let key = (stretch.follower.clone(), stretch.upstream);
+            let recorded = self.last_stretches.get(&key).map(|last| last.to);
+            let previous = ends.get(&key).copied().or(recorded);
+            if previous.is_some_and(|end: Mark| stretch.after != Some(end.position)) {
+                return Err(Conflict::Checkpoint {
+                    follower: stretch.follower.clone(),
+                    upstream: stretch.upstream,
+                    checkpoint: recorded,
+                });
+            }
+            ends.insert(key, stretch.to);
+        }
+        Ok(())
+    }
+
+    /// Where the append's events are, if they are those of one recorded append, all and in order.
+    fn repeated(&self, append: &Append) -> Option<Positions> {
+        let events = append.new_events();
+        let first = *self.by_id.get(&events.first()?.id)?;
+        let start = index_of(first);
+        let recorded = self.events.get(start..start + events.len())?;
+        let place = recorded.first()?.place();
+        let count = events.len() as u64;
+        let same = place.index == 0
+            && u64::from(place.count) == count
+            && recorded.iter().zip(events).all(|(a, b)| a.id() == b.id);
+        same.then(|| Positions::new(first, count))
+    }
+
+    fn judge_ids(&self, append: &Append) -> Result<(), Conflict> {
+        for event in append.new_events() {
+            if let Some(position) = self.by_id.get(&event.id) {
+                return Err(Conflict::EventId {
+                    id: event.id,
+                    position: *position,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_condition(&self, index: usize, condition: &Condition) -> Result<(), RecordError> {
+        match condition {
+            Condition::StreamAt { stream, expected } => {
+                let actual = self.index.version(stream);
+                if expected.holds(actual) {
+                    return Ok(());
+                }
+                Err(Conflict::Stream {
+                    stream: stream.clone(),
+                    expected: *expected,
+                    actual,
+                }
+                .into())
+            }
+            Condition::NoneMatch { query, after } => self.judge_none_match(index, query, *after),
+        }
+    }
+
+    fn judge_none_match(
+        &self,
+        index: usize,
+        query: &Query,
+        after: Option<Position>,
+    ) -> Result<(), RecordError> {
+        let head = self.head().position();
+        if after > head {
+            return Err(RecordError::invalid(format!(
+                "condition {index} begins after position {}, beyond the head of the log at {}",
+                Position::number(after),
+                Position::number(head),
+            )));
+        }
+        let forward = Direction::Forward;
+        let span = Span::asked(after.map(Position::get), None, self.count(), forward);
+        let found = self.index.matches(query).first_in(span, forward);
+        match found.and_then(|number| self.at(number)) {
+            None => Ok(()),
+            Some(event) => Err(Conflict::Query {
+                condition: index,
+                found: event.mark(),
+            }
+            .into()),
+        }
+    }
+
+    fn commit(&mut self, append: &Append, now: Timestamp) -> Positions {
+        let events = append.new_events();
+        let head = self.head().position();
+        let first = head.map_or(Position::FIRST, Position::next);
+        let count = u32::try_from(events.len()).expect("the append was checked against the limits");
+        self.events.reserve(events.len());
+        for (index, event) in (0..).zip(events) {
+            let position = first.plus(u64::from(index));
+            let place = Place { index, count };
+            let version = self.index.insert(event, position);
+            self.by_id.insert(event.id, position);
+            let stored = StoredEvent::from_new(event, position, version, place, now);
+            self.events.push(stored);
+        }
+        for stretch in append.stretches() {
+            self.record_stretch(stretch, head, !events.is_empty());
+        }
+        self.append_count += 1;
+        Positions::new(first, u64::from(count))
+    }
+
+    fn record_stretch(&mut self, stretch: &Stretch, head: Option<Position>, with_events: bool) {
+        let key = (stretch.follower.clone(), stretch.upstream);
+        let to = stretch.to;
+        if let Some(last) = self.last_stretches.get_mut(&key) {
+            let neighbour = &mut self.stretches[last.index];
+            let joins = !last.with_events
+                && !with_events
+                && neighbour.head == head
+                && neighbour.stretch.edition == stretch.edition;
+            if joins {
+                neighbour.stretch.to = to;
+                last.to = to;
+                return;
+            }
+        }
+        let index = self.stretches.len();
+        let recorded = RecordedStretch::new(index as u64 + 1, stretch.clone(), head);
+        self.stretches.push(recorded);
+        let last = LastStretch {
+            index,
+            to,
+            with_events,
+        };
+        self.last_stretches.insert(key, last);
+    }
+
+    /// How many events there are: the number of the last position.
+    fn count(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    fn at(&self, position: u64) -> Option<&StoredEvent> {
+        let index = usize::try_from(position.checked_sub(1)?).ok()?;
+        self.events.get(index)
+    }
+
+    /// The log's end.
+    pub fn head(&self) -> Head {
+        Head {
+            mark: self.events.last().map(StoredEvent::mark),
+            append_count: self.append_count,
+        }
+    }
+
+    /// The event with this id.
+    pub fn event(&self, id: EventId) -> Option<&StoredEvent> {
+        self.at(self.by_id.get(&id)?.get())
+    }
+
+    /// Reads a page of the log.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a read that [`LogRead::check`] refuses.
+    pub fn read_log(&self, read: &LogRead) -> Result<Page, RecordError> {
+        let limit = read.check()?;
+        let (after, until) = (read.after.map(Position::get), read.until.map(Position::get));
+        let span = Span::asked(after, until, self.count(), read.direction);
+        let matches = self.index.matches(&read.query);
+        let page = self.page(span, read.direction, limit, |span| {
+            let number = matches.first_in(span, read.direction)?;
+            Some((number, self.at(number)?))
+        });
+        Ok(self.finish(page, read.direction, until.and_then(|it| self.at(it))))
+    }
+
+    /// Reads a page of a stream.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a read that [`StreamRead::check`] refuses.
+    pub fn read_stream(&self, read: &StreamRead) -> Result<Page, RecordError> {
+        let limit = read.check()?;
+        let (after, until) = (read.after.map(Version::get), read.until.map(Version::get));
+        let stream = self.index.stream(&read.stream);
+        let at = |version: u64| {
+            let index = usize::try_from(version - 1).ok()?;
+            self.at(*stream.get(index)?)
+        };
+        let span = Span::asked(after, until, stream.len() as u64, read.direction);
+        let page = self.page(span, read.direction, limit, |span| {
+            let version = span.begin(read.direction)?;
+            Some((version, at(version)?))
+        });
+        Ok(self.finish(page, read.direction, until.and_then(at)))
+    }
+
+    /// Takes events from `next` until the page is full or there are no more.
+    fn page<'a>(
+        &'a self,
+        mut span: Span,
+        direction: Direction,
+        limit: usize,
+        next: impl Fn(Span) -> Option<(u64, &'a StoredEvent)>,
+    ) -> (Vec<StoredEvent>, PageEnd) {
+        let (mut events, mut size) = (Vec::new(), 0);
+        while let Some((number, event)) = next(span) {
+            events.push(event.clone());
+            size += event.size();
+            if events.len() == limit || size >= PAGE_SIZE_MAX {
+                return (events, PageEnd::Full);
+            }
+            span = span.beyond(number, direction);
+        }
+        (events, PageEnd::Complete)
+    }
+
+    /// Says how far a page went: rule 8.
+    fn finish(
+        &self,
+        (events, end): (Vec<StoredEvent>, PageEnd),
+        direction: Direction,
+        until: Option<&StoredEvent>,
+    ) -> Page {
+        let head = self.events.last();
+        let read_to = match (direction, end) {
+            (Direction::Backward, _) => head,
+            (Direction::Forward, PageEnd::Full) => events.last(),
+            (Direction::Forward, PageEnd::Complete) => until.or(head),
+        };
+        let read_to = read_to.map(StoredEvent::mark);
+        Page::new(events, read_to, end)
+    }
+
+    /// Streams whose names begin with `prefix`, after the name `after`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a limit of 0.
+    pub fn streams(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<StreamEntry>, RecordError> {
+        let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
+        Ok(self.index.streams(prefix, after).take(limit).collect())
+    }
+
+    /// End of the last stretch of this follower over this upstream.
+    pub fn checkpoint(&self, follower: &FollowerKey, upstream: LogId) -> Option<Mark> {
+        let last = self.last_stretches.get(&(follower.clone(), upstream))?;
+        Some(last.to)
+    }
+
+    /// A page of the history of stretches.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a limit of 0.
+    pub fn stretches(&self, read: &StretchRead) -> Result<Vec<RecordedStretch>, RecordError> {
+        let limit = read.check()?;
+        let start = usize::try_from(read.after).unwrap_or(usize::MAX);
+        let is_meant = |it: &&RecordedStretch| {
+            let follower = read.follower.as_ref();
+            follower.is_none_or(|follower| *follower == it.stretch.follower)
+                && read.upstream.is_none_or(|log| log == it.stretch.upstream)
+        };
+        let rest = self.stretches.iter().skip(start);
+        Ok(rest.filter(is_meant).take(limit).cloned().collect())
+    }
+
+    /// Keeps a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for one that [`StoredSnapshot::check`] refuses.
+    pub fn put_snapshot(
+        &mut self,
+        snapshot: StoredSnapshot,
+        limits: &Limits,
+    ) -> Result<(), RecordError> {
+        snapshot.check(limits)?;
+        let kept = self.snapshots.entry(snapshot.stream.clone()).or_default();
+        kept.insert(snapshot.version, snapshot);
+        if kept.len() > SNAPSHOTS_PER_STREAM_MAX {
+            kept.pop_first();
+        }
+        Ok(())
+    }
+
+    /// The snapshot of the highest version, up to and with `until` if given.
+    pub fn snapshot(&self, stream: &str, until: Option<Version>) -> Option<&StoredSnapshot> {
+        let kept = self.snapshots.get(stream)?;
+        let (_, newest) = match until {
+            Some(until) => kept.range(..=until).next_back()?,
+            None => kept.last_key_value()?,
+        };
+        Some(newest)
+    }
+
+    /// Drops all snapshots of a stream.
+    pub fn drop_snapshots(&mut self, stream: &str) {
+        self.snapshots.remove(stream);
+    }
+}
+
+/// Where the event at a position stands in the vector of events.
+fn index_of(position: Position) -> usize {
+    usize::try_from(position.get() - 1).expect("an event in memory has an index")
+}

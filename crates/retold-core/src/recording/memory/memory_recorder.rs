@@ -1,0 +1,207 @@
+//! The memory log as a recorder: behind a lock, with a hint for those who wait.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::memory_log::MemoryLog;
+use crate::domain::clock::Clock;
+use crate::recording::append::{Append, Appended};
+use crate::recording::error::RecordError;
+use crate::recording::identity::{EventId, LogId, Mark, Version};
+use crate::recording::limits::Limits;
+use crate::recording::recorder::{
+    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
+};
+use crate::recording::snapshot::StoredSnapshot;
+use crate::recording::stored_event::StoredEvent;
+use crate::recording::stretch::{FollowerKey, RecordedStretch};
+
+/// A log of a memory store, shared by all its recorders; perhaps not born yet.
+#[derive(Debug)]
+pub(super) struct SharedLog {
+    pub(super) name: Arc<str>,
+    state: Mutex<LogState>,
+    append_count: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct LogState {
+    id: Option<LogId>,
+    log: MemoryLog,
+}
+
+impl SharedLog {
+    /// A log that is not born.
+    pub(super) fn unborn(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            state: Mutex::new(LogState {
+                id: None,
+                log: MemoryLog::new(),
+            }),
+            append_count: watch::Sender::new(0),
+        }
+    }
+
+    /// The id that the log has; `birth`, if it had none.
+    pub(super) fn bear(&self, birth: LogId) -> LogId {
+        *self.state().id.get_or_insert(birth)
+    }
+
+    /// Id of the log, if it is born.
+    pub(super) fn id(&self) -> Option<LogId> {
+        self.state().id
+    }
+
+    fn state(&self) -> MutexGuard<'_, LogState> {
+        // No code that holds the lock leaves the log half changed, even if it panics.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells those who wait; after the lock is given back, because a waker may run any code. Counts
+    /// may arrive out of order then, so a lower one never replaces a higher.
+    fn announce(&self, append_count: u64) {
+        self.append_count.send_if_modified(|known| {
+            let grows = *known < append_count;
+            *known = append_count.max(*known);
+            grows
+        });
+    }
+}
+
+/// What a recorder may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// One opening of a log of a memory store.
+#[derive(Debug)]
+pub(super) struct MemoryRecorder {
+    pub(super) shared: Arc<SharedLog>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limits: Limits,
+    pub(super) access: Access,
+}
+
+impl MemoryRecorder {
+    fn check_writable(&self) -> Result<(), RecordError> {
+        match self.access {
+            Access::ReadWrite => Ok(()),
+            Access::ReadOnly => Err(RecordError::invalid(format!(
+                "the log {:?} was opened for reading only",
+                self.shared.name
+            ))),
+        }
+    }
+
+    fn append_now(&self, append: &Append) -> Result<Appended, RecordError> {
+        self.check_writable()?;
+        let mut state = self.shared.state();
+        let appended = state.log.append(append, &self.limits, self.clock.now())?;
+        let append_count = state.log.head().append_count;
+        drop(state);
+        self.shared.announce(append_count);
+        Ok(appended)
+    }
+
+    /// A future that looks at the log when it is first polled.
+    fn look<'a, T: 'a>(
+        &'a self,
+        look: impl FnOnce(&MemoryLog) -> Result<T, RecordError> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, RecordError>> {
+        Box::pin(async move { look(&self.shared.state().log) })
+    }
+}
+
+impl Recorder for MemoryRecorder {
+    fn log_name(&self) -> &str {
+        &self.shared.name
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
+        Box::pin(async { Ok(self.shared.id()) })
+    }
+
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
+        Box::pin(async move { self.append_now(&append) })
+    }
+
+    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        self.look(move |log| log.read_log(&read))
+    }
+
+    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        self.look(move |log| log.read_stream(&read))
+    }
+
+    fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
+        self.look(move |log| Ok(log.event(id).cloned()))
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
+        self.look(|log| Ok(log.head()))
+    }
+
+    fn streams<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
+        self.look(move |log| log.streams(prefix, after, limit))
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        follower: &'a FollowerKey,
+        upstream: LogId,
+    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+        self.look(move |log| Ok(log.checkpoint(follower, upstream)))
+    }
+
+    fn stretches(
+        &self,
+        read: StretchRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
+        self.look(move |log| log.stretches(&read))
+    }
+
+    fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
+        Box::pin(async move {
+            let mut counts = self.shared.append_count.subscribe();
+            let count = counts.wait_for(|count| *count > append_count).await;
+            Ok(*count.expect("this recorder keeps the sender"))
+        })
+    }
+
+    fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
+        Box::pin(async move {
+            self.check_writable()?;
+            let mut state = self.shared.state();
+            state.log.put_snapshot(snapshot, &self.limits)
+        })
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        stream: &'a str,
+        until: Option<Version>,
+    ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
+        self.look(move |log| Ok(log.snapshot(stream, until).cloned()))
+    }
+
+    fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
+        Box::pin(async move {
+            self.check_writable()?;
+            self.shared.state().log.drop_snapshots(stream);
+            Ok(())
+        })
+    }
+}
