@@ -1,1 +1,17 @@
 //! Applications: named logs with their aggregates.
+//!
+//! An [`Application`] loads, decides and appends, and reads back what was recorded. The modules stand
+//! in order; each uses only those above it.
+
+pub mod error;
+pub mod limits;
+
+pub mod publish;
+
+pub mod handle;
+
+pub mod builder;
+
+pub use builder::ApplicationBuilder;
+pub use error::{Error, ExecuteError, Result};
+pub use handle::Application;

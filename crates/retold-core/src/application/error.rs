@@ -1,0 +1,176 @@
+//! Why an application did not do what it was asked: the recorder's meanings and its own.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::recording::append::Append;
+use crate::recording::error::{Conflict, Corrupt, Failure, Invalid, RecordError};
+use crate::recording::identity::Version;
+
+/// What an application returns, if it cannot be refused by the domain.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an application did not do what it was asked. The variants are decisions for the caller.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The log is not as was demanded, and deciding again did not help often enough or was not asked
+    /// for (`at`). Nothing was recorded.
+    #[error("{0}; read again, then decide again")]
+    Conflict(Conflict),
+    /// The database cannot be reached or is overloaded. Nothing was recorded; the same call may
+    /// succeed later.
+    #[error("the store is unavailable, nothing was recorded (try again later): {0}")]
+    Unavailable(#[source] Failure),
+    /// It is unknown whether the append was recorded, also after it was sent again several times.
+    /// Whoever must know sends the same append again, until it is answered
+    /// ([`Application::settle`](super::handle::Application::settle)); a command with an id may simply
+    /// be repeated.
+    #[error(
+        "it is unknown whether the append was recorded (settle it, or repeat the command under its command id): {failure}"
+    )]
+    OutcomeUnknown {
+        /// What the database said last.
+        #[source]
+        failure: Failure,
+        /// What may be recorded or not; none if the recorder said this of a read.
+        append: Option<Append>,
+    },
+    /// Stored data is not what was written.
+    #[error("{0}; check the log with `retold verify`")]
+    Corrupt(Corrupt),
+    /// A limit or an argument: the same call will never succeed. Nothing was recorded.
+    #[error(transparent)]
+    Invalid(Invalid),
+    /// There is no such aggregate, or it has no such version. To decide on one that may be absent,
+    /// use `execute_or_create`; to read one, `find`.
+    #[error("{}", not_found(stream, version))]
+    NotFound {
+        /// Name of the stream that has no events.
+        stream: Arc<str>,
+        /// The version that was asked for, if one was.
+        version: Option<Version>,
+    },
+    /// The domain refused the command; the refusal is the source.
+    #[error("refused: {0}")]
+    Refused(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+fn not_found(stream: &str, version: &Option<Version>) -> String {
+    match version {
+        None => format!("nothing is recorded of {stream:?}; create it first"),
+        Some(version) => format!("{stream:?} has no version {version} yet"),
+    }
+}
+
+impl Error {
+    /// The caller's mistake, told in a whole sentence without a full stop.
+    pub(crate) fn invalid(reason: impl Into<String>) -> Self {
+        Self::Invalid(Invalid::new(reason.into()))
+    }
+
+    /// Whether the same call may succeed when it is made again, without knowing more.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, Self::Conflict(_) | Self::Unavailable(_))
+    }
+}
+
+impl From<RecordError> for Error {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Conflict(conflict) => Self::Conflict(conflict),
+            RecordError::Unavailable(failure) => Self::Unavailable(failure),
+            RecordError::OutcomeUnknown(failure) => Self::OutcomeUnknown {
+                failure,
+                append: None,
+            },
+            RecordError::Corrupt(corrupt) => Self::Corrupt(corrupt),
+            RecordError::Invalid(invalid) => Self::Invalid(invalid),
+        }
+    }
+}
+
+impl From<Conflict> for Error {
+    fn from(conflict: Conflict) -> Self {
+        Self::Conflict(conflict)
+    }
+}
+
+impl From<Corrupt> for Error {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Corrupt(corrupt)
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+/// Why a command was not executed: the domain's own refusal, in its own type, or the library's
+/// error.
+///
+/// Becomes an [`Error`] by `?` if the refusal is an error.
+#[derive(Debug)]
+#[allow(clippy::exhaustive_enums, reason = "there is no third")]
+pub enum ExecuteError<R> {
+    /// The domain refused. Nothing was recorded, and the state that was decided on was the newest.
+    Refused(R),
+    /// The library failed.
+    Retold(Error),
+}
+
+impl<R> ExecuteError<R> {
+    /// The refusal, if it is one.
+    ///
+    /// # Errors
+    ///
+    /// The library's error, if it is that.
+    pub fn refusal(self) -> Result<R> {
+        match self {
+            Self::Refused(refusal) => Ok(refusal),
+            Self::Retold(error) => Err(error),
+        }
+    }
+}
+
+impl<R: fmt::Display> fmt::Display for ExecuteError<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Self::Retold(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<R: StdError + 'static> StdError for ExecuteError<R> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::Retold(error) => error.source(),
+        }
+    }
+}
+
+impl<R> From<Error> for ExecuteError<R> {
+    fn from(error: Error) -> Self {
+        Self::Retold(error)
+    }
+}
+
+impl<R> From<RecordError> for ExecuteError<R> {
+    fn from(error: RecordError) -> Self {
+        Self::Retold(error.into())
+    }
+}
+
+impl<R: StdError + Send + Sync + 'static> From<ExecuteError<R>> for Error {
+    fn from(error: ExecuteError<R>) -> Self {
+        match error {
+            ExecuteError::Refused(refusal) => Self::Refused(Box::new(refusal)),
+            ExecuteError::Retold(error) => error,
+        }
+    }
+}
