@@ -1,0 +1,160 @@
+//! Events of any type side by side: what a decision over several types comes to.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::codec::{Codec, CodecError};
+use super::topic_registry::{RegistryError, TopicRegistry};
+use crate::domain::aggregate::Aggregate;
+use crate::domain::decision::Decision;
+use crate::domain::event::{Event, EventType, Tags};
+use crate::domain::id::Id;
+
+/// An event of whatever type, perhaps addressed to the stream of an aggregate.
+///
+/// Decisions over several types return these: every event is one (`AnyEvent::from(event)`), and
+/// [`Addressed::to`] makes one for an aggregate's stream.
+pub struct AnyEvent {
+    event: Box<dyn ErasedEvent>,
+    address: Option<Address>,
+}
+
+struct Address {
+    stream: Arc<str>,
+    register: fn(&TopicRegistry) -> Result<(), RegistryError>,
+}
+
+impl AnyEvent {
+    /// Name of the stream it is addressed to, or none.
+    pub fn stream(&self) -> Option<&Arc<str>> {
+        self.address.as_ref().map(|it| &it.stream)
+    }
+
+    /// Its type.
+    pub fn event_type(&self) -> &'static EventType {
+        self.event.event_type()
+    }
+
+    /// The labels that are recorded with it.
+    pub fn tags(&self) -> Tags {
+        self.event.tags()
+    }
+
+    /// The event, if it is of this Rust type. One that is addressed to an aggregate is of the
+    /// aggregate's type of events.
+    pub fn downcast_ref<E: Event>(&self) -> Option<&E> {
+        self.event.as_any().downcast_ref()
+    }
+
+    /// Registers the event's type, and the aggregate that it is addressed to.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError`] if another type has one of their names.
+    pub fn register(&self, registry: &TopicRegistry) -> Result<(), RegistryError> {
+        match &self.address {
+            Some(address) => (address.register)(registry),
+            None => self.event.register(registry),
+        }
+    }
+
+    /// Writes its content.
+    ///
+    /// # Errors
+    ///
+    /// As [`Codec::encode`].
+    pub fn encode(&self, codec: Codec) -> Result<Bytes, CodecError> {
+        self.event.encode(codec)
+    }
+}
+
+impl fmt::Debug for AnyEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnyEvent")
+            .field("topic", &self.event_type().topic)
+            .field("stream", &self.stream())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Event> From<E> for AnyEvent {
+    fn from(event: E) -> Self {
+        Self {
+            event: Box::new(event),
+            address: None,
+        }
+    }
+}
+
+/// What [`AnyEvent`] needs of an [`Event`], without knowing which.
+trait ErasedEvent: Send + Sync + 'static {
+    fn event_type(&self) -> &'static EventType;
+    fn tags(&self) -> Tags;
+    fn encode(&self, codec: Codec) -> Result<Bytes, CodecError>;
+    fn register(&self, registry: &TopicRegistry) -> Result<(), RegistryError>;
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<E: Event> ErasedEvent for E {
+    fn event_type(&self) -> &'static EventType {
+        Event::event_type(self)
+    }
+
+    fn tags(&self) -> Tags {
+        Event::tags(self)
+    }
+
+    fn encode(&self, codec: Codec) -> Result<Bytes, CodecError> {
+        codec.encode(self)
+    }
+
+    fn register(&self, registry: &TopicRegistry) -> Result<(), RegistryError> {
+        registry.register_event::<E>()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Addresses events to aggregates, in decisions over several types.
+pub trait Addressed: Event {
+    /// This event, for the stream of an aggregate. The aggregate's events are of this type, or of the
+    /// enum that joins it with others.
+    fn to<A: Aggregate>(self, id: &Id<A>) -> AnyEvent
+    where
+        Self: Into<A::Event>,
+    {
+        AnyEvent {
+            event: Box::new(self.into()),
+            address: Some(Address {
+                stream: id.stream().into(),
+                register: TopicRegistry::register_aggregate::<A>,
+            }),
+        }
+    }
+}
+
+impl<E: Event> Addressed for E {}
+
+impl Decision<AnyEvent> for AnyEvent {
+    type Refusal = Infallible;
+
+    fn decided(self, events: &mut Vec<AnyEvent>) -> Result<(), Infallible> {
+        events.push(self);
+        Ok(())
+    }
+}
+
+impl<E: Event> Decision<AnyEvent> for E {
+    type Refusal = Infallible;
+
+    fn decided(self, events: &mut Vec<AnyEvent>) -> Result<(), Infallible> {
+        events.push(self.into());
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! What can go wrong between an event and its bytes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::codec::CodecError;
+use crate::recording::identity::{EventId, Position, Version};
+use crate::recording::stored_event::StoredEvent;
+
+/// An event that could not become bytes, or bytes that could not become an event. Nothing was written.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MappingError {
+    /// An event's own `Serialize` failed, or the codec cannot express what it has.
+    #[error("an event {topic:?} cannot be encoded: {source}")]
+    Encode {
+        /// Topic of the event.
+        topic: &'static str,
+        /// What its `Serialize` or the codec said.
+        source: CodecError,
+    },
+    /// A stored event's topic is none of the type's that was asked for.
+    #[error(
+        "{place} has the topic {topic:?}, which {type_name} does not know; it knows {}. If a type was renamed, give it its former topic: `#[event(formerly({topic:?}))]`",
+        list(known)
+    )]
+    UnknownTopic {
+        /// Which event.
+        place: StoredEventPlace,
+        /// Its topic.
+        topic: Arc<str>,
+        /// The Rust type that was asked for.
+        type_name: &'static str,
+        /// The topics that lead to that type, present and former.
+        known: Vec<&'static str>,
+    },
+    /// A stored event's payload was erased.
+    #[error("{place}, {topic:?}, has no content any more: it was erased")]
+    Erased {
+        /// Which event.
+        place: StoredEventPlace,
+        /// Its topic.
+        topic: Arc<str>,
+    },
+    /// A stored event's payload is encoded in a way that this program cannot undo.
+    #[error(
+        "{place}, {topic:?}, is encoded as {encoding:?}, and this program does not know the {what}; was it recorded by a newer version, or with other features?"
+    )]
+    UnknownEncoding {
+        /// Which event.
+        place: StoredEventPlace,
+        /// Its topic.
+        topic: Arc<str>,
+        /// The text of its encoding.
+        encoding: Arc<str>,
+        /// What of the encoding is not known: its form, codec, compression or key.
+        what: &'static str,
+    },
+    /// A stored event is of a newer shape than the program's type.
+    #[error(
+        "{place}, {topic:?}, has revision {revision}, and this program knows the type up to {known}; it was recorded by a newer program"
+    )]
+    NewerRevision {
+        /// Which event.
+        place: StoredEventPlace,
+        /// Its topic.
+        topic: Arc<str>,
+        /// The revision of the event.
+        revision: u32,
+        /// The revision of the program's type.
+        known: u32,
+    },
+    /// A stored event's payload is not the content of its type.
+    #[error("{place}, {topic:?}, revision {revision}, cannot be read as {type_name}: {source}")]
+    Decode {
+        /// Which event.
+        place: StoredEventPlace,
+        /// Its topic.
+        topic: Arc<str>,
+        /// The revision of the event.
+        revision: u32,
+        /// The Rust type that was asked for.
+        type_name: &'static str,
+        /// What its `Deserialize` or the codec said.
+        source: CodecError,
+    },
+}
+
+fn list(topics: &[&str]) -> String {
+    if topics.is_empty() {
+        return "none".into();
+    }
+    let quoted: Vec<_> = topics.iter().map(|topic| format!("{topic:?}")).collect();
+    quoted.join(", ")
+}
+
+/// Where a stored event is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredEventPlace {
+    /// Place in the log.
+    pub position: Position,
+    /// The event's id.
+    pub id: EventId,
+    /// Stream and place in it, or none.
+    pub stream: Option<(Arc<str>, Version)>,
+}
+
+impl From<&StoredEvent> for StoredEventPlace {
+    fn from(event: &StoredEvent) -> Self {
+        Self {
+            position: event.position(),
+            id: event.id(),
+            stream: event
+                .stream()
+                .zip(event.version())
+                .map(|(stream, version)| (stream.into(), version)),
+        }
+    }
+}
+
+impl fmt::Display for StoredEventPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the event at position {}", self.position)?;
+        if let Some((stream, version)) = &self.stream {
+            write!(f, " (version {version} of {stream:?})")?;
+        }
+        Ok(())
+    }
+}

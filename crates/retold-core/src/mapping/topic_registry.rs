@@ -1,0 +1,223 @@
+//! The topic registry: which Rust type owns which topic, and which aggregate which type of streams.
+
+use std::any::{TypeId, type_name};
+use std::collections::{HashMap, HashSet};
+use std::sync::{PoisonError, RwLock};
+
+use crate::domain::aggregate::Aggregate;
+use crate::domain::event::{Event, EventType};
+use crate::recording::error::Invalid;
+use crate::recording::limits::{RESERVED_PREFIX, check_name};
+
+/// Longest name of a stream type, in bytes: it leaves 54 of a stream's name to `/` and key, more than
+/// the text of a uuid has.
+pub const STREAM_TYPE_SIZE_MAX: usize = 200;
+
+/// Which Rust type owns which topic, and which aggregate owns which type of streams.
+///
+/// An application has one. Types register at its start or at their first use, from any thread; the
+/// same type may register again and again. That two types share a name is found here, before an event
+/// is recorded that would lead back to the wrong one.
+#[derive(Debug, Default)]
+pub struct TopicRegistry {
+    names: RwLock<Names>,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    /// Types that were registered without error.
+    registered: HashSet<TypeId>,
+    topics: HashMap<&'static str, Owner>,
+    stream_types: HashMap<&'static str, Owner>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    type_id: TypeId,
+    type_name: &'static str,
+}
+
+impl Owner {
+    fn of(event_type: &EventType) -> Self {
+        Self {
+            type_id: event_type.owner(),
+            type_name: event_type.owner_name(),
+        }
+    }
+}
+
+impl TopicRegistry {
+    /// A registry that knows no type.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers an event type with its present and former topics.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError`]; nothing is registered then.
+    pub fn register_event<E: Event>(&self) -> Result<(), RegistryError> {
+        let key = TypeId::of::<E>();
+        if self.knows(key) {
+            return Ok(());
+        }
+        E::TYPES.iter().try_for_each(check_event_type)?;
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.claim_topics(E::TYPES)?;
+        names.registered.insert(key);
+        Ok(())
+    }
+
+    /// Registers an aggregate with its type of streams, and its events.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError`]; the aggregate is not registered then.
+    pub fn register_aggregate<A: Aggregate>(&self) -> Result<(), RegistryError> {
+        let owner = Owner {
+            type_id: TypeId::of::<A>(),
+            type_name: type_name::<A>(),
+        };
+        if self.knows(owner.type_id) {
+            return Ok(());
+        }
+        check_stream_type(A::TYPE, owner.type_name)?;
+        self.register_event::<A::Event>()?;
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        let first = *names.stream_types.entry(A::TYPE).or_insert(owner);
+        if first.type_id != owner.type_id {
+            return Err(RegistryError::StreamTypeTwice {
+                stream_type: A::TYPE,
+                first: first.type_name,
+                second: owner.type_name,
+            });
+        }
+        names.registered.insert(owner.type_id);
+        Ok(())
+    }
+
+    /// All topics that are registered, present and former, sorted.
+    pub fn topics(&self) -> Vec<&'static str> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let mut topics: Vec<_> = names.topics.keys().copied().collect();
+        topics.sort_unstable();
+        topics
+    }
+
+    fn knows(&self, key: TypeId) -> bool {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.registered.contains(&key)
+    }
+}
+
+impl Names {
+    /// Enters all topics of the types, or none.
+    fn claim_topics(&mut self, types: &'static [EventType]) -> Result<(), RegistryError> {
+        let mut claimed = HashMap::new();
+        for event_type in types {
+            let owner = Owner::of(event_type);
+            for topic in event_type.topics() {
+                let others = self
+                    .topics
+                    .get(topic)
+                    .filter(|first| first.type_id != owner.type_id);
+                if let Some(first) = others.copied().or(claimed.insert(topic, owner)) {
+                    return Err(RegistryError::TopicTwice {
+                        topic,
+                        first: first.type_name,
+                        second: owner.type_name,
+                    });
+                }
+            }
+        }
+        self.topics.extend(claimed);
+        Ok(())
+    }
+}
+
+fn check_event_type(event_type: &EventType) -> Result<(), RegistryError> {
+    let owner = event_type.owner_name();
+    let invalid = |error| RegistryError::Name { owner, error };
+    for topic in event_type.topics() {
+        check_name("topic", topic).map_err(invalid)?;
+        if topic.starts_with(RESERVED_PREFIX) {
+            return Err(RegistryError::Reserved { name: topic, owner });
+        }
+    }
+    if event_type.revision == 0 {
+        return Err(invalid(Invalid::new(format!(
+            "{} has revision 0; they count from 1",
+            event_type.topic
+        ))));
+    }
+    Ok(())
+}
+
+fn check_stream_type(name: &'static str, owner: &'static str) -> Result<(), RegistryError> {
+    let invalid = |error| RegistryError::Name { owner, error };
+    check_name("stream type", name).map_err(invalid)?;
+    if name.len() > STREAM_TYPE_SIZE_MAX {
+        return Err(invalid(Invalid::new(format!(
+            "the stream type {name:?} is {} bytes long; at most {STREAM_TYPE_SIZE_MAX} are allowed, so that keys have room in the stream's name",
+            name.len()
+        ))));
+    }
+    if name.contains('/') {
+        return Err(invalid(Invalid::new(format!(
+            "the stream type {name:?} has a `/`, which ends the type in a stream's name"
+        ))));
+    }
+    if name.starts_with(RESERVED_PREFIX) {
+        return Err(RegistryError::Reserved { name, owner });
+    }
+    Ok(())
+}
+
+/// Two types under one name, or a name that cannot be. A mistake in the program, found when the type
+/// is registered; nothing was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// Two event types have one topic, present or former.
+    #[error(
+        "both {first} and {second} have the topic {topic:?}; give one of them another with `#[event(topic = \"…\")]`"
+    )]
+    TopicTwice {
+        /// The topic.
+        topic: &'static str,
+        /// Whose it is.
+        first: &'static str,
+        /// Who wants it too; the same type if two of its variants have the topic.
+        second: &'static str,
+    },
+    /// Two aggregates have one type of streams.
+    #[error(
+        "both {first} and {second} have the stream type {stream_type:?}; give one of them another with `#[aggregate(type = \"…\")]`"
+    )]
+    StreamTypeTwice {
+        /// The type.
+        stream_type: &'static str,
+        /// Whose it is.
+        first: &'static str,
+        /// Who wants it too.
+        second: &'static str,
+    },
+    /// A name that belongs to the library.
+    #[error("{owner} is named {name:?}, but names that begin with `retold.` belong to the library")]
+    Reserved {
+        /// The name.
+        name: &'static str,
+        /// Who has it.
+        owner: &'static str,
+    },
+    /// A name that no recorder would take.
+    #[error("{owner} cannot be recorded: {error}")]
+    Name {
+        /// Whose name.
+        owner: &'static str,
+        /// What is wrong with it.
+        #[source]
+        error: Invalid,
+    },
+}
