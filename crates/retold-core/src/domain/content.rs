@@ -290,3 +290,157 @@ impl<'de, D: Deserializer<'de>> VariantAccess<'de> for Content<D> {
         self.0.deserialize_struct("", fields, visitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case", rename_all_fields = "camelCase")]
+    enum Shape {
+        Unit,
+        Newtype(Inner),
+        Optional(Option<u8>),
+        Tuple(u8, String),
+        Fields {
+            #[serde(rename = "n", alias = "nom")]
+            name: String,
+            #[serde(default)]
+            leg_count: u8,
+            #[serde(skip)]
+            scratch: u8,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            note: Option<Cow<'static, str>>,
+        },
+        Flat {
+            id: u8,
+            #[serde(flatten)]
+            rest: BTreeMap<String, u8>,
+        },
+        #[serde(with = "hex")]
+        Custom(u8),
+        NoFields {},
+        SkippedField(#[serde(skip)] u8),
+        #[serde(rename = "other_name")]
+        Last(#[serde(with = "hex")] u8),
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        a: u8,
+    }
+
+    mod hex {
+        use super::*;
+
+        #[allow(
+            clippy::trivially_copy_pass_by_ref,
+            reason = "serde asks for this form"
+        )]
+        pub(super) fn serialize<S: Serializer>(n: &u8, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(&format_args!("{n:x}"))
+        }
+
+        pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<u8, D::Error> {
+            let text = Cow::<str>::deserialize(deserializer)?;
+            u8::from_str_radix(&text, 16).map_err(de::Error::custom)
+        }
+    }
+
+    fn write<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
+        let mut bytes = Vec::new();
+        serialize_variant(value, &mut serde_json::Serializer::new(&mut bytes))?;
+        Ok(String::from_utf8(bytes).unwrap())
+    }
+
+    fn read(variant: usize, content: &str) -> Result<Shape, serde_json::Error> {
+        deserialize_variant(variant, &mut serde_json::Deserializer::from_str(content))
+    }
+
+    /// These bytes are a promise to logs already written.
+    #[test]
+    fn a_variants_content_is_written_alone_and_read_back() {
+        let fields = Shape::Fields {
+            name: "Fido".into(),
+            leg_count: 4,
+            scratch: 0,
+            note: None,
+        };
+        let flat = Shape::Flat {
+            id: 1,
+            rest: BTreeMap::from([("x".into(), 2)]),
+        };
+        let rows = [
+            (Shape::Unit, "{}"),
+            (Shape::Newtype(Inner { a: 1 }), r#"{"a":1}"#),
+            (Shape::Optional(None), "null"),
+            (Shape::Tuple(1, "b".into()), r#"[1,"b"]"#),
+            (fields, r#"{"n":"Fido","legCount":4}"#),
+            (flat, r#"{"id":1,"x":2}"#),
+            (Shape::Custom(255), r#""ff""#),
+            (Shape::NoFields {}, "{}"),
+            (Shape::SkippedField(0), "{}"),
+            (Shape::Last(16), r#""10""#),
+        ];
+        for (index, (shape, content)) in rows.into_iter().enumerate() {
+            assert_eq!(write(&shape).unwrap(), content, "{shape:?}");
+            assert_eq!(read(index, content).unwrap(), shape);
+        }
+    }
+
+    #[test]
+    fn aliases_defaults_and_unknown_fields_are_serdes_own() {
+        let dog = Shape::Fields {
+            name: "Fido".into(),
+            leg_count: 0,
+            scratch: 0,
+            note: Some("x".into()),
+        };
+        assert_eq!(
+            read(4, r#"{"nom":"Fido","note":"x","more":[]}"#).unwrap(),
+            dog
+        );
+        let error = read(1, r#"{"a":1,"b":2}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field `b`"), "{error}");
+        let error = read(4, "{}").unwrap_err();
+        assert!(error.to_string().contains("missing field `n`"), "{error}");
+    }
+
+    #[test]
+    fn a_variant_that_lost_its_fields_reads_over_what_was_recorded() {
+        for content in ["{}", "null", r#"{"a":[1,{"b":2}]}"#, "[1]", "7"] {
+            assert_eq!(read(0, content).unwrap(), Shape::Unit);
+        }
+        assert!(read(0, "{").is_err());
+    }
+
+    #[test]
+    fn what_is_no_variant_is_refused() {
+        #[derive(Serialize)]
+        #[serde(untagged)]
+        enum Untagged {
+            A { a: u8 },
+        }
+        #[derive(Serialize)]
+        #[serde(tag = "kind")]
+        enum Tagged {
+            A { a: u8 },
+        }
+        assert!(write(&Untagged::A { a: 1 }).is_err());
+        assert!(write(&Tagged::A { a: 1 }).is_err());
+        assert!(write(&"text").is_err());
+        assert!(write(&Some(1)).is_err());
+        let error = read(10, "{}").unwrap_err();
+        assert!(error.to_string().contains("variant index"), "{error}");
+        let mut content = serde_json::Deserializer::from_str("{}");
+        assert!(deserialize_variant::<Inner, _>(0, &mut content).is_err());
+    }
+}

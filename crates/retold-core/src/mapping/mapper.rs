@@ -188,3 +188,263 @@ fn unknown_topic<E: Event>(stored: &StoredEvent) -> MappingError {
         known: E::topics().collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::aggregate::Aggregate;
+    use crate::domain::content;
+    use crate::domain::decision::Decision;
+    use crate::domain::event::Apply;
+    use crate::domain::id::Id;
+    use crate::mapping::any_event::Addressed;
+    use crate::mapping::topic_registry::TopicRegistry;
+    use crate::recording::identity::{Position, Version};
+    use crate::recording::stored_event::Place;
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    enum DogEvent {
+        Registered { name: String },
+        Walked,
+    }
+
+    impl Event for DogEvent {
+        const TYPES: &'static [EventType] = &[
+            EventType::of::<Self>("DogEvent.Registered")
+                .formerly(&["DogEvent.Born"])
+                .revision(2),
+            EventType::of::<Self>("DogEvent.Walked"),
+        ];
+
+        fn type_index(&self) -> usize {
+            match self {
+                Self::Registered { .. } => 0,
+                Self::Walked => 1,
+            }
+        }
+
+        fn tags(&self) -> Tags {
+            match self {
+                Self::Registered { name } => Tags::from([format!("name:{name}").into()]),
+                Self::Walked => Tags::new(),
+            }
+        }
+
+        fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            content::serialize_variant(self, serializer)
+        }
+
+        fn deserialize_payload<'de, D: Deserializer<'de>>(
+            type_index: usize,
+            deserializer: D,
+        ) -> Result<Self, D::Error> {
+            content::deserialize_variant(type_index, deserializer)
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Dog;
+
+    impl Apply<DogEvent> for Dog {
+        fn apply(&mut self, _: &DogEvent) {}
+    }
+
+    impl Aggregate for Dog {
+        type Event = DogEvent;
+        type Key = String;
+        const TYPE: &'static str = "Dog";
+    }
+
+    fn envelope() -> Envelope {
+        Envelope {
+            stream: Some("Dog/fido".into()),
+            metadata: Bytes::from_static(b"{\"user\":\"ann\"}"),
+            origin: Origin::Library,
+            ..Envelope::new(EventId::new(Uuid::from_u128(7)), Timestamp::from_micros(9))
+        }
+    }
+
+    fn registered() -> DogEvent {
+        DogEvent::Registered {
+            name: "Fido".into(),
+        }
+    }
+
+    fn store(new: &NewEvent) -> StoredEvent {
+        let place = Place { index: 0, count: 1 };
+        let version = new.stream.as_ref().and(Version::new(3));
+        let position = Position::new(17).unwrap();
+        StoredEvent::from_new(new, position, version, place, Timestamp::default())
+    }
+
+    #[track_caller]
+    fn fails(new: &NewEvent, parts: &[&str]) -> MappingError {
+        let error = Mapper::default()
+            .decode::<DogEvent>(&store(new))
+            .unwrap_err();
+        let message = error.to_string();
+        for part in ["position 17"].iter().chain(parts) {
+            assert!(message.contains(part), "{part:?} is not in: {message}");
+        }
+        error
+    }
+
+    #[test]
+    fn an_event_becomes_what_a_recorder_takes_and_comes_back() {
+        let mapper = Mapper::default();
+        let new = mapper.encode(&registered(), envelope()).unwrap();
+        let expected = NewEvent::new(
+            EventId::new(Uuid::from_u128(7)),
+            "DogEvent.Registered",
+            r#"{"name":"Fido"}"#,
+        )
+        .stream("Dog/fido")
+        .revision(2)
+        .tag("name:Fido")
+        .time(Timestamp::from_micros(9))
+        .origin(Origin::Library)
+        .metadata(&b"{\"user\":\"ann\"}"[..]);
+        assert_eq!(new, expected);
+        assert_eq!(
+            mapper.decode::<DogEvent>(&store(&new)).unwrap(),
+            registered()
+        );
+        let walked = mapper.encode(&DogEvent::Walked, envelope()).unwrap();
+        assert_eq!(walked.payload.as_deref(), Some(&b"{}"[..]));
+        assert_eq!(
+            mapper.decode::<DogEvent>(&store(&walked)).unwrap(),
+            DogEvent::Walked
+        );
+    }
+
+    #[test]
+    fn former_topics_and_older_revisions_are_read() {
+        let former = NewEvent::new(
+            EventId::new(Uuid::nil()),
+            "DogEvent.Born",
+            r#"{"name":"Fido"}"#,
+        );
+        let stored = store(&former);
+        assert!(Mapper::default().is::<DogEvent>(&stored));
+        assert_eq!(
+            Mapper::default().decode::<DogEvent>(&stored).unwrap(),
+            registered()
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_which_event_and_why() {
+        let good = Mapper::default().encode(&registered(), envelope()).unwrap();
+        let with = |change: fn(&mut NewEvent)| {
+            let mut new = good.clone();
+            change(&mut new);
+            new
+        };
+        fails(
+            &with(|it| it.topic = "CatEvent.Born".into()),
+            &[
+                "version 3 of \"Dog/fido\"",
+                "CatEvent.Born",
+                "\"DogEvent.Registered\", \"DogEvent.Born\", \"DogEvent.Walked\"",
+                "formerly(\"CatEvent.Born\")",
+            ],
+        );
+        fails(&good.clone().erased(), &["erased"]);
+        fails(&with(|it| it.revision = 3), &["revision 3", "up to 2"]);
+        fails(
+            &with(|it| it.payload = Some("{\"nam\":1}".into())),
+            &["DogEvent.Registered", "missing field `name`"],
+        );
+        fails(
+            &with(|it| it.payload = Some(r#"{"name":"Fido"} x"#.into())),
+            &["trailing characters"],
+        );
+        for (encoding, what) in [
+            ("msgpack", "codec"),
+            ("json+zstd", "compression"),
+            ("json@k1", "key"),
+            ("json+", "form"),
+        ] {
+            let stored = with_encoding(&store(&good), encoding);
+            let error = Mapper::default().decode::<DogEvent>(&stored).unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .contains(&format!("does not know the {what}"))
+            );
+        }
+    }
+
+    fn with_encoding(stored: &StoredEvent, encoding: &str) -> StoredEvent {
+        use crate::recording::stored_event::StoredEventParts;
+
+        StoredEvent::from_parts(&StoredEventParts {
+            position: stored.position(),
+            id: stored.id(),
+            stream: stored.stream().zip(stored.version()),
+            place: stored.place(),
+            topic: stored.topic(),
+            revision: stored.revision(),
+            tags: stored.packed_tags(),
+            time: stored.time(),
+            recorded_at: stored.recorded_at(),
+            origin: stored.origin_text(),
+            metadata: stored.metadata_bytes(),
+            encoding,
+            payload: stored.payload(),
+        })
+        .unwrap()
+    }
+
+    fn decide<D: Decision<AnyEvent>>(
+        decision: impl Fn(&u32) -> D,
+    ) -> Result<Vec<AnyEvent>, D::Refusal> {
+        let mut events = Vec::new();
+        decision(&1).decided(&mut events).map(|()| events)
+    }
+
+    #[test]
+    fn closures_over_several_types_infer() {
+        let fido = Id::<Dog>::new("fido".into());
+        let streams = |events: Vec<AnyEvent>| {
+            events
+                .iter()
+                .map(|it| it.stream().map(ToString::to_string))
+                .collect::<Vec<_>>()
+        };
+        let Ok(events) = decide(|_| DogEvent::Walked);
+        assert_eq!(streams(events), [None]);
+        let Ok(events) = decide(|_| DogEvent::Walked.to(&fido));
+        assert_eq!(streams(events), [Some("Dog/fido".into())]);
+        let Ok(events) = decide(|_| (DogEvent::Walked.to(&fido), Some(DogEvent::Walked)));
+        assert_eq!(streams(events), [Some("Dog/fido".into()), None]);
+        let Ok(events) = decide(|_| [DogEvent::Walked.to(&fido), DogEvent::Walked.into()]);
+        assert_eq!(events.len(), 2);
+        let refused = decide(|state| {
+            if *state == 1 {
+                return Err("no walk today");
+            }
+            Ok(vec![DogEvent::Walked.to(&fido)])
+        });
+        assert_eq!(refused.unwrap_err(), "no walk today");
+        let Ok(events) = decide(|_| ());
+        assert!(events.is_empty());
+    }
+
+    #[test]
+    fn an_addressed_event_is_recorded_in_its_stream() {
+        let event = registered().to(&Id::<Dog>::new("rex".into()));
+        let new = Mapper::default().encode_any(&event, envelope()).unwrap();
+        let mut expected = Mapper::default().encode(&registered(), envelope()).unwrap();
+        expected.stream = Some("Dog/rex".into());
+        assert_eq!(new, expected);
+        assert_eq!(event.downcast_ref::<DogEvent>(), Some(&registered()));
+
+        let registry = TopicRegistry::new();
+        event.register(&registry).unwrap();
+        assert_eq!(registry.topics().len(), 3);
+    }
+}

@@ -221,3 +221,144 @@ pub enum RegistryError {
         error: Invalid,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserializer, Serializer};
+
+    use super::*;
+    use crate::domain::content;
+    use crate::domain::event::Apply;
+
+    macro_rules! event {
+        ($name:ident: $($type:expr),*) => {
+            #[derive(Clone)]
+            struct $name;
+
+            impl Event for $name {
+                const TYPES: &'static [EventType] = &[$($type),*];
+
+                fn type_index(&self) -> usize {
+                    0
+                }
+
+                fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                    content::serialize_nothing(serializer)
+                }
+
+                fn deserialize_payload<'de, D: Deserializer<'de>>(
+                    _: usize,
+                    deserializer: D,
+                ) -> Result<Self, D::Error> {
+                    content::deserialize_nothing(deserializer).map(|()| Self)
+                }
+            }
+        };
+    }
+
+    event!(Barked: EventType::of::<Barked>("Barked").formerly(&["Yapped"]));
+    event!(Yapped: EventType::of::<Yapped>("Yapped"));
+    event!(Slept: EventType::of::<Slept>("Slept"));
+    event!(BarkedOrSlept: Barked::TYPES[0], Slept::TYPES[0]);
+    event!(Twice: EventType::of::<Twice>("Twice.A"), EventType::of::<Twice>("Twice.A"));
+    event!(Reserved: EventType::of::<Reserved>("A").formerly(&["retold.started"]));
+    event!(Unnamed: EventType::of::<Unnamed>(""));
+    event!(Unrevised: EventType::of::<Unrevised>("Unrevised").revision(0));
+
+    macro_rules! aggregate {
+        ($name:ident: $event:ty, $type:expr) => {
+            #[derive(Clone, Default)]
+            struct $name;
+
+            impl Apply<$event> for $name {
+                fn apply(&mut self, _: &$event) {}
+            }
+
+            impl Aggregate for $name {
+                type Event = $event;
+                type Key = String;
+                const TYPE: &'static str = $type;
+            }
+        };
+    }
+
+    aggregate!(Dog: BarkedOrSlept, "Dog");
+    aggregate!(Hound: BarkedOrSlept, "Dog");
+    aggregate!(Slash: Slept, "Dog/Hound");
+    aggregate!(Library: Slept, "retold.follower");
+    aggregate!(Long: Slept, {
+        const LONG: &[u8] = &[b'a'; STREAM_TYPE_SIZE_MAX + 1];
+        match std::str::from_utf8(LONG) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
+    });
+
+    #[track_caller]
+    fn refused(result: Result<(), RegistryError>, parts: &[&str]) {
+        let message = result.unwrap_err().to_string();
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is not in: {message}");
+        }
+    }
+
+    #[test]
+    fn a_type_registers_again_and_in_joins() {
+        let registry = TopicRegistry::new();
+        for _ in 0..2 {
+            registry.register_event::<Barked>().unwrap();
+            registry.register_event::<BarkedOrSlept>().unwrap();
+            registry.register_event::<Slept>().unwrap();
+            registry.register_aggregate::<Dog>().unwrap();
+        }
+        assert_eq!(registry.topics(), ["Barked", "Slept", "Yapped"]);
+    }
+
+    #[test]
+    fn two_types_with_one_topic_are_both_named() {
+        let registry = TopicRegistry::new();
+        registry.register_event::<Barked>().unwrap();
+        refused(
+            registry.register_event::<Yapped>(),
+            &["tests::Barked", "tests::Yapped", "\"Yapped\""],
+        );
+        refused(
+            registry.register_event::<Twice>(),
+            &["tests::Twice", "\"Twice.A\""],
+        );
+        assert_eq!(registry.topics(), ["Barked", "Yapped"]);
+    }
+
+    #[test]
+    fn two_aggregates_with_one_stream_type_are_both_named() {
+        let registry = TopicRegistry::new();
+        registry.register_aggregate::<Dog>().unwrap();
+        refused(
+            registry.register_aggregate::<Hound>(),
+            &["tests::Dog", "tests::Hound", "\"Dog\""],
+        );
+        registry.register_aggregate::<Dog>().unwrap();
+    }
+
+    #[test]
+    fn names_that_cannot_be_are_refused() {
+        let registry = TopicRegistry::new();
+        refused(
+            registry.register_event::<Reserved>(),
+            &[
+                "tests::Reserved",
+                "\"retold.started\"",
+                "belong to the library",
+            ],
+        );
+        refused(registry.register_event::<Unnamed>(), &["topic is empty"]);
+        refused(registry.register_event::<Unrevised>(), &["revision 0"]);
+        refused(registry.register_aggregate::<Slash>(), &["has a `/`"]);
+        refused(
+            registry.register_aggregate::<Library>(),
+            &["belong to the library"],
+        );
+        refused(registry.register_aggregate::<Long>(), &["201 bytes"]);
+        assert!(registry.topics().is_empty());
+    }
+}
