@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::recording::append::Append;
 use crate::recording::error::{Conflict, Corrupt, Failure, Invalid, RecordError};
-use crate::recording::identity::Version;
+use crate::recording::identity::{Mark, Version};
 
 /// What an application returns, if it cannot be refused by the domain.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -52,6 +52,21 @@ pub enum Error {
         /// The version that was asked for, if one was.
         version: Option<Version>,
     },
+    /// The log no longer has what was read of it: it was replaced, cut, or restored from an older
+    /// copy. Whatever was made of what was read may speak of events that are gone; find out, and begin
+    /// again from the first event or from a mark the log has.
+    #[error(
+        "the log {log:?} has diverged: {mark} was read of it, but {}",
+        found_there(found)
+    )]
+    Diverged {
+        /// Name of the log.
+        log: Arc<str>,
+        /// What was read of it once.
+        mark: Mark,
+        /// What is at that position now; none if the log does not reach so far.
+        found: Option<Mark>,
+    },
     /// The domain refused the command; the refusal is the source.
     #[error("refused: {0}")]
     Refused(#[source] Box<dyn StdError + Send + Sync>),
@@ -64,10 +79,26 @@ fn not_found(stream: &str, version: &Option<Version>) -> String {
     }
 }
 
+fn found_there(found: &Option<Mark>) -> String {
+    match found {
+        Some(found) => format!("the event there is {}", found.event_id),
+        None => "it does not reach so far".into(),
+    }
+}
+
 impl Error {
     /// The caller's mistake, told in a whole sentence without a full stop.
     pub(crate) fn invalid(reason: impl Into<String>) -> Self {
         Self::Invalid(Invalid::new(reason.into()))
+    }
+
+    /// The log no longer has what was read of it.
+    pub(crate) fn diverged(log: &str, mark: Mark, found: Option<Mark>) -> Self {
+        Self::Diverged {
+            log: log.into(),
+            mark,
+            found,
+        }
     }
 
     /// Whether the same call may succeed when it is made again, without knowing more.

@@ -1,0 +1,218 @@
+//! Which events of a log, and as what: the part that reading and subscribing share.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::error::Error;
+use crate::domain::event::EventType;
+use crate::recording::error::Invalid;
+use crate::recording::limits::{PAGE_EVENTS_MAX, QUERY_NAMES_MAX};
+use crate::recording::query::{Query, QueryItem};
+use crate::recording::recorder::Recorder;
+use crate::recording::stored_event::StoredEvent;
+
+/// Events that a reading or a subscription asks for at once, unless told otherwise. It holds one page
+/// in memory at a time.
+pub const READ_PAGE_EVENTS_DEFAULT: usize = 500;
+
+/// Makes of a stored event what the caller wants, or nothing, if it is to be passed over.
+pub(super) type Decode<T> = Arc<dyn Fn(&StoredEvent) -> Result<Option<T>, Error> + Send + Sync>;
+
+/// Which events of a log, and as what: `StoredEvent`s, or events of a type.
+///
+/// Comes from a `LogReader`, is narrowed here, and then [read](Self::read) or
+/// [subscribed to](Self::subscribe).
+#[must_use = "a selection does nothing until it is read or subscribed to"]
+pub struct Selection<T> {
+    recorder: Arc<dyn Recorder>,
+    query: Query,
+    types: Option<&'static [EventType]>,
+    decode: Decode<T>,
+    page_size: usize,
+}
+
+impl<T> Selection<T> {
+    pub(super) fn new(
+        recorder: Arc<dyn Recorder>,
+        types: Option<&'static [EventType]>,
+        decode: Decode<T>,
+    ) -> Self {
+        Self {
+            recorder,
+            query: Query::All,
+            types,
+            decode,
+            page_size: READ_PAGE_EVENTS_DEFAULT,
+        }
+    }
+
+    /// Only events that match `query`, in place of one given before.
+    ///
+    /// Of a selection of typed events only those of the type are read, whatever the query: its topics
+    /// become part of it, the former ones too. A query that names topics, but none of the type, is
+    /// `Invalid` when it is read.
+    pub fn matching(mut self, query: Query) -> Self {
+        self.query = query;
+        self
+    }
+
+    /// Only events that have this tag too.
+    pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
+        let tag = tag.into();
+        self.query = match self.query {
+            Query::All => Query::tag(tag),
+            Query::Items(items) => {
+                Query::Items(items.into_iter().map(|it| it.tag(tag.clone())).collect())
+            }
+        };
+        self
+    }
+
+    /// How many events are asked for, and held in memory, at once: [`READ_PAGE_EVENTS_DEFAULT`]
+    /// unless said; at most [`PAGE_EVENTS_MAX`], and 0 counts as 1.
+    pub fn page_size(mut self, events: usize) -> Self {
+        self.page_size = events.clamp(1, PAGE_EVENTS_MAX);
+        self
+    }
+
+    pub(super) fn recorder(&self) -> &Arc<dyn Recorder> {
+        &self.recorder
+    }
+
+    pub(super) fn page_events(&self) -> usize {
+        self.page_size
+    }
+
+    pub(super) fn decode(&self, event: &StoredEvent) -> Result<Option<T>, Error> {
+        (self.decode)(event)
+    }
+
+    /// What the recorder is asked for: the query, and of a typed selection the type's topics in it.
+    pub(super) fn query(&self) -> Result<Query, Invalid> {
+        self.query.check()?;
+        match self.types {
+            Some(types) => narrowed(&self.query, types),
+            None => Ok(self.query.clone()),
+        }
+    }
+}
+
+impl<T> Clone for Selection<T> {
+    fn clone(&self) -> Self {
+        Self {
+            recorder: self.recorder.clone(),
+            query: self.query.clone(),
+            types: self.types,
+            decode: self.decode.clone(),
+            page_size: self.page_size,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Selection<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selection")
+            .field("log", &self.recorder.log_name())
+            .field("query", &self.query)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `query`, and of these types. An item that names a topic, present or former, means the whole type;
+/// an item that names topics, but none of these types, can match nothing and is left out.
+fn narrowed(query: &Query, types: &[EventType]) -> Result<Query, Invalid> {
+    let everything = [QueryItem::new()];
+    let items = match query {
+        Query::All => &everything[..],
+        Query::Items(items) => items,
+    };
+    let items: Vec<_> = items.iter().flat_map(|it| of_types(it, types)).collect();
+    if items.is_empty() {
+        let known: Vec<_> = types.iter().map(|it| it.topic).collect();
+        return Err(Invalid::new(format!(
+            "the query names topics, but none of the type that is read: {}",
+            known.join(", ")
+        )));
+    }
+    Ok(Query::Items(items))
+}
+
+/// `item` with the topics of these types, in as many items as the limit of names takes.
+fn of_types(item: &QueryItem, types: &[EventType]) -> Vec<QueryItem> {
+    let is_meant = |it: &&EventType| {
+        item.topics.is_empty() || item.topics.iter().any(|topic| it.has_topic(topic))
+    };
+    let topics: Vec<_> = types
+        .iter()
+        .filter(is_meant)
+        .flat_map(EventType::topics)
+        .collect();
+    let room = QUERY_NAMES_MAX.saturating_sub(item.streams.len() + item.tags.len());
+    let with_topics = |topics: &[&'static str]| {
+        let mut item = item.clone();
+        item.topics = topics.iter().map(|it| Arc::from(*it)).collect();
+        item
+    };
+    topics.chunks(room.max(1)).map(with_topics).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TYPES: &[EventType] = &[
+        EventType::of::<u8>("Dog.Registered").formerly(&["Hound.Registered"]),
+        EventType::of::<u8>("Dog.TrickAdded"),
+    ];
+
+    fn topics(query: &Query) -> Vec<Vec<&str>> {
+        let Query::Items(items) = query else {
+            panic!("{query:?}");
+        };
+        items
+            .iter()
+            .map(|item| item.topics.iter().map(|it| &**it).collect())
+            .collect()
+    }
+
+    #[test]
+    fn a_type_brings_its_present_and_former_topics() {
+        let all = narrowed(&Query::All, TYPES).unwrap();
+        assert_eq!(
+            topics(&all),
+            [["Dog.Registered", "Dog.TrickAdded", "Hound.Registered"]]
+        );
+        let one = narrowed(&Query::topic("Dog.Registered"), TYPES).unwrap();
+        assert_eq!(topics(&one), [["Dog.Registered", "Hound.Registered"]]);
+        let former = narrowed(&Query::topic("Hound.Registered"), TYPES).unwrap();
+        assert_eq!(topics(&former), [["Dog.Registered", "Hound.Registered"]]);
+    }
+
+    #[test]
+    fn items_of_other_types_are_left_out() {
+        let query = Query::topic("Cat.Seen").or(Query::tag("red"));
+        let query = narrowed(&query, TYPES).unwrap();
+        assert_eq!(topics(&query).len(), 1);
+        assert!(query.check().is_ok());
+        let error = narrowed(&Query::topic("Cat.Seen"), TYPES).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid: the query names topics, but none of the type that is read: Dog.Registered, \
+             Dog.TrickAdded"
+        );
+    }
+
+    #[test]
+    fn many_topics_become_many_items() {
+        let types: Vec<_> = (0..100)
+            .map(|number| {
+                let topic = format!("Topic.{number}");
+                EventType::of::<u8>(Box::leak(topic.into_boxed_str()))
+            })
+            .collect();
+        let query = narrowed(&Query::tag("a").or(Query::tag("b")), &types).unwrap();
+        assert!(query.check().is_ok());
+        assert_eq!(topics(&query).len(), 4);
+        assert_eq!(topics(&query).concat().len(), 200);
+    }
+}

@@ -1,0 +1,10 @@
+//! The tests of the core through its public face: one binary, a module for each subject.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test, also in a function that tests share, a panic is a failure"
+)]
+
+mod log_reading;
+mod racing;
+mod subscription;
