@@ -5,17 +5,22 @@
 //! [`recorder`]; its tests, which every store runs, in `conformance`. The modules stand in order; each
 //! uses only those above it.
 
+pub mod fault;
 pub mod identity;
+
 pub mod limits;
 
 pub mod encoding;
 pub mod metadata;
-pub mod origin;
-pub mod query;
 pub mod stretch;
 
+pub mod origin;
+
 pub mod new_event;
+
 pub mod stored_event;
+
+pub mod query;
 
 pub mod condition;
 

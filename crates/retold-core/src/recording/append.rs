@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::condition::Condition;
-use super::error::Invalid;
+use super::fault::Invalid;
 use super::identity::Position;
 use super::limits::Limits;
 use super::new_event::NewEvent;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::error::Invalid;
+use super::fault::Invalid;
 use super::identity::{Position, Version};
 use super::limits::check_name;
 use super::query::Query;

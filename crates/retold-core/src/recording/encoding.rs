@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::error::Invalid;
+use super::fault::Invalid;
 use super::limits::{LABEL_SIZE_MAX, check_name};
 
 /// How a payload became bytes, so that logs may mix codecs, compressions and keys.

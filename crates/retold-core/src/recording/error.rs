@@ -1,10 +1,10 @@
 //! Why a recorder did not do what it was asked. The variants are decisions for the caller.
 
 use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
 
 use super::condition::ExpectedVersion;
+pub use super::fault::{Corrupt, Failure, Invalid};
 use super::identity::{EventId, LogId, Mark, Position, Version};
 use super::stretch::FollowerKey;
 
@@ -120,79 +120,4 @@ fn version_there(version: &Option<Version>) -> String {
         || "no events".into(),
         |version| format!("version {version}"),
     )
-}
-
-/// What a driver said, and what was being done.
-#[derive(Clone)]
-pub struct Failure {
-    what: String,
-    source: Arc<dyn StdError + Send + Sync + 'static>,
-}
-
-impl Failure {
-    /// A failure while doing `what`, as in "opening dogs.db".
-    pub fn new(what: impl Into<String>, source: impl StdError + Send + Sync + 'static) -> Self {
-        Self {
-            what: what.into(),
-            source: Arc::new(source),
-        }
-    }
-}
-
-impl fmt::Debug for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Failure")
-            .field("what", &self.what)
-            .field("source", &self.source)
-            .finish()
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.source)
-    }
-}
-
-impl StdError for Failure {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&*self.source)
-    }
-}
-
-/// Stored data that is not what was written: where, and what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("stored data is corrupt: {place}: {what}")]
-pub struct Corrupt {
-    place: String,
-    what: String,
-}
-
-impl Corrupt {
-    /// Something wrong at a place, as in "event at 17".
-    pub fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self {
-            place: place.into(),
-            what: what.into(),
-        }
-    }
-
-    /// Where.
-    pub fn place(&self) -> &str {
-        &self.place
-    }
-}
-
-/// A mistake of the caller: which limit or argument, and what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid: {reason}")]
-pub struct Invalid {
-    reason: String,
-}
-
-impl Invalid {
-    /// The mistake, as a whole sentence without a full stop.
-    pub fn new(reason: String) -> Self {
-        Self { reason }
-    }
 }

@@ -1,6 +1,6 @@
 //! The limits and defaults of recording, in one place.
 
-use super::error::Invalid;
+use super::fault::Invalid;
 
 /// Longest name of a log, stream, tag or topic, in bytes of UTF-8; the shortest has one.
 pub const NAME_SIZE_MAX: usize = 255;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::encoding::Encoding;
-use super::error::Invalid;
+use super::fault::Invalid;
 use super::identity::EventId;
 use super::limits::{Limits, METADATA_SIZE_MAX, TAGS_MAX, check_name};
 use super::origin::Origin;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::error::Invalid;
+use super::fault::Invalid;
 use super::limits::{QUERY_ITEMS_MAX, QUERY_NAMES_MAX, check_name};
 use super::stored_event::StoredEvent;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::encoding::Encoding;
-use super::error::Corrupt;
+use super::fault::Corrupt;
 use super::identity::{EventId, Mark, Position, Version};
 use super::metadata::Metadata;
 use super::new_event::NewEvent;

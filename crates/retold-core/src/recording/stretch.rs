@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::Invalid;
+use super::fault::Invalid;
 use super::identity::{LogId, Mark, Position};
 use super::limits::check_name;
 

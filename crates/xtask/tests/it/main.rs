@@ -1,0 +1,8 @@
+//! Tests of the project's shape: what a compiler does not hold and a reader relies on.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod crate_directions;
+mod module_order;
+mod text_files;
+mod workspace;

@@ -1,0 +1,167 @@
+//! What every file of the workspace keeps to: a header that says what it is, nothing left undone, a
+//! telling name, a bounded size.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use crate::workspace::{assert_none, files_below, root, texts_below};
+
+/// Largest file, in bytes. Whoever clones the repository gets all of its history.
+const FILE_SIZE_MAX: u64 = 100 * 1024;
+
+/// Files that may be larger, and why.
+const LARGE_FILES: [&str; 0] = [];
+
+/// File names that do not say what is inside.
+const EMPTY_NAMES: [&str; 8] = [
+    "mod", "utils", "util", "common", "helpers", "types", "base", "misc",
+];
+
+/// Marks of work that is not done. Put together here so that this file has none.
+const UNDONE: [&str; 6] = [
+    concat!("to", "do!("),
+    concat!("unimplemented", "!("),
+    concat!("db", "g!("),
+    concat!("FIX", "ME"),
+    concat!("TO", "DO"),
+    concat!("#[ig", "nore"),
+];
+
+/// What makes a test wait for time to pass.
+const SLEEPS: [&str; 2] = [concat!("thread::", "sleep("), concat!("time::", "sleep(")];
+
+#[test]
+fn sources_say_what_they_are_and_are_done() {
+    let sources = texts_below(&root(), &[".rs"]);
+    assert!(sources.len() > 20, "the sources were not found");
+    assert_none(&errors_in_sources(&sources));
+}
+
+fn errors_in_sources(sources: &BTreeMap<String, String>) -> Vec<String> {
+    let mut errors = Vec::new();
+    for (path, text) in sources {
+        if !text.starts_with("//! ") {
+            errors.push(format!("{path}: begins without //! that says what it is"));
+        }
+        let name = path.rsplit('/').next().unwrap_or(path);
+        if EMPTY_NAMES.contains(&name.trim_end_matches(".rs")) {
+            errors.push(format!("{path}: name it after the one thing it defines"));
+        }
+        for (number, line) in (1..).zip(text.lines()) {
+            let sleeps = SLEEPS.iter().filter(|_| path.contains("/tests/"));
+            for found in UNDONE.iter().chain(sleeps).filter(|it| line.contains(**it)) {
+                errors.push(format!("{path}:{number}: has {found}"));
+            }
+        }
+    }
+    errors
+}
+
+#[test]
+fn documents_are_done() {
+    let mut errors = Vec::new();
+    for (path, text) in texts_below(&root(), &[".md", ".toml", ".sql"]) {
+        for found in UNDONE[3..5].iter().filter(|it| text.contains(**it)) {
+            errors.push(format!("{path}: has {found}"));
+        }
+    }
+    assert_none(&errors);
+}
+
+#[test]
+fn the_changelog_has_an_unreleased_section() {
+    let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    assert!(has_unreleased_section(&changelog));
+}
+
+fn has_unreleased_section(changelog: &str) -> bool {
+    let mut sections = changelog.lines().filter(|line| line.starts_with("## "));
+    sections.next() == Some("## Unreleased")
+}
+
+#[test]
+fn files_are_small() {
+    assert_none(&too_large(&files_below(&root())));
+}
+
+fn too_large(files: &BTreeMap<String, u64>) -> Vec<String> {
+    let mut errors = Vec::new();
+    for (path, size) in files {
+        let is_large = *size > FILE_SIZE_MAX;
+        let may_be_large = LARGE_FILES.contains(&&**path);
+        if is_large && !may_be_large {
+            errors.push(format!(
+                "{path}: {size} bytes; at most {FILE_SIZE_MAX} unless named"
+            ));
+        }
+        if may_be_large && !is_large {
+            errors.push(format!("{path}: is small; take it off LARGE_FILES"));
+        }
+    }
+    for path in LARGE_FILES.iter().filter(|it| !files.contains_key(**it)) {
+        errors.push(format!("{path}: is gone; take it off LARGE_FILES"));
+    }
+    errors
+}
+
+#[track_caller]
+fn check(path: &str, text: &str, expected: &[&str]) {
+    let sources = [(path.to_owned(), text.to_owned())].into();
+    assert_eq!(errors_in_sources(&sources), expected);
+}
+
+#[test]
+fn a_source_that_is_not_tidy_is_found() {
+    check("a/src/b.rs", "//! B.\n\nfn b() {}\n", &[]);
+    check(
+        "a/src/b.rs",
+        "fn b() {}\n",
+        &["a/src/b.rs: begins without //! that says what it is"],
+    );
+    check(
+        "a/src/c/mod.rs",
+        "//! C.\n",
+        &["a/src/c/mod.rs: name it after the one thing it defines"],
+    );
+    for found in UNDONE {
+        let text = format!("//! B.\n// {found}\n");
+        check(
+            "a/src/b.rs",
+            &text,
+            &[&*format!("a/src/b.rs:2: has {found}")],
+        );
+    }
+}
+
+#[test]
+fn sleeping_is_found_in_tests_only() {
+    for sleep in SLEEPS {
+        let text = format!("//! B.\nfn b() {{ {sleep}d) }}\n");
+        check("a/src/b.rs", &text, &[]);
+        let error = format!("a/tests/it/b.rs:2: has {sleep}");
+        check("a/tests/it/b.rs", &text, &[&*error]);
+    }
+}
+
+#[test]
+fn a_large_file_and_a_missing_section_are_found() {
+    let files: BTreeMap<_, _> = LARGE_FILES
+        .map(|it| (it.to_owned(), FILE_SIZE_MAX + 1))
+        .into_iter()
+        .chain([
+            ("big.bin".to_owned(), FILE_SIZE_MAX + 1),
+            ("full.bin".to_owned(), FILE_SIZE_MAX),
+        ])
+        .collect();
+    let errors = too_large(&files);
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].starts_with("big.bin: 102401 bytes"), "{errors:?}");
+
+    assert!(has_unreleased_section(
+        "# Changelog\n\n## Unreleased\n\n## 0.1.0\n"
+    ));
+    assert!(!has_unreleased_section(
+        "# Changelog\n\n## 0.1.0\n\n## Unreleased\n"
+    ));
+    assert!(!has_unreleased_section("# Changelog\n"));
+}
