@@ -10,3 +10,5 @@ pub mod recording;
 pub mod mapping;
 
 pub mod application;
+
+pub mod testing;

@@ -12,11 +12,12 @@
 //! | [`recording`] | the recorder's contract, queries, conditions, errors |
 //! | [`mapping`] | from events to what is recorded and back |
 //! | [`application`] | a named log with its aggregates |
+//! | [`testing`] | given, when, then: tests of decisions, without a store |
 //!
 //! Features: `sqlite` (by default) for the SQLite store, `conformance` for the suite that every
 //! store must pass, for those who write one.
 
-pub use retold_core::{application, domain, mapping, recording};
+pub use retold_core::{application, domain, mapping, recording, testing};
 pub use serde;
 pub use uuid;
 

@@ -5,6 +5,8 @@
     reason = "in a test, also in a function that tests share, a panic is a failure"
 )]
 
+mod dogs;
 mod log_reading;
 mod racing;
 mod subscription;
+mod test_kit;

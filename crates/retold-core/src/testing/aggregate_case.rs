@@ -1,0 +1,157 @@
+//! Cases about one aggregate: its recorded events, a decision on its state, what comes of it.
+
+use std::fmt::Debug;
+
+use super::outcome::Outcome;
+use super::shown_event::{ShownEvent, recorded};
+use crate::domain::aggregate::Aggregate;
+use crate::domain::decision::Decision;
+use crate::domain::event::fold;
+
+const UNNAMED: &str = "it is decided";
+
+/// An aggregate of which these events are recorded, in this order; none, if it is new.
+///
+/// # Panics
+///
+/// If an event does not survive being recorded.
+#[must_use = "a case checks nothing before something is decided"]
+#[track_caller]
+pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> AggregateCase<A> {
+    let mut case = AggregateCase {
+        given: Vec::new(),
+        state: A::default(),
+    };
+    for event in events {
+        case = case.with(&event);
+    }
+    case
+}
+
+/// An aggregate with what is recorded of it.
+#[derive(Clone, Debug)]
+pub struct AggregateCase<A> {
+    given: Vec<ShownEvent>,
+    state: A,
+}
+
+impl<A: Aggregate> AggregateCase<A> {
+    /// Decides on the aggregate's state.
+    #[must_use = "a decision is not checked before `then`"]
+    #[track_caller]
+    pub fn when<D: Decision<A::Event>>(
+        self,
+        decide: impl FnOnce(&A) -> D,
+    ) -> AggregateDecided<A, D::Refusal> {
+        self.when_named(UNNAMED, decide)
+    }
+
+    /// Decides on the aggregate's state; a failure calls it by this name.
+    #[must_use = "a decision is not checked before `then`"]
+    #[track_caller]
+    pub fn when_named<D: Decision<A::Event>>(
+        self,
+        name: impl Into<String>,
+        decide: impl FnOnce(&A) -> D,
+    ) -> AggregateDecided<A, D::Refusal> {
+        let mut events = Vec::new();
+        let result = decide(&self.state).decided(&mut events);
+        let after = match result {
+            Ok(()) => events.iter().fold(self.clone(), Self::with),
+            Err(_) => self.clone(),
+        };
+        let decided = result.map(|()| after.given[self.given.len()..].to_vec());
+        AggregateDecided {
+            after,
+            outcome: Outcome {
+                given: self.given,
+                notes: Vec::new(),
+                when: name.into(),
+                decided,
+            },
+        }
+    }
+
+    /// Checks the state that the given events make.
+    pub fn then_state(self, check: impl FnOnce(&A)) -> Self {
+        check(&self.state);
+        self
+    }
+
+    /// With one more event, as it comes back from its bytes.
+    #[track_caller]
+    fn with(mut self, event: &A::Event) -> Self {
+        self.given.push(ShownEvent::of(event));
+        let (_, event) = recorded(event);
+        self.state = fold(self.state, [&event]);
+        self
+    }
+}
+
+/// What was decided about an aggregate, to be checked.
+#[derive(Debug)]
+pub struct AggregateDecided<A, R> {
+    after: AggregateCase<A>,
+    outcome: Outcome<R>,
+}
+
+impl<A: Aggregate, R> AggregateDecided<A, R> {
+    /// Exactly these events were decided, in this order: an event, an array, a `Vec`, a tuple.
+    ///
+    /// Events are equal if what is recorded of them is: topic, tags and content.
+    ///
+    /// # Panics
+    ///
+    /// If other events were decided, or it was refused.
+    #[track_caller]
+    pub fn then(self, expected: impl Decision<A::Event, Refusal = std::convert::Infallible>) -> Self
+    where
+        R: Debug,
+    {
+        let mut events = Vec::new();
+        let Ok(()) = expected.decided(&mut events);
+        let expected: Vec<_> = events.iter().map(ShownEvent::of).collect();
+        self.outcome.check_events(&expected);
+        self
+    }
+
+    /// Nothing was decided, and it was not refused.
+    ///
+    /// # Panics
+    ///
+    /// If an event was decided, or it was refused.
+    #[track_caller]
+    pub fn then_nothing(self) -> Self
+    where
+        R: Debug,
+    {
+        self.outcome.check_events(&[]);
+        self
+    }
+
+    /// It was refused, for this reason.
+    ///
+    /// # Panics
+    ///
+    /// If it was not refused, or for another reason.
+    #[track_caller]
+    pub fn then_refused(self, expected: R) -> Self
+    where
+        R: PartialEq + Debug,
+    {
+        self.outcome.check_refused(&expected);
+        self
+    }
+
+    /// Checks the state after what was decided; after a refusal, the state that was given.
+    pub fn then_state(self, check: impl FnOnce(&A)) -> Self {
+        check(&self.after.state);
+        self
+    }
+
+    /// What was decided is recorded: the case goes on with it.
+    #[must_use = "nothing is checked of what follows before it is decided"]
+    pub fn and(self) -> AggregateCase<A> {
+        self.after
+    }
+}

@@ -1,0 +1,78 @@
+//! What a decision came to, and the assertions about it that all cases share.
+
+use std::fmt::Debug;
+
+use super::report::{beside, blocks, listed};
+use super::shown_event::ShownEvent;
+
+/// What a decision came to, with all that a failing assertion has to tell.
+#[derive(Debug)]
+pub struct Outcome<R> {
+    pub(super) given: Vec<ShownEvent>,
+    /// What else there is to know about what was given, a line each.
+    pub(super) notes: Vec<String>,
+    pub(super) when: String,
+    pub(super) decided: Result<Vec<ShownEvent>, R>,
+}
+
+impl<R> Outcome<R> {
+    #[track_caller]
+    pub(super) fn fail(&self, what: &str, comparison: &str) -> ! {
+        let given = listed(&self.given);
+        let notes: String = self.notes.iter().map(|it| format!("  {it}\n")).collect();
+        panic!(
+            "{what}\n\ngiven\n{given}{notes}when\n      {}\n\n{comparison}",
+            self.when
+        )
+    }
+
+    #[track_caller]
+    pub(super) fn check_events(&self, expected: &[ShownEvent])
+    where
+        R: Debug,
+    {
+        let (what, actual) = match &self.decided {
+            Ok(decided) if decided == expected => return,
+            Ok(decided) if expected.is_empty() => (
+                "nothing was to be decided, but something was",
+                blocks(decided),
+            ),
+            Ok(decided) => (
+                "other events were decided than expected",
+                blocks_or_nothing(decided),
+            ),
+            Err(refusal) => ("it was refused, but was not to be", vec![refused(refusal)]),
+        };
+        self.fail(what, &beside(&blocks_or_nothing(expected), &actual));
+    }
+
+    #[track_caller]
+    pub(super) fn check_refused(&self, expected: &R)
+    where
+        R: PartialEq + Debug,
+    {
+        let (what, actual) = match &self.decided {
+            Err(refusal) if refusal == expected => return,
+            Err(refusal) => ("it was refused for another reason", vec![refused(refusal)]),
+            Ok(decided) => (
+                "it was to be refused, but was not",
+                blocks_or_nothing(decided),
+            ),
+        };
+        self.fail(what, &beside(&[refused(expected)], &actual));
+    }
+}
+
+fn blocks_or_nothing(events: &[ShownEvent]) -> Vec<Vec<String>> {
+    if events.is_empty() {
+        return vec![vec!["nothing".into()]];
+    }
+    blocks(events)
+}
+
+pub(super) fn refused(refusal: &impl Debug) -> Vec<String> {
+    format!("refused: {refusal:#?}")
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}

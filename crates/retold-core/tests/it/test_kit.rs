@@ -1,0 +1,212 @@
+//! The test kit: what passes, and what the failures say.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use retold_core::domain::content;
+use retold_core::domain::event::{Event, EventType};
+use retold_core::testing::given;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::dogs::{Dog, DogEvent, Refusal, registered, trick_added};
+
+/// What a failing case says.
+fn message(case: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(case)).expect_err("the case was to fail");
+    match panic.downcast::<String>() {
+        Ok(message) => *message,
+        Err(panic) => panic.downcast_ref::<&str>().copied().unwrap().into(),
+    }
+}
+
+#[test]
+fn cases_pass_that_hold() {
+    given::<Dog>([registered("Fido")])
+        .when(|dog| dog.add_trick("sit"))
+        .then(trick_added("sit"))
+        .then_state(|dog| assert_eq!(dog.tricks, ["sit"]))
+        .and()
+        .when_named("teaching the same again", |dog| dog.add_trick("sit"))
+        .then_nothing()
+        .and()
+        .when(|_| [trick_added("roll"), DogEvent::Walked])
+        .then(vec![trick_added("roll"), DogEvent::Walked])
+        .and()
+        .when(|dog| dog.add_trick("fly"))
+        .then_refused(Refusal::TooManyTricks { known: 2 })
+        .then_state(|dog| assert_eq!(dog.tricks.len(), 2));
+    given::<Dog>([])
+        .then_state(|dog| assert_eq!(dog, &Dog::default()))
+        .when(|dog| dog.add_trick("sit"))
+        .then_refused(Refusal::NotRegistered);
+}
+
+#[test]
+fn other_events_are_shown_side_by_side() {
+    let text = message(|| {
+        given::<Dog>([registered("Fido"), DogEvent::Walked])
+            .when_named("teaching a trick", |dog| dog.add_trick("roll over"))
+            .then([trick_added("sit"), DogEvent::Walked]);
+    });
+    assert_eq!(
+        text,
+        r#"other events were decided than expected
+
+given
+   1. DogEvent.Registered
+      {
+        "name": "Fido"
+      }
+   2. DogEvent.Walked
+when
+      teaching a trick
+
+      expected                        | actual
+>  1. DogEvent.TrickAdded [trick:sit] | DogEvent.TrickAdded [trick:roll over]   <- the first difference
+      {                               | {
+        "trick": "sit"                |   "trick": "roll over"
+      }                               | }
+   2. DogEvent.Walked                 | nothing
+"#
+    );
+}
+
+#[test]
+fn a_refusal_is_shown_beside_what_was_expected() {
+    let text = message(|| {
+        given::<Dog>([])
+            .when(|dog| dog.add_trick("sit"))
+            .then(DogEvent::Walked);
+    });
+    assert_eq!(
+        text,
+        "it was refused, but was not to be
+
+given
+      nothing
+when
+      it is decided
+
+      expected        | actual
+>  1. DogEvent.Walked | refused: NotRegistered   <- the first difference
+"
+    );
+}
+
+#[test]
+fn a_refusal_that_did_not_come_is_told() {
+    let check = |text: String, first: &str, rest: &str| {
+        assert_eq!(text.lines().next(), Some(first), "{text}");
+        assert!(text.contains(rest), "{text}");
+    };
+    let case = || given::<Dog>([registered("Fido")]);
+    check(
+        message(|| {
+            let decided = case().when(|dog| dog.add_trick("sit"));
+            decided.then_refused(Refusal::NotRegistered);
+        }),
+        "it was to be refused, but was not",
+        ">  1. refused: NotRegistered | DogEvent.TrickAdded [trick:sit]",
+    );
+    check(
+        message(|| {
+            let decided = case().when(|_| Err::<DogEvent, _>(Refusal::NotRegistered));
+            decided.then_refused(Refusal::TooManyTricks { known: 2 });
+        }),
+        "it was refused for another reason",
+        "
+>  1. refused: TooManyTricks { | refused: NotRegistered   <- the first difference
+          known: 2,            |
+      }                        |
+",
+    );
+    check(
+        message(|| {
+            case().when(|dog| dog.add_trick("sit")).then_nothing();
+        }),
+        "nothing was to be decided, but something was",
+        ">  1. nothing  | DogEvent.TrickAdded [trick:sit]   <- the first difference
+               | {
+               |   \"trick\": \"sit\"
+               | }
+",
+    );
+    check(
+        message(|| {
+            case().when(|_| ()).then(DogEvent::Walked);
+        }),
+        "other events were decided than expected",
+        ">  1. DogEvent.Walked | nothing   <- the first difference",
+    );
+}
+
+/// An event whose serde attributes lose something.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Forgetful {
+    Noted {
+        #[serde(skip_deserializing)]
+        text: String,
+    },
+    Lost {
+        #[serde(rename(serialize = "a"))]
+        b: u8,
+    },
+}
+
+impl Event for Forgetful {
+    const TYPES: &'static [EventType] = &[
+        EventType::of::<Self>("Forgetful.Noted"),
+        EventType::of::<Self>("Forgetful.Lost"),
+    ];
+
+    fn type_index(&self) -> usize {
+        usize::from(matches!(self, Self::Lost { .. }))
+    }
+
+    fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        content::serialize_variant(self, serializer)
+    }
+
+    fn deserialize_payload<'de, D: Deserializer<'de>>(
+        type_index: usize,
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
+        content::deserialize_variant(type_index, deserializer)
+    }
+}
+
+#[derive(Clone, Default)]
+struct Notebook;
+
+impl retold_core::domain::event::Apply<Forgetful> for Notebook {
+    fn apply(&mut self, _: &Forgetful) {}
+}
+
+impl retold_core::domain::aggregate::Aggregate for Notebook {
+    type Event = Forgetful;
+    type Key = String;
+    const TYPE: &'static str = "Notebook";
+}
+
+#[test]
+fn events_that_do_not_survive_being_recorded_are_found() {
+    let text = message(|| {
+        let _ = given::<Notebook>([Forgetful::Noted { text: "x".into() }]);
+    });
+    assert_eq!(
+        text,
+        r#"Forgetful.Noted does not survive being recorded: it is written as
+Forgetful.Noted
+{
+  "text": "x"
+}
+and what is read back is
+Forgetful.Noted
+{
+  "text": ""
+}"#
+    );
+    let text = message(|| {
+        let _ = given::<Notebook>([]).when(|_| Forgetful::Lost { b: 1 });
+    });
+    assert!(text.contains("cannot be read: missing field `b`"), "{text}");
+}
