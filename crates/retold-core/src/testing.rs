@@ -53,8 +53,9 @@
 //! Every event that is given or decided also goes through the bytes it would be recorded as: a serde
 //! attribute that loses something is found here, not in production.
 
-mod report;
 mod shown_event;
+
+mod report;
 
 mod outcome;
 
