@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::error::{Error, Result};
 use super::limits::SETTLE_ATTEMPTS_MAX;
-use super::publish::Bus;
-use super::publish::Committed;
+use super::publish::{Bus, Commits};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id_source::IdSource;
 use crate::recording::append::{Append, Appended};
@@ -86,7 +85,7 @@ impl Application {
     }
 
     /// Commits of this application (of this handle and its clones) from now on, in process.
-    pub fn commits(&self) -> tokio::sync::broadcast::Receiver<Committed> {
+    pub fn commits(&self) -> Commits {
         self.core.bus.subscribe()
     }
 

@@ -7,6 +7,7 @@
 
 mod dogs;
 mod log_reading;
+mod publish;
 mod racing;
 mod subscription;
 mod test_kit;
