@@ -33,5 +33,6 @@ pub mod snapshot;
 pub mod recorder;
 
 pub mod store;
+pub mod verify;
 
 pub mod memory;

@@ -64,6 +64,11 @@ impl Corrupt {
     pub fn place(&self) -> &str {
         &self.place
     }
+
+    /// What is wrong there.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
 }
 
 /// A mistake of the caller: which limit or argument, and what is allowed.

@@ -23,6 +23,9 @@ pub const PAGE_SIZE_MAX: usize = 64 * 1024 * 1024;
 pub const PAGE_NAMES_MAX: usize = 10_000;
 /// Snapshots kept of one stream; a put beyond drops the one of the lowest version.
 pub const SNAPSHOTS_PER_STREAM_MAX: usize = 16;
+/// Most findings that a verification keeps; more are only counted, so that a ruined log does not
+/// fill the memory.
+pub const FINDINGS_MAX: usize = 1_000;
 /// The prefix of topics and stream types that belong to the library.
 pub const RESERVED_PREFIX: &str = "retold.";
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::{Invalid, RecordError};
+use super::error::RecordError;
+use super::fault::{Corrupt, Invalid};
 use super::identity::LogId;
 use super::limits::check_name;
 use super::recorder::{BoxFuture, Recorder};
@@ -90,6 +91,18 @@ pub trait Store: Send + Sync {
         after: Option<&'a str>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>>;
+
+    /// Checks what no read of a log shows: that the database is whole, and that what it keeps of a
+    /// log in several places agrees. Gives what is wrong, at most
+    /// [`FINDINGS_MAX`](super::limits::FINDINGS_MAX); nothing, if all is well or there is nothing
+    /// beside what [`verify_log`](super::verify::verify_log) reads.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the database cannot be read. Corrupt data is no error here but a finding.
+    fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 }
 
 /// A log of a store.

@@ -11,3 +11,4 @@ mod publish;
 mod racing;
 mod subscription;
 mod test_kit;
+mod verify;

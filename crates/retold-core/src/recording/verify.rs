@@ -1,0 +1,544 @@
+//! Verifying a log: that what its reads give keeps the recorder's contract.
+//!
+//! Works on any recorder, for it only reads. First the whole log is read in order: positions,
+//! versions, places in appends, what is stored beside the payload. Then every index is read and
+//! compared with what the log gave: each event by its id, each stream, topic and tag, the stretches.
+//! What a database keeps beside that is checked by [`Store::verify`](super::store::Store::verify).
+//!
+//! Events that are recorded meanwhile are left out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::error::RecordError;
+use super::fault::Corrupt;
+use super::identity::{LogId, Mark, Position, Version};
+use super::limits::FINDINGS_MAX;
+use super::query::Query;
+use super::recorder::{Head, LogRead, Page, PageEnd, Recorder, StreamRead, StretchRead};
+use super::stored_event::{Place, StoredEvent};
+use super::stretch::FollowerKey;
+
+/// Events on a page while verifying: enough for speed, and progress is told after each.
+const PAGE_EVENTS: usize = 1_000;
+
+/// What verifying a log came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Events that were read and checked.
+    pub events: u64,
+    /// Streams whose index was compared with the log.
+    pub streams: u64,
+    /// Topics whose index was compared with the log.
+    pub topics: u64,
+    /// Tags whose index was compared with the log.
+    pub tags: u64,
+    /// Stretches that were checked.
+    pub stretches: u64,
+    /// What is wrong, at most [`FINDINGS_MAX`]; empty if the log is sound.
+    pub findings: Vec<Corrupt>,
+    /// How much is wrong, also what is not kept in `findings`.
+    pub finding_count: u64,
+}
+
+impl Report {
+    /// Whether nothing wrong was found.
+    pub fn is_sound(&self) -> bool {
+        self.finding_count == 0
+    }
+
+    /// Adds a finding.
+    pub fn add(&mut self, finding: Corrupt) {
+        self.finding_count += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+
+    fn note(&mut self, place: impl Into<String>, what: impl Into<String>) {
+        self.add(Corrupt::new(place, what));
+    }
+
+    /// A read that finds corrupt data is a finding; other errors end the verification.
+    fn take<T>(&mut self, read: Result<T, RecordError>) -> Result<Option<T>, RecordError> {
+        match read {
+            Ok(value) => Ok(Some(value)),
+            Err(RecordError::Corrupt(finding)) => {
+                self.add(finding);
+                Ok(None)
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// What is being checked.
+    pub stage: Stage,
+    /// How much of it is done.
+    pub done: u64,
+    /// How much of it there is.
+    pub total: u64,
+}
+
+/// What a verification checks, in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Each event of the log, and that it is found by its id.
+    Events,
+    /// Each stream.
+    Streams,
+    /// Each topic.
+    Topics,
+    /// Each tag.
+    Tags,
+    /// The history of stretches.
+    Stretches,
+}
+
+/// Verifies a log, telling `progress` from time to time.
+///
+/// # Errors
+///
+/// `Unavailable` if the log cannot be read. Corrupt data is no error here but a finding.
+pub async fn verify_log(
+    recorder: &dyn Recorder,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Report, RecordError> {
+    let head = recorder.head().await?;
+    let mut verification = Verification {
+        recorder,
+        head,
+        report: Report::default(),
+        progress,
+        streams: BTreeMap::new(),
+        topics: BTreeMap::new(),
+        tags: BTreeMap::new(),
+        unreadable_count: 0,
+    };
+    verification.events().await?;
+    if verification.unreadable_count == 0 {
+        verification.streams().await?;
+        verification.labels(Stage::Topics).await?;
+        verification.labels(Stage::Tags).await?;
+    }
+    verification.stretches().await?;
+    Ok(verification.report)
+}
+
+struct Verification<'a> {
+    recorder: &'a dyn Recorder,
+    /// The end of the log when the verification began.
+    head: Head,
+    report: Report,
+    progress: &'a mut (dyn FnMut(Progress) + Send),
+    streams: BTreeMap<Arc<str>, Trail>,
+    topics: BTreeMap<Arc<str>, Trail>,
+    tags: BTreeMap<Arc<str>, Trail>,
+    /// Events that could not be read: without them no index can be compared.
+    unreadable_count: u64,
+}
+
+/// A sequence of positions in little memory: two trails are equal if their positions are, but for a
+/// chance of one in 2^64.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Trail {
+    count: u64,
+    last: u64,
+    digest: u64,
+}
+
+impl Trail {
+    fn push(&mut self, position: Position) {
+        self.count += 1;
+        self.last = position.get();
+        // The mixing step of SplitMix64 (Steele, Lea, Flood, 2014), over all positions so far.
+        let mut mixed = (self.digest ^ position.get()).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        self.digest = mixed ^ (mixed >> 31);
+    }
+}
+
+impl Verification<'_> {
+    fn tell(&mut self, stage: Stage, done: usize, total: usize) {
+        let (done, total) = (done as u64, total as u64);
+        (self.progress)(Progress { stage, done, total });
+    }
+
+    /// Reads the whole log in order, checks each event by itself and against the one before, and
+    /// remembers what the indexes must say.
+    async fn events(&mut self) -> Result<(), RecordError> {
+        let until = self.head.position();
+        let total = Position::number(until);
+        let mut last: Option<Place> = None;
+        let mut after = None;
+        while Position::number(after) < total {
+            let read = LogRead::new().after(after).until(until);
+            let Some(page) = self.page_or_event(read).await? else {
+                // This one cannot be read; the next may be.
+                self.unreadable_count += 1;
+                after = Some(after.map_or(Position::FIRST, Position::next));
+                last = None;
+                continue;
+            };
+            for event in &page.events {
+                let next = after.map_or(Position::FIRST, Position::next);
+                if event.position() != next {
+                    let what = format!("the next position in the log is {}", event.position());
+                    self.report.note(format!("position {next}"), what);
+                    last = None;
+                }
+                self.event_alone(event);
+                self.event_in_its_append(event, last);
+                self.event_by_id(event).await?;
+                self.remember(event);
+                self.event_at_head(event);
+                last = Some(event.place());
+                after = Some(event.position());
+                self.report.events += 1;
+            }
+            if page.events.is_empty() {
+                let what = format!("the log ends before its head, which is at {total}");
+                self.report
+                    .note(format!("position {}", Position::number(after)), what);
+                break;
+            }
+            (self.progress)(Progress {
+                stage: Stage::Events,
+                done: Position::number(after),
+                total,
+            });
+        }
+        if last.is_some_and(|place| place.index + 1 < place.count) {
+            let what = "the last append of the log is not there as a whole";
+            self.report
+                .note(format!("event at {}", Position::number(after)), what);
+        }
+        Ok(())
+    }
+
+    /// A page of the log; where a page holds corrupt data, its first event alone; none if that is
+    /// what is corrupt.
+    async fn page_or_event(&mut self, read: LogRead) -> Result<Option<Page>, RecordError> {
+        match self
+            .recorder
+            .read_log(read.clone().limit(PAGE_EVENTS))
+            .await
+        {
+            Err(RecordError::Corrupt(_)) => {
+                let alone = self.recorder.read_log(read.limit(1)).await;
+                self.report.take(alone)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    fn event_alone(&mut self, event: &StoredEvent) {
+        let stored = [
+            event.encoding().err(),
+            event.origin().err(),
+            event.metadata().err(),
+        ];
+        for finding in stored.into_iter().flatten() {
+            self.report.add(finding);
+        }
+        let is_json = event.encoding_text() == super::encoding::Encoding::JSON.as_str();
+        let parsed = event
+            .payload()
+            .filter(|_| is_json)
+            .map(serde_json::from_slice::<serde::de::IgnoredAny>);
+        if let Some(Err(error)) = parsed {
+            let what = format!("its payload is not JSON as its encoding says: {error}");
+            self.report.note(place_of(event), what);
+        }
+    }
+
+    /// Appends lie in the log as a whole: the places of an append's events count up to its size.
+    fn event_in_its_append(&mut self, event: &StoredEvent, last: Option<Place>) {
+        let place = event.place();
+        let expected = match last {
+            Some(last) if last.index + 1 < last.count => Place {
+                index: last.index + 1,
+                count: last.count,
+            },
+            Some(_) => Place { index: 0, ..place },
+            // The first of the log begins an append; after a hole anything may stand.
+            None if event.position() == Position::FIRST => Place { index: 0, ..place },
+            None => place,
+        };
+        if place != expected || place.index >= place.count {
+            let what = format!(
+                "it is number {} of {} in its append where number {} of {} is due",
+                place.index + 1,
+                place.count,
+                expected.index + 1,
+                expected.count
+            );
+            self.report.note(place_of(event), what);
+        }
+    }
+
+    fn event_at_head(&mut self, event: &StoredEvent) {
+        let mark = event.mark();
+        if let Some(head) = self.head.mark
+            && head.position == mark.position
+            && head != mark
+        {
+            let what = format!(
+                "the head of the log names another event there, {}",
+                head.event_id
+            );
+            self.report.note(place_of(event), what);
+        }
+    }
+
+    async fn event_by_id(&mut self, event: &StoredEvent) -> Result<(), RecordError> {
+        let found = self.recorder.event(event.id()).await;
+        let Some(found) = self.report.take(found)? else {
+            return Ok(());
+        };
+        match found {
+            Some(found) if found == *event => {}
+            Some(found) => {
+                let what = format!("its id leads to another, the event at {}", found.position());
+                self.report.note(place_of(event), what);
+            }
+            None => self
+                .report
+                .note(place_of(event), "its id leads to no event"),
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, event: &StoredEvent) {
+        if let Some((stream, version)) = event.stream().zip(event.version()) {
+            let trail = self.streams.entry(stream.into()).or_default();
+            trail.push(event.position());
+            if self.unreadable_count == 0 && version.get() != trail.count {
+                let what = format!(
+                    "it has version {version} of {stream:?} where {} is due",
+                    trail.count
+                );
+                self.report.note(place_of(event), what);
+            }
+        }
+        let topic = self.topics.entry(event.topic().into()).or_default();
+        topic.push(event.position());
+        for tag in event.tags() {
+            let trail = self.tags.entry(tag.into()).or_default();
+            trail.push(event.position());
+        }
+    }
+
+    /// The list of streams and each stream's index against the log.
+    async fn streams(&mut self) -> Result<(), RecordError> {
+        let expected = std::mem::take(&mut self.streams);
+        let mut listed = self.listed_streams().await?;
+        for (index, (stream, trail)) in expected.iter().enumerate() {
+            let place = format!("stream {stream:?}");
+            match listed.remove(stream) {
+                None => self.report.note(&place, "the list of streams has it not"),
+                Some(version) if version.get() < trail.count => {
+                    let what = format!(
+                        "the list of streams has it at version {version}, the log at {}",
+                        trail.count
+                    );
+                    self.report.note(&place, what);
+                }
+                Some(_) => {}
+            }
+            let found = self.trail_of_stream(stream).await?;
+            self.compare(&place, *trail, found);
+            self.tell(Stage::Streams, index + 1, expected.len());
+        }
+        for stream in listed.into_keys() {
+            // Of a stream that was begun after the verification was, nothing is known.
+            let read = StreamRead::new(&*stream).limit(1);
+            let page = self.recorder.read_stream(read).await;
+            let first = self
+                .report
+                .take(page)?
+                .and_then(|page| page.events.first().map(StoredEvent::position));
+            if first <= self.head.position() {
+                self.report.note(
+                    format!("stream {stream:?}"),
+                    "it is in the list of streams, but the log has no event of it",
+                );
+            }
+        }
+        self.report.streams = expected.len() as u64;
+        Ok(())
+    }
+
+    async fn listed_streams(&mut self) -> Result<HashMap<Arc<str>, Version>, RecordError> {
+        let mut listed = HashMap::new();
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let page = self
+                .recorder
+                .streams("", after.as_deref(), PAGE_EVENTS)
+                .await;
+            let page = self.report.take(page)?.unwrap_or_default();
+            let Some(last) = page.last() else {
+                return Ok(listed);
+            };
+            if after.as_ref().is_some_and(|after| last.name <= *after) {
+                let what = "the list of streams is not in the order of names";
+                self.report.note(format!("stream {:?}", last.name), what);
+                return Ok(listed);
+            }
+            after = Some(last.name.clone());
+            listed.extend(page.into_iter().map(|entry| (entry.name, entry.version)));
+        }
+    }
+
+    /// The positions that the index of a stream gives, up to the head; none if it is corrupt.
+    async fn trail_of_stream(&mut self, stream: &str) -> Result<Option<Trail>, RecordError> {
+        let mut trail = Trail::default();
+        let mut read = StreamRead::new(stream).limit(PAGE_EVENTS);
+        loop {
+            let page = self.recorder.read_stream(read.clone()).await;
+            let Some(page) = self.report.take(page)? else {
+                return Ok(None);
+            };
+            if !self.follow(&mut trail, &page) {
+                return Ok(Some(trail));
+            }
+            let last = page.events.last().and_then(StoredEvent::version);
+            if last <= read.after {
+                return Ok(Some(trail));
+            }
+            read.after = last;
+        }
+    }
+
+    /// The positions that the index of a query gives, up to the head; none if it is corrupt.
+    async fn trail_of_query(&mut self, query: Query) -> Result<Option<Trail>, RecordError> {
+        let mut trail = Trail::default();
+        let mut read = LogRead::of(query)
+            .until(self.head.position())
+            .limit(PAGE_EVENTS);
+        loop {
+            let page = self.recorder.read_log(read.clone()).await;
+            let Some(page) = self.report.take(page)? else {
+                return Ok(None);
+            };
+            if !self.follow(&mut trail, &page) {
+                return Ok(Some(trail));
+            }
+            let last = page.events.last().map(StoredEvent::position);
+            if last <= read.after {
+                return Ok(Some(trail));
+            }
+            read.after = last;
+        }
+    }
+
+    /// Adds a page to a trail; whether there may be more of it.
+    fn follow(&self, trail: &mut Trail, page: &Page) -> bool {
+        for event in &page.events {
+            if Some(event.position()) > self.head.position() {
+                return false;
+            }
+            trail.push(event.position());
+        }
+        page.end == PageEnd::Full
+    }
+
+    /// The index of each topic or tag against the log.
+    async fn labels(&mut self, stage: Stage) -> Result<(), RecordError> {
+        let expected = match stage {
+            Stage::Topics => std::mem::take(&mut self.topics),
+            _ => std::mem::take(&mut self.tags),
+        };
+        for (index, (name, trail)) in expected.iter().enumerate() {
+            let (place, query) = match stage {
+                Stage::Topics => (format!("topic {name:?}"), Query::topic(name.clone())),
+                _ => (format!("tag {name:?}"), Query::tag(name.clone())),
+            };
+            let found = self.trail_of_query(query).await?;
+            self.compare(&place, *trail, found);
+            self.tell(stage, index + 1, expected.len());
+        }
+        match stage {
+            Stage::Topics => self.report.topics = expected.len() as u64,
+            _ => self.report.tags = expected.len() as u64,
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, place: &str, expected: Trail, found: Option<Trail>) {
+        match found {
+            Some(found) if found != expected => {
+                let what = format!(
+                    "its index has {} events, the last at {}; the log has {}, the last at {}",
+                    found.count, found.last, expected.count, expected.last
+                );
+                self.report.note(place, what);
+            }
+            _ => {}
+        }
+    }
+
+    /// The stretches of each follower and upstream join, and end at the checkpoint.
+    async fn stretches(&mut self) -> Result<(), RecordError> {
+        let mut ends: BTreeMap<(FollowerKey, LogId), Mark> = BTreeMap::new();
+        let mut read = StretchRead::new().limit(PAGE_EVENTS);
+        let mut last_head = None;
+        loop {
+            let page = self.recorder.stretches(read.clone()).await;
+            let page = self.report.take(page)?.unwrap_or_default();
+            if page.is_empty() {
+                break;
+            }
+            for recorded in page {
+                let place = format!("stretch {}", recorded.ordinal);
+                let stretch = recorded.stretch;
+                let key = (stretch.follower.clone(), stretch.upstream);
+                if recorded.ordinal != read.after + 1 {
+                    let what = format!("it follows stretch {}", read.after);
+                    self.report.note(&place, what);
+                }
+                let end = ends.get(&key).map(|mark| mark.position);
+                if end.is_some() && end != stretch.after {
+                    let what = format!(
+                        "it begins after {} where {} had ended at {}",
+                        Position::number(stretch.after),
+                        stretch.follower,
+                        Position::number(end)
+                    );
+                    self.report.note(&place, what);
+                }
+                if recorded.head < last_head {
+                    self.report
+                        .note(&place, "the log's head before it went back");
+                }
+                last_head = recorded.head;
+                ends.insert(key, stretch.to);
+                read.after = read.after.max(recorded.ordinal);
+                self.report.stretches += 1;
+            }
+        }
+        let total = ends.len();
+        for (index, ((follower, upstream), end)) in ends.into_iter().enumerate() {
+            let checkpoint = self.recorder.checkpoint(&follower, upstream).await;
+            let checkpoint = self.report.take(checkpoint)?.flatten();
+            if checkpoint.map(|mark| mark.position) < Some(end.position) {
+                let what = format!("its checkpoint over {upstream} is before its last stretch");
+                self.report.note(format!("follower {follower}"), what);
+            }
+            self.tell(Stage::Stretches, index + 1, total);
+        }
+        Ok(())
+    }
+}
+
+fn place_of(event: &StoredEvent) -> String {
+    format!("event {} at {}", event.id(), event.position())
+}
