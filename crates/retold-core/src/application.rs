@@ -5,20 +5,35 @@
 
 pub mod error;
 pub mod limits;
+pub mod telemetry;
 
+pub mod command_id;
 pub mod publish;
+pub mod recorded;
 pub mod selection;
 
+mod cache;
 pub mod log_reading;
 pub mod subscription;
 
 pub mod handle;
 
-pub mod log_reader;
-
 pub mod builder;
+pub mod log_reader;
+pub mod repository;
+mod stamp;
+
+pub mod snapshots;
+
+mod commit;
+
+pub mod create;
+pub mod execute;
 
 pub use builder::ApplicationBuilder;
+pub use command_id::CommandId;
 pub use error::{Error, ExecuteError, Result};
 pub use handle::Application;
 pub use log_reader::LogReader;
+pub use recorded::{Outcome, Recorded};
+pub use repository::Loaded;

@@ -3,12 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::cache::Cache;
 use super::error::{Error, Result};
-use super::handle::{Application, Core};
+use super::handle::{Access, Application, Core};
 use super::limits::{CACHE_SIZE_DEFAULT, RETRIES_DEFAULT};
 use super::publish::Bus;
+use crate::domain::aggregate::Aggregate;
 use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::event::Event;
 use crate::domain::id_source::{IdSource, UuidV7Source};
+use crate::mapping::codec::Codec;
+use crate::mapping::mapper::Mapper;
+use crate::mapping::topic_registry::{RegistryError, TopicRegistry};
 use crate::recording::identity::LogId;
 use crate::recording::recorder::Recorder;
 use crate::recording::store::Store;
@@ -25,16 +31,15 @@ pub struct ApplicationBuilder {
     ids: Arc<dyn IdSource>,
     cache_size: usize,
     retries: u32,
+    mapper: Mapper,
+    registry: Arc<TopicRegistry>,
+    /// Whether all types that were registered could be; the first error if not.
+    registered: Result<(), RegistryError>,
 }
 
 enum Log {
     In(Arc<dyn Store>),
     Opened(Arc<dyn Recorder>),
-}
-
-enum Access {
-    Write,
-    ReadOnly,
 }
 
 impl Application {
@@ -49,6 +54,29 @@ impl Application {
             ids: Arc::new(UuidV7Source),
             cache_size: CACHE_SIZE_DEFAULT,
             retries: RETRIES_DEFAULT,
+            mapper: Mapper::default(),
+            registry: Arc::default(),
+            registered: Ok(()),
+        }
+    }
+
+    /// Begins to open another application with the store, clock, ids, types and options of this one:
+    /// one log for each tenant, opened when it is first needed. Without this one's metadata.
+    ///
+    /// An application that was opened with a recorder has no store; give one.
+    pub fn another(&self, name: impl Into<String>) -> ApplicationBuilder {
+        ApplicationBuilder {
+            name: name.into(),
+            log: self.core.store.clone().map(Log::In),
+            access: self.core.access,
+            birth: None,
+            clock: Arc::clone(&self.core.clock),
+            ids: Arc::clone(&self.core.ids),
+            cache_size: self.core.cache.size(),
+            retries: self.core.retries,
+            mapper: self.core.mapper,
+            registry: Arc::clone(&self.core.registry),
+            registered: Ok(()),
         }
     }
 }
@@ -105,19 +133,48 @@ impl ApplicationBuilder {
         self
     }
 
+    /// Writes events with this codec; JSON by default. What any codec wrote can be read.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.mapper = Mapper::new(codec);
+        self
+    }
+
+    /// Registers a type of events, so that opening fails if another has one of its topics. A type
+    /// that is not registered here is registered at its first use.
+    pub fn event<E: Event>(mut self) -> Self {
+        let registry = &self.registry;
+        self.registered = self
+            .registered
+            .and_then(|()| registry.register_event::<E>());
+        self
+    }
+
+    /// Registers an aggregate and its events, so that opening fails if another has its type's name
+    /// or one of its topics. One that is not registered here is registered at its first use.
+    pub fn aggregate<A: Aggregate>(mut self) -> Self {
+        let registry = &self.registry;
+        self.registered = self
+            .registered
+            .and_then(|()| registry.register_aggregate::<A>());
+        self
+    }
+
     /// Opens the log; it is born by this if it does not exist.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a bad name, or without a store; [`Error::Unavailable`],
-    /// [`Error::Corrupt`].
+    /// [`Error::Invalid`] for a bad name, or without a store; [`Error::Registry`] if two registered
+    /// types have one name; [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn open(self) -> Result<Application> {
-        let recorder = match (self.log, self.access) {
-            (Some(Log::Opened(recorder)), _) => recorder,
-            (Some(Log::In(store)), Access::ReadOnly) => store.open_read_only(&self.name).await?,
+        self.registered?;
+        let (recorder, store) = match (self.log, self.access) {
+            (Some(Log::Opened(recorder)), _) => (recorder, None),
+            (Some(Log::In(store)), Access::ReadOnly) => {
+                (store.open_read_only(&self.name).await?, Some(store))
+            }
             (Some(Log::In(store)), Access::Write) => {
                 let birth = self.birth.unwrap_or_else(|| self.ids.next_id().into());
-                store.open(&self.name, birth).await?
+                (store.open(&self.name, birth).await?, Some(store))
             }
             (None, _) => {
                 return Err(Error::invalid(format!(
@@ -132,8 +189,12 @@ impl ApplicationBuilder {
                 clock: self.clock,
                 ids: self.ids,
                 retries: self.retries,
-                cache_size: self.cache_size,
+                cache: Cache::new(self.cache_size),
                 bus: Bus::default(),
+                mapper: self.mapper,
+                registry: self.registry,
+                store,
+                access: self.access,
             }),
             metadata: None,
         })

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::mapping::error::MappingError;
+use crate::mapping::topic_registry::RegistryError;
 use crate::recording::append::Append;
 use crate::recording::error::{Conflict, Corrupt, Failure, Invalid, RecordError};
 use crate::recording::identity::{Mark, Version};
@@ -67,6 +69,13 @@ pub enum Error {
         /// What is at that position now; none if the log does not reach so far.
         found: Option<Mark>,
     },
+    /// An event could not become bytes, or bytes could not become an event. Nothing was recorded.
+    #[error(transparent)]
+    Mapping(MappingError),
+    /// Two types of the program have one name. Found when the second is registered: at start, or at
+    /// its first use.
+    #[error(transparent)]
+    Registry(RegistryError),
     /// The domain refused the command; the refusal is the source.
     #[error("refused: {0}")]
     Refused(#[source] Box<dyn StdError + Send + Sync>),
@@ -134,6 +143,18 @@ impl From<Corrupt> for Error {
     }
 }
 
+impl From<MappingError> for Error {
+    fn from(error: MappingError) -> Self {
+        Self::Mapping(error)
+    }
+}
+
+impl From<RegistryError> for Error {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(error)
+    }
+}
+
 impl From<Invalid> for Error {
     fn from(invalid: Invalid) -> Self {
         Self::Invalid(invalid)
@@ -191,11 +212,24 @@ impl<R> From<Error> for ExecuteError<R> {
     }
 }
 
-impl<R> From<RecordError> for ExecuteError<R> {
-    fn from(error: RecordError) -> Self {
-        Self::Retold(error.into())
-    }
+macro_rules! errors_of_the_library {
+    ($($error:ty),*) => {$(
+        impl<R> From<$error> for ExecuteError<R> {
+            fn from(error: $error) -> Self {
+                Self::Retold(error.into())
+            }
+        }
+    )*};
 }
+
+errors_of_the_library!(
+    RecordError,
+    Conflict,
+    Invalid,
+    Corrupt,
+    MappingError,
+    RegistryError
+);
 
 impl<R: StdError + Send + Sync + 'static> From<ExecuteError<R>> for Error {
     fn from(error: ExecuteError<R>) -> Self {

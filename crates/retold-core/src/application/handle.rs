@@ -1,18 +1,26 @@
 //! The handle of an opened application: one log, with what its commands and reads need.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
 
+use super::cache::Cache;
 use super::error::{Error, Result};
 use super::limits::SETTLE_ATTEMPTS_MAX;
 use super::publish::{Bus, Commits};
+use super::telemetry;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id_source::IdSource;
+use crate::mapping::mapper::Mapper;
+use crate::mapping::topic_registry::TopicRegistry;
 use crate::recording::append::{Append, Appended};
-use crate::recording::error::RecordError;
+use crate::recording::error::{Failure, RecordError};
 use crate::recording::identity::{EventId, LogId};
 use crate::recording::metadata::Metadata;
 use crate::recording::recorder::{Head, Recorder};
+use crate::recording::store::Store;
 
 /// A named log with its aggregates: executes commands and reads back what was recorded.
 ///
@@ -31,8 +39,20 @@ pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<dyn IdSource>,
     pub(super) retries: u32,
-    pub(super) cache_size: usize,
+    pub(super) cache: Cache,
     pub(super) bus: Bus,
+    pub(super) mapper: Mapper,
+    pub(super) registry: Arc<TopicRegistry>,
+    /// Where the log is, for opening others beside it; none if a recorder was given.
+    pub(super) store: Option<Arc<dyn Store>>,
+    pub(super) access: Access,
+}
+
+/// What a log is opened for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Access {
+    Write,
+    ReadOnly,
 }
 
 impl Application {
@@ -44,6 +64,17 @@ impl Application {
     /// The recorder of the application's log, for what the application does not offer.
     pub fn recorder(&self) -> &Arc<dyn Recorder> {
         &self.core.recorder
+    }
+
+    /// What turns its events into bytes and back.
+    pub fn mapper(&self) -> &Mapper {
+        &self.core.mapper
+    }
+
+    /// Which types own which topics; types that are used without being registered at the start
+    /// register themselves.
+    pub fn registry(&self) -> &TopicRegistry {
+        &self.core.registry
     }
 
     /// Id of the log; none for one that is not born, which only a read-only application meets.
@@ -92,7 +123,9 @@ impl Application {
     /// Sends an append until its outcome is known: at once, and again as long as the recorder says
     /// that it is unknown, at most [`SETTLE_ATTEMPTS_MAX`] times. Subscribers in process are told.
     ///
-    /// For an append of your own, and to settle one that [`Error::OutcomeUnknown`] gave back.
+    /// For an append of your own, and to settle one that [`Error::OutcomeUnknown`] gave back. One
+    /// that the store is unavailable for is not sent again: the core has no timer to wait by, and
+    /// the caller knows that nothing was recorded.
     ///
     /// # Errors
     ///
@@ -100,28 +133,78 @@ impl Application {
     /// [`Error::Unavailable`], [`Error::Invalid`], [`Error::Corrupt`]: it is not recorded and will
     /// not be.
     pub async fn settle(&self, append: Append) -> Result<Appended> {
+        let begun = Instant::now();
         let mut unknown = None;
-        for _ in 0..SETTLE_ATTEMPTS_MAX {
-            match self.core.recorder.append(append.clone()).await {
-                Ok(appended) => {
-                    self.core.bus.publish(&append, appended.positions());
-                    return Ok(appended);
+        let settled = self.send_until_known(&append, &mut unknown).await;
+        metrics::histogram!(telemetry::APPEND_SECONDS).record(begun.elapsed());
+        match settled {
+            Ok(appended) => {
+                // A repeat after an unknown attempt is that attempt, found recorded.
+                if unknown.is_some() || matches!(appended, Appended::Recorded(_)) {
+                    let positions = appended.positions();
+                    telemetry::count(telemetry::APPENDS);
+                    metrics::counter!(telemetry::EVENTS).increment(positions.count());
+                    self.core.bus.publish(&append, positions);
                 }
-                Err(RecordError::OutcomeUnknown(failure)) => unknown = Some(failure),
-                Err(RecordError::Conflict(conflict)) => return Err(conflict.into()),
-                // What fails now says nothing of the attempts before.
-                Err(error) if unknown.is_none() => return Err(error.into()),
-                Err(_) => {}
+                Ok(appended)
             }
-        }
-        match unknown {
-            Some(failure) => Err(Error::OutcomeUnknown {
-                failure,
-                append: Some(append),
+            Err(RecordError::Conflict(conflict)) => {
+                telemetry::count(telemetry::CONFLICTS);
+                Err(conflict.into())
+            }
+            // What failed after an unknown attempt says nothing of that attempt.
+            Err(error) => Err(match unknown {
+                Some(failure) => Error::OutcomeUnknown {
+                    failure,
+                    append: Some(append),
+                },
+                None => error.into(),
             }),
-            None => Err(Error::invalid("an append must be sent once at least")),
         }
     }
+
+    /// Sends an append until its outcome is known or the attempts are used up; `unknown` is the last
+    /// failure that left it unknown.
+    async fn send_until_known(
+        &self,
+        append: &Append,
+        unknown: &mut Option<Failure>,
+    ) -> Result<Appended, RecordError> {
+        let mut attempts = 1;
+        loop {
+            match self.core.recorder.append(append.clone()).await {
+                Err(RecordError::OutcomeUnknown(failure)) => *unknown = Some(failure),
+                Err(RecordError::Conflict(conflict)) => return Err(conflict.into()),
+                Err(error) if unknown.is_none() || attempts == SETTLE_ATTEMPTS_MAX => {
+                    return Err(error);
+                }
+                Err(_) => {}
+                Ok(appended) => return Ok(appended),
+            }
+            if let Some(failure) = unknown
+                && attempts == SETTLE_ATTEMPTS_MAX
+            {
+                return Err(RecordError::OutcomeUnknown(failure.clone()));
+            }
+            attempts += 1;
+            telemetry::count(telemetry::SETTLES);
+            yield_once().await;
+        }
+    }
+}
+
+/// Lets other tasks of the thread go on, for one round.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl fmt::Debug for Application {
@@ -129,7 +212,7 @@ impl fmt::Debug for Application {
         f.debug_struct("Application")
             .field("name", &self.name())
             .field("metadata", &self.metadata)
-            .field("cache_size", &self.core.cache_size)
+            .field("cache_size", &self.core.cache.size())
             .field("retries", &self.core.retries)
             .finish_non_exhaustive()
     }

@@ -6,6 +6,7 @@
 )]
 
 mod dogs;
+mod execute;
 mod log_reading;
 mod publish;
 mod racing;

@@ -1,0 +1,153 @@
+//! The states of the aggregates that are used most, kept in memory.
+//!
+//! A cached state is a fold of a prefix of its stream: never wrong, perhaps old. Whoever relies on
+//! its being the newest reads on from its version, or lets the append judge.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use quick_cache::sync::Cache as QuickCache;
+
+use super::telemetry;
+use crate::domain::aggregate::Aggregate;
+use crate::recording::identity::Version;
+
+/// A state and the last version that it has seen.
+#[derive(Debug)]
+pub(super) struct Folded<A> {
+    pub(super) state: Arc<A>,
+    /// None before the first event.
+    pub(super) version: Option<Version>,
+}
+
+impl<A> Clone for Folded<A> {
+    fn clone(&self) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+            version: self.version,
+        }
+    }
+}
+
+impl<A: Default> Default for Folded<A> {
+    fn default() -> Self {
+        Self {
+            state: Arc::new(A::default()),
+            version: None,
+        }
+    }
+}
+
+impl<A: Aggregate> Folded<A> {
+    /// Takes the next event of the stream in. Clones the state if somebody else holds it.
+    pub(super) fn apply(&mut self, event: &A::Event) {
+        Arc::make_mut(&mut self.state).apply(event);
+        self.version = Some(next(self.version));
+    }
+}
+
+/// The version after this one.
+pub(super) fn next(version: Option<Version>) -> Version {
+    version.map_or(Version::FIRST, Version::next)
+}
+
+/// States by the names of their streams. Bounded; takes no memory before it is used.
+pub(super) struct Cache {
+    size: usize,
+    slots: OnceLock<QuickCache<Arc<str>, Arc<dyn Any + Send + Sync>>>,
+}
+
+/// Where a state is kept; empty while it is changed, so that a fold that panics leaves nothing
+/// half-changed behind.
+type Slot<A> = Mutex<Option<Folded<A>>>;
+
+impl Cache {
+    /// A cache of about this many states.
+    pub(super) fn new(size: usize) -> Self {
+        Self {
+            size,
+            slots: OnceLock::new(),
+        }
+    }
+
+    /// About how many states it keeps.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The state of this stream, as new as it was when it was last used.
+    pub(super) fn get<A: Aggregate>(&self, stream: &str) -> Option<Folded<A>> {
+        let found = self.slot::<A>(stream).and_then(|slot| lock(&slot).clone());
+        telemetry::count(match found {
+            Some(_) => telemetry::CACHE_HITS,
+            None => telemetry::CACHE_MISSES,
+        });
+        found
+    }
+
+    /// Keeps a state, unless a newer one is kept.
+    pub(super) fn put<A: Aggregate>(&self, stream: &Arc<str>, folded: &Folded<A>) {
+        if self.size == 0 || folded.version.is_none() {
+            return;
+        }
+        match self.slot::<A>(stream) {
+            Some(slot) => {
+                let mut kept = lock(&slot);
+                if kept.as_ref().is_none_or(|it| it.version < folded.version) {
+                    *kept = Some(folded.clone());
+                }
+            }
+            None => self.insert(stream, folded.clone()),
+        }
+    }
+
+    /// Takes in the events that were just recorded after `base`, and returns the state after them.
+    /// Nothing is cloned if nobody else holds the state.
+    pub(super) fn advance<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        mut base: Folded<A>,
+        events: &[A::Event],
+    ) -> Folded<A> {
+        let slot = self.slot::<A>(stream);
+        let taken = slot.as_ref().and_then(|slot| {
+            let mut kept = lock(slot);
+            // A newer state stays; this one is then good for its caller only.
+            match &*kept {
+                Some(it) if it.version <= base.version => kept.take(),
+                _ => None,
+            }
+        });
+        drop(taken);
+        for event in events {
+            base.apply(event);
+        }
+        match slot {
+            Some(slot) => {
+                let mut kept = lock(&slot);
+                if kept.as_ref().is_none_or(|it| it.version < base.version) {
+                    *kept = Some(base.clone());
+                }
+            }
+            None if self.size > 0 => self.insert(stream, base.clone()),
+            None => {}
+        }
+        base
+    }
+
+    fn slot<A: Aggregate>(&self, stream: &str) -> Option<Arc<Slot<A>>> {
+        self.slots.get()?.get(stream)?.downcast().ok()
+    }
+
+    fn insert<A: Aggregate>(&self, stream: &Arc<str>, folded: Folded<A>) {
+        let slot: Slot<A> = Mutex::new(Some(folded));
+        self.slots
+            .get_or_init(|| QuickCache::new(self.size))
+            .insert(Arc::clone(stream), Arc::new(slot));
+    }
+}
+
+/// A slot is never left half-changed, so a panic elsewhere does not spoil it.
+fn lock<A>(slot: &Slot<A>) -> std::sync::MutexGuard<'_, Option<Folded<A>>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,100 @@
+//! Command ids: what makes a repeated request record nothing.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::limits::COMMAND_ID_SIZE_MAX;
+use crate::recording::error::Invalid;
+use crate::recording::identity::EventId;
+
+/// What is hashed before a command id, so that no other use of it gives the same ids of events.
+const DOMAIN: &[u8] = b"retold.command/1";
+
+/// Names a request, so that it is executed once however often it is sent. Given by whoever sends it,
+/// kept when it is sent again; 1 to [`COMMAND_ID_SIZE_MAX`] bytes.
+///
+/// The ids of the events that a command records are made of its id, so that the log itself knows
+/// which commands it has seen. The scope is the log: two commands of one log never share an id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CommandId(String);
+
+impl CommandId {
+    /// The text of the id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Id of the event that stands at `ordinal`, counted from 0, among those of the command.
+    ///
+    /// A UUID of version 8 (RFC 9562, section 5.8) made of SHA-256 over the command id and the
+    /// ordinal; it has no time in it, for the repeated request comes at another.
+    pub fn event_id(&self, ordinal: u64) -> EventId {
+        let mut hash = Sha256::new();
+        hash.update(DOMAIN);
+        hash.update((self.0.len() as u64).to_be_bytes());
+        hash.update(self.0.as_bytes());
+        hash.update(ordinal.to_be_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        EventId::new(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        if self.0.is_empty() || self.0.len() > COMMAND_ID_SIZE_MAX {
+            return Err(Invalid::new(format!(
+                "a command id has {} bytes; it needs 1 to {COMMAND_ID_SIZE_MAX}",
+                self.0.len()
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Uuid> for CommandId {
+    fn from(id: Uuid) -> Self {
+        Self(id.to_string())
+    }
+}
+
+impl From<String> for CommandId {
+    fn from(id: String) -> Self {
+        Self(id)
+    }
+}
+
+impl From<&str> for CommandId {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// These ids are a promise to logs already written: another would record a request twice.
+    #[test]
+    fn event_ids_of_commands_are_stable() {
+        let check = |command: &str, ordinal, id: &str| {
+            assert_eq!(CommandId::from(command).event_id(ordinal).to_string(), id);
+        };
+        check("order-17", 0, "0b5269f1-f468-832a-9165-d8fc2b0d7f81");
+        check("order-17", 1, "");
+        check("", 0, "");
+    }
+
+    #[test]
+    fn a_uuid_and_its_text_are_one_command() {
+        let id = Uuid::from_u128(7);
+        assert_eq!(CommandId::from(id), CommandId::from(id.to_string()));
+    }
+}

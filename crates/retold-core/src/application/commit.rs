@@ -1,0 +1,134 @@
+//! Committing what a command decided about one aggregate, and finding what it committed before.
+
+use std::mem;
+use std::sync::Arc;
+
+use super::cache::Folded;
+use super::command_id::CommandId;
+use super::error::{Error, Result};
+use super::handle::Application;
+use super::recorded::{Outcome, Recorded};
+use super::stamp::Stamp;
+use super::telemetry;
+use crate::domain::aggregate::Aggregate;
+use crate::recording::append::{Append, Appended, Positions};
+use crate::recording::condition::{Condition, ExpectedVersion};
+use crate::recording::error::Conflict;
+use crate::recording::identity::{Mark, Version};
+use crate::recording::stored_event::StoredEvent;
+
+/// What committing came to.
+pub(super) enum Commit {
+    /// The events are recorded.
+    Recorded(Recorded),
+    /// Events of the same command are in the log: those count.
+    Before,
+    /// Others were faster.
+    Conflict(Conflict),
+}
+
+impl Application {
+    /// Records events that were decided on a state, if it is still the newest. They are taken into
+    /// the state then.
+    pub(super) async fn commit<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        folded: &mut Folded<A>,
+        events: &[A::Event],
+        command: Option<&CommandId>,
+    ) -> Result<Commit> {
+        let before = folded.version;
+        let new = Stamp::new(self, command).of_stream(stream, events)?;
+        let last = new.last().map(|event| event.id);
+        let expected = ExpectedVersion::seen(before);
+        let append = Append::of(new).condition(Condition::stream_at(Arc::clone(stream), expected));
+        let positions = match self.settle(append).await {
+            Ok(Appended::Repeated(_)) if command.is_some() => return Ok(Commit::Before),
+            Ok(appended) => appended.positions(),
+            Err(Error::Conflict(Conflict::EventId { .. })) if command.is_some() => {
+                return Ok(Commit::Before);
+            }
+            Err(Error::Conflict(conflict)) => return Ok(Commit::Conflict(conflict)),
+            Err(error) => return Err(error),
+        };
+        *folded = self.core.cache.advance(stream, mem::take(folded), events);
+        self.take_snapshot_if_due(stream, before, folded).await;
+        Ok(Commit::Recorded(Recorded {
+            stream: Some(Arc::clone(stream)),
+            version: folded.version,
+            positions,
+            mark: mark(positions, last),
+            outcome: Outcome::Recorded,
+        }))
+    }
+
+    /// The first event that was recorded under this command id, or none.
+    pub(super) async fn first_of(&self, command: &CommandId) -> Result<Option<StoredEvent>> {
+        Ok(self.core.recorder.event(command.event_id(0)).await?)
+    }
+
+    /// What was recorded under this command id, if it was: it must have been about this stream.
+    pub(super) async fn recorded_before(
+        &self,
+        command: &CommandId,
+        stream: &Arc<str>,
+    ) -> Result<Option<Recorded>> {
+        let Some(first) = self.first_of(command).await? else {
+            return Ok(None);
+        };
+        let count = first.place().count;
+        let last = match count {
+            1 => Some(first.clone()),
+            _ => {
+                let id = command.event_id(u64::from(count) - 1);
+                self.core.recorder.event(id).await?
+            }
+        };
+        let version = last
+            .iter()
+            .find(|last| last.stream() == Some(stream) && first.stream() == Some(stream))
+            .and_then(StoredEvent::version);
+        if version.is_none() {
+            return Err(reused(command, &first, stream));
+        }
+        telemetry::count(telemetry::REPEATS);
+        Ok(Some(repeated(&first, last.as_ref(), Some(stream), version)))
+    }
+}
+
+/// What a command recorded before, from its first and last event.
+pub(super) fn repeated(
+    first: &StoredEvent,
+    last: Option<&StoredEvent>,
+    stream: Option<&Arc<str>>,
+    version: Option<Version>,
+) -> Recorded {
+    Recorded {
+        stream: stream.cloned(),
+        version,
+        positions: Positions::new(first.position(), u64::from(first.place().count)),
+        mark: last.map(StoredEvent::mark),
+        outcome: Outcome::Repeated,
+    }
+}
+
+/// The mark of the last of some events.
+pub(super) fn mark(
+    positions: Positions,
+    last: Option<crate::recording::identity::EventId>,
+) -> Option<Mark> {
+    let position = positions.last()?;
+    last.map(|event_id| Mark { position, event_id })
+}
+
+fn reused(command: &CommandId, first: &StoredEvent, wanted: &str) -> Error {
+    let place = first.position();
+    let about = first.stream().map_or_else(
+        || "an event without a stream".into(),
+        |stream| format!("{stream:?}"),
+    );
+    Error::invalid(format!(
+        "the command id {:?} was used before, for another command: what it recorded is at position {place}, about {about}, not {wanted:?}; give every command an id of its own",
+        command.as_str()
+    ))
+}

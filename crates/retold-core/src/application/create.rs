@@ -1,0 +1,133 @@
+//! Creating an aggregate under a fresh key.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+
+use std::convert::Infallible;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::cache::Folded;
+use super::command_id::CommandId;
+use super::commit::Commit;
+use super::error::{Error, Result};
+use super::handle::Application;
+use super::telemetry;
+use crate::domain::aggregate::Aggregate;
+use crate::domain::decision::Decision;
+use crate::domain::id::Id;
+use crate::recording::recorder::BoxFuture;
+
+/// The creation of an aggregate, to be awaited. See [`Application::create`].
+#[must_use = "nothing is created unless awaited"]
+pub struct Create<'a, A: Aggregate> {
+    application: &'a Application,
+    events: Vec<A::Event>,
+    command: Option<CommandId>,
+}
+
+impl Application {
+    /// Creates an aggregate under a fresh key of the application's id source, and returns its id. Its
+    /// first events are what was decided; a decision that may be refused is asked before:
+    /// `create::<Dog>(Dog::register(name)?)`.
+    ///
+    /// For an aggregate whose key is known, and that may be there already, use
+    /// [`execute_or_create`](Self::execute_or_create).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if nothing was decided; [`Error::Registry`], and what
+    /// [`settle`](Self::settle) reports.
+    pub fn create<A: Aggregate<Key: From<Uuid>>>(
+        &self,
+        decision: impl Decision<A::Event, Refusal = Infallible>,
+    ) -> Create<'_, A> {
+        let mut events = Vec::new();
+        let Ok(()) = decision.decided(&mut events);
+        Create {
+            application: self,
+            events,
+            command: None,
+        }
+    }
+}
+
+impl<A: Aggregate> Create<'_, A> {
+    /// Under this id: sent again, it creates nothing and gives the id of what it created the first
+    /// time.
+    pub fn command_id(mut self, id: impl Into<CommandId>) -> Self {
+        self.command = Some(id.into());
+        self
+    }
+}
+
+impl<'a, A: Aggregate<Key: From<Uuid>>> IntoFuture for Create<'a, A> {
+    type Output = Result<Id<A>>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let span = tracing::debug_span!(
+            "retold.create",
+            log = self.application.name(),
+            aggregate = A::TYPE,
+            command = self.command.as_ref().map(CommandId::as_str),
+        );
+        Box::pin(self.run().instrument(span))
+    }
+}
+
+impl<A: Aggregate<Key: From<Uuid>>> Create<'_, A> {
+    async fn run(self) -> Result<Id<A>> {
+        if self.events.is_empty() {
+            return Err(Error::invalid(
+                "an aggregate is created by its first event; decide on one at least",
+            ));
+        }
+        let application = self.application;
+        application.register::<A>()?;
+        if let Some(command) = &self.command {
+            command.check()?;
+            if let Some(id) = self.created_before(command).await? {
+                return Ok(id);
+            }
+        }
+        let id = Id::<A>::new(application.core.ids.next_id().into());
+        let stream: Arc<str> = id.stream().into();
+        let mut folded = Folded::<A>::default();
+        let command = self.command.as_ref();
+        let commit = application
+            .commit(&stream, &mut folded, &self.events, command)
+            .await?;
+        match (commit, command) {
+            (Commit::Recorded(_), _) => Ok(id),
+            (Commit::Conflict(conflict), _) => Err(conflict.into()),
+            (Commit::Before, Some(command)) => match self.created_before(command).await? {
+                Some(id) => Ok(id),
+                None => Err(Error::invalid(format!(
+                    "events of the command {:?} are in the log, but not its first",
+                    command.as_str()
+                ))),
+            },
+            (Commit::Before, None) => Err(Error::invalid("ids of events were given twice")),
+        }
+    }
+
+    /// What an earlier request of this id created.
+    async fn created_before(&self, command: &CommandId) -> Result<Option<Id<A>>> {
+        let Some(first) = self.application.first_of(command).await? else {
+            return Ok(None);
+        };
+        match first.stream().and_then(Id::of_stream) {
+            Some(id) => {
+                telemetry::count(telemetry::REPEATS);
+                Ok(Some(id))
+            }
+            None => Err(Error::invalid(format!(
+                "the command id {:?} was used before, for another command: what it recorded at position {} is not about a {:?}; give every command an id of its own",
+                command.as_str(),
+                first.position(),
+                A::TYPE
+            ))),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Commands on one aggregate: load, decide, append; again if others were faster.
+
+use std::future::IntoFuture;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use tracing::Instrument;
+
+use super::cache::Folded;
+use super::command_id::CommandId;
+use super::commit::Commit;
+use super::error::{Error, ExecuteError, Result};
+use super::handle::Application;
+use super::recorded::Recorded;
+use super::repository::absent;
+use super::telemetry;
+use crate::domain::aggregate::Aggregate;
+use crate::domain::decision::Decision;
+use crate::domain::id::Id;
+use crate::recording::condition::ExpectedVersion;
+use crate::recording::error::Conflict;
+use crate::recording::identity::Version;
+use crate::recording::recorder::BoxFuture;
+
+/// A command on one aggregate, to be awaited. See [`Application::execute`].
+#[must_use = "a command does nothing unless awaited"]
+pub struct Execute<'a, A: Aggregate, F, D> {
+    application: &'a Application,
+    id: Id<A>,
+    decide: F,
+    absent: Absent,
+    command: Option<CommandId>,
+    seen: Option<Option<Version>>,
+    decision: PhantomData<fn() -> D>,
+}
+
+/// What a command does about an aggregate without events.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    /// It is not executed.
+    NotFound,
+    /// It decides on the default.
+    Default,
+}
+
+impl Application {
+    /// Executes a command on an aggregate: loads it, decides on its state, and records what was
+    /// decided if nobody else recorded anything of it in between; else decides again, at most as
+    /// often as the application's retries say.
+    ///
+    /// `decide` is called once or more, each time on a newer state, and must depend on nothing else.
+    /// A refusal, and a decision for nothing, is given on the newest state only.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, as [`ExecuteError::Refused`]. [`Error::NotFound`] if nothing is recorded of the
+    /// aggregate; [`Error::Conflict`] if the retries did not suffice; [`Error::OutcomeUnknown`];
+    /// what [`get`](Self::get) and [`settle`](Self::settle) report.
+    pub fn execute<A, F, D>(&self, id: impl Into<Id<A>>, decide: F) -> Execute<'_, A, F, D>
+    where
+        A: Aggregate,
+        F: Fn(&A) -> D,
+        D: Decision<A::Event>,
+    {
+        self.command(id.into(), decide, Absent::NotFound)
+    }
+
+    /// As [`execute`](Self::execute), but an aggregate of which nothing is recorded is decided on as
+    /// its default.
+    pub fn execute_or_create<A, F, D>(
+        &self,
+        id: impl Into<Id<A>>,
+        decide: F,
+    ) -> Execute<'_, A, F, D>
+    where
+        A: Aggregate,
+        F: Fn(&A) -> D,
+        D: Decision<A::Event>,
+    {
+        self.command(id.into(), decide, Absent::Default)
+    }
+
+    fn command<A: Aggregate, F, D>(
+        &self,
+        id: Id<A>,
+        decide: F,
+        absent: Absent,
+    ) -> Execute<'_, A, F, D> {
+        Execute {
+            application: self,
+            id,
+            decide,
+            absent,
+            command: None,
+            seen: None,
+            decision: PhantomData,
+        }
+    }
+}
+
+impl<A: Aggregate, F, D> Execute<'_, A, F, D> {
+    /// Under this id: sent again, the command records nothing and gives what it recorded the first
+    /// time. One that recorded nothing is decided again.
+    pub fn command_id(mut self, id: impl Into<CommandId>) -> Self {
+        self.command = Some(id.into());
+        self
+    }
+
+    /// Only if the aggregate is still at this version, the one that whoever decided saw; with none,
+    /// only if nothing is recorded of it. Otherwise the conflict is returned, and nothing retried. A
+    /// command that is repeated under its id succeeds nevertheless.
+    pub fn at(mut self, version: impl Into<Option<Version>>) -> Self {
+        self.seen = Some(version.into());
+        self
+    }
+}
+
+impl<'a, A, F, D> IntoFuture for Execute<'a, A, F, D>
+where
+    A: Aggregate,
+    F: Fn(&A) -> D + Send + 'a,
+    D: Decision<A::Event> + 'a,
+{
+    type Output = Result<Recorded, ExecuteError<D::Refusal>>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let target = Target {
+            application: self.application,
+            stream: self.id.stream().into(),
+            absent: self.absent,
+            command: self.command,
+            seen: self.seen,
+        };
+        let span = tracing::debug_span!(
+            "retold.execute",
+            log = target.application.name(),
+            stream = %target.stream,
+            command = target.command.as_ref().map(CommandId::as_str),
+        );
+        let run = run(target, self.decide);
+        if span.is_disabled() {
+            Box::pin(run)
+        } else {
+            Box::pin(run.instrument(span))
+        }
+    }
+}
+
+async fn run<A, F, D>(target: Target<'_>, decide: F) -> Result<Recorded, ExecuteError<D::Refusal>>
+where
+    A: Aggregate,
+    F: Fn(&A) -> D,
+    D: Decision<A::Event>,
+{
+    if let Some(command) = &target.command {
+        command.check()?;
+    }
+    let mut known = None;
+    let mut retries = 0;
+    loop {
+        if let Some(repeated) = target.repeated().await? {
+            return Ok(repeated);
+        }
+        let mut basis: Basis<A> = match known.take() {
+            Some(basis) => basis,
+            None => target.basis().await?,
+        };
+        let events = loop {
+            target.check(&mut basis).await?;
+            if let Some(decided) = decide_on(&basis, &decide) {
+                break decided.map_err(refused)?;
+            }
+            target.renew(&mut basis).await?;
+        };
+        if events.is_empty() {
+            return Ok(target.nothing(basis.folded.version));
+        }
+        let command = target.command.as_ref();
+        let conflict = match target
+            .application
+            .commit(&target.stream, &mut basis.folded, &events, command)
+            .await?
+        {
+            Commit::Recorded(recorded) => return Ok(recorded),
+            // The next round finds it.
+            Commit::Before => continue,
+            Commit::Conflict(conflict) => conflict,
+        };
+        if target.seen.is_some() || retries == target.application.core.retries {
+            // It may have been the same command that was faster.
+            return match target.repeated().await? {
+                Some(repeated) => Ok(repeated),
+                None => Err(conflict.into()),
+            };
+        }
+        retries += 1;
+        telemetry::count(telemetry::RETRIES);
+        target.renew(&mut basis).await?;
+        known = Some(basis);
+    }
+}
+
+/// A state to decide on, and whether it is known to have been the newest just now.
+struct Basis<A> {
+    folded: Folded<A>,
+    fresh: bool,
+}
+
+/// Decides on a state. None if that comes to no events on a state that may be old: a cached one is
+/// not the last word.
+fn decide_on<A, D>(
+    basis: &Basis<A>,
+    decide: impl Fn(&A) -> D,
+) -> Option<Result<Vec<A::Event>, D::Refusal>>
+where
+    A: Aggregate,
+    D: Decision<A::Event>,
+{
+    let mut events = Vec::new();
+    let decided = decide(&basis.folded.state).decided(&mut events);
+    let is_final = basis.fresh || (decided.is_ok() && !events.is_empty());
+    is_final.then(|| decided.map(|()| events))
+}
+
+/// Counts a refusal.
+pub(super) fn refused<R>(refusal: R) -> ExecuteError<R> {
+    telemetry::count(telemetry::REFUSALS);
+    ExecuteError::Refused(refusal)
+}
+
+/// What a command is about, all but its decision.
+struct Target<'a> {
+    application: &'a Application,
+    stream: Arc<str>,
+    absent: Absent,
+    command: Option<CommandId>,
+    /// The version that the caller saw, if it insists on it.
+    seen: Option<Option<Version>>,
+}
+
+impl Target<'_> {
+    /// What the command recorded before, if it did.
+    async fn repeated(&self) -> Result<Option<Recorded>> {
+        match &self.command {
+            Some(command) => {
+                self.application
+                    .recorded_before(command, &self.stream)
+                    .await
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The state to begin with: the cached one, or the newest.
+    async fn basis<A: Aggregate>(&self) -> Result<Basis<A>> {
+        let (folded, fresh) = match self.application.core.cache.get(&self.stream) {
+            Some(folded) => (folded, false),
+            None => (self.application.load_uncached(&self.stream).await?, true),
+        };
+        Ok(Basis { folded, fresh })
+    }
+
+    /// Makes the state the newest.
+    async fn renew<A: Aggregate>(&self, basis: &mut Basis<A>) -> Result<()> {
+        self.application
+            .fast_forward(&self.stream, &mut basis.folded)
+            .await?;
+        basis.fresh = true;
+        Ok(())
+    }
+
+    /// Checks that there is something to decide on, at the version that the caller insists on.
+    async fn check<A: Aggregate>(&self, basis: &mut Basis<A>) -> Result<()> {
+        if basis.folded.version.is_none() && self.absent == Absent::NotFound {
+            return Err(absent(Arc::clone(&self.stream), None));
+        }
+        if let Some(seen) = self.seen {
+            if basis.folded.version < seen && !basis.fresh {
+                self.renew(basis).await?;
+            }
+            if basis.folded.version != seen {
+                return Err(Error::Conflict(Conflict::Stream {
+                    stream: Arc::clone(&self.stream),
+                    expected: ExpectedVersion::seen(seen),
+                    actual: basis.folded.version,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn nothing(&self, version: Option<Version>) -> Recorded {
+        Recorded::nothing(Some(Arc::clone(&self.stream)), version)
+    }
+}

@@ -1,0 +1,301 @@
+//! The repository: aggregates as folds of their streams, from the cache and from snapshots on.
+
+use std::sync::Arc;
+
+use tracing::Instrument;
+
+use super::cache::{Folded, next};
+use super::error::{Error, Result};
+use super::handle::Application;
+use super::limits::FOLD_PAGE_EVENTS;
+use super::telemetry;
+use crate::domain::aggregate::{Aggregate, SnapshotRule};
+use crate::domain::clock::Timestamp;
+use crate::domain::id::Id;
+use crate::recording::encoding::Encoding;
+use crate::recording::error::Corrupt;
+use crate::recording::identity::{Mark, Version};
+use crate::recording::recorder::{PageEnd, StreamRead};
+use crate::recording::snapshot::StoredSnapshot;
+use crate::recording::stored_event::StoredEvent;
+
+/// An aggregate as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loaded<A: Aggregate> {
+    /// Which.
+    pub id: Id<A>,
+    /// What its events make of it.
+    pub state: A,
+    /// The last version that the state has seen.
+    pub version: Version,
+}
+
+/// How far a fold read on.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "decisions over several models read them")]
+pub(super) struct ReadOn {
+    /// Whether there were events that the state had not seen.
+    pub(super) moved: bool,
+    /// How far the log had been read.
+    pub(super) read_to: Option<Mark>,
+}
+
+impl Application {
+    /// The aggregate as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if nothing is recorded of it; [`Error::Mapping`] if one of its events
+    /// cannot be read; [`Error::Registry`], [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn get<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Loaded<A>> {
+        let id = id.into();
+        let stream: Arc<str> = id.stream().into();
+        let folded = self.load(&stream).await?;
+        loaded(id, folded).ok_or_else(|| absent(stream, None))
+    }
+
+    /// The aggregate as it is now, or none if nothing is recorded of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get), without [`Error::NotFound`].
+    pub async fn find<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Option<Loaded<A>>> {
+        let id = id.into();
+        let folded = self.load(&id.stream().into()).await?;
+        Ok(loaded(id, folded))
+    }
+
+    /// The aggregate as it was at a version.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); [`Error::NotFound`] also if it has no such version yet.
+    pub async fn get_at<A: Aggregate>(
+        &self,
+        id: impl Into<Id<A>>,
+        version: Version,
+    ) -> Result<Loaded<A>> {
+        let id = id.into();
+        let stream: Arc<str> = id.stream().into();
+        let folded = self.load_at(&stream, version).await?;
+        loaded(id, folded)
+            .filter(|it| it.version == version)
+            .ok_or_else(|| absent(stream, Some(version)))
+    }
+
+    /// The aggregate as it was at a time: the fold of its versions before the first one whose event
+    /// was decided later than `time`.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); [`Error::NotFound`] also if it had no events then.
+    pub async fn get_as_of<A: Aggregate>(
+        &self,
+        id: impl Into<Id<A>>,
+        time: Timestamp,
+    ) -> Result<Loaded<A>> {
+        let id = id.into();
+        let stream: Arc<str> = id.stream().into();
+        self.register::<A>()?;
+        // Versions count, not times, in snapshots and in the cache: neither serves here.
+        let mut folded = Folded::<A>::default();
+        let until = |stored: &StoredEvent| stored.time() <= time;
+        self.fold_while(&stream, &mut folded, None, until).await?;
+        loaded(id, folded).ok_or_else(|| absent(stream, None))
+    }
+
+    /// Sees to it that no other type has the names of this aggregate or of its events.
+    pub(super) fn register<A: Aggregate>(&self) -> Result<()> {
+        Ok(self.core.registry.register_aggregate::<A>()?)
+    }
+
+    /// The newest state of a stream, empty if it has no events.
+    pub(super) async fn load<A: Aggregate>(&self, stream: &Arc<str>) -> Result<Folded<A>> {
+        if let Some(mut folded) = self.core.cache.get(stream) {
+            self.fast_forward(stream, &mut folded).await?;
+            return Ok(folded);
+        }
+        self.load_uncached(stream).await
+    }
+
+    /// The newest state of a stream that is not in the cache; it is, afterwards.
+    pub(super) async fn load_uncached<A: Aggregate>(&self, stream: &Arc<str>) -> Result<Folded<A>> {
+        self.register::<A>()?;
+        let span = tracing::debug_span!("retold.load", log = self.name(), %stream);
+        async {
+            let mut folded = self.begin(stream, None).await?;
+            self.fast_forward(stream, &mut folded).await?;
+            Ok(folded)
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// The state of a stream at a version, or at its last if it has no such version.
+    pub(super) async fn load_at<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        version: Version,
+    ) -> Result<Folded<A>> {
+        self.register::<A>()?;
+        let cached = self.core.cache.get::<A>(stream);
+        let mut folded = match cached.filter(|it| it.version <= Some(version)) {
+            Some(folded) => folded,
+            None => self.begin(stream, Some(version)).await?,
+        };
+        self.fold_while(stream, &mut folded, Some(version), |_| true)
+            .await?;
+        Ok(folded)
+    }
+
+    /// Where a fold begins: with a snapshot that fits the program and the stream, or with nothing. A
+    /// snapshot is a hint, so nothing that is wrong with one fails a load.
+    async fn begin<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        until: Option<Version>,
+    ) -> Result<Folded<A>> {
+        let Some(rule) = &A::SNAPSHOTS else {
+            return Ok(Folded::default());
+        };
+        let snapshot = match self.core.recorder.snapshot(stream, until).await {
+            Ok(Some(snapshot)) => snapshot,
+            Ok(None) => return Ok(Folded::default()),
+            Err(error) => {
+                tracing::warn!(%stream, %error, "a snapshot could not be read");
+                return Ok(Folded::default());
+            }
+        };
+        let folded = match folded_of(rule, &snapshot) {
+            Ok(folded) if self.is_borne_out(stream, folded.version).await? => {
+                telemetry::count(telemetry::SNAPSHOTS_USED);
+                return Ok(folded);
+            }
+            Ok(_) => "it is beyond the end of its stream".into(),
+            Err(reason) => reason,
+        };
+        telemetry::count(telemetry::SNAPSHOTS_IGNORED);
+        let version = snapshot.version.get();
+        tracing::warn!(%stream, version, reason = folded, "a snapshot is ignored");
+        Ok(Folded::default())
+    }
+
+    /// Whether the stream has this version: a log that was restored may have lost it.
+    async fn is_borne_out(&self, stream: &Arc<str>, version: Option<Version>) -> Result<bool> {
+        let before = Version::new(Version::number(version).saturating_sub(1));
+        let read = StreamRead::new(Arc::clone(stream))
+            .after(before)
+            .until(version)
+            .limit(1);
+        let page = self.core.recorder.read_stream(read).await?;
+        Ok(!page.events.is_empty())
+    }
+
+    /// Takes in all events that the state has not seen, and keeps it in the cache.
+    pub(super) async fn fast_forward<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        folded: &mut Folded<A>,
+    ) -> Result<ReadOn> {
+        let read_on = self.fold_while(stream, folded, None, |_| true).await?;
+        self.core.cache.put(stream, folded);
+        Ok(read_on)
+    }
+
+    /// Takes in the events after the state's version, up to and with `until`, before the first of
+    /// which `goes_on` does not hold.
+    async fn fold_while<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        folded: &mut Folded<A>,
+        until: Option<Version>,
+        goes_on: impl Fn(&StoredEvent) -> bool + Send,
+    ) -> Result<ReadOn> {
+        let mut moved = false;
+        loop {
+            if until.is_some() && folded.version >= until {
+                return Ok(ReadOn {
+                    moved,
+                    read_to: None,
+                });
+            }
+            let read = StreamRead::new(Arc::clone(stream))
+                .after(folded.version)
+                .until(until)
+                .limit(FOLD_PAGE_EVENTS);
+            let page = self.core.recorder.read_stream(read).await?;
+            let mut ends = page.end == PageEnd::Complete;
+            for stored in &page.events {
+                if !goes_on(stored) {
+                    ends = true;
+                    break;
+                }
+                self.take_in(stream, folded, stored)?;
+                moved = true;
+            }
+            if ends {
+                return Ok(ReadOn {
+                    moved,
+                    read_to: page.read_to,
+                });
+            }
+        }
+    }
+
+    fn take_in<A: Aggregate>(
+        &self,
+        stream: &str,
+        folded: &mut Folded<A>,
+        stored: &StoredEvent,
+    ) -> Result<()> {
+        let expected = next(folded.version);
+        if stored.version() != Some(expected) {
+            // Going on would leave an event out, or take one in twice.
+            let what = format!(
+                "version {expected} was to come next in {stream:?}, not {}",
+                Version::number(stored.version())
+            );
+            let place = format!("event at {}", stored.position());
+            return Err(Corrupt::new(place, what).into());
+        }
+        let event: A::Event = self.core.mapper.decode(stored)?;
+        folded.apply(&event);
+        Ok(())
+    }
+}
+
+/// The state in a snapshot, or why it is of no use to this program.
+fn folded_of<A: Aggregate>(
+    rule: &SnapshotRule<A>,
+    snapshot: &StoredSnapshot,
+) -> Result<Folded<A>, String> {
+    if *snapshot.state_type != *A::TYPE {
+        return Err(format!("it is of a {:?}", snapshot.state_type));
+    }
+    if snapshot.revision != rule.revision {
+        return Err(format!(
+            "it has revision {}, the program {}",
+            snapshot.revision, rule.revision
+        ));
+    }
+    if snapshot.encoding != Encoding::JSON {
+        return Err(format!("it is encoded as {}", snapshot.encoding));
+    }
+    let state = (rule.decode)(&snapshot.payload).map_err(|error| error.to_string())?;
+    Ok(Folded {
+        state: Arc::new(state),
+        version: Some(snapshot.version),
+    })
+}
+
+fn loaded<A: Aggregate>(id: Id<A>, folded: Folded<A>) -> Option<Loaded<A>> {
+    let version = folded.version?;
+    let state = Arc::unwrap_or_clone(folded.state);
+    Some(Loaded { id, state, version })
+}
+
+/// The error of a stream that has no events, or not this version.
+pub(super) fn absent(stream: Arc<str>, version: Option<Version>) -> Error {
+    Error::NotFound { stream, version }
+}

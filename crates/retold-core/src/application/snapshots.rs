@@ -1,0 +1,131 @@
+//! Taking snapshots: after a command when one is due, and on demand.
+
+use std::sync::Arc;
+
+use super::cache::Folded;
+use super::error::{Error, Result};
+use super::handle::Application;
+use super::repository::absent;
+use super::telemetry;
+use crate::domain::aggregate::{Aggregate, SnapshotRule};
+use crate::domain::id::Id;
+use crate::recording::identity::Version;
+use crate::recording::snapshot::StoredSnapshot;
+
+impl Application {
+    /// Takes a snapshot of the aggregate as it is now, and returns its version.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); [`Error::Invalid`] if the aggregate's type has no rule for snapshots,
+    /// or the state does not become JSON.
+    pub async fn take_snapshot<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Version> {
+        let stream: Arc<str> = id.into().stream().into();
+        let folded = self.load::<A>(&stream).await?;
+        let version = folded.version.ok_or_else(|| absent(stream.clone(), None))?;
+        self.put_snapshot(&stream, version, &*folded.state).await?;
+        Ok(version)
+    }
+
+    /// Takes a snapshot of the aggregate as it was at a version.
+    ///
+    /// # Errors
+    ///
+    /// As [`take_snapshot`](Self::take_snapshot); [`Error::NotFound`] also if it has no such version
+    /// yet.
+    pub async fn take_snapshot_at<A: Aggregate>(
+        &self,
+        id: impl Into<Id<A>>,
+        version: Version,
+    ) -> Result<()> {
+        let stream: Arc<str> = id.into().stream().into();
+        let folded = self.load_at::<A>(&stream, version).await?;
+        if folded.version != Some(version) {
+            return Err(absent(stream, Some(version)));
+        }
+        self.put_snapshot(&stream, version, &*folded.state).await
+    }
+
+    /// Drops all snapshots of the aggregate. Nothing is lost but time: the events alone are the
+    /// truth.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`]; [`Error::Invalid`] if the application was opened for reading only.
+    pub async fn drop_snapshots<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<()> {
+        let stream = id.into().stream();
+        Ok(self.core.recorder.drop_snapshots(&stream).await?)
+    }
+
+    /// Takes a snapshot if the events after `before` made one due. That it could not be taken is
+    /// told, and fails nothing.
+    pub(super) async fn take_snapshot_if_due<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        before: Option<Version>,
+        folded: &Folded<A>,
+    ) {
+        let (Some(rule), Some(version)) = (&A::SNAPSHOTS, folded.version) else {
+            return;
+        };
+        if !is_due(rule, before, version) {
+            return;
+        }
+        if let Err(error) = self.put_snapshot(stream, version, &*folded.state).await {
+            telemetry::count(telemetry::SNAPSHOTS_FAILED);
+            tracing::warn!(%stream, version = version.get(), %error, "a snapshot was not taken");
+        }
+    }
+
+    async fn put_snapshot<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        version: Version,
+        state: &A,
+    ) -> Result<()> {
+        let Some(rule) = &A::SNAPSHOTS else {
+            return Err(Error::invalid(format!(
+                "{:?} has no rule for snapshots; say one with `SNAPSHOTS`",
+                A::TYPE
+            )));
+        };
+        let payload = (rule.encode)(state).map_err(|error| {
+            Error::invalid(format!(
+                "the state of {stream:?} does not become JSON: {error}"
+            ))
+        })?;
+        let mut snapshot = StoredSnapshot::new(Arc::clone(stream), version, A::TYPE, payload);
+        snapshot.revision = rule.revision;
+        snapshot.time = self.now();
+        self.core.recorder.put_snapshot(snapshot).await?;
+        telemetry::count(telemetry::SNAPSHOTS_TAKEN);
+        Ok(())
+    }
+}
+
+/// Whether a multiple of the interval lies between the versions, so that processes that do not know
+/// of each other's snapshots take them at about the same places.
+fn is_due<A>(rule: &SnapshotRule<A>, before: Option<Version>, after: Version) -> bool {
+    let interval = |version: u64| version.checked_div(rule.every);
+    interval(Version::number(before)) < interval(after.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_are_due_at_multiples_of_the_interval() {
+        let check = |every, before, after, due| {
+            let rule = SnapshotRule::<String>::new(every, 1);
+            let after = Version::new(after).unwrap();
+            assert_eq!(is_due(&rule, Version::new(before), after), due);
+        };
+        check(10, 0, 9, false);
+        check(10, 9, 10, true);
+        check(10, 10, 11, false);
+        check(10, 5, 31, true);
+        check(1, 0, 1, true);
+        check(0, 0, 100, false);
+    }
+}

@@ -1,0 +1,130 @@
+//! The stamp of a command: what is recorded around the content of each of its events.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::command_id::CommandId;
+use super::error::Result;
+use super::handle::Application;
+use crate::domain::clock::Timestamp;
+use crate::domain::event::Event;
+use crate::mapping::mapper::Envelope;
+use crate::recording::identity::EventId;
+use crate::recording::metadata::Metadata;
+use crate::recording::new_event::NewEvent;
+use crate::recording::origin::Origin;
+
+/// Time, ids and metadata of the events of one command.
+///
+/// The correlation id, unless the request's metadata has one, is the id of the command's first event;
+/// the causation id, unless it has one, is the command's id, if it has that.
+pub(super) struct Stamp<'a> {
+    application: &'a Application,
+    command: Option<&'a CommandId>,
+    first: EventId,
+    time: Timestamp,
+    metadata: Bytes,
+}
+
+impl<'a> Stamp<'a> {
+    /// The stamp of a command that is decided now.
+    pub(super) fn new(application: &'a Application, command: Option<&'a CommandId>) -> Self {
+        let first = command.map_or_else(|| application.next_event_id(), |it| it.event_id(0));
+        Self {
+            application,
+            command,
+            first,
+            time: application.now(),
+            metadata: metadata(application.metadata.as_deref(), command, first),
+        }
+    }
+
+    /// These events of an aggregate's stream, as a recorder takes them.
+    pub(super) fn of_stream<E: Event>(
+        &self,
+        stream: &Arc<str>,
+        events: &[E],
+    ) -> Result<Vec<NewEvent>> {
+        let mapper = self.application.mapper();
+        let encode = |(ordinal, event)| {
+            let envelope = self.envelope(ordinal, Some(Arc::clone(stream)));
+            Ok(mapper.encode(event, envelope)?)
+        };
+        events.iter().enumerate().map(encode).collect()
+    }
+
+    fn envelope(&self, ordinal: usize, stream: Option<Arc<str>>) -> Envelope {
+        let id = match (ordinal, self.command) {
+            (0, _) => self.first,
+            (_, Some(command)) => command.event_id(ordinal as u64),
+            (_, None) => self.application.next_event_id(),
+        };
+        Envelope {
+            id,
+            stream,
+            time: self.time,
+            origin: Origin::Command,
+            metadata: self.metadata.clone(),
+        }
+    }
+}
+
+fn metadata(request: Option<&Metadata>, command: Option<&CommandId>, first: EventId) -> Bytes {
+    let (None, None) = (request, command) else {
+        let mut metadata = request.cloned().unwrap_or_default();
+        if metadata.correlation_id().is_none() {
+            metadata = metadata.with_correlation_id(first.to_string());
+        }
+        if let (None, Some(command)) = (metadata.causation_id(), command) {
+            metadata = metadata.with_causation_id(command.as_str());
+        }
+        return metadata.to_bytes();
+    };
+    correlation_alone(first)
+}
+
+/// What most commands record: the bytes of metadata with a correlation id and nothing else, written
+/// without a map.
+fn correlation_alone(first: EventId) -> Bytes {
+    const BEFORE: &[u8] = br#"{"correlation_id":""#;
+    const AFTER: &[u8] = br#""}"#;
+    const ID: usize = uuid::fmt::Hyphenated::LENGTH;
+    let mut bytes = [0; BEFORE.len() + ID + AFTER.len()];
+    bytes[..BEFORE.len()].copy_from_slice(BEFORE);
+    first
+        .uuid()
+        .hyphenated()
+        .encode_lower(&mut bytes[BEFORE.len()..][..ID]);
+    bytes[BEFORE.len() + ID..].copy_from_slice(AFTER);
+    Bytes::copy_from_slice(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn correlation_and_causation_are_filled_in() {
+        let first = EventId::new(Uuid::from_u128(1));
+        let command = CommandId::from("order-17");
+        let asked = Metadata::new().with("user", "ann");
+        let check = |request: Option<&Metadata>, command, expected: Metadata| {
+            let bytes = metadata(request, command, first);
+            assert_eq!(bytes, expected.to_bytes());
+        };
+        let correlated = Metadata::new().with_correlation_id(first.to_string());
+        check(None, None, correlated.clone());
+        check(
+            None,
+            Some(&command),
+            correlated.clone().with_causation_id("order-17"),
+        );
+        check(Some(&asked), None, correlated.with("user", "ann"));
+        let given = Metadata::new()
+            .with_correlation_id("c")
+            .with_causation_id("d");
+        check(Some(&given), Some(&command), given.clone());
+    }
+}

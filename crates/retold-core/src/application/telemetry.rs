@@ -1,0 +1,84 @@
+//! What an application tells about its work: the names of metrics and spans, in one place.
+//!
+//! Metrics go to whatever recorder the program installed for the crate `metrics`; spans and events to
+//! whatever subscriber it installed for `tracing`. Both cost next to nothing while nobody listens.
+//! Metrics carry no labels, so that thousands of logs in a process make no thousands of series; the
+//! log's name is in the spans.
+//!
+//! | span (level debug) | fields |
+//! |---|---|
+//! | `retold.execute` | log, stream, command |
+//! | `retold.decide` | log, command |
+//! | `retold.change` | log, command |
+//! | `retold.load` | log, stream |
+//!
+//! Warnings tell what was not done although the call succeeded: a snapshot that could not be put or
+//! was of no use.
+
+use metrics::{describe_counter, describe_histogram};
+
+/// Counter: appends that were recorded.
+pub const APPENDS: &str = "retold.appends";
+/// Counter: events that were recorded.
+pub const EVENTS: &str = "retold.events";
+/// Histogram, seconds: from handing an append to the recorder to its answer.
+pub const APPEND_SECONDS: &str = "retold.append.seconds";
+/// Counter: appends that were not recorded because others were faster.
+pub const CONFLICTS: &str = "retold.conflicts";
+/// Counter: commands that were decided again after a conflict.
+pub const RETRIES: &str = "retold.retries";
+/// Counter: appends that were sent again because their outcome was unknown.
+pub const SETTLES: &str = "retold.settles";
+/// Counter: commands that were refused by the domain.
+pub const REFUSALS: &str = "retold.refusals";
+/// Counter: commands that had been recorded before, under their command id.
+pub const REPEATS: &str = "retold.repeats";
+/// Counter: aggregates found in the cache.
+pub const CACHE_HITS: &str = "retold.cache.hits";
+/// Counter: aggregates not found in the cache.
+pub const CACHE_MISSES: &str = "retold.cache.misses";
+/// Counter: snapshots taken.
+pub const SNAPSHOTS_TAKEN: &str = "retold.snapshots.taken";
+/// Counter: snapshots that could not be taken; no command failed for it.
+pub const SNAPSHOTS_FAILED: &str = "retold.snapshots.failed";
+/// Counter: snapshots that a load began with.
+pub const SNAPSHOTS_USED: &str = "retold.snapshots.used";
+/// Counter: snapshots that were ignored: of another type or revision, unreadable, or beyond the
+/// stream's end.
+pub const SNAPSHOTS_IGNORED: &str = "retold.snapshots.ignored";
+
+/// Tells the installed metrics recorder what each metric means. Call it once, after installing one.
+pub fn describe_metrics() {
+    describe_counter!(APPENDS, "Appends that were recorded.");
+    describe_counter!(EVENTS, "Events that were recorded.");
+    describe_histogram!(
+        APPEND_SECONDS,
+        metrics::Unit::Seconds,
+        "From handing an append to the recorder to its answer."
+    );
+    describe_counter!(
+        CONFLICTS,
+        "Appends that were not recorded because others were faster."
+    );
+    describe_counter!(
+        RETRIES,
+        "Commands that were decided again after a conflict."
+    );
+    describe_counter!(
+        SETTLES,
+        "Appends sent again because their outcome was unknown."
+    );
+    describe_counter!(REFUSALS, "Commands that were refused by the domain.");
+    describe_counter!(REPEATS, "Commands recorded before under their command id.");
+    describe_counter!(CACHE_HITS, "Aggregates found in the cache.");
+    describe_counter!(CACHE_MISSES, "Aggregates not found in the cache.");
+    describe_counter!(SNAPSHOTS_TAKEN, "Snapshots taken.");
+    describe_counter!(SNAPSHOTS_FAILED, "Snapshots that could not be taken.");
+    describe_counter!(SNAPSHOTS_USED, "Snapshots that a load began with.");
+    describe_counter!(SNAPSHOTS_IGNORED, "Snapshots that were of no use.");
+}
+
+/// Counts one.
+pub(super) fn count(metric: &'static str) {
+    metrics::counter!(metric).increment(1);
+}
