@@ -3,6 +3,10 @@
 //! No database driver and no runtime is in here. The modules stand in the order of the data's way;
 //! each uses only those above it, and a test of this crate holds that.
 
+// What derived code names, where this crate stands for the facade.
+#[doc(hidden)]
+pub use {serde, uuid};
+
 pub mod domain;
 
 pub mod recording;

@@ -64,6 +64,11 @@ pub fn deserialize_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     IgnoredAny::deserialize(deserializer).map(|_| ())
 }
 
+/// The error of an event whose content is to be read as a type that does not exist.
+pub fn no_such_type<E: de::Error>(type_index: usize) -> E {
+    E::custom(format_args!("there is no type of events at {type_index}"))
+}
+
 /// Lets through the content of a variant, refuses all else.
 struct VariantSerializer<S>(S);
 

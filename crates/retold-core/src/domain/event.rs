@@ -152,6 +152,101 @@ pub trait Event: Sized + Send + Sync + 'static {
     }
 }
 
+/// The types of several events, one after the other: those of an enum that joins them. `N` is how
+/// many they are.
+pub const fn join_types<const N: usize>(parts: &[&'static [EventType]]) -> [EventType; N] {
+    let mut joined = [EventType::of::<()>(""); N];
+    let (mut count, mut part) = (0, 0);
+    while part < parts.len() {
+        let mut index = 0;
+        while index < parts[part].len() {
+            joined[count] = parts[part][index];
+            count += 1;
+            index += 1;
+        }
+        part += 1;
+    }
+    joined
+}
+
+/// Checks, when the program is compiled, that no topic is there twice among the types of `name`.
+///
+/// # Panics
+///
+/// If one is.
+pub const fn check_distinct_topics(name: &str, types: &'static [EventType]) {
+    let mut index = 0;
+    while index < types.len() {
+        let mut topic = 0;
+        while topic <= types[index].former_topics.len() {
+            let mut other = index + 1;
+            while other < types.len() {
+                if has_topic(&types[other], topic_at(&types[index], topic)) {
+                    twice(name, topic_at(&types[index], topic));
+                }
+                other += 1;
+            }
+            topic += 1;
+        }
+        index += 1;
+    }
+}
+
+/// The present topic, then the former ones.
+const fn topic_at(event_type: &EventType, index: usize) -> &'static str {
+    match index {
+        0 => event_type.topic,
+        _ => event_type.former_topics[index - 1],
+    }
+}
+
+const fn has_topic(event_type: &EventType, topic: &str) -> bool {
+    let mut index = 0;
+    while index <= event_type.former_topics.len() {
+        if same(topic_at(event_type, index).as_bytes(), topic.as_bytes()) {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+const fn same(one: &[u8], other: &[u8]) -> bool {
+    let mut index = 0;
+    while index < one.len() && index < other.len() && one[index] == other[index] {
+        index += 1;
+    }
+    index == one.len() && index == other.len()
+}
+
+/// Panics with both names in the message, which a panic at compile time cannot format by itself.
+const fn twice(name: &str, topic: &str) -> ! {
+    const SIZE: usize = 1024;
+    let parts = [
+        "two of the events in ",
+        name,
+        " have the topic `",
+        topic,
+        "`: an event recorded under it would lead back to both; give one another with `#[event(topic = \"…\")]`",
+    ];
+    let mut message = [0; SIZE];
+    let (mut size, mut part) = (0, 0);
+    while part < parts.len() {
+        let bytes = parts[part].as_bytes();
+        let mut index = 0;
+        while index < bytes.len() && size < SIZE {
+            message[size] = bytes[index];
+            size += 1;
+            index += 1;
+        }
+        part += 1;
+    }
+    match std::str::from_utf8(message.split_at(size).0) {
+        Ok(message) => panic!("{}", message),
+        Err(_) => panic!("two of the joined events have one topic"),
+    }
+}
+
 /// State that takes facts in: an aggregate, or a view over a query.
 ///
 /// Must accept every event ever recorded, in any order that could have been recorded, and depend on

@@ -112,3 +112,15 @@ impl<A: Aggregate<Key = String>> From<&str> for Id<A> {
         Self(key.into())
     }
 }
+
+macro_rules! integer_ids {
+    ($($integer:ty),*) => {$(
+        impl<A: Aggregate<Key = $integer>> From<$integer> for Id<A> {
+            fn from(key: $integer) -> Self {
+                Self(key)
+            }
+        }
+    )*};
+}
+
+integer_ids!(u32, u64, i32, i64);

@@ -1,0 +1,156 @@
+//! `#[derive(Event)]`: on a struct, on an enum whose variants are the events, and on one that joins
+//! events.
+
+mod attributes;
+mod serde_attributes;
+mod tag;
+
+mod enumeration;
+mod join;
+mod structure;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Data, DeriveInput, Error, GenericParam, LitStr, Path, Result, parse_quote};
+
+use self::attributes::EnumAttributes;
+use crate::attribute::is_deprecated;
+
+pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
+    refuse_generics(input)?;
+    match &input.data {
+        Data::Struct(data) => structure::expand(input, data),
+        Data::Enum(data) => {
+            if data.variants.is_empty() {
+                return Err(Error::new_spanned(
+                    &input.ident,
+                    "an enum of events has a variant for each kind of event; add one, such as `Registered { name: String }`",
+                ));
+            }
+            let attributes = EnumAttributes::read(&input.attrs)?;
+            if attributes.join.is_some() {
+                join::expand(input, data, &attributes)
+            } else {
+                enumeration::expand(input, data, &attributes)
+            }
+        }
+        Data::Union(data) => Err(Error::new_spanned(
+            data.union_token,
+            "an event is an enum or a struct, not a union",
+        )),
+    }
+}
+
+/// The error, with an implementation that is never run: so that one mistake is one error, and not one
+/// at every use of the event.
+pub(crate) fn expand_error(input: &DeriveInput, error: &Error) -> TokenStream {
+    let error = error.to_compile_error();
+    if !input.generics.params.is_empty() {
+        return error;
+    }
+    let implementation = Implementation {
+        input,
+        krate: parse_quote!(::retold),
+        types: quote!(&[]),
+        type_index: quote!(0),
+        tags: None,
+        serialize: quote!(::core::unreachable!()),
+        deserialize: quote!(::core::unreachable!()),
+    }
+    .into_tokens();
+    quote!(#error #implementation)
+}
+
+fn refuse_generics(input: &DeriveInput) -> Result<()> {
+    let Some(parameter) = input.generics.params.first() else {
+        return Ok(());
+    };
+    let message = match parameter {
+        GenericParam::Lifetime(_) => {
+            "an event owns what it has, for it outlives what it was made from; replace borrowed fields by owned ones, such as `&str` by `String`"
+        }
+        GenericParam::Type(_) | GenericParam::Const(_) => {
+            "an event has no generic parameters: its topic leads back to one Rust type; write the concrete types in its fields, or an event for each"
+        }
+    };
+    Err(Error::new_spanned(parameter, message))
+}
+
+/// What every implementation of `Event` is made of.
+struct Implementation<'i> {
+    input: &'i DeriveInput,
+    krate: Path,
+    types: TokenStream,
+    type_index: TokenStream,
+    /// The body of `tags`, if it has any.
+    tags: Option<TokenStream>,
+    serialize: TokenStream,
+    deserialize: TokenStream,
+}
+
+impl Implementation<'_> {
+    fn into_tokens(self) -> TokenStream {
+        let Self {
+            input,
+            krate,
+            types,
+            type_index,
+            tags,
+            serialize,
+            deserialize,
+        } = self;
+        let name = &input.ident;
+        let deprecated = match &input.data {
+            Data::Enum(data) => data.variants.iter().any(|it| is_deprecated(&it.attrs)),
+            _ => false,
+        };
+        let allow =
+            (deprecated || is_deprecated(&input.attrs)).then(|| quote!(#[allow(deprecated)]));
+        let tags = tags.map(|body| {
+            quote! {
+                fn tags(&self) -> #krate::domain::event::Tags {
+                    #body
+                }
+            }
+        });
+        quote! {
+            #[automatically_derived]
+            #allow
+            impl #krate::domain::event::Event for #name {
+                const TYPES: &'static [#krate::domain::event::EventType] = #types;
+
+                fn type_index(&self) -> usize {
+                    #type_index
+                }
+
+                #tags
+
+                fn serialize_payload<S: #krate::serde::Serializer>(
+                    &self,
+                    serializer: S,
+                ) -> ::core::result::Result<S::Ok, S::Error> {
+                    #serialize
+                }
+
+                fn deserialize_payload<'de, D: #krate::serde::Deserializer<'de>>(
+                    type_index: usize,
+                    deserializer: D,
+                ) -> ::core::result::Result<Self, D::Error> {
+                    #deserialize
+                }
+            }
+        }
+    }
+}
+
+/// A type as a constant expression.
+fn event_type(
+    krate: &Path,
+    topic: &LitStr,
+    former_topics: &[LitStr],
+    revision: Option<&syn::LitInt>,
+) -> TokenStream {
+    let former = (!former_topics.is_empty()).then(|| quote!(.formerly(&[#(#former_topics),*])));
+    let revision = revision.map(|it| quote!(.revision(#it)));
+    quote!(#krate::domain::event::EventType::of::<Self>(#topic) #former #revision)
+}

@@ -1,0 +1,184 @@
+//! An enum of events: a type for each variant.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::{DataEnum, DeriveInput, Error, Ident, LitStr, Result, Variant};
+
+use super::attributes::{EnumAttributes, TypeAttributes};
+use super::tag::{Template, insertions};
+use super::{Implementation, event_type, serde_attributes};
+use crate::attribute::{plain_name, refuse_on_fields};
+use crate::name::check_topic;
+
+/// A variant with all that is said of it.
+struct Kind<'v> {
+    variant: &'v Variant,
+    topic: LitStr,
+    former_topics: Vec<LitStr>,
+    own: TypeAttributes,
+    /// The enum's tags that its fields allow, then its own.
+    tags: Vec<Template>,
+}
+
+pub(super) fn expand(
+    input: &DeriveInput,
+    data: &DataEnum,
+    attributes: &EnumAttributes,
+) -> Result<TokenStream> {
+    let name = &input.ident;
+    let krate = &attributes.common.krate;
+    serde_attributes::check_enum(&input.attrs)?;
+    let kinds = data
+        .variants
+        .iter()
+        .map(|variant| Kind::read(name, attributes, variant))
+        .collect::<Result<Vec<_>>>()?;
+    check_distinct(
+        kinds
+            .iter()
+            .flat_map(|it| std::iter::once(&it.topic).chain(&it.former_topics)),
+    )?;
+    check_enum_tags(data, attributes)?;
+
+    let types = kinds.iter().map(|it| {
+        event_type(
+            krate,
+            &it.topic,
+            &it.former_topics,
+            it.own.revision.as_ref(),
+        )
+    });
+    let variants = kinds.iter().map(|it| &it.variant.ident);
+    let indexes = 0..kinds.len();
+    // Spanned like the name, so that a missing `Serialize` is shown there.
+    let span = name.span();
+    Ok(Implementation {
+        input,
+        krate: krate.clone(),
+        types: quote!(&[#(#types),*]),
+        type_index: quote! {
+            match self {
+                #(Self::#variants { .. } => #indexes,)*
+            }
+        },
+        tags: tags(attributes, &kinds),
+        serialize: quote_spanned! {span=>
+            #krate::domain::content::serialize_variant::<Self, S>(self, serializer)
+        },
+        deserialize: quote_spanned! {span=>
+            #krate::domain::content::deserialize_variant::<Self, D>(type_index, deserializer)
+        },
+    }
+    .into_tokens())
+}
+
+impl<'v> Kind<'v> {
+    fn read(name: &Ident, attributes: &EnumAttributes, variant: &'v Variant) -> Result<Self> {
+        serde_attributes::check_variant(&variant.attrs)?;
+        refuse_on_fields(&variant.fields, "event", "on the variant")?;
+        let own = TypeAttributes::of_variant(&variant.attrs)?;
+        let mut tags: Vec<_> = attributes
+            .tags
+            .iter()
+            .filter(|it| it.missing_field(&variant.fields).is_none())
+            .cloned()
+            .collect();
+        for template in &own.tags {
+            if let Some(missing) = template.missing_field(&variant.fields) {
+                return Err(template.fields_are_missing_error(&variant.fields, missing));
+            }
+            tags.push(template.clone());
+        }
+        let prefix = match &attributes.prefix {
+            Some(given) => given.value(),
+            None => plain_name(name),
+        };
+        let suffix = plain_name(&variant.ident);
+        let derived = |prefix: &str, span| LitStr::new(&format!("{prefix}.{suffix}"), span);
+        let mut former_topics = own.former_topics.clone();
+        let topic = if let Some(given) = &own.topic {
+            given.clone()
+        } else {
+            let former = attributes.former_prefixes.iter();
+            former_topics.extend(former.map(|it| derived(&it.value(), it.span())));
+            derived(&prefix, variant.ident.span())
+        };
+        for topic in std::iter::once(&topic).chain(&former_topics) {
+            check_topic(&topic.value(), topic.span())?;
+        }
+        Ok(Self {
+            variant,
+            topic,
+            former_topics,
+            own,
+            tags,
+        })
+    }
+
+    /// The arm of `tags` for this variant.
+    fn tag_arm(&self) -> Option<TokenStream> {
+        let ident = &self.variant.ident;
+        let (pattern, statements) = insertions(&self.tags, &self.variant.fields);
+        (!self.tags.is_empty()).then(|| quote!(Self::#ident #pattern => { #statements }))
+    }
+}
+
+/// The body of `tags`; none if no variant has any.
+fn tags(attributes: &EnumAttributes, kinds: &[Kind<'_>]) -> Option<TokenStream> {
+    let krate = &attributes.common.krate;
+    let functions = &attributes.common.tag_functions;
+    let arms: Vec<_> = kinds.iter().filter_map(Kind::tag_arm).collect();
+    if arms.is_empty() && functions.is_empty() {
+        return None;
+    }
+    let others: Vec<_> = kinds
+        .iter()
+        .filter(|it| it.tags.is_empty())
+        .map(|it| &it.variant.ident)
+        .collect();
+    let others = (!others.is_empty()).then(|| quote!(#(Self::#others { .. })|* => {}));
+    let by_variant = (!arms.is_empty()).then(|| quote!(match self { #(#arms)* #others }));
+    Some(quote! {
+        let mut tags = #krate::domain::event::Tags::new();
+        #by_variant
+        #(tags.extend(#functions(self).into_iter().map(::core::convert::Into::into));)*
+        tags
+    })
+}
+
+/// A tag of the enum must be that of one variant at least.
+fn check_enum_tags(data: &DataEnum, attributes: &EnumAttributes) -> Result<()> {
+    for template in &attributes.tags {
+        let mut missing = data
+            .variants
+            .iter()
+            .map(|it| template.missing_field(&it.fields));
+        if missing.all(|it| it.is_some()) {
+            return Err(Error::new(
+                template.span(),
+                "no variant has all the fields that this tag names; it would never be given",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a topic that is there twice.
+pub(super) fn check_distinct<'t>(topics: impl Iterator<Item = &'t LitStr>) -> Result<()> {
+    let mut seen: Vec<(String, &LitStr)> = Vec::new();
+    for topic in topics {
+        let text = topic.value();
+        if let Some((_, first)) = seen.iter().find(|(it, _)| *it == text) {
+            let mut error = Error::new(
+                topic.span(),
+                format!(
+                    "the topic `{text}` is there already: an event recorded under it would lead back to two types; give one another with `#[event(topic = \"…\")]`"
+                ),
+            );
+            error.combine(Error::new(first.span(), "it is the topic of this one"));
+            return Err(error);
+        }
+        seen.push((text, topic));
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! An enum that joins events: each variant has one, which is recorded as it is by itself.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Result, Type};
+
+use super::Implementation;
+use super::attributes::EnumAttributes;
+use crate::attribute::{is_deprecated, plain_name};
+
+pub(super) fn expand(
+    input: &DeriveInput,
+    data: &DataEnum,
+    attributes: &EnumAttributes,
+) -> Result<TokenStream> {
+    attributes.check_join()?;
+    let parts = parts(data)?;
+    let name = &input.ident;
+    let krate = &attributes.common.krate;
+    let variants: Vec<&Ident> = parts.iter().map(|(variant, _)| *variant).collect();
+    // Each in the span of its variant's type, so that one that is no event is shown there.
+    let counts: Vec<_> = parts
+        .iter()
+        .map(|(_, ty)| quote_spanned!(ty.span()=> <#ty as #krate::domain::event::Event>::TYPES.len()))
+        .collect();
+    let types = parts
+        .iter()
+        .map(|(_, ty)| quote_spanned!(ty.span()=> <#ty as #krate::domain::event::Event>::TYPES));
+    let indexes = variants.iter().enumerate().map(|(index, variant)| {
+        let before = &counts[..index];
+        quote!(Self::#variant(event) => #(#before +)* #krate::domain::event::Event::type_index(event))
+    });
+    let reads = parts.iter().zip(&counts).enumerate().map(|(part, ((variant, ty), count))| {
+        let next = (part + 1 < parts.len()).then(|| quote!(let index = index - #count;));
+        quote! {
+            if index < #count {
+                return <#ty as #krate::domain::event::Event>::deserialize_payload(index, deserializer)
+                    .map(Self::#variant);
+            }
+            #next
+        }
+    });
+    let implementation = Implementation {
+        input,
+        krate: krate.clone(),
+        types: quote!(&#krate::domain::event::join_types::<{ #(#counts)+* }>(&[#(#types),*])),
+        type_index: quote!(match self { #(#indexes,)* }),
+        tags: Some(quote! {
+            match self { #(Self::#variants(event) => #krate::domain::event::Event::tags(event),)* }
+        }),
+        serialize: quote! {
+            match self {
+                #(Self::#variants(event) => #krate::domain::event::Event::serialize_payload(event, serializer),)*
+            }
+        },
+        deserialize: quote! {
+            let index = type_index;
+            #(#reads)*
+            ::core::result::Result::Err(#krate::domain::content::no_such_type(type_index))
+        },
+    }
+    .into_tokens();
+    let text = LitStr::new(&plain_name(name), name.span());
+    let conversions = data.variants.iter().zip(&parts).map(|(it, (variant, ty))| {
+        let deprecated = is_deprecated(&it.attrs) || is_deprecated(&input.attrs);
+        conversion(input, attributes, variant, ty, deprecated)
+    });
+    let check = quote_spanned! {name.span()=>
+        const _: () = #krate::domain::event::check_distinct_topics(
+            #text,
+            <#name as #krate::domain::event::Event>::TYPES,
+        );
+    };
+    Ok(quote! {
+        #implementation
+        #check
+        #(#conversions)*
+    })
+}
+
+/// The variants with the events that they join.
+fn parts(data: &DataEnum) -> Result<Vec<(&Ident, &Type)>> {
+    let mut parts: Vec<(&Ident, &Type)> = Vec::new();
+    for variant in &data.variants {
+        if let Some(attribute) = variant.attrs.iter().find(|it| it.path().is_ident("event")) {
+            return Err(Error::new_spanned(
+                attribute,
+                "a joined event says this itself; write it on its struct",
+            ));
+        }
+        let ty = match &variant.fields {
+            Fields::Unnamed(fields) if fields.unnamed.len() == 1 => &fields.unnamed[0].ty,
+            _ => {
+                return Err(Error::new_spanned(
+                    variant,
+                    format!(
+                        "a variant of an enum that joins events has one event: `{0}({0})`; without `join` the variants are the events themselves",
+                        variant.ident
+                    ),
+                ));
+            }
+        };
+        if parts.iter().any(|(_, it)| text_of(it) == text_of(ty)) {
+            return Err(Error::new_spanned(
+                ty,
+                "this event is joined twice; one variant for it is enough",
+            ));
+        }
+        parts.push((&variant.ident, ty));
+    }
+    Ok(parts)
+}
+
+fn text_of(ty: &Type) -> String {
+    ty.to_token_stream().to_string()
+}
+
+/// What turns a joined event into the enum, and lets a decision over the enum return it.
+fn conversion(
+    input: &DeriveInput,
+    attributes: &EnumAttributes,
+    variant: &Ident,
+    ty: &Type,
+    deprecated: bool,
+) -> TokenStream {
+    let name = &input.ident;
+    let krate = &attributes.common.krate;
+    let allow = deprecated.then(|| quote!(#[allow(deprecated)]));
+    quote! {
+        #[automatically_derived]
+        #allow
+        impl ::core::convert::From<#ty> for #name {
+            fn from(event: #ty) -> Self {
+                Self::#variant(event)
+            }
+        }
+
+        #[automatically_derived]
+        #allow
+        impl #krate::domain::decision::Decision<#name> for #ty {
+            type Refusal = ::core::convert::Infallible;
+
+            fn decided(
+                self,
+                events: &mut ::std::vec::Vec<#name>,
+            ) -> ::core::result::Result<(), ::core::convert::Infallible> {
+                events.push(#name::#variant(self));
+                ::core::result::Result::Ok(())
+            }
+        }
+    }
+}

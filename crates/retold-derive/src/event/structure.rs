@@ -1,0 +1,71 @@
+//! A struct as an event: one type.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::{DataStruct, DeriveInput, Fields, LitStr, Result};
+
+use super::attributes::StructAttributes;
+use super::tag::insertions;
+use super::{Implementation, event_type};
+use crate::attribute::{plain_name, refuse_on_fields};
+use crate::name::check_topic;
+
+pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
+    let name = &input.ident;
+    let StructAttributes { common, own } = StructAttributes::read(&input.attrs)?;
+    let krate = common.krate;
+    refuse_on_fields(&data.fields, "event", "on the struct")?;
+    for template in &own.tags {
+        if let Some(missing) = template.missing_field(&data.fields) {
+            return Err(template.fields_are_missing_error(&data.fields, missing));
+        }
+    }
+    let topic = match own.topic {
+        Some(given) => given,
+        None => LitStr::new(&plain_name(name), name.span()),
+    };
+    check_topic(&topic.value(), topic.span())?;
+    super::enumeration::check_distinct(std::iter::once(&topic).chain(&own.former_topics))?;
+
+    let types = event_type(&krate, &topic, &own.former_topics, own.revision.as_ref());
+    let tags = (!own.tags.is_empty() || !common.tag_functions.is_empty()).then(|| {
+        let (pattern, statements) = insertions(&own.tags, &data.fields);
+        let bind = (!own.tags.is_empty()).then(|| quote!(let Self #pattern = self;));
+        let functions = &common.tag_functions;
+        quote! {
+            let mut tags = #krate::domain::event::Tags::new();
+            #bind
+            #statements
+            #(tags.extend(#functions(self).into_iter().map(::core::convert::Into::into));)*
+            tags
+        }
+    });
+    // Spanned like the name, so that a missing `Serialize` is shown there.
+    let span = name.span();
+    let (serialize, read) = if matches!(data.fields, Fields::Unit) {
+        (
+            quote!(#krate::domain::content::serialize_nothing(serializer)),
+            quote!(#krate::domain::content::deserialize_nothing(deserializer).map(|()| Self)),
+        )
+    } else {
+        (
+            quote_spanned!(span=> <Self as #krate::serde::Serialize>::serialize(self, serializer)),
+            quote_spanned!(span=> <Self as #krate::serde::Deserialize<'de>>::deserialize(deserializer)),
+        )
+    };
+    Ok(Implementation {
+        input,
+        types: quote!(&[#types]),
+        type_index: quote!(0),
+        tags,
+        serialize,
+        deserialize: quote! {
+            match type_index {
+                0 => #read,
+                _ => ::core::result::Result::Err(#krate::domain::content::no_such_type(type_index)),
+            }
+        },
+        krate,
+    }
+    .into_tokens())
+}

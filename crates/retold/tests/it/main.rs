@@ -1,0 +1,5 @@
+//! Tests of the facade as programs use it: derives, compile errors, whole applications.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod derive;
