@@ -1,0 +1,12 @@
+//! Flights: what Retold is for, shown on real data.
+//!
+//! [`input`] reads what became of every flight that left New York City, and counts its flaws.
+
+pub mod flaw;
+pub mod minutes;
+
+pub mod airlines;
+pub mod airports;
+pub mod record;
+
+pub mod input;

@@ -1,0 +1,5 @@
+//! Tests of the flights example, as one binary.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod reading;
