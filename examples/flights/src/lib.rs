@@ -2,11 +2,15 @@
 //!
 //! [`input`] reads what became of every flight that left New York City, and counts its flaws.
 
-pub mod flaw;
 pub mod minutes;
+
+pub mod flight;
+
+pub mod flaw;
 
 pub mod airlines;
 pub mod airports;
 pub mod record;
 
 pub mod input;
+pub mod itinerary;

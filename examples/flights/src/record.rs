@@ -9,8 +9,9 @@
 //!   0:20 thereby left on the next day. It always agrees with `dep_time`.
 //! - The scheduled arrival is the first instant after the scheduled departure at which clocks at the
 //!   destination show `sched_arr_time`. No flight of the data lasts a day.
-//! - The arrival is the scheduled one and `arr_delay`. It always agrees with `arr_time`, and leaves
-//!   more time than `air_time`.
+//! - The arrival is the scheduled one and `arr_delay`, and leaves more time than `air_time`. It agrees
+//!   with `arr_time` in all rows but one, whose `arr_time` is in the hour of March that daylight saving
+//!   time left out.
 //! - A flight that departed, has no `arr_delay`, and may have an `arr_time`, was diverted: it landed
 //!   elsewhere, at a time that is not in the data; the `arr_time` is when it came to its destination
 //!   after all.
