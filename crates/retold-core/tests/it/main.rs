@@ -13,3 +13,4 @@ mod racing;
 mod subscription;
 mod test_kit;
 mod verify;
+mod unsteady;
