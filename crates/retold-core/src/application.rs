@@ -8,6 +8,7 @@ pub mod limits;
 pub mod telemetry;
 
 pub mod command_id;
+pub mod logged;
 pub mod publish;
 pub mod recorded;
 pub mod selection;
@@ -34,6 +35,7 @@ pub use builder::ApplicationBuilder;
 pub use command_id::CommandId;
 pub use error::{Error, ExecuteError, Result};
 pub use handle::Application;
-pub use log_reader::LogReader;
+pub use log_reader::{LogReader, UnknownTopics};
+pub use logged::Logged;
 pub use recorded::{Outcome, Recorded};
 pub use repository::Loaded;

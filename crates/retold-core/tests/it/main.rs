@@ -12,5 +12,5 @@ mod publish;
 mod racing;
 mod subscription;
 mod test_kit;
-mod verify;
 mod unsteady;
+mod verify;
