@@ -8,6 +8,7 @@
 mod dogs;
 mod execute;
 mod log_reading;
+mod memory_conformance;
 mod publish;
 mod racing;
 mod subscription;
