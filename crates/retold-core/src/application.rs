@@ -8,7 +8,6 @@ pub mod limits;
 pub mod telemetry;
 
 pub mod command_id;
-pub mod logged;
 pub mod publish;
 pub mod recorded;
 pub mod selection;
@@ -24,18 +23,30 @@ pub mod log_reader;
 pub mod repository;
 mod stamp;
 
+pub mod aggregates;
+pub mod model;
 pub mod snapshots;
 
 mod commit;
+pub mod fold;
+pub mod view;
 
 pub mod create;
 pub mod execute;
 
+pub mod decide;
+
+pub mod change;
+
+pub use aggregates::AggregateIds;
 pub use builder::ApplicationBuilder;
+pub use change::Draft;
 pub use command_id::CommandId;
 pub use error::{Error, ExecuteError, Result};
+pub use fold::{Fold, fold_of};
 pub use handle::Application;
-pub use log_reader::{LogReader, UnknownTopics};
-pub use logged::Logged;
+pub use log_reader::LogReader;
+pub use model::Model;
 pub use recorded::{Outcome, Recorded};
 pub use repository::Loaded;
+pub use view::View;

@@ -36,6 +36,3 @@ pub mod store;
 pub mod verify;
 
 pub mod memory;
-
-#[cfg(feature = "conformance")]
-pub mod conformance;

@@ -18,7 +18,7 @@ use crate::domain::aggregate::Aggregate;
 use crate::domain::decision::Decision;
 use crate::domain::id::Id;
 use crate::recording::condition::ExpectedVersion;
-use crate::recording::error::Conflict;
+use crate::recording::error::{Conflict, Corrupt};
 use crate::recording::identity::Version;
 use crate::recording::recorder::BoxFuture;
 
@@ -183,8 +183,10 @@ where
             .await?
         {
             Commit::Recorded(recorded) => return Ok(recorded),
-            // The next round finds it.
-            Commit::Before => continue,
+            Commit::Before => {
+                let before = target.repeated().await?;
+                return before.ok_or_else(|| unfound(&target.stream).into());
+            }
             Commit::Conflict(conflict) => conflict,
         };
         if target.seen.is_some() || retries == target.application.core.retries {
@@ -223,6 +225,12 @@ where
     is_final.then(|| decided.map(|()| events))
 }
 
+/// The recorder knows ids of a command's events, but not the first of them.
+fn unfound(stream: &str) -> Error {
+    let what = "events of a command are recorded, but the first of them is not found by its id";
+    Corrupt::new(format!("stream {stream:?}"), what).into()
+}
+
 /// Counts a refusal.
 pub(super) fn refused<R>(refusal: R) -> ExecuteError<R> {
     telemetry::count(telemetry::REFUSALS);
@@ -256,7 +264,7 @@ impl Target<'_> {
     async fn basis<A: Aggregate>(&self) -> Result<Basis<A>> {
         let (folded, fresh) = match self.application.core.cache.get(&self.stream) {
             Some(folded) => (folded, false),
-            None => (self.application.load_uncached(&self.stream).await?, true),
+            None => (self.application.load_uncached(&self.stream).await?.0, true),
         };
         Ok(Basis { folded, fresh })
     }

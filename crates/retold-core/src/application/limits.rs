@@ -11,9 +11,6 @@ pub const RETRIES_DEFAULT: u32 = 100;
 /// How often the same append is sent while its outcome is unknown, before the caller is told so.
 pub const SETTLE_ATTEMPTS_MAX: u32 = 10;
 
-/// How often the models of a decision are read again until they all show one state of the log.
-pub const SETTLED_READS_MAX: u32 = 10;
-
 /// Events read at once when a state is folded. Bounds memory, not the length of a stream.
 pub const FOLD_PAGE_EVENTS: usize = 1_000;
 

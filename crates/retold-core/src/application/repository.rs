@@ -31,16 +31,6 @@ pub struct Loaded<A: Aggregate> {
     pub version: Version,
 }
 
-/// How far a fold read on.
-#[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "decisions over several models read them")]
-pub(super) struct ReadOn {
-    /// Whether there were events that the state had not seen.
-    pub(super) moved: bool,
-    /// How far the log had been read.
-    pub(super) read_to: Option<Mark>,
-}
-
 impl Application {
     /// The aggregate as it is now.
     ///
@@ -112,21 +102,34 @@ impl Application {
 
     /// The newest state of a stream, empty if it has no events.
     pub(super) async fn load<A: Aggregate>(&self, stream: &Arc<str>) -> Result<Folded<A>> {
-        if let Some(mut folded) = self.core.cache.get(stream) {
-            self.fast_forward(stream, &mut folded).await?;
-            return Ok(folded);
+        Ok(self.load_with_head(stream).await?.0)
+    }
+
+    /// The newest state of a stream, and the head of the log when it was that.
+    pub(super) async fn load_with_head<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+    ) -> Result<(Folded<A>, Option<Mark>)> {
+        match self.core.cache.get(stream) {
+            Some(mut folded) => {
+                let head = self.fast_forward(stream, &mut folded).await?;
+                Ok((folded, head))
+            }
+            None => self.load_uncached(stream).await,
         }
-        self.load_uncached(stream).await
     }
 
     /// The newest state of a stream that is not in the cache; it is, afterwards.
-    pub(super) async fn load_uncached<A: Aggregate>(&self, stream: &Arc<str>) -> Result<Folded<A>> {
+    pub(super) async fn load_uncached<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+    ) -> Result<(Folded<A>, Option<Mark>)> {
         self.register::<A>()?;
         let span = tracing::debug_span!("retold.load", log = self.name(), %stream);
         async {
             let mut folded = self.begin(stream, None).await?;
-            self.fast_forward(stream, &mut folded).await?;
-            Ok(folded)
+            let head = self.fast_forward(stream, &mut folded).await?;
+            Ok((folded, head))
         }
         .instrument(span)
         .await
@@ -192,33 +195,30 @@ impl Application {
         Ok(!page.events.is_empty())
     }
 
-    /// Takes in all events that the state has not seen, and keeps it in the cache.
+    /// Takes in all events that the state has not seen, and keeps it in the cache. Returns the head
+    /// of the log when that was so.
     pub(super) async fn fast_forward<A: Aggregate>(
         &self,
         stream: &Arc<str>,
         folded: &mut Folded<A>,
-    ) -> Result<ReadOn> {
-        let read_on = self.fold_while(stream, folded, None, |_| true).await?;
+    ) -> Result<Option<Mark>> {
+        let head = self.fold_while(stream, folded, None, |_| true).await?;
         self.core.cache.put(stream, folded);
-        Ok(read_on)
+        Ok(head)
     }
 
     /// Takes in the events after the state's version, up to and with `until`, before the first of
-    /// which `goes_on` does not hold.
-    async fn fold_while<A: Aggregate>(
+    /// which `goes_on` does not hold. Returns how far the read went, if it went to the stream's end.
+    pub(super) async fn fold_while<A: Aggregate>(
         &self,
         stream: &Arc<str>,
         folded: &mut Folded<A>,
         until: Option<Version>,
         goes_on: impl Fn(&StoredEvent) -> bool + Send,
-    ) -> Result<ReadOn> {
-        let mut moved = false;
+    ) -> Result<Option<Mark>> {
         loop {
             if until.is_some() && folded.version >= until {
-                return Ok(ReadOn {
-                    moved,
-                    read_to: None,
-                });
+                return Ok(None);
             }
             let read = StreamRead::new(Arc::clone(stream))
                 .after(folded.version)
@@ -232,13 +232,9 @@ impl Application {
                     break;
                 }
                 self.take_in(stream, folded, stored)?;
-                moved = true;
             }
             if ends {
-                return Ok(ReadOn {
-                    moved,
-                    read_to: page.read_to,
-                });
+                return Ok(page.read_to);
             }
         }
     }

@@ -9,6 +9,7 @@ use super::error::Result;
 use super::handle::Application;
 use crate::domain::clock::Timestamp;
 use crate::domain::event::Event;
+use crate::mapping::any_event::AnyEvent;
 use crate::mapping::mapper::Envelope;
 use crate::recording::identity::EventId;
 use crate::recording::metadata::Metadata;
@@ -50,6 +51,16 @@ impl<'a> Stamp<'a> {
         let encode = |(ordinal, event)| {
             let envelope = self.envelope(ordinal, Some(Arc::clone(stream)));
             Ok(mapper.encode(event, envelope)?)
+        };
+        events.iter().enumerate().map(encode).collect()
+    }
+
+    /// These events, each for the stream that it is addressed to, as a recorder takes them.
+    pub(super) fn of_any(&self, events: &[AnyEvent]) -> Result<Vec<NewEvent>> {
+        let mapper = self.application.mapper();
+        let encode = |(ordinal, event): (usize, &AnyEvent)| {
+            event.register(self.application.registry())?;
+            Ok(mapper.encode_any(event, self.envelope(ordinal, None))?)
         };
         events.iter().enumerate().map(encode).collect()
     }

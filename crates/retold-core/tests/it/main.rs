@@ -5,13 +5,13 @@
     reason = "in a test, also in a function that tests share, a panic is a failure"
 )]
 
+mod accounts;
+mod decide;
 mod dogs;
 mod execute;
 mod log_reading;
-mod memory_conformance;
 mod publish;
 mod racing;
 mod subscription;
 mod test_kit;
-mod unsteady;
 mod verify;

@@ -1,0 +1,102 @@
+//! Which aggregates of a type there are.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::error::{Error, Result};
+use super::handle::Application;
+use super::limits::AGGREGATES_PAGE;
+use crate::domain::aggregate::Aggregate;
+use crate::domain::id::Id;
+
+impl Application {
+    /// The ids of the aggregates of a type, in the order of the bytes of their streams' names.
+    pub fn aggregates<A: Aggregate>(&self) -> AggregateIds<A> {
+        AggregateIds {
+            application: self.clone(),
+            after: None,
+            page_size: AGGREGATES_PAGE,
+            aggregate: PhantomData,
+        }
+    }
+}
+
+/// The ids of the aggregates of a type, page by page. Aggregates that are created meanwhile are
+/// given if their place in the order is still to come.
+pub struct AggregateIds<A> {
+    application: Application,
+    after: Option<Arc<str>>,
+    page_size: usize,
+    aggregate: PhantomData<fn() -> A>,
+}
+
+impl<A: Aggregate> AggregateIds<A> {
+    /// Only those after this one: to go on where an earlier reading ended.
+    #[must_use]
+    pub fn after(mut self, id: &Id<A>) -> Self {
+        self.after = Some(id.stream().into());
+        self
+    }
+
+    /// At most this many a page; [`AGGREGATES_PAGE`] unless said.
+    #[must_use]
+    pub fn page_size(mut self, aggregates: usize) -> Self {
+        self.page_size = aggregates;
+        self
+    }
+
+    /// The next page; none at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a page of 0, and if a stream of the type has a name that is no key of
+    /// it; [`Error::Registry`], [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Id<A>>>> {
+        self.application.register::<A>()?;
+        let prefix = format!("{}/", A::TYPE);
+        let recorder = self.application.recorder();
+        let page = recorder
+            .streams(&prefix, self.after.as_deref(), self.page_size)
+            .await?;
+        let Some(last) = page.last() else {
+            return Ok(None);
+        };
+        let ids = page.iter().map(|entry| id_of(&entry.name));
+        let ids = ids.collect::<Result<_>>()?;
+        self.after = Some(Arc::clone(&last.name));
+        Ok(Some(ids))
+    }
+
+    /// All ids at once, for types with few aggregates.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_page`](Self::next_page).
+    pub async fn collect(mut self) -> Result<Vec<Id<A>>> {
+        let mut all = Vec::new();
+        while let Some(page) = self.next_page().await? {
+            all.extend(page);
+        }
+        Ok(all)
+    }
+}
+
+fn id_of<A: Aggregate>(stream: &str) -> Result<Id<A>> {
+    Id::of_stream(stream).ok_or_else(|| {
+        Error::invalid(format!(
+            "the stream {stream:?} has no key of {}; has the type of its key changed?",
+            A::TYPE
+        ))
+    })
+}
+
+impl<A: Aggregate> fmt::Debug for AggregateIds<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AggregateIds")
+            .field("type", &A::TYPE)
+            .field("after", &self.after)
+            .field("page_size", &self.page_size)
+            .finish_non_exhaustive()
+    }
+}

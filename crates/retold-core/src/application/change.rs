@@ -1,0 +1,167 @@
+//! Changing several aggregates in one append: load, change, save.
+
+use std::convert::Infallible;
+use std::ops::Deref;
+
+use super::decide::Decide;
+use super::handle::Application;
+use super::model::Model;
+use crate::domain::aggregate::Aggregate;
+use crate::domain::decision::Decision;
+use crate::domain::id::Id;
+use crate::mapping::any_event::{Addressed, AnyEvent};
+
+/// An aggregate that is being changed: reads as its state, and takes in what is recorded of it.
+#[derive(Debug)]
+pub struct Draft<A: Aggregate> {
+    id: Id<A>,
+    state: A,
+    events: Vec<A::Event>,
+}
+
+impl<A: Aggregate> Draft<A> {
+    /// Which it is.
+    pub fn id(&self) -> &Id<A> {
+        &self.id
+    }
+
+    /// Records what was decided: the state takes it in at once, the log with all else that the
+    /// change records. A decision that may be refused is asked before:
+    /// `account.record(account.withdraw(5)?)`.
+    pub fn record(&mut self, decision: impl Decision<A::Event, Refusal = Infallible>) {
+        let before = self.events.len();
+        let Ok(()) = decision.decided(&mut self.events);
+        for event in &self.events[before..] {
+            self.state.apply(event);
+        }
+    }
+}
+
+impl<A: Aggregate> Deref for Draft<A> {
+    type Target = A;
+
+    fn deref(&self) -> &A {
+        &self.state
+    }
+}
+
+/// Which aggregates a change is about: an [`Id`], a tuple of up to six, or a vector of such.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say which aggregates are changed",
+    label = "not ids of aggregates",
+    note = "use an `Id`, a tuple (of up to 6) or a `Vec` of ids"
+)]
+pub trait Aggregates: Model + Clone {
+    /// What the change is made on.
+    type Drafts;
+
+    /// Drafts of these states.
+    fn drafts(&self, state: &Self::State) -> Self::Drafts;
+
+    /// Adds the events that were recorded on drafts, each for the stream of its aggregate.
+    fn recorded(drafts: Self::Drafts, events: &mut Vec<AnyEvent>);
+}
+
+impl<A: Aggregate> Aggregates for Id<A> {
+    type Drafts = Draft<A>;
+
+    fn drafts(&self, state: &A) -> Draft<A> {
+        Draft {
+            id: self.clone(),
+            state: state.clone(),
+            events: Vec::new(),
+        }
+    }
+
+    fn recorded(draft: Draft<A>, events: &mut Vec<AnyEvent>) {
+        let Draft {
+            id,
+            events: recorded,
+            ..
+        } = draft;
+        events.extend(recorded.into_iter().map(|event| event.to(&id)));
+    }
+}
+
+impl<T: Aggregates> Aggregates for Vec<T> {
+    type Drafts = Vec<T::Drafts>;
+
+    fn drafts(&self, states: &Vec<T::State>) -> Vec<T::Drafts> {
+        let drafts = self.iter().zip(states);
+        drafts.map(|(id, state)| id.drafts(state)).collect()
+    }
+
+    fn recorded(drafts: Vec<T::Drafts>, events: &mut Vec<AnyEvent>) {
+        for draft in drafts {
+            T::recorded(draft, events);
+        }
+    }
+}
+
+macro_rules! tuples_of_aggregates {
+    ($(($($name:ident $index:tt),+))*) => {$(
+        impl<$($name: Aggregates),+> Aggregates for ($($name,)+) {
+            type Drafts = ($($name::Drafts,)+);
+
+            fn drafts(&self, state: &Self::State) -> Self::Drafts {
+                ($(self.$index.drafts(&state.$index),)+)
+            }
+
+            fn recorded(drafts: Self::Drafts, events: &mut Vec<AnyEvent>) {
+                $($name::recorded(drafts.$index, events);)+
+            }
+        }
+    )*};
+}
+
+tuples_of_aggregates! {
+    (A 0)
+    (A 0, B 1)
+    (A 0, B 1, C 2)
+    (A 0, B 1, C 2, D 3)
+    (A 0, B 1, C 2, D 3, E 4)
+    (A 0, B 1, C 2, D 3, E 4, F 5)
+}
+
+/// What a change comes to: the events of all drafts, or a refusal.
+type Changed<R> = Result<Vec<AnyEvent>, R>;
+
+impl Application {
+    /// Loads aggregates, changes them, and records the changes of all of them in one append, if
+    /// nobody else recorded anything of them in between; else loads and changes them again, at most
+    /// as often as the application's retries say. An aggregate of which nothing is recorded begins as
+    /// its default.
+    ///
+    /// `change` gets a [`Draft`] of each, records what was decided on them, and returns `()`, a
+    /// `Result` whose error is a refusal, or events beside those of the drafts. It is called once or
+    /// more and must depend on nothing but the drafts.
+    ///
+    /// # Errors
+    ///
+    /// As [`decide`](Self::decide).
+    #[allow(
+        clippy::type_complexity,
+        reason = "a closure has no name, and a name for the rest would hide it"
+    )]
+    pub fn change<I, F, D>(
+        &self,
+        ids: I,
+        change: F,
+    ) -> Decide<'_, I, impl Fn(&I::State) -> Changed<D::Refusal>, Changed<D::Refusal>>
+    where
+        I: Aggregates,
+        F: Fn(&mut I::Drafts) -> D,
+        D: Decision<AnyEvent>,
+    {
+        let drafted = ids.clone();
+        self.decide(ids, move |states: &I::State| {
+            let mut drafts = drafted.drafts(states);
+            let mut others = Vec::new();
+            change(&mut drafts).decided(&mut others)?;
+            let mut events = Vec::new();
+            I::recorded(drafts, &mut events);
+            events.append(&mut others);
+            Ok(events)
+        })
+    }
+}

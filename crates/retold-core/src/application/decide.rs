@@ -1,0 +1,234 @@
+//! Decisions over models: read, decide, append; again if what was read has changed.
+
+use std::collections::HashSet;
+use std::future::IntoFuture;
+use std::marker::PhantomData;
+
+use tracing::Instrument;
+
+use super::command_id::CommandId;
+use super::commit::{mark, repeated};
+use super::error::{Error, ExecuteError, Result};
+use super::execute::refused;
+use super::handle::Application;
+use super::model::Model;
+use super::recorded::{Outcome, Recorded};
+use super::stamp::Stamp;
+use super::telemetry;
+use crate::domain::decision::Decision;
+use crate::mapping::any_event::AnyEvent;
+use crate::recording::append::{Append, Appended};
+use crate::recording::condition::Condition;
+use crate::recording::error::Conflict;
+use crate::recording::recorder::BoxFuture;
+use crate::recording::stored_event::StoredEvent;
+
+/// A decision on a model, to be awaited. See [`Application::decide`].
+#[must_use = "a decision does nothing unless awaited"]
+pub struct Decide<'a, M, F, D> {
+    application: &'a Application,
+    model: M,
+    decide: F,
+    command: Option<CommandId>,
+    decision: PhantomData<fn() -> D>,
+}
+
+impl Application {
+    /// Decides on what a model shows: reads it, decides on its state, and records what was decided if
+    /// nothing of what was read has changed in between; else reads on and decides again, at most as
+    /// often as the application's retries say.
+    ///
+    /// What is decided are events of any types. An event goes to the stream of an aggregate if it is
+    /// addressed to it, `event.to(&id)`
+    /// ([`Addressed::to`](crate::mapping::any_event::Addressed::to)); else it has no stream. The
+    /// streams that are written need not be those that were read.
+    ///
+    /// `decide` is called once or more, and must depend on nothing but the state. A refusal, and a
+    /// decision for nothing, is given on states that are all of one state of the log.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, as [`ExecuteError::Refused`]. [`Error::Conflict`] if the retries did not suffice;
+    /// what [`view`](Self::view) and [`settle`](Self::settle) report.
+    pub fn decide<M, F, D>(&self, model: M, decide: F) -> Decide<'_, M, F, D>
+    where
+        M: Model,
+        F: Fn(&M::State) -> D,
+        D: Decision<AnyEvent>,
+    {
+        Decide {
+            application: self,
+            model,
+            decide,
+            command: None,
+            decision: PhantomData,
+        }
+    }
+}
+
+impl<M, F, D> Decide<'_, M, F, D> {
+    /// Under this id: sent again, the decision records nothing and gives what it recorded the first
+    /// time. One that recorded nothing is decided again.
+    pub fn command_id(mut self, id: impl Into<CommandId>) -> Self {
+        self.command = Some(id.into());
+        self
+    }
+}
+
+impl<'a, M, F, D> IntoFuture for Decide<'a, M, F, D>
+where
+    M: Model + 'a,
+    F: Fn(&M::State) -> D + Send + 'a,
+    D: Decision<AnyEvent> + 'a,
+{
+    type Output = Result<Recorded, ExecuteError<D::Refusal>>;
+    type IntoFuture = BoxFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let span = tracing::debug_span!(
+            "retold.decide",
+            log = self.application.name(),
+            command = self.command.as_ref().map(CommandId::as_str),
+        );
+        let Self {
+            application,
+            model,
+            decide,
+            command,
+            ..
+        } = self;
+        Box::pin(run(application, model, decide, command).instrument(span))
+    }
+}
+
+async fn run<M, F, D>(
+    application: &Application,
+    model: M,
+    decide: F,
+    command: Option<CommandId>,
+) -> Result<Recorded, ExecuteError<D::Refusal>>
+where
+    M: Model,
+    F: Fn(&M::State) -> D,
+    D: Decision<AnyEvent>,
+{
+    if let Some(command) = &command {
+        command.check()?;
+    }
+    let (mut state, mut place) = model.begin();
+    let mut retries = 0;
+    loop {
+        if let Some(repeated) = application.decided_before(command.as_ref()).await? {
+            return Ok(repeated);
+        }
+        let read_to = model
+            .read_on(application, &mut state, &mut place, None)
+            .await?;
+        let mut is_one = read_to.is_one();
+        let events = loop {
+            if let Some(decided) = decide_on(&decide, &state, is_one) {
+                break decided.map_err(refused)?;
+            }
+            let until = read_to.mark().map(|mark| mark.position);
+            model
+                .read_on(application, &mut state, &mut place, until)
+                .await?;
+            is_one = true;
+        };
+        if events.is_empty() {
+            return Ok(Recorded::nothing(None, None));
+        }
+        let mut conditions = Vec::new();
+        model.conditions(&place, &mut conditions);
+        let conflict = match application
+            .commit_any(&events, conditions, command.as_ref())
+            .await?
+        {
+            Ok(recorded) => return Ok(recorded),
+            Err(conflict) => conflict,
+        };
+        if retries == application.core.retries {
+            return match application.decided_before(command.as_ref()).await? {
+                Some(repeated) => Ok(repeated),
+                None => Err(conflict.into()),
+            };
+        }
+        retries += 1;
+        telemetry::count(telemetry::RETRIES);
+    }
+}
+
+/// Decides on a state. None if that comes to no events on states that are not all of one state of
+/// the log: together they may never have been true.
+fn decide_on<S, D: Decision<AnyEvent>>(
+    decide: impl Fn(&S) -> D,
+    state: &S,
+    is_one: bool,
+) -> Option<Result<Vec<AnyEvent>, D::Refusal>> {
+    let mut events = Vec::new();
+    let decided = decide(state).decided(&mut events);
+    let is_final = is_one || (decided.is_ok() && !events.is_empty());
+    is_final.then(|| decided.map(|()| events))
+}
+
+impl Application {
+    /// What was recorded under this command id, if one is given and it was.
+    async fn decided_before(&self, command: Option<&CommandId>) -> Result<Option<Recorded>> {
+        let Some(command) = command else {
+            return Ok(None);
+        };
+        let Some(first) = self.first_of(command).await? else {
+            return Ok(None);
+        };
+        let last: Option<StoredEvent> = match first.place().count {
+            1 => None,
+            count => {
+                let id = command.event_id(u64::from(count) - 1);
+                self.core.recorder.event(id).await?
+            }
+        };
+        telemetry::count(telemetry::REPEATS);
+        let last = last.as_ref().unwrap_or(&first);
+        Ok(Some(repeated(&first, Some(last), None, None)))
+    }
+
+    /// Records events of any types under conditions, or says which of them does not hold.
+    async fn commit_any(
+        &self,
+        events: &[AnyEvent],
+        conditions: Vec<Condition>,
+        command: Option<&CommandId>,
+    ) -> Result<Result<Recorded, Conflict>> {
+        let new = Stamp::new(self, command).of_any(events)?;
+        let last = new.last().map(|event| event.id);
+        let append = Append::of(new).conditions(one_a_stream(conditions));
+        match self.settle(append).await {
+            Ok(appended) => {
+                let positions = appended.positions();
+                Ok(Ok(Recorded {
+                    stream: None,
+                    version: None,
+                    positions,
+                    mark: mark(positions, last),
+                    outcome: match (appended, command) {
+                        (Appended::Repeated(_), Some(_)) => Outcome::Repeated,
+                        _ => Outcome::Recorded,
+                    },
+                }))
+            }
+            Err(Error::Conflict(conflict)) => Ok(Err(conflict)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The conditions without those on a stream that has one already: models that read it twice. The one
+/// that was read first is kept, and holds only if the others do.
+fn one_a_stream(mut conditions: Vec<Condition>) -> Vec<Condition> {
+    let mut seen = HashSet::new();
+    conditions.retain(|condition| match condition {
+        Condition::StreamAt { stream, .. } => seen.insert(stream.clone()),
+        Condition::NoneMatch { .. } => true,
+    });
+    conditions
+}

@@ -1,0 +1,234 @@
+//! Folds: states over the events of some types and tags, wherever in the log they are.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::error::Result;
+use super::handle::Application;
+use super::limits::FOLD_PAGE_EVENTS;
+use super::model::{Model, ReadTo};
+use crate::domain::event::{Apply, Event, EventType};
+use crate::mapping::mapper::Mapper;
+use crate::mapping::topic_registry::{RegistryError, TopicRegistry};
+use crate::recording::condition::Condition;
+use crate::recording::error::Invalid;
+use crate::recording::identity::Position;
+use crate::recording::limits::QUERY_NAMES_MAX;
+use crate::recording::query::{Query, QueryItem};
+use crate::recording::recorder::{BoxFuture, LogRead, PageEnd};
+use crate::recording::stored_event::StoredEvent;
+
+/// A state folded over the events of some types that have some tags, wherever they are in the log. A
+/// [`Model`], so one can decide on it or view it. See [`fold_of`].
+pub struct Fold<S> {
+    initial: S,
+    tags: BTreeSet<Arc<str>>,
+    kinds: Vec<Kind<S>>,
+}
+
+/// Events of one Rust type, and what the fold does with them.
+struct Kind<S> {
+    types: &'static [EventType],
+    type_name: fn() -> &'static str,
+    /// The only topics that count; all, if there are none.
+    only: Vec<&'static str>,
+    register: fn(&TopicRegistry) -> Result<(), RegistryError>,
+    take_in: fn(&Mapper, &StoredEvent, &mut S) -> Result<()>,
+}
+
+/// The fold of the default `S` over all events of type `E`; narrow it by [`tag`](Fold::tag) and
+/// [`only`](Fold::only), widen it by [`and`](Fold::and).
+///
+/// A decision on it conflicts with every event that it would have taken in, and with no other: the
+/// fewer it names, the fewer decisions get into each other's way.
+pub fn fold_of<S, E>() -> Fold<S>
+where
+    S: Apply<E> + Clone + Default + Send + Sync + 'static,
+    E: Event,
+{
+    Fold {
+        initial: S::default(),
+        tags: BTreeSet::new(),
+        kinds: vec![kind::<S, E>()],
+    }
+}
+
+fn kind<S: Apply<E>, E: Event>() -> Kind<S> {
+    Kind {
+        types: E::TYPES,
+        type_name: std::any::type_name::<E>,
+        only: Vec::new(),
+        register: TopicRegistry::register_event::<E>,
+        take_in: |mapper, stored, state| {
+            let event: E = mapper.decode(stored)?;
+            state.apply(&event);
+            Ok(())
+        },
+    }
+}
+
+impl<S> Fold<S> {
+    /// Beginning with this state in place of the default.
+    #[must_use]
+    pub fn starting_with(mut self, state: S) -> Self {
+        self.initial = state;
+        self
+    }
+
+    /// Only events that have this tag, and all others that are given.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
+        self.tags.insert(tag.into());
+        self
+    }
+
+    /// And the events of type `E` too, with the same tags.
+    #[must_use]
+    pub fn and<E: Event>(mut self) -> Self
+    where
+        S: Apply<E>,
+    {
+        self.kinds.push(kind::<S, E>());
+        self
+    }
+
+    /// Of the type of events named last, only those with this topic, or with another given so. What
+    /// had it under a former name counts too. Events that are structs of their own need no such
+    /// restriction: name their types.
+    #[must_use]
+    pub fn only(mut self, topic: &'static str) -> Self {
+        if let Some(kind) = self.kinds.last_mut() {
+            kind.only.push(topic);
+        }
+        self
+    }
+
+    /// The query that selects the events of this fold, under the present and former topics of their
+    /// types.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if a topic given to [`only`](Self::only) is none of its type's; the query itself
+    /// is checked when it is read.
+    pub fn query(&self) -> Result<Query, Invalid> {
+        let mut topics: BTreeSet<&'static str> = BTreeSet::new();
+        for kind in &self.kinds {
+            topics.extend(kind.topics()?);
+        }
+        let topics: Vec<_> = topics.into_iter().collect();
+        let room = QUERY_NAMES_MAX.saturating_sub(self.tags.len()).max(1);
+        let items = topics.chunks(room).map(|topics| {
+            let item = topics
+                .iter()
+                .fold(QueryItem::new(), |it, name| it.topic(*name));
+            self.tags
+                .iter()
+                .fold(item, |it, tag| it.tag(Arc::clone(tag)))
+        });
+        Ok(Query::Items(items.collect()))
+    }
+
+    fn take_in(&self, mapper: &Mapper, stored: &StoredEvent, state: &mut S) -> Result<()> {
+        let has_topic = |kind: &&Kind<S>| kind.types.iter().any(|it| it.has_topic(stored.topic()));
+        match self.kinds.iter().find(has_topic) {
+            Some(kind) => (kind.take_in)(mapper, stored, state),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<S> Kind<S> {
+    fn topics(&self) -> Result<Vec<&'static str>, Invalid> {
+        if self.only.is_empty() {
+            return Ok(self.types.iter().flat_map(EventType::topics).collect());
+        }
+        let mut topics = Vec::new();
+        for only in &self.only {
+            match self.types.iter().find(|it| it.has_topic(only)) {
+                Some(event_type) => topics.extend(event_type.topics()),
+                None => {
+                    return Err(Invalid::new(format!(
+                        "a fold is to take in only {only:?}, but {} has no such topic",
+                        (self.type_name)()
+                    )));
+                }
+            }
+        }
+        Ok(topics)
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
+    type State = S;
+    /// The last position that was read.
+    type Place = Option<Position>;
+
+    fn begin(&self) -> (S, Option<Position>) {
+        (self.initial.clone(), None)
+    }
+
+    fn read_on<'a>(
+        &'a self,
+        application: &'a Application,
+        state: &'a mut S,
+        place: &'a mut Option<Position>,
+        until: Option<Position>,
+    ) -> BoxFuture<'a, Result<ReadTo>> {
+        Box::pin(async move {
+            for kind in &self.kinds {
+                (kind.register)(application.registry())?;
+            }
+            let query = self.query()?;
+            loop {
+                let read = LogRead::of(query.clone())
+                    .after(*place)
+                    .until(until.max(*place))
+                    .limit(FOLD_PAGE_EVENTS);
+                let page = application.recorder().read_log(read).await?;
+                for stored in &page.events {
+                    self.take_in(application.mapper(), stored, state)?;
+                    *place = Some(stored.position());
+                }
+                if page.end == PageEnd::Complete {
+                    *place = page.read_to_position().max(*place);
+                    return Ok(ReadTo::one(page.read_to));
+                }
+            }
+        })
+    }
+
+    fn conditions(&self, place: &Option<Position>, conditions: &mut Vec<Condition>) {
+        // A query that is wrong has failed the read.
+        if let Ok(query) = self.query() {
+            conditions.push(Condition::none_match_after(query, *place));
+        }
+    }
+}
+
+impl<S: Clone> Clone for Fold<S> {
+    fn clone(&self) -> Self {
+        Self {
+            initial: self.initial.clone(),
+            tags: self.tags.clone(),
+            kinds: self.kinds.clone(),
+        }
+    }
+}
+
+impl<S> Clone for Kind<S> {
+    fn clone(&self) -> Self {
+        Self {
+            only: self.only.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<S> fmt::Debug for Fold<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fold")
+            .field("query", &self.query())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,73 @@
+//! Views: what a model shows of the log, without deciding on it.
+
+use super::error::Result;
+use super::handle::Application;
+use super::model::Model;
+use crate::recording::identity::Mark;
+
+/// What a model shows, as of one state of the log.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct View<M: Model> {
+    /// What the model's events make of its state.
+    pub state: M::State,
+    /// The last event of the log that the state may have seen: a token for asking later whether
+    /// something was recorded since. None if the log was empty.
+    pub read_to: Option<Mark>,
+    model: M,
+    place: M::Place,
+}
+
+impl Application {
+    /// Reads a model without deciding on it: all its states are of one state of the log.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mapping`](super::Error::Mapping) if an event cannot be read;
+    /// [`Error::Invalid`](super::Error::Invalid) for a query beyond the limits;
+    /// [`Error::Registry`](super::Error::Registry), [`Error::Unavailable`](super::Error::Unavailable),
+    /// [`Error::Corrupt`](super::Error::Corrupt).
+    pub async fn view<M: Model>(&self, model: M) -> Result<View<M>> {
+        let (mut state, mut place) = model.begin();
+        let read_to = self.read_as_one(&model, &mut state, &mut place).await?;
+        Ok(View {
+            state,
+            read_to,
+            model,
+            place,
+        })
+    }
+
+    /// Takes in what the state has not seen, so that it is of one state of the log, and returns of
+    /// which.
+    pub(super) async fn read_as_one<M: Model>(
+        &self,
+        model: &M,
+        state: &mut M::State,
+        place: &mut M::Place,
+    ) -> Result<Option<Mark>> {
+        let read_to = model.read_on(self, state, place, None).await?;
+        let mark = read_to.mark();
+        if let (false, Some(mark)) = (read_to.is_one(), mark) {
+            // What went less far catches up with what went farthest.
+            model
+                .read_on(self, state, place, Some(mark.position))
+                .await?;
+        }
+        Ok(mark)
+    }
+}
+
+impl<M: Model> View<M> {
+    /// Brings the view up to now; only what was recorded since is read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Application::view`]; the view is as of some earlier read then, and may be refreshed
+    /// again.
+    pub async fn refresh(&mut self, application: &Application) -> Result<()> {
+        let (state, place) = (&mut self.state, &mut self.place);
+        self.read_to = application.read_as_one(&self.model, state, place).await?;
+        Ok(())
+    }
+}

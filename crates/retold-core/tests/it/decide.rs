@@ -1,0 +1,232 @@
+//! Decisions over models, views, and changes of several aggregates, over the memory store.
+
+use std::sync::Arc;
+
+use retold_core::application::{Application, Error, ExecuteError, Fold, Outcome, fold_of};
+use retold_core::domain::id::Id;
+use retold_core::mapping::any_event::Addressed;
+use retold_core::recording::identity::Version;
+use retold_core::recording::memory::MemoryStore;
+use retold_core::recording::store::Store;
+
+use crate::accounts::{Account, AccountCount, AccountEvent, Refusal, deposited, opened};
+use crate::dogs::{Dog, registered};
+
+async fn open(store: &MemoryStore) -> Application {
+    let store: Arc<dyn Store> = Arc::new(store.clone());
+    let builder = Application::builder("bank").store(store);
+    builder.aggregate::<Account>().open().await.unwrap()
+}
+
+fn account(key: &str) -> Id<Account> {
+    key.into()
+}
+
+fn accounts_of(owner: &str) -> Fold<AccountCount> {
+    fold_of::<AccountCount, AccountEvent>()
+        .only("AccountEvent.Opened")
+        .tag(format!("owner:{owner}"))
+}
+
+/// No owner has more than two accounts: no single aggregate could know.
+async fn open_account(
+    bank: &Application,
+    owner: &str,
+    key: &str,
+) -> Result<Outcome, ExecuteError<Refusal>> {
+    let id = account(key);
+    let recorded = bank
+        .decide(accounts_of(owner), |accounts| match accounts.0 {
+            0..2 => Ok(opened(owner).to(&id)),
+            count => Err(Refusal::TooManyAccounts { count }),
+        })
+        .await?;
+    Ok(recorded.outcome)
+}
+
+#[tokio::test]
+async fn a_decision_crosses_the_boundaries_of_aggregates() {
+    let bank = open(&MemoryStore::new()).await;
+    for key in ["1", "2"] {
+        open_account(&bank, "ann", key).await.unwrap();
+    }
+    let third = open_account(&bank, "ann", "3").await;
+    assert!(matches!(
+        third,
+        Err(ExecuteError::Refused(Refusal::TooManyAccounts { count: 2 }))
+    ));
+    open_account(&bank, "bob", "3").await.unwrap();
+    assert_eq!(bank.get(account("3")).await.unwrap().state.owner, "bob");
+}
+
+/// Many at once never open more than two for one owner, and none is lost for another's sake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn decisions_hold_under_races() {
+    let store = MemoryStore::new();
+    let banks = [open(&store).await, open(&store).await];
+    let tasks: Vec<_> = (0..40)
+        .map(|index| {
+            let bank = banks[index % 2].clone();
+            let owner = ["ann", "bob", "cid", "dan"][index / 2 % 4];
+            tokio::spawn(async move { open_account(&bank, owner, &index.to_string()).await })
+        })
+        .collect();
+    let mut opened_count = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(outcome) => {
+                assert_eq!(outcome, Outcome::Recorded);
+                opened_count += 1;
+            }
+            Err(ExecuteError::Refused(Refusal::TooManyAccounts { count })) => assert_eq!(count, 2),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(opened_count, 8);
+    for owner in ["ann", "bob", "cid", "dan"] {
+        let view = banks[0].view(accounts_of(owner)).await.unwrap();
+        assert_eq!(view.state, AccountCount(2));
+    }
+}
+
+#[tokio::test]
+async fn models_compose() {
+    let bank = open(&MemoryStore::new()).await;
+    let (one, two) = (account("1"), account("2"));
+    bank.execute_or_create(&one, |_| [opened("ann"), deposited(5)])
+        .await
+        .unwrap();
+    let models = (
+        &one,
+        two.clone(),
+        accounts_of("ann"),
+        Some(accounts_of("bob")),
+        vec![one.clone(), two.clone()],
+        None::<Id<Account>>,
+    );
+    let recorded = bank
+        .decide(models, |(one, two, ann, bob, all, none)| {
+            assert_eq!((one.cents, two.cents, ann.0), (5, 0, 1));
+            assert_eq!((bob, all.len(), none), (&Some(AccountCount(0)), 2, &None));
+            (registered("Rex"), opened("bob").to(&account("2")))
+        })
+        .await
+        .unwrap();
+    assert_eq!(recorded.positions.count(), 2);
+    assert_eq!(recorded.mark, bank.head().await.unwrap().mark);
+    assert_eq!(
+        bank.get(two).await.unwrap().version,
+        Version::new(1).unwrap()
+    );
+}
+
+/// An event that was recorded under a former name is part of the boundary too.
+#[tokio::test]
+async fn former_topics_are_in_the_query() {
+    let query = format!("{:?}", accounts_of("ann").query().unwrap());
+    assert!(query.contains("AccountEvent.Opened") && query.contains("AccountEvent.Created"));
+    assert!(!query.contains("AccountEvent.Deposited"));
+    let wrong = fold_of::<AccountCount, AccountEvent>().only("AccountEvent.Sold");
+    let bank = open(&MemoryStore::new()).await;
+    let view = bank.view(wrong).await;
+    assert!(matches!(view, Err(Error::Invalid(_))), "{view:?}");
+}
+
+#[tokio::test]
+async fn a_repeated_decision_records_nothing() {
+    let bank = open(&MemoryStore::new()).await;
+    let decide = |key: &'static str| {
+        bank.decide(accounts_of("ann"), move |accounts| {
+            (accounts.0 == 0).then(|| {
+                [
+                    opened("ann").to(&account(key)),
+                    deposited(1).to(&account(key)),
+                ]
+            })
+        })
+        .command_id("first account")
+        .into_future()
+    };
+    let first = decide("1").await.unwrap();
+    let second = decide("2").await.unwrap();
+    assert!(second.is_repeated());
+    assert_eq!(
+        (second.positions, second.mark),
+        (first.positions, first.mark)
+    );
+}
+
+/// Money is neither made nor lost, whoever moves it at once, and a refusal is one that was true.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_aggregates_change_in_one_append() {
+    let store = MemoryStore::new();
+    let banks = [open(&store).await, open(&store).await];
+    let ids: Vec<_> = ["1", "2", "3"].map(account).into();
+    for id in &ids {
+        banks[0]
+            .execute_or_create(id, |_| [opened("ann"), deposited(10)])
+            .await
+            .unwrap();
+    }
+    let tasks: Vec<_> = (0..60_usize)
+        .map(|index| {
+            let bank = banks[index % 2].clone();
+            let (from, to) = (
+                ids[index % 3].clone(),
+                ids[(index + 1 + index % 2) % 3].clone(),
+            );
+            tokio::spawn(async move {
+                let change = bank.change((from, to), |(from, to)| {
+                    from.record(from.withdraw(7)?);
+                    to.record(deposited(7));
+                    Ok::<_, Refusal>(())
+                });
+                change.await
+            })
+        })
+        .collect();
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(_) | Err(ExecuteError::Refused(Refusal::InsufficientFunds { .. })) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    let view = banks[1].view(ids).await.unwrap();
+    assert_eq!(view.state.iter().map(|it| it.cents).sum::<i64>(), 30);
+    assert!(
+        view.state.iter().all(|it| it.cents >= 0),
+        "{:?}",
+        view.state
+    );
+}
+
+#[tokio::test]
+async fn a_view_is_refreshed_by_what_is_new() {
+    let bank = open(&MemoryStore::new()).await;
+    let mut view = bank.view((accounts_of("ann"), account("1"))).await.unwrap();
+    assert_eq!(view.read_to, None);
+    open_account(&bank, "ann", "1").await.unwrap();
+    view.refresh(&bank).await.unwrap();
+    assert_eq!(view.state.0, AccountCount(1));
+    assert_eq!(view.state.1.owner, "ann");
+    assert_eq!(view.read_to, bank.head().await.unwrap().mark);
+}
+
+#[tokio::test]
+async fn ids_of_a_type_are_given_in_pages() {
+    let bank = open(&MemoryStore::new()).await;
+    for key in ["b", "a", "c"] {
+        open_account(&bank, key, key).await.unwrap();
+    }
+    bank.create::<Dog>(registered("Rex")).await.unwrap();
+    let mut ids = bank.aggregates::<Account>().page_size(2);
+    assert_eq!(
+        ids.next_page().await.unwrap(),
+        Some(vec![account("a"), account("b")])
+    );
+    assert_eq!(ids.next_page().await.unwrap(), Some(vec![account("c")]));
+    assert_eq!(ids.next_page().await.unwrap(), None);
+    let rest = bank.aggregates::<Account>().after(&account("a"));
+    assert_eq!(rest.collect().await.unwrap().len(), 2);
+    assert_eq!(bank.aggregates::<Dog>().collect().await.unwrap().len(), 1);
+}
