@@ -94,8 +94,8 @@ pub(crate) fn unknown_key(meta: &ParseNestedMeta<'_>, place: &str, known: &[&str
         .filter(|(distance, it)| *distance <= 1 + it.len() / 4)
         .min();
     let guess = match meant {
-        Some((_, meant)) => format!("did you mean `{meant}`? "),
-        None => String::new(),
+        Some((_, meant)) => format!("did you mean `{meant}`? It"),
+        None => "it".to_owned(),
     };
     let known = known
         .iter()
@@ -104,7 +104,7 @@ pub(crate) fn unknown_key(meta: &ParseNestedMeta<'_>, place: &str, known: &[&str
         .join(", ");
     Error::new_spanned(
         &meta.path,
-        format!("{place} has no `{given}`; {guess}It may have {known}"),
+        format!("{place} has no `{given}`; {guess} may have {known}"),
     )
 }
 

@@ -164,7 +164,7 @@ fn check_enum_tags(data: &DataEnum, attributes: &EnumAttributes) -> Result<()> {
 }
 
 /// Refuses a topic that is there twice.
-pub(super) fn check_distinct<'t>(topics: impl Iterator<Item = &'t LitStr>) -> Result<()> {
+fn check_distinct<'t>(topics: impl Iterator<Item = &'t LitStr>) -> Result<()> {
     let mut seen: Vec<(String, &LitStr)> = Vec::new();
     for topic in topics {
         let text = topic.value();
@@ -172,7 +172,7 @@ pub(super) fn check_distinct<'t>(topics: impl Iterator<Item = &'t LitStr>) -> Re
             let mut error = Error::new(
                 topic.span(),
                 format!(
-                    "the topic `{text}` is there already: an event recorded under it would lead back to two types; give one another with `#[event(topic = \"…\")]`"
+                    "the topic `{text}` is there already: an event recorded under it would lead back to two variants; give one another with `#[event(topic = \"…\")]`"
                 ),
             );
             error.combine(Error::new(first.span(), "it is the topic of this one"));

@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Result, Type};
+use syn::{DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Type};
 
 use super::Implementation;
 use super::attributes::EnumAttributes;
@@ -19,40 +19,46 @@ pub(super) fn expand(
     let name = &input.ident;
     let krate = &attributes.common.krate;
     let variants: Vec<&Ident> = parts.iter().map(|(variant, _)| *variant).collect();
-    // Each in the span of its variant's type, so that one that is no event is shown there.
     let counts: Vec<_> = parts
         .iter()
-        .map(|(_, ty)| quote_spanned!(ty.span()=> <#ty as #krate::domain::event::Event>::TYPES.len()))
+        .map(|(_, ty)| call(krate, ty, &quote!(TYPES.len())))
         .collect();
-    let types = parts
-        .iter()
-        .map(|(_, ty)| quote_spanned!(ty.span()=> <#ty as #krate::domain::event::Event>::TYPES));
+    let types = parts.iter().map(|(_, ty)| call(krate, ty, &quote!(TYPES)));
     let indexes = variants.iter().enumerate().map(|(index, variant)| {
         let before = &counts[..index];
-        quote!(Self::#variant(event) => #(#before +)* #krate::domain::event::Event::type_index(event))
+        let inner = call(krate, parts[index].1, &quote!(type_index(event)));
+        quote!(Self::#variant(event) => #(#before +)* #inner)
     });
-    let reads = parts.iter().zip(&counts).enumerate().map(|(part, ((variant, ty), count))| {
-        let next = (part + 1 < parts.len()).then(|| quote!(let index = index - #count;));
-        quote! {
-            if index < #count {
-                return <#ty as #krate::domain::event::Event>::deserialize_payload(index, deserializer)
-                    .map(Self::#variant);
+    let reads = parts
+        .iter()
+        .zip(&counts)
+        .enumerate()
+        .map(|(part, ((variant, ty), count))| {
+            let next = (part + 1 < parts.len()).then(|| quote!(let index = index - #count;));
+            let read = call(krate, ty, &quote!(deserialize_payload(index, deserializer)));
+            quote! {
+                if index < #count {
+                    return #read.map(Self::#variant);
+                }
+                #next
             }
-            #next
-        }
-    });
+        });
+    let tags = parts
+        .iter()
+        .map(|(_, ty)| call(krate, ty, &quote!(tags(event))));
+    let writes = parts
+        .iter()
+        .map(|(_, ty)| call(krate, ty, &quote!(serialize_payload(event, serializer))));
     let implementation = Implementation {
         input,
         krate: krate.clone(),
         types: quote!(&#krate::domain::event::join_types::<{ #(#counts)+* }>(&[#(#types),*])),
         type_index: quote!(match self { #(#indexes,)* }),
         tags: Some(quote! {
-            match self { #(Self::#variants(event) => #krate::domain::event::Event::tags(event),)* }
+            match self { #(Self::#variants(event) => #tags,)* }
         }),
         serialize: quote! {
-            match self {
-                #(Self::#variants(event) => #krate::domain::event::Event::serialize_payload(event, serializer),)*
-            }
+            match self { #(Self::#variants(event) => #writes,)* }
         },
         deserialize: quote! {
             let index = type_index;
@@ -77,6 +83,12 @@ pub(super) fn expand(
         #check
         #(#conversions)*
     })
+}
+
+/// A call of the event's own implementation, in the span of its type: so that one that is no event is
+/// shown there.
+fn call(krate: &Path, ty: &Type, method: &TokenStream) -> TokenStream {
+    quote_spanned!(ty.span()=> <#ty as #krate::domain::event::Event>::#method)
 }
 
 /// The variants with the events that they join.

@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{DataStruct, DeriveInput, Fields, LitStr, Result};
+use syn::{DataStruct, DeriveInput, Error, Fields, LitStr, Result};
 
 use super::attributes::StructAttributes;
 use super::tag::insertions;
@@ -25,7 +25,13 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         None => LitStr::new(&plain_name(name), name.span()),
     };
     check_topic(&topic.value(), topic.span())?;
-    super::enumeration::check_distinct(std::iter::once(&topic).chain(&own.former_topics))?;
+    let present = topic.value();
+    if let Some(same) = own.former_topics.iter().find(|it| it.value() == present) {
+        return Err(Error::new(
+            same.span(),
+            "this is the present topic; `formerly` has those from before",
+        ));
+    }
 
     let types = event_type(&krate, &topic, &own.former_topics, own.revision.as_ref());
     let tags = (!own.tags.is_empty() || !common.tag_functions.is_empty()).then(|| {

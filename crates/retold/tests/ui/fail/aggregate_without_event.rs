@@ -1,0 +1,6 @@
+use retold::prelude::*;
+
+#[derive(Aggregate, Clone, Default)]
+struct Dog;
+
+fn main() {}
