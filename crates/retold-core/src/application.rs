@@ -8,6 +8,7 @@ pub mod limits;
 pub mod telemetry;
 
 pub mod command_id;
+pub mod logged;
 pub mod publish;
 pub mod recorded;
 pub mod selection;
@@ -45,7 +46,8 @@ pub use command_id::CommandId;
 pub use error::{Error, ExecuteError, Result};
 pub use fold::{Fold, fold_of};
 pub use handle::Application;
-pub use log_reader::LogReader;
+pub use log_reader::{LogReader, UnknownTopics};
+pub use logged::Logged;
 pub use model::Model;
 pub use recorded::{Outcome, Recorded};
 pub use repository::Loaded;

@@ -36,3 +36,6 @@ pub mod store;
 pub mod verify;
 
 pub mod memory;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;

@@ -1,1 +1,77 @@
-//! retold-sqlite
+//! SQLite as a store for Retold: durable logs in one file.
+//!
+//! ```no_run
+//! use retold_core::recording::store::Store;
+//! use retold_sqlite::SqliteStore;
+//!
+//! let store = SqliteStore::open("dogs.db")?;
+//! # Ok::<(), retold_core::recording::error::RecordError>(())
+//! ```
+//!
+//! # What it promises
+//!
+//! The whole contract of [`Recorder`](retold_core::recording::recorder::Recorder), also between
+//! several processes on one file, and after `kill -9` at any moment. By default an append is
+//! acknowledged when it is on the disk; [`Durability`] names the weaker choice. What is recorded is
+//! guarded by triggers: an SQL tool that would change or delete an event is refused.
+//!
+//! # Where work is done
+//!
+//! An append is committed by the task that makes it, together with all that other tasks have queued:
+//! one of them holds its thread for the time of a sync, the others wait without a thread. A read runs
+//! on the thread that asks. Both take far less time than a hand-over to another thread would, but for
+//! large pages: whoever reads ten thousand events at a time in a runtime that must answer others
+//! within a millisecond reads smaller pages.
+//!
+//! # Order of the modules
+//!
+//! From the file upward; each uses mostly those above it.
+
+mod options;
+
+mod error;
+
+mod seq;
+
+mod schema;
+
+mod connection;
+
+mod head;
+
+mod known;
+
+mod names;
+
+mod matches;
+
+mod judge;
+mod record;
+mod snapshots;
+mod stretches;
+mod transaction;
+
+mod leases;
+
+mod page;
+mod readers;
+
+mod log;
+
+mod member;
+
+mod group;
+mod queue;
+
+mod keeper;
+mod watcher;
+mod writer;
+
+mod recorder;
+mod store;
+
+pub use self::options::{
+    BUSY_WAIT_MAX, Durability, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, POLL_INTERVAL, QUEUE_LENGTH_MAX,
+    QUEUE_SIZE_MAX, QUEUE_WAIT_MAX, READERS_MAX, SqliteOptions,
+};
+pub use self::store::SqliteStore;

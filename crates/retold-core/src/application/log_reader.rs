@@ -1,41 +1,121 @@
 //! The reader of a log: where reading and subscribing begin.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use super::error::Error;
 use super::handle::Application;
+use super::logged::Logged;
 use super::selection::Selection;
+use crate::domain::event::Event;
+use crate::mapping::error::MappingError;
+use crate::mapping::mapper::Mapper;
+use crate::mapping::topic_registry::TopicRegistry;
 use crate::recording::identity::EventId;
+use crate::recording::limits::RESERVED_PREFIX;
 use crate::recording::recorder::Recorder;
 use crate::recording::stored_event::StoredEvent;
 
 impl Application {
     /// A reader of the application's log.
     pub fn log(&self) -> LogReader {
-        LogReader::new(self.recorder().clone())
+        LogReader {
+            recorder: Arc::clone(self.recorder()),
+            mapper: *self.mapper(),
+            registry: Arc::clone(&self.core.registry),
+        }
+    }
+
+    /// The events of type `E` in the application's log, to be read or subscribed to.
+    pub fn events<E: Event>(&self) -> Selection<Logged<E>> {
+        self.log().events()
     }
 }
 
-/// Reads a log, once or for as long as it grows: `StoredEvent`s, or events of a type.
+/// Reads a log, once or for as long as it grows: events as they are stored, or events of a type.
 ///
 /// Reads what is recorded and nothing else, so it works on every recorder, also one that was opened
 /// for reading only. A clone costs next to nothing.
+///
+/// ```
+/// # use retold_core::application::{Error, LogReader};
+/// # use retold_core::recording::query::Query;
+/// # use retold_core::recording::stored_event::StoredEvent;
+/// # async fn example(log: LogReader) -> Result<(), Error> {
+/// // Once: the last three events with a tag.
+/// let last = log.stored().tag("carrier:UA").read().backward().limit(3).collect().await?;
+///
+/// // For as long as the log grows: everything of a stream, then what comes.
+/// let mut subscription = log.stored().matching(Query::stream("Dog/fido")).subscribe().await?;
+/// loop {
+///     let event: StoredEvent = subscription.next().await?;
+///     # break;
+/// }
+///
+/// // Later, where that ended.
+/// let resumed = log.stored().subscribe().after(subscription.mark()).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct LogReader {
     recorder: Arc<dyn Recorder>,
+    mapper: Mapper,
+    registry: Arc<TopicRegistry>,
+}
+
+/// What is done with events of topics that no registered type has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "there is no fourth")]
+pub enum UnknownTopics {
+    /// They are given like all others.
+    #[default]
+    Give,
+    /// They are passed over.
+    Skip,
+    /// The reading or subscription stops at them with an error.
+    Fail,
 }
 
 impl LogReader {
-    /// A reader of this recorder's log.
+    /// A reader of this recorder's log, which knows no types before they are asked for.
     pub fn new(recorder: Arc<dyn Recorder>) -> Self {
-        Self { recorder }
+        Self {
+            recorder,
+            mapper: Mapper::default(),
+            registry: Arc::default(),
+        }
     }
 
     /// The events as they are stored, of whatever topic.
     pub fn stored(&self) -> Selection<StoredEvent> {
-        let decode = |event: &StoredEvent| Ok(Some(event.clone()));
-        Selection::new(self.recorder.clone(), None, Arc::new(decode))
+        self.stored_where(UnknownTopics::Give)
+    }
+
+    /// The events as they are stored; of topics that no type has which the application knows now,
+    /// as `unknown` says. The library's own topics are always known.
+    pub fn stored_where(&self, unknown: UnknownTopics) -> Selection<StoredEvent> {
+        let known: BTreeSet<_> = self.registry.topics().into_iter().collect();
+        let decode = move |event: &StoredEvent| match unknown {
+            UnknownTopics::Skip if !is_known(&known, event) => Ok(None),
+            UnknownTopics::Fail if !is_known(&known, event) => Err(unknown_topic(&known, event)),
+            _ => Ok(Some(event.clone())),
+        };
+        Selection::new(Arc::clone(&self.recorder), None, Arc::new(decode))
+    }
+
+    /// The events of type `E`, decoded. Others are not even read: the topics of `E`, the former ones
+    /// too, are part of the query.
+    pub fn events<E: Event>(&self) -> Selection<Logged<E>> {
+        let mapper = self.mapper;
+        let decode = move |stored: &StoredEvent| {
+            Ok(Some(Logged {
+                event: mapper.decode::<E>(stored)?,
+                stored: stored.clone(),
+            }))
+        };
+        Selection::new(Arc::clone(&self.recorder), Some(E::TYPES), Arc::new(decode))
     }
 
     /// The event with this id as it is stored, or none.
@@ -46,6 +126,32 @@ impl LogReader {
     pub async fn stored_event(&self, id: EventId) -> Result<Option<StoredEvent>, Error> {
         Ok(self.recorder.event(id).await?)
     }
+
+    /// The event with this id, decoded, or none.
+    ///
+    /// # Errors
+    ///
+    /// `Mapping` if it is of another type, or cannot be decoded; `Unavailable`, `Corrupt`.
+    pub async fn event<E: Event>(&self, id: EventId) -> Result<Option<Logged<E>>, Error> {
+        let Some(stored) = self.recorder.event(id).await? else {
+            return Ok(None);
+        };
+        let event = self.mapper.decode(&stored)?;
+        Ok(Some(Logged { event, stored }))
+    }
+}
+
+fn is_known(known: &BTreeSet<&'static str>, event: &StoredEvent) -> bool {
+    event.topic().starts_with(RESERVED_PREFIX) || known.contains(event.topic())
+}
+
+fn unknown_topic(known: &BTreeSet<&'static str>, event: &StoredEvent) -> Error {
+    Error::Mapping(MappingError::UnknownTopic {
+        place: event.into(),
+        topic: event.topic().into(),
+        type_name: "the application",
+        known: known.iter().copied().collect(),
+    })
 }
 
 impl fmt::Debug for LogReader {

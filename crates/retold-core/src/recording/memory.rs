@@ -83,6 +83,25 @@ impl MemoryStore {
         self
     }
 
+    /// A store of its own with the same logs and leases: what happens to one afterwards does not
+    /// happen to the other. So a test looks at what could be, or at what a crash would leave of a
+    /// store whose every state is durable.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let state = self.state();
+        let fork = |(name, log): (&Arc<str>, &Arc<SharedLog>)| (name.clone(), Arc::new(log.fork()));
+        let forked = StoreState {
+            logs: state.logs.iter().map(fork).collect(),
+            unborn: HashMap::new(),
+            leases: state.leases.clone(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(forked)),
+            clock: self.clock.clone(),
+            limits: self.limits,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, StoreState> {
         // No code that holds the lock leaves the store half changed, even if it panics.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,12 +1,14 @@
 //! Reading a log once: filters, bounds, directions, pages.
 
 use futures_util::TryStreamExt;
-use retold_core::application::{Error, LogReader};
+use retold_core::application::{Application, Error, LogReader, UnknownTopics};
+use retold_core::recording::append::Append;
 use retold_core::recording::identity::Position;
 use retold_core::recording::query::Query;
 use retold_core::recording::stored_event::StoredEvent;
 
-use crate::racing::{append, event, log};
+use crate::dogs::{DogEvent, registered, trick_added};
+use crate::racing::{append, event, log, soon};
 
 fn numbers(events: &[StoredEvent]) -> Vec<u64> {
     events.iter().map(|it| it.position().get()).collect()
@@ -123,9 +125,7 @@ async fn tags_narrow_every_item() {
         tagged("a", &["x"]),
         tagged("b", &["y"]),
     ];
-    log.append(retold_core::recording::append::Append::of(events))
-        .await
-        .unwrap();
+    log.append(Append::of(events)).await.unwrap();
     let reader = LogReader::new(log);
     let query = Query::topic("a").or(Query::topic("b"));
     let read = reader
@@ -161,4 +161,136 @@ async fn one_event_is_found_by_its_id() {
         .unwrap();
     assert_eq!(reader.stored_event(third.id()).await.unwrap(), Some(third));
     assert_eq!(reader.stored_event(event("x").id).await.unwrap(), None);
+}
+
+/// An application with dogs, and events of topics that it does not know, in this order: a dog of the
+/// type's former name, an unknown topic, a trick, a topic of the library, a walk.
+async fn kennel() -> Application {
+    let app = Application::builder("log")
+        .recorder(log().await)
+        .event::<DogEvent>()
+        .open()
+        .await
+        .unwrap();
+    let of = |topic: &str, payload: &'static str| {
+        let mut new = event(topic).stream("Dog/1");
+        new.payload = Some(payload.into());
+        new
+    };
+    let events = [
+        of("HoundEvent.Registered", r#"{"name":"Fido"}"#),
+        of("CatEvent.Seen", "{}"),
+        of("DogEvent.TrickAdded", r#"{"trick":"sit"}"#).tag("trick:sit"),
+        of("retold.noted", "{}"),
+        of("DogEvent.Walked", "{}"),
+    ];
+    app.settle(Append::of(events)).await.unwrap();
+    app
+}
+
+#[tokio::test]
+async fn typed_events_are_read_under_all_their_topics_and_no_others() {
+    let app = kennel().await;
+    let dogs = app.events::<DogEvent>().read().collect().await.unwrap();
+    let events: Vec<_> = dogs.iter().map(|it| it.event.clone()).collect();
+    assert_eq!(
+        events,
+        [registered("Fido"), trick_added("sit"), DogEvent::Walked]
+    );
+    let positions: Vec<_> = dogs.iter().map(|it| it.position().get()).collect();
+    assert_eq!(positions, [1, 3, 5]);
+    assert_eq!(dogs[1].version().map(|it| it.get()), Some(3));
+    assert_eq!(dogs[1].stored.topic(), "DogEvent.TrickAdded");
+
+    let select = |query| app.events::<DogEvent>().matching(query).read();
+    let former = select(Query::topic("DogEvent.Registered"));
+    assert_eq!(former.collect().await.unwrap().len(), 1);
+    let tagged = select(Query::tag("trick:sit").or(Query::topic("CatEvent.Seen")));
+    assert_eq!(tagged.collect().await.unwrap().len(), 1);
+    let cats = select(Query::topic("CatEvent.Seen")).collect().await;
+    assert!(matches!(cats, Err(Error::Invalid(_))), "{cats:?}");
+
+    let mut subscription = app.events::<DogEvent>().subscribe().await.unwrap();
+    for expected in &dogs {
+        assert_eq!(&soon(subscription.next()).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn one_event_is_decoded_by_its_id() {
+    let app = kennel().await;
+    let all = app.log().stored().read().collect().await.unwrap();
+    let found = app.log().event::<DogEvent>(all[2].id()).await.unwrap();
+    assert_eq!(found.map(|it| it.event), Some(trick_added("sit")));
+    let other = app.log().event::<DogEvent>(all[1].id()).await;
+    assert!(matches!(other, Err(Error::Mapping(_))), "{other:?}");
+    let none = app.log().event::<DogEvent>(event("x").id).await;
+    assert!(none.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn unknown_topics_are_given_skipped_or_an_error() {
+    let app = kennel().await;
+    let read = async |unknown| app.log().stored_where(unknown).read().collect().await;
+    let positions = |events: Vec<StoredEvent>| numbers(&events);
+    assert_eq!(
+        positions(read(UnknownTopics::Give).await.unwrap()),
+        [1, 2, 3, 4, 5]
+    );
+    assert_eq!(
+        positions(read(UnknownTopics::Skip).await.unwrap()),
+        [1, 3, 4, 5]
+    );
+    let error = read(UnknownTopics::Fail).await.unwrap_err().to_string();
+    assert!(
+        error.contains("position 2") && error.contains("CatEvent.Seen"),
+        "{error}"
+    );
+
+    let selection = app.log().stored_where(UnknownTopics::Fail);
+    let mut subscription = selection.subscribe().await.unwrap();
+    assert_eq!(soon(subscription.next()).await.unwrap().position().get(), 1);
+    for _ in 0..2 {
+        assert!(soon(subscription.next()).await.is_err());
+        assert_eq!(subscription.mark().map(|it| it.position.get()), Some(1));
+    }
+    assert_eq!(
+        subscription.pass_over().map(|it| it.position().get()),
+        Some(2)
+    );
+    assert!(subscription.pass_over().is_none());
+    assert_eq!(soon(subscription.next()).await.unwrap().position().get(), 3);
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_decoded_is_told_again_and_again() {
+    let app = kennel().await;
+    let mut broken = event("DogEvent.Registered");
+    broken.payload = Some("{}".into());
+    app.settle(Append::of([broken, event("DogEvent.Walked")]))
+        .await
+        .unwrap();
+
+    let mut events = app.events::<DogEvent>().read().events();
+    let before = events.next_page().await.unwrap().unwrap();
+    assert_eq!(before.len(), 3);
+    for _ in 0..2 {
+        let error = events.next_page().await.unwrap_err();
+        assert!(
+            error.to_string().contains("missing field `name`"),
+            "{error}"
+        );
+    }
+    let mut subscription = app
+        .events::<DogEvent>()
+        .subscribe()
+        .after_position(Position::new(5))
+        .await
+        .unwrap();
+    assert!(soon(subscription.next()).await.is_err());
+    assert!(subscription.pass_over().is_some());
+    assert_eq!(
+        soon(subscription.next()).await.unwrap().event,
+        DogEvent::Walked
+    );
 }

@@ -16,6 +16,7 @@ use retold_core::recording::store::Store;
 use retold_core::recording::stored_event::StoredEvent;
 
 use crate::racing::{append, log, seed, soon, write};
+use crate::unsteady::Unsteady;
 
 const LAST: &str = "last";
 
@@ -45,7 +46,11 @@ async fn take_to_last(
             tokio::task::yield_now().await;
             continue;
         };
-        let event = event.unwrap();
+        let event = match event {
+            Ok(event) => event,
+            Err(Error::Unavailable(_)) => continue,
+            Err(error) => panic!("{error}"),
+        };
         assert!(
             last < Some(event.position()),
             "{event:?} came after {last:?}"
@@ -71,12 +76,17 @@ async fn ids(reader: &LogReader, query: Query) -> Vec<EventId> {
 
 /// Goal: whoever subscribes while others write gets what they record: all of it, once, in order.
 /// Method: writers that conflict and record large appends; subscribers with pages of every size, of
-/// all events and of some, that begin at different times and drop `next` at random polls.
+/// all events and of some, that begin at different times and drop `next` at random polls; half of them
+/// over a recorder that pends, fails and wakes at random.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn racing_subscribers_skip_and_double_nothing() {
     let mut random = fastrand::Rng::with_seed(seed());
     let log = log().await;
     let reader = LogReader::new(log.clone());
+    let readers = [
+        reader.clone(),
+        LogReader::new(Unsteady::new(log.clone(), random.u64(..))),
+    ];
     let query_of = |number: usize| match number % 3 {
         0 => Query::All,
         1 => Query::topic("odd").or(Query::topic(LAST)),
@@ -85,10 +95,10 @@ async fn racing_subscribers_skip_and_double_nothing() {
     let mut subscribers = Vec::new();
     let mut subscribe = async |count: usize, random: &mut fastrand::Rng| {
         for _ in 0..count {
-            let query = query_of(subscribers.len());
-            let selection = reader
+            let number = subscribers.len();
+            let selection = readers[number % 2]
                 .stored()
-                .matching(query)
+                .matching(query_of(number))
                 .page_size(random.usize(1..80));
             let subscription = selection.subscribe().await.unwrap();
             let taken = take_to_last(subscription, random.fork());

@@ -25,7 +25,7 @@ pub(super) struct SharedLog {
     append_count: watch::Sender<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LogState {
     id: Option<LogId>,
     log: MemoryLog,
@@ -41,6 +41,16 @@ impl SharedLog {
                 log: MemoryLog::new(),
             }),
             append_count: watch::Sender::new(0),
+        }
+    }
+
+    /// Another log with the same id and history.
+    pub(super) fn fork(&self) -> Self {
+        let state = self.state().clone();
+        Self {
+            name: self.name.clone(),
+            append_count: watch::Sender::new(state.log.head().append_count),
+            state: Mutex::new(state),
         }
     }
 

@@ -1,0 +1,101 @@
+//! The conformance suite: the recorder's contract as tests, for every store.
+//!
+//! Each rule of the [contract](super::recorder) is a function of the same name here (rule 6 has two);
+//! what the traits promise beyond the numbered rules follows them. A store implements [`Subject`] and
+//! joins with one line in its tests:
+//!
+//! ```ignore
+//! retold_core::conformance_suite!(TemporaryDogStore);
+//! ```
+//!
+//! Random tests print a seed; `RETOLD_SEED` repeats it.
+
+mod subject;
+
+mod scene;
+
+mod dropping;
+mod whole;
+
+mod atomicity;
+mod content;
+mod durability;
+mod isolation;
+mod judging;
+mod leases;
+mod limits;
+mod names;
+mod order;
+mod reading;
+mod snapshots;
+mod stretches;
+mod tailing;
+mod waiting;
+
+pub use self::atomicity::{an_append_fails_alone, append_is_atomic};
+pub use self::content::events_come_back_as_they_were;
+pub use self::durability::{
+    a_retry_settles_the_unknown, acknowledged_events_survive_reopen,
+    nothing_is_seen_before_it_is_durable,
+};
+pub use self::isolation::{a_log_is_born_once, logs_are_isolated};
+pub use self::judging::{
+    a_repeated_append_records_nothing, append_checks_queries, append_checks_stream_versions,
+    append_is_judged_in_one_order,
+};
+pub use self::leases::leases_have_one_holder;
+pub use self::limits::limits_are_enforced;
+pub use self::names::{names_are_never_confused, streams_are_listed_by_prefix};
+pub use self::order::{positions_have_no_gaps, versions_have_no_gaps};
+pub use self::reading::{
+    a_read_says_how_far_it_went, a_read_sees_what_was_acknowledged,
+    backward_reads_mirror_forward_reads, unknown_is_empty,
+};
+pub use self::snapshots::snapshots_are_kept_by_version;
+pub use self::stretches::stretches_join;
+pub use self::subject::Subject;
+pub use self::tailing::a_tailing_reader_never_skips;
+pub use self::waiting::changed_since_wakes_those_who_wait;
+
+/// Makes one `#[test]` of every rule of the contract, for a [`Subject`]:
+/// `retold_core::conformance_suite!(TemporaryDogStore);`
+#[macro_export]
+macro_rules! conformance_suite {
+    ($subject:ty) => {
+        $crate::conformance_suite! { $subject:
+            append_is_atomic
+            append_is_judged_in_one_order
+            append_checks_stream_versions
+            append_checks_queries
+            a_repeated_append_records_nothing
+            versions_have_no_gaps
+            positions_have_no_gaps
+            a_tailing_reader_never_skips
+            a_read_says_how_far_it_went
+            a_read_sees_what_was_acknowledged
+            nothing_is_seen_before_it_is_durable
+            an_append_fails_alone
+            stretches_join
+            acknowledged_events_survive_reopen
+            a_retry_settles_the_unknown
+            logs_are_isolated
+            limits_are_enforced
+            unknown_is_empty
+            backward_reads_mirror_forward_reads
+            events_come_back_as_they_were
+            names_are_never_confused
+            streams_are_listed_by_prefix
+            changed_since_wakes_those_who_wait
+            a_log_is_born_once
+            snapshots_are_kept_by_version
+            leases_have_one_holder
+        }
+    };
+    ($subject:ty: $($rule:ident)*) => {$(
+        #[test]
+        fn $rule() {
+            let test = $crate::recording::conformance::$rule::<$subject>();
+            <$subject as $crate::recording::conformance::Subject>::block_on(test);
+        }
+    )*};
+}

@@ -1,0 +1,26 @@
+//! Futures that are dropped before they are done, as by callers that lose patience.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+/// Polls a future so many times at most, each when it asks for it, then drops it; what it gave, if it
+/// was done by then.
+pub(super) async fn poll_at_most<T>(
+    future: impl Future<Output = T>,
+    mut polls: usize,
+) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(move |context| {
+        if polls == 0 {
+            return Poll::Ready(None);
+        }
+        polls -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if polls == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}

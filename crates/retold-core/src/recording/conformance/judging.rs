@@ -1,0 +1,460 @@
+//! Rules 2 to 5: what an append is judged by, and in which order.
+
+use futures_util::FutureExt;
+
+use super::scene::{
+    Outcome, Scene, append_of, append_to, at_once, conflict, event, event_id, event_of, events,
+    head, log_id, mark, numbers, position, record, refuse, send, stream_at, stretch, version,
+};
+use super::subject::Subject;
+use super::whole::whole;
+use crate::recording::append::{Append, Positions};
+use crate::recording::condition::{Condition, ExpectedVersion};
+use crate::recording::error::Conflict;
+use crate::recording::query::{Query, QueryItem};
+use crate::recording::stretch::FollowerKey;
+
+/// Rule 2. First what needs no look at the log, then stretches or a repeat, then ids, then the
+/// conditions in their order: each mistake below hides those after it.
+pub async fn append_is_judged_in_one_order<S: Subject>() {
+    let scene = Scene::<S>::new().await;
+    let log = &*scene.log;
+    record(
+        log,
+        append_to("dog/1", [1, 2]).stretch(stretch("f@1", 0, 5)),
+    )
+    .await;
+    record(log, append_to("dog/1", [3])).await;
+    let checkpoint = |recorded| {
+        Outcome::Conflict(Conflict::Checkpoint {
+            follower: FollowerKey::new("f@1"),
+            upstream: log_id(9),
+            checkpoint: recorded,
+        })
+    };
+    let taken = |number, at| {
+        Outcome::Conflict(Conflict::EventId {
+            id: event_id(number),
+            position: position(at),
+        })
+    };
+    let stream = |expected, actual| {
+        Outcome::Conflict(Conflict::Stream {
+            stream: "dog/1".into(),
+            expected: ExpectedVersion::At(version(expected)),
+            actual: Some(version(actual)),
+        })
+    };
+    let found = |condition, mark| {
+        Outcome::Conflict(Conflict::Query {
+            condition,
+            found: mark,
+        })
+    };
+    let wrong_stretch = stretch("f@1", 4, 6);
+    let wrong_stream = stream_at("dog/1", 7);
+    let wrong_query = Condition::none_match(Query::topic("Dog.Barked"));
+    let late_query = Condition::none_match_after(Query::All, position(1000).into());
+
+    let rows = [
+        (
+            "an invalid append, before its stretch",
+            append_of([9, 9]).stretch(wrong_stretch.clone()),
+            Outcome::Invalid,
+        ),
+        (
+            "two conditions on one stream, before all that is in the log",
+            append_of([3])
+                .condition(stream_at("dog/1", 3))
+                .condition(wrong_stream.clone()),
+            Outcome::Invalid,
+        ),
+        (
+            "a stretch, before ids and conditions; never a repeat",
+            append_to("dog/1", [1, 2])
+                .stretch(wrong_stretch)
+                .condition(wrong_stream.clone()),
+            checkpoint(Some(mark(5, 5))),
+        ),
+        (
+            "with a stretch that joins, ids",
+            append_to("dog/1", [1, 2])
+                .stretch(stretch("f@1", 5, 6))
+                .condition(wrong_stream.clone()),
+            taken(1, 1),
+        ),
+        (
+            "a repeat, before conditions",
+            append_of([1, 2]).condition(wrong_stream.clone()),
+            Outcome::Repeated(Positions::new(position(1), 2)),
+        ),
+        (
+            "an id, before conditions; the first of several in the order of the append",
+            append_of([8, 3, 1]).condition(wrong_stream.clone()),
+            taken(3, 3),
+        ),
+        (
+            "conditions in their order: a stream before a query",
+            append_of([9])
+                .condition(wrong_stream.clone())
+                .condition(wrong_query.clone()),
+            stream(7, 3),
+        ),
+        (
+            "conditions in their order: a query before a stream",
+            append_of([9])
+                .condition(stream_at("dog/1", 3).clone())
+                .condition(wrong_query.clone())
+                .condition(stream_at("dog/2", 1)),
+            found(1, mark(1, 1)),
+        ),
+        (
+            "an `after` beyond the head in its turn: after a conflict",
+            append_of([9])
+                .condition(wrong_query)
+                .condition(late_query.clone()),
+            found(0, mark(1, 1)),
+        ),
+        (
+            "an `after` beyond the head in its turn: before a conflict",
+            append_of([9]).condition(late_query).condition(wrong_stream),
+            Outcome::Invalid,
+        ),
+    ];
+    let before = head(log).await;
+    for (what, append, expected) in rows {
+        assert_eq!(send(log, append).await, expected, "{what}");
+        assert_eq!(head(log).await, before, "{what}: nothing is recorded");
+    }
+}
+
+/// Rule 3. Of two appends that expect the same version of a stream and write to it, at most one
+/// records.
+pub async fn append_checks_stream_versions<S: Subject>() {
+    let scene = Scene::<S>::new().await;
+    let log = &*scene.log;
+    check_expected_versions(&scene).await;
+
+    // A condition may name a stream that the append does not write.
+    record(
+        log,
+        append_to("dog/3", [20]).condition(stream_at("dog/1", 3)),
+    )
+    .await;
+    conflict(
+        log,
+        append_to("dog/3", [21]).condition(stream_at("dog/1", 2)),
+    )
+    .await;
+    // Several in one append; all must hold.
+    let both = |one, three| {
+        append_of([22])
+            .condition(stream_at("dog/1", one))
+            .condition(stream_at("dog/3", three))
+    };
+    conflict(log, both(3, 2)).await;
+    conflict(log, both(2, 1)).await;
+    record(log, both(3, 1)).await;
+    // It is judged against the stream before the append, not after some of its events.
+    let append = append_to("dog/4", [30, 31]).condition(stream_at("dog/4", 1));
+    conflict(log, append).await;
+
+    writers_count_up(&scene).await;
+    whole(log).await;
+}
+
+async fn check_expected_versions<S: Subject>(scene: &Scene<S>) {
+    let log = &*scene.log;
+    let expect = |expected| Condition::stream_at("dog/1", expected);
+    let at = |number| ExpectedVersion::At(version(number));
+    for wrong in [ExpectedVersion::Exists, at(1), at(u64::MAX)] {
+        let stream = "dog/1".into();
+        assert_eq!(
+            conflict(log, append_to("dog/1", [1]).condition(expect(wrong))).await,
+            Conflict::Stream {
+                stream,
+                expected: wrong,
+                actual: None
+            },
+        );
+    }
+    let first = append_to("dog/1", [1, 2]).condition(expect(ExpectedVersion::None));
+    record(log, first).await;
+    let far = [at(1 << 63), at((1 << 63) - 1), at(u64::MAX)];
+    let near = [ExpectedVersion::None, at(1), at(3)];
+    for wrong in near.into_iter().chain(far) {
+        let stream = "dog/1".into();
+        let actual = Some(version(2));
+        assert_eq!(
+            conflict(log, append_to("dog/1", [3]).condition(expect(wrong))).await,
+            Conflict::Stream {
+                stream,
+                expected: wrong,
+                actual
+            },
+        );
+    }
+    let exists = append_to("dog/2", [9]).condition(expect(ExpectedVersion::Exists));
+    record(log, exists).await;
+    record(log, append_to("dog/1", [3]).condition(expect(at(2)))).await;
+}
+
+/// Writers on threads and handles of their own each add to one stream what they expect to be next;
+/// every version is won once.
+async fn writers_count_up<S: Subject>(scene: &Scene<S>) {
+    const WRITERS: u128 = 4;
+    const ROUNDS: u64 = 12;
+    let mut tasks = Vec::new();
+    for writer in 0..WRITERS {
+        let log = scene.another_handle().await;
+        let task = async move {
+            let mut won = 0_u64;
+            for expected in 0..ROUNDS {
+                let number = 10_000 + writer * 1000 + u128::from(expected);
+                let append = append_to("dog/race", [number]);
+                let append = append.condition(stream_at("dog/race", expected));
+                match send(&*log, append).await {
+                    Outcome::Recorded(_) => won += 1,
+                    Outcome::Conflict(Conflict::Stream { actual, .. }) => {
+                        assert!(actual > crate::recording::identity::Version::new(expected));
+                    }
+                    other => panic!("a race for a version came to {other:?}"),
+                }
+            }
+            won
+        };
+        tasks.push(task.boxed());
+    }
+    let won: u64 = at_once::<S, u64>(tasks).await.iter().sum();
+    assert_eq!(won, ROUNDS, "every version is won by one writer");
+    let stream = super::scene::stream_events(&*scene.log, "dog/race").await;
+    assert_eq!(stream.len() as u64, ROUNDS);
+}
+
+/// Rule 4. A query means what its documentation says; `after` is exclusive, absent it means "ever",
+/// beyond the head it is invalid; an append is not compared with itself.
+pub async fn append_checks_queries<S: Subject>() {
+    let scene = Scene::<S>::new().await;
+    let log = &*scene.log;
+    // An empty log: nothing matches, and there is no position to begin after.
+    refuse(
+        log,
+        append_of([1]).condition(Condition::none_match_after(Query::All, position(1).into())),
+        "an `after` beyond the head of an empty log",
+    )
+    .await;
+    let first = Append::of([event_of("dog/1", 1).tag("brown").tag("small")]);
+    record(log, first.condition(Condition::none_match(Query::All))).await;
+    let mut second = event_of("dog/2", 2).tag("brown");
+    second.topic = "Dog.Fed".into();
+    record(log, Append::of([second])).await;
+    record(log, append_of([3])).await;
+
+    check_query_meanings(&scene).await;
+    check_query_after(&scene).await;
+    deciders_exclude_each_other(&scene).await;
+    whole(log).await;
+}
+
+async fn check_query_meanings<S: Subject>(scene: &Scene<S>) {
+    let item = QueryItem::new;
+    let rows = [
+        (Query::All, Some(1)),
+        (Query::stream("dog/2"), Some(2)),
+        (Query::stream("dog/3"), None),
+        (Query::topic("Dog.Barked"), Some(1)),
+        (Query::topic("Dog.Fed"), Some(2)),
+        (Query::topic("Dog"), None),
+        (Query::tag("brown"), Some(1)),
+        (Query::tag("brow"), None),
+        (Query::item(item().tag("brown").tag("small")), Some(1)),
+        (Query::item(item().tag("brown").tag("large")), None),
+        (
+            Query::item(item().topic("Dog.Fed").topic("Dog.Sold")),
+            Some(2),
+        ),
+        (Query::item(item().stream("dog/0").stream("dog/2")), Some(2)),
+        (Query::item(item().topic("Dog.Fed").tag("small")), None),
+        (Query::item(item().stream("dog/1").topic("Dog.Fed")), None),
+        (
+            Query::item(item().stream("dog/2").topic("Dog.Fed").tag("brown")),
+            Some(2),
+        ),
+        (Query::tag("large").or(Query::topic("Dog.Fed")), Some(2)),
+        (Query::tag("large").or(Query::stream("dog/9")), None),
+        (Query::tag("large").or(Query::All), Some(1)),
+    ];
+    for (number, (query, found)) in (100..).zip(rows) {
+        // The append's own events match; that is no conflict. It is given no chance to be recorded.
+        let stop = stream_at("dog/never", 5);
+        let own = event_of("dog/3", number).tag("large");
+        let append = Append::of([own])
+            .condition(Condition::none_match(query.clone()))
+            .condition(stop);
+        let conflict = conflict(&*scene.log, append).await;
+        let at = match conflict {
+            Conflict::Query {
+                condition: 0,
+                found,
+            } => Some(found),
+            Conflict::Stream { .. } => None,
+            other => panic!("{query:?} came to {other:?}"),
+        };
+        assert_eq!(
+            at,
+            found.map(|number| mark(number, number.into())),
+            "{query:?}"
+        );
+    }
+}
+
+async fn check_query_after<S: Subject>(scene: &Scene<S>) {
+    let log = &*scene.log;
+    let barked = |after: u64| {
+        let after = crate::recording::identity::Position::new(after);
+        Condition::none_match_after(Query::topic("Dog.Barked"), after)
+    };
+    let rows = [(0, 1), (1, 3), (2, 3)];
+    for (after, expected) in rows {
+        let found = mark(expected, expected.into());
+        assert_eq!(
+            conflict(log, append_of([200]).condition(barked(after))).await,
+            Conflict::Query {
+                condition: 0,
+                found
+            },
+            "after {after}"
+        );
+    }
+    for beyond in [4, 5, 1 << 63, u64::MAX] {
+        let append = append_of([200]).condition(barked(beyond));
+        refuse(log, append, "an `after` beyond the head").await;
+    }
+    // At the head: nothing is behind it but the append itself.
+    record(log, append_of([200]).condition(barked(3))).await;
+    let found = mark(4, 200);
+    assert_eq!(
+        conflict(log, append_of([201]).condition(barked(3))).await,
+        Conflict::Query {
+            condition: 0,
+            found
+        },
+    );
+}
+
+/// Deciders on threads and handles of their own each record what may be there once only.
+async fn deciders_exclude_each_other<S: Subject>(scene: &Scene<S>) {
+    const DECIDERS: u128 = 4;
+    const ROUNDS: u128 = 12;
+    let mut tasks = Vec::new();
+    for decider in 0..DECIDERS {
+        let log = scene.another_handle().await;
+        let task = async move {
+            let mut won = 0_u64;
+            for round in 0..ROUNDS {
+                let tag = format!("seat:{round}");
+                let number = 10_000 + decider * 1000 + round;
+                let condition = Condition::none_match(Query::tag(tag.as_str()));
+                let append = Append::of([event(number).tag(tag.as_str())]).condition(condition);
+                match send(&*log, append).await {
+                    Outcome::Recorded(_) => won += 1,
+                    Outcome::Conflict(Conflict::Query { .. }) => {}
+                    other => panic!("a race for a seat came to {other:?}"),
+                }
+            }
+            won
+        };
+        tasks.push(task.boxed());
+    }
+    let won: u64 = at_once::<S, u64>(tasks).await.iter().sum();
+    assert_eq!(u128::from(won), ROUNDS, "every seat is taken once");
+}
+
+/// Rule 5. An append whose ids are those of one recorded append, all of them and in its order, is
+/// repeated; nothing is recorded, contents are not compared.
+pub async fn a_repeated_append_records_nothing<S: Subject>() {
+    let scene = Scene::<S>::new().await;
+    let log = &*scene.log;
+    record(log, append_to("dog/1", [1])).await;
+    record(log, append_to("dog/1", [2, 3, 4])).await;
+    record(log, append_to("dog/1", [5]).stretch(stretch("f@1", 0, 5))).await;
+    let before = head(log).await;
+
+    let repeated = |first, count| Outcome::Repeated(Positions::new(position(first), count));
+    assert_eq!(send(log, append_to("dog/1", [1])).await, repeated(1, 1));
+    assert_eq!(
+        send(log, append_to("dog/1", [2, 3, 4])).await,
+        repeated(2, 3)
+    );
+    // Other contents, another stream, conditions that no longer hold.
+    let other = append_to("dog/2", [2, 3, 4]).condition(stream_at("dog/1", 1));
+    assert_eq!(send(log, other).await, repeated(2, 3));
+    // Without the stretches of the append that recorded them.
+    assert_eq!(send(log, append_of([5])).await, repeated(5, 1));
+
+    // Not all, not in order, more, or of several appends: that is no repeat.
+    let rows: [(&[u128], u128, u64); 7] = [
+        (&[2, 3], 2, 2),
+        (&[3, 4], 3, 3),
+        (&[2, 4, 3], 2, 2),
+        (&[2, 3, 4, 5], 2, 2),
+        (&[1, 2, 3, 4], 1, 1),
+        (&[2, 3, 4, 6], 2, 2),
+        (&[6, 2, 3, 4], 2, 2),
+    ];
+    for (ids, number, at) in rows {
+        let (id, position) = (event_id(number), position(at));
+        assert_eq!(
+            conflict(log, append_of(ids.iter().copied())).await,
+            Conflict::EventId { id, position },
+            "{ids:?}"
+        );
+    }
+    // An append with stretches is never repeated.
+    let again = append_to("dog/1", [5]).stretch(stretch("f@1", 0, 5));
+    let again = conflict(log, again).await;
+    assert!(matches!(again, Conflict::Checkpoint { .. }), "{again:?}");
+
+    assert_eq!(head(log).await, before, "nothing is recorded");
+    let handle = scene.another_handle().await;
+    assert_eq!(send(&*handle, append_of([2, 3, 4])).await, repeated(2, 3));
+    assert_eq!(numbers(&whole(log).await), [1, 2, 3, 4, 5]);
+
+    retries_meet(&scene).await;
+}
+
+/// The same append is sent from several handles at once: one records, the others repeat.
+async fn retries_meet<S: Subject>(scene: &Scene<S>) {
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let log = scene.another_handle().await;
+        let task = async move {
+            let mut outcomes = Vec::new();
+            for round in 0..8 {
+                let first = 1000 + round * 10;
+                outcomes.push(send(&*log, append_of(first..first + 3)).await);
+            }
+            outcomes
+        };
+        tasks.push(task.boxed());
+    }
+    let outcomes = at_once::<S, Vec<Outcome>>(tasks).await;
+    for round in 0..8 {
+        let mut positions = Vec::new();
+        let mut recorded = 0;
+        for outcomes in &outcomes {
+            match &outcomes[round] {
+                Outcome::Recorded(at) => {
+                    recorded += 1;
+                    positions.push(*at);
+                }
+                Outcome::Repeated(at) => positions.push(*at),
+                other => panic!("a retry came to {other:?}"),
+            }
+        }
+        assert_eq!(recorded, 1, "one of the retries records");
+        positions.dedup();
+        assert_eq!(positions.len(), 1, "all retries get the same positions");
+    }
+    assert_eq!(events(&*scene.log).await.len(), 5 + 8 * 3);
+}

@@ -1,0 +1,36 @@
+//! The memory store fulfils the recorder's contract.
+
+use std::future::Future;
+use std::sync::{Arc, LazyLock};
+
+use retold_core::recording::conformance::Subject;
+use retold_core::recording::memory::MemoryStore;
+use retold_core::recording::store::Store;
+use tokio::runtime::Runtime;
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+/// A memory store; another handle to it is a clone, and a crash would leave all that it has.
+struct Memory(MemoryStore);
+
+impl Subject for Memory {
+    const IS_DURABLE: bool = false;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        RUNTIME.block_on(future)
+    }
+
+    async fn create() -> Self {
+        Self(MemoryStore::new())
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn crash_image(&self) -> Arc<dyn Store> {
+        Arc::new(self.0.fork())
+    }
+}
+
+retold_core::conformance_suite!(Memory);

@@ -1,0 +1,274 @@
+//! Connections to the file: how they are opened and set up, and what is said where that fails.
+//!
+//! One connection writes, a pool of others reads; all of a store are opened here, so that all see
+//! the same file in the same way.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use retold_core::recording::error::RecordError;
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
+
+use super::error::{before_commit, is_busy};
+use super::options::{
+    Durability, READER_CACHE_KIB, READER_MAP_SIZE, SqliteOptions, WAL_PAGES_BEFORE_CHECKPOINT,
+    WAL_SIZE_KEPT_MAX, WRITER_CACHE_KIB,
+};
+use super::schema::{self, Kind};
+
+/// Prepared statements that a connection keeps; there are fewer in this crate.
+const STATEMENTS_KEPT: usize = 64;
+/// Pause between two attempts to get what another process has.
+pub(crate) const BUSY_PAUSE: Duration = Duration::from_micros(500);
+
+/// Where a file is and how its connections are opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    path: PathBuf,
+    access: Access,
+}
+
+/// What connections may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    ReadOnly,
+    /// Read a file that nobody can write, without locks: on media or in a folder without write
+    /// permission SQLite cannot keep the files by which it coordinates with writers.
+    Immutable,
+}
+
+impl Place {
+    /// A place to write at; the file may be missing.
+    pub(crate) fn writable(path: &Path) -> Result<Self, RecordError> {
+        check_path(path)?;
+        let path = absolute(path)?;
+        Ok(Self {
+            path,
+            access: Access::ReadWrite,
+        })
+    }
+
+    /// A place to read from.
+    pub(crate) fn read_only(path: &Path) -> Result<Self, RecordError> {
+        check_path(path)?;
+        let path = absolute(path)?;
+        if let Err(error) = File::open(&path) {
+            return Err(RecordError::unavailable(path.display().to_string(), error));
+        }
+        Ok(Self {
+            path,
+            access: Access::ReadOnly,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the connection that writes, and makes a store of a file that is empty or missing.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a file that is not a store of this version; `Unavailable`, `Corrupt`.
+    pub(crate) fn open_writer(&self, options: &SqliteOptions) -> Result<Connection, RecordError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let conn = self.connect(flags, &self.path, options.busy_wait_max)?;
+        let kind = schema::recognise(&conn, &self.path)?;
+        if conn
+            .is_readonly("main")
+            .map_err(|error| self.failed(error))?
+        {
+            return Err(RecordError::unavailable(
+                self.path.display().to_string(),
+                io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    "the file is read-only; make it writable, or open the store for reading only",
+                ),
+            ));
+        }
+        set_up_writer(&conn, options).map_err(|error| self.failed(error))?;
+        if kind == Kind::Empty {
+            schema::create(&conn, &self.path)?;
+        }
+        self.sync_what_a_crash_left()?;
+        // From here on busy is waited for by the writer, not inside SQLite.
+        conn.busy_timeout(Duration::ZERO)
+            .map_err(|error| self.failed(error))?;
+        Ok(conn)
+    }
+
+    /// Opens a connection that reads.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt`.
+    pub(crate) fn open_reader(&self, busy_wait_max: Duration) -> Result<Connection, RecordError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let conn = match self.access {
+            Access::Immutable => {
+                let uri = immutable_uri(&self.path);
+                self.connect(flags | OpenFlags::SQLITE_OPEN_URI, &uri, busy_wait_max)?
+            }
+            _ => self.connect(flags, &self.path, busy_wait_max)?,
+        };
+        let map_size = i64::try_from(READER_MAP_SIZE).unwrap_or(i64::MAX);
+        conn.pragma_update(None, "mmap_size", map_size)
+            .and_then(|()| conn.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB)))
+            .map_err(|error| self.failed(error))?;
+        Ok(conn)
+    }
+
+    /// Opens the first connection of a read-only store, and finds out how the file can be read.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a file that is not a store of this version; `Unavailable`, `Corrupt`.
+    pub(crate) fn open_first_reader(
+        &mut self,
+        busy_wait_max: Duration,
+    ) -> Result<Connection, RecordError> {
+        let first = self.open_recognised(busy_wait_max);
+        let wal = with_suffix(&self.path, "-wal");
+        if matches!(first, Err(RecordError::Unavailable(_))) && !wal.exists() {
+            self.access = Access::Immutable;
+            return self.open_recognised(busy_wait_max);
+        }
+        first
+    }
+
+    fn open_recognised(&self, busy_wait_max: Duration) -> Result<Connection, RecordError> {
+        let conn = self.open_reader(busy_wait_max)?;
+        match schema::recognise(&conn, &self.path)? {
+            Kind::Store => Ok(conn),
+            Kind::Empty => Err(RecordError::invalid(format!(
+                "{} is empty; there is no store to read",
+                self.path.display()
+            ))),
+        }
+    }
+
+    fn connect(
+        &self,
+        flags: OpenFlags,
+        path: &Path,
+        busy_wait_max: Duration,
+    ) -> Result<Connection, RecordError> {
+        // A connection is used by one thread at a time, so SQLite need not lock it.
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags).map_err(|error| self.failed(error))?;
+        conn.busy_timeout(busy_wait_max)
+            .map_err(|error| self.failed(error))?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        Ok(conn)
+    }
+
+    /// A process that was killed may have left a committed transaction that is visible but not yet
+    /// on the disk. Nothing is to be seen before it is durable, so it is brought there now.
+    fn sync_what_a_crash_left(&self) -> Result<(), RecordError> {
+        let wal = with_suffix(&self.path, "-wal");
+        match File::open(&wal).and_then(|wal| wal.sync_data()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RecordError::unavailable(
+                format!("syncing {}", wal.display()),
+                error,
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(&self, error: Error) -> RecordError {
+        let path = self.path.display();
+        let what = match error.sqlite_error_code() {
+            Some(ErrorCode::CannotOpen) => format!(
+                "opening {path} (does its folder exist, and may this process read and write there?)"
+            ),
+            Some(ErrorCode::ReadOnly) => format!(
+                "opening {path} (the file or its folder is read-only; open the store for reading only, or make both writable)"
+            ),
+            _ => format!("opening {path}"),
+        };
+        before_commit(&what, error)
+    }
+}
+
+fn set_up_writer(conn: &Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
+    use_write_ahead_log(conn, options.busy_wait_max)?;
+    let synchronous = match options.durability {
+        Durability::Full => "FULL",
+        Durability::Normal => "NORMAL",
+    };
+    conn.pragma_update(None, "synchronous", synchronous)?;
+    conn.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_BEFORE_CHECKPOINT)?;
+    let kept = i64::try_from(WAL_SIZE_KEPT_MAX).unwrap_or(i64::MAX);
+    conn.pragma_update(None, "journal_size_limit", kept)?;
+    conn.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
+    if let Some(bytes) = options.file_size_max {
+        let page_size: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page_size;
+        conn.pragma_update(None, "max_page_count", pages.max(1))?;
+    }
+    Ok(())
+}
+
+/// Changing the journal needs the file for oneself for a moment, and SQLite does not wait for that.
+fn use_write_ahead_log(conn: &Connection, busy_wait_max: Duration) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + busy_wait_max;
+    loop {
+        let set = conn
+            .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
+        match set {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// What no database needs to be asked for.
+fn check_path(path: &Path) -> Result<(), RecordError> {
+    if path.is_dir() {
+        return Err(RecordError::invalid(format!(
+            "{} is a folder; a SQLite store is a file",
+            path.display()
+        )));
+    }
+    if path.file_name().is_none() {
+        return Err(RecordError::invalid(format!(
+            "{:?} names no file for a SQLite store",
+            path.display().to_string()
+        )));
+    }
+    Ok(())
+}
+
+/// Connections are opened later too, when the working directory may be another.
+fn absolute(path: &Path) -> Result<PathBuf, RecordError> {
+    let absolute = std::path::absolute(path)
+        .map_err(|error| RecordError::unavailable(path.display().to_string(), error))?;
+    if let Some(folder) = absolute.parent()
+        && let Err(error) = fs::metadata(folder)
+    {
+        let what = format!("the folder {}", folder.display());
+        return Err(RecordError::unavailable(what, error));
+    }
+    Ok(absolute)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// A URI as SQLite reads it; `%`, `?` and `#` in the path would end it.
+fn immutable_uri(path: &Path) -> PathBuf {
+    let escaped = path
+        .to_string_lossy()
+        .replace('%', "%25")
+        .replace('?', "%3f")
+        .replace('#', "%23");
+    format!("file:{escaped}?immutable=1").into()
+}

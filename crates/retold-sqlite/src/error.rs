@@ -1,0 +1,124 @@
+//! From SQLite's errors to the recorder's: the one place that decides whether a caller may send an
+//! append again as if nothing had happened.
+
+use retold_core::recording::error::{Corrupt, RecordError};
+use rusqlite::{Error, ErrorCode};
+
+/// Why the store does not do something of its own accord, as a driver's error would say it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("{QUEUE_LENGTH_MAX} appends wait already and none of them was committed in time", QUEUE_LENGTH_MAX = crate::options::QUEUE_LENGTH_MAX)]
+    QueueFull,
+    #[error("the log has as many events as a log of this store can have")]
+    LogFull,
+    #[error("the store has as many logs as it can have")]
+    StoreFull,
+    #[error("all connections for reading stayed in use")]
+    NoReader,
+    #[error("the writer stopped before it answered")]
+    WriterStopped,
+    #[error("another append of its group could not be committed")]
+    GroupFailed,
+}
+
+/// Whether another connection has what this one needs, so that waiting helps.
+pub(crate) fn is_busy(error: &Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
+}
+
+/// Of an error outside a commit: nothing was written, or the transaction is rolled back.
+pub(crate) fn before_commit(what: &str, error: Error) -> RecordError {
+    if is_corruption(&error) {
+        return Corrupt::new(what, error.to_string()).into();
+    }
+    RecordError::unavailable(what, error)
+}
+
+/// Of an error that `COMMIT` gave, after which the transaction was rolled back.
+///
+/// The frame that makes a transaction valid is the last one written to the write-ahead log. If the
+/// commit was refused (busy, read-only) or ran out of space, that frame is not whole in the file,
+/// and it is certain that nothing was recorded. After any other error, of a sync above all, it may
+/// be: this process has forgotten it, but one that recovers the file after a crash may find it.
+pub(crate) fn of_commit(error: Error) -> RecordError {
+    const WHAT: &str = "committing";
+    match error.sqlite_error_code() {
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::DiskFull
+            | ErrorCode::ReadOnly
+            | ErrorCode::ConstraintViolation,
+        ) => RecordError::unavailable(WHAT, error),
+        _ => RecordError::outcome_unknown(WHAT, error),
+    }
+}
+
+fn is_corruption(error: &Error) -> bool {
+    match error {
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..)
+        | Error::QueryReturnedNoRows
+        | Error::Utf8Error(..) => true,
+        _ => matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::DatabaseCorrupt
+                    | ErrorCode::NotADatabase
+                    | ErrorCode::ConstraintViolation
+            )
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sqlite(code: i32) -> Error {
+        Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
+    }
+
+    /// A write that may have happened must never be called certain not to have.
+    #[test]
+    fn only_certain_failures_of_a_commit_are_unavailable() {
+        use rusqlite::ffi::{
+            SQLITE_BUSY, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_IOERR, SQLITE_IOERR_FSYNC,
+            SQLITE_NOMEM, SQLITE_READONLY,
+        };
+        for code in [SQLITE_BUSY, SQLITE_FULL, SQLITE_READONLY] {
+            assert!(matches!(
+                of_commit(sqlite(code)),
+                RecordError::Unavailable(_)
+            ));
+        }
+        for code in [
+            SQLITE_IOERR,
+            SQLITE_IOERR_FSYNC,
+            SQLITE_NOMEM,
+            SQLITE_CORRUPT,
+        ] {
+            assert!(matches!(
+                of_commit(sqlite(code)),
+                RecordError::OutcomeUnknown(_)
+            ));
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_corrupt_and_others_unavailable() {
+        use rusqlite::ffi::{SQLITE_CORRUPT, SQLITE_FULL, SQLITE_IOERR, SQLITE_NOTADB};
+        for code in [SQLITE_CORRUPT, SQLITE_NOTADB] {
+            let error = before_commit("reading", sqlite(code));
+            assert!(matches!(error, RecordError::Corrupt(_)), "{error}");
+        }
+        for code in [SQLITE_FULL, SQLITE_IOERR] {
+            let error = before_commit("reading", sqlite(code));
+            assert!(matches!(error, RecordError::Unavailable(_)), "{error}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Leases in the file: who does some work for now, by the clock of this host.
+
+use std::time::Duration;
+
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::error::RecordError;
+use retold_core::recording::store::Lease;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::error::before_commit;
+use super::head::unsigned;
+
+/// Takes or renews a lease if nobody else holds it; returns it as it is then.
+pub(crate) fn acquire(
+    conn: &Connection,
+    name: &str,
+    holder: &str,
+    time_to_live: Duration,
+    now: Timestamp,
+) -> rusqlite::Result<Lease> {
+    let ends_at = now.saturating_add(time_to_live);
+    let there = conn
+        .prepare_cached("SELECT name, holder, term, ends_at FROM lease WHERE name = ?1")?
+        .query_row([name], lease)
+        .optional()?;
+    let term = match there {
+        None => 1,
+        Some(lease) if &*lease.holder == holder => lease.term,
+        Some(lease) if lease.ends_at <= now => lease.term + 1,
+        Some(lease) => return Ok(lease),
+    };
+    conn.prepare_cached("INSERT OR REPLACE INTO lease VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![
+            name,
+            holder,
+            term.cast_signed(),
+            ends_at.as_micros()
+        ])?;
+    Ok(Lease {
+        name: name.into(),
+        holder: holder.into(),
+        term,
+        ends_at,
+    })
+}
+
+/// Gives a lease back, if this holder has it.
+pub(crate) fn release(
+    conn: &Connection,
+    name: &str,
+    holder: &str,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "UPDATE lease SET ends_at = min(ends_at, ?3) WHERE name = ?1 AND holder = ?2",
+    )?
+    .execute(params![name, holder, now.as_micros()])
+    .map(drop)
+}
+
+/// A page of leases in the order of their names.
+pub(crate) fn read(
+    conn: &Connection,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Lease>, RecordError> {
+    let read = || {
+        let mut select = conn.prepare_cached(
+            "SELECT name, holder, term, ends_at FROM lease
+             WHERE name >= ?1 AND (?2 IS NULL OR name > ?2) ORDER BY name",
+        )?;
+        let mut rows = select.query(params![prefix, after])?;
+        let mut page = Vec::new();
+        while page.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            let lease = lease(row)?;
+            if !lease.name.starts_with(prefix) {
+                break;
+            }
+            page.push(lease);
+        }
+        Ok(page)
+    };
+    read().map_err(|error| before_commit("reading leases", error))
+}
+
+fn lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
+    Ok(Lease {
+        name: row.get::<_, String>(0)?.into(),
+        holder: row.get::<_, String>(1)?.into(),
+        term: unsigned(row.get(2)?),
+        ends_at: Timestamp::from_micros(row.get(3)?),
+    })
+}

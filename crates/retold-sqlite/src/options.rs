@@ -1,0 +1,95 @@
+//! How a SQLite store is opened, and its limits and defaults, each with its reason.
+
+use std::time::Duration;
+
+/// Longest wait for another process that writes to the file. Then the append is `Unavailable`.
+pub const BUSY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longest wait of an append for a place in the queue. Then it is `Unavailable`.
+pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Most appends that wait to be committed; more wait for a place.
+pub const QUEUE_LENGTH_MAX: usize = 10_000;
+/// Appends that wait to be committed have at most this size together, in bytes, unless it is one.
+pub const QUEUE_SIZE_MAX: usize = 256 * 1024 * 1024;
+/// Most appends in one transaction. Bounds how long the first one waits for the others.
+pub const GROUP_LENGTH_MAX: usize = 512;
+/// Appends of one transaction have at most this size together, in bytes, unless it is one.
+pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
+/// Most connections that read at the same time; further reads wait their turn.
+pub const READERS_MAX: usize = 16;
+/// How often the file is asked whether another process wrote, while somebody waits for that.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Pages in the write-ahead log after which a commit copies them into the file (4 KiB each).
+///
+/// SQLite's own default is 1000. More copies a page that is written often less often, and makes the
+/// copying, which the unlucky commit waits for, longer.
+pub(crate) const WAL_PAGES_BEFORE_CHECKPOINT: u32 = 4000;
+/// The write-ahead log is cut to this size, in bytes, when it starts anew.
+pub(crate) const WAL_SIZE_KEPT_MAX: u64 = 64 * 1024 * 1024;
+/// Page cache of the writing connection, in KiB.
+pub(crate) const WRITER_CACHE_KIB: u32 = 64 * 1024;
+/// Page cache of each reading connection, in KiB; most of what they read is mapped.
+pub(crate) const READER_CACHE_KIB: u32 = 2 * 1024;
+/// So much of the file is mapped into memory by each reading connection, in bytes. Pages are shared
+/// by all and belong to the operating system.
+pub(crate) const READER_MAP_SIZE: u64 = 64 * 1024 * 1024 * 1024;
+
+/// When an append is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Durability {
+    /// After its bytes are on the disk (`synchronous=FULL`): an acknowledged event survives a power
+    /// cut.
+    #[default]
+    Full,
+    /// After its bytes are with the operating system (`synchronous=NORMAL`): an acknowledged event
+    /// survives the end of the process, however sudden. A power cut may lose the last acknowledged
+    /// events, never an earlier one while a later one stays, and never half an append.
+    Normal,
+}
+
+/// How to open a store. By default: durable, waits up to [`BUSY_WAIT_MAX`] for other writers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteOptions {
+    pub(crate) durability: Durability,
+    pub(crate) busy_wait_max: Duration,
+    pub(crate) file_size_max: Option<u64>,
+}
+
+impl SqliteOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self {
+            durability: Durability::Full,
+            busy_wait_max: BUSY_WAIT_MAX,
+            file_size_max: None,
+        }
+    }
+
+    /// When an append is acknowledged.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Longest wait for another process that writes.
+    #[must_use]
+    pub fn busy_wait_max(mut self, busy_wait_max: Duration) -> Self {
+        self.busy_wait_max = busy_wait_max;
+        self
+    }
+
+    /// Largest size of the file that appends of this opening may bring about, in bytes, rounded
+    /// down to whole pages; without it, as much as the disk has. An append beyond is `Unavailable`.
+    #[must_use]
+    pub fn file_size_max(mut self, bytes: u64) -> Self {
+        self.file_size_max = Some(bytes);
+        self
+    }
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,322 @@
+//! Pages of events, read by a connection within one state of the file.
+
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::error::{Corrupt, RecordError};
+use retold_core::recording::identity::{EventId, Mark, Position, Version};
+use retold_core::recording::limits::PAGE_SIZE_MAX;
+use retold_core::recording::query::Query;
+use retold_core::recording::recorder::{Direction, LogRead, Page, PageEnd, StreamRead};
+use retold_core::recording::stored_event::{Place, StoredEvent, StoredEventParts};
+use rusqlite::types::FromSqlError;
+use rusqlite::{Row, params};
+
+use super::error::before_commit;
+use super::head::{self, unsigned, uuid};
+use super::judge;
+use super::matches::{Matches, Span};
+use super::names::Names;
+use super::readers::Reader;
+use super::seq::{self, LogKey, NUMBER_MAX, Seq};
+use super::transaction;
+
+macro_rules! select_events {
+    ($rest:literal) => {
+        concat!(
+            "SELECT seq, id, place_index, place_count, stream, version, topic, revision, time, \
+             recorded_at, encoding, origin, tags, metadata, payload FROM event ",
+            $rest
+        )
+    };
+}
+
+const BY_SEQ: &str = select_events!("NOT INDEXED WHERE seq = ?1");
+const LOG_FORWARD: &str =
+    select_events!("NOT INDEXED WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3");
+const LOG_BACKWARD: &str =
+    select_events!("NOT INDEXED WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT ?3");
+const STREAM_FORWARD: &str = select_events!(
+    "INDEXED BY event_stream WHERE stream = ?1 AND version >= ?2 AND version <= ?3
+     ORDER BY version LIMIT ?4"
+);
+const STREAM_BACKWARD: &str = select_events!(
+    "INDEXED BY event_stream WHERE stream = ?1 AND version >= ?2 AND version <= ?3
+     ORDER BY version DESC LIMIT ?4"
+);
+
+impl Reader {
+    /// A page of a log.
+    pub(crate) fn log_page(&mut self, log: LogKey, read: &LogRead) -> Result<Page, RecordError> {
+        let limit = read.check()?;
+        let until = read.until.map(Position::get);
+        let span = asked(read.after.map(Position::get), until, read.direction);
+        let span = Span {
+            first: log.seq(span.0),
+            last: log.seq(span.1),
+        };
+        self.in_one_state(|reader| {
+            let mut page = Filling::new(limit);
+            match &read.query {
+                _ if span.is_empty() || span.first > log.last() => {}
+                Query::All => reader.fill_from_log(&mut page, span, read.direction)?,
+                query => reader.fill_from_matches(&mut page, log, query, span, read.direction)?,
+            }
+            let until = match until {
+                Some(until) if until <= NUMBER_MAX => {
+                    let mark = head::mark_at(&reader.conn, log.seq(until));
+                    mark.map_err(|error| before_commit("reading a log", error))?
+                }
+                _ => None,
+            };
+            reader.finish(page, log, read.direction, until)
+        })
+    }
+
+    /// A page of a stream.
+    pub(crate) fn stream_page(
+        &mut self,
+        log: LogKey,
+        read: &StreamRead,
+    ) -> Result<Page, RecordError> {
+        let limit = read.check()?;
+        let until = read.until.map(Version::get);
+        let (first, last) = asked(read.after.map(Version::get), until, read.direction);
+        let failed = |error| before_commit("reading a stream", error);
+        self.in_one_state(|reader| {
+            let mut page = Filling::new(limit);
+            let mut until_mark = None;
+            if let Some(key) =
+                transaction::stream_key(&reader.conn, log, &read.stream).map_err(failed)?
+            {
+                reader.fill_from_stream(&mut page, key, (first, last), read.direction)?;
+                if read.direction == Direction::Forward && page.end() == PageEnd::Complete {
+                    until_mark = match until {
+                        Some(until) => mark_of_version(reader, key, until).map_err(failed)?,
+                        None => None,
+                    };
+                }
+            }
+            reader.finish(page, log, read.direction, until_mark)
+        })
+    }
+
+    /// The event with this id.
+    pub(crate) fn event(
+        &mut self,
+        log: LogKey,
+        id: EventId,
+    ) -> Result<Option<StoredEvent>, RecordError> {
+        self.in_one_state(|reader| {
+            let position = judge::position_of(&reader.conn, log, id)
+                .map_err(|error| before_commit("reading an event", error))?;
+            match position {
+                Some(position) => reader.event_at(log.seq(position.get())).map(Some),
+                None => Ok(None),
+            }
+        })
+    }
+
+    fn fill_from_log(
+        &mut self,
+        page: &mut Filling,
+        span: Span,
+        direction: Direction,
+    ) -> Result<(), RecordError> {
+        let sql = match direction {
+            Direction::Forward => LOG_FORWARD,
+            Direction::Backward => LOG_BACKWARD,
+        };
+        self.fill(page, sql, params![span.first, span.last, page.limit()])
+    }
+
+    fn fill_from_stream(
+        &mut self,
+        page: &mut Filling,
+        key: i64,
+        (first, last): (u64, u64),
+        direction: Direction,
+    ) -> Result<(), RecordError> {
+        let sql = match direction {
+            Direction::Forward => STREAM_FORWARD,
+            Direction::Backward => STREAM_BACKWARD,
+        };
+        let [first, last] = [first, last].map(|it| i64::try_from(it).unwrap_or(i64::MAX));
+        self.fill(page, sql, params![key, first, last, page.limit()])
+    }
+
+    fn fill_from_matches(
+        &mut self,
+        page: &mut Filling,
+        log: LogKey,
+        query: &Query,
+        span: Span,
+        direction: Direction,
+    ) -> Result<(), RecordError> {
+        let failed = |error| before_commit("answering a query", error);
+        let mut matches = Matches::of(&self.conn, log, query, span, direction).map_err(failed)?;
+        while page.end() == PageEnd::Complete
+            && let Some(seq) = matches.next(&self.conn).map_err(failed)?
+        {
+            page.push(self.event_at(seq)?);
+        }
+        Ok(())
+    }
+
+    fn fill(
+        &mut self,
+        page: &mut Filling,
+        sql: &str,
+        parameters: impl rusqlite::Params,
+    ) -> Result<(), RecordError> {
+        let failed = |error| before_commit("reading events", error);
+        let mut select = self.conn.prepare_cached(sql).map_err(failed)?;
+        let mut rows = select.query(parameters).map_err(failed)?;
+        while page.end() == PageEnd::Complete
+            && let Some(row) = rows.next().map_err(failed)?
+        {
+            page.push(stored_event(&self.conn, &mut self.names, row)?);
+        }
+        Ok(())
+    }
+
+    fn event_at(&mut self, seq: Seq) -> Result<StoredEvent, RecordError> {
+        let failed = |error| before_commit(&place_of(seq), error);
+        let mut select = self.conn.prepare_cached(BY_SEQ).map_err(failed)?;
+        let mut rows = select.query([seq]).map_err(failed)?;
+        match rows.next().map_err(failed)? {
+            Some(row) => stored_event(&self.conn, &mut self.names, row),
+            None => {
+                Err(Corrupt::new(place_of(seq), "an index names it, but it is not there").into())
+            }
+        }
+    }
+
+    /// Says how far a page went.
+    fn finish(
+        &self,
+        page: Filling,
+        log: LogKey,
+        direction: Direction,
+        until: Option<Mark>,
+    ) -> Result<Page, RecordError> {
+        let end = page.end();
+        let known = match (direction, end) {
+            (Direction::Backward, _) => None,
+            (Direction::Forward, PageEnd::Full) => page.events.last().map(StoredEvent::mark),
+            (Direction::Forward, PageEnd::Complete) => until,
+        };
+        let read_to = match known {
+            Some(mark) => Some(mark),
+            None => {
+                let head = head::read(&self.conn, log);
+                head.map_err(|error| before_commit("reading the head", error))?
+                    .mark
+            }
+        };
+        Ok(Page::new(page.events, read_to, end))
+    }
+}
+
+/// Numbers that a read asks for, both included.
+fn asked(after: Option<u64>, until: Option<u64>, direction: Direction) -> (u64, u64) {
+    match direction {
+        Direction::Forward => (
+            after.map_or(1, |after| after.saturating_add(1)),
+            until.unwrap_or(u64::MAX),
+        ),
+        Direction::Backward => (
+            until.unwrap_or(1),
+            after.map_or(u64::MAX, |after| after.saturating_sub(1)),
+        ),
+    }
+}
+
+fn mark_of_version(reader: &Reader, key: i64, version: u64) -> rusqlite::Result<Option<Mark>> {
+    let Ok(version) = i64::try_from(version) else {
+        return Ok(None);
+    };
+    let mut select = reader.conn.prepare_cached(
+        "SELECT seq, id FROM event INDEXED BY event_stream WHERE stream = ?1 AND version = ?2",
+    )?;
+    let mut rows = select.query([key, version])?;
+    match rows.next()? {
+        Some(row) => head::mark(row),
+        None => Ok(None),
+    }
+}
+
+/// A page being filled.
+struct Filling {
+    events: Vec<StoredEvent>,
+    size: usize,
+    limit: usize,
+}
+
+impl Filling {
+    fn new(limit: usize) -> Self {
+        Self {
+            events: Vec::new(),
+            size: 0,
+            limit,
+        }
+    }
+
+    fn limit(&self) -> i64 {
+        i64::try_from(self.limit).unwrap_or(i64::MAX)
+    }
+
+    fn push(&mut self, event: StoredEvent) {
+        self.size += event.size();
+        self.events.push(event);
+    }
+
+    fn end(&self) -> PageEnd {
+        if self.events.len() == self.limit || self.size >= PAGE_SIZE_MAX {
+            PageEnd::Full
+        } else {
+            PageEnd::Complete
+        }
+    }
+}
+
+fn place_of(seq: Seq) -> String {
+    format!("event at {} of log {}", seq::number(seq), LogKey::of(seq).0)
+}
+
+fn stored_event(
+    conn: &rusqlite::Connection,
+    names: &mut Names,
+    row: &Row<'_>,
+) -> Result<StoredEvent, RecordError> {
+    let seq: Seq = row
+        .get(0)
+        .map_err(|error| before_commit("reading events", error))?;
+    let failed = |error| before_commit(&place_of(seq), error);
+    let mismatch =
+        |error: FromSqlError| RecordError::from(Corrupt::new(place_of(seq), error.to_string()));
+    let keys = (row.get(4), row.get(6));
+    let (stream, topic) = names
+        .stream_and_topic(conn, keys.0.map_err(failed)?, keys.1.map_err(failed)?)
+        .map_err(failed)?;
+    let version: Option<i64> = row.get(5).map_err(failed)?;
+    let column = |index| row.get_ref(index).map_err(failed);
+    let parts = StoredEventParts {
+        position: seq::position(seq)
+            .ok_or_else(|| Corrupt::new(place_of(seq), "positions count from 1"))?,
+        id: EventId::new(uuid(row, 1).map_err(failed)?),
+        stream: stream.zip(version.and_then(|version| Version::new(unsigned(version)))),
+        place: Place {
+            index: row.get(2).map_err(failed)?,
+            count: row.get(3).map_err(failed)?,
+        },
+        topic,
+        revision: row.get(7).map_err(failed)?,
+        tags: column(12)?.as_blob().map_err(mismatch)?,
+        time: Timestamp::from_micros(row.get(8).map_err(failed)?),
+        recorded_at: Timestamp::from_micros(row.get(9).map_err(failed)?),
+        origin: column(11)?.as_str().map_err(mismatch)?,
+        metadata: column(13)?.as_blob().map_err(mismatch)?,
+        encoding: column(10)?.as_str().map_err(mismatch)?,
+        payload: column(14)?.as_blob_or_null().map_err(mismatch)?,
+    };
+    Ok(StoredEvent::from_parts(&parts)?)
+}

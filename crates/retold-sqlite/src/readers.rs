@@ -1,0 +1,177 @@
+//! The connections that read: a bounded pool, each with the names it has met.
+//!
+//! A read takes a connection, opens a transaction, so that all it shows is of one state, and gives
+//! the connection back. It runs on the caller's thread: a short read is done in less time than the
+//! way to another thread takes.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use retold_core::recording::error::RecordError;
+use rusqlite::Connection;
+
+use super::connection::Place;
+use super::error::{Refusal, before_commit};
+use super::names::Names;
+use super::options::READERS_MAX;
+
+/// A connection that reads.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) conn: Connection,
+    pub(crate) names: Names,
+}
+
+impl Reader {
+    pub(crate) fn new(conn: Connection) -> Self {
+        Self {
+            conn,
+            names: Names::default(),
+        }
+    }
+
+    /// Reads within one transaction: everything of one state.
+    ///
+    /// # Errors
+    ///
+    /// What `read` finds, and `Unavailable` or `Corrupt` if there is no transaction.
+    pub(crate) fn in_one_state<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, RecordError>,
+    ) -> Result<T, RecordError> {
+        let run = |conn: &Connection, sql| -> rusqlite::Result<()> {
+            conn.prepare_cached(sql)?.execute([]).map(drop)
+        };
+        run(&self.conn, "BEGIN").map_err(|error| before_commit("beginning to read", error))?;
+        let found = read(self);
+        let ended = run(&self.conn, "COMMIT");
+        let found = found?;
+        ended.map_err(|error| before_commit("ending a read", error))?;
+        Ok(found)
+    }
+}
+
+/// The pool.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    place: Place,
+    busy_wait_max: Duration,
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    idle: Vec<Reader>,
+    open_count: usize,
+}
+
+impl Readers {
+    /// A pool that opens connections as they are needed, the first one given.
+    pub(crate) fn new(place: Place, busy_wait_max: Duration, first: Option<Connection>) -> Self {
+        let idle: Vec<_> = first.map(Reader::new).into_iter().collect();
+        let state = State {
+            open_count: idle.len(),
+            idle,
+        };
+        Self {
+            place,
+            busy_wait_max,
+            state: Mutex::new(state),
+            returned: Condvar::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection, until it is dropped. Waits while all are in use; a read never waits for anything
+    /// else while it has one, so they come back.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt`.
+    pub(crate) fn take(&self) -> Result<Taken<'_>, RecordError> {
+        let deadline = Instant::now() + self.busy_wait_max;
+        let mut state = self.state();
+        loop {
+            if let Some(reader) = state.idle.pop() {
+                return Ok(Taken::new(self, reader));
+            }
+            if state.open_count < READERS_MAX {
+                state.open_count += 1;
+                break;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(RecordError::unavailable("reading", Refusal::NoReader));
+            }
+            let waited = self.returned.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(state);
+        match self.place.open_reader(self.busy_wait_max) {
+            Ok(conn) => Ok(Taken::new(self, Reader::new(conn))),
+            Err(error) => {
+                self.close_one();
+                Err(error)
+            }
+        }
+    }
+
+    fn give_back(&self, reader: Reader) {
+        if reader.conn.is_autocommit() {
+            self.state().idle.push(reader);
+            self.returned.notify_one();
+        } else {
+            // A transaction that could not be ended would show an old state for ever.
+            drop(reader);
+            self.close_one();
+        }
+    }
+
+    fn close_one(&self) {
+        self.state().open_count -= 1;
+        self.returned.notify_one();
+    }
+}
+
+/// A connection taken from the pool, which it goes back to.
+#[derive(Debug)]
+pub(crate) struct Taken<'a> {
+    readers: &'a Readers,
+    reader: Option<Reader>,
+}
+
+impl<'a> Taken<'a> {
+    fn new(readers: &'a Readers, reader: Reader) -> Self {
+        Self {
+            readers,
+            reader: Some(reader),
+        }
+    }
+}
+
+impl Deref for Taken<'_> {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        self.reader.as_ref().expect("taken back only when dropped")
+    }
+}
+
+impl DerefMut for Taken<'_> {
+    fn deref_mut(&mut self) -> &mut Reader {
+        self.reader.as_mut().expect("taken back only when dropped")
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            self.readers.give_back(reader);
+        }
+    }
+}

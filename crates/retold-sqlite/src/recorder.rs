@@ -1,0 +1,269 @@
+//! The recorder: one log of a SQLite store.
+
+use std::sync::Arc;
+
+use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::{EventId, LogId, Mark, Version};
+use retold_core::recording::limits::{Limits, PAGE_NAMES_MAX, check_page_limit};
+use retold_core::recording::recorder::{
+    BoxFuture, Head, LogRead, Page, PageEnd, Recorder, StreamEntry, StreamRead, StretchRead,
+};
+use retold_core::recording::snapshot::StoredSnapshot;
+use retold_core::recording::stored_event::StoredEvent;
+use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
+use rusqlite::{Connection, params};
+
+use super::error::before_commit;
+use super::head;
+use super::log::Log;
+use super::readers::Reader;
+use super::seq::LogKey;
+use super::snapshots;
+use super::store::Shared;
+use super::stretches;
+use super::transaction::{Transaction, version};
+use super::writer::Writer;
+
+/// One opening of a log.
+pub(crate) struct SqliteRecorder {
+    shared: Arc<Shared>,
+    log: Arc<Log>,
+    /// None if the log was opened for reading only.
+    writer: Option<Arc<Writer>>,
+}
+
+impl SqliteRecorder {
+    /// Of a log that is born.
+    pub(crate) fn writable(shared: Arc<Shared>, log: Arc<Log>, writer: Arc<Writer>) -> Self {
+        Self {
+            shared,
+            log,
+            writer: Some(writer),
+        }
+    }
+
+    pub(crate) fn read_only(shared: Arc<Shared>, log: Arc<Log>) -> Self {
+        Self {
+            shared,
+            log,
+            writer: None,
+        }
+    }
+
+    fn writer(&self) -> Result<&Arc<Writer>, RecordError> {
+        self.writer.as_ref().ok_or_else(|| {
+            RecordError::invalid(format!(
+                "the log {:?} was opened for reading only",
+                self.log.name
+            ))
+        })
+    }
+
+    /// Looks at the log, if it is born; else finds nothing.
+    fn look<T: Default>(
+        &self,
+        look: impl FnOnce(&mut Reader, LogKey) -> Result<T, RecordError>,
+    ) -> Result<T, RecordError> {
+        match self.shared.find_birth(&self.log)? {
+            Some(born) => look(&mut *self.shared.readers.take()?, born.key),
+            None => Ok(T::default()),
+        }
+    }
+
+    fn page(
+        &self,
+        read: impl FnOnce(&mut Reader, LogKey) -> Result<Page, RecordError>,
+    ) -> Result<Page, RecordError> {
+        let page = self.look(|reader, log| read(reader, log).map(Some))?;
+        Ok(page.unwrap_or_else(|| Page::new(Vec::new(), None, PageEnd::Complete)))
+    }
+
+    fn head_now(&self) -> Result<Head, RecordError> {
+        self.look(|reader, log| {
+            reader.in_one_state(|reader| {
+                head::read(&reader.conn, log)
+                    .map_err(|error| before_commit("reading the head", error))
+            })
+        })
+    }
+
+    async fn wait_for_change(&self, append_count: u64) -> Result<u64, RecordError> {
+        // Subscribed before the first look, so that no news falls between the two.
+        let mut news = self.log.subscribe();
+        let _waiting = self.shared.alarm.wait_for_news();
+        loop {
+            let known = *news.borrow_and_update();
+            if known > append_count {
+                return Ok(known);
+            }
+            let there = self.head_now()?.append_count;
+            if there > append_count {
+                return Ok(there);
+            }
+            news.changed()
+                .await
+                .expect("this recorder keeps the sender");
+        }
+    }
+}
+
+/// A page of streams in the order of their names.
+fn streams(
+    conn: &Connection,
+    log: LogKey,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> rusqlite::Result<Vec<StreamEntry>> {
+    let mut select = conn.prepare_cached(
+        "SELECT name, key FROM stream
+         WHERE log = ?1 AND name >= ?2 AND (?3 IS NULL OR name > ?3) ORDER BY name",
+    )?;
+    // The greater of the two bounds is where the index is entered.
+    let from = after.map_or(prefix, |after| after.max(prefix));
+    let mut rows = select.query(params![log.0, from, after])?;
+    let mut page = Vec::new();
+    while page.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let name: String = row.get(0)?;
+        if !name.starts_with(prefix) {
+            break;
+        }
+        if let Some(version) = version(head::stream_version(conn, row.get(1)?)?) {
+            let name = name.into();
+            page.push(StreamEntry { name, version });
+        }
+    }
+    Ok(page)
+}
+
+impl Recorder for SqliteRecorder {
+    fn log_name(&self) -> &str {
+        &self.log.name
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::DEFAULT
+    }
+
+    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
+        Box::pin(async {
+            let born = self.shared.find_birth(&self.log)?;
+            Ok(born.map(|born| born.id))
+        })
+    }
+
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
+        Box::pin(async move {
+            let writer = self.writer()?;
+            append.check(&self.limits())?;
+            writer.append(self.log.clone(), append).await
+        })
+    }
+
+    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        Box::pin(async move {
+            read.check()?;
+            self.page(|reader, log| reader.log_page(log, &read))
+        })
+    }
+
+    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        Box::pin(async move {
+            read.check()?;
+            self.page(|reader, log| reader.stream_page(log, &read))
+        })
+    }
+
+    fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
+        Box::pin(async move { self.look(|reader, log| reader.event(log, id)) })
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
+        Box::pin(async { self.head_now() })
+    }
+
+    fn streams<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
+        Box::pin(async move {
+            let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
+            self.look(|reader, log| {
+                reader.in_one_state(|reader| {
+                    streams(&reader.conn, log, prefix, after, limit)
+                        .map_err(|error| before_commit("reading the names of streams", error))
+                })
+            })
+        })
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        follower: &'a FollowerKey,
+        upstream: LogId,
+    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+        Box::pin(async move {
+            self.look(|reader, log| {
+                reader.in_one_state(|reader| {
+                    stretches::checkpoint(&reader.conn, log, follower, upstream)
+                        .map_err(|error| before_commit("reading a checkpoint", error))
+                })
+            })
+        })
+    }
+
+    fn stretches(
+        &self,
+        read: StretchRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
+        Box::pin(async move {
+            let limit = read.check()?;
+            self.look(|reader, log| {
+                reader.in_one_state(|reader| stretches::read(&reader.conn, log, &read, limit))
+            })
+        })
+    }
+
+    fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
+        Box::pin(self.wait_for_change(append_count))
+    }
+
+    fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
+        Box::pin(async move {
+            let writer = self.writer()?;
+            snapshot.check(&self.limits())?;
+            let log = self.log.key();
+            let size = snapshot.payload.len();
+            let put = move |transaction: &mut Transaction<'_>| {
+                snapshots::put(transaction.conn, log, &snapshot).map(Ok)
+            };
+            writer.work(size, put).await
+        })
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        stream: &'a str,
+        until: Option<Version>,
+    ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
+        Box::pin(async move {
+            self.look(|reader, log| snapshots::newest(&reader.conn, log, stream, until))
+        })
+    }
+
+    fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
+        Box::pin(async move {
+            let (writer, log) = (self.writer()?, self.log.key());
+            let stream = stream.to_owned();
+            let drop_them = move |transaction: &mut Transaction<'_>| {
+                snapshots::drop_all(transaction.conn, log, &stream).map(Ok)
+            };
+            writer.work(0, drop_them).await
+        })
+    }
+}

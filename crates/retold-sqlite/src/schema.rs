@@ -1,0 +1,118 @@
+//! The schema and its version: how a file says that it is a Retold store, and how a new one is made.
+//!
+//! `application_id` says whose file it is (SQLite's `magic.txt` way), `user_version` which version of
+//! [`schema.sql`](self) it has. Both are set in the transaction that creates the tables, so that a
+//! file is a store as a whole or not at all.
+
+use std::path::Path;
+
+use retold_core::recording::error::RecordError;
+use rusqlite::{Connection, Error};
+
+use super::error::before_commit;
+
+/// "Rtld": whose file this is, in the header that SQLite keeps for it.
+const APPLICATION_ID: i32 = 0x5274_6c64;
+/// Version of the tables that this crate reads and writes.
+const VERSION: i32 = 1;
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// What a file is, by its own account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A store of this version.
+    Store,
+    /// Nothing yet: an empty database.
+    Empty,
+}
+
+/// Asks a file what it is. Writes nothing.
+///
+/// # Errors
+///
+/// `Invalid` for a database of another program or of a newer version, `Corrupt`, `Unavailable`.
+pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<Kind, RecordError> {
+    let found = identity(conn).map_err(|error| unreadable(path, error))?;
+    let path = path.display();
+    match found {
+        (APPLICATION_ID, VERSION, _) => Ok(Kind::Store),
+        (APPLICATION_ID, newer, _) if newer > VERSION => Err(RecordError::invalid(format!(
+            "{path} was made by a newer version of Retold (its schema is {newer}, this version knows {VERSION}); update this program"
+        ))),
+        (APPLICATION_ID, other, _) => Err(RecordError::invalid(format!(
+            "{path} has the schema {other}, which this version of Retold does not know"
+        ))),
+        (0, 0, 0) => Ok(Kind::Empty),
+        _ => Err(RecordError::invalid(format!(
+            "{path} is a SQLite database of another program; give the path of a Retold store or of a file that does not exist yet"
+        ))),
+    }
+}
+
+/// Makes a store of an empty file, unless somebody else did so meanwhile.
+///
+/// # Errors
+///
+/// As [`recognise`]; the file is then as it was.
+pub(crate) fn create(conn: &Connection, path: &Path) -> Result<(), RecordError> {
+    let failed = |error| before_commit(&format!("creating {}", path.display()), error);
+    conn.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+    let made = recognise(conn, path).and_then(|kind| match kind {
+        Kind::Store => Ok(()),
+        Kind::Empty => conn
+            .execute_batch(SCHEMA)
+            .and_then(|()| conn.pragma_update(None, "application_id", APPLICATION_ID))
+            .and_then(|()| conn.pragma_update(None, "user_version", VERSION))
+            .map_err(failed),
+    });
+    let made = made.and_then(|()| conn.execute_batch("COMMIT").map_err(failed));
+    if made.is_err() && !conn.is_autocommit() {
+        conn.execute_batch("ROLLBACK").map_err(failed)?;
+    }
+    made
+}
+
+/// Application id, version, number of tables and the like.
+fn identity(conn: &Connection) -> rusqlite::Result<(i32, i32, i64)> {
+    let number = |pragma| conn.pragma_query_value(None, pragma, |row| row.get(0));
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    Ok((
+        number("application_id")?,
+        number("user_version")?,
+        conn.query_row(tables, [], |row| row.get(0))?,
+    ))
+}
+
+fn unreadable(path: &Path, error: Error) -> RecordError {
+    if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) {
+        return RecordError::invalid(format!(
+            "{} is not a SQLite database; give the path of a Retold store or of a file that does not exist yet",
+            path.display()
+        ));
+    }
+    before_commit(&path.display().to_string(), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hash of the schema: a promise to files already written. A change is a new [`VERSION`], with
+    /// a conversion and a test that opens a file of the old one.
+    #[test]
+    fn the_schema_of_version_1_is_stable() {
+        let statements: Vec<_> = SCHEMA
+            .lines()
+            .map(|line| line.split("--").next().unwrap_or(line).trim())
+            .filter(|line| !line.is_empty())
+            .collect();
+        let hash = statements
+            .join(" ")
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+            });
+        assert_eq!((VERSION, hash), (1, 0xf017_3f4a_f541_6c40), "{hash:#x}");
+    }
+}

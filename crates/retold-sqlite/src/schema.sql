@@ -1,0 +1,243 @@
+-- The tables of a Retold store, version 1. A promise to files already written: a change is a new
+-- version, with a conversion of the old one.
+--
+-- Append-only data is kept in the order in which it is written, so that an append touches as few
+-- pages as it can: `seq` is the key of a log and a position in it as one number (see seq.rs), so a
+-- log's events stand together and a new one at their end.
+
+-- The logs. The key never leaves this file; the id is the log's for ever.
+CREATE TABLE log (
+    key INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    id BLOB NOT NULL,
+    born_at INTEGER NOT NULL
+) STRICT;
+
+-- Names that events use over and over, as numbers.
+CREATE TABLE stream (
+    key INTEGER PRIMARY KEY,
+    log INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (log, name)
+) STRICT;
+CREATE TABLE topic (
+    key INTEGER PRIMARY KEY,
+    log INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (log, name)
+) STRICT;
+CREATE TABLE tag (
+    key INTEGER PRIMARY KEY,
+    log INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (log, name)
+) STRICT;
+
+-- The events. `append_number` counts the appends of the log; `tags` is the event's own list, each
+-- tag a length of one byte and its text; a payload that is NULL was erased. Times are microseconds
+-- since 1970.
+CREATE TABLE event (
+    seq INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    append_number INTEGER NOT NULL,
+    place_index INTEGER NOT NULL,
+    place_count INTEGER NOT NULL,
+    stream INTEGER,
+    version INTEGER,
+    topic INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL,
+    encoding TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    tags BLOB NOT NULL,
+    metadata BLOB NOT NULL,
+    payload BLOB
+) STRICT;
+-- An index ends with the seq by itself. Ids are unique in a log, not in the file: a log may lie
+-- beside its copy; the recorder sees to it in the transaction that writes.
+CREATE INDEX event_id ON event (id);
+CREATE INDEX event_stream ON event (stream, version) WHERE stream IS NOT NULL;
+CREATE INDEX event_topic ON event (topic);
+CREATE TABLE event_tag (
+    tag INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (tag, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Who follows which log, and the pieces they have processed. The seq of a stretch is the key of the
+-- log that recorded it and the stretch's ordinal in it.
+CREATE TABLE follower (
+    key INTEGER PRIMARY KEY,
+    log INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    upstream BLOB NOT NULL,
+    UNIQUE (log, name, upstream)
+) STRICT;
+CREATE TABLE stretch (
+    seq INTEGER PRIMARY KEY,
+    follower INTEGER NOT NULL,
+    after INTEGER,
+    to_position INTEGER NOT NULL,
+    to_event_id BLOB NOT NULL,
+    edition INTEGER NOT NULL,
+    head INTEGER,
+    with_events INTEGER NOT NULL
+) STRICT;
+CREATE INDEX stretch_follower ON stretch (follower);
+
+-- The number of the last append of stretches only, of logs that have one. The append count of a log
+-- is the greater of this and the append number of its last event.
+CREATE TABLE eventless_append (
+    log INTEGER PRIMARY KEY,
+    append_number INTEGER NOT NULL
+) STRICT;
+
+-- Hints and placements: no history.
+CREATE TABLE snapshot (
+    key INTEGER PRIMARY KEY,
+    log INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    state_type TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    encoding TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    UNIQUE (log, stream, version)
+) STRICT;
+CREATE TABLE lease (
+    name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    term INTEGER NOT NULL,
+    ends_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The one way in for erasing: while a log stands here, payloads of its events may become NULL, and
+-- nothing else may change. Whoever erases puts it here and takes it away in one transaction.
+CREATE TABLE erasing (
+    log INTEGER PRIMARY KEY
+) STRICT;
+
+-- What is recorded does not change, whoever holds the file: these refuse it to every tool that
+-- speaks SQL. REPLACE deletes without a word to DELETE triggers, so inserts are looked at too.
+CREATE TRIGGER event_is_never_replaced BEFORE INSERT ON event
+WHEN EXISTS (SELECT 1 FROM event WHERE seq = new.seq)
+BEGIN
+    SELECT RAISE(ROLLBACK, 'retold: a recorded event is never replaced');
+END;
+CREATE TRIGGER event_never_changes BEFORE UPDATE ON event
+WHEN NOT (
+    EXISTS (SELECT 1 FROM erasing WHERE log = old.seq >> 40)
+    AND new.payload IS NULL
+    AND (new.seq, new.id, new.append_number, new.place_index, new.place_count, new.topic)
+        = (old.seq, old.id, old.append_number, old.place_index, old.place_count, old.topic)
+    AND new.stream IS old.stream AND new.version IS old.version
+    AND (new.revision, new.time, new.recorded_at, new.encoding, new.origin, new.tags, new.metadata)
+        = (old.revision, old.time, old.recorded_at, old.encoding, old.origin, old.tags, old.metadata)
+)
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a recorded event never changes');
+END;
+CREATE TRIGGER event_is_never_deleted BEFORE DELETE ON event
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a recorded event is never deleted');
+END;
+CREATE TRIGGER event_tag_never_changes BEFORE UPDATE ON event_tag
+BEGIN
+    SELECT RAISE(ABORT, 'retold: the tags of a recorded event never change');
+END;
+CREATE TRIGGER event_tag_is_never_deleted BEFORE DELETE ON event_tag
+BEGIN
+    SELECT RAISE(ABORT, 'retold: the tags of a recorded event are never deleted');
+END;
+
+CREATE TRIGGER log_is_never_replaced BEFORE INSERT ON log
+WHEN EXISTS (SELECT 1 FROM log WHERE key = new.key OR name = new.name)
+BEGIN
+    SELECT RAISE(ROLLBACK, 'retold: a log is never replaced');
+END;
+CREATE TRIGGER log_never_changes BEFORE UPDATE ON log
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a log never changes its name or id');
+END;
+CREATE TRIGGER log_is_never_deleted BEFORE DELETE ON log
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a log is never deleted');
+END;
+
+CREATE TRIGGER stream_is_never_replaced BEFORE INSERT ON stream
+WHEN EXISTS (SELECT 1 FROM stream WHERE key = new.key OR (log = new.log AND name = new.name))
+BEGIN
+    SELECT RAISE(ROLLBACK, 'retold: a stream is never replaced');
+END;
+CREATE TRIGGER stream_never_changes BEFORE UPDATE ON stream
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a stream never changes its name');
+END;
+CREATE TRIGGER stream_is_never_deleted BEFORE DELETE ON stream
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a stream is never deleted');
+END;
+CREATE TRIGGER topic_is_never_replaced BEFORE INSERT ON topic
+WHEN EXISTS (SELECT 1 FROM topic WHERE key = new.key OR (log = new.log AND name = new.name))
+BEGIN
+    SELECT RAISE(ROLLBACK, 'retold: a topic is never replaced');
+END;
+CREATE TRIGGER topic_never_changes BEFORE UPDATE ON topic
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a recorded topic never changes');
+END;
+CREATE TRIGGER topic_is_never_deleted BEFORE DELETE ON topic
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a recorded topic is never deleted');
+END;
+CREATE TRIGGER tag_is_never_replaced BEFORE INSERT ON tag
+WHEN EXISTS (SELECT 1 FROM tag WHERE key = new.key OR (log = new.log AND name = new.name))
+BEGIN
+    SELECT RAISE(ROLLBACK, 'retold: a tag is never replaced');
+END;
+CREATE TRIGGER tag_never_changes BEFORE UPDATE ON tag
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a recorded tag never changes');
+END;
+CREATE TRIGGER tag_is_never_deleted BEFORE DELETE ON tag
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a recorded tag is never deleted');
+END;
+
+-- A stretch grows while neither its append nor the next one had events; else it never changes.
+CREATE TRIGGER follower_is_never_replaced BEFORE INSERT ON follower
+WHEN EXISTS (
+    SELECT 1 FROM follower
+    WHERE key = new.key OR (log = new.log AND name = new.name AND upstream = new.upstream)
+)
+BEGIN
+    SELECT RAISE(ROLLBACK, 'retold: a follower is never replaced');
+END;
+CREATE TRIGGER follower_never_changes BEFORE UPDATE ON follower
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a follower never changes its name or upstream');
+END;
+CREATE TRIGGER follower_is_never_deleted BEFORE DELETE ON follower
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a follower is never deleted');
+END;
+CREATE TRIGGER stretch_is_never_replaced BEFORE INSERT ON stretch
+WHEN EXISTS (SELECT 1 FROM stretch WHERE seq = new.seq)
+BEGIN
+    SELECT RAISE(ROLLBACK, 'retold: a recorded stretch is never replaced');
+END;
+CREATE TRIGGER stretch_only_grows BEFORE UPDATE ON stretch
+WHEN NOT (
+    old.with_events = 0 AND new.with_events = 0 AND new.to_position > old.to_position
+    AND (new.seq, new.follower, new.edition) = (old.seq, old.follower, old.edition)
+    AND new.after IS old.after AND new.head IS old.head
+)
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a recorded stretch never changes');
+END;
+CREATE TRIGGER stretch_is_never_deleted BEFORE DELETE ON stretch
+BEGIN
+    SELECT RAISE(ABORT, 'retold: a recorded stretch is never deleted');
+END;

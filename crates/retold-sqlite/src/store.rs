@@ -1,0 +1,323 @@
+//! The store: one SQLite file with logs in it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::LogId;
+use retold_core::recording::limits::{PAGE_NAMES_MAX, check_name, check_page_limit};
+use retold_core::recording::recorder::{BoxFuture, Recorder};
+use retold_core::recording::store::{Lease, LogEntry, Store, check_lease};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::connection::Place;
+use super::error::{Refusal, before_commit};
+use super::head::uuid;
+use super::keeper::{Alarm, Keeper};
+use super::leases;
+use super::log::{Born, Log};
+use super::options::SqliteOptions;
+use super::readers::Readers;
+use super::recorder::SqliteRecorder;
+use super::seq::{LOGS_MAX, LogKey};
+use super::transaction::Transaction;
+use super::watcher::{Logs, Source, Watcher};
+use super::writer::Writer;
+
+/// A store in one SQLite file. A clone is another handle to the same opening.
+///
+/// Several openings of one file are correct, in one process and in many: what is judged is judged
+/// while nobody else can write. One opening per process is faster, for only its own appends share a
+/// sync.
+///
+/// It needs no runtime. Appends commit on the thread that polls them, and reads run on it; see the
+/// [crate] for what that means.
+#[derive(Clone)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+}
+
+/// What recorders share with their store.
+pub(crate) struct Shared {
+    place: Place,
+    /// None of a store that was opened for reading only.
+    pub(crate) writer: Option<Arc<Writer>>,
+    pub(crate) readers: Readers,
+    pub(crate) alarm: Arc<Alarm>,
+    logs: Arc<Logs>,
+    /// Ends with the store; dropped last, so that what is queued is committed.
+    _keeper: Keeper,
+}
+
+impl SqliteStore {
+    /// Opens the store at `path`, and makes one if there is no file or an empty one.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if `path` is a folder, a file that is not a Retold store, or one of a newer version;
+    /// `Corrupt` if the file is damaged; `Unavailable` if its folder is missing, if it may not be
+    /// read and written, or if another process keeps it to itself. The file is then as it was.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, RecordError> {
+        Self::open_with(path, &SqliteOptions::new())
+    }
+
+    /// Opens the store at `path` in another way than by default.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, RecordError> {
+        let place = Place::writable(path.as_ref())?;
+        let conn = place.open_writer(options)?;
+        let alarm = Arc::new(Alarm::default());
+        let busy_wait_max = options.busy_wait_max;
+        let writer = Arc::new(Writer::new(conn, alarm.clone(), busy_wait_max));
+        let readers = Readers::new(place.clone(), busy_wait_max, None);
+        Self::with(place, Some(writer), readers, alarm)
+    }
+
+    /// Opens the store at `path` for reading. Nothing is written but the two files beside it by which
+    /// SQLite coordinates with writers, and not even those where that is not allowed.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); `Invalid` also for an empty file, `Unavailable` for none.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, RecordError> {
+        let mut place = Place::read_only(path.as_ref())?;
+        let busy_wait_max = SqliteOptions::new().busy_wait_max;
+        let first = place.open_first_reader(busy_wait_max)?;
+        let readers = Readers::new(place.clone(), busy_wait_max, Some(first));
+        Self::with(place, None, readers, Arc::default())
+    }
+
+    fn with(
+        place: Place,
+        writer: Option<Arc<Writer>>,
+        readers: Readers,
+        alarm: Arc<Alarm>,
+    ) -> Result<Self, RecordError> {
+        let logs = Arc::new(Logs::default());
+        let source = match &writer {
+            Some(writer) => Source::Writer(writer.clone()),
+            None => Source::Reader(place.clone(), None),
+        };
+        let watcher = Watcher::new(logs.clone(), source);
+        let keeper = Keeper::start(alarm.clone(), writer.clone(), watcher)
+            .map_err(|error| RecordError::unavailable("starting a thread", error))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                place,
+                writer,
+                readers,
+                alarm,
+                logs,
+                _keeper: keeper,
+            }),
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.shared.place.path()
+    }
+
+    async fn open_log(&self, name: &str, birth: LogId) -> Result<Arc<dyn Recorder>, RecordError> {
+        check_name("log name", name)?;
+        let writer = self.shared.writer()?;
+        let log = self.shared.logs.share(name);
+        if self.shared.find_birth(&log)?.is_none() {
+            let name = log.name.clone();
+            let born = writer.work(0, move |transaction| bear(transaction, &name, birth));
+            log.learn_birth(born.await?);
+        }
+        Ok(Arc::new(SqliteRecorder::writable(
+            self.shared.clone(),
+            log,
+            writer.clone(),
+        )))
+    }
+
+    fn open_log_read_only(&self, name: &str) -> Result<Arc<dyn Recorder>, RecordError> {
+        check_name("log name", name)?;
+        let log = self.shared.logs.share(name);
+        self.shared.find_birth(&log)?;
+        Ok(Arc::new(SqliteRecorder::read_only(
+            self.shared.clone(),
+            log,
+        )))
+    }
+
+    fn read_logs(&self, after: Option<&str>, limit: usize) -> Result<Vec<LogEntry>, RecordError> {
+        let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let reader = self.shared.readers.take()?;
+        let read = || {
+            let mut select = reader.conn.prepare_cached(
+                "SELECT name, id FROM log WHERE ?1 IS NULL OR name > ?1 ORDER BY name LIMIT ?2",
+            )?;
+            let entries = select.query_map(params![after, limit], |row| {
+                Ok(LogEntry {
+                    name: row.get::<_, String>(0)?.into(),
+                    id: LogId::new(uuid(row, 1)?),
+                })
+            })?;
+            entries.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|error| before_commit("reading the names of logs", error))
+    }
+}
+
+impl Shared {
+    /// The writer.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` from a store that was opened for reading only.
+    pub(crate) fn writer(&self) -> Result<&Arc<Writer>, RecordError> {
+        self.writer.as_ref().ok_or_else(|| {
+            RecordError::invalid(format!(
+                "the store {} was opened for reading only",
+                self.place.path().display()
+            ))
+        })
+    }
+
+    /// What a log was given at its birth, looked up if it is not known yet; none if it is not born.
+    pub(crate) fn find_birth(&self, log: &Log) -> Result<Option<Born>, RecordError> {
+        if let Some(born) = log.born() {
+            return Ok(Some(born));
+        }
+        let reader = self.readers.take()?;
+        let found = birth_of(&reader.conn, &log.name)
+            .map_err(|error| before_commit("looking for a log", error))?;
+        if let Some(born) = found {
+            log.learn_birth(born);
+        }
+        Ok(found)
+    }
+}
+
+fn birth_of(conn: &Connection, name: &str) -> rusqlite::Result<Option<Born>> {
+    conn.prepare_cached("SELECT key, id FROM log WHERE name = ?1")?
+        .query_row([name], |row| {
+            Ok(Born {
+                key: LogKey(row.get(0)?),
+                id: LogId::new(uuid(row, 1)?),
+            })
+        })
+        .optional()
+}
+
+/// Bears a log, unless it is born already.
+fn bear(
+    transaction: &mut Transaction<'_>,
+    name: &str,
+    birth: LogId,
+) -> rusqlite::Result<Result<Born, RecordError>> {
+    let conn = transaction.conn;
+    if let Some(born) = birth_of(conn, name)? {
+        return Ok(Ok(born));
+    }
+    let last: Option<i64> = conn
+        .prepare_cached("SELECT max(key) FROM log")?
+        .query_row([], |row| row.get(0))?;
+    let key = last.unwrap_or(0) + 1;
+    if key > LOGS_MAX {
+        let error = RecordError::unavailable("making a log", Refusal::StoreFull);
+        return Ok(Err(error));
+    }
+    conn.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![
+            key,
+            name,
+            birth.uuid().as_bytes(),
+            transaction.now.as_micros()
+        ])?;
+    Ok(Ok(Born {
+        key: LogKey(key),
+        id: birth,
+    }))
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path())
+            .field("is_read_only", &self.shared.writer.is_none())
+            .finish()
+    }
+}
+
+impl Store for SqliteStore {
+    fn open<'a>(
+        &'a self,
+        log: &'a str,
+        birth: LogId,
+    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+        Box::pin(self.open_log(log, birth))
+    }
+
+    fn open_read_only<'a>(
+        &'a self,
+        log: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+        Box::pin(async move { self.open_log_read_only(log) })
+    }
+
+    fn logs<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>> {
+        Box::pin(async move { self.read_logs(after, limit) })
+    }
+
+    fn acquire_lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+        time_to_live: Duration,
+    ) -> BoxFuture<'a, Result<Lease, RecordError>> {
+        Box::pin(async move {
+            check_lease(name, holder)?;
+            let (name, holder) = (name.to_owned(), holder.to_owned());
+            let acquire = move |transaction: &mut Transaction<'_>| {
+                // By the clock as it is now, not as it was when the request was queued.
+                let now = SystemTime::now().into();
+                leases::acquire(transaction.conn, &name, &holder, time_to_live, now).map(Ok)
+            };
+            self.shared.writer()?.work(0, acquire).await
+        })
+    }
+
+    fn release_lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+    ) -> BoxFuture<'a, Result<(), RecordError>> {
+        Box::pin(async move {
+            check_lease(name, holder)?;
+            let (name, holder) = (name.to_owned(), holder.to_owned());
+            let release = move |transaction: &mut Transaction<'_>| {
+                let now = SystemTime::now().into();
+                leases::release(transaction.conn, &name, &holder, now).map(Ok)
+            };
+            self.shared.writer()?.work(0, release).await
+        })
+    }
+
+    fn leases<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>> {
+        Box::pin(async move {
+            let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
+            let reader = self.shared.readers.take()?;
+            leases::read(&reader.conn, prefix, after, limit)
+        })
+    }
+}

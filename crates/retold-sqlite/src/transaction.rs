@@ -1,0 +1,149 @@
+//! The writer's transaction, as its members see it: look-ups that use what is known, and the way of
+//! one append: judged, then recorded.
+//!
+//! It holds SQLite's write lock from before the first look-up, so nothing that is judged here can
+//! change before it is committed.
+
+use std::sync::Arc;
+
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::{EventId, Mark, Version};
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::head;
+use super::judge::Verdict;
+use super::known::{Known, KnownStream, Label};
+use super::seq::LogKey;
+use super::watcher::data_version;
+
+/// A write transaction that is open.
+pub(crate) struct Transaction<'a> {
+    pub(crate) conn: &'a Connection,
+    pub(crate) known: &'a mut Known,
+    /// The wall clock, once for all members.
+    pub(crate) now: Timestamp,
+}
+
+impl<'a> Transaction<'a> {
+    /// Enters a transaction that `conn` has begun: forgets what others may have changed.
+    pub(crate) fn enter(conn: &'a Connection, known: &'a mut Known) -> rusqlite::Result<Self> {
+        let data_version = data_version(conn)?;
+        if known.data_version != Some(data_version) {
+            known.forget();
+            known.data_version = Some(data_version);
+        }
+        if known.greatest_id.is_none() {
+            known.greatest_id = greatest_id(conn)?;
+        }
+        let now = std::time::SystemTime::now().into();
+        Ok(Self { conn, known, now })
+    }
+
+    /// Judges an append and records it, if it holds. Also gives the append count of the log then.
+    pub(crate) fn append(
+        &mut self,
+        log: LogKey,
+        append: &Append,
+    ) -> rusqlite::Result<(Result<Appended, RecordError>, u64)> {
+        self.known.trim();
+        if self.known.log(log).is_none() {
+            let head = head::read(self.conn, log)?;
+            self.known.learn_log(log, head.mark, head.append_count);
+        }
+        let answer = match self.judge(log, append)? {
+            Verdict::Answer(answer) => answer,
+            Verdict::Record => Ok(Appended::Recorded(self.record(log, append)?)),
+        };
+        Ok((answer, self.known.log_mut(log).append_count))
+    }
+
+    /// The end of the log, as its next append finds it.
+    pub(crate) fn log_head(&mut self, log: LogKey) -> Option<Mark> {
+        self.known.log_mut(log).head
+    }
+
+    /// Where a stream is.
+    pub(crate) fn stream(&mut self, log: LogKey, name: &Arc<str>) -> rusqlite::Result<KnownStream> {
+        if let Some(known) = self.known.stream(log, name) {
+            return Ok(known);
+        }
+        let key = stream_key(self.conn, log, name)?;
+        let version = match key {
+            Some(key) => head::stream_version(self.conn, key)?,
+            None => 0,
+        };
+        let stream = KnownStream { key, version };
+        self.known.learn_stream(log, name, stream);
+        Ok(stream)
+    }
+
+    /// Key of a topic or tag, which it gets if it has none yet.
+    pub(crate) fn label_key(
+        &mut self,
+        log: LogKey,
+        label: Label,
+        name: &str,
+    ) -> rusqlite::Result<i64> {
+        if let Some(key) = self.known.label(log, label, name) {
+            return Ok(key);
+        }
+        let key = match label_key(self.conn, log, label, name)? {
+            Some(key) => key,
+            None => {
+                let insert = match label {
+                    Label::Topic => "INSERT INTO topic (log, name) VALUES (?1, ?2)",
+                    Label::Tag => "INSERT INTO tag (log, name) VALUES (?1, ?2)",
+                };
+                let mut insert = self.conn.prepare_cached(insert)?;
+                insert.insert(params![log.0, name])?
+            }
+        };
+        self.known.learn_label(log, label, name, key);
+        Ok(key)
+    }
+}
+
+/// Key of a stream, if it has events.
+pub(crate) fn stream_key(
+    conn: &Connection,
+    log: LogKey,
+    name: &str,
+) -> rusqlite::Result<Option<i64>> {
+    conn.prepare_cached("SELECT key FROM stream WHERE log = ?1 AND name = ?2")?
+        .query_row(params![log.0, name], |row| row.get(0))
+        .optional()
+}
+
+/// Key of a topic or tag, if an event has it.
+pub(crate) fn label_key(
+    conn: &Connection,
+    log: LogKey,
+    label: Label,
+    name: &str,
+) -> rusqlite::Result<Option<i64>> {
+    let select = match label {
+        Label::Topic => "SELECT key FROM topic WHERE log = ?1 AND name = ?2",
+        Label::Tag => "SELECT key FROM tag WHERE log = ?1 AND name = ?2",
+    };
+    conn.prepare_cached(select)?
+        .query_row(params![log.0, name], |row| row.get(0))
+        .optional()
+}
+
+/// The greatest id of all events; of an empty file the least there is.
+fn greatest_id(conn: &Connection) -> rusqlite::Result<Option<EventId>> {
+    let greatest: Option<[u8; 16]> = conn
+        .prepare_cached("SELECT max(id) FROM event")?
+        .query_row([], |row| row.get(0))?;
+    Ok(Some(EventId::new(
+        greatest.map_or(Uuid::nil(), Uuid::from_bytes),
+    )))
+}
+
+/// A version of the file, which counts from 1 and has 0 for none.
+pub(crate) fn version(number: u64) -> Option<Version> {
+    Version::new(number)
+}

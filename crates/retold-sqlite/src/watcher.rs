@@ -1,0 +1,100 @@
+//! The watcher: notices that another process has written, and tells those who wait for news.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::connection::Place;
+use super::log::Log;
+use super::writer::Writer;
+
+/// The logs that a store has opened, by name. Weak: a log that nobody uses takes no memory for long.
+#[derive(Debug, Default)]
+pub(crate) struct Logs {
+    logs: Mutex<HashMap<Arc<str>, Weak<Log>>>,
+}
+
+impl Logs {
+    /// The log of this name, shared with everybody who has it.
+    pub(crate) fn share(&self, name: &str) -> Arc<Log> {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = logs.get(name).and_then(Weak::upgrade) {
+            return log;
+        }
+        if logs.len() == logs.capacity() {
+            logs.retain(|_, log| log.strong_count() > 0);
+        }
+        let log = Arc::new(Log::unborn(name));
+        logs.insert(log.name.clone(), Arc::downgrade(&log));
+        log
+    }
+
+    /// The logs that somebody waits for.
+    fn awaited(&self) -> Vec<Arc<Log>> {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let logs = logs.values().filter_map(Weak::upgrade);
+        logs.filter(|log| log.is_awaited()).collect()
+    }
+}
+
+/// Asks the file whether anybody else has written.
+pub(crate) struct Watcher {
+    logs: Arc<Logs>,
+    source: Source,
+    data_version: Option<i64>,
+}
+
+/// By which connection. SQLite's `data_version` tells what all *others* wrote, so the writer's own is
+/// the best: its commits, which need no polling, do not change it.
+pub(crate) enum Source {
+    Writer(Arc<Writer>),
+    /// A store that only reads has a connection for it.
+    Reader(Place, Option<Connection>),
+}
+
+impl Watcher {
+    pub(crate) fn new(logs: Arc<Logs>, source: Source) -> Self {
+        Self {
+            logs,
+            source,
+            data_version: None,
+        }
+    }
+
+    /// Looks whether the file has changed since the last look; then those who wait look for
+    /// themselves. A failure is a change: theirs will say what it is.
+    pub(crate) fn look(&mut self) {
+        let found = match &mut self.source {
+            Source::Writer(writer) => match writer.try_data_version() {
+                Some(found) => found.ok(),
+                None => return,
+            },
+            Source::Reader(place, conn) => read_by(place, conn),
+        };
+        if found.is_none() || found != self.data_version {
+            for log in self.logs.awaited() {
+                log.nudge();
+            }
+        }
+        self.data_version = found;
+    }
+}
+
+fn read_by(place: &Place, kept: &mut Option<Connection>) -> Option<i64> {
+    if kept.is_none() {
+        *kept = place.open_reader(Duration::ZERO).ok();
+    }
+    let read = data_version(kept.as_ref()?);
+    if read.is_err() {
+        *kept = None;
+    }
+    read.ok()
+}
+
+/// SQLite's number for what others have written, as this connection sees it.
+pub(crate) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("PRAGMA data_version")?
+        .query_row([], |row| row.get(0))
+}

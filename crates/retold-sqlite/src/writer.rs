@@ -1,0 +1,253 @@
+//! The writer: what of the file is written, goes through here, in groups.
+//!
+//! # Who commits
+//!
+//! A commit is one synchronous call that ends with a sync, and handing it to another thread and back
+//! costs 12 to 90 us beside that. So the callers do it themselves, by *combining*: the caller that
+//! finds the writer free commits everything that is queued, its own append among it. A caller first
+//! queues and lets others run once, so that those of a single-threaded runtime can queue too; while
+//! that turns out to be in vain it mostly leaves it out.
+//!
+//! No group depends on a caller being polled again: the [keeper](super::keeper), a thread that looks
+//! every few milliseconds while there is work, commits what nobody does, and does the waiting when
+//! another process has the file.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::error::RecordError;
+use rusqlite::Connection;
+
+use super::error::Refusal;
+use super::group::{Busy, Writing, give_up};
+use super::keeper::Alarm;
+use super::log::Log;
+use super::member::{AppendMember, Member, Slot, WorkMember};
+use super::options::QUEUE_WAIT_MAX;
+use super::queue::{Full, Progress, Queue};
+use super::transaction::Transaction;
+
+/// After so many lone groups in a row a caller mostly does not let others run first.
+const LONE_GROUPS_MANY: u32 = 8;
+/// Of so many then, one still does, and finds out if it is not alone any more.
+const LONE_GROUPS_PER_TRIAL: u32 = 16;
+
+/// The writing side of a store.
+pub(crate) struct Writer {
+    queue: Queue,
+    writing: Mutex<Writing>,
+    /// Groups of one in a row.
+    lone_groups: AtomicU32,
+    alarm: Arc<Alarm>,
+    busy_wait_max: Duration,
+}
+
+/// How leading a group went.
+enum Led {
+    /// What was queued is answered, or a group of it.
+    Group,
+    /// Somebody else leads, or the keeper waits for another process.
+    ByAnother,
+}
+
+impl Writer {
+    pub(crate) fn new(conn: Connection, alarm: Arc<Alarm>, busy_wait_max: Duration) -> Self {
+        Self {
+            queue: Queue::default(),
+            writing: Mutex::new(Writing::new(conn)),
+            lone_groups: AtomicU32::new(0),
+            alarm,
+            busy_wait_max,
+        }
+    }
+
+    /// Records an append to a log that is born.
+    pub(crate) fn append(self: &Arc<Self>, log: Arc<Log>, append: Append) -> Submission<Appended> {
+        let slot = Arc::new(Slot::new());
+        let member = AppendMember::new(log, append, slot.clone());
+        Submission::new(self.clone(), Box::new(member), slot)
+    }
+
+    /// Does other work in a transaction; `size` is what it brings, in bytes. May run twice, the first
+    /// time without a trace.
+    pub(crate) fn work<T, W>(self: &Arc<Self>, size: usize, work: W) -> Submission<T>
+    where
+        T: Send + 'static,
+        W: FnMut(&mut Transaction<'_>) -> rusqlite::Result<Result<T, RecordError>> + Send + 'static,
+    {
+        let slot = Arc::new(Slot::new());
+        let member = WorkMember::new(size, work, slot.clone());
+        Submission::new(self.clone(), Box::new(member), slot)
+    }
+
+    /// Whether it is worth letting other tasks run before leading a group.
+    fn expects_company(&self) -> bool {
+        let lone = self.lone_groups.load(Ordering::Relaxed);
+        lone < LONE_GROUPS_MANY || lone.is_multiple_of(LONE_GROUPS_PER_TRIAL)
+    }
+
+    fn learn_company(&self, length: usize) {
+        if length > 1 {
+            self.lone_groups.store(0, Ordering::Relaxed);
+        } else {
+            self.lone_groups.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Commits a group of what is queued, if nobody else is at it. Waits for no other process.
+    fn try_lead(&self) -> Led {
+        let mut writing = match self.writing.try_lock() {
+            Ok(writing) => writing,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Led::ByAnother,
+        };
+        if self.alarm.is_contended() {
+            return Led::ByAnother;
+        }
+        let group = self.queue.take_group();
+        self.learn_company(group.len());
+        if let Err(Busy(group)) = writing.commit(group, Duration::ZERO) {
+            self.queue.put_back(group);
+            self.alarm.raise_contended();
+            return Led::ByAnother;
+        }
+        drop(writing);
+        // Who queued meanwhile found the writer taken; one of them goes on.
+        if !self.queue.wake_front() {
+            self.alarm.raise();
+        }
+        Led::Group
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Writing> {
+        // A panic in the middle of a group leaves a transaction, which the next one rolls back.
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// SQLite's number for what other connections have written; none while a group is written.
+    pub(crate) fn try_data_version(&self) -> Option<rusqlite::Result<i64>> {
+        let writing = self.writing.try_lock().ok()?;
+        Some(writing.data_version())
+    }
+
+    /// For the keeper: commits all that is queued, waiting for other processes as long as it must.
+    pub(crate) fn lead_to_the_end(&self) {
+        loop {
+            let mut writing = self.writing();
+            let group = self.queue.take_group();
+            if group.is_empty() {
+                self.alarm.clear_contended();
+                break;
+            }
+            match writing.commit(group, self.busy_wait_max) {
+                Ok(()) => self.alarm.clear_contended(),
+                Err(Busy(group)) => give_up(group, self.busy_wait_max),
+            }
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        self.queue.progress()
+    }
+
+    /// For the keeper: lets those without a place in the queue look at the time.
+    pub(crate) fn wake_those_without_place(&self) {
+        self.queue.wake_those_without_place();
+    }
+}
+
+/// Something on its way through the writer. Dropped, it goes its way all the same, once it is queued.
+pub(crate) struct Submission<T> {
+    writer: Arc<Writer>,
+    slot: Arc<Slot<T>>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Not queued yet; since when it tries.
+    New(Box<dyn Member>, Option<Instant>),
+    Queued,
+    Answered,
+}
+
+impl<T> Submission<T> {
+    fn new(writer: Arc<Writer>, member: Box<dyn Member>, slot: Arc<Slot<T>>) -> Self {
+        Self {
+            writer,
+            slot,
+            stage: Stage::New(member, None),
+        }
+    }
+
+    /// Queues the member. Ready with an answer if it never found a place.
+    fn queue(
+        &mut self,
+        member: Box<dyn Member>,
+        since: Option<Instant>,
+        context: &Context<'_>,
+    ) -> Poll<RecordError> {
+        let Err(Full(member)) = self.writer.queue.push(member, context.waker()) else {
+            self.stage = Stage::Queued;
+            self.writer.alarm.stay_awake();
+            return Poll::Pending;
+        };
+        let since = since.unwrap_or_else(Instant::now);
+        if since.elapsed() >= QUEUE_WAIT_MAX {
+            return Poll::Ready(RecordError::unavailable("appending", Refusal::QueueFull));
+        }
+        self.stage = Stage::New(member, Some(since));
+        self.writer.alarm.stay_awake();
+        // Makes place, and so wakes this task again, if nobody else is at it.
+        self.writer.try_lead();
+        Poll::Pending
+    }
+}
+
+impl<T> Future for Submission<T> {
+    type Output = Result<T, RecordError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Stage::New(member, since) = std::mem::replace(&mut this.stage, Stage::Answered) {
+            if let Poll::Ready(error) = this.queue(member, since, context) {
+                return Poll::Ready(Err(error));
+            }
+            if matches!(this.stage, Stage::New(..)) {
+                return Poll::Pending;
+            }
+            if this.writer.expects_company() {
+                // Its answer may come before it is polled again, so it must be found by it.
+                if this.slot.poll(context.waker()).is_pending() {
+                    context.waker().wake_by_ref();
+                }
+                return Poll::Pending;
+            }
+        }
+        loop {
+            this.stage = Stage::Queued;
+            if let Poll::Ready(answer) = this.slot.poll(context.waker()) {
+                this.stage = Stage::Answered;
+                return Poll::Ready(answer);
+            }
+            if let Led::ByAnother = this.writer.try_lead() {
+                // The answer may have come just before the writer was looked at, but then the waker
+                // was woken.
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<T> Drop for Submission<T> {
+    fn drop(&mut self) {
+        if let Stage::Queued = self.stage {
+            self.slot.abandon();
+            self.writer.alarm.raise();
+        }
+    }
+}

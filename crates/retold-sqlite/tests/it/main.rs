@@ -1,0 +1,11 @@
+//! What the SQLite store promises: the recorder's contract, and what is its own, from how a file is
+//! opened to what `kill -9` leaves.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps in vain fails, which is what it is for"
+)]
+mod place;
+
+mod concurrency;
+mod model;
