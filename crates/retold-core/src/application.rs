@@ -33,6 +33,7 @@ pub mod fold;
 pub mod view;
 
 pub mod create;
+pub mod event_bus;
 pub mod execute;
 
 pub mod decide;
@@ -44,6 +45,7 @@ pub use builder::ApplicationBuilder;
 pub use change::Draft;
 pub use command_id::CommandId;
 pub use error::{Error, ExecuteError, Result};
+pub use event_bus::EventBus;
 pub use fold::{Fold, fold_of};
 pub use handle::Application;
 pub use log_reader::{LogReader, UnknownTopics};

@@ -117,7 +117,7 @@ impl Application {
 
     /// Commits of this application (of this handle and its clones) from now on, in process.
     pub fn commits(&self) -> Commits {
-        self.core.bus.subscribe()
+        self.core.bus.subscribe(self.core.mapper)
     }
 
     /// Sends an append until its outcome is known: at once, and again as long as the recorder says

@@ -21,5 +21,9 @@ pub const AGGREGATES_PAGE: usize = 1_000;
 /// how many.
 pub const COMMITS_KEPT: usize = 1_024;
 
+/// Publications of an event bus kept for a subscriber that has fallen behind; it misses older ones and
+/// is told how many.
+pub const PUBLICATIONS_KEPT: usize = 1_024;
+
 /// Longest text of a command id, in bytes; the shortest has one.
 pub const COMMAND_ID_SIZE_MAX: usize = 255;

@@ -9,7 +9,10 @@ use std::sync::OnceLock;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use super::error::Result;
 use super::limits::COMMITS_KEPT;
+use crate::domain::event::Event;
+use crate::mapping::mapper::Mapper;
 use crate::recording::append::{Append, Positions};
 use crate::recording::identity::{Mark, Position};
 use crate::recording::new_event::NewEvent;
@@ -22,12 +25,21 @@ pub struct Committed {
     pub append: Append,
     /// Where its events are.
     pub positions: Positions,
+    mapper: Mapper,
 }
 
 impl Committed {
     /// Its events in order, each with its position.
     pub fn events(&self) -> impl Iterator<Item = (Position, &NewEvent)> {
         self.positions.iter().zip(self.append.new_events())
+    }
+
+    /// Its events of type `E` in order, decoded, each with its position.
+    pub fn events_of<E: Event>(&self) -> impl Iterator<Item = Result<(Position, E)>> {
+        let is_of_type = |(_, event): &(_, &NewEvent)| E::index_of_topic(&event.topic).is_some();
+        self.events()
+            .filter(is_of_type)
+            .map(|(position, event)| Ok((position, self.mapper.decode_new(event, position)?)))
     }
 
     /// Its last event; none if it had stretches only.
@@ -46,7 +58,7 @@ impl Committed {
 /// application: the log alone tells everything, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Bus {
-    sender: OnceLock<broadcast::Sender<Committed>>,
+    sender: OnceLock<broadcast::Sender<(Append, Positions)>>,
 }
 
 impl Bus {
@@ -54,20 +66,18 @@ impl Bus {
     pub(crate) fn publish(&self, append: &Append, positions: Positions) {
         if let Some(sender) = self.sender.get() {
             // An error says that nobody listens any more, which is no failure of a commit.
-            let _ = sender.send(Committed {
-                append: append.clone(),
-                positions,
-            });
+            let _ = sender.send((append.clone(), positions));
         }
     }
 
-    /// Commits from now on.
-    pub(crate) fn subscribe(&self) -> Commits {
+    /// Commits from now on, whose events this mapper reads.
+    pub(crate) fn subscribe(&self, mapper: Mapper) -> Commits {
         let sender = self
             .sender
             .get_or_init(|| broadcast::channel(COMMITS_KEPT).0);
         Commits {
             receiver: sender.subscribe(),
+            mapper,
         }
     }
 }
@@ -82,17 +92,18 @@ impl Bus {
 /// [`Missed`]; nobody waits for it.
 #[derive(Debug)]
 pub struct Commits {
-    receiver: broadcast::Receiver<Committed>,
+    receiver: broadcast::Receiver<(Append, Positions)>,
+    mapper: Mapper,
 }
 
-/// A subscriber was too slow: these commits were not told to it. They are in the log, which can be
-/// read from the position of the last that was told.
+/// A subscriber was too slow: so many messages were not told to it. What was recorded is in the log,
+/// and can be read from there after the position of the last that was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the subscriber was too slow and missed {commits} commits; read them from the log")]
+#[error("the subscriber was too slow and missed {count} messages; the log has what was recorded")]
 #[non_exhaustive]
 pub struct Missed {
-    /// How many commits were missed.
-    pub commits: u64,
+    /// How many messages were missed: commits of an application, publications on a bus.
+    pub count: u64,
 }
 
 impl Commits {
@@ -107,9 +118,9 @@ impl Commits {
     /// commit that is kept.
     pub async fn next(&mut self) -> Result<Option<Committed>, Missed> {
         match self.receiver.recv().await {
-            Ok(committed) => Ok(Some(committed)),
+            Ok(told) => Ok(Some(self.committed(told))),
             Err(RecvError::Closed) => Ok(None),
-            Err(RecvError::Lagged(commits)) => Err(Missed { commits }),
+            Err(RecvError::Lagged(count)) => Err(Missed { count }),
         }
     }
 
@@ -120,9 +131,17 @@ impl Commits {
     /// As for [`next`](Self::next).
     pub fn next_told(&mut self) -> Result<Option<Committed>, Missed> {
         match self.receiver.try_recv() {
-            Ok(committed) => Ok(Some(committed)),
+            Ok(told) => Ok(Some(self.committed(told))),
             Err(TryRecvError::Empty | TryRecvError::Closed) => Ok(None),
-            Err(TryRecvError::Lagged(commits)) => Err(Missed { commits }),
+            Err(TryRecvError::Lagged(count)) => Err(Missed { count }),
+        }
+    }
+
+    fn committed(&self, (append, positions): (Append, Positions)) -> Committed {
+        Committed {
+            append,
+            positions,
+            mapper: self.mapper,
         }
     }
 }

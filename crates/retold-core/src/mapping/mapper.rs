@@ -13,10 +13,10 @@ use super::codec::{Codec, CodecError};
 use super::error::{MappingError, StoredEventPlace};
 use crate::domain::clock::Timestamp;
 use crate::domain::event::{Event, EventType, Tags};
-use crate::recording::identity::EventId;
+use crate::recording::identity::{EventId, Position};
 use crate::recording::new_event::NewEvent;
 use crate::recording::origin::Origin;
-use crate::recording::stored_event::StoredEvent;
+use crate::recording::stored_event::{Place, StoredEvent};
 
 /// Turns events into what a recorder takes, and back. Has no state but its settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -140,6 +140,24 @@ impl Mapper {
                 source,
             })
     }
+
+    /// An event that was just recorded, at this position, as an `E`, without reading it back.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode).
+    pub fn decode_new<E: Event>(
+        &self,
+        new: &NewEvent,
+        position: Position,
+    ) -> Result<E, MappingError> {
+        // Its version is not known before it is read back, so it is shown without its stream.
+        let mut alone = new.clone();
+        alone.stream = None;
+        let place = Place { index: 0, count: 1 };
+        let stored = StoredEvent::from_new(&alone, position, None, place, new.time);
+        self.decode(&stored)
+    }
 }
 
 /// The first steps on the way in: the payload as its codec wrote it. What decrypts and decompresses
@@ -202,8 +220,7 @@ mod tests {
     use crate::domain::id::Id;
     use crate::mapping::any_event::Addressed;
     use crate::mapping::topic_registry::TopicRegistry;
-    use crate::recording::identity::{Position, Version};
-    use crate::recording::stored_event::Place;
+    use crate::recording::identity::Version;
 
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     enum DogEvent {

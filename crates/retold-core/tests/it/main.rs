@@ -8,6 +8,7 @@
 mod accounts;
 mod decide;
 mod dogs;
+mod event_bus;
 mod execute;
 mod log_reading;
 mod memory_conformance;

@@ -57,8 +57,8 @@ async fn a_slow_subscriber_is_told_how_many_it_missed() {
         commit(&app, 1).await;
     }
     let missed = soon(commits.next()).await.unwrap_err();
-    assert_eq!(missed.commits, 7);
-    assert!(missed.to_string().contains("missed 7 commits"));
+    assert_eq!(missed.count, 7);
+    assert!(missed.to_string().contains("missed 7 messages"));
     for number in 0..COMMITS_KEPT {
         let committed = soon(commits.next()).await.unwrap().unwrap();
         let expected = (8 + number) as u64;

@@ -1,0 +1,231 @@
+//! A bus for code that publishes events without an application, and the subscriber that records them.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+
+use super::error::{Error, Result};
+use super::handle::Application;
+use super::limits::PUBLICATIONS_KEPT;
+use super::publish::Missed;
+use super::stamp::Stamp;
+use crate::domain::decision::Decision;
+use crate::domain::event::Event;
+use crate::mapping::any_event::AnyEvent;
+use crate::recording::append::Append;
+use crate::recording::identity::Mark;
+
+/// Tells events to whoever subscribed in this process; for code that has something to tell and knows
+/// no application.
+///
+/// If it has a persistence subscriber ([`record_into`](Self::record_into)), what is published is
+/// recorded first, and told to others only when it is durable; an error of recording goes to the
+/// publisher, and nobody is told. Telling itself waits for nobody: each subscriber has a bounded
+/// queue, and one that is slow is told how many publications it [`Missed`].
+///
+/// A clone is the same bus.
+#[derive(Clone)]
+pub struct EventBus {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    sender: broadcast::Sender<Arc<[AnyEvent]>>,
+    recorded_into: OnceLock<Application>,
+}
+
+impl EventBus {
+    /// A bus without subscribers.
+    pub fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                sender: broadcast::channel(PUBLICATIONS_KEPT).0,
+                recorded_into: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// Records in this application's log whatever is published from now on, with the metadata of this
+    /// handle: each publication in one append, on no condition, each event in the stream that it is
+    /// addressed to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if what is published is recorded already. A publication is recorded as a
+    /// whole or not at all, and no append spans two logs.
+    pub fn record_into(&self, application: &Application) -> Result<()> {
+        let recorded_into = &self.shared.recorded_into;
+        recorded_into.set(application.clone()).map_err(|_| {
+            let name = recorded_into.get().map_or("", Application::name);
+            Error::invalid(format!(
+                "what is published on the bus is recorded in {name:?} already; give {:?} a bus of its own",
+                application.name()
+            ))
+        })
+    }
+
+    /// Publishes events: one, or several that belong together, as an array, a `Vec` or a tuple. Returns
+    /// the mark of the last, if they are recorded; publishing none does nothing.
+    ///
+    /// A dropped future withdraws nothing: the events may be recorded, and nobody told.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps them from being recorded, as [`Application::settle`] reports it; nobody is told
+    /// of them then. Without a persistence subscriber there are none.
+    pub async fn publish(
+        &self,
+        events: impl Decision<AnyEvent, Refusal = std::convert::Infallible>,
+    ) -> Result<Option<Mark>> {
+        let mut published = Vec::new();
+        let Ok(()) = events.decided(&mut published);
+        if published.is_empty() {
+            return Ok(None);
+        }
+        let mark = match self.shared.recorded_into.get() {
+            Some(application) => record(application, &published).await?,
+            None => None,
+        };
+        // An error says that nobody listens, which is no failure of publishing.
+        let _ = self.shared.sender.send(published.into());
+        Ok(mark)
+    }
+
+    /// The events of type `E` that are published from now on. Events that are addressed to an
+    /// aggregate are of the aggregate's type of events.
+    pub fn subscribe<E: Event>(&self) -> BusSubscription<E> {
+        BusSubscription {
+            receiver: self.shared.sender.subscribe(),
+            publication: Arc::new([]),
+            next: 0,
+            event: PhantomData,
+        }
+    }
+}
+
+async fn record(application: &Application, events: &[AnyEvent]) -> Result<Option<Mark>> {
+    let new = Stamp::new(application, None).of_any(events)?;
+    let last = new.last().map(|event| event.id);
+    let appended = application.settle(Append::of(new)).await?;
+    let mark = |(position, event_id)| Mark { position, event_id };
+    Ok(appended.positions().last().zip(last).map(mark))
+}
+
+impl Default for EventBus {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for EventBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventBus")
+            .field("subscribers", &self.shared.sender.receiver_count())
+            .field("recorded_into", &self.shared.recorded_into.get())
+            .finish()
+    }
+}
+
+/// The events of type `E` that are published on a bus, in the order in which they were told.
+///
+/// Of a subscriber that is slow the last [`PUBLICATIONS_KEPT`] publications are kept.
+pub struct BusSubscription<E> {
+    receiver: broadcast::Receiver<Arc<[AnyEvent]>>,
+    publication: Arc<[AnyEvent]>,
+    /// Which event of the publication is looked at next.
+    next: usize,
+    event: PhantomData<fn() -> E>,
+}
+
+impl<E: Event> BusSubscription<E> {
+    /// The next event; waits for it as long as it takes. None once the bus is gone: all its handles
+    /// are dropped. May be dropped while it waits; nothing is lost by it.
+    ///
+    /// # Errors
+    ///
+    /// [`Missed`], once for each time the subscriber fell behind; the next call goes on with the oldest
+    /// publication that is kept.
+    pub async fn next(&mut self) -> Result<Option<Published<E>>, Missed> {
+        loop {
+            if let Some(event) = self.take() {
+                return Ok(Some(event));
+            }
+            match self.receiver.recv().await {
+                Ok(publication) => self.begin(publication),
+                Err(RecvError::Closed) => return Ok(None),
+                Err(RecvError::Lagged(count)) => return Err(Missed { count }),
+            }
+        }
+    }
+
+    /// The next event, if one has been told already; else none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`next`](Self::next).
+    pub fn next_told(&mut self) -> Result<Option<Published<E>>, Missed> {
+        loop {
+            if let Some(event) = self.take() {
+                return Ok(Some(event));
+            }
+            match self.receiver.try_recv() {
+                Ok(publication) => self.begin(publication),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return Ok(None),
+                Err(TryRecvError::Lagged(count)) => return Err(Missed { count }),
+            }
+        }
+    }
+
+    fn begin(&mut self, publication: Arc<[AnyEvent]>) {
+        self.publication = publication;
+        self.next = 0;
+    }
+
+    fn take(&mut self) -> Option<Published<E>> {
+        while let Some(event) = self.publication.get(self.next) {
+            let index = self.next;
+            self.next += 1;
+            if event.downcast_ref::<E>().is_some() {
+                return Some(Published {
+                    publication: Arc::clone(&self.publication),
+                    index,
+                    event: PhantomData,
+                });
+            }
+        }
+        None
+    }
+}
+
+impl<E> fmt::Debug for BusSubscription<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BusSubscription").finish_non_exhaustive()
+    }
+}
+
+/// An event that was published on a bus; shared with all other subscribers. Dereferences to the event.
+pub struct Published<E> {
+    publication: Arc<[AnyEvent]>,
+    index: usize,
+    event: PhantomData<fn() -> E>,
+}
+
+impl<E: Event> Deref for Published<E> {
+    type Target = E;
+
+    fn deref(&self) -> &E {
+        self.publication[self.index]
+            .downcast_ref()
+            .expect("only events of the type are given")
+    }
+}
+
+impl<E: Event + fmt::Debug> fmt::Debug for Published<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
