@@ -15,7 +15,11 @@ mod subject;
 mod scene;
 
 mod dropping;
+mod history;
+mod operation;
 mod whole;
+
+mod random_operations;
 
 mod atomicity;
 mod content;
@@ -24,6 +28,8 @@ mod isolation;
 mod judging;
 mod leases;
 mod limits;
+mod linearizability;
+mod model;
 mod names;
 mod order;
 mod reading;
@@ -45,6 +51,8 @@ pub use self::judging::{
 };
 pub use self::leases::leases_have_one_holder;
 pub use self::limits::limits_are_enforced;
+pub use self::linearizability::concurrent_operations_are_linearizable;
+pub use self::model::memory_is_the_model;
 pub use self::names::{names_are_never_confused, streams_are_listed_by_prefix};
 pub use self::order::{positions_have_no_gaps, versions_have_no_gaps};
 pub use self::reading::{
@@ -81,6 +89,8 @@ macro_rules! conformance_suite {
             logs_are_isolated
             limits_are_enforced
             unknown_is_empty
+            memory_is_the_model
+            concurrent_operations_are_linearizable
             backward_reads_mirror_forward_reads
             events_come_back_as_they_were
             names_are_never_confused

@@ -1,0 +1,280 @@
+//! The linearizability checker: is there an order of concurrent operations in which each took effect
+//! at one instant between its call and its answer?
+//!
+//! The search is that of Wing and Gong ("Testing and verifying concurrent objects", 1993) with the
+//! memory of Lowe ("Testing for linearizability", 2017): an operation may come next if it was called
+//! before the first answer among those that are left; a set of operations done, with the state they
+//! lead to, is tried once. Histories of at most 64 operations, which keeps the search short.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+/// What operations mean, one after the other.
+pub(super) trait Specification: Clone {
+    /// What is asked.
+    type Call;
+    /// What is answered.
+    type Answer: PartialEq;
+    /// What tells two states apart: those with equal ones answer alike from there on.
+    type State: Eq + Hash;
+
+    /// Does what is asked.
+    fn execute(&mut self, call: &Self::Call) -> Self::Answer;
+
+    /// The present state.
+    fn state(&self) -> Self::State;
+}
+
+/// An operation as its caller saw it. Instants are of one counter for the whole history.
+#[derive(Clone, Debug)]
+pub(super) struct Operation<C, A> {
+    pub(super) call: C,
+    pub(super) called_at: u64,
+    /// The answer and when it came; none if the caller went away: then it took effect at any time
+    /// after the call, or not at all.
+    pub(super) answer: Option<(A, u64)>,
+}
+
+/// An order of the operations that explains all answers, as their indices; none if there is none.
+///
+/// # Panics
+///
+/// If the history has more than 64 operations.
+pub(super) fn linearize<S: Specification>(
+    specification: &S,
+    history: &[Operation<S::Call, S::Answer>],
+) -> Option<Vec<usize>> {
+    assert!(history.len() <= 64, "the set of those done is a u64");
+    let mut search = Search {
+        history,
+        tried: HashSet::new(),
+        order: Vec::new(),
+    };
+    search.goes_on(specification, 0).then_some(search.order)
+}
+
+struct Search<'a, S: Specification> {
+    history: &'a [Operation<S::Call, S::Answer>],
+    tried: HashSet<(u64, S::State)>,
+    order: Vec<usize>,
+}
+
+impl<S: Specification> Search<'_, S> {
+    /// Whether the operations that are not `done` can follow in some order.
+    fn goes_on(&mut self, state: &S, done: u64) -> bool {
+        let left = |index: &usize| done & (1 << index) == 0;
+        let answers = (0..self.history.len()).filter(left);
+        let answers = answers.filter_map(|index| self.history[index].answer.as_ref());
+        let Some(first_answer_at) = answers.map(|(_, at)| *at).min() else {
+            return true;
+        };
+        if !self.tried.insert((done, state.state())) {
+            return false;
+        }
+        for index in (0..self.history.len()).filter(left) {
+            let operation = &self.history[index];
+            if operation.called_at > first_answer_at {
+                continue;
+            }
+            let mut next = state.clone();
+            let answer = next.execute(&operation.call);
+            let seen = operation.answer.as_ref();
+            if seen.is_some_and(|(seen, _)| *seen != answer) {
+                continue;
+            }
+            self.order.push(index);
+            if self.goes_on(&next, done | (1 << index)) {
+                return true;
+            }
+            self.order.pop();
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A register that is written, read, and changed if it has a value.
+    #[derive(Clone, Default)]
+    struct Register(u32);
+
+    #[derive(Clone, Copy, Debug)]
+    enum Call {
+        Write(u32),
+        Read,
+        Swap { from: u32, to: u32 },
+    }
+
+    impl Specification for Register {
+        type Call = Call;
+        type Answer = u32;
+        type State = u32;
+
+        fn execute(&mut self, call: &Call) -> u32 {
+            let before = self.0;
+            match call {
+                Call::Write(value) => self.0 = *value,
+                Call::Swap { from, to } if *from == before => self.0 = *to,
+                Call::Read | Call::Swap { .. } => {}
+            }
+            before
+        }
+
+        fn state(&self) -> u32 {
+            self.0
+        }
+    }
+
+    /// The call, when it was, its answer and when that was.
+    type Row = (Call, u64, Option<(u32, u64)>);
+
+    fn check(rows: &[Row], expected: Option<&[usize]>) {
+        let operation = |(call, called_at, answer): &Row| Operation {
+            call: *call,
+            called_at: *called_at,
+            answer: *answer,
+        };
+        let history: Vec<_> = rows.iter().map(operation).collect();
+        let order = linearize(&Register::default(), &history);
+        assert_eq!(order.as_deref(), expected, "{rows:?}");
+    }
+
+    #[test]
+    fn a_legal_history_has_an_order() {
+        check(&[], Some(&[]));
+        // One after the other.
+        let (write, read) = (Call::Write(1), Call::Read);
+        check(
+            &[(write, 1, Some((0, 2))), (read, 3, Some((1, 4)))],
+            Some(&[0, 1]),
+        );
+        // At the same time: the read may come first or second.
+        check(
+            &[(write, 1, Some((0, 4))), (read, 2, Some((0, 3)))],
+            Some(&[1, 0]),
+        );
+        check(
+            &[(write, 1, Some((0, 4))), (read, 2, Some((1, 3)))],
+            Some(&[0, 1]),
+        );
+        // One caller went away; it took effect late, or not at all.
+        check(
+            &[
+                (write, 1, None),
+                (read, 2, Some((0, 3))),
+                (read, 4, Some((1, 5))),
+            ],
+            Some(&[1, 0, 2]),
+        );
+        check(&[(write, 1, None), (read, 2, Some((0, 3)))], Some(&[1]));
+    }
+
+    #[test]
+    fn an_illegal_history_has_none() {
+        let (write, read) = (Call::Write(1), Call::Read);
+        // A stale read: it began after the write was answered.
+        check(&[(write, 1, Some((0, 2))), (read, 3, Some((0, 4)))], None);
+        // A read of what was never written.
+        check(&[(write, 1, Some((0, 4))), (read, 2, Some((2, 3)))], None);
+        // Two readers disagree about the order while a write goes on: new, then old.
+        check(
+            &[
+                (write, 1, Some((0, 9))),
+                (read, 2, Some((1, 3))),
+                (read, 4, Some((0, 5))),
+            ],
+            None,
+        );
+        // What was seen before the call of one who went away.
+        check(&[(read, 1, Some((1, 2))), (write, 3, None)], None);
+        // Two swaps from the same value both won.
+        let swap = |to| Call::Swap { from: 0, to };
+        check(
+            &[(swap(1), 1, Some((0, 4))), (swap(2), 2, Some((0, 3)))],
+            None,
+        );
+        check(
+            &[(swap(1), 1, Some((0, 4))), (swap(2), 2, Some((1, 3)))],
+            Some(&[0, 1]),
+        );
+    }
+
+    /// Goal: the search agrees with trying all orders. Method: random histories of five operations.
+    #[test]
+    fn the_search_agrees_with_trying_all_orders() {
+        let given = std::env::var("RETOLD_SEED").ok();
+        let seed = given.map_or_else(|| fastrand::u64(..), |it| it.parse().unwrap());
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut legal = 0;
+        for _ in 0..2000 {
+            let history: Vec<_> = (0..5).map(|_| random_operation(&mut random)).collect();
+            let found = linearize(&Register::default(), &history).is_some();
+            let mut all: Vec<usize> = (0..5).collect();
+            let expected = some_order_explains(&history, &mut all, 0);
+            assert_eq!(found, expected, "RETOLD_SEED={seed}: {history:?}");
+            legal += u32::from(found);
+        }
+        assert!((100..1900).contains(&legal), "both kinds occur: {legal}");
+    }
+
+    fn random_operation(random: &mut fastrand::Rng) -> Operation<Call, u32> {
+        let called_at = random.u64(0..20);
+        let call = match random.u8(..3) {
+            0 => Call::Read,
+            1 => Call::Write(random.u32(..3)),
+            _ => Call::Swap {
+                from: random.u32(..3),
+                to: random.u32(..3),
+            },
+        };
+        let answer = (random.u32(..2), called_at + random.u64(1..15));
+        let answer = (random.u8(..5) > 0).then_some(answer);
+        Operation {
+            call,
+            called_at,
+            answer,
+        }
+    }
+
+    /// Tries all permutations; those who went away take part or not, as a further choice.
+    fn some_order_explains(
+        history: &[Operation<Call, u32>],
+        order: &mut Vec<usize>,
+        fixed: usize,
+    ) -> bool {
+        if fixed == order.len() {
+            let unknown = history.iter().filter(|it| it.answer.is_none()).count();
+            return (0..1_u32 << unknown).any(|lost| explains(history, order, lost));
+        }
+        (fixed..order.len()).any(|index| {
+            order.swap(fixed, index);
+            let found = some_order_explains(history, order, fixed + 1);
+            order.swap(fixed, index);
+            found
+        })
+    }
+
+    fn explains(history: &[Operation<Call, u32>], order: &[usize], mut lost: u32) -> bool {
+        let mut register = Register::default();
+        let mut latest_call = 0;
+        for operation in order.iter().map(|index| &history[*index]) {
+            if operation.answer.is_none() {
+                lost = lost.rotate_right(1);
+                if lost >> 31 == 1 {
+                    continue;
+                }
+            }
+            // None may stand before one that was answered before it was called.
+            latest_call = latest_call.max(operation.called_at);
+            let answer = register.execute(&operation.call);
+            if let Some((seen, at)) = operation.answer
+                && (seen != answer || at < latest_call)
+            {
+                return false;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,284 @@
+//! Concurrent operations are linearizable: each takes effect at one instant between its call and its
+//! answer. The specification is the memory log, executed one operation after the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use futures_util::FutureExt;
+
+use super::dropping::poll_at_most;
+use super::history::{Operation, Specification, linearize};
+use super::scene::{
+    Outcome, Scene, at_once, event_of, head, open, outcome, read, read_stream, seed, send,
+};
+use super::subject::Subject;
+use crate::domain::clock::Timestamp;
+use crate::recording::append::Append;
+use crate::recording::condition::{Condition, ExpectedVersion};
+use crate::recording::identity::{EventId, Mark, Position};
+use crate::recording::limits::Limits;
+use crate::recording::memory::MemoryLog;
+use crate::recording::query::Query;
+use crate::recording::recorder::{Head, LogRead, Page, Recorder, StreamRead};
+use crate::recording::stored_event::StoredEvent;
+
+const CALLERS: usize = 3;
+const CALLS: u128 = 6;
+/// Histories that are checked at least, and at most if time allows.
+const HISTORIES: (u64, u64) = (30, 250);
+/// How long to go on beyond the least number of histories.
+const TIME: Duration = Duration::from_secs(3);
+
+/// Appends on condition of a version or a query, reads of streams, queries and the head, and callers
+/// that go away: every history of them has an order that a single caller could have made.
+pub async fn concurrent_operations_are_linearizable<S: Subject>() {
+    let seed = seed();
+    let scene = Scene::<S>::new().await;
+    let begin = Instant::now();
+    let mut contended = 0;
+    for number in 0..HISTORIES.1 {
+        if number >= HISTORIES.0 && begin.elapsed() > TIME {
+            break;
+        }
+        let history = live(&scene, number, seed).await;
+        let lost = |it: &&LogOperation| {
+            let conflict = |answer: &Answer| matches!(answer, Answer::Append(Outcome::Conflict(_)));
+            it.answer
+                .as_ref()
+                .is_some_and(|(answer, _)| conflict(answer))
+        };
+        contended += history.iter().filter(lost).count();
+        if linearize(&LogSpecification::default(), &history).is_none() {
+            panic!(
+                "history {number} has no order that explains it:\n{}",
+                show(&history)
+            );
+        }
+    }
+    assert!(contended > 0, "the callers got in each other's way");
+}
+
+type LogOperation = Operation<Call, Answer>;
+
+#[derive(Clone, Debug)]
+enum Call {
+    Append(Append),
+    Head,
+    Stream(StreamRead),
+    Log(LogRead),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Answer {
+    Append(Outcome),
+    Head(Head),
+    Page(Vec<Mark>, Option<Mark>),
+}
+
+impl Answer {
+    fn page(page: &Page) -> Self {
+        Self::Page(
+            page.events.iter().map(StoredEvent::mark).collect(),
+            page.read_to,
+        )
+    }
+}
+
+/// The memory log, one operation after the other.
+#[derive(Clone, Default)]
+struct LogSpecification {
+    log: MemoryLog,
+    ids: Vec<EventId>,
+}
+
+impl Specification for LogSpecification {
+    type Call = Call;
+    type Answer = Answer;
+    /// All appends have events, so these are the log.
+    type State = Vec<EventId>;
+
+    fn execute(&mut self, call: &Call) -> Answer {
+        match call {
+            Call::Append(append) => {
+                let result = self
+                    .log
+                    .append(append, &Limits::DEFAULT, Timestamp::default());
+                let outcome = outcome(result);
+                if let Outcome::Recorded(_) = outcome {
+                    self.ids.extend(append.new_events().iter().map(|it| it.id));
+                }
+                Answer::Append(outcome)
+            }
+            Call::Head => Answer::Head(self.log.head()),
+            Call::Stream(read) => Answer::page(&self.log.read_stream(read).expect("a good read")),
+            Call::Log(read) => Answer::page(&self.log.read_log(read).expect("a good read")),
+        }
+    }
+
+    fn state(&self) -> Vec<EventId> {
+        self.ids.clone()
+    }
+}
+
+/// Lets callers loose on a fresh log, each on a thread and handle of its own; returns what they saw.
+async fn live<S: Subject>(scene: &Scene<S>, number: u64, seed: u64) -> Vec<LogOperation> {
+    let instants = Arc::new(AtomicU64::new(0));
+    let ready = Arc::new(AtomicUsize::new(0));
+    let mut tasks = Vec::new();
+    for caller in 0..CALLERS {
+        let store = match caller {
+            0 => scene.store.clone(),
+            _ => scene.subject.open().await,
+        };
+        let log = open(&*store, &format!("history-{number}")).await;
+        let (instants, ready) = (instants.clone(), ready.clone());
+        let random = Rng::with_seed(seed ^ (number * CALLERS as u64 + caller as u64));
+        let mut caller = Caller::new(caller as u128, random);
+        let task = async move {
+            ready.fetch_add(1, Ordering::SeqCst);
+            while ready.load(Ordering::SeqCst) < CALLERS {
+                std::thread::yield_now();
+            }
+            caller.call_all(&*log, &instants).await
+        };
+        tasks.push(task.boxed());
+    }
+    at_once::<S, _>(tasks).await.concat()
+}
+
+/// One who reads, decides on what was read, and appends.
+struct Caller {
+    random: Rng,
+    number: u128,
+    /// What was last seen: of the stream and of the log.
+    seen: (ExpectedVersion, Option<Position>),
+}
+
+impl Caller {
+    fn new(caller: u128, random: Rng) -> Self {
+        Self {
+            random,
+            number: 1000 * (caller + 1),
+            seen: (ExpectedVersion::None, None),
+        }
+    }
+
+    async fn call_all(&mut self, log: &dyn Recorder, instants: &AtomicU64) -> Vec<LogOperation> {
+        let mut operations = Vec::new();
+        for _ in 0..CALLS {
+            for _ in 0..self.random.u16(..300) {
+                std::hint::spin_loop();
+            }
+            let call = self.next_call();
+            let polls = (self.random.u8(..12) == 0).then(|| self.random.usize(..2));
+            let called_at = instants.fetch_add(1, Ordering::SeqCst);
+            let answer = answer(log, &call, polls).await;
+            let answered_at = instants.fetch_add(1, Ordering::SeqCst);
+            if let Some(answer) = &answer {
+                self.learn(&call, answer);
+            }
+            operations.push(Operation {
+                call,
+                called_at,
+                answer: answer.map(|it| (it, answered_at)),
+            });
+        }
+        operations
+    }
+
+    fn next_call(&mut self) -> Call {
+        match self.random.u8(..8) {
+            0 => Call::Head,
+            1 => Call::Stream(StreamRead::new("dog/1")),
+            2 => Call::Log(LogRead::of(Query::tag("tag")).after(self.seen.1)),
+            3 | 4 => {
+                let condition = Condition::stream_at("dog/1", self.seen.0);
+                Call::Append(self.append("dog/1").condition(condition))
+            }
+            5 | 6 => {
+                let condition = Condition::none_match_after(Query::tag("tag"), self.seen.1);
+                Call::Append(self.append("dog/2").condition(condition))
+            }
+            _ => Call::Append(self.append("dog/1")),
+        }
+    }
+
+    fn append(&mut self, stream: &str) -> Append {
+        let mut event = || {
+            self.number += 1;
+            let event = event_of(stream, self.number);
+            if self.random.bool() {
+                event.tag("tag")
+            } else {
+                event
+            }
+        };
+        let (first, second) = (event(), event());
+        if self.random.bool() {
+            Append::of([first])
+        } else {
+            Append::of([first, second])
+        }
+    }
+
+    /// Takes in what an answer tells: where the stream and the log are.
+    fn learn(&mut self, call: &Call, answer: &Answer) {
+        use crate::recording::error::Conflict;
+        match (call, answer) {
+            (_, Answer::Head(head)) => self.seen.1 = head.position(),
+            (Call::Stream(_), Answer::Page(events, _)) => {
+                let version = crate::recording::identity::Version::new(events.len() as u64);
+                self.seen.0 = ExpectedVersion::seen(version);
+            }
+            (_, Answer::Page(_, read_to)) => self.seen.1 = read_to.map(|mark| mark.position),
+            (_, Answer::Append(Outcome::Conflict(Conflict::Stream { actual, .. }))) => {
+                self.seen.0 = ExpectedVersion::seen(*actual);
+            }
+            (_, Answer::Append(Outcome::Conflict(Conflict::Query { found, .. }))) => {
+                self.seen.1 = Some(found.position);
+            }
+            (_, Answer::Append(_)) => {}
+        }
+    }
+}
+
+/// The answer to a call; none if the caller goes away after so many polls.
+async fn answer(log: &dyn Recorder, call: &Call, polls: Option<usize>) -> Option<Answer> {
+    match (call, polls) {
+        (Call::Append(append), Some(polls)) => {
+            let result = poll_at_most(log.append(append.clone()), polls).await?;
+            Some(Answer::Append(outcome(result)))
+        }
+        (Call::Append(append), None) => Some(Answer::Append(send(log, append.clone()).await)),
+        (Call::Head, _) => Some(Answer::Head(head(log).await)),
+        (Call::Stream(stream), _) => Some(Answer::page(&read_stream(log, stream.clone()).await)),
+        (Call::Log(log_read), _) => Some(Answer::page(&read(log, log_read.clone()).await)),
+    }
+}
+
+/// The history for people: one operation a line, in the order of calls.
+fn show(history: &[LogOperation]) -> String {
+    let mut history: Vec<_> = history.iter().collect();
+    history.sort_by_key(|it| it.called_at);
+    let line = |operation: &LogOperation| {
+        let call = match &operation.call {
+            Call::Append(append) => {
+                let ids: Vec<_> = append
+                    .new_events()
+                    .iter()
+                    .map(|it| it.id.uuid().as_u128())
+                    .collect();
+                format!("append {ids:?} on {:?}", append.all_conditions())
+            }
+            other => format!("{other:?}"),
+        };
+        let answer = match &operation.answer {
+            Some((answer, at)) => format!("{at}: {answer:?}"),
+            None => "the caller went away".into(),
+        };
+        format!("{}: {call}\n    -> {answer}\n", operation.called_at)
+    };
+    history.into_iter().map(line).collect()
+}

@@ -1,0 +1,313 @@
+//! Random operations that are likely to mean something: near the head, near the versions there are,
+//! with names, ids and stretches that were used before.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fastrand::Rng;
+
+use super::operation::Operation;
+use super::scene::{event_id, log_id, mark};
+use crate::domain::clock::Timestamp;
+use crate::recording::append::Append;
+use crate::recording::condition::{Condition, ExpectedVersion};
+use crate::recording::encoding::Encoding;
+use crate::recording::identity::{LogId, Position, Version};
+use crate::recording::memory::MemoryLog;
+use crate::recording::new_event::NewEvent;
+use crate::recording::origin::Origin;
+use crate::recording::query::{Query, QueryItem};
+use crate::recording::recorder::{LogRead, StreamRead, StretchRead};
+use crate::recording::snapshot::StoredSnapshot;
+use crate::recording::stretch::{FollowerKey, Stretch};
+
+/// Names of streams, of which some begin with others.
+const STREAMS: [&str; 6] = ["dog/1", "dog/10", "dog/2", "Dog/1", "cat/%", "cat"];
+const TOPICS: [&str; 4] = ["Barked", "Fed", "Sold", "barked"];
+const TAGS: [&str; 5] = ["brown", "Brown", "small", "a:b", "🐕"];
+const FOLLOWERS: [&str; 3] = ["f@1", "f@2", "g@1/0"];
+
+/// A source of operations.
+pub(super) struct RandomOperations {
+    random: Rng,
+    next_id: u128,
+    sent: Vec<Append>,
+}
+
+impl RandomOperations {
+    pub(super) fn new(random: Rng) -> Self {
+        Self {
+            random,
+            next_id: 1,
+            sent: Vec::new(),
+        }
+    }
+
+    /// The next operation, for a log that is as `log` is now.
+    pub(super) fn next(&mut self, log: &MemoryLog) -> Operation {
+        match self.random.u8(..100) {
+            0..45 => Operation::Append(self.append(log)),
+            45..60 => Operation::ReadLog(self.log_read(log)),
+            60..70 => Operation::ReadStream(self.stream_read()),
+            70..74 => Operation::Event(event_id(self.random.u128(..self.next_id + 2))),
+            74..77 => Operation::Head,
+            77..82 => self.streams(),
+            82..86 => Operation::Checkpoint(self.follower(), self.upstream()),
+            86..90 => Operation::Stretches(self.stretch_read()),
+            90..94 => Operation::PutSnapshot(self.snapshot()),
+            94..97 => {
+                let until = self.random.bool().then(|| self.version(3)).flatten();
+                Operation::Snapshot(self.one_of(&STREAMS).into(), until)
+            }
+            97 => Operation::DropSnapshots(self.one_of(&STREAMS).into()),
+            _ => Operation::Reopen,
+        }
+    }
+
+    fn one_of<'a>(&mut self, names: &[&'a str]) -> &'a str {
+        names[self.random.usize(..names.len())]
+    }
+
+    fn some_of(&mut self, names: &[&str], most: usize) -> BTreeSet<Arc<str>> {
+        let count = self.random.usize(..=most);
+        (0..count).map(|_| self.one_of(names).into()).collect()
+    }
+
+    fn append(&mut self, log: &MemoryLog) -> Append {
+        if self.random.u8(..8) == 0 && !self.sent.is_empty() {
+            return self.again();
+        }
+        let stretches = if self.random.u8(..4) == 0 {
+            self.random.usize(1..4)
+        } else {
+            0
+        };
+        let least = usize::from(stretches == 0 && self.random.u8(..50) > 0);
+        let most = if self.random.u8(..20) == 0 { 30 } else { 4 };
+        let events = self.random.usize(least..most);
+        let mut append = Append::of((0..events).map(|_| self.event()));
+        let mut ends = Vec::new();
+        for _ in 0..stretches {
+            append = append.stretch(self.stretch(log, &mut ends));
+        }
+        if self.random.bool() {
+            for _ in 0..self.random.usize(1..4) {
+                append = append.condition(self.condition(log));
+            }
+        }
+        self.sent.push(append.clone());
+        append
+    }
+
+    /// An append that was sent before, as it was, cut, turned around or joined with another.
+    fn again(&mut self) -> Append {
+        let index = self.sent.len() - 1 - self.random.usize(..self.sent.len().min(20));
+        let old = self.sent[index].clone();
+        let events = old.new_events();
+        match self.random.u8(..6) {
+            0..3 => old,
+            3 => Append::of(events.iter().take(1).cloned()),
+            4 => Append::of(events.iter().rev().cloned()),
+            _ => {
+                let other = self.sent[self.random.usize(..self.sent.len())].clone();
+                Append::of(events.iter().chain(other.new_events()).cloned())
+            }
+        }
+    }
+
+    fn event(&mut self) -> NewEvent {
+        let id = match self.random.u8(..40) {
+            0 => self.random.u128(..self.next_id),
+            _ => {
+                self.next_id += 1;
+                self.next_id
+            }
+        };
+        let payload: Vec<u8> = (0..self.random.usize(..20))
+            .map(|_| self.random.u8(..))
+            .collect();
+        let mut event = NewEvent::new(event_id(id), self.one_of(&TOPICS).to_owned(), payload);
+        event.stream = (self.random.u8(..4) > 0).then(|| self.one_of(&STREAMS).into());
+        event.tags = self.some_of(&TAGS, 3);
+        event.time = Timestamp::from_micros(self.random.i64(..));
+        match self.random.u8(..8) {
+            0 => event.revision(self.random.u32(1..)),
+            1 => event.erased(),
+            2 => event.origin(Origin::Library),
+            3 => event.metadata(r#"{"user":"ann"}"#),
+            4 => event.encoding(Encoding::parse("msgpack+zstd@key").expect("an encoding")),
+            5 if self.random.u8(..10) == 0 => event.stream("a\nb"),
+            _ => event,
+        }
+    }
+
+    fn condition(&mut self, log: &MemoryLog) -> Condition {
+        if self.random.bool() {
+            let after = match self.random.u8(..4) {
+                0 => None,
+                _ => self.position(log),
+            };
+            return Condition::none_match_after(self.query(), after);
+        }
+        let stream = self.one_of(&STREAMS);
+        let last = log.read_stream(&StreamRead::new(stream).backward().limit(1));
+        let last = last
+            .expect("a good read")
+            .events
+            .first()
+            .and_then(|it| it.version());
+        let expected = match self.random.u8(..10) {
+            0 => ExpectedVersion::None,
+            1 => ExpectedVersion::Exists,
+            2 => ExpectedVersion::seen(self.version(Version::number(last) + 2)),
+            _ => ExpectedVersion::seen(last),
+        };
+        Condition::stream_at(stream, expected)
+    }
+
+    fn query(&mut self) -> Query {
+        match self.random.u8(..12) {
+            0 => Query::All,
+            1 => Query::Items(Vec::new()),
+            _ => Query::Items(
+                (0..self.random.usize(1..4))
+                    .map(|_| self.query_item())
+                    .collect(),
+            ),
+        }
+    }
+
+    fn query_item(&mut self) -> QueryItem {
+        loop {
+            let item = QueryItem {
+                streams: self.some_of(&STREAMS, 2),
+                topics: self.some_of(&TOPICS, 2),
+                tags: self.some_of(&TAGS, 2),
+            };
+            if item != QueryItem::new() || self.random.u8(..50) == 0 {
+                return item;
+            }
+        }
+    }
+
+    /// Near the head more often than not; sometimes none, or beyond.
+    fn position(&mut self, log: &MemoryLog) -> Option<Position> {
+        let head = Position::number(log.head().position());
+        Position::new(match self.random.u8(..40) {
+            0 => u64::MAX,
+            1 => 1 << 63,
+            2..12 => self.random.u64(..=head),
+            _ => (head + 2).saturating_sub(self.random.u64(..12)),
+        })
+    }
+
+    fn version(&mut self, most: u64) -> Option<Version> {
+        match self.random.u8(..30) {
+            0 => Version::new(u64::MAX),
+            _ => Version::new(self.random.u64(..=most)),
+        }
+    }
+
+    fn limit(&mut self) -> usize {
+        match self.random.u8(..10) {
+            0 => usize::MAX,
+            1 if self.random.u8(..10) == 0 => 0,
+            _ => self.random.usize(1..12),
+        }
+    }
+
+    fn log_read(&mut self, log: &MemoryLog) -> LogRead {
+        let query = if self.random.bool() {
+            Query::All
+        } else {
+            self.query()
+        };
+        let mut read = LogRead::of(query).limit(self.limit());
+        if self.random.bool() {
+            read = read.after(self.position(log));
+        }
+        if self.random.u8(..3) == 0 {
+            read = read.until(self.position(log));
+        }
+        if self.random.bool() {
+            read.backward()
+        } else {
+            read
+        }
+    }
+
+    fn stream_read(&mut self) -> StreamRead {
+        let mut read = StreamRead::new(self.one_of(&STREAMS)).limit(self.limit());
+        if self.random.bool() {
+            read = read.after(self.version(60));
+        }
+        if self.random.u8(..3) == 0 {
+            read = read.until(self.version(60));
+        }
+        if self.random.bool() {
+            read.backward()
+        } else {
+            read
+        }
+    }
+
+    fn streams(&mut self) -> Operation {
+        let prefixes = ["", "dog", "dog/1", "Dog", "cat/%", "c", "x", "dog/%"];
+        let after = self.random.bool().then(|| self.one_of(&prefixes).into());
+        Operation::Streams {
+            prefix: self.one_of(&prefixes).into(),
+            after,
+            limit: self.limit(),
+        }
+    }
+
+    fn follower(&mut self) -> FollowerKey {
+        FollowerKey::new(self.one_of(&FOLLOWERS))
+    }
+
+    fn upstream(&mut self) -> LogId {
+        log_id(self.random.u128(7..9))
+    }
+
+    /// A stretch that mostly joins what is recorded or earlier in its append.
+    fn stretch(
+        &mut self,
+        log: &MemoryLog,
+        ends: &mut Vec<(FollowerKey, LogId, Position)>,
+    ) -> Stretch {
+        let (follower, upstream) = (self.follower(), self.upstream());
+        let recorded = log.checkpoint(&follower, upstream).map(|it| it.position);
+        let mut earlier = ends.iter().rev();
+        let earlier = earlier.find(|(key, log, _)| *key == follower && *log == upstream);
+        let end = earlier.map(|(_, _, end)| *end).or(recorded);
+        let after = match self.random.u8(..10) {
+            0 => Position::new(self.random.u64(..30)),
+            _ => end,
+        };
+        let least = u64::from(self.random.u8(..30) > 0);
+        let to = Position::number(after) + self.random.u64(least..4);
+        let to = mark(to.max(1), to.into());
+        ends.push((follower.clone(), upstream, to.position));
+        let edition = if self.random.u8(..6) == 0 { 2 } else { 1 };
+        Stretch::new(follower, upstream, after, to).edition(edition)
+    }
+
+    fn stretch_read(&mut self) -> StretchRead {
+        let mut read = StretchRead::new()
+            .after(self.random.u64(..20))
+            .limit(self.limit());
+        if self.random.bool() {
+            read = read.follower(self.follower());
+        }
+        if self.random.bool() {
+            read = read.upstream(self.upstream());
+        }
+        read
+    }
+
+    fn snapshot(&mut self) -> StoredSnapshot {
+        let version = self.version(30).unwrap_or(Version::FIRST);
+        let payload = vec![self.random.u8(..); self.random.usize(..5)];
+        StoredSnapshot::new(self.one_of(&STREAMS), version, "Dog", payload)
+    }
+}
