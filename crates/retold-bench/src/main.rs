@@ -1,2 +1,183 @@
-//! retold-bench
-fn main() {}
+//! Workloads over any store, side by side with the bare driver, by turns in one run.
+//!
+//! `cargo xtask bench` runs it optimised; `--quick` is the same in small, and a test. Ratios bind:
+//! absolute figures depend on the machine, whose facts are printed with them.
+
+mod dataset;
+mod machine;
+mod sample;
+
+mod contender;
+
+mod subject;
+
+mod bare;
+mod bench;
+
+mod workload;
+
+mod target;
+
+mod report;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use bench::{Bench, Sizes};
+use contender::{Contender, Measured, Result, run_by_turns};
+use machine::Machine;
+use report::Report;
+use workload::Group;
+use workload::load::{self, Loader};
+
+/// Measures Retold's stores, side by side with their bare drivers.
+#[derive(Debug, Parser)]
+#[command(name = "retold-bench", version)]
+struct Options {
+    /// Store to measure: memory:NAME, or sqlite:DIR for files in a new folder in DIR. Both, in a
+    /// temporary folder, unless given; may be given several times.
+    #[arg(long = "store", value_name = "URL")]
+    stores: Vec<String>,
+
+    /// Only workloads whose name, or the name of their group, begins with NAME; may be given several
+    /// times. Groups: append, load, read, condition, application.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+
+    /// Small sizes: shows that everything runs; the figures mean nothing.
+    #[arg(long)]
+    quick: bool,
+
+    /// Runs of each workload, of which the median counts.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: Option<u16>,
+
+    /// Writes the report as JSON to FILE, or prints it in place of the table.
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    json: Option<Option<PathBuf>>,
+
+    /// Ends with exit code 1 if a target is missed.
+    #[arg(long)]
+    check: bool,
+
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+/// What the program does for itself.
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Loads one store in a process of its own.
+    #[command(hide = true)]
+    LoadAlone {
+        url: String,
+        #[arg(long)]
+        loader: Loader,
+        #[arg(long)]
+        quick: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let outcome = match &options.part {
+        Some(Part::LoadAlone { url, loader, quick }) => load_alone(url, *loader, *quick),
+        None => measure(&options),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(2)
+    })
+}
+
+fn load_alone(url: &str, loader: Loader, quick: bool) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    load::load_alone(&runtime, &url.parse()?, loader, sizes(quick).dataset)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn sizes(quick: bool) -> Sizes {
+    if quick { Sizes::QUICK } else { Sizes::FULL }
+}
+
+fn measure(options: &Options) -> Result<ExitCode> {
+    let mut sizes = sizes(options.quick);
+    if let Some(runs) = options.runs {
+        sizes.run_count = usize::from(runs);
+        sizes.load_run_count = sizes.load_run_count.min(sizes.run_count);
+    }
+    let temporary = std::env::temp_dir();
+    let urls = if options.stores.is_empty() {
+        vec![
+            "memory:bench".into(),
+            format!("sqlite:{}", temporary.display()),
+        ]
+    } else {
+        options.stores.clone()
+    };
+    let bench = Bench::new(sizes, &urls)?;
+    let folder = bench.subjects.iter().find_map(|it| it.folder());
+    let machine = Machine::probe(folder.unwrap_or(&temporary), sizes.budget)?;
+    let mut measured = Vec::new();
+    for group in Group::ALL {
+        measured.extend(measure_group(&bench, group, &options.only)?);
+    }
+    if measured.is_empty() {
+        return Err("no workload has such a name; --help tells the groups".into());
+    }
+    let report = Report::new(machine, sizes.dataset.event_count, &measured);
+    write(&report, options.json.as_ref())?;
+    if options.check && !report.is_met() {
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure_group(bench: &Bench, group: Group, only: &[String]) -> Result<Vec<Measured>> {
+    let is_chosen = |name: &str| {
+        let mut chosen = only.iter();
+        only.is_empty() || chosen.any(|it| name.starts_with(&**it) || group.name() == it)
+    };
+    if group == Group::Load {
+        if !is_chosen(load::NAME) {
+            return Ok(Vec::new());
+        }
+        eprintln!("load …");
+        return load::measure(bench);
+    }
+    let contenders = bench.subjects.iter();
+    let mut contenders: Vec<Contender<'_>> = contenders
+        .flat_map(|subject| group.contenders(bench, subject))
+        .filter(|contender| is_chosen(contender.workload))
+        .collect();
+    if contenders.is_empty() {
+        return Ok(Vec::new());
+    }
+    eprintln!("{} …", group.name());
+    // The rows of one workload stand together, its stores in their order.
+    let names: Vec<&str> = contenders.iter().map(|it| it.workload).collect();
+    contenders.sort_by_key(|it| names.iter().position(|name| *name == it.workload));
+    run_by_turns(contenders, bench.sizes.run_count, bench.sizes.budget)
+}
+
+fn write(report: &Report, json: Option<&Option<PathBuf>>) -> Result<()> {
+    let text = match json {
+        None => report.to_text(),
+        Some(None) => report.to_json()?,
+        Some(Some(file)) => {
+            std::fs::write(file, report.to_json()?)
+                .map_err(|error| format!("{}: {error}", file.display()))?;
+            report.to_text()
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

@@ -1,0 +1,165 @@
+//! What is measured: a run, and the median over several.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// The longest latency that is told apart from longer ones: an hour, in nanoseconds.
+const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
+
+/// One run of a workload: how much was done, how long it took, and how long each operation took.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    /// Units done: what the workload's rate counts (appends, reads, events).
+    units: u64,
+    elapsed: Duration,
+    latencies: Histogram<u64>,
+}
+
+impl Run {
+    /// A run in which nothing happened yet.
+    pub(crate) fn new() -> Self {
+        let latencies = Histogram::new_with_max(LATENCY_MAX_NS, 3)
+            .expect("the bounds of the histogram are constants that fit");
+        Self {
+            units: 0,
+            elapsed: Duration::ZERO,
+            latencies,
+        }
+    }
+
+    /// Adds one operation that took `latency` and did `units`.
+    pub(crate) fn add(&mut self, latency: Duration, units: u64) {
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(LATENCY_MAX_NS);
+        self.latencies.saturating_record(nanos.max(1));
+        self.units += units;
+    }
+
+    /// Adds what another task of the same run did.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.units += other.units;
+        self.latencies
+            .add(&other.latencies)
+            .expect("both histograms have the same bounds");
+    }
+
+    /// Says how long the whole took.
+    #[must_use]
+    pub(crate) fn took(mut self, elapsed: Duration) -> Self {
+        self.elapsed = elapsed;
+        self
+    }
+
+    /// How many operations were added.
+    pub(crate) fn operation_count(&self) -> u64 {
+        self.latencies.len()
+    }
+
+    fn rate(&self) -> f64 {
+        self.units as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// Tells when a run that lasts for a budget of time is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch {
+    start: Instant,
+    budget: Duration,
+}
+
+impl Stopwatch {
+    /// Begins now.
+    pub(crate) fn start(budget: Duration) -> Self {
+        Self {
+            start: Instant::now(),
+            budget,
+        }
+    }
+
+    /// Whether there is time for another operation.
+    pub(crate) fn has_time(&self) -> bool {
+        self.start.elapsed() < self.budget
+    }
+
+    /// Time since the begin.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+/// Several runs of one workload on one contender.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Measurement {
+    /// Median of the runs' rates, in units per second.
+    pub(crate) rate: f64,
+    /// The rate of each run, in the order they were made.
+    pub(crate) rates: Vec<f64>,
+    /// Operations in all runs together; the percentiles are over these.
+    pub(crate) operations: u64,
+    /// Half of the operations took no longer, in microseconds.
+    pub(crate) p50_us: f64,
+    /// 99 % of the operations took no longer, in microseconds.
+    pub(crate) p99_us: f64,
+    /// 99.9 % of the operations took no longer, in microseconds.
+    pub(crate) p999_us: f64,
+}
+
+impl Measurement {
+    /// The median over `runs`, of which there is one at least.
+    pub(crate) fn of(runs: &[Run]) -> Self {
+        let mut all = Run::new();
+        for run in runs {
+            all.merge(run);
+        }
+        let rates: Vec<f64> = runs.iter().map(Run::rate).collect();
+        let percentile = |quantile| all.latencies.value_at_quantile(quantile) as f64 / 1e3;
+        Self {
+            rate: median(&rates),
+            operations: all.operation_count(),
+            p50_us: percentile(0.5),
+            p99_us: percentile(0.99),
+            p999_us: percentile(0.999),
+            rates,
+        }
+    }
+}
+
+/// The middle of these numbers; the mean of the two in the middle if their count is even.
+pub(crate) fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => 0.0,
+        count if count % 2 == 1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measurement_is_the_median_of_its_runs() {
+        let run = |millis| {
+            let mut run = Run::new();
+            for _ in 0..10 {
+                run.add(Duration::from_millis(millis), 2);
+            }
+            run.took(Duration::from_millis(millis * 10))
+        };
+        let measurement = Measurement::of(&[run(1), run(100), run(2)]);
+        assert_eq!(measurement.operations, 30);
+        assert!((measurement.rate - 1000.0).abs() < 1.0);
+        assert!((measurement.p50_us - 2000.0).abs() < 10.0);
+        assert!((measurement.p999_us - 100_000.0).abs() < 200.0);
+    }
+
+    #[test]
+    fn the_median_of_two_is_between_them() {
+        assert_eq!(median(&[1.0, 3.0]), 2.0);
+        assert_eq!(median(&[]), 0.0);
+    }
+}

@@ -1,0 +1,167 @@
+//! The figures to reach, and whether they were.
+
+use crate::contender::Measured;
+use crate::sample::median;
+
+/// A figure that a workload on a store must reach, at full size and optimised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// Name of the workload.
+    pub(crate) workload: &'static str,
+    /// The store it is about.
+    pub(crate) store: &'static str,
+    rule: Rule,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    /// So many units a second.
+    RateAtLeast(f64),
+    /// Half of the operations take so many microseconds at most.
+    MedianAtMost(f64),
+    /// So many times the rate of another workload or store, run for run.
+    TimesAtLeast {
+        workload: &'static str,
+        store: &'static str,
+        factor: f64,
+    },
+    /// Half of the operations take so many microseconds more than those of another workload.
+    ExtraAtMost { workload: &'static str, micros: f64 },
+}
+
+/// Every target.
+pub(crate) const TARGETS: &[Target] = &[
+    Target {
+        workload: "execute-cached",
+        store: "memory",
+        rule: Rule::RateAtLeast(200_000.0),
+    },
+    Target {
+        workload: "load-aggregate-100",
+        store: "memory",
+        rule: Rule::MedianAtMost(60.0),
+    },
+    Target {
+        workload: "append-1",
+        store: "sqlite",
+        rule: Rule::TimesAtLeast {
+            workload: "append-1",
+            store: "rusqlite",
+            factor: 0.8,
+        },
+    },
+    Target {
+        workload: "append-64",
+        store: "sqlite",
+        rule: Rule::TimesAtLeast {
+            workload: "append-64",
+            store: "rusqlite",
+            factor: 0.7,
+        },
+    },
+    Target {
+        workload: "append-64",
+        store: "sqlite",
+        rule: Rule::TimesAtLeast {
+            workload: "append-1",
+            store: "sqlite",
+            factor: 5.0,
+        },
+    },
+    Target {
+        workload: "read-log",
+        store: "sqlite",
+        rule: Rule::RateAtLeast(500_000.0),
+    },
+    Target {
+        workload: "read-stream-10",
+        store: "sqlite",
+        rule: Rule::MedianAtMost(50.0),
+    },
+    Target {
+        workload: "condition-topic-after",
+        store: "sqlite",
+        rule: Rule::ExtraAtMost {
+            workload: "condition-none",
+            micros: 1_000.0,
+        },
+    },
+    Target {
+        workload: "condition-topic-ever",
+        store: "sqlite",
+        rule: Rule::ExtraAtMost {
+            workload: "condition-none",
+            micros: 1_000.0,
+        },
+    },
+];
+
+/// What came of a target.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Outcome {
+    /// The target, for people.
+    pub(crate) target: String,
+    /// The figure that was measured, in the target's unit.
+    pub(crate) measured: f64,
+    /// Whether it was reached.
+    pub(crate) is_met: bool,
+}
+
+impl Target {
+    /// What came of it; none if what it compares was not measured.
+    pub(crate) fn outcome(&self, all: &[Measured]) -> Option<Outcome> {
+        let of = find(all, self.workload, self.store)?;
+        match self.rule {
+            Rule::RateAtLeast(rate) => Some(Outcome {
+                target: format!(">= {rate:.0}/s"),
+                measured: of.measurement.rate,
+                is_met: of.measurement.rate >= rate,
+            }),
+            Rule::MedianAtMost(micros) => Some(Outcome {
+                target: format!("p50 <= {micros:.0} us"),
+                measured: of.measurement.p50_us,
+                is_met: of.measurement.p50_us <= micros,
+            }),
+            Rule::TimesAtLeast {
+                workload,
+                store,
+                factor,
+            } => {
+                let measured = times(of, find(all, workload, store)?);
+                let other = if workload == self.workload {
+                    store
+                } else {
+                    workload
+                };
+                Some(Outcome {
+                    target: format!(">= {factor} x {other}"),
+                    measured,
+                    is_met: measured >= factor,
+                })
+            }
+            Rule::ExtraAtMost { workload, micros } => {
+                let other = find(all, workload, self.store)?;
+                let measured = of.measurement.p50_us - other.measurement.p50_us;
+                Some(Outcome {
+                    target: format!("p50 <= {workload} + {micros:.0} us"),
+                    measured,
+                    is_met: measured <= micros,
+                })
+            }
+        }
+    }
+}
+
+/// The measured workload of this name on this store.
+pub(crate) fn find<'a>(all: &'a [Measured], workload: &str, store: &str) -> Option<&'a Measured> {
+    all.iter()
+        .find(|it| it.workload == workload && it.store == store)
+}
+
+/// How many times the rate of `other` this one has: median over the runs, each compared with the
+/// one beside it.
+pub(crate) fn times(this: &Measured, other: &Measured) -> f64 {
+    let pairs = this.measurement.rates.iter().zip(&other.measurement.rates);
+    let ratios: Vec<f64> = pairs.map(|(this, other)| this / other).collect();
+    median(&ratios)
+}

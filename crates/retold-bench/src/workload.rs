@@ -1,0 +1,63 @@
+//! The workloads, in groups; contenders of a group run by turns.
+
+pub(crate) mod append;
+pub(crate) mod application;
+pub(crate) mod condition;
+pub(crate) mod load;
+pub(crate) mod read;
+
+use crate::bench::Bench;
+use crate::contender::Contender;
+use crate::subject::Subject;
+
+/// Workloads that are measured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// Appends of one event.
+    Append,
+    /// Writing the log of orders.
+    Load,
+    /// Reading the log of orders.
+    Read,
+    /// Appends under conditions to the log of orders.
+    Condition,
+    /// Commands and loads of an application.
+    Application,
+}
+
+impl Group {
+    /// All of them, in the order they are measured: reads before the log of orders grows.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Append,
+        Self::Load,
+        Self::Read,
+        Self::Condition,
+        Self::Application,
+    ];
+
+    /// Name of the group, by which it is chosen.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Load => load::NAME,
+            Self::Read => "read",
+            Self::Condition => "condition",
+            Self::Application => "application",
+        }
+    }
+
+    /// The workloads on `subject` and on its bare driver; those of the load are processes.
+    pub(crate) fn contenders<'a>(
+        self,
+        bench: &'a Bench,
+        subject: &'a Subject,
+    ) -> Vec<Contender<'a>> {
+        match self {
+            Self::Append => append::contenders(bench, subject),
+            Self::Load => Vec::new(),
+            Self::Read => read::contenders(bench, subject),
+            Self::Condition => condition::contenders(bench, subject),
+            Self::Application => application::contenders(bench, subject),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Appends of one event: by one writer, by many, and under conditions.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use retold::recording::append::Append;
+use retold::recording::condition::{Condition, ExpectedVersion};
+use retold::recording::identity::Version;
+use retold::recording::query::Query;
+use retold::recording::recorder::Recorder;
+use retold::store_url::StoreUrl;
+use tokio::runtime::Runtime;
+
+use crate::bare::BareLog;
+use crate::bench::Bench;
+use crate::contender::{Contender, Result, RunFn};
+use crate::dataset::{plain_event, scramble, stream_name};
+use crate::sample::{Run, Stopwatch};
+use crate::subject::{Subject, open_log};
+
+/// Events in a stream before a writer begins the next, as aggregates have some.
+const EVENTS_PER_STREAM: u64 = 10;
+
+/// Appends that the bare driver commits together, to compare with as many writers.
+const GROUP_SIZE: usize = 64;
+
+/// What a writer appends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shape {
+    /// An event of a stream.
+    Plain,
+    /// An event of a stream that is expected where the writer left it.
+    StreamAt,
+    /// An event of a stream with a tag that no event ever had.
+    NoneMatchTag,
+}
+
+/// All workloads of this module on `subject`, and the same on the bare driver.
+pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
+    let many = &bench.many_threads;
+    let one = &bench.one_thread;
+    let writers = |name, runtime, count, shape| writers(name, subject, runtime, count, shape);
+    let mut contenders = vec![
+        writers("append-1", many, 1, Shape::Plain),
+        writers("append-8", many, 8, Shape::Plain),
+        writers("append-64", many, 64, Shape::Plain),
+        writers("append-1-current-thread", one, 1, Shape::Plain),
+        writers("append-64-current-thread", one, 64, Shape::Plain),
+        writers("append-stream-at", many, 1, Shape::StreamAt),
+        writers("append-none-match-tag", many, 1, Shape::NoneMatchTag),
+    ];
+    if let Some(label) = subject.bare_label() {
+        let bare = |name, group, shape| bare(name, label, subject, many, group, shape);
+        contenders.extend([
+            bare("append-1", 1, Shape::Plain),
+            bare("append-8", 8, Shape::Plain),
+            bare("append-64", GROUP_SIZE, Shape::Plain),
+            bare("append-none-match-tag", 1, Shape::NoneMatchTag),
+        ]);
+    }
+    contenders
+}
+
+fn writers<'a>(
+    name: &'static str,
+    subject: &'a Subject,
+    runtime: &'a Runtime,
+    count: u64,
+    shape: Shape,
+) -> Contender<'a> {
+    Contender::new(name, subject.label, "appends", move || {
+        let open = || runtime.block_on(open_log(&subject.url(name)));
+        let begin = move || (0..count).map(|id| Writer::new(id, shape)).collect();
+        let (mut recorder, mut writers): (_, Vec<Writer>) = (open()?, begin());
+        Ok(Box::new(move |budget| {
+            if !subject.is_on_disk() {
+                // A log in memory grows by a gigabyte in a few runs.
+                (recorder, writers) = (open()?, begin());
+            }
+            if let [writer] = writers.as_mut_slice() {
+                let watch = Stopwatch::start(budget);
+                let run = runtime.block_on(write_until(&recorder, writer, watch))?;
+                return Ok(run.took(watch.elapsed()));
+            }
+            let (run, returned) = runtime.block_on(write_together(
+                &recorder,
+                std::mem::take(&mut writers),
+                budget,
+            ))?;
+            writers = returned;
+            Ok(run)
+        }) as RunFn<'a>)
+    })
+}
+
+/// Lets every writer write as a task of its own.
+async fn write_together(
+    recorder: &Arc<dyn Recorder>,
+    writers: Vec<Writer>,
+    budget: Duration,
+) -> Result<(Run, Vec<Writer>)> {
+    let watch = Stopwatch::start(budget);
+    let tasks: Vec<_> = writers
+        .into_iter()
+        .map(|mut writer| {
+            let recorder = Arc::clone(recorder);
+            tokio::spawn(async move {
+                let run = write_until(&recorder, &mut writer, watch).await?;
+                Result::Ok((run, writer))
+            })
+        })
+        .collect();
+    let mut all = Run::new();
+    let mut writers = Vec::new();
+    for task in tasks {
+        let (run, writer) = task.await??;
+        all.merge(&run);
+        writers.push(writer);
+    }
+    Ok((all.took(watch.elapsed()), writers))
+}
+
+async fn write_until(
+    recorder: &Arc<dyn Recorder>,
+    writer: &mut Writer,
+    watch: Stopwatch,
+) -> Result<Run> {
+    let mut run = Run::new();
+    while run.operation_count() == 0 || watch.has_time() {
+        let append = writer.next();
+        let start = Instant::now();
+        recorder.append(append).await?;
+        run.add(start.elapsed(), 1);
+        // An append that need not wait would keep the other writers from running.
+        tokio::task::yield_now().await;
+    }
+    Ok(run)
+}
+
+/// The same rows by the bare driver: `group` appends a transaction.
+fn bare<'a>(
+    name: &'static str,
+    label: &'static str,
+    subject: &'a Subject,
+    runtime: &'a Runtime,
+    group: usize,
+    shape: Shape,
+) -> Contender<'a> {
+    Contender::new(name, label, "appends", move || {
+        let url: StoreUrl = subject.url(&format!("bare-{name}"));
+        let mut log = runtime.block_on(BareLog::create(&url))?;
+        let mut writers: Vec<Writer> = (0..group as u64).map(|id| Writer::new(id, shape)).collect();
+        Ok(Box::new(move |budget| {
+            let mut run = Run::new();
+            let watch = Stopwatch::start(budget);
+            while run.operation_count() == 0 || watch.has_time() {
+                let appends: Vec<Append> = writers.iter_mut().map(Writer::next).collect();
+                let start = Instant::now();
+                log.append_group(&appends)?;
+                let latency = start.elapsed();
+                appends.iter().for_each(|_| run.add(latency, 1));
+            }
+            Ok(run.took(watch.elapsed()))
+        }) as RunFn<'a>)
+    })
+}
+
+/// One that appends an event after the other, to a stream after the other.
+#[derive(Debug)]
+struct Writer {
+    id: u64,
+    shape: Shape,
+    /// Events appended so far.
+    count: u64,
+    /// The stream that gets the next event.
+    stream: Arc<str>,
+}
+
+impl Writer {
+    fn new(id: u64, shape: Shape) -> Self {
+        Self {
+            id,
+            shape,
+            count: 0,
+            stream: stream_of(id, 0),
+        }
+    }
+
+    fn next(&mut self) -> Append {
+        let version = self.count % EVENTS_PER_STREAM;
+        if version == 0 {
+            self.stream = stream_of(self.id, self.count / EVENTS_PER_STREAM);
+        }
+        let number = scramble(self.id).wrapping_add(self.count);
+        let event = plain_event(number, Arc::clone(&self.stream));
+        self.count += 1;
+        match self.shape {
+            Shape::Plain => Append::new().event(event),
+            Shape::StreamAt => {
+                let expected = ExpectedVersion::seen(Version::new(version));
+                let condition = Condition::stream_at(Arc::clone(&self.stream), expected);
+                Append::new().event(event).condition(condition)
+            }
+            Shape::NoneMatchTag => {
+                let tag: Arc<str> = format!("request:{}", event.id).into();
+                let condition = Condition::none_match(Query::tag(Arc::clone(&tag)));
+                Append::new().event(event.tag(tag)).condition(condition)
+            }
+        }
+    }
+}
+
+fn stream_of(writer: u64, ordinal: u64) -> Arc<str> {
+    stream_name(scramble(writer).wrapping_add(ordinal))
+}

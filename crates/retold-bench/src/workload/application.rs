@@ -1,0 +1,175 @@
+//! What an application does with a store: commands to an aggregate, and loading one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use retold::application::handle::Application;
+use retold::prelude::*;
+use tokio::runtime::Runtime;
+
+use crate::bench::Bench;
+use crate::contender::{Contender, Result, RunFn};
+use crate::sample::{Run, Stopwatch};
+use crate::subject::{Subject, open_store};
+
+/// Events of the aggregate that is loaded.
+const EVENTS_LOADED: u32 = 100;
+/// Tasks that send commands together, each to an aggregate of its own.
+const WRITER_COUNT: usize = 64;
+/// Commands to an aggregate before its writer begins another, so that none grows without end.
+const COMMANDS_PER_BASKET: u32 = 100;
+
+/// What happens to a basket.
+#[derive(Event, Serialize, Deserialize)]
+enum BasketEvent {
+    LineAdded { product: String, quantity: u32 },
+    LineRemoved { product: String },
+}
+
+/// What somebody is about to buy.
+#[derive(Aggregate, Clone, Default)]
+#[aggregate(event = BasketEvent)]
+struct Basket {
+    line_count: u32,
+    quantity: u64,
+}
+
+impl Apply<BasketEvent> for Basket {
+    fn apply(&mut self, event: &BasketEvent) {
+        match event {
+            BasketEvent::LineAdded { quantity, .. } => {
+                self.line_count += 1;
+                self.quantity += u64::from(*quantity);
+            }
+            BasketEvent::LineRemoved { product } => {
+                debug_assert!(!product.is_empty());
+                self.line_count = self.line_count.saturating_sub(1);
+            }
+        }
+    }
+}
+
+impl Basket {
+    /// Every third command takes a line out again.
+    fn change(&self) -> BasketEvent {
+        let product = "espresso cup, white".to_owned();
+        if self.line_count % 3 == 2 {
+            BasketEvent::LineRemoved { product }
+        } else {
+            BasketEvent::LineAdded {
+                product,
+                quantity: 1 + self.line_count % 4,
+            }
+        }
+    }
+}
+
+/// All workloads of this module on `subject`.
+pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
+    let one = &bench.one_thread;
+    let many = &bench.many_threads;
+    vec![
+        execute_cached(subject, one),
+        execute_together(subject, many),
+        load_aggregate(subject, one),
+    ]
+}
+
+async fn open(subject: &Subject, workload: &str, cache_size: usize) -> Result<Application> {
+    let store = open_store(&subject.url(workload)).await?;
+    let builder = Application::builder("shop").store(store);
+    Ok(builder.cache_size(cache_size).open().await?)
+}
+
+/// Commands to an aggregate that is in the cache, one after the other.
+fn execute_cached<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
+    let name = "execute-cached";
+    Contender::new(name, subject.label, "commands", move || {
+        Ok(Box::new(move |budget| {
+            runtime.block_on(async {
+                let shop = open(subject, name, 1_000).await?;
+                let watch = Stopwatch::start(budget);
+                let run = execute_until(&shop, watch).await?;
+                Ok(run.took(watch.elapsed()))
+            })
+        }) as RunFn<'a>)
+    })
+}
+
+/// Commands to aggregates in the cache, by many tasks.
+fn execute_together<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
+    let name = "execute-64";
+    Contender::new(name, subject.label, "commands", move || {
+        Ok(Box::new(move |budget| {
+            runtime.block_on(async {
+                let shop = open(subject, name, 1_000).await?;
+                let watch = Stopwatch::start(budget);
+                let tasks: Vec<_> = (0..WRITER_COUNT)
+                    .map(|_| {
+                        let shop = shop.clone();
+                        tokio::spawn(async move { execute_until(&shop, watch).await })
+                    })
+                    .collect();
+                let mut all = Run::new();
+                for task in tasks {
+                    all.merge(&task.await??);
+                }
+                Ok(all.took(watch.elapsed()))
+            })
+        }) as RunFn<'a>)
+    })
+}
+
+async fn execute_until(shop: &Application, watch: Stopwatch) -> Result<Run> {
+    let mut run = Run::new();
+    while run.operation_count() == 0 || watch.has_time() {
+        let basket = shop.create::<Basket>(Basket::default().change()).await?;
+        for _ in 0..COMMANDS_PER_BASKET {
+            let start = Instant::now();
+            shop.execute(basket, Basket::change).await?;
+            run.add(start.elapsed(), 1);
+            // A command that need not wait would keep the other writers from running.
+            tokio::task::yield_now().await;
+            if !watch.has_time() {
+                break;
+            }
+        }
+    }
+    Ok(run)
+}
+
+/// Loads an aggregate of [`EVENTS_LOADED`] events from its stream, without cache and snapshot.
+fn load_aggregate<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
+    let name = "load-aggregate-100";
+    Contender::new(name, subject.label, "loads", move || {
+        let (shop, basket) = runtime.block_on(async {
+            let shop = open(subject, name, 0).await?;
+            let mut state = Basket::default();
+            let events: Vec<_> = (0..EVENTS_LOADED)
+                .map(|_| {
+                    let event = state.change();
+                    state.apply(&event);
+                    event
+                })
+                .collect();
+            let basket = shop.create::<Basket>(events).await?;
+            Result::Ok((Arc::new(shop), basket))
+        })?;
+        Ok(Box::new(move |budget: Duration| {
+            runtime.block_on(async {
+                let mut run = Run::new();
+                let watch = Stopwatch::start(budget);
+                while run.operation_count() == 0 || watch.has_time() {
+                    let start = Instant::now();
+                    let loaded = shop.get(basket).await?;
+                    run.add(start.elapsed(), 1);
+                    let version = loaded.version.get();
+                    if version != u64::from(EVENTS_LOADED) {
+                        return Err(format!("the aggregate has version {version}").into());
+                    }
+                }
+                Ok(run.took(watch.elapsed()))
+            })
+        }) as RunFn<'a>)
+    })
+}

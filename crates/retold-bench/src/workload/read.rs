@@ -1,0 +1,191 @@
+//! Reads of the log of orders: all of it, a stream, a tag, a topic.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use retold::recording::query::Query;
+use retold::recording::recorder::{LogRead, PageEnd, Recorder, StreamRead};
+use retold::recording::stored_event::StoredEvent;
+use tokio::runtime::Runtime;
+
+use crate::bare::BareLog;
+use crate::bench::Bench;
+use crate::contender::{Contender, Result, RunFn};
+use crate::dataset::{Dataset, RARE_TOPIC, customer_tag, scramble, stream_name};
+use crate::sample::{Run, Stopwatch};
+use crate::subject::Subject;
+
+/// What one operation reads.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    /// Every event, in pages.
+    Log,
+    /// A stream, each time another.
+    Stream,
+    /// The events of a customer's tag, each time another.
+    Tag,
+    /// The events of the rare topic.
+    Topic,
+}
+
+/// A workload of this module: its name, what its rate counts, what it reads.
+const WORKLOADS: [(&str, &str, Shape); 4] = [
+    ("read-log", "events", Shape::Log),
+    ("read-stream-10", "reads", Shape::Stream),
+    ("query-tag", "queries", Shape::Tag),
+    ("query-topic", "queries", Shape::Topic),
+];
+
+/// All workloads of this module on `subject`, and the same on the bare driver.
+pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
+    let mut contenders = Vec::new();
+    for (name, unit, shape) in WORKLOADS {
+        contenders.push(Contender::new(name, subject.label, unit, move || {
+            let recorder = bench.orders(subject)?.recorder;
+            let reader = Reader {
+                runtime: &bench.many_threads,
+                recorder,
+            };
+            Ok(repeat(bench.sizes.dataset, shape, move |read| {
+                reader.read(read)
+            }))
+        }));
+        if let Some(label) = subject.bare_label() {
+            contenders.push(Contender::new(name, label, unit, move || {
+                let log = BareLog::open(&bench.orders(subject)?.url)?;
+                Ok(repeat(bench.sizes.dataset, shape, move |read| {
+                    log.read(read)
+                }))
+            }));
+        }
+    }
+    contenders
+}
+
+/// One read.
+#[derive(Clone, Debug)]
+pub(crate) enum Read {
+    /// Every event.
+    Log,
+    /// The events of a stream.
+    Stream(Arc<str>),
+    /// The events with a tag.
+    Tag(Arc<str>),
+    /// The events of a topic.
+    Topic(&'static str),
+}
+
+/// How many events a read gave, and the bytes of their payloads, which proves that they were looked
+/// at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Events.
+    pub(crate) events: u64,
+    /// Bytes of their payloads.
+    pub(crate) payload_size: u64,
+}
+
+impl Found {
+    /// With one more event.
+    pub(crate) fn add(&mut self, payload_size: usize) {
+        self.events += 1;
+        self.payload_size += payload_size as u64;
+    }
+}
+
+fn repeat<'a>(
+    dataset: Dataset,
+    shape: Shape,
+    mut read: impl FnMut(&Read) -> Result<Found> + 'a,
+) -> RunFn<'a> {
+    let mut ordinal = 0;
+    Box::new(move |budget: Duration| {
+        let mut run = Run::new();
+        let watch = Stopwatch::start(budget);
+        while run.operation_count() == 0 || watch.has_time() {
+            ordinal += 1;
+            let (what, expected) = next_read(dataset, shape, ordinal);
+            let start = Instant::now();
+            let found = read(&what)?;
+            let latency = start.elapsed();
+            if expected.is_some_and(|expected| expected != found.events) {
+                return Err(format!("{what:?} found {found:?}, not {expected:?} events").into());
+            }
+            let units = if matches!(shape, Shape::Log) {
+                found.events
+            } else {
+                1
+            };
+            run.add(latency, units);
+        }
+        Ok(run.took(watch.elapsed()))
+    })
+}
+
+/// The read of this ordinal, and how many events it must find, if that is known.
+fn next_read(dataset: Dataset, shape: Shape, ordinal: u64) -> (Read, Option<u64>) {
+    let random = scramble(ordinal);
+    match shape {
+        // The workloads of conditions append to the same log, so it may be longer.
+        Shape::Log => (Read::Log, None),
+        Shape::Stream => (
+            Read::Stream(stream_name(random % dataset.stream_count)),
+            Some(dataset.event_count / dataset.stream_count),
+        ),
+        Shape::Tag => (
+            Read::Tag(customer_tag(random % dataset.customer_count())),
+            None,
+        ),
+        Shape::Topic => (
+            Read::Topic(RARE_TOPIC),
+            Some(dataset.event_count.div_ceil(crate::dataset::RARE_ONE_IN)),
+        ),
+    }
+}
+
+struct Reader<'a> {
+    runtime: &'a Runtime,
+    recorder: Arc<dyn Recorder>,
+}
+
+impl Reader<'_> {
+    fn read(&self, read: &Read) -> Result<Found> {
+        let recorder = &self.recorder;
+        self.runtime.block_on(async {
+            match read {
+                Read::Log => read_pages(recorder, Query::All).await,
+                Read::Tag(tag) => read_pages(recorder, Query::tag(Arc::clone(tag))).await,
+                Read::Topic(topic) => read_pages(recorder, Query::topic(*topic)).await,
+                Read::Stream(stream) => {
+                    let page = recorder
+                        .read_stream(StreamRead::new(Arc::clone(stream)))
+                        .await?;
+                    let mut found = Found::default();
+                    add_all(&mut found, &page.events);
+                    Ok(found)
+                }
+            }
+        })
+    }
+}
+
+async fn read_pages(recorder: &Arc<dyn Recorder>, query: Query) -> Result<Found> {
+    let mut found = Found::default();
+    let mut after = None;
+    loop {
+        let page = recorder
+            .read_log(LogRead::of(query.clone()).after(after))
+            .await?;
+        add_all(&mut found, &page.events);
+        match page.end {
+            PageEnd::Full => after = page.read_to_position(),
+            PageEnd::Complete => return Ok(found),
+        }
+    }
+}
+
+fn add_all(found: &mut Found, events: &[StoredEvent]) {
+    for event in events {
+        found.add(event.payload().map_or(0, <[u8]>::len));
+    }
+}

@@ -1,0 +1,72 @@
+//! The benchmark as a test: every workload runs, small, on every store.
+
+use std::process::{Command, Output};
+
+fn bench(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_retold-bench"));
+    command
+        .args(arguments)
+        .output()
+        .expect("the benchmark starts")
+}
+
+#[test]
+fn every_workload_runs_in_small() {
+    let output = bench(&["--quick", "--json"]);
+
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    for store in ["memory", "sqlite", "rusqlite"] {
+        let of_store: Vec<_> = rows.iter().filter(|row| row["store"] == store).collect();
+        assert!(of_store.len() >= 8, "{store}: {of_store:?}");
+        for row in of_store {
+            assert!(row["rate"].as_f64().unwrap() > 0.0, "{row}");
+            assert!(row["p50_us"].as_f64() <= row["p999_us"].as_f64(), "{row}");
+        }
+    }
+    let mut targets = rows
+        .iter()
+        .flat_map(|row| row["targets"].as_array().unwrap());
+    assert!(targets.any(|target| target["is_met"].is_boolean()));
+}
+
+#[test]
+fn a_table_names_what_was_chosen_alone() {
+    let output = bench(&["--quick", "--store", "memory:x", "--only", "read-stream-10"]);
+
+    assert!(output.status.success());
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("read-stream-10"), "{table}");
+    assert!(!table.contains("append-1"), "{table}");
+}
+
+#[test]
+fn a_report_is_written_to_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.json");
+    let arguments = ["--quick", "--store", "memory:x", "--only", "load", "--json"];
+
+    let output = bench(&[&arguments[..], &[file.to_str().unwrap()]].concat());
+
+    assert!(output.status.success());
+    let report = std::fs::read(&file).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["rows"][0]["workload"], "load");
+    assert_eq!(report["rows"][0]["store"], "memory");
+}
+
+#[test]
+fn mistakes_are_told() {
+    for (arguments, hint) in [
+        (&["--store", "postgre://here"][..], "postgre"),
+        (&["--quick", "--only", "juggle"], "--help tells the groups"),
+        (&["--runs", "0"], "--runs"),
+    ] {
+        let output = bench(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains(hint), "{message}");
+    }
+}
