@@ -181,9 +181,11 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
             }
             let query = self.query()?;
             loop {
+                // A fold that is farther already stays there.
+                let until = until.map(|until| place.map_or(until, |place| place.max(until)));
                 let read = LogRead::of(query.clone())
                     .after(*place)
-                    .until(until.max(*place))
+                    .until(until)
                     .limit(FOLD_PAGE_EVENTS);
                 let page = application.recorder().read_log(read).await?;
                 for stored in &page.events {

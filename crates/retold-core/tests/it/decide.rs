@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use retold_core::application::EventBus;
+use retold_core::application::limits::FOLD_PAGE_EVENTS;
 use retold_core::application::{Application, Error, ExecuteError, Fold, Outcome, fold_of};
 use retold_core::domain::id::Id;
 use retold_core::mapping::any_event::Addressed;
@@ -229,4 +231,24 @@ async fn ids_of_a_type_are_given_in_pages() {
     let rest = bank.aggregates::<Account>().after(&account("a"));
     assert_eq!(rest.collect().await.unwrap().len(), 2);
     assert_eq!(bank.aggregates::<Dog>().collect().await.unwrap().len(), 1);
+}
+
+/// Goal: a fold sees everything, however many pages that takes, and what came since when it reads on.
+#[tokio::test]
+async fn a_fold_reads_beyond_its_first_page() {
+    let store = MemoryStore::new();
+    let bank = open(&store).await;
+    let count = FOLD_PAGE_EVENTS * 2 + 1;
+    let append = async |count: usize| {
+        let all = (0..count).map(|_| opened("ann")).collect::<Vec<_>>();
+        let bus = EventBus::new();
+        bus.record_into(&bank).unwrap();
+        bus.publish(all).await.unwrap();
+    };
+    append(count).await;
+    let mut view = bank.view(accounts_of("ann")).await.unwrap();
+    assert_eq!(view.state, AccountCount(count));
+    append(1).await;
+    view.refresh(&bank).await.unwrap();
+    assert_eq!(view.state, AccountCount(count + 1));
 }
