@@ -1,8 +1,9 @@
 //! Events: facts in the words of the domain.
 
 use std::any::{TypeId, type_name};
+use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use serde::{Deserializer, Serializer};
@@ -151,6 +152,28 @@ pub trait Event: Sized + Send + Sync + 'static {
         Self::TYPES.iter().flat_map(EventType::topics)
     }
 }
+
+/// A tag with this text: `tags.insert(tag(format_args!("aircraft:{tail}")))`.
+pub fn tag(text: fmt::Arguments<'_>) -> Arc<str> {
+    thread_local! {
+        /// Written into and copied from, so that a tag costs the one allocation that keeps it.
+        static BUFFER: Cell<String> = const { Cell::new(String::new()) };
+    }
+    // Taken, not borrowed: what is printed may itself make a tag.
+    let mut buffer = BUFFER.take();
+    buffer.clear();
+    // Writing to a string fails only if what is printed fails, and then is cut off there.
+    let _ = buffer.write_fmt(text);
+    let tag = Arc::from(buffer.as_str());
+    if buffer.capacity() <= TAG_BUFFER_SIZE_KEPT {
+        BUFFER.set(buffer);
+    }
+    tag
+}
+
+/// Room that is kept by each thread for tags being made, in bytes; no tag that can be recorded is
+/// longer.
+const TAG_BUFFER_SIZE_KEPT: usize = 1024;
 
 /// The types of several events, one after the other: those of an enum that joins them. `N` is how
 /// many they are.

@@ -104,15 +104,19 @@ impl Mapper {
             topic: event_type.topic,
             source,
         })?;
-        let mut new = NewEvent::new(envelope.id, event_type.topic, payload)
-            .revision(event_type.revision)
-            .time(envelope.time)
-            .origin(envelope.origin)
-            .metadata(envelope.metadata)
-            .encoding(self.codec.encoding());
-        new.stream = envelope.stream;
-        new.tags = tags;
-        Ok(new)
+        // Put together at once: handed from one builder's step to the next it would be copied each time.
+        Ok(NewEvent {
+            id: envelope.id,
+            stream: envelope.stream,
+            topic: event_type.topic.into(),
+            revision: event_type.revision,
+            tags,
+            time: envelope.time,
+            origin: envelope.origin,
+            metadata: envelope.metadata,
+            encoding: self.codec.encoding(),
+            payload: Some(payload),
+        })
     }
 
     /// Whether a stored event is an `E`, by its topic.

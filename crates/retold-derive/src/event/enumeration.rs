@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{DataEnum, DeriveInput, Error, Ident, LitStr, Result, Variant};
+use syn::{DataEnum, DeriveInput, Error, Ident, LitStr, Path, Result, Variant};
 
 use super::attributes::{EnumAttributes, TypeAttributes};
 use super::tag::{Template, insertions};
@@ -116,9 +116,9 @@ impl<'v> Kind<'v> {
     }
 
     /// The arm of `tags` for this variant.
-    fn tag_arm(&self) -> Option<TokenStream> {
+    fn tag_arm(&self, krate: &Path) -> Option<TokenStream> {
         let ident = &self.variant.ident;
-        let (pattern, statements) = insertions(&self.tags, &self.variant.fields);
+        let (pattern, statements) = insertions(krate, &self.tags, &self.variant.fields);
         (!self.tags.is_empty()).then(|| quote!(Self::#ident #pattern => { #statements }))
     }
 }
@@ -127,7 +127,7 @@ impl<'v> Kind<'v> {
 fn tags(attributes: &EnumAttributes, kinds: &[Kind<'_>]) -> Option<TokenStream> {
     let krate = &attributes.common.krate;
     let functions = &attributes.common.tag_functions;
-    let arms: Vec<_> = kinds.iter().filter_map(Kind::tag_arm).collect();
+    let arms: Vec<_> = kinds.iter().filter_map(|it| it.tag_arm(krate)).collect();
     if arms.is_empty() && functions.is_empty() {
         return None;
     }

@@ -35,7 +35,7 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
 
     let types = event_type(&krate, &topic, &own.former_topics, own.revision.as_ref());
     let tags = (!own.tags.is_empty() || !common.tag_functions.is_empty()).then(|| {
-        let (pattern, statements) = insertions(&own.tags, &data.fields);
+        let (pattern, statements) = insertions(&krate, &own.tags, &data.fields);
         let bind = (!own.tags.is_empty()).then(|| quote!(let Self #pattern = self;));
         let functions = &common.tag_functions;
         quote! {

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
-use syn::{Error, Field, Fields, Ident, Index, LitStr, Member, Result, Type};
+use syn::{Error, Field, Fields, Ident, Index, LitStr, Member, Path, Result, Type};
 
 use crate::attribute::plain_name;
 
@@ -124,17 +124,22 @@ fn member_names(fields: &Fields) -> Vec<String> {
 
 /// What adds tags of these templates, of a value with these fields, to `tags`: the pattern that binds
 /// the fields, without the path, and the statements.
-pub(super) fn insertions(templates: &[Template], fields: &Fields) -> (TokenStream, TokenStream) {
+pub(super) fn insertions(
+    krate: &Path,
+    templates: &[Template],
+    fields: &Fields,
+) -> (TokenStream, TokenStream) {
     let mut bound: Vec<(Member, Ident)> = Vec::new();
     let statements: TokenStream = templates
         .iter()
-        .map(|it| insertion(it, fields, &mut bound))
+        .map(|it| insertion(krate, it, fields, &mut bound))
         .collect();
     let bindings = bound.iter().map(|(member, ident)| quote!(#member: #ident));
     (quote!({ #(#bindings,)* .. }), statements)
 }
 
 fn insertion(
+    krate: &Path,
     template: &Template,
     fields: &Fields,
     bound: &mut Vec<(Member, Ident)>,
@@ -159,7 +164,7 @@ fn insertion(
     }
     let format = LitStr::new(&template.format, template.span());
     let insert = quote! {
-        tags.insert(::std::sync::Arc::from(::std::format!(#format #(, #arguments)*)));
+        tags.insert(#krate::domain::event::tag(::core::format_args!(#format #(, #arguments)*)));
     };
     optional.iter().fold(insert, |inner, ident| {
         quote! {
