@@ -1,0 +1,370 @@
+//! Commands over a recorder that fails as the contract allows: at every call of a workload in turn,
+//! in every way. Whoever repeats a command under its id until it is answered finds each command
+//! executed exactly once.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use retold_core::application::limits::SETTLE_ATTEMPTS_MAX;
+use retold_core::application::{Application, Error, ExecuteError};
+use retold_core::domain::id::Id;
+use retold_core::mapping::any_event::Addressed;
+use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::{EventId, LogId, Mark, Version};
+use retold_core::recording::limits::Limits;
+use retold_core::recording::recorder::{
+    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
+};
+use retold_core::recording::snapshot::StoredSnapshot;
+use retold_core::recording::stored_event::StoredEvent;
+use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
+
+use crate::accounts::{Account, AccountCount, AccountEvent, deposited, opened};
+use crate::racing;
+
+/// What goes wrong at one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Nothing is done.
+    Unavailable,
+    /// Of an append it is not said whether it was recorded, and it was not.
+    UnknownNotRecorded,
+    /// It was.
+    UnknownRecorded,
+    /// It is recorded when so many more calls were made.
+    UnknownLate(usize),
+    /// Somebody else is faster.
+    Rival,
+}
+
+const FAULTS: [Fault; 7] = [
+    Fault::Unavailable,
+    Fault::UnknownNotRecorded,
+    Fault::UnknownRecorded,
+    Fault::UnknownLate(1),
+    Fault::UnknownLate(2),
+    Fault::UnknownLate(4),
+    Fault::Rival,
+];
+
+/// Wraps a recorder; see the module.
+struct Faulty {
+    sound: Arc<dyn Recorder>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many calls were made.
+    calls: usize,
+    /// What goes wrong at which call; appends that come after the last are sound.
+    faults: VecDeque<(usize, Fault)>,
+    /// Appends that land at a later call.
+    late: Vec<(usize, Append)>,
+}
+
+impl Faulty {
+    fn new(
+        sound: Arc<dyn Recorder>,
+        faults: impl IntoIterator<Item = (usize, Fault)>,
+    ) -> Arc<Self> {
+        let state = State {
+            faults: faults.into_iter().collect(),
+            ..State::default()
+        };
+        Arc::new(Self {
+            sound,
+            state: Mutex::new(state),
+        })
+    }
+
+    fn calls(&self) -> usize {
+        self.state.lock().unwrap().calls
+    }
+
+    /// Counts a call, lands what is due, and says what goes wrong.
+    async fn call(&self) -> Option<Fault> {
+        let (fault, landing) = {
+            let mut state = self.state.lock().unwrap();
+            let call = state.calls;
+            state.calls += 1;
+            let due = |(at, _): &mut (usize, Append)| *at <= call;
+            let landing: Vec<_> = state.late.extract_if(.., due).collect();
+            let fault = match state.faults.front() {
+                Some((at, _)) if *at == call => state.faults.pop_front().map(|(_, fault)| fault),
+                _ => None,
+            };
+            (fault, landing)
+        };
+        for (_, append) in landing {
+            // Nobody hears what it came to.
+            let _ = self.sound.append(append).await;
+        }
+        fault
+    }
+
+    async fn read<T>(&self, read: BoxFuture<'_, Result<T, RecordError>>) -> Result<T, RecordError> {
+        match self.call().await {
+            Some(Fault::Unavailable) => Err(unavailable()),
+            _ => read.await,
+        }
+    }
+
+    /// Another writer records something of what this append is about.
+    async fn be_faster(&self, append: &Append) {
+        let first = &append.new_events()[0];
+        let mut event = racing::event("AccountEvent.Deposited");
+        event.payload = Some(r#"{"cents":0}"#.into());
+        event.stream = first.stream.clone();
+        event.tags = first.tags.clone();
+        self.sound.append(Append::of([event])).await.unwrap();
+    }
+}
+
+fn unavailable() -> RecordError {
+    RecordError::unavailable("calling", std::io::Error::other("out of order"))
+}
+
+impl Recorder for Faulty {
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
+        Box::pin(async move {
+            let unknown = || {
+                let lost = std::io::Error::other("the line went dead");
+                Err(RecordError::outcome_unknown("appending", lost))
+            };
+            match self.call().await {
+                None => self.sound.append(append).await,
+                Some(Fault::Unavailable) => Err(unavailable()),
+                Some(Fault::UnknownNotRecorded) => unknown(),
+                Some(Fault::UnknownRecorded) => {
+                    let _ = self.sound.append(append).await;
+                    unknown()
+                }
+                Some(Fault::UnknownLate(calls)) => {
+                    let mut state = self.state.lock().unwrap();
+                    let due = state.calls - 1 + calls;
+                    state.late.push((due, append));
+                    unknown()
+                }
+                Some(Fault::Rival) => {
+                    self.be_faster(&append).await;
+                    self.sound.append(append).await
+                }
+            }
+        })
+    }
+
+    fn log_name(&self) -> &str {
+        self.sound.log_name()
+    }
+
+    fn limits(&self) -> Limits {
+        self.sound.limits()
+    }
+
+    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
+        self.sound.log_id()
+    }
+
+    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        Box::pin(self.read(self.sound.read_log(read)))
+    }
+
+    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        Box::pin(self.read(self.sound.read_stream(read)))
+    }
+
+    fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
+        Box::pin(self.read(self.sound.event(id)))
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
+        Box::pin(self.read(self.sound.head()))
+    }
+
+    fn streams<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
+        Box::pin(self.read(self.sound.streams(prefix, after, limit)))
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        follower: &'a FollowerKey,
+        upstream: LogId,
+    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+        self.sound.checkpoint(follower, upstream)
+    }
+
+    fn stretches(
+        &self,
+        read: StretchRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
+        self.sound.stretches(read)
+    }
+
+    fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
+        self.sound.changed_since(append_count)
+    }
+
+    fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
+        Box::pin(self.read(self.sound.put_snapshot(snapshot)))
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        stream: &'a str,
+        until: Option<Version>,
+    ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
+        Box::pin(self.read(self.sound.snapshot(stream, until)))
+    }
+
+    fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
+        self.sound.drop_snapshots(stream)
+    }
+}
+
+/// Repeats a command until it is answered; whatever else happens is a failure of the test.
+macro_rules! until_answered {
+    ($command:expr) => {
+        loop {
+            match $command.await {
+                Ok(answer) => break answer,
+                Err(error) => match Error::from(error) {
+                    Error::Unavailable(_) | Error::OutcomeUnknown { .. } | Error::Conflict(_) => {}
+                    other => panic!("{other}"),
+                },
+            }
+        }
+    };
+}
+
+/// Commands of every kind, each under an id and repeated until it is answered.
+async fn workload(bank: &Application) {
+    let one: Id<Account> = "1".into();
+    let two: Id<Account> = "2".into();
+    for (id, command) in [(&one, "open 1"), (&two, "open 2")] {
+        until_answered!(
+            bank.execute_or_create(id, |account| account
+                .owner
+                .is_empty()
+                .then(|| opened("ann")))
+                .command_id(command)
+        );
+    }
+    for number in 0..12 {
+        until_answered!(
+            bank.execute(&one, |_| [deposited(1), deposited(2)])
+                .command_id(format!("deposit {number}"))
+        );
+    }
+    for number in 0..3 {
+        until_answered!(
+            bank.change((one.clone(), two.clone()), |(one, two)| {
+                one.record(one.withdraw(5)?);
+                two.record(deposited(5));
+                Ok::<_, crate::accounts::Refusal>(())
+            })
+            .command_id(format!("transfer {number}"))
+        );
+    }
+    let accounts = retold_core::application::fold_of::<AccountCount, AccountEvent>()
+        .only("AccountEvent.Opened")
+        .tag("owner:ann");
+    until_answered!(
+        bank.decide(&accounts, |accounts| {
+            (accounts.0 < 3).then(|| opened("ann").to(&Id::<Account>::from("3")))
+        })
+        .command_id("open 3")
+    );
+}
+
+async fn check(log: &Arc<dyn Recorder>, cache_size: usize) {
+    let builder = Application::builder("bank").recorder(Arc::clone(log));
+    let bank = builder.cache_size(cache_size).open().await.unwrap();
+    let one = bank.get(Id::<Account>::from("1")).await.unwrap();
+    let two = bank.get(Id::<Account>::from("2")).await.unwrap();
+    let three = bank.get(Id::<Account>::from("3")).await.unwrap();
+    assert_eq!(
+        (one.state.cents, two.state.cents, three.state.cents),
+        (21, 15, 0)
+    );
+    // As counted by the events themselves: a rival deposits nothing, under no command.
+    let events = log.read_log(LogRead::new()).await.unwrap().events;
+    let of_commands = events.iter().filter(|it| !it.metadata_bytes().is_empty());
+    assert_eq!(of_commands.count(), 2 + 24 + 6 + 1);
+}
+
+#[tokio::test]
+async fn every_fault_at_every_call_leaves_each_command_executed_once() {
+    for cache_size in [0, 10] {
+        let dry = Faulty::new(racing::log().await, []);
+        let open = |log: Arc<Faulty>| async move {
+            let builder = Application::builder("bank").recorder(log);
+            builder.cache_size(cache_size).open().await.unwrap()
+        };
+        workload(&open(dry.clone()).await).await;
+        check(&dry.sound, cache_size).await;
+        for call in 0..dry.calls() {
+            for fault in FAULTS {
+                let log = racing::log().await;
+                let faulty = Faulty::new(log.clone(), [(call, fault)]);
+                println!("{fault:?} at call {call}, cache of {cache_size}");
+                workload(&open(faulty).await).await;
+                check(&log, cache_size).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_faults_leave_each_command_executed_once() {
+    let seed = racing::seed();
+    for round in 0..200 {
+        let mut random = fastrand::Rng::with_seed(seed.wrapping_add(round));
+        let mut faults = Vec::new();
+        for call in 0..400 {
+            if random.u8(0..3) == 0 {
+                faults.push((call, FAULTS[random.usize(..FAULTS.len())]));
+            }
+        }
+        let log = racing::log().await;
+        let faulty = Faulty::new(log.clone(), faults);
+        let builder = Application::builder("bank").recorder(faulty);
+        let bank = builder.open().await.unwrap();
+        println!("round {round}");
+        racing::soon(workload(&bank)).await;
+        check(&log, 10).await;
+    }
+}
+
+#[tokio::test]
+async fn an_outcome_that_stays_unknown_is_given_back_and_settled() {
+    let log = racing::log().await;
+    let sends = SETTLE_ATTEMPTS_MAX as usize;
+    // The snapshot and the stream are read first.
+    let faults = (2..2 + sends).map(|call| (call, Fault::UnknownNotRecorded));
+    let faulty = Faulty::new(log.clone(), faults.collect::<Vec<_>>());
+    let builder = Application::builder("bank").recorder(faulty.clone());
+    let bank = builder.open().await.unwrap();
+    let id: Id<Account> = "1".into();
+    let unknown = bank.execute_or_create(&id, |_| opened("ann")).await;
+    assert_eq!(faulty.calls(), 2 + sends);
+    let Err(ExecuteError::Retold(Error::OutcomeUnknown {
+        append: Some(append),
+        ..
+    })) = unknown
+    else {
+        panic!("{unknown:?}");
+    };
+    bank.settle(append.clone()).await.unwrap();
+    assert_eq!(bank.get(&id).await.unwrap().state.owner, "ann");
+    assert!(matches!(
+        bank.settle(append).await.unwrap(),
+        Appended::Repeated(_)
+    ));
+}
