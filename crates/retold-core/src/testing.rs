@@ -50,6 +50,50 @@
 //!     .then_refused(KnowsAlready);
 //! ```
 //!
+//! Decisions over a dynamic boundary are given a whole log, of events of any types, in any streams; a
+//! failure says too which of them the decision's model did not read:
+//!
+//! ```
+//! # use retold_core::domain::content;
+//! # use retold_core::domain::event::{Apply, Event, EventType, Tags};
+//! # use serde::{Deserialize, Deserializer, Serialize, Serializer};
+//! use retold_core::application::fold_of;
+//! use retold_core::testing::given_log;
+//!
+//! # #[derive(Serialize, Deserialize)]
+//! # struct SeatTaken { hall: String }
+//! # impl Event for SeatTaken {
+//! #     const TYPES: &'static [EventType] = &[EventType::of::<Self>("SeatTaken")];
+//! #     fn type_index(&self) -> usize { 0 }
+//! #     fn tags(&self) -> Tags { Tags::from([format!("hall:{}", self.hall).into()]) }
+//! #     fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+//! #         self.serialize(serializer)
+//! #     }
+//! #     fn deserialize_payload<'de, D: Deserializer<'de>>(_: usize, deserializer: D) -> Result<Self, D::Error> {
+//! #         Self::deserialize(deserializer)
+//! #     }
+//! # }
+//! # #[derive(Clone, Default)]
+//! # struct Taken(usize);
+//! # impl Apply<SeatTaken> for Taken {
+//! #     fn apply(&mut self, _: &SeatTaken) { self.0 += 1 }
+//! # }
+//! # #[derive(Debug, PartialEq)]
+//! # struct Full;
+//! let take = |taken: &Taken| {
+//!     if taken.0 >= 2 { return Err(Full) }
+//!     Ok(SeatTaken { hall: "red".into() })
+//! };
+//! let red = fold_of::<Taken, SeatTaken>().tag("hall:red");
+//!
+//! given_log([SeatTaken { hall: "red".into() }, SeatTaken { hall: "blue".into() }])
+//!     .when(&red, take)
+//!     .then(SeatTaken { hall: "red".into() })
+//!     .and()
+//!     .when(&red, take)
+//!     .then_refused(Full);
+//! ```
+//!
 //! Every event that is given or decided also goes through the bytes it would be recorded as: a serde
 //! attribute that loses something is found here, not in production.
 
@@ -60,6 +104,13 @@ mod report;
 mod outcome;
 
 mod aggregate_case;
+mod log_case;
 
-pub use aggregate_case::{AggregateCase, given};
-pub use outcome::Outcome;
+pub use aggregate_case::{AggregateCase, AggregateDecided, given};
+pub use log_case::{LogCase, LogDecided, given_log};
+
+/// What a decision is called that was given no name.
+const UNNAMED: &str = "it is decided";
+
+/// The seed of the ids of given events: any would do, always the same.
+const SEED: u64 = 1;

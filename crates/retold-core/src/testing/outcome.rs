@@ -7,7 +7,7 @@ use super::shown_event::ShownEvent;
 
 /// What a decision came to, with all that a failing assertion has to tell.
 #[derive(Debug)]
-pub struct Outcome<R> {
+pub(super) struct Outcome<R> {
     pub(super) given: Vec<ShownEvent>,
     /// What else there is to know about what was given, a line each.
     pub(super) notes: Vec<String>,
@@ -70,7 +70,7 @@ fn blocks_or_nothing(events: &[ShownEvent]) -> Vec<Vec<String>> {
     blocks(events)
 }
 
-pub(super) fn refused(refusal: &impl Debug) -> Vec<String> {
+fn refused(refusal: &impl Debug) -> Vec<String> {
     format!("refused: {refusal:#?}")
         .lines()
         .map(str::to_owned)

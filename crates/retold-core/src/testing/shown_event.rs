@@ -3,6 +3,8 @@
 use serde_json::Value;
 
 use crate::domain::event::Event;
+use crate::mapping::any_event::AnyEvent;
+use crate::mapping::codec::Codec;
 
 /// What of an event is compared, and how it is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +45,25 @@ impl ShownEvent {
                 topic: topic.into(),
                 tags: event.tags().iter().map(ToString::to_string).collect(),
                 content,
+            },
+            Err(error) => panic!("{topic} cannot be written as JSON: {error}"),
+        }
+    }
+
+    /// `event`, which may be of any type, as its bytes tell it.
+    ///
+    /// # Panics
+    ///
+    /// If the event cannot be written.
+    #[track_caller]
+    pub(super) fn of_any(event: &AnyEvent) -> Self {
+        let topic = event.event_type().topic;
+        match event.encode(Codec::Json) {
+            Ok(bytes) => Self {
+                stream: event.stream().map(ToString::to_string),
+                topic: topic.into(),
+                tags: event.tags().iter().map(ToString::to_string).collect(),
+                content: serde_json::from_slice(&bytes).expect("the codec writes JSON"),
             },
             Err(error) => panic!("{topic} cannot be written as JSON: {error}"),
         }

@@ -2,11 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use retold_core::application::{Fold, fold_of};
 use retold_core::domain::content;
 use retold_core::domain::event::{Event, EventType};
-use retold_core::testing::given;
+use retold_core::domain::id::Id;
+use retold_core::mapping::any_event::{Addressed, AnyEvent};
+use retold_core::testing::{given, given_log};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::accounts::{self, Account, AccountCount, AccountEvent, deposited, opened};
 use crate::dogs::{Dog, DogEvent, Refusal, registered, trick_added};
 
 /// What a failing case says.
@@ -209,4 +213,113 @@ Forgetful.Noted
         let _ = given::<Notebook>([]).when(|_| Forgetful::Lost { b: 1 });
     });
     assert!(text.contains("cannot be read: missing field `b`"), "{text}");
+}
+
+fn count_of(owner: &str) -> Fold<AccountCount> {
+    fold_of::<AccountCount, AccountEvent>()
+        .only("AccountEvent.Opened")
+        .tag(format!("owner:{owner}"))
+}
+
+/// No owner has more than two accounts.
+fn open(count: &AccountCount, owner: &str, key: &str) -> Result<AnyEvent, accounts::Refusal> {
+    if count.0 >= 2 {
+        return Err(accounts::Refusal::TooManyAccounts { count: count.0 });
+    }
+    Ok(opened(owner).to(&account(key)))
+}
+
+fn account(key: &str) -> Id<Account> {
+    Id::new(key.into())
+}
+
+#[test]
+fn cases_of_a_log_pass_that_hold() {
+    given_log((
+        opened("ann").to(&account("1")),
+        opened("bob").to(&account("2")),
+        registered("Fido"),
+    ))
+    .then_view(count_of("ann"), |count| assert_eq!(count.0, 1))
+    .when(count_of("ann"), |count| open(count, "ann", "3"))
+    .then(opened("ann").to(&account("3")))
+    .and()
+    .when_named("a third account", count_of("ann"), |count| {
+        open(count, "ann", "4")
+    })
+    .then_refused(accounts::Refusal::TooManyAccounts { count: 2 })
+    .and()
+    .when((account("1"), account("3")), |(from, to)| {
+        assert_eq!((from.owner.as_str(), to.owner.as_str()), ("ann", "ann"));
+        (
+            AccountEvent::Withdrawn { cents: 5 }.to(&account("1")),
+            deposited(5).to(&account("3")),
+        )
+    })
+    .then((
+        AccountEvent::Withdrawn { cents: 5 }.to(&account("1")),
+        deposited(5).to(&account("3")),
+    ))
+    .then_view(account("3"), |account| assert_eq!(account.cents, 5));
+    given_log(()).when(count_of("ann"), |_| ()).then_nothing();
+}
+
+#[test]
+fn a_failure_over_a_log_says_what_the_model_did_not_read() {
+    let text = message(|| {
+        given_log((
+            opened("ann").to(&account("1")),
+            opened("bob").to(&account("2")),
+            DogEvent::Walked,
+        ))
+        .when_named("opening another", count_of("ann"), |count| {
+            open(count, "ann", "3")
+        })
+        .then(opened("ann").to(&account("4")));
+    });
+    assert_eq!(
+        text,
+        r#"other events were decided than expected
+
+given
+   1. AccountEvent.Opened -> Account/1 [owner:ann]
+      {
+        "owner": "ann"
+      }
+   2. AccountEvent.Opened -> Account/2 [owner:bob]
+      {
+        "owner": "bob"
+      }
+   3. DogEvent.Walked
+      the model does not read 2., 3.
+when
+      opening another
+
+      expected                                     | actual
+>  1. AccountEvent.Opened -> Account/4 [owner:ann] | AccountEvent.Opened -> Account/3 [owner:ann]   <- the first difference
+      {                                            | {
+        "owner": "ann"                             |   "owner": "ann"
+      }                                            | }
+"#
+    );
+    let text = message(|| {
+        given_log(opened("bob"))
+            .when(count_of("ann"), |count| open(count, "ann", "3"))
+            .then_nothing();
+    });
+    assert!(text.contains("the model reads none of them"), "{text}");
+}
+
+#[test]
+fn a_case_of_a_log_needs_no_runtime_and_minds_none() {
+    let case = || {
+        given_log(opened("ann"))
+            .when(count_of("ann"), |count| open(count, "ann", "3"))
+            .then(opened("ann").to(&account("3")));
+    };
+    case();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async { case() });
 }
