@@ -66,7 +66,8 @@ CREATE TABLE event_tag (
 ) STRICT, WITHOUT ROWID;
 
 -- Who follows which log, and the pieces they have processed. The seq of a stretch is the key of the
--- log that recorded it and the stretch's ordinal in it.
+-- log that recorded it and the stretch's ordinal in it. Positions of an upstream may be any number;
+-- those from 2^63 on stand here less 2^64.
 CREATE TABLE follower (
     key INTEGER PRIMARY KEY,
     log INTEGER NOT NULL,
@@ -93,12 +94,13 @@ CREATE TABLE eventless_append (
     append_number INTEGER NOT NULL
 ) STRICT;
 
--- Hints and placements: no history.
+-- Hints and placements: no history. A snapshot may be of any version: eight bytes, the highest first,
+-- so that they are in order.
 CREATE TABLE snapshot (
     key INTEGER PRIMARY KEY,
     log INTEGER NOT NULL,
     stream TEXT NOT NULL,
-    version INTEGER NOT NULL,
+    version BLOB NOT NULL,
     state_type TEXT NOT NULL,
     revision INTEGER NOT NULL,
     time INTEGER NOT NULL,
@@ -230,7 +232,9 @@ BEGIN
 END;
 CREATE TRIGGER stretch_only_grows BEFORE UPDATE ON stretch
 WHEN NOT (
-    old.with_events = 0 AND new.with_events = 0 AND new.to_position > old.to_position
+    old.with_events = 0 AND new.with_events = 0
+    AND (new.to_position > old.to_position)
+        = ((new.to_position < 0) = (old.to_position < 0))
     AND (new.seq, new.follower, new.edition) = (old.seq, old.follower, old.edition)
     AND new.after IS old.after AND new.head IS old.head
 )

@@ -9,7 +9,6 @@ use retold_core::recording::snapshot::StoredSnapshot;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::before_commit;
-use super::head::unsigned;
 use super::seq::LogKey;
 
 /// Keeps a snapshot in place of one of the same version; drops the lowest of too many.
@@ -26,7 +25,7 @@ pub(crate) fn put(
     .execute(params![
         log.0,
         &*snapshot.stream,
-        kept_version(snapshot.version),
+        snapshot.version.get().to_be_bytes(),
         &*snapshot.state_type,
         snapshot.revision,
         snapshot.time.as_micros(),
@@ -50,7 +49,7 @@ pub(crate) fn newest(
     stream: &str,
     until: Option<Version>,
 ) -> Result<Option<StoredSnapshot>, RecordError> {
-    let until = until.map_or(i64::MAX, kept_version);
+    let until = until.map_or(u64::MAX, Version::get).to_be_bytes();
     let found = conn
         .prepare_cached(
             "SELECT version, state_type, revision, time, encoding, payload FROM snapshot
@@ -60,7 +59,7 @@ pub(crate) fn newest(
             select
                 .query_row(params![log.0, stream, until], |row| {
                     Ok((
-                        unsigned(row.get(0)?),
+                        u64::from_be_bytes(row.get(0)?),
                         row.get::<_, String>(1)?,
                         row.get(2)?,
                         row.get(3)?,
@@ -88,9 +87,4 @@ pub(crate) fn drop_all(conn: &Connection, log: LogKey, stream: &str) -> rusqlite
     conn.prepare_cached("DELETE FROM snapshot WHERE log = ?1 AND stream = ?2")?
         .execute(params![log.0, stream])
         .map(drop)
-}
-
-/// No stream of this store gets beyond.
-fn kept_version(version: Version) -> i64 {
-    i64::try_from(version.get()).unwrap_or(i64::MAX)
 }

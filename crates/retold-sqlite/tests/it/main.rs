@@ -8,4 +8,4 @@
 mod place;
 
 mod concurrency;
-mod model;
+mod conformance;

@@ -1,0 +1,61 @@
+//! The recorder's contract, every rule of it, on temporary SQLite files.
+
+use std::fs;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use retold_core::recording::conformance::Subject;
+use retold_core::recording::store::Store;
+use retold_sqlite::SqliteStore;
+use rusqlite::{Connection, OpenFlags};
+use tokio::runtime::Runtime;
+
+use crate::place::Place;
+
+/// A SQLite file, removed when it is dropped.
+struct TemporarySqliteStore {
+    place: Place,
+    images: AtomicU32,
+}
+
+impl Subject for TemporarySqliteStore {
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+        RUNTIME.block_on(future)
+    }
+
+    async fn create() -> Self {
+        Self {
+            place: Place::new(),
+            images: AtomicU32::new(0),
+        }
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.place.open())
+    }
+
+    async fn crash_image(&self) -> Arc<dyn Store> {
+        let number = self.images.fetch_add(1, Ordering::Relaxed);
+        let image = self.place.path().with_extension(format!("{number}.db"));
+        copy_as_after_a_crash(&self.place.path(), &image);
+        Arc::new(SqliteStore::open(image).unwrap())
+    }
+}
+
+/// Copies the file, then its write-ahead log. A reader stands in between, so that the log does not
+/// begin anew: whatever is copied into the file meanwhile is still in the log, which was longer at
+/// the end than at any time before.
+fn copy_as_after_a_crash(path: &PathBuf, image: &PathBuf) {
+    let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM log")
+        .unwrap();
+    fs::copy(path, image).unwrap();
+    let wal = |path: &PathBuf| PathBuf::from(format!("{}-wal", path.display()));
+    fs::copy(wal(path), wal(image)).unwrap();
+}
+
+retold_core::conformance_suite!(TemporarySqliteStore);
