@@ -17,9 +17,12 @@ use syn::{DeriveInput, parse_macro_input};
 /// Makes an enum or a struct an event.
 ///
 /// An enum has a topic for each variant, `Enum.Variant`; a struct has one, its name. The payload is
-/// the variant's or struct's content alone, written by the serde traits that it derives as well.
+/// the variant's or struct's content alone, written by the serde traits that it derives as well; a
+/// variant without fields is `{}`, and a struct without fields need not derive them.
 ///
-/// ```ignore
+/// ```
+/// use retold::prelude::*;
+///
 /// #[derive(Event, Serialize, Deserialize)]
 /// #[event(tag = "aircraft:{tail}")]
 /// enum FlightEvent {
@@ -29,6 +32,10 @@ use syn::{DeriveInput, parse_macro_input};
 ///     #[event(topic = "landed", tag = "airport:{airport}")]
 ///     Arrived { tail: Option<String>, airport: String },
 /// }
+///
+/// let landed = FlightEvent::Arrived { tail: None, airport: "IAH".into() };
+/// assert_eq!(landed.event_type().topic, "landed");
+/// assert_eq!(landed.tags().len(), 1);
 /// ```
 ///
 /// On the type:
@@ -61,10 +68,29 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 ///
 /// The type also derives `Clone` and `Default` and implements `Apply` for its events.
 ///
-/// ```ignore
+/// ```
+/// use retold::prelude::*;
+///
+/// #[derive(Event, Serialize, Deserialize)]
+/// enum DogEvent {
+///     Registered { name: String },
+/// }
+///
 /// #[derive(Aggregate, Clone, Default, Serialize, Deserialize)]
 /// #[aggregate(event = DogEvent, type = "Dog", key = String, snapshots(every = 100, revision = 1))]
-/// struct Dog { name: String }
+/// struct Dog {
+///     name: String,
+/// }
+///
+/// impl Apply<DogEvent> for Dog {
+///     fn apply(&mut self, event: &DogEvent) {
+///         match event {
+///             DogEvent::Registered { name } => self.name.clone_from(name),
+///         }
+///     }
+/// }
+///
+/// assert_eq!(Id::<Dog>::from("fido").stream(), "Dog/fido");
 /// ```
 ///
 /// - `event = Type`: what is recorded of it. Must be given.
@@ -88,9 +114,13 @@ pub fn derive_aggregate(input: TokenStream) -> TokenStream {
 /// It also derives `Clone, PartialEq, Eq, Hash, Debug`; with `Copy` its ids are copied freely. Its
 /// text is that of the field. It turns `into()` the id of any aggregate that has it for a key.
 ///
-/// ```ignore
+/// ```
+/// use retold::prelude::*;
+///
 /// #[derive(Key, Clone, PartialEq, Eq, Hash, Debug)]
 /// struct Tail(String);
+///
+/// assert_eq!(Tail("N14228".into()).to_text(), "N14228");
 /// ```
 ///
 /// - `#[key(crate = path)]`: where Retold is, if not at `::retold`.

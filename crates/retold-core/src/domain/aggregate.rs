@@ -37,11 +37,12 @@ pub trait Aggregate: Apply<Self::Event> + Clone + Default + Send + Sync + 'stati
 
 /// What tells one aggregate of a type from another, as text in its stream's name.
 ///
-/// Implemented for uuids, strings and integers; for a type of your own write it by hand or derive it
+/// Implemented for uuids, strings and integers of a fixed size; for a type of your own write it by hand or derive it
 /// on a struct of one field.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot name an aggregate",
-    note = "use `Uuid`, `String`, an integer, or implement `Key` for `{Self}`"
+    label = "not a key",
+    note = "use `Uuid`, `String` or an integer of a fixed size, or add `#[derive(Key, Clone, PartialEq, Eq, Hash, Debug)]` to a struct of one such field"
 )]
 pub trait Key: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
     /// The text of the key. Two keys have the same text exactly if they are equal.
@@ -88,7 +89,7 @@ macro_rules! integer_keys {
     )*};
 }
 
-integer_keys!(u32, u64, i32, i64);
+integer_keys!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128);
 
 /// How the state of an aggregate is kept in snapshots.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::event::Event;
 #[diagnostic::on_unimplemented(
     message = "a decision cannot return `{Self}` where events are `{E}`",
     label = "not a decision over `{E}`",
-    note = "return `{E}`, `Option<{E}>`, `Vec<{E}>`, an array or a tuple of events, `()` for nothing, or a `Result` of one of these, whose error is your refusal"
+    note = "return `{E}` or an event that it joins, `Option<{E}>`, `Vec<{E}>`, an array or a tuple of events, `()` for nothing, or a `Result` of one of these, whose error is your refusal"
 )]
 pub trait Decision<E> {
     /// Why it may be refused; [`Infallible`] if it may not.

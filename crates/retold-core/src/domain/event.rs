@@ -4,6 +4,7 @@ use std::any::{TypeId, type_name};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde::{Deserializer, Serializer};
@@ -174,6 +175,25 @@ pub fn tag(text: fmt::Arguments<'_>) -> Arc<str> {
 /// Room that is kept by each thread for tags being made, in bytes; no tag that can be recorded is
 /// longer.
 const TAG_BUFFER_SIZE_KEPT: usize = 1024;
+
+/// Tells derived code whether `T`, alone in a variant of an enum that joins nothing, is itself an event:
+/// then `join` was forgotten, and the topic and tags of `T` would be lost.
+#[doc(hidden)]
+pub struct ForgottenJoin<T>(PhantomData<T>);
+
+impl<T: Event> ForgottenJoin<T> {
+    /// Found before the constant of the trait, if `T` is an event.
+    pub const FORGOTTEN: bool = true;
+}
+
+/// What [`ForgottenJoin`] is for all other types.
+#[doc(hidden)]
+pub trait NoJoin {
+    /// Found if there is no other.
+    const FORGOTTEN: bool = false;
+}
+
+impl<T> NoJoin for ForgottenJoin<T> {}
 
 /// The types of several events, one after the other: those of an enum that joins them. `N` is how
 /// many they are.

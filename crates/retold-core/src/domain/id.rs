@@ -123,4 +123,4 @@ macro_rules! integer_ids {
     )*};
 }
 
-integer_ids!(u32, u64, i32, i64);
+integer_ids!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128);

@@ -420,6 +420,42 @@ mod tests {
         .unwrap()
     }
 
+    /// What is read need not be what was written: whatever bytes there are, they are an event or an
+    /// error.
+    #[test]
+    fn no_payload_makes_reading_panic() {
+        let seed = std::env::var("RETOLD_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok())
+            .unwrap_or_else(|| fastrand::u64(..));
+        println!("RETOLD_SEED={seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let good = Mapper::default().encode(&registered(), envelope()).unwrap();
+        for _ in 0..10_000 {
+            let mut new = good.clone();
+            let mut payload = good.payload.clone().unwrap().to_vec();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(..payload.len());
+                payload[at] = *random
+                    .choice(br#"{}[]",:\unae0-9."#)
+                    .unwrap_or(&random.u8(..));
+            }
+            payload.truncate(random.usize(..=payload.len()));
+            new.payload = Some(payload.into());
+            new.topic = TOPICS[random.usize(..TOPICS.len())].into();
+            if let Err(error) = Mapper::default().decode::<DogEvent>(&store(&new)) {
+                assert!(error.to_string().contains("position 17"));
+            }
+        }
+    }
+
+    const TOPICS: [&str; 4] = [
+        "DogEvent.Registered",
+        "DogEvent.Walked",
+        "DogEvent.Born",
+        "?",
+    ];
+
     fn decide<D: Decision<AnyEvent>>(
         decision: impl Fn(&u32) -> D,
     ) -> Result<Vec<AnyEvent>, D::Refusal> {

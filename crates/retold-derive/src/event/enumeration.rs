@@ -1,8 +1,9 @@
 //! An enum of events: a type for each variant.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
-use syn::{DataEnum, DeriveInput, Error, Ident, LitStr, Path, Result, Variant};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Variant};
 
 use super::attributes::{EnumAttributes, TypeAttributes};
 use super::tag::{Template, insertions};
@@ -52,7 +53,9 @@ pub(super) fn expand(
     let indexes = 0..kinds.len();
     // Spanned like the name, so that a missing `Serialize` is shown there.
     let span = name.span();
-    Ok(Implementation {
+    let checks = kinds.iter().filter_map(|it| it.join_check(krate));
+    let checks: TokenStream = checks.collect();
+    let implementation = Implementation {
         input,
         krate: krate.clone(),
         types: quote!(&[#(#types),*]),
@@ -69,7 +72,8 @@ pub(super) fn expand(
             #krate::domain::content::deserialize_variant::<Self, D>(type_index, deserializer)
         },
     }
-    .into_tokens())
+    .into_tokens();
+    Ok(quote!(#implementation #checks))
 }
 
 impl<'v> Kind<'v> {
@@ -112,6 +116,28 @@ impl<'v> Kind<'v> {
             former_topics,
             own,
             tags,
+        })
+    }
+
+    /// What refuses, when the program is compiled, a variant of one event in an enum without `join`.
+    fn join_check(&self, krate: &Path) -> Option<TokenStream> {
+        let Fields::Unnamed(fields) = &self.variant.fields else {
+            return None;
+        };
+        let [field] = fields.unnamed.iter().collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let ty = &field.ty;
+        let message = format!(
+            "`{}` is itself an event; write `#[event(join)]` on the enum, so that its topic and tags are kept",
+            ty.to_token_stream()
+        );
+        Some(quote_spanned! {ty.span()=>
+            const _: () = {
+                #[allow(unused_imports)]
+                use #krate::domain::event::NoJoin as _;
+                ::core::assert!(!#krate::domain::event::ForgottenJoin::<#ty>::FORGOTTEN, #message);
+            };
         })
     }
 

@@ -334,6 +334,56 @@ fn an_aggregate_has_type_key_and_snapshots_as_said() {
     assert_eq!(Id::<Dog>::of_stream("Dog/007"), None);
 }
 
+/// Where Retold goes by another name.
+mod elsewhere {
+    pub(super) mod library {
+        pub(crate) use retold::{domain, serde};
+    }
+
+    use super::elsewhere;
+
+    #[derive(
+        Debug,
+        PartialEq,
+        retold::prelude::Event,
+        retold::serde::Serialize,
+        retold::serde::Deserialize,
+    )]
+    #[serde(crate = "retold::serde")]
+    #[event(crate = elsewhere::library, tag = "n:{0}", tag = "n")]
+    pub(super) enum Counted {
+        Up(u8),
+        Down(u8),
+    }
+
+    #[derive(Debug, PartialEq, retold::prelude::Event)]
+    #[event(join, crate = elsewhere::library)]
+    pub(super) enum Joined {
+        Counted(Counted),
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, Hash, retold::prelude::Key)]
+    #[key(crate = elsewhere::library)]
+    pub(super) struct Counter(u16);
+
+    #[derive(Clone, Default, retold::prelude::Aggregate)]
+    #[aggregate(event = Joined, key = Counter, crate = elsewhere::library)]
+    pub(super) struct Count;
+
+    impl super::Apply<Joined> for Count {
+        fn apply(&mut self, _: &Joined) {}
+    }
+}
+
+#[test]
+fn the_library_may_go_by_another_name() {
+    let event = elsewhere::Joined::from(elsewhere::Counted::Down(3));
+    recorded(&event, "Counted.Down", "3");
+    assert_eq!(tags(&event), ["n", "n:3"]);
+    let id = Id::<elsewhere::Count>::of_stream("Count/9").unwrap();
+    assert_eq!(id.to_string(), "9");
+}
+
 /// The derives cannot depend on the core, so they write its limits out.
 #[test]
 fn the_derives_know_the_limits_of_the_core() {

@@ -16,6 +16,9 @@ struct Generic<T>(T);
 struct Unknown(u32);
 
 #[derive(Key, Clone, Debug, PartialEq, Eq, Hash)]
-struct NoKey(u8);
+struct NoKey(NotAKey);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct NotAKey;
 
 fn main() {}
