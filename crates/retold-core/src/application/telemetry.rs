@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `retold.execute` | log, stream, command |
 //! | `retold.decide` | log, command |
-//! | `retold.change` | log, command |
+//! | `retold.create` | log, aggregate, command |
 //! | `retold.load` | log, stream |
 //!
 //! Warnings tell what was not done although the call succeeded: a snapshot that could not be put or

@@ -17,6 +17,7 @@ mod publish;
 mod racing;
 mod repository;
 mod subscription;
+mod telemetry;
 mod test_kit;
 mod unsteady;
 mod verify;
