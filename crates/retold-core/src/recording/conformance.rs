@@ -67,10 +67,13 @@ pub use self::waiting::changed_since_wakes_those_who_wait;
 
 /// Makes one `#[test]` of every rule of the contract, for a [`Subject`]:
 /// `retold_core::conformance_suite!(TemporaryDogStore);`
+///
+/// With the name of a macro as well, it calls that macro with all rules instead:
+/// `each! { TemporaryDogStore: append_is_atomic … }`.
 #[macro_export]
 macro_rules! conformance_suite {
-    ($subject:ty) => {
-        $crate::conformance_suite! { $subject:
+    (@rules [$($each:tt)*] $subject:ty) => {
+        $($each)* { $subject:
             append_is_atomic
             append_is_judged_in_one_order
             append_checks_stream_versions
@@ -100,6 +103,12 @@ macro_rules! conformance_suite {
             snapshots_are_kept_by_version
             leases_have_one_holder
         }
+    };
+    ($subject:ty) => {
+        $crate::conformance_suite! { @rules [$crate::conformance_suite!] $subject }
+    };
+    ($subject:ty, $each:ident) => {
+        $crate::conformance_suite! { @rules [$each!] $subject }
     };
     ($subject:ty: $($rule:ident)*) => {$(
         #[test]

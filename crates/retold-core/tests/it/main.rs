@@ -6,6 +6,7 @@
 )]
 
 mod accounts;
+mod broken_recorders;
 mod decide;
 mod dogs;
 mod event_bus;
