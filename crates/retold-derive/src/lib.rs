@@ -112,7 +112,8 @@ pub fn derive_aggregate(input: TokenStream) -> TokenStream {
 /// Makes a struct of one field, which is itself a key, the key of aggregates.
 ///
 /// It also derives `Clone, PartialEq, Eq, Hash, Debug`; with `Copy` its ids are copied freely. Its
-/// text is that of the field. It turns `into()` the id of any aggregate that has it for a key.
+/// text is that of the field. It turns `into()` the id of any aggregate that has it for a key. With a
+/// `From<Uuid>` of your own, aggregates can be created under fresh ids.
 ///
 /// ```
 /// use retold::prelude::*;
