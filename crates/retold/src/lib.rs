@@ -11,16 +11,21 @@
 //! | [`domain`] | events, aggregates, decisions, typed ids, clock and id source: pure code |
 //! | [`recording`] | the recorder's contract, queries, conditions, errors |
 //! | [`mapping`] | from events to what is recorded and back |
-//! | [`application`] | a named log with its aggregates |
+//! | [`application`] | a named log with its aggregates: commands, reads, subscriptions |
 //! | [`testing`] | given, when, then: tests of decisions, without a store |
 //!
 //! Features: `sqlite` (by default) for the SQLite store, `conformance` for the suite that every
 //! store must pass, for those who write one.
 
+pub use retold_core::application::{Error, Result};
 pub use retold_core::{application, domain, mapping, recording, testing};
 pub use serde;
 pub use uuid;
 
 pub mod store_url;
+
+mod open;
+
+pub use open::{OpenApplication, open_store, open_store_read_only};
 
 pub mod prelude;

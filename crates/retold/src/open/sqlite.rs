@@ -1,0 +1,22 @@
+//! `sqlite:PATH`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use retold_sqlite::{SqliteOptions, SqliteStore};
+
+use crate::recording::error::RecordError;
+use crate::recording::store::Store;
+use crate::store_url::Durability;
+
+pub(super) fn open(path: &Path, durability: Durability) -> Result<Arc<dyn Store>, RecordError> {
+    let options = SqliteOptions::new().durability(match durability {
+        Durability::Full => retold_sqlite::Durability::Full,
+        Durability::Normal => retold_sqlite::Durability::Normal,
+    });
+    Ok(Arc::new(SqliteStore::open_with(path, &options)?))
+}
+
+pub(super) fn open_read_only(path: &Path) -> Result<Arc<dyn Store>, RecordError> {
+    Ok(Arc::new(SqliteStore::open_read_only(path)?))
+}
