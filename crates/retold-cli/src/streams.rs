@@ -1,0 +1,80 @@
+//! `retold streams`: the streams of a log.
+
+use std::sync::Arc;
+
+use retold::recording::identity::Version;
+use retold::recording::recorder::StreamEntry;
+use serde::Serialize;
+
+use crate::failure::{Failure, Verdict};
+use crate::opening;
+use crate::output::{Output, Record, note};
+use crate::table::Column;
+
+/// Streams that are read and printed at once.
+const PAGE: usize = 1_000;
+
+/// Lists the streams of a log, in the order of their names, with their versions.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The store, as in sqlite:flights.db
+    url: String,
+    /// The log, by its name
+    log: String,
+    /// Only streams whose names begin with this, as in flight/
+    #[arg(long, default_value = "")]
+    prefix: String,
+    /// Only streams whose names come after this one
+    #[arg(long, value_name = "STREAM")]
+    after: Option<String>,
+    /// At most this many streams
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct StreamRecord {
+    stream: Arc<str>,
+    version: Version,
+}
+
+impl Record for StreamRecord {
+    const COLUMNS: &'static [Column] = &[Column::number("VERSION"), Column::text("STREAM")];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.version.to_string(), self.stream.to_string()]
+    }
+}
+
+impl From<StreamEntry> for StreamRecord {
+    fn from(entry: StreamEntry) -> Self {
+        Self {
+            stream: entry.name,
+            version: entry.version,
+        }
+    }
+}
+
+pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
+    let store = opening::store(&arguments.url).await?;
+    let recorder = opening::log(&*store, &arguments.url, &arguments.log).await?;
+    let mut after: Option<Arc<str>> = arguments.after.as_deref().map(Into::into);
+    let mut left = arguments.limit.unwrap_or(u64::MAX);
+    let mut count = 0_usize;
+    while left > 0 {
+        let limit = usize::try_from(left).unwrap_or(PAGE).min(PAGE);
+        let page = recorder
+            .streams(&arguments.prefix, after.as_deref(), limit)
+            .await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.name.clone());
+        left -= page.len() as u64;
+        count += page.len();
+        let records: Vec<StreamRecord> = page.into_iter().map(Into::into).collect();
+        output.records(&records)?;
+    }
+    if count == 0 {
+        note("no stream is named so");
+    }
+    Ok(Verdict::Fine)
+}

@@ -1,0 +1,15 @@
+//! The command as people and programs use it: the built binary, run on stores in temporary folders.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test, also in a function that tests share, a panic is a failure"
+)]
+
+mod command;
+mod store;
+
+mod events;
+mod follow;
+mod logs_and_streams;
+mod refusals;
+mod verify;
