@@ -41,7 +41,7 @@ mod head;
 
 mod known;
 
-mod names;
+mod topics;
 
 mod matches;
 

@@ -8,39 +8,47 @@ use retold_core::recording::query::Query;
 use retold_core::recording::recorder::{Direction, LogRead, Page, PageEnd, StreamRead};
 use retold_core::recording::stored_event::{Place, StoredEvent, StoredEventParts};
 use rusqlite::types::FromSqlError;
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, Statement, params};
 
 use super::error::before_commit;
 use super::head::{self, unsigned, uuid};
 use super::judge;
 use super::matches::{Matches, Span};
-use super::names::Names;
 use super::readers::Reader;
 use super::seq::{self, LogKey, NUMBER_MAX, Seq};
+use super::topics::Topics;
 use super::transaction;
 
+/// Events with the names of their streams: asking for a name by a statement of its own would cost as
+/// much as the event.
 macro_rules! select_events {
-    ($rest:literal) => {
+    ($index:literal, $rest:literal) => {
         concat!(
-            "SELECT seq, id, place_index, place_count, stream, version, topic, revision, time, \
+            "SELECT seq, id, place_index, place_count, stream.name, version, topic, revision, time, \
              recorded_at, encoding, origin, tags, metadata, payload FROM event ",
+            $index,
+            " LEFT JOIN stream ON stream.key = event.stream ",
             $rest
         )
     };
 }
 
-const BY_SEQ: &str = select_events!("NOT INDEXED WHERE seq = ?1");
-const LOG_FORWARD: &str =
-    select_events!("NOT INDEXED WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3");
-const LOG_BACKWARD: &str =
-    select_events!("NOT INDEXED WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT ?3");
+const BY_SEQ: &str = select_events!("NOT INDEXED", "WHERE seq = ?1");
+const LOG_FORWARD: &str = select_events!(
+    "NOT INDEXED",
+    "WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
+);
+const LOG_BACKWARD: &str = select_events!(
+    "NOT INDEXED",
+    "WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT ?3"
+);
 const STREAM_FORWARD: &str = select_events!(
-    "INDEXED BY event_stream WHERE stream = ?1 AND version >= ?2 AND version <= ?3
-     ORDER BY version LIMIT ?4"
+    "INDEXED BY event_stream",
+    "WHERE stream = ?1 AND version >= ?2 AND version <= ?3 ORDER BY version LIMIT ?4"
 );
 const STREAM_BACKWARD: &str = select_events!(
-    "INDEXED BY event_stream WHERE stream = ?1 AND version >= ?2 AND version <= ?3
-     ORDER BY version DESC LIMIT ?4"
+    "INDEXED BY event_stream",
+    "WHERE stream = ?1 AND version >= ?2 AND version <= ?3 ORDER BY version DESC LIMIT ?4"
 );
 
 impl Reader {
@@ -109,7 +117,13 @@ impl Reader {
             let position = judge::position_of(&reader.conn, log, id)
                 .map_err(|error| before_commit("reading an event", error))?;
             match position {
-                Some(position) => reader.event_at(log.seq(position.get())).map(Some),
+                Some(position) => {
+                    let by_seq = reader.conn.prepare_cached(BY_SEQ);
+                    let mut by_seq =
+                        by_seq.map_err(|error| before_commit("reading an event", error))?;
+                    let seq = log.seq(position.get());
+                    event_at(&reader.conn, &mut reader.topics, &mut by_seq, seq).map(Some)
+                }
                 None => Ok(None),
             }
         })
@@ -152,11 +166,12 @@ impl Reader {
         direction: Direction,
     ) -> Result<(), RecordError> {
         let failed = |error| before_commit("answering a query", error);
+        let mut by_seq = self.conn.prepare_cached(BY_SEQ).map_err(failed)?;
         let mut matches = Matches::of(&self.conn, log, query, span, direction).map_err(failed)?;
         while page.end() == PageEnd::Complete
             && let Some(seq) = matches.next(&self.conn).map_err(failed)?
         {
-            page.push(self.event_at(seq)?);
+            page.push(event_at(&self.conn, &mut self.topics, &mut by_seq, seq)?);
         }
         Ok(())
     }
@@ -173,21 +188,9 @@ impl Reader {
         while page.end() == PageEnd::Complete
             && let Some(row) = rows.next().map_err(failed)?
         {
-            page.push(stored_event(&self.conn, &mut self.names, row)?);
+            page.push(stored_event(&self.conn, &mut self.topics, row)?);
         }
         Ok(())
-    }
-
-    fn event_at(&mut self, seq: Seq) -> Result<StoredEvent, RecordError> {
-        let failed = |error| before_commit(&place_of(seq), error);
-        let mut select = self.conn.prepare_cached(BY_SEQ).map_err(failed)?;
-        let mut rows = select.query([seq]).map_err(failed)?;
-        match rows.next().map_err(failed)? {
-            Some(row) => stored_event(&self.conn, &mut self.names, row),
-            None => {
-                Err(Corrupt::new(place_of(seq), "an index names it, but it is not there").into())
-            }
-        }
     }
 
     /// Says how far a page went.
@@ -282,9 +285,24 @@ fn place_of(seq: Seq) -> String {
     format!("event at {} of log {}", seq::number(seq), LogKey::of(seq).0)
 }
 
+/// The event at a place that an index names; `by_seq` is [`BY_SEQ`].
+fn event_at(
+    conn: &Connection,
+    topics: &mut Topics,
+    by_seq: &mut Statement<'_>,
+    seq: Seq,
+) -> Result<StoredEvent, RecordError> {
+    let failed = |error| before_commit(&place_of(seq), error);
+    let mut rows = by_seq.query([seq]).map_err(failed)?;
+    match rows.next().map_err(failed)? {
+        Some(row) => stored_event(conn, topics, row),
+        None => Err(Corrupt::new(place_of(seq), "an index names it, but it is not there").into()),
+    }
+}
+
 fn stored_event(
-    conn: &rusqlite::Connection,
-    names: &mut Names,
+    conn: &Connection,
+    topics: &mut Topics,
     row: &Row<'_>,
 ) -> Result<StoredEvent, RecordError> {
     let seq: Seq = row
@@ -293,17 +311,20 @@ fn stored_event(
     let failed = |error| before_commit(&place_of(seq), error);
     let mismatch =
         |error: FromSqlError| RecordError::from(Corrupt::new(place_of(seq), error.to_string()));
-    let keys = (row.get(4), row.get(6));
-    let (stream, topic) = names
-        .stream_and_topic(conn, keys.0.map_err(failed)?, keys.1.map_err(failed)?)
-        .map_err(failed)?;
-    let version: Option<i64> = row.get(5).map_err(failed)?;
     let column = |index| row.get_ref(index).map_err(failed);
+    let version: Option<i64> = row.get(5).map_err(failed)?;
+    let version = version.and_then(|version| Version::new(unsigned(version)));
+    let stream = column(4)?.as_str_or_null().map_err(mismatch)?;
+    if stream.is_some() != version.is_some() {
+        return Err(Corrupt::new(place_of(seq), "its stream is not there").into());
+    }
+    let topic = row.get(6).map_err(failed)?;
+    let topic = topics.name(conn, topic).map_err(failed)?;
     let parts = StoredEventParts {
         position: seq::position(seq)
             .ok_or_else(|| Corrupt::new(place_of(seq), "positions count from 1"))?,
         id: EventId::new(uuid(row, 1).map_err(failed)?),
-        stream: stream.zip(version.and_then(|version| Version::new(unsigned(version)))),
+        stream: stream.zip(version),
         place: Place {
             index: row.get(2).map_err(failed)?,
             count: row.get(3).map_err(failed)?,

@@ -1,4 +1,4 @@
-//! The connections that read: a bounded pool, each with the names it has met.
+//! The connections that read: a bounded pool, each with the topics it has met.
 //!
 //! A read takes a connection, opens a transaction, so that all it shows is of one state, and gives
 //! the connection back. It runs on the caller's thread: a short read is done in less time than the
@@ -13,21 +13,21 @@ use rusqlite::Connection;
 
 use super::connection::Place;
 use super::error::{Refusal, before_commit};
-use super::names::Names;
 use super::options::READERS_MAX;
+use super::topics::Topics;
 
 /// A connection that reads.
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) conn: Connection,
-    pub(crate) names: Names,
+    pub(crate) topics: Topics,
 }
 
 impl Reader {
     pub(crate) fn new(conn: Connection) -> Self {
         Self {
             conn,
-            names: Names::default(),
+            topics: Topics::default(),
         }
     }
 
