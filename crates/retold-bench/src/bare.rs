@@ -16,6 +16,7 @@ use retold::recording::append::Append;
 use retold::recording::new_event::NewEvent;
 use retold::recording::stored_event::pack_tags;
 use retold::store_url::{Durability, StoreUrl};
+use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use crate::contender::Result;
@@ -126,6 +127,7 @@ impl BareLog {
 
     fn of(connection: Connection) -> Result<Self> {
         connection.set_prepared_statement_cache_capacity(64);
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         let log = connection.query_row("SELECT key FROM log WHERE name = ?", [LOG], |row| {
             row.get(0)
         })?;
