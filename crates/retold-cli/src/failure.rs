@@ -39,6 +39,7 @@ impl From<RecordError> for Failure {
             RecordError::Corrupt(found) => Self::Failed(format!(
                 "{found}; `retold verify` tells what else is wrong with the store"
             )),
+            RecordError::Invalid(invalid) => Self::Failed(invalid.reason().to_owned()),
             other => Self::Failed(other.to_string()),
         }
     }

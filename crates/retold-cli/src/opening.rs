@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use retold::recording::error::Invalid;
 use retold::recording::limits::PAGE_NAMES_MAX;
 use retold::recording::recorder::Recorder;
 use retold::recording::store::{LogEntry, Store};
@@ -16,7 +17,7 @@ const NAMES_MAX: usize = 20;
 pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, Failure> {
     let parsed: StoreUrl = url
         .parse()
-        .map_err(|error: retold::recording::error::Invalid| Failure::Usage(error.to_string()))?;
+        .map_err(|error: Invalid| Failure::Usage(error.reason().to_owned()))?;
     match parsed.file() {
         None => {
             return Err(Failure::Usage(format!(

@@ -19,6 +19,8 @@
 
 pub use retold_core::application::{Error, Result};
 pub use retold_core::{application, domain, mapping, recording, testing};
+#[cfg(feature = "sqlite")]
+pub use retold_sqlite as sqlite;
 pub use serde;
 pub use uuid;
 

@@ -83,4 +83,9 @@ impl Invalid {
     pub fn new(reason: String) -> Self {
         Self { reason }
     }
+
+    /// What is wrong, as a sentence without a full stop.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
 }
