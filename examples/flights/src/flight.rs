@@ -169,6 +169,24 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// A name for programs, in kebab case.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotScheduled => "not-scheduled",
+            Self::AlreadyScheduled => "already-scheduled",
+            Self::EndsWhereItBegins => "ends-where-it-begins",
+            Self::PlannedBackwards => "planned-backwards",
+            Self::Cancelled => "cancelled",
+            Self::AlreadyDeparted => "already-departed",
+            Self::NotDeparted => "not-departed",
+            Self::AlreadyLanded => "already-landed",
+            Self::LandedBeforeDeparture { .. } => "landed-before-departure",
+            Self::AircraftInAir { .. } => "aircraft-in-air",
+        }
+    }
+}
+
 /// A flight: one departure of one number on one day.
 #[derive(Aggregate, Clone, Debug, Default, PartialEq, Eq)]
 #[aggregate(event = FlightEvent, key = String)]

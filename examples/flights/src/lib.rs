@@ -6,6 +6,9 @@ pub mod minutes;
 
 pub mod flight;
 
+pub mod aircraft;
+pub mod on_time;
+
 pub mod flaw;
 
 pub mod airlines;
@@ -14,3 +17,7 @@ pub mod record;
 
 pub mod input;
 pub mod itinerary;
+
+pub mod replay;
+
+pub mod fingerprint;

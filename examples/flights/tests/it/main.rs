@@ -4,4 +4,5 @@
 
 mod itineraries;
 mod reading;
+mod replaying;
 mod rules;

@@ -1,0 +1,263 @@
+//! The replay: tells an application what happened to all flights, one command after the other.
+//!
+//! Every step is a command on one flight, decided by its rules and recorded durably before the next
+//! step of the same aircraft is sent. Many callers work at once, each on the itinerary of one
+//! aircraft after the other, as the clients of a service would.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use retold::application::error::ExecuteError;
+use retold::application::recorded::Recorded;
+use retold::prelude::*;
+use tokio::task::JoinSet;
+
+use crate::aircraft;
+use crate::flight::{Flight, Refusal, Scheduled, flight_id};
+use crate::itinerary::{Itinerary, Step, itineraries, steps};
+use crate::record::FlightRecord;
+
+/// Most refusals of departures that are kept in full; beyond it they are only counted.
+pub const DOUBTS_KEPT_MAX: usize = 10;
+
+/// How a replay goes on, seen from other tasks; and how to end it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    commands: AtomicU64,
+    events: AtomicU64,
+    is_stopped: AtomicBool,
+}
+
+impl Progress {
+    /// How many commands were answered.
+    pub fn commands(&self) -> u64 {
+        self.commands.load(Ordering::Relaxed)
+    }
+
+    /// How many events were recorded.
+    pub fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    /// Ends the replay: commands that were sent are answered, no more are sent.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+}
+
+/// A departure that was refused because its aircraft was flying, and so recorded without it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// The flight whose aircraft is in doubt.
+    pub flight: String,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// What a replay came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// How many commands were sent.
+    pub commands: u64,
+    /// How many events they recorded.
+    pub events: u64,
+    /// How many departures were recorded without the aircraft that the input names, because it was
+    /// in the air.
+    pub aircraft_in_air: u64,
+    /// The first of them in the order of flights' names.
+    pub doubts: Vec<Doubt>,
+    /// How many commands were refused otherwise, by the reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Whether it was stopped before its end.
+    pub is_stopped: bool,
+}
+
+/// How many commands the replay of these flights sends, if none is refused.
+pub fn command_count(flights: &[FlightRecord]) -> u64 {
+    use crate::record::Outcome::{Arrived, Cancelled, Diverted};
+    let commands = flights.iter().map(|flight| match flight.outcome {
+        Cancelled => 2,
+        Arrived { .. } | Diverted { .. } => 3,
+    });
+    commands.sum()
+}
+
+/// Replays flights by `callers` concurrent callers.
+///
+/// # Errors
+///
+/// The first error that is none of the domain's; what was recorded before it stays recorded, and a
+/// replay into the same log goes on where this one ended.
+pub async fn replay(
+    app: &Application,
+    flights: Arc<[FlightRecord]>,
+    callers: usize,
+    progress: Arc<Progress>,
+) -> retold::Result<Outcome> {
+    let itineraries: Arc<[Itinerary]> = itineraries(&flights).into();
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for _ in 0..callers.clamp(1, itineraries.len().max(1)) {
+        let caller = Caller {
+            app: app.clone(),
+            progress: Arc::clone(&progress),
+            outcome: Outcome::default(),
+        };
+        let work = caller.work(
+            Arc::clone(&flights),
+            Arc::clone(&itineraries),
+            Arc::clone(&next),
+        );
+        tasks.spawn(work);
+    }
+    let mut outcome = Outcome::default();
+    let mut failed = None;
+    while let Some(done) = tasks.join_next().await {
+        match done.expect("a caller neither panics nor is aborted") {
+            Ok(done) => outcome.add(done),
+            // The others end what they began.
+            Err(error) => {
+                progress.stop();
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    outcome
+        .doubts
+        .sort_by(|one, other| one.flight.cmp(&other.flight));
+    outcome.doubts.truncate(DOUBTS_KEPT_MAX);
+    outcome.is_stopped = progress.is_stopped();
+    Ok(outcome)
+}
+
+impl Outcome {
+    fn add(&mut self, other: Self) {
+        self.commands += other.commands;
+        self.events += other.events;
+        self.aircraft_in_air += other.aircraft_in_air;
+        self.doubts.extend(other.doubts);
+        for (reason, count) in other.refused {
+            *self.refused.entry(reason).or_default() += count;
+        }
+    }
+}
+
+/// One of those who send commands.
+struct Caller {
+    app: Application,
+    progress: Arc<Progress>,
+    outcome: Outcome,
+}
+
+impl Caller {
+    /// Takes one itinerary after the other, until none is left.
+    async fn work(
+        mut self,
+        flights: Arc<[FlightRecord]>,
+        itineraries: Arc<[Itinerary]>,
+        next: Arc<AtomicUsize>,
+    ) -> retold::Result<Outcome> {
+        while let Some(itinerary) = itineraries.get(next.fetch_add(1, Ordering::Relaxed)) {
+            for (flight, step) in steps(itinerary, &flights) {
+                if self.progress.is_stopped() {
+                    return Ok(self.outcome);
+                }
+                self.take(flight, step).await?;
+            }
+        }
+        Ok(self.outcome)
+    }
+
+    async fn take(&mut self, flight: &FlightRecord, step: Step) -> retold::Result<()> {
+        let id = flight_id(&flight.carrier, flight.number, flight.day, &flight.origin);
+        let answer = self.send(&id, flight, step).await;
+        let is_in_doubt = self.count(&id, answer)?;
+        if let (true, Step::Depart(at)) = (is_in_doubt, step) {
+            // It did fly, so the tail number must be wrong: somebody else's flight, or this one's.
+            let answer = self
+                .app
+                .execute(&id, |flight| flight.depart(at, None))
+                .await;
+            self.count(&id, answer)?;
+        }
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        id: &Id<Flight>,
+        flight: &FlightRecord,
+        step: Step,
+    ) -> Result<Recorded, ExecuteError<Refusal>> {
+        let app = &self.app;
+        match step {
+            Step::Schedule => {
+                let plan = plan(flight);
+                app.execute_or_create(id, |flight| flight.schedule(plan.clone()))
+                    .await
+            }
+            Step::Depart(at) => match &flight.aircraft {
+                Some(aircraft) => aircraft::depart(app, id, aircraft, at).await,
+                None => app.execute(id, |flight| flight.depart(at, None)).await,
+            },
+            Step::Arrive(at) => app.execute(id, |flight| flight.arrive(at)).await,
+            Step::Divert(at) => app.execute(id, |flight| flight.divert(at)).await,
+            Step::Cancel => app.execute(id, Flight::cancel).await,
+        }
+    }
+
+    /// Counts an answer; true if it was refused because the aircraft is in the air.
+    fn count(
+        &mut self,
+        id: &Id<Flight>,
+        answer: Result<Recorded, ExecuteError<Refusal>>,
+    ) -> retold::Result<bool> {
+        self.outcome.commands += 1;
+        self.progress.commands.fetch_add(1, Ordering::Relaxed);
+        match answer {
+            Ok(recorded) => {
+                let events = recorded.positions.count();
+                self.outcome.events += events;
+                self.progress.events.fetch_add(events, Ordering::Relaxed);
+            }
+            Err(ExecuteError::Refused(refusal @ Refusal::AircraftInAir { .. })) => {
+                self.outcome.aircraft_in_air += 1;
+                self.outcome.doubts.push(Doubt {
+                    flight: id.to_string(),
+                    refusal,
+                });
+                return Ok(true);
+            }
+            Err(ExecuteError::Refused(refusal)) => {
+                *self.outcome.refused.entry(refusal.name()).or_default() += 1;
+            }
+            // Of a flight whose announcement was refused nothing is recorded.
+            Err(ExecuteError::Retold(retold::Error::NotFound { .. })) => {
+                let refusal = Refusal::NotScheduled;
+                *self.outcome.refused.entry(refusal.name()).or_default() += 1;
+            }
+            Err(ExecuteError::Retold(error)) => return Err(error),
+        }
+        Ok(false)
+    }
+}
+
+fn plan(flight: &FlightRecord) -> Scheduled {
+    Scheduled {
+        carrier: flight.carrier.to_string(),
+        number: flight.number,
+        origin: flight.origin.to_string(),
+        destination: flight.destination.to_string(),
+        aircraft: flight.aircraft.as_deref().map(str::to_owned),
+        departs_at: flight.departs_at,
+        arrives_at: flight.arrives_at,
+    }
+}
