@@ -77,12 +77,17 @@ impl Cache {
 
     /// The state of this stream, as new as it was when it was last used.
     pub(super) fn get<A: Aggregate>(&self, stream: &str) -> Option<Folded<A>> {
-        let found = self.slot::<A>(stream).and_then(|slot| lock(&slot).clone());
+        let found = self.peek(stream);
         telemetry::count(match found {
             Some(_) => telemetry::CACHE_HITS,
             None => telemetry::CACHE_MISSES,
         });
         found
+    }
+
+    /// As [`get`](Self::get), not counted as a use.
+    pub(super) fn peek<A: Aggregate>(&self, stream: &str) -> Option<Folded<A>> {
+        self.slot::<A>(stream).and_then(|slot| lock(&slot).clone())
     }
 
     /// Keeps a state, unless a newer one is kept.
@@ -103,11 +108,11 @@ impl Cache {
 
     /// Takes in the events that were just recorded after `base`, and returns the state after them.
     /// Nothing is cloned if nobody else holds the state.
-    pub(super) fn advance<A: Aggregate>(
+    pub(super) fn advance<'e, A: Aggregate>(
         &self,
         stream: &Arc<str>,
         mut base: Folded<A>,
-        events: &[A::Event],
+        events: impl IntoIterator<Item = &'e A::Event>,
     ) -> Folded<A> {
         let slot = self.slot::<A>(stream);
         let taken = slot.as_ref().and_then(|slot| {

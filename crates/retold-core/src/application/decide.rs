@@ -11,7 +11,7 @@ use super::commit::{mark, repeated};
 use super::error::{Error, ExecuteError, Result};
 use super::execute::refused;
 use super::handle::Application;
-use super::model::Model;
+use super::model::{Model, Reach};
 use super::recorded::{Outcome, Recorded};
 use super::stamp::Stamp;
 use super::telemetry;
@@ -117,21 +117,19 @@ where
     }
     let (mut state, mut place) = model.begin();
     let mut retries = 0;
+    let mut reach = Reach::Cached;
     loop {
         if let Some(repeated) = application.decided_before(command.as_ref()).await? {
             return Ok(repeated);
         }
-        let read_to = model
-            .read_on(application, &mut state, &mut place, None)
-            .await?;
-        let mut is_one = read_to.is_one();
+        let read = model.read_on(application, &mut state, &mut place, reach);
+        let mut is_one = read.await?.is_one();
         let events = loop {
             if let Some(decided) = decide_on(&decide, &state, is_one) {
                 break decided.map_err(refused)?;
             }
-            let until = read_to.mark().map(|mark| mark.position);
-            model
-                .read_on(application, &mut state, &mut place, until)
+            application
+                .read_as_one(&model, &mut state, &mut place)
                 .await?;
             is_one = true;
         };
@@ -144,7 +142,12 @@ where
             .commit_any(&events, conditions, command.as_ref())
             .await?
         {
-            Ok(recorded) => return Ok(recorded),
+            Ok(recorded) => {
+                if recorded.outcome == Outcome::Recorded {
+                    model.remember(application, &state, &place, &events).await;
+                }
+                return Ok(recorded);
+            }
             Err(conflict) => conflict,
         };
         if retries == application.core.retries {
@@ -154,12 +157,13 @@ where
             };
         }
         retries += 1;
+        reach = Reach::Newest;
         telemetry::count(telemetry::RETRIES);
     }
 }
 
-/// Decides on a state. None if that comes to no events on states that are not all of one state of
-/// the log: together they may never have been true.
+/// Decides on a state. None if that comes to no events on states that are not known to be all of one
+/// newest state of the log: they may be old, or may never have been true together.
 fn decide_on<S, D: Decision<AnyEvent>>(
     decide: impl Fn(&S) -> D,
     state: &S,

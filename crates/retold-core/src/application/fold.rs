@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::Result;
 use super::handle::Application;
 use super::limits::FOLD_PAGE_EVENTS;
-use super::model::{Model, ReadTo};
+use super::model::{Model, Reach, ReadTo};
 use crate::domain::event::{Apply, Event, EventType};
 use crate::mapping::mapper::Mapper;
 use crate::mapping::topic_registry::{RegistryError, TopicRegistry};
@@ -173,7 +173,7 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
         application: &'a Application,
         state: &'a mut S,
         place: &'a mut Option<Position>,
-        until: Option<Position>,
+        reach: Reach,
     ) -> BoxFuture<'a, Result<ReadTo>> {
         Box::pin(async move {
             for kind in &self.kinds {
@@ -181,8 +181,11 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
             }
             let query = self.query()?;
             loop {
-                // A fold that is farther already stays there.
-                let until = until.map(|until| place.map_or(until, |place| place.max(until)));
+                let until = match reach {
+                    Reach::Cached | Reach::Newest => None,
+                    // A fold that is farther already stays there.
+                    Reach::UpTo(until) => Some(place.map_or(until, |place| place.max(until))),
+                };
                 let read = LogRead::of(query.clone())
                     .after(*place)
                     .until(until)

@@ -9,6 +9,7 @@ use super::error::Result;
 use super::handle::Application;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::id::Id;
+use crate::mapping::any_event::AnyEvent;
 use crate::recording::condition::{Condition, ExpectedVersion};
 use crate::recording::identity::{Mark, Position, Version};
 use crate::recording::recorder::BoxFuture;
@@ -39,65 +40,104 @@ pub trait Model: Send + Sync {
     /// State and place before anything is read.
     fn begin(&self) -> (Self::State, Self::Place);
 
-    /// Takes in the events that the state has not seen: all there are, or those up to and with the
-    /// position `until`. On an error, state and place are as of some earlier read.
+    /// Takes in the events that the state has not seen, as far as `reach` says. On an error, state
+    /// and place are as of some earlier read.
     fn read_on<'a>(
         &'a self,
         application: &'a Application,
         state: &'a mut Self::State,
         place: &'a mut Self::Place,
-        until: Option<Position>,
+        reach: Reach,
     ) -> BoxFuture<'a, Result<ReadTo>>;
 
     /// Adds what must hold for a decision on what was read.
     fn conditions(&self, place: &Self::Place, conditions: &mut Vec<Condition>);
+
+    /// Told what was recorded on the conditions of this model, so that what it knows of streams is
+    /// kept for the next command. Does nothing unless said otherwise.
+    fn remember<'a>(
+        &'a self,
+        _application: &'a Application,
+        _state: &'a Self::State,
+        _place: &'a Self::Place,
+        _events: &'a [AnyEvent],
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(ready(()))
+    }
+}
+
+/// How far a model is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a model of a user must handle all")]
+pub enum Reach {
+    /// All there is; but an aggregate that is in the application's cache need not be read, since the
+    /// append will judge whether that was the newest.
+    Cached,
+    /// All there is.
+    Newest,
+    /// The events up to and with this position. A state that has seen more stays as it is.
+    UpTo(Position),
 }
 
 /// How far the reads of a model went: each of its states is that of the log at the least of these
 /// marks, at the farthest, or between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadTo(Option<Ends>);
+pub struct ReadTo(Reads);
 
-/// Marks of reads; none stands for an empty log, before the first position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ends {
-    least: Option<Mark>,
-    most: Option<Mark>,
+enum Reads {
+    /// Nothing is read.
+    None,
+    /// Some state was not read now, and may be old.
+    Old,
+    /// Read to these marks; none stands for an empty log, before the first position.
+    Between(Option<Mark>, Option<Mark>),
 }
 
 impl ReadTo {
     /// Of a model that reads nothing.
-    pub const NOTHING: Self = Self(None);
+    pub const NOTHING: Self = Self(Reads::None);
+
+    /// Of a model that relies on a cached state, which may be old.
+    pub const CACHED: Self = Self(Reads::Old);
 
     /// Of a single read, which went to this mark; none if the log was empty then.
     pub const fn one(mark: Option<Mark>) -> Self {
-        Self(Some(Ends {
-            least: mark,
-            most: mark,
-        }))
+        Self(Reads::Between(mark, mark))
     }
 
     /// Of these reads and others.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        let (Some(one), Some(two)) = (self.0, other.0) else {
-            return Self(self.0.or(other.0));
-        };
         let number = |mark: &Option<Mark>| Position::number(mark.map(|mark| mark.position));
-        Self(Some(Ends {
-            least: min_by_key(one.least, two.least, number),
-            most: max_by_key(one.most, two.most, number),
-        }))
+        Self(match (self.0, other.0) {
+            (reads, Reads::None) | (Reads::None, reads) => reads,
+            (Reads::Old, _) | (_, Reads::Old) => Reads::Old,
+            (Reads::Between(least, most), Reads::Between(other_least, other_most)) => {
+                Reads::Between(
+                    min_by_key(least, other_least, number),
+                    max_by_key(most, other_most, number),
+                )
+            }
+        })
     }
 
-    /// Whether all states are of one state of the log.
+    /// Whether all states were read now and are of one state of the log.
     pub fn is_one(&self) -> bool {
-        self.0.is_none_or(|ends| ends.least == ends.most)
+        match self.0 {
+            Reads::None => true,
+            Reads::Old => false,
+            Reads::Between(least, most) => least == most,
+        }
     }
 
-    /// The mark of the read that went farthest; none if the log was empty, or nothing was read.
+    /// The mark of the read that went farthest; none if the log was empty, nothing was read, or a
+    /// cached state was relied on.
     pub fn mark(&self) -> Option<Mark> {
-        self.0.and_then(|ends| ends.most)
+        match self.0 {
+            Reads::None | Reads::Old => None,
+            Reads::Between(_, most) => most,
+        }
     }
 }
 
@@ -115,13 +155,17 @@ impl<A: Aggregate> Model for Id<A> {
         application: &'a Application,
         state: &'a mut A,
         place: &'a mut Option<Version>,
-        until: Option<Position>,
+        reach: Reach,
     ) -> BoxFuture<'a, Result<ReadTo>> {
         Box::pin(async move {
             let stream: Arc<str> = self.stream().into();
-            let (folded, read_to) = match until {
-                None => application.load_with_head(&stream).await?,
-                Some(until) => {
+            let cached = match reach {
+                Reach::Cached => application.core.cache.get(&stream),
+                Reach::Newest | Reach::UpTo(_) => None,
+            };
+            let (folded, read_to) = match (cached, reach) {
+                (Some(folded), _) => (folded, ReadTo::CACHED),
+                (None, Reach::UpTo(until)) => {
                     // The cache may be newer.
                     application.register::<A>()?;
                     let mut folded = Folded {
@@ -132,20 +176,59 @@ impl<A: Aggregate> Model for Id<A> {
                     let read_to = application
                         .fold_while(&stream, &mut folded, None, goes_on)
                         .await?;
-                    (folded, read_to)
+                    (folded, ReadTo::one(read_to))
+                }
+                (None, Reach::Cached) => {
+                    let (folded, head) = application.load_uncached(&stream).await?;
+                    (folded, ReadTo::one(head))
+                }
+                (None, Reach::Newest) => {
+                    let (folded, head) = application.load_with_head(&stream).await?;
+                    (folded, ReadTo::one(head))
                 }
             };
             if folded.version != *place {
                 *state = Arc::unwrap_or_clone(folded.state);
                 *place = folded.version;
             }
-            Ok(ReadTo::one(read_to))
+            Ok(read_to)
         })
     }
 
     fn conditions(&self, place: &Option<Version>, conditions: &mut Vec<Condition>) {
         let expected = ExpectedVersion::seen(*place);
         conditions.push(Condition::stream_at(self.stream(), expected));
+    }
+
+    fn remember<'a>(
+        &'a self,
+        application: &'a Application,
+        state: &'a A,
+        place: &'a Option<Version>,
+        events: &'a [AnyEvent],
+    ) -> BoxFuture<'a, ()> {
+        let stream: Arc<str> = self.stream().into();
+        let to_stream = |event: &&AnyEvent| event.stream() == Some(&stream);
+        let own: Vec<&A::Event> = events
+            .iter()
+            .filter(to_stream)
+            .filter_map(AnyEvent::downcast_ref)
+            .collect();
+        if own.is_empty() || own.len() != events.iter().filter(to_stream).count() {
+            return Box::pin(ready(()));
+        }
+        let cached = application.core.cache.peek::<A>(&stream);
+        let base = cached.filter(|it| it.version == *place);
+        let base = base.unwrap_or_else(|| Folded {
+            state: Arc::new(state.clone()),
+            version: *place,
+        });
+        let folded = application.core.cache.advance(&stream, base, own);
+        Box::pin(async move {
+            application
+                .take_snapshot_if_due(&stream, *place, &folded)
+                .await;
+        })
     }
 }
 
@@ -162,13 +245,23 @@ impl<M: Model> Model for &M {
         application: &'a Application,
         state: &'a mut M::State,
         place: &'a mut M::Place,
-        until: Option<Position>,
+        reach: Reach,
     ) -> BoxFuture<'a, Result<ReadTo>> {
-        M::read_on(self, application, state, place, until)
+        M::read_on(self, application, state, place, reach)
     }
 
     fn conditions(&self, place: &M::Place, conditions: &mut Vec<Condition>) {
         M::conditions(self, place, conditions);
+    }
+
+    fn remember<'a>(
+        &'a self,
+        application: &'a Application,
+        state: &'a M::State,
+        place: &'a M::Place,
+        events: &'a [AnyEvent],
+    ) -> BoxFuture<'a, ()> {
+        M::remember(self, application, state, place, events)
     }
 }
 
@@ -186,11 +279,11 @@ impl<M: Model> Model for Option<M> {
         application: &'a Application,
         state: &'a mut Self::State,
         place: &'a mut Self::Place,
-        until: Option<Position>,
+        reach: Reach,
     ) -> BoxFuture<'a, Result<ReadTo>> {
         match (self, state, place) {
             (Some(model), Some(state), Some(place)) => {
-                model.read_on(application, state, place, until)
+                model.read_on(application, state, place, reach)
             }
             _ => Box::pin(ready(Ok(ReadTo::NOTHING))),
         }
@@ -199,6 +292,21 @@ impl<M: Model> Model for Option<M> {
     fn conditions(&self, place: &Self::Place, conditions: &mut Vec<Condition>) {
         if let (Some(model), Some(place)) = (self, place) {
             model.conditions(place, conditions);
+        }
+    }
+
+    fn remember<'a>(
+        &'a self,
+        application: &'a Application,
+        state: &'a Self::State,
+        place: &'a Self::Place,
+        events: &'a [AnyEvent],
+    ) -> BoxFuture<'a, ()> {
+        match (self, state, place) {
+            (Some(model), Some(state), Some(place)) => {
+                model.remember(application, state, place, events)
+            }
+            _ => Box::pin(ready(())),
         }
     }
 }
@@ -217,12 +325,12 @@ impl<M: Model> Model for Vec<M> {
         application: &'a Application,
         state: &'a mut Self::State,
         place: &'a mut Self::Place,
-        until: Option<Position>,
+        reach: Reach,
     ) -> BoxFuture<'a, Result<ReadTo>> {
         Box::pin(async move {
             let mut read_to = ReadTo::NOTHING;
             for ((model, state), place) in self.iter().zip(state).zip(place) {
-                read_to = read_to.and(model.read_on(application, state, place, until).await?);
+                read_to = read_to.and(model.read_on(application, state, place, reach).await?);
             }
             Ok(read_to)
         })
@@ -232,6 +340,20 @@ impl<M: Model> Model for Vec<M> {
         for (model, place) in self.iter().zip(place) {
             model.conditions(place, conditions);
         }
+    }
+
+    fn remember<'a>(
+        &'a self,
+        application: &'a Application,
+        state: &'a Self::State,
+        place: &'a Self::Place,
+        events: &'a [AnyEvent],
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            for ((model, state), place) in self.iter().zip(state).zip(place) {
+                model.remember(application, state, place, events).await;
+            }
+        })
     }
 }
 
@@ -252,13 +374,13 @@ macro_rules! tuple_models {
                 application: &'a Application,
                 state: &'a mut Self::State,
                 place: &'a mut Self::Place,
-                until: Option<Position>,
+                reach: Reach,
             ) -> BoxFuture<'a, Result<ReadTo>> {
                 Box::pin(async move {
                     let mut read_to = ReadTo::NOTHING;
                     $({
                         let (state, place) = (&mut state.$index, &mut place.$index);
-                        let read = self.$index.read_on(application, state, place, until);
+                        let read = self.$index.read_on(application, state, place, reach);
                         read_to = read_to.and(read.await?);
                     })+
                     Ok(read_to)
@@ -267,6 +389,21 @@ macro_rules! tuple_models {
 
             fn conditions(&self, place: &Self::Place, conditions: &mut Vec<Condition>) {
                 $(self.$index.conditions(&place.$index, conditions);)+
+            }
+
+            fn remember<'a>(
+                &'a self,
+                application: &'a Application,
+                state: &'a Self::State,
+                place: &'a Self::Place,
+                events: &'a [AnyEvent],
+            ) -> BoxFuture<'a, ()> {
+                Box::pin(async move {
+                    $({
+                        let (state, place) = (&state.$index, &place.$index);
+                        self.$index.remember(application, state, place, events).await;
+                    })+
+                })
             }
         }
     )*};

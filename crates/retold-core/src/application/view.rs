@@ -2,7 +2,7 @@
 
 use super::error::Result;
 use super::handle::Application;
-use super::model::Model;
+use super::model::{Model, Reach};
 use crate::recording::identity::Mark;
 
 /// What a model shows, as of one state of the log.
@@ -46,13 +46,12 @@ impl Application {
         state: &mut M::State,
         place: &mut M::Place,
     ) -> Result<Option<Mark>> {
-        let read_to = model.read_on(self, state, place, None).await?;
+        let read_to = model.read_on(self, state, place, Reach::Newest).await?;
         let mark = read_to.mark();
         if let (false, Some(mark)) = (read_to.is_one(), mark) {
             // What went less far catches up with what went farthest.
-            model
-                .read_on(self, state, place, Some(mark.position))
-                .await?;
+            let reach = Reach::UpTo(mark.position);
+            model.read_on(self, state, place, reach).await?;
         }
         Ok(mark)
     }

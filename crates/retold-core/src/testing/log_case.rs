@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use super::outcome::Outcome;
 use super::shown_event::ShownEvent;
 use super::{SEED, UNNAMED};
+use crate::application::model::Reach;
 use crate::application::{Application, EventBus, Model};
 use crate::domain::clock::ManualClock;
 use crate::domain::decision::Decision;
@@ -86,7 +87,7 @@ impl LogCase {
         decide: impl FnOnce(&M::State) -> D,
     ) -> LogDecided<D::Refusal> {
         let (mut state, mut place) = model.begin();
-        let read = model.read_on(&self.application, &mut state, &mut place, None);
+        let read = model.read_on(&self.application, &mut state, &mut place, Reach::Newest);
         at_once("reading the model", read);
         let mut conditions = Vec::new();
         model.conditions(&place, &mut conditions);

@@ -252,3 +252,60 @@ async fn a_fold_reads_beyond_its_first_page() {
     view.refresh(&bank).await.unwrap();
     assert_eq!(view.state, AccountCount(count + 1));
 }
+
+/// A decision may begin with a cached aggregate; a refusal or a decision for nothing may not end so.
+#[tokio::test]
+async fn a_decision_is_not_refused_on_a_cached_state() {
+    let store = MemoryStore::new();
+    let (here, there) = (open(&store).await, open(&store).await);
+    let (one, two) = (account("1"), account("2"));
+    here.execute_or_create(&one, |_| opened("ann"))
+        .await
+        .unwrap();
+    there.execute(&one, |_| deposited(5)).await.unwrap();
+    here.decide((&one, &two), |(from, _)| {
+        let withdrawn = from.withdraw(5)?.to(&one);
+        Ok::<_, Refusal>([withdrawn, deposited(5).to(&two)])
+    })
+    .await
+    .unwrap();
+    there.execute(&one, |_| deposited(7)).await.unwrap();
+    // Nor is nothing decided on an old state; and what is decided on one is judged by the append.
+    let when_seven = |account: &Account| (account.cents == 7).then(|| opened("bob").to(&one));
+    let recorded = here.decide(&one, when_seven).await.unwrap();
+    assert_eq!(recorded.outcome, Outcome::Recorded);
+    let recorded = there.decide(&one, |account| {
+        let cents = account.cents;
+        let deposited = AccountEvent::Deposited { cents };
+        deposited.to(&one)
+    });
+    recorded.await.unwrap();
+    let account = here.get(&one).await.unwrap();
+    assert_eq!(
+        (account.state.owner.as_str(), account.state.cents),
+        ("bob", 14)
+    );
+}
+
+/// What decisions and changes record is kept in the cache and snapshots as what commands record.
+#[tokio::test]
+async fn decisions_are_remembered() {
+    let store = MemoryStore::new();
+    let bank = open(&store).await;
+    let (one, two) = (account("1"), account("2"));
+    for _ in 0..12 {
+        bank.change(vec![one.clone(), two.clone()], |accounts| {
+            accounts[0].record(deposited(3));
+            accounts[1].record([deposited(1), deposited(1)]);
+        })
+        .await
+        .unwrap();
+    }
+    for (id, version, cents) in [(&one, 10, 36), (&two, 20, 24)] {
+        let snapshot = bank.recorder().snapshot(&id.stream(), None).await.unwrap();
+        assert_eq!(snapshot.unwrap().version.get(), version);
+        assert_eq!(bank.get(id).await.unwrap().state.cents, cents);
+        let cold = open(&store).await;
+        assert_eq!(cold.get(id).await.unwrap().state.cents, cents);
+    }
+}
