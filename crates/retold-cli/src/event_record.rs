@@ -19,10 +19,10 @@ pub(crate) struct EventRecord<'a>(pub(crate) &'a StoredEvent);
 impl Record for EventRecord<'_> {
     const COLUMNS: &'static [Column] = &[
         Column::number("POSITION"),
-        Column::text("TIME"),
-        Column::text("STREAM"),
+        Column::time("TIME"),
+        Column::name("STREAM"),
         Column::number("VERSION"),
-        Column::text("TOPIC"),
+        Column::name("TOPIC"),
         Column::text("TAGS"),
         Column::text("PAYLOAD"),
     ];

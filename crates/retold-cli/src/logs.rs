@@ -35,11 +35,11 @@ struct LogRecord {
 
 impl Record for LogRecord {
     const COLUMNS: &'static [Column] = &[
-        Column::text("LOG"),
+        Column::name("LOG"),
         Column::number("EVENTS"),
         Column::number("APPENDS"),
-        Column::text("LAST TIME"),
-        Column::text("ID"),
+        Column::time("LAST TIME"),
+        Column::name("ID"),
     ];
 
     fn cells(&self) -> Vec<String> {

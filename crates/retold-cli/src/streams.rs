@@ -39,7 +39,7 @@ struct StreamRecord {
 }
 
 impl Record for StreamRecord {
-    const COLUMNS: &'static [Column] = &[Column::number("VERSION"), Column::text("STREAM")];
+    const COLUMNS: &'static [Column] = &[Column::number("VERSION"), Column::name("STREAM")];
 
     fn cells(&self) -> Vec<String> {
         vec![self.version.to_string(), self.stream.to_string()]

@@ -12,6 +12,19 @@ pub(crate) struct Column {
     pub(crate) name: &'static str,
     /// Where its cells stand.
     pub(crate) side: Side,
+    /// When it is cut, if not all columns fit.
+    yields: Yields,
+}
+
+/// When a column is cut to let others fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Yields {
+    /// Before others: texts of any length.
+    First,
+    /// When nothing else helps: names.
+    Later,
+    /// Never: numbers and times mean nothing when cut.
+    Never,
 }
 
 /// Where the cells of a column stand.
@@ -24,26 +37,45 @@ pub(crate) enum Side {
 }
 
 impl Column {
-    /// A column of texts.
-    pub(crate) const fn text(name: &'static str) -> Self {
+    /// A column of names.
+    pub(crate) const fn name(name: &'static str) -> Self {
         Self {
             name,
             side: Side::Left,
+            yields: Yields::Later,
+        }
+    }
+
+    /// A column of texts of any length.
+    pub(crate) const fn text(name: &'static str) -> Self {
+        Self {
+            yields: Yields::First,
+            ..Self::name(name)
+        }
+    }
+
+    /// A column of times.
+    pub(crate) const fn time(name: &'static str) -> Self {
+        Self {
+            yields: Yields::Never,
+            ..Self::name(name)
         }
     }
 
     /// A column of numbers.
     pub(crate) const fn number(name: &'static str) -> Self {
         Self {
-            name,
             side: Side::Right,
+            ..Self::time(name)
         }
     }
 }
 
 /// Between two columns.
 const GAP: u16 = 2;
-/// A column is not made narrower than this, in characters, however narrow the terminal.
+/// A column of texts is not made narrower than this, in characters, while names can yield.
+const TEXT_WIDTH_MIN: u16 = 16;
+/// No column is made narrower than this, in characters, however narrow the terminal.
 const WIDTH_MIN: u16 = 8;
 /// A column that is empty on the first page gets this width, in characters: the pages that follow
 /// may have something in it.
@@ -111,7 +143,8 @@ pub(crate) fn print(
     Printed { text, is_cut }
 }
 
-/// Widths that fit together, made from those the contents would like: the widest give way first.
+/// Widths that fit together, made from those the contents would like: of those that yield the widest
+/// does.
 fn fitted(columns: &[Column], natural: &[u16], width: u16) -> Vec<u16> {
     let mut widths: Vec<u16> = columns
         .iter()
@@ -128,16 +161,25 @@ fn fitted(columns: &[Column], natural: &[u16], width: u16) -> Vec<u16> {
         .collect();
     let gaps = GAP * u16::try_from(columns.len().saturating_sub(1)).unwrap_or_default();
     let available = u32::from(width.saturating_sub(gaps));
-    loop {
-        let sum: u32 = widths.iter().map(|it| u32::from(*it)).sum();
-        let Some(widest) = widths.iter_mut().max() else {
-            return widths;
-        };
-        if sum <= available || *widest <= WIDTH_MIN {
-            return widths;
+    let mut surplus = widths.iter().map(|it| u32::from(*it)).sum::<u32>();
+    surplus = surplus.saturating_sub(available);
+    let rounds = [
+        (Yields::First, TEXT_WIDTH_MIN),
+        (Yields::Later, WIDTH_MIN),
+        (Yields::First, WIDTH_MIN),
+    ];
+    for (yields, width_min) in rounds {
+        while surplus > 0 {
+            let yielding = widths.iter_mut().zip(columns);
+            let yielding = yielding.filter(|(_, column)| column.yields == yields);
+            match yielding.map(|(width, _)| width).max() {
+                Some(widest) if *widest > width_min => *widest -= 1,
+                _ => break,
+            }
+            surplus -= 1;
         }
-        *widest -= 1;
     }
+    widths
 }
 
 #[cfg(test)]
@@ -146,7 +188,7 @@ mod tests {
 
     const COLUMNS: [Column; 3] = [
         Column::number("POSITION"),
-        Column::text("STREAM"),
+        Column::name("STREAM"),
         Column::text("PAYLOAD"),
     ];
 

@@ -46,7 +46,7 @@ impl Finding {
 
 impl Record for Finding {
     const COLUMNS: &'static [Column] = &[
-        Column::text("LOG"),
+        Column::name("LOG"),
         Column::text("PLACE"),
         Column::text("FINDING"),
     ];
@@ -84,7 +84,7 @@ impl Verified {
 
 impl Record for Verified {
     const COLUMNS: &'static [Column] = &[
-        Column::text("LOG"),
+        Column::name("LOG"),
         Column::number("EVENTS"),
         Column::number("STREAMS"),
         Column::number("TOPICS"),
