@@ -193,7 +193,7 @@ impl Place {
             Some(ErrorCode::ReadOnly) => format!(
                 "opening {path} (the file or its folder is read-only; open the store for reading only, or make both writable)"
             ),
-            _ => format!("opening {path}"),
+            _ => return schema::unreadable(&self.path, error),
         };
         before_commit(&what, error)
     }

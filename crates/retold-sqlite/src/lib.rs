@@ -56,6 +56,8 @@ mod leases;
 mod page;
 mod readers;
 
+mod verify;
+
 mod log;
 
 mod member;

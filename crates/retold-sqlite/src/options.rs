@@ -15,7 +15,7 @@ pub const GROUP_LENGTH_MAX: usize = 512;
 /// Appends of one transaction have at most this size together, in bytes, unless it is one.
 pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
 /// Most connections that read at the same time; further reads wait their turn.
-pub const READERS_MAX: usize = 16;
+pub const READERS_MAX: usize = 8;
 /// How often the file is asked whether another process wrote, while somebody waits for that.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Pages in the write-ahead log after which a commit copies them into the file (4 KiB each).

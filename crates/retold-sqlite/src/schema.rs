@@ -84,7 +84,8 @@ fn identity(conn: &Connection) -> rusqlite::Result<(i32, i32, i64)> {
     ))
 }
 
-fn unreadable(path: &Path, error: Error) -> RecordError {
+/// Of an error of the first look at a file.
+pub(crate) fn unreadable(path: &Path, error: Error) -> RecordError {
     if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) {
         return RecordError::invalid(format!(
             "{} is not a SQLite database; give the path of a Retold store or of a file that does not exist yet",

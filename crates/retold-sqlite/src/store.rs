@@ -3,14 +3,17 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use retold_core::recording::error::RecordError;
+use retold_core::recording::fault::Corrupt;
 use retold_core::recording::identity::LogId;
 use retold_core::recording::limits::{PAGE_NAMES_MAX, check_name, check_page_limit};
 use retold_core::recording::recorder::{BoxFuture, Recorder};
 use retold_core::recording::store::{Lease, LogEntry, Store, check_lease};
 use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::oneshot;
 
 use super::connection::Place;
 use super::error::{Refusal, before_commit};
@@ -23,6 +26,7 @@ use super::readers::Readers;
 use super::recorder::SqliteRecorder;
 use super::seq::{LOGS_MAX, LogKey};
 use super::transaction::Transaction;
+use super::verify;
 use super::watcher::{Logs, Source, Watcher};
 use super::writer::Writer;
 
@@ -318,6 +322,27 @@ impl Store for SqliteStore {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             let reader = self.shared.readers.take()?;
             leases::read(&reader.conn, prefix, after, limit)
+        })
+    }
+
+    fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>> {
+        let shared = self.shared.clone();
+        let (sender, receiver) = oneshot::channel();
+        // The whole file is read: not on the thread of a task.
+        let started = thread::Builder::new()
+            .name("retold-verify".into())
+            .spawn(move || {
+                let verified = shared
+                    .readers
+                    .take()
+                    .and_then(|mut reader| verify::verify(&mut reader));
+                // Nobody waits any more if this fails.
+                drop(sender.send(verified));
+            });
+        Box::pin(async move {
+            started.map_err(|error| RecordError::unavailable("starting a thread", error))?;
+            let stopped = |error| RecordError::unavailable("verifying", error);
+            receiver.await.map_err(stopped)?
         })
     }
 }

@@ -5,7 +5,13 @@
     clippy::unwrap_used,
     reason = "a test that unwraps in vain fails, which is what it is for"
 )]
+
 mod place;
 
 mod concurrency;
 mod conformance;
+mod history;
+mod many_logs;
+mod opening;
+mod processes;
+mod space;

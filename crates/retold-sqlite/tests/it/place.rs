@@ -10,19 +10,31 @@ use retold_core::recording::store::Store;
 use retold_sqlite::SqliteStore;
 use uuid::Uuid;
 
-/// A folder with the path of a store in it, removed when it is dropped.
+/// The path of a store; a new one is in a folder that is removed when it is dropped.
 pub(crate) struct Place {
-    folder: tempfile::TempDir,
+    path: PathBuf,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder }
+        Self {
+            path: folder.path().join("dogs.db"),
+            _folder: Some(folder),
+        }
+    }
+
+    /// The same place again, for somebody who does not outlive it.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            _folder: None,
+        }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
-        self.folder.path().join("dogs.db")
+        self.path.clone()
     }
 
     pub(crate) fn open(&self) -> SqliteStore {

@@ -1,0 +1,136 @@
+//! What is recorded does not change, also for tools that know nothing of Retold.
+
+use retold_core::recording::append::Append;
+use retold_core::recording::identity::{EventId, LogId, Mark, Position};
+use retold_core::recording::recorder::LogRead;
+use retold_core::recording::store::Store;
+use retold_core::recording::stretch::{FollowerKey, Stretch};
+use retold_core::recording::verify::verify_log;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use crate::place::{Place, event, log};
+
+async fn filled() -> Place {
+    let place = Place::new();
+    let recorder = log(&place.open(), "dogs").await;
+    let upstream = LogId::new(Uuid::from_u128(5));
+    let to = Mark {
+        position: Position::FIRST,
+        event_id: EventId::new(Uuid::from_u128(6)),
+    };
+    let events = (1..=3).map(|id| event(id).stream("dog/1").tag("good"));
+    let append =
+        Append::of(events).stretch(Stretch::new(FollowerKey::new("f"), upstream, None, to));
+    recorder.append(append).await.unwrap();
+    place
+}
+
+/// Every way in which SQL changes a row that is history.
+#[tokio::test]
+async fn history_is_refused_to_sql() {
+    let place = filled().await;
+    let conn = Connection::open(place.path()).unwrap();
+    let check = |sql: &str| {
+        let refused = conn.execute_batch(sql).expect_err(sql);
+        assert!(refused.to_string().contains("retold: "), "{sql}: {refused}");
+    };
+    check("UPDATE event SET payload = x'00'");
+    check("UPDATE event SET payload = NULL");
+    check("UPDATE OR IGNORE event SET time = 5 WHERE version = 2");
+    check("UPDATE event SET seq = seq + 1 WHERE version = 3");
+    check("DELETE FROM event");
+    check("DELETE FROM event WHERE version = 3");
+    check("INSERT OR REPLACE INTO event SELECT * FROM event WHERE version = 1");
+    check("REPLACE INTO event SELECT * FROM event");
+    check("INSERT OR IGNORE INTO event SELECT * FROM event");
+    for table in ["log", "stream", "topic", "tag"] {
+        check(&format!("UPDATE {table} SET name = 'other'"));
+        check(&format!("DELETE FROM {table}"));
+        check(&format!("REPLACE INTO {table} SELECT * FROM {table}"));
+    }
+    check("UPDATE event_tag SET seq = seq + 1");
+    check("DELETE FROM event_tag");
+    check("UPDATE follower SET name = 'other'");
+    check("DELETE FROM follower");
+    check("REPLACE INTO follower SELECT * FROM follower");
+    check("UPDATE stretch SET to_position = 7");
+    check("DELETE FROM stretch");
+    check("REPLACE INTO stretch SELECT * FROM stretch");
+    drop(conn);
+
+    let store = place.open();
+    assert_eq!(store.verify().await.unwrap(), []);
+    let report = verify_log(&*log(&store, "dogs").await, &mut |_| {}).await;
+    assert!(report.unwrap().is_sound());
+}
+
+/// The seam for erasing: the log's key in one table opens payloads, and nothing else, to NULL.
+#[tokio::test]
+async fn erasing_has_one_way_in() {
+    let place = filled().await;
+    let conn = Connection::open(place.path()).unwrap();
+    conn.execute_batch("BEGIN; INSERT INTO erasing VALUES (1)")
+        .unwrap();
+    conn.execute_batch("UPDATE event SET payload = x'00'")
+        .expect_err("only to NULL");
+    conn.execute_batch("UPDATE event SET payload = NULL, time = 1")
+        .expect_err("nothing else");
+    conn.execute_batch("UPDATE event SET payload = NULL WHERE version = 2")
+        .unwrap();
+    conn.execute_batch("DELETE FROM erasing; COMMIT").unwrap();
+    drop(conn);
+
+    let recorder = log(&place.open(), "dogs").await;
+    let page = recorder.read_log(LogRead::new()).await.unwrap();
+    let erased: Vec<_> = page.events.iter().map(|event| event.is_erased()).collect();
+    assert_eq!(erased, [false, true, false]);
+}
+
+/// Goal: what a tool breaks that gets around the triggers is found. Method: take the triggers away,
+/// break one thing, verify.
+#[tokio::test]
+async fn verifying_finds_what_was_broken() {
+    for breaking in [
+        "DELETE FROM event_tag WHERE seq = (SELECT max(seq) FROM event)",
+        "INSERT INTO event_tag SELECT key, 99 FROM tag",
+        "UPDATE event SET stream = 77 WHERE version = 2",
+        "UPDATE event SET topic = 77 WHERE version = 2",
+        "UPDATE event SET append_number = 9 WHERE version = 2",
+        "UPDATE event SET id = (SELECT id FROM event WHERE version = 1) WHERE version = 2",
+        "UPDATE event SET version = NULL WHERE version = 2",
+        "INSERT INTO stream (log, name) VALUES (1, 'dog/2')",
+        "UPDATE stretch SET follower = 9",
+        "DELETE FROM log",
+    ] {
+        let place = filled().await;
+        let conn = Connection::open(place.path()).unwrap();
+        let triggers: Vec<String> = conn
+            .prepare("SELECT 'DROP TRIGGER ' || name FROM sqlite_schema WHERE type = 'trigger'")
+            .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect())
+            .unwrap();
+        for drop_trigger in triggers {
+            conn.execute_batch(&drop_trigger).unwrap();
+        }
+        conn.execute_batch(breaking).unwrap();
+        drop(conn);
+        let found = place.open().verify().await.unwrap();
+        assert!(!found.is_empty(), "{breaking}");
+    }
+}
+
+#[tokio::test]
+async fn verifying_finds_a_damaged_index() {
+    let place = filled().await;
+    let conn = Connection::open(place.path()).unwrap();
+    // The schema says that the index is over other columns than it was made of.
+    conn.execute_batch(
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, '(topic)', '(time)')
+             WHERE name = 'event_topic'",
+    )
+    .unwrap();
+    drop(conn);
+    let found = place.open().verify().await.unwrap();
+    assert!(!found.is_empty());
+}

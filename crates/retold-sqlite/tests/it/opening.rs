@@ -1,0 +1,224 @@
+//! Files that are opened: new, empty, foreign, newer, damaged, read-only, missing. Each is a clear
+//! answer, and a file that is refused is left as it was.
+
+use std::fs;
+use std::path::Path;
+
+use retold_core::recording::append::Append;
+use retold_core::recording::error::RecordError;
+use retold_core::recording::recorder::LogRead;
+use retold_core::recording::store::Store;
+use retold_sqlite::SqliteStore;
+use rusqlite::Connection;
+
+use crate::place::{Place, event, log};
+
+fn refusal(path: &Path) -> RecordError {
+    let error = SqliteStore::open(path).expect_err("the file is refused");
+    let read_only = SqliteStore::open_read_only(path).expect_err("and for reading too");
+    assert_eq!(
+        std::mem::discriminant(&error),
+        std::mem::discriminant(&read_only),
+        "{error} / {read_only}"
+    );
+    error
+}
+
+/// A store that is closed, with one event.
+async fn closed(place: &Place) {
+    let recorder = log(&place.open(), "dogs").await;
+    recorder.append(Append::of([event(1)])).await.unwrap();
+}
+
+fn check_is_invalid(path: &Path, words: &str) {
+    let before = fs::read(path).ok();
+    let error = refusal(path);
+    assert!(matches!(error, RecordError::Invalid(_)), "{error}");
+    assert!(error.to_string().contains(words), "{error}");
+    assert!(error.to_string().contains("dogs"), "says which: {error}");
+    assert_eq!(fs::read(path).ok(), before, "left as it was");
+}
+
+#[test]
+fn a_file_that_is_not_sqlite_is_invalid() {
+    let place = Place::new();
+    fs::write(
+        place.path(),
+        "not a database, but long enough for a header of one".repeat(99),
+    )
+    .unwrap();
+    check_is_invalid(&place.path(), "not a SQLite database");
+}
+
+#[test]
+fn a_database_of_another_program_is_invalid() {
+    let place = Place::new();
+    let conn = Connection::open(place.path()).unwrap();
+    conn.execute_batch("CREATE TABLE dog (name TEXT)").unwrap();
+    drop(conn);
+    check_is_invalid(&place.path(), "of another program");
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_invalid() {
+    let place = Place::new();
+    drop(place.open());
+    let conn = Connection::open(place.path()).unwrap();
+    conn.pragma_update(None, "user_version", 2).unwrap();
+    drop(conn);
+    check_is_invalid(&place.path(), "newer version");
+}
+
+#[test]
+fn a_folder_is_invalid() {
+    let place = Place::new();
+    fs::create_dir(place.path()).unwrap();
+    check_is_invalid(&place.path(), "is a folder");
+}
+
+#[test]
+fn a_missing_folder_is_unavailable() {
+    let place = Place::new();
+    let error = refusal(&place.path().join("no").join("dogs.db"));
+    assert!(matches!(error, RecordError::Unavailable(_)), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_made_only_for_writing() {
+    let place = Place::new();
+    let error = SqliteStore::open_read_only(place.path()).expect_err("nothing to read");
+    assert!(matches!(error, RecordError::Unavailable(_)), "{error}");
+    assert!(!place.path().exists());
+    drop(place.open());
+    assert!(place.path().exists());
+}
+
+#[tokio::test]
+async fn an_empty_file_becomes_a_store() {
+    let place = Place::new();
+    fs::write(place.path(), "").unwrap();
+    let error = SqliteStore::open_read_only(place.path()).expect_err("nothing to read");
+    assert!(matches!(error, RecordError::Invalid(_)), "{error}");
+    closed(&place).await;
+    SqliteStore::open_read_only(place.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_truncated_file_is_corrupt() {
+    let place = Place::new();
+    closed(&place).await;
+    let whole = fs::read(place.path()).unwrap();
+    for pages in [1, 2, whole.len() / 4096 - 1] {
+        fs::write(place.path(), &whole[..pages * 4096]).unwrap();
+        let error = refusal(&place.path());
+        assert!(
+            matches!(error, RecordError::Corrupt(_)),
+            "{pages} pages: {error}"
+        );
+    }
+    fs::write(place.path(), &whole[..1000]).unwrap();
+    refusal(&place.path());
+}
+
+/// Goal: whatever one byte of the file becomes, nothing panics, and what is read is what was written
+/// or an error. Method: damage one byte after another of every page, open, read everything, verify.
+#[tokio::test]
+async fn damage_is_an_error_and_never_a_panic() {
+    let place = Place::new();
+    closed(&place).await;
+    let whole = fs::read(place.path()).unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    for page in 0..whole.len() / 4096 {
+        let damaged = page * 4096 + random.usize(0..4096.min(whole.len()));
+        let mut bytes = whole.clone();
+        bytes[damaged] ^= 1 << random.u8(0..8);
+        fs::write(place.path(), &bytes).unwrap();
+        let Ok(store) = SqliteStore::open_read_only(place.path()) else {
+            continue;
+        };
+        let Ok(recorder) = store.open_read_only("dogs").await else {
+            continue;
+        };
+        drop(recorder.read_log(LogRead::new()).await);
+        drop(store.verify().await);
+    }
+}
+
+#[cfg(unix)]
+mod permissions {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Whether this user may do everything, as root may: then there is nothing to test.
+    fn may_do_everything(folder: &Path) -> bool {
+        let probe = folder.join("probe");
+        fs::write(&probe, "").unwrap();
+        set_mode(&probe, 0o000);
+        let may = fs::read(&probe).is_ok();
+        fs::remove_file(probe).unwrap();
+        may
+    }
+
+    #[tokio::test]
+    async fn a_read_only_file_is_read_and_not_written() {
+        let place = Place::new();
+        closed(&place).await;
+        let folder = place.path().parent().unwrap().to_owned();
+        if may_do_everything(&folder) {
+            return;
+        }
+        set_mode(&place.path(), 0o444);
+        set_mode(&folder, 0o555);
+        let error = SqliteStore::open(place.path()).expect_err("it cannot be written");
+        assert!(matches!(error, RecordError::Unavailable(_)), "{error}");
+        let store = SqliteStore::open_read_only(place.path()).unwrap();
+        let recorder = store.open_read_only("dogs").await.unwrap();
+        let page = recorder.read_log(LogRead::new()).await.unwrap();
+        assert_eq!(page.events.len(), 1);
+        set_mode(&folder, 0o755);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_may_not_be_read_is_unavailable() {
+        let place = Place::new();
+        closed(&place).await;
+        if may_do_everything(place.path().parent().unwrap()) {
+            return;
+        }
+        set_mode(&place.path(), 0o000);
+        let error = refusal(&place.path());
+        assert!(matches!(error, RecordError::Unavailable(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_for_reading_writes_nothing() {
+    let place = Place::new();
+    closed(&place).await;
+    let store = SqliteStore::open_read_only(place.path()).unwrap();
+    let id = retold_core::recording::identity::LogId::new(uuid::Uuid::nil());
+    for refused in [
+        store.open("cats", id).await.map(drop),
+        store
+            .acquire_lease("a", "b", std::time::Duration::ZERO)
+            .await
+            .map(drop),
+    ] {
+        let error = refused.expect_err("nothing is written");
+        assert!(error.to_string().contains("reading only"), "{error}");
+    }
+    let recorder = store.open_read_only("dogs").await.unwrap();
+    let error = recorder.append(Append::of([event(2)])).await;
+    assert!(matches!(error, Err(RecordError::Invalid(_))));
+
+    // What another opening records meanwhile is seen, and waited for.
+    let news = recorder.changed_since(1);
+    let writing = log(&place.open(), "dogs").await;
+    writing.append(Append::of([event(2)])).await.unwrap();
+    assert_eq!(news.await.unwrap(), 2);
+}

@@ -1,0 +1,177 @@
+//! Several processes on one file, killed at random: every acknowledged event is there, none twice,
+//! and positions have no gaps.
+
+use std::collections::{HashMap, HashSet};
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use retold_core::recording::append::Append;
+use retold_core::recording::identity::{EventId, LogId, Position};
+use retold_core::recording::new_event::NewEvent;
+use retold_core::recording::recorder::{LogRead, PageEnd, Recorder};
+use retold_core::recording::store::Store;
+use retold_core::recording::verify::verify_log;
+use retold_sqlite::SqliteStore;
+use uuid::Uuid;
+
+use crate::place::{Place, log};
+
+/// Tells a child its file; absent in the parent.
+const PATH: &str = "RETOLD_SQLITE_CHILD_OF";
+/// Processes that are killed, one after another of those that run.
+const KILLS: usize = 200;
+/// Processes that run at a time.
+const CHILDREN: usize = 2;
+/// Beyond this no further process is begun.
+const TIME_MAX: Duration = Duration::from_secs(40);
+
+/// The child: appends for ever, by several tasks, and says after each answer what was acknowledged.
+/// A test of its own so that the test binary can be the child; without a parent it does nothing.
+#[test]
+fn child() {
+    let Ok(path) = env::var(PATH) else { return };
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).build().unwrap().block_on(async {
+        let store = SqliteStore::open(path).unwrap();
+        let recorder = log(&store, "dogs").await;
+        let tasks: Vec<_> = (0..4)
+            .map(|_| tokio::spawn(append_for_ever(recorder.clone())))
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
+
+async fn append_for_ever(recorder: Arc<dyn Recorder>) {
+    loop {
+        let ids: Vec<_> = (0..fastrand::usize(1..4))
+            .map(|_| EventId::new(Uuid::now_v7()))
+            .collect();
+        let event = |id: &EventId| {
+            NewEvent::new(
+                *id,
+                "Dog.Registered",
+                format!("{:?}", "x".repeat(fastrand::usize(0..3000))),
+            )
+            .stream(format!("dog/{}", fastrand::u8(0..20)))
+            .tag(format!("breed:{}", fastrand::u8(0..3)))
+        };
+        recorder
+            .append(Append::of(ids.iter().map(event)))
+            .await
+            .unwrap();
+        let ids: Vec<_> = ids.iter().map(EventId::to_string).collect();
+        // One write of one line: whole, or not at all.
+        let line = format!("acknowledged {}\n", ids.join(" "));
+        std::io::stdout().write_all(line.as_bytes()).unwrap();
+        std::io::stdout().flush().unwrap();
+    }
+}
+
+fn start_child(place: &Place) -> Child {
+    Command::new(env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "processes::child",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(PATH, place.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Listens to a child, kills it after so many lines, and collects what it acknowledged to the last.
+fn listen_and_kill(mut child: Child, lines_max: usize) -> Vec<EventId> {
+    let mut acknowledged = Vec::new();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for number in 0.. {
+        if number == lines_max {
+            // At any moment: the child does not wait for anybody to read what it says.
+            child.kill().unwrap();
+        }
+        let Some(Ok(line)) = lines.next() else { break };
+        // The test harness talks on the same line before the first answer.
+        if let Some((_, ids)) = line.split_once("acknowledged ") {
+            acknowledged.extend(ids.split(' ').filter_map(|id| id.parse::<EventId>().ok()));
+        }
+    }
+    // It may have ended by itself, if it waited too long for the others.
+    drop(child.kill());
+    child.wait().unwrap();
+    acknowledged
+}
+
+#[test]
+fn killed_processes_lose_nothing_acknowledged() {
+    let place = Place::new();
+    let began = Instant::now();
+    let killers = (0..CHILDREN).map(|_| {
+        let path = Place::at(place.path());
+        thread::spawn(move || {
+            let mut acknowledged = Vec::new();
+            for _ in 0..KILLS / CHILDREN {
+                if began.elapsed() > TIME_MAX {
+                    break;
+                }
+                let child = start_child(&path);
+                acknowledged.extend(listen_and_kill(child, fastrand::usize(0..40)));
+            }
+            acknowledged
+        })
+    });
+    let killers: Vec<_> = killers.collect();
+    let acknowledged: Vec<_> = killers
+        .into_iter()
+        .flat_map(|it| it.join().unwrap())
+        .collect();
+    assert!(
+        acknowledged.len() > 100,
+        "the processes did something: {}",
+        acknowledged.len()
+    );
+    check(&place, &acknowledged);
+}
+
+fn check(place: &Place, acknowledged: &[EventId]) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let store = place.open();
+        let recorder = store.open("dogs", LogId::new(Uuid::nil())).await.unwrap();
+        let mut there = HashMap::new();
+        let mut after = None;
+        loop {
+            let page = recorder
+                .read_log(LogRead::new().after(after))
+                .await
+                .unwrap();
+            for event in &page.events {
+                let next = after.map_or(Position::FIRST, Position::next);
+                assert_eq!(event.position(), next, "positions have no gaps");
+                after = Some(next);
+                let before = there.insert(event.id(), event.position());
+                assert_eq!(before, None, "{} is there twice", event.id());
+            }
+            if page.end == PageEnd::Complete {
+                break;
+            }
+        }
+        let lost: HashSet<_> = acknowledged
+            .iter()
+            .filter(|id| !there.contains_key(id))
+            .collect();
+        assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+        let report = verify_log(&*recorder, &mut |_| {}).await.unwrap();
+        assert_eq!(report.findings, []);
+        assert_eq!(store.verify().await.unwrap(), []);
+    });
+}
