@@ -31,3 +31,22 @@ mod open;
 pub use open::{OpenApplication, open_store, open_store_read_only};
 
 pub mod prelude;
+
+/// The code of the README and of the guide, compiled and run as tests of documentation.
+#[cfg(doctest)]
+mod guide {
+    macro_rules! chapters {
+        ($($name:ident: $path:literal),* $(,)?) => {$(
+            #[doc = include_str!(concat!("../../../", $path))]
+            struct $name;
+        )*};
+    }
+
+    chapters! {
+        Readme: "README.md",
+        FirstAggregate: "docs/guide/src/first_aggregate.md",
+        ConflictsAndRetries: "docs/guide/src/conflicts_and_retries.md",
+        Snapshots: "docs/guide/src/snapshots.md",
+        Testing: "docs/guide/src/testing.md",
+    }
+}
