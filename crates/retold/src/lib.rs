@@ -46,7 +46,10 @@ mod guide {
         Readme: "README.md",
         FirstAggregate: "docs/guide/src/first_aggregate.md",
         ConflictsAndRetries: "docs/guide/src/conflicts_and_retries.md",
+        DecisionsOverAQuery: "docs/guide/src/decisions_over_a_query.md",
         Snapshots: "docs/guide/src/snapshots.md",
+        ReadingAndSubscribing: "docs/guide/src/reading_and_subscribing.md",
         Testing: "docs/guide/src/testing.md",
+        WritingYourOwnStore: "docs/guide/src/writing_your_own_store.md",
     }
 }
