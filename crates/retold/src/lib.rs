@@ -18,6 +18,8 @@
 //! store must pass, for those who write one.
 
 pub use retold_core::application::{Error, Result};
+#[cfg(feature = "conformance")]
+pub use retold_core::conformance_suite;
 pub use retold_core::{application, domain, mapping, recording, testing};
 #[cfg(feature = "sqlite")]
 pub use retold_sqlite as sqlite;
