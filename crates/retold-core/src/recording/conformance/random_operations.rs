@@ -17,7 +17,7 @@ use crate::recording::memory::MemoryLog;
 use crate::recording::new_event::NewEvent;
 use crate::recording::origin::Origin;
 use crate::recording::query::{Query, QueryItem};
-use crate::recording::recorder::{LogRead, StreamRead, StretchRead};
+use crate::recording::recorder::{Direction, LogRead, StreamRead, StretchRead};
 use crate::recording::snapshot::StoredSnapshot;
 use crate::recording::stretch::{FollowerKey, Stretch};
 
@@ -222,32 +222,43 @@ impl RandomOperations {
         } else {
             self.query()
         };
-        let mut read = LogRead::of(query).limit(self.limit());
-        if self.random.bool() {
-            read = read.after(self.position(log));
-        }
-        if self.random.u8(..3) == 0 {
-            read = read.until(self.position(log));
-        }
-        if self.random.bool() {
+        let read = LogRead::of(query);
+        let read = if self.random.bool() {
             read.backward()
         } else {
             read
-        }
+        };
+        let after = self.random.bool().then(|| self.position(log)).flatten();
+        let until = match self.random.u8(..4) {
+            0 => self.position(log),
+            1 => Position::new(self.near(Position::number(after), read.direction)),
+            _ => None,
+        };
+        read.after(after).until(until).limit(self.limit())
     }
 
     fn stream_read(&mut self) -> StreamRead {
-        let mut read = StreamRead::new(self.one_of(&STREAMS)).limit(self.limit());
-        if self.random.bool() {
-            read = read.after(self.version(60));
-        }
-        if self.random.u8(..3) == 0 {
-            read = read.until(self.version(60));
-        }
-        if self.random.bool() {
+        let read = StreamRead::new(self.one_of(&STREAMS));
+        let read = if self.random.bool() {
             read.backward()
         } else {
             read
+        };
+        let after = self.random.bool().then(|| self.version(40)).flatten();
+        let until = match self.random.u8(..4) {
+            0 => self.version(40),
+            1 => Version::new(self.near(Version::number(after), read.direction)),
+            _ => None,
+        };
+        read.after(after).until(until).limit(self.limit())
+    }
+
+    /// Just so far from a number that a page may be full where it ends.
+    fn near(&mut self, number: u64, direction: Direction) -> u64 {
+        let distance = self.random.u64(..12);
+        match direction {
+            Direction::Forward => number.saturating_add(distance),
+            Direction::Backward => number.saturating_sub(distance),
         }
     }
 
