@@ -156,6 +156,8 @@ impl EventIndex {
         for tag in &item.tags {
             unions.push(Union(vec![self.tags.get(tag)?]));
         }
+        // The rarest leaps first, and farthest.
+        unions.sort_unstable_by_key(Union::size);
         Some(unions)
     }
 }
@@ -212,18 +214,21 @@ impl Matches<'_> {
 }
 
 /// The first number of `span` that is in every union: each in turn leaps to its first number not
-/// before the present one, until none has to move.
+/// before the present one, until all agree.
 fn first_in_all(unions: &[Union<'_>], mut span: Span, direction: Direction) -> Option<u64> {
-    loop {
-        let begin = span.begin(direction)?;
-        for union in unions {
-            let number = union.first_in(span, direction)?;
+    let (mut candidate, mut agreed) = (span.begin(direction)?, 0);
+    for union in unions.iter().cycle() {
+        let number = union.first_in(span, direction)?;
+        if number != candidate {
+            (candidate, agreed) = (number, 0);
             span = span.from(number, direction);
         }
-        if span.begin(direction) == Some(begin) {
-            return Some(begin);
+        agreed += 1;
+        if agreed == unions.len() {
+            return Some(candidate);
         }
     }
+    None
 }
 
 /// The positions that are in one of some lists at least.
@@ -237,6 +242,11 @@ impl<'a> Union<'a> {
         (!lists.is_empty()).then_some(Self(lists))
     }
 
+    /// How many positions the lists have.
+    fn size(&self) -> usize {
+        self.0.iter().map(|list| list.len()).sum()
+    }
+
     fn first_in(&self, span: Span, direction: Direction) -> Option<u64> {
         self.0
             .iter()
@@ -248,15 +258,25 @@ impl<'a> Union<'a> {
 fn first_in_list(list: &[u64], span: Span, direction: Direction) -> Option<u64> {
     match direction {
         Direction::Forward => {
-            let index = list.partition_point(|number| *number < span.first);
+            let index = count_below(list, span.first);
             list.get(index).copied().filter(|it| *it <= span.last)
         }
         Direction::Backward => {
-            let count = list.partition_point(|number| *number <= span.last);
-            let index = count.checked_sub(1)?;
+            let index = count_below(list, span.last.saturating_add(1)).checked_sub(1)?;
             list.get(index).copied().filter(|it| *it >= span.first)
         }
     }
+}
+
+/// How many numbers of a sorted list are below `number`. Looks from the end, in growing steps, because
+/// conditions ask for what came after a read, which is little.
+fn count_below(list: &[u64], number: u64) -> usize {
+    let mut tail = 1;
+    while tail < list.len() && list[list.len() - tail] >= number {
+        tail *= 2;
+    }
+    let start = list.len().saturating_sub(tail);
+    start + list[start..].partition_point(|it| *it < number)
 }
 
 #[cfg(test)]
