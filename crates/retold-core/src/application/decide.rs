@@ -124,18 +124,28 @@ where
         }
         let read = model.read_on(application, &mut state, &mut place, reach);
         let mut is_one = read.await?.is_one();
+        // Whether the command's id was looked up after the state was read.
+        let mut is_looked_up = command.is_none();
         let events = loop {
-            if let Some(decided) = decide_on(&decide, &state, is_one) {
-                break decided.map_err(refused)?;
+            match decide_on(&decide, &state, is_one) {
+                Some(Ok(events)) if !events.is_empty() => break events,
+                Some(Ok(_)) if is_looked_up => return Ok(Recorded::nothing(None, None)),
+                Some(Err(refusal)) if is_looked_up => return Err(refused(refusal)),
+                Some(_) | None => {}
             }
-            application
-                .read_as_one(&model, &mut state, &mut place)
-                .await?;
-            is_one = true;
+            if !is_one {
+                application
+                    .read_as_one(&model, &mut state, &mut place)
+                    .await?;
+                is_one = true;
+                continue;
+            }
+            // It may be its own duplicate that leaves the command nothing to do.
+            if let Some(repeated) = application.decided_before(command.as_ref()).await? {
+                return Ok(repeated);
+            }
+            is_looked_up = true;
         };
-        if events.is_empty() {
-            return Ok(Recorded::nothing(None, None));
-        }
         let mut conditions = Vec::new();
         model.conditions(&place, &mut conditions);
         let conflict = match application

@@ -166,16 +166,29 @@ where
             Some(basis) => basis,
             None => target.basis().await?,
         };
+        // Whether the command's id was looked up after the state was read.
+        let mut is_looked_up = target.command.is_none();
         let events = loop {
-            target.check(&mut basis).await?;
-            if let Some(decided) = decide_on(&basis, &decide) {
-                break decided.map_err(refused)?;
+            if let Err(error) = target.check(&mut basis).await {
+                return target.unless_repeated(error).await;
             }
-            target.renew(&mut basis).await?;
+            let is_new_enough = match decide_on(&basis, &decide) {
+                None => false,
+                Some(Ok(events)) if !events.is_empty() => break events,
+                Some(Ok(_)) if is_looked_up => return Ok(target.nothing(basis.folded.version)),
+                Some(Err(refusal)) if is_looked_up => return Err(refused(refusal)),
+                Some(_) => true,
+            };
+            if !is_new_enough {
+                target.renew(&mut basis).await?;
+                continue;
+            }
+            // It may be its own duplicate that leaves the command nothing to do.
+            if let Some(repeated) = target.repeated().await? {
+                return Ok(repeated);
+            }
+            is_looked_up = true;
         };
-        if events.is_empty() {
-            return Ok(target.nothing(basis.folded.version));
-        }
         let command = target.command.as_ref();
         let conflict = match target
             .application
@@ -190,11 +203,7 @@ where
             Commit::Conflict(conflict) => conflict,
         };
         if target.seen.is_some() || retries == target.application.core.retries {
-            // It may have been the same command that was faster.
-            return match target.repeated().await? {
-                Some(repeated) => Ok(repeated),
-                None => Err(conflict.into()),
-            };
+            return target.unless_repeated(conflict.into()).await;
         }
         retries += 1;
         telemetry::count(telemetry::RETRIES);
@@ -257,6 +266,17 @@ impl Target<'_> {
                     .await
             }
             None => Ok(None),
+        }
+    }
+
+    /// `error`, unless it was the same command that was faster: then what that recorded.
+    async fn unless_repeated<R>(&self, error: Error) -> Result<Recorded, ExecuteError<R>> {
+        if !matches!(error, Error::Conflict(_)) {
+            return Err(error.into());
+        }
+        match self.repeated().await? {
+            Some(repeated) => Ok(repeated),
+            None => Err(error.into()),
         }
     }
 

@@ -9,6 +9,7 @@ mod accounts;
 mod broken_recorders;
 mod decide;
 mod dogs;
+mod duplicates;
 mod event_bus;
 mod execute;
 mod faults;
