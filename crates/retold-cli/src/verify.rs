@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use retold::recording::error::Corrupt;
@@ -13,6 +14,9 @@ use crate::failure::{Failure, Verdict};
 use crate::opening;
 use crate::output::{Output, Record};
 use crate::table::Column;
+
+/// How often something moves while nothing can be counted.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Checks a store: that the file is whole, that positions and versions have no gaps, that appends are
 /// there as a whole, and that every index says what the events say.
@@ -122,12 +126,18 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         }
     };
 
-    let bar = progress_bar();
-    bar.set_message("the file");
+    let bar = progress(ProgressBar::new_spinner(), "{spinner} {wide_msg}");
+    bar.set_message("the file as a whole");
+    bar.enable_steady_tick(TICK);
     let of_store = store.verify().await?;
+    bar.finish_and_clear();
     let mut finding_count = of_store.len() as u64;
     let mut findings: Vec<Finding> = of_store.iter().map(|it| Finding::new(None, it)).collect();
     let mut verified = Vec::with_capacity(logs.len());
+    let bar = progress(
+        ProgressBar::new(0),
+        "{bar:32} {human_pos}/{human_len} {wide_msg}",
+    );
     for log in logs {
         let recorder = store.open_read_only(&log).await?;
         let report = verify(&*recorder, &bar).await?;
@@ -178,20 +188,21 @@ async fn verify(recorder: &dyn Recorder, bar: &ProgressBar) -> Result<Report, Fa
             Stage::Stretches => "stretches",
             _ => "more",
         };
+        bar.update(|state| {
+            state.set_len(progress.total);
+            state.set_pos(progress.done);
+        });
         bar.set_message(format!("{stage} of {log}"));
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
     })
     .await?;
     Ok(report)
 }
 
 /// On the error output, and only if that is a terminal.
-fn progress_bar() -> ProgressBar {
+fn progress(bar: ProgressBar, template: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:32} {human_pos}/{human_len} {wide_msg}")
-        .expect("the template is right");
-    ProgressBar::new(0).with_style(style)
+    let style = ProgressStyle::with_template(template).expect("the template is right");
+    bar.with_style(style)
 }
