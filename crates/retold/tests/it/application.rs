@@ -1,0 +1,61 @@
+//! Whole applications as programs use them, on every store: what holds in memory holds on a disk.
+
+mod bank;
+
+mod commands;
+mod races;
+mod reading;
+
+use std::path::Path;
+
+use retold::prelude::*;
+
+/// Where a test has its store; gone with it.
+pub(crate) struct Place {
+    url: String,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    pub(crate) fn memory() -> Self {
+        Self {
+            url: format!("memory:{}", Uuid::now_v7()),
+            _folder: None,
+        }
+    }
+
+    pub(crate) fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file: &Path = &folder.path().join("bank.db");
+        Self {
+            url: format!("sqlite:{}", file.display()),
+            _folder: Some(folder),
+        }
+    }
+
+    /// Opens the store anew, as another process would, and the application in it.
+    pub(crate) async fn open(&self) -> Application {
+        Application::open("bank", &self.url).await.unwrap()
+    }
+}
+
+/// Runs each of these tests on every store.
+macro_rules! on_every_store {
+    ($($test:ident),+ $(,)?) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::application::Place::memory()).await;
+            })+
+        }
+
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::application::Place::sqlite()).await;
+            })+
+        }
+    };
+}
+
+use on_every_store;
