@@ -3,7 +3,7 @@
 //! The derives of serde write paths that begin with `serde`, so a program that derives
 //! [`Serialize`] has `serde` among its own dependencies.
 
-pub use crate::application::Application;
+pub use crate::application::{Application, ExecuteError, Recorded, fold_of};
 pub use crate::domain::aggregate::{Aggregate, Key, SnapshotRule};
 pub use crate::domain::clock::Timestamp;
 pub use crate::domain::decision::Decision;
