@@ -228,7 +228,8 @@ fn first_in_all(unions: &[Union<'_>], mut span: Span, direction: Direction) -> O
             return Some(candidate);
         }
     }
-    None
+    // Without unions nothing restricts.
+    Some(candidate)
 }
 
 /// The positions that are in one of some lists at least.
