@@ -12,6 +12,7 @@
 //! | [`recording`] | the recorder's contract, queries, conditions, errors |
 //! | [`mapping`] | from events to what is recorded and back |
 //! | [`application`] | a named log with its aggregates: commands, reads, subscriptions |
+//! | [`blocking`] | all of it for code that is not asynchronous |
 //! | [`testing`] | given, when, then: tests of decisions, without a store |
 //!
 //! Features: `sqlite` (by default) for the SQLite store, `conformance` for the suite that every
@@ -31,6 +32,8 @@ pub mod store_url;
 mod open;
 
 pub use open::{OpenApplication, open_store, open_store_read_only};
+
+pub mod blocking;
 
 pub mod prelude;
 

@@ -4,6 +4,7 @@
 //! [`Serialize`] has `serde` among its own dependencies.
 
 pub use crate::application::{Application, ExecuteError, Recorded, fold_of};
+pub use crate::blocking::BlockingFace;
 pub use crate::domain::aggregate::{Aggregate, Key, SnapshotRule};
 pub use crate::domain::clock::Timestamp;
 pub use crate::domain::decision::Decision;

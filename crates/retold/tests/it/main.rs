@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod application;
+mod blocking;
 mod derive;
 mod first_program;
 mod open;
