@@ -12,6 +12,14 @@ use crate::domain::id::Id;
 
 impl Application {
     /// The ids of the aggregates of a type, in the order of the bytes of their streams' names.
+    ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// let dogs: Vec<Id<Dog>> = school.aggregates().collect().await?;
+    /// assert_eq!(dogs, [fido]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn aggregates<A: Aggregate>(&self) -> AggregateIds<A> {
         AggregateIds {
             application: self.clone(),

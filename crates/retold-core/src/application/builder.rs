@@ -21,6 +21,25 @@ use crate::recording::store::Store;
 
 /// Opens an [`Application`]. Needs a [`store`](Self::store) or a [`recorder`](Self::recorder);
 /// everything else has a default.
+///
+/// ```
+/// use retold::domain::clock::ManualClock;
+/// use retold::prelude::*;
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> retold::Result<()> {
+/// let store = retold::open_store("memory:builder").await?;
+/// let school = Application::builder("school")
+///     .store(store)
+///     .clock(Arc::new(ManualClock::new("2013-01-01T05:17:00Z".parse().expect("it is a time"))))
+///     .cache_size(10_000)
+///     .open()
+///     .await?;
+/// assert_eq!(school.now().to_string(), "2013-01-01T05:17:00Z");
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "an application is opened by `open`"]
 pub struct ApplicationBuilder {
     name: String,

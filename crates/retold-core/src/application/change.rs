@@ -136,6 +136,21 @@ impl Application {
     /// `Result` whose error is a refusal, or events beside those of the drafts. It is called once or
     /// more and must depend on nothing but the drafts.
     ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// # let rex = school.create::<Dog>(DogEvent::Registered { name: "Rex".into() }).await?;
+    /// // Both learn it, or neither does.
+    /// school
+    ///     .change((fido, rex), |(fido, rex)| {
+    ///         fido.record(DogEvent::TrickAdded { trick: "fetch".into() });
+    ///         rex.record(DogEvent::TrickAdded { trick: "fetch".into() });
+    ///     })
+    ///     .await?;
+    /// assert_eq!(school.get(rex).await?.state.tricks, ["fetch"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`decide`](Self::decide).

@@ -34,6 +34,14 @@ impl Application {
     /// For an aggregate whose key is known, and that may be there already, use
     /// [`execute_or_create`](Self::execute_or_create).
     ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// let rex = school.create::<Dog>(DogEvent::Registered { name: "Rex".into() }).await?;
+    /// assert_eq!(school.get(rex).await?.state.name, "Rex");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Invalid`] if nothing was decided; [`Error::Registry`], and what

@@ -46,6 +46,34 @@ impl Application {
     /// `decide` is called once or more, and must depend on nothing but the state. A refusal, and a
     /// decision for nothing, is given on states that are all of one state of the log.
     ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// use retold::application::fold_of;
+    ///
+    /// /// Which names are taken, whatever dog has them.
+    /// #[derive(Clone, Default)]
+    /// struct Names(Vec<String>);
+    ///
+    /// impl Apply<DogEvent> for Names {
+    ///     fn apply(&mut self, event: &DogEvent) {
+    ///         if let DogEvent::Registered { name } = event {
+    ///             self.0.push(name.clone());
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let rex = Id::<Dog>::new(Uuid::now_v7());
+    /// let recorded = school
+    ///     .decide(fold_of::<Names, DogEvent>(), |names| {
+    ///         let is_free = !names.0.iter().any(|it| it == "Rex");
+    ///         is_free.then(|| DogEvent::Registered { name: "Rex".into() }.to(&rex))
+    ///     })
+    ///     .await?;
+    /// assert_eq!(school.get(rex).await?.state.name, "Rex");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// The refusal, as [`ExecuteError::Refused`]. [`Error::Conflict`] if the retries did not suffice;

@@ -28,6 +28,23 @@ use crate::recording::identity::Mark;
 /// queue, and one that is slow is told how many publications it [`Missed`].
 ///
 /// A clone is the same bus.
+///
+/// ```
+#[doc = include_str!("../../doc/school.rs.txt")]
+/// use retold::application::EventBus;
+///
+/// let bus = EventBus::new();
+/// bus.record_into(&school)?;
+/// let mut listener = bus.subscribe::<DogEvent>();
+///
+/// let rex = Id::<Dog>::new(Uuid::now_v7());
+/// bus.publish(DogEvent::Registered { name: "Rex".into() }.to(&rex)).await?;
+///
+/// assert!(listener.next_told().is_ok_and(|told| told.is_some()));
+/// assert_eq!(school.get(rex).await?.state.name, "Rex");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct EventBus {
     shared: Arc<Shared>,

@@ -51,6 +51,28 @@ impl Application {
     /// `decide` is called once or more, each time on a newer state, and must depend on nothing else.
     /// A refusal, and a decision for nothing, is given on the newest state only.
     ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// /// A rule of the domain, as a pure function: what happens, or why it does not.
+    /// impl Dog {
+    ///     fn add_trick(&self, trick: &str) -> Result<DogEvent, TooManyTricks> {
+    ///         match self.tricks.len() {
+    ///             0..3 => Ok(DogEvent::TrickAdded { trick: trick.into() }),
+    ///             _ => Err(TooManyTricks),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// #[derive(Debug, thiserror::Error)]
+    /// #[error("a dog learns three tricks")]
+    /// struct TooManyTricks;
+    ///
+    /// let recorded = school.execute(fido, |dog: &Dog| dog.add_trick("roll over")).await?;
+    /// assert_eq!(recorded.version.map(|it| it.get()), Some(2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// The refusal, as [`ExecuteError::Refused`]. [`Error::NotFound`] if nothing is recorded of the

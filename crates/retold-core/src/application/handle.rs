@@ -97,6 +97,17 @@ impl Application {
 
     /// A handle that records this metadata with every event, in place of what this handle records:
     /// who asks, in which conversation. Set it once for a request.
+    ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// let request = school.with(Metadata::new().with("user", "ann").with_correlation_id("42"));
+    /// request.execute(fido, |_| DogEvent::TrickAdded { trick: "fetch".into() }).await?;
+    ///
+    /// let last = school.events::<DogEvent>().read().backward().first().await?.expect("it was recorded");
+    /// assert_eq!(last.metadata()?.correlation_id(), Some("42"));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with(&self, metadata: Metadata) -> Self {
         Self {

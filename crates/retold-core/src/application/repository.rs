@@ -34,6 +34,14 @@ pub struct Loaded<A: Aggregate> {
 impl Application {
     /// The aggregate as it is now.
     ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// let dog = school.get(fido).await?;
+    /// assert_eq!((dog.state.name.as_str(), dog.version.get()), ("Fido", 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::NotFound`] if nothing is recorded of it; [`Error::Mapping`] if one of its events
@@ -57,6 +65,17 @@ impl Application {
     }
 
     /// The aggregate as it was at a version.
+    ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// use retold::recording::identity::Version;
+    ///
+    /// school.execute(fido, |_| DogEvent::TrickAdded { trick: "roll over".into() }).await?;
+    /// let as_it_was_born = school.get_at(fido, Version::FIRST).await?;
+    /// assert!(as_it_was_born.state.tricks.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

@@ -22,6 +22,20 @@ use crate::recording::stored_event::StoredEvent;
 
 impl<T> Selection<T> {
     /// Subscribes to the selected events: by default all from the first on; see [`Subscribing`].
+    ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// let mut events = school.events::<DogEvent>().subscribe().await?;
+    /// let first = events.next().await?;
+    /// assert_eq!(first.aggregate(), Some(fido));
+    ///
+    /// // What comes later is given by the same subscription, as soon as it is recorded.
+    /// school.execute(fido, |_| DogEvent::TrickAdded { trick: "fetch".into() }).await?;
+    /// let second = events.next().await?;
+    /// assert_eq!(second.position().get(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn subscribe(self) -> Subscribing<T> {
         Subscribing {
             selection: self,

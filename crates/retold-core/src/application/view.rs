@@ -21,6 +21,19 @@ pub struct View<M: Model> {
 impl Application {
     /// Reads a model without deciding on it: all its states are of one state of the log.
     ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// // An id is a model; so is a fold over a query, and so are tuples of models.
+    /// let mut view = school.view(fido).await?;
+    /// assert_eq!(view.state.name, "Fido");
+    ///
+    /// school.execute(fido, |_| DogEvent::TrickAdded { trick: "fetch".into() }).await?;
+    /// view.refresh(&school).await?;
+    /// assert_eq!(view.state.tricks, ["fetch"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Mapping`](super::Error::Mapping) if an event cannot be read;
