@@ -142,6 +142,9 @@ impl NewEvent {
         self.tags
             .iter()
             .try_for_each(|tag| check_name("tag", tag))?;
+        if let Origin::Effect { follower, .. } = &self.origin {
+            check_name("follower key", follower.as_str())?;
+        }
         if self.metadata.len() > METADATA_SIZE_MAX {
             return Err(Invalid::new(format!(
                 "metadata has {} bytes; at most {METADATA_SIZE_MAX} are allowed",

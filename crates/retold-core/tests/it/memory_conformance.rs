@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
 
-use retold_core::recording::conformance::Subject;
+use retold_core::recording::conformance::{self, Subject};
+use retold_core::recording::limits::Limits;
 use retold_core::recording::memory::MemoryStore;
 use retold_core::recording::store::Store;
 use tokio::runtime::Runtime;
@@ -34,3 +35,31 @@ impl Subject for Memory {
 }
 
 retold_core::conformance_suite!(Memory);
+
+/// A memory store that accepts as little as any store may.
+struct LeastMemory(MemoryStore);
+
+impl Subject for LeastMemory {
+    const IS_DURABLE: bool = false;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        RUNTIME.block_on(future)
+    }
+
+    async fn create() -> Self {
+        Self(MemoryStore::new().with_limits(Limits::LEAST))
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn crash_image(&self) -> Arc<dyn Store> {
+        Arc::new(self.0.fork())
+    }
+}
+
+#[test]
+fn lower_limits_are_enforced() {
+    LeastMemory::block_on(conformance::limits_are_enforced::<LeastMemory>());
+}

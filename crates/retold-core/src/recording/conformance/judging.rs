@@ -15,47 +15,39 @@ use crate::recording::query::{Query, QueryItem};
 use crate::recording::stretch::FollowerKey;
 
 /// Rule 2. First what needs no look at the log, then stretches or a repeat, then ids, then the
-/// conditions in their order: each mistake below hides those after it.
+/// conditions in their order: each mistake hides those after it.
 pub async fn append_is_judged_in_one_order<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
-    record(
-        log,
-        append_to("dog/1", [1, 2]).stretch(stretch("f@1", 0, 5)),
-    )
-    .await;
+    let processed = append_to("dog/1", [1, 2]).stretch(stretch("f@1", 0, 5));
+    record(log, processed).await;
     record(log, append_to("dog/1", [3])).await;
-    let checkpoint = |recorded| {
-        Outcome::Conflict(Conflict::Checkpoint {
-            follower: FollowerKey::new("f@1"),
-            upstream: log_id(9),
-            checkpoint: recorded,
-        })
+    let before = head(log).await;
+    let rows = mistakes_before_conditions()
+        .into_iter()
+        .chain(mistakes_in_conditions());
+    for (what, append, expected) in rows {
+        assert_eq!(send(log, append).await, expected, "{what}");
+        assert_eq!(head(log).await, before, "{what}: nothing is recorded");
+    }
+}
+
+/// What an append does wrong first, the append, and what it comes to.
+type Mistake = (&'static str, Append, Outcome);
+
+/// Appends whose condition does not hold either.
+fn mistakes_before_conditions() -> Vec<Mistake> {
+    let wrong_stream = stream_at("dog/1", 7);
+    let wrong_stretch = stretch("f@1", 4, 6);
+    let checkpoint = Conflict::Checkpoint {
+        follower: FollowerKey::new("f@1"),
+        upstream: log_id(9),
+        checkpoint: Some(mark(5, 5)),
     };
     let taken = |number, at| {
-        Outcome::Conflict(Conflict::EventId {
-            id: event_id(number),
-            position: position(at),
-        })
+        let (id, position) = (event_id(number), position(at));
+        Outcome::Conflict(Conflict::EventId { id, position })
     };
-    let stream = |expected, actual| {
-        Outcome::Conflict(Conflict::Stream {
-            stream: "dog/1".into(),
-            expected: ExpectedVersion::At(version(expected)),
-            actual: Some(version(actual)),
-        })
-    };
-    let found = |condition, mark| {
-        Outcome::Conflict(Conflict::Query {
-            condition,
-            found: mark,
-        })
-    };
-    let wrong_stretch = stretch("f@1", 4, 6);
-    let wrong_stream = stream_at("dog/1", 7);
-    let wrong_query = Condition::none_match(Query::topic("Dog.Barked"));
-    let late_query = Condition::none_match_after(Query::All, position(1000).into());
-
     let rows = [
         (
             "an invalid append, before its stretch",
@@ -64,68 +56,73 @@ pub async fn append_is_judged_in_one_order<S: Subject>() {
         ),
         (
             "two conditions on one stream, before all that is in the log",
-            append_of([3])
-                .condition(stream_at("dog/1", 3))
-                .condition(wrong_stream.clone()),
+            append_of([3]).condition(stream_at("dog/1", 3)),
             Outcome::Invalid,
         ),
         (
             "a stretch, before ids and conditions; never a repeat",
-            append_to("dog/1", [1, 2])
-                .stretch(wrong_stretch)
-                .condition(wrong_stream.clone()),
-            checkpoint(Some(mark(5, 5))),
+            append_to("dog/1", [1, 2]).stretch(wrong_stretch),
+            Outcome::Conflict(checkpoint),
         ),
         (
             "with a stretch that joins, ids",
-            append_to("dog/1", [1, 2])
-                .stretch(stretch("f@1", 5, 6))
-                .condition(wrong_stream.clone()),
+            append_to("dog/1", [1, 2]).stretch(stretch("f@1", 5, 6)),
             taken(1, 1),
         ),
         (
             "a repeat, before conditions",
-            append_of([1, 2]).condition(wrong_stream.clone()),
+            append_of([1, 2]),
             Outcome::Repeated(Positions::new(position(1), 2)),
         ),
         (
             "an id, before conditions; the first of several in the order of the append",
-            append_of([8, 3, 1]).condition(wrong_stream.clone()),
+            append_of([8, 3, 1]),
             taken(3, 3),
         ),
+    ];
+    let with_condition =
+        |(what, append, outcome): Mistake| (what, append.condition(wrong_stream.clone()), outcome);
+    rows.map(with_condition).into()
+}
+
+fn mistakes_in_conditions() -> Vec<Mistake> {
+    let wrong_stream = stream_at("dog/1", 7);
+    let wrong_query = Condition::none_match(Query::topic("Dog.Barked"));
+    let late_query = Condition::none_match_after(Query::All, position(1000).into());
+    let append =
+        |conditions: &[&Condition]| append_of([9]).conditions(conditions.iter().copied().cloned());
+    let stream = Outcome::Conflict(Conflict::Stream {
+        stream: "dog/1".into(),
+        expected: ExpectedVersion::At(version(7)),
+        actual: Some(version(3)),
+    });
+    let found = |condition| {
+        let found = mark(1, 1);
+        Outcome::Conflict(Conflict::Query { condition, found })
+    };
+    let (right, other) = (stream_at("dog/1", 3), stream_at("dog/2", 1));
+    vec![
         (
-            "conditions in their order: a stream before a query",
-            append_of([9])
-                .condition(wrong_stream.clone())
-                .condition(wrong_query.clone()),
-            stream(7, 3),
+            "a stream before a query",
+            append(&[&wrong_stream, &wrong_query]),
+            stream,
         ),
         (
-            "conditions in their order: a query before a stream",
-            append_of([9])
-                .condition(stream_at("dog/1", 3).clone())
-                .condition(wrong_query.clone())
-                .condition(stream_at("dog/2", 1)),
-            found(1, mark(1, 1)),
+            "a query before a stream",
+            append(&[&right, &wrong_query, &other]),
+            found(1),
         ),
         (
             "an `after` beyond the head in its turn: after a conflict",
-            append_of([9])
-                .condition(wrong_query)
-                .condition(late_query.clone()),
-            found(0, mark(1, 1)),
+            append(&[&wrong_query, &late_query]),
+            found(0),
         ),
         (
             "an `after` beyond the head in its turn: before a conflict",
-            append_of([9]).condition(late_query).condition(wrong_stream),
+            append(&[&late_query, &wrong_stream]),
             Outcome::Invalid,
         ),
-    ];
-    let before = head(log).await;
-    for (what, append, expected) in rows {
-        assert_eq!(send(log, append).await, expected, "{what}");
-        assert_eq!(head(log).await, before, "{what}: nothing is recorded");
-    }
+    ]
 }
 
 /// Rule 3. Of two appends that expect the same version of a stream and write to it, at most one

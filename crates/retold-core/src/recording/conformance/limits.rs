@@ -18,8 +18,10 @@ use crate::recording::limits::{
     TAGS_MAX,
 };
 use crate::recording::new_event::NewEvent;
+use crate::recording::origin::Origin;
 use crate::recording::query::{Query, QueryItem};
 use crate::recording::recorder::{LogRead, PageEnd, Recorder, StreamRead};
+use crate::recording::stretch::FollowerKey;
 
 /// Rule 16. The largest of anything is accepted; one more, or what has no meaning, is `Invalid` and
 /// nothing is written.
@@ -84,6 +86,14 @@ async fn check_names<S: Subject>(scene: &Scene<S>) {
             "a bad tag",
         )
         .await;
+        let effect = event(1).origin(Origin::Effect {
+            follower: FollowerKey::new(name),
+            edition: 1,
+            upstream: log_id(9),
+            position: position(1),
+            event_id: event_id(9),
+        });
+        refuse(log, Append::of([effect]), "a bad follower as origin").await;
         refuse(
             log,
             append_of([1]).stretch(stretch(name, 0, 1)),

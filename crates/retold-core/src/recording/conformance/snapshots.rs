@@ -15,9 +15,6 @@ use crate::recording::snapshot::StoredSnapshot;
 pub async fn snapshots_are_kept_by_version<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
-    let snapshot = |stream: &str, number, payload: &str| {
-        StoredSnapshot::new(stream, version(number), "Dog", payload.to_owned())
-    };
     record(log, append_to("dog/1", 1..=9)).await;
     let before = head(log).await;
     let mut full = snapshot("dog/1", 7, "seven");
@@ -25,24 +22,14 @@ pub async fn snapshots_are_kept_by_version<S: Subject>() {
     full.revision = 4;
     full.time = Timestamp::from_micros(-3);
     full.encoding = Encoding::parse("json+zstd@k").expect("an encoding");
-    for put in [
-        snapshot("dog/1", 3, "three"),
-        full.clone(),
-        snapshot("dog/2", 5, "other"),
-        snapshot("dog/1", 5, ""),
-    ] {
-        log.put_snapshot(put).await.expect("a snapshot is put");
-    }
-    let found = async |log: &dyn Recorder, until: Option<u64>| -> Option<u64> {
-        let until = until.and_then(Version::new);
-        let found = log.snapshot("dog/1", until).await.expect("is read");
-        found.map(|it| it.version.get())
-    };
+    put(log, snapshot("dog/1", 3, "three")).await;
+    put(log, full.clone()).await;
+    put(log, snapshot("dog/2", 5, "other")).await;
+    put(log, snapshot("dog/1", 5, "")).await;
+
     let handle = scene.another_handle().await;
-    let newest = handle.snapshot("dog/1", None).await.expect("is read");
-    assert_eq!(newest, Some(full));
+    assert_eq!(newest(&*handle, "dog/1", None).await, Some(full));
     let rows = [
-        (None, Some(7)),
         (Some(u64::MAX), Some(7)),
         (Some(7), Some(7)),
         (Some(6), Some(5)),
@@ -50,41 +37,52 @@ pub async fn snapshots_are_kept_by_version<S: Subject>() {
         (Some(2), None),
     ];
     for (until, expected) in rows {
-        assert_eq!(found(&*handle, until).await, expected, "until {until:?}");
+        let found = newest(&*handle, "dog/1", until).await;
+        let found = found.map(|it| it.version.get());
+        assert_eq!(found, expected, "until {until:?}");
     }
-    log.put_snapshot(snapshot("dog/1", 7, "again"))
-        .await
-        .expect("is put");
-    let newest = handle.snapshot("dog/1", None).await.expect("is read");
-    assert_eq!(
-        newest,
-        Some(snapshot("dog/1", 7, "again")),
-        "it is replaced"
-    );
+    let again = snapshot("dog/1", 7, "again");
+    put(log, again.clone()).await;
+    let found = newest(&*handle, "dog/1", None).await;
+    assert_eq!(found, Some(again), "it is replaced");
 
-    // 3, 5, 7 and these are more than are kept: the lowest go.
-    for number in 0..SNAPSHOTS_PER_STREAM_MAX as u64 - 1 {
-        let put = snapshot("dog/1", 100 + number, "x");
-        log.put_snapshot(put).await.expect("is put");
-    }
-    assert_eq!(found(log, Some(99)).await, Some(7));
-    assert_eq!(found(log, Some(6)).await, None, "only so many are kept");
-    let other = log.snapshot("dog/2", None).await.expect("is read");
+    only_so_many_are_kept(log).await;
+    let other = newest(log, "dog/2", None).await;
     assert_eq!(other, Some(snapshot("dog/2", 5, "other")));
-
     log.drop_snapshots("dog/1").await.expect("they are dropped");
-    assert_eq!(found(&*handle, None).await, None);
-    assert!(
-        log.snapshot("dog/2", None)
-            .await
-            .expect("is read")
-            .is_some()
-    );
-    log.drop_snapshots("dog/unknown")
-        .await
-        .expect("nothing is dropped");
+    assert_eq!(newest(&*handle, "dog/1", None).await, None);
+    assert_eq!(newest(&*handle, "dog/2", None).await, other);
+    let nothing = log.drop_snapshots("dog/unknown").await;
+    nothing.expect("nothing is dropped");
     assert_eq!(head(log).await, before, "the log knows nothing of it");
     refuse_bad_snapshots(log).await;
+}
+
+fn snapshot(stream: &str, number: u64, payload: &str) -> StoredSnapshot {
+    StoredSnapshot::new(stream, version(number), "Dog", payload.to_owned())
+}
+
+async fn put(log: &dyn Recorder, snapshot: StoredSnapshot) {
+    let put = log.put_snapshot(snapshot).await;
+    put.expect("a snapshot is put");
+}
+
+async fn newest(log: &dyn Recorder, stream: &str, until: Option<u64>) -> Option<StoredSnapshot> {
+    let found = log.snapshot(stream, until.and_then(Version::new)).await;
+    found.expect("a snapshot is read")
+}
+
+/// Beside 3, 5 and 7 these are more than are kept: the lowest go.
+async fn only_so_many_are_kept(log: &dyn Recorder) {
+    for number in 0..SNAPSHOTS_PER_STREAM_MAX as u64 - 1 {
+        put(log, snapshot("dog/1", 100 + number, "x")).await;
+    }
+    let found = newest(log, "dog/1", Some(99)).await;
+    assert_eq!(found.map(|it| it.version), Some(version(7)));
+    assert_eq!(newest(log, "dog/1", Some(6)).await, None);
+    // One that is lower than all that are kept goes at once.
+    put(log, snapshot("dog/1", 2, "low")).await;
+    assert_eq!(newest(log, "dog/1", Some(6)).await, None);
 }
 
 async fn refuse_bad_snapshots(log: &dyn Recorder) {

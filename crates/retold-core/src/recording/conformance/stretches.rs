@@ -3,8 +3,8 @@
 use futures_util::FutureExt;
 
 use super::scene::{
-    Outcome, Scene, append_of, append_to, at_once, conflict, head, log_id, mark, numbers, position,
-    record, refuse, send, stream_events, stretch,
+    Outcome, Scene, append_of, append_to, at_once, conflict, event, head, log_id, mark, numbers,
+    position, record, refuse, send, stream_events, stretch,
 };
 use super::subject::Subject;
 use super::whole::whole;
@@ -18,6 +18,7 @@ use crate::recording::stretch::{FollowerKey, RecordedStretch, Stretch};
 /// is kept with the head before each append, and neighbours without effects merge.
 pub async fn stretches_join<S: Subject>() {
     check_joins(&Scene::<S>::new().await).await;
+    check_several_in_one_append(&Scene::<S>::new().await).await;
     check_history(&Scene::<S>::new().await).await;
     check_pages(&Scene::<S>::new().await).await;
     followers_exclude_each_other(&Scene::<S>::new().await).await;
@@ -34,81 +35,77 @@ async fn history(log: &dyn Recorder) -> Vec<RecordedStretch> {
     history.expect("the history is read")
 }
 
-async fn check_joins<S: Subject>(scene: &Scene<S>) {
-    let log = &*scene.log;
-    let refused = |recorded| Conflict::Checkpoint {
+/// The conflict of a stretch of `a@1`, with the checkpoint that is recorded.
+fn does_not_join(recorded: Option<Mark>) -> Conflict {
+    Conflict::Checkpoint {
         follower: FollowerKey::new("a@1"),
         upstream: log_id(9),
         checkpoint: recorded,
-    };
-    assert_eq!(checkpoint(log, "a@1").await, None);
-    // In one append: the second does not join the first. None is recorded yet.
-    let torn = append_of([1])
-        .stretch(stretch("a@1", 0, 3))
-        .stretch(stretch("a@1", 4, 5));
-    assert_eq!(conflict(log, torn).await, refused(None));
+    }
+}
 
+async fn check_joins<S: Subject>(scene: &Scene<S>) {
+    let log = &*scene.log;
+    assert_eq!(checkpoint(log, "a@1").await, None);
     // The first may start anywhere.
     record(log, append_of([1]).stretch(stretch("a@1", 7, 9))).await;
     let recorded = Some(mark(9, 9));
     assert_eq!(checkpoint(log, "a@1").await, recorded);
-    for (after, to) in [
-        (0, 3),
-        (0, 12),
-        (7, 9),
-        (8, 12),
-        (10, 12),
-        (u64::MAX - 1, u64::MAX),
-    ] {
+    let far = (u64::MAX - 1, u64::MAX);
+    for (after, to) in [(0, 3), (0, 12), (7, 9), (8, 12), (10, 12), far] {
         let append = append_of([2]).stretch(stretch("a@1", after, to));
-        assert_eq!(
-            conflict(log, append).await,
-            refused(recorded),
-            "after {after}"
-        );
+        let found = conflict(log, append).await;
+        assert_eq!(found, does_not_join(recorded), "after {after}");
     }
-    // Several in one append must join each other; the conflict names what is recorded.
-    let torn = Append::new()
-        .stretch(stretch("a@1", 9, 10))
-        .stretch(stretch("b@1", 0, 4))
-        .stretch(stretch("a@1", 11, 12));
-    assert_eq!(conflict(log, torn).await, refused(recorded));
-    assert_eq!(checkpoint(log, "b@1").await, None);
-    let joined = Append::new()
-        .stretch(stretch("a@1", 9, 10))
-        .stretch(stretch("b@1", 0, 4))
-        .stretch(stretch("a@1", 10, 12));
-    let before = head(log).await;
-    let outcome = send(log, joined.clone()).await;
-    assert_eq!(outcome, Outcome::Recorded(Positions::NONE));
-    let after = head(log).await;
-    assert_eq!(after.mark, before.mark);
-    assert_eq!(after.append_count, before.append_count + 1, "it counts too");
-    assert_eq!(checkpoint(log, "a@1").await, Some(mark(12, 12)));
-    // Sent again it is refused, and so are the events that come with it.
-    assert_eq!(
-        conflict(log, joined.event(super::scene::event(3))).await,
-        refused(Some(mark(12, 12)))
-    );
     // Another upstream of the same follower is another history.
     let other = Stretch::new(FollowerKey::new("a@1"), log_id(8), None, mark(2, 2));
     record(log, Append::new().stretch(other)).await;
-    assert_eq!(checkpoint(log, "a@1").await, Some(mark(12, 12)));
+    assert_eq!(checkpoint(log, "a@1").await, recorded);
     assert_eq!(numbers(&whole(log).await), [1]);
+    let handle = scene.another_handle().await;
+    assert_eq!(checkpoint(&*handle, "a@1").await, recorded);
 
     // What no log could make right.
     for (after, to) in [(5, 5), (6, 5)] {
         let turned = append_of([4]).stretch(stretch("c@1", after, to));
         refuse(log, turned, "a stretch that ends before it begins").await;
     }
-    refuse(
-        log,
-        append_of([4]).stretch(stretch("", 0, 1)),
-        "an empty follower key",
-    )
-    .await;
-    let handle = scene.another_handle().await;
-    assert_eq!(checkpoint(&*handle, "a@1").await, Some(mark(12, 12)));
+    let nameless = append_of([4]).stretch(stretch("", 0, 1));
+    refuse(log, nameless, "an empty follower key").await;
+}
+
+/// The stretches of one append join each other; a conflict names what is recorded.
+async fn check_several_in_one_append<S: Subject>(scene: &Scene<S>) {
+    let log = &*scene.log;
+    let torn = append_of([1])
+        .stretch(stretch("a@1", 0, 3))
+        .stretch(stretch("a@1", 4, 5));
+    assert_eq!(conflict(log, torn).await, does_not_join(None));
+    record(log, append_of([1]).stretch(stretch("a@1", 7, 9))).await;
+    let of_three = |third| {
+        Append::new()
+            .stretch(stretch("a@1", 9, 10))
+            .stretch(stretch("b@1", 0, 4))
+            .stretch(third)
+    };
+    let torn = of_three(stretch("a@1", 11, 12));
+    let recorded = Some(mark(9, 9));
+    assert_eq!(conflict(log, torn).await, does_not_join(recorded));
+    assert_eq!(checkpoint(log, "b@1").await, None);
+
+    let joined = of_three(stretch("a@1", 10, 12));
+    let before = head(log).await;
+    let outcome = send(log, joined.clone()).await;
+    assert_eq!(outcome, Outcome::Recorded(Positions::NONE));
+    let after = head(log).await;
+    assert_eq!(after.mark, before.mark);
+    assert_eq!(after.append_count, before.append_count + 1, "it counts too");
+    let recorded = Some(mark(12, 12));
+    assert_eq!(checkpoint(log, "a@1").await, recorded);
+    // Sent again it is refused, and so are the events that come with it.
+    let again = conflict(log, joined.event(event(3))).await;
+    assert_eq!(again, does_not_join(recorded));
+    assert_eq!(numbers(&whole(log).await), [1]);
 }
 
 /// The history of one follower: which stretches merge and which do not.
