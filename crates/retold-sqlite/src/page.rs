@@ -19,37 +19,52 @@ use super::seq::{self, LogKey, NUMBER_MAX, Seq};
 use super::topics::Topics;
 use super::transaction;
 
-/// Events with the names of their streams: asking for a name by a statement of its own would cost as
-/// much as the event.
 macro_rules! select_events {
-    ($index:literal, $rest:literal) => {
+    ($stream:literal, $from:expr) => {
         concat!(
-            "SELECT seq, id, place_index, place_count, stream.name, version, topic, revision, time, \
+            "SELECT seq, id, place_index, place_count, ",
+            $stream,
+            ", version, topic, revision, time, \
              recorded_at, encoding, origin, tags, metadata, payload FROM event ",
-            $index,
-            " LEFT JOIN stream ON stream.key = event.stream ",
-            $rest
+            $from
         )
     };
 }
 
-const BY_SEQ: &str = select_events!("NOT INDEXED", "WHERE seq = ?1");
-const LOG_FORWARD: &str = select_events!(
-    "NOT INDEXED",
-    "WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3"
-);
-const LOG_BACKWARD: &str = select_events!(
-    "NOT INDEXED",
-    "WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT ?3"
-);
-const STREAM_FORWARD: &str = select_events!(
-    "INDEXED BY event_stream",
-    "WHERE stream = ?1 AND version >= ?2 AND version <= ?3 ORDER BY version LIMIT ?4"
-);
-const STREAM_BACKWARD: &str = select_events!(
-    "INDEXED BY event_stream",
-    "WHERE stream = ?1 AND version >= ?2 AND version <= ?3 ORDER BY version DESC LIMIT ?4"
-);
+/// Events of any stream, with its name: asking for a name by a statement of its own would cost as
+/// much as the event.
+macro_rules! select_events_with_stream {
+    ($rest:literal) => {
+        select_events!(
+            "stream.name",
+            concat!(
+                "NOT INDEXED LEFT JOIN stream ON stream.key = event.stream ",
+                $rest
+            )
+        )
+    };
+}
+
+/// Events of one stream, whose name is the last parameter.
+macro_rules! select_events_of_stream {
+    ($rest:literal) => {
+        select_events!(
+            "?5",
+            concat!(
+                "INDEXED BY event_stream WHERE stream = ?1 AND version >= ?2 AND version <= ?3 ",
+                $rest
+            )
+        )
+    };
+}
+
+const BY_SEQ: &str = select_events_with_stream!("WHERE seq = ?1");
+const LOG_FORWARD: &str =
+    select_events_with_stream!("WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3");
+const LOG_BACKWARD: &str =
+    select_events_with_stream!("WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT ?3");
+const STREAM_FORWARD: &str = select_events_of_stream!("ORDER BY version LIMIT ?4");
+const STREAM_BACKWARD: &str = select_events_of_stream!("ORDER BY version DESC LIMIT ?4");
 
 impl Reader {
     /// A page of a log.
@@ -95,7 +110,12 @@ impl Reader {
             if let Some(key) =
                 transaction::stream_key(&reader.conn, log, &read.stream).map_err(failed)?
             {
-                reader.fill_from_stream(&mut page, key, (first, last), read.direction)?;
+                reader.fill_from_stream(
+                    &mut page,
+                    (key, &read.stream),
+                    (first, last),
+                    read.direction,
+                )?;
                 if read.direction == Direction::Forward && page.end() == PageEnd::Complete {
                     until_mark = match until {
                         Some(until) => mark_of_version(reader, key, until).map_err(failed)?,
@@ -145,7 +165,7 @@ impl Reader {
     fn fill_from_stream(
         &mut self,
         page: &mut Filling,
-        key: i64,
+        (key, name): (i64, &str),
         (first, last): (u64, u64),
         direction: Direction,
     ) -> Result<(), RecordError> {
@@ -154,7 +174,7 @@ impl Reader {
             Direction::Backward => STREAM_BACKWARD,
         };
         let [first, last] = [first, last].map(|it| i64::try_from(it).unwrap_or(i64::MAX));
-        self.fill(page, sql, params![key, first, last, page.limit()])
+        self.fill(page, sql, params![key, first, last, page.limit(), name])
     }
 
     fn fill_from_matches(
