@@ -158,3 +158,165 @@ pub(crate) fn give_up(group: Group, patience: Duration) {
     );
     settle(group, &End::Failed(error));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use retold_core::recording::append::{Append, Appended};
+    use retold_core::recording::condition::{Condition, ExpectedVersion};
+    use retold_core::recording::error::Conflict;
+    use retold_core::recording::fault::Failure;
+    use retold_core::recording::identity::{EventId, LogId};
+    use retold_core::recording::new_event::NewEvent;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::connection::Place;
+    use crate::log::{Born, Log};
+    use crate::member::{AppendMember, Slot};
+    use crate::options::SqliteOptions;
+    use crate::seq::LogKey;
+
+    type Answer = Result<Appended, RecordError>;
+
+    struct Fixture {
+        writing: Writing,
+        log: Arc<Log>,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let place = Place::writable(&folder.path().join("dogs.db")).unwrap();
+            let conn = place.open_writer(&SqliteOptions::new()).unwrap();
+            let log = Log::unborn("dogs");
+            log.learn_birth(Born {
+                key: LogKey(1),
+                id: LogId::new(Uuid::nil()),
+            });
+            Self {
+                writing: Writing::new(conn),
+                log: Arc::new(log),
+                _folder: folder,
+            }
+        }
+
+        /// Appends these together; the answers in their order.
+        fn commit(&mut self, appends: impl IntoIterator<Item = Append>) -> Vec<Answer> {
+            let (mut group, mut slots) = (Group::new(), Vec::new());
+            for append in appends {
+                let slot = Arc::new(Slot::new());
+                let member = AppendMember::new(self.log.clone(), append, slot.clone());
+                group.push(Box::new(member));
+                slots.push(slot);
+            }
+            assert!(self.writing.commit(group, Duration::ZERO).is_ok());
+            slots.iter().map(|slot| answer(slot)).collect()
+        }
+    }
+
+    fn answer(slot: &Slot<Appended>) -> Answer {
+        let waiting = pin!(std::future::poll_fn(|context| slot.poll(context.waker())));
+        match waiting.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => panic!("every member of a group is answered"),
+        }
+    }
+
+    fn append(id: u128) -> Append {
+        Append::of([
+            NewEvent::new(EventId::new(Uuid::from_u128(id)), "Dog.Registered", "{}")
+                .stream("dog/1"),
+        ])
+    }
+
+    fn new_dog(id: u128) -> Append {
+        append(id).condition(Condition::stream_at("dog/1", ExpectedVersion::None))
+    }
+
+    /// Goal: a conflict with an append of the same group is not told before that is durable. Method:
+    /// SQLite refuses the commit.
+    #[test]
+    fn a_group_that_is_not_committed_leaves_nothing() {
+        let mut fixture = Fixture::new();
+        fixture.writing.conn.commit_hook(Some(|| true)).unwrap();
+        for answer in fixture.commit([new_dog(1), new_dog(2), append(1)]) {
+            assert!(
+                matches!(answer, Err(RecordError::Unavailable(_))),
+                "{answer:?}"
+            );
+        }
+        fixture
+            .writing
+            .conn
+            .commit_hook(None::<fn() -> bool>)
+            .unwrap();
+        let answers = fixture.commit([new_dog(3), new_dog(2), append(3)]);
+        assert!(
+            matches!(answers[0], Ok(Appended::Recorded(_))),
+            "{answers:?}"
+        );
+        assert!(
+            matches!(
+                &answers[1],
+                Err(RecordError::Conflict(Conflict::Stream { .. }))
+            ),
+            "{answers:?}"
+        );
+        assert!(
+            matches!(answers[2], Ok(Appended::Repeated(_))),
+            "{answers:?}"
+        );
+    }
+
+    /// What was to be recorded is unknown then; what was refused has certainly recorded nothing.
+    #[test]
+    fn an_unknown_outcome_reaches_only_what_was_to_be_recorded() {
+        let mut fixture = Fixture::new();
+        let (mut group, mut slots) = (Group::new(), Vec::new());
+        for append in [new_dog(1), new_dog(2)] {
+            let slot = Arc::new(Slot::new());
+            group.push(Box::new(AppendMember::new(
+                fixture.log.clone(),
+                append,
+                slot.clone(),
+            )));
+            slots.push(slot);
+        }
+        fixture.writing.begin(Duration::ZERO).unwrap();
+        fixture.writing.perform(&mut group).unwrap();
+        fixture.writing.roll_back();
+        let failure = Failure::new("committing", std::io::Error::other("the disk is gone"));
+        settle(group, &End::Failed(RecordError::OutcomeUnknown(failure)));
+        assert!(matches!(
+            answer(&slots[0]),
+            Err(RecordError::OutcomeUnknown(_))
+        ));
+        assert!(matches!(
+            answer(&slots[1]),
+            Err(RecordError::Unavailable(_))
+        ));
+        assert!(matches!(
+            fixture.commit([new_dog(1)])[0],
+            Ok(Appended::Recorded(_))
+        ));
+    }
+
+    /// A member that is dropped by a panic of the writer still answers.
+    #[test]
+    fn a_member_that_is_dropped_is_unknown() {
+        let fixture = Fixture::new();
+        let slot = Arc::new(Slot::new());
+        drop(AppendMember::new(
+            fixture.log.clone(),
+            append(1),
+            slot.clone(),
+        ));
+        assert!(matches!(answer(&slot), Err(RecordError::OutcomeUnknown(_))));
+    }
+}

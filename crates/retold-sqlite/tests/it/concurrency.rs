@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold_core::recording::append::Append;
+use retold_core::recording::error::RecordError;
 use retold_core::recording::recorder::{LogRead, Recorder};
+use retold_sqlite::{QUEUE_LENGTH_MAX, SqliteOptions, SqliteStore};
 
 use crate::place::{Place, event, log};
 
@@ -62,4 +64,62 @@ async fn an_append_that_is_polled_once_is_recorded() {
             "{polled:?}"
         );
     }
+}
+
+/// More appends at once than the queue holds: those without a place wait for one.
+#[tokio::test]
+async fn more_appends_than_the_queue_holds_are_all_recorded() {
+    let place = Place::new();
+    let recorder = log(&place.open(), "dogs").await;
+    let count = u128::try_from(QUEUE_LENGTH_MAX).unwrap() + 500;
+    let appends = (1..=count).map(|id| recorder.append(Append::of([event(id)])));
+    futures_util::future::try_join_all(appends).await.unwrap();
+    let head = recorder.head().await.unwrap();
+    assert_eq!(u128::from(head.append_count), count);
+}
+
+/// Goal: a store that is closed has recorded what was queued. Method: poll appends once, drop them
+/// and the store, open it again.
+#[tokio::test]
+async fn what_was_queued_is_recorded_before_a_store_ends() {
+    let place = Place::new();
+    let store = place.open();
+    let recorder = log(&store, "dogs").await;
+    for id in 1..=3 {
+        let mut append = recorder.append(Append::of([event(id)]));
+        drop(futures_util::poll!(append.as_mut()));
+    }
+    drop((recorder, store));
+    let head = log(&place.open(), "dogs").await.head().await.unwrap();
+    assert_eq!(head.append_count, 3);
+}
+
+/// Goal: a busy file is waited for, and then given up, without a trace. Method: another connection
+/// holds the write lock until the first append has failed.
+#[tokio::test]
+async fn a_busy_file_is_unavailable_after_a_wait() {
+    let place = Place::new();
+    let options = SqliteOptions::new().busy_wait_max(Duration::from_millis(200));
+    let store = SqliteStore::open_with(place.path(), &options).unwrap();
+    let recorder = log(&store, "dogs").await;
+    let other = rusqlite::Connection::open(place.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = recorder.append(Append::of([event(1)])).await;
+    assert!(
+        matches!(refused, Err(RecordError::Unavailable(_))),
+        "{refused:?}"
+    );
+    assert_eq!(
+        recorder.head().await.unwrap().append_count,
+        0,
+        "reads go on"
+    );
+
+    // One that waits is recorded when the file is free.
+    let mut waiting = recorder.append(Append::of([event(2)]));
+    for _ in 0..3 {
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    }
+    other.execute_batch("COMMIT").unwrap();
+    waiting.await.unwrap();
 }
