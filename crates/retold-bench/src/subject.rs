@@ -110,17 +110,7 @@ pub(crate) fn bare_label(store: &str) -> Option<&'static str> {
 pub(crate) async fn open_store(url: &StoreUrl) -> Result<Arc<dyn Store>> {
     match url {
         StoreUrl::Memory { .. } => Ok(Arc::new(MemoryStore::new())),
-        StoreUrl::Sqlite { path, durability } => {
-            let durability = match durability {
-                Durability::Normal => retold_sqlite::Durability::Normal,
-                _ => retold_sqlite::Durability::Full,
-            };
-            let options = retold_sqlite::SqliteOptions::new().durability(durability);
-            Ok(Arc::new(retold_sqlite::SqliteStore::open_with(
-                path, &options,
-            )?))
-        }
-        other => Err(format!("there are no workloads for {other}").into()),
+        other => Ok(retold::open_store(&other.to_string()).await?),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use retold::application::handle::Application;
 use retold::prelude::*;
 use tokio::runtime::Runtime;
 

@@ -2,7 +2,7 @@
 //! memory is that of this workload alone.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use retold::store_url::StoreUrl;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,10 @@ use crate::subject::{Subject, open_log};
 
 /// Name of the one workload of this module.
 pub(crate) const NAME: &str = "load";
+
+/// No round of loads is begun when the rounds before it took longer than this: a slow disk makes each
+/// take minutes, and the whole is to end within ten.
+const ROUNDS_TIME_MAX: Duration = Duration::from_secs(100);
 
 /// Who writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -37,8 +41,8 @@ struct Loaded {
     peak_memory: Option<u64>,
 }
 
-/// Loads every subject and its bare driver by turns. What the last run of a store wrote stays for
-/// the workloads that read.
+/// Loads every subject and its bare driver by turns. What the first run of a store wrote stays for the
+/// workloads that read.
 ///
 /// # Errors
 ///
@@ -53,9 +57,12 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Measured>> {
     }
     let mut runs: Vec<Vec<Run>> = vec![Vec::new(); contenders.len()];
     let mut peaks: Vec<Option<u64>> = vec![None; contenders.len()];
+    let start = Instant::now();
     for ordinal in 0..bench.sizes.load_run_count {
+        if ordinal > 0 && start.elapsed() > ROUNDS_TIME_MAX {
+            break;
+        }
         for (index, (subject, loader)) in contenders.iter().enumerate() {
-            let is_last = ordinal + 1 == bench.sizes.load_run_count;
             let url = match loader {
                 Loader::Store => subject.url(&format!("load-{ordinal}")),
                 Loader::Bare => subject.url(&format!("bare-load-{ordinal}")),
@@ -63,7 +70,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Measured>> {
             let loaded = load_in_child(&url, *loader, bench.sizes.dataset)?;
             peaks[index] = peaks[index].max(loaded.peak_memory);
             runs[index].push(run_of(&loaded, bench.sizes.dataset));
-            if is_last && *loader == Loader::Store && subject.is_on_disk() {
+            if ordinal == 0 && *loader == Loader::Store && subject.is_on_disk() {
                 bench.keep_orders(subject, url)?;
             } else if let Some(file) = url.file() {
                 remove(file)?;
