@@ -221,10 +221,13 @@ impl<T> Future for Submission<T> {
                 return Poll::Pending;
             }
             if this.writer.expects_company() {
-                // Its answer may come before it is polled again, so it must be found by it.
-                if this.slot.poll(context.waker()).is_pending() {
-                    context.waker().wake_by_ref();
+                // Another may have led in between. The answer can be taken once only: dropped here,
+                // nobody would ever wake this task again.
+                if let Poll::Ready(answer) = this.slot.poll(context.waker()) {
+                    this.stage = Stage::Answered;
+                    return Poll::Ready(answer);
                 }
+                context.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }
