@@ -16,6 +16,7 @@ pub mod selection;
 mod cache;
 pub mod log_reading;
 pub mod subscription;
+mod turns;
 
 pub mod handle;
 

@@ -8,6 +8,7 @@ use super::error::{Error, Result};
 use super::handle::{Access, Application, Core};
 use super::limits::{CACHE_SIZE_DEFAULT, RETRIES_DEFAULT};
 use super::publish::Bus;
+use super::turns::Turns;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::event::Event;
@@ -209,6 +210,7 @@ impl ApplicationBuilder {
                 ids: self.ids,
                 retries: self.retries,
                 cache: Cache::new(self.cache_size),
+                turns: Turns::default(),
                 bus: Bus::default(),
                 mapper: self.mapper,
                 registry: self.registry,

@@ -15,6 +15,7 @@ use super::model::{Model, Reach};
 use super::recorded::{Outcome, Recorded};
 use super::stamp::Stamp;
 use super::telemetry;
+use super::turns::contended;
 use crate::domain::decision::Decision;
 use crate::mapping::any_event::AnyEvent;
 use crate::recording::append::{Append, Appended};
@@ -145,6 +146,7 @@ where
     }
     let (mut state, mut place) = model.begin();
     let mut retries = 0;
+    let mut turn = None;
     let mut reach = Reach::Cached;
     loop {
         if let Some(repeated) = application.decided_before(command.as_ref()).await? {
@@ -176,7 +178,7 @@ where
         };
         let mut conditions = Vec::new();
         model.conditions(&place, &mut conditions);
-        let conflict = match application
+        let (conflict, contended) = match application
             .commit_any(&events, conditions, command.as_ref())
             .await?
         {
@@ -186,7 +188,7 @@ where
                 }
                 return Ok(recorded);
             }
-            Err(conflict) => conflict,
+            Err(beaten) => beaten,
         };
         if retries == application.core.retries {
             return match application.decided_before(command.as_ref()).await? {
@@ -195,6 +197,9 @@ where
             };
         }
         retries += 1;
+        if turn.is_none() {
+            turn = Some(application.core.turns.take(contended).await);
+        }
         reach = Reach::Newest;
         telemetry::count(telemetry::RETRIES);
     }
@@ -240,10 +245,11 @@ impl Application {
         events: &[AnyEvent],
         conditions: Vec<Condition>,
         command: Option<&CommandId>,
-    ) -> Result<Result<Recorded, Conflict>> {
+    ) -> Result<Result<Recorded, (Conflict, u64)>> {
         let new = Stamp::new(self, command).of_any(events)?;
         let last = new.last().map(|event| event.id);
         let append = Append::of(new).conditions(one_a_stream(conditions));
+        let conditions = append.clone();
         match self.settle(append).await {
             Ok(appended) => {
                 let positions = appended.positions();
@@ -258,7 +264,10 @@ impl Application {
                     },
                 }))
             }
-            Err(Error::Conflict(conflict)) => Ok(Err(conflict)),
+            Err(Error::Conflict(conflict)) => {
+                let contended = contended(&conflict, conditions.all_conditions());
+                Ok(Err((conflict, contended)))
+            }
             Err(error) => Err(error),
         }
     }

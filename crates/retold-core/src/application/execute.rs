@@ -14,6 +14,7 @@ use super::handle::Application;
 use super::recorded::Recorded;
 use super::repository::absent;
 use super::telemetry;
+use super::turns::contended;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::decision::Decision;
 use crate::domain::id::Id;
@@ -180,6 +181,7 @@ where
     }
     let mut known = None;
     let mut retries = 0;
+    let mut turn = None;
     loop {
         if let Some(repeated) = target.repeated().await? {
             return Ok(repeated);
@@ -229,6 +231,10 @@ where
         }
         retries += 1;
         telemetry::count(telemetry::RETRIES);
+        if turn.is_none() {
+            let turns = &target.application.core.turns;
+            turn = Some(turns.take(contended(&conflict, &[])).await);
+        }
         target.renew(&mut basis).await?;
         known = Some(basis);
     }

@@ -11,6 +11,7 @@ use super::error::{Error, Result};
 use super::limits::SETTLE_ATTEMPTS_MAX;
 use super::publish::{Bus, Commits};
 use super::telemetry;
+use super::turns::Turns;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id_source::IdSource;
 use crate::mapping::mapper::Mapper;
@@ -40,6 +41,7 @@ pub(super) struct Core {
     pub(super) ids: Arc<dyn IdSource>,
     pub(super) retries: u32,
     pub(super) cache: Cache,
+    pub(super) turns: Turns,
     pub(super) bus: Bus,
     pub(super) mapper: Mapper,
     pub(super) registry: Arc<TopicRegistry>,

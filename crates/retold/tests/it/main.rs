@@ -4,6 +4,7 @@
 
 mod application;
 mod blocking;
+mod contention;
 mod derive;
 mod first_program;
 mod open;
