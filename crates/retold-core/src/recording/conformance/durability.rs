@@ -151,6 +151,7 @@ async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
 /// moment, with everything that judges later appends.
 pub async fn acknowledged_events_survive_reopen<S: Subject>() {
     if !S::IS_DURABLE {
+        eprintln!("not applicable: the store says that nothing of it survives the process");
         return;
     }
     let Scene {

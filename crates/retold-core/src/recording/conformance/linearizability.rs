@@ -11,18 +11,21 @@ use futures_util::FutureExt;
 use super::dropping::poll_at_most;
 use super::history::{Operation, Specification, linearize};
 use super::scene::{
-    Outcome, Scene, at_once, event_of, head, open, outcome, read, read_stream, seed, send,
+    Outcome, Scene, at_once, event_of, head, log_id, open, outcome, read, read_stream, seed, send,
+    stretch,
 };
 use super::subject::Subject;
 use crate::domain::clock::Timestamp;
 use crate::recording::append::Append;
 use crate::recording::condition::{Condition, ExpectedVersion};
-use crate::recording::identity::{EventId, Mark, Position};
+use crate::recording::error::Conflict;
+use crate::recording::identity::{EventId, Mark, Position, Version};
 use crate::recording::limits::Limits;
 use crate::recording::memory::MemoryLog;
 use crate::recording::query::Query;
 use crate::recording::recorder::{Head, LogRead, Page, Recorder, StreamRead};
 use crate::recording::stored_event::StoredEvent;
+use crate::recording::stretch::FollowerKey;
 
 const CALLERS: usize = 3;
 const CALLS: u128 = 6;
@@ -31,8 +34,8 @@ const HISTORIES: (u64, u64) = (30, 250);
 /// How long to go on beyond the least number of histories.
 const TIME: Duration = Duration::from_secs(3);
 
-/// Appends on condition of a version or a query, reads of streams, queries and the head, and callers
-/// that go away: every history of them has an order that a single caller could have made.
+/// Appends on condition of a version or a query, or with a stretch, reads of streams, queries,
+/// checkpoints and the head, and callers that go away: every history of them has an order that a single caller could have made.
 pub async fn concurrent_operations_are_linearizable<S: Subject>() {
     let seed = seed();
     let scene = Scene::<S>::new().await;
@@ -68,6 +71,7 @@ enum Call {
     Head,
     Stream(StreamRead),
     Log(LogRead),
+    Checkpoint,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +79,7 @@ enum Answer {
     Append(Outcome),
     Head(Head),
     Page(Vec<Mark>, Option<Mark>),
+    Checkpoint(Option<Mark>),
 }
 
 impl Answer {
@@ -96,8 +101,8 @@ struct LogSpecification {
 impl Specification for LogSpecification {
     type Call = Call;
     type Answer = Answer;
-    /// All appends have events, so these are the log.
-    type State = Vec<EventId>;
+    /// The events and the checkpoint of the one follower are all that can be asked for.
+    type State = (Vec<EventId>, u64, Option<Position>);
 
     fn execute(&mut self, call: &Call) -> Answer {
         match call {
@@ -112,14 +117,27 @@ impl Specification for LogSpecification {
                 Answer::Append(outcome)
             }
             Call::Head => Answer::Head(self.log.head()),
+            Call::Checkpoint => Answer::Checkpoint(self.checkpoint()),
             Call::Stream(read) => Answer::page(&self.log.read_stream(read).expect("a good read")),
             Call::Log(read) => Answer::page(&self.log.read_log(read).expect("a good read")),
         }
     }
 
-    fn state(&self) -> Vec<EventId> {
-        self.ids.clone()
+    fn state(&self) -> Self::State {
+        let checkpoint = self.checkpoint().map(|mark| mark.position);
+        let append_count = self.log.head().append_count;
+        (self.ids.clone(), append_count, checkpoint)
     }
+}
+
+impl LogSpecification {
+    fn checkpoint(&self) -> Option<Mark> {
+        self.log.checkpoint(&follower(), log_id(9))
+    }
+}
+
+fn follower() -> FollowerKey {
+    FollowerKey::new("f@1")
 }
 
 /// Lets callers loose on a fresh log, each on a thread and handle of its own; returns what they saw.
@@ -152,8 +170,10 @@ async fn live<S: Subject>(scene: &Scene<S>, number: u64, seed: u64) -> Vec<LogOp
 struct Caller {
     random: Rng,
     number: u128,
-    /// What was last seen: of the stream and of the log.
-    seen: (ExpectedVersion, Option<Position>),
+    /// Where the stream, the log and the follower were last seen.
+    stream: ExpectedVersion,
+    log: Option<Position>,
+    checkpoint: u64,
 }
 
 impl Caller {
@@ -161,7 +181,9 @@ impl Caller {
         Self {
             random,
             number: 1000 * (caller + 1),
-            seen: (ExpectedVersion::None, None),
+            stream: ExpectedVersion::None,
+            log: None,
+            checkpoint: 0,
         }
     }
 
@@ -189,17 +211,27 @@ impl Caller {
     }
 
     fn next_call(&mut self) -> Call {
-        match self.random.u8(..8) {
+        match self.random.u8(..10) {
             0 => Call::Head,
             1 => Call::Stream(StreamRead::new("dog/1")),
-            2 => Call::Log(LogRead::of(Query::tag("tag")).after(self.seen.1)),
+            2 => Call::Log(LogRead::of(Query::tag("tag")).after(self.log)),
             3 | 4 => {
-                let condition = Condition::stream_at("dog/1", self.seen.0);
+                let condition = Condition::stream_at("dog/1", self.stream);
                 Call::Append(self.append("dog/1").condition(condition))
             }
             5 | 6 => {
-                let condition = Condition::none_match_after(Query::tag("tag"), self.seen.1);
+                let condition = Condition::none_match_after(Query::tag("tag"), self.log);
                 Call::Append(self.append("dog/2").condition(condition))
+            }
+            7 => Call::Checkpoint,
+            8 => {
+                let stretch = stretch("f@1", self.checkpoint, self.checkpoint + 1);
+                let events = if self.random.bool() {
+                    self.append("dog/1")
+                } else {
+                    Append::new()
+                };
+                Call::Append(events.stretch(stretch))
             }
             _ => Call::Append(self.append("dog/1")),
         }
@@ -225,19 +257,27 @@ impl Caller {
 
     /// Takes in what an answer tells: where the stream and the log are.
     fn learn(&mut self, call: &Call, answer: &Answer) {
-        use crate::recording::error::Conflict;
+        let number = |checkpoint: &Option<Mark>| checkpoint.map_or(0, |it| it.position.get());
         match (call, answer) {
-            (_, Answer::Head(head)) => self.seen.1 = head.position(),
+            (_, Answer::Head(head)) => self.log = head.position(),
             (Call::Stream(_), Answer::Page(events, _)) => {
-                let version = crate::recording::identity::Version::new(events.len() as u64);
-                self.seen.0 = ExpectedVersion::seen(version);
+                let version = Version::new(events.len() as u64);
+                self.stream = ExpectedVersion::seen(version);
             }
-            (_, Answer::Page(_, read_to)) => self.seen.1 = read_to.map(|mark| mark.position),
+            (_, Answer::Page(_, read_to)) => self.log = read_to.map(|mark| mark.position),
             (_, Answer::Append(Outcome::Conflict(Conflict::Stream { actual, .. }))) => {
-                self.seen.0 = ExpectedVersion::seen(*actual);
+                self.stream = ExpectedVersion::seen(*actual);
             }
             (_, Answer::Append(Outcome::Conflict(Conflict::Query { found, .. }))) => {
-                self.seen.1 = Some(found.position);
+                self.log = Some(found.position);
+            }
+            (_, Answer::Append(Outcome::Conflict(Conflict::Checkpoint { checkpoint, .. })))
+            | (_, Answer::Checkpoint(checkpoint)) => self.checkpoint = number(checkpoint),
+            (Call::Append(append), Answer::Append(Outcome::Recorded(_))) => {
+                let mut stretches = append.stretches().iter();
+                self.checkpoint = stretches
+                    .next()
+                    .map_or(self.checkpoint, |it| it.to.position.get());
             }
             (_, Answer::Append(_)) => {}
         }
@@ -253,6 +293,12 @@ async fn answer(log: &dyn Recorder, call: &Call, polls: Option<usize>) -> Option
         }
         (Call::Append(append), None) => Some(Answer::Append(send(log, append.clone()).await)),
         (Call::Head, _) => Some(Answer::Head(head(log).await)),
+        (Call::Checkpoint, _) => {
+            let checkpoint = log.checkpoint(&follower(), log_id(9)).await;
+            Some(Answer::Checkpoint(
+                checkpoint.expect("a checkpoint is read"),
+            ))
+        }
         (Call::Stream(stream), _) => Some(Answer::page(&read_stream(log, stream.clone()).await)),
         (Call::Log(log_read), _) => Some(Answer::page(&read(log, log_read.clone()).await)),
     }
@@ -270,7 +316,11 @@ fn show(history: &[LogOperation]) -> String {
                     .iter()
                     .map(|it| it.id.uuid().as_u128())
                     .collect();
-                format!("append {ids:?} on {:?}", append.all_conditions())
+                format!(
+                    "append {ids:?} on {:?} with {:?}",
+                    append.all_conditions(),
+                    append.stretches()
+                )
             }
             other => format!("{other:?}"),
         };
