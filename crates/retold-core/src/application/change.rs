@@ -1,5 +1,6 @@
 //! Changing several aggregates in one append: load, change, save.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::ops::Deref;
 
@@ -10,6 +11,8 @@ use crate::domain::aggregate::Aggregate;
 use crate::domain::decision::Decision;
 use crate::domain::id::Id;
 use crate::mapping::any_event::{Addressed, AnyEvent};
+use crate::recording::condition::Condition;
+use crate::recording::error::Invalid;
 
 /// An aggregate that is being changed: reads as its state, and takes in what is recorded of it.
 #[derive(Debug)]
@@ -123,6 +126,22 @@ tuples_of_aggregates! {
     (A 0, B 1, C 2, D 3, E 4, F 5)
 }
 
+fn check_once_each(ids: &impl Aggregates) -> Result<(), Invalid> {
+    let mut conditions = Vec::new();
+    ids.conditions(&ids.begin().1, &mut conditions);
+    let mut seen = HashSet::new();
+    for condition in &conditions {
+        if let Condition::StreamAt { stream, .. } = condition
+            && !seen.insert(stream)
+        {
+            return Err(Invalid::new(format!(
+                "a change names {stream:?} twice; name it once and record all of its events there"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// What a change comes to: the events of all drafts, or a refusal.
 type Changed<R> = Result<Vec<AnyEvent>, R>;
 
@@ -153,7 +172,8 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// As [`decide`](Self::decide).
+    /// As [`decide`](Self::decide); [`Error::Invalid`](super::error::Error::Invalid) if an aggregate is
+    /// named twice: each of its drafts could keep a rule that both together break.
     #[allow(
         clippy::type_complexity,
         reason = "a closure has no name, and a name for the rest would hide it"
@@ -169,7 +189,8 @@ impl Application {
         D: Decision<AnyEvent>,
     {
         let drafted = ids.clone();
-        self.decide(ids, move |states: &I::State| {
+        let fault = check_once_each(&ids).err();
+        let mut decide = self.decide(ids, move |states: &I::State| {
             let mut drafts = drafted.drafts(states);
             let mut others = Vec::new();
             change(&mut drafts).decided(&mut others)?;
@@ -177,6 +198,8 @@ impl Application {
             I::recorded(drafts, &mut events);
             events.append(&mut others);
             Ok(events)
-        })
+        });
+        decide.fault = fault;
+        decide
     }
 }

@@ -20,7 +20,7 @@ use crate::domain::decision::Decision;
 use crate::mapping::any_event::AnyEvent;
 use crate::recording::append::{Append, Appended};
 use crate::recording::condition::Condition;
-use crate::recording::error::Conflict;
+use crate::recording::error::{Conflict, Invalid};
 use crate::recording::recorder::BoxFuture;
 use crate::recording::stored_event::StoredEvent;
 
@@ -31,6 +31,8 @@ pub struct Decide<'a, M, F, D> {
     model: M,
     decide: F,
     command: Option<CommandId>,
+    /// Why it can never be executed, if it was built wrongly.
+    pub(super) fault: Option<Invalid>,
     decision: PhantomData<fn() -> D>,
 }
 
@@ -90,6 +92,7 @@ impl Application {
             model,
             decide,
             command: None,
+            fault: None,
             decision: PhantomData,
         }
     }
@@ -124,8 +127,12 @@ where
             model,
             decide,
             command,
+            fault,
             ..
         } = self;
+        if let Some(fault) = fault {
+            return Box::pin(async { Err(fault.into()) });
+        }
         Box::pin(run(application, model, decide, command).instrument(span))
     }
 }

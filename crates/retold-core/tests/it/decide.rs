@@ -309,3 +309,31 @@ async fn decisions_are_remembered() {
         assert_eq!(cold.get(id).await.unwrap().state.cents, cents);
     }
 }
+
+/// Goal: a rule of an aggregate holds whatever a change is made on. Two drafts of one aggregate would
+/// each be right and break the rule together.
+#[tokio::test]
+async fn an_aggregate_is_not_changed_twice_in_one_change() {
+    let bank = open(&MemoryStore::new()).await;
+    open_account(&bank, "ann", "1").await.unwrap();
+    let deposit = bank.execute(account("1"), |_| deposited(10));
+    deposit.await.unwrap();
+
+    let ids = (account("1"), account("1"));
+    let change = bank.change(ids, |(one, two)| {
+        one.record(one.withdraw(10)?);
+        two.record(two.withdraw(10)?);
+        Ok::<_, Refusal>(())
+    });
+    let error = change.await.unwrap_err();
+    assert!(
+        matches!(error, ExecuteError::Retold(Error::Invalid(_))),
+        "{error}"
+    );
+    assert!(error.to_string().contains("\"Account/1\" twice"), "{error}");
+    assert_eq!(bank.get(account("1")).await.unwrap().state.cents, 10);
+
+    let ids = vec![account("1"), account("2"), account("1")];
+    let change = bank.change(ids, |_| Ok::<(), Refusal>(()));
+    assert!(change.await.is_err());
+}
