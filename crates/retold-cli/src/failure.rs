@@ -44,3 +44,9 @@ impl From<RecordError> for Failure {
         }
     }
 }
+
+impl From<retold::Error> for Failure {
+    fn from(error: retold::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}

@@ -17,6 +17,7 @@ mod table;
 mod event_record;
 mod opening;
 
+mod demo;
 mod events;
 mod logs;
 mod streams;
@@ -38,6 +39,7 @@ At a terminal the output is a table that fits it; into a pipe go lines of tab-se
 with --json one JSON object per line. Times are RFC 3339, in UTC.
 
 Examples:
+  retold demo --store sqlite:flights.db
   retold logs sqlite:flights.db
   retold events sqlite:flights.db flights --tag carrier:UA --limit 10
   retold events sqlite:flights.db flights --topic Flight.Departed --follow
@@ -63,6 +65,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     Logs(logs::Arguments),
     Streams(streams::Arguments),
     Events(events::Arguments),
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
 async fn run(command_line: CommandLine) -> Result<Verdict, Failure> {
     let mut output = Output::to_stdout(command_line.json);
     let verdict = match command_line.command {
+        Command::Demo(arguments) => demo::run(arguments, &mut output).await,
         Command::Logs(arguments) => logs::run(arguments, &mut output).await,
         Command::Streams(arguments) => streams::run(arguments, &mut output).await,
         Command::Events(arguments) => events::run(arguments, &mut output).await,

@@ -108,6 +108,11 @@ impl Output {
         Ok(())
     }
 
+    /// Shows what is not shown yet.
+    pub(crate) fn show(&mut self) -> Result<(), Failure> {
+        Ok(self.out.flush()?)
+    }
+
     /// Shows what is not shown yet, and says if something was cut to fit.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
         self.out.flush()?;

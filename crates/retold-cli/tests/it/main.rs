@@ -8,6 +8,7 @@
 mod command;
 mod store;
 
+mod demo;
 mod events;
 mod follow;
 mod logs_and_streams;

@@ -8,7 +8,7 @@ use retold_flights::aircraft::{depart, in_air};
 use retold_flights::fingerprint::Fingerprint;
 use retold_flights::flight::{Flight, Phase, Refusal, Scheduled};
 use retold_flights::input::Input;
-use retold_flights::on_time::OnTime;
+use retold_flights::on_time::{OnTime, Punctuality};
 use retold_flights::record::FlightRecord;
 use retold_flights::replay::{Outcome, Progress, command_count, replay};
 
@@ -73,6 +73,29 @@ async fn the_first_of_january_is_recorded_as_it_was() {
 
     let flight = app.get::<Flight>("UA-1545-2013-01-01-EWR").await.unwrap();
     assert_eq!(flight.state.phase(), &Phase::Arrived);
+}
+
+/// All of January; what is expected was computed from the CSV by another program.
+#[tokio::test(flavor = "multi_thread")]
+async fn january_is_recorded_as_it_was() {
+    let flights: Arc<[FlightRecord]> = Input::january().unwrap().flights.into();
+    let app = open("memory:january").await;
+
+    let outcome = replay_all(&app, &flights).await;
+
+    assert_eq!(outcome.events, 80_491);
+    assert_eq!(outcome.aircraft_in_air, 9);
+    assert!(outcome.refused.is_empty(), "{:?}", outcome.refused);
+    let total = Punctuality {
+        scheduled: 27_004,
+        departed: 26_483,
+        cancelled: 521,
+        diverted: 85,
+        arrived: 26_398,
+        on_time: 20_197,
+        delay_minutes_sum: 161_819,
+    };
+    assert_eq!(OnTime::read(&app).await.unwrap().total(), total);
 }
 
 #[tokio::test(flavor = "multi_thread")]
