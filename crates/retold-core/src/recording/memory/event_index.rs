@@ -168,12 +168,16 @@ fn insert(
     name: &str,
     position: Position,
 ) -> Option<Version> {
-    if !lists.contains_key(name) {
-        lists.insert(name.into(), Positions::new());
+    match lists.get_mut(name) {
+        Some(list) => {
+            list.push(position.get());
+            Version::new(list.len() as u64)
+        }
+        None => {
+            lists.insert(name.into(), vec![position.get()]);
+            Some(Version::FIRST)
+        }
     }
-    let list = lists.get_mut(name)?;
-    list.push(position.get());
-    Version::new(list.len() as u64)
 }
 
 /// Names that begin with `prefix`, in order, after the name `after`.
