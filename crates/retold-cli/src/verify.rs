@@ -57,7 +57,9 @@ impl Record for Finding {
 
     fn cells(&self) -> Vec<String> {
         let log = self.log.as_deref().unwrap_or("-");
-        vec![log.into(), self.place.clone(), self.finding.clone()]
+        // What a database says may have several lines; a record is one.
+        let finding = self.finding.lines().collect::<Vec<_>>().join("; ");
+        vec![log.into(), self.place.clone(), finding]
     }
 }
 

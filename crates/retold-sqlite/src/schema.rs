@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use retold_core::recording::error::RecordError;
-use rusqlite::{Connection, Error};
+use retold_core::recording::fault::Corrupt;
+use rusqlite::{Connection, Error, OptionalExtension};
 
 use super::error::before_commit;
 
@@ -71,6 +72,33 @@ pub(crate) fn create(conn: &Connection, path: &Path) -> Result<(), RecordError> 
         conn.execute_batch("ROLLBACK").map_err(failed)?;
     }
     made
+}
+
+/// What of the schema is missing or was changed since the store was made: without a trigger events are
+/// not guarded, without an index reads are slow. What others have added is theirs.
+pub(crate) fn differences(conn: &Connection) -> rusqlite::Result<Vec<Corrupt>> {
+    let fresh = Connection::open_in_memory()?;
+    fresh.execute_batch(SCHEMA)?;
+    let mut found = Vec::new();
+    let mut there = conn.prepare("SELECT sql FROM sqlite_schema WHERE type = ?1 AND name = ?2")?;
+    // What has no SQL is made by SQLite for something that has.
+    let mut expected =
+        fresh.prepare("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
+    let mut rows = expected.query([])?;
+    while let Some(row) = rows.next()? {
+        let (kind, name): (String, String) = (row.get(0)?, row.get(1)?);
+        let sql: String = row.get(2)?;
+        let there: Option<Option<String>> = there
+            .query_row([&kind, &name], |row| row.get(0))
+            .optional()?;
+        let what = match there {
+            None => "it is not there any more",
+            Some(there) if there.as_deref() != Some(&*sql) => "it was changed",
+            Some(_) => continue,
+        };
+        found.push(Corrupt::new(format!("the {kind} {name}"), what));
+    }
+    Ok(found)
 }
 
 /// Application id, version, number of tables and the like.

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::error::before_commit;
 use super::head::unsigned;
 use super::readers::Reader;
+use super::schema;
 use super::seq::{self, LogKey, Seq};
 
 /// Rows that contradict others. The first column says where, the second what is wrong.
@@ -76,6 +77,10 @@ pub(crate) fn verify(reader: &mut Reader) -> Result<Vec<Corrupt>, RecordError> {
     let ended = reader.in_one_state(|reader| {
         let conn = &reader.conn;
         findings.check("checking the file", |found| integrity(conn, found))?;
+        findings.check("checking the schema", |found| {
+            found.append(&mut schema::differences(conn)?);
+            Ok(())
+        })?;
         for (sql, what) in CONTRADICTIONS {
             findings.check(what, |found| contradictions(conn, sql, found))?;
         }

@@ -98,7 +98,7 @@ fn a_finding_is_told_to_people() {
     );
     assert!(
         run.out.ends_with(
-            "2 findings. Keep a copy of the store before anything else is done with it.\n"
+            "3 findings. Keep a copy of the store before anything else is done with it.\n"
         )
     );
 }

@@ -1,6 +1,7 @@
 //! What is recorded does not change, also for tools that know nothing of Retold.
 
 use retold_core::recording::append::Append;
+use retold_core::recording::fault::Corrupt;
 use retold_core::recording::identity::{EventId, LogId, Mark, Position};
 use retold_core::recording::recorder::LogRead;
 use retold_core::recording::store::Store;
@@ -88,7 +89,7 @@ async fn erasing_has_one_way_in() {
 }
 
 /// Goal: what a tool breaks that gets around the triggers is found. Method: take the triggers away,
-/// break one thing, verify.
+/// break one thing, put them back, verify.
 #[tokio::test]
 async fn verifying_finds_what_was_broken() {
     for breaking in [
@@ -105,17 +106,45 @@ async fn verifying_finds_what_was_broken() {
     ] {
         let place = filled().await;
         let conn = Connection::open(place.path()).unwrap();
-        let triggers: Vec<String> = conn
-            .prepare("SELECT 'DROP TRIGGER ' || name FROM sqlite_schema WHERE type = 'trigger'")
-            .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect())
+        let triggers: Vec<(String, String)> = conn
+            .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+            .and_then(|mut select| {
+                let triggers = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                triggers.collect()
+            })
             .unwrap();
-        for drop_trigger in triggers {
-            conn.execute_batch(&drop_trigger).unwrap();
+        for (name, _) in &triggers {
+            conn.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
         }
         conn.execute_batch(breaking).unwrap();
+        for (_, make) in &triggers {
+            conn.execute_batch(make).unwrap();
+        }
         drop(conn);
         let found = place.open().verify().await.unwrap();
         assert!(!found.is_empty(), "{breaking}");
+    }
+}
+
+#[tokio::test]
+async fn verifying_finds_a_missing_guard() {
+    for (breaking, place_found) in [
+        (
+            "DROP TRIGGER event_never_changes",
+            "the trigger event_never_changes",
+        ),
+        ("DROP INDEX event_topic", "the index event_topic"),
+    ] {
+        let place = filled().await;
+        let conn = Connection::open(place.path()).unwrap();
+        conn.execute_batch(breaking).unwrap();
+        // What a program keeps beside the store is its own affair.
+        conn.execute_batch("CREATE TABLE a_view_of_mine (name TEXT)")
+            .unwrap();
+        drop(conn);
+        let found = place.open().verify().await.unwrap();
+        let places: Vec<_> = found.iter().map(Corrupt::place).collect();
+        assert_eq!(places, [place_found]);
     }
 }
 
