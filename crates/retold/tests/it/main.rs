@@ -8,4 +8,5 @@ mod contention;
 mod derive;
 mod first_program;
 mod open;
+mod subscribing;
 mod ui;
