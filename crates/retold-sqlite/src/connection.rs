@@ -2,6 +2,11 @@
 //!
 //! One connection writes, a pool of others reads; all of a store are opened here, so that all see
 //! the same file in the same way.
+//!
+//! Connections that read have the file mapped into memory: a stream of 10 events in a log of a million
+//! takes 35 us of CPU so, and 60 us without. The price is that a disk that fails under the mapping, or
+//! a program that cuts the file short while it is open, ends the process instead of being an error.
+//! The connection that writes does without, so nothing that is recorded depends on it.
 
 use std::fs::{self, File};
 use std::io;
@@ -69,6 +74,13 @@ impl Place {
         &self.path
     }
 
+    /// The write-ahead log beside the file.
+    pub(crate) fn wal_path(&self) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push("-wal");
+        name.into()
+    }
+
     /// Opens the connection that writes, and makes a store of a file that is empty or missing.
     ///
     /// # Errors
@@ -132,7 +144,7 @@ impl Place {
         busy_wait_max: Duration,
     ) -> Result<Connection, RecordError> {
         let first = self.open_recognised(busy_wait_max);
-        let wal = with_suffix(&self.path, "-wal");
+        let wal = self.wal_path();
         if matches!(first, Err(RecordError::Unavailable(_))) && !wal.exists() {
             self.access = Access::Immutable;
             return self.open_recognised(busy_wait_max);
@@ -174,7 +186,7 @@ impl Place {
     /// A process that was killed may have left a committed transaction that is visible but not yet
     /// on the disk. Nothing is to be seen before it is durable, so it is brought there now.
     fn sync_what_a_crash_left(&self) -> Result<(), RecordError> {
-        let wal = with_suffix(&self.path, "-wal");
+        let wal = self.wal_path();
         match File::open(&wal).and_then(|wal| wal.sync_data()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RecordError::unavailable(
                 format!("syncing {}", wal.display()),
@@ -261,12 +273,6 @@ fn absolute(path: &Path) -> Result<PathBuf, RecordError> {
         return Err(RecordError::unavailable(what, error));
     }
     Ok(absolute)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// A URI as SQLite reads it; `%`, `?` and `#` in the path would end it.

@@ -68,6 +68,17 @@ impl Writing {
         data_version(&self.conn)
     }
 
+    /// Copies the whole write-ahead log into the file and empties it, once no read needs it any more.
+    /// Says whether that was possible within `patience`.
+    pub(crate) fn empty_wal(&self, patience: Duration) -> rusqlite::Result<bool> {
+        self.conn.busy_timeout(patience)?;
+        let is_busy = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        self.conn.busy_timeout(Duration::ZERO)?;
+        Ok(!is_busy?)
+    }
+
     fn perform_and_settle(&mut self, mut group: Group, patience: Duration) {
         let end = match self.perform(&mut group) {
             Ok(()) => match self.execute("COMMIT") {

@@ -1,16 +1,17 @@
 //! The keeper: a thread of a store for what must not depend on anybody being polled.
 //!
 //! It commits what is queued and nobody leads, waits for other processes, reminds those who wait for
-//! a place in the queue of the time, and, while somebody waits for news of a log, asks the file
-//! whether another process has written. While there is nothing to do it sleeps without waking.
+//! a place in the queue of the time, empties a write-ahead log that has grown too large, and, while
+//! somebody waits for news of a log, asks the file whether another process has written. While there is nothing to do it sleeps without waking.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::options::POLL_INTERVAL;
+use super::options::{POLL_INTERVAL, WAL_EMPTYING_PAUSE, WAL_EMPTYING_WAIT_MAX, WAL_LOOK_INTERVAL};
 use super::queue::Progress;
+use super::wal::Wal;
 use super::watcher::Watcher;
 use super::writer::Writer;
 
@@ -145,13 +146,16 @@ impl Keeper {
     /// What the operating system says if there can be no thread.
     pub(crate) fn start(
         alarm: Arc<Alarm>,
-        writer: Option<Arc<Writer>>,
+        writer: Option<(Arc<Writer>, Wal)>,
         watcher: Watcher,
     ) -> std::io::Result<Self> {
+        let (writer, wal) = writer.unzip();
         let rounds = Rounds {
             alarm: alarm.clone(),
             writer,
+            wal,
             watcher,
+            wal_look_at: Instant::now(),
             last_progress: None,
             idle_ticks: 0,
             polled_at: Instant::now(),
@@ -180,7 +184,10 @@ impl Drop for Keeper {
 struct Rounds {
     alarm: Arc<Alarm>,
     writer: Option<Arc<Writer>>,
+    wal: Option<Wal>,
     watcher: Watcher,
+    /// When to look at the size of the write-ahead log.
+    wal_look_at: Instant,
     last_progress: Option<Progress>,
     idle_ticks: u32,
     polled_at: Instant,
@@ -236,7 +243,19 @@ impl Rounds {
         }
         if self.last_progress != Some(progress) || progress.length > 0 {
             self.idle_ticks = 0;
+            self.look_at_wal(writer);
         }
         self.last_progress = Some(progress);
+    }
+    fn look_at_wal(&mut self, writer: &Writer) {
+        if Instant::now() < self.wal_look_at {
+            return;
+        }
+        let mut pause = WAL_LOOK_INTERVAL;
+        if self.wal.as_ref().is_some_and(Wal::is_too_large) {
+            writer.empty_wal(WAL_EMPTYING_WAIT_MAX);
+            pause = WAL_EMPTYING_PAUSE;
+        }
+        self.wal_look_at = Instant::now() + pause;
     }
 }

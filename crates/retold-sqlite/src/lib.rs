@@ -37,6 +37,8 @@ mod schema;
 
 mod connection;
 
+mod wal;
+
 mod head;
 
 mod known;
@@ -74,6 +76,7 @@ mod store;
 
 pub use self::options::{
     BUSY_WAIT_MAX, Durability, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, POLL_INTERVAL, QUEUE_LENGTH_MAX,
-    QUEUE_SIZE_MAX, QUEUE_WAIT_MAX, READERS_MAX, SqliteOptions,
+    QUEUE_SIZE_MAX, QUEUE_WAIT_MAX, READERS_MAX, SqliteOptions, WAL_EMPTYING_WAIT_MAX,
+    WAL_SIZE_MAX,
 };
 pub use self::store::SqliteStore;

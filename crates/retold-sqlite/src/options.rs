@@ -25,6 +25,17 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) const WAL_PAGES_BEFORE_CHECKPOINT: u32 = 4000;
 /// The write-ahead log is cut to this size, in bytes, when it starts anew.
 pub(crate) const WAL_SIZE_KEPT_MAX: u64 = 64 * 1024 * 1024;
+/// Beyond this size, in bytes, the write-ahead log is emptied by force: no append is begun until the
+/// reads that still need it are done, for [`WAL_EMPTYING_WAIT_MAX`] at most. Without that, reads that
+/// overlap each other without a pause could keep it growing for ever.
+pub const WAL_SIZE_MAX: u64 = 256 * 1024 * 1024;
+/// Longest wait for reads that need the write-ahead log, when it is emptied by force.
+pub const WAL_EMPTYING_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Pause after an attempt to empty it, so that a read that takes minutes, by another program perhaps,
+/// does not stop appends again and again.
+pub(crate) const WAL_EMPTYING_PAUSE: Duration = Duration::from_secs(30);
+/// How often its size is looked at, while there are appends.
+pub(crate) const WAL_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Page cache of the writing connection, in KiB.
 pub(crate) const WRITER_CACHE_KIB: u32 = 64 * 1024;
 /// Page cache of each reading connection, in KiB; most of what they read is mapped.
@@ -53,6 +64,7 @@ pub struct SqliteOptions {
     pub(crate) durability: Durability,
     pub(crate) busy_wait_max: Duration,
     pub(crate) file_size_max: Option<u64>,
+    pub(crate) wal_size_max: u64,
 }
 
 impl SqliteOptions {
@@ -62,6 +74,7 @@ impl SqliteOptions {
             durability: Durability::Full,
             busy_wait_max: BUSY_WAIT_MAX,
             file_size_max: None,
+            wal_size_max: WAL_SIZE_MAX,
         }
     }
 
@@ -76,6 +89,14 @@ impl SqliteOptions {
     #[must_use]
     pub fn busy_wait_max(mut self, busy_wait_max: Duration) -> Self {
         self.busy_wait_max = busy_wait_max;
+        self
+    }
+
+    /// The size beyond which the write-ahead log is emptied by force, in bytes; [`WAL_SIZE_MAX`]
+    /// unless given.
+    #[must_use]
+    pub fn wal_size_max(mut self, bytes: u64) -> Self {
+        self.wal_size_max = bytes;
         self
     }
 

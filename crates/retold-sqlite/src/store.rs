@@ -27,6 +27,7 @@ use super::recorder::SqliteRecorder;
 use super::seq::{LOGS_MAX, LogKey};
 use super::transaction::Transaction;
 use super::verify;
+use super::wal::Wal;
 use super::watcher::{Logs, Source, Watcher};
 use super::writer::Writer;
 
@@ -79,7 +80,8 @@ impl SqliteStore {
         let busy_wait_max = options.busy_wait_max;
         let writer = Arc::new(Writer::new(conn, alarm.clone(), busy_wait_max));
         let readers = Readers::new(place.clone(), busy_wait_max, None);
-        Self::with(place, Some(writer), readers, alarm)
+        let wal = Wal::new(&place, options.wal_size_max);
+        Self::with(place, Some((writer, wal)), readers, alarm)
     }
 
     /// Opens the store at `path` for reading. Nothing is written but the two files beside it by which
@@ -98,17 +100,18 @@ impl SqliteStore {
 
     fn with(
         place: Place,
-        writer: Option<Arc<Writer>>,
+        writing: Option<(Arc<Writer>, Wal)>,
         readers: Readers,
         alarm: Arc<Alarm>,
     ) -> Result<Self, RecordError> {
         let logs = Arc::new(Logs::default());
+        let writer = writing.as_ref().map(|(writer, _)| writer.clone());
         let source = match &writer {
             Some(writer) => Source::Writer(writer.clone()),
             None => Source::Reader(place.clone(), None),
         };
         let watcher = Watcher::new(logs.clone(), source);
-        let keeper = Keeper::start(alarm.clone(), writer.clone(), watcher)
+        let keeper = Keeper::start(alarm.clone(), writing, watcher)
             .map_err(|error| RecordError::unavailable("starting a thread", error))?;
         Ok(Self {
             shared: Arc::new(Shared {

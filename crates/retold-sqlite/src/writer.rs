@@ -3,10 +3,20 @@
 //! # Who commits
 //!
 //! A commit is one synchronous call that ends with a sync, and handing it to another thread and back
-//! costs 12 to 90 us beside that. So the callers do it themselves, by *combining*: the caller that
-//! finds the writer free commits everything that is queued, its own append among it. A caller first
-//! queues and lets others run once, so that those of a single-threaded runtime can queue too; while
-//! that turns out to be in vain it mostly leaves it out.
+//! costs beside that. So the callers do it themselves, by *combining*: the caller that finds the
+//! writer free commits everything that is queued, its own append among it. A caller first queues and
+//! lets others run once, so that those of a single-threaded runtime can queue too; while that turns
+//! out to be in vain it mostly leaves it out.
+//!
+//! Measured against a thread that commits for all (2 cores, a file in memory, so that no sync hides
+//! the difference; appends per second relative to a bare loop of the same statements in groups of as
+//! many as there are writers):
+//!
+//! | writers | combining | thread | combining, 2 workers | thread, 2 workers |
+//! |---|---|---|---|---|
+//! | 1 | 0.96 | 0.74 | 0.77 | 0.70 |
+//! | 8 | 0.89 | 0.64 | 0.72 | 0.48 |
+//! | 64 | 0.90 | 0.62 | 0.76 | 0.52 |
 //!
 //! No group depends on a caller being polled again: the [keeper](super::keeper), a thread that looks
 //! every few milliseconds while there is work, commits what nobody does, and does the waiting when
@@ -148,6 +158,15 @@ impl Writer {
                 Ok(()) => self.alarm.clear_contended(),
                 Err(Busy(group)) => give_up(group, self.busy_wait_max),
             }
+        }
+    }
+
+    /// For the keeper: empties the write-ahead log.
+    pub(crate) fn empty_wal(&self, patience: Duration) {
+        match self.writing().empty_wal(patience) {
+            Ok(true) => tracing::debug!("the write-ahead log was emptied"),
+            Ok(false) => tracing::warn!("the write-ahead log is large, and a read still needs it"),
+            Err(error) => tracing::warn!(%error, "the write-ahead log could not be emptied"),
         }
     }
 

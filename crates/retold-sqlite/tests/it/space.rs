@@ -54,3 +54,36 @@ async fn a_full_file_is_unavailable_and_works_again_with_room() {
     assert!(matches!(appended, Appended::Recorded(_)));
     assert_eq!(store.verify().await.unwrap(), []);
 }
+
+/// Goal: a read that lasts makes the write-ahead log grow, but not for ever. Method: it grows while a
+/// read lasts, and is small again, by itself, soon after that has ended.
+#[tokio::test]
+async fn the_write_ahead_log_is_emptied_when_it_is_large() {
+    let place = Place::new();
+    let options = SqliteOptions::new().wal_size_max(1_000_000);
+    let store = SqliteStore::open_with(place.path(), &options).unwrap();
+    let recorder = log(&store, "dogs").await;
+    let wal_size = || {
+        let wal = format!("{}-wal", place.path().display());
+        std::fs::metadata(wal).unwrap().len()
+    };
+    let reader = rusqlite::Connection::open(place.path()).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM event")
+        .unwrap();
+    let mut id = 0;
+    while wal_size() < 2_000_000 {
+        id += 1;
+        recorder.append(large(id)).await.unwrap();
+    }
+    reader.execute_batch("COMMIT").unwrap();
+    let emptied = async {
+        while wal_size() > 1_000_000 {
+            id += 1;
+            recorder.append(Append::of([event(id)])).await.unwrap();
+        }
+    };
+    let guard = std::time::Duration::from_secs(60);
+    tokio::time::timeout(guard, emptied).await.unwrap();
+    assert_eq!(recorder.head().await.unwrap().append_count as u128, id);
+}
