@@ -14,6 +14,7 @@ use super::connection::BUSY_PAUSE;
 use super::error::{before_commit, is_busy, of_commit};
 use super::known::Known;
 use super::member::{End, Member};
+use super::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 use super::transaction::Transaction;
 use super::watcher::data_version;
 
@@ -47,7 +48,8 @@ impl Writing {
         if group.is_empty() {
             return Ok(());
         }
-        metrics::histogram!("retold_sqlite_group_size").record(group.len() as f64);
+        metrics::histogram!(GROUP_LENGTH).record(group.len() as f64);
+        let began = Instant::now();
         match self.begin(patience) {
             Ok(()) => {}
             Err(error) if is_busy(&error) => return Err(Busy(group)),
@@ -60,6 +62,7 @@ impl Writing {
             }
         }
         self.perform_and_settle(group, patience);
+        metrics::histogram!(GROUP_SECONDS).record(began.elapsed());
         Ok(())
     }
 

@@ -29,6 +29,8 @@
 
 mod options;
 
+pub mod telemetry;
+
 mod error;
 
 mod seq;

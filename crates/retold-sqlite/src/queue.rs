@@ -7,6 +7,7 @@ use std::task::Waker;
 use super::group::Group;
 use super::member::Member;
 use super::options::{GROUP_LENGTH_MAX, GROUP_SIZE_MAX, QUEUE_LENGTH_MAX, QUEUE_SIZE_MAX};
+use super::telemetry::QUEUE_LENGTH;
 
 /// A bounded queue of members.
 #[derive(Default)]
@@ -57,6 +58,10 @@ impl Queue {
     pub(crate) fn take_group(&self) -> Group {
         let mut state = self.state();
         let mut group = Group::new();
+        if state.members.is_empty() {
+            return group;
+        }
+        metrics::histogram!(QUEUE_LENGTH).record(state.members.len() as f64);
         let mut size = 0;
         while group.len() < GROUP_LENGTH_MAX
             && let Some(member) = state.members.front()

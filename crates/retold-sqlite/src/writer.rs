@@ -102,10 +102,10 @@ impl Writer {
     }
 
     fn learn_company(&self, length: usize) {
-        if length > 1 {
-            self.lone_groups.store(0, Ordering::Relaxed);
-        } else {
-            self.lone_groups.fetch_add(1, Ordering::Relaxed);
+        match length {
+            0 => {}
+            1 => drop(self.lone_groups.fetch_add(1, Ordering::Relaxed)),
+            _ => self.lone_groups.store(0, Ordering::Relaxed),
         }
     }
 
@@ -152,6 +152,9 @@ impl Writer {
             let group = self.queue.take_group();
             if group.is_empty() {
                 self.alarm.clear_contended();
+                drop(writing);
+                // Who queued since then found the writer taken.
+                self.queue.wake_front();
                 break;
             }
             match writing.commit(group, self.busy_wait_max) {
