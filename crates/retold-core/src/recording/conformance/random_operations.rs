@@ -222,44 +222,57 @@ impl RandomOperations {
         } else {
             self.query()
         };
-        let read = LogRead::of(query);
+        let read = LogRead::of(query).limit(self.limit());
         let read = if self.random.bool() {
             read.backward()
         } else {
             read
         };
-        let after = self.random.bool().then(|| self.position(log)).flatten();
-        let until = match self.random.u8(..4) {
-            0 => self.position(log),
-            1 => Position::new(self.near(Position::number(after), read.direction)),
-            _ => None,
-        };
-        read.after(after).until(until).limit(self.limit())
+        let after = self.position(log);
+        match self.random.u8(..6) {
+            0 => read,
+            1 => read.after(after),
+            2 => read.until(after),
+            3 => read.after(after).until(self.position(log)),
+            _ => {
+                let (until, limit) = self.full_at_its_end(Position::number(after), read.direction);
+                read.after(after).until(Position::new(until)).limit(limit)
+            }
+        }
     }
 
     fn stream_read(&mut self) -> StreamRead {
-        let read = StreamRead::new(self.one_of(&STREAMS));
+        let read = StreamRead::new(self.one_of(&STREAMS)).limit(self.limit());
         let read = if self.random.bool() {
             read.backward()
         } else {
             read
         };
-        let after = self.random.bool().then(|| self.version(40)).flatten();
-        let until = match self.random.u8(..4) {
-            0 => self.version(40),
-            1 => Version::new(self.near(Version::number(after), read.direction)),
-            _ => None,
-        };
-        read.after(after).until(until).limit(self.limit())
+        let after = self.version(40);
+        match self.random.u8(..6) {
+            0 => read,
+            1 => read.after(after),
+            2 => read.until(after),
+            3 => read.after(after).until(self.version(40)),
+            _ => {
+                let (until, limit) = self.full_at_its_end(Version::number(after), read.direction);
+                read.after(after).until(Version::new(until)).limit(limit)
+            }
+        }
     }
 
-    /// Just so far from a number that a page may be full where it ends.
-    fn near(&mut self, number: u64, direction: Direction) -> u64 {
-        let distance = self.random.u64(..12);
-        match direction {
-            Direction::Forward => number.saturating_add(distance),
-            Direction::Backward => number.saturating_sub(distance),
-        }
+    /// An end of a read that begins after `after`, and a limit with which its page may be full just
+    /// there, or one event before or beyond.
+    fn full_at_its_end(&mut self, after: u64, direction: Direction) -> (u64, usize) {
+        let distance = self.random.u64(1..8);
+        let until = match direction {
+            Direction::Forward => after.saturating_add(distance),
+            Direction::Backward => after.saturating_sub(distance),
+        };
+        let limit = distance
+            .saturating_add_signed(self.random.i64(-1..=1))
+            .max(1);
+        (until, limit as usize)
     }
 
     fn streams(&mut self) -> Operation {
