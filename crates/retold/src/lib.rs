@@ -6,6 +6,60 @@
 //! means which store. See [`store_url`] for the URLs and [`prelude`] for the names that a first
 //! program needs.
 //!
+//! ```
+//! use retold::prelude::*;
+//!
+//! #[derive(Event, Serialize, Deserialize)]
+//! enum DogEvent {
+//!     Registered { name: String },
+//!     TrickAdded { trick: String },
+//! }
+//!
+//! #[derive(Aggregate, Clone, Default)]
+//! #[aggregate(event = DogEvent)]
+//! struct Dog {
+//!     tricks: Vec<String>,
+//! }
+//!
+//! /// What happened, taken in.
+//! impl Apply<DogEvent> for Dog {
+//!     fn apply(&mut self, event: &DogEvent) {
+//!         if let DogEvent::TrickAdded { trick } = event {
+//!             self.tricks.push(trick.clone());
+//!         }
+//!     }
+//! }
+//!
+//! /// What may happen, decided: pure code, tested without a store.
+//! impl Dog {
+//!     fn add_trick(&self, trick: &str) -> Result<DogEvent, TooManyTricks> {
+//!         match self.tricks.len() {
+//!             0..3 => Ok(DogEvent::TrickAdded { trick: trick.into() }),
+//!             _ => Err(TooManyTricks),
+//!         }
+//!     }
+//! }
+//!
+//! #[derive(Debug, PartialEq)]
+//! struct TooManyTricks;
+//!
+//! #[tokio::main]
+//! async fn main() -> retold::Result<()> {
+//!     // A store in memory; `sqlite:dogs.db` for a durable one.
+//!     let school = Application::open("school", "memory:school").await?;
+//!     let fido = school.create::<Dog>(DogEvent::Registered { name: "Fido".into() }).await?;
+//!
+//!     for trick in ["sit", "roll over", "fetch"] {
+//!         school.execute(fido, |dog: &Dog| dog.add_trick(trick)).await.expect("three are learnt");
+//!     }
+//!     let refused = school.execute(fido, |dog: &Dog| dog.add_trick("speak")).await;
+//!     assert!(matches!(refused, Err(ExecuteError::Refused(TooManyTricks))));
+//!
+//!     assert_eq!(school.get(fido).await?.state.tricks, ["sit", "roll over", "fetch"]);
+//!     Ok(())
+//! }
+//! ```
+//!
 //! | layer | what is in it |
 //! |---|---|
 //! | [`domain`] | events, aggregates, decisions, typed ids, clock and id source: pure code |
@@ -41,7 +95,8 @@ pub mod prelude;
 #[cfg(doctest)]
 mod guide {
     macro_rules! chapters {
-        ($($name:ident: $path:literal),* $(,)?) => {$(
+        ($($(#[$if:meta])* $name:ident: $path:literal),* $(,)?) => {$(
+            $(#[$if])*
             #[doc = include_str!(concat!("../../../", $path))]
             struct $name;
         )*};
@@ -55,6 +110,7 @@ mod guide {
         Snapshots: "docs/guide/src/snapshots.md",
         ReadingAndSubscribing: "docs/guide/src/reading_and_subscribing.md",
         Testing: "docs/guide/src/testing.md",
+        #[cfg(feature = "conformance")]
         WritingYourOwnStore: "docs/guide/src/writing_your_own_store.md",
     }
 }

@@ -82,6 +82,25 @@ fn has_unreleased_section(changelog: &str) -> bool {
     sections.next() == Some("## Unreleased")
 }
 
+/// A promise to whoever looks at Retold for the first time: so much, with `main`, keeps events on disk.
+const FIRST_PROGRAM_LINES_MAX: usize = 30;
+
+#[test]
+fn the_first_program_is_short_and_durable() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let program: Vec<&str> = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("```rust"))
+        .skip(1)
+        .take_while(|line| *line != "```")
+        .collect();
+    assert!(program.iter().any(|line| line.contains("fn main()")));
+    assert!(program.iter().any(|line| line.contains("\"sqlite:")));
+    assert!(!program.iter().any(|line| line.starts_with("# ")), "hidden");
+    let count = program.len();
+    assert!(count <= FIRST_PROGRAM_LINES_MAX, "{count} lines");
+}
+
 #[test]
 fn files_are_small() {
     assert_none(&too_large(&files_below(&root())));
