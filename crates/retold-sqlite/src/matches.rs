@@ -413,3 +413,25 @@ const STREAM_FORWARD: &str = "SELECT seq FROM event INDEXED BY event_stream
     WHERE stream = ?1 AND version > ?2 ORDER BY version LIMIT ?3";
 const STREAM_BACKWARD: &str = "SELECT seq FROM event INDEXED BY event_stream
     WHERE stream = ?1 AND version < ?2 ORDER BY version DESC LIMIT ?3";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::check_plan;
+
+    #[test]
+    fn every_list_is_read_by_index() {
+        for sql in [
+            EVERYTHING_FORWARD,
+            EVERYTHING_BACKWARD,
+            TOPIC_FORWARD,
+            TOPIC_BACKWARD,
+            TAG_FORWARD,
+            TAG_BACKWARD,
+            STREAM_FORWARD,
+            STREAM_BACKWARD,
+        ] {
+            check_plan(sql);
+        }
+    }
+}

@@ -361,3 +361,22 @@ fn stored_event(
     };
     Ok(StoredEvent::from_parts(&parts)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::check_plan;
+
+    #[test]
+    fn every_page_is_read_by_index() {
+        for sql in [
+            BY_SEQ,
+            LOG_FORWARD,
+            LOG_BACKWARD,
+            STREAM_FORWARD,
+            STREAM_BACKWARD,
+        ] {
+            check_plan(sql);
+        }
+    }
+}

@@ -123,6 +123,24 @@ pub(crate) fn unreadable(path: &Path, error: Error) -> RecordError {
     before_commit(&path.display().to_string(), error)
 }
 
+/// Checks that SQLite answers a statement by steps in indexes, in their order: it scans and sorts
+/// nothing.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn check_plan(sql: &str) {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch(SCHEMA).unwrap();
+    let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let count = explain.parameter_count();
+    let unbound = rusqlite::params_from_iter(vec![rusqlite::types::Null; count]);
+    let steps = explain.query_map(unbound, |row| row.get::<_, String>("detail"));
+    let steps: Vec<_> = steps.unwrap().collect::<Result<_, _>>().unwrap();
+    assert!(!steps.is_empty(), "{sql}");
+    for step in &steps {
+        assert!(step.starts_with("SEARCH"), "{step}: {sql}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
