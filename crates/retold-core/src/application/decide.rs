@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::future::IntoFuture;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use tracing::Instrument;
 
@@ -15,7 +16,7 @@ use super::model::{Model, Reach};
 use super::recorded::{Outcome, Recorded};
 use super::stamp::Stamp;
 use super::telemetry;
-use super::turns::contended;
+use super::turns::{Turn, contended};
 use crate::domain::decision::Decision;
 use crate::mapping::any_event::AnyEvent;
 use crate::recording::append::{Append, Appended};
@@ -153,7 +154,7 @@ where
     }
     let (mut state, mut place) = model.begin();
     let mut retries = 0;
-    let mut turn = None;
+    let mut turn: Option<Arc<Turn>> = None;
     let mut reach = Reach::Cached;
     loop {
         if let Some(repeated) = application.decided_before(command.as_ref()).await? {
@@ -185,11 +186,26 @@ where
         };
         let mut conditions = Vec::new();
         model.conditions(&place, &mut conditions);
-        let (conflict, contended) = match application
-            .commit_any(&events, conditions, command.as_ref())
-            .await?
-        {
-            Ok(recorded) => {
+        let committed = match &turn {
+            None => {
+                application
+                    .commit_any(events, conditions, command.clone())
+                    .await
+            }
+            Some(turn) => {
+                let (owned, command) = (application.clone(), command.clone());
+                let work = || async move { owned.commit_any(events, conditions, command).await };
+                match turn.take(work) {
+                    Ok(taken) => taken.await,
+                    Err(other) => {
+                        other.await;
+                        continue;
+                    }
+                }
+            }
+        };
+        let (conflict, contended) = match committed? {
+            Ok((recorded, events)) => {
                 if recorded.outcome == Outcome::Recorded {
                     model.remember(application, &state, &place, &events).await;
                 }
@@ -204,9 +220,9 @@ where
             };
         }
         retries += 1;
-        if turn.is_none() {
-            turn = Some(application.core.turns.take(contended).await);
-        }
+        turn.get_or_insert_with(|| application.core.turns.of(contended))
+            .wait()
+            .await;
         reach = Reach::Newest;
         telemetry::count(telemetry::RETRIES);
     }
@@ -224,6 +240,9 @@ fn decide_on<S, D: Decision<AnyEvent>>(
     let is_final = is_one || (decided.is_ok() && !events.is_empty());
     is_final.then(|| decided.map(|()| events))
 }
+
+/// What committing a decision comes to.
+type Committed = std::result::Result<(Recorded, Vec<AnyEvent>), (Conflict, u64)>;
 
 impl Application {
     /// What was recorded under this command id, if one is given and it was.
@@ -246,21 +265,22 @@ impl Application {
         Ok(Some(repeated(&first, Some(last), None, None)))
     }
 
-    /// Records events of any types under conditions, or says which of them does not hold.
+    /// Records events of any types under conditions, and gives them back; or says which of the
+    /// conditions does not hold, and what it was about.
     async fn commit_any(
         &self,
-        events: &[AnyEvent],
+        events: Vec<AnyEvent>,
         conditions: Vec<Condition>,
-        command: Option<&CommandId>,
-    ) -> Result<Result<Recorded, (Conflict, u64)>> {
-        let new = Stamp::new(self, command).of_any(events)?;
+        command: Option<CommandId>,
+    ) -> Result<Committed> {
+        let new = Stamp::new(self, command.as_ref()).of_any(&events)?;
         let last = new.last().map(|event| event.id);
         let append = Append::of(new).conditions(one_a_stream(conditions));
         let conditions = append.clone();
         match self.settle(append).await {
             Ok(appended) => {
                 let positions = appended.positions();
-                Ok(Ok(Recorded {
+                let recorded = Recorded {
                     stream: None,
                     version: None,
                     positions,
@@ -269,7 +289,8 @@ impl Application {
                         (Appended::Repeated(_), Some(_)) => Outcome::Repeated,
                         _ => Outcome::Recorded,
                     },
-                }))
+                };
+                Ok(Ok((recorded, events)))
             }
             Err(Error::Conflict(conflict)) => {
                 let contended = contended(&conflict, conditions.all_conditions());

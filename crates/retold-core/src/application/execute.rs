@@ -2,6 +2,7 @@
 
 use std::future::IntoFuture;
 use std::marker::PhantomData;
+use std::mem;
 use std::sync::Arc;
 
 use tracing::Instrument;
@@ -14,7 +15,7 @@ use super::handle::Application;
 use super::recorded::Recorded;
 use super::repository::absent;
 use super::telemetry;
-use super::turns::contended;
+use super::turns::{Turn, contended};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::decision::Decision;
 use crate::domain::id::Id;
@@ -181,7 +182,7 @@ where
     }
     let mut known = None;
     let mut retries = 0;
-    let mut turn = None;
+    let mut turn: Option<Arc<Turn>> = None;
     loop {
         if let Some(repeated) = target.repeated().await? {
             return Ok(repeated);
@@ -213,12 +214,11 @@ where
             }
             is_looked_up = true;
         };
-        let command = target.command.as_ref();
-        let conflict = match target
-            .application
-            .commit(&target.stream, &mut basis.folded, &events, command)
-            .await?
-        {
+        let Some(commit) = target.commit(&mut basis, events, turn.as_ref()).await? else {
+            known = Some(basis);
+            continue;
+        };
+        let conflict = match commit {
             Commit::Recorded(recorded) => return Ok(recorded),
             Commit::Before => {
                 let before = target.repeated().await?;
@@ -231,10 +231,10 @@ where
         }
         retries += 1;
         telemetry::count(telemetry::RETRIES);
-        if turn.is_none() {
-            let turns = &target.application.core.turns;
-            turn = Some(turns.take(contended(&conflict, &[])).await);
-        }
+        let turns = &target.application.core.turns;
+        turn.get_or_insert_with(|| turns.of(contended(&conflict, &[])))
+            .wait()
+            .await;
         target.renew(&mut basis).await?;
         known = Some(basis);
     }
@@ -344,6 +344,51 @@ impl Target<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Records events that were decided on a state, if this command need not wait for its turn. None if
+    /// it had to; the state is a newer one then.
+    async fn commit<A: Aggregate>(
+        &self,
+        basis: &mut Basis<A>,
+        events: Vec<A::Event>,
+        turn: Option<&Arc<Turn>>,
+    ) -> Result<Option<Commit>> {
+        let (application, command) = (self.application, self.command.as_ref());
+        let Some(turn) = turn else {
+            let commit = application.commit(&self.stream, &mut basis.folded, &events, command);
+            return Ok(Some(commit.await?));
+        };
+        let taken = turn.take(|| {
+            let (application, command) = (application.clone(), command.cloned());
+            let stream = Arc::clone(&self.stream);
+            // Moved, so that the state is not cloned to take the events in.
+            let mut folded = mem::take(&mut basis.folded);
+            async move {
+                let commit = application
+                    .commit(&stream, &mut folded, &events, command.as_ref())
+                    .await;
+                (commit, folded)
+            }
+        });
+        match taken {
+            Ok(taken) => {
+                let (commit, folded) = taken.await;
+                basis.folded = folded;
+                Ok(Some(commit?))
+            }
+            Err(other) => {
+                other.await;
+                match application.core.cache.peek(&self.stream) {
+                    Some(newer) => {
+                        basis.folded = newer;
+                        basis.fresh = false;
+                    }
+                    None => self.renew(basis).await?,
+                }
+                Ok(None)
+            }
+        }
     }
 
     fn nothing(&self, version: Option<Version>) -> Recorded {

@@ -6,7 +6,7 @@ pub const CACHE_SIZE_DEFAULT: usize = 1_000;
 /// How often a command is decided again because others were faster, unless told otherwise. Every
 /// such conflict means that somebody else's append was recorded, so this is how many others may
 /// overtake a command before it is given up.
-pub const RETRIES_DEFAULT: u32 = 100;
+pub const RETRIES_DEFAULT: u32 = 1_000;
 
 /// How often the same append is sent while its outcome is unknown, before the caller is told so.
 pub const SETTLE_ATTEMPTS_MAX: u32 = 10;

@@ -1,43 +1,157 @@
-//! Turns: commands that lost a race for the same thing go one after the other.
+//! Turns: commands that lost a race for the same thing append one after the other.
 //!
 //! Whoever decides on the newest state and is beaten by somebody else decides again, and may be beaten
 //! again: with many callers of one aggregate each wins only now and then, and some never within their
-//! retries. So a command that was beaten once waits for its turn, and decides and appends while it has
-//! it; those that were beaten too wait behind it, in the order in which they came. Nobody waits who was
-//! not beaten, and correctness never rests on a turn: the append judges.
+//! retries. So a command that was beaten once takes the turn to append, or waits while another has it
+//! and decides again. Nobody waits who was not beaten, and correctness never rests on a turn: the
+//! append judges.
+//!
+//! Whoever waits drives the append that it waits for, so that nobody is held up by a command that was
+//! dropped or is no longer polled: a task that holds unfinished commands and awaits another one must
+//! not wait for itself.
 
+use std::any::Any;
+use std::future::IntoFuture;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::OnceLock;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tokio::sync::{Mutex, MutexGuard};
+use futures_util::FutureExt;
+use futures_util::future::Shared;
 
 use crate::recording::condition::Condition;
 use crate::recording::error::Conflict;
+use crate::recording::recorder::BoxFuture;
 
-/// How many queues there are. Commands about different things that share one wait for each other
+/// How many turns there are. Commands about different things that share one wait for each other
 /// without need, which costs time and nothing else.
-const QUEUES: usize = 64;
+const TURNS: usize = 64;
 
-/// The queues of one application; take no memory before somebody is beaten.
-#[derive(Debug, Default)]
+/// The turns of one application; take no memory before somebody is beaten.
+#[derive(Default)]
 pub(super) struct Turns {
-    queues: OnceLock<Box<[Mutex<()>]>>,
+    turns: OnceLock<Box<[Arc<Turn>]>>,
 }
 
-/// Whose turn it is: until it is dropped.
-pub(super) type Turn<'a> = MutexGuard<'a, ()>;
-
 impl Turns {
-    /// Waits for a turn among those that were beaten for the same. A command holds one turn at most,
-    /// so no two ever wait for each other.
-    pub(super) async fn take(&self, contended: u64) -> Turn<'_> {
-        let queues = self
-            .queues
-            .get_or_init(|| (0..QUEUES).map(|_| Mutex::new(())).collect());
-        let queue = contended % QUEUES as u64;
-        queues[usize::try_from(queue).unwrap_or_default()]
-            .lock()
-            .await
+    /// The turn of those that were beaten for the same.
+    pub(super) fn of(&self, contended: u64) -> Arc<Turn> {
+        let turns = self
+            .turns
+            .get_or_init(|| (0..TURNS).map(|_| Arc::default()).collect());
+        let index = contended % TURNS as u64;
+        Arc::clone(&turns[usize::try_from(index).unwrap_or_default()])
+    }
+}
+
+/// One turn: what has it.
+#[derive(Default)]
+pub(super) struct Turn {
+    work: Mutex<Option<Work>>,
+}
+
+type Work = Shared<BoxFuture<'static, ()>>;
+
+/// Work that has the turn, shared by whoever waits for it.
+struct Held {
+    turn: Arc<Turn>,
+    work: Work,
+}
+
+/// Work of another command that has the turn.
+pub(super) struct Other(Held);
+
+/// Own work that has the turn.
+pub(super) struct Taken<T> {
+    held: Held,
+    outcome: Outcome<T>,
+}
+
+/// What the work came to, or what it panicked with; none until it is done.
+type Outcome<T> = Arc<Mutex<Option<Result<T, Box<dyn Any + Send>>>>>;
+
+impl Turn {
+    /// Takes the turn with this work, which is made only if the turn is free; or gives what has it.
+    pub(super) fn take<T: Send + 'static, W>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> W,
+    ) -> Result<Taken<T>, Other>
+    where
+        W: Future<Output = T> + Send + 'static,
+    {
+        let mut held = lock(&self.work);
+        if let Some(other) = held.as_ref().filter(|it| it.peek().is_none()) {
+            return Err(Other(self.held(other.clone())));
+        }
+        let work = work();
+        let outcome = Outcome::default();
+        let done = Arc::clone(&outcome);
+        let work = async move {
+            let result = AssertUnwindSafe(work).catch_unwind().await;
+            *lock(&done) = Some(result);
+        };
+        let work: BoxFuture<'static, ()> = Box::pin(work);
+        let work = work.shared();
+        *held = Some(work.clone());
+        Ok(Taken {
+            held: self.held(work),
+            outcome,
+        })
+    }
+
+    /// Waits until nobody has the turn.
+    pub(super) async fn wait(self: &Arc<Self>) {
+        let held = lock(&self.work).clone();
+        if let Some(work) = held {
+            Other(self.held(work)).await;
+        }
+    }
+
+    fn held(self: &Arc<Self>, work: Work) -> Held {
+        let turn = Arc::clone(self);
+        Held { turn, work }
+    }
+}
+
+impl IntoFuture for Other {
+    type Output = ();
+    type IntoFuture = BoxFuture<'static, ()>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.0.work.clone().await })
+    }
+}
+
+impl<T: Send + 'static> IntoFuture for Taken<T> {
+    type Output = T;
+    type IntoFuture = BoxFuture<'static, T>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.held.work.clone().await;
+            let outcome = lock(&self.outcome).take();
+            match outcome.expect("the work is done, and only this takes what it came to") {
+                Ok(outcome) => outcome,
+                Err(panic) => resume_unwind(panic),
+            }
+        })
+    }
+}
+
+impl Drop for Held {
+    /// Gives the turn back if the work is done, or if nobody is left to do it.
+    fn drop(&mut self) {
+        let mut held = lock(&self.turn.work);
+        // This one and the one in the turn.
+        let is_last = self.work.strong_count().is_none_or(|count| count <= 2);
+        let is_over = is_last || self.work.peek().is_some();
+        let given_back = match &*held {
+            Some(work) if is_over && work.ptr_eq(&self.work) => held.take(),
+            _ => None,
+        };
+        drop(held);
+        // The work is dropped after the lock: it may hold anything.
+        drop(given_back);
     }
 }
 
@@ -55,4 +169,9 @@ pub(super) fn contended(conflict: &Conflict, conditions: &[Condition]) -> u64 {
         Conflict::EventId { .. } | Conflict::Checkpoint { .. } => {}
     }
     hasher.finish()
+}
+
+/// Nothing is left half-changed under these locks, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,10 @@
 //! executed exactly once.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
 
 use retold_core::application::limits::SETTLE_ATTEMPTS_MAX;
 use retold_core::application::{Application, Error, ExecuteError};
@@ -25,7 +28,7 @@ use crate::racing;
 
 /// What goes wrong at one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+pub(crate) enum Fault {
     /// Nothing is done.
     Unavailable,
     /// Of an append it is not said whether it was recorded, and it was not.
@@ -48,9 +51,13 @@ const FAULTS: [Fault; 7] = [
     Fault::Rival,
 ];
 
-/// Wraps a recorder; see the module.
-struct Faulty {
+/// Wraps a recorder; see the module. Every append pends once, and then until it is allowed.
+pub(crate) struct Faulty {
     sound: Arc<dyn Recorder>,
+    /// How many appends were begun.
+    appends: AtomicUsize,
+    /// How many of them may be made.
+    allowed: watch::Sender<usize>,
     state: Mutex<State>,
 }
 
@@ -65,7 +72,7 @@ struct State {
 }
 
 impl Faulty {
-    fn new(
+    pub(crate) fn new(
         sound: Arc<dyn Recorder>,
         faults: impl IntoIterator<Item = (usize, Fault)>,
     ) -> Arc<Self> {
@@ -75,8 +82,21 @@ impl Faulty {
         };
         Arc::new(Self {
             sound,
+            appends: AtomicUsize::new(0),
+            allowed: watch::Sender::new(usize::MAX),
             state: Mutex::new(state),
         })
+    }
+
+    /// Lets so many more appends be made, in the order in which they begin; others wait.
+    pub(crate) fn allow(&self, appends: usize) {
+        let begun = self.appends.load(Ordering::Relaxed);
+        self.allowed.send_replace(begun.saturating_add(appends));
+    }
+
+    /// The recorder without its faults.
+    pub(crate) fn sound(&self) -> &Arc<dyn Recorder> {
+        &self.sound
     }
 
     fn calls(&self) -> usize {
@@ -129,11 +149,16 @@ fn unavailable() -> RecordError {
 
 impl Recorder for Faulty {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
+        let number = self.appends.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             let unknown = || {
                 let lost = std::io::Error::other("the line went dead");
                 Err(RecordError::outcome_unknown("appending", lost))
             };
+            tokio::task::yield_now().await;
+            let mut allowed = self.allowed.subscribe();
+            let waited = allowed.wait_for(|allowed| number < *allowed).await;
+            drop(waited.expect("the sender lives as long as this"));
             match self.call().await {
                 None => self.sound.append(append).await,
                 Some(Fault::Unavailable) => Err(unavailable()),

@@ -21,5 +21,6 @@ mod repository;
 mod subscription;
 mod telemetry;
 mod test_kit;
+mod turns;
 mod unsteady;
 mod verify;

@@ -29,11 +29,11 @@ async fn no_update_is_lost(place: Place) {
         .execute_or_create(&id, |_| opened("ann"))
         .await
         .unwrap();
-    let tasks: Vec<_> = (0..32_usize)
+    let tasks: Vec<_> = (0..128_usize)
         .map(|index| {
             let (bank, id) = (banks[index % 2].clone(), id.clone());
             tokio::spawn(async move {
-                for _ in 0..4 {
+                for _ in 0..2 {
                     let seen = |account: &Account| deposited(account.cents % 2 + 1);
                     bank.execute(&id, seen).await.unwrap();
                 }
@@ -44,9 +44,9 @@ async fn no_update_is_lost(place: Place) {
         soon(task).await.unwrap();
     }
     let account = banks[0].get(&id).await.unwrap();
-    assert_eq!(account.version.get(), 129);
+    assert_eq!(account.version.get(), 257);
     // 1, 3, 5, …: every deposit was decided on the state that it met.
-    assert_eq!(account.state.cents, 1 + 127 * 2);
+    assert_eq!(account.state.cents, 1 + 255 * 2);
 }
 
 async fn requests_of_one_id_are_executed_once(place: Place) {
