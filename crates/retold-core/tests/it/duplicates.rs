@@ -11,9 +11,12 @@ use retold_core::mapping::any_event::Addressed;
 use retold_core::recording::condition::Condition;
 use retold_core::recording::memory::MemoryStore;
 use retold_core::recording::recorder::BoxFuture;
+use std::collections::BTreeSet;
 use std::future::IntoFuture;
 
 use crate::accounts::{Account, AccountCount, AccountEvent, Refusal, deposited, opened};
+use crate::racing::{log, seed, soon};
+use crate::unsteady::Unsteady;
 
 async fn open(store: &MemoryStore) -> Application {
     let builder = Application::builder("bank").store(Arc::new(store.clone()));
@@ -131,4 +134,74 @@ async fn a_decision_is_not_refused_by_its_duplicate() {
     let another = bank.decide(accounts(), open_first).command_id("another");
     let refused = another.await.unwrap_err();
     assert!(matches!(refused, ExecuteError::Refused(_)), "{refused}");
+}
+
+const ROUNDS: usize = 100;
+const IDS: usize = 3;
+const FUNDS: i64 = 2;
+
+/// Withdraws one cent under each id, in a random order; which of the ids succeeded.
+async fn withdraw_under_each_id(
+    bank: Application,
+    from: Id<Account>,
+    mut random: fastrand::Rng,
+) -> BTreeSet<usize> {
+    let mut ids: Vec<_> = (0..IDS).collect();
+    random.shuffle(&mut ids);
+    let mut succeeded = BTreeSet::new();
+    for id in ids {
+        let command_id = format!("withdraw-{from}-{id}");
+        let withdrawn = if random.bool() {
+            let decide = |account: &Account| Ok::<_, Refusal>(account.withdraw(1)?.to(&from));
+            bank.decide(&from, decide).command_id(command_id).await
+        } else {
+            let decide = |account: &Account| account.withdraw(1);
+            bank.execute(&from, decide).command_id(command_id).await
+        };
+        match withdrawn {
+            Ok(_) => assert!(succeeded.insert(id)),
+            Err(ExecuteError::Refused(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    succeeded
+}
+
+/// Goal: of many duplicates of a command one is executed, and all get the same answer. Method: clients
+/// that send the same commands in orders of their own, through handles with caches of their own, over a
+/// recorder that lets others in between every two steps. What there is to withdraw only becomes less,
+/// so whoever is refused under an id that was executed was refused by its own success.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_duplicates_get_one_answer() {
+    let mut random = fastrand::Rng::with_seed(seed());
+    let log = log().await;
+    let mut handles = Vec::new();
+    for _ in 0..3 {
+        let recorder = Unsteady::new(log.clone(), random.u64(..));
+        let builder = Application::builder("bank").recorder(recorder);
+        handles.push(builder.open().await.unwrap());
+    }
+    for round in 0..ROUNDS {
+        let from = Id::<Account>::new(round.to_string());
+        let fund = handles[0].execute_or_create(&from, |_| [opened("ann"), deposited(FUNDS)]);
+        fund.await.unwrap();
+        let clients: Vec<_> = (0..6)
+            .map(|number| {
+                let bank = handles[number % handles.len()].clone();
+                let withdrawn = withdraw_under_each_id(bank, from.clone(), random.fork());
+                tokio::spawn(withdrawn)
+            })
+            .collect();
+        let mut answers = Vec::new();
+        for client in clients {
+            answers.push(soon(client).await.unwrap());
+        }
+        assert_eq!(answers[0].len() as i64, FUNDS);
+        for answer in &answers {
+            assert_eq!(answer, &answers[0], "round {round}");
+        }
+        let account = handles[0].get(&from).await.unwrap();
+        assert_eq!(account.state.cents, 0);
+        assert_eq!(account.version.get(), 2 + FUNDS as u64);
+    }
 }

@@ -34,8 +34,8 @@ impl Unsteady {
         self.random.lock().unwrap().usize(..bound)
     }
 
-    /// Pends a few times, then is unavailable once in a while.
-    async fn stumble(&self) -> Result<(), RecordError> {
+    /// Pends a few times, so that others come in between.
+    async fn pause(&self) {
         let mut polls_left = self.below(4);
         poll_fn(|context| {
             if polls_left == 0 {
@@ -46,6 +46,11 @@ impl Unsteady {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Pends a few times, then is unavailable once in a while.
+    async fn stumble(&self) -> Result<(), RecordError> {
+        self.pause().await;
         if self.below(5) == 0 {
             let stumbled = std::io::Error::other("stumbled");
             return Err(RecordError::unavailable("walking", stumbled));
@@ -68,7 +73,12 @@ impl Recorder for Unsteady {
     }
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
-        self.steady.append(append)
+        Box::pin(async move {
+            self.pause().await;
+            let appended = self.steady.append(append).await;
+            self.pause().await;
+            appended
+        })
     }
 
     fn read_log(&self, mut read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
@@ -82,11 +92,21 @@ impl Recorder for Unsteady {
     }
 
     fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        self.steady.read_stream(read)
+        Box::pin(async move {
+            self.pause().await;
+            let page = self.steady.read_stream(read).await;
+            self.pause().await;
+            page
+        })
     }
 
     fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
-        self.steady.event(id)
+        Box::pin(async move {
+            self.pause().await;
+            let event = self.steady.event(id).await;
+            self.pause().await;
+            event
+        })
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
