@@ -2,8 +2,10 @@
 
 use super::error::Result;
 use super::handle::Application;
-use super::model::{Model, Reach};
+use super::model::{Model, Reach, ReadTo};
+use crate::recording::condition::Condition;
 use crate::recording::identity::Mark;
+use crate::recording::recorder::BoxFuture;
 
 /// What a model shows, as of one state of the log.
 #[derive(Clone, Debug)]
@@ -67,6 +69,35 @@ impl Application {
             model.read_on(self, state, place, reach).await?;
         }
         Ok(mark)
+    }
+}
+
+/// A view is a model too: a decision on it reads only what was recorded since the view was read, and
+/// depends on all that the view depends on. Whoever decides often on a model that grows keeps a view
+/// of it, decides on `&view`, and refreshes it now and then.
+impl<M> Model for View<M>
+where
+    M: Model<State: Clone, Place: Clone>,
+{
+    type State = M::State;
+    type Place = M::Place;
+
+    fn begin(&self) -> (M::State, M::Place) {
+        (self.state.clone(), self.place.clone())
+    }
+
+    fn read_on<'a>(
+        &'a self,
+        application: &'a Application,
+        state: &'a mut M::State,
+        place: &'a mut M::Place,
+        reach: Reach,
+    ) -> BoxFuture<'a, Result<ReadTo>> {
+        self.model.read_on(application, state, place, reach)
+    }
+
+    fn conditions(&self, place: &M::Place, conditions: &mut Vec<Condition>) {
+        self.model.conditions(place, conditions);
     }
 }
 

@@ -47,6 +47,29 @@ async fn open_account(
 }
 
 #[tokio::test]
+async fn a_decision_on_a_view_sees_what_came_after_it() {
+    let bank = open(&MemoryStore::new()).await;
+    open_account(&bank, "ann", "1").await.unwrap();
+    let view = bank.view(accounts_of("ann")).await.unwrap();
+    open_account(&bank, "ann", "2").await.unwrap();
+
+    let id = account("3");
+    let third = bank
+        .decide(&view, |accounts| match accounts.0 {
+            0..2 => Ok(opened("ann").to(&id)),
+            count => Err(Refusal::TooManyAccounts { count }),
+        })
+        .await;
+
+    assert!(matches!(
+        third,
+        Err(ExecuteError::Refused(Refusal::TooManyAccounts { count: 2 }))
+    ));
+    // The view itself stays as it was read.
+    assert_eq!(view.state, AccountCount(1));
+}
+
+#[tokio::test]
 async fn a_decision_crosses_the_boundaries_of_aggregates() {
     let bank = open(&MemoryStore::new()).await;
     for key in ["1", "2"] {
