@@ -7,6 +7,7 @@
 
 use retold::application::error::ExecuteError;
 use retold::application::fold::{Fold, fold_of};
+use retold::application::model::Model;
 use retold::application::recorded::Recorded;
 use retold::prelude::*;
 
@@ -74,14 +75,30 @@ pub fn depart_with(
 ///
 /// # Errors
 ///
-/// What [`depart_with`] refuses; what [`Application::decide`] reports.
+/// As [`depart_on`].
 pub async fn depart(
     app: &Application,
     id: &Id<Flight>,
     aircraft: &str,
     at: Timestamp,
 ) -> Result<Recorded, ExecuteError<Refusal>> {
-    app.decide((id.clone(), in_air(aircraft)), |(flight, in_air)| {
+    depart_on(app, id, in_air(aircraft), aircraft, at).await
+}
+
+/// The same on a model that is at hand: [`in_air`] itself, or a view of it that was read before, so
+/// that only what came since is read.
+///
+/// # Errors
+///
+/// What [`depart_with`] refuses; what [`Application::decide`] reports.
+pub async fn depart_on(
+    app: &Application,
+    id: &Id<Flight>,
+    in_air: impl Model<State = InAir>,
+    aircraft: &str,
+    at: Timestamp,
+) -> Result<Recorded, ExecuteError<Refusal>> {
+    app.decide((id.clone(), in_air), |(flight, in_air)| {
         depart_with(flight, in_air, aircraft, at).map(|departed| departed.to(id))
     })
     .await

@@ -9,17 +9,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use retold::application::error::ExecuteError;
+use retold::application::fold::Fold;
 use retold::application::recorded::Recorded;
+use retold::application::view::View;
 use retold::prelude::*;
 use tokio::task::JoinSet;
 
-use crate::aircraft;
+use crate::aircraft::{InAir, depart, depart_on, in_air};
 use crate::flight::{Flight, Refusal, Scheduled, flight_id};
 use crate::itinerary::{Itinerary, Step, itineraries, steps};
 use crate::record::FlightRecord;
 
 /// Most refusals of departures that are kept in full; beyond it they are only counted.
 pub const DOUBTS_KEPT_MAX: usize = 10;
+
+/// Departures of an aircraft after which its caller reads what it flew anew, and keeps that: each
+/// decision in between reads what came since, and none reads the history of a year.
+const DEPARTURES_PER_REFRESH: u32 = 16;
 
 /// How a replay goes on, seen from other tasks; and how to end it.
 #[derive(Debug, Default)]
@@ -107,6 +113,8 @@ pub async fn replay(
             app: app.clone(),
             progress: Arc::clone(&progress),
             outcome: Outcome::default(),
+            in_air: None,
+            departures: 0,
         };
         let work = caller.work(
             Arc::clone(&flights),
@@ -155,6 +163,10 @@ struct Caller {
     app: Application,
     progress: Arc<Progress>,
     outcome: Outcome,
+    /// What the present aircraft flew, as it was read last; none for one that flew little yet.
+    in_air: Option<View<Fold<InAir>>>,
+    /// Departures since it was read.
+    departures: u32,
 }
 
 impl Caller {
@@ -166,6 +178,8 @@ impl Caller {
         next: Arc<AtomicUsize>,
     ) -> retold::Result<Outcome> {
         while let Some(itinerary) = itineraries.get(next.fetch_add(1, Ordering::Relaxed)) {
+            self.in_air = None;
+            self.departures = 0;
             for (flight, step) in steps(itinerary, &flights) {
                 if self.progress.is_stopped() {
                     return Ok(self.outcome);
@@ -177,6 +191,9 @@ impl Caller {
     }
 
     async fn take(&mut self, flight: &FlightRecord, step: Step) -> retold::Result<()> {
+        if let (Step::Depart(_), Some(aircraft)) = (step, &flight.aircraft) {
+            self.look_at(aircraft).await?;
+        }
         let id = flight_id(&flight.carrier, flight.number, flight.day, &flight.origin);
         let answer = self.send(&id, flight, step).await;
         let is_in_doubt = self.count(&id, answer)?;
@@ -188,6 +205,19 @@ impl Caller {
                 .await;
             self.count(&id, answer)?;
         }
+        Ok(())
+    }
+
+    /// Reads what the aircraft flew, if that is long enough ago.
+    async fn look_at(&mut self, aircraft: &str) -> retold::Result<()> {
+        if self.departures == DEPARTURES_PER_REFRESH {
+            self.departures = 0;
+            match &mut self.in_air {
+                Some(view) => view.refresh(&self.app).await?,
+                none => *none = Some(self.app.view(in_air(aircraft)).await?),
+            }
+        }
+        self.departures += 1;
         Ok(())
     }
 
@@ -204,9 +234,10 @@ impl Caller {
                 app.execute_or_create(id, |flight| flight.schedule(plan.clone()))
                     .await
             }
-            Step::Depart(at) => match &flight.aircraft {
-                Some(aircraft) => aircraft::depart(app, id, aircraft, at).await,
-                None => app.execute(id, |flight| flight.depart(at, None)).await,
+            Step::Depart(at) => match (&flight.aircraft, &self.in_air) {
+                (Some(aircraft), Some(view)) => depart_on(app, id, view, aircraft, at).await,
+                (Some(aircraft), None) => depart(app, id, aircraft, at).await,
+                (None, _) => app.execute(id, |flight| flight.depart(at, None)).await,
             },
             Step::Arrive(at) => app.execute(id, |flight| flight.arrive(at)).await,
             Step::Divert(at) => app.execute(id, |flight| flight.divert(at)).await,
