@@ -284,3 +284,9 @@ fn immutable_uri(path: &Path) -> PathBuf {
         .replace('#', "%23");
     format!("file:{escaped}?immutable=1").into()
 }
+
+/// SQLite's number for what others have written, as this connection sees it.
+pub(crate) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached("PRAGMA data_version")?
+        .query_row([], |row| row.get(0))
+}

@@ -10,16 +10,12 @@ use std::time::{Duration, Instant};
 use retold_core::recording::error::RecordError;
 use rusqlite::Connection;
 
-use super::connection::BUSY_PAUSE;
+use super::connection::{BUSY_PAUSE, data_version};
 use super::error::{before_commit, is_busy, of_commit};
 use super::known::Known;
-use super::member::{End, Member};
+use super::member::{End, Group};
 use super::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 use super::transaction::Transaction;
-use super::watcher::data_version;
-
-/// What is written together.
-pub(crate) type Group = Vec<Box<dyn Member>>;
 
 /// The connection that writes, with what is known of the file.
 #[derive(Debug)]

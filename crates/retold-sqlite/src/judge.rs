@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use retold_core::recording::append::{Append, Appended, Positions};
 use retold_core::recording::condition::Condition;
 use retold_core::recording::error::{Conflict, RecordError};
-use retold_core::recording::identity::{EventId, LogId, Mark, Position};
+use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
 use retold_core::recording::query::Query;
 use retold_core::recording::recorder::Direction;
 use retold_core::recording::stretch::{FollowerKey, Stretch};
@@ -17,7 +17,7 @@ use super::head;
 use super::matches::{Matches, Span};
 use super::seq::{self, LogKey, NUMBER_MAX};
 use super::stretches;
-use super::transaction::{self, Transaction};
+use super::transaction::Transaction;
 
 /// What an append comes to.
 pub(crate) enum Verdict {
@@ -91,7 +91,7 @@ impl Transaction<'_> {
         match condition {
             Condition::StreamAt { stream, expected } => {
                 let there = self.stream(log, stream)?;
-                let actual = transaction::version(there.version);
+                let actual = Version::new(there.version);
                 if expected.holds(actual) {
                     return Ok(None);
                 }

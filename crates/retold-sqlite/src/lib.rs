@@ -25,55 +25,57 @@
 //!
 //! # Order of the modules
 //!
-//! From the file upward; each uses mostly those above it.
+//! From the file upward; each uses only those of groups above its own.
 
 mod options;
-
 pub mod telemetry;
 
 mod error;
-
 mod seq;
 
 mod schema;
 
 mod connection;
-
-mod wal;
-
 mod head;
-
 mod known;
-
+mod log;
 mod topics;
 
-mod matches;
+mod names;
+mod wal;
 
-mod judge;
-mod record;
-mod snapshots;
+mod matches;
+mod readers;
 mod stretches;
 mod transaction;
 
+mod birth;
+mod judge;
 mod leases;
-
-mod page;
-mod readers;
-
+mod record;
+mod snapshots;
 mod verify;
 
-mod log;
+mod append;
+mod page;
 
 mod member;
 
 mod group;
 mod queue;
 
-mod keeper;
-mod watcher;
+mod alarm;
+
 mod writer;
 
+mod watcher;
+
+mod keeper;
+
+mod shared;
+
 mod recorder;
+
 mod store;
 
 pub use self::options::{

@@ -17,8 +17,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::head;
 use super::known::Label;
+use super::names::{label_key, stream_key};
 use super::seq::{LogKey, Seq};
-use super::transaction::{label_key, stream_key};
 
 /// Most rows of a list that are read at a time.
 const PIECE_LENGTH_MAX: i64 = 256;

@@ -32,6 +32,9 @@ pub(crate) trait Member: Send {
     fn wake(&self) -> bool;
 }
 
+/// Members that are written together.
+pub(crate) type Group = Vec<Box<dyn Member>>;
+
 /// What became of a transaction.
 #[derive(Clone, Debug)]
 pub(crate) enum End {

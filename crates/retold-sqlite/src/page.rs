@@ -14,10 +14,10 @@ use super::error::before_commit;
 use super::head::{self, unsigned, uuid};
 use super::judge;
 use super::matches::{Matches, Span};
+use super::names;
 use super::readers::Reader;
 use super::seq::{self, LogKey, NUMBER_MAX, Seq};
 use super::topics::Topics;
-use super::transaction;
 
 macro_rules! select_events {
     ($stream:literal, $from:expr) => {
@@ -107,9 +107,7 @@ impl Reader {
         self.in_one_state(|reader| {
             let mut page = Filling::new(limit);
             let mut until_mark = None;
-            if let Some(key) =
-                transaction::stream_key(&reader.conn, log, &read.stream).map_err(failed)?
-            {
+            if let Some(key) = names::stream_key(&reader.conn, log, &read.stream).map_err(failed)? {
                 reader.fill_from_stream(
                     &mut page,
                     (key, &read.stream),

@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use super::group::Group;
-use super::member::Member;
+use super::member::{Group, Member};
 use super::options::{GROUP_LENGTH_MAX, GROUP_SIZE_MAX, QUEUE_LENGTH_MAX, QUEUE_SIZE_MAX};
 use super::telemetry::QUEUE_LENGTH;
 

@@ -19,10 +19,10 @@ use super::head;
 use super::log::Log;
 use super::readers::Reader;
 use super::seq::LogKey;
+use super::shared::Shared;
 use super::snapshots;
-use super::store::Shared;
 use super::stretches;
-use super::transaction::{Transaction, version};
+use super::transaction::Transaction;
 use super::writer::Writer;
 
 /// One opening of a log.
@@ -131,7 +131,7 @@ fn streams(
         if !name.starts_with(prefix) {
             break;
         }
-        if let Some(version) = version(head::stream_version(conn, row.get(1)?)?) {
+        if let Some(version) = Version::new(head::stream_version(conn, row.get(1)?)?) {
             let name = name.into();
             page.push(StreamEntry { name, version });
         }

@@ -12,19 +12,20 @@ use retold_core::recording::identity::LogId;
 use retold_core::recording::limits::{PAGE_NAMES_MAX, check_name, check_page_limit};
 use retold_core::recording::recorder::{BoxFuture, Recorder};
 use retold_core::recording::store::{Lease, LogEntry, Store, check_lease};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::params;
 use tokio::sync::oneshot;
 
+use super::alarm::Alarm;
+use super::birth::bear;
 use super::connection::Place;
-use super::error::{Refusal, before_commit};
+use super::error::before_commit;
 use super::head::uuid;
-use super::keeper::{Alarm, Keeper};
+use super::keeper::Keeper;
 use super::leases;
-use super::log::{Born, Log};
 use super::options::SqliteOptions;
 use super::readers::Readers;
 use super::recorder::SqliteRecorder;
-use super::seq::{LOGS_MAX, LogKey};
+use super::shared::Shared;
 use super::transaction::Transaction;
 use super::verify;
 use super::wal::Wal;
@@ -42,18 +43,6 @@ use super::writer::Writer;
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
-}
-
-/// What recorders share with their store.
-pub(crate) struct Shared {
-    place: Place,
-    /// None of a store that was opened for reading only.
-    pub(crate) writer: Option<Arc<Writer>>,
-    pub(crate) readers: Readers,
-    pub(crate) alarm: Arc<Alarm>,
-    logs: Arc<Logs>,
-    /// Ends with the store; dropped last, so that what is queued is committed.
-    _keeper: Keeper,
 }
 
 impl SqliteStore {
@@ -174,78 +163,6 @@ impl SqliteStore {
         };
         read().map_err(|error| before_commit("reading the names of logs", error))
     }
-}
-
-impl Shared {
-    /// The writer.
-    ///
-    /// # Errors
-    ///
-    /// `Invalid` from a store that was opened for reading only.
-    pub(crate) fn writer(&self) -> Result<&Arc<Writer>, RecordError> {
-        self.writer.as_ref().ok_or_else(|| {
-            RecordError::invalid(format!(
-                "the store {} was opened for reading only",
-                self.place.path().display()
-            ))
-        })
-    }
-
-    /// What a log was given at its birth, looked up if it is not known yet; none if it is not born.
-    pub(crate) fn find_birth(&self, log: &Log) -> Result<Option<Born>, RecordError> {
-        if let Some(born) = log.born() {
-            return Ok(Some(born));
-        }
-        let reader = self.readers.take()?;
-        let found = birth_of(&reader.conn, &log.name)
-            .map_err(|error| before_commit("looking for a log", error))?;
-        if let Some(born) = found {
-            log.learn_birth(born);
-        }
-        Ok(found)
-    }
-}
-
-fn birth_of(conn: &Connection, name: &str) -> rusqlite::Result<Option<Born>> {
-    conn.prepare_cached("SELECT key, id FROM log WHERE name = ?1")?
-        .query_row([name], |row| {
-            Ok(Born {
-                key: LogKey(row.get(0)?),
-                id: LogId::new(uuid(row, 1)?),
-            })
-        })
-        .optional()
-}
-
-/// Bears a log, unless it is born already.
-fn bear(
-    transaction: &mut Transaction<'_>,
-    name: &str,
-    birth: LogId,
-) -> rusqlite::Result<Result<Born, RecordError>> {
-    let conn = transaction.conn;
-    if let Some(born) = birth_of(conn, name)? {
-        return Ok(Ok(born));
-    }
-    let last: Option<i64> = conn
-        .prepare_cached("SELECT max(key) FROM log")?
-        .query_row([], |row| row.get(0))?;
-    let key = last.unwrap_or(0) + 1;
-    if key > LOGS_MAX {
-        let error = RecordError::unavailable("making a log", Refusal::StoreFull);
-        return Ok(Err(error));
-    }
-    conn.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![
-            key,
-            name,
-            birth.uuid().as_bytes(),
-            transaction.now.as_micros()
-        ])?;
-    Ok(Ok(Born {
-        key: LogKey(key),
-        id: birth,
-    }))
 }
 
 impl fmt::Debug for SqliteStore {

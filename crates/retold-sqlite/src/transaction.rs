@@ -1,5 +1,4 @@
-//! The writer's transaction, as its members see it: look-ups that use what is known, and the way of
-//! one append: judged, then recorded.
+//! The writer's transaction, as its members see it: look-ups that use what is known.
 //!
 //! It holds SQLite's write lock from before the first look-up, so nothing that is judged here can
 //! change before it is committed.
@@ -7,17 +6,15 @@
 use std::sync::Arc;
 
 use retold_core::domain::clock::Timestamp;
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, Mark, Version};
-use rusqlite::{Connection, OptionalExtension, params};
+use retold_core::recording::identity::{EventId, Mark};
+use rusqlite::{Connection, params};
 use uuid::Uuid;
 
+use super::connection::data_version;
 use super::head;
-use super::judge::Verdict;
 use super::known::{Known, KnownStream, Label};
+use super::names::{label_key, stream_key};
 use super::seq::LogKey;
-use super::watcher::data_version;
 
 /// A write transaction that is open.
 pub(crate) struct Transaction<'a> {
@@ -40,24 +37,6 @@ impl<'a> Transaction<'a> {
         }
         let now = std::time::SystemTime::now().into();
         Ok(Self { conn, known, now })
-    }
-
-    /// Judges an append and records it, if it holds. Also gives the append count of the log then.
-    pub(crate) fn append(
-        &mut self,
-        log: LogKey,
-        append: &Append,
-    ) -> rusqlite::Result<(Result<Appended, RecordError>, u64)> {
-        self.known.trim();
-        if self.known.log(log).is_none() {
-            let head = head::read(self.conn, log)?;
-            self.known.learn_log(log, head.mark, head.append_count);
-        }
-        let answer = match self.judge(log, append)? {
-            Verdict::Answer(answer) => answer,
-            Verdict::Record => Ok(Appended::Recorded(self.record(log, append)?)),
-        };
-        Ok((answer, self.known.log_mut(log).append_count))
     }
 
     /// The end of the log, as its next append finds it.
@@ -106,33 +85,6 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// Key of a stream, if it has events.
-pub(crate) fn stream_key(
-    conn: &Connection,
-    log: LogKey,
-    name: &str,
-) -> rusqlite::Result<Option<i64>> {
-    conn.prepare_cached("SELECT key FROM stream WHERE log = ?1 AND name = ?2")?
-        .query_row(params![log.0, name], |row| row.get(0))
-        .optional()
-}
-
-/// Key of a topic or tag, if an event has it.
-pub(crate) fn label_key(
-    conn: &Connection,
-    log: LogKey,
-    label: Label,
-    name: &str,
-) -> rusqlite::Result<Option<i64>> {
-    let select = match label {
-        Label::Topic => "SELECT key FROM topic WHERE log = ?1 AND name = ?2",
-        Label::Tag => "SELECT key FROM tag WHERE log = ?1 AND name = ?2",
-    };
-    conn.prepare_cached(select)?
-        .query_row(params![log.0, name], |row| row.get(0))
-        .optional()
-}
-
 /// The greatest id of all events; of an empty file the least there is.
 fn greatest_id(conn: &Connection) -> rusqlite::Result<Option<EventId>> {
     let greatest: Option<[u8; 16]> = conn
@@ -141,9 +93,4 @@ fn greatest_id(conn: &Connection) -> rusqlite::Result<Option<EventId>> {
     Ok(Some(EventId::new(
         greatest.map_or(Uuid::nil(), Uuid::from_bytes),
     )))
-}
-
-/// A version of the file, which counts from 1 and has 0 for none.
-pub(crate) fn version(number: u64) -> Option<Version> {
-    Version::new(number)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::connection::Place;
+use super::connection::{Place, data_version};
 use super::log::Log;
 use super::writer::Writer;
 
@@ -91,10 +91,4 @@ fn read_by(place: &Place, kept: &mut Option<Connection>) -> Option<i64> {
         *kept = None;
     }
     read.ok()
-}
-
-/// SQLite's number for what others have written, as this connection sees it.
-pub(crate) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.prepare_cached("PRAGMA data_version")?
-        .query_row([], |row| row.get(0))
 }

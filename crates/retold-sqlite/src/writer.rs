@@ -33,9 +33,9 @@ use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::error::RecordError;
 use rusqlite::Connection;
 
+use super::alarm::Alarm;
 use super::error::Refusal;
 use super::group::{Busy, Writing, give_up};
-use super::keeper::Alarm;
 use super::log::Log;
 use super::member::{AppendMember, Member, Slot, WorkMember};
 use super::options::QUEUE_WAIT_MAX;

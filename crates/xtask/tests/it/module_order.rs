@@ -1,5 +1,6 @@
-//! The order of the core's modules: `lib.rs` and each layer's file list them in groups, lowest first,
-//! with a blank line between groups, and a module uses only groups above its own.
+//! The order of modules, in the core and in the stores: `lib.rs` and each layer's file list them in
+//! groups, lowest first, with a blank line between groups, and a module uses only groups above its
+//! own.
 //!
 //! Goal: reading the lists from top to bottom is reading the core, and no cycle can creep in.
 //! Method: the paths that begin with `crate`, `super` or `self` are taken from the tokens of each
@@ -18,7 +19,16 @@ const DEPTH_MAX: usize = 2;
 
 #[test]
 fn the_modules_of_the_core_are_used_downwards_only() {
-    let sources = texts_below(&root().join("crates/retold-core/src"), &[".rs"]);
+    check_folder("crates/retold-core/src");
+}
+
+#[test]
+fn the_modules_of_the_sqlite_store_are_used_downwards_only() {
+    check_folder("crates/retold-sqlite/src");
+}
+
+fn check_folder(folder: &str) {
+    let sources = texts_below(&root().join(folder), &[".rs"]);
     assert!(sources.len() > 20, "the sources were not found");
     assert_none(&wrong_uses(&sources));
 }
@@ -268,7 +278,7 @@ fn used_paths(module: &[String], tokens: &[String]) -> Vec<ModulePath> {
 /// Where a path that begins with this word starts.
 fn path_start(module: &[String], word: &str) -> Option<ModulePath> {
     match word {
-        "crate" | "retold_core" => Some(Vec::new()),
+        "crate" => Some(Vec::new()),
         "self" => Some(module.to_vec()),
         "super" => module.split_last().map(|(_, parent)| parent.to_vec()),
         _ => None,

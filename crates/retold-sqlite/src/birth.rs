@@ -1,0 +1,54 @@
+//! The birth of a log: its key in the file and its id, given once.
+
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::LogId;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::error::Refusal;
+use super::head::uuid;
+use super::log::Born;
+use super::seq::{LOGS_MAX, LogKey};
+use super::transaction::Transaction;
+
+/// What a log was given at its birth; none if it is not born.
+pub(crate) fn birth_of(conn: &Connection, name: &str) -> rusqlite::Result<Option<Born>> {
+    conn.prepare_cached("SELECT key, id FROM log WHERE name = ?1")?
+        .query_row([name], |row| {
+            Ok(Born {
+                key: LogKey(row.get(0)?),
+                id: LogId::new(uuid(row, 1)?),
+            })
+        })
+        .optional()
+}
+
+/// Bears a log, unless it is born already.
+pub(crate) fn bear(
+    transaction: &mut Transaction<'_>,
+    name: &str,
+    birth: LogId,
+) -> rusqlite::Result<Result<Born, RecordError>> {
+    let conn = transaction.conn;
+    if let Some(born) = birth_of(conn, name)? {
+        return Ok(Ok(born));
+    }
+    let last: Option<i64> = conn
+        .prepare_cached("SELECT max(key) FROM log")?
+        .query_row([], |row| row.get(0))?;
+    let key = last.unwrap_or(0) + 1;
+    if key > LOGS_MAX {
+        let error = RecordError::unavailable("making a log", Refusal::StoreFull);
+        return Ok(Err(error));
+    }
+    conn.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![
+            key,
+            name,
+            birth.uuid().as_bytes(),
+            transaction.now.as_micros()
+        ])?;
+    Ok(Ok(Born {
+        key: LogKey(key),
+        id: birth,
+    }))
+}

@@ -1,0 +1,57 @@
+//! What recorders share with their store: the file's writer, its readers, and who waits.
+
+use std::sync::Arc;
+
+use retold_core::recording::error::RecordError;
+
+use super::alarm::Alarm;
+use super::birth::birth_of;
+use super::connection::Place;
+use super::error::before_commit;
+use super::keeper::Keeper;
+use super::log::{Born, Log};
+use super::readers::Readers;
+use super::watcher::Logs;
+use super::writer::Writer;
+
+/// What recorders share with their store.
+pub(crate) struct Shared {
+    pub(crate) place: Place,
+    /// None of a store that was opened for reading only.
+    pub(crate) writer: Option<Arc<Writer>>,
+    pub(crate) readers: Readers,
+    pub(crate) alarm: Arc<Alarm>,
+    pub(crate) logs: Arc<Logs>,
+    /// Ends with the store; dropped last, so that what is queued is committed.
+    pub(crate) _keeper: Keeper,
+}
+
+impl Shared {
+    /// The writer.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` from a store that was opened for reading only.
+    pub(crate) fn writer(&self) -> Result<&Arc<Writer>, RecordError> {
+        self.writer.as_ref().ok_or_else(|| {
+            RecordError::invalid(format!(
+                "the store {} was opened for reading only",
+                self.place.path().display()
+            ))
+        })
+    }
+
+    /// What a log was given at its birth, looked up if it is not known yet; none if it is not born.
+    pub(crate) fn find_birth(&self, log: &Log) -> Result<Option<Born>, RecordError> {
+        if let Some(born) = log.born() {
+            return Ok(Some(born));
+        }
+        let reader = self.readers.take()?;
+        let found = birth_of(&reader.conn, &log.name)
+            .map_err(|error| before_commit("looking for a log", error))?;
+        if let Some(born) = found {
+            log.learn_birth(born);
+        }
+        Ok(found)
+    }
+}
