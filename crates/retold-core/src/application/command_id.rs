@@ -88,8 +88,8 @@ mod tests {
             assert_eq!(CommandId::from(command).event_id(ordinal).to_string(), id);
         };
         check("order-17", 0, "0b5269f1-f468-832a-9165-d8fc2b0d7f81");
-        check("order-17", 1, "");
-        check("", 0, "");
+        check("order-17", 1, "bcb34c9d-a279-8637-abe5-282aca306e52");
+        check("hund 🐕", 0, "06e655fd-96e1-8bd5-806a-fa30447e8223");
     }
 
     #[test]
