@@ -42,7 +42,7 @@ impl Application {
         let last = new.last().map(|event| event.id);
         let expected = ExpectedVersion::seen(before);
         let append = Append::of(new).condition(Condition::stream_at(Arc::clone(stream), expected));
-        let positions = match self.settle(append).await {
+        let positions = match self.settle_new(append, command).await {
             Ok(Appended::Repeated(_)) if command.is_some() => return Ok(Commit::Before),
             Ok(appended) => appended.positions(),
             Err(Error::Conflict(Conflict::EventId { .. })) if command.is_some() => {

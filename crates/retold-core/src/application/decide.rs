@@ -277,7 +277,7 @@ impl Application {
         let last = new.last().map(|event| event.id);
         let append = Append::of(new).conditions(one_a_stream(conditions));
         let conditions = append.clone();
-        match self.settle(append).await {
+        match self.settle_new(append, command.as_ref()).await {
             Ok(appended) => {
                 let positions = appended.positions();
                 let recorded = Recorded {

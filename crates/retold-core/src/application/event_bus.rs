@@ -127,7 +127,7 @@ impl EventBus {
 async fn record(application: &Application, events: &[AnyEvent]) -> Result<Option<Mark>> {
     let new = Stamp::new(application, None).of_any(events)?;
     let last = new.last().map(|event| event.id);
-    let appended = application.settle(Append::of(new)).await?;
+    let appended = application.settle_new(Append::of(new), None).await?;
     let mark = |(position, event_id)| Mark { position, event_id };
     Ok(appended.positions().last().zip(last).map(mark))
 }

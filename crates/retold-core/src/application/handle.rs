@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use super::cache::Cache;
+use super::command_id::CommandId;
 use super::error::{Error, Result};
 use super::limits::SETTLE_ATTEMPTS_MAX;
 use super::publish::{Bus, Commits};
@@ -18,7 +19,7 @@ use crate::mapping::mapper::Mapper;
 use crate::mapping::topic_registry::TopicRegistry;
 use crate::recording::append::{Append, Appended};
 use crate::recording::error::{Failure, RecordError};
-use crate::recording::identity::{EventId, LogId};
+use crate::recording::identity::{EventId, LogId, Position};
 use crate::recording::metadata::Metadata;
 use crate::recording::recorder::{Head, Recorder};
 use crate::recording::store::Store;
@@ -146,6 +147,31 @@ impl Application {
     /// [`Error::Unavailable`], [`Error::Invalid`], [`Error::Corrupt`]: it is not recorded and will
     /// not be.
     pub async fn settle(&self, append: Append) -> Result<Appended> {
+        Ok(self.send(append).await?.0)
+    }
+
+    /// As [`settle`](Self::settle), for the events of a command that was decided just now. Without a
+    /// command id their ids are fresh, and only an attempt of the same call can have recorded them.
+    pub(super) async fn settle_new(
+        &self,
+        append: Append,
+        command: Option<&CommandId>,
+    ) -> Result<Appended> {
+        match self.send(append).await? {
+            (Appended::Repeated(positions), None) if command.is_none() => {
+                Err(Error::invalid(format!(
+                    "nothing is recorded: the id source gave ids that the events in {:?} from position {} on have already; two sources of one seed must not serve one log",
+                    self.name(),
+                    Position::number(positions.first()),
+                )))
+            }
+            (appended, _) => Ok(appended),
+        }
+    }
+
+    /// Sends an append until its outcome is known. Returns also the failure of the last attempt that
+    /// left it unknown, if there was one.
+    async fn send(&self, append: Append) -> Result<(Appended, Option<Failure>)> {
         let begun = Instant::now();
         let mut unknown = None;
         let settled = self.send_until_known(&append, &mut unknown).await;
@@ -159,7 +185,7 @@ impl Application {
                     metrics::counter!(telemetry::EVENTS).increment(positions.count());
                     self.core.bus.publish(&append, positions);
                 }
-                Ok(appended)
+                Ok((appended, unknown))
             }
             Err(RecordError::Conflict(conflict)) => {
                 telemetry::count(telemetry::CONFLICTS);

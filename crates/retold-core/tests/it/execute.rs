@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use retold_core::application::{Application, Error, ExecuteError, Outcome};
+use retold_core::application::{Application, Error, EventBus, ExecuteError, Outcome};
 use retold_core::domain::id::Id;
+use retold_core::domain::id_source::SequentialIds;
 use retold_core::recording::error::Conflict;
 use retold_core::recording::identity::Version;
 use retold_core::recording::memory::MemoryStore;
@@ -180,4 +181,43 @@ async fn a_repeated_command_records_nothing() {
         reused,
         Err(ExecuteError::Retold(Error::Invalid(_)))
     ));
+}
+
+/// An id source that begins again gives ids that the log has: whatever is decided then must not count
+/// as recorded because something else is.
+#[tokio::test]
+async fn events_under_ids_that_were_given_before_are_not_taken_for_recorded() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let open = || {
+        let builder = Application::builder("school").store(Arc::clone(&store));
+        builder.ids(Arc::new(SequentialIds::new(7))).open()
+    };
+    let before = open().await.unwrap();
+    let fido = before.create::<Dog>(registered("Fido")).await.unwrap();
+
+    let again = open().await.unwrap();
+    let rex = again.create::<Dog>(registered("Rex")).await;
+    assert!(
+        matches!(&rex, Err(Error::Invalid(invalid)) if invalid.to_string().contains("id source")),
+        "{rex:?}"
+    );
+    assert_eq!(again.get(fido).await.unwrap().state.name, "Fido");
+
+    let again = open().await.unwrap();
+    again.next_event_id();
+    let walked = again.decide(None::<Id<Dog>>, |_| DogEvent::Walked).await;
+    assert!(
+        matches!(&walked, Err(ExecuteError::Retold(Error::Invalid(_)))),
+        "{walked:?}"
+    );
+    let bus = EventBus::new();
+    let again = open().await.unwrap();
+    again.next_event_id();
+    bus.record_into(&again).unwrap();
+    let published = bus.publish(DogEvent::Walked).await;
+    assert!(
+        matches!(&published, Err(Error::Invalid(_))),
+        "{published:?}"
+    );
+    assert_eq!(before.head().await.unwrap().append_count, 1);
 }
