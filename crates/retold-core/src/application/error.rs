@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::domain::clock::Timestamp;
 use crate::mapping::error::MappingError;
 use crate::mapping::topic_registry::RegistryError;
 use crate::recording::append::Append;
@@ -45,14 +46,16 @@ pub enum Error {
     /// A limit or an argument: the same call will never succeed. Nothing was recorded.
     #[error(transparent)]
     Invalid(Invalid),
-    /// There is no such aggregate, or it has no such version. To decide on one that may be absent,
+    /// There is no such aggregate, it has no such version, or had no events at the time. To decide on one that may be absent,
     /// use `execute_or_create`; to read one, `find`.
-    #[error("{}", not_found(stream, version))]
+    #[error("{}", not_found(stream, version, time))]
     NotFound {
         /// Name of the stream that has no events.
         stream: Arc<str>,
         /// The version that was asked for, if one was.
         version: Option<Version>,
+        /// The time that was asked for, if one was.
+        time: Option<Timestamp>,
     },
     /// The log no longer has what was read of it: it was replaced, cut, or restored from an older
     /// copy. Whatever was made of what was read may speak of events that are gone; find out, and begin
@@ -81,10 +84,11 @@ pub enum Error {
     Refused(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-fn not_found(stream: &str, version: &Option<Version>) -> String {
-    match version {
-        None => format!("nothing is recorded of {stream:?}; create it first"),
-        Some(version) => format!("{stream:?} has no version {version} yet"),
+fn not_found(stream: &str, version: &Option<Version>, time: &Option<Timestamp>) -> String {
+    match (version, time) {
+        (None, None) => format!("nothing is recorded of {stream:?}; create it first"),
+        (Some(version), _) => format!("{stream:?} has no version {version} yet"),
+        (None, Some(time)) => format!("nothing is recorded of {stream:?} up to {time}"),
     }
 }
 

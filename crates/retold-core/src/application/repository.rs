@@ -111,7 +111,11 @@ impl Application {
         let mut folded = Folded::<A>::default();
         let until = |stored: &StoredEvent| stored.time() <= time;
         self.fold_while(&stream, &mut folded, None, until).await?;
-        loaded(id, folded).ok_or_else(|| absent(stream, None))
+        loaded(id, folded).ok_or(Error::NotFound {
+            stream,
+            version: None,
+            time: Some(time),
+        })
     }
 
     /// Sees to it that no other type has the names of this aggregate or of its events.
@@ -312,5 +316,9 @@ fn loaded<A: Aggregate>(id: Id<A>, folded: Folded<A>) -> Option<Loaded<A>> {
 
 /// The error of a stream that has no events, or not this version.
 pub(super) fn absent(stream: Arc<str>, version: Option<Version>) -> Error {
-    Error::NotFound { stream, version }
+    Error::NotFound {
+        stream,
+        version,
+        time: None,
+    }
 }
