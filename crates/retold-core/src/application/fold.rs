@@ -130,8 +130,8 @@ impl<S> Fold<S> {
     }
 
     fn take_in(&self, mapper: &Mapper, stored: &StoredEvent, state: &mut S) -> Result<()> {
-        let has_topic = |kind: &&Kind<S>| kind.types.iter().any(|it| it.has_topic(stored.topic()));
-        match self.kinds.iter().find(has_topic) {
+        let takes = |kind: &&Kind<S>| kind.takes(stored.topic());
+        match self.kinds.iter().find(takes) {
             Some(kind) => (kind.take_in)(mapper, stored, state),
             None => Ok(()),
         }
@@ -139,6 +139,15 @@ impl<S> Fold<S> {
 }
 
 impl<S> Kind<S> {
+    /// Whether events with this topic are taken in as this type.
+    fn takes(&self, topic: &str) -> bool {
+        let is_meant = |it: &EventType| {
+            self.only.is_empty() || self.only.iter().any(|only| it.has_topic(only))
+        };
+        let mut types = self.types.iter();
+        types.any(|it| it.has_topic(topic) && is_meant(it))
+    }
+
     fn topics(&self) -> Result<Vec<&'static str>, Invalid> {
         if self.only.is_empty() {
             return Ok(self.types.iter().flat_map(EventType::topics).collect());
