@@ -1,8 +1,12 @@
 //! Views: what a model shows of the log, without deciding on it.
 
-use super::error::Result;
+use std::future::ready;
+use std::sync::Arc;
+
+use super::error::{Error, Result};
 use super::handle::Application;
 use super::model::{Model, Reach, ReadTo};
+use crate::mapping::any_event::AnyEvent;
 use crate::recording::condition::Condition;
 use crate::recording::identity::Mark;
 use crate::recording::recorder::BoxFuture;
@@ -16,6 +20,8 @@ pub struct View<M: Model> {
     /// The last event of the log that the state may have seen: a token for asking later whether
     /// something was recorded since. None if the log was empty.
     pub read_to: Option<Mark>,
+    /// Name of the log that it is of.
+    log: Arc<str>,
     model: M,
     place: M::Place,
 }
@@ -48,6 +54,7 @@ impl Application {
         Ok(View {
             state,
             read_to,
+            log: self.name().into(),
             model,
             place,
         })
@@ -74,7 +81,8 @@ impl Application {
 
 /// A view is a model too: a decision on it reads only what was recorded since the view was read, and
 /// depends on all that the view depends on. Whoever decides often on a model that grows keeps a view
-/// of it, decides on `&view`, and refreshes it now and then.
+/// of it, decides on `&view`, and refreshes it now and then. On a log of another name it is `Invalid`:
+/// what was read of one log says nothing of another.
 impl<M> Model for View<M>
 where
     M: Model<State: Clone, Place: Clone>,
@@ -93,11 +101,24 @@ where
         place: &'a mut M::Place,
         reach: Reach,
     ) -> BoxFuture<'a, Result<ReadTo>> {
-        self.model.read_on(application, state, place, reach)
+        match self.check_is_of(application) {
+            Ok(()) => self.model.read_on(application, state, place, reach),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
     }
 
     fn conditions(&self, place: &M::Place, conditions: &mut Vec<Condition>) {
         self.model.conditions(place, conditions);
+    }
+
+    fn remember<'a>(
+        &'a self,
+        application: &'a Application,
+        state: &'a M::State,
+        place: &'a M::Place,
+        events: &'a [AnyEvent],
+    ) -> BoxFuture<'a, ()> {
+        self.model.remember(application, state, place, events)
     }
 }
 
@@ -106,11 +127,23 @@ impl<M: Model> View<M> {
     ///
     /// # Errors
     ///
-    /// As [`Application::view`]; the view is as of some earlier read then, and may be refreshed
-    /// again.
+    /// As [`Application::view`], and [`Error::Invalid`] for an application with a log of another name.
+    /// The view is not of one state of the log then, until it is refreshed again.
     pub async fn refresh(&mut self, application: &Application) -> Result<()> {
+        self.check_is_of(application)?;
         let (state, place) = (&mut self.state, &mut self.place);
         self.read_to = application.read_as_one(&self.model, state, place).await?;
         Ok(())
+    }
+
+    fn check_is_of(&self, application: &Application) -> Result<()> {
+        if *self.log == *application.name() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "the view is of the log {:?} and says nothing of {:?}; view the model there",
+            self.log,
+            application.name()
+        )))
     }
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use retold_core::application::EventBus;
 use retold_core::application::limits::FOLD_PAGE_EVENTS;
 use retold_core::application::{Application, Error, ExecuteError, Fold, Outcome, fold_of};
+use retold_core::domain::content;
+use retold_core::domain::event::{Apply, Event, EventType};
 use retold_core::domain::id::Id;
 use retold_core::mapping::any_event::Addressed;
 use retold_core::recording::identity::Version;
 use retold_core::recording::memory::MemoryStore;
 use retold_core::recording::store::Store;
+use serde::{Deserializer, Serializer};
 
 use crate::accounts::{Account, AccountCount, AccountEvent, Refusal, deposited, opened};
 use crate::dogs::{Dog, registered};
@@ -359,4 +362,107 @@ async fn an_aggregate_is_not_changed_twice_in_one_change() {
     let ids = vec![account("1"), account("2"), account("1")];
     let change = bank.change(ids, |_| Ok::<(), Refusal>(()));
     assert!(change.await.is_err());
+}
+
+/// Deposits alone, as a type of their own, which joins with the accounts' events.
+#[derive(Clone, Debug)]
+struct Paid;
+
+impl Event for Paid {
+    const TYPES: &'static [EventType] = &[AccountEvent::TYPES[1]];
+
+    fn type_index(&self) -> usize {
+        0
+    }
+
+    fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        content::serialize_nothing(serializer)
+    }
+
+    fn deserialize_payload<'de, D: Deserializer<'de>>(
+        _: usize,
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
+        content::deserialize_nothing(deserializer).map(|()| Self)
+    }
+}
+
+/// What came to a fold, as which type.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Came {
+    account_events: Vec<AccountEvent>,
+    paid_count: usize,
+}
+
+impl Apply<AccountEvent> for Came {
+    fn apply(&mut self, event: &AccountEvent) {
+        self.account_events.push(event.clone());
+    }
+}
+
+impl Apply<Paid> for Came {
+    fn apply(&mut self, _: &Paid) {
+        self.paid_count += 1;
+    }
+}
+
+/// A type that is narrowed to one topic takes in nothing else, also where another type of the same fold
+/// selects more of its topics.
+#[tokio::test]
+async fn a_narrowed_type_leaves_other_topics_to_other_types() {
+    let bank = open(&MemoryStore::new()).await;
+    bank.execute_or_create(account("1"), |_| [opened("ann"), deposited(5)])
+        .await
+        .unwrap();
+    let fold = fold_of::<Came, AccountEvent>()
+        .only("AccountEvent.Opened")
+        .and::<Paid>();
+    let came = bank.view(fold).await.unwrap().state;
+    assert_eq!(came.account_events, [opened("ann")]);
+    assert_eq!(came.paid_count, 1);
+}
+
+/// What was read of one log says nothing of another.
+#[tokio::test]
+async fn a_view_of_another_log_is_refused() {
+    let store = MemoryStore::new();
+    let bank = open(&store).await;
+    open_account(&bank, "ann", "1").await.unwrap();
+    let other = bank.another("other bank").open().await.unwrap();
+    open_account(&other, "ann", "1").await.unwrap();
+    other.execute(account("1"), |_| deposited(5)).await.unwrap();
+
+    let mut view = bank.view((accounts_of("ann"), account("1"))).await.unwrap();
+    let decided = other
+        .decide(&view, |_| opened("ann").to(&account("2")))
+        .await;
+    let Err(ExecuteError::Retold(Error::Invalid(invalid))) = decided else {
+        panic!("{decided:?}");
+    };
+    assert!(
+        invalid.to_string().contains("\"bank\"") && invalid.to_string().contains("\"other bank\"")
+    );
+    assert!(matches!(view.refresh(&other).await, Err(Error::Invalid(_))));
+    view.refresh(&bank).await.unwrap();
+}
+
+/// A decision on a view of an aggregate takes the snapshot that its events make due.
+#[tokio::test]
+async fn a_decision_on_a_view_remembers_what_it_recorded() {
+    let bank = open(&MemoryStore::new()).await;
+    let id = account("1");
+    bank.execute_or_create(&id, |_| opened("ann"))
+        .await
+        .unwrap();
+    let view = bank.view(id.clone()).await.unwrap();
+    bank.decide(&view, |_| {
+        vec![1; 9]
+            .into_iter()
+            .map(|it| deposited(it).to(&id))
+            .collect::<Vec<_>>()
+    })
+    .await
+    .unwrap();
+    let snapshot = bank.recorder().snapshot(&id.stream(), None).await.unwrap();
+    assert_eq!(snapshot.map(|it| it.version.get()), Some(10));
 }
