@@ -101,15 +101,15 @@ pub(crate) fn differences(conn: &Connection) -> rusqlite::Result<Vec<Corrupt>> {
     Ok(found)
 }
 
-/// Application id, version, number of tables and the like.
+/// Application id, version, number of tables and the like: by one statement, for somebody else may
+/// make a store of the file meanwhile.
 fn identity(conn: &Connection) -> rusqlite::Result<(i32, i32, i64)> {
-    let number = |pragma| conn.pragma_query_value(None, pragma, |row| row.get(0));
-    let tables = "SELECT count(*) FROM sqlite_schema";
-    Ok((
-        number("application_id")?,
-        number("user_version")?,
-        conn.query_row(tables, [], |row| row.get(0))?,
-    ))
+    conn.query_row(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+         FROM pragma_application_id, pragma_user_version",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )
 }
 
 /// Of an error of the first look at a file.
@@ -144,6 +144,34 @@ pub(crate) fn check_plan(sql: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Goal: a file that becomes a store while it is looked at is one or the other. Method: it is
+    /// made between the parts of the look, if there are parts.
+    #[test]
+    fn a_file_is_recognised_as_one_state() {
+        use rusqlite::hooks::Authorization;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dogs.db");
+        let other = Connection::open(&path).unwrap();
+        other
+            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+            .unwrap();
+        let mut conn = Connection::open(&path).unwrap();
+        let (mut statements, there) = (0, path.clone());
+        conn.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
+            statements += i32::from(matches!(
+                context.action,
+                rusqlite::hooks::AuthAction::Pragma { .. }
+            ));
+            if statements == 2 {
+                create(&other, &there).unwrap();
+            }
+            Authorization::Allow
+        }))
+        .unwrap();
+        let found = recognise(&conn, &path);
+        assert!(found.is_ok(), "{found:?}");
+    }
 
     /// A hash of the schema: a promise to files already written. A change is a new [`VERSION`], with
     /// a conversion and a test that opens a file of the old one.
