@@ -17,7 +17,7 @@ use retold_core::recording::error::RecordError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 
-use super::error::{before_commit, is_busy};
+use super::error::{before_commit, is_busy, is_caused_by_busy};
 use super::options::{
     Durability, READER_CACHE_KIB, READER_MAP_SIZE, SqliteOptions, WAL_PAGES_BEFORE_CHECKPOINT,
     WAL_SIZE_KEPT_MAX, WRITER_CACHE_KIB,
@@ -61,7 +61,9 @@ impl Place {
     pub(crate) fn read_only(path: &Path) -> Result<Self, RecordError> {
         check_path(path)?;
         let path = absolute(path)?;
-        if let Err(error) = File::open(&path) {
+        // Looked at and not opened: to close a handle of the file would end every lock that other
+        // openings in this process have on it.
+        if let Err(error) = fs::metadata(&path) {
             return Err(RecordError::unavailable(path.display().to_string(), error));
         }
         Ok(Self {
@@ -145,7 +147,10 @@ impl Place {
     ) -> Result<Connection, RecordError> {
         let first = self.open_recognised(busy_wait_max);
         let wal = self.wal_path();
-        if matches!(first, Err(RecordError::Unavailable(_))) && !wal.exists() {
+        // Whoever holds a lock on the file writes to it, with or without a write-ahead log.
+        let is_refused =
+            matches!(&first, Err(error @ RecordError::Unavailable(_)) if !is_caused_by_busy(error));
+        if is_refused && !wal.exists() {
             self.access = Access::Immutable;
             return self.open_recognised(busy_wait_max);
         }
@@ -289,4 +294,30 @@ fn immutable_uri(path: &Path) -> PathBuf {
 pub(crate) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.prepare_cached("PRAGMA data_version")?
         .query_row([], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a file is read without locks only if there can be none, never because somebody holds
+    /// them. Method: another connection holds the file, in a journal mode that leaves no write-ahead
+    /// log beside it.
+    #[test]
+    fn a_file_in_use_is_not_read_without_locks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dogs.db");
+        let writable = Place::writable(&path).unwrap();
+        drop(writable.open_writer(&SqliteOptions::new()).unwrap());
+        let other = Connection::open(&path).unwrap();
+        other
+            .execute_batch("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE")
+            .unwrap();
+        let mut place = Place::read_only(&path).unwrap();
+        let opened = place.open_first_reader(Duration::ZERO);
+        assert!(
+            matches!(opened, Err(RecordError::Unavailable(_))),
+            "{opened:?}"
+        );
+    }
 }

@@ -29,6 +29,13 @@ pub(crate) fn is_busy(error: &Error) -> bool {
     )
 }
 
+/// Whether an error of the recorder is there because of one that [is busy](is_busy).
+pub(crate) fn is_caused_by_busy(error: &RecordError) -> bool {
+    let first: &dyn std::error::Error = error;
+    let mut causes = std::iter::successors(Some(first), |error| error.source());
+    causes.any(|cause| cause.downcast_ref().is_some_and(is_busy))
+}
+
 /// Of an error outside a commit: nothing was written, or the transaction is rolled back.
 pub(crate) fn before_commit(what: &str, error: Error) -> RecordError {
     if is_corruption(&error) {

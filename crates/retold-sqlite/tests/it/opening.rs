@@ -222,3 +222,22 @@ async fn a_store_for_reading_writes_nothing() {
     writing.append(Append::of([event(2)])).await.unwrap();
     assert_eq!(news.await.unwrap(), 2);
 }
+
+/// Goal: other programs see that the file is in use. A process loses all its POSIX locks on a file when
+/// it closes any handle of that file; another program would then delete the write-ahead log under it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn opening_for_reading_keeps_the_locks_of_the_process() {
+    use std::os::unix::fs::MetadataExt;
+
+    let place = Place::new();
+    let _recorder = log(&place.open(), "dogs").await;
+    let file = format!(":{} ", fs::metadata(place.path()).unwrap().ino());
+    let locks = || -> usize {
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().filter(|lock| lock.contains(&file)).count()
+    };
+    let before = locks();
+    drop(SqliteStore::open_read_only(place.path()).unwrap());
+    assert_eq!(locks(), before);
+}
