@@ -24,7 +24,7 @@ pub(crate) struct Writing {
     known: Known,
 }
 
-/// Somebody else writes to the file. Here is the group, untouched.
+/// Somebody else writes to the file. Here is the group, or what is left of it, untouched.
 pub(crate) struct Busy(pub(crate) Group);
 
 impl Writing {
@@ -57,9 +57,15 @@ impl Writing {
                 return Ok(());
             }
         }
-        self.perform_and_settle(group, patience);
+        let performed = self.perform_and_settle(group, patience);
         metrics::histogram!(GROUP_SECONDS).record(began.elapsed());
-        Ok(())
+        performed
+    }
+
+    /// SQLite's number for what others have written, as the last group found it; none if that is
+    /// forgotten.
+    pub(crate) fn known_data_version(&self) -> Option<i64> {
+        self.known.data_version
     }
 
     /// SQLite's number for what others have written.
@@ -78,7 +84,7 @@ impl Writing {
         Ok(!is_busy?)
     }
 
-    fn perform_and_settle(&mut self, mut group: Group, patience: Duration) {
+    fn perform_and_settle(&mut self, mut group: Group, patience: Duration) -> Result<(), Busy> {
         let end = match self.perform(&mut group) {
             Ok(()) => match self.execute("COMMIT") {
                 Ok(()) => End::Committed,
@@ -99,20 +105,26 @@ impl Writing {
             tracing::warn!(%error, members = group.len(), "a group was not committed");
         }
         settle(group, &end);
+        Ok(())
     }
 
     /// After a rollback: every member in a transaction of its own.
-    fn one_by_one(&mut self, group: Group, patience: Duration) {
-        for member in group {
+    fn one_by_one(&mut self, group: Group, patience: Duration) -> Result<(), Busy> {
+        let mut members = group.into_iter();
+        while let Some(member) = members.next() {
             let alone = vec![member];
             match self.begin(patience) {
-                Ok(()) => self.perform_and_settle(alone, patience),
+                Ok(()) => self.perform_and_settle(alone, patience)?,
+                Err(error) if is_busy(&error) => {
+                    return Err(Busy(alone.into_iter().chain(members).collect()));
+                }
                 Err(error) => {
                     let error = before_commit("beginning to write", error);
                     settle(alone, &End::Failed(error));
                 }
             }
         }
+        Ok(())
     }
 
     fn perform(&mut self, group: &mut Group) -> rusqlite::Result<()> {
@@ -187,11 +199,11 @@ mod tests {
     use super::*;
     use crate::connection::Place;
     use crate::log::{Born, Log};
-    use crate::member::{AppendMember, Slot};
+    use crate::member::{AppendMember, Slot, WorkMember};
     use crate::options::SqliteOptions;
     use crate::seq::LogKey;
 
-    type Answer = Result<Appended, RecordError>;
+    type Answer<T = Appended> = Result<T, RecordError>;
 
     struct Fixture {
         writing: Writing,
@@ -230,7 +242,7 @@ mod tests {
         }
     }
 
-    fn answer(slot: &Slot<Appended>) -> Answer {
+    fn answer<T>(slot: &Slot<T>) -> Answer<T> {
         let waiting = pin!(std::future::poll_fn(|context| slot.poll(context.waker())));
         match waiting.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => answer,
@@ -315,6 +327,42 @@ mod tests {
             fixture.commit([new_dog(1)])[0],
             Ok(Appended::Recorded(_))
         ));
+    }
+
+    /// Goal: the trouble of one is not that of the others, also if another process comes between the
+    /// group and its members. Method: it begins to write as soon as the group is rolled back.
+    #[test]
+    fn members_of_a_group_that_failed_wait_for_other_processes() {
+        let mut fixture = Fixture::new();
+        let path = fixture.writing.conn.path().unwrap().to_owned();
+        let other = Arc::new(std::sync::Mutex::new(Connection::open(path).unwrap()));
+        let begin = other.clone();
+        let hook = move || drop(begin.lock().unwrap().execute_batch("BEGIN IMMEDIATE"));
+        fixture.writing.conn.rollback_hook(Some(hook)).unwrap();
+
+        let (failed, recorded) = (Arc::new(Slot::<()>::new()), Arc::new(Slot::new()));
+        let failing = |_: &mut Transaction<'_>| -> rusqlite::Result<Result<(), RecordError>> {
+            Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR),
+                None,
+            ))
+        };
+        let group: Group = vec![
+            Box::new(WorkMember::new(0, failing, failed.clone())),
+            Box::new(AppendMember::new(
+                fixture.log.clone(),
+                new_dog(1),
+                recorded.clone(),
+            )),
+        ];
+        let Err(Busy(group)) = fixture.writing.commit(group, Duration::ZERO) else {
+            panic!("they wait: {:?}", answer(&recorded));
+        };
+        fixture.writing.conn.rollback_hook(None::<fn()>).unwrap();
+        other.lock().unwrap().execute_batch("ROLLBACK").unwrap();
+        assert!(fixture.writing.commit(group, Duration::ZERO).is_ok());
+        assert!(matches!(answer(&recorded), Ok(Appended::Recorded(_))));
+        assert!(matches!(answer(&failed), Err(RecordError::Unavailable(_))));
     }
 
     /// A member that is dropped by a panic of the writer still answers.

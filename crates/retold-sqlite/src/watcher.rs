@@ -67,10 +67,7 @@ impl Watcher {
     /// themselves. A failure is a change: theirs will say what it is.
     pub(crate) fn look(&mut self) {
         let found = match &mut self.source {
-            Source::Writer(writer) => match writer.try_data_version() {
-                Some(found) => found.ok(),
-                None => return,
-            },
+            Source::Writer(writer) => writer.data_version().ok(),
             Source::Reader(place, conn) => read_by(place, conn),
         };
         if found.is_none() || found != self.data_version {
@@ -91,4 +88,42 @@ fn read_by(place: &Place, kept: &mut Option<Connection>) -> Option<i64> {
         *kept = None;
     }
     read.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alarm::Alarm;
+    use crate::options::SqliteOptions;
+    use crate::transaction::Transaction;
+
+    /// Goal: a writer that never rests hides nothing that others write. Method: every look falls into
+    /// a group.
+    #[tokio::test]
+    async fn a_busy_writer_hides_no_news() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dogs.db");
+        let place = Place::writable(&path).unwrap();
+        let conn = place.open_writer(&SqliteOptions::new()).unwrap();
+        let writer = Arc::new(Writer::new(conn, Arc::<Alarm>::default(), Duration::ZERO));
+        let logs = Arc::new(Logs::default());
+        let log = logs.share("dogs");
+        let mut watcher = Watcher::new(logs, Source::Writer(writer.clone()));
+        watcher.look();
+        let mut news = log.subscribe();
+        news.mark_unchanged();
+
+        let other = Connection::open(&path).unwrap();
+        other
+            .execute_batch("CREATE TABLE other (it INTEGER)")
+            .unwrap();
+        let nothing = |_: &mut Transaction<'_>| Ok(Ok(()));
+        writer.work(0, nothing).await.unwrap();
+        let look = move |_: &mut Transaction<'_>| {
+            watcher.look();
+            Ok(Ok(()))
+        };
+        writer.work(0, look).await.unwrap();
+        assert!(news.has_changed().unwrap());
+    }
 }

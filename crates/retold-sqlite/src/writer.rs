@@ -24,7 +24,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -51,6 +51,8 @@ const LONE_GROUPS_PER_TRIAL: u32 = 16;
 pub(crate) struct Writer {
     queue: Queue,
     writing: Mutex<Writing>,
+    /// SQLite's number for what others have written, as the last group found it.
+    data_version: AtomicI64,
     /// Groups of one in a row.
     lone_groups: AtomicU32,
     alarm: Arc<Alarm>,
@@ -70,6 +72,7 @@ impl Writer {
         Self {
             queue: Queue::default(),
             writing: Mutex::new(Writing::new(conn)),
+            data_version: AtomicI64::new(0),
             lone_groups: AtomicU32::new(0),
             alarm,
             busy_wait_max,
@@ -121,7 +124,9 @@ impl Writer {
         }
         let group = self.queue.take_group();
         self.learn_company(group.len());
-        if let Err(Busy(group)) = writing.commit(group, Duration::ZERO) {
+        let committed = writing.commit(group, Duration::ZERO);
+        self.learn_data_version(&writing);
+        if let Err(Busy(group)) = committed {
             self.queue.put_back(group);
             self.alarm.raise_contended();
             return Led::ByAnother;
@@ -139,10 +144,20 @@ impl Writer {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// SQLite's number for what other connections have written; none while a group is written.
-    pub(crate) fn try_data_version(&self) -> Option<rusqlite::Result<i64>> {
-        let writing = self.writing.try_lock().ok()?;
-        Some(writing.data_version())
+    fn learn_data_version(&self, writing: &Writing) {
+        if let Some(found) = writing.known_data_version() {
+            self.data_version.store(found, Ordering::Release);
+        }
+    }
+
+    /// SQLite's number for what other connections have written; while a group is written, as the last
+    /// one found it. So a writer that never rests hides nothing.
+    pub(crate) fn data_version(&self) -> rusqlite::Result<i64> {
+        match self.writing.try_lock() {
+            Ok(writing) => writing.data_version(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().data_version(),
+            Err(TryLockError::WouldBlock) => Ok(self.data_version.load(Ordering::Acquire)),
+        }
     }
 
     /// For the keeper: commits all that is queued, waiting for other processes as long as it must.
@@ -157,7 +172,9 @@ impl Writer {
                 self.queue.wake_front();
                 break;
             }
-            match writing.commit(group, self.busy_wait_max) {
+            let committed = writing.commit(group, self.busy_wait_max);
+            self.learn_data_version(&writing);
+            match committed {
                 Ok(()) => self.alarm.clear_contended(),
                 Err(Busy(group)) => give_up(group, self.busy_wait_max),
             }
