@@ -55,7 +55,14 @@ type Work = Shared<BoxFuture<'static, ()>>;
 /// Work that has the turn, shared by whoever waits for it.
 struct Held {
     turn: Arc<Turn>,
-    work: Work,
+    /// None once this is dropped.
+    work: Option<Work>,
+}
+
+impl Held {
+    fn work(&self) -> Work {
+        self.work.clone().expect("only dropping takes it")
+    }
 }
 
 /// Work of another command that has the turn.
@@ -109,6 +116,7 @@ impl Turn {
 
     fn held(self: &Arc<Self>, work: Work) -> Held {
         let turn = Arc::clone(self);
+        let work = Some(work);
         Held { turn, work }
     }
 }
@@ -118,7 +126,7 @@ impl IntoFuture for Other {
     type IntoFuture = BoxFuture<'static, ()>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.0.work.clone().await })
+        Box::pin(async move { self.0.work().await })
     }
 }
 
@@ -128,7 +136,7 @@ impl<T: Send + 'static> IntoFuture for Taken<T> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            self.held.work.clone().await;
+            self.held.work().await;
             let outcome = lock(&self.outcome).take();
             match outcome.expect("the work is done, and only this takes what it came to") {
                 Ok(outcome) => outcome,
@@ -141,17 +149,27 @@ impl<T: Send + 'static> IntoFuture for Taken<T> {
 impl Drop for Held {
     /// Gives the turn back if the work is done, or if nobody is left to do it.
     fn drop(&mut self) {
+        let Some(work) = self.work.take() else {
+            return;
+        };
         let mut held = lock(&self.turn.work);
+        let is_held = held.as_ref().is_some_and(|it| it.ptr_eq(&work));
         // This one and the one in the turn.
-        let is_last = self.work.strong_count().is_none_or(|count| count <= 2);
-        let is_over = is_last || self.work.peek().is_some();
-        let given_back = match &*held {
-            Some(work) if is_over && work.ptr_eq(&self.work) => held.take(),
-            _ => None,
+        let is_last = work.strong_count().is_none_or(|count| count <= 2);
+        let is_over = is_last || work.peek().is_some();
+        let (given_back, own) = match (is_held, is_over) {
+            (true, true) => (held.take(), Some(work)),
+            // Counted off under the lock: of two that are dropped at once, one is the last. The work
+            // itself stays in the turn.
+            (true, false) => {
+                drop(work);
+                (None, None)
+            }
+            (false, _) => (None, Some(work)),
         };
         drop(held);
         // The work is dropped after the lock: it may hold anything.
-        drop(given_back);
+        drop((given_back, own));
     }
 }
 
@@ -174,4 +192,41 @@ pub(super) fn contended(conflict: &Conflict, conditions: &[Condition]) -> u64 {
 /// Nothing is left half-changed under these locks, so a panic elsewhere spoils nothing.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    /// Work that stayed in a turn would keep its application, and so the turn itself, for ever. Method:
+    /// the only two that know of the work are dropped at the same moment, again and again.
+    #[test]
+    fn whoever_is_dropped_last_gives_the_turn_back() {
+        for _ in 0..2_000 {
+            let turn = Arc::new(Turn::default());
+            let Ok(taken) = turn.take(pending::<()>) else {
+                panic!("nobody has the turn");
+            };
+            let Err(other) = turn.take(pending::<()>) else {
+                panic!("the turn is taken");
+            };
+            let together = Barrier::new(2);
+            thread::scope(|scope| {
+                scope.spawn({
+                    let together = &together;
+                    move || {
+                        together.wait();
+                        drop(taken);
+                    }
+                });
+                together.wait();
+                drop(other);
+            });
+            assert!(lock(&turn.work).is_none());
+        }
+    }
 }
