@@ -1,7 +1,8 @@
 //! The states of the aggregates that are used most, kept in memory.
 //!
 //! A cached state is a fold of a prefix of its stream: never wrong, perhaps old. Whoever relies on
-//! its being the newest reads on from its version, or lets the append judge.
+//! its being the newest reads on from its version, or lets the append judge. Only if the log was
+//! restored from an older copy may a state be ahead of it; the first conflict that shows it ends that.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -138,6 +139,13 @@ impl Cache {
             None => {}
         }
         base
+    }
+
+    /// Keeps the state of this stream no longer.
+    pub(super) fn forget(&self, stream: &str) {
+        if let Some(slots) = self.slots.get() {
+            slots.remove(stream);
+        }
     }
 
     fn slot<A: Aggregate>(&self, stream: &str) -> Option<Arc<Slot<A>>> {

@@ -235,9 +235,17 @@ where
         turn.get_or_insert_with(|| turns.of(contended(&conflict, &[])))
             .wait()
             .await;
+        if is_ahead(&basis, &conflict) {
+            basis.folded = Folded::default();
+        }
         target.renew(&mut basis).await?;
         known = Some(basis);
     }
+}
+
+/// Whether the state has seen more than there is: of a log that was restored since.
+fn is_ahead<A>(basis: &Basis<A>, conflict: &Conflict) -> bool {
+    matches!(conflict, Conflict::Stream { actual, .. } if *actual < basis.folded.version)
 }
 
 /// A state to decide on, and whether it is known to have been the newest just now.

@@ -18,7 +18,8 @@ use crate::domain::id_source::IdSource;
 use crate::mapping::mapper::Mapper;
 use crate::mapping::topic_registry::TopicRegistry;
 use crate::recording::append::{Append, Appended};
-use crate::recording::error::{Failure, RecordError};
+use crate::recording::condition::ExpectedVersion;
+use crate::recording::error::{Conflict, Failure, RecordError};
 use crate::recording::identity::{EventId, LogId, Position};
 use crate::recording::metadata::Metadata;
 use crate::recording::recorder::{Head, Recorder};
@@ -143,7 +144,8 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// [`Error::OutcomeUnknown`] if it is still unknown; [`Error::Conflict`],
+    /// [`Error::OutcomeUnknown`] if it is still unknown, also if the append expects of a stream what may
+    /// yet become true: an attempt on its way may still land. [`Error::Conflict`],
     /// [`Error::Unavailable`], [`Error::Invalid`], [`Error::Corrupt`]: it is not recorded and will
     /// not be.
     pub async fn settle(&self, append: Append) -> Result<Appended> {
@@ -189,6 +191,12 @@ impl Application {
             }
             Err(RecordError::Conflict(conflict)) => {
                 telemetry::count(telemetry::CONFLICTS);
+                if let Conflict::Stream { stream, .. } = &conflict
+                    && may_pass(&conflict)
+                {
+                    // What is kept of the stream may be of a log that was restored since.
+                    self.core.cache.forget(stream);
+                }
                 Err(conflict.into())
             }
             // What failed after an unknown attempt says nothing of that attempt.
@@ -213,10 +221,10 @@ impl Application {
         loop {
             match self.core.recorder.append(append.clone()).await {
                 Err(RecordError::OutcomeUnknown(failure)) => *unknown = Some(failure),
-                Err(RecordError::Conflict(conflict)) => return Err(conflict.into()),
-                Err(error) if unknown.is_none() || attempts == SETTLE_ATTEMPTS_MAX => {
-                    return Err(error);
+                Err(RecordError::Conflict(conflict)) if !may_pass(&conflict) => {
+                    return Err(conflict.into());
                 }
+                Err(error) if unknown.is_none() => return Err(error),
                 Err(_) => {}
                 Ok(appended) => return Ok(appended),
             }
@@ -229,6 +237,21 @@ impl Application {
             telemetry::count(telemetry::SETTLES);
             yield_once().await;
         }
+    }
+}
+
+/// Whether the conflict ends when the stream grows. It withdraws no earlier attempt, then: one that is
+/// still on its way may land.
+fn may_pass(conflict: &Conflict) -> bool {
+    match conflict {
+        Conflict::Stream {
+            expected, actual, ..
+        } => match expected {
+            ExpectedVersion::None => false,
+            ExpectedVersion::Exists => true,
+            ExpectedVersion::At(version) => *actual < Some(*version),
+        },
+        _ => false,
     }
 }
 

@@ -13,6 +13,7 @@ use retold_core::application::{Application, Error, ExecuteError};
 use retold_core::domain::id::Id;
 use retold_core::mapping::any_event::Addressed;
 use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::condition::{Condition, ExpectedVersion};
 use retold_core::recording::error::RecordError;
 use retold_core::recording::identity::{EventId, LogId, Mark, Version};
 use retold_core::recording::limits::Limits;
@@ -390,4 +391,34 @@ async fn an_outcome_that_stays_unknown_is_given_back_and_settled() {
         bank.settle(append).await.unwrap(),
         Appended::Repeated(_)
     ));
+}
+
+/// A conflict that others may end by writing does not settle an attempt that may still be on its way
+/// (rule 14): nobody may take it for a final answer. Method: the append is to land when it has been sent
+/// again in vain and somebody has written what it waits for.
+#[tokio::test]
+async fn a_conflict_that_may_pass_settles_nothing() {
+    let expectations = [ExpectedVersion::Exists, ExpectedVersion::At(Version::FIRST)];
+    for expected in expectations {
+        let log = racing::log().await;
+        let landing = SETTLE_ATTEMPTS_MAX as usize;
+        let faulty = Faulty::new(log.clone(), [(0, Fault::UnknownLate(landing))]);
+        let builder = Application::builder("bank").recorder(faulty.clone());
+        let bank = builder.open().await.unwrap();
+        let append = Append::new()
+            .event(racing::event("any"))
+            .condition(Condition::stream_at("awaited", expected));
+        let outcome = bank.settle(append).await;
+        let Err(Error::OutcomeUnknown {
+            append: Some(append),
+            ..
+        }) = outcome
+        else {
+            panic!("{outcome:?}");
+        };
+        let awaited = racing::event("any").stream("awaited");
+        log.append(Append::of([awaited])).await.unwrap();
+        let settled = bank.settle(append).await.unwrap();
+        assert!(matches!(settled, Appended::Repeated(_)), "{settled:?}");
+    }
 }

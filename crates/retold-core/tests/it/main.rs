@@ -18,6 +18,7 @@ mod memory_conformance;
 mod publish;
 mod racing;
 mod repository;
+mod restored;
 mod subscription;
 mod telemetry;
 mod test_kit;

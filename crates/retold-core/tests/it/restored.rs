@@ -1,0 +1,157 @@
+//! A log that is restored from an older copy while an application has it open: what the application
+//! keeps of it is ahead of the log then.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use retold_core::application::Application;
+use retold_core::domain::id::Id;
+use retold_core::mapping::any_event::Addressed;
+use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::{EventId, LogId, Mark, Version};
+use retold_core::recording::limits::Limits;
+use retold_core::recording::recorder::{
+    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
+};
+use retold_core::recording::snapshot::StoredSnapshot;
+use retold_core::recording::stored_event::StoredEvent;
+use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
+
+use crate::accounts::{Account, deposited, opened};
+use crate::racing;
+
+/// One log, until it is restored; then the older copy.
+struct Restored {
+    newest: Arc<dyn Recorder>,
+    copy: Arc<dyn Recorder>,
+    is_restored: AtomicBool,
+}
+
+impl Restored {
+    fn log(&self) -> &dyn Recorder {
+        match self.is_restored.load(Ordering::SeqCst) {
+            false => &*self.newest,
+            true => &*self.copy,
+        }
+    }
+}
+
+impl Recorder for Restored {
+    fn log_name(&self) -> &str {
+        self.log().log_name()
+    }
+
+    fn limits(&self) -> Limits {
+        self.log().limits()
+    }
+
+    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
+        self.log().log_id()
+    }
+
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
+        self.log().append(append)
+    }
+
+    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        self.log().read_log(read)
+    }
+
+    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        self.log().read_stream(read)
+    }
+
+    fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
+        self.log().event(id)
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
+        self.log().head()
+    }
+
+    fn streams<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
+        self.log().streams(prefix, after, limit)
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        follower: &'a FollowerKey,
+        upstream: LogId,
+    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+        self.log().checkpoint(follower, upstream)
+    }
+
+    fn stretches(
+        &self,
+        read: StretchRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
+        self.log().stretches(read)
+    }
+
+    fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
+        self.log().changed_since(append_count)
+    }
+
+    fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
+        self.log().put_snapshot(snapshot)
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        stream: &'a str,
+        until: Option<Version>,
+    ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
+        self.log().snapshot(stream, until)
+    }
+
+    fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
+        self.log().drop_snapshots(stream)
+    }
+}
+
+/// A bank whose cache has version 3 of an account, of a log that has only the first.
+async fn restored() -> (Application, Id<Account>) {
+    let id = Id::<Account>::new("1".into());
+    let log = Arc::new(Restored {
+        newest: racing::log().await,
+        copy: racing::log().await,
+        is_restored: AtomicBool::new(false),
+    });
+    for log in [&log.newest, &log.copy] {
+        let builder = Application::builder("bank").recorder(Arc::clone(log));
+        let bank = builder.open().await.unwrap();
+        let open = bank.execute_or_create(&id, |_| opened("ann"));
+        open.await.unwrap();
+    }
+    let builder = Application::builder("bank").recorder(log.clone());
+    let bank = builder.open().await.unwrap();
+    for _ in 0..2 {
+        bank.execute(&id, |_| deposited(5)).await.unwrap();
+    }
+    log.is_restored.store(true, Ordering::SeqCst);
+    (bank, id)
+}
+
+#[tokio::test]
+async fn a_command_decides_on_what_the_log_has() {
+    let (bank, id) = restored().await;
+    let recorded = bank.execute(&id, |_| deposited(1)).await.unwrap();
+    assert_eq!(recorded.version, Version::new(2));
+    assert_eq!(bank.get(&id).await.unwrap().state.cents, 1);
+}
+
+#[tokio::test]
+async fn a_decision_decides_on_what_the_log_has() {
+    let (bank, id) = restored().await;
+    bank.decide(id.clone(), |_| deposited(1).to(&id))
+        .await
+        .unwrap();
+    let account = bank.get(&id).await.unwrap();
+    assert_eq!((account.version.get(), account.state.cents), (2, 1));
+}
