@@ -13,9 +13,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// An instant, in whole microseconds since 1970-01-01T00:00:00Z; earlier ones are negative.
 ///
 /// Microseconds are what every database keeps without loss. Printed, parsed and serialised as RFC
-/// 3339 in UTC.
+/// 3339 in UTC; outside the years -9999 to 9999, which that has no form for, as `N us since 1970`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
+
+/// Follows the microseconds of an instant that the calendar has no form for.
+const OUTSIDE_CALENDAR: &str = " us since 1970";
 
 impl Timestamp {
     /// The instant that many microseconds after 1970-01-01T00:00:00Z.
@@ -59,7 +62,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(time) => fmt::Display::fmt(&time, f),
-            Err(_) => write!(f, "{} us since 1970", self.0),
+            Err(_) => write!(f, "{}{OUTSIDE_CALENDAR}", self.0),
         }
     }
 }
@@ -75,9 +78,13 @@ impl FromStr for Timestamp {
     type Err = ParseTimestampError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.parse::<jiff::Timestamp>() {
-            Ok(time) => Ok(Self(time.as_microsecond())),
-            Err(_) => Err(ParseTimestampError { text: text.into() }),
+        if let Ok(time) = text.parse::<jiff::Timestamp>() {
+            return Ok(Self(time.as_microsecond()));
+        }
+        let micros = text.strip_suffix(OUTSIDE_CALENDAR);
+        match micros.and_then(|it| it.parse().ok()) {
+            Some(micros) => Ok(Self(micros)),
+            None => Err(ParseTimestampError { text: text.into() }),
         }
     }
 }
@@ -154,5 +161,10 @@ mod tests {
     fn timestamps_outside_the_calendar_still_print() {
         let far = Timestamp::from_micros(i64::MAX).saturating_add(Duration::from_secs(1));
         assert_eq!(far.to_string(), format!("{} us since 1970", i64::MAX));
+        // What an event says must be readable once it is recorded.
+        for instant in [far, Timestamp::from_micros(i64::MIN)] {
+            let text = serde_json::to_string(&instant).unwrap();
+            assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), instant);
+        }
     }
 }
