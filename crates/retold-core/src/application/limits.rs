@@ -18,7 +18,7 @@ pub const FOLD_PAGE_EVENTS: usize = 1_000;
 pub const AGGREGATES_PAGE: usize = 1_000;
 
 /// Commits kept for a subscriber in process that has fallen behind; it misses older ones and is told
-/// how many.
+/// how many. Counted, not weighed: they hold the payloads of as many appends, of whatever size.
 pub const COMMITS_KEPT: usize = 1_024;
 
 /// Publications of an event bus kept for a subscriber that has fallen behind; it misses older ones and

@@ -14,7 +14,9 @@ use crate::recording::encoding::Encoding;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
-    /// JSON (RFC 8259), without white space, fields in the order of their declaration.
+    /// JSON (RFC 8259), without white space, fields in the order of their declaration. It has no form
+    /// for floats that are not finite: they are written as `null`, which is read as nothing in an
+    /// `Option` and not at all elsewhere. Keep them out of events.
     #[default]
     Json,
 }
