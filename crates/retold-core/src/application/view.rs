@@ -128,11 +128,20 @@ impl<M: Model> View<M> {
     /// # Errors
     ///
     /// As [`Application::view`], and [`Error::Invalid`] for an application with a log of another name.
-    /// The view is not of one state of the log then, until it is refreshed again.
+    /// The view is not of one state of the log then, until it is refreshed again. [`Error::Diverged`]
+    /// if the log no longer ends at or after what the view has seen; only a new view helps.
     pub async fn refresh(&mut self, application: &Application) -> Result<()> {
         self.check_is_of(application)?;
         let (state, place) = (&mut self.state, &mut self.place);
-        self.read_to = application.read_as_one(&self.model, state, place).await?;
+        let read_to = application.read_as_one(&self.model, state, place).await?;
+        if let Some(before) = self.read_to {
+            let joins = |to: Mark| to == before || to.position > before.position;
+            if !read_to.is_some_and(joins) {
+                let found = read_to.filter(|to| to.position == before.position);
+                return Err(Error::diverged(&self.log, before, found));
+            }
+        }
+        self.read_to = read_to;
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use retold_core::application::Application;
+use retold_core::application::{Application, Error, fold_of};
 use retold_core::domain::id::Id;
 use retold_core::mapping::any_event::Addressed;
 use retold_core::recording::append::{Append, Appended};
@@ -18,7 +18,7 @@ use retold_core::recording::snapshot::StoredSnapshot;
 use retold_core::recording::stored_event::StoredEvent;
 use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
 
-use crate::accounts::{Account, deposited, opened};
+use crate::accounts::{Account, AccountCount, AccountEvent, deposited, opened};
 use crate::racing;
 
 /// One log, until it is restored; then the older copy.
@@ -154,4 +154,31 @@ async fn a_decision_decides_on_what_the_log_has() {
         .unwrap();
     let account = bank.get(&id).await.unwrap();
     assert_eq!((account.version.get(), account.state.cents), (2, 1));
+}
+
+/// What a view has seen is gone: it must not go on as if nothing had happened.
+#[tokio::test]
+async fn a_view_says_that_the_log_diverged() {
+    let log = Arc::new(Restored {
+        newest: racing::log().await,
+        copy: racing::log().await,
+        is_restored: AtomicBool::new(false),
+    });
+    racing::append(&*log.newest, "AccountEvent.Any", 2).await;
+    racing::append(&*log.copy, "AccountEvent.Any", 1).await;
+    let builder = Application::builder("bank").recorder(log.clone());
+    let bank = builder.open().await.unwrap();
+    let accounts = fold_of::<AccountCount, AccountEvent>();
+    let mut view = bank.view(accounts).await.unwrap();
+    view.refresh(&bank).await.unwrap();
+    let before = view.read_to;
+    log.is_restored.store(true, Ordering::SeqCst);
+    for found_there in [false, true] {
+        let refreshed = view.refresh(&bank).await;
+        let Err(Error::Diverged { mark, found, .. }) = refreshed else {
+            panic!("{refreshed:?}");
+        };
+        assert_eq!((Some(mark), found.is_some()), (before, found_there));
+        racing::append(&*log.copy, "AccountEvent.Any", 1).await;
+    }
 }
