@@ -44,10 +44,10 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// [`Error::Mapping`](super::Error::Mapping) if an event cannot be read;
-    /// [`Error::Invalid`](super::Error::Invalid) for a query beyond the limits;
-    /// [`Error::Registry`](super::Error::Registry), [`Error::Unavailable`](super::Error::Unavailable),
-    /// [`Error::Corrupt`](super::Error::Corrupt).
+    /// [`Error::Mapping`] if an event cannot be read;
+    /// [`Error::Invalid`] for a query beyond the limits;
+    /// [`Error::Registry`], [`Error::Unavailable`],
+    /// [`Error::Corrupt`].
     pub async fn view<M: Model>(&self, model: M) -> Result<View<M>> {
         let (mut state, mut place) = model.begin();
         let read_to = self.read_as_one(&model, &mut state, &mut place).await?;
