@@ -62,7 +62,9 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.alarm.stop();
+        // Whom the keeper answers may be the last to hold the store; it ends by itself then.
         if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
             && thread.join().is_err()
         {
             tracing::error!("the keeper of a SQLite store panicked");

@@ -28,8 +28,8 @@ pub(crate) trait Member: Send {
     /// Answers, once it is settled what became of the transaction.
     fn settle(&mut self, end: &End);
 
-    /// Wakes the one who waits, if somebody does; that one may then lead a group.
-    fn wake(&self) -> bool;
+    /// Wakes the one who waits, if somebody does; woken, that one may lead a group.
+    fn waker(&self) -> Option<Waker>;
 }
 
 /// Members that are written together.
@@ -93,9 +93,8 @@ impl<T> Slot<T> {
         }
     }
 
-    fn wake(&self) -> bool {
-        let waker = self.state().waker.clone();
-        waker.map(Waker::wake).is_some()
+    fn waker(&self) -> Option<Waker> {
+        self.state().waker.clone()
     }
 
     /// Nobody waits any more.
@@ -162,8 +161,8 @@ impl Member for AppendMember {
         self.slot.set(answer);
     }
 
-    fn wake(&self) -> bool {
-        self.slot.wake()
+    fn waker(&self) -> Option<Waker> {
+        self.slot.waker()
     }
 }
 
@@ -227,8 +226,8 @@ where
         self.slot.set(answer);
     }
 
-    fn wake(&self) -> bool {
-        self.slot.wake()
+    fn waker(&self) -> Option<Waker> {
+        self.slot.waker()
     }
 }
 

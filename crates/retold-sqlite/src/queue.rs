@@ -91,8 +91,12 @@ impl Queue {
 
     /// Wakes the one who waits for the first member. False if nobody does though there is one.
     pub(crate) fn wake_front(&self) -> bool {
-        let state = self.state();
-        state.members.front().is_none_or(|member| member.wake())
+        let waker = match self.state().members.front() {
+            Some(member) => member.waker(),
+            None => return true,
+        };
+        // Not while the queue is locked: who is woken may come to it at once, on this thread.
+        waker.map(Waker::wake).is_some()
     }
 
     /// Wakes those who found the queue full, so that they look at the time.

@@ -293,3 +293,57 @@ impl<T> Drop for Submission<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Wake, Waker};
+
+    use super::*;
+    use crate::connection::Place;
+    use crate::options::{GROUP_SIZE_MAX, SqliteOptions};
+
+    /// An executor that polls inside of a wake.
+    struct Inline<T>(Mutex<Option<Submission<T>>>);
+
+    impl<T: Send + 'static> Inline<T> {
+        fn poll(self: &Arc<Self>) {
+            // Taken if it polls already.
+            let Ok(mut polled) = self.0.try_lock() else {
+                return;
+            };
+            if let Some(submission) = &mut *polled {
+                let waker = Waker::from(self.clone());
+                let context = &mut Context::from_waker(&waker);
+                if Pin::new(submission).poll(context).is_ready() {
+                    *polled = None;
+                }
+            }
+        }
+    }
+
+    impl<T: Send + 'static> Wake for Inline<T> {
+        fn wake(self: Arc<Self>) {
+            self.poll();
+        }
+    }
+
+    /// Goal: whatever a waker does, the writer holds nothing that it needs. Method: the second of two
+    /// that are no group together is polled inside of the wake that hands the lead over.
+    #[test]
+    fn a_waker_may_poll() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::writable(&folder.path().join("dogs.db")).unwrap();
+        let conn = place.open_writer(&SqliteOptions::new()).unwrap();
+        let writer = Arc::new(Writer::new(conn, Arc::default(), Duration::ZERO));
+        let tasks = [0, 1].map(|_| {
+            let work = writer.work(GROUP_SIZE_MAX, |_: &mut Transaction<'_>| Ok(Ok(())));
+            Arc::new(Inline(Mutex::new(Some(work))))
+        });
+        for task in [&tasks[0], &tasks[1], &tasks[0]] {
+            task.poll();
+        }
+        for task in tasks {
+            assert!(task.0.lock().unwrap().is_none(), "it is answered");
+        }
+    }
+}

@@ -123,3 +123,39 @@ async fn a_busy_file_is_unavailable_after_a_wait() {
     other.execute_batch("COMMIT").unwrap();
     waiting.await.unwrap();
 }
+
+/// Goal: a store may end on any thread, its keeper's too. Method: an executor that polls inside of a
+/// wake, and a future that is the last to hold the store.
+#[tokio::test]
+async fn a_store_may_end_where_an_append_is_answered() {
+    type Polled = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+    struct Inline(std::sync::Mutex<Option<Polled>>);
+    impl std::task::Wake for Inline {
+        fn wake(self: Arc<Self>) {
+            // Taken if it polls already.
+            let Ok(mut polled) = self.0.try_lock() else {
+                return;
+            };
+            let waker = self.clone().into();
+            let context = &mut std::task::Context::from_waker(&waker);
+            if let Some(future) = &mut *polled
+                && future.as_mut().poll(context).is_ready()
+            {
+                *polled = None;
+            }
+        }
+    }
+
+    let place = Place::new();
+    let store = place.open();
+    let recorder = log(&store, "dogs").await;
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let future = async move {
+        recorder.append(Append::of([event(1)])).await.unwrap();
+        drop((recorder, store));
+        ended.send(()).unwrap();
+    };
+    let task = Arc::new(Inline(std::sync::Mutex::new(Some(Box::pin(future)))));
+    std::task::Wake::wake(task);
+    end.await.unwrap();
+}
