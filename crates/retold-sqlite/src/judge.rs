@@ -132,7 +132,11 @@ impl Transaction<'_> {
         };
         let mut matches = Matches::of(self.conn, log, query, span, Direction::Forward)?;
         let found = match matches.next(self.conn)? {
-            Some(seq) => head::mark_at(self.conn, seq)?,
+            Some(seq) => {
+                let mark = head::mark_at(self.conn, seq)?;
+                // An index names it, but it is not there: the file is damaged.
+                Some(mark.ok_or(rusqlite::Error::QueryReturnedNoRows)?)
+            }
             None => None,
         };
         Ok(found.map(|found| {

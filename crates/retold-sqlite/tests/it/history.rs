@@ -1,8 +1,11 @@
 //! What is recorded does not change, also for tools that know nothing of Retold.
 
 use retold_core::recording::append::Append;
+use retold_core::recording::condition::Condition;
+use retold_core::recording::error::RecordError;
 use retold_core::recording::fault::Corrupt;
 use retold_core::recording::identity::{EventId, LogId, Mark, Position};
+use retold_core::recording::query::Query;
 use retold_core::recording::recorder::LogRead;
 use retold_core::recording::store::Store;
 use retold_core::recording::stretch::{FollowerKey, Stretch};
@@ -162,4 +165,23 @@ async fn verifying_finds_a_damaged_index() {
     drop(conn);
     let found = place.open().verify().await.unwrap();
     assert!(!found.is_empty());
+}
+
+/// Goal: nothing is decided on an index that names what is not there.
+#[tokio::test]
+async fn a_condition_on_a_broken_log_is_corrupt() {
+    let place = Place::new();
+    let recorder = log(&place.open(), "dogs").await;
+    let of = |id| Append::of([event(id).tag("breed:lab")]);
+    for id in 1..=3 {
+        recorder.append(of(id)).await.unwrap();
+    }
+    let other = Connection::open(place.path()).unwrap();
+    other
+        .execute_batch("DROP TRIGGER event_is_never_deleted; DELETE FROM event WHERE seq & 255 = 2")
+        .unwrap();
+    let first = Position::new(1);
+    let condition = Condition::none_match_after(Query::tag("breed:lab"), first);
+    let answer = recorder.append(of(4).condition(condition)).await;
+    assert!(matches!(answer, Err(RecordError::Corrupt(_))), "{answer:?}");
 }
