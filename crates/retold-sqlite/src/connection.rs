@@ -76,9 +76,11 @@ impl Place {
         &self.path
     }
 
-    /// The write-ahead log beside the file.
+    /// The write-ahead log beside the file; if the path is a link, beside that which it leads to.
     pub(crate) fn wal_path(&self) -> PathBuf {
-        let mut name = self.path.as_os_str().to_owned();
+        let linked = self.path.is_symlink().then(|| fs::canonicalize(&self.path));
+        let path = linked.and_then(Result::ok);
+        let mut name = path.as_ref().unwrap_or(&self.path).as_os_str().to_owned();
         name.push("-wal");
         name.into()
     }
@@ -154,7 +156,9 @@ impl Place {
             self.access = Access::Immutable;
             return self.open_recognised(busy_wait_max);
         }
-        first
+        let first = first?;
+        self.sync_what_a_crash_left()?;
+        Ok(first)
     }
 
     fn open_recognised(&self, busy_wait_max: Duration) -> Result<Connection, RecordError> {
@@ -299,6 +303,18 @@ pub(crate) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// SQLite follows a link to the file and keeps what belongs to it beside the file.
+    #[cfg(unix)]
+    #[test]
+    fn the_write_ahead_log_is_beside_the_file_and_not_the_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link.db");
+        std::os::unix::fs::symlink(folder.path().join("dogs.db"), &link).unwrap();
+        let place = Place::writable(&link).unwrap();
+        let _conn = place.open_writer(&SqliteOptions::new()).unwrap();
+        assert!(place.wal_path().exists());
+    }
 
     /// Goal: a file is read without locks only if there can be none, never because somebody holds
     /// them. Method: another connection holds the file, in a journal mode that leaves no write-ahead
