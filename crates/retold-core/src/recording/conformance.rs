@@ -4,7 +4,7 @@
 //! what the traits promise beyond the numbered rules follows them. A store implements [`Subject`] and
 //! joins with one line in its tests:
 //!
-//! ```ignore
+//! ```text
 //! retold_core::conformance_suite!(TemporaryDogStore);
 //! ```
 //!
