@@ -14,6 +14,7 @@ pub mod recorded;
 pub mod selection;
 
 mod cache;
+mod conductor;
 pub mod log_reading;
 pub mod subscription;
 mod turns;
@@ -31,6 +32,7 @@ pub mod snapshots;
 
 mod commit;
 pub mod fold;
+mod following;
 pub mod view;
 
 pub mod create;
@@ -43,8 +45,10 @@ pub mod change;
 
 pub use aggregates::AggregateIds;
 pub use builder::ApplicationBuilder;
+pub(crate) use cache::Folded;
 pub use change::Draft;
 pub use command_id::CommandId;
+pub(crate) use conductor::Conductor;
 pub use error::{Error, ExecuteError, Result};
 pub use event_bus::EventBus;
 pub use fold::{Fold, fold_of};

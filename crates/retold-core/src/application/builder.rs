@@ -218,6 +218,7 @@ impl ApplicationBuilder {
                 access: self.access,
             }),
             metadata: None,
+            conductor: None,
         })
     }
 }

@@ -15,10 +15,10 @@ use crate::recording::identity::Version;
 
 /// A state and the last version that it has seen.
 #[derive(Debug)]
-pub(super) struct Folded<A> {
-    pub(super) state: Arc<A>,
+pub(crate) struct Folded<A> {
+    pub(crate) state: Arc<A>,
     /// None before the first event.
-    pub(super) version: Option<Version>,
+    pub(crate) version: Option<Version>,
 }
 
 impl<A> Clone for Folded<A> {
@@ -41,7 +41,7 @@ impl<A: Default> Default for Folded<A> {
 
 impl<A: Aggregate> Folded<A> {
     /// Takes the next event of the stream in. Clones the state if somebody else holds it.
-    pub(super) fn apply(&mut self, event: &A::Event) {
+    pub(crate) fn apply(&mut self, event: &A::Event) {
         Arc::make_mut(&mut self.state).apply(event);
         self.version = Some(next(self.version));
     }

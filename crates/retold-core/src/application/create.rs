@@ -92,6 +92,7 @@ impl<A: Aggregate<Key: From<Uuid>>> Create<'_, A> {
             ));
         }
         let application = self.application;
+        application.before_command().await;
         application.register::<A>()?;
         if let Some(command) = &self.command {
             command.check()?;

@@ -152,6 +152,7 @@ where
     if let Some(command) = &command {
         command.check()?;
     }
+    application.before_command().await;
     let (mut state, mut place) = model.begin();
     let mut retries = 0;
     let mut turn: Option<Arc<Turn>> = None;

@@ -9,7 +9,7 @@ use crate::mapping::error::MappingError;
 use crate::mapping::topic_registry::RegistryError;
 use crate::recording::append::Append;
 use crate::recording::error::{Conflict, Corrupt, Failure, Invalid, RecordError};
-use crate::recording::identity::{Mark, Version};
+use crate::recording::identity::{LogId, Mark, Version};
 
 /// What an application returns, if it cannot be refused by the domain.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -72,6 +72,20 @@ pub enum Error {
         /// What is at that position now; none if the log does not reach so far.
         found: Option<Mark>,
     },
+    /// The name of a log leads to another log than the one that was read: it was replaced. As
+    /// [`Diverged`](Self::Diverged): find out, and begin again.
+    #[error(
+        "the log {log:?} has been replaced: it had the id {expected}, and now {}",
+        found_log(found)
+    )]
+    Replaced {
+        /// Name of the log.
+        log: Arc<str>,
+        /// Id of the log that was read.
+        expected: LogId,
+        /// Id that it has now; none if no log has the name.
+        found: Option<LogId>,
+    },
     /// An event could not become bytes, or bytes could not become an event. Nothing was recorded.
     #[error(transparent)]
     Mapping(MappingError),
@@ -99,7 +113,20 @@ fn found_there(found: &Option<Mark>) -> String {
     }
 }
 
+fn found_log(found: &Option<LogId>) -> String {
+    match found {
+        Some(found) => format!("has {found}"),
+        None => "there is none of this name".into(),
+    }
+}
+
 impl Error {
+    /// Whether a log is no longer the one that was read: replaced, cut, or restored from an older
+    /// copy.
+    pub fn is_diverged(&self) -> bool {
+        matches!(self, Self::Diverged { .. } | Self::Replaced { .. })
+    }
+
     /// The caller's mistake, told in a whole sentence without a full stop.
     pub(crate) fn invalid(reason: impl Into<String>) -> Self {
         Self::Invalid(Invalid::new(reason.into()))

@@ -180,6 +180,7 @@ where
     if let Some(command) = &target.command {
         command.check()?;
     }
+    target.application.before_command().await;
     let mut known = None;
     let mut retries = 0;
     let mut turn: Option<Arc<Turn>> = None;

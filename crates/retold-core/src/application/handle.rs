@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::cache::Cache;
 use super::command_id::CommandId;
+use super::conductor::Conductor;
 use super::error::{Error, Result};
 use super::limits::SETTLE_ATTEMPTS_MAX;
 use super::publish::{Bus, Commits};
@@ -34,6 +35,8 @@ pub struct Application {
     pub(super) core: Arc<Core>,
     /// What is said about every event recorded through this handle.
     pub(super) metadata: Option<Arc<Metadata>>,
+    /// What is done around the commands of this handle; none unless a runner conducts them.
+    pub(super) conductor: Option<Arc<dyn Conductor>>,
 }
 
 /// What all clones of a handle share.
@@ -117,6 +120,7 @@ impl Application {
         Self {
             core: self.core.clone(),
             metadata: (!metadata.is_empty()).then(|| Arc::new(metadata)),
+            conductor: self.conductor.clone(),
         }
     }
 
@@ -187,6 +191,7 @@ impl Application {
                     metrics::counter!(telemetry::EVENTS).increment(positions.count());
                     self.core.bus.publish(&append, positions);
                 }
+                self.after_commit().await;
                 Ok((appended, unknown))
             }
             Err(RecordError::Conflict(conflict)) => {

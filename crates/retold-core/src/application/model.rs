@@ -20,8 +20,8 @@ use crate::recording::stored_event::StoredEvent;
 /// An [`Id`] is a model: the state of its aggregate, the default one if nothing is recorded of it, on
 /// condition that its stream is still at the version that was read. A
 /// [`fold_of`](super::fold::fold_of) is one: a state folded over the events of some types and tags,
-/// on condition that no other such event came. Tuples of up to six models, vectors and options of
-/// models are models, so that a decision names exactly what it depends on, and nothing else makes it
+/// on condition that no other such event came. `()` reads nothing. Tuples of up to six models, vectors
+/// and options of models are models, so that a decision names exactly what it depends on, and nothing else makes it
 /// conflict.
 ///
 /// Few will implement it: compose those that are there.
@@ -230,6 +230,28 @@ impl<A: Aggregate> Model for Id<A> {
                 .await;
         })
     }
+}
+
+/// Reads nothing, and so depends on nothing: for events that are recorded whatever the log has.
+impl Model for () {
+    type State = ();
+    type Place = ();
+
+    fn begin(&self) -> ((), ()) {
+        ((), ())
+    }
+
+    fn read_on<'a>(
+        &'a self,
+        _: &'a Application,
+        (): &'a mut (),
+        (): &'a mut (),
+        _: Reach,
+    ) -> BoxFuture<'a, Result<ReadTo>> {
+        Box::pin(ready(Ok(ReadTo::NOTHING)))
+    }
+
+    fn conditions(&self, (): &(), _: &mut Vec<Condition>) {}
 }
 
 impl<M: Model> Model for &M {

@@ -29,6 +29,17 @@ struct Address {
 }
 
 impl AnyEvent {
+    /// An event of the library's own, for one of its streams: no application registers it.
+    pub(crate) fn of_the_library<E: Event>(event: E, stream: Arc<str>) -> Self {
+        Self {
+            event: Box::new(event),
+            address: Some(Address {
+                stream,
+                register: |_| Ok(()),
+            }),
+        }
+    }
+
     /// Name of the stream it is addressed to, or none.
     pub fn stream(&self) -> Option<&Arc<str>> {
         self.address.as_ref().map(|it| &it.stream)

@@ -9,4 +9,5 @@ mod derive;
 mod first_program;
 mod open;
 mod subscribing;
+mod system;
 mod ui;

@@ -1,0 +1,93 @@
+//! What a follower needs of its own application: states as the cache has them, other recorders under
+//! the same types, and a conductor around commands.
+
+use std::sync::Arc;
+
+use super::cache::{Cache, Folded};
+use super::conductor::Conductor;
+use super::error::Result;
+use super::handle::{Access, Application, Core};
+use super::publish::Bus;
+use super::turns::Turns;
+use crate::domain::aggregate::Aggregate;
+use crate::recording::identity::Version;
+use crate::recording::recorder::Recorder;
+
+impl Application {
+    /// The state of a stream as the cache has it, perhaps old; read if the cache has none. For those
+    /// who let the append judge whether it was the newest.
+    pub(crate) async fn state_to_be_judged<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+    ) -> Result<Folded<A>> {
+        match self.core.cache.get(stream) {
+            Some(folded) => Ok(folded),
+            None => Ok(self.load_uncached(stream).await?.0),
+        }
+    }
+
+    /// The newest state of a stream.
+    pub(crate) async fn newest_state<A: Aggregate>(&self, stream: &Arc<str>) -> Result<Folded<A>> {
+        self.load(stream).await
+    }
+
+    /// Keeps a state whose events were recorded just now, and takes a snapshot if they made one due.
+    pub(crate) async fn keep_state<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        before: Option<Version>,
+        folded: &Folded<A>,
+    ) {
+        self.core.cache.put(stream, folded);
+        self.take_snapshot_if_due(stream, before, folded).await;
+    }
+
+    /// Keeps the state of this stream no longer.
+    pub(crate) fn forget_state(&self, stream: &str) {
+        self.core.cache.forget(stream);
+    }
+
+    /// The same application, with its types and its clock, over another recorder and with a cache of
+    /// its own. It is read, never written.
+    pub(crate) fn over(&self, recorder: Arc<dyn Recorder>, cache_size: usize) -> Self {
+        Self {
+            core: Arc::new(Core {
+                recorder,
+                clock: Arc::clone(&self.core.clock),
+                ids: Arc::clone(&self.core.ids),
+                retries: self.core.retries,
+                cache: Cache::new(cache_size),
+                turns: Turns::default(),
+                bus: Bus::default(),
+                mapper: self.core.mapper,
+                registry: Arc::clone(&self.core.registry),
+                store: None,
+                access: Access::ReadOnly,
+            }),
+            metadata: None,
+            conductor: None,
+        }
+    }
+
+    /// A handle whose commands are conducted.
+    pub(crate) fn conducted(&self, conductor: Arc<dyn Conductor>) -> Self {
+        Self {
+            conductor: Some(conductor),
+            ..self.clone()
+        }
+    }
+
+    /// Lets the conductor, if there is one, do what is due before a command.
+    pub(super) async fn before_command(&self) {
+        if let Some(conductor) = &self.conductor {
+            conductor.before_command().await;
+        }
+    }
+
+    /// Lets the conductor, if there is one, do what an append caused.
+    pub(super) async fn after_commit(&self) {
+        if let Some(conductor) = &self.conductor {
+            conductor.after_commit().await;
+        }
+    }
+}

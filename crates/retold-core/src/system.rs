@@ -1,0 +1,50 @@
+//! Systems: applications that follow each other's logs, defined once and independently of databases
+//! and threads.
+//!
+//! A [`Follower`] has policies that say what events cause. A [`System`] says which applications there
+//! are and who follows whom; a runner makes it go. The modules stand in order; each uses only those
+//! above it.
+
+pub mod limits;
+
+mod caused;
+mod derived_id;
+pub mod follower_event;
+mod past_recorder;
+pub mod status;
+mod timer_event;
+
+mod batch;
+pub mod deadline;
+pub mod follower_record;
+
+pub mod context;
+
+pub mod policy;
+
+pub mod follower;
+
+pub mod pipeline;
+pub mod timers;
+
+pub mod definition;
+
+pub mod open_system;
+pub mod operating;
+
+pub mod single_thread;
+
+pub use context::Context;
+pub use deadline::{Deadline, timer};
+pub use definition::{Member, System, SystemBuilder};
+pub use follower::{Follower, OnFailure, Start};
+pub use follower_event::{FollowerEvent, Parked, StartingMark};
+pub use follower_record::FollowerRecord;
+pub use open_system::{Infrastructure, OpenSystem, Opening};
+pub use operating::FollowerOperator;
+pub use pipeline::{Pipeline, Step};
+pub use policy::Handle;
+pub use single_thread::SingleThread;
+pub use status::{FollowerStatus, Phase, StatusCell, UpstreamStatus};
+pub use timer_event::{PlannedEvent, TimerEvent};
+pub use timers::Timers;

@@ -1,0 +1,214 @@
+//! What a follower is about to record: effects, what was read for them, and the pieces of the
+//! upstream logs that they answer.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::limits::{EFFECTS_PER_APPEND_MAX, EFFECTS_SIZE_MAX, READS_PER_APPEND_MAX};
+use crate::application::{Application, Folded};
+use crate::domain::aggregate::Aggregate;
+use crate::recording::append::Append;
+use crate::recording::condition::{Condition, ExpectedVersion};
+use crate::recording::identity::{LogId, Mark, Position, Version};
+use crate::recording::new_event::NewEvent;
+use crate::recording::query::Query;
+use crate::recording::recorder::BoxFuture;
+use crate::recording::stretch::Stretch;
+
+/// Effects, reads and stretches that are to be one append.
+#[derive(Default)]
+pub(super) struct Batch {
+    events: Vec<NewEvent>,
+    /// The streams that were read, with the versions they had in the log, in the order of reading.
+    streams: Vec<(Arc<str>, Option<Version>)>,
+    /// Where in `streams` a stream is.
+    read: HashMap<Arc<str>, usize>,
+    queries: Vec<(Query, Option<Position>)>,
+    drafts: HashMap<Arc<str>, Box<dyn AnyDraft>>,
+    /// How many of the events are for a stream.
+    written: HashMap<Arc<str>, u64>,
+    stretches: Vec<Stretch>,
+    /// The state of the log that queries are read at; none before the first.
+    head: Option<Option<Mark>>,
+    size: usize,
+    /// Upstream events that were decided, with or without effect.
+    causes: usize,
+}
+
+/// An aggregate as the batch leaves it.
+pub(super) struct Draft<A> {
+    /// The version that was read of the log.
+    pub(super) read: Option<Version>,
+    /// The state with the events of the batch, and the version it will have.
+    pub(super) folded: Folded<A>,
+}
+
+/// A [`Draft`] of whatever type.
+pub(super) trait AnyDraft: Send + Sync {
+    fn as_any_mut(&mut self) -> &mut (dyn Any + Send + Sync);
+
+    /// Gives the state to the application's cache: its events are recorded now.
+    fn keep<'a>(&'a self, application: &'a Application, stream: &'a Arc<str>) -> BoxFuture<'a, ()>;
+}
+
+impl<A: Aggregate> AnyDraft for Draft<A> {
+    fn as_any_mut(&mut self) -> &mut (dyn Any + Send + Sync) {
+        self
+    }
+
+    fn keep<'a>(&'a self, application: &'a Application, stream: &'a Arc<str>) -> BoxFuture<'a, ()> {
+        Box::pin(application.keep_state(stream, self.read, &self.folded))
+    }
+}
+
+impl Batch {
+    /// Whether there is nothing to record.
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.stretches.is_empty()
+    }
+
+    /// The effects.
+    pub(super) fn events(&self) -> &[NewEvent] {
+        &self.events
+    }
+
+    /// Whether it has effects.
+    pub(super) fn has_effects(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// How many upstream events were decided in it.
+    pub(super) fn causes(&self) -> usize {
+        self.causes
+    }
+
+    /// Counts an upstream event that was decided.
+    pub(super) fn count_cause(&mut self) {
+        self.causes += 1;
+    }
+
+    /// Whether another upstream event might not fit.
+    pub(super) fn is_full(&self) -> bool {
+        let reads = self.streams.len() + self.queries.len() + self.stretches.len();
+        reads >= READS_PER_APPEND_MAX
+            || self.events.len() >= EFFECTS_PER_APPEND_MAX
+            || self.size >= EFFECTS_SIZE_MAX
+    }
+
+    /// The draft of this stream, if it is of type `A` and there is one.
+    pub(super) fn draft<A: Aggregate>(&mut self, stream: &str) -> Option<&mut Draft<A>> {
+        let draft = self.drafts.get_mut(stream)?;
+        draft.as_any_mut().downcast_mut()
+    }
+
+    /// Takes in an aggregate as it is with the events of the batch; `read` is the version it has in the
+    /// log, which becomes a condition.
+    pub(super) fn add_draft<A: Aggregate>(
+        &mut self,
+        stream: &Arc<str>,
+        read: Option<Version>,
+        folded: Folded<A>,
+    ) {
+        self.add_read(stream, read);
+        let draft = Draft { read, folded };
+        self.drafts.insert(Arc::clone(stream), Box::new(draft));
+    }
+
+    /// Forgets the draft of a stream that was written to past it.
+    pub(super) fn drop_draft(&mut self, stream: &str) {
+        self.drafts.remove(stream);
+    }
+
+    /// Notes that a stream was read and had this version in the log. What was read first counts: it
+    /// holds only if later reads do.
+    pub(super) fn add_read(&mut self, stream: &Arc<str>, version: Option<Version>) {
+        if !self.read.contains_key(stream) {
+            self.read.insert(Arc::clone(stream), self.streams.len());
+            self.streams.push((Arc::clone(stream), version));
+        }
+    }
+
+    /// The version that a stream had in the log when it was read.
+    pub(super) fn version_read(&self, stream: &str) -> Option<Option<Version>> {
+        let index = self.read.get(stream)?;
+        Some(self.streams[*index].1)
+    }
+
+    /// Notes that a query was read up to this position of the log.
+    pub(super) fn add_query(&mut self, query: Query, after: Option<Position>) {
+        let known = self.queries.iter().any(|(it, _)| *it == query);
+        if !known {
+            self.queries.push((query, after));
+        }
+    }
+
+    /// How many events of the batch are for this stream.
+    pub(super) fn written(&self, stream: &str) -> u64 {
+        self.written.get(stream).copied().unwrap_or(0)
+    }
+
+    /// Adds an effect.
+    pub(super) fn push(&mut self, event: NewEvent) {
+        self.size += event.size();
+        if let Some(stream) = &event.stream {
+            *self.written.entry(Arc::clone(stream)).or_default() += 1;
+        }
+        self.events.push(event);
+    }
+
+    /// The state of the log at which queries are read, if it is settled.
+    pub(super) fn head(&self) -> Option<Option<Mark>> {
+        self.head
+    }
+
+    /// Settles the state of the log at which queries are read.
+    pub(super) fn set_head(&mut self, head: Option<Mark>) {
+        self.head = Some(head);
+    }
+
+    /// Extends the last stretch if it is of the same upstream, else adds one.
+    pub(super) fn extend_stretch(
+        &mut self,
+        upstream: LogId,
+        to: Mark,
+        begin: impl FnOnce() -> Stretch,
+    ) {
+        match self.stretches.last_mut() {
+            Some(last) if last.upstream == upstream => last.to = to,
+            _ => {
+                let mut stretch = begin();
+                stretch.to = to;
+                self.stretches.push(stretch);
+            }
+        }
+    }
+
+    /// The append, on condition of all that was read.
+    pub(super) fn to_append(&self, follower: &Arc<str>, version: Option<Version>) -> Append {
+        let own = Condition::stream_at(Arc::clone(follower), ExpectedVersion::seen(version));
+        let streams = self.streams.iter().filter(|(stream, _)| stream != follower);
+        let streams = streams.map(|(stream, version)| {
+            Condition::stream_at(Arc::clone(stream), ExpectedVersion::seen(*version))
+        });
+        let queries = self.queries.iter();
+        let queries =
+            queries.map(|(query, after)| Condition::none_match_after(query.clone(), *after));
+        let append = Append::of(self.events.iter().cloned())
+            .condition(own)
+            .conditions(streams)
+            .conditions(queries);
+        self.stretches.iter().cloned().fold(append, Append::stretch)
+    }
+
+    /// Gives the states of changed aggregates to the application's cache: they are recorded now.
+    pub(super) async fn keep_drafts(&self, application: &Application) {
+        for stream in self.written.keys() {
+            match self.drafts.get(stream) {
+                Some(draft) => draft.keep(application, stream).await,
+                // What the cache has of it is known to be old.
+                None => application.forget_state(stream),
+            }
+        }
+    }
+}

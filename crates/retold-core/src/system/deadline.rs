@@ -1,0 +1,238 @@
+//! Setting and cancelling timers, by commands and by policies.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use serde::ser::Error as _;
+use serde::{Deserializer, Serializer, de};
+
+use super::timer_event::{PlannedEvent, TimerEvent, check_timer_key, timer_stream};
+use crate::application::model::{Reach, ReadTo};
+use crate::application::{Application, Error, ExecuteError, Model, Recorded, Result};
+use crate::domain::clock::Timestamp;
+use crate::domain::decision::Decision;
+use crate::domain::event::{Event, EventType};
+use crate::mapping::any_event::AnyEvent;
+use crate::mapping::mapper::{Envelope, Mapper};
+use crate::recording::condition::{Condition, ExpectedVersion};
+use crate::recording::identity::{EventId, Version};
+use crate::recording::recorder::{BoxFuture, StreamRead};
+
+/// A deadline: an event that is recorded by itself when its time has come, unless it is cancelled
+/// before. Exactly once, whatever is restarted meanwhile.
+///
+/// It is a decision, so it may be recorded together with others: in [`Application::decide`], and in
+/// [`Context::record`](super::Context::record). Whoever is to do something then follows the log that
+/// the event is recorded in, its own as any other.
+///
+/// ```
+/// use std::time::Duration;
+/// use retold::prelude::*;
+/// use retold::system::Deadline;
+///
+/// #[derive(Event, Serialize, Deserialize)]
+/// struct PaymentOverdue { order: String }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> retold::Result<()> {
+/// let orders = Application::open("orders", "memory:deadlines").await?;
+/// let due = orders.now().saturating_add(Duration::from_secs(3600));
+/// let overdue = PaymentOverdue { order: "17".into() };
+/// orders.schedule(Deadline::new("order-17/payment", due, overdue)).await?;
+///
+/// // It was paid in time.
+/// assert!(orders.cancel("order-17/payment").await?);
+/// assert!(!orders.cancel("order-17/payment").await?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Deadline {
+    key: String,
+    due: Timestamp,
+    event: AnyEvent,
+}
+
+impl Deadline {
+    /// Records `event` at `due`. The key names the timer in its application: setting another under
+    /// the same key replaces it, and it is cancelled by it. 1 to
+    /// [`TIMER_KEY_SIZE_MAX`](super::limits::TIMER_KEY_SIZE_MAX) bytes.
+    ///
+    /// The event goes to the stream that it is addressed to, or to none.
+    pub fn new(key: impl Into<String>, due: Timestamp, event: impl Into<AnyEvent>) -> Self {
+        Self {
+            key: key.into(),
+            due,
+            event: event.into(),
+        }
+    }
+
+    /// Key of the timer.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// When it is to fire.
+    pub fn due(&self) -> Timestamp {
+        self.due
+    }
+}
+
+impl Decision<AnyEvent> for Deadline {
+    type Refusal = Infallible;
+
+    fn decided(self, events: &mut Vec<AnyEvent>) -> Result<(), Infallible> {
+        let stream = timer_stream(&self.key).into();
+        events.push(AnyEvent::of_the_library(Setting(self), stream));
+        Ok(())
+    }
+}
+
+/// A deadline on its way into the log: becomes [`TimerEvent::Scheduled`].
+struct Setting(Deadline);
+
+impl Event for Setting {
+    const TYPES: &'static [EventType] = &[TimerEvent::TYPES[0]];
+
+    fn type_index(&self) -> usize {
+        0
+    }
+
+    fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Deadline { key, due, event } = &self.0;
+        check_timer_key(key).map_err(S::Error::custom)?;
+        // What a timer keeps is text, whatever codec the application writes with.
+        let envelope = Envelope::new(EventId::new(uuid::Uuid::nil()), *due);
+        let planned = Mapper::default().encode_any(event, envelope);
+        let planned = PlannedEvent::of(&planned.map_err(S::Error::custom)?);
+        let scheduled = TimerEvent::Scheduled {
+            due: *due,
+            event: planned.map_err(S::Error::custom)?,
+        };
+        scheduled.serialize_payload(serializer)
+    }
+
+    fn deserialize_payload<'de, D: Deserializer<'de>>(_: usize, _: D) -> Result<Self, D::Error> {
+        Err(de::Error::custom("a timer is read as a `TimerEvent`"))
+    }
+}
+
+/// The timer of this key as a [`Model`]: a decision sees when it is due, or none if it is not pending,
+/// on condition that nothing happened to it in between.
+pub fn timer(key: impl Into<String>) -> TimerModel {
+    let key = key.into();
+    TimerModel {
+        stream: timer_stream(&key).into(),
+        key,
+    }
+}
+
+/// See [`timer`].
+#[derive(Clone, Debug)]
+pub struct TimerModel {
+    key: String,
+    stream: Arc<str>,
+}
+
+impl Model for TimerModel {
+    /// When it is due, if it is pending.
+    type State = Option<Timestamp>;
+    type Place = Option<Version>;
+
+    fn begin(&self) -> (Option<Timestamp>, Option<Version>) {
+        (None, None)
+    }
+
+    fn read_on<'a>(
+        &'a self,
+        application: &'a Application,
+        state: &'a mut Option<Timestamp>,
+        place: &'a mut Option<Version>,
+        reach: Reach,
+    ) -> BoxFuture<'a, Result<ReadTo>> {
+        Box::pin(async move {
+            check_timer_key(&self.key)?;
+            let mut read = StreamRead::new(Arc::clone(&self.stream))
+                .backward()
+                .limit(1);
+            loop {
+                let page = application.recorder().read_stream(read.clone()).await?;
+                let last = page.events.first();
+                if let (Reach::UpTo(until), Some(event)) = (reach, last)
+                    && event.position() > until
+                {
+                    read = read.after(event.version());
+                    continue;
+                }
+                if last.and_then(|event| event.version()) >= *place {
+                    *place = last.and_then(|event| event.version());
+                    *state = match last {
+                        Some(event) => due(&application.mapper().decode(event)?),
+                        None => None,
+                    };
+                }
+                return Ok(ReadTo::one(page.read_to));
+            }
+        })
+    }
+
+    fn conditions(&self, place: &Option<Version>, conditions: &mut Vec<Condition>) {
+        let expected = ExpectedVersion::seen(*place);
+        conditions.push(Condition::stream_at(Arc::clone(&self.stream), expected));
+    }
+}
+
+fn due(event: &TimerEvent) -> Option<Timestamp> {
+    match event {
+        TimerEvent::Scheduled { due, .. } => Some(*due),
+        TimerEvent::Cancelled | TimerEvent::Fired => None,
+    }
+}
+
+/// The cancelling of the timer of this key, as an event of its stream.
+pub(super) fn cancelling(key: &str) -> AnyEvent {
+    AnyEvent::of_the_library(TimerEvent::Cancelled, timer_stream(key).into())
+}
+
+impl Application {
+    /// Sets a timer; one of the same key that was pending is replaced. To record more with it, give
+    /// the [`Deadline`] to [`decide`](Self::decide).
+    ///
+    /// A runner fires it: an application alone keeps no time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mapping`] for a bad key, or an event that does not become text; what
+    /// [`settle`](Self::settle) reports.
+    pub async fn schedule(&self, deadline: Deadline) -> Result<Recorded> {
+        let mut events = Vec::new();
+        let Ok(()) = deadline.decided(&mut events);
+        // Decided anew on each attempt, so what is recorded is kept here until it is asked for.
+        let events = std::sync::Mutex::new(Some(events));
+        let take = |(): &()| {
+            let mut events = events
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            events.take().unwrap_or_default()
+        };
+        self.decide((), take).await.map_err(never_refused)
+    }
+
+    /// Cancels the timer of this key. Says whether it was pending.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a bad key; what [`decide`](Self::decide) reports.
+    pub async fn cancel(&self, key: &str) -> Result<bool> {
+        let decided = self.decide(timer(key), |due| due.map(|_| cancelling(key)));
+        let recorded = decided.await.map_err(never_refused)?;
+        Ok(recorded.mark.is_some())
+    }
+}
+
+fn never_refused(error: ExecuteError<Infallible>) -> Error {
+    match error {
+        ExecuteError::Refused(never) => match never {},
+        ExecuteError::Retold(error) => error,
+    }
+}

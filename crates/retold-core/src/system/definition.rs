@@ -1,0 +1,379 @@
+//! The system: which applications there are, what their types are, and who follows whom. No database,
+//! no thread.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use super::follower::Follower;
+use crate::application::{Application, ApplicationBuilder};
+use crate::domain::aggregate::Aggregate;
+use crate::domain::event::Event;
+use crate::recording::error::Invalid;
+use crate::recording::limits::{RESERVED_PREFIX, check_name};
+use crate::recording::stored_event::StoredEvent;
+
+/// Applications that follow each other's logs, defined once and independently of infrastructure.
+///
+/// A runner makes it go: [`SingleThread`](super::single_thread::SingleThread) in one thread,
+/// `MultiThread` with a task for each follower. A clone is the same system.
+///
+/// ```
+/// use retold::prelude::*;
+/// use retold::system::{Context, Follower, System};
+/// # #[derive(Event, Serialize, Deserialize)]
+/// # struct Ordered { item: String }
+/// # #[derive(Aggregate, Clone, Default)]
+/// # #[aggregate(event = Ordered)]
+/// # struct Order;
+/// # impl Apply<Ordered> for Order { fn apply(&mut self, _: &Ordered) {} }
+/// # async fn reserve(_: &Ordered, _: &mut Context) -> retold::Result<()> { Ok(()) }
+///
+/// let shop = System::new("shop")
+///     .application("orders", |app| app.aggregate::<Order>())
+///     .application("stock", |app| {
+///         app.follower(Follower::new("reservations").follows("orders").on(reserve))
+///     })
+///     .build()?;
+/// assert!(shop.to_mermaid().contains("orders -->|reservations| stock"));
+/// # Ok::<(), retold::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct System {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    name: String,
+    members: Vec<Member>,
+}
+
+/// An application as a system defines it: its types and its followers.
+pub struct Member {
+    name: Arc<str>,
+    /// Registers its types and chooses its options.
+    set_up: Vec<SetUp>,
+    followers: Vec<Arc<Follower>>,
+    confluent: Option<ConfluenceKey>,
+}
+
+type SetUp = Arc<dyn Fn(ApplicationBuilder) -> ApplicationBuilder + Send + Sync>;
+
+/// Says which key an event belongs to, if it belongs to any.
+pub type ConfluenceKey = Arc<dyn Fn(&StoredEvent) -> Option<String> + Send + Sync>;
+
+/// A system that is being defined; [`build`](SystemBuilder::build) ends it.
+#[must_use = "a system is defined by `build`"]
+pub struct SystemBuilder {
+    name: String,
+    members: Vec<Member>,
+}
+
+impl System {
+    /// Begins to define a system of this name, which is for people: in pictures and reports.
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "a system is complete when it is built"
+    )]
+    pub fn new(name: impl Into<String>) -> SystemBuilder {
+        SystemBuilder {
+            name: name.into(),
+            members: Vec::new(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.parts.name
+    }
+
+    /// Its applications, in the order of declaration.
+    pub fn members(&self) -> &[Member] {
+        &self.parts.members
+    }
+
+    /// Index of the application of this name, counted from 0 in the order of declaration.
+    pub fn index_of(&self, application: &str) -> Option<usize> {
+        let mut members = self.parts.members.iter();
+        members.position(|member| &*member.name == application)
+    }
+
+    /// Index of the application of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if there is none, with the names that there are.
+    pub fn expect_index_of(&self, application: &str) -> Result<usize, Invalid> {
+        self.index_of(application).ok_or_else(|| {
+            let known: Vec<_> = self.members().iter().map(Member::name).collect();
+            Invalid::new(format!(
+                "the system {:?} has no application {application:?}; it has {known:?}",
+                self.name()
+            ))
+        })
+    }
+
+    /// A picture of who follows whom, as text for Graphviz (`dot -Tsvg`).
+    pub fn to_graphviz(&self) -> String {
+        let mut text = format!("digraph {} {{\n  rankdir=LR;\n", quoted(self.name()));
+        for member in self.members() {
+            text += &format!("  {};\n", quoted(member.name()));
+        }
+        for (member, follower, upstream) in self.arrows() {
+            text += &format!(
+                "  {} -> {} [label={}];\n",
+                quoted(upstream),
+                quoted(member),
+                quoted(follower)
+            );
+        }
+        text + "}\n"
+    }
+
+    /// A picture of who follows whom, as text for Mermaid.
+    pub fn to_mermaid(&self) -> String {
+        let mut text = String::from("flowchart LR\n");
+        for member in self.members() {
+            let name = member.name();
+            let id = mermaid_id(name);
+            match id == name {
+                true => text += &format!("  {id}\n"),
+                false => text += &format!("  {id}[{}]\n", quoted(name)),
+            }
+        }
+        for (member, follower, upstream) in self.arrows() {
+            text += &format!(
+                "  {} -->|{}| {}\n",
+                mermaid_id(upstream),
+                follower.replace(['|', '"'], " "),
+                mermaid_id(member)
+            );
+        }
+        text
+    }
+
+    /// Each follower of each application with each of its upstreams.
+    fn arrows(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.members().iter().flat_map(|member| {
+            member.followers.iter().flat_map(|follower| {
+                let upstreams = follower.upstreams();
+                upstreams.map(|upstream| (member.name(), follower.name(), upstream))
+            })
+        })
+    }
+}
+
+/// A text in double quotes, as Graphviz and Mermaid read it.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// A name as an identifier of Mermaid.
+fn mermaid_id(name: &str) -> String {
+    let id: String = name
+        .chars()
+        .map(|it| if it.is_ascii_alphanumeric() { it } else { '_' })
+        .collect();
+    match id.as_str() {
+        // A word of the language ends a diagram early.
+        "end" => "end_".into(),
+        _ => id,
+    }
+}
+
+impl Member {
+    fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            set_up: Vec::new(),
+            followers: Vec::new(),
+            confluent: None,
+        }
+    }
+
+    /// With this type of aggregates and its events.
+    #[must_use]
+    pub fn aggregate<A: Aggregate>(self) -> Self {
+        self.set_up(|builder| builder.aggregate::<A>())
+    }
+
+    /// With this type of events.
+    #[must_use]
+    pub fn event<E: Event>(self) -> Self {
+        self.set_up(|builder| builder.event::<E>())
+    }
+
+    /// With what this makes of its builder: another codec, a larger cache.
+    #[must_use]
+    pub fn set_up(
+        mut self,
+        set_up: impl Fn(ApplicationBuilder) -> ApplicationBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.set_up.push(Arc::new(set_up));
+        self
+    }
+
+    /// With this follower, in addition to others.
+    #[must_use]
+    pub fn follower(mut self, follower: Follower) -> Self {
+        self.followers.push(Arc::new(follower));
+        self
+    }
+
+    /// Claims that the application is confluent by key: in every schedule that takes the inputs of one
+    /// key in the same order, its log has for each key the same events in the same order. `key` says
+    /// which key an event belongs to; events of no key are not compared.
+    ///
+    /// A simulation holds the system to it.
+    #[must_use]
+    pub fn confluent(
+        mut self,
+        key: impl Fn(&StoredEvent) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.confluent = Some(Arc::new(key));
+        self
+    }
+
+    /// Claims that the application is [confluent](Self::confluent) by the tag that begins so, as in
+    /// `aircraft:`.
+    #[must_use]
+    pub fn confluent_by_tag(self, prefix: &'static str) -> Self {
+        self.confluent(move |event| {
+            let mut tags = event.tags();
+            tags.find_map(|tag| tag.strip_prefix(prefix).map(str::to_owned))
+        })
+    }
+
+    /// Name of the application and of its log.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its followers, in the order of declaration.
+    pub fn followers(&self) -> &[Arc<Follower>] {
+        &self.followers
+    }
+
+    /// Says which key an event belongs to, if the application claims to be confluent.
+    pub fn confluence_key(&self) -> Option<&ConfluenceKey> {
+        self.confluent.as_ref()
+    }
+
+    pub(super) fn builder(&self) -> ApplicationBuilder {
+        let builder = Application::builder(&*self.name);
+        self.set_up.iter().fold(builder, |builder, it| it(builder))
+    }
+}
+
+impl SystemBuilder {
+    /// With an application of this name, which is the name of its log too: its types and followers are
+    /// given by `define`. The order of declaration is the order in which a single thread works.
+    pub fn application(
+        mut self,
+        name: impl Into<Arc<str>>,
+        define: impl FnOnce(Member) -> Member,
+    ) -> Self {
+        self.members.push(define(Member::new(name.into())));
+        self
+    }
+
+    /// Ends the definition.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] that says what does not fit: two applications or followers of one name, a follower
+    /// of an application that is not there, a follower without policies.
+    pub fn build(self) -> Result<System, Invalid> {
+        let mut names = BTreeSet::new();
+        for member in &self.members {
+            check_name("name of an application", &member.name)?;
+            if member.name.starts_with(RESERVED_PREFIX) {
+                return Err(Invalid::new(format!(
+                    "the application {:?} has a name of the library's; choose one that does not begin with {RESERVED_PREFIX:?}",
+                    member.name
+                )));
+            }
+            if !names.insert(&*member.name) {
+                return Err(Invalid::new(format!(
+                    "two applications of the system are named {:?}",
+                    member.name
+                )));
+            }
+        }
+        if names.is_empty() {
+            return Err(Invalid::new(format!(
+                "the system {:?} has no application; give one with `application`",
+                self.name
+            )));
+        }
+        for member in &self.members {
+            check_followers(member, &names)?;
+        }
+        Ok(System {
+            parts: Arc::new(Parts {
+                name: self.name,
+                members: self.members,
+            }),
+        })
+    }
+}
+
+fn check_followers(member: &Member, applications: &BTreeSet<&str>) -> Result<(), Invalid> {
+    let mut names: BTreeMap<&str, &Follower> = BTreeMap::new();
+    for follower in &member.followers {
+        follower.check()?;
+        if names.insert(follower.name(), follower).is_some() {
+            return Err(Invalid::new(format!(
+                "two followers of the application {:?} are named {:?}",
+                member.name,
+                follower.name()
+            )));
+        }
+        let mut upstreams = BTreeSet::new();
+        for upstream in follower.upstreams() {
+            if !applications.contains(upstream) {
+                return Err(Invalid::new(format!(
+                    "the follower {:?} of {:?} follows {upstream:?}, which is no application of the system; there are {applications:?}",
+                    follower.name(),
+                    member.name
+                )));
+            }
+            if !upstreams.insert(upstream) {
+                return Err(Invalid::new(format!(
+                    "the follower {:?} of {:?} is to follow {upstream:?} twice",
+                    follower.name(),
+                    member.name
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("System")
+            .field("name", &self.parts.name)
+            .field("members", &self.parts.members)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("name", &self.name)
+            .field("followers", &self.followers)
+            .field("is_confluent", &self.confluent.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SystemBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SystemBuilder")
+            .field("name", &self.name)
+            .field("members", &self.members)
+            .finish()
+    }
+}

@@ -1,0 +1,245 @@
+//! The declaration of a follower: whose logs it follows, and what their events cause.
+
+use std::sync::Arc;
+
+use super::limits::{BATCH_MAX, FOLLOWER_NAME_SIZE_MAX};
+use super::policy::{Handle, Policies};
+use crate::domain::event::Event;
+use crate::recording::error::Invalid;
+use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
+use crate::recording::query::{Query, QueryItem};
+use crate::recording::stored_event::StoredEvent;
+
+/// What follows the logs of applications for an application: policies under a name.
+///
+/// ```
+/// use retold::prelude::*;
+/// use retold::system::{Context, Follower};
+///
+/// #[derive(Event, Serialize, Deserialize)]
+/// struct Ordered { item: String }
+///
+/// #[derive(Event, Serialize, Deserialize)]
+/// struct Reserved { item: String }
+///
+/// #[derive(Aggregate, Clone, Default)]
+/// #[aggregate(event = Reserved, key = String)]
+/// struct Stock { reserved: u32 }
+///
+/// impl Apply<Reserved> for Stock {
+///     fn apply(&mut self, _: &Reserved) {
+///         self.reserved += 1;
+///     }
+/// }
+///
+/// async fn reserve(ordered: &Ordered, context: &mut Context) -> retold::Result<()> {
+///     let item = ordered.item.clone();
+///     context.execute_or_create(item.as_str(), |_: &Stock| Reserved { item: item.clone() }).await?;
+///     Ok(())
+/// }
+///
+/// let reservations = Follower::new("reservations").follows("orders").on(reserve);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Follower {
+    name: Arc<str>,
+    upstreams: Vec<Arc<str>>,
+    policies: Policies,
+    tags: Vec<Arc<str>>,
+    edition: u32,
+    start: Start,
+    batch: usize,
+    on_failure: OnFailure,
+}
+
+/// Where a follower begins when it meets a log for the first time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// With the log's first event.
+    #[default]
+    FirstEvent,
+    /// With what is recorded after the follower has started.
+    Now,
+}
+
+/// What becomes of an event whose policy fails.
+///
+/// That the store is unavailable is no failure of a policy: then the follower tries again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnFailure {
+    /// The follower stops and is recorded as paused, with the reason. Once the reason is mended, an
+    /// operator lets it continue, with the same event.
+    #[default]
+    Stop,
+    /// The event is parked, with the reason, and so is every later one of its stream; the follower
+    /// goes on with the others. Once the reason is mended, an operator resumes what is parked, or
+    /// skips it.
+    Park,
+}
+
+impl Follower {
+    /// A follower of this name, which is unique in its application and stands in what it records. It
+    /// has 1 to [`FOLLOWER_NAME_SIZE_MAX`] bytes, without `@` and `/`.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            upstreams: Vec::new(),
+            policies: Policies::default(),
+            tags: Vec::new(),
+            edition: 1,
+            start: Start::default(),
+            batch: 1,
+            on_failure: OnFailure::default(),
+        }
+    }
+
+    /// Follows the log of the application of this name, in addition to others; its own application's,
+    /// if it is that name.
+    #[must_use]
+    pub fn follows(mut self, application: impl Into<Arc<str>>) -> Self {
+        self.upstreams.push(application.into());
+        self
+    }
+
+    /// Answers events of type `E` with this policy. Of several policies for one event each is asked,
+    /// in the order in which they were given, and what they decide is recorded together.
+    ///
+    /// Events of other types are not even read.
+    #[must_use]
+    pub fn on<E, F>(mut self, policy: F) -> Self
+    where
+        E: Event,
+        F: for<'a> Handle<'a, E> + 'static,
+    {
+        self.policies.add::<E, F>(policy);
+        self
+    }
+
+    /// Answers only events that have this tag, and all others that are given.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// The number of the follower's behaviour, from 1: raise it when policies change, so that a
+    /// retelling does not hold what older ones recorded against the new ones.
+    #[must_use]
+    pub fn edition(mut self, edition: u32) -> Self {
+        self.edition = edition;
+        self
+    }
+
+    /// Where it begins when it meets a log for the first time; with the first event, unless said
+    /// otherwise.
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Lets one append cover up to this many upstream events, each with all its effects; 1 unless
+    /// said otherwise, at most [`BATCH_MAX`]. What is recorded is the same; it is faster, and one
+    /// conflict makes more be decided again.
+    #[must_use]
+    pub fn batch(mut self, upstream_events: usize) -> Self {
+        self.batch = upstream_events.clamp(1, BATCH_MAX);
+        self
+    }
+
+    /// What becomes of an event whose policy fails; the follower stops, unless said otherwise.
+    #[must_use]
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
+        self
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
+    /// The applications whose logs it follows, in the order in which they were given.
+    pub fn upstreams(&self) -> impl Iterator<Item = &str> {
+        self.upstreams.iter().map(|it| &**it)
+    }
+
+    /// Number of its behaviour.
+    pub fn edition_number(&self) -> u32 {
+        self.edition
+    }
+
+    pub(super) fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    pub(super) fn starts(&self) -> Start {
+        self.start
+    }
+
+    pub(super) fn batch_max(&self) -> usize {
+        self.batch
+    }
+
+    pub(super) fn fails_by(&self) -> OnFailure {
+        self.on_failure
+    }
+
+    /// Whether it answers this event.
+    pub(super) fn answers(&self, event: &StoredEvent) -> bool {
+        self.policies.answer(event.topic()) && self.tags.iter().all(|tag| event.has_tag(tag))
+    }
+
+    /// The query that selects what it answers.
+    pub(super) fn query(&self) -> Query {
+        let room = QUERY_NAMES_MAX.saturating_sub(self.tags.len()).max(1);
+        let items = self.policies.topics().chunks(room).map(|topics| {
+            let item = topics
+                .iter()
+                .fold(QueryItem::new(), |item, topic| item.topic(*topic));
+            self.tags
+                .iter()
+                .fold(item, |item, tag| item.tag(Arc::clone(tag)))
+        });
+        Query::Items(items.collect())
+    }
+
+    /// Checks what needs no look at the system it is part of.
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        check_name("name of a follower", &self.name)?;
+        let name = &self.name;
+        if name.len() > FOLLOWER_NAME_SIZE_MAX {
+            return Err(Invalid::new(format!(
+                "the name of the follower {name:?} is {} bytes long; at most {FOLLOWER_NAME_SIZE_MAX} are allowed",
+                name.len()
+            )));
+        }
+        if name.contains(['@', '/']) {
+            return Err(Invalid::new(format!(
+                "the name of the follower {name:?} has an `@` or a `/`, by which generation and partition are set off"
+            )));
+        }
+        if self.upstreams.is_empty() {
+            return Err(Invalid::new(format!(
+                "the follower {name:?} follows nobody; say whom with `follows`"
+            )));
+        }
+        if self.policies.topics().is_empty() {
+            return Err(Invalid::new(format!(
+                "the follower {name:?} has no policy; give one with `on`"
+            )));
+        }
+        if self.edition == 0 {
+            return Err(Invalid::new(format!(
+                "the follower {name:?} has edition 0; they count from 1"
+            )));
+        }
+        self.query().check()
+    }
+}

@@ -1,0 +1,138 @@
+//! What happens to a follower itself: the events of its own stream, `retold.follower/NAME`, in its
+//! application's log.
+//!
+//! Where a follower starts, what it parks and what operators do with it is recorded like everything
+//! else, so a retelling knows it, and so every append of the follower can be made on condition that
+//! nothing of it has changed meanwhile.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::domain::content;
+use crate::domain::event::{Event, EventType};
+use crate::recording::identity::{LogId, Mark};
+
+/// The type of the streams of followers.
+pub const FOLLOWER_STREAM_TYPE: &str = "retold.follower";
+
+/// Name of the stream of the follower with this name.
+pub fn follower_stream(name: &str) -> String {
+    format!("{FOLLOWER_STREAM_TYPE}/{name}")
+}
+
+/// Where a follower begins to follow a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StartingMark {
+    /// Name of the application that is followed.
+    pub upstream: String,
+    /// The log that this name led to.
+    pub log: LogId,
+    /// The first event that is processed is the one after this mark; with none, the log's first.
+    pub after: Option<Mark>,
+}
+
+impl StartingMark {
+    /// Of the log of this name and id, after this mark.
+    pub fn new(upstream: impl Into<String>, log: LogId, after: Option<Mark>) -> Self {
+        Self {
+            upstream: upstream.into(),
+            log,
+            after,
+        }
+    }
+}
+
+/// An event of an upstream log that a follower has put aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Parked {
+    /// Name of the application whose event it is.
+    pub upstream: String,
+    /// Its log.
+    pub log: LogId,
+    /// Which event.
+    pub event: Mark,
+    /// The stream of the event, whose later events are held back; none if it has none.
+    pub stream: Option<String>,
+    /// What went wrong; none for an event that is held back because an earlier one of its stream is
+    /// parked.
+    pub failure: Option<String>,
+}
+
+/// What happened to a follower.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum FollowerEvent {
+    /// It began to follow a log.
+    Started(StartingMark),
+    /// It put an event aside, because the policy failed or an earlier event of the stream is parked.
+    Parked(Parked),
+    /// A parked event was processed after all; its effects are in the same append.
+    Resumed {
+        /// The log of the event.
+        log: LogId,
+        /// Which event.
+        event: Mark,
+    },
+    /// An operator decided that a parked event is not to be processed.
+    Skipped {
+        /// The log of the event.
+        log: LogId,
+        /// Which event.
+        event: Mark,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// It stopped: an operator asked for it, or a policy failed.
+    Paused {
+        /// Why, for people.
+        reason: String,
+        /// The event whose policy failed, if it was that: its log and place.
+        failed: Option<(LogId, Mark)>,
+    },
+    /// An operator let it go on, and answer what is parked once more.
+    Continued,
+    /// An operator let it begin anew: a generation with its own key, its own stretches, and ids of
+    /// effects of its own. What was parked is parked no more; what was paused stays paused.
+    Reset {
+        /// The number of the generation, from 2.
+        generation: u64,
+        /// Where it begins, for each log that it follows.
+        starts: Vec<StartingMark>,
+    },
+}
+
+impl Event for FollowerEvent {
+    const TYPES: &'static [EventType] = &[
+        EventType::of::<Self>("retold.started"),
+        EventType::of::<Self>("retold.parked"),
+        EventType::of::<Self>("retold.resumed"),
+        EventType::of::<Self>("retold.skipped"),
+        EventType::of::<Self>("retold.paused"),
+        EventType::of::<Self>("retold.continued"),
+        EventType::of::<Self>("retold.reset"),
+    ];
+
+    fn type_index(&self) -> usize {
+        match self {
+            Self::Started(_) => 0,
+            Self::Parked(_) => 1,
+            Self::Resumed { .. } => 2,
+            Self::Skipped { .. } => 3,
+            Self::Paused { .. } => 4,
+            Self::Continued => 5,
+            Self::Reset { .. } => 6,
+        }
+    }
+
+    fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        content::serialize_variant(self, serializer)
+    }
+
+    fn deserialize_payload<'de, D: Deserializer<'de>>(
+        type_index: usize,
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
+        content::deserialize_variant(type_index, deserializer)
+    }
+}

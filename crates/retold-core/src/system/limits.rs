@@ -1,0 +1,54 @@
+//! The limits and defaults of systems, in one place.
+
+use std::time::Duration;
+
+use crate::recording::limits::Limits;
+
+/// Upstream events that a follower reads at once. Bounds memory, and the time until a stop is noticed.
+pub const FOLLOW_PAGE_EVENTS: usize = 500;
+
+/// Most upstream events that one append may cover, whatever a follower asks for: beyond it a conflict
+/// costs more than a further sync saves.
+pub const BATCH_MAX: usize = 1_000;
+
+/// Upstream events without effect after which a follower records how far it is, if nothing else made
+/// it record before: as much is looked at again after a crash.
+pub const UNFLUSHED_EVENTS_MAX: u64 = 1_000;
+
+/// Reads and stretches after which a follower's append is full. Half of what every recorder accepts
+/// in one append, so that the last upstream event has room for its own.
+pub const READS_PER_APPEND_MAX: usize = Limits::LEAST.append_conditions / 2;
+
+/// Effects after which a follower's append is full, for the same reason.
+pub const EFFECTS_PER_APPEND_MAX: usize = Limits::LEAST.append_events / 2;
+
+/// Bytes of effects after which a follower's append is full, for the same reason.
+pub const EFFECTS_SIZE_MAX: usize = Limits::LEAST.append_size / 2;
+
+/// Most events that a follower has parked at once; one more stops it, since whoever has so many has
+/// a fault to mend and not a queue to fill.
+pub const PARKED_MAX: usize = 10_000;
+
+/// Longest name of a follower, in bytes: with its generation and partition it makes a follower key,
+/// and with its prefix the name of a stream.
+pub const FOLLOWER_NAME_SIZE_MAX: usize = 200;
+
+/// Longest key of a timer, in bytes: with its prefix it makes the name of a stream.
+pub const TIMER_KEY_SIZE_MAX: usize = 200;
+
+/// Timers of an application that may be pending at once; one more cannot be watched.
+pub const TIMERS_PENDING_MAX: usize = 1_000_000;
+
+/// Longest text of an error that is recorded with a parked event or a stopped follower, in bytes.
+pub const FAILURE_SIZE_MAX: usize = 4 * 1024;
+
+/// Reactions that one command may cause on a single thread before they are taken for an endless
+/// cycle, unless told otherwise.
+pub const STEPS_MAX_DEFAULT: u64 = 1_000_000;
+
+/// How long a follower that failed for want of its store waits before it tries again the first time.
+/// Doubled with every failure in a row.
+pub const BACK_OFF_MIN: Duration = Duration::from_millis(10);
+
+/// The longest it waits.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);

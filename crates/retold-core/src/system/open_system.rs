@@ -1,0 +1,181 @@
+//! A system with its logs opened: what all runners begin with.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::definition::System;
+use super::pipeline::Pipeline;
+use crate::application::{Application, Result};
+use crate::domain::clock::Clock;
+use crate::domain::id_source::IdSource;
+use crate::recording::identity::LogId;
+use crate::recording::recorder::Recorder;
+use crate::recording::store::Store;
+
+/// Where the logs of a system are, and what gives its commands time and ids.
+///
+/// ```
+/// # use retold::recording::memory::MemoryStore;
+/// # use std::sync::Arc;
+/// use retold::system::Infrastructure;
+///
+/// let infrastructure = Infrastructure::new(Arc::new(MemoryStore::new()))
+///     .application_in("stock", Arc::new(MemoryStore::new()));
+/// ```
+#[derive(Clone)]
+pub struct Infrastructure {
+    store: Arc<dyn Store>,
+    stores: BTreeMap<String, Arc<dyn Store>>,
+    log_ids: BTreeMap<String, LogId>,
+    clock: Option<Arc<dyn Clock>>,
+    ids: Option<Arc<dyn IdSource>>,
+}
+
+impl Infrastructure {
+    /// All logs in this store, unless said otherwise.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            stores: BTreeMap::new(),
+            log_ids: BTreeMap::new(),
+            clock: None,
+            ids: None,
+        }
+    }
+
+    /// The log of this application in another store.
+    #[must_use]
+    pub fn application_in(mut self, application: impl Into<String>, store: Arc<dyn Store>) -> Self {
+        self.stores.insert(application.into(), store);
+        self
+    }
+
+    /// The log of this application gets this id, if it is born by opening it.
+    #[must_use]
+    pub fn log_id(mut self, application: impl Into<String>, id: LogId) -> Self {
+        self.log_ids.insert(application.into(), id);
+        self
+    }
+
+    /// Takes the time of commands from this clock; the machine's by default.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Takes fresh ids of commands from this source; uuids of version 7 by default.
+    #[must_use]
+    pub fn ids(mut self, ids: Arc<dyn IdSource>) -> Self {
+        self.ids = Some(ids);
+        self
+    }
+
+    /// The store of this application's log.
+    pub fn store_of(&self, application: &str) -> &Arc<dyn Store> {
+        self.stores.get(application).unwrap_or(&self.store)
+    }
+}
+
+impl fmt::Debug for Infrastructure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Infrastructure")
+            .field("elsewhere", &self.stores.keys().collect::<Vec<_>>())
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How logs are opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "there is no third")]
+pub enum Opening {
+    /// For reading and writing; a log that does not exist is born.
+    Write,
+    /// For reading: nothing is written, a log that does not exist reads as empty.
+    ReadOnly,
+}
+
+/// A system with its logs opened. A clone is the same opening.
+#[derive(Clone, Debug)]
+pub struct OpenSystem {
+    system: System,
+    applications: Arc<[Application]>,
+}
+
+impl OpenSystem {
+    /// Opens the logs of all applications of the system.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ApplicationBuilder::open`](crate::application::ApplicationBuilder::open).
+    pub async fn open(
+        system: &System,
+        infrastructure: &Infrastructure,
+        opening: Opening,
+    ) -> Result<Self> {
+        let mut applications = Vec::with_capacity(system.members().len());
+        for member in system.members() {
+            let store = Arc::clone(infrastructure.store_of(member.name()));
+            let mut builder = member.builder().store(store);
+            if let Some(clock) = &infrastructure.clock {
+                builder = builder.clock(Arc::clone(clock));
+            }
+            if let Some(ids) = &infrastructure.ids {
+                builder = builder.ids(Arc::clone(ids));
+            }
+            if let Some(id) = infrastructure.log_ids.get(member.name()) {
+                builder = builder.log_id(*id);
+            }
+            if opening == Opening::ReadOnly {
+                builder = builder.read_only();
+            }
+            applications.push(builder.open().await?);
+        }
+        Ok(Self {
+            system: system.clone(),
+            applications: applications.into(),
+        })
+    }
+
+    /// The system.
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
+    /// Its applications, in the order of declaration.
+    pub fn applications(&self) -> &[Application] {
+        &self.applications
+    }
+
+    /// The application of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::application::Error::Invalid) if there is none, with the names that
+    /// there are.
+    pub fn application(&self, name: &str) -> Result<&Application> {
+        Ok(&self.applications[self.system.expect_index_of(name)?])
+    }
+
+    /// A pipeline for each follower of the system, in the order of declaration: application by
+    /// application, follower by follower; with the index of its application.
+    pub fn pipelines(&self) -> Vec<(usize, Pipeline)> {
+        let mut pipelines = Vec::new();
+        for (index, member) in self.system.members().iter().enumerate() {
+            for follower in member.followers() {
+                let upstreams = follower.upstreams().filter_map(|name| {
+                    let upstream = &self.applications[self.system.index_of(name)?];
+                    let recorder: Arc<dyn Recorder> = Arc::clone(upstream.recorder());
+                    Some((Arc::from(name), recorder))
+                });
+                let application = self.applications[index].clone();
+                let follower = Arc::clone(follower);
+                let upstreams = upstreams.collect();
+                pipelines.push((index, Pipeline::new(application, follower, upstreams)));
+            }
+        }
+        pipelines
+    }
+}

@@ -1,0 +1,212 @@
+//! What operators do with followers: acts, recorded as events of the follower's own stream.
+//!
+//! An act needs no policy and no runner: whoever can write the log can do it, from a program or from
+//! the command line. Pipelines that are at work, in whatever process, find it before they record
+//! anything more, for each of their appends demands that the follower's stream is as they know it.
+
+use std::sync::Arc;
+
+use super::follower_event::{FOLLOWER_STREAM_TYPE, FollowerEvent, Parked, StartingMark};
+use super::follower_record::FollowerRecord;
+use crate::application::{Application, Error, Result};
+use crate::mapping::mapper::Envelope;
+use crate::recording::append::Append;
+use crate::recording::condition::{Condition, ExpectedVersion};
+use crate::recording::identity::{LogId, Mark, Position};
+use crate::recording::origin::Origin;
+use crate::recording::recorder::Recorder;
+
+/// How often an act is decided again because the follower itself was faster.
+const ATTEMPTS_MAX: u32 = 100;
+
+/// Names of followers read at once.
+const NAMES_PAGE: usize = 1_000;
+
+/// A follower as its operator sees it: by its application's log alone.
+#[derive(Clone, Debug)]
+pub struct FollowerOperator {
+    application: Application,
+    name: Arc<str>,
+}
+
+impl FollowerOperator {
+    /// The follower of this name, of this application.
+    pub fn new(application: &Application, follower: impl Into<Arc<str>>) -> Self {
+        Self {
+            application: application.clone(),
+            name: follower.into(),
+        }
+    }
+
+    /// Those whose names are in the application's log.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn all(application: &Application) -> Result<Vec<Self>> {
+        let prefix = format!("{FOLLOWER_STREAM_TYPE}/");
+        let mut followers = Vec::new();
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let recorder = application.recorder();
+            let page = recorder
+                .streams(&prefix, after.as_deref(), NAMES_PAGE)
+                .await?;
+            let Some(last) = page.last() else {
+                return Ok(followers);
+            };
+            after = Some(Arc::clone(&last.name));
+            let names = page.iter().filter_map(|it| it.name.strip_prefix(&prefix));
+            followers.extend(names.map(|name| Self::new(application, name)));
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is recorded of it now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mapping`] if a newer version of the library recorded it; [`Error::Unavailable`],
+    /// [`Error::Corrupt`].
+    pub async fn record(&self) -> Result<FollowerRecord> {
+        let mut record = FollowerRecord::new(Arc::clone(&self.name));
+        let recorder: &dyn Recorder = &**self.application.recorder();
+        record.read_on(recorder, self.application.mapper()).await?;
+        Ok(record)
+    }
+
+    /// Where it is in a log that it follows: the end of its last stretch, or its starting mark.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn checkpoint(&self, record: &FollowerRecord, log: LogId) -> Result<Option<Mark>> {
+        let recorder = self.application.recorder();
+        let checkpoint = recorder.checkpoint(&record.key(), log).await?;
+        let mut starts = record.starts.values();
+        Ok(checkpoint.or(starts.find(|it| it.log == log).and_then(|it| it.after)))
+    }
+
+    /// Pauses it: it records nothing more until it is let continue. Nothing is recorded if it is
+    /// paused already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if it never started; what [`Application::settle`] reports.
+    pub async fn pause(&self, reason: &str) -> Result<()> {
+        self.act(|record| {
+            Ok(record.paused.is_none().then(|| FollowerEvent::Paused {
+                reason: reason.to_owned(),
+                failed: None,
+            }))
+        })
+        .await
+    }
+
+    /// Lets it go on, and answer what is parked once more.
+    ///
+    /// # Errors
+    ///
+    /// As for [`pause`](Self::pause).
+    pub async fn resume(&self) -> Result<()> {
+        self.act(|record| {
+            let is_needed = record.paused.is_some() || !record.parked.is_empty();
+            Ok(is_needed.then_some(FollowerEvent::Continued))
+        })
+        .await
+    }
+
+    /// Decides that a parked event is not to be answered; later events of its stream that were held
+    /// back by it are answered when it is next let [resume](Self::resume).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if the event is not parked; as for [`pause`](Self::pause).
+    pub async fn skip(&self, log: LogId, position: Position, reason: &str) -> Result<()> {
+        self.act(|record| {
+            let parked = record.parked.get(&(log, position)).ok_or_else(|| {
+                Error::invalid(format!(
+                    "the follower {:?} has not parked the event at {position} of the log {log}",
+                    record.name
+                ))
+            })?;
+            Ok(Some(FollowerEvent::Skipped {
+                log,
+                event: parked.event,
+                reason: reason.to_owned(),
+            }))
+        })
+        .await
+    }
+
+    /// Lets it begin anew, as a generation of its own: from these marks, from the first event of each
+    /// log that is not named. What it recorded before stays, and is recorded again with other ids, so
+    /// this is for followers whose effects may be repeated, or after their logs were replaced.
+    ///
+    /// # Errors
+    ///
+    /// As for [`pause`](Self::pause).
+    pub async fn reset(&self, starts: &[StartingMark]) -> Result<()> {
+        self.act(|record| {
+            let mut begun = starts.to_vec();
+            let is_named = |old: &StartingMark| starts.iter().any(|it| it.upstream == old.upstream);
+            let others = record.starts.values().filter(|old| !is_named(old));
+            begun.extend(others.map(|old| StartingMark::new(&*old.upstream, old.log, None)));
+            Ok(Some(FollowerEvent::Reset {
+                generation: record.generation + 1,
+                starts: begun,
+            }))
+        })
+        .await
+    }
+
+    /// What it has parked, in the order of logs and positions.
+    ///
+    /// # Errors
+    ///
+    /// As for [`record`](Self::record).
+    pub async fn parked(&self) -> Result<Vec<Parked>> {
+        Ok(self.record().await?.parked.into_values().collect())
+    }
+
+    async fn act(
+        &self,
+        decide: impl Fn(&FollowerRecord) -> Result<Option<FollowerEvent>>,
+    ) -> Result<()> {
+        let mut attempts = 0;
+        loop {
+            let record = self.record().await?;
+            if record.version.is_none() {
+                return Err(Error::invalid(format!(
+                    "no follower {:?} has started in {:?}",
+                    self.name,
+                    self.application.name()
+                )));
+            }
+            let Some(event) = decide(&record)? else {
+                return Ok(());
+            };
+            let envelope = Envelope {
+                stream: Some(record.stream()),
+                origin: Origin::Library,
+                ..Envelope::new(self.application.next_event_id(), self.application.now())
+            };
+            let new = self.application.mapper().encode(&event, envelope)?;
+            let expected = ExpectedVersion::seen(record.version);
+            let condition = Condition::stream_at(record.stream(), expected);
+            attempts += 1;
+            match self
+                .application
+                .settle(Append::of([new]).condition(condition))
+                .await
+            {
+                Err(Error::Conflict(_)) if attempts < ATTEMPTS_MAX => {}
+                done => return done.map(drop),
+            }
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! A log as it was at a position, with events that are to be recorded there: what a policy decides on.
+//!
+//! A follower that covers several upstream events by one append shows each policy the log just before
+//! the append plus the effects of those before it; a retelling shows a log as it was. Both are reads
+//! over another recorder that stop at a position and go on with events in memory. Nothing is written
+//! by it, and what it cannot say of the past (names of streams, checkpoints) it refuses to say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::recording::append::{Append, Appended};
+use crate::recording::error::RecordError;
+use crate::recording::identity::{EventId, LogId, Mark, Position, Version};
+use crate::recording::limits::Limits;
+use crate::recording::recorder::{
+    BoxFuture, Direction, Head, LogRead, Page, PageEnd, Recorder, StreamEntry, StreamRead,
+    StretchRead,
+};
+use crate::recording::snapshot::StoredSnapshot;
+use crate::recording::stored_event::StoredEvent;
+use crate::recording::stretch::{FollowerKey, RecordedStretch};
+
+/// A recorder's log up to a position, followed by events that are not recorded yet.
+pub(super) struct PastRecorder {
+    recorder: Arc<dyn Recorder>,
+    /// Number of the last position that is shown of the recorder's log; 0 for none.
+    until: AtomicU64,
+    /// What follows it; their positions follow each other from the one after `until`.
+    pending: Vec<StoredEvent>,
+}
+
+impl PastRecorder {
+    /// The log up to and with this position, which it has.
+    pub(super) fn new(
+        recorder: Arc<dyn Recorder>,
+        until: Option<Position>,
+        pending: Vec<StoredEvent>,
+    ) -> Self {
+        Self {
+            recorder,
+            until: AtomicU64::new(Position::number(until)),
+            pending,
+        }
+    }
+
+    /// Shows the log up to and with a later position, which it has.
+    pub(super) fn move_to(&self, until: Option<Position>) {
+        self.until.store(Position::number(until), Ordering::SeqCst);
+    }
+
+    fn until(&self) -> Option<Position> {
+        Position::new(self.until.load(Ordering::SeqCst))
+    }
+
+    /// The event that is shown last, none if nothing is.
+    async fn last(&self) -> Result<Option<Mark>, RecordError> {
+        if let Some(event) = self.pending.last() {
+            return Ok(Some(event.mark()));
+        }
+        self.recorded_last().await
+    }
+
+    async fn recorded_last(&self) -> Result<Option<Mark>, RecordError> {
+        let Some(until) = self.until() else {
+            return Ok(None);
+        };
+        let before = Position::new(until.get() - 1);
+        let read = LogRead::new().after(before).until(until).limit(1);
+        Ok(self.recorder.read_log(read).await?.read_to)
+    }
+
+    async fn log_forward(&self, read: LogRead, limit: usize) -> Result<Page, RecordError> {
+        let until = self.until();
+        let mut events = Vec::new();
+        let mut read_to = None;
+        let recorded_until = read.until.min(until).or(until);
+        if read.after < recorded_until {
+            let recorded = LogRead {
+                until: recorded_until,
+                limit,
+                ..read.clone()
+            };
+            let page = self.recorder.read_log(recorded).await?;
+            if page.end == PageEnd::Full {
+                return Ok(page);
+            }
+            read_to = page.read_to;
+            events = page.events;
+        }
+        let goes_on = |event: &&StoredEvent| {
+            Some(event.position()) > read.after
+                && read.until.is_none_or(|until| event.position() <= until)
+        };
+        for event in self.pending.iter().filter(goes_on) {
+            if read.query.matches(event) {
+                events.push(event.clone());
+                if events.len() == limit {
+                    let read_to = events.last().map(StoredEvent::mark);
+                    return Ok(Page::new(events, read_to, PageEnd::Full));
+                }
+            }
+            read_to = Some(event.mark());
+        }
+        if read_to.is_none() {
+            read_to = self.last().await?;
+        }
+        Ok(Page::new(events, read_to, PageEnd::Complete))
+    }
+
+    async fn log_backward(&self, read: LogRead, limit: usize) -> Result<Page, RecordError> {
+        let head = self.last().await?;
+        let goes_on = |event: &&StoredEvent| {
+            read.after.is_none_or(|after| event.position() < after)
+                && Some(event.position()) >= read.until
+                && read.query.matches(event)
+        };
+        let pending = self.pending.iter().rev().filter(goes_on);
+        let mut events: Vec<_> = pending.take(limit).cloned().collect();
+        if events.len() == limit {
+            return Ok(Page::new(events, head, PageEnd::Full));
+        }
+        let Some(until) = self.until() else {
+            return Ok(Page::new(events, head, PageEnd::Complete));
+        };
+        let beyond = until.next();
+        let after = read.after.map_or(beyond, |after| after.min(beyond));
+        let mut end = PageEnd::Complete;
+        if read.until.is_none_or(|until| until <= after) {
+            let recorded = LogRead {
+                after: Some(after),
+                limit: limit - events.len(),
+                ..read
+            };
+            let page = self.recorder.read_log(recorded).await?;
+            events.extend(page.events);
+            end = page.end;
+        }
+        Ok(Page::new(events, head, end))
+    }
+
+    async fn stream_page(&self, read: StreamRead, limit: usize) -> Result<Page, RecordError> {
+        let until = self.until();
+        let is_past = |event: &StoredEvent| Some(event.position()) <= until;
+        let forward = read.direction == Direction::Forward;
+        let pending = self.pending.iter().filter(|event| {
+            event.stream() == Some(&*read.stream) && is_within(&read, event.version())
+        });
+        let mut events = Vec::new();
+        if !forward {
+            events.extend(pending.clone().rev().take(limit).cloned());
+        }
+        let mut rest = StreamRead {
+            limit,
+            ..read.clone()
+        };
+        while events.len() < limit && until.is_some() {
+            let page = self.recorder.read_stream(rest.clone()).await?;
+            let last = page.events.last().and_then(StoredEvent::version);
+            let is_cut = forward && page.events.last().is_some_and(|it| !is_past(it));
+            events.extend(page.events.into_iter().filter(is_past));
+            if page.end == PageEnd::Complete || is_cut {
+                break;
+            }
+            // A backward page may have been all of the future, a forward one is full.
+            if forward {
+                let read_to = events.last().map(StoredEvent::mark);
+                return Ok(Page::new(events, read_to, PageEnd::Full));
+            }
+            rest = rest.after(last);
+        }
+        if forward {
+            events.extend(pending.cloned());
+        }
+        events.truncate(limit);
+        let end = match events.len() == limit {
+            true => PageEnd::Full,
+            false => PageEnd::Complete,
+        };
+        let read_to = match (forward, end) {
+            (true, PageEnd::Full) => events.last().map(StoredEvent::mark),
+            _ => self.last().await?,
+        };
+        Ok(Page::new(events, read_to, end))
+    }
+
+    fn refuse<T: Send + 'static>(&self, what: &str) -> BoxFuture<'_, Result<T, RecordError>> {
+        let error = RecordError::invalid(format!(
+            "a policy sees the log {:?} as it was, and {what} is not part of that; it reads aggregates and queries, which become conditions of what it records",
+            self.log_name()
+        ));
+        Box::pin(async { Err(error) })
+    }
+}
+
+fn is_within(read: &StreamRead, version: Option<Version>) -> bool {
+    match read.direction {
+        Direction::Forward => {
+            version > read.after && read.until.is_none_or(|it| version <= Some(it))
+        }
+        Direction::Backward => {
+            read.after.is_none_or(|it| version < Some(it)) && version >= read.until
+        }
+    }
+}
+
+impl Recorder for PastRecorder {
+    fn log_name(&self) -> &str {
+        self.recorder.log_name()
+    }
+
+    fn limits(&self) -> Limits {
+        self.recorder.limits()
+    }
+
+    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
+        self.recorder.log_id()
+    }
+
+    fn append(&self, _: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
+        self.refuse("writing to it")
+    }
+
+    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        Box::pin(async move {
+            let limit = read.check()?;
+            match read.direction {
+                Direction::Forward => self.log_forward(read, limit).await,
+                Direction::Backward => self.log_backward(read, limit).await,
+            }
+        })
+    }
+
+    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        Box::pin(async move {
+            let limit = read.check()?;
+            self.stream_page(read, limit).await
+        })
+    }
+
+    fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
+        Box::pin(async move {
+            if let Some(event) = self.pending.iter().find(|event| event.id() == id) {
+                return Ok(Some(event.clone()));
+            }
+            let found = self.recorder.event(id).await?;
+            Ok(found.filter(|event| Some(event.position()) <= self.until()))
+        })
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
+        Box::pin(async move {
+            let mark = self.last().await?;
+            let append_count = Position::number(mark.map(|mark| mark.position));
+            Ok(Head { mark, append_count })
+        })
+    }
+
+    fn streams<'a>(
+        &'a self,
+        _: &'a str,
+        _: Option<&'a str>,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
+        self.refuse("a list of streams")
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        _: &'a FollowerKey,
+        _: LogId,
+    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+        self.refuse("a checkpoint")
+    }
+
+    fn stretches(
+        &self,
+        _: StretchRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
+        self.refuse("the history of stretches")
+    }
+
+    fn changed_since(&self, _: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
+        self.refuse("what comes next")
+    }
+
+    fn put_snapshot(&self, _: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
+        // A snapshot is a hint; one that is not put is missed by nobody.
+        Box::pin(async { Ok(()) })
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        stream: &'a str,
+        until: Option<Version>,
+    ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
+        Box::pin(async move {
+            let Some(snapshot) = self.recorder.snapshot(stream, until).await? else {
+                return Ok(None);
+            };
+            // One of the future is of no use; whether this is one tells the event at its version.
+            let before = Version::new(snapshot.version.get() - 1);
+            let read = StreamRead::new(stream)
+                .after(before)
+                .until(snapshot.version)
+                .limit(1);
+            let page = self.recorder.read_stream(read).await?;
+            let is_past = page
+                .events
+                .first()
+                .is_some_and(|event| Some(event.position()) <= self.until());
+            Ok(is_past.then_some(snapshot))
+        })
+    }
+
+    fn drop_snapshots<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
+        self.refuse("dropping snapshots")
+    }
+}

@@ -1,0 +1,650 @@
+//! The pipeline: one follower at work. Reads the logs it follows, asks the policies, records what they
+//! decide together with how far it is.
+//!
+//! It has no runtime and never waits for time to pass: a runner drives it by [`step`](Pipeline::step),
+//! waits between steps as it likes and may drop it at any moment. Everything it knows is in the logs;
+//! what it keeps in memory is read again after a conflict. Two pipelines of one follower, in one process
+//! or in two, get in each other's way and record nothing twice: each append of theirs carries the
+//! stretch it answers, and stretches join.
+
+mod failing;
+mod starting;
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
+use super::batch::Batch;
+use super::context::{Cause, Context, Freshness, is_of_the_store};
+use super::follower::Follower;
+use super::follower_record::FollowerRecord;
+use super::limits::{FOLLOW_PAGE_EVENTS, UNFLUSHED_EVENTS_MAX};
+use super::status::{Phase, StatusCell, UpstreamStatus};
+use crate::application::{Application, Error, Result};
+use crate::recording::append::Append;
+use crate::recording::error::Conflict;
+use crate::recording::identity::{EventId, LogId, Mark, Position};
+use crate::recording::query::Query;
+use crate::recording::recorder::{LogRead, Page, PageEnd, Recorder};
+use crate::recording::stored_event::StoredEvent;
+use crate::recording::stretch::{FollowerKey, Stretch};
+
+/// One follower at work.
+pub struct Pipeline {
+    application: Application,
+    follower: Arc<Follower>,
+    /// What the follower answers.
+    query: Query,
+    upstreams: Vec<Upstream>,
+    record: FollowerRecord,
+    stream: Arc<str>,
+    key: FollowerKey,
+    batch: Batch,
+    /// Most upstream events with effects in the next append: less than the follower allows after
+    /// conflicts.
+    batch_max: usize,
+    /// Most that it may be.
+    batch_limit: usize,
+    /// Effects that were recorded by this pipeline.
+    effects_recorded: u64,
+    freshness: Freshness,
+    /// What was sent and is not known to be recorded or not.
+    in_flight: Option<InFlight>,
+    /// The event before which everything is recorded, for its policy failed.
+    alone: Option<(LogId, Mark)>,
+    /// Whether what is in memory joins what is in the logs; false at first, after conflicts, and if a
+    /// call was dropped midway.
+    is_prepared: bool,
+    /// How often the follower had been let continue when what is parked was last answered anew; none
+    /// before this pipeline did so.
+    resumed_at: Option<u64>,
+    /// Where the next step reads.
+    next: usize,
+    status: StatusCell,
+}
+
+/// A log that is followed.
+struct Upstream {
+    name: Arc<str>,
+    recorder: Arc<dyn Recorder>,
+    log: LogId,
+    /// The end of the last recorded stretch, or where the generation started.
+    checkpoint: Option<Mark>,
+    /// The end of what the batch covers.
+    reached: Option<Mark>,
+}
+
+struct InFlight {
+    append: Append,
+    batch: Batch,
+    reached: Vec<Option<Mark>>,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// There was something, and there may be more.
+    Moved,
+    /// There was nothing, and everything that was answered is recorded.
+    Idle,
+    /// The follower is recorded as paused, and nothing was done.
+    Paused,
+}
+
+/// A page of a followed log.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// Which log, by its index in the order of declaration.
+    index: usize,
+    /// It begins just after this position.
+    after: Option<Position>,
+    page: Page,
+}
+
+impl Pulled {
+    /// Whether it is full, so that there may be more.
+    pub fn is_full(&self) -> bool {
+        self.page.end == PageEnd::Full
+    }
+
+    /// Position up to which it goes; what follows is read after this.
+    pub fn read_to(&self) -> Option<Position> {
+        self.page.read_to_position()
+    }
+}
+
+/// What asking the policies came to.
+enum Reaction {
+    Answered,
+    /// The policy failed, for this reason.
+    Failed(String),
+}
+
+impl Pipeline {
+    /// A pipeline of this follower for its application, over the logs that it follows: their names
+    /// and recorders, in the order of the follower's declaration.
+    pub fn new(
+        application: Application,
+        follower: Arc<Follower>,
+        upstreams: Vec<(Arc<str>, Arc<dyn Recorder>)>,
+    ) -> Self {
+        let record = FollowerRecord::new(follower.shared_name());
+        let status = StatusCell::default();
+        let name: Arc<str> = application.name().into();
+        status.write(|status| {
+            status.application = name;
+            status.follower = follower.shared_name();
+            status.upstreams = upstreams
+                .iter()
+                .map(|(name, _)| UpstreamStatus {
+                    upstream: Arc::clone(name),
+                    ..UpstreamStatus::default()
+                })
+                .collect();
+        });
+        let unknown = LogId::new(uuid::Uuid::nil());
+        let upstreams = upstreams.into_iter().map(|(name, recorder)| Upstream {
+            name,
+            recorder,
+            log: unknown,
+            checkpoint: None,
+            reached: None,
+        });
+        Self {
+            upstreams: upstreams.collect(),
+            stream: record.stream(),
+            key: record.key(),
+            record,
+            batch: Batch::default(),
+            batch_max: follower.batch_max(),
+            batch_limit: follower.batch_max(),
+            effects_recorded: 0,
+            freshness: Freshness::Judged,
+            in_flight: None,
+            alone: None,
+            is_prepared: false,
+            resumed_at: None,
+            next: 0,
+            status,
+            application,
+            query: follower.query(),
+            follower,
+        }
+    }
+
+    /// One append for each upstream event, whatever the follower allows.
+    #[must_use]
+    pub(super) fn one_by_one(mut self) -> Self {
+        self.batch_limit = 1;
+        self.batch_max = 1;
+        self
+    }
+
+    /// The follower.
+    pub fn follower(&self) -> &Follower {
+        &self.follower
+    }
+
+    /// The follower's application.
+    pub fn application(&self) -> &Application {
+        &self.application
+    }
+
+    /// What is recorded of the follower itself, as it was when it was read last.
+    pub fn record(&self) -> &FollowerRecord {
+        &self.record
+    }
+
+    /// How it is getting on, to be read from anywhere.
+    pub fn status(&self) -> StatusCell {
+        self.status.clone()
+    }
+
+    /// How many logs it follows.
+    pub fn upstream_count(&self) -> usize {
+        self.upstreams.len()
+    }
+
+    /// The recorder of the log at this index, counted from 0 in the order of declaration.
+    pub fn upstream(&self, index: usize) -> &Arc<dyn Recorder> {
+        &self.upstreams[index].recorder
+    }
+
+    /// How far the log at this index is answered, recorded or not yet.
+    pub fn reached(&self, index: usize) -> Option<Position> {
+        let reached = self.upstreams[index].reached;
+        reached.map(|mark| mark.position)
+    }
+
+    pub(super) fn reached_mark(&self, index: usize) -> Option<Mark> {
+        self.upstreams[index].reached
+    }
+
+    /// Whether what is in memory joins what is in the logs; else the next step begins by reading
+    /// them.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.is_prepared
+    }
+
+    /// Does the next piece of work: reads the next page of each log in turn, until one has events, and
+    /// answers them. What was answered is recorded when the batch is full; at the latest by
+    /// [`rest`](Self::rest), which the runner calls when it finds nothing left to read.
+    ///
+    /// After an error the next call goes on where the logs say it is. May be dropped at any moment:
+    /// what was recorded then is found.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] and [`Error::OutcomeUnknown`]: call it again, after a while.
+    /// [`Error::Diverged`], [`Error::Replaced`], [`Error::Corrupt`]: somebody has to look. A failure of
+    /// a policy is no error here: it is recorded as the follower says, by its status and its stream.
+    pub async fn step(&mut self) -> Result<Step> {
+        let stepped = self.step_on().await;
+        self.tell(&stepped);
+        stepped
+    }
+
+    async fn step_on(&mut self) -> Result<Step> {
+        self.prepare().await?;
+        if self.record.paused.is_some() {
+            return Ok(Step::Paused);
+        }
+        if self.is_resume_due() {
+            self.resumed_at = Some(self.record.continued);
+            self.resume(None).await?;
+            return Ok(Step::Moved);
+        }
+        for _ in 0..self.upstreams.len() {
+            let index = self.next;
+            self.next = (self.next + 1) % self.upstreams.len();
+            let pulled = self.read(index).await?;
+            let has_events = !pulled.page.events.is_empty();
+            self.take(pulled).await?;
+            if has_events || !self.is_prepared {
+                return Ok(Step::Moved);
+            }
+        }
+        Ok(Step::Idle)
+    }
+
+    /// Records what was answered, and tells how it went in the status; for runners that find nothing
+    /// left to read.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub async fn rest(&mut self) -> Result<()> {
+        let rested = self.flush().await;
+        if let Err(error) = &rested {
+            self.tell_error(error);
+        }
+        rested
+    }
+
+    /// Whether what is parked is to be answered once more: when the pipeline begins, for the program
+    /// may be a mended one, and whenever an operator lets the follower continue.
+    pub(super) fn is_resume_due(&self) -> bool {
+        !self.record.parked.is_empty() && self.resumed_at != Some(self.record.continued)
+    }
+
+    /// Whether the follower has a policy for this event.
+    pub(super) fn answers(&self, event: &StoredEvent) -> bool {
+        self.follower.answers(event)
+    }
+
+    /// How many effects this pipeline has recorded.
+    pub(super) fn effects_recorded(&self) -> u64 {
+        self.effects_recorded
+    }
+
+    /// Whether what was answered should be recorded soon: an event was decided without effect, or
+    /// many were passed over.
+    pub(super) fn is_rest_due(&self) -> bool {
+        let unflushed = (0..self.upstreams.len()).map(|index| self.unflushed(index));
+        self.in_flight.is_some()
+            || self.batch.causes() > 0
+            || unflushed.max().unwrap_or(0) >= UNFLUSHED_EVENTS_MAX
+    }
+
+    /// Whether something was answered that is not recorded yet.
+    pub fn is_unflushed(&self) -> bool {
+        self.in_flight.is_some() || !self.batch.is_empty()
+    }
+
+    /// Makes what is in memory join what is in the logs. Does nothing if it does already.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub async fn prepare(&mut self) -> Result<()> {
+        if self.in_flight.is_some() {
+            self.settle().await?;
+        }
+        if self.is_prepared {
+            // An operator may have acted on the follower since.
+            let record = &mut self.record;
+            let mapper = self.application.mapper();
+            let recorder = self.application.recorder();
+            if !record.read_on(&**recorder, mapper).await? {
+                return Ok(());
+            }
+        }
+        self.start().await
+    }
+
+    /// The next page of the log at this index, after what was answered.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn read(&self, index: usize) -> Result<Pulled> {
+        let after = self.upstreams[index].reached;
+        self.pull(index, after.map(|mark| mark.position)).await
+    }
+
+    /// A future that reads the page of the log at this index after a position, for runners that read
+    /// ahead.
+    pub fn pull(
+        &self,
+        index: usize,
+        after: Option<Position>,
+    ) -> impl Future<Output = Result<Pulled>> + Send + use<> {
+        let recorder = Arc::clone(&self.upstreams[index].recorder);
+        let read = LogRead::of(self.query.clone())
+            .after(after)
+            .limit(FOLLOW_PAGE_EVENTS);
+        async move {
+            let page = recorder.read_log(read).await?;
+            Ok(Pulled { index, after, page })
+        }
+    }
+
+    /// Answers a page. What was answered of it already is passed over; a page that begins beyond what
+    /// was answered, because that had to be decided again, is passed over as a whole.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub async fn take(&mut self, pulled: Pulled) -> Result<()> {
+        let Pulled { index, after, page } = pulled;
+        self.observe(index, &page);
+        if after > self.reached(index) {
+            return Ok(());
+        }
+        for event in &page.events {
+            if !self.is_prepared || self.record.paused.is_some() {
+                return Ok(());
+            }
+            self.answer_untold(index, event).await?;
+        }
+        if let Some(read_to) = page.read_to
+            && self.is_prepared
+            && self.record.paused.is_none()
+        {
+            self.pass(index, read_to);
+            if self.unflushed(index) >= UNFLUSHED_EVENTS_MAX {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers one event of the log at this index, and records it if the batch is full then. One that
+    /// was answered already is passed over.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub async fn answer(&mut self, index: usize, event: &StoredEvent) -> Result<()> {
+        let answered = self.answer_untold(index, event).await;
+        if let Err(error) = &answered {
+            self.tell_error(error);
+        }
+        answered
+    }
+
+    async fn answer_untold(&mut self, index: usize, event: &StoredEvent) -> Result<()> {
+        let upstream = &self.upstreams[index];
+        let (log, reached) = (upstream.log, upstream.reached);
+        if Some(event.position()) <= reached.map(|mark| mark.position) {
+            return Ok(());
+        }
+        if self.alone == Some((log, event.mark())) && !self.batch.is_empty() {
+            self.flush().await?;
+            if !self.is_prepared {
+                return Ok(());
+            }
+        }
+        if let Some(stream) = event.stream()
+            && !self.record.parked.is_empty()
+            && self.record.holds_back(log, stream).is_some()
+        {
+            return self.hold_back(index, event).await;
+        }
+        match self.react(index, event, None).await? {
+            Reaction::Answered => {
+                self.pass(index, event.mark());
+                self.batch.count_cause();
+                self.status.processed(1);
+                if self.is_due() {
+                    self.flush().await?;
+                }
+                Ok(())
+            }
+            Reaction::Failed(reason) => self.fail(index, event, reason).await,
+        }
+    }
+
+    /// Whether what was answered is to be recorded now.
+    fn is_due(&self) -> bool {
+        self.batch.is_full() || (self.batch.has_effects() && self.batch.causes() >= self.batch_max)
+    }
+
+    /// Asks the policies.
+    async fn react(
+        &mut self,
+        index: usize,
+        event: &StoredEvent,
+        resumed: Option<EventId>,
+    ) -> Result<Reaction> {
+        let upstream = &self.upstreams[index];
+        let cause = Cause {
+            event: event.clone(),
+            upstream: Arc::clone(&upstream.name),
+            log: upstream.log,
+            follower: self.key.clone(),
+            edition: self.follower.edition_number(),
+            resumed,
+        };
+        let batch = std::mem::take(&mut self.batch);
+        // If this call is dropped or fails, what the batch had is decided again.
+        self.is_prepared = false;
+        let mut context = Context::new(self.application.clone(), batch, cause, self.freshness);
+        let policies = Arc::clone(&self.follower);
+        let reacted = AssertUnwindSafe(policies.policies().react(event, &mut context));
+        let reacted = reacted.catch_unwind().await;
+        let (batch, of_the_store) = context.into_batch();
+        if let Some(error) = of_the_store {
+            return Err(error);
+        }
+        match reacted {
+            Ok(Ok(())) => {
+                self.batch = batch;
+                self.is_prepared = true;
+                Ok(Reaction::Answered)
+            }
+            Ok(Err(error)) if is_of_the_store(&error) => Err(error),
+            Ok(Err(error)) => Ok(Reaction::Failed(error.to_string())),
+            Err(panic) => Ok(Reaction::Failed(panic_text(&*panic))),
+        }
+    }
+
+    /// Notes that the log at this index is answered up to and with this mark.
+    pub fn pass(&mut self, index: usize, to: Mark) {
+        let upstream = &mut self.upstreams[index];
+        if Some(to.position) <= upstream.reached.map(|mark| mark.position) {
+            return;
+        }
+        let after = upstream.reached.map(|mark| mark.position);
+        upstream.reached = Some(to);
+        let (log, key) = (upstream.log, &self.key);
+        let edition = self.follower.edition_number();
+        self.batch.extend_stretch(log, to, || {
+            Stretch::new(key.clone(), log, after, to).edition(edition)
+        });
+    }
+
+    /// How many events of the log at this index were passed since the last one that is recorded.
+    fn unflushed(&self, index: usize) -> u64 {
+        let upstream = &self.upstreams[index];
+        let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+        number(upstream.reached) - number(upstream.checkpoint)
+    }
+
+    /// Records what was answered, if anything was.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub async fn flush(&mut self) -> Result<()> {
+        if self.in_flight.is_some() {
+            self.settle().await?;
+        }
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let append = self.batch.to_append(&self.stream, self.record.version);
+        self.send(append).await
+    }
+
+    async fn send(&mut self, append: Append) -> Result<()> {
+        self.in_flight = Some(InFlight {
+            append,
+            batch: std::mem::take(&mut self.batch),
+            reached: self.upstreams.iter().map(|it| it.reached).collect(),
+        });
+        self.settle().await
+    }
+
+    /// Sends what is in flight until it is known what became of it.
+    async fn settle(&mut self) -> Result<()> {
+        let Some(in_flight) = &self.in_flight else {
+            return Ok(());
+        };
+        let settled = self.application.settle(in_flight.append.clone()).await;
+        match settled {
+            Ok(_) => {
+                let Some(in_flight) = self.in_flight.take() else {
+                    return Ok(());
+                };
+                in_flight.batch.keep_drafts(&self.application).await;
+                for (upstream, reached) in self.upstreams.iter_mut().zip(in_flight.reached) {
+                    upstream.checkpoint = reached;
+                }
+                self.effects_recorded += in_flight.append.new_events().len() as u64;
+                self.batch_max = (self.batch_max * 2).min(self.batch_limit);
+                self.freshness = Freshness::Judged;
+                self.tell_places();
+                Ok(())
+            }
+            Err(Error::Conflict(conflict)) => {
+                self.give_way(&conflict);
+                Ok(())
+            }
+            // It is sent again before anything else is done.
+            Err(error @ (Error::Unavailable(_) | Error::OutcomeUnknown { .. })) => Err(error),
+            Err(error) => {
+                self.in_flight = None;
+                self.is_prepared = false;
+                Err(error)
+            }
+        }
+    }
+
+    /// Drops what was decided: the logs are not as it was decided on. What is there counts.
+    fn give_way(&mut self, conflict: &Conflict) {
+        self.in_flight = None;
+        self.batch = Batch::default();
+        self.is_prepared = false;
+        self.freshness = Freshness::Newest;
+        if !matches!(conflict, Conflict::Checkpoint { .. }) {
+            self.batch_max = (self.batch_max / 2).max(1);
+        }
+        tracing::debug!(
+            follower = %self.key,
+            log = self.application.name(),
+            %conflict,
+            "a follower decides again"
+        );
+    }
+}
+
+/// What a panic said, if it said it in words.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the policy panicked: {}", text.unwrap_or("without a word"))
+}
+
+impl Pipeline {
+    fn observe(&self, index: usize, page: &Page) {
+        let waiting_since = page.events.first().map(StoredEvent::recorded_at);
+        let head = page.read_to;
+        self.status.write(|status| {
+            if let Some(upstream) = status.upstreams.get_mut(index) {
+                upstream.waiting_since = waiting_since;
+                let farther = |it: Mark| upstream.head.is_none_or(|old| old.position < it.position);
+                if let Some(head) = head.filter(|it| farther(*it)) {
+                    upstream.head = Some(head);
+                }
+            }
+        });
+    }
+
+    fn tell(&self, stepped: &Result<Step>) {
+        match stepped {
+            Ok(step) => {
+                let phase = match step {
+                    Step::Moved => Phase::Running,
+                    Step::Idle => Phase::CaughtUp,
+                    Step::Paused => Phase::Paused,
+                };
+                self.status.write(|status| {
+                    status.phase = phase;
+                    status.failures = 0;
+                });
+                self.tell_places();
+            }
+            Err(error) => self.tell_error(error),
+        }
+    }
+
+    fn tell_error(&self, error: &Error) {
+        let phase = match error {
+            Error::Unavailable(_) | Error::OutcomeUnknown { .. } => Phase::Retrying,
+            _ => Phase::Failed,
+        };
+        self.status.failed(phase, error);
+    }
+
+    /// Tells what the runner makes of it.
+    pub fn tell_phase(&self, phase: Phase) {
+        self.status.write(|status| status.phase = phase);
+    }
+
+    fn tell_places(&self) {
+        let parked = self.record.parked.len();
+        self.status.write(|status| {
+            status.parked = parked;
+            for (told, upstream) in status.upstreams.iter_mut().zip(&self.upstreams) {
+                told.checkpoint = upstream.checkpoint;
+                told.reached = upstream.reached;
+            }
+        });
+    }
+}

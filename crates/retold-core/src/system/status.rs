@@ -1,0 +1,150 @@
+//! How followers are getting on, for people and for health checks.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::domain::clock::Timestamp;
+use crate::recording::identity::{Mark, Position};
+
+/// What a follower is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// It has not begun.
+    #[default]
+    Starting,
+    /// It is reading and answering.
+    Running,
+    /// It has answered everything there was, and waits for more.
+    CaughtUp,
+    /// Its store failed; it will try again.
+    Retrying,
+    /// It is recorded as paused: by an operator, or because a policy failed.
+    Paused,
+    /// It cannot go on: a log has diverged or is corrupt. It needs somebody to look.
+    Failed,
+    /// It was ended with its runner.
+    Stopped,
+}
+
+/// How a follower is getting on.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct FollowerStatus {
+    /// Name of its application.
+    pub application: Arc<str>,
+    /// Its name.
+    pub follower: Arc<str>,
+    /// What it is doing.
+    pub phase: Phase,
+    /// How far it is in each log that it follows.
+    pub upstreams: Vec<UpstreamStatus>,
+    /// Upstream events that it has answered since it began in this process.
+    pub processed: u64,
+    /// The same per second, over the last seconds.
+    pub rate: f64,
+    /// How many events it has parked.
+    pub parked: usize,
+    /// Failures in a row of its store.
+    pub failures: u32,
+    /// The last error, with the time it happened, by the machine's clock.
+    pub last_error: Option<(Timestamp, String)>,
+}
+
+/// How far a follower is in one log.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct UpstreamStatus {
+    /// Name of the application that is followed.
+    pub upstream: Arc<str>,
+    /// The end of the last stretch that is recorded; none before the first.
+    pub checkpoint: Option<Mark>,
+    /// How far it has answered, recorded or not yet.
+    pub reached: Option<Mark>,
+    /// The log's end when it was read last.
+    pub head: Option<Mark>,
+    /// When the next event to be answered was recorded; none if there is none.
+    pub waiting_since: Option<Timestamp>,
+}
+
+impl UpstreamStatus {
+    /// How many events of the log are not answered yet, those that do not concern the follower among
+    /// them.
+    pub fn lag_events(&self) -> u64 {
+        let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+        number(self.head).saturating_sub(number(self.reached))
+    }
+
+    /// How long the next event to be answered has been waiting, by the clocks of the stores.
+    pub fn lag(&self, now: Timestamp) -> Duration {
+        self.waiting_since.map_or(Duration::ZERO, |since| {
+            let micros = now.as_micros().saturating_sub(since.as_micros());
+            Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+        })
+    }
+}
+
+impl FollowerStatus {
+    /// How many events of all its logs are not answered yet.
+    pub fn lag_events(&self) -> u64 {
+        self.upstreams.iter().map(UpstreamStatus::lag_events).sum()
+    }
+
+    /// Whether it needs nobody to look after it.
+    pub fn is_well(&self) -> bool {
+        !matches!(self.phase, Phase::Paused | Phase::Failed) && self.parked == 0
+    }
+}
+
+/// A status that one writes and many read.
+#[derive(Clone, Debug, Default)]
+pub struct StatusCell {
+    cell: Arc<Mutex<Observed>>,
+}
+
+#[derive(Debug, Default)]
+struct Observed {
+    status: FollowerStatus,
+    /// Since when `processed` is counted for the rate, and from which count.
+    since: Option<(Instant, u64)>,
+}
+
+/// After this long the rate is that of a new interval.
+const RATE_INTERVAL: Duration = Duration::from_secs(1);
+
+impl StatusCell {
+    /// The status as it is now.
+    pub fn read(&self) -> FollowerStatus {
+        let observed = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.status.clone()
+    }
+
+    pub(super) fn write(&self, change: impl FnOnce(&mut FollowerStatus)) {
+        let mut observed = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut observed.status);
+    }
+
+    /// Counts upstream events that were answered.
+    pub(super) fn processed(&self, count: u64) {
+        let mut observed = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.status.processed += count;
+        let now = Instant::now();
+        let processed = observed.status.processed;
+        let (since, before) = *observed.since.get_or_insert((now, processed));
+        let elapsed = now.duration_since(since);
+        if elapsed >= RATE_INTERVAL {
+            observed.status.rate = (processed - before) as f64 / elapsed.as_secs_f64();
+            observed.since = Some((now, processed));
+        }
+    }
+
+    /// Notes an error that happened now.
+    pub(super) fn failed(&self, phase: Phase, error: &dyn std::fmt::Display) {
+        let now = std::time::SystemTime::now().into();
+        self.write(|status| {
+            status.phase = phase;
+            status.failures += 1;
+            status.last_error = Some((now, error.to_string()));
+        });
+    }
+}

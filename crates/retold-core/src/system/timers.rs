@@ -1,0 +1,188 @@
+//! The timers of one application: which are pending, and the firing of those that are due.
+//!
+//! What is pending is read from the log. A firing is an append like any other: its ids are derived from
+//! the event that scheduled it, and it is recorded on condition that nothing happened to the timer
+//! since. So whoever fires, how often and from how many processes, it is recorded once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::caused::caused_by;
+use super::derived_id::timer_event_id;
+use super::limits::TIMERS_PENDING_MAX;
+use super::timer_event::{PlannedEvent, TimerEvent};
+use crate::application::{Application, Error, Result};
+use crate::domain::clock::Timestamp;
+use crate::domain::event::Event;
+use crate::mapping::mapper::Envelope;
+use crate::recording::append::Append;
+use crate::recording::condition::{Condition, ExpectedVersion};
+use crate::recording::encoding::Encoding;
+use crate::recording::error::Corrupt;
+use crate::recording::identity::{EventId, Position, Version};
+use crate::recording::new_event::NewEvent;
+use crate::recording::origin::Origin;
+use crate::recording::query::{Query, QueryItem};
+use crate::recording::recorder::{LogRead, PageEnd};
+use crate::recording::stored_event::StoredEvent;
+
+/// The timers of one application.
+pub struct Timers {
+    application: Application,
+    query: Query,
+    /// In the order in which they fire.
+    pending: BTreeMap<(Timestamp, Position), Pending>,
+    /// Where in `pending` the timer of a stream is.
+    by_stream: HashMap<Arc<str>, (Timestamp, Position)>,
+    read_to: Option<Position>,
+}
+
+struct Pending {
+    stream: Arc<str>,
+    scheduled: EventId,
+    version: Option<Version>,
+}
+
+impl Timers {
+    /// The timers of this application, none of which is known yet.
+    pub fn new(application: Application) -> Self {
+        let topics = TimerEvent::topics();
+        let item = topics.fold(QueryItem::new(), |item, topic| item.topic(topic));
+        Self {
+            application,
+            query: Query::item(item),
+            pending: BTreeMap::new(),
+            by_stream: HashMap::new(),
+            read_to: None,
+        }
+    }
+
+    /// Takes in what happened to timers since.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if more than [`TIMERS_PENDING_MAX`] are pending; [`Error::Unavailable`],
+    /// [`Error::Corrupt`], [`Error::Mapping`].
+    pub async fn read_on(&mut self) -> Result<()> {
+        loop {
+            let read = LogRead::of(self.query.clone()).after(self.read_to);
+            let page = self.application.recorder().read_log(read).await?;
+            for stored in &page.events {
+                self.take_in(stored)?;
+            }
+            self.read_to = page.read_to_position().max(self.read_to);
+            if page.end == PageEnd::Complete {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_in(&mut self, stored: &StoredEvent) -> Result<()> {
+        let Some(stream) = stored.stream() else {
+            return Ok(());
+        };
+        if let Some(place) = self.by_stream.remove(stream) {
+            self.pending.remove(&place);
+        }
+        let event: TimerEvent = self.application.mapper().decode(stored)?;
+        let TimerEvent::Scheduled { due, .. } = event else {
+            return Ok(());
+        };
+        if self.pending.len() == TIMERS_PENDING_MAX {
+            return Err(Error::invalid(format!(
+                "more than {TIMERS_PENDING_MAX} timers of {:?} are pending; cancel some, or let another application have them",
+                self.application.name()
+            )));
+        }
+        let stream: Arc<str> = stream.into();
+        let place = (due, stored.position());
+        self.by_stream.insert(Arc::clone(&stream), place);
+        let pending = Pending {
+            stream,
+            scheduled: stored.id(),
+            version: stored.version(),
+        };
+        self.pending.insert(place, pending);
+        Ok(())
+    }
+
+    /// When the next one is due, of those that are known.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.pending.keys().next().map(|(due, _)| *due)
+    }
+
+    /// How many are known to be pending.
+    pub fn pending_count(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Fires the first of the timers that are due at `now`, by due time, then position. False if none
+    /// is. If somebody else was faster, that is taken in, and it counts as fired.
+    ///
+    /// # Errors
+    ///
+    /// What [`Application::settle`] reports, but conflicts; call it again.
+    pub async fn fire_next(&mut self, now: Timestamp) -> Result<bool> {
+        let first = self.pending.first_key_value();
+        let Some((_, pending)) = first.filter(|((due, _), _)| *due <= now) else {
+            return Ok(false);
+        };
+        let append = self.firing(pending).await?;
+        match self.application.settle(append).await {
+            Ok(_) | Err(Error::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+        self.read_on().await?;
+        Ok(true)
+    }
+
+    async fn firing(&self, pending: &Pending) -> Result<Append> {
+        let id = pending.scheduled;
+        let Some(stored) = self.application.recorder().event(id).await? else {
+            let what = "the event that scheduled a timer is not found by its id";
+            return Err(Corrupt::new(format!("event {id}"), what).into());
+        };
+        let mapper = self.application.mapper();
+        let TimerEvent::Scheduled { due, event } = mapper.decode(&stored)? else {
+            let what = "it scheduled a timer when it was read before, and now does not";
+            return Err(Corrupt::new(format!("event {id}"), what).into());
+        };
+        let origin = Origin::Timer { scheduled: id };
+        let envelope = Envelope {
+            stream: Some(Arc::clone(&pending.stream)),
+            origin: origin.clone(),
+            metadata: caused_by(&stored)?,
+            ..Envelope::new(timer_event_id(id, due, 0), due)
+        };
+        let fired = mapper.encode(&TimerEvent::Fired, envelope.clone())?;
+        let planned = planned(event, timer_event_id(id, due, 1), &envelope)?;
+        let expected = ExpectedVersion::seen(pending.version);
+        let condition = Condition::stream_at(Arc::clone(&pending.stream), expected);
+        Ok(Append::of([fired, planned]).condition(condition))
+    }
+}
+
+/// A planned event as it is recorded now.
+fn planned(planned: PlannedEvent, id: EventId, envelope: &Envelope) -> Result<NewEvent> {
+    let encoding = Encoding::parse(planned.encoding)
+        .map_err(|error| Corrupt::new(format!("event {id}"), error.to_string()))?;
+    let mut event = NewEvent::new(id, planned.topic, planned.payload)
+        .revision(planned.revision)
+        .time(envelope.time)
+        .origin(envelope.origin.clone())
+        .metadata(envelope.metadata.clone())
+        .encoding(encoding);
+    event.stream = planned.stream;
+    event.tags = planned.tags;
+    Ok(event)
+}
+
+impl std::fmt::Debug for Timers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Timers")
+            .field("application", &self.application.name())
+            .field("pending", &self.pending.len())
+            .field("read_to", &self.read_to)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,8 @@
+//! Systems of applications that follow each other, over every store.
+
+mod shop;
+
+mod deadlines;
+mod operating;
+mod policies;
+mod single_thread;

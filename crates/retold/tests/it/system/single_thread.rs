@@ -1,0 +1,101 @@
+//! One thread: after a command everything it caused has happened, in one order.
+
+use retold::prelude::*;
+use retold::system::SingleThread;
+
+use super::shop::{Order, lines, memory, place, shop};
+
+#[tokio::test]
+async fn a_command_returns_when_everything_it_caused_has_happened() {
+    let (memory, _) = memory();
+    let runner = SingleThread::start(&shop(), &memory).await.unwrap();
+    let orders = runner.application("orders").unwrap();
+    for order in 1..=4 {
+        place(&orders, &order.to_string(), "tea").await.unwrap();
+        let state = orders.get::<Order>(order.to_string()).await.unwrap().state;
+        let expected = if order <= 3 { (1, 0) } else { (0, 1) };
+        assert_eq!((state.confirmed, state.declined), expected, "order {order}");
+    }
+}
+
+/// The same commands give the same logs, down to ids.
+#[tokio::test]
+async fn the_same_commands_give_the_same_logs() {
+    let mut logs = Vec::new();
+    for _ in 0..2 {
+        let (memory, _) = memory();
+        let runner = SingleThread::start(&shop(), &memory).await.unwrap();
+        let orders = runner.application("orders").unwrap();
+        for order in 1..=5 {
+            place(&orders, &order.to_string(), "tea").await.unwrap();
+        }
+        let stock = runner.application("stock").unwrap();
+        let mut events = orders.log().stored().read().collect().await.unwrap();
+        events.extend(stock.log().stored().read().collect().await.unwrap());
+        logs.push(events);
+    }
+    assert!(!logs[0].is_empty());
+    assert_eq!(logs[0], logs[1]);
+}
+
+#[tokio::test]
+async fn effects_come_in_the_order_of_declaration() {
+    let (memory, _) = memory();
+    let runner = SingleThread::start(&shop(), &memory).await.unwrap();
+    let orders = runner.application("orders").unwrap();
+    place(&orders, "1", "tea").await.unwrap();
+    let lines = lines(&orders).await;
+    let topics: Vec<_> = lines
+        .iter()
+        .map(|line| line.split(' ').nth(2).unwrap())
+        .collect();
+    assert_eq!(
+        topics,
+        [
+            "retold.started",
+            "retold.started",
+            "Placed",
+            "retold.scheduled",
+            "Confirmed",
+            "retold.cancelled"
+        ],
+        "{lines:#?}"
+    );
+}
+
+/// What was recorded while no runner ran is processed at the start, once.
+#[tokio::test]
+async fn a_start_catches_up_and_a_second_finds_nothing_to_do() {
+    let (memory, _) = memory();
+    let alone = Application::builder("orders")
+        .store(memory.store_of("orders").clone())
+        .open()
+        .await
+        .unwrap();
+    for order in 1..=3 {
+        place(&alone, &order.to_string(), "tea").await.unwrap();
+    }
+    let runner = SingleThread::start(&shop(), &memory).await.unwrap();
+    for order in 1..=3 {
+        let state = alone.get::<Order>(order.to_string()).await.unwrap().state;
+        assert_eq!(state.confirmed, 1);
+    }
+    let before = lines(&alone).await;
+    runner.stop().await.unwrap();
+    let runner = SingleThread::start(&shop(), &memory).await.unwrap();
+    runner.catch_up().await.unwrap();
+    assert_eq!(lines(&alone).await, before);
+}
+
+#[tokio::test]
+async fn the_picture_of_a_system_names_who_follows_whom() {
+    let shop = shop();
+    assert_eq!(
+        shop.to_mermaid(),
+        "flowchart LR\n  orders\n  stock\n  stock -->|answers| orders\n  orders -->|deadlines| orders\n  orders -->|reservations| stock\n"
+    );
+    assert_eq!(
+        shop.to_graphviz(),
+        "digraph \"shop\" {\n  rankdir=LR;\n  \"orders\";\n  \"stock\";\n  \"stock\" -> \"orders\" [label=\"answers\"];\n  \"orders\" -> \"orders\" [label=\"deadlines\"];\n  \"orders\" -> \"stock\" [label=\"reservations\"];\n}\n"
+    );
+}
