@@ -94,6 +94,16 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// Of a call that gives so many.
+    pub(super) fn counted<T>(found: &[T]) -> Self {
+        Self::Answered(found.len() as u64)
+    }
+
+    /// Of a call that only does something.
+    pub(super) fn done<T>(_: &T) -> Self {
+        Self::Answered(1)
+    }
+
     pub(super) fn appended(appended: &Appended) -> Self {
         match appended {
             Appended::Recorded(positions) => Self::Recorded(Position::number(positions.first())),

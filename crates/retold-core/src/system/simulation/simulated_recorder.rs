@@ -39,16 +39,8 @@ impl SimulatedRecorder {
     }
 }
 
-fn one<T>(_: &T) -> Outcome {
-    Outcome::Answered(1)
-}
-
 fn some<T>(found: &Option<T>) -> Outcome {
     Outcome::Answered(u64::from(found.is_some()))
-}
-
-pub(super) fn many<T>(found: &Vec<T>) -> Outcome {
-    Outcome::Answered(found.len() as u64)
 }
 
 fn page(page: &Page) -> Outcome {
@@ -116,9 +108,11 @@ impl Recorder for SimulatedRecorder {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
-        self.call(Call::Other("streams"), many, move |inner| async move {
-            inner.streams(&prefix, after.as_deref(), limit).await
-        })
+        self.call(
+            Call::Other("streams"),
+            |found| Outcome::counted(found),
+            move |inner| async move { inner.streams(&prefix, after.as_deref(), limit).await },
+        )
     }
 
     fn checkpoint<'a>(
@@ -141,9 +135,11 @@ impl Recorder for SimulatedRecorder {
         &self,
         read: StretchRead,
     ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
-        self.call(Call::Other("stretches"), many, |inner| async move {
-            inner.stretches(read).await
-        })
+        self.call(
+            Call::Other("stretches"),
+            |found| Outcome::counted(found),
+            |inner| async move { inner.stretches(read).await },
+        )
     }
 
     /// The scheduler knows when there is something new; when the turn comes, the answer is how many
@@ -160,9 +156,11 @@ impl Recorder for SimulatedRecorder {
     }
 
     fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
-        self.call(Call::Other("put_snapshot"), one, |inner| async move {
-            inner.put_snapshot(snapshot).await
-        })
+        self.call(
+            Call::Other("put_snapshot"),
+            Outcome::done,
+            |inner| async move { inner.put_snapshot(snapshot).await },
+        )
     }
 
     fn snapshot<'a>(
@@ -178,8 +176,10 @@ impl Recorder for SimulatedRecorder {
 
     fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
         let stream = stream.to_owned();
-        self.call(Call::Other("drop_snapshots"), one, |inner| async move {
-            inner.drop_snapshots(&stream).await
-        })
+        self.call(
+            Call::Other("drop_snapshots"),
+            Outcome::done,
+            |inner| async move { inner.drop_snapshots(&stream).await },
+        )
     }
 }

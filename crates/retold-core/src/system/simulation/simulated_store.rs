@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::call::{Call, Outcome};
 use super::parking::Parking;
-use super::simulated_recorder::{SimulatedRecorder, many};
+use super::simulated_recorder::SimulatedRecorder;
 use crate::recording::error::{Corrupt, RecordError};
 use crate::recording::identity::LogId;
 use crate::recording::recorder::{BoxFuture, Recorder};
@@ -61,10 +61,6 @@ impl SimulatedStore {
     }
 }
 
-fn one<T>(_: &T) -> Outcome {
-    Outcome::Answered(1)
-}
-
 fn term(lease: &Lease) -> Outcome {
     Outcome::Answered(lease.term)
 }
@@ -76,7 +72,7 @@ impl Store for SimulatedStore {
         birth: LogId,
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
         let log = log.to_owned();
-        self.call("open", one, move |store| async move {
+        self.call("open", Outcome::done, move |store| async move {
             Ok(store.simulated(store.inner.open(&log, birth).await?))
         })
     }
@@ -86,7 +82,7 @@ impl Store for SimulatedStore {
         log: &'a str,
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
         let log = log.to_owned();
-        self.call("open_read_only", one, move |store| async move {
+        self.call("open_read_only", Outcome::done, move |store| async move {
             Ok(store.simulated(store.inner.open_read_only(&log).await?))
         })
     }
@@ -97,9 +93,11 @@ impl Store for SimulatedStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>> {
         let after = after.map(str::to_owned);
-        self.call("logs", many, move |store| async move {
-            store.inner.logs(after.as_deref(), limit).await
-        })
+        self.call(
+            "logs",
+            |found| Outcome::counted(found),
+            move |store| async move { store.inner.logs(after.as_deref(), limit).await },
+        )
     }
 
     fn acquire_lease<'a>(
@@ -121,7 +119,7 @@ impl Store for SimulatedStore {
         holder: &'a str,
     ) -> BoxFuture<'a, Result<(), RecordError>> {
         let (name, holder) = (name.to_owned(), holder.to_owned());
-        self.call("release_lease", one, move |store| async move {
+        self.call("release_lease", Outcome::done, move |store| async move {
             store.inner.release_lease(&name, &holder).await
         })
     }
@@ -133,16 +131,20 @@ impl Store for SimulatedStore {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>> {
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
-        self.call("leases", many, move |store| async move {
-            let inner = &store.inner;
-            inner.leases(&prefix, after.as_deref(), limit).await
-        })
+        self.call(
+            "leases",
+            |found| Outcome::counted(found),
+            move |store| async move {
+                let inner = &store.inner;
+                inner.leases(&prefix, after.as_deref(), limit).await
+            },
+        )
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>> {
         self.call(
             "verify",
-            many,
+            |found| Outcome::counted(found),
             |store| async move { store.inner.verify().await },
         )
     }
