@@ -63,6 +63,7 @@ mod trace;
 
 mod failure;
 mod simulated_store;
+mod simulated_timer;
 
 mod scheduler;
 
@@ -87,6 +88,7 @@ pub use self::failure::Failure;
 pub use self::fault::{CHANCE_WHOLE, Fault, Faults};
 pub use self::seeds::{first_failure, run_seed, seeds};
 pub use self::simulated_store::SimulatedStore;
+pub use self::simulated_timer::SimulatedTimer;
 
 /// One run under a seed. See the [module](self).
 pub struct Simulation {
@@ -119,6 +121,14 @@ impl Simulation {
     /// The clock that this run moves, with every step and by faults; begins at 1970.
     pub fn clock(&self) -> Arc<ManualClock> {
         Arc::clone(&self.scheduler.clock)
+    }
+
+    /// Waits for that clock.
+    pub fn timer(&self) -> SimulatedTimer {
+        SimulatedTimer {
+            parking: Arc::clone(&self.scheduler.parking),
+            clock: self.clock(),
+        }
     }
 
     /// Ids that are the same under the same seed, and never given twice in a run.

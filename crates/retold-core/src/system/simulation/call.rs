@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::domain::clock::Timestamp;
 use crate::recording::append::{Append, Appended};
 use crate::recording::error::{Conflict, RecordError};
 use crate::recording::identity::Position;
@@ -26,6 +27,10 @@ pub(super) enum Call {
     },
     ChangedSince {
         append_count: u64,
+    },
+    /// No call of a recorder: the wait for an instant.
+    WaitUntil {
+        time: Timestamp,
     },
     /// One of which the name says enough.
     Other(&'static str),
@@ -71,6 +76,7 @@ impl fmt::Display for Call {
             Self::ReadLog { after } => write!(f, "read_log after {after}"),
             Self::ReadStream { stream, after } => write!(f, "read_stream {stream} after {after}"),
             Self::ChangedSince { append_count } => write!(f, "changed_since {append_count}"),
+            Self::WaitUntil { time } => write!(f, "wait until {time}"),
             Self::Other(name) => f.write_str(name),
         }
     }

@@ -68,6 +68,9 @@ impl Fault {
     /// What may happen to any other call.
     pub(super) const OF_CALLS: [Self; 3] = [Self::Unavailable, Self::CrashBefore, Self::CrashAfter];
 
+    /// What may happen to whoever waits for the clock.
+    pub(super) const OF_WAITS: [Self; 2] = [Self::CrashBefore, Self::CrashAfter];
+
     /// What may happen to the news of a change.
     pub(super) const OF_HINTS: [Self; 2] = [Self::HintLost, Self::HintLate];
 

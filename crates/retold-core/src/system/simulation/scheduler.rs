@@ -146,6 +146,9 @@ impl Scheduler {
             self.look_at_changed_logs();
             self.list_choices();
         }
+        if self.choices.is_empty() && self.move_clock_to_next_wait() {
+            self.list_choices();
+        }
         let total: u32 = self.choices.iter().map(|(_, weight)| weight).sum();
         if total == 0 {
             return self.rest();
@@ -174,11 +177,13 @@ impl Scheduler {
     /// What may happen next, each with its weight.
     fn list_choices(&mut self) {
         self.choices.clear();
+        let now = self.clock.now();
         for (index, parked) in (0..).zip(&self.parking.state().parked) {
             let weight = match (&parked.call, parked.hint) {
                 (Call::ChangedSince { .. }, Hint::Unseen | Hint::Awaited) => continue,
                 (Call::ChangedSince { .. }, Hint::Late) => WEIGHT_LATE_HINT,
                 (Call::ChangedSince { .. }, Hint::Lost) => WEIGHT_POLL,
+                (Call::WaitUntil { time }, _) if now < *time => continue,
                 _ => WEIGHT_ACTOR * self.actors[parked.actor as usize].pace,
             };
             self.choices.push((Choice::Call(index), weight));
@@ -197,6 +202,25 @@ impl Scheduler {
                 self.choices.push((Choice::Start(index), WEIGHT_START));
             }
         }
+    }
+
+    /// Whether an actor, not a service, waits for an instant; the clock shows the first of those now.
+    fn move_clock_to_next_wait(&mut self) -> bool {
+        let is_actor = |it: &&Parked| self.actors[it.actor as usize].role == Role::Actor;
+        let state = self.parking.state();
+        let waiting = state.parked.iter().filter(is_actor);
+        let next = waiting
+            .filter_map(|parked| match parked.call {
+                Call::WaitUntil { time } => Some(time),
+                _ => None,
+            })
+            .min();
+        drop(state);
+        if let Some(time) = next {
+            self.clock.set(time);
+            self.note(None, None, None, Happening::Clock(time));
+        }
+        next.is_some()
     }
 
     /// Nothing can happen any more: is that the end, or does somebody wait for ever?
@@ -341,9 +365,10 @@ impl Scheduler {
     /// A call has its turn.
     fn serve(&mut self, index: usize) -> Result<(), Reason> {
         let mut parked = self.parking.state().parked.swap_remove(index);
-        let kinds: &[Fault] = match parked.call.is_append() {
-            true => &Fault::OF_APPENDS,
-            false => &Fault::OF_CALLS,
+        let kinds: &[Fault] = match parked.call {
+            Call::Append { .. } => &Fault::OF_APPENDS,
+            Call::WaitUntil { .. } => &Fault::OF_WAITS,
+            _ => &Fault::OF_CALLS,
         };
         let fault = self.faults.draw(kinds, &mut self.random);
         let outcome = match fault {

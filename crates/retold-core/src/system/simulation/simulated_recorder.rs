@@ -145,13 +145,16 @@ impl Recorder for SimulatedRecorder {
     /// The scheduler knows when there is something new; when the turn comes, the answer is how many
     /// appends there are then.
     fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
-        if self.parking.current().is_none() {
-            return self.inner.changed_since(append_count);
-        }
-        let call = Call::ChangedSince { append_count };
-        let number = |count: &u64| Outcome::Answered(*count);
-        self.call(call, number, |inner| async move {
-            Ok(inner.head().await?.append_count)
+        Box::pin(async move {
+            if self.parking.current().is_none() {
+                return self.inner.changed_since(append_count).await;
+            }
+            let call = Call::ChangedSince { append_count };
+            let number = |count: &u64| Outcome::Answered(*count);
+            let looked = self.call(call, number, |inner| async move {
+                Ok(inner.head().await?.append_count)
+            });
+            looked.await
         })
     }
 

@@ -2,9 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
+use retold_core::domain::clock::{Clock, Timestamp};
 use retold_core::recording::append::Append;
 use retold_core::system::simulation::{
     Failure, Fault, Faults, Simulation, first_failure, run_seed, seeds,
@@ -185,4 +187,45 @@ fn a_run_goes_on_with_processes_that_are_added() {
     simulation.run().unwrap();
     assert_eq!(seen.lock().unwrap().last(), Some(&1));
     assert_eq!(payloads(&simulation, &store), ["1"]);
+}
+
+#[test]
+fn the_clock_moves_on_to_what_an_actor_waits_for() {
+    for seed in 0..20 {
+        let mut simulation = Simulation::new(seed);
+        simulation.faults(Faults::none());
+        let (timer, clock) = (simulation.timer(), simulation.clock());
+        let woken = Heard::default();
+        for (name, hours) in [("late", 5), ("early", 1)] {
+            let (timer, clock, woken) = (timer.clone(), clock.clone(), woken.clone());
+            let due = clock
+                .now()
+                .saturating_add(Duration::from_secs(3_600 * hours));
+            simulation.actor(name, move || {
+                let (timer, clock, woken) = (timer.clone(), clock.clone(), woken.clone());
+                async move {
+                    timer.wait_until(due).await;
+                    assert!(clock.now() >= due);
+                    tell(&woken, name);
+                }
+            });
+        }
+        let hourly = timer.clone();
+        simulation.process("hourly", move |process| {
+            let (timer, clock) = (hourly.clone(), clock.clone());
+            // It goes on for ever, and yet the run ends.
+            process.service("hourly", async move {
+                loop {
+                    let hour = clock.now().saturating_add(Duration::from_secs(3_600));
+                    timer.wait_until(hour).await;
+                }
+            });
+        });
+        simulation.run().unwrap();
+        assert_eq!(*woken.lock().unwrap(), ["early", "late"]);
+        let past = simulation.outside(timer.wait_until(Timestamp::default()));
+        assert!(past.is_ok());
+        let future = simulation.outside(timer.wait_until(Timestamp::from_micros(i64::MAX)));
+        assert!(future.is_err());
+    }
 }
