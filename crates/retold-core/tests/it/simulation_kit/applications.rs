@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use retold_core::application::{Application, Error};
+use retold_core::domain::clock::ManualClock;
 use retold_core::domain::id::Id;
+use retold_core::domain::id_source::SequentialIds;
 use retold_core::recording::memory::MemoryStore;
 use retold_core::recording::verify::verify_log;
 use retold_core::system::simulation::{SimulatedStore, Simulation, run_seed, seeds};
@@ -20,8 +22,8 @@ const DEPOSITS: usize = 3;
 #[derive(Clone)]
 struct Bank {
     store: Arc<SimulatedStore>,
-    clock: Arc<retold_core::domain::clock::ManualClock>,
-    ids: Arc<retold_core::domain::id_source::SequentialIds>,
+    clock: Arc<ManualClock>,
+    ids: Arc<SequentialIds>,
 }
 
 impl Bank {
