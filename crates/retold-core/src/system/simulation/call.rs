@@ -89,6 +89,8 @@ pub(super) enum Outcome {
     NotCarriedOut,
     /// It was answered with so many of what was asked for, or with this number.
     Answered(u64),
+    /// It was answered, and the answer is no number.
+    Done,
     /// From this position on.
     Recorded(u64),
     /// From this position on, before.
@@ -107,7 +109,7 @@ impl Outcome {
 
     /// Of a call that only does something.
     pub(super) fn done<T>(_: &T) -> Self {
-        Self::Answered(1)
+        Self::Done
     }
 
     pub(super) fn appended(appended: &Appended) -> Self {
@@ -136,6 +138,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::NotCarriedOut => f.write_str("not carried out"),
             Self::Answered(number) => write!(f, "{number}"),
+            Self::Done => f.write_str("done"),
             Self::Recorded(position) => write!(f, "recorded from {position} on"),
             Self::Repeated(position) => write!(f, "repeats {position}"),
             Self::Refused(reason) => f.write_str(reason),
