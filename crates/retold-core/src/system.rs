@@ -34,6 +34,7 @@ pub mod operating;
 
 pub mod single_thread;
 
+pub mod retelling;
 pub mod simulation;
 
 pub use context::Context;

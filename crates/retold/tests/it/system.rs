@@ -5,4 +5,5 @@ mod shop;
 mod deadlines;
 mod operating;
 mod policies;
+mod retelling;
 mod single_thread;
