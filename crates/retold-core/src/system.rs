@@ -11,6 +11,7 @@ mod caused;
 mod derived_id;
 pub mod follower_event;
 mod past_recorder;
+mod recorded_event;
 pub mod status;
 mod timer_event;
 
@@ -34,8 +35,11 @@ pub mod operating;
 
 pub mod single_thread;
 
+pub mod confluence;
 pub mod retelling;
 pub mod simulation;
+
+pub mod system_simulation;
 
 pub use context::Context;
 pub use deadline::{Deadline, timer};
@@ -49,5 +53,6 @@ pub use pipeline::{Pipeline, Step};
 pub use policy::Handle;
 pub use single_thread::SingleThread;
 pub use status::{FollowerStatus, Phase, StatusCell, UpstreamStatus};
+pub use system_simulation::SystemSimulation;
 pub use timer_event::{PlannedEvent, TimerEvent};
 pub use timers::Timers;

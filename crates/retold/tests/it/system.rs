@@ -6,4 +6,5 @@ mod deadlines;
 mod operating;
 mod policies;
 mod retelling;
+mod simulated;
 mod single_thread;

@@ -18,6 +18,7 @@ use crate::recording::stretch::FollowerKey;
 use crate::system::batch::Batch;
 use crate::system::context::{Cause, Context, Freshness, is_of_the_store};
 use crate::system::follower::Follower;
+use crate::system::recorded_event::as_new;
 
 /// One append of a follower as it is retold: what its policies decide, compared with what is recorded
 /// as far as that goes.
@@ -204,28 +205,4 @@ fn is_effect_of(recorded: &StoredEvent, log: LogId, event: &StoredEvent) -> bool
         Ok(Origin::Effect { upstream, position, .. })
             if upstream == log && position == event.position()
     )
-}
-
-/// A recorded event as one that is to be recorded.
-pub(super) fn as_new(stored: &StoredEvent) -> NewEvent {
-    let mut new = NewEvent::new(
-        stored.id(),
-        stored.topic().to_owned(),
-        stored.payload_bytes().unwrap_or_default(),
-    )
-    .revision(stored.revision())
-    .time(stored.time())
-    .metadata(stored.metadata_bytes().to_vec());
-    new.stream = stored.stream().map(Arc::from);
-    new.tags = stored.tags().map(Arc::from).collect();
-    if let Ok(origin) = stored.origin() {
-        new.origin = origin;
-    }
-    if let Ok(encoding) = stored.encoding() {
-        new.encoding = encoding;
-    }
-    if stored.is_erased() {
-        new.payload = None;
-    }
-    new
 }

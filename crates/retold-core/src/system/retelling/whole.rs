@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use super::reaction::{Answered, Retold, as_new};
+use super::reaction::{Answered, Retold};
 use super::report::{Difference, Facts, Shown};
 use crate::application::{Application, Error, Result};
 use crate::mapping::mapper::Mapper;
 use crate::recording::append::Append;
 use crate::recording::identity::{EventId, LogId, Mark, Position};
 use crate::recording::memory::MemoryStore;
+use crate::recording::new_event::NewEvent;
 use crate::recording::origin::Origin;
 use crate::recording::recorder::{LogRead, Recorder, StretchRead};
 use crate::recording::stored_event::StoredEvent;
@@ -25,6 +26,7 @@ use crate::recording::stretch::{FollowerKey, RecordedStretch};
 use crate::system::follower::Follower;
 use crate::system::follower_event::{FOLLOWER_STREAM_TYPE, FollowerEvent};
 use crate::system::open_system::{Infrastructure, OpenSystem, Opening};
+use crate::system::recorded_event::as_new;
 
 /// Own events and stretches read at once.
 const PAGE: usize = 1_000;
@@ -433,8 +435,7 @@ impl Track {
         mark: Mark,
         upstreams: &Upstreams,
         report: &mut WholeReport,
-    ) -> Result<std::result::Result<Vec<crate::recording::new_event::NewEvent>, Box<Difference>>>
-    {
+    ) -> Result<std::result::Result<Vec<NewEvent>, Box<Difference>>> {
         let as_it_is = || recorded.iter().map(as_new).collect();
         let Some((note, effects)) = recorded.split_first() else {
             return Ok(Ok(Vec::new()));
