@@ -15,4 +15,6 @@ pub mod mapping;
 
 pub mod application;
 
+pub mod system;
+
 pub mod testing;

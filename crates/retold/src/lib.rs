@@ -75,7 +75,7 @@
 pub use retold_core::application::{Error, Result};
 #[cfg(feature = "conformance")]
 pub use retold_core::conformance_suite;
-pub use retold_core::{application, domain, mapping, recording, testing};
+pub use retold_core::{application, domain, mapping, recording, system, testing};
 #[cfg(feature = "sqlite")]
 pub use retold_sqlite as sqlite;
 pub use serde;
