@@ -498,6 +498,7 @@ impl ProjectionPipeline {
             progress.last_error = Some(error.clone());
             progress.read_to = self.read_to;
             progress.checkpoint = self.checkpoint;
+            progress.is_seen = self.seen == Seen::This;
         });
     }
 }
