@@ -52,12 +52,16 @@ mod transaction;
 mod birth;
 mod judge;
 mod leases;
+mod projection;
 mod record;
 mod snapshots;
 mod verify;
 
-mod append;
 mod page;
+
+mod inline;
+
+mod append;
 
 mod member;
 
@@ -75,12 +79,18 @@ mod keeper;
 mod shared;
 
 mod recorder;
+mod views;
 
 mod store;
 
+pub use self::inline::InlineProjections;
 pub use self::options::{
     BUSY_WAIT_MAX, Durability, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, POLL_INTERVAL, QUEUE_LENGTH_MAX,
-    QUEUE_SIZE_MAX, QUEUE_WAIT_MAX, READERS_MAX, SqliteOptions, WAL_EMPTYING_WAIT_MAX,
-    WAL_SIZE_MAX,
+    QUEUE_SIZE_MAX, QUEUE_WAIT_MAX, READERS_MAX, SqliteOptions, VIEWS_BUSY_WAIT_MAX,
+    WAL_EMPTYING_WAIT_MAX, WAL_SIZE_MAX,
 };
+pub use self::projection::{Sqlite, SqliteTables, ViewTransaction};
 pub use self::store::SqliteStore;
+pub use self::views::SqliteViews;
+/// The driver, whose types handlers and readers of views meet.
+pub use rusqlite;

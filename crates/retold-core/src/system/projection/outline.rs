@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::error::ProjectionLabel;
+use super::error::{ProjectionError, ProjectionLabel};
 use crate::recording::error::Invalid;
+use crate::recording::identity::Mark;
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::query::{Query, QueryItem};
 
@@ -76,6 +77,16 @@ impl ProjectionOutline {
         ProjectionLabel {
             name: self.name.clone(),
             version: self.version,
+        }
+    }
+
+    /// For whoever drives or keeps the view: the log no longer has what was read of it.
+    pub fn diverged(&self, mark: Mark, found: Option<Mark>) -> ProjectionError {
+        ProjectionError::Diverged {
+            projection: self.label(),
+            log: self.upstream.clone(),
+            mark,
+            found,
         }
     }
 

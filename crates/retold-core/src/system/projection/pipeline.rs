@@ -459,12 +459,7 @@ impl ProjectionPipeline {
     }
 
     fn diverged(&self, mark: Mark, found: Option<Mark>) -> ProjectionError {
-        ProjectionError::Diverged {
-            projection: self.outline().label(),
-            log: self.outline().upstream.clone(),
-            mark,
-            found,
-        }
+        self.outline().diverged(mark, found)
     }
 
     fn error(&self, error: RecordError) -> ProjectionError {
