@@ -64,6 +64,17 @@ pub(super) fn exists(conn: &Connection) -> rusqlite::Result<bool> {
     Ok(found.is_some())
 }
 
+/// Whether the file has this table.
+pub(super) fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let found = conn
+        .prepare_cached(
+            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE",
+        )?
+        .query_row([name], |_| Ok(()))
+        .optional()?;
+    Ok(found.is_some())
+}
+
 /// All versions of a projection, the oldest first.
 pub(super) fn entries(conn: &Connection, name: &str) -> rusqlite::Result<Vec<Entry>> {
     let mut select = conn.prepare_cached(&format!("{SELECT} WHERE name = ?1 ORDER BY version"))?;

@@ -187,8 +187,19 @@ impl Declared {
 
     fn create_tables(&self, conn: &Connection) -> Result<(), Halt> {
         let view = ViewTransaction::new(conn, self.version());
-        let created = self.tables.create(&view);
-        created.map_err(|error| self.refuse("its tables cannot be made", error))
+        let created = within_handler(|| self.tables.create(&view));
+        if conn.is_autocommit() {
+            return Err(Halt::Sqlite(ended_by_handler()));
+        }
+        created.map_err(|error| self.refuse("its tables cannot be made", error))?;
+        for name in self.tables.names() {
+            let table = view.table(name);
+            if !ledger::has_table(conn, &table)? {
+                let reason = format!("what is to make its tables has not made {table}");
+                return Err(Halt::Refused(self.invalid(reason)));
+            }
+        }
+        Ok(())
     }
 
     /// Lets readers find the tables of an entry under their plain names.
@@ -369,11 +380,18 @@ thread_local! {
 }
 
 fn within_handler<T>(handle: impl FnOnce() -> T) -> T {
+    /// Also if it panics.
+    struct Left;
+
+    impl Drop for Left {
+        fn drop(&mut self) {
+            IN_HANDLER.set(false);
+        }
+    }
+
     IN_HANDLER.set(true);
-    // Handlers that panic are caught where they are called, so this is always reached.
-    let handled = handle();
-    IN_HANDLER.set(false);
-    handled
+    let _left = Left;
+    handle()
 }
 
 /// Has SQLite roll back where a handler commits: what it has of the view, and of the appends beside it,
