@@ -12,7 +12,7 @@ use retold_core::recording::stored_event::StoredEvent;
 use retold_core::system::projection::error::ProjectionError;
 use retold_core::system::projection::keeper::Seen;
 use retold_core::system::projection::{
-    Applied, Kept, OnPoison, Projection, SkippedEvent, StartFrom, ViewPage,
+    Applied, Kept, OnPoison, Projection, SkippedEvent, StartFrom, Supersede, ViewPage,
 };
 
 use super::head;
@@ -132,7 +132,7 @@ fn catch_up(
     let conn = transaction.conn;
     let head = head::read(conn, born.key)?.mark;
     let kept = match declared.kept(conn)? {
-        Some(kept) if kept.checkpoint.is_some() => kept,
+        Some(kept) if kept.checkpoint.is_some() || kept.upstream == born.id => kept,
         _ => {
             let start = match declared.outline().start_from {
                 StartFrom::FirstEvent => None,
@@ -159,7 +159,7 @@ fn catch_up(
         return Ok(CatchUp::More);
     }
     if kept.seen == Seen::Older {
-        declared.switch(conn, checkpoint, head)?;
+        declared.switch(conn, checkpoint, head, Supersede::Reached)?;
     }
     Ok(CatchUp::Done)
 }

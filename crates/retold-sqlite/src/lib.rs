@@ -15,6 +15,12 @@
 //! acknowledged when it is on the disk; [`Durability`] names the weaker choice. What is recorded is
 //! guarded by triggers: an SQL tool that would change or delete an event is refused.
 //!
+//! # Views
+//!
+//! [`SqliteViews`] keeps the views of projections as tables, in a file of their own or in the store's
+//! ([`SqliteStore::views`]); those of [`InlineProjections`] change in the transaction of the append
+//! itself.
+//!
 //! # Where work is done
 //!
 //! An append is committed by the task that makes it, together with all that other tasks have queued:

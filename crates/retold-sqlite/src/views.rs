@@ -12,8 +12,8 @@ use retold_core::recording::recorder::BoxFuture;
 use retold_core::recording::stored_event::StoredEvent;
 use retold_core::system::projection::keeper::SKIPPED_PAGE_MAX;
 use retold_core::system::projection::{
-    Applied, Kept, Projection, ProjectionError, ProjectionOutline, SkippedEvent, Switched,
-    ViewKeeper, ViewPage,
+    Applied, Kept, Projection, ProjectionError, ProjectionOutline, SkippedEvent, Supersede,
+    Switched, ViewKeeper, ViewPage,
 };
 use rusqlite::{Connection, OpenFlags};
 
@@ -263,8 +263,11 @@ impl ViewKeeper for SqliteKeeper {
         &self,
         after: Option<Mark>,
         to: Option<Mark>,
+        supersede: Supersede,
     ) -> BoxFuture<'_, Result<Switched, ProjectionError>> {
-        Box::pin(self.write(0, move |declared, conn| declared.switch(conn, after, to)))
+        Box::pin(self.write(0, move |declared, conn| {
+            declared.switch(conn, after, to, supersede)
+        }))
     }
 
     fn skipped(

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use super::projection::declaration::{Projection, ViewKind};
 use super::projection::error::ProjectionError;
 use super::projection::keeper::{
-    Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Switched, ViewKeeper,
-    ViewPage,
+    Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,
+    ViewKeeper, ViewPage,
 };
 use super::projection::outline::ProjectionOutline;
 use crate::recording::error::{Invalid, RecordError};
@@ -187,9 +187,9 @@ impl<V> Generation<V> {
         })
     }
 
-    /// Begins, unless it has and has a checkpoint.
+    /// Begins, unless it has begun over this log or has a checkpoint.
     fn begin(&mut self, upstream: LogId, start: Option<Mark>) {
-        if self.upstream.is_none() || self.checkpoint.is_none() {
+        if self.upstream != Some(upstream) && self.checkpoint.is_none() {
             self.upstream = Some(upstream);
             self.checkpoint = start;
         }
@@ -317,6 +317,7 @@ impl<V: Send + Sync + 'static> MemoryKeeper<V> {
         &self,
         after: Option<Mark>,
         to: Option<Mark>,
+        supersede: Supersede,
     ) -> Result<Switched, ProjectionError> {
         {
             let mut building = self.building();
@@ -328,8 +329,11 @@ impl<V: Send + Sync + 'static> MemoryKeeper<V> {
                     return Ok(Switched::Elsewhere(generation.checkpoint));
                 }
                 let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
-                if position(to) < position(seen.checkpoint) {
-                    return Ok(Switched::Behind);
+                if let Some(older) = seen.checkpoint
+                    && position(to) < Some(older.position)
+                    && supersede == Supersede::Reached
+                {
+                    return Ok(Switched::Behind(older));
                 }
                 if let Some(mut generation) = building.take() {
                     generation.checkpoint = to;
@@ -400,8 +404,9 @@ impl<V: Send + Sync + 'static> ViewKeeper for MemoryKeeper<V> {
         &self,
         after: Option<Mark>,
         to: Option<Mark>,
+        supersede: Supersede,
     ) -> BoxFuture<'_, Result<Switched, ProjectionError>> {
-        Box::pin(async move { self.switch_now(after, to) })
+        Box::pin(async move { self.switch_now(after, to, supersede) })
     }
 
     fn skipped(

@@ -54,7 +54,7 @@ pub mod pipeline;
 
 pub use declaration::{Projection, ViewKind};
 pub use error::{BoxError, PoisonedEvent, ProjectionError};
-pub use keeper::{Applied, Kept, SkippedEvent, Switched, ViewKeeper, ViewPage};
+pub use keeper::{Applied, Kept, Seen, SkippedEvent, Supersede, Switched, ViewKeeper, ViewPage};
 pub use outline::{OnPoison, ProjectionOutline, StartFrom};
 pub use pipeline::{ProjectionPipeline, Step};
 pub use progress::{ProjectionHandle, ProjectionState, ProjectionStatus};

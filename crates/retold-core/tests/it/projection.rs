@@ -327,8 +327,8 @@ async fn log_of(name: &str, store: &MemoryStore) -> Arc<dyn Recorder> {
     store.open(name, birth).await.unwrap()
 }
 
-fn count() -> Projection<MemoryView<u64>> {
-    Projection::new("count", 1, "log").on::<DogEvent>(|count: &mut u64, _| {
+fn count(version: u32) -> Projection<MemoryView<u64>> {
+    Projection::new("count", version, "log").on::<DogEvent>(|count: &mut u64, _| {
         *count += 1;
         Ok(())
     })
@@ -338,7 +338,7 @@ fn count() -> Projection<MemoryView<u64>> {
 async fn a_log_that_was_replaced_cut_or_restored_is_diverged() {
     const TOPIC: &str = "DogEvent.Walked";
     let view = MemoryView::<u64>::new();
-    let keeper = view.keep(count()).unwrap();
+    let keeper = view.keep(count(1)).unwrap();
     let store = MemoryStore::new();
     let log = log_of("log", &store).await;
     append(&*log, TOPIC, 2).await;
@@ -373,6 +373,27 @@ async fn a_log_that_was_replaced_cut_or_restored_is_diverged() {
     assert_eq!(view.read(|count| *count), 7);
 }
 
+/// A version that is built over a log that was cut does not wait for the older one to be reached.
+#[tokio::test]
+async fn a_new_version_supersedes_one_of_a_log_that_was_cut() {
+    const TOPIC: &str = "DogEvent.Walked";
+    let view = MemoryView::<u64>::new();
+    let store = MemoryStore::new();
+    let log = log_of("log", &store).await;
+    append(&*log, TOPIC, 2).await;
+    let cut = log_of("log", &store.fork()).await;
+    append(&*log, TOPIC, 2).await;
+    let mut old = ProjectionPipeline::new(log, view.keep(count(1)).unwrap());
+    old.catch_up().await.unwrap();
+
+    let mut new = ProjectionPipeline::new(cut, view.keep(count(2)).unwrap());
+    let step = new.step().await.unwrap();
+    assert!(!step.is_caught_up, "the older one is ahead: {step:?}");
+    assert_eq!(view.read(|count| *count), 4);
+    soon(new.catch_up()).await.unwrap();
+    assert_eq!(view.read(|count| *count), 2);
+}
+
 #[tokio::test]
 async fn whoever_waits_reads_their_writes() {
     let school = school(&MemoryStore::new()).await;
@@ -398,7 +419,7 @@ async fn the_status_tells_lag_and_errors() {
     let store = MemoryStore::new().with_clock(clock.clone());
     let log = log_of("log", &store).await;
     let view = MemoryView::<u64>::new();
-    let keeper = view.keep(count()).unwrap();
+    let keeper = view.keep(count(1)).unwrap();
     let mut pipeline = ProjectionPipeline::new(log.clone(), keeper)
         .page_size(2)
         .clock(clock.clone());
@@ -441,7 +462,7 @@ async fn what_is_declared_wrongly_is_invalid() {
         assert!(error.to_string().contains(part), "{error}");
     }
     let other = log_of("other", &MemoryStore::new()).await;
-    let keeper = view.keep(count()).unwrap();
+    let keeper = view.keep(count(1)).unwrap();
     let error = ProjectionPipeline::new(other, keeper)
         .step()
         .await

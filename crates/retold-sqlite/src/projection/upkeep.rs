@@ -14,7 +14,7 @@ use retold_core::recording::stored_event::StoredEvent;
 use retold_core::system::projection::keeper::{SKIPPED_EVENTS_MAX, Seen};
 use retold_core::system::projection::{
     Applied, BoxError, Kept, Projection, ProjectionError, ProjectionOutline, SkippedEvent,
-    Switched, ViewPage,
+    Supersede, Switched, ViewPage,
 };
 use rusqlite::Connection;
 
@@ -161,7 +161,7 @@ impl Declared {
         }
         let begun = entries.iter().find(|it| it.version == self.version());
         if let Some(begun) = begun
-            && begun.checkpoint.is_some()
+            && (begun.checkpoint.is_some() || begun.upstream == upstream)
         {
             return Ok(self.kept_of(conn, begun)?);
         }
@@ -170,7 +170,11 @@ impl Declared {
             upstream,
             checkpoint: start,
             is_seen: begun.map_or(seen.is_none(), |it| it.is_seen),
-            tables: self.tables.names().iter().map(|it| (**it).into()).collect(),
+            tables: match begun {
+                // As they were made, whatever is declared since.
+                Some(begun) => begun.tables.clone(),
+                None => self.tables.names().iter().map(|it| (**it).into()).collect(),
+            },
         };
         if begun.is_none() {
             savepoint(conn, || {
@@ -264,14 +268,12 @@ impl Declared {
         Ok(Taken::All)
     }
 
-    /// Where the version is, and over which log; none if it has not begun or was dropped.
+    /// Where the version is, and over which log; none if it was dropped, or has not begun where
+    /// another projection has.
     pub(crate) fn checkpoint(
         &self,
         conn: &Connection,
     ) -> rusqlite::Result<Option<(LogId, Option<Mark>)>> {
-        if !ledger::exists(conn)? {
-            return Ok(None);
-        }
         let entry = ledger::entry_of(conn, self.name(), self.version())?;
         Ok(entry.map(|it| (it.upstream, it.checkpoint)))
     }
@@ -326,6 +328,7 @@ impl Declared {
         conn: &Connection,
         after: Option<Mark>,
         to: Option<Mark>,
+        supersede: Supersede,
     ) -> Result<Switched, Halt> {
         let entry = self.entry(conn)?;
         if entry.checkpoint != after {
@@ -333,9 +336,13 @@ impl Declared {
         }
         let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
         let entries = ledger::entries(conn, self.name())?;
-        let is_ahead = |it: &Entry| it.is_seen && position(it.checkpoint) > position(to);
-        if !entry.is_seen && entries.iter().any(is_ahead) {
-            return Ok(Switched::Behind);
+        let older = entries.iter().find(|it| it.is_seen);
+        if let Some(older) = older.and_then(|it| it.checkpoint)
+            && !entry.is_seen
+            && position(to) < Some(older.position)
+            && supersede == Supersede::Reached
+        {
+            return Ok(Switched::Behind(older));
         }
         savepoint(conn, || {
             for older in entries.iter().filter(|it| it.version < self.version()) {

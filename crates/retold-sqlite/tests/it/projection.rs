@@ -65,6 +65,27 @@ async fn a_view_is_kept_and_goes_on_after_a_restart() {
     }
 }
 
+/// What is recorded while nobody drives it is not before "now".
+#[tokio::test]
+async fn a_view_from_now_on_begins_once() {
+    let place = Place::new();
+    let store = place.open();
+    let log = log(&store, "dogs").await;
+    let views = store.views();
+    let from_now = || pipeline(&log, &views, tricks(1).from_now());
+    from_now().catch_up().await.unwrap();
+    teach(&*log, "sit").await.unwrap();
+    let handle = from_now().handle();
+    assert_eq!(handle.status().await.unwrap().lag_events, 1);
+    from_now().catch_up().await.unwrap();
+    assert_eq!(read(&views), ["sit"]);
+    let status = from_now().handle().status().await.unwrap();
+    assert!(
+        status.is_caught_up(),
+        "as the file says, before the first step"
+    );
+}
+
 #[tokio::test]
 async fn poison_leaves_no_trace_and_goes_where_it_was_said() {
     for home in HOMES {

@@ -33,7 +33,8 @@ type Handler<K> = Box<
 /// `K`. Give it to a keeper of that kind, which keeps the view.
 ///
 /// Handlers are plain synchronous functions of the view and one event. What they write must depend on
-/// nothing else, or a view that is built anew is another one.
+/// nothing else, or a view that is built anew is another one; and they wait for nothing, for the view,
+/// and in a store's own file its appends too, wait for them.
 ///
 /// ```
 /// # use retold_core::system::memory_view::MemoryView;

@@ -35,8 +35,8 @@ pub trait ViewKeeper: Send + Sync {
     fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>>;
 
     /// Begins this version over the log of this id, with the checkpoint `start`, and returns what is
-    /// kept then. If it has begun, it is left as it is, but for one that has no checkpoint yet: it has
-    /// processed nothing, and takes the new log id and start.
+    /// kept then. If it has begun, it is left as it is, but for one that has no checkpoint yet and began
+    /// over another log: it has processed nothing, and takes the new log id and start.
     ///
     /// If no version is there, readers see this one from now on.
     ///
@@ -68,8 +68,8 @@ pub trait ViewKeeper: Send + Sync {
     ) -> BoxFuture<'_, Result<Applied, ProjectionError>>;
 
     /// Lets readers see this version in place of an older one, which is dropped, and moves the
-    /// checkpoint from `after` to `to`, in one transaction; unless the older one is ahead of `to`, for
-    /// readers never go back.
+    /// checkpoint from `after` to `to`, in one transaction. What is to be done with an older one that is
+    /// ahead of `to` says `supersede`.
     ///
     /// # Errors
     ///
@@ -78,6 +78,7 @@ pub trait ViewKeeper: Send + Sync {
         &self,
         after: Option<Mark>,
         to: Option<Mark>,
+        supersede: Supersede,
     ) -> BoxFuture<'_, Result<Switched, ProjectionError>>;
 
     /// Events that this version passed over, in the order of their positions, after the position
@@ -158,6 +159,16 @@ pub enum Applied {
     Elsewhere(Option<Mark>),
 }
 
+/// When a version takes the place of an older one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a keeper must know all of it")]
+pub enum Supersede {
+    /// When it has all that the older one has: readers never go back.
+    Reached,
+    /// Also if the older one is ahead: what it is ahead by is not in the log any more.
+    Diverged,
+}
+
 /// Whether readers see the version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(
@@ -167,8 +178,8 @@ pub enum Applied {
 pub enum Switched {
     /// They do, and older ones are dropped.
     Done,
-    /// The older one, which they see, is ahead: catch up again.
-    Behind,
+    /// The older one, which they see, is ahead, at this mark: catch up again.
+    Behind(Mark),
     /// Another has moved this version's checkpoint.
     Elsewhere(Option<Mark>),
 }

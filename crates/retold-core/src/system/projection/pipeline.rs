@@ -11,7 +11,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::error::{PoisonedEvent, ProjectionError};
-use super::keeper::{Applied, Seen, SkippedEvent, Switched, ViewKeeper, ViewPage};
+use super::keeper::{Applied, Seen, SkippedEvent, Supersede, Switched, ViewKeeper, ViewPage};
 use super::outline::{OnPoison, ProjectionOutline, StartFrom};
 use super::progress::{Progress, ProjectionHandle, ProjectionState};
 use crate::domain::clock::{Clock, SystemClock};
@@ -45,6 +45,8 @@ pub struct ProjectionPipeline {
     /// Up to here nothing is left for the view; at or after the checkpoint.
     read_to: Option<Mark>,
     seen: Seen,
+    /// How far the older version was, which readers see, when it was last found ahead.
+    older: Option<Mark>,
     /// The log and the checkpoint are known to belong together.
     is_checked: bool,
     /// How many appends were known before the last wait. It begins with 0, so that the first wait
@@ -88,6 +90,7 @@ impl ProjectionPipeline {
             checkpoint: None,
             read_to: None,
             seen: Seen::Older,
+            older: None,
             is_checked: false,
             append_count: 0,
             attempts: None,
@@ -264,7 +267,7 @@ impl ProjectionPipeline {
             return self.step_before_birth().await;
         };
         let start = match self.keeper.kept().await? {
-            Some(kept) if kept.checkpoint.is_some() => kept.checkpoint,
+            Some(kept) if kept.checkpoint.is_some() || kept.upstream == log_id => kept.checkpoint,
             _ => self.start().await?,
         };
         let kept = self.keeper.begin(log_id, start).await?;
@@ -361,12 +364,16 @@ impl ProjectionPipeline {
     async fn finish(&mut self, events: usize, end: PageEnd) -> Result<Step, ProjectionError> {
         let mut is_caught_up = end == PageEnd::Complete;
         if is_caught_up && self.seen == Seen::Older {
-            match self.keeper.switch(self.checkpoint, self.read_to).await? {
+            let (after, to) = (self.checkpoint, self.read_to);
+            match self.keeper.switch(after, to, self.supersede()).await? {
                 Switched::Done => {
                     self.checkpoint = self.read_to;
                     self.seen = Seen::This;
                 }
-                Switched::Behind => is_caught_up = false,
+                Switched::Behind(older) => {
+                    self.older = Some(older);
+                    is_caught_up = false;
+                }
                 Switched::Elsewhere(checkpoint) => return Ok(self.follow_another(checkpoint)),
             }
         }
@@ -376,6 +383,16 @@ impl ProjectionPipeline {
             read_to: self.read_to,
             is_caught_up,
         })
+    }
+
+    /// The older version was found ahead before the last page was read, and logs do not shrink: if the
+    /// page still ends before that, the older one is of a log that was replaced or cut.
+    fn supersede(&self) -> Supersede {
+        let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
+        match position(self.read_to) < position(self.older) {
+            true => Supersede::Diverged,
+            false => Supersede::Reached,
+        }
     }
 
     /// What an event that cannot be taken leads to.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::error::ProjectionError;
-use super::keeper::{SkippedEvent, ViewKeeper};
+use super::keeper::{Seen, SkippedEvent, ViewKeeper};
 use super::outline::ProjectionOutline;
 use super::rate::Rate;
 use crate::domain::clock::Clock;
@@ -192,8 +192,14 @@ impl ProjectionHandle {
     ///
     /// `Unavailable`, `Corrupt`.
     pub async fn status(&self) -> Result<ProjectionStatus, ProjectionError> {
-        let progress = self.receiver.borrow().clone();
+        let mut progress = self.receiver.borrow().clone();
         let outline = self.outline();
+        let kept = self.keeper.kept().await?;
+        if let (ProjectionState::NotStarted, Some(kept)) = (progress.state, kept) {
+            progress.checkpoint = kept.checkpoint;
+            progress.read_to = kept.checkpoint;
+            progress.is_seen = kept.seen == Seen::This;
+        }
         let failed = |error: RecordError| ProjectionError::of_record_error(outline.label(), error);
         let head = self.recorder.head().await.map_err(failed)?.mark;
         let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
@@ -209,7 +215,6 @@ impl ProjectionHandle {
                 lag = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
             }
         }
-        let kept = self.keeper.kept().await?;
         Ok(ProjectionStatus {
             name: outline.name.clone(),
             version: outline.version,
