@@ -10,6 +10,7 @@ use retold_core::application::{Application, Error};
 use retold_core::domain::clock::{ManualClock, Timestamp};
 use retold_core::domain::id::Id;
 use retold_core::domain::id_source::{IdSource, UuidV7Source};
+use retold_core::recording::append::Append;
 use retold_core::recording::identity::{LogId, Position};
 use retold_core::recording::memory::MemoryStore;
 use retold_core::recording::recorder::Recorder;
@@ -21,7 +22,7 @@ use retold_core::system::projection::{
 use uuid::Uuid;
 
 use crate::dogs::{Dog, DogEvent, registered, trick_added};
-use crate::racing::{append, log, seed, soon};
+use crate::racing::{append, event, log, seed, soon};
 use crate::unsteady::Unsteady;
 
 /// Tricks in the order in which they were added.
@@ -102,6 +103,24 @@ async fn events_of_other_topics_and_without_the_tag_are_not_decoded() {
     pipeline.catch_up().await.unwrap();
     let status = pipeline.handle().status().await.unwrap();
     assert_eq!(status.checkpoint, status.head, "so many are recorded");
+}
+
+#[tokio::test]
+async fn erased_events_are_poison_unless_they_may_be_missing() {
+    let log = log_of("log", &MemoryStore::new()).await;
+    let mut erased = event("DogEvent.Walked");
+    erased.payload = None;
+    log.append(Append::of([erased, event("DogEvent.Walked")]))
+        .await
+        .unwrap();
+    let view = MemoryView::<u64>::new();
+    let mut stops = ProjectionPipeline::new(log.clone(), view.keep(count(1)).unwrap());
+    let error = stops.catch_up().await.unwrap_err();
+    assert!(error.to_string().contains("erased"), "{error}");
+    let passes = view.keep(count(2).pass_over_erased()).unwrap();
+    let mut passes = ProjectionPipeline::new(log, passes);
+    passes.catch_up().await.unwrap();
+    assert_eq!(view.read(|count| *count), 1);
 }
 
 #[tokio::test]

@@ -7,11 +7,13 @@ use retold_core::recording::identity::LogId;
 use retold_core::recording::store::Store;
 use retold_core::recording::verify::verify_log;
 use retold_core::system::projection::{OnPoison, Projection};
-use retold_sqlite::{InlineProjections, Sqlite, SqliteOptions, SqliteStore};
+use retold_sqlite::{InlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables};
 use uuid::Uuid;
 
 use crate::place::{Place, log};
-use crate::tricks::{added, checkpoint_and_rows, pipeline, read, tables, teach, tricks};
+use crate::tricks::{
+    TrickAdded, added, checkpoint_and_rows, pipeline, read, tables, teach, tricks,
+};
 
 fn open_with(place: &Place, projection: Projection<Sqlite>) -> SqliteStore {
     let inline = InlineProjections::new().with(projection, tables());
@@ -77,6 +79,44 @@ async fn one_that_fails_fails_its_own_append_alone() {
     let report = verify_log(&*log, &mut |_| {}).await.unwrap();
     assert_eq!(report.findings, []);
     assert_eq!(store.verify().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn several_projections_take_an_append_or_none_does() {
+    let place = Place::new();
+    let strict =
+        Projection::<Sqlite>::new("strict", 1, "dogs").on::<TrickAdded>(
+            |view, logged| match logged.event.0.as_str() {
+                "speak" => Err("dogs are quiet here".into()),
+                _ => {
+                    let sql = format!("INSERT INTO {} VALUES (1)", view.table("quiet"));
+                    view.execute(&sql, [])?;
+                    Ok(())
+                }
+            },
+        );
+    let quiet = SqliteTables::new(["quiet"], |view| {
+        let sql = format!("CREATE TABLE {} (it INTEGER)", view.table("quiet"));
+        Ok(view.execute_batch(&sql)?)
+    });
+    let inline = InlineProjections::new()
+        .with(tricks(1), tables())
+        .with(strict, quiet);
+    let options = SqliteOptions::new();
+    let store = SqliteStore::open_with_projections(place.path(), &options, inline).unwrap();
+    let log = log(&store, "dogs").await;
+    let appends = ["sit", "speak", "bite", "fetch"].map(|it| added([it]));
+    let answers = join_all(appends.map(|append| log.append(append))).await;
+    let recorded: Vec<_> = answers.iter().map(Result::is_ok).collect();
+    assert_eq!(recorded, [true, false, false, true], "{answers:?}");
+    assert_eq!(read(&store.views()), ["sit", "fetch"]);
+    let count = |table: &str| -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        let reader = store.views().reader().unwrap();
+        reader.query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count("quiet"), 2);
+    assert_eq!(count("retold_projection"), 2);
 }
 
 /// A handler that ends the transaction is refused, and what was beside it in the group is not harmed.

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use retold_core::recording::recorder::Recorder;
 use retold_core::recording::store::Store;
 use retold_core::system::projection::{
     OnPoison, Projection, ProjectionError, ProjectionPipeline, ViewKeeper,
 };
-use retold_sqlite::{Sqlite, SqliteStore, SqliteTables, SqliteViews};
+use retold_sqlite::{
+    InlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables, SqliteViews,
+};
 
 use crate::place::{Place, log};
 use crate::tricks::{
@@ -324,7 +327,7 @@ async fn tables_that_cannot_be_are_a_clear_error() {
 async fn a_full_disk_poisons_nothing() {
     let place = Place::new();
     drop(log(&place.open(), "dogs").await);
-    let options = retold_sqlite::SqliteOptions::new().file_size_max(400 * 1024);
+    let options = SqliteOptions::new().file_size_max(400 * 1024);
     let store = SqliteStore::open_with(place.path(), &options).unwrap();
     let dogs = log(&store, "dogs").await;
     dogs.append(added(["sit"; 20])).await.unwrap();
@@ -369,13 +372,13 @@ const TIME_MAX: Duration = Duration::from_secs(20);
 #[test]
 fn child() {
     let Ok(path) = env::var(PATH) else { return };
-    let (path, home) = path.split_once('=').unwrap();
-    let home = if home == "own" {
-        Home::Own
-    } else {
-        Home::Store
-    };
+    let (path, home) = path.rsplit_once('=').unwrap();
     let place = Place::at(path.into());
+    let home = match home {
+        "own" => Home::Own,
+        "store" => Home::Store,
+        _ => return append_inline(&place),
+    };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(2).build().unwrap().block_on(async {
         let store = place.open();
@@ -403,6 +406,22 @@ fn child() {
     });
 }
 
+/// The child whose view changes with its appends.
+fn append_inline(place: &Place) {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).build().unwrap().block_on(async {
+        let inline = InlineProjections::new().with(tricks(1), tables());
+        let options = SqliteOptions::new();
+        let store = SqliteStore::open_with_projections(place.path(), &options, inline).unwrap();
+        let log = log(&store, "dogs").await;
+        loop {
+            let tricks = [["sit"; 3], ["fetch"; 3], ["bite"; 3]].map(added);
+            join_all(tricks.map(|append| log.append(append))).await;
+            say_stepped();
+        }
+    });
+}
+
 fn say_stepped() {
     std::io::stdout().write_all(b"stepped\n").unwrap();
     std::io::stdout().flush().unwrap();
@@ -414,11 +433,7 @@ fn newest_version(views: &SqliteViews) -> u32 {
     conn.query_row(sql, [], |row| row.get(0)).unwrap_or(0)
 }
 
-fn start_child(place: &Place, home: Home) -> Child {
-    let home = match home {
-        Home::Own => "own",
-        Home::Store => "store",
-    };
+fn start_child(place: &Place, home: &str) -> Child {
     Command::new(env::current_exe().unwrap())
         .args([
             "--exact",
@@ -455,12 +470,16 @@ fn killed_processes_leave_view_and_checkpoint_together() {
         let place = Place::new();
         let began = Instant::now();
         let mut stepped = 0;
-        let mut running = start_child(&place, home);
+        let name = match home {
+            Home::Own => "own",
+            Home::Store => "store",
+        };
+        let mut running = start_child(&place, name);
         for _ in 0..KILLS {
             if began.elapsed() > TIME_MAX {
                 break;
             }
-            let next = start_child(&place, home);
+            let next = start_child(&place, name);
             stepped += kill_after(running, fastrand::usize(1..40));
             running = next;
             check_versions(&place, home);
@@ -485,6 +504,29 @@ fn killed_processes_leave_view_and_checkpoint_together() {
             assert_eq!(store.verify().await.unwrap(), []);
         });
     }
+}
+
+/// Goal and method as above, for a view that changes with the appends: it has every event of the log.
+#[test]
+fn killed_processes_leave_log_and_inline_view_together() {
+    let place = Place::new();
+    let began = Instant::now();
+    let mut running = start_child(&place, "inline");
+    for _ in 0..KILLS {
+        if began.elapsed() > TIME_MAX {
+            break;
+        }
+        let next = start_child(&place, "inline");
+        assert!(kill_after(running, fastrand::usize(1..20)) > 0);
+        running = next;
+        check_versions(&place, Home::Store);
+        let conn = rusqlite::Connection::open(place.path()).unwrap();
+        conn.busy_timeout(PATIENCE).unwrap();
+        let sql = "SELECT (SELECT count(*) FROM event) - (SELECT count(*) FROM trick)";
+        let missing: i64 = conn.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(missing, 0);
+    }
+    kill_after(running, 1);
 }
 
 /// Checks every version in one state of the file.
@@ -522,7 +564,6 @@ fn check_versions(place: &Place, home: Home) {
     }
 }
 
-/// The trait object is what a runner holds.
 #[tokio::test]
 async fn a_store_that_is_read_only_keeps_no_views() {
     let place = Place::new();

@@ -54,6 +54,15 @@ pub struct Projection<K: ViewKind> {
     outline: ProjectionOutline,
     handlers: HashMap<&'static str, Vec<Arc<Handler<K>>>>,
     mapper: Mapper,
+    erased: Erased,
+}
+
+/// What is done with events whose payload was erased.
+#[derive(Clone, Copy)]
+enum Erased {
+    /// They cannot be decoded, like others that cannot.
+    Poison,
+    PassedOver,
 }
 
 impl<K: ViewKind> Projection<K> {
@@ -66,6 +75,7 @@ impl<K: ViewKind> Projection<K> {
             outline: ProjectionOutline::new(name.into(), version, upstream.into()),
             handlers: HashMap::new(),
             mapper: Mapper::default(),
+            erased: Erased::Poison,
         }
     }
 
@@ -112,6 +122,13 @@ impl<K: ViewKind> Projection<K> {
         self
     }
 
+    /// Takes events whose payload was erased as if they were not there: for views that can do without
+    /// what was forgotten on purpose. By default they are poison.
+    pub fn pass_over_erased(mut self) -> Self {
+        self.erased = Erased::PassedOver;
+        self
+    }
+
     /// Begins with what is recorded after the first step, if there is no checkpoint yet; by default it
     /// begins with the first event.
     pub fn from_now(mut self) -> Self {
@@ -147,6 +164,9 @@ impl<K: ViewKind> Projection<K> {
         let Some(handlers) = self.handlers.get(stored.topic()) else {
             return Ok(());
         };
+        if let (Erased::PassedOver, None) = (self.erased, stored.payload()) {
+            return Ok(());
+        }
         let handle = || {
             handlers
                 .iter()

@@ -5,7 +5,9 @@
 //! again.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -173,6 +175,7 @@ impl ProjectionPipeline {
             if step.is_caught_up {
                 return Ok(step.read_to);
             }
+            yield_once().await;
         }
     }
 
@@ -513,6 +516,20 @@ impl ProjectionPipeline {
             progress.is_seen = self.seen == Seen::This;
         });
     }
+}
+
+/// Lets other tasks of the thread go on between two pages: neither a log nor a view in memory would.
+async fn yield_once() {
+    let mut is_over = false;
+    poll_fn(|context| {
+        if is_over {
+            return Poll::Ready(());
+        }
+        is_over = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl fmt::Debug for ProjectionPipeline {

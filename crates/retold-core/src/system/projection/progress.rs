@@ -135,6 +135,7 @@ impl ProjectionHandle {
 
     /// Waits until readers of the view see what the event at this position did. So whoever recorded
     /// an event reads what they wrote: wait for the position that the command gave, then read the view.
+    /// For none, of a command that recorded nothing, there is nothing to wait for.
     ///
     /// Waits as long as it takes, also while a step is tried again: limit it by dropping the future.
     ///
@@ -150,7 +151,7 @@ impl ProjectionHandle {
     /// let running = tokio::spawn(async move { pipeline.run().await });
     ///
     /// let recorded = school.execute(fido, |_| DogEvent::TrickAdded { trick: "fetch".into() }).await?;
-    /// handle.wait_for(recorded.position().expect("an event was recorded")).await?;
+    /// handle.wait_for(recorded.position()).await?;
     /// assert_eq!(dogs.read(|events| *events), 2);
     /// # running.abort();
     /// # Ok(())
@@ -161,7 +162,13 @@ impl ProjectionHandle {
     ///
     /// Why the projection stopped, if it has not reached the position: `Poison`, `Diverged`,
     /// `Superseded`, `Invalid`, `Corrupt`; `Ended` if nobody drives it any more.
-    pub async fn wait_for(&self, position: Position) -> Result<(), ProjectionError> {
+    pub async fn wait_for(
+        &self,
+        position: impl Into<Option<Position>>,
+    ) -> Result<(), ProjectionError> {
+        let Some(position) = position.into() else {
+            return Ok(());
+        };
         let mut receiver = self.receiver.clone();
         let is_settled = |progress: &Progress| {
             progress.has_reached(position) || progress.state == ProjectionState::Stopped
