@@ -64,7 +64,7 @@ mod tests {
         rate.count(100, start);
         assert_eq!(rate.per_second(start + Duration::from_secs(2)), 50.0);
         rate.count(50, start + WINDOW);
-        assert_eq!(rate.per_second(start + WINDOW), 20.0);
+        assert_eq!(rate.per_second(start + WINDOW), 30.0);
         assert_eq!(rate.per_second(start + WINDOW + WINDOW), 10.0);
         rate.count(0, start + 3 * WINDOW);
         assert!(rate.per_second(start + 6 * WINDOW) < 1.0);
