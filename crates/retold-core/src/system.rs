@@ -35,6 +35,10 @@ pub mod operating;
 
 pub mod single_thread;
 
+pub mod projection;
+
+pub mod memory_view;
+
 pub mod confluence;
 pub mod retelling;
 pub mod simulation;

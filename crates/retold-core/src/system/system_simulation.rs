@@ -343,8 +343,8 @@ fn first_behind(open: &OpenSystem) -> BoxFuture<'_, Result<Option<String>, Error
             let follower = pipeline.follower().name().to_owned();
             let mut record = pipeline.record().clone();
             record.read_on(&*recorder, &mapper).await?;
-            if record.paused.is_some() {
-                continue;
+            if let Some(reason) = &record.paused {
+                return Ok(Some(format!("{follower:?} is paused: {reason}")));
             }
             for index in 0..pipeline.upstream_count() {
                 let upstream = Arc::clone(pipeline.upstream(index));

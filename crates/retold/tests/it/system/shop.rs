@@ -100,8 +100,12 @@ pub(crate) async fn reserve(placed: &Placed, context: &mut Context) -> retold::R
     Ok(())
 }
 
-/// Orders follow the stock.
+/// Orders follow the stock. What was sold over the counter is no order.
 pub(crate) async fn answer(event: &StockEvent, context: &mut Context) -> retold::Result<()> {
+    let (StockEvent::Reserved { order } | StockEvent::SoldOut { order }) = event;
+    if context.find::<Order>(order.as_str()).await?.is_none() {
+        return Ok(());
+    }
     match event {
         StockEvent::Reserved { order } => {
             context

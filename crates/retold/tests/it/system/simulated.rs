@@ -1,6 +1,5 @@
 //! The shop under simulation: everything goes wrong that may, and its logs are as they should be.
 
-use retold::prelude::*;
 use retold::system::simulation::{Simulation, seeds};
 use retold::system::{OpenSystem, System, SystemSimulation};
 
