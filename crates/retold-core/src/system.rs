@@ -34,6 +34,8 @@ pub mod operating;
 
 pub mod single_thread;
 
+pub mod simulation;
+
 pub use context::Context;
 pub use deadline::{Deadline, timer};
 pub use definition::{Member, System, SystemBuilder};

@@ -19,6 +19,7 @@ mod publish;
 mod racing;
 mod repository;
 mod restored;
+mod simulation_kit;
 mod subscription;
 mod telemetry;
 mod test_kit;

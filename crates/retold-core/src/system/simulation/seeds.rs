@@ -1,0 +1,61 @@
+//! Many runs, each under its own seed, until one fails.
+
+use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::failure::Failure;
+use super::scheduler::panic_text;
+use super::{Report, Simulation};
+
+/// The environment variable that repeats a run.
+const SEED_VARIABLE: &str = "RETOLD_SEED";
+
+/// Makes runs under so many fresh seeds, or under `RETOLD_SEED` alone, if that is set.
+///
+/// `run` sets a simulation up, runs it, and says what is wrong with what came of it. It must depend on
+/// nothing but the simulation.
+///
+/// # Panics
+///
+/// At the first run that fails, with its seed and the last of what happened in it; and if `RETOLD_SEED`
+/// is not a number.
+#[track_caller]
+pub fn seeds(count: u64, run: impl Fn(&mut Simulation) -> Result<(), String>) {
+    let (first, count) = match env::var(SEED_VARIABLE) {
+        Ok(text) => match text.parse() {
+            Ok(seed) => (seed, 1),
+            Err(_) => panic!("{SEED_VARIABLE} is {text:?}, which is not a seed: set a number"),
+        },
+        // Short enough to be typed.
+        Err(_) => (u64::from(fastrand::u32(..)), count),
+    };
+    if let Some(failure) = first_failure(first, count, run) {
+        panic!("{failure}");
+    }
+}
+
+/// Makes runs under so many seeds from `first` on, and gives the first failure, if there is one.
+pub fn first_failure(
+    first: u64,
+    count: u64,
+    run: impl Fn(&mut Simulation) -> Result<(), String>,
+) -> Option<Failure> {
+    (0..count).find_map(|number| run_seed(first.wrapping_add(number), &run).err())
+}
+
+/// Makes one run.
+///
+/// # Errors
+///
+/// [`Failure`] if `run` says that something is wrong, or panics.
+pub fn run_seed(
+    seed: u64,
+    run: impl Fn(&mut Simulation) -> Result<(), String>,
+) -> Result<Report, Failure> {
+    let mut simulation = Simulation::new(seed);
+    match catch_unwind(AssertUnwindSafe(|| run(&mut simulation))) {
+        Ok(Ok(())) => Ok(simulation.report()),
+        Ok(Err(reason)) => Err(simulation.failure(reason)),
+        Err(panic) => Err(simulation.failure(format!("a check panicked: {}", panic_text(&*panic)))),
+    }
+}
