@@ -50,6 +50,13 @@ pub mod flight;
 pub mod aircraft;
 pub mod on_time;
 
+pub mod airframe;
+pub mod notice;
+
+pub mod system;
+
+pub mod key_history;
+
 pub mod flaw;
 
 pub mod airlines;

@@ -93,7 +93,8 @@ pub fn command_count(flights: &[FlightRecord]) -> u64 {
     commands.sum()
 }
 
-/// Replays flights by `callers` concurrent callers.
+/// Replays flights by `callers` concurrent callers, into the application of flights: one that is alone,
+/// or that of a [`system`](crate::system) on any runner.
 ///
 /// # Errors
 ///
@@ -105,7 +106,22 @@ pub async fn replay(
     callers: usize,
     progress: Arc<Progress>,
 ) -> retold::Result<Outcome> {
-    let itineraries: Arc<[Itinerary]> = itineraries(&flights).into();
+    let itineraries = itineraries(&flights).into();
+    replay_itineraries(app, flights, itineraries, callers, progress).await
+}
+
+/// The same with itineraries that are taken in this order.
+///
+/// # Errors
+///
+/// As for [`replay`].
+pub async fn replay_itineraries(
+    app: &Application,
+    flights: Arc<[FlightRecord]>,
+    itineraries: Arc<[Itinerary]>,
+    callers: usize,
+    progress: Arc<Progress>,
+) -> retold::Result<Outcome> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
     for _ in 0..callers.clamp(1, itineraries.len().max(1)) {
