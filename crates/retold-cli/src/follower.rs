@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::failure::{Failure, Verdict};
 use crate::opening;
-use crate::output::Output;
+use crate::output::{Output, one_line};
 
 /// Acts on a follower: pauses it, lets it go on, skips what it parked, lets it begin anew.
 ///
@@ -37,7 +37,7 @@ Examples:
   retold follower pause sqlite:flights.db aircraft movements --reason maintenance
   retold follower resume sqlite:flights.db aircraft movements
   retold follower skip sqlite:flights.db aircraft movements flights 815 --reason \"no such tail\"
-  retold follower reset sqlite:flights.db notices risks --after aircraft=9000 --after flights=9000 --yes";
+  retold follower reset sqlite:flights.db notices risks --after flights=9000 --yes";
 
 #[derive(Debug, clap::Subcommand)]
 enum Act {
@@ -168,7 +168,7 @@ impl Pause {
             }));
         }
         if !is_recorded {
-            let reason = after.paused.as_deref().unwrap_or_default();
+            let reason = one_line(after.paused.as_deref().unwrap_or_default());
             return output.line(&format!(
                 "{} is paused already: {reason}. Nothing was recorded.",
                 which.text()
@@ -205,7 +205,11 @@ impl Resume {
             ));
         }
         output.line(&match &before.paused {
-            Some(reason) => format!("{} goes on. It was paused: {reason}", which.text()),
+            Some(reason) => format!(
+                "{} goes on. It was paused: {}",
+                which.text(),
+                one_line(reason)
+            ),
             None => format!("{} goes on.", which.text()),
         })?;
         match before.parked.len() {

@@ -37,9 +37,9 @@ pub(crate) struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-LAG is how many events of the followed log come after the checkpoint, those that do not concern the
-follower among them; SECONDS is how long ago the first of them was recorded. Both are unknown (-) where
-the followed log is not in this store.
+FOLLOWER has the number of the generation after the name. LAG is how many events of the followed
+log come after the checkpoint, those that do not concern the follower among them; SECONDS is how
+long ago the first of them was recorded. Both are unknown (-) if the log is not in this store.
 
 Examples:
   retold followers sqlite:flights.db
@@ -95,7 +95,6 @@ impl Record for FollowerRecord {
     const COLUMNS: &'static [Column] = &[
         Column::name("LOG"),
         Column::name("FOLLOWER"),
-        Column::number("GENERATION"),
         Column::name("UPSTREAM"),
         Column::number("CHECKPOINT"),
         Column::number("HEAD"),
@@ -110,8 +109,7 @@ impl Record for FollowerRecord {
         let seconds = self.lag_seconds.map(|it| format!("{it:.1}"));
         vec![
             self.log.to_string(),
-            self.follower.to_string(),
-            self.generation.to_string(),
+            format!("{}@{}", self.follower, self.generation),
             self.upstream.clone(),
             self.checkpoint.to_string(),
             or_dash(self.head),
@@ -124,7 +122,7 @@ impl Record for FollowerRecord {
 }
 
 impl FollowerRecord {
-    /// What is worth a look, in words.
+    /// Whether it goes on, and what is in its way.
     fn state(&self) -> String {
         let upstream = match self.upstream_state {
             UpstreamState::Here => None,
@@ -134,7 +132,7 @@ impl FollowerRecord {
         let paused = paused.map(|reason| one_line(&format!("paused: {reason}")));
         let words: Vec<String> = upstream.into_iter().chain(paused).collect();
         match words.is_empty() {
-            true => "-".into(),
+            true => "goes on".into(),
             false => words.join("; "),
         }
     }

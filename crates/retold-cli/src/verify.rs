@@ -47,9 +47,9 @@ pub(crate) struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Policies are code, so this command retells the demonstration's system only. `retold::system::retelling`
-does it for yours, in a program or a test of your own. What another edition of a follower recorded, what
-is parked and what is erased is taken as it is, and counted.
+Policies are code, so this command retells the demonstration's system only. For yours a program or
+a test of your own does it, with `retold::system::retelling`. What another edition of a follower
+recorded, what is parked and what is erased is taken as it is, and counted as FACTS.
 
 Examples:
   retold verify sqlite:flights.db

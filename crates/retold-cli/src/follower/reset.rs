@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Looked, Which, notice_by_themselves};
 use crate::failure::Failure;
 use crate::opening;
-use crate::output::Output;
+use crate::output::{Output, one_line};
 
 /// Lets a follower begin anew: from the first event of each log that it follows, unless said otherwise.
 ///
@@ -114,8 +114,9 @@ impl Reset {
         texts.iter().try_for_each(|text| output.line(text))?;
         if let Some(reason) = &record.paused {
             output.line(&format!(
-                "It stays paused until `{}`: {reason}",
-                which.resume_command()
+                "It stays paused until `{}`: {}",
+                which.resume_command(),
+                one_line(reason)
             ))?;
         }
         notice_by_themselves(output)

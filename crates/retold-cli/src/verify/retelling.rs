@@ -57,9 +57,7 @@ impl Record for FollowerRetold {
         Column::number("ANSWERED"),
         Column::number("EFFECTS"),
         Column::number("COVERED"),
-        Column::number("OTHER EDITION"),
-        Column::number("ERASED"),
-        Column::number("PARKED"),
+        Column::number("FACTS"),
         Column::text("RETOLD"),
     ];
 
@@ -68,9 +66,7 @@ impl Record for FollowerRetold {
             self.answered,
             self.effects,
             self.covered,
-            self.other_edition,
-            self.erased,
-            self.parked,
+            self.other_edition + self.erased + self.parked,
         ];
         let verdict = match (&self.difference, &self.error) {
             (_, Some(_)) => "not",
@@ -88,6 +84,20 @@ impl Record for FollowerRetold {
 }
 
 impl FollowerRetold {
+    /// What was taken as it is, in words; none if nothing was.
+    fn facts(&self) -> Option<String> {
+        let counts = [
+            (self.other_edition, "stretches of another edition"),
+            (self.erased, "answers to what is erased"),
+            (self.parked, "parked events"),
+        ];
+        let facts = counts.iter().filter(|(count, _)| *count > 0);
+        let facts: Vec<String> = facts.map(|(count, it)| format!("{count} {it}")).collect();
+        let Self { log, follower, .. } = self;
+        let facts = (!facts.is_empty()).then(|| facts.join(", "));
+        facts.map(|facts| format!("Of {follower} of {log} taken as they are: {facts}"))
+    }
+
     fn new(log: &str, follower: &str, retold: Result<FollowerReport, String>) -> Self {
         let mut row = Self {
             log: log.into(),
@@ -161,6 +171,9 @@ impl Retelling {
         if !self.followers.is_empty() {
             output.line("")?;
             output.records(&self.followers)?;
+        }
+        for facts in self.followers.iter().filter_map(FollowerRetold::facts) {
+            output.line(&facts)?;
         }
         for row in &self.followers {
             let FollowerRetold { log, follower, .. } = row;

@@ -39,7 +39,10 @@ fn followers_are_listed_with_how_far_they_are() {
     assert_eq!(objects, [thanks, reservations]);
 
     let line = run(&["followers", &url, "stock"]).fine();
-    assert_eq!(line, "stock\treservations\t1\torders\t5\t5\t0\t0.0\t3\t-\n");
+    assert_eq!(
+        line,
+        "stock\treservations@1\torders\t5\t5\t0\t0.0\t3\tgoes on\n"
+    );
     let line = run(&["followers", &url, "letters"]).fine();
     let (_, state) = line.rsplit_once('\t').unwrap();
     assert_eq!(
