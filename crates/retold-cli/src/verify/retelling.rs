@@ -92,10 +92,10 @@ impl FollowerRetold {
             (self.parked, "parked events"),
         ];
         let facts = counts.iter().filter(|(count, _)| *count > 0);
-        let facts: Vec<String> = facts.map(|(count, it)| format!("{count} {it}")).collect();
+        let facts: Vec<String> = facts.map(|(count, it)| format!("{it} ({count})")).collect();
         let Self { log, follower, .. } = self;
         let facts = (!facts.is_empty()).then(|| facts.join(", "));
-        facts.map(|facts| format!("Of {follower} of {log} taken as they are: {facts}"))
+        facts.map(|facts| format!("{follower} of {log}, taken as recorded: {facts}"))
     }
 
     fn new(log: &str, follower: &str, retold: Result<FollowerReport, String>) -> Self {
@@ -130,7 +130,8 @@ impl FollowerRetold {
 /// What a retelling came to.
 pub(super) struct Retelling {
     followers: Vec<FollowerRetold>,
-    whole: Option<WholeReport>,
+    /// Or why it could not be retold to its end.
+    whole: Option<Result<WholeReport, String>>,
 }
 
 impl Retelling {
@@ -151,7 +152,7 @@ impl Retelling {
                 bar.enable_steady_tick(TICK);
                 let report = retell_whole(open).await;
                 bar.finish_and_clear();
-                Some(report?)
+                Some(report.map_err(|error| error.to_string()))
             }
         };
         Ok(Self { followers, whole })
@@ -160,9 +161,12 @@ impl Retelling {
     /// How many retellings came to something else than is recorded, or to no end.
     pub(super) fn finding_count(&self) -> usize {
         let is_found = |it: &&FollowerRetold| it.difference.is_some() || it.error.is_some();
-        let whole = self.whole.as_ref();
-        self.followers.iter().filter(is_found).count()
-            + usize::from(whole.is_some_and(|report| report.difference.is_some()))
+        let is_whole_found = match &self.whole {
+            None => false,
+            Some(Err(_)) => true,
+            Some(Ok(report)) => report.difference.is_some(),
+        };
+        self.followers.iter().filter(is_found).count() + usize::from(is_whole_found)
     }
 
     /// Shows the table, then each difference in full.
@@ -184,13 +188,12 @@ impl Retelling {
                 output.line(&format!("\n{follower} of {log} is not retold: {error}"))?;
             }
         }
-        if let Some(report) = &self.whole {
-            output.line(&format!("\nThe whole as {report}"))?;
-            if output.is_json() {
-                output.object(&whole_object(report))?;
-            }
+        match &self.whole {
+            None => Ok(()),
+            Some(whole) if output.is_json() => output.object(&whole_object(whole)),
+            Some(Ok(report)) => output.line(&format!("\nThe whole as {report}")),
+            Some(Err(error)) => output.line(&format!("\nThe whole is not retold: {error}")),
         }
-        Ok(())
     }
 
     /// What it came to, in a sentence.
@@ -200,8 +203,8 @@ impl Retelling {
             0 => format!(
                 "Retold, it is the same story: {answered} events answered once more, 0 differences."
             ),
-            1 => "Retold, it is another story in 1 place that is shown above.".into(),
-            count => format!("Retold, it is another story in {count} places that are shown above."),
+            1 => "Retold, it is not the same story: 1 finding is shown above.".into(),
+            count => format!("Retold, it is not the same story: {count} findings are shown above."),
         }
     }
 }
@@ -349,7 +352,11 @@ fn shown(event: &Shown) -> Value {
     Value::Object(object)
 }
 
-fn whole_object(report: &WholeReport) -> Value {
+fn whole_object(whole: &Result<WholeReport, String>) -> Value {
+    let report = match whole {
+        Ok(report) => report,
+        Err(error) => return json!({"schedule": "whole", "error": error}),
+    };
     let difference = report.difference.as_ref().map(|(log, difference)| {
         let mut object = object_of(difference);
         if let Value::Object(object) = &mut object {
@@ -366,5 +373,6 @@ fn whole_object(report: &WholeReport) -> Value {
         "erased": report.facts.erased,
         "parked": report.facts.parked,
         "difference": difference,
+        "error": null,
     })
 }

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::command::{Run, run};
-use crate::shop::{event_count, follower, parked, process, with_poison};
+use crate::shop::{event_count, follower, order_tea, parked, process, with_poison};
 use crate::store::{Place, event};
 
 fn act(place: &Place, act: &str, which: [&str; 2], rest: &[&str]) -> Run {
@@ -54,6 +54,33 @@ fn a_follower_is_paused_and_goes_on() {
     let reservations = follower(&place, "stock", "reservations");
     let record = place.block_on(reservations.record());
     assert_eq!(record.paused, None);
+}
+
+/// Goal: an act is noticed by a process that runs the follower.
+/// Method: this process runs it, and the command acts between two orders.
+#[test]
+fn a_running_process_notices() {
+    let place = with_poison();
+    let runner = process(&place);
+    let counts = || ["orders", "stock"].map(|log| event_count(&place, log));
+    order_tea(&place, &runner);
+    let [orders, stock] = counts();
+    act(&place, "pause", STOCK, &["--reason", "stock-taking"]).fine();
+    order_tea(&place, &runner);
+    // The act.
+    assert_eq!(counts(), [orders + 1, stock + 1]);
+    act(
+        &place,
+        "skip",
+        STOCK,
+        &["orders", "3", "--reason", "poison"],
+    )
+    .fine();
+    act(&place, "resume", STOCK, &[]).fine();
+    order_tea(&place, &runner);
+    // The acts, two notes with an effect each, and the effects of two orders.
+    assert_eq!(counts(), [orders + 2, stock + 3 + 4 + 2]);
+    assert_eq!(parked(&place, "stock", "reservations"), [0; 0]);
 }
 
 #[test]

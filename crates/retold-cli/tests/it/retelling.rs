@@ -95,7 +95,7 @@ fn a_changed_effect_is_another_story() {
         "\"airport\":\"LGA\"",
         "\"airport\":\"BOS\"",
         "The whole as one schedule",
-        "Retold, it is another story in 2 places that are shown above.",
+        "Retold, it is not the same story: 2 findings are shown above.",
     ] {
         assert!(told.out.contains(said), "{said:?} is not in\n{}", told.out);
     }
@@ -105,6 +105,48 @@ fn a_changed_effect_is_another_story() {
     assert_eq!(difference["cause"]["topic"], "Flight.Arrived", "{told:?}");
     assert!(difference["recorded"]["position"].is_u64(), "{difference}");
     run(&["verify", &url]).fine();
+}
+
+#[test]
+fn what_is_erased_is_taken_as_it_is() {
+    let place = with_flights();
+    let db = Connection::open(place.path()).unwrap();
+    db.execute_batch("INSERT INTO erasing (log) SELECT key FROM log WHERE name = 'flights'")
+        .unwrap();
+    let erased = "UPDATE event SET payload = NULL \
+                  WHERE topic IN (SELECT key FROM topic WHERE name = 'Flight.Cancelled')";
+    assert_eq!(db.execute(erased, []).unwrap(), 1);
+    db.execute_batch("DELETE FROM erasing").unwrap();
+    drop(db);
+    let told = run(&["verify", &place.url(), "aircraft", "--retell"]).fine();
+    assert!(
+        told.contains(
+            "movements@1 of aircraft, taken as recorded: answers to what is erased (1)\n"
+        ),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_cannot_be_retold_is_told_beside_what_can() {
+    let place = with_flights();
+    let db = Connection::open(place.path()).unwrap();
+    db.execute_batch(
+        "DROP TRIGGER log_never_changes;
+         UPDATE log SET id = zeroblob(16) WHERE name = 'aircraft';",
+    )
+    .unwrap();
+    drop(db);
+    let told = run(&["verify", &place.url(), "--retell=whole"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    for said in [
+        "aircraft\tmovements@1\t",
+        "\tthe same\n",
+        "\tnot\n",
+        "\nrisks@1 of notices is not retold: the log \"aircraft\" has been replaced",
+    ] {
+        assert!(told.out.contains(said), "{said:?} is not in\n{}", told.out);
+    }
 }
 
 #[test]

@@ -120,13 +120,16 @@ async fn order(orders: &Application, customer: &str, item: &str) -> retold::Resu
     Ok(())
 }
 
-/// Lets the system process what there is.
-pub(crate) fn process(place: &Place) {
+/// Lets the system process what there is, and goes on running it.
+pub(crate) fn process(place: &Place) -> SingleThread {
     let store = place.open();
-    place.block_on(async {
-        let runner = SingleThread::start(&system(), &Infrastructure::new(store)).await;
-        runner.map(drop)
-    });
+    place.block_on(SingleThread::start(&system(), &Infrastructure::new(store)))
+}
+
+/// Ann orders tea once more, from this runner.
+pub(crate) fn order_tea(place: &Place, runner: &SingleThread) {
+    let orders = runner.application("orders").unwrap();
+    place.block_on(order(&orders, "ann", "tea"));
 }
 
 /// The follower as a program sees it.
