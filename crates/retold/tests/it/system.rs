@@ -4,6 +4,7 @@ mod shop;
 
 mod deadlines;
 mod operating;
+mod planted_bugs;
 mod policies;
 mod retelling;
 mod simulated;
