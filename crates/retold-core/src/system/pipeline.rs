@@ -10,6 +10,9 @@
 mod failing;
 mod starting;
 
+pub use self::failing::Resumed;
+pub(super) use self::starting::check_mark;
+
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
