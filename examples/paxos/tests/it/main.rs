@@ -1,0 +1,6 @@
+//! Tests of the Paxos example, as one binary.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod agreement;
+mod store;
