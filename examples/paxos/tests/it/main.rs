@@ -4,4 +4,5 @@
 
 mod agreement;
 mod rules;
+mod steps;
 mod store;
