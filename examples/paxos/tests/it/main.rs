@@ -4,5 +4,6 @@
 
 mod agreement;
 mod rules;
+mod simulation;
 mod steps;
 mod store;
