@@ -483,9 +483,9 @@ impl Work {
         self.queue_effects(item.follower, before).await
     }
 
-    /// Records what was answered without effect. Says whether anything changed that may cause more.
+    /// Records what was answered without effect, once the queue is empty. Says whether anything changed
+    /// that may cause more.
     async fn settle(&mut self) -> Result<bool> {
-        let mut is_changed = false;
         for follower in 0..self.followers.len() {
             let worker = &mut self.followers[follower];
             if worker.is_astray {
@@ -499,13 +499,14 @@ impl Work {
             if worker.pipeline.is_rest_due() {
                 let rested = worker.pipeline.rest().await;
                 if rested.is_err() || !worker.pipeline.is_prepared() {
+                    // Its effects are in the queue now: the others must answer them before they pass on.
                     self.find_way(follower).await?;
-                    is_changed = true;
+                    return Ok(true);
                 }
             }
             self.followers[follower].tell_well();
         }
-        Ok(is_changed)
+        Ok(false)
     }
 }
 

@@ -10,7 +10,7 @@ const RANKS: [&[&str]; 5] = [
     &["retold-core", "retold-derive", "xtask"],
     &["retold-sqlite"],
     &["retold"],
-    &["retold-flights"],
+    &["retold-flights", "retold-paxos"],
     &["retold-cli", "retold-bench"],
 ];
 
