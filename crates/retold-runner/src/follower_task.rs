@@ -99,9 +99,6 @@ impl FollowerTask {
         mark_known(self.own.as_mut_slice());
         self.looked_at = Instant::now();
         let before = self.pipeline.counts();
-        if self.standby.is_on() {
-            self.pipeline.look_again();
-        }
         let span = tracing::debug_span!(
             "retold.follow",
             application = &*self.station.application,
@@ -227,11 +224,12 @@ impl FollowerTask {
         }
     }
 
-    /// Keeps still, for another process does the work.
+    /// Keeps still, for another process does the work; then goes by what that has recorded.
     async fn stand_by(&mut self, wait: Duration) {
         self.station.set_elsewhere(true);
         self.pipeline.tell_phase(Phase::Standby);
         self.pause(wait).await;
+        self.pipeline.look_again();
     }
 
     async fn wait_for_operator(&mut self) {
