@@ -11,6 +11,7 @@ mod caused;
 mod derived_id;
 pub mod follower_event;
 mod past_recorder;
+mod recorded_event;
 pub mod status;
 mod timer_event;
 
@@ -34,7 +35,15 @@ pub mod operating;
 
 pub mod single_thread;
 
+pub mod projection;
+
+pub mod memory_view;
+
+pub mod confluence;
+pub mod retelling;
 pub mod simulation;
+
+pub mod system_simulation;
 
 pub use context::Context;
 pub use deadline::{Deadline, timer};
@@ -48,5 +57,6 @@ pub use pipeline::{Pipeline, Step};
 pub use policy::Handle;
 pub use single_thread::SingleThread;
 pub use status::{FollowerStatus, Phase, StatusCell, UpstreamStatus};
+pub use system_simulation::SystemSimulation;
 pub use timer_event::{PlannedEvent, TimerEvent};
 pub use timers::Timers;

@@ -19,13 +19,14 @@ use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 
 use super::error::{before_commit, is_busy, is_caused_by_busy};
 use super::options::{
-    Durability, READER_CACHE_KIB, READER_MAP_SIZE, SqliteOptions, WAL_PAGES_BEFORE_CHECKPOINT,
-    WAL_SIZE_KEPT_MAX, WRITER_CACHE_KIB,
+    Durability, READER_CACHE_KIB, READER_MAP_SIZE, SqliteOptions, VIEWS_BUSY_WAIT_MAX,
+    WAL_PAGES_BEFORE_CHECKPOINT, WAL_SIZE_KEPT_MAX, WRITER_CACHE_KIB,
 };
 use super::schema::{self, Kind};
 
-/// Prepared statements that a connection keeps; there are fewer in this crate.
-const STATEMENTS_KEPT: usize = 64;
+/// Prepared statements that a connection keeps: there are fewer than half of these in this crate, and
+/// the rest is for the handlers of projections.
+const STATEMENTS_KEPT: usize = 128;
 /// Pause between two attempts to get what another process has.
 pub(crate) const BUSY_PAUSE: Duration = Duration::from_micros(500);
 
@@ -134,6 +135,21 @@ impl Place {
         let map_size = i64::try_from(READER_MAP_SIZE).unwrap_or(i64::MAX);
         conn.pragma_update(None, "mmap_size", map_size)
             .and_then(|()| conn.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB)))
+            .map_err(|error| self.failed(error))?;
+        Ok(conn)
+    }
+
+    /// Opens a connection that keeps views; the file may be missing, and of whatever tables. A commit
+    /// need not reach the disk: view and checkpoint are lost together and made again.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a file that is no database; `Unavailable`, `Corrupt`.
+    pub(crate) fn open_views(&self) -> Result<Connection, RecordError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let conn = self.connect(flags, &self.path, VIEWS_BUSY_WAIT_MAX)?;
+        use_write_ahead_log(&conn, VIEWS_BUSY_WAIT_MAX)
+            .and_then(|()| conn.pragma_update(None, "synchronous", "NORMAL"))
             .map_err(|error| self.failed(error))?;
         Ok(conn)
     }

@@ -29,6 +29,26 @@ pub(crate) fn is_busy(error: &Error) -> bool {
     )
 }
 
+/// Whether the place is at fault and not what was asked of it: the same statement may succeed when that
+/// is mended.
+pub(crate) fn is_of_the_place(error: &Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::OutOfMemory
+                | ErrorCode::ReadOnly
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+        )
+    )
+}
+
 /// Whether an error of the recorder is there because of one that [is busy](is_busy).
 pub(crate) fn is_caused_by_busy(error: &RecordError) -> bool {
     let first: &dyn std::error::Error = error;

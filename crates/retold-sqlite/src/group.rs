@@ -198,6 +198,7 @@ mod tests {
 
     use super::*;
     use crate::connection::Place;
+    use crate::inline::InlineProjections;
     use crate::log::{Born, Log};
     use crate::member::{AppendMember, Slot, WorkMember};
     use crate::options::SqliteOptions;
@@ -233,7 +234,7 @@ mod tests {
             let (mut group, mut slots) = (Group::new(), Vec::new());
             for append in appends {
                 let slot = Arc::new(Slot::new());
-                let member = AppendMember::new(self.log.clone(), append, slot.clone());
+                let member = AppendMember::new(self.log.clone(), none(), append, slot.clone());
                 group.push(Box::new(member));
                 slots.push(slot);
             }
@@ -248,6 +249,10 @@ mod tests {
             Poll::Ready(answer) => answer,
             Poll::Pending => panic!("every member of a group is answered"),
         }
+    }
+
+    fn none() -> InlineProjections {
+        InlineProjections::new()
     }
 
     fn append(id: u128) -> Append {
@@ -305,6 +310,7 @@ mod tests {
             let slot = Arc::new(Slot::new());
             group.push(Box::new(AppendMember::new(
                 fixture.log.clone(),
+                none(),
                 append,
                 slot.clone(),
             )));
@@ -351,6 +357,7 @@ mod tests {
             Box::new(WorkMember::new(0, failing, failed.clone())),
             Box::new(AppendMember::new(
                 fixture.log.clone(),
+                none(),
                 new_dog(1),
                 recorded.clone(),
             )),
@@ -372,6 +379,7 @@ mod tests {
         let slot = Arc::new(Slot::new());
         drop(AppendMember::new(
             fixture.log.clone(),
+            none(),
             append(1),
             slot.clone(),
         ));

@@ -15,6 +15,12 @@
 //! acknowledged when it is on the disk; [`Durability`] names the weaker choice. What is recorded is
 //! guarded by triggers: an SQL tool that would change or delete an event is refused.
 //!
+//! # Views
+//!
+//! [`SqliteViews`] keeps the views of projections as tables, in a file of their own or in the store's
+//! ([`SqliteStore::views`]); those of [`InlineProjections`] change in the transaction of the append
+//! itself.
+//!
 //! # Where work is done
 //!
 //! An append is committed by the task that makes it, together with all that other tasks have queued:
@@ -52,12 +58,16 @@ mod transaction;
 mod birth;
 mod judge;
 mod leases;
+mod projection;
 mod record;
 mod snapshots;
 mod verify;
 
-mod append;
 mod page;
+
+mod inline;
+
+mod append;
 
 mod member;
 
@@ -75,12 +85,18 @@ mod keeper;
 mod shared;
 
 mod recorder;
+mod views;
 
 mod store;
 
+pub use self::inline::InlineProjections;
 pub use self::options::{
     BUSY_WAIT_MAX, Durability, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, POLL_INTERVAL, QUEUE_LENGTH_MAX,
-    QUEUE_SIZE_MAX, QUEUE_WAIT_MAX, READERS_MAX, SqliteOptions, WAL_EMPTYING_WAIT_MAX,
-    WAL_SIZE_MAX,
+    QUEUE_SIZE_MAX, QUEUE_WAIT_MAX, READERS_MAX, SqliteOptions, VIEWS_BUSY_WAIT_MAX,
+    WAL_EMPTYING_WAIT_MAX, WAL_SIZE_MAX,
 };
+pub use self::projection::{Sqlite, SqliteTables, ViewTransaction};
 pub use self::store::SqliteStore;
+pub use self::views::SqliteViews;
+/// The driver, whose types handlers and readers of views meet.
+pub use rusqlite;

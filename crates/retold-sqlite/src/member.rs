@@ -9,6 +9,7 @@ use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::error::RecordError;
 
 use super::error::Refusal;
+use super::inline::InlineProjections;
 use super::log::Log;
 use super::transaction::Transaction;
 
@@ -106,6 +107,7 @@ impl<T> Slot<T> {
 /// An append on its way into its log.
 pub(crate) struct AppendMember {
     log: Arc<Log>,
+    inline: InlineProjections,
     append: Append,
     size: usize,
     answer: Option<Result<Appended, RecordError>>,
@@ -115,11 +117,17 @@ pub(crate) struct AppendMember {
 }
 
 impl AppendMember {
-    pub(crate) fn new(log: Arc<Log>, append: Append, slot: Arc<Slot<Appended>>) -> Self {
+    pub(crate) fn new(
+        log: Arc<Log>,
+        inline: InlineProjections,
+        append: Append,
+        slot: Arc<Slot<Appended>>,
+    ) -> Self {
         let events = append.new_events().iter();
         let size = events.map(|event| event.size()).sum();
         Self {
             log,
+            inline,
             append,
             size,
             answer: None,
@@ -137,7 +145,7 @@ impl Member for AppendMember {
 
     fn perform(&mut self, transaction: &mut Transaction<'_>) -> rusqlite::Result<()> {
         self.answer = None;
-        let (answer, append_count) = transaction.append(self.log.key(), &self.append)?;
+        let (answer, append_count) = transaction.append(&self.log, &self.inline, &self.append)?;
         self.answer = Some(answer);
         self.append_count = append_count;
         Ok(())

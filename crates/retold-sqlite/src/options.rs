@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// Longest wait for another process that writes to the file. Then the append is `Unavailable`.
 pub const BUSY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for another process that writes to a file of views. It holds the thread of a task, so
+/// it is short; then the step is `Unavailable`, and whoever drives the projection waits.
+pub const VIEWS_BUSY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Longest wait of an append for a place in the queue. Then it is `Unavailable`.
 pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Most appends that wait to be committed; more wait for a place.

@@ -237,6 +237,26 @@ impl Reader {
     }
 }
 
+/// Events of a log, for whoever writes: those of `span`, at most `limit`.
+pub(crate) fn log_events(
+    conn: &Connection,
+    span: Span,
+    limit: usize,
+) -> Result<Vec<StoredEvent>, RecordError> {
+    let failed = |error| before_commit("reading events", error);
+    let mut page = Filling::new(limit);
+    let mut topics = Topics::default();
+    let mut select = conn.prepare_cached(LOG_FORWARD).map_err(failed)?;
+    let parameters = params![span.first, span.last, page.limit()];
+    let mut rows = select.query(parameters).map_err(failed)?;
+    while page.end() == PageEnd::Complete
+        && let Some(row) = rows.next().map_err(failed)?
+    {
+        page.push(stored_event(conn, &mut topics, row)?);
+    }
+    Ok(page.events)
+}
+
 /// Numbers that a read asks for, both included.
 fn asked(after: Option<u64>, until: Option<u64>, direction: Direction) -> (u64, u64) {
     match direction {

@@ -20,14 +20,17 @@ use super::birth::bear;
 use super::connection::Place;
 use super::error::before_commit;
 use super::head::uuid;
+use super::inline::{CatchUp, InlineProjections, catch_up_by_page};
 use super::keeper::Keeper;
 use super::leases;
 use super::options::SqliteOptions;
+use super::projection::guard_commits;
 use super::readers::Readers;
 use super::recorder::SqliteRecorder;
 use super::shared::Shared;
 use super::transaction::Transaction;
 use super::verify;
+use super::views::SqliteViews;
 use super::wal::Wal;
 use super::watcher::{Logs, Source, Watcher};
 use super::writer::Writer;
@@ -63,11 +66,49 @@ impl SqliteStore {
     ///
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, RecordError> {
+        Self::open_with_projections(path, options, InlineProjections::new())
+    }
+
+    /// Opens the store at `path` with projections that take part in the transaction of every append to
+    /// their logs: whoever reads their views sees all that is recorded. Each catches up with its log
+    /// when that is opened.
+    ///
+    /// ```
+    /// # use retold_sqlite::{InlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables};
+    /// # use retold_core::system::projection::Projection;
+    /// # use retold_core::domain::event::Event;
+    /// # fn example<DogEvent: Event>() -> Result<(), retold_core::recording::error::RecordError> {
+    /// let dogs = Projection::<Sqlite>::new("dogs", 1, "school").on::<DogEvent>(|view, logged| {
+    ///     let sql = format!("INSERT OR IGNORE INTO {} VALUES (?1)", view.table("dogs"));
+    ///     view.prepare_cached(&sql)?.execute([logged.stream()])?;
+    ///     Ok(())
+    /// });
+    /// let tables = SqliteTables::new(["dogs"], |view| {
+    ///     let sql = format!("CREATE TABLE {} (stream TEXT PRIMARY KEY) STRICT", view.table("dogs"));
+    ///     Ok(view.execute_batch(&sql)?)
+    /// });
+    /// let inline = InlineProjections::new().with(dogs, tables);
+    /// let store = SqliteStore::open_with_projections("dogs.db", &SqliteOptions::new(), inline)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); `Invalid` also for a projection or table that is declared wrongly.
+    pub fn open_with_projections(
+        path: impl AsRef<Path>,
+        options: &SqliteOptions,
+        inline: InlineProjections,
+    ) -> Result<Self, RecordError> {
+        inline.check()?;
         let place = Place::writable(path.as_ref())?;
-        let conn = place.open_writer(options)?;
+        let mut conn = place.open_writer(options)?;
+        guard_commits(&mut conn).map_err(|error| before_commit("opening the store", error))?;
         let alarm = Arc::new(Alarm::default());
         let busy_wait_max = options.busy_wait_max;
-        let writer = Arc::new(Writer::new(conn, alarm.clone(), busy_wait_max));
+        let writer = Writer::new(conn, alarm.clone(), busy_wait_max).with_inline(inline);
+        let writer = Arc::new(writer);
         let readers = Readers::new(place.clone(), busy_wait_max, None);
         let wal = Wal::new(&place, options.wal_size_max);
         Self::with(place, Some((writer, wal)), readers, alarm)
@@ -114,6 +155,12 @@ impl SqliteStore {
         })
     }
 
+    /// A place for views in the store's own file. What is written there goes through the store's
+    /// writer, together with appends: neither waits for the other's commit.
+    pub fn views(&self) -> SqliteViews {
+        SqliteViews::in_store(self.shared.clone())
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         self.shared.place.path()
@@ -127,6 +174,17 @@ impl SqliteStore {
             let name = log.name.clone();
             let born = writer.work(0, move |transaction| bear(transaction, &name, birth));
             log.learn_birth(born.await?);
+        }
+        for projection in writer.inline().of(name) {
+            loop {
+                let (projection, log) = (projection.clone(), log.clone());
+                let work = move |transaction: &mut Transaction<'_>| {
+                    catch_up_by_page(transaction, &projection, &log)
+                };
+                if writer.work(0, work).await? == CatchUp::Done {
+                    break;
+                }
+            }
         }
         Ok(Arc::new(SqliteRecorder::writable(
             self.shared.clone(),

@@ -39,6 +39,18 @@ impl<'a> Transaction<'a> {
         Ok(Self { conn, known, now })
     }
 
+    /// After a part of the transaction was rolled back: forgets what was learned in it, and looks anew
+    /// at the log.
+    pub(crate) fn forget_log_after_rollback(&mut self, log: LogKey) -> rusqlite::Result<()> {
+        let data_version = self.known.data_version;
+        self.known.forget();
+        self.known.data_version = data_version;
+        self.known.greatest_id = greatest_id(self.conn)?;
+        let head = head::read(self.conn, log)?;
+        self.known.learn_log(log, head.mark, head.append_count);
+        Ok(())
+    }
+
     /// The end of the log, as its next append finds it.
     pub(crate) fn log_head(&mut self, log: LogKey) -> Option<Mark> {
         self.known.log_mut(log).head

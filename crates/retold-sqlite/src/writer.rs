@@ -37,6 +37,7 @@ use rusqlite::Connection;
 use super::alarm::Alarm;
 use super::error::Refusal;
 use super::group::{Busy, Writing, give_up};
+use super::inline::InlineProjections;
 use super::log::Log;
 use super::member::{AppendMember, Member, Slot, WorkMember};
 use super::options::QUEUE_WAIT_MAX;
@@ -55,6 +56,7 @@ const TURNS_GIVEN_MAX: u32 = 32;
 /// The writing side of a store.
 pub(crate) struct Writer {
     queue: Queue,
+    inline: InlineProjections,
     writing: Mutex<Writing>,
     /// SQLite's number for what others have written, as the last group found it.
     data_version: AtomicI64,
@@ -78,6 +80,7 @@ impl Writer {
     pub(crate) fn new(conn: Connection, alarm: Arc<Alarm>, busy_wait_max: Duration) -> Self {
         Self {
             queue: Queue::default(),
+            inline: InlineProjections::new(),
             writing: Mutex::new(Writing::new(conn)),
             data_version: AtomicI64::new(0),
             lone_groups: AtomicU32::new(0),
@@ -87,10 +90,21 @@ impl Writer {
         }
     }
 
+    /// With projections that take part in every append.
+    pub(crate) fn with_inline(mut self, inline: InlineProjections) -> Self {
+        self.inline = inline;
+        self
+    }
+
+    /// The projections that take part in every append.
+    pub(crate) fn inline(&self) -> &InlineProjections {
+        &self.inline
+    }
+
     /// Records an append to a log that is born.
     pub(crate) fn append(self: &Arc<Self>, log: Arc<Log>, append: Append) -> Submission<Appended> {
         let slot = Arc::new(Slot::new());
-        let member = AppendMember::new(log, append, slot.clone());
+        let member = AppendMember::new(log, self.inline.clone(), append, slot.clone());
         Submission::new(self.clone(), Box::new(member), slot)
     }
 

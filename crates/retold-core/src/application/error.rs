@@ -62,7 +62,7 @@ pub enum Error {
     /// again from the first event or from a mark the log has.
     #[error(
         "the log {log:?} has diverged: {mark} was read of it, but {}",
-        found_there(found)
+        found_there(mark, found)
     )]
     Diverged {
         /// Name of the log.
@@ -106,8 +106,9 @@ fn not_found(stream: &str, version: &Option<Version>, time: &Option<Timestamp>) 
     }
 }
 
-fn found_there(found: &Option<Mark>) -> String {
+fn found_there(mark: &Mark, found: &Option<Mark>) -> String {
     match found {
+        Some(found) if found == mark => "the log of that name has another id now".into(),
         Some(found) => format!("the event there is {}", found.event_id),
         None => "it does not reach so far".into(),
     }

@@ -35,6 +35,8 @@ struct Names {
 struct Owner {
     type_id: TypeId,
     type_name: &'static str,
+    /// The present topic of the type of events, or the type of streams.
+    present: &'static str,
 }
 
 impl Owner {
@@ -42,6 +44,7 @@ impl Owner {
         Self {
             type_id: event_type.owner(),
             type_name: event_type.owner_name(),
+            present: event_type.topic,
         }
     }
 }
@@ -78,6 +81,7 @@ impl TopicRegistry {
         let owner = Owner {
             type_id: TypeId::of::<A>(),
             type_name: type_name::<A>(),
+            present: A::TYPE,
         };
         if self.knows(owner.type_id) {
             return Ok(());
@@ -103,6 +107,13 @@ impl TopicRegistry {
         let mut topics: Vec<_> = names.topics.keys().copied().collect();
         topics.sort_unstable();
         topics
+    }
+
+    /// The topic that a type of events has now, by its present or a former topic; none if no registered
+    /// type has it.
+    pub fn present_topic(&self, topic: &str) -> Option<&'static str> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.topics.get(topic).map(|owner| owner.present)
     }
 
     fn knows(&self, key: TypeId) -> bool {

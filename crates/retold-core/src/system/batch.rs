@@ -148,6 +148,26 @@ impl Batch {
         self.written.get(stream).copied().unwrap_or(0)
     }
 
+    /// Forgets the effects from this index on, and what they made of aggregates.
+    pub(super) fn drop_events(&mut self, from: usize) {
+        for event in self.events.drain(from..) {
+            self.size -= event.size();
+            if let Some(stream) = &event.stream {
+                self.drafts.remove(stream);
+                if let Some(written) = self.written.get_mut(stream) {
+                    *written -= 1;
+                }
+            }
+        }
+    }
+
+    /// The streams that were read, with the versions they had in the log.
+    pub(super) fn streams(&self) -> impl Iterator<Item = (&Arc<str>, Option<Version>)> {
+        self.streams
+            .iter()
+            .map(|(stream, version)| (stream, *version))
+    }
+
     /// Adds an effect.
     pub(super) fn push(&mut self, event: NewEvent) {
         self.size += event.size();

@@ -102,6 +102,13 @@ pub enum FollowerEvent {
     },
 }
 
+impl FollowerEvent {
+    /// Topic of [`Parked`](Self::Parked).
+    pub(super) const PARKED: &'static str = Self::TYPES[1].topic;
+    /// Topic of [`Resumed`](Self::Resumed).
+    pub(super) const RESUMED: &'static str = Self::TYPES[2].topic;
+}
+
 impl Event for FollowerEvent {
     const TYPES: &'static [EventType] = &[
         EventType::of::<Self>("retold.started"),

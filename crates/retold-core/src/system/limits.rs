@@ -52,3 +52,7 @@ pub const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 
 /// The longest it waits.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+
+/// Processes that run the same system in a simulation, unless told otherwise: two show every race
+/// between processes that more would.
+pub const SIMULATED_PROCESSES_DEFAULT: usize = 2;

@@ -15,6 +15,7 @@ mod execute;
 mod faults;
 mod log_reading;
 mod memory_conformance;
+mod projection;
 mod publish;
 mod racing;
 mod repository;

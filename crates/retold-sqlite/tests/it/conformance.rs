@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use retold_core::recording::conformance::Subject;
 use retold_core::recording::store::Store;
-use retold_sqlite::SqliteStore;
+use retold_sqlite::{InlineProjections, SqliteOptions, SqliteStore};
 use rusqlite::{Connection, OpenFlags};
 use tokio::runtime::Runtime;
 
@@ -59,3 +59,35 @@ fn copy_as_after_a_crash(path: &PathBuf, image: &PathBuf) {
 }
 
 retold_core::conformance_suite!(TemporarySqliteStore);
+
+/// The contract holds too where a projection takes part in every append.
+mod with_a_projection {
+    use super::*;
+    use crate::tricks::{tables, tricks};
+
+    struct WithProjection(TemporarySqliteStore);
+
+    impl Subject for WithProjection {
+        fn block_on<T>(future: impl Future<Output = T>) -> T {
+            TemporarySqliteStore::block_on(future)
+        }
+
+        async fn create() -> Self {
+            Self(TemporarySqliteStore::create().await)
+        }
+
+        async fn open(&self) -> Arc<dyn Store> {
+            let inline = InlineProjections::new().with(tricks(1), tables());
+            let path = self.0.place.path();
+            let options = SqliteOptions::new();
+            let store = SqliteStore::open_with_projections(path, &options, inline);
+            Arc::new(store.unwrap())
+        }
+
+        async fn crash_image(&self) -> Arc<dyn Store> {
+            self.0.crash_image().await
+        }
+    }
+
+    retold_core::conformance_suite!(WithProjection);
+}

@@ -7,11 +7,14 @@
 )]
 
 mod place;
+mod tricks;
 
 mod concurrency;
 mod conformance;
 mod history;
+mod inline;
 mod many_logs;
 mod opening;
 mod processes;
+mod projection;
 mod space;

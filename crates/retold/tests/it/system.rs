@@ -5,4 +5,6 @@ mod shop;
 mod deadlines;
 mod operating;
 mod policies;
+mod retelling;
+mod simulated;
 mod single_thread;

@@ -100,8 +100,12 @@ pub(crate) async fn reserve(placed: &Placed, context: &mut Context) -> retold::R
     Ok(())
 }
 
-/// Orders follow the stock.
+/// Orders follow the stock. What was sold over the counter is no order.
 pub(crate) async fn answer(event: &StockEvent, context: &mut Context) -> retold::Result<()> {
+    let (StockEvent::Reserved { order } | StockEvent::SoldOut { order }) = event;
+    if context.find::<Order>(order.as_str()).await?.is_none() {
+        return Ok(());
+    }
     match event {
         StockEvent::Reserved { order } => {
             context
@@ -134,20 +138,30 @@ pub(crate) async fn end_deadline(_: &Confirmed, context: &mut Context) -> retold
 }
 
 pub(crate) fn shop() -> System {
+    shop_in_batches(1)
+}
+
+/// The shop, whose followers answer up to so many events by one append.
+pub(crate) fn shop_in_batches(batch: usize) -> System {
+    shop_of(
+        Follower::new("reservations").follows("orders").on(reserve),
+        batch,
+    )
+}
+
+/// The shop with another follower in place of the one that reserves.
+pub(crate) fn shop_of(reservations: Follower, batch: usize) -> System {
+    let answers = Follower::new("answers").follows("stock").on(answer);
+    let deadlines = Follower::new("deadlines").follows("orders");
+    let deadlines = deadlines.on(set_deadline).on(end_deadline);
     System::new("shop")
         .application("orders", |app| {
             app.aggregate::<Order>()
-                .follower(Follower::new("answers").follows("stock").on(answer))
-                .follower(
-                    Follower::new("deadlines")
-                        .follows("orders")
-                        .on(set_deadline)
-                        .on(end_deadline),
-                )
+                .follower(answers.batch(batch))
+                .follower(deadlines.batch(batch))
         })
         .application("stock", |app| {
-            app.aggregate::<Stock>()
-                .follower(Follower::new("reservations").follows("orders").on(reserve))
+            app.aggregate::<Stock>().follower(reservations.batch(batch))
         })
         .build()
         .expect("the shop is well defined")

@@ -1,0 +1,426 @@
+//! A view in memory: a value behind a lock, with its checkpoint behind the same one.
+//!
+//! It persists nothing: it begins with the first event of the log, or with now, whenever the program
+//! starts.
+
+use std::fmt;
+use std::future::ready;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::projection::declaration::{Projection, ViewKind};
+use super::projection::error::ProjectionError;
+use super::projection::keeper::{
+    Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,
+    ViewKeeper, ViewPage,
+};
+use super::projection::outline::ProjectionOutline;
+use crate::recording::error::{Invalid, RecordError};
+use crate::recording::identity::{LogId, Mark, Position};
+use crate::recording::limits::check_page_limit;
+use crate::recording::recorder::BoxFuture;
+
+/// A view in memory, as its readers have it. A clone is the same view.
+///
+/// Handlers of its projections change the value directly. One that fails must fail before it changes
+/// anything: nothing rolls a value back.
+///
+/// A program that changes how the view is made gives [`keep`](Self::keep) the projection again with a
+/// higher version and drives it beside the old one: readers see the old value until the new one has
+/// caught up, and then the new one at once.
+pub struct MemoryView<V> {
+    shared: Arc<Shared<V>>,
+}
+
+impl<V> Clone for MemoryView<V> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+struct Shared<V> {
+    /// What the view is before the first event.
+    beginning: Box<dyn Fn() -> V + Send + Sync>,
+    seen: RwLock<Generation<V>>,
+}
+
+/// What one version has made of the log.
+struct Generation<V> {
+    /// 0 before the first version begins.
+    version: u32,
+    view: V,
+    /// None before the version begins.
+    upstream: Option<LogId>,
+    checkpoint: Option<Mark>,
+    skipped: Vec<SkippedEvent>,
+}
+
+impl<V: Send + Sync + 'static> ViewKind for MemoryView<V> {
+    type Target<'a> = V;
+}
+
+impl<V: Default + Send + Sync + 'static> MemoryView<V> {
+    /// A view that is `V::default()` before the first event.
+    pub fn new() -> Self {
+        Self::beginning_with(V::default)
+    }
+}
+
+impl<V: Default + Send + Sync + 'static> Default for MemoryView<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V: Send + Sync + 'static> MemoryView<V> {
+    /// A view that is what `beginning` gives before the first event, in each version.
+    pub fn beginning_with(beginning: impl Fn() -> V + Send + Sync + 'static) -> Self {
+        let seen = RwLock::new(Generation::new(0, beginning()));
+        Self {
+            shared: Arc::new(Shared {
+                beginning: Box::new(beginning),
+                seen,
+            }),
+        }
+    }
+
+    /// Looks at the view as it is, for as short as possible: meanwhile it takes no events in.
+    pub fn read<T>(&self, look: impl FnOnce(&V) -> T) -> T {
+        look(&self.guard())
+    }
+
+    /// The view as it is, and which events it has. While the guard lives the view takes no events in,
+    /// so it must not be held while anything is waited for.
+    pub fn guard(&self) -> MemoryViewGuard<'_, V> {
+        MemoryViewGuard {
+            seen: self.shared.seen(),
+        }
+    }
+
+    /// The keeper of this projection's version of the view, for a pipeline.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`]: see [`ProjectionOutline::check`].
+    pub fn keep(&self, projection: Projection<Self>) -> Result<Arc<dyn ViewKeeper>, Invalid> {
+        projection.outline().check()?;
+        Ok(Arc::new(MemoryKeeper {
+            projection,
+            shared: self.shared.clone(),
+            building: Mutex::new(None),
+        }))
+    }
+}
+
+/// A view in memory while somebody looks at it.
+pub struct MemoryViewGuard<'a, V> {
+    seen: RwLockReadGuard<'a, Generation<V>>,
+}
+
+impl<V> MemoryViewGuard<'_, V> {
+    /// The last event that the view has recorded as taken in or passed over; none before the first.
+    pub fn checkpoint(&self) -> Option<Mark> {
+        self.seen.checkpoint
+    }
+
+    /// The version of the projection that made it; 0 before the first one began.
+    pub fn version(&self) -> u32 {
+        self.seen.version
+    }
+}
+
+impl<V> Deref for MemoryViewGuard<'_, V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.seen.view
+    }
+}
+
+impl<V: fmt::Debug> fmt::Debug for MemoryViewGuard<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.seen.view.fmt(f)
+    }
+}
+
+impl<V> fmt::Debug for MemoryView<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seen = self.shared.seen();
+        f.debug_struct("MemoryView")
+            .field("version", &seen.version)
+            .field("checkpoint", &seen.checkpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<V> Shared<V> {
+    // A panic under the lock cannot leave a half-made generation: those of handlers are caught, and
+    // whoever reads changes nothing.
+    fn seen(&self) -> RwLockReadGuard<'_, Generation<V>> {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen_mut(&self) -> RwLockWriteGuard<'_, Generation<V>> {
+        self.seen.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V> Generation<V> {
+    fn new(version: u32, view: V) -> Self {
+        Self {
+            version,
+            view,
+            upstream: None,
+            checkpoint: None,
+            skipped: Vec::new(),
+        }
+    }
+
+    fn kept(&self, seen: Seen) -> Option<Kept> {
+        Some(Kept {
+            upstream: self.upstream?,
+            checkpoint: self.checkpoint,
+            seen,
+            skipped: self.skipped.len() as u64,
+        })
+    }
+
+    /// Begins, unless it has begun over this log or has a checkpoint.
+    fn begin(&mut self, upstream: LogId, start: Option<Mark>) {
+        if self.upstream != Some(upstream) && self.checkpoint.is_none() {
+            self.upstream = Some(upstream);
+            self.checkpoint = start;
+        }
+    }
+}
+
+/// Keeps one version of a view: beside the one that readers see while it is built, then there.
+struct MemoryKeeper<V: Send + Sync + 'static> {
+    projection: Projection<MemoryView<V>>,
+    shared: Arc<Shared<V>>,
+    /// This version while readers see an older one.
+    building: Mutex<Option<Generation<V>>>,
+}
+
+impl<V: Send + Sync + 'static> MemoryKeeper<V> {
+    fn version(&self) -> u32 {
+        self.projection.outline().version
+    }
+
+    fn building(&self) -> MutexGuard<'_, Option<Generation<V>>> {
+        self.building.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn superseded(&self, current: u32) -> ProjectionError {
+        ProjectionError::Superseded {
+            projection: self.projection.outline().label(),
+            current,
+        }
+    }
+
+    fn invalid(&self, invalid: Invalid) -> ProjectionError {
+        let label = self.projection.outline().label();
+        ProjectionError::of_record_error(label, RecordError::Invalid(invalid))
+    }
+
+    /// Works on this version, wherever it is.
+    fn with_generation<T>(
+        &self,
+        work: impl FnOnce(&mut Generation<V>, Seen) -> T,
+    ) -> Result<T, ProjectionError> {
+        let mut building = self.building();
+        if let Some(generation) = &mut *building {
+            let current = self.shared.seen().version;
+            if current < self.version() {
+                return Ok(work(generation, Seen::Older));
+            }
+            // Another keeper of this version, or a newer one, was faster.
+            *building = None;
+        }
+        let mut seen = self.shared.seen_mut();
+        if seen.version != self.version() {
+            return Err(self.superseded(seen.version));
+        }
+        Ok(work(&mut seen, Seen::This))
+    }
+
+    fn begin_now(&self, upstream: LogId, start: Option<Mark>) -> Result<Kept, ProjectionError> {
+        {
+            let mut building = self.building();
+            let mut seen = self.shared.seen_mut();
+            if seen.version == 0 {
+                seen.version = self.version();
+            }
+            if seen.version < self.version() && building.is_none() {
+                let view = (self.shared.beginning)();
+                *building = Some(Generation::new(self.version(), view));
+            }
+        }
+        self.with_generation(|generation, seen| {
+            generation.begin(upstream, start);
+            generation.kept(seen).expect("it has begun just now")
+        })
+    }
+
+    fn kept_now(&self) -> Option<Kept> {
+        if let Some(generation) = &*self.building() {
+            return generation.kept(Seen::Older);
+        }
+        let seen = self.shared.seen();
+        (seen.version == self.version())
+            .then(|| seen.kept(Seen::This))
+            .flatten()
+    }
+
+    fn apply_now(&self, page: &ViewPage) -> Result<Applied, ProjectionError> {
+        self.with_generation(|generation, _| {
+            if generation.checkpoint != page.after {
+                return Applied::Elsewhere(generation.checkpoint);
+            }
+            for (count, event) in page.events.iter().enumerate() {
+                if let Err(error) = self.projection.handle(&mut generation.view, event) {
+                    let error = error.into();
+                    return Applied::Until { count, error };
+                }
+                generation.checkpoint = Some(event.mark());
+            }
+            generation.checkpoint = Some(page.to);
+            Applied::Whole
+        })
+    }
+
+    fn skip_now(
+        &self,
+        after: Option<Mark>,
+        skipped: SkippedEvent,
+    ) -> Result<Applied, ProjectionError> {
+        self.with_generation(|generation, _| {
+            if generation.checkpoint != after {
+                return Ok(Applied::Elsewhere(generation.checkpoint));
+            }
+            if generation.skipped.len() as u64 >= SKIPPED_EVENTS_MAX {
+                return Err(Invalid::new(format!(
+                    "{SKIPPED_EVENTS_MAX} events were passed over already, and {} would be one more",
+                    skipped.mark
+                )));
+            }
+            generation.checkpoint = Some(skipped.mark);
+            generation.skipped.push(skipped);
+            Ok(Applied::Whole)
+        })?
+        .map_err(|invalid| self.invalid(invalid))
+    }
+
+    fn switch_now(
+        &self,
+        after: Option<Mark>,
+        to: Option<Mark>,
+        supersede: Supersede,
+    ) -> Result<Switched, ProjectionError> {
+        {
+            let mut building = self.building();
+            let mut seen = self.shared.seen_mut();
+            if seen.version < self.version()
+                && let Some(generation) = &*building
+            {
+                if generation.checkpoint != after {
+                    return Ok(Switched::Elsewhere(generation.checkpoint));
+                }
+                let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
+                if let Some(older) = seen.checkpoint
+                    && position(to) < Some(older.position)
+                    && supersede == Supersede::Reached
+                {
+                    return Ok(Switched::Behind(older));
+                }
+                if let Some(mut generation) = building.take() {
+                    generation.checkpoint = to;
+                    *seen = generation;
+                }
+                return Ok(Switched::Done);
+            }
+        }
+        self.with_generation(|generation, _| match generation.checkpoint {
+            checkpoint if checkpoint == to => Switched::Done,
+            checkpoint => Switched::Elsewhere(checkpoint),
+        })
+    }
+
+    fn skipped_now(
+        &self,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<SkippedEvent>, ProjectionError> {
+        let limit = check_page_limit(limit, SKIPPED_PAGE_MAX).map_err(|it| self.invalid(it))?;
+        self.with_generation(|generation, _| {
+            let events = generation.skipped.iter();
+            let later = events.filter(|it| Some(it.mark.position) > after);
+            later.take(limit).cloned().collect()
+        })
+    }
+
+    fn discard_now(&self) {
+        let mut building = self.building();
+        let mut seen = self.shared.seen_mut();
+        *building = None;
+        if seen.version == self.version() {
+            *seen = Generation::new(self.version(), (self.shared.beginning)());
+        }
+    }
+}
+
+impl<V: Send + Sync + 'static> ViewKeeper for MemoryKeeper<V> {
+    fn outline(&self) -> &ProjectionOutline {
+        self.projection.outline()
+    }
+
+    fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {
+        Box::pin(ready(Ok(self.kept_now())))
+    }
+
+    fn begin(
+        &self,
+        upstream: LogId,
+        start: Option<Mark>,
+    ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
+        Box::pin(async move { self.begin_now(upstream, start) })
+    }
+
+    fn apply(&self, page: ViewPage) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
+        Box::pin(async move { self.apply_now(&page) })
+    }
+
+    fn skip(
+        &self,
+        after: Option<Mark>,
+        skipped: SkippedEvent,
+    ) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
+        Box::pin(async move { self.skip_now(after, skipped) })
+    }
+
+    fn switch(
+        &self,
+        after: Option<Mark>,
+        to: Option<Mark>,
+        supersede: Supersede,
+    ) -> BoxFuture<'_, Result<Switched, ProjectionError>> {
+        Box::pin(async move { self.switch_now(after, to, supersede) })
+    }
+
+    fn skipped(
+        &self,
+        after: Option<Position>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SkippedEvent>, ProjectionError>> {
+        Box::pin(async move { self.skipped_now(after, limit) })
+    }
+
+    fn discard(&self) -> BoxFuture<'_, Result<(), ProjectionError>> {
+        Box::pin(async move {
+            self.discard_now();
+            Ok(())
+        })
+    }
+}

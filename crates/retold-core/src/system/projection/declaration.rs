@@ -1,0 +1,196 @@
+//! The declaration of a projection: which events it takes, and what each does to the view.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::error::BoxError;
+use super::outline::{OnPoison, ProjectionOutline, StartFrom};
+use crate::application::logged::Logged;
+use crate::domain::event::Event;
+use crate::mapping::mapper::Mapper;
+use crate::recording::stored_event::StoredEvent;
+
+/// Says what handlers of a kind of views are given to change.
+pub trait ViewKind: 'static {
+    /// What a handler changes: a value in memory, a driver's transaction.
+    type Target<'a>;
+}
+
+type Handler<K> = Box<
+    dyn for<'a, 'b> Fn(
+            &'a mut <K as ViewKind>::Target<'b>,
+            &StoredEvent,
+            Mapper,
+        ) -> Result<(), BoxError>
+        + Send
+        + Sync,
+>;
+
+/// A projection: which events of one upstream log it takes, and what each does to a view of the kind
+/// `K`. Give it to a keeper of that kind, which keeps the view.
+///
+/// Handlers are plain synchronous functions of the view and one event. What they write must depend on
+/// nothing else, or a view that is built anew is another one; and they wait for nothing, for the view,
+/// and in a store's own file its appends too, wait for them.
+///
+/// ```
+/// # use retold_core::system::memory_view::MemoryView;
+/// # use retold_core::system::projection::{OnPoison, Projection};
+/// # fn example<DogEvent: retold_core::domain::event::Event>() {
+/// let registered = Projection::<MemoryView<u64>>::new("registered", 1, "school")
+///     .on::<DogEvent>(|count, _| {
+///         *count += 1;
+///         Ok(())
+///     })
+///     .tag("breed:beagle")
+///     .on_poison(OnPoison::Skip);
+/// # }
+/// ```
+#[must_use = "a projection does nothing until a keeper has it"]
+pub struct Projection<K: ViewKind> {
+    outline: ProjectionOutline,
+    handlers: HashMap<&'static str, Vec<Arc<Handler<K>>>>,
+    mapper: Mapper,
+    erased: Erased,
+}
+
+/// What is done with events whose payload was erased.
+#[derive(Clone, Copy)]
+enum Erased {
+    /// They cannot be decoded, like others that cannot.
+    Poison,
+    PassedOver,
+}
+
+impl<K: ViewKind> Projection<K> {
+    /// A projection of this name and version over the log `upstream`, without handlers yet.
+    ///
+    /// Raise the version, which counts from 1, when the view is to be built anew: for another table,
+    /// or other handlers. The name stays.
+    pub fn new(name: impl Into<Arc<str>>, version: u32, upstream: impl Into<Arc<str>>) -> Self {
+        Self {
+            outline: ProjectionOutline::new(name.into(), version, upstream.into()),
+            handlers: HashMap::new(),
+            mapper: Mapper::default(),
+            erased: Erased::Poison,
+        }
+    }
+
+    /// Takes the events of type `E`, under its present and former topics. Of two handlers for one type
+    /// the first declared acts first. Events of types without a handler are neither read nor decoded.
+    ///
+    /// A handler that fails, or panics, leaves the event to what [`on_poison`](Self::on_poison) says. In
+    /// a database its changes are rolled back; one of a view in memory fails before it changes
+    /// anything.
+    pub fn on<E: Event>(
+        mut self,
+        handler: impl for<'a, 'b, 'c> Fn(&'a mut K::Target<'b>, &'c Logged<E>) -> Result<(), BoxError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        let decoding: Handler<K> = Box::new(move |target, stored, mapper| {
+            let logged = Logged {
+                event: mapper.decode::<E>(stored)?,
+                stored: stored.clone(),
+            };
+            handler(target, &logged)
+        });
+        let decoding = Arc::new(decoding);
+        for topic in E::topics() {
+            self.handlers
+                .entry(topic)
+                .or_default()
+                .push(decoding.clone());
+            self.outline.topics.insert(topic.into());
+        }
+        self
+    }
+
+    /// Takes only events that have this tag too.
+    pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
+        self.outline.tags.insert(tag.into());
+        self
+    }
+
+    /// What is done with an event that cannot be taken: by default the projection stops there.
+    pub fn on_poison(mut self, choice: OnPoison) -> Self {
+        self.outline.on_poison = choice;
+        self
+    }
+
+    /// Takes events whose payload was erased as if they were not there: for views that can do without
+    /// what was forgotten on purpose. By default they are poison.
+    pub fn pass_over_erased(mut self) -> Self {
+        self.erased = Erased::PassedOver;
+        self
+    }
+
+    /// Begins with what is recorded after the first step, if there is no checkpoint yet; by default it
+    /// begins with the first event.
+    pub fn from_now(mut self) -> Self {
+        self.outline.start_from = StartFrom::Now;
+        self
+    }
+
+    /// Decodes events by this mapper; by default one that reads what any codec wrote.
+    pub fn mapper(mut self, mapper: Mapper) -> Self {
+        self.mapper = mapper;
+        self
+    }
+
+    /// Name, version, upstream, query and choices.
+    pub fn outline(&self) -> &ProjectionOutline {
+        &self.outline
+    }
+
+    /// For keepers: whether the projection takes the event. Pages that a pipeline brings have no
+    /// others.
+    pub fn takes(&self, stored: &StoredEvent) -> bool {
+        self.handlers.contains_key(stored.topic())
+            && self.outline.tags.iter().all(|tag| stored.has_tag(tag))
+    }
+
+    /// For keepers: takes one event into the view.
+    ///
+    /// # Errors
+    ///
+    /// Why the event could not be decoded, what its handler failed with, or that it panicked. The
+    /// target may be changed in part.
+    pub fn handle(&self, target: &mut K::Target<'_>, stored: &StoredEvent) -> Result<(), BoxError> {
+        let Some(handlers) = self.handlers.get(stored.topic()) else {
+            return Ok(());
+        };
+        if let (Erased::PassedOver, None) = (self.erased, stored.payload()) {
+            return Ok(());
+        }
+        let handle = || {
+            handlers
+                .iter()
+                .try_for_each(|it| it(&mut *target, stored, self.mapper))
+        };
+        // The view of an event that failed is rolled back or was not touched, whether it panicked or not.
+        match catch_unwind(AssertUnwindSafe(handle)) {
+            Ok(handled) => handled,
+            Err(panic) => Err(format!("its handler panicked: {}", text_of(&*panic)).into()),
+        }
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        return text;
+    }
+    panic
+        .downcast_ref::<String>()
+        .map_or("without a message", |it| it)
+}
+
+impl<K: ViewKind> fmt::Debug for Projection<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Projection").field(&self.outline).finish()
+    }
+}

@@ -1,0 +1,264 @@
+//! How far a projection is, for those who do not drive it: status, and waiting for a position.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::error::ProjectionError;
+use super::keeper::{Seen, SkippedEvent, ViewKeeper};
+use super::outline::ProjectionOutline;
+use super::rate::Rate;
+use crate::domain::clock::Clock;
+use crate::recording::error::RecordError;
+use crate::recording::identity::{Mark, Position};
+use crate::recording::recorder::{LogRead, Recorder};
+
+/// What a projection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProjectionState {
+    /// It has not made a step yet.
+    NotStarted,
+    /// It takes in what is there.
+    CatchingUp,
+    /// It has caught up with the log as it last saw it, and waits for more.
+    CaughtUp,
+    /// The last step failed; it will be tried again.
+    Retrying,
+    /// It stopped, and only somebody who acts helps: see the last error.
+    Stopped,
+}
+
+/// What the pipeline tells its handles.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    pub(super) state: ProjectionState,
+    /// Everything up to here is in the view or not for it.
+    pub(super) read_to: Option<Mark>,
+    /// What the keeper has recorded of that.
+    pub(super) checkpoint: Option<Mark>,
+    /// Readers see this version.
+    pub(super) is_seen: bool,
+    pub(super) rate: Rate,
+    pub(super) last_error: Option<ProjectionError>,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self {
+            state: ProjectionState::NotStarted,
+            read_to: None,
+            checkpoint: None,
+            is_seen: false,
+            rate: Rate::new(Instant::now()),
+            last_error: None,
+        }
+    }
+
+    /// Whether readers see what the event at the position did.
+    fn has_reached(&self, position: Position) -> bool {
+        self.is_seen && self.read_to.map(|mark| mark.position) >= Some(position)
+    }
+}
+
+/// Tells how far a projection is, and waits for it. A clone is the same; give it to whoever asks.
+#[derive(Clone)]
+pub struct ProjectionHandle {
+    recorder: Arc<dyn Recorder>,
+    keeper: Arc<dyn ViewKeeper>,
+    clock: Arc<dyn Clock>,
+    receiver: watch::Receiver<Progress>,
+}
+
+/// How a projection is, at one time.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProjectionStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: u32,
+    /// Name of the log it folds.
+    pub upstream: Arc<str>,
+    /// What it is doing.
+    pub state: ProjectionState,
+    /// The last event that is taken into the view or is not for it; none before the first.
+    pub read_to: Option<Mark>,
+    /// What is recorded of that beside the view: where it goes on after a restart. Events that are not
+    /// for the projection do not move it each time.
+    pub checkpoint: Option<Mark>,
+    /// The log's last event; none if it is empty.
+    pub head: Option<Mark>,
+    /// How many events of the log it has not looked at.
+    pub lag_events: u64,
+    /// For how long the next event that it takes has been recorded; zero if there is none. By the
+    /// clock of the store when it was recorded, and by that of this process now.
+    pub lag: Duration,
+    /// Events that it took in a second, in the last seconds.
+    pub events_per_second: f64,
+    /// How many events it passed over as poison.
+    pub skipped: u64,
+    /// Whether readers see this version; an older one, if not.
+    pub is_seen: bool,
+    /// What failed last, also if it was overcome since.
+    pub last_error: Option<ProjectionError>,
+}
+
+impl ProjectionStatus {
+    /// Whether there is nothing that it has not looked at, and readers see that.
+    pub fn is_caught_up(&self) -> bool {
+        self.is_seen && self.lag_events == 0
+    }
+}
+
+impl ProjectionHandle {
+    pub(super) fn new(
+        recorder: Arc<dyn Recorder>,
+        keeper: Arc<dyn ViewKeeper>,
+        clock: Arc<dyn Clock>,
+        receiver: watch::Receiver<Progress>,
+    ) -> Self {
+        Self {
+            recorder,
+            keeper,
+            clock,
+            receiver,
+        }
+    }
+
+    /// The projection, without its handlers.
+    pub fn outline(&self) -> &ProjectionOutline {
+        self.keeper.outline()
+    }
+
+    /// Waits until readers of the view see what the event at this position did. So whoever recorded
+    /// an event reads what they wrote: wait for the position that the command gave, then read the view.
+    /// For none, of a command that recorded nothing, there is nothing to wait for.
+    ///
+    /// Waits as long as it takes, also while a step is tried again: limit it by dropping the future.
+    ///
+    /// ```
+    #[doc = include_str!("../../../doc/school.rs.txt")]
+    /// # use retold::system::memory_view::MemoryView;
+    /// # use retold::system::projection::{Projection, ProjectionPipeline};
+    /// # let dogs = MemoryView::<u64>::new();
+    /// # let projection = Projection::new("dogs", 1, "school")
+    /// #     .on::<DogEvent>(|events: &mut u64, _| { *events += 1; Ok(()) });
+    /// let mut pipeline = ProjectionPipeline::new(school.recorder().clone(), dogs.keep(projection)?);
+    /// let handle = pipeline.handle();
+    /// let running = tokio::spawn(async move { pipeline.run().await });
+    ///
+    /// let recorded = school.execute(fido, |_| DogEvent::TrickAdded { trick: "fetch".into() }).await?;
+    /// handle.wait_for(recorded.position()).await?;
+    /// assert_eq!(dogs.read(|events| *events), 2);
+    /// # running.abort();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Why the projection stopped, if it has not reached the position: `Poison`, `Diverged`,
+    /// `Superseded`, `Invalid`, `Corrupt`; `Ended` if nobody drives it any more.
+    pub async fn wait_for(
+        &self,
+        position: impl Into<Option<Position>>,
+    ) -> Result<(), ProjectionError> {
+        let Some(position) = position.into() else {
+            return Ok(());
+        };
+        let mut receiver = self.receiver.clone();
+        let is_settled = |progress: &Progress| {
+            progress.has_reached(position) || progress.state == ProjectionState::Stopped
+        };
+        let settled = match receiver.wait_for(is_settled).await {
+            Ok(progress) => progress.clone(),
+            Err(_) => self.receiver.borrow().clone(),
+        };
+        if settled.has_reached(position) {
+            return Ok(());
+        }
+        match (settled.state, settled.last_error) {
+            (ProjectionState::Stopped, Some(error)) => Err(error),
+            _ => Err(ProjectionError::Ended {
+                projection: self.outline().label(),
+            }),
+        }
+    }
+
+    /// What the projection is doing, as it last said.
+    pub fn state(&self) -> ProjectionState {
+        self.receiver.borrow().state
+    }
+
+    /// How the projection is. Reads the end of the log, and the next event if there is one.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt`.
+    pub async fn status(&self) -> Result<ProjectionStatus, ProjectionError> {
+        let mut progress = self.receiver.borrow().clone();
+        let outline = self.outline();
+        let kept = self.keeper.kept().await?;
+        if let (ProjectionState::NotStarted, Some(kept)) = (progress.state, kept) {
+            progress.checkpoint = kept.checkpoint;
+            progress.read_to = kept.checkpoint;
+            progress.is_seen = kept.seen == Seen::This;
+        }
+        let failed = |error: RecordError| ProjectionError::of_record_error(outline.label(), error);
+        let head = self.recorder.head().await.map_err(failed)?.mark;
+        let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+        let lag_events = number(head).saturating_sub(number(progress.read_to));
+        let mut lag = Duration::ZERO;
+        if lag_events > 0 {
+            let next = LogRead::of(outline.query())
+                .after(progress.read_to.map(|mark| mark.position))
+                .limit(1);
+            let page = self.recorder.read_log(next).await.map_err(failed)?;
+            if let Some(next) = page.events.first() {
+                let micros = self.clock.now().as_micros() - next.recorded_at().as_micros();
+                lag = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+            }
+        }
+        Ok(ProjectionStatus {
+            name: outline.name.clone(),
+            version: outline.version,
+            upstream: outline.upstream.clone(),
+            state: progress.state,
+            read_to: progress.read_to,
+            checkpoint: progress.checkpoint,
+            head,
+            lag_events,
+            lag,
+            events_per_second: progress.rate.per_second(Instant::now()),
+            skipped: kept.map_or(0, |kept| kept.skipped),
+            is_seen: progress.is_seen,
+            last_error: progress.last_error,
+        })
+    }
+
+    /// Events that the projection passed over as poison, with why, after the position `after`; see
+    /// [`ViewKeeper::skipped`].
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a limit of 0; `Unavailable`, `Corrupt`.
+    pub async fn skipped(
+        &self,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<SkippedEvent>, ProjectionError> {
+        self.keeper.skipped(after, limit).await
+    }
+}
+
+impl fmt::Debug for ProjectionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProjectionHandle")
+            .field("projection", self.outline())
+            .field("progress", &self.receiver.borrow())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,61 @@
+//! A walk through an upstream log, forward only, a page at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::application::Result;
+use crate::recording::identity::{LogId, Position};
+use crate::recording::query::Query;
+use crate::recording::recorder::{LogRead, Recorder};
+use crate::recording::stored_event::StoredEvent;
+
+/// Events read at once. Bounds memory.
+const PAGE_EVENTS: usize = 1_000;
+
+/// The events of a log that match a query, in order.
+pub(super) struct UpstreamCursor {
+    pub(super) name: Arc<str>,
+    pub(super) log: LogId,
+    recorder: Arc<dyn Recorder>,
+    query: Query,
+    page: VecDeque<StoredEvent>,
+    /// How far the log is read.
+    read_to: Option<Position>,
+}
+
+impl UpstreamCursor {
+    /// Begins after a position.
+    pub(super) fn new(
+        name: Arc<str>,
+        log: LogId,
+        recorder: Arc<dyn Recorder>,
+        query: Query,
+        after: Option<Position>,
+    ) -> Self {
+        Self {
+            name,
+            log,
+            recorder,
+            query,
+            page: VecDeque::new(),
+            read_to: after,
+        }
+    }
+
+    /// The next event up to and with `until`; none if there is no more of them.
+    pub(super) async fn next(&mut self, until: Position) -> Result<Option<StoredEvent>> {
+        if self.page.is_empty() && self.read_to < Some(until) {
+            let read = LogRead::of(self.query.clone())
+                .after(self.read_to)
+                .limit(PAGE_EVENTS);
+            let page = self.recorder.read_log(read).await?;
+            self.read_to = page.read_to_position().max(self.read_to);
+            self.page = page.events.into();
+        }
+        let is_next = |event: &StoredEvent| event.position() <= until;
+        match self.page.front().is_some_and(is_next) {
+            true => Ok(self.page.pop_front()),
+            false => Ok(None),
+        }
+    }
+}

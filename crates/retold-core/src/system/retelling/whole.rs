@@ -1,0 +1,507 @@
+//! The whole system, retold on memory by one schedule that is merged from its logs.
+//!
+//! Each log says in which order its appends were made, each stretch which part of another log was
+//! there before. Together that is a partial order, and any total order that respects it is a schedule
+//! that a single thread could have followed. It is followed here: inputs (commands, timers, acts of
+//! operators) are recorded as they were, effects are decided by the policies, and the logs that come of
+//! it are compared with the recorded ones. If the order cannot be completed the logs contradict each
+//! other: something was answered before it happened.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use super::reaction::{Answered, Retold};
+use super::report::{Difference, Facts, Shown};
+use crate::application::{Application, Error, Result};
+use crate::mapping::mapper::Mapper;
+use crate::recording::append::Append;
+use crate::recording::identity::{EventId, LogId, Mark, Position};
+use crate::recording::memory::MemoryStore;
+use crate::recording::new_event::NewEvent;
+use crate::recording::origin::Origin;
+use crate::recording::recorder::{LogRead, Recorder, StretchRead};
+use crate::recording::stored_event::StoredEvent;
+use crate::recording::stretch::{FollowerKey, RecordedStretch};
+use crate::system::follower::Follower;
+use crate::system::follower_event::{FOLLOWER_STREAM_TYPE, FollowerEvent};
+use crate::system::open_system::{Infrastructure, OpenSystem, Opening};
+use crate::system::recorded_event::as_new;
+
+/// Own events and stretches read at once.
+const PAGE: usize = 1_000;
+
+/// What retelling a whole system came to.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct WholeReport {
+    /// Events that are inputs: of commands, timers and the library itself.
+    pub inputs: u64,
+    /// Upstream events that policies answered once more.
+    pub answered: u64,
+    /// Effects that were decided once more and found equal.
+    pub effects: u64,
+    /// What was taken as it is.
+    pub facts: Facts,
+    /// The application and the first difference, if there is one.
+    pub difference: Option<(Arc<str>, Difference)>,
+}
+
+impl fmt::Display for WholeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "one schedule: {} inputs, {} events answered, {} effects equal",
+            self.inputs, self.answered, self.effects
+        )?;
+        match &self.difference {
+            None => write!(f, ", 0 differences"),
+            Some((application, difference)) => {
+                write!(f, "\nthe first difference, in {application}: {difference}")
+            }
+        }
+    }
+}
+
+/// Retells the whole system on memory, which holds all its logs then.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`], [`Error::Corrupt`] if a log cannot be read. A difference is no error: it is
+/// in the report.
+pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
+    let mut infrastructure = Infrastructure::new(Arc::new(MemoryStore::new()));
+    for application in open.applications() {
+        if let Some(id) = application.log_id().await? {
+            infrastructure = infrastructure.log_id(application.name(), id);
+        }
+    }
+    let retold = OpenSystem::open(open.system(), &infrastructure, Opening::Write).await?;
+    let mut tracks = Vec::new();
+    let recorded = open.applications().iter().zip(retold.applications());
+    for ((recorded, retold), member) in recorded.zip(open.system().members()) {
+        for follower in member.followers() {
+            follower.policies().register(retold.registry())?;
+        }
+        tracks.push(Track {
+            recorded: Arc::clone(recorded.recorder()),
+            log: retold.log_id().await?,
+            application: retold.clone(),
+            followers: member.followers().to_vec(),
+            head: None,
+            events: VecDeque::new(),
+            stretches: VecDeque::new(),
+            ordinal: 0,
+            open: BTreeMap::new(),
+        });
+    }
+    let mut report = WholeReport::default();
+    let difference = follow(&mut tracks, &mut report).await?;
+    report.difference = difference;
+    Ok(report)
+}
+
+/// One log on its way.
+struct Track {
+    recorded: Arc<dyn Recorder>,
+    log: Option<LogId>,
+    /// The application on memory.
+    application: Application,
+    followers: Vec<Arc<Follower>>,
+    /// How far the log on memory is.
+    head: Option<Position>,
+    /// Recorded events after `head` that are read already.
+    events: VecDeque<StoredEvent>,
+    /// Recorded stretches that are read and not retold yet.
+    stretches: VecDeque<RecordedStretch>,
+    ordinal: u64,
+    /// Appends of followers at `head` that are not ended: what their stretches came to.
+    open: BTreeMap<FollowerKey, Retold>,
+}
+
+/// What a track can do next.
+enum Next {
+    /// It is at its end.
+    Nothing,
+    /// It waits for another log.
+    Waits(LogId, Position),
+    Stretch(RecordedStretch),
+    Append(Vec<StoredEvent>),
+}
+
+type Found = Option<(Arc<str>, Difference)>;
+
+async fn follow(tracks: &mut [Track], report: &mut WholeReport) -> Result<Found> {
+    loop {
+        let mut is_moved = false;
+        let mut waits = Vec::new();
+        for index in 0..tracks.len() {
+            loop {
+                let heads: BTreeMap<LogId, Option<Position>> = tracks
+                    .iter()
+                    .filter_map(|track| Some((track.log?, track.head)))
+                    .collect();
+                let next = tracks[index].next(&heads).await?;
+                let name: Arc<str> = tracks[index].application.name().into();
+                let difference = match next {
+                    Next::Nothing => break,
+                    Next::Waits(log, position) => {
+                        waits.push((name, tracks[index].head, log, position));
+                        break;
+                    }
+                    Next::Stretch(stretch) => {
+                        let upstream = upstream_of(tracks, &stretch);
+                        tracks[index].answer(&stretch, upstream, report).await?
+                    }
+                    Next::Append(events) => {
+                        let upstreams = upstreams(tracks);
+                        tracks[index].append(events, &upstreams, report).await?
+                    }
+                };
+                if let Some(difference) = difference {
+                    return Ok(Some((name, difference)));
+                }
+                is_moved = true;
+            }
+        }
+        if !is_moved {
+            return Ok(waits.into_iter().next().map(|(name, head, log, position)| {
+                let what = format!(
+                    "the logs contradict each other: what this log answered of the log {log} up to {position} was not there yet"
+                );
+                (name, Difference::of_log(what, head))
+            }));
+        }
+    }
+}
+
+/// Name and recorder on memory of the log that a stretch is about.
+fn upstream_of(
+    tracks: &[Track],
+    stretch: &RecordedStretch,
+) -> Option<(Arc<str>, Arc<dyn Recorder>)> {
+    let upstream = tracks
+        .iter()
+        .find(|track| track.log == Some(stretch.stretch.upstream))?;
+    let name = upstream.application.name().into();
+    Some((name, Arc::clone(upstream.application.recorder())))
+}
+
+type Upstreams = BTreeMap<LogId, (Arc<str>, Arc<dyn Recorder>)>;
+
+fn upstreams(tracks: &[Track]) -> Upstreams {
+    tracks
+        .iter()
+        .filter_map(|track| {
+            let name: Arc<str> = track.application.name().into();
+            Some((track.log?, (name, Arc::clone(track.application.recorder()))))
+        })
+        .collect()
+}
+
+impl Track {
+    async fn next(&mut self, heads: &BTreeMap<LogId, Option<Position>>) -> Result<Next> {
+        self.read().await?;
+        if let Some(stretch) = self.stretches.front()
+            && stretch.head <= self.head
+        {
+            let (log, to) = (stretch.stretch.upstream, stretch.stretch.to.position);
+            // A log that is no part of the system any more is taken as it is.
+            if heads.get(&log).is_some_and(|head| *head < Some(to)) {
+                return Ok(Next::Waits(log, to));
+            }
+            return Ok(match self.stretches.pop_front() {
+                Some(stretch) => Next::Stretch(stretch),
+                None => Next::Nothing,
+            });
+        }
+        let Some(first) = self.events.front() else {
+            return Ok(Next::Nothing);
+        };
+        let count = first.place().count as usize;
+        if let Some(resumed) = self.resumed(first)?
+            && heads
+                .get(&resumed.0)
+                .is_some_and(|head| *head < Some(resumed.1.position))
+        {
+            return Ok(Next::Waits(resumed.0, resumed.1.position));
+        }
+        Ok(Next::Append(self.events.drain(..count).collect()))
+    }
+
+    /// Reads on, so that the next append is there as a whole, and the stretches before it.
+    async fn read(&mut self) -> Result<()> {
+        if self.stretches.is_empty() {
+            let read = StretchRead::new().after(self.ordinal).limit(PAGE);
+            let page = self.recorded.stretches(read).await?;
+            if let Some(last) = page.last() {
+                self.ordinal = last.ordinal;
+            }
+            self.stretches.extend(page);
+        }
+        let is_whole = |events: &VecDeque<StoredEvent>| {
+            let first = events.front();
+            first.is_some_and(|first| events.len() >= first.place().count as usize)
+        };
+        while !is_whole(&self.events) {
+            let after = self.events.back().map(StoredEvent::position).or(self.head);
+            let page = self
+                .recorded
+                .read_log(LogRead::new().after(after).limit(PAGE))
+                .await?;
+            if page.events.is_empty() {
+                return Ok(());
+            }
+            self.events.extend(page.events);
+        }
+        Ok(())
+    }
+
+    /// Which event is resumed by the append that begins so, if it is such.
+    fn resumed(&self, first: &StoredEvent) -> Result<Option<(LogId, Mark)>> {
+        if first.topic() != FollowerEvent::RESUMED {
+            return Ok(None);
+        }
+        let event: FollowerEvent = Mapper::default().decode(first)?;
+        Ok(match event {
+            FollowerEvent::Resumed { log, event } => Some((log, event)),
+            _ => None,
+        })
+    }
+
+    fn follower(&self, key: &FollowerKey) -> Option<Arc<Follower>> {
+        let (name, _) = key.as_str().split_once('@')?;
+        let mut followers = self.followers.iter();
+        followers.find(|it| it.name() == name).cloned()
+    }
+
+    /// Answers a stretch once more; what comes of it is compared when its append is ended.
+    async fn answer(
+        &mut self,
+        stretch: &RecordedStretch,
+        upstream: Option<(Arc<str>, Arc<dyn Recorder>)>,
+        report: &mut WholeReport,
+    ) -> Result<Option<Difference>> {
+        let stretch = &stretch.stretch;
+        let follower = self.follower(&stretch.follower);
+        let follower = follower.filter(|it| it.edition_number() == stretch.edition);
+        let (Some(follower), Some((name, recorder))) = (follower, upstream) else {
+            report.facts.other_edition += 1;
+            return Ok(None);
+        };
+        // All that follows at this head is one append at most, for it would move the head.
+        let recorded = self.effects_ahead(&stretch.follower);
+        let parked = self.parked_ahead(&stretch.follower)?;
+        if !self.open.contains_key(&stretch.follower) {
+            let retold = Retold::new(
+                self.application.clone(),
+                Arc::clone(&follower),
+                stretch.follower.clone(),
+                self.head,
+                recorded,
+            );
+            self.open.insert(stretch.follower.clone(), retold);
+        }
+        let mut after = stretch.after;
+        loop {
+            let read = LogRead::of(follower.query())
+                .after(after)
+                .until(stretch.to.position)
+                .limit(PAGE);
+            let page = recorder.read_log(read).await?;
+            let Some(last) = page.events.last() else {
+                return Ok(None);
+            };
+            after = Some(last.position());
+            for event in &page.events {
+                if parked == Some((stretch.upstream, event.mark())) {
+                    report.facts.parked += 1;
+                    continue;
+                }
+                let Some(retold) = self.open.get_mut(&stretch.follower) else {
+                    continue;
+                };
+                let answered = retold.answer(&name, stretch.upstream, event, None).await?;
+                if let Some(difference) = count(answered, report) {
+                    return Ok(Some(difference));
+                }
+            }
+        }
+    }
+
+    /// The events of the next append, if this follower recorded it.
+    fn effects_ahead(&self, key: &FollowerKey) -> Vec<StoredEvent> {
+        let Some(first) = self.events.front() else {
+            return Vec::new();
+        };
+        let count = first.place().count as usize;
+        match effect_of(first) {
+            Some(follower) if follower == *key => self.events.iter().take(count).cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The event that the next append parks, if it is that of this follower.
+    fn parked_ahead(&self, key: &FollowerKey) -> Result<Option<(LogId, Mark)>> {
+        let Some(first) = self.events.front() else {
+            return Ok(None);
+        };
+        let name = key.as_str().split('@').next().unwrap_or_default();
+        let stream = first.stream().unwrap_or_default();
+        let is_own = stream
+            .strip_prefix(FOLLOWER_STREAM_TYPE)
+            .is_some_and(|rest| rest.strip_prefix('/') == Some(name));
+        if !is_own || first.topic() != FollowerEvent::PARKED {
+            return Ok(None);
+        }
+        let event: FollowerEvent = Mapper::default().decode(first)?;
+        Ok(match event {
+            FollowerEvent::Parked(parked) => Some((parked.log, parked.event)),
+            _ => None,
+        })
+    }
+
+    /// Makes the next append on memory: inputs as they were, effects as they were decided.
+    async fn append(
+        &mut self,
+        recorded: Vec<StoredEvent>,
+        upstreams: &Upstreams,
+        report: &mut WholeReport,
+    ) -> Result<Option<Difference>> {
+        let Some(first) = recorded.first() else {
+            return Ok(None);
+        };
+        let key = effect_of(first);
+        let mut events = None;
+        for (follower, retold) in std::mem::take(&mut self.open) {
+            if Some(&follower) == key.as_ref() {
+                events = Some(retold.events().to_vec());
+            }
+            if let Some(difference) = retold.end().await {
+                return Ok(Some(difference));
+            }
+        }
+        if let Some((log, mark)) = self.resumed(first)? {
+            let resumed = self.resume(&recorded, log, mark, upstreams, report).await?;
+            match resumed {
+                Ok(effects) => events = Some(effects),
+                Err(difference) => return Ok(Some(*difference)),
+            }
+        }
+        let events = match (events, &key) {
+            (Some(events), _) => events,
+            (None, Some(key)) if self.is_of_present_edition(first, key) => {
+                let what = "effects are recorded without the stretch they answer";
+                let mut difference = Difference::of_log(what, self.head);
+                difference.recorded = Some(Shown::of_recorded(first));
+                return Ok(Some(difference));
+            }
+            (None, _) => {
+                if key.is_none() {
+                    report.inputs += recorded.len() as u64;
+                }
+                for stream in recorded.iter().filter_map(StoredEvent::stream) {
+                    self.application.forget_state(stream);
+                }
+                recorded.iter().map(as_new).collect()
+            }
+        };
+        let count = events.len() as u64;
+        let appended = self.application.recorder().append(Append::of(events)).await;
+        let positions = appended.map_err(Error::from)?.positions();
+        let last = recorded.last().map(StoredEvent::position);
+        if positions.count() != count || positions.last() != last {
+            let what = "the events are at other positions than they are recorded at";
+            return Ok(Some(Difference::of_log(what, self.head)));
+        }
+        self.head = last;
+        Ok(None)
+    }
+
+    fn is_of_present_edition(&self, first: &StoredEvent, key: &FollowerKey) -> bool {
+        let edition = self.follower(key).map(|it| it.edition_number());
+        matches!(
+            first.origin(),
+            Ok(Origin::Effect { edition: of, .. }) if Some(of) == edition
+        )
+    }
+
+    /// Answers an event that had been parked, and gives the whole append: the note, and what was
+    /// decided.
+    async fn resume(
+        &mut self,
+        recorded: &[StoredEvent],
+        log: LogId,
+        mark: Mark,
+        upstreams: &Upstreams,
+        report: &mut WholeReport,
+    ) -> Result<std::result::Result<Vec<NewEvent>, Box<Difference>>> {
+        let as_it_is = || recorded.iter().map(as_new).collect();
+        let Some((note, effects)) = recorded.split_first() else {
+            return Ok(Ok(Vec::new()));
+        };
+        let name = note.stream().and_then(|it| it.split_once('/'));
+        let name = name.map(|(_, name)| name.to_owned()).unwrap_or_default();
+        let follower = self
+            .followers
+            .iter()
+            .find(|it| *it.name() == *name)
+            .cloned();
+        let (Some(follower), Some((upstream, recorder))) = (follower, upstreams.get(&log)) else {
+            report.facts.other_edition += 1;
+            return Ok(Ok(as_it_is()));
+        };
+        let edition = follower.edition_number();
+        let is_of_edition = effects.iter().all(|event| {
+            matches!(event.origin(), Ok(Origin::Effect { edition: of, .. }) if of == edition)
+        });
+        let event = recorder.event(mark.event_id).await?;
+        let (Some(event), true) = (event, is_of_edition) else {
+            report.facts.other_edition += 1;
+            return Ok(Ok(as_it_is()));
+        };
+        let key = effects.first().and_then(effect_of);
+        let key = key.unwrap_or_else(|| FollowerKey::new(format!("{name}@1")));
+        let mut retold = Retold::new(
+            self.application.clone(),
+            follower,
+            key,
+            self.head,
+            effects.to_vec(),
+        );
+        let id: EventId = note.id();
+        let answered = retold.answer(upstream, log, &event, Some(id)).await?;
+        if let Some(difference) = count(answered, report) {
+            return Ok(Err(Box::new(difference)));
+        }
+        let mut events = vec![as_new(note)];
+        events.extend(retold.events().iter().cloned());
+        match retold.end().await {
+            Some(difference) => Ok(Err(Box::new(difference))),
+            None => Ok(Ok(events)),
+        }
+    }
+}
+
+/// The follower whose effect an event is.
+fn effect_of(event: &StoredEvent) -> Option<FollowerKey> {
+    match event.origin() {
+        Ok(Origin::Effect { follower, .. }) => Some(follower),
+        _ => None,
+    }
+}
+
+fn count(answered: Answered, report: &mut WholeReport) -> Option<Difference> {
+    match answered {
+        Answered::Equal(effects) => {
+            report.answered += 1;
+            report.effects += effects;
+            None
+        }
+        Answered::Erased => {
+            report.facts.erased += 1;
+            None
+        }
+        Answered::Different(difference) => Some(*difference),
+    }
+}

@@ -1,0 +1,516 @@
+//! Projections: every event once and in order, whoever fails, races or replaces the log.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use retold_core::application::{Application, Error};
+use retold_core::domain::clock::{ManualClock, Timestamp};
+use retold_core::domain::id::Id;
+use retold_core::domain::id_source::{IdSource, UuidV7Source};
+use retold_core::recording::append::Append;
+use retold_core::recording::identity::{LogId, Position};
+use retold_core::recording::memory::MemoryStore;
+use retold_core::recording::recorder::Recorder;
+use retold_core::recording::store::Store;
+use retold_core::system::memory_view::MemoryView;
+use retold_core::system::projection::{
+    OnPoison, Projection, ProjectionError, ProjectionPipeline, ProjectionState,
+};
+use uuid::Uuid;
+
+use crate::dogs::{Dog, DogEvent, registered, trick_added};
+use crate::racing::{append, event, log, seed, soon};
+use crate::unsteady::Unsteady;
+
+/// Tricks in the order in which they were added.
+type Tricks = Vec<String>;
+
+async fn school(store: &MemoryStore) -> Application {
+    let builder = Application::builder("school").store(Arc::new(store.clone()));
+    builder.open().await.unwrap()
+}
+
+/// Teaches a new dog this trick; two events.
+async fn teach(school: &Application, trick: &str) -> Position {
+    let events = vec![registered("Fido"), trick_added(trick)];
+    let dog = Id::<Dog>::new(Uuid::now_v7());
+    let recorded = school.execute_or_create(dog, |_: &Dog| events.clone());
+    recorded.await.unwrap().position().unwrap()
+}
+
+fn tricks(version: u32) -> Projection<MemoryView<Tricks>> {
+    Projection::new("tricks", version, "school").on::<DogEvent>(|tricks: &mut Tricks, logged| {
+        if let DogEvent::TrickAdded { trick } = &logged.event {
+            if trick == "bite" {
+                return Err("nobody teaches that".into());
+            }
+            tricks.push(trick.clone());
+        }
+        Ok(())
+    })
+}
+
+fn pipeline(
+    school: &Application,
+    view: &MemoryView<Tricks>,
+    projection: Projection<MemoryView<Tricks>>,
+) -> ProjectionPipeline {
+    ProjectionPipeline::new(school.recorder().clone(), view.keep(projection).unwrap())
+}
+
+#[tokio::test]
+async fn events_are_taken_once_and_in_order() {
+    let school = school(&MemoryStore::new()).await;
+    let view = MemoryView::<Tricks>::new();
+    let mut pipeline = pipeline(&school, &view, tricks(1)).page_size(3);
+    assert_eq!(pipeline.catch_up().await.unwrap(), None);
+    let names: Vec<_> = (0..10).map(|number| format!("trick {number}")).collect();
+    for name in &names {
+        teach(&school, name).await;
+    }
+    let mark = pipeline.catch_up().await.unwrap().unwrap();
+    assert_eq!(mark.position.get(), 20);
+    assert_eq!(*view.guard(), names);
+    assert_eq!(view.guard().checkpoint(), Some(mark));
+    assert!(pipeline.step().await.unwrap().is_caught_up);
+    assert_eq!(*view.guard(), names);
+}
+
+#[tokio::test]
+async fn events_of_other_topics_and_without_the_tag_are_not_decoded() {
+    let log = log().await;
+    append(&*log, "Cat.Seen", 3).await;
+    append(&*log, "DogEvent.TrickAdded", 1).await;
+    let view = MemoryView::<u64>::new();
+    let projection = Projection::<MemoryView<u64>>::new("walks", 1, "log")
+        .on::<DogEvent>(|count, _| {
+            *count += 1;
+            Ok(())
+        })
+        .tag("trick:fetch");
+    let mut pipeline = ProjectionPipeline::new(log.clone(), view.keep(projection).unwrap());
+    // The payload of the dog's event has no trick: decoded, it would be poison.
+    let mark = pipeline.catch_up().await.unwrap().unwrap();
+    assert_eq!(mark.position.get(), 4);
+    assert_eq!(view.read(|count| *count), 0);
+    let status = pipeline.handle().status().await.unwrap();
+    assert_eq!(status.checkpoint, None, "nothing was to be recorded");
+    assert!(status.is_caught_up());
+    append(&*log, "Cat.Seen", 1_000).await;
+    pipeline.catch_up().await.unwrap();
+    let status = pipeline.handle().status().await.unwrap();
+    assert_eq!(status.checkpoint, status.head, "so many are recorded");
+}
+
+#[tokio::test]
+async fn erased_events_are_poison_unless_they_may_be_missing() {
+    let log = log_of("log", &MemoryStore::new()).await;
+    let mut erased = event("DogEvent.Walked");
+    erased.payload = None;
+    log.append(Append::of([erased, event("DogEvent.Walked")]))
+        .await
+        .unwrap();
+    let view = MemoryView::<u64>::new();
+    let mut stops = ProjectionPipeline::new(log.clone(), view.keep(count(1)).unwrap());
+    let error = stops.catch_up().await.unwrap_err();
+    assert!(error.to_string().contains("erased"), "{error}");
+    let passes = view.keep(count(2).pass_over_erased()).unwrap();
+    let mut passes = ProjectionPipeline::new(log, passes);
+    passes.catch_up().await.unwrap();
+    assert_eq!(view.read(|count| *count), 1);
+}
+
+#[tokio::test]
+async fn a_projection_may_begin_with_now() {
+    let school = school(&MemoryStore::new()).await;
+    teach(&school, "sit").await;
+    let view = MemoryView::<Tricks>::new();
+    let mut pipeline = pipeline(&school, &view, tricks(1).from_now());
+    pipeline.catch_up().await.unwrap();
+    teach(&school, "fetch").await;
+    pipeline.catch_up().await.unwrap();
+    assert_eq!(*view.guard(), ["fetch"]);
+}
+
+#[tokio::test]
+async fn poison_stops_by_default_until_it_is_passed_over() {
+    let school = school(&MemoryStore::new()).await;
+    for trick in ["sit", "bite", "fetch"] {
+        teach(&school, trick).await;
+    }
+    let view = MemoryView::<Tricks>::new();
+    let mut pipeline = pipeline(&school, &view, tricks(1));
+    let handle = pipeline.handle();
+    for _ in 0..2 {
+        let error = pipeline.catch_up().await.unwrap_err();
+        assert!(!error.is_retriable());
+        let text = error.to_string();
+        for part in [
+            "\"tricks\" version 1",
+            "position 4",
+            "nobody teaches",
+            "stopped",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+    assert_eq!(*view.guard(), ["sit"]);
+    assert_eq!(handle.state(), ProjectionState::Stopped);
+    handle.wait_for(Position::new(3).unwrap()).await.unwrap();
+    let waited = soon(handle.wait_for(Position::new(4).unwrap())).await;
+    assert!(matches!(waited, Err(ProjectionError::Poison { .. })));
+
+    let skipped = pipeline.pass_over().await.unwrap().unwrap();
+    assert_eq!(skipped.mark.position.get(), 4);
+    pipeline.catch_up().await.unwrap();
+    assert_eq!(*view.guard(), ["sit", "fetch"]);
+    assert_eq!(handle.skipped(None, 10).await.unwrap(), [skipped]);
+    assert_eq!(pipeline.pass_over().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn poison_may_be_skipped_and_is_listed() {
+    let school = school(&MemoryStore::new()).await;
+    for trick in ["bite", "sit", "bite", "fetch", "bite"] {
+        teach(&school, trick).await;
+    }
+    let view = MemoryView::<Tricks>::new();
+    let mut pipeline = pipeline(&school, &view, tricks(1).on_poison(OnPoison::Skip));
+    pipeline.catch_up().await.unwrap();
+    assert_eq!(*view.guard(), ["sit", "fetch"]);
+    let handle = pipeline.handle();
+    assert_eq!(handle.status().await.unwrap().skipped, 3);
+    let first = handle.skipped(None, 2).await.unwrap();
+    let positions: Vec<_> = first.iter().map(|it| it.mark.position.get()).collect();
+    assert_eq!(positions, [2, 6]);
+    assert_eq!(&*first[0].topic, "DogEvent.TrickAdded");
+    assert_eq!(&*first[0].error, "nobody teaches that");
+    let rest = handle
+        .skipped(Some(first[1].mark.position), 10)
+        .await
+        .unwrap();
+    assert_eq!(rest.len(), 1);
+}
+
+#[tokio::test]
+async fn poison_may_be_tried_again() {
+    let school = school(&MemoryStore::new()).await;
+    let position = teach(&school, "sit").await;
+    let is_ready = Arc::new(AtomicBool::new(false));
+    let depends = is_ready.clone();
+    let projection = Projection::<MemoryView<u64>>::new("late", 1, "school")
+        .on::<DogEvent>(move |count, _| {
+            assert!(
+                depends.load(Ordering::SeqCst),
+                "a handler that panics is poison"
+            );
+            *count += 1;
+            Ok(())
+        })
+        .on_poison(OnPoison::Retry(NonZeroU32::new(2).unwrap()));
+    let view = MemoryView::<u64>::new();
+    let mut pipeline =
+        ProjectionPipeline::new(school.recorder().clone(), view.keep(projection).unwrap());
+    for expected in [2, 1] {
+        let error = pipeline.step().await.unwrap_err();
+        assert!(error.is_retriable(), "{error}");
+        assert!(
+            error.to_string().contains("a handler that panics"),
+            "{error}"
+        );
+        let left = matches!(error, ProjectionError::Poison { attempts_left, .. } if attempts_left == expected);
+        assert!(left, "{error}");
+        assert_eq!(pipeline.handle().state(), ProjectionState::Retrying);
+    }
+    let error = pipeline.step().await.unwrap_err();
+    assert!(!error.is_retriable(), "{error}");
+    is_ready.store(true, Ordering::SeqCst);
+    assert!(pipeline.step().await.is_err(), "it stopped");
+    pipeline.resume();
+    pipeline.catch_up().await.unwrap();
+    pipeline.handle().wait_for(position).await.unwrap();
+    assert_eq!(view.read(|count| *count), 2);
+}
+
+#[tokio::test]
+async fn a_new_version_is_built_beside_the_old_one() {
+    let school = school(&MemoryStore::new()).await;
+    let view = MemoryView::<Tricks>::new();
+    let mut old = pipeline(&school, &view, tricks(1));
+    for number in 0..10 {
+        teach(&school, &format!("trick {number}")).await;
+    }
+    old.catch_up().await.unwrap();
+    let mut new = pipeline(&school, &view, tricks(2)).page_size(4);
+    for number in 10..14 {
+        new.step().await.unwrap();
+        assert_eq!(view.guard().version(), 1);
+        let last = teach(&school, &format!("trick {number}")).await;
+        old.catch_up().await.unwrap();
+        old.handle().wait_for(last).await.unwrap();
+        assert_eq!(view.read(Vec::len), number + 1, "the old one goes on");
+        assert!(!new.handle().status().await.unwrap().is_caught_up());
+    }
+    new.catch_up().await.unwrap();
+    assert_eq!(view.guard().version(), 2);
+    assert_eq!(view.read(Vec::len), 14);
+
+    let late = teach(&school, "late").await;
+    let error = old.catch_up().await.unwrap_err();
+    assert!(
+        matches!(error, ProjectionError::Superseded { current: 2, .. }),
+        "{error}"
+    );
+    let waited = soon(old.handle().wait_for(late)).await;
+    assert!(matches!(waited, Err(ProjectionError::Superseded { .. })));
+    let mut again = pipeline(&school, &view, tricks(1));
+    let error = again.step().await.unwrap_err();
+    assert!(
+        matches!(error, ProjectionError::Superseded { .. }),
+        "{error}"
+    );
+    new.catch_up().await.unwrap();
+    assert_eq!(view.read(Vec::len), 15);
+}
+
+/// Goal: whatever is interrupted, unavailable or doubled, each event is taken once, and readers never
+/// see fewer. Method: unsteady logs, two pipelines of one version and one of the next, that are
+/// dropped in the middle of steps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn racing_pipelines_take_each_event_once() {
+    let seed = seed();
+    let school = school(&MemoryStore::new()).await;
+    let view = MemoryView::<Tricks>::new();
+    let versions = [1, 1, 2];
+    let tasks: Vec<_> = (0..)
+        .zip(versions)
+        .map(|(number, version)| {
+            let log = Unsteady::new(school.recorder().clone(), seed + number);
+            let keeper = view.keep(tricks(version)).unwrap();
+            let mut random = fastrand::Rng::with_seed(seed - number);
+            tokio::spawn(async move {
+                let mut pipeline = ProjectionPipeline::new(log, keeper).page_size(7);
+                loop {
+                    let polls = random.u8(0..20);
+                    let step = interrupted(polls, pipeline.step()).await;
+                    match step {
+                        None | Some(Err(ProjectionError::Unavailable { .. })) => {}
+                        Some(Err(ProjectionError::Superseded { .. })) => return,
+                        Some(Err(error)) => panic!("{error}"),
+                        Some(Ok(step)) => {
+                            if step.read_to.map(|mark| mark.position.get()) == Some(200) {
+                                return;
+                            }
+                        }
+                    }
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    let mut seen = 0;
+    for number in 0..100 {
+        teach(&school, &format!("trick {number}")).await;
+        let count = view.read(Vec::len);
+        assert!(count >= seen, "readers never see fewer");
+        seen = count;
+    }
+    for task in tasks {
+        soon(task).await.unwrap();
+    }
+    let expected: Vec<_> = (0..100).map(|number| format!("trick {number}")).collect();
+    assert_eq!(*view.guard(), expected);
+    assert_eq!(view.guard().version(), 2);
+}
+
+/// The output, or none if it is not there after so many polls.
+async fn interrupted<F: Future>(mut polls_left: u8, future: F) -> Option<F::Output> {
+    use std::task::Poll;
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(move |context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if polls_left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            polls_left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+async fn log_of(name: &str, store: &MemoryStore) -> Arc<dyn Recorder> {
+    let birth = LogId::new(UuidV7Source.next_id());
+    store.open(name, birth).await.unwrap()
+}
+
+fn count(version: u32) -> Projection<MemoryView<u64>> {
+    Projection::new("count", version, "log").on::<DogEvent>(|count: &mut u64, _| {
+        *count += 1;
+        Ok(())
+    })
+}
+
+#[tokio::test]
+async fn a_log_that_was_replaced_cut_or_restored_is_diverged() {
+    const TOPIC: &str = "DogEvent.Walked";
+    let view = MemoryView::<u64>::new();
+    let keeper = view.keep(count(1)).unwrap();
+    let store = MemoryStore::new();
+    let log = log_of("log", &store).await;
+    append(&*log, TOPIC, 2).await;
+    let older = store.fork();
+    append(&*log, TOPIC, 2).await;
+    let mut pipeline = ProjectionPipeline::new(log.clone(), keeper.clone());
+    let mark = pipeline.catch_up().await.unwrap().unwrap();
+
+    let cut = log_of("log", &older).await;
+    let replaced = log_of("log", &MemoryStore::new()).await;
+    append(&*replaced, TOPIC, 9).await;
+    for other in [cut.clone(), replaced] {
+        let mut pipeline = ProjectionPipeline::new(other, keeper.clone());
+        let error = pipeline.step().await.unwrap_err();
+        let is_meant = matches!(&error, ProjectionError::Diverged { mark: it, .. } if *it == mark);
+        assert!(is_meant, "{error}");
+        let waited = soon(pipeline.handle().wait_for(mark.position)).await;
+        assert!(matches!(waited, Err(ProjectionError::Diverged { .. })));
+        assert!(matches!(Error::from(error), Error::Diverged { .. }));
+        assert_eq!(view.read(|count| *count), 4, "nothing was applied");
+    }
+    // Other events at the same positions.
+    append(&*cut, TOPIC, 5).await;
+    let mut pipeline = ProjectionPipeline::new(cut, keeper);
+    let error = pipeline.step().await.unwrap_err();
+    assert!(
+        matches!(error, ProjectionError::Diverged { found: Some(_), .. }),
+        "{error}"
+    );
+    pipeline.rebuild().await.unwrap();
+    pipeline.catch_up().await.unwrap();
+    assert_eq!(view.read(|count| *count), 7);
+}
+
+/// A version that is built over a log that was cut does not wait for the older one to be reached.
+#[tokio::test]
+async fn a_new_version_supersedes_one_of_a_log_that_was_cut() {
+    const TOPIC: &str = "DogEvent.Walked";
+    let view = MemoryView::<u64>::new();
+    let store = MemoryStore::new();
+    let log = log_of("log", &store).await;
+    append(&*log, TOPIC, 2).await;
+    let cut = log_of("log", &store.fork()).await;
+    append(&*log, TOPIC, 2).await;
+    let mut old = ProjectionPipeline::new(log, view.keep(count(1)).unwrap());
+    old.catch_up().await.unwrap();
+
+    let mut new = ProjectionPipeline::new(cut, view.keep(count(2)).unwrap());
+    let step = new.step().await.unwrap();
+    assert!(!step.is_caught_up, "the older one is ahead: {step:?}");
+    assert_eq!(view.read(|count| *count), 4);
+    soon(new.catch_up()).await.unwrap();
+    assert_eq!(view.read(|count| *count), 2);
+}
+
+#[tokio::test]
+async fn whoever_waits_reads_their_writes() {
+    let school = school(&MemoryStore::new()).await;
+    let view = MemoryView::<Tricks>::new();
+    let mut pipeline = pipeline(&school, &view, tricks(1));
+    let handle = pipeline.handle();
+    let running = tokio::spawn(async move { pipeline.run().await });
+    for number in 1..50 {
+        let position = teach(&school, "sit").await;
+        soon(handle.wait_for(position)).await.unwrap();
+        assert_eq!(view.read(Vec::len), number);
+    }
+    running.abort();
+    assert!(running.await.is_err());
+    let position = teach(&school, "late").await;
+    let waited = soon(handle.wait_for(position)).await;
+    assert!(matches!(waited, Err(ProjectionError::Ended { .. })));
+}
+
+#[tokio::test]
+async fn the_status_tells_lag_and_errors() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_000_000)));
+    let store = MemoryStore::new().with_clock(clock.clone());
+    let log = log_of("log", &store).await;
+    let view = MemoryView::<u64>::new();
+    let keeper = view.keep(count(1)).unwrap();
+    let mut pipeline = ProjectionPipeline::new(log.clone(), keeper)
+        .page_size(2)
+        .clock(clock.clone());
+    let handle = pipeline.handle();
+    assert_eq!(handle.state(), ProjectionState::NotStarted);
+    append(&*log, "DogEvent.Walked", 3).await;
+    clock.advance(Duration::from_secs(7));
+    append(&*log, "Cat.Seen", 1).await;
+    let status = handle.status().await.unwrap();
+    assert_eq!((status.lag_events, status.lag), (4, Duration::from_secs(7)));
+    pipeline.step().await.unwrap();
+    let status = handle.status().await.unwrap();
+    assert_eq!((status.lag_events, status.lag), (2, Duration::from_secs(7)));
+    assert_eq!(status.state, ProjectionState::CatchingUp);
+    assert!(!status.is_caught_up());
+    pipeline.catch_up().await.unwrap();
+    let status = handle.status().await.unwrap();
+    assert_eq!((status.lag_events, status.lag), (0, Duration::ZERO));
+    assert_eq!(
+        (&*status.name, status.version, &*status.upstream),
+        ("count", 1, "log")
+    );
+    assert!(status.is_caught_up() && status.events_per_second > 0.0);
+    assert!(status.last_error.is_none());
+}
+
+#[tokio::test]
+async fn what_is_declared_wrongly_is_invalid() {
+    let view = MemoryView::<u64>::new();
+    let bare = Projection::<MemoryView<u64>>::new("count", 1, "log");
+    let wrong = [
+        (bare, "no handlers"),
+        (Projection::new("", 1, "log"), "empty"),
+        (Projection::new("count", 0, "log"), "version 0"),
+    ];
+    for (projection, part) in wrong {
+        let Err(error) = view.keep(projection) else {
+            panic!("it is refused: {part}");
+        };
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let other = log_of("other", &MemoryStore::new()).await;
+    let keeper = view.keep(count(1)).unwrap();
+    let error = ProjectionPipeline::new(other, keeper)
+        .step()
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("\"other\""), "{error}");
+}
+
+/// Two handlers for one type act in the order of their declaration.
+#[tokio::test]
+async fn several_handlers_act_in_order() {
+    let school = school(&MemoryStore::new()).await;
+    teach(&school, "sit").await;
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let handler = |name: &'static str| {
+        let order = order.clone();
+        move |_: &mut BTreeSet<u8>, _: &retold_core::application::Logged<DogEvent>| {
+            order.lock().unwrap().push(name);
+            Ok(())
+        }
+    };
+    let projection = Projection::<MemoryView<BTreeSet<u8>>>::new("order", 1, "school")
+        .on::<DogEvent>(handler("first"))
+        .on::<DogEvent>(handler("second"));
+    let view = MemoryView::new();
+    let keeper = view.keep(projection).unwrap();
+    let mut pipeline = ProjectionPipeline::new(school.recorder().clone(), keeper);
+    pipeline.catch_up().await.unwrap();
+    assert_eq!(
+        *order.lock().unwrap(),
+        ["first", "second", "first", "second"]
+    );
+}

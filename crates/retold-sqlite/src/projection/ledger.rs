@@ -1,0 +1,241 @@
+//! What is kept beside the rows of views: checkpoints, versions, and events that were passed over.
+
+use std::sync::Arc;
+
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::identity::{EventId, LogId, Mark, Position};
+use retold_core::system::projection::SkippedEvent;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::head::{unsigned, uuid};
+
+/// A promise to files already written: these tables only ever grow columns. `state` is `seen` for the
+/// version that readers see and `building` for one on its way; `tables` are its plain names, with
+/// commas between. Positions are those of the upstream; from 2^63 on they stand here less 2^64. Times
+/// are microseconds since 1970.
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS retold_projection (
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        upstream TEXT NOT NULL,
+        upstream_id BLOB NOT NULL,
+        position INTEGER,
+        event_id BLOB,
+        state TEXT NOT NULL,
+        tables TEXT NOT NULL,
+        PRIMARY KEY (name, version)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS retold_projection_skipped (
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        event_id BLOB NOT NULL,
+        topic TEXT NOT NULL,
+        error TEXT NOT NULL,
+        skipped_at INTEGER NOT NULL,
+        PRIMARY KEY (name, version, position)
+    ) STRICT, WITHOUT ROWID;
+";
+
+const SELECT: &str =
+    "SELECT version, upstream_id, position, event_id, state, tables FROM retold_projection";
+
+/// One version of a projection, as the file keeps it.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) version: u32,
+    pub(super) upstream: LogId,
+    pub(super) checkpoint: Option<Mark>,
+    pub(super) is_seen: bool,
+    pub(super) tables: Vec<String>,
+}
+
+/// Makes the tables, unless they are there.
+pub(super) fn create(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(SCHEMA)
+}
+
+/// Whether the tables are there: no version of any projection has begun, if not.
+pub(super) fn exists(conn: &Connection) -> rusqlite::Result<bool> {
+    let found = conn
+        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = 'retold_projection'")?
+        .query_row([], |_| Ok(()))
+        .optional()?;
+    Ok(found.is_some())
+}
+
+/// Whether the file has this table.
+pub(super) fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let found = conn
+        .prepare_cached(
+            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE",
+        )?
+        .query_row([name], |_| Ok(()))
+        .optional()?;
+    Ok(found.is_some())
+}
+
+/// All versions of a projection, the oldest first.
+pub(super) fn entries(conn: &Connection, name: &str) -> rusqlite::Result<Vec<Entry>> {
+    let mut select = conn.prepare_cached(&format!("{SELECT} WHERE name = ?1 ORDER BY version"))?;
+    select.query_map([name], entry)?.collect()
+}
+
+/// One version of a projection; none if it has not begun or was dropped.
+pub(super) fn entry_of(
+    conn: &Connection,
+    name: &str,
+    version: u32,
+) -> rusqlite::Result<Option<Entry>> {
+    conn.prepare_cached(&format!("{SELECT} WHERE name = ?1 AND version = ?2"))?
+        .query_row(params![name, version], entry)
+        .optional()
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    let position: Option<i64> = row.get(2)?;
+    let position = position.and_then(|it| Position::new(it.cast_unsigned()));
+    let checkpoint = match position {
+        Some(position) => Some(Mark {
+            position,
+            event_id: EventId::new(uuid(row, 3)?),
+        }),
+        None => None,
+    };
+    let tables: String = row.get(5)?;
+    Ok(Entry {
+        version: row.get(0)?,
+        upstream: LogId::new(uuid(row, 1)?),
+        checkpoint,
+        is_seen: row.get_ref(4)?.as_str()? == "seen",
+        tables: tables.split(',').map(str::to_owned).collect(),
+    })
+}
+
+/// Begins a version, or has one that has no checkpoint begin anew.
+pub(super) fn begin(
+    conn: &Connection,
+    name: &str,
+    upstream: &str,
+    entry: &Entry,
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO retold_projection VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        name,
+        entry.version,
+        upstream,
+        entry.upstream.uuid().as_bytes(),
+        entry
+            .checkpoint
+            .map(|mark| mark.position.get().cast_signed()),
+        entry
+            .checkpoint
+            .map(|mark| mark.event_id.uuid().into_bytes()),
+        if entry.is_seen { "seen" } else { "building" },
+        entry.tables.join(","),
+    ])
+    .map(drop)
+}
+
+/// Moves the checkpoint.
+pub(super) fn advance(
+    conn: &Connection,
+    name: &str,
+    version: u32,
+    to: Mark,
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "UPDATE retold_projection SET position = ?3, event_id = ?4 WHERE name = ?1 AND version = ?2",
+    )?
+    .execute(params![
+        name,
+        version,
+        to.position.get().cast_signed(),
+        to.event_id.uuid().as_bytes(),
+    ])
+    .map(drop)
+}
+
+/// Notes that readers see the version.
+pub(super) fn show(conn: &Connection, name: &str, version: u32) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "UPDATE retold_projection SET state = 'seen' WHERE name = ?1 AND version = ?2",
+    )?
+    .execute(params![name, version])
+    .map(drop)
+}
+
+/// Forgets a version, and what it passed over.
+pub(super) fn forget(conn: &Connection, name: &str, version: u32) -> rusqlite::Result<()> {
+    for sql in [
+        "DELETE FROM retold_projection WHERE name = ?1 AND version = ?2",
+        "DELETE FROM retold_projection_skipped WHERE name = ?1 AND version = ?2",
+    ] {
+        conn.prepare_cached(sql)?.execute(params![name, version])?;
+    }
+    Ok(())
+}
+
+/// How many events a version has passed over.
+pub(super) fn count_skipped(conn: &Connection, name: &str, version: u32) -> rusqlite::Result<u64> {
+    conn.prepare_cached(
+        "SELECT count(*) FROM retold_projection_skipped WHERE name = ?1 AND version = ?2",
+    )?
+    .query_row(params![name, version], |row| row.get(0))
+    .map(unsigned)
+}
+
+/// Records an event that is passed over.
+pub(super) fn skip(
+    conn: &Connection,
+    name: &str,
+    version: u32,
+    skipped: &SkippedEvent,
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO retold_projection_skipped VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        name,
+        version,
+        skipped.mark.position.get().cast_signed(),
+        skipped.mark.event_id.uuid().as_bytes(),
+        &*skipped.topic,
+        &*skipped.error,
+        skipped.at.as_micros(),
+    ])
+    .map(drop)
+}
+
+/// Events that were passed over, after a position.
+pub(super) fn skipped(
+    conn: &Connection,
+    name: &str,
+    version: u32,
+    after: Option<Position>,
+    limit: usize,
+) -> rusqlite::Result<Vec<SkippedEvent>> {
+    let mut select = conn.prepare_cached(
+        "SELECT position, event_id, topic, error, skipped_at FROM retold_projection_skipped
+         WHERE name = ?1 AND version = ?2 AND position > ?3 ORDER BY position LIMIT ?4",
+    )?;
+    let after = Position::number(after).cast_signed();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = select.query(params![name, version, after, limit])?;
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        let position: i64 = row.get(0)?;
+        if let Some(position) = Position::new(position.cast_unsigned()) {
+            let mark = Mark {
+                position,
+                event_id: EventId::new(uuid(row, 1)?),
+            };
+            let (topic, error): (Arc<str>, Arc<str>) = (row.get(2)?, row.get(3)?);
+            let at = Timestamp::from_micros(row.get(4)?);
+            page.push(SkippedEvent::from_parts(mark, topic, error, at));
+        }
+    }
+    Ok(page)
+}

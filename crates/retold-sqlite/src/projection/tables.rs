@@ -1,0 +1,178 @@
+//! The tables of a view, and the transaction in which handlers change them.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use retold_core::recording::error::Invalid;
+use retold_core::system::projection::{BoxError, ViewKind};
+use rusqlite::Connection;
+
+/// Longest name of a table of a view, in bytes; what is added to it stays readable.
+const TABLE_NAME_SIZE_MAX: usize = 64;
+/// Most tables of one projection: more are several projections.
+const TABLES_MAX: usize = 64;
+
+/// The kind of views that are tables of SQLite: handlers of a `Projection<Sqlite>` change rows through
+/// a [`ViewTransaction`].
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::exhaustive_enums, reason = "there is no value of it")]
+pub enum Sqlite {}
+
+impl ViewKind for Sqlite {
+    type Target<'a> = ViewTransaction<'a>;
+}
+
+/// The open transaction in which a handler changes the tables of its projection's version.
+///
+/// It is the driver's own connection, with every statement that that has; the checkpoint is committed
+/// with what is done here. Whoever ends the transaction by hand (`COMMIT`, `ROLLBACK`) has their event
+/// refused.
+pub struct ViewTransaction<'a> {
+    conn: &'a Connection,
+    version: u32,
+}
+
+impl<'a> ViewTransaction<'a> {
+    pub(super) fn new(conn: &'a Connection, version: u32) -> Self {
+        Self { conn, version }
+    }
+
+    /// The name in this version of what the plain name means to readers: `dogs__v2` for `dogs`. For
+    /// tables, and for their indexes and triggers too, whose names must not be those of another
+    /// version.
+    pub fn table(&self, name: &str) -> String {
+        versioned(name, self.version)
+    }
+
+    /// The version of the projection.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+pub(super) fn versioned(name: &str, version: u32) -> String {
+    format!("{name}__v{version}")
+}
+
+impl Deref for ViewTransaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.conn
+    }
+}
+
+impl fmt::Debug for ViewTransaction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ViewTransaction")
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+type Create = dyn Fn(&ViewTransaction<'_>) -> Result<(), BoxError> + Send + Sync;
+
+/// The tables of a view, and how those of a version are made.
+#[derive(Clone)]
+pub struct SqliteTables {
+    names: Vec<Arc<str>>,
+    create: Arc<Create>,
+}
+
+impl SqliteTables {
+    /// Tables of these plain names, under which readers find them. `create` makes those of a version,
+    /// empty, each under the name that [`ViewTransaction::table`] gives, and their indexes.
+    ///
+    /// ```
+    /// # use retold_sqlite::SqliteTables;
+    /// let tables = SqliteTables::new(["dogs"], |view| {
+    ///     view.execute_batch(&format!(
+    ///         "CREATE TABLE {dogs} (id TEXT PRIMARY KEY, name TEXT NOT NULL) STRICT;
+    ///          CREATE INDEX {by_name} ON {dogs} (name);",
+    ///         dogs = view.table("dogs"),
+    ///         by_name = view.table("dogs_by_name"),
+    ///     ))?;
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn new<N: Into<Arc<str>>>(
+        names: impl IntoIterator<Item = N>,
+        create: impl Fn(&ViewTransaction<'_>) -> Result<(), BoxError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            names: names.into_iter().map(Into::into).collect(),
+            create: Arc::new(create),
+        }
+    }
+
+    /// The plain names.
+    pub(super) fn names(&self) -> &[Arc<str>] {
+        &self.names
+    }
+
+    pub(super) fn create(&self, view: &ViewTransaction<'_>) -> Result<(), BoxError> {
+        (self.create)(view)
+    }
+
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        if self.names.is_empty() || self.names.len() > TABLES_MAX {
+            return Err(Invalid::new(format!(
+                "a view has 1 to {TABLES_MAX} tables, not {}",
+                self.names.len()
+            )));
+        }
+        self.names
+            .iter()
+            .try_for_each(|name| check_table_name(name))
+    }
+}
+
+/// Names stand in SQL as they are, so they are words that need no quotes.
+fn check_table_name(name: &str) -> Result<(), Invalid> {
+    let is_word = name
+        .bytes()
+        .all(|it| it.is_ascii_alphanumeric() || it == b'_');
+    let begins_well = name.bytes().next().is_some_and(|it| !it.is_ascii_digit());
+    let lower = name.to_ascii_lowercase();
+    let is_free = !lower.starts_with("retold") && !lower.starts_with("sqlite");
+    if is_word && begins_well && is_free && name.len() <= TABLE_NAME_SIZE_MAX {
+        return Ok(());
+    }
+    Err(Invalid::new(format!(
+        "a view cannot have the table {name:?}; a name has 1 to {TABLE_NAME_SIZE_MAX} ASCII letters, digits and underscores, no digit first, and begins with neither `retold` nor `sqlite`"
+    )))
+}
+
+impl fmt::Debug for SqliteTables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SqliteTables").field(&self.names).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_tables_need_no_quotes() {
+        let tables = |name: &str| SqliteTables::new([name], |_| Ok(())).check();
+        for name in ["dogs", "Dogs_2", "_d"] {
+            assert!(tables(name).is_ok(), "{name}");
+        }
+        for name in [
+            "",
+            "2dogs",
+            "dogs; DROP TABLE event",
+            "retold_dogs",
+            "SQLITE_x",
+            "hünde",
+        ] {
+            assert!(tables(name).is_err(), "{name}");
+        }
+        let long = "d".repeat(TABLE_NAME_SIZE_MAX + 1);
+        assert!(tables(&long).is_err());
+        let none: [&str; 0] = [];
+        assert!(SqliteTables::new(none, |_| Ok(())).check().is_err());
+    }
+}

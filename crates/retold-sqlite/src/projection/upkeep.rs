@@ -1,0 +1,459 @@
+//! The upkeep of a view: what a keeper does, each inside of a transaction that somebody else has begun
+//! and will commit or roll back.
+//!
+//! What it refuses leaves no trace in the transaction. If the database fails, the transaction must be
+//! rolled back.
+
+use std::cell::Cell;
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use retold_core::recording::error::{Invalid, RecordError};
+use retold_core::recording::identity::{LogId, Mark, Position};
+use retold_core::recording::stored_event::StoredEvent;
+use retold_core::system::projection::keeper::{SKIPPED_EVENTS_MAX, Seen};
+use retold_core::system::projection::{
+    Applied, BoxError, Kept, Projection, ProjectionError, ProjectionOutline, SkippedEvent,
+    Supersede, Switched, ViewPage,
+};
+use rusqlite::Connection;
+
+use super::ledger::{self, Entry};
+use super::tables::{Sqlite, SqliteTables, ViewTransaction, versioned};
+use crate::error::{before_commit, is_of_the_place};
+
+/// A projection and its tables.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    projection: Projection<Sqlite>,
+    tables: SqliteTables,
+}
+
+/// Why the upkeep did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// The database failed: the transaction is to be rolled back.
+    Sqlite(rusqlite::Error),
+    /// Nothing was changed.
+    Refused(ProjectionError),
+}
+
+impl From<rusqlite::Error> for Halt {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// How far events could be taken.
+enum Taken {
+    All,
+    Until(usize, Arc<dyn StdError + Send + Sync>),
+}
+
+impl Declared {
+    pub(crate) fn new(projection: Projection<Sqlite>, tables: SqliteTables) -> Self {
+        Self { projection, tables }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        self.outline().check()?;
+        self.tables.check()
+    }
+
+    pub(crate) fn outline(&self) -> &ProjectionOutline {
+        self.projection.outline()
+    }
+
+    /// Whether the projection takes the event.
+    pub(crate) fn takes(&self, stored: &StoredEvent) -> bool {
+        self.projection.takes(stored)
+    }
+
+    fn name(&self) -> &str {
+        &self.outline().name
+    }
+
+    fn version(&self) -> u32 {
+        self.outline().version
+    }
+
+    fn entry(&self, conn: &Connection) -> Result<Entry, Halt> {
+        if let Some(entry) = ledger::entry_of(conn, self.name(), self.version())? {
+            return Ok(entry);
+        }
+        let entries = ledger::entries(conn, self.name())?;
+        let seen = entries.iter().find(|it| it.is_seen);
+        Err(Halt::Refused(match seen {
+            Some(seen) => self.superseded(seen.version),
+            None => self.invalid(
+                "it was discarded while it was at work, or has not begun; begin it again".into(),
+            ),
+        }))
+    }
+
+    fn superseded(&self, current: u32) -> ProjectionError {
+        ProjectionError::Superseded {
+            projection: self.outline().label(),
+            current,
+        }
+    }
+
+    /// A mistake in how the projection is declared or used.
+    pub(crate) fn invalid(&self, reason: String) -> ProjectionError {
+        self.error(Invalid::new(reason).into())
+    }
+
+    /// What the database or a store said, as an error of this projection.
+    pub(crate) fn error(&self, error: RecordError) -> ProjectionError {
+        ProjectionError::of_record_error(self.outline().label(), error)
+    }
+
+    /// What is kept of this version. Needs no transaction.
+    pub(crate) fn kept(&self, conn: &Connection) -> rusqlite::Result<Option<Kept>> {
+        if !ledger::exists(conn)? {
+            return Ok(None);
+        }
+        match ledger::entry_of(conn, self.name(), self.version())? {
+            Some(entry) => self.kept_of(conn, &entry).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn kept_of(&self, conn: &Connection, entry: &Entry) -> rusqlite::Result<Kept> {
+        Ok(Kept {
+            upstream: entry.upstream,
+            checkpoint: entry.checkpoint,
+            seen: if entry.is_seen {
+                Seen::This
+            } else {
+                Seen::Older
+            },
+            skipped: ledger::count_skipped(conn, self.name(), entry.version)?,
+        })
+    }
+
+    /// Events that were passed over. Needs no transaction.
+    pub(crate) fn skipped(
+        &self,
+        conn: &Connection,
+        after: Option<Position>,
+        limit: usize,
+    ) -> rusqlite::Result<Vec<SkippedEvent>> {
+        if !ledger::exists(conn)? {
+            return Ok(Vec::new());
+        }
+        ledger::skipped(conn, self.name(), self.version(), after, limit)
+    }
+
+    pub(crate) fn begin(
+        &self,
+        conn: &Connection,
+        upstream: LogId,
+        start: Option<Mark>,
+    ) -> Result<Kept, Halt> {
+        ledger::create(conn)?;
+        let entries = ledger::entries(conn, self.name())?;
+        let seen = entries.iter().find(|it| it.is_seen);
+        if let Some(seen) = seen
+            && seen.version > self.version()
+        {
+            return Err(Halt::Refused(self.superseded(seen.version)));
+        }
+        let begun = entries.iter().find(|it| it.version == self.version());
+        if let Some(begun) = begun
+            && (begun.checkpoint.is_some() || begun.upstream == upstream)
+        {
+            return Ok(self.kept_of(conn, begun)?);
+        }
+        let entry = Entry {
+            version: self.version(),
+            upstream,
+            checkpoint: start,
+            is_seen: begun.map_or(seen.is_none(), |it| it.is_seen),
+            tables: match begun {
+                // As they were made, whatever is declared since.
+                Some(begun) => begun.tables.clone(),
+                None => self.tables.names().iter().map(|it| (**it).into()).collect(),
+            },
+        };
+        if begun.is_none() {
+            savepoint(conn, || {
+                self.create_tables(conn)?;
+                if entry.is_seen {
+                    self.show(conn, &entry)?;
+                }
+                Ok(())
+            })?;
+        }
+        ledger::begin(conn, self.name(), &self.outline().upstream, &entry)?;
+        Ok(self.kept_of(conn, &entry)?)
+    }
+
+    fn create_tables(&self, conn: &Connection) -> Result<(), Halt> {
+        let view = ViewTransaction::new(conn, self.version());
+        let created = within_handler(|| self.tables.create(&view));
+        if conn.is_autocommit() {
+            return Err(Halt::Sqlite(ended_by_handler()));
+        }
+        created.map_err(|error| self.refuse("its tables cannot be made", error))?;
+        for name in self.tables.names() {
+            let table = view.table(name);
+            if !ledger::has_table(conn, &table)? {
+                let reason = format!("what is to make its tables has not made {table}");
+                return Err(Halt::Refused(self.invalid(reason)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets readers find the tables of an entry under their plain names.
+    fn show(&self, conn: &Connection, entry: &Entry) -> Result<(), Halt> {
+        for name in &entry.tables {
+            let table = versioned(name, entry.version);
+            let sql = format!("CREATE VIEW {name} AS SELECT * FROM {table}");
+            conn.execute_batch(&sql).map_err(|error| {
+                self.refuse(&format!("readers cannot be given {name:?}"), error.into())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A mistake in how the view is declared, unless the database itself failed.
+    fn refuse(&self, what: &str, error: BoxError) -> Halt {
+        match poison(error) {
+            Ok(error) => Halt::Refused(self.invalid(format!("{what}: {error}"))),
+            Err(error) => Halt::Sqlite(error),
+        }
+    }
+
+    pub(crate) fn apply(&self, conn: &Connection, page: &ViewPage) -> Result<Applied, Halt> {
+        let entry = self.entry(conn)?;
+        if entry.checkpoint != page.after {
+            return Ok(Applied::Elsewhere(entry.checkpoint));
+        }
+        let (mut count, mut poison) = (page.events.len(), None);
+        // An event that fails undoes those before it too; they are taken again without it, which costs
+        // nothing where none fails.
+        while let Taken::Until(index, error) = self.take(conn, &page.events[..count])? {
+            count = index;
+            poison = Some(error);
+        }
+        let Some(error) = poison else {
+            ledger::advance(conn, self.name(), self.version(), page.to)?;
+            return Ok(Applied::Whole);
+        };
+        if let Some(last) = page.events[..count].last() {
+            ledger::advance(conn, self.name(), self.version(), last.mark())?;
+        }
+        Ok(Applied::Until { count, error })
+    }
+
+    /// Takes all events, or says which one cannot be taken and leaves no trace.
+    fn take(&self, conn: &Connection, events: &[StoredEvent]) -> Result<Taken, Halt> {
+        let mut view = ViewTransaction::new(conn, self.version());
+        execute(conn, "SAVEPOINT retold_view")?;
+        for (index, event) in events.iter().enumerate() {
+            let handled = within_handler(|| self.projection.handle(&mut view, event));
+            if conn.is_autocommit() {
+                return Err(Halt::Sqlite(ended_by_handler()));
+            }
+            if let Err(error) = handled {
+                let error = poison(error)?;
+                execute(conn, "ROLLBACK TO retold_view")?;
+                execute(conn, "RELEASE retold_view")?;
+                return Ok(Taken::Until(index, error));
+            }
+        }
+        execute(conn, "RELEASE retold_view")?;
+        Ok(Taken::All)
+    }
+
+    /// Where the version is, and over which log; none if it was dropped, or has not begun where
+    /// another projection has.
+    pub(crate) fn checkpoint(
+        &self,
+        conn: &Connection,
+    ) -> rusqlite::Result<Option<(LogId, Option<Mark>)>> {
+        let entry = ledger::entry_of(conn, self.name(), self.version())?;
+        Ok(entry.map(|it| (it.upstream, it.checkpoint)))
+    }
+
+    /// Takes events that are recorded in this very transaction, just after the checkpoint; or says
+    /// which one cannot be taken, and why.
+    pub(crate) fn take_new(
+        &self,
+        conn: &Connection,
+        events: &[StoredEvent],
+    ) -> Result<Option<String>, Halt> {
+        let taken: Vec<_> = events.iter().filter(|it| self.takes(it)).cloned().collect();
+        if let Taken::Until(index, error) = self.take(conn, &taken)? {
+            let event = &taken[index];
+            return Ok(Some(format!(
+                "{}, which takes part in every append to {:?}, cannot take the event {:?} that would be at position {}, so nothing is recorded: {error}",
+                self.outline().label(),
+                self.outline().upstream,
+                event.topic(),
+                event.position(),
+            )));
+        }
+        if let Some(last) = events.last() {
+            ledger::advance(conn, self.name(), self.version(), last.mark())?;
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn skip(
+        &self,
+        conn: &Connection,
+        after: Option<Mark>,
+        skipped: &SkippedEvent,
+    ) -> Result<Applied, Halt> {
+        let entry = self.entry(conn)?;
+        if entry.checkpoint != after {
+            return Ok(Applied::Elsewhere(entry.checkpoint));
+        }
+        if ledger::count_skipped(conn, self.name(), self.version())? >= SKIPPED_EVENTS_MAX {
+            return Err(Halt::Refused(self.invalid(format!(
+                "{SKIPPED_EVENTS_MAX} events were passed over already, and {} would be one more",
+                skipped.mark
+            ))));
+        }
+        ledger::skip(conn, self.name(), self.version(), skipped)?;
+        ledger::advance(conn, self.name(), self.version(), skipped.mark)?;
+        Ok(Applied::Whole)
+    }
+
+    pub(crate) fn switch(
+        &self,
+        conn: &Connection,
+        after: Option<Mark>,
+        to: Option<Mark>,
+        supersede: Supersede,
+    ) -> Result<Switched, Halt> {
+        let entry = self.entry(conn)?;
+        if entry.checkpoint != after {
+            return Ok(Switched::Elsewhere(entry.checkpoint));
+        }
+        let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
+        let entries = ledger::entries(conn, self.name())?;
+        let older = entries.iter().find(|it| it.is_seen);
+        if let Some(older) = older.and_then(|it| it.checkpoint)
+            && !entry.is_seen
+            && position(to) < Some(older.position)
+            && supersede == Supersede::Reached
+        {
+            return Ok(Switched::Behind(older));
+        }
+        savepoint(conn, || {
+            for older in entries.iter().filter(|it| it.version < self.version()) {
+                self.drop_version(conn, older)?;
+            }
+            if !entry.is_seen {
+                self.show(conn, &entry)?;
+                ledger::show(conn, self.name(), self.version())?;
+            }
+            if let Some(to) = to {
+                ledger::advance(conn, self.name(), self.version(), to)?;
+            }
+            Ok(Switched::Done)
+        })
+    }
+
+    pub(crate) fn discard(&self, conn: &Connection) -> Result<(), Halt> {
+        if !ledger::exists(conn)? {
+            return Ok(());
+        }
+        match ledger::entry_of(conn, self.name(), self.version())? {
+            Some(entry) => self.drop_version(conn, &entry),
+            None => Ok(()),
+        }
+    }
+
+    fn drop_version(&self, conn: &Connection, entry: &Entry) -> Result<(), Halt> {
+        for name in &entry.tables {
+            if entry.is_seen {
+                conn.execute_batch(&format!("DROP VIEW IF EXISTS {name}"))?;
+            }
+            let table = versioned(name, entry.version);
+            conn.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
+        }
+        Ok(ledger::forget(conn, self.name(), entry.version)?)
+    }
+}
+
+thread_local! {
+    /// A handler is at work on this thread.
+    static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
+}
+
+fn within_handler<T>(handle: impl FnOnce() -> T) -> T {
+    /// Also if it panics.
+    struct Left;
+
+    impl Drop for Left {
+        fn drop(&mut self) {
+            IN_HANDLER.set(false);
+        }
+    }
+
+    IN_HANDLER.set(true);
+    let _left = Left;
+    handle()
+}
+
+/// Has SQLite roll back where a handler commits: what it has of the view, and of the appends beside it,
+/// would be there without the checkpoint.
+pub(crate) fn guard_commits(conn: &mut Connection) -> rusqlite::Result<()> {
+    conn.commit_hook(Some(|| IN_HANDLER.get()))
+}
+
+fn ended_by_handler() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISUSE),
+        Some("a handler ended the transaction that it was given".into()),
+    )
+}
+
+fn execute(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+/// Does work that leaves no trace if it is refused.
+fn savepoint<T>(conn: &Connection, work: impl FnOnce() -> Result<T, Halt>) -> Result<T, Halt> {
+    execute(conn, "SAVEPOINT retold_upkeep")?;
+    let done = work();
+    if let Err(Halt::Refused(_)) = done {
+        execute(conn, "ROLLBACK TO retold_upkeep")?;
+    }
+    if !matches!(done, Err(Halt::Sqlite(_))) {
+        execute(conn, "RELEASE retold_upkeep")?;
+    }
+    done
+}
+
+/// What an event is poison for; an error of the place, as a full disk, is none: it would poison every
+/// event.
+fn poison(error: BoxError) -> Result<Arc<dyn StdError + Send + Sync>, rusqlite::Error> {
+    let first: &(dyn StdError + 'static) = &*error;
+    let causes = std::iter::successors(Some(first), |&error| error.source());
+    let of_the_place = causes
+        .filter_map(|cause| cause.downcast_ref::<rusqlite::Error>())
+        .find(|cause| is_of_the_place(cause));
+    match of_the_place.and_then(rusqlite::Error::sqlite_error) {
+        Some(code) => Err(rusqlite::Error::SqliteFailure(
+            *code,
+            Some(error.to_string()),
+        )),
+        None => Ok(error.into()),
+    }
+}
+
+impl Halt {
+    /// As an error of the projection; the transaction is rolled back then.
+    pub(crate) fn into_error(self, declared: &Declared) -> ProjectionError {
+        match self {
+            Self::Sqlite(error) => declared.error(before_commit("keeping a view", error)),
+            Self::Refused(error) => error,
+        }
+    }
+}

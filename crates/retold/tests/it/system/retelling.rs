@@ -1,0 +1,349 @@
+//! Retelling: what was recorded is decided once more and compared, follower by follower and as a whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use retold::prelude::*;
+use retold::recording::append::Append;
+use retold::recording::identity::EventId;
+use retold::recording::new_event::NewEvent;
+use retold::recording::origin::Origin;
+use retold::recording::recorder::LogRead;
+use retold::recording::stretch::{FollowerKey, Stretch};
+use retold::system::retelling::{retell, retell_whole};
+use retold::system::{
+    Context, Follower, Infrastructure, OnFailure, OpenSystem, Opening, SingleThread, System,
+};
+
+use super::shop::{Order, Placed, Stock, StockEvent, memory, place, shop};
+
+/// Retells the logs of the system in both forms, and gives how many effects were equal.
+pub(crate) async fn retells(system: &System, infrastructure: &Infrastructure) -> u64 {
+    let open = OpenSystem::open(system, infrastructure, Opening::ReadOnly)
+        .await
+        .unwrap();
+    let mut effects = 0;
+    for report in retell(&open).await.unwrap() {
+        assert!(report.difference.is_none(), "{report}");
+        effects += report.effects;
+    }
+    let whole = retell_whole(&open).await.unwrap();
+    assert!(whole.difference.is_none(), "{whole}");
+    assert_eq!(whole.effects, effects);
+    effects
+}
+
+/// The first difference, in both forms.
+async fn difference(system: &System, infrastructure: &Infrastructure) -> String {
+    let open = OpenSystem::open(system, infrastructure, Opening::ReadOnly)
+        .await
+        .unwrap();
+    let mut reports = retell(&open).await.unwrap().into_iter();
+    let found = reports
+        .find_map(|report| report.difference)
+        .expect("they differ");
+    let whole = retell_whole(&open).await.unwrap();
+    let (_, in_whole) = whole.difference.expect("they differ as a whole too");
+    assert_eq!(found.what, in_whole.what, "{found}\n{in_whole}");
+    found.to_string()
+}
+
+async fn run_shop(infrastructure: &Infrastructure, orders: u32) {
+    let runner = SingleThread::start(&shop(), infrastructure).await.unwrap();
+    let app = runner.application("orders").unwrap();
+    for order in 1..=orders {
+        place(
+            &app,
+            &order.to_string(),
+            ["tea", "coffee"][order as usize % 2],
+        )
+        .await
+        .unwrap();
+    }
+    runner.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_system_on_memory_is_retold() {
+    let (memory, clock) = memory();
+    run_shop(&memory, 10).await;
+    clock.advance(std::time::Duration::from_secs(61));
+    run_shop(&memory, 3).await;
+    assert!(retells(&shop(), &memory).await > 30);
+}
+
+#[tokio::test]
+async fn a_system_on_sqlite_is_retold() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
+    let store = retold::open_store(&url("shop.db")).await.unwrap();
+    let other = retold::open_store(&url("stock.db")).await.unwrap();
+    let infrastructure = Infrastructure::new(store).application_in("stock", other);
+    run_shop(&infrastructure, 10).await;
+    assert!(retells(&shop(), &infrastructure).await > 30);
+}
+
+/// A policy that does what a variable says: another program, as it were.
+static KIND: AtomicU32 = AtomicU32::new(0);
+
+async fn changing(placed: &Placed, context: &mut Context) -> retold::Result<()> {
+    let order = format!("{}{}", placed.item, KIND.load(Ordering::SeqCst));
+    let reserved = |_: &Stock| StockEvent::Reserved { order };
+    context
+        .execute_or_create(placed.item.as_str(), reserved)
+        .await?;
+    Ok(())
+}
+
+fn stock(follower: Follower) -> System {
+    System::new("stock")
+        .application("orders", |app| app.aggregate::<Order>())
+        .application("stock", |app| app.aggregate::<Stock>().follower(follower))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_changed_policy_is_shown_with_both_sides_and_its_edition_is_respected() {
+    let (memory, _) = memory();
+    let follower = || Follower::new("changing").follows("orders").on(changing);
+    let runner = SingleThread::start(&stock(follower()), &memory)
+        .await
+        .unwrap();
+    let orders = runner.application("orders").unwrap();
+    for order in ["1", "2"] {
+        place(&orders, order, "tea").await.unwrap();
+    }
+    assert_eq!(retells(&stock(follower()), &memory).await, 2);
+
+    KIND.store(1, Ordering::SeqCst);
+    let shown = difference(&stock(follower()), &memory).await;
+    for part in [
+        "the values differ",
+        "answering Placed at 1 ",
+        "of \"orders\"",
+        "decided on the log up to position 1",
+        "\"Stock/tea\" without events",
+        "recorded: at position 2",
+        r#"payload  {"order":"tea0"}"#,
+        r#"payload  {"order":"tea1"}"#,
+    ] {
+        assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
+    }
+
+    // A new edition does not answer for what the old one recorded, and goes on from there.
+    let new = || stock(follower().edition(2));
+    assert_eq!(retells(&new(), &memory).await, 0);
+    let runner = SingleThread::start(&new(), &memory).await.unwrap();
+    place(&runner.application("orders").unwrap(), "3", "tea")
+        .await
+        .unwrap();
+    assert_eq!(retells(&new(), &memory).await, 1);
+}
+
+static FAULT: AtomicU32 = AtomicU32::new(1);
+
+async fn failing(placed: &Placed, context: &mut Context) -> retold::Result<()> {
+    if placed.item == "bad" && FAULT.load(Ordering::SeqCst) > 0 {
+        return Err(retold::Error::Refused("it cannot be had".into()));
+    }
+    let order = context.next_id().to_string();
+    let reserved = |_: &Stock| StockEvent::Reserved { order };
+    context
+        .execute_or_create(placed.item.as_str(), reserved)
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_parked_resumed_and_reset_is_retold() {
+    let (memory, _) = memory();
+    let follower = Follower::new("failing").follows("orders").on(failing);
+    let system = stock(follower.on_failure(OnFailure::Park));
+    let runner = SingleThread::start(&system, &memory).await.unwrap();
+    let orders = runner.application("orders").unwrap();
+    for (order, item) in [("1", "tea"), ("2", "bad"), ("2", "tea"), ("3", "tea")] {
+        place(&orders, order, item).await.unwrap();
+    }
+    FAULT.store(0, Ordering::SeqCst);
+    runner
+        .operator("stock", "failing")
+        .unwrap()
+        .resume()
+        .await
+        .unwrap();
+    runner.catch_up().await.unwrap();
+    assert_eq!(retells(&system, &memory).await, 4);
+    runner.reset("stock", "failing", &[]).await.unwrap();
+    place(&orders, "4", "tea").await.unwrap();
+    assert_eq!(retells(&system, &memory).await, 9);
+}
+
+#[tokio::test]
+async fn many_upstream_events_in_one_append_are_retold() {
+    let (memory, _) = memory();
+    let open = OpenSystem::open(&stock_of_batches(), &memory, Opening::Write)
+        .await
+        .unwrap();
+    let orders = open.application("orders").unwrap();
+    for order in 1..=30 {
+        place(orders, &order.to_string(), ["tea", "milk"][order % 2])
+            .await
+            .unwrap();
+    }
+    let (_, mut pipeline) = open.pipelines().pop().unwrap();
+    while pipeline.step().await.unwrap() == retold::system::Step::Moved {}
+    pipeline.rest().await.unwrap();
+    assert_eq!(retells(&stock_of_batches(), &memory).await, 30);
+}
+
+fn stock_of_batches() -> System {
+    let follower = Follower::new("reservations")
+        .follows("orders")
+        .on(super::shop::reserve);
+    stock(follower.batch(7))
+}
+
+/// Goal: each way in which a log can be wrong is found. Method: a follower's appends are made by hand.
+#[tokio::test]
+async fn logs_that_no_follower_writes_are_found() {
+    let follower = || {
+        Follower::new("changing")
+            .follows("orders")
+            .on(super::shop::reserve)
+    };
+    let check = async |wrong: Wrong, part: &str| {
+        let (memory, _) = memory();
+        let runner = SingleThread::start(&stock(follower()), &memory)
+            .await
+            .unwrap();
+        let orders = runner.application("orders").unwrap();
+        place(&orders, "1", "tea").await.unwrap();
+        drop(runner);
+        let open = OpenSystem::open(&stock(follower()), &memory, Opening::Write)
+            .await
+            .unwrap();
+        let orders = open.application("orders").unwrap();
+        place(orders, "2", "tea").await.unwrap();
+        place(orders, "3", "tea").await.unwrap();
+        write_wrong(&open, wrong).await;
+        let shown = difference(&stock(follower()), &memory).await;
+        assert!(
+            shown.contains(part),
+            "{wrong:?}: {part:?} is not in:\n{shown}"
+        );
+    };
+    check(Wrong::NoEffect, "more was decided now than is recorded").await;
+    check(Wrong::OtherId, "the ids differ").await;
+    check(
+        Wrong::NoStretch,
+        "effects are recorded without the stretch they answer",
+    )
+    .await;
+    check(Wrong::TwoEffects, "less was decided now than is recorded").await;
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wrong {
+    NoEffect,
+    OtherId,
+    NoStretch,
+    TwoEffects,
+}
+
+/// Records what the follower `changing` would not, for the second order.
+async fn write_wrong(open: &OpenSystem, wrong: Wrong) {
+    let (orders, stock) = (
+        open.application("orders").unwrap(),
+        open.application("stock").unwrap(),
+    );
+    let log = orders.log_id().await.unwrap().unwrap();
+    let key = FollowerKey::new("changing@1");
+    let page = orders.recorder().read_log(LogRead::new()).await.unwrap();
+    let event = page
+        .events
+        .iter()
+        .find(|it| it.stream() == Some("Order/2"))
+        .unwrap();
+    let before = stock
+        .recorder()
+        .checkpoint(&key, log)
+        .await
+        .unwrap()
+        .unwrap();
+    let origin = Origin::Effect {
+        follower: key.clone(),
+        edition: 1,
+        upstream: log,
+        position: event.position(),
+        event_id: event.id(),
+    };
+    let effect = |id| {
+        NewEvent::new(
+            EventId::new(Uuid::from_u128(id)),
+            "StockEvent.Reserved",
+            r#"{"order":"2"}"#,
+        )
+        .stream("Stock/tea")
+        .time(event.time())
+        .origin(origin.clone())
+    };
+    let stretch = Stretch::new(key, log, Some(before.position), event.mark());
+    let append = match wrong {
+        Wrong::NoEffect => Append::new().stretch(stretch),
+        Wrong::OtherId => Append::of([effect(1)]).stretch(stretch),
+        Wrong::NoStretch => Append::of([effect(1)]),
+        Wrong::TwoEffects => {
+            // The first as it must be, by the policy itself; and one more.
+            let recorded = retold_as_decided(open, event.id()).await;
+            Append::of([recorded, effect(2)]).stretch(stretch)
+        }
+    };
+    stock.recorder().append(append).await.unwrap();
+}
+
+/// What the follower would record for this event: decided on a copy of the logs.
+async fn retold_as_decided(open: &OpenSystem, cause: EventId) -> NewEvent {
+    let copy = retold::recording::memory::MemoryStore::new();
+    let mut infrastructure = Infrastructure::new(Arc::new(copy));
+    for app in open.applications() {
+        infrastructure = infrastructure.log_id(app.name(), app.log_id().await.unwrap().unwrap());
+    }
+    let copied = OpenSystem::open(open.system(), &infrastructure, Opening::Write)
+        .await
+        .unwrap();
+    let orders = open.application("orders").unwrap();
+    let page = orders.recorder().read_log(LogRead::new()).await.unwrap();
+    for event in &page.events {
+        let mut new = NewEvent::new(
+            event.id(),
+            event.topic().to_owned(),
+            event.payload_bytes().unwrap(),
+        )
+        .time(event.time())
+        .metadata(event.metadata_bytes().to_vec());
+        new.stream = event.stream().map(Arc::from);
+        new.tags = event.tags().map(Arc::from).collect();
+        let copied = copied.application("orders").unwrap();
+        copied.recorder().append(Append::of([new])).await.unwrap();
+    }
+    let (_, mut pipeline) = copied.pipelines().pop().unwrap();
+    while pipeline.step().await.unwrap() == retold::system::Step::Moved {}
+    let stock = copied.application("stock").unwrap();
+    let page = stock.recorder().read_log(LogRead::new()).await.unwrap();
+    let effect = page
+        .events
+        .iter()
+        .find(|it| matches!(it.origin(), Ok(Origin::Effect { event_id, .. }) if event_id == cause));
+    let effect = effect.unwrap();
+    let mut new = NewEvent::new(
+        effect.id(),
+        effect.topic().to_owned(),
+        effect.payload_bytes().unwrap(),
+    )
+    .time(effect.time())
+    .origin(effect.origin().unwrap())
+    .metadata(effect.metadata_bytes().to_vec());
+    new.stream = effect.stream().map(Arc::from);
+    new
+}

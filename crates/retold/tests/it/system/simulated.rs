@@ -1,0 +1,116 @@
+//! The shop under simulation: everything goes wrong that may, and its logs are as they should be.
+
+use retold::system::simulation::{Simulation, seeds};
+use retold::system::{OpenSystem, System, SystemSimulation};
+
+use super::shop::{Order, OrderEvent, Overdue, Placed, STOCK, Stock, StockEvent, shop};
+
+/// Orders that each clerk places.
+pub(crate) const ORDERS: u32 = 3;
+pub(crate) const CLERKS: [&str; 2] = ["ann", "bob"];
+
+/// Places orders, each under an id of its own, until all are answered.
+pub(crate) async fn place_orders(clerk: &'static str, shop: OpenSystem) {
+    let orders = shop.application("orders").unwrap();
+    for order in 1..=ORDERS {
+        let placed = || Placed { item: "tea".into() };
+        let id = format!("{clerk}-{order}");
+        let place = || {
+            orders
+                .execute_or_create(id.as_str(), |_: &Order| placed())
+                .command_id(id.as_str())
+        };
+        while place().await.is_err() {}
+    }
+}
+
+/// Others reserve tea by commands, in the way of the follower.
+pub(crate) async fn reserve_directly(shop: OpenSystem) {
+    let stock = shop.application("stock").unwrap();
+    let reserve = || {
+        stock
+            .execute_or_create("tea", |stock: &Stock| match stock.reserved < STOCK {
+                true => StockEvent::Reserved {
+                    order: "over the counter".into(),
+                },
+                false => StockEvent::SoldOut {
+                    order: "over the counter".into(),
+                },
+            })
+            .command_id("over the counter")
+    };
+    while reserve().await.is_err() {}
+}
+
+/// Runs a system that is a shop, and checks what a shop promises.
+pub(crate) fn run_shop(mut shop: SystemSimulation<'_>) -> Result<(), String> {
+    for clerk in CLERKS {
+        shop.commands(clerk, move |shop| place_orders(clerk, shop));
+    }
+    shop.commands("counter", reserve_directly);
+    shop.run()?;
+    shop.outside(check_shop)?
+}
+
+/// Each order was answered once, no more was reserved than there is, and a deadline passed exactly for
+/// those that were not confirmed in time.
+async fn check_shop(shop: OpenSystem) -> retold::Result<Result<(), String>> {
+    let (orders, stock) = (shop.application("orders")?, shop.application("stock")?);
+    let tea = stock.get::<Stock>("tea").await?;
+    if tea.state.reserved != STOCK {
+        return Ok(Err(format!(
+            "{} were reserved of {STOCK}",
+            tea.state.reserved
+        )));
+    }
+    let answers = u64::from(ORDERS) * CLERKS.len() as u64 + 1;
+    if tea.version.get() != answers {
+        return Ok(Err(format!(
+            "the stock answered {} times, not {answers}",
+            tea.version
+        )));
+    }
+    for clerk in CLERKS {
+        for order in 1..=ORDERS {
+            let order = orders.get::<Order>(format!("{clerk}-{order}")).await?;
+            let Order {
+                confirmed,
+                declined,
+                ..
+            } = order.state;
+            if confirmed + declined != 1 || order.version.get() != 2 {
+                return Ok(Err(format!("{order:?}")));
+            }
+        }
+    }
+    let overdue = orders.events::<Overdue>().read().collect().await?;
+    let declined = orders.events::<OrderEvent>().read().collect().await?;
+    let declined = declined
+        .iter()
+        .filter(|it| matches!(it.event, OrderEvent::Declined(_)));
+    match overdue.len() >= declined.count() {
+        true => Ok(Ok(())),
+        false => Ok(Err("a declined order is not overdue".into())),
+    }
+}
+
+fn simulated(system: &System, simulation: &mut Simulation) -> Result<(), String> {
+    run_shop(SystemSimulation::new(simulation, system)?)
+}
+
+#[test]
+fn a_shop_is_right_under_every_fault() {
+    let shop = shop();
+    seeds(150, |simulation| simulated(&shop, simulation));
+}
+
+/// The same with many upstream events in one append, and with three processes.
+#[test]
+fn a_shop_in_batches_is_right_under_every_fault() {
+    let shop = super::shop::shop_in_batches(10);
+    seeds(100, |simulation| {
+        let mut shop = SystemSimulation::new(simulation, &shop)?;
+        shop.processes(3);
+        run_shop(shop)
+    });
+}
