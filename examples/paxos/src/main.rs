@@ -29,17 +29,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("  {} knows: {drink:?}", participant.name());
     }
 
-    println!("Each sends a command to the store, all at once:");
+    println!("Each sends a command to the store, one after the other:");
     let commands = [
         Command::set("stock", "rum"),
         Command::rename("stock", "cellar"),
         Command::get("cellar"),
     ];
-    for (participant, command) in open.applications().iter().zip(commands) {
-        let request = Request::new(participant.name(), command);
-        submit(participant, three, &request).await?;
+    for (name, command) in three.names().zip(commands) {
+        // A command of the runner returns when everything that it causes has happened.
+        let participant = runner.application(&name)?;
+        submit(&participant, three, &Request::new(name, command)).await?;
     }
-    runner.catch_up().await?;
     for participant in open.applications() {
         let name = participant.name();
         let replica = replica(participant).await?;
