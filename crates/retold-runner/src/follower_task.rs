@@ -145,6 +145,7 @@ impl FollowerTask {
         match error {
             Error::Unavailable(_) | Error::OutcomeUnknown { .. } | Error::Conflict(_) => {
                 self.metrics.count_retry();
+                self.pipeline.tell_phase(Phase::Retrying);
                 tracing::warn!(follower, %error, "a follower tries again");
                 Round::Retry
             }
