@@ -62,10 +62,9 @@ async fn a_stop_ends_in_time() {
     for id in ["2", "3", "4"] {
         place(&runner.application("orders").unwrap(), id, "tea").await;
     }
-    // The event that it hangs at is not recorded, but it is answered.
-    until("the lag is told", async || runner.lag().await.events == 3).await;
-    assert!(runner.is_overloaded(2).await);
-    assert!(!runner.is_overloaded(3).await);
+    until("the lag is told", async || runner.lag().await.events == 4).await;
+    assert!(runner.is_overloaded(3).await);
+    assert!(!runner.is_overloaded(4).await);
     let report = runner.stop().await;
     assert_eq!(report.unfinished, ["stock/reservations"]);
 }
