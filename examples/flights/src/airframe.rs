@@ -20,8 +20,8 @@ pub const LATE_LANDING_MINUTES: i64 = 30;
 /// half an hour to an hour for the narrow ones, which most are.
 pub const TURNAROUND_MINUTES: i64 = 45;
 
-/// Most legs that an airframe looks ahead to; of more, the earliest is forgotten. No aircraft of the
-/// data has more than five in the time in which flights are announced.
+/// Most legs that an airframe looks ahead to; of more, the earliest is forgotten. No aircraft of
+/// January has more than five in the time in which flights are announced.
 pub const UPCOMING_LEGS_MAX: usize = 16;
 
 /// It is to fly a leg.

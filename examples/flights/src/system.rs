@@ -25,7 +25,7 @@
 //! before either was looked at. Then one schedule makes a notice and withdraws it, and another makes
 //! none. What holds in every schedule: nobody is left with a notice about a flight that departed on
 //! time. On a [`SingleThread`](retold::system::SingleThread) all that a landing causes has happened
-//! before the next command, so there every leg at risk has its notice.
+//! before the next command, so there every leg at risk that has not departed has its notice.
 
 use retold::system::{Context, Follower, System};
 
@@ -48,8 +48,8 @@ pub const NOTICES: &str = "notices";
 /// What the tag with a tail number begins with.
 pub const AIRCRAFT_TAG: &str = "aircraft:";
 
-/// Upstream events that one append of a follower may cover. Each costs one or two effects and one read,
-/// so that an append stays far below its limits; a sync is shared by as many.
+/// Upstream events that one append of a follower may cover. Each costs one read and at most three
+/// effects, so that an append stays far below its limits; a sync is shared by as many.
 const BATCH: usize = 100;
 
 /// The system of flights. See the [module](self).

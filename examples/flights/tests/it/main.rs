@@ -9,3 +9,4 @@ mod notices;
 mod reading;
 mod replaying;
 mod rules;
+mod simulated;
