@@ -117,6 +117,8 @@ mod guide {
         #[cfg(feature = "sqlite")]
         Projections: "docs/guide/src/projections.md",
         Timers: "docs/guide/src/timers.md",
+        #[cfg(all(feature = "runner", feature = "sqlite"))]
+        RunningSystems: "docs/guide/src/running_systems.md",
         #[cfg(feature = "sqlite")]
         Retelling: "docs/guide/src/retelling.md",
         Simulation: "docs/guide/src/simulation.md",
