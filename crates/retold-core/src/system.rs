@@ -7,6 +7,10 @@
 
 pub mod limits;
 
+pub mod projection;
+
+pub mod memory_view;
+
 mod caused;
 mod derived_id;
 pub mod follower_event;
@@ -25,6 +29,7 @@ pub mod policy;
 
 pub mod follower;
 
+pub mod outbox;
 pub mod pipeline;
 pub mod timers;
 
@@ -34,10 +39,6 @@ pub mod open_system;
 pub mod operating;
 
 pub mod single_thread;
-
-pub mod projection;
-
-pub mod memory_view;
 
 pub mod confluence;
 pub mod retelling;
@@ -53,10 +54,11 @@ pub use follower_event::{FollowerEvent, Parked, StartingMark};
 pub use follower_record::FollowerRecord;
 pub use open_system::{Infrastructure, OpenSystem, Opening};
 pub use operating::FollowerOperator;
-pub use pipeline::{Pipeline, Step};
+pub use outbox::Outbox;
+pub use pipeline::{Counts, Pipeline, Pulled, Step};
 pub use policy::Handle;
 pub use single_thread::SingleThread;
-pub use status::{FollowerStatus, Phase, StatusCell, UpstreamStatus};
+pub use status::{FollowerStatus, Phase, StatusCell, StatusChanges, UpstreamStatus};
 pub use system_simulation::SystemSimulation;
 pub use timer_event::{PlannedEvent, TimerEvent};
 pub use timers::Timers;

@@ -66,16 +66,20 @@
 //! | [`recording`] | the recorder's contract, queries, conditions, errors |
 //! | [`mapping`] | from events to what is recorded and back |
 //! | [`application`] | a named log with its aggregates: commands, reads, subscriptions |
+//! | [`system`] | applications that follow each other's logs, in one thread |
+//! | `runner` | the same with a task for each follower: `MultiThread` |
 //! | [`blocking`] | all of it for code that is not asynchronous |
 //! | [`testing`] | given, when, then: tests of decisions, without a store |
 //!
-//! Features: `sqlite` (by default) for the SQLite store, `conformance` for the suite that every
+//! Features: `sqlite` (by default) for the SQLite store, `runner` (by default) for systems on tokio, `conformance` for the suite that every
 //! store must pass, for those who write one.
 
 pub use retold_core::application::{Error, Result};
 #[cfg(feature = "conformance")]
 pub use retold_core::conformance_suite;
 pub use retold_core::{application, domain, mapping, recording, system, testing};
+#[cfg(feature = "runner")]
+pub use retold_runner as runner;
 #[cfg(feature = "sqlite")]
 pub use retold_sqlite as sqlite;
 pub use serde;

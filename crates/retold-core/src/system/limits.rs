@@ -56,3 +56,6 @@ pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// Processes that run the same system in a simulation, unless told otherwise: two show every race
 /// between processes that more would.
 pub const SIMULATED_PROCESSES_DEFAULT: usize = 2;
+
+/// Events that an outbox reads at once. Bounds memory.
+pub const OUTBOX_PAGE_EVENTS: usize = 100;

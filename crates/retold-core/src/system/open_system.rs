@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::definition::System;
 use super::pipeline::Pipeline;
+use super::projection::{ProjectionPipeline, ViewKeeper};
 use crate::application::{Application, Result};
 use crate::domain::clock::Clock;
 use crate::domain::id_source::IdSource;
@@ -30,6 +31,7 @@ pub struct Infrastructure {
     log_ids: BTreeMap<String, LogId>,
     clock: Option<Arc<dyn Clock>>,
     ids: Option<Arc<dyn IdSource>>,
+    views: Vec<Arc<dyn ViewKeeper>>,
 }
 
 impl Infrastructure {
@@ -41,6 +43,7 @@ impl Infrastructure {
             log_ids: BTreeMap::new(),
             clock: None,
             ids: None,
+            views: Vec::new(),
         }
     }
 
@@ -72,6 +75,13 @@ impl Infrastructure {
         self
     }
 
+    /// Keeps this view, in addition to others, of the log that its projection names.
+    #[must_use]
+    pub fn view(mut self, keeper: Arc<dyn ViewKeeper>) -> Self {
+        self.views.push(keeper);
+        self
+    }
+
     /// The store of this application's log.
     pub fn store_of(&self, application: &str) -> &Arc<dyn Store> {
         self.stores.get(application).unwrap_or(&self.store)
@@ -98,10 +108,11 @@ pub enum Opening {
 }
 
 /// A system with its logs opened. A clone is the same opening.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OpenSystem {
     system: System,
     applications: Arc<[Application]>,
+    views: Arc<[Arc<dyn ViewKeeper>]>,
 }
 
 impl OpenSystem {
@@ -109,12 +120,17 @@ impl OpenSystem {
     ///
     /// # Errors
     ///
-    /// As for [`ApplicationBuilder::open`](crate::application::ApplicationBuilder::open).
+    /// As for [`ApplicationBuilder::open`](crate::application::ApplicationBuilder::open);
+    /// [`Error::Invalid`](crate::application::Error::Invalid) for a view of an application that the
+    /// system does not have.
     pub async fn open(
         system: &System,
         infrastructure: &Infrastructure,
         opening: Opening,
     ) -> Result<Self> {
+        for view in &infrastructure.views {
+            system.expect_index_of(&view.outline().upstream)?;
+        }
         let mut applications = Vec::with_capacity(system.members().len());
         for member in system.members() {
             let store = Arc::clone(infrastructure.store_of(member.name()));
@@ -136,6 +152,7 @@ impl OpenSystem {
         Ok(Self {
             system: system.clone(),
             applications: applications.into(),
+            views: infrastructure.views.clone().into(),
         })
     }
 
@@ -177,5 +194,25 @@ impl OpenSystem {
             }
         }
         pipelines
+    }
+
+    /// A pipeline for each view, in the order in which they were given; with the index of the
+    /// application whose log it is of.
+    pub fn projections(&self) -> Vec<(usize, ProjectionPipeline)> {
+        let views = self.views.iter().filter_map(|keeper| {
+            let index = self.system.index_of(&keeper.outline().upstream)?;
+            let recorder = Arc::clone(self.applications[index].recorder());
+            Some((index, ProjectionPipeline::new(recorder, Arc::clone(keeper))))
+        });
+        views.collect()
+    }
+}
+
+impl fmt::Debug for OpenSystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenSystem")
+            .field("system", &self.system)
+            .field("views", &self.views.len())
+            .finish_non_exhaustive()
     }
 }

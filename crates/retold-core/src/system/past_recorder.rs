@@ -5,8 +5,9 @@
 //! over another recorder that stop at a position and go on with events in memory. Nothing is written
 //! by it, and what it cannot say of the past (names of streams, checkpoints) it refuses to say.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::recording::append::{Append, Appended};
 use crate::recording::error::RecordError;
@@ -27,7 +28,12 @@ pub(super) struct PastRecorder {
     until: AtomicU64,
     /// What follows it; their positions follow each other from the one after `until`.
     pending: Vec<StoredEvent>,
+    /// The snapshots that were given last, by stream, for those who must say what a state began with.
+    snapshots_given: Mutex<BTreeMap<Arc<str>, Version>>,
 }
+
+/// Streams whose snapshots are remembered; one more, and all are forgotten.
+const SNAPSHOTS_REMEMBERED_MAX: usize = 10_000;
 
 impl PastRecorder {
     /// The log up to and with this position, which it has.
@@ -40,7 +46,20 @@ impl PastRecorder {
             recorder,
             until: AtomicU64::new(Position::number(until)),
             pending,
+            snapshots_given: Mutex::default(),
         }
+    }
+
+    /// Version of the snapshot of this stream that was given last, if one was.
+    pub(super) fn snapshot_given(&self, stream: &str) -> Option<Version> {
+        self.snapshots().get(stream).copied()
+    }
+
+    fn snapshots(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Version>> {
+        // Nothing is left half-changed under this lock.
+        self.snapshots_given
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shows the log up to and with a later position, which it has.
@@ -308,6 +327,13 @@ impl Recorder for PastRecorder {
                 .events
                 .first()
                 .is_some_and(|event| Some(event.position()) <= self.until());
+            if is_past {
+                let mut given = self.snapshots();
+                if given.len() == SNAPSHOTS_REMEMBERED_MAX {
+                    given.clear();
+                }
+                given.insert(Arc::clone(&snapshot.stream), snapshot.version);
+            }
             Ok(is_past.then_some(snapshot))
         })
     }

@@ -10,6 +10,9 @@
 mod failing;
 mod starting;
 
+pub use self::failing::Resumed;
+pub(super) use self::starting::check_mark;
+
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -47,8 +50,7 @@ pub struct Pipeline {
     batch_max: usize,
     /// Most that it may be.
     batch_limit: usize,
-    /// Effects that were recorded by this pipeline.
-    effects_recorded: u64,
+    counts: Counts,
     freshness: Freshness,
     /// What was sent and is not known to be recorded or not.
     in_flight: Option<InFlight>,
@@ -92,6 +94,24 @@ pub enum Step {
     Idle,
     /// The follower is recorded as paused, and nothing was done.
     Paused,
+}
+
+/// What a pipeline has done since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Upstream events that were asked the policies about and answered, recorded or not; one that had to
+    /// be decided again counts again.
+    pub answered: u64,
+    /// Appends that were recorded.
+    pub appends: u64,
+    /// Events that were recorded, those about the follower itself among them.
+    pub effects: u64,
+    /// Appends that were not recorded, for something they rested on had changed.
+    pub conflicts: u64,
+    /// Those of the conflicts that found the events answered already: by another pipeline of the same
+    /// follower, or by an attempt of this one whose outcome was unknown.
+    pub overtaken: u64,
 }
 
 /// A page of a followed log.
@@ -161,7 +181,7 @@ impl Pipeline {
             batch: Batch::default(),
             batch_max: follower.batch_max(),
             batch_limit: follower.batch_max(),
-            effects_recorded: 0,
+            counts: Counts::default(),
             freshness: Freshness::Judged,
             in_flight: None,
             alone: None,
@@ -297,12 +317,30 @@ impl Pipeline {
 
     /// How many effects this pipeline has recorded.
     pub(super) fn effects_recorded(&self) -> u64 {
-        self.effects_recorded
+        self.counts.effects
+    }
+
+    /// What it has done since it began.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Goes by what the logs say from the next step on, also about where the follower is: another
+    /// pipeline of it may be ahead. What was answered and not recorded is answered again; what was sent
+    /// and is not known to be recorded is sent again all the same.
+    pub fn look_again(&mut self) {
+        self.batch = Batch::default();
+        self.is_prepared = false;
+    }
+
+    /// Whether effects were decided that are not recorded yet: a batch that is not full.
+    pub fn has_effects(&self) -> bool {
+        self.in_flight.is_some() || self.batch.has_effects()
     }
 
     /// Whether what was answered should be recorded soon: an event was decided without effect, or
     /// many were passed over.
-    pub(super) fn is_rest_due(&self) -> bool {
+    pub fn is_rest_due(&self) -> bool {
         let unflushed = (0..self.upstreams.len()).map(|index| self.unflushed(index));
         self.in_flight.is_some()
             || self.batch.causes() > 0
@@ -428,6 +466,7 @@ impl Pipeline {
             Reaction::Answered => {
                 self.pass(index, event.mark());
                 self.batch.count_cause();
+                self.counts.answered += 1;
                 self.status.processed(1);
                 if self.is_due() {
                     self.flush().await?;
@@ -544,7 +583,8 @@ impl Pipeline {
                 for (upstream, reached) in self.upstreams.iter_mut().zip(in_flight.reached) {
                     upstream.checkpoint = reached;
                 }
-                self.effects_recorded += in_flight.append.new_events().len() as u64;
+                self.counts.appends += 1;
+                self.counts.effects += in_flight.append.new_events().len() as u64;
                 self.batch_max = (self.batch_max * 2).min(self.batch_limit);
                 self.freshness = Freshness::Judged;
                 self.tell_places();
@@ -570,8 +610,10 @@ impl Pipeline {
         self.batch = Batch::default();
         self.is_prepared = false;
         self.freshness = Freshness::Newest;
-        if !matches!(conflict, Conflict::Checkpoint { .. }) {
-            self.batch_max = (self.batch_max / 2).max(1);
+        self.counts.conflicts += 1;
+        match conflict {
+            Conflict::Checkpoint { .. } => self.counts.overtaken += 1,
+            _ => self.batch_max = (self.batch_max / 2).max(1),
         }
         tracing::debug!(
             follower = %self.key,
@@ -635,6 +677,11 @@ impl Pipeline {
     /// Tells what the runner makes of it.
     pub fn tell_phase(&self, phase: Phase) {
         self.status.write(|status| status.phase = phase);
+    }
+
+    /// Tells of a failure that the runner met, as if a step had met it.
+    pub fn tell_failure(&self, phase: Phase, failure: &dyn std::fmt::Display) {
+        self.status.failed(phase, failure);
     }
 
     fn tell_places(&self) {

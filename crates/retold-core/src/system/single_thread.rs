@@ -20,6 +20,7 @@ use super::limits::STEPS_MAX_DEFAULT;
 use super::open_system::{Infrastructure, OpenSystem, Opening};
 use super::operating::FollowerOperator;
 use super::pipeline::{Pipeline, Step};
+use super::projection::{ProjectionHandle, ProjectionPipeline};
 use super::status::{FollowerStatus, Phase, StatusCell};
 use super::timers::Timers;
 use crate::application::{Application, Conductor, Error, Result};
@@ -89,6 +90,7 @@ pub struct SingleThread {
 struct SingleThreadConductor {
     open: OpenSystem,
     statuses: Vec<StatusCell>,
+    projections: Vec<ProjectionHandle>,
     work: Mutex<Work>,
 }
 
@@ -98,6 +100,7 @@ struct Work {
     followers: Vec<Worker>,
     /// For each log, which followers follow it, and which of their upstreams it is.
     readers: Vec<Vec<(usize, usize)>>,
+    projections: Vec<ProjectionPipeline>,
     timers: Vec<Timers>,
     /// Whether the timers of an application may have changed since they were read.
     is_timer_old: Vec<bool>,
@@ -172,7 +175,10 @@ impl SingleThread {
             }
         }
         let timers = open.applications().iter().cloned().map(Timers::new);
+        let projections: Vec<_> = open.projections().into_iter().map(|(_, it)| it).collect();
+        let handles = projections.iter().map(ProjectionPipeline::handle).collect();
         let work = Work {
+            projections,
             timers: timers.collect(),
             is_timer_old: vec![true; logs],
             queue: Queue::new(logs),
@@ -185,6 +191,7 @@ impl SingleThread {
             conductor: Arc::new(SingleThreadConductor {
                 open,
                 statuses,
+                projections: handles,
                 work: Mutex::new(work),
             }),
         }
@@ -254,6 +261,12 @@ impl SingleThread {
             .iter()
             .map(StatusCell::read)
             .collect()
+    }
+
+    /// Handles of the views, in the order in which they were given. A command returns when they have
+    /// taken in everything that it caused.
+    pub fn projections(&self) -> &[ProjectionHandle] {
+        &self.conductor.projections
     }
 
     /// The follower of this name as its operator sees it. After an act call
@@ -389,7 +402,18 @@ impl Work {
             if self.queue.is_cut() {
                 self.fill_all().await?;
             } else if !self.settle().await? {
+                self.project().await;
                 return Ok(());
+            }
+        }
+    }
+
+    /// Brings the views up to date. One that cannot go on says so by its handle.
+    async fn project(&mut self) {
+        for pipeline in &mut self.projections {
+            if let Err(error) = pipeline.catch_up().await {
+                let projection = pipeline.outline().label();
+                tracing::warn!(%projection, %error, "a view is not up to date");
             }
         }
     }
@@ -459,9 +483,9 @@ impl Work {
         self.queue_effects(item.follower, before).await
     }
 
-    /// Records what was answered without effect. Says whether anything changed that may cause more.
+    /// Records what was answered without effect, once the queue is empty. Says whether anything changed
+    /// that may cause more.
     async fn settle(&mut self) -> Result<bool> {
-        let mut is_changed = false;
         for follower in 0..self.followers.len() {
             let worker = &mut self.followers[follower];
             if worker.is_astray {
@@ -475,13 +499,14 @@ impl Work {
             if worker.pipeline.is_rest_due() {
                 let rested = worker.pipeline.rest().await;
                 if rested.is_err() || !worker.pipeline.is_prepared() {
+                    // Its effects are in the queue now: the others must answer them before they pass on.
                     self.find_way(follower).await?;
-                    is_changed = true;
+                    return Ok(true);
                 }
             }
             self.followers[follower].tell_well();
         }
-        Ok(is_changed)
+        Ok(false)
     }
 }
 

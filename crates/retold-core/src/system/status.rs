@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use crate::domain::clock::Timestamp;
 use crate::recording::identity::{Mark, Position};
 
@@ -17,6 +19,8 @@ pub enum Phase {
     Running,
     /// It has answered everything there was, and waits for more.
     CaughtUp,
+    /// Another process does its work; this one looks now and then, and takes over when the other stops.
+    Standby,
     /// Its store failed; it will try again.
     Retrying,
     /// It is recorded as paused: by an operator, or because a policy failed.
@@ -90,6 +94,13 @@ impl FollowerStatus {
         self.upstreams.iter().map(UpstreamStatus::lag_events).sum()
     }
 
+    /// How long the longest waiting of the next events to be answered has been waiting, by the clocks of
+    /// the stores.
+    pub fn lag(&self, now: Timestamp) -> Duration {
+        let lags = self.upstreams.iter().map(|it| it.lag(now));
+        lags.max().unwrap_or_default()
+    }
+
     /// Whether it needs nobody to look after it.
     pub fn is_well(&self) -> bool {
         !matches!(self.phase, Phase::Paused | Phase::Failed) && self.parked == 0
@@ -100,6 +111,25 @@ impl FollowerStatus {
 #[derive(Clone, Debug, Default)]
 pub struct StatusCell {
     cell: Arc<Mutex<Observed>>,
+    /// How often what the follower does, or where it is, was told.
+    told: watch::Sender<u64>,
+}
+
+/// Waits for changes of a status.
+#[derive(Debug)]
+pub struct StatusChanges {
+    told: watch::Receiver<u64>,
+}
+
+impl StatusChanges {
+    /// Waits until something was told since the last call, or since these changes were asked for. How
+    /// many events were answered is not told by itself. May be dropped at any time.
+    pub async fn next(&mut self) {
+        if self.told.changed().await.is_err() {
+            // Whoever wrote the status is gone: it changes no more.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +152,15 @@ impl StatusCell {
     pub(super) fn write(&self, change: impl FnOnce(&mut FollowerStatus)) {
         let mut observed = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut observed.status);
+        drop(observed);
+        self.told.send_modify(|told| *told += 1);
+    }
+
+    /// What is told from now on.
+    pub fn changes(&self) -> StatusChanges {
+        StatusChanges {
+            told: self.told.subscribe(),
+        }
     }
 
     /// Counts upstream events that were answered.

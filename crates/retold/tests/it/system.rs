@@ -4,7 +4,10 @@ mod shop;
 
 mod deadlines;
 mod operating;
+mod outbox;
+mod planted_bugs;
 mod policies;
 mod retelling;
 mod simulated;
 mod single_thread;
+mod views;

@@ -278,6 +278,7 @@ impl Walk {
             self.head,
             effects,
         )
+        .with_past(&self.past)
     }
 
     /// The effects among the events of an append, if this follower in its present edition recorded it.

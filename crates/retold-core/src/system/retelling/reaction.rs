@@ -18,6 +18,7 @@ use crate::recording::stretch::FollowerKey;
 use crate::system::batch::Batch;
 use crate::system::context::{Cause, Context, Freshness, is_of_the_store};
 use crate::system::follower::Follower;
+use crate::system::past_recorder::PastRecorder;
 use crate::system::recorded_event::as_new;
 
 /// One append of a follower as it is retold: what its policies decide, compared with what is recorded
@@ -32,6 +33,8 @@ pub(super) struct Retold {
     /// What is recorded of this append and not compared yet.
     recorded: VecDeque<StoredEvent>,
     decided_at: Option<Position>,
+    /// What shows the log as it was, if it is not the log itself.
+    past: Option<Arc<PastRecorder>>,
 }
 
 /// What answering an event once more came to.
@@ -61,7 +64,14 @@ impl Retold {
             compared: 0,
             recorded: recorded.into(),
             decided_at,
+            past: None,
         }
+    }
+
+    /// With what shows the log as it was.
+    pub(super) fn with_past(mut self, past: &Arc<PastRecorder>) -> Self {
+        self.past = Some(Arc::clone(past));
+        self
     }
 
     /// Answers an upstream event once more, after those before it in the append.
@@ -157,7 +167,11 @@ impl Retold {
             read: self
                 .batch
                 .streams()
-                .map(|(stream, version)| (Arc::clone(stream), version, None))
+                .map(|(stream, version)| {
+                    let past = self.past.as_ref();
+                    let snapshot = past.and_then(|past| past.snapshot_given(stream));
+                    (Arc::clone(stream), version, snapshot)
+                })
                 .collect(),
             recorded,
             retold,

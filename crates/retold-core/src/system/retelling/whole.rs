@@ -26,6 +26,7 @@ use crate::recording::stretch::{FollowerKey, RecordedStretch};
 use crate::system::follower::Follower;
 use crate::system::follower_event::{FOLLOWER_STREAM_TYPE, FollowerEvent};
 use crate::system::open_system::{Infrastructure, OpenSystem, Opening};
+use crate::system::outbox::is_outbox;
 use crate::system::recorded_event::as_new;
 
 /// Own events and stretches read at once.
@@ -283,6 +284,9 @@ impl Track {
         report: &mut WholeReport,
     ) -> Result<Option<Difference>> {
         let stretch = &stretch.stretch;
+        if is_outbox(&stretch.follower) {
+            return Ok(None);
+        }
         let follower = self.follower(&stretch.follower);
         let follower = follower.filter(|it| it.edition_number() == stretch.edition);
         let (Some(follower), Some((name, recorder))) = (follower, upstream) else {

@@ -1,0 +1,269 @@
+//! The outbox: events whose news is to leave the system, by mail or by a call to somebody else's
+//! service.
+//!
+//! What a policy does must be undone by a crash and done again by the next attempt, and mail cannot be
+//! called back. So a policy records that something is to be sent, and a program drains these events to
+//! the outside: each at least once, in the order of the log, with an id that stays the same however
+//! often it is sent, by which the receiver knows it again.
+
+use std::cmp::max_by_key;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use super::follower::Start;
+use super::limits::{FOLLOWER_NAME_SIZE_MAX, OUTBOX_PAGE_EVENTS};
+use super::pipeline::check_mark;
+use crate::application::{Application, Error, Logged, Result};
+use crate::domain::event::Event;
+use crate::recording::append::Append;
+use crate::recording::error::Conflict;
+use crate::recording::identity::{LogId, Mark};
+use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
+use crate::recording::query::{Query, QueryItem};
+use crate::recording::recorder::LogRead;
+use crate::recording::stretch::{FollowerKey, Stretch};
+
+/// Before the names of outboxes in follower keys; no follower's name has a `/`.
+const KEY_PREFIX: &str = "outbox/";
+
+/// Whether a follower key is that of an outbox.
+pub(super) fn is_outbox(key: &FollowerKey) -> bool {
+    key.as_str().starts_with(KEY_PREFIX)
+}
+
+/// Drains events of type `E` of an application's own log to the outside.
+///
+/// How far it is, is recorded in the log, under its name. Two programs that drain one outbox at a time
+/// lose nothing and send some things twice.
+///
+/// ```
+/// use retold::prelude::*;
+/// use retold::system::Outbox;
+///
+/// #[derive(Event, Serialize, Deserialize)]
+/// struct MailRequested { to: String }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> retold::Result<()> {
+/// let app = Application::open("orders", "memory:outbox").await?;
+/// app.decide((), |()| MailRequested { to: "ann".into() }).await?;
+///
+/// let mut outbox = Outbox::<MailRequested>::open(&app, "mail").await?;
+/// let mut sent = Vec::new();
+/// while let Some(mail) = outbox.next().await? {
+///     // The id is the same if this is sent again after a crash.
+///     sent.push((mail.id(), mail.event.to.clone()));
+///     outbox.delivered().await?;
+/// }
+/// assert_eq!(sent[0].1, "ann");
+///
+/// // What was delivered is not given again, to nobody.
+/// assert!(Outbox::<MailRequested>::open(&app, "mail").await?.next().await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Outbox<E> {
+    application: Application,
+    key: FollowerKey,
+    log: LogId,
+    query: Query,
+    /// Up to here everything is delivered, as it is recorded.
+    checkpoint: Option<Mark>,
+    page: VecDeque<Logged<E>>,
+    /// How far the page goes, once all of it is delivered.
+    page_mark: Option<Mark>,
+    /// The event that could not be read, if that is what is next.
+    unreadable: Option<Mark>,
+    append_count: u64,
+}
+
+impl<E: Event> Outbox<E> {
+    /// The outbox of this name, where it was left; a new one begins with the log's first event. 1 to
+    /// [`FOLLOWER_NAME_SIZE_MAX`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a bad name, or a log that does not exist; [`Error::Diverged`] if the log
+    /// no longer has what was delivered of it; [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn open(application: &Application, name: &str) -> Result<Self> {
+        Self::open_from(application, name, Start::FirstEvent).await
+    }
+
+    /// As [`open`](Self::open), but a new one begins as `start` says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub async fn open_from(application: &Application, name: &str, start: Start) -> Result<Self> {
+        check_name("name of an outbox", name)?;
+        if name.len() > FOLLOWER_NAME_SIZE_MAX {
+            return Err(Error::invalid(format!(
+                "the name of the outbox {name:?} is {} bytes long; at most {FOLLOWER_NAME_SIZE_MAX} are allowed",
+                name.len()
+            )));
+        }
+        application.registry().register_event::<E>()?;
+        let Some(log) = application.log_id().await? else {
+            return Err(Error::invalid(format!(
+                "the log {:?} does not exist yet, so it has nothing to deliver",
+                application.name()
+            )));
+        };
+        let mut outbox = Self {
+            application: application.clone(),
+            key: FollowerKey::new(format!("{KEY_PREFIX}{name}@1")),
+            log,
+            query: topics_of::<E>(),
+            checkpoint: None,
+            page: VecDeque::new(),
+            page_mark: None,
+            unreadable: None,
+            append_count: 0,
+        };
+        outbox.query.check()?;
+        outbox.read_checkpoint().await?;
+        if outbox.checkpoint.is_none()
+            && start == Start::Now
+            && let Some(head) = application.head().await?.mark
+        {
+            outbox.record(head).await?;
+        }
+        Ok(outbox)
+    }
+
+    /// The event to be delivered next, the same one until it is [`delivered`](Self::delivered); none
+    /// if there is none now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mapping`] for an event that cannot be read: it is told again and again, until a program
+    /// that can read it delivers it or this one [passes over](Self::pass_over) it;
+    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn next(&mut self) -> Result<Option<&Logged<E>>> {
+        if self.page.is_empty() {
+            self.read().await?;
+        }
+        Ok(self.page.front())
+    }
+
+    /// Notes that the event that [`next`](Self::next) gave is delivered; recorded when this returns.
+    /// After a crash before that it is given again.
+    ///
+    /// # Errors
+    ///
+    /// What [`Application::settle`] reports, but conflicts: if another program delivered meanwhile,
+    /// this one goes on from where that is. The event is then given again or not.
+    pub async fn delivered(&mut self) -> Result<()> {
+        let Some(event) = self.page.front() else {
+            return Ok(());
+        };
+        let mark = event.mark();
+        self.record(mark).await?;
+        let delivered = self.checkpoint.map(|mark| mark.position);
+        self.page.retain(|event| Some(event.position()) > delivered);
+        Ok(())
+    }
+
+    /// Passes over the event that [`next`](Self::next) could not read, so that it is never delivered.
+    /// Does nothing if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`delivered`](Self::delivered).
+    pub async fn pass_over(&mut self) -> Result<()> {
+        match self.unreadable.take() {
+            Some(mark) => self.record(mark).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until there may be more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn changed(&self) -> Result<()> {
+        let recorder = self.application.recorder();
+        recorder.changed_since(self.append_count).await?;
+        Ok(())
+    }
+
+    /// Up to where everything is delivered; none before the first.
+    pub fn checkpoint(&self) -> Option<Mark> {
+        self.checkpoint
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        // Counted before the page is read, so that no change falls between reading and waiting.
+        self.append_count = self.application.head().await?.append_count;
+        self.unreadable = None;
+        let number = |mark: &Option<Mark>| mark.map(|mark| mark.position);
+        let after = max_by_key(self.page_mark, self.checkpoint, number);
+        let read = LogRead::of(self.query.clone())
+            .after(after.map(|mark| mark.position))
+            .limit(OUTBOX_PAGE_EVENTS);
+        let page = self.application.recorder().read_log(read).await?;
+        let mut decoded = VecDeque::with_capacity(page.events.len());
+        for stored in page.events {
+            match self.application.mapper().decode(&stored) {
+                Ok(event) => decoded.push_back(Logged { event, stored }),
+                // What comes before it is delivered first.
+                Err(_) if !decoded.is_empty() => {
+                    self.page = decoded;
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.unreadable = Some(stored.mark());
+                    return Err(error.into());
+                }
+            }
+        }
+        self.page_mark = page.read_to;
+        self.page = decoded;
+        Ok(())
+    }
+
+    async fn record(&mut self, to: Mark) -> Result<()> {
+        let after = self.checkpoint.map(|mark| mark.position);
+        let stretch = Stretch::new(self.key.clone(), self.log, after, to);
+        let settled = self.application.settle(Append::new().stretch(stretch));
+        match settled.await {
+            Ok(_) => {
+                self.checkpoint = Some(to);
+                Ok(())
+            }
+            Err(Error::Conflict(Conflict::Checkpoint { .. })) => self.read_checkpoint().await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes on from where the log says that everything is delivered.
+    async fn read_checkpoint(&mut self) -> Result<()> {
+        let recorder = Arc::clone(self.application.recorder());
+        self.checkpoint = recorder.checkpoint(&self.key, self.log).await?;
+        if let Some(mark) = self.checkpoint {
+            check_mark(&*recorder, mark).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The query of the events of a type, under their present and former topics.
+fn topics_of<E: Event>() -> Query {
+    let topics: Vec<_> = E::topics().collect();
+    let items = topics.chunks(QUERY_NAMES_MAX).map(|topics| {
+        let topics = topics.iter();
+        topics.fold(QueryItem::new(), |item, topic| item.topic(*topic))
+    });
+    Query::Items(items.collect())
+}
+
+impl<E> fmt::Debug for Outbox<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("key", &self.key)
+            .field("checkpoint", &self.checkpoint)
+            .finish_non_exhaustive()
+    }
+}

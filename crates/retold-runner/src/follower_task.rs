@@ -1,0 +1,306 @@
+//! The task of one follower: drives its pipeline, waits between steps, tries again after failures,
+//! gives way to other processes and records what is left when the runner stops.
+//!
+//! The task keeps its pipeline through failures and panics, so that an append whose outcome is unknown
+//! is sent again before anything else is decided. It may be aborted at any moment: what is recorded is
+//! found by the next one.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use retold_core::application::{Error, Result};
+use retold_core::system::{FollowerOperator, Phase, Pipeline, Step};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Instrument;
+
+use crate::back_off::BackOff;
+use crate::limits::{FAILED_LOOK_INTERVAL, OWN_LOG_INTERVAL};
+use crate::log_news::{News, any_news, mark_known, next_news};
+use crate::options::MultiThreadOptions;
+use crate::panics::caught;
+use crate::standby::Standby;
+use crate::station::Station;
+use crate::telemetry::FollowerMetrics;
+
+/// One follower in its task.
+pub(crate) struct FollowerTask {
+    pipeline: Pipeline,
+    station: Arc<Station>,
+    /// Of the logs that it follows.
+    upstreams: Vec<News>,
+    /// Of its own log, if that is not among them.
+    own: Option<News>,
+    stop: watch::Receiver<bool>,
+    options: MultiThreadOptions,
+    metrics: FollowerMetrics,
+    back_off: BackOff,
+    standby: Standby,
+    /// Since when it keeps something that it answered without recording how far it is.
+    unflushed_since: Option<Instant>,
+    /// When its own log was looked at last.
+    looked_at: Instant,
+}
+
+/// What a round came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    Moved,
+    Idle,
+    Paused,
+    /// Another process was faster.
+    Overtaken,
+    /// The store failed; time may mend it.
+    Retry,
+    /// Somebody has to look.
+    Failed,
+}
+
+impl FollowerTask {
+    pub(crate) fn new(
+        pipeline: Pipeline,
+        station: Arc<Station>,
+        news: &[News],
+        stop: watch::Receiver<bool>,
+        options: MultiThreadOptions,
+    ) -> Self {
+        let upstreams = station.upstreams.iter().map(|log| news[*log].clone());
+        let own = station.application_index;
+        Self {
+            upstreams: upstreams.collect(),
+            own: (!station.upstreams.contains(&own)).then(|| news[own].clone()),
+            metrics: FollowerMetrics::new(&station.application, &station.follower),
+            back_off: BackOff::new(options.back_off),
+            standby: Standby::new(options.standby),
+            unflushed_since: None,
+            looked_at: Instant::now(),
+            pipeline,
+            station,
+            stop,
+            options,
+        }
+    }
+
+    /// Works until it is told to stop. Says what could not be recorded then.
+    pub(crate) async fn run(mut self) -> Option<String> {
+        let mut last = Round::Idle;
+        while !*self.stop.borrow() {
+            last = self.round().await;
+            self.rest_after(last).await;
+        }
+        let failure = self.finish(last).await;
+        self.pipeline.tell_phase(Phase::Stopped);
+        failure
+    }
+
+    async fn round(&mut self) -> Round {
+        mark_known(&mut self.upstreams);
+        mark_known(self.own.as_mut_slice());
+        self.looked_at = Instant::now();
+        let before = self.pipeline.counts();
+        let span = tracing::debug_span!(
+            "retold.follow",
+            application = &*self.station.application,
+            follower = &*self.station.follower
+        );
+        let worked = caught(self.work()).instrument(span).await;
+        let after = self.pipeline.counts();
+        self.metrics.count(before, after);
+        self.metrics.tell(&self.station.status.read());
+        let round = self.judge(worked);
+        if after.overtaken > before.overtaken && round != Round::Retry {
+            return Round::Overtaken;
+        }
+        if after.appends > before.appends {
+            self.standby.won();
+            self.station.set_elsewhere(false);
+        }
+        round
+    }
+
+    fn judge(&mut self, worked: Result<Result<Step>, String>) -> Round {
+        let error = match worked {
+            Ok(Ok(step)) => {
+                self.back_off.reset();
+                return match step {
+                    Step::Idle => Round::Idle,
+                    Step::Paused => Round::Paused,
+                    _ => Round::Moved,
+                };
+            }
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                self.pipeline.look_again();
+                self.pipeline.tell_failure(Phase::Retrying, &panic);
+                tracing::error!(
+                    follower = self.station.title(),
+                    panic,
+                    "a follower begins anew"
+                );
+                return Round::Retry;
+            }
+        };
+        let follower = self.station.title();
+        match error {
+            Error::Unavailable(_) | Error::OutcomeUnknown { .. } | Error::Conflict(_) => {
+                self.metrics.count_retry();
+                tracing::warn!(follower, %error, "a follower tries again");
+                Round::Retry
+            }
+            _ => {
+                tracing::error!(follower, %error, "a follower cannot go on");
+                Round::Failed
+            }
+        }
+    }
+
+    /// A step; and if there is nothing left to read and it is time, what was answered is recorded.
+    async fn work(&mut self) -> Result<Step> {
+        let step = self.pipeline.step().await?;
+        if !self.pipeline.is_unflushed() {
+            self.unflushed_since = None;
+            return Ok(step);
+        }
+        let since = *self.unflushed_since.get_or_insert_with(Instant::now);
+        if step != Step::Idle || Instant::now() < since + self.flush_delay() {
+            return Ok(step);
+        }
+        self.unflushed_since = None;
+        self.pipeline.rest().await?;
+        Ok(Step::Moved)
+    }
+
+    fn flush_delay(&self) -> Duration {
+        let is_waited_for = self.station.is_hurried() && !self.standby.is_on();
+        if self.pipeline.has_effects() || is_waited_for {
+            return Duration::ZERO;
+        }
+        match self.pipeline.is_rest_due() {
+            true => self.options.flush_delay,
+            false => self.options.passed_flush_delay,
+        }
+    }
+
+    /// Waits until there may be something to do.
+    async fn rest_after(&mut self, round: Round) {
+        match round {
+            Round::Moved => tokio::task::yield_now().await,
+            Round::Idle => self.wait_for_news().await,
+            Round::Paused => self.wait_for_operator().await,
+            Round::Overtaken => {
+                let wait = self.standby.lost(Instant::now());
+                self.stand_by(wait).await;
+            }
+            Round::Retry => {
+                let wait = self.back_off.next();
+                self.pause(wait).await;
+            }
+            Round::Failed => self.wait_for_mending().await,
+        }
+    }
+
+    async fn wait_for_news(&mut self) {
+        if self.standby.is_on() {
+            self.pipeline.tell_phase(Phase::Standby);
+        }
+        let flush_delay = self.flush_delay();
+        let flush = self.unflushed_since.map(|since| since + flush_delay);
+        let poll = Instant::now() + self.options.poll_interval;
+        let wake = flush.map_or(poll, |flush| flush.min(poll));
+        let own_look = self.looked_at + OWN_LOG_INTERVAL;
+        let is_unflushed = self.unflushed_since.is_some() && !self.standby.is_on();
+        tokio::select! {
+            biased;
+            _ = self.stop.changed() => return,
+            () = any_news(&mut self.upstreams) => {}
+            () = own_news(self.own.as_mut(), own_look) => {}
+            () = self.station.hurried(), if is_unflushed => {}
+            () = sleep_until(wake) => {}
+        }
+        if self.standby.is_on() {
+            let wait = self.standby.wait();
+            self.stand_by(wait).await;
+        }
+    }
+
+    /// Keeps still, for another process does the work; then goes by what that has recorded.
+    async fn stand_by(&mut self, wait: Duration) {
+        self.station.set_elsewhere(true);
+        self.pipeline.tell_phase(Phase::Standby);
+        self.pause(wait).await;
+        self.pipeline.look_again();
+    }
+
+    async fn wait_for_operator(&mut self) {
+        let poll = Instant::now() + self.options.poll_interval;
+        let look = self.looked_at + OWN_LOG_INTERVAL;
+        let upstreams = &mut self.upstreams;
+        tokio::select! {
+            biased;
+            _ = self.stop.changed() => {}
+            () = own_news(self.own.as_mut(), look) => {}
+            // Its own log is among them, then.
+            () = any_news(upstreams), if self.own.is_none() => {}
+            () = sleep_until(poll) => {}
+        }
+    }
+
+    /// Waits until it is time to look whether a fault is mended, or an operator has acted.
+    async fn wait_for_mending(&mut self) {
+        let until = Instant::now() + self.options.failed_interval;
+        let name: Arc<str> = Arc::clone(&self.station.follower);
+        let operator = FollowerOperator::new(self.pipeline.application(), name);
+        let known = self.pipeline.record().version;
+        while Instant::now() < until && !*self.stop.borrow() {
+            let look = FAILED_LOOK_INTERVAL.min(until - Instant::now());
+            self.pause(look).await;
+            let record = caught(operator.record()).await;
+            if let Ok(Ok(record)) = record
+                && record.version != known
+            {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass, unless it is told to stop.
+    async fn pause(&mut self, wait: Duration) {
+        tokio::select! {
+            biased;
+            _ = self.stop.changed() => {}
+            () = sleep(wait) => {}
+        }
+    }
+
+    /// Records what was answered and is not recorded yet. Says what went wrong, if that did.
+    async fn finish(&mut self, last: Round) -> Option<String> {
+        let finished = match last {
+            Round::Paused | Round::Failed => return None,
+            // What is in memory is not to be relied on but for what was sent.
+            Round::Retry | Round::Overtaken => caught(self.pipeline.prepare()).await,
+            Round::Moved | Round::Idle => {
+                match self.standby.is_on() && !self.pipeline.has_effects() {
+                    true => return None,
+                    false => caught(self.pipeline.rest()).await,
+                }
+            }
+        };
+        match finished {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panic) => Some(panic),
+        }
+    }
+}
+
+/// Waits for news of a follower's own log, not before `look`; for ever, if there is no such log.
+async fn own_news(own: Option<&mut News>, look: Instant) {
+    match own {
+        Some(own) => {
+            next_news(own).await;
+            sleep_until(look).await;
+        }
+        None => pending().await,
+    }
+}

@@ -1,0 +1,92 @@
+//! How far followers are behind: heads of the logs against what is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use retold_core::application::Application;
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::identity::{Mark, Position};
+use retold_core::recording::recorder::LogRead;
+use retold_core::system::{FollowerStatus, OpenSystem, Phase};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::limits::LAG_AGE_MAX;
+use crate::station::Station;
+
+/// How far the followers of a system are behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lag {
+    /// Most events that one follower has not answered yet, those that do not concern it among them.
+    pub events: u64,
+    /// How long the longest waiting event has been waiting, by the clocks of the stores and of this
+    /// machine.
+    pub time: Duration,
+}
+
+/// The last lag that was found out, and when.
+#[derive(Debug, Default)]
+pub(crate) struct LagCell(Mutex<Option<(Instant, Lag)>>);
+
+impl LagCell {
+    /// The lag, found out anew if what is known is too old. Those who ask meanwhile wait for the answer,
+    /// so that the logs are asked once.
+    pub(crate) async fn read(&self, open: &OpenSystem, stations: &[Arc<Station>]) -> Lag {
+        let mut known = self.0.lock().await;
+        if let Some((at, lag)) = *known
+            && at.elapsed() < LAG_AGE_MAX
+        {
+            return lag;
+        }
+        let now = std::time::SystemTime::now().into();
+        let statuses = statuses(open, stations).await;
+        // A follower that is paused or has failed is somebody's to look after; commands that are put
+        // off for it would be so for as long.
+        let statuses = statuses.iter();
+        let working = statuses.filter(|it| !matches!(it.phase, Phase::Paused | Phase::Failed));
+        let lag = working.fold(Lag::default(), |lag, status| Lag {
+            events: lag.events.max(status.lag_events()),
+            time: lag.time.max(status.lag(now)),
+        });
+        *known = Some((Instant::now(), lag));
+        lag
+    }
+}
+
+/// The statuses of all followers, with the ends of the logs as they are now. Of a log that cannot be
+/// read, as it was when a follower read it last.
+pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Vec<FollowerStatus> {
+    let mut heads: Vec<Option<Mark>> = Vec::with_capacity(open.applications().len());
+    for application in open.applications() {
+        let head = application.head().await;
+        heads.push(head.ok().and_then(|head| head.mark));
+    }
+    let mut statuses = Vec::with_capacity(stations.len());
+    for station in stations {
+        let mut status = station.status.read();
+        for (upstream, log) in status.upstreams.iter_mut().zip(&station.upstreams) {
+            let later = |it: &Mark| upstream.head.is_none_or(|old| old.position < it.position);
+            if let Some(head) = heads[*log].filter(later) {
+                upstream.head = Some(head);
+            }
+            upstream.waiting_since = match upstream.lag_events() {
+                0 => None,
+                _ => {
+                    let reached = upstream.reached.map(|mark| mark.position);
+                    let next = next_recorded_at(&open.applications()[*log], reached).await;
+                    next.or(upstream.waiting_since)
+                }
+            };
+        }
+        statuses.push(status);
+    }
+    statuses
+}
+
+/// When the event after this position was recorded.
+async fn next_recorded_at(application: &Application, after: Option<Position>) -> Option<Timestamp> {
+    let read = LogRead::new().after(after).limit(1);
+    let page = application.recorder().read_log(read).await.ok()?;
+    page.events.first().map(|event| event.recorded_at())
+}

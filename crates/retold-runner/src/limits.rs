@@ -1,0 +1,61 @@
+//! The limits and defaults of runners, in one place.
+
+use std::time::Duration;
+
+/// How often a follower that waits for news looks into the logs by itself, unless told otherwise.
+/// Stores wake it by hints or poll by themselves; this is for a hint that was lost nevertheless, for a
+/// log that was restored from a copy, and for clocks that are moved by hand.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a follower that has nothing left to read keeps what it answered without effect, unless
+/// told otherwise: so that a log in which little concerns it does not cost a sync for each event. That
+/// much is answered again after a crash, which is harmless.
+pub const FLUSH_DELAY: Duration = Duration::from_millis(50);
+
+/// The same if no policy was asked at all, because only events of types without a policy were passed:
+/// looking at them again costs a look into an index, so there is less hurry.
+pub const PASSED_FLUSH_DELAY: Duration = Duration::from_secs(5);
+
+/// Least time between two looks at a follower's own log for operators' acts, which each append of its
+/// application may be. Bounds what a busy application costs its followers.
+pub const OWN_LOG_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often a follower that cannot go on, because a log has diverged or is corrupt, tries again,
+/// unless told otherwise: time alone rarely mends that. An operator's act makes it try at once.
+pub const FAILED_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Least time between two looks for operators' acts of a follower that cannot go on.
+pub const FAILED_LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long a follower that was overtaken by another process keeps still the first time. Doubled with
+/// every further time. It is about what an append takes, so that the other one gets ahead.
+pub const STANDBY_MIN: Duration = Duration::from_millis(20);
+
+/// The longest it keeps still: as long as this nobody works if the other process dies.
+pub const STANDBY_MAX: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for the followers to finish the page they are at, unless told otherwise.
+pub const STOP_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How often somebody who waits for a follower asks the log how far it is, when another process does
+/// the work.
+pub const WAIT_LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The same when this process does: then it is told, and looks only in case it is not.
+pub const WAIT_LOOK_INTERVAL_HERE: Duration = Duration::from_secs(1);
+
+/// Events that are read at once by [`wait_for_all_caused`](crate::MultiThread::wait_for_all_caused) in
+/// its search for what an event caused.
+pub const CAUSED_PAGE_EVENTS: usize = 500;
+
+/// Events beyond which such a search is given up: an event that causes so many while it is waited for
+/// has set off an endless cycle.
+pub const CAUSED_EVENTS_MAX: usize = 1_000_000;
+
+/// Least time between two looks for new timers in the log of a busy application; a timer may fire so
+/// much late.
+pub const TIMERS_READ_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How old the heads of the logs may be by which a lag is told, so that it may be asked for with each
+/// request of a service.
+pub const LAG_AGE_MAX: Duration = Duration::from_millis(100);

@@ -1,0 +1,67 @@
+//! News of one log: a task waits for appends and tells all who follow it in this process, so that a log
+//! is asked once however many followers it has.
+
+use std::sync::Arc;
+
+use futures_util::future::select_all;
+use retold_core::recording::recorder::Recorder;
+use tokio::sync::watch;
+
+use crate::back_off::BackOff;
+use crate::options::MultiThreadOptions;
+use crate::panics::caught;
+
+/// Tells how many appends a log has; what is told is a hint, as those of recorders are.
+pub(crate) type News = watch::Receiver<u64>;
+
+/// Watches a log until it is aborted. A failure is told as news: whoever looks then meets it by
+/// himself.
+pub(crate) async fn watch_log(
+    recorder: Arc<dyn Recorder>,
+    news: watch::Sender<u64>,
+    options: MultiThreadOptions,
+) {
+    let mut back_off = BackOff::new(options.back_off);
+    let mut count = 0;
+    loop {
+        let failure = match caught(recorder.changed_since(count)).await {
+            Ok(Ok(now)) if now > count => {
+                count = now;
+                back_off.reset();
+                news.send_replace(count);
+                continue;
+            }
+            Ok(Ok(now)) => format!("the store told of {now} appends when there were {count}"),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic,
+        };
+        tracing::warn!(
+            log = recorder.log_name(),
+            failure,
+            "a log cannot be watched"
+        );
+        news.send_replace(count);
+        tokio::time::sleep(back_off.next()).await;
+    }
+}
+
+/// Takes what is told so far as known.
+pub(crate) fn mark_known(news: &mut [News]) {
+    for it in news {
+        it.mark_unchanged();
+    }
+}
+
+/// Waits for news of any of these logs. May be dropped at any time.
+pub(crate) async fn any_news(news: &mut [News]) {
+    let each = news.iter_mut().map(|it| Box::pin(next_news(it)));
+    select_all(each).await;
+}
+
+/// Waits for news of this log. May be dropped at any time.
+pub(crate) async fn next_news(news: &mut News) {
+    if news.changed().await.is_err() {
+        // Nobody watches any more, for the runner is gone; this one will be soon.
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,399 @@
+//! The runner that gives every follower a task of its own.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use retold_core::application::{Application, Error, Result};
+use retold_core::recording::error::Invalid;
+use retold_core::recording::identity::Position;
+use retold_core::system::{
+    FollowerOperator, FollowerStatus, Infrastructure, OpenSystem, Opening, StartingMark, System,
+};
+use tokio::sync::{Mutex, watch};
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, timeout_at};
+
+use crate::follower_task::FollowerTask;
+use crate::lag::{Lag, LagCell, statuses};
+use crate::log_news::{News, watch_log};
+use crate::options::MultiThreadOptions;
+use crate::station::Station;
+use crate::stop_report::StopReport;
+use crate::timers_task::{TimersCell, TimersStatus, TimersTask};
+use crate::waiting::{Caused, Goal, WaitError, goals, wait_for_goals};
+
+/// Runs a system on tokio, a task for each follower.
+///
+/// Each follower goes on from where it is recorded to be, is woken when a log that it follows grows,
+/// tries again when its store fails, and fails alone: the others go on, and its
+/// [`status`](Self::status) says why. What is recorded is what a single thread could have recorded.
+///
+/// Commands do not wait for followers. Whoever wants to read what a command caused waits for it:
+/// [`wait_for`](Self::wait_for), [`wait_for_all_caused`](Self::wait_for_all_caused).
+///
+/// Several processes may run one system on one store: each event is answered once all the same. Of the
+/// processes that run a follower one works, the others look now and then and take over when it stops.
+///
+/// [`stop`](Self::stop) ends it in good order. Dropping it aborts the tasks wherever they are; nothing
+/// is lost by that either, and some events are looked at again at the next start.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use retold::prelude::*;
+/// use retold::recording::memory::MemoryStore;
+/// use retold::runner::MultiThread;
+/// use retold::system::{Context, Follower, Infrastructure, System};
+///
+/// #[derive(Event, Serialize, Deserialize)]
+/// struct Ordered { item: String }
+///
+/// #[derive(Aggregate, Clone, Default)]
+/// #[aggregate(event = Ordered)]
+/// struct Order;
+///
+/// impl Apply<Ordered> for Order {
+///     fn apply(&mut self, _: &Ordered) {}
+/// }
+///
+/// #[derive(Event, Serialize, Deserialize)]
+/// struct Reserved;
+///
+/// #[derive(Aggregate, Clone, Default)]
+/// #[aggregate(event = Reserved, key = String)]
+/// struct Stock { reserved: u32 }
+///
+/// impl Apply<Reserved> for Stock {
+///     fn apply(&mut self, _: &Reserved) {
+///         self.reserved += 1;
+///     }
+/// }
+///
+/// async fn reserve(ordered: &Ordered, context: &mut Context) -> retold::Result<()> {
+///     context.execute_or_create(ordered.item.as_str(), |_: &Stock| Reserved).await?;
+///     Ok(())
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let shop = System::new("shop")
+///     .application("orders", |app| app.aggregate::<Order>())
+///     .application("stock", |app| {
+///         app.aggregate::<Stock>()
+///             .follower(Follower::new("reservations").follows("orders").on(reserve))
+///     })
+///     .build()?;
+/// let memory = Infrastructure::new(Arc::new(MemoryStore::new()));
+/// let runner = MultiThread::start(&shop, &memory).await?;
+///
+/// let orders = runner.application("orders")?;
+/// orders.create::<Order>(Ordered { item: "tea".into() }).await?;
+/// let position = orders.head().await?.position().expect("something is recorded");
+/// runner.wait_for_all_caused("orders", position, Duration::from_secs(5)).await?;
+///
+/// let tea = runner.application("stock")?.get::<Stock>("tea").await?;
+/// assert_eq!(tea.state.reserved, 1);
+/// assert!(runner.stop().await.is_clean());
+/// # Ok(())
+/// # }
+/// ```
+pub struct MultiThread {
+    open: OpenSystem,
+    stations: Vec<Arc<Station>>,
+    timers: Vec<Arc<TimersCell>>,
+    lag: LagCell,
+    stop: watch::Sender<bool>,
+    options: MultiThreadOptions,
+    /// Those that end by themselves when told to stop, with their names.
+    tasks: Mutex<Vec<(String, JoinHandle<Option<String>>)>>,
+    aborts: Vec<AbortHandle>,
+}
+
+impl MultiThread {
+    /// Opens the logs of the system and starts its followers and timers. They go on from where they are
+    /// recorded to be; this does not wait for them to catch up. To be called in a runtime of tokio with
+    /// its timer enabled.
+    ///
+    /// # Errors
+    ///
+    /// As for [`OpenSystem::open`]. A follower that cannot go on is no error here: see
+    /// [`status`](Self::status).
+    pub async fn start(system: &System, infrastructure: &Infrastructure) -> Result<Self> {
+        Self::start_with(system, infrastructure, MultiThreadOptions::new()).await
+    }
+
+    /// As [`start`](Self::start), with these options.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    pub async fn start_with(
+        system: &System,
+        infrastructure: &Infrastructure,
+        options: MultiThreadOptions,
+    ) -> Result<Self> {
+        let open = OpenSystem::open(system, infrastructure, Opening::Write).await?;
+        let (stop, stopped) = watch::channel(false);
+        let mut runner = Self {
+            stations: Vec::new(),
+            timers: Vec::new(),
+            lag: LagCell::default(),
+            stop,
+            options,
+            tasks: Mutex::new(Vec::new()),
+            aborts: Vec::new(),
+            open,
+        };
+        let news = runner.watch_logs();
+        runner.start_followers(&news, &stopped);
+        runner.start_timers(&news, &stopped);
+        Ok(runner)
+    }
+
+    fn watch_logs(&mut self) -> Vec<News> {
+        let mut all = Vec::new();
+        for application in self.open.applications() {
+            let (sender, news) = watch::channel(0);
+            let recorder = Arc::clone(application.recorder());
+            let watching = tokio::spawn(watch_log(recorder, sender, self.options.clone()));
+            self.aborts.push(watching.abort_handle());
+            all.push(news);
+        }
+        all
+    }
+
+    fn start_followers(&mut self, news: &[News], stopped: &watch::Receiver<bool>) {
+        for (application, pipeline) in self.open.pipelines() {
+            let upstreams = pipeline.follower().upstreams();
+            let upstreams = upstreams.filter_map(|name| self.open.system().index_of(name));
+            let station = Station::new(&pipeline, application, upstreams.collect());
+            let station = Arc::new(station);
+            let options = self.options.clone();
+            let shared = Arc::clone(&station);
+            let task = FollowerTask::new(pipeline, shared, news, stopped.clone(), options);
+            self.spawn(station.title(), task.run());
+            self.stations.push(station);
+        }
+    }
+
+    fn start_timers(&mut self, news: &[News], stopped: &watch::Receiver<bool>) {
+        let applications = self.open.applications().to_vec();
+        for (application, news) in applications.iter().zip(news) {
+            let cell = Arc::new(TimersCell::default());
+            let (shared, options) = (Arc::clone(&cell), self.options.clone());
+            let task = TimersTask::new(application, news.clone(), stopped.clone(), options, shared);
+            self.spawn(format!("{}, timers", application.name()), task.run());
+            self.timers.push(cell);
+        }
+    }
+
+    fn spawn(&mut self, name: String, task: impl Future<Output = Option<String>> + Send + 'static) {
+        let task = tokio::spawn(task);
+        self.aborts.push(task.abort_handle());
+        self.tasks.get_mut().push((name, task));
+    }
+
+    /// The application of this name, for commands and reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if there is none, with the names that there are.
+    pub fn application(&self, name: &str) -> Result<Application> {
+        self.open.application(name).cloned()
+    }
+
+    /// The system with its logs.
+    pub fn open_system(&self) -> &OpenSystem {
+        &self.open
+    }
+
+    /// How each follower is getting on, in the order of declaration, against the ends of the logs as
+    /// they are now. Where a log cannot be read it is told as it was when it was read last.
+    pub async fn status(&self) -> Vec<FollowerStatus> {
+        statuses(&self.open, &self.stations).await
+    }
+
+    /// How the timers of each application are getting on, in the order of declaration.
+    pub fn timers(&self) -> Vec<TimersStatus> {
+        self.timers.iter().map(|cell| cell.read()).collect()
+    }
+
+    /// How far the followers are behind: the one that is farthest. Those that are paused or have failed
+    /// do not count, for they are not on their way. What is told is at most
+    /// [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX) old, so it may be asked for with every request.
+    pub async fn lag(&self) -> Lag {
+        self.lag.read(&self.open, &self.stations).await
+    }
+
+    /// Whether a follower is behind by more than this many events, so that a service had better tell its
+    /// clients to come back later. As for [`lag`](Self::lag).
+    pub async fn is_overloaded(&self, events_max: u64) -> bool {
+        self.lag().await.events > events_max
+    }
+
+    /// The follower of this name as its operator sees it. It notices acts by itself, soon.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if there is no such application or follower.
+    pub fn operator(&self, application: &str, follower: &str) -> Result<FollowerOperator> {
+        self.station(application, follower)?;
+        let application = self.open.application(application)?;
+        Ok(FollowerOperator::new(application, follower))
+    }
+
+    /// Lets a follower answer what it has parked once more, and go on if it is paused.
+    ///
+    /// # Errors
+    ///
+    /// As for [`operator`](Self::operator) and [`FollowerOperator::resume`].
+    pub async fn resume_parked(&self, application: &str, follower: &str) -> Result<()> {
+        self.operator(application, follower)?.resume().await
+    }
+
+    /// Lets a follower begin anew; see [`FollowerOperator::reset`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`operator`](Self::operator) and [`FollowerOperator::reset`].
+    pub async fn reset(
+        &self,
+        application: &str,
+        follower: &str,
+        starts: &[StartingMark],
+    ) -> Result<()> {
+        self.operator(application, follower)?.reset(starts).await
+    }
+
+    fn station(&self, application: &str, follower: &str) -> Result<&Arc<Station>> {
+        let index = self.open.system().expect_index_of(application)?;
+        let mut stations = self.stations.iter();
+        let is_meant =
+            |it: &&Arc<Station>| it.application_index == index && &*it.follower == follower;
+        let station = stations.find(is_meant);
+        station.ok_or_else(|| {
+            let known = self
+                .stations
+                .iter()
+                .filter(|it| it.application_index == index);
+            let known: Vec<_> = known.map(|it| &it.follower).collect();
+            invalid(format!(
+                "the application {application:?} has no follower {follower:?}; it has {known:?}"
+            ))
+        })
+    }
+
+    /// Waits until all followers of an application's log have processed it up to and with this
+    /// position, and recorded that. An event that was parked counts as processed.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::Timeout`] tells who is behind; [`WaitError::Halted`] at once if one of them is
+    /// paused or has failed; [`WaitError::Retold`].
+    pub async fn wait_for(
+        &self,
+        application: &str,
+        position: Position,
+        timeout: Duration,
+    ) -> Result<(), WaitError> {
+        let log = self.open.system().expect_index_of(application);
+        let log = log.map_err(Error::from)?;
+        let goals = goals(&self.stations, log, position);
+        wait_for_goals(&self.open, &goals, Instant::now() + timeout).await
+    }
+
+    /// Waits until one follower has processed the log of `upstream` up to and with this position, and
+    /// recorded that.
+    ///
+    /// # Errors
+    ///
+    /// As for [`wait_for`](Self::wait_for).
+    pub async fn wait_for_follower(
+        &self,
+        application: &str,
+        follower: &str,
+        upstream: &str,
+        position: Position,
+        timeout: Duration,
+    ) -> Result<(), WaitError> {
+        let station = self.station(application, follower)?;
+        let log = self.open.system().expect_index_of(upstream);
+        let log = log.map_err(Error::from)?;
+        let upstream = station.upstream_of(log).ok_or_else(|| {
+            invalid(format!(
+                "the follower {follower:?} of {application:?} does not follow {upstream:?}"
+            ))
+        })?;
+        let goal = Goal {
+            station,
+            upstream,
+            position,
+        };
+        wait_for_goals(&self.open, &[goal], Instant::now() + timeout).await
+    }
+
+    /// Waits until everything is processed that the events of an application's log up to and with this
+    /// position have caused, through all followers downstream, round all cycles. What timers will cause
+    /// when they come due is not waited for.
+    ///
+    /// It may wait for more: for what was in the logs downstream when it came to them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`wait_for`](Self::wait_for).
+    pub async fn wait_for_all_caused(
+        &self,
+        application: &str,
+        position: Position,
+        timeout: Duration,
+    ) -> Result<(), WaitError> {
+        let deadline = Instant::now() + timeout;
+        let log = self.open.system().expect_index_of(application);
+        let log = log.map_err(Error::from)?;
+        let caused = Caused::by(&self.open, &self.stations, log, position).await?;
+        caused.wait(deadline).await
+    }
+
+    /// Stops: each follower finishes the page that it is at and records how far it is. Those that do not
+    /// end in time are aborted and named. A second call finds nothing to do.
+    ///
+    /// Applications can still be used; nobody follows them then.
+    pub async fn stop(&self) -> StopReport {
+        self.stop.send_replace(true);
+        let deadline = Instant::now() + self.options.stop_wait_max;
+        let mut report = StopReport::default();
+        for (name, mut task) in self.tasks.lock().await.drain(..) {
+            match timeout_at(deadline, &mut task).await {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(reason))) => report.unrecorded.push((name, reason)),
+                Ok(Err(error)) => report.unrecorded.push((name, error.to_string())),
+                Err(_) => {
+                    task.abort();
+                    report.unfinished.push(name);
+                }
+            }
+        }
+        self.aborts.iter().for_each(AbortHandle::abort);
+        report
+    }
+}
+
+fn invalid(reason: String) -> Error {
+    Invalid::new(reason).into()
+}
+
+impl Drop for MultiThread {
+    fn drop(&mut self) {
+        self.aborts.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl fmt::Debug for MultiThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MultiThread")
+            .field("system", self.open.system())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,91 @@
+//! A station: what the runner and the task of a follower know of each other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use retold_core::system::{FollowerStatus, Pipeline, StatusCell};
+use tokio::sync::Notify;
+
+/// The public side of one follower at work.
+#[derive(Debug)]
+pub(crate) struct Station {
+    /// Name of its application.
+    pub(crate) application: Arc<str>,
+    /// Its name.
+    pub(crate) follower: Arc<str>,
+    /// Index of its application.
+    pub(crate) application_index: usize,
+    /// For each log that it follows, which application's it is.
+    pub(crate) upstreams: Vec<usize>,
+    pub(crate) status: StatusCell,
+    /// How many wait for it to record how far it is.
+    waiters: AtomicUsize,
+    hurried: Notify,
+    /// Whether another process does the work.
+    is_elsewhere: AtomicBool,
+}
+
+impl Station {
+    pub(crate) fn new(pipeline: &Pipeline, application: usize, upstreams: Vec<usize>) -> Self {
+        let status = pipeline.status();
+        let FollowerStatus {
+            application: name,
+            follower,
+            ..
+        } = status.read();
+        Self {
+            application: name,
+            follower,
+            application_index: application,
+            upstreams,
+            status,
+            waiters: AtomicUsize::new(0),
+            hurried: Notify::new(),
+            is_elsewhere: AtomicBool::new(false),
+        }
+    }
+
+    /// Its name in messages.
+    pub(crate) fn title(&self) -> String {
+        format!("{}/{}", self.application, self.follower)
+    }
+
+    /// Index of this application's log among those that it follows.
+    pub(crate) fn upstream_of(&self, application: usize) -> Option<usize> {
+        self.upstreams.iter().position(|it| *it == application)
+    }
+
+    /// Lets it record how far it is as soon as it has nothing left to read, as long as what is returned
+    /// is kept.
+    pub(crate) fn hurry(&self) -> Hurry<'_> {
+        self.waiters.fetch_add(1, Ordering::SeqCst);
+        self.hurried.notify_one();
+        Hurry(self)
+    }
+
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.waiters.load(Ordering::SeqCst) > 0
+    }
+
+    /// Waits until somebody begins to wait.
+    pub(crate) async fn hurried(&self) {
+        self.hurried.notified().await;
+    }
+
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.is_elsewhere.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_elsewhere(&self, is_elsewhere: bool) {
+        self.is_elsewhere.store(is_elsewhere, Ordering::Relaxed);
+    }
+}
+
+/// Somebody waits for a follower.
+pub(crate) struct Hurry<'a>(&'a Station);
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,99 @@
+//! What a runner tells about its work: the names of metrics and spans, in one place.
+//!
+//! Metrics go to whatever recorder the program installed for the crate `metrics`, with the labels
+//! `application` and `follower`; spans and events to whatever subscriber it installed for `tracing`.
+//! Both cost next to nothing while nobody listens.
+//!
+//! | span (level debug) | fields | what |
+//! |---|---|---|
+//! | `retold.follow` | application, follower | one step of a follower: a page read, answered and recorded |
+//! | `retold.timers` | application | one look at the timers of an application |
+//!
+//! Warnings tell of failures that are tried again, errors of what needs somebody to look.
+
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, Label, Unit, counter, describe_counter, describe_gauge, gauge};
+use retold_core::system::{Counts, FollowerStatus};
+
+/// Counter: upstream events that were answered.
+pub const PROCESSED: &str = "retold.follower.processed";
+/// Counter: events that a follower recorded.
+pub const EFFECTS: &str = "retold.follower.effects";
+/// Counter: appends of a follower that were decided again, for others had changed what they rested on.
+pub const CONFLICTS: &str = "retold.follower.conflicts";
+/// Counter: those of the conflicts that found the work done by another process.
+pub const OVERTAKEN: &str = "retold.follower.overtaken";
+/// Counter: failures of a store after which a follower tries again.
+pub const RETRIES: &str = "retold.follower.retries";
+/// Gauge: events of the followed logs that are not answered yet, as far as the follower knows.
+pub const LAG_EVENTS: &str = "retold.follower.lag.events";
+/// Gauge: events that are parked.
+pub const PARKED: &str = "retold.follower.parked";
+/// Counter, by application: timers that were fired.
+pub const TIMERS_FIRED: &str = "retold.timers.fired";
+
+/// Tells the installed metrics recorder what each metric means. Call it once, after installing one.
+pub fn describe_metrics() {
+    describe_counter!(PROCESSED, "Upstream events that were answered.");
+    describe_counter!(EFFECTS, "Events that a follower recorded.");
+    describe_counter!(CONFLICTS, "Appends of a follower that were decided again.");
+    describe_counter!(
+        OVERTAKEN,
+        "Appends that found the work done by another process."
+    );
+    describe_counter!(
+        RETRIES,
+        "Failures of a store after which a follower tries again."
+    );
+    describe_gauge!(LAG_EVENTS, Unit::Count, "Events that are not answered yet.");
+    describe_gauge!(PARKED, Unit::Count, "Events that are parked.");
+    describe_counter!(TIMERS_FIRED, "Timers that were fired.");
+}
+
+/// The metrics of one follower.
+pub(crate) struct FollowerMetrics {
+    processed: Counter,
+    effects: Counter,
+    conflicts: Counter,
+    overtaken: Counter,
+    retries: Counter,
+    lag_events: Gauge,
+    parked: Gauge,
+}
+
+impl FollowerMetrics {
+    pub(crate) fn new(application: &Arc<str>, follower: &Arc<str>) -> Self {
+        let labels = vec![
+            Label::new("application", Arc::clone(application)),
+            Label::new("follower", Arc::clone(follower)),
+        ];
+        Self {
+            processed: counter!(PROCESSED, labels.clone()),
+            effects: counter!(EFFECTS, labels.clone()),
+            conflicts: counter!(CONFLICTS, labels.clone()),
+            overtaken: counter!(OVERTAKEN, labels.clone()),
+            retries: counter!(RETRIES, labels.clone()),
+            lag_events: gauge!(LAG_EVENTS, labels.clone()),
+            parked: gauge!(PARKED, labels),
+        }
+    }
+
+    /// Counts what a step has done.
+    pub(crate) fn count(&self, before: Counts, after: Counts) {
+        self.processed.increment(after.answered - before.answered);
+        self.effects.increment(after.effects - before.effects);
+        self.conflicts.increment(after.conflicts - before.conflicts);
+        self.overtaken.increment(after.overtaken - before.overtaken);
+    }
+
+    pub(crate) fn count_retry(&self) {
+        self.retries.increment(1);
+    }
+
+    /// Tells how far the follower is.
+    pub(crate) fn tell(&self, status: &FollowerStatus) {
+        self.lag_events.set(status.lag_events() as f64);
+        self.parked.set(status.parked as f64);
+    }
+}

@@ -1,0 +1,373 @@
+//! Waiting for followers: read-your-writes, and everything that an event caused.
+//!
+//! Whoever waits is told by the follower's task in this process when it has recorded something; when
+//! another process does the work, the log is asked at an interval.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use retold_core::application::{Error, Result as RetoldResult};
+use retold_core::recording::error::Invalid;
+use retold_core::recording::identity::{LogId, Position};
+use retold_core::recording::origin::Origin;
+use retold_core::recording::recorder::{LogRead, PageEnd};
+use retold_core::system::{FollowerOperator, OpenSystem, Phase};
+use tokio::time::{Instant, sleep_until};
+
+use crate::limits::{
+    CAUSED_EVENTS_MAX, CAUSED_PAGE_EVENTS, WAIT_LOOK_INTERVAL, WAIT_LOOK_INTERVAL_HERE,
+};
+use crate::station::Station;
+
+/// Why what was waited for did not come to pass.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The time is up.
+    #[error("not processed in time: {}", listed(behind))]
+    Timeout {
+        /// Who is behind, and where.
+        behind: Vec<Behind>,
+    },
+    /// A follower does not go on: it is paused, or has failed. Waiting longer does not help; somebody
+    /// has to look.
+    #[error(
+        "the follower {follower:?} of {application:?} does not go on, it is {phase:?}: {reason}"
+    )]
+    Halted {
+        /// Name of its application.
+        application: Arc<str>,
+        /// Its name.
+        follower: Arc<str>,
+        /// What it is.
+        phase: Phase,
+        /// Why.
+        reason: String,
+    },
+    /// The logs could not be asked; or there is no such application or follower, or it does not follow
+    /// that log.
+    #[error(transparent)]
+    Retold(#[from] Error),
+}
+
+/// A follower that has not processed what was waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Behind {
+    /// Name of its application.
+    pub application: Arc<str>,
+    /// Its name.
+    pub follower: Arc<str>,
+    /// Name of the application whose log is to be processed.
+    pub upstream: Arc<str>,
+    /// Up to this position.
+    pub position: Position,
+    /// How far it is recorded to be, as far as is known here.
+    pub checkpoint: Option<Position>,
+    /// What it was doing.
+    pub phase: Phase,
+}
+
+impl fmt::Display for Behind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the follower {:?} of {:?} is at {} of {:?} and not yet at {} ({:?})",
+            self.follower,
+            self.application,
+            Position::number(self.checkpoint),
+            self.upstream,
+            self.position,
+            self.phase,
+        )
+    }
+}
+
+fn listed(behind: &[Behind]) -> String {
+    let lines: Vec<_> = behind.iter().map(Behind::to_string).collect();
+    lines.join("; ")
+}
+
+/// What is waited for: a follower, and how far in which of its logs.
+pub(crate) struct Goal<'a> {
+    pub(crate) station: &'a Station,
+    /// Index among the logs that the follower follows.
+    pub(crate) upstream: usize,
+    pub(crate) position: Position,
+}
+
+impl Goal<'_> {
+    fn checkpoint(&self) -> Option<Position> {
+        let status = self.station.status.read();
+        let upstream = status.upstreams.get(self.upstream)?;
+        upstream.checkpoint.map(|mark| mark.position)
+    }
+
+    fn is_reached(&self) -> bool {
+        self.checkpoint() >= Some(self.position)
+    }
+
+    fn behind(&self) -> Behind {
+        let status = self.station.status.read();
+        Behind {
+            application: Arc::clone(&self.station.application),
+            follower: Arc::clone(&self.station.follower),
+            upstream: Arc::clone(&status.upstreams[self.upstream].upstream),
+            position: self.position,
+            checkpoint: self.checkpoint(),
+            phase: status.phase,
+        }
+    }
+
+    /// How often the log is asked.
+    fn look_interval(&self) -> Duration {
+        match self.station.is_elsewhere() {
+            true => WAIT_LOOK_INTERVAL,
+            false => WAIT_LOOK_INTERVAL_HERE,
+        }
+    }
+
+    /// Waits until it is reached; false if the deadline came first.
+    async fn wait(&self, open: &OpenSystem, deadline: Instant) -> Result<bool, WaitError> {
+        let station = self.station;
+        let _hurry = station.hurry();
+        let mut changes = station.status.changes();
+        let mut look = Instant::now() + self.look_interval();
+        loop {
+            if self.is_reached() {
+                return Ok(true);
+            }
+            let phase = station.status.read().phase;
+            let is_halted = matches!(phase, Phase::Paused | Phase::Failed | Phase::Stopped);
+            if is_halted || look <= Instant::now() {
+                if self.is_recorded(open, is_halted.then_some(phase)).await? {
+                    return Ok(true);
+                }
+                look = Instant::now() + self.look_interval();
+            }
+            if deadline <= Instant::now() {
+                return Ok(false);
+            }
+            tokio::select! {
+                () = changes.next() => {}
+                () = sleep_until(look.min(deadline)) => {}
+            }
+        }
+    }
+
+    /// Asks the log whether it is reached.
+    async fn is_recorded(
+        &self,
+        open: &OpenSystem,
+        halted: Option<Phase>,
+    ) -> Result<bool, WaitError> {
+        let station = self.station;
+        let application = &open.applications()[station.application_index];
+        let log = open.applications()[station.upstreams[self.upstream]].log_id();
+        let Some(log) = log.await? else {
+            return Ok(false);
+        };
+        let operator = FollowerOperator::new(application, Arc::clone(&station.follower));
+        let record = operator.record().await?;
+        let checkpoint = operator.checkpoint(&record, log).await?;
+        if checkpoint.map(|mark| mark.position) >= Some(self.position) {
+            return Ok(true);
+        }
+        let halt = |phase, reason| WaitError::Halted {
+            application: Arc::clone(&station.application),
+            follower: Arc::clone(&station.follower),
+            phase,
+            reason,
+        };
+        if let Some(reason) = record.paused {
+            return Err(halt(Phase::Paused, reason));
+        }
+        match halted {
+            // It has not noticed yet that it was let continue.
+            None | Some(Phase::Paused) => Ok(false),
+            Some(Phase::Stopped) => Err(halt(Phase::Stopped, "its runner was stopped".into())),
+            Some(phase) => {
+                let failure = station.status.read().last_error;
+                Err(halt(
+                    phase,
+                    failure.map(|(_, text)| text).unwrap_or_default(),
+                ))
+            }
+        }
+    }
+}
+
+/// Waits until all goals are reached.
+pub(crate) async fn wait_for_goals(
+    open: &OpenSystem,
+    goals: &[Goal<'_>],
+    deadline: Instant,
+) -> Result<(), WaitError> {
+    let reached = try_join_all(goals.iter().map(|goal| goal.wait(open, deadline))).await?;
+    let late = goals.iter().zip(reached).filter(|(_, reached)| !reached);
+    let behind: Vec<_> = late.map(|(goal, _)| goal.behind()).collect();
+    match behind.is_empty() {
+        true => Ok(()),
+        false => Err(WaitError::Timeout { behind }),
+    }
+}
+
+/// The search for everything that an event caused.
+///
+/// Method: when all followers of a log have processed it up to where it is concerned, what that caused
+/// is in their logs. A log that is met for the first time is concerned up to its end, for what was
+/// caused before the search began is somewhere in it; beyond that only effects of what is concerned
+/// are. So a cycle comes to an end when its effects do, whatever else is recorded meanwhile.
+pub(crate) struct Caused<'a> {
+    open: &'a OpenSystem,
+    stations: &'a [Arc<Station>],
+    /// By the index of their applications.
+    concerned: BTreeMap<usize, Concerned>,
+    /// Logs whose followers are to be waited for.
+    queue: VecDeque<usize>,
+    logs: BTreeMap<LogId, usize>,
+}
+
+/// What of a log is concerned.
+struct Concerned {
+    /// All up to here.
+    until: Position,
+    /// And these.
+    beyond: BTreeSet<Position>,
+}
+
+impl Concerned {
+    fn has(&self, position: Position) -> bool {
+        position <= self.until || self.beyond.contains(&position)
+    }
+
+    fn last(&self) -> Position {
+        self.beyond.last().copied().unwrap_or(self.until)
+    }
+}
+
+impl<'a> Caused<'a> {
+    pub(crate) async fn by(
+        open: &'a OpenSystem,
+        stations: &'a [Arc<Station>],
+        application: usize,
+        position: Position,
+    ) -> RetoldResult<Self> {
+        let mut logs = BTreeMap::new();
+        for (index, application) in open.applications().iter().enumerate() {
+            if let Some(log) = application.log_id().await? {
+                logs.insert(log, index);
+            }
+        }
+        let mut caused = Self {
+            open,
+            stations,
+            concerned: BTreeMap::new(),
+            queue: VecDeque::new(),
+            logs,
+        };
+        caused.begin(application, position);
+        Ok(caused)
+    }
+
+    fn begin(&mut self, application: usize, until: Position) {
+        let beyond = BTreeSet::new();
+        let concerned = Concerned { until, beyond };
+        self.concerned.insert(application, concerned);
+        self.queue.push_back(application);
+    }
+
+    /// Waits until everything is processed.
+    pub(crate) async fn wait(mut self, deadline: Instant) -> Result<(), WaitError> {
+        while let Some(log) = self.queue.pop_front() {
+            let goals = goals(self.stations, log, self.concerned[&log].last());
+            wait_for_goals(self.open, &goals, deadline).await?;
+            let downstream = goals.iter().map(|it| it.station.application_index);
+            for application in downstream.collect::<BTreeSet<_>>() {
+                self.extend(application).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out how far a log is concerned now.
+    async fn extend(&mut self, application: usize) -> RetoldResult<()> {
+        let head = self.open.applications()[application].head().await?;
+        let Some(head) = head.position() else {
+            return Ok(());
+        };
+        let Some(known) = self.concerned.get(&application) else {
+            self.begin(application, head);
+            return Ok(());
+        };
+        let count = known.beyond.len();
+        self.read_on(application, known.until, head).await?;
+        let is_more = self.concerned[&application].beyond.len() > count;
+        if is_more && !self.queue.contains(&application) {
+            self.queue.push_back(application);
+        }
+        Ok(())
+    }
+
+    /// Finds the effects of what is concerned in a piece of a log.
+    async fn read_on(
+        &mut self,
+        application: usize,
+        after: Position,
+        until: Position,
+    ) -> RetoldResult<()> {
+        let recorder = self.open.applications()[application].recorder();
+        let mut after = after;
+        while after < until {
+            let read = LogRead::new().after(after).until(until);
+            let page = recorder.read_log(read.limit(CAUSED_PAGE_EVENTS)).await?;
+            for event in &page.events {
+                if self.is_concerned(&event.origin()?)
+                    && let Some(concerned) = self.concerned.get_mut(&application)
+                {
+                    concerned.beyond.insert(event.position());
+                }
+            }
+            match page.read_to_position() {
+                Some(read_to) if page.end == PageEnd::Full => after = read_to,
+                _ => break,
+            }
+        }
+        let counts = self.concerned.values().map(|it| it.beyond.len());
+        match counts.sum::<usize>() <= CAUSED_EVENTS_MAX {
+            true => Ok(()),
+            false => Err(Invalid::new(format!(
+                "an event has caused more than {CAUSED_EVENTS_MAX} others while that was waited for; its followers go round in an endless cycle, perhaps"
+            ))
+            .into()),
+        }
+    }
+
+    fn is_concerned(&self, origin: &Origin) -> bool {
+        let Origin::Effect {
+            upstream, position, ..
+        } = origin
+        else {
+            return false;
+        };
+        let log = self.logs.get(upstream);
+        let concerned = log.and_then(|log| self.concerned.get(log));
+        concerned.is_some_and(|it| it.has(*position))
+    }
+}
+
+/// All followers of a log, and that they have processed it up to a position.
+pub(crate) fn goals(stations: &[Arc<Station>], log: usize, position: Position) -> Vec<Goal<'_>> {
+    let goals = stations.iter().filter_map(|station| {
+        let upstream = station.upstream_of(log)?;
+        Some(Goal {
+            station,
+            upstream,
+            position,
+        })
+    });
+    goals.collect()
+}

@@ -1,0 +1,63 @@
+//! Timers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use retold::domain::clock::ManualClock;
+use retold::runner::{MultiThread, MultiThreadOptions};
+use retold::system::Deadline;
+
+use crate::patience::until;
+use crate::shop::{Overdue, count, memory, place, settled, shop, sqlite};
+
+/// Goal: with two runners on one file each timer fires once, when the clock says so and not before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timer_fires_once_with_two_runners() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+    // A clock that is moved by hand is noticed by a look at it.
+    let options = MultiThreadOptions::new().poll_interval(Duration::from_millis(5));
+    let (shop, mut runners) = (shop(), Vec::new());
+    for _ in 0..2 {
+        let infrastructure = sqlite(&path).clock(clock.clone());
+        let runner = MultiThread::start_with(&shop, &infrastructure, options.clone());
+        runners.push(runner.await.unwrap());
+    }
+    let orders = runners[0].application("orders").unwrap();
+    for id in 0..20 {
+        place(&orders, &id.to_string(), "nothing").await;
+    }
+    settled(&runners[0]).await;
+    until("the timers are known", async || {
+        runners.iter().all(|it| it.timers()[0].pending == 20)
+    })
+    .await;
+    assert_eq!(count(&orders, "Overdue").await, 0);
+
+    clock.advance(Duration::from_secs(61));
+    until("all have fired", async || {
+        runners.iter().all(|it| it.timers()[0].pending == 0)
+    })
+    .await;
+    assert_eq!(count(&orders, "Overdue").await, 20);
+    assert_eq!(count(&orders, "retold.fired").await, 20);
+    for runner in &runners {
+        assert!(runner.stop().await.is_clean());
+    }
+}
+
+#[tokio::test]
+async fn a_timer_fires_when_it_is_due_by_the_machines_clock() {
+    let runner = MultiThread::start(&shop(), &memory()).await.unwrap();
+    let orders = runner.application("orders").unwrap();
+    let due = orders.now().saturating_add(Duration::from_millis(30));
+    let overdue = Overdue { order: "1".into() };
+    let deadline = Deadline::new("soon", due, overdue);
+    orders.schedule(deadline).await.unwrap();
+    until("it has fired", async || {
+        count(&orders, "Overdue").await == 1
+    })
+    .await;
+    assert!(orders.now() >= due);
+}

@@ -1,0 +1,229 @@
+//! A store whose appends and reads fail as often as a test says.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use retold::recording::append::{Append, Appended};
+use retold::recording::error::RecordError;
+use retold::recording::identity::{EventId, LogId, Mark};
+use retold::recording::limits::Limits;
+use retold::recording::memory::MemoryStore;
+use retold::recording::recorder::{
+    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
+};
+use retold::recording::snapshot::StoredSnapshot;
+use retold::recording::store::{Lease, LogEntry, Store};
+use retold::recording::stored_event::StoredEvent;
+use retold::recording::stretch::{FollowerKey, RecordedStretch};
+
+/// What is to fail, of the calls to come. Only appends with a stretch fail: those of followers.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// Appends that record nothing.
+    pub(crate) unavailable: AtomicU32,
+    /// Appends that record, and say that they do not know.
+    pub(crate) unknown: AtomicU32,
+    /// Appends that record nothing, and say that they do not know.
+    pub(crate) unknown_lost: AtomicU32,
+    /// Appends that panic.
+    pub(crate) panics: AtomicU32,
+    /// Appends that never answer.
+    pub(crate) hang: AtomicU32,
+}
+
+impl Faults {
+    /// How many are still to come.
+    pub(crate) fn left(&self) -> u32 {
+        let all = [
+            &self.unavailable,
+            &self.unknown,
+            &self.unknown_lost,
+            &self.panics,
+        ];
+        all.iter().map(|it| it.load(Ordering::SeqCst)).sum()
+    }
+}
+
+fn take(count: &AtomicU32) -> bool {
+    let less = |count: u32| count.checked_sub(1);
+    count
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+        .is_ok()
+}
+
+/// In memory.
+#[derive(Default)]
+pub(crate) struct FaultyStore {
+    inner: MemoryStore,
+    pub(crate) faults: Arc<Faults>,
+}
+
+struct FaultyRecorder {
+    inner: Arc<dyn Recorder>,
+    faults: Arc<Faults>,
+}
+
+fn fault(kind: std::io::ErrorKind) -> std::io::Error {
+    kind.into()
+}
+
+impl FaultyStore {
+    fn wrap(&self, inner: Arc<dyn Recorder>) -> Arc<dyn Recorder> {
+        Arc::new(FaultyRecorder {
+            inner,
+            faults: Arc::clone(&self.faults),
+        })
+    }
+}
+
+impl Store for FaultyStore {
+    fn open<'a>(
+        &'a self,
+        log: &'a str,
+        birth: LogId,
+    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+        Box::pin(async move { Ok(self.wrap(self.inner.open(log, birth).await?)) })
+    }
+
+    fn open_read_only<'a>(
+        &'a self,
+        log: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+        Box::pin(async move { Ok(self.wrap(self.inner.open_read_only(log).await?)) })
+    }
+
+    fn logs<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>> {
+        self.inner.logs(after, limit)
+    }
+
+    fn acquire_lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+        time_to_live: Duration,
+    ) -> BoxFuture<'a, Result<Lease, RecordError>> {
+        self.inner.acquire_lease(name, holder, time_to_live)
+    }
+
+    fn release_lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+    ) -> BoxFuture<'a, Result<(), RecordError>> {
+        self.inner.release_lease(name, holder)
+    }
+
+    fn leases<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>> {
+        self.inner.leases(prefix, after, limit)
+    }
+}
+
+impl Recorder for FaultyRecorder {
+    fn log_name(&self) -> &str {
+        self.inner.log_name()
+    }
+
+    fn limits(&self) -> Limits {
+        self.inner.limits()
+    }
+
+    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
+        self.inner.log_id()
+    }
+
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
+        if append.stretches().is_empty() {
+            return self.inner.append(append);
+        }
+        let faults = &self.faults;
+        let broken = std::io::ErrorKind::BrokenPipe;
+        if take(&faults.panics) {
+            panic!("the driver has a fault");
+        }
+        if take(&faults.hang) {
+            return Box::pin(std::future::pending());
+        }
+        Box::pin(async move {
+            if take(&faults.unavailable) {
+                return Err(RecordError::unavailable("appending", fault(broken)));
+            }
+            let is_unknown = take(&faults.unknown);
+            if is_unknown {
+                drop(self.inner.append(append).await);
+            } else if !take(&faults.unknown_lost) {
+                return self.inner.append(append).await;
+            }
+            Err(RecordError::outcome_unknown("appending", fault(broken)))
+        })
+    }
+
+    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        self.inner.read_log(read)
+    }
+
+    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        self.inner.read_stream(read)
+    }
+
+    fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
+        self.inner.event(id)
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
+        self.inner.head()
+    }
+
+    fn streams<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
+        self.inner.streams(prefix, after, limit)
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        follower: &'a FollowerKey,
+        upstream: LogId,
+    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+        self.inner.checkpoint(follower, upstream)
+    }
+
+    fn stretches(
+        &self,
+        read: StretchRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
+        self.inner.stretches(read)
+    }
+
+    fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
+        self.inner.changed_since(append_count)
+    }
+
+    fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
+        self.inner.put_snapshot(snapshot)
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        stream: &'a str,
+        until: Option<retold::recording::identity::Version>,
+    ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
+        self.inner.snapshot(stream, until)
+    }
+
+    fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
+        self.inner.drop_snapshots(stream)
+    }
+}

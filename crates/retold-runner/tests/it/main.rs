@@ -1,0 +1,18 @@
+//! What the runner promises: that everything is processed, once, whatever fails meanwhile.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps in vain fails, which is what it is for"
+)]
+
+mod faulty;
+mod patience;
+mod shop;
+
+mod deadlines;
+mod failing;
+mod following;
+mod processes;
+mod sharing;
+mod stopping;
+mod waiting;

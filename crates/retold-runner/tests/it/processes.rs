@@ -1,0 +1,95 @@
+//! Two processes that run one system on one file, one of them killed again and again: each event is
+//! answered once, and somebody always goes on.
+
+use std::env;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use retold::runner::MultiThread;
+
+use crate::patience::{PATIENCE, until};
+use crate::shop::{count, place, settled, shop, sqlite};
+
+/// Tells a child its file; absent in the parent.
+const PATH: &str = "RETOLD_RUNNER_CHILD_OF";
+/// How often a process is killed.
+const KILLS: usize = 6;
+/// Orders that are placed while a process lives.
+const ORDERS: usize = 20;
+
+/// The child: runs the system until it is killed. A test of its own so that the test binary can be the
+/// child; without a parent it does nothing.
+#[test]
+fn child() {
+    let Ok(path) = env::var(PATH) else { return };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let infrastructure = sqlite(Path::new(&path));
+        let _runner = MultiThread::start(&shop(), &infrastructure).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Killed when it is dropped, whatever becomes of the test.
+struct Process(Child);
+
+impl Process {
+    fn start(path: &Path) -> Self {
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "processes::child", "--test-threads=1"])
+            .env(PATH, path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_processes_answer_each_event_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    // Opens the logs and follows nothing: what is processed is processed by children.
+    let outside = MultiThread::start(&shop(), &sqlite(&path)).await.unwrap();
+    assert!(outside.stop().await.is_clean());
+    let orders = outside.application("orders").unwrap();
+    let stock = outside.application("stock").unwrap();
+
+    let _steady = Process::start(&path);
+    let mut placed = 0;
+    for _ in 0..KILLS {
+        let doomed = Process::start(&path);
+        for _ in 0..ORDERS {
+            place(&orders, &placed.to_string(), "tea").await;
+            placed += 1;
+        }
+        until("the processes make progress", async || {
+            count(&stock, "Reserved").await > placed - ORDERS
+        })
+        .await;
+        // At any moment: nothing tells it.
+        drop(doomed);
+    }
+    until("everything is answered", async || {
+        count(&orders, "Confirmed").await >= placed
+            && count(&orders, "retold.cancelled").await >= placed
+    })
+    .await;
+
+    // One that comes late finds nothing to do, and says so when the others' work is asked for.
+    let late = MultiThread::start(&shop(), &sqlite(&path)).await.unwrap();
+    settled(&late).await;
+    for topic in ["Confirmed", "retold.scheduled", "retold.cancelled"] {
+        assert_eq!(count(&orders, topic).await, placed, "{topic}");
+    }
+    assert_eq!(count(&stock, "Reserved").await, placed);
+    let head = orders.head().await.unwrap().position().unwrap();
+    late.wait_for("orders", head, PATIENCE).await.unwrap();
+}

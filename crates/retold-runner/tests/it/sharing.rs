@@ -1,0 +1,86 @@
+//! Two runners of one system on one file.
+
+use retold::runner::MultiThread;
+use retold::system::Phase;
+
+use crate::patience::{PATIENCE, until};
+use crate::shop::{count, one_way, place, reservations, reserved, settled, shop, sqlite};
+
+/// Goal: both see everything processed, once, in the order of the log, whoever did it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_runners_answer_each_event_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    let mut runners = Vec::new();
+    for _ in 0..2 {
+        let runner = MultiThread::start(&shop(), &sqlite(&path)).await;
+        runners.push(runner.unwrap());
+    }
+    let places = runners.iter().enumerate().map(|(index, runner)| {
+        let orders = runner.application("orders").unwrap();
+        tokio::spawn(async move {
+            for order in 0..60 {
+                place(&orders, &format!("{index}-{order}"), "tea").await;
+            }
+        })
+    });
+    for placing in places.collect::<Vec<_>>() {
+        placing.await.unwrap();
+    }
+    for runner in &runners {
+        settled(runner).await;
+        let (orders, stock) = (
+            runner.application("orders").unwrap(),
+            runner.application("stock").unwrap(),
+        );
+        assert_eq!(count(&stock, "Reserved").await, 120);
+        assert_eq!(count(&orders, "Confirmed").await, 120);
+        assert_eq!(count(&orders, "retold.scheduled").await, 120);
+    }
+    for runner in &runners {
+        assert!(runner.stop().await.is_clean());
+    }
+}
+
+/// Goal: of two runners one works and the other keeps still, and takes over when the first stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_one_that_keeps_still_takes_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    let system = one_way(reservations());
+    let mut runners = Vec::new();
+    for _ in 0..2 {
+        runners.push(MultiThread::start(&system, &sqlite(&path)).await.unwrap());
+    }
+    let orders = runners[0].application("orders").unwrap();
+    let phases = async || {
+        let mut phases = Vec::new();
+        for runner in &runners {
+            phases.push(runner.status().await[0].phase);
+        }
+        phases
+    };
+    let mut placed = 0;
+    while !phases().await.contains(&Phase::Standby) {
+        let position = place(&orders, &placed.to_string(), "tea").await;
+        placed += 1;
+        runners[0]
+            .wait_for("orders", position, PATIENCE)
+            .await
+            .unwrap();
+        assert!(placed < 10_000, "neither keeps still");
+    }
+    let phases = phases().await;
+    let standby = phases.iter().position(|it| *it == Phase::Standby).unwrap();
+    assert!(runners[1 - standby].stop().await.is_clean());
+
+    let position = place(&orders, "last", "tea").await;
+    let runner = &runners[standby];
+    runner.wait_for("orders", position, PATIENCE).await.unwrap();
+    let stock = runner.application("stock").unwrap();
+    assert_eq!(reserved(&stock).await.len(), placed + 1);
+    until("it is told that this one works", async || {
+        runner.status().await[0].phase == Phase::CaughtUp
+    })
+    .await;
+}

@@ -1,0 +1,208 @@
+//! A shop: orders are placed, stock is reserved for them, and the orders follow the stock in turn and
+//! themselves. So there are two cycles.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use retold::prelude::*;
+use retold::recording::identity::Position;
+use retold::recording::memory::MemoryStore;
+use retold::recording::recorder::{LogRead, PageEnd};
+use retold::recording::stored_event::StoredEvent;
+use retold::runner::MultiThread;
+use retold::system::{Context, Deadline, Follower, Infrastructure, System};
+use retold_sqlite::{Durability, SqliteOptions, SqliteStore};
+
+use crate::patience::PATIENCE;
+
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub(crate) struct Placed {
+    pub(crate) item: String,
+}
+
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub(crate) struct Confirmed;
+
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub(crate) struct Overdue {
+    pub(crate) order: String,
+}
+
+/// Nobody has a policy for it.
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub(crate) struct Viewed;
+
+#[derive(Event, Clone, Debug, PartialEq)]
+#[event(join)]
+pub(crate) enum OrderEvent {
+    Placed(Placed),
+    Confirmed(Confirmed),
+    Viewed(Viewed),
+}
+
+#[derive(Aggregate, Clone, Debug, Default, PartialEq)]
+#[aggregate(event = OrderEvent, key = String)]
+pub(crate) struct Order {
+    pub(crate) confirmed: u32,
+}
+
+impl Apply<OrderEvent> for Order {
+    fn apply(&mut self, event: &OrderEvent) {
+        if let OrderEvent::Confirmed(_) = event {
+            self.confirmed += 1;
+        }
+    }
+}
+
+#[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub(crate) struct Reserved {
+    pub(crate) order: String,
+}
+
+#[derive(Aggregate, Clone, Debug, Default, PartialEq)]
+#[aggregate(event = Reserved, key = String)]
+pub(crate) struct Stock {
+    pub(crate) reserved: u32,
+}
+
+impl Apply<Reserved> for Stock {
+    fn apply(&mut self, _: &Reserved) {
+        self.reserved += 1;
+    }
+}
+
+/// The stock follows orders; of nothing there is nothing.
+pub(crate) async fn reserve(placed: &Placed, context: &mut Context) -> retold::Result<()> {
+    if placed.item == "nothing" {
+        return Ok(());
+    }
+    let order = context.aggregate::<Order>().unwrap().key().clone();
+    let reserved = |_: &Stock| Reserved {
+        order: order.clone(),
+    };
+    context
+        .execute_or_create(placed.item.as_str(), reserved)
+        .await?;
+    Ok(())
+}
+
+/// Orders follow the stock.
+pub(crate) async fn confirm(reserved: &Reserved, context: &mut Context) -> retold::Result<()> {
+    context
+        .execute(reserved.order.as_str(), |_: &Order| Confirmed)
+        .await?;
+    Ok(())
+}
+
+/// Orders follow themselves: each gets a deadline, which is cancelled when it is confirmed.
+async fn set_deadline(_: &Placed, context: &mut Context) -> retold::Result<()> {
+    let order = context.aggregate::<Order>().unwrap().to_string();
+    let due = context.time().saturating_add(Duration::from_secs(60));
+    let overdue = Overdue {
+        order: order.clone(),
+    };
+    context.schedule(Deadline::new(order, due, overdue))
+}
+
+async fn end_deadline(_: &Confirmed, context: &mut Context) -> retold::Result<()> {
+    let order = context.aggregate::<Order>().unwrap();
+    context.cancel(order.key()).await?;
+    Ok(())
+}
+
+/// The whole shop.
+pub(crate) fn shop() -> System {
+    System::new("shop")
+        .application("orders", |app| {
+            app.aggregate::<Order>()
+                .follower(confirmations())
+                .follower(deadlines())
+        })
+        .application("stock", |app| {
+            app.aggregate::<Stock>().follower(reservations())
+        })
+        .build()
+        .unwrap()
+}
+
+/// Only the stock follows.
+pub(crate) fn one_way(reservations: Follower) -> System {
+    System::new("shop")
+        .application("orders", |app| app.aggregate::<Order>())
+        .application("stock", |app| {
+            app.aggregate::<Stock>().follower(reservations)
+        })
+        .build()
+        .unwrap()
+}
+
+pub(crate) fn reservations() -> Follower {
+    Follower::new("reservations").follows("orders").on(reserve)
+}
+
+pub(crate) fn confirmations() -> Follower {
+    Follower::new("confirmations").follows("stock").on(confirm)
+}
+
+pub(crate) fn deadlines() -> Follower {
+    Follower::new("deadlines")
+        .follows("orders")
+        .on(set_deadline)
+        .on(end_deadline)
+}
+
+pub(crate) fn memory() -> Infrastructure {
+    Infrastructure::new(Arc::new(MemoryStore::new()))
+}
+
+/// A file, opened anew: what another process would do. Without a sync for each commit, for the tests
+/// end processes and not machines.
+pub(crate) fn sqlite(path: &Path) -> Infrastructure {
+    let options = SqliteOptions::new().durability(Durability::Normal);
+    let store = SqliteStore::open_with(path, &options).unwrap();
+    Infrastructure::new(Arc::new(store))
+}
+
+/// Places an order. Says where it is.
+pub(crate) async fn place(orders: &Application, id: &str, item: &str) -> Position {
+    let item = item.to_owned();
+    let placed = |_: &Order| Placed { item: item.clone() };
+    let recorded = orders.execute_or_create(id, placed).await.unwrap();
+    recorded.position().unwrap()
+}
+
+/// All that a log has.
+pub(crate) async fn events(app: &Application) -> Vec<StoredEvent> {
+    let mut events = Vec::new();
+    let mut after = None;
+    loop {
+        let read = LogRead::new().after(after);
+        let page = app.recorder().read_log(read).await.unwrap();
+        after = page.read_to_position();
+        events.extend(page.events);
+        if page.end == PageEnd::Complete {
+            return events;
+        }
+    }
+}
+
+/// How many events of this topic a log has.
+pub(crate) async fn count(app: &Application, topic: &str) -> usize {
+    let events = events(app).await;
+    events.iter().filter(|it| it.topic() == topic).count()
+}
+
+/// For which orders stock is reserved, in the order of recording.
+pub(crate) async fn reserved(app: &Application) -> Vec<String> {
+    let events = app.events::<Reserved>().read().collect().await.unwrap();
+    events.into_iter().map(|it| it.event.order).collect()
+}
+
+/// Waits until everything that the orders have is processed, and what that caused.
+pub(crate) async fn settled(runner: &MultiThread) {
+    let orders = runner.application("orders").unwrap();
+    let head = orders.head().await.unwrap().position().unwrap();
+    let caused = runner.wait_for_all_caused("orders", head, PATIENCE);
+    caused.await.unwrap();
+}

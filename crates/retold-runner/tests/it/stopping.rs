@@ -1,0 +1,85 @@
+//! The end of a runner.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use retold::runner::{MultiThread, MultiThreadOptions};
+use retold::system::{Infrastructure, Phase};
+
+use crate::faulty::FaultyStore;
+use crate::patience::{PATIENCE, status_of, until, until_phase};
+use crate::shop::{memory, one_way, place, reservations, reserved, settled};
+
+/// Goal: a stop records what was answered and not recorded yet.
+#[tokio::test]
+async fn a_stop_records_how_far_followers_are() {
+    let never = Duration::from_secs(3_600);
+    let options = MultiThreadOptions::new().flush_delay(never);
+    let system = one_way(reservations());
+    let memory = memory();
+    let runner = MultiThread::start_with(&system, &memory, options);
+    let runner = runner.await.unwrap();
+    let orders = runner.application("orders").unwrap();
+    until_phase(&runner, "reservations", Phase::CaughtUp).await;
+    place(&orders, "1", "nothing").await;
+    until("it is answered", async || {
+        status_of(&runner, "reservations").await.processed == 1
+    })
+    .await;
+    let operator = runner.operator("stock", "reservations").unwrap();
+    let log = orders.log_id().await.unwrap().unwrap();
+    let record = operator.record().await.unwrap();
+    let checkpoint = async || operator.checkpoint(&record, log).await.unwrap();
+    assert_eq!(checkpoint().await, None);
+
+    assert!(runner.stop().await.is_clean());
+    assert_eq!(checkpoint().await.unwrap().position.get(), 1);
+    assert_eq!(
+        status_of(&runner, "reservations").await.phase,
+        Phase::Stopped
+    );
+    // Nobody follows any more, and waiting says so.
+    let position = place(&orders, "2", "tea").await;
+    let error = runner.wait_for("orders", position, PATIENCE).await;
+    assert!(error.unwrap_err().to_string().contains("was stopped"));
+    assert!(runner.stop().await.is_clean(), "a second stop does nothing");
+}
+
+/// Goal: a store that never answers does not keep a stop for ever, and the report names who it was.
+#[tokio::test]
+async fn a_stop_ends_in_time() {
+    let store = Arc::new(FaultyStore::default());
+    store.faults.hang.store(1, Ordering::SeqCst);
+    let faults = Arc::clone(&store.faults);
+    let infrastructure = Infrastructure::new(store);
+    let options = MultiThreadOptions::new().stop_wait_max(Duration::from_millis(50));
+    let system = one_way(reservations());
+    let runner = MultiThread::start_with(&system, &infrastructure, options);
+    let runner = runner.await.unwrap();
+    place(&runner.application("orders").unwrap(), "1", "tea").await;
+    until("it hangs", async || faults.hang.load(Ordering::SeqCst) == 0).await;
+    let report = runner.stop().await;
+    assert_eq!(report.unfinished, ["stock/reservations"]);
+}
+
+/// Goal: a runner that is dropped leaves nothing undone that the next one does not find.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_runner_loses_nothing() {
+    let memory = memory();
+    let system = one_way(reservations().batch(3));
+    let mut expected = Vec::new();
+    for round in 0..20 {
+        let runner = MultiThread::start(&system, &memory).await.unwrap();
+        let orders = runner.application("orders").unwrap();
+        for order in 0..10 {
+            let id = format!("{round}-{order}");
+            place(&orders, &id, "tea").await;
+            expected.push(id);
+        }
+    }
+    let runner = MultiThread::start(&system, &memory).await.unwrap();
+    settled(&runner).await;
+    let stock = runner.application("stock").unwrap();
+    assert_eq!(reserved(&stock).await, expected);
+}

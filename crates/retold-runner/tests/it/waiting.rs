@@ -1,0 +1,114 @@
+//! Waiting for what was caused, and what is said if it does not come.
+
+use std::time::Duration;
+
+use retold::recording::identity::Position;
+use retold::runner::{MultiThread, MultiThreadOptions, WaitError};
+use retold::system::Phase;
+
+use crate::patience::{PATIENCE, in_time, until_phase};
+use crate::shop::{
+    Order, Stock, Viewed, memory, one_way, place, reservations, reserved, settled, shop,
+};
+
+#[tokio::test]
+async fn a_timeout_tells_who_is_behind() {
+    let runner = MultiThread::start(&shop(), &memory()).await.unwrap();
+    until_phase(&runner, "reservations", Phase::CaughtUp).await;
+    // The log does not reach so far.
+    let beyond = Position::new(1_000).unwrap();
+    let error = runner.wait_for("orders", beyond, Duration::from_millis(20));
+    let error = error.await.unwrap_err();
+    let WaitError::Timeout { behind } = &error else {
+        panic!("another error: {error}");
+    };
+    let names: Vec<_> = behind.iter().map(|it| &*it.follower).collect();
+    assert_eq!(names, ["deadlines", "reservations"]);
+    assert!(error.to_string().contains("not yet at 1000"), "{error}");
+    let nobody_follows = Duration::from_millis(0);
+    let all = runner.wait_for_all_caused("orders", beyond, nobody_follows);
+    assert!(matches!(all.await, Err(WaitError::Timeout { .. })));
+}
+
+/// Goal: whoever waits sees everything that was caused, round the cycle, every time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_was_caused_is_there() {
+    let runner = MultiThread::start(&shop(), &memory()).await.unwrap();
+    let orders = runner.application("orders").unwrap();
+    let stock = runner.application("stock").unwrap();
+    // Somebody else is busy all the time, so that the logs never stand still.
+    let noise = {
+        let orders = orders.clone();
+        tokio::spawn(async move {
+            for id in 0_u64.. {
+                place(&orders, &format!("noise-{id}"), "noise").await;
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    for id in 0..30 {
+        let id = id.to_string();
+        let position = place(&orders, &id, &id).await;
+        let caused = runner.wait_for_all_caused("orders", position, PATIENCE);
+        caused.await.unwrap();
+        let order = orders.get::<Order>(id.as_str()).await.unwrap();
+        assert_eq!(order.state.confirmed, 1);
+        assert_eq!(
+            stock
+                .get::<Stock>(id.as_str())
+                .await
+                .unwrap()
+                .state
+                .reserved,
+            1
+        );
+        let is_pending = orders.cancel(&format!("Order/{id}")).await.unwrap();
+        assert!(!is_pending, "the deadline was ended by the confirmation");
+    }
+    noise.abort();
+}
+
+/// Goal: nobody who waits has to wait for a delay that spares the disk.
+#[tokio::test]
+async fn what_has_no_effect_is_recorded_at_once_for_whoever_waits() {
+    let never = Duration::from_secs(3_600);
+    let options = MultiThreadOptions::new()
+        .flush_delay(never)
+        .passed_flush_delay(never);
+    let system = one_way(reservations());
+    let memory = memory();
+    let runner = MultiThread::start_with(&system, &memory, options);
+    let runner = runner.await.unwrap();
+    let orders = runner.application("orders").unwrap();
+    place(&orders, "1", "nothing").await;
+    settled(&runner).await;
+    let viewed = orders.execute("1", |_: &Order| Viewed).await.unwrap();
+    let position = viewed.position().unwrap();
+    in_time("the wait", runner.wait_for("orders", position, never))
+        .await
+        .unwrap();
+    let stock = runner.application("stock").unwrap();
+    assert!(reserved(&stock).await.is_empty());
+}
+
+/// Goal: a busy log of which nothing concerns a follower does not make it record for each event.
+#[tokio::test]
+async fn events_without_effect_cost_few_appends() {
+    let runner = MultiThread::start(&one_way(reservations()), &memory())
+        .await
+        .unwrap();
+    until_phase(&runner, "reservations", Phase::CaughtUp).await;
+    let stock = runner.application("stock").unwrap();
+    let before = stock.head().await.unwrap().append_count;
+    let orders = runner.application("orders").unwrap();
+    place(&orders, "1", "nothing").await;
+    for _ in 0..500 {
+        orders.execute("1", |_: &Order| Viewed).await.unwrap();
+    }
+    settled(&runner).await;
+    let appends = stock.head().await.unwrap().append_count - before;
+    assert!(
+        appends < 50,
+        "{appends} appends for 501 events without effect"
+    );
+}

@@ -1,0 +1,146 @@
+//! Bugs, planted one by one: each is found by a simulation within a named number of seeds.
+//!
+//! Goal: what the simulation checks is enough. Method: a shop runs as in `simulated`, but on a store
+//! that does to the appends and reads of its followers what a library with that bug would do, or with
+//! a policy that does what none may.
+
+mod broken_store;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use retold::prelude::*;
+use retold::recording::memory::MemoryStore;
+use retold::system::simulation::{Simulation, first_failure};
+use retold::system::{Context, Follower, System, SystemSimulation};
+
+use self::broken_store::{BrokenStore, Bug};
+use super::shop::{Order, Placed, Stock, StockEvent, reserve, shop, shop_in_batches, shop_of};
+use super::simulated::run_shop;
+
+/// Seeds within which a bug must be found; without bugs far more find nothing.
+const SEEDS_MAX: u64 = 400;
+
+fn run(system: &System, bug: Bug, simulation: &mut Simulation) -> Result<(), String> {
+    let memory = MemoryStore::new().with_clock(simulation.clock());
+    let store = simulation.store(Arc::new(memory));
+    let broken = Arc::new(BrokenStore::new(store, bug));
+    run_shop(SystemSimulation::over(simulation, system, broken)?)
+}
+
+/// The bug is found, and its seed finds it again.
+#[track_caller]
+fn is_found(system: &System, bug: Bug) {
+    let run = |simulation: &mut Simulation| run(system, bug, simulation);
+    let Some(failure) = first_failure(1, SEEDS_MAX, run) else {
+        panic!("{bug:?} is not found within {SEEDS_MAX} seeds");
+    };
+    let again = first_failure(failure.seed(), 1, run).expect("the seed repeats the failure");
+    assert_eq!(again.reason(), failure.reason(), "{bug:?}");
+    assert!(failure.to_string().contains("RETOLD_SEED="));
+}
+
+macro_rules! planted {
+    ($($name:ident: $bug:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            is_found(&shop(), $bug);
+        }
+    )*};
+}
+
+planted! {
+    a_checkpoint_in_a_second_append_is_found: Bug::CheckpointAfter;
+    a_checkpoint_before_the_effects_is_found: Bug::CheckpointBefore;
+    a_lost_origin_is_found: Bug::OriginLost;
+    a_read_that_is_no_condition_is_found: Bug::ReadsUnconditional;
+    a_retry_without_reading_is_found: Bug::RetryWithoutReading;
+    a_skip_after_an_error_is_found: Bug::SkipAfterError;
+    an_unknown_outcome_taken_for_success_is_found: Bug::UnknownIsSuccess;
+    a_reader_that_skips_is_found: Bug::ReaderSkips;
+}
+
+#[test]
+fn an_effect_that_is_dropped_is_found() {
+    is_found(&shop_in_batches(5), Bug::EffectDropped);
+}
+
+/// What is not there is said to be nothing: without a bug the same seeds find nothing.
+#[test]
+fn a_sound_store_is_found_sound() {
+    for batch in [1, 5] {
+        let shop = shop_in_batches(batch);
+        let run = |simulation: &mut Simulation| run(&shop, Bug::None, simulation);
+        if let Some(failure) = first_failure(1, 50, run) {
+            panic!("{failure}");
+        }
+    }
+}
+
+/// A shop whose policy for orders is another.
+macro_rules! with_policy {
+    ($name:ident, $policy:expr) => {
+        #[test]
+        fn $name() {
+            let follower = Follower::new("reservations").follows("orders").on($policy);
+            let shop = shop_of(follower, 1);
+            // What the policy keeps outside differs from run to run, so no seed repeats it.
+            let run = |simulation: &mut Simulation| run(&shop, Bug::None, simulation);
+            assert!(first_failure(1, SEEDS_MAX, run).is_some());
+        }
+    };
+}
+
+/// Counts on from run to run, as a clock does.
+static WALL_CLOCK: AtomicU64 = AtomicU64::new(0);
+
+async fn reads_the_wall_clock(_: &Placed, context: &mut Context) -> retold::Result<()> {
+    let now = WALL_CLOCK.fetch_add(1, Ordering::SeqCst);
+    let order = context
+        .aggregate::<Order>()
+        .expect("it is of an order")
+        .to_string();
+    let is_night = now % 1_000 >= 990;
+    let reserved = |_: &Stock| match is_night {
+        true => StockEvent::SoldOut { order },
+        false => StockEvent::Reserved { order },
+    };
+    context.execute_or_create("tea", reserved).await?;
+    Ok(())
+}
+
+with_policy!(a_wall_clock_in_a_policy_is_found, reads_the_wall_clock);
+
+/// Says "sold out" once and for all: kept outside of the application, by the item.
+static SOLD_OUT: AtomicU64 = AtomicU64::new(0);
+
+async fn caches_a_refusal(placed: &Placed, context: &mut Context) -> retold::Result<()> {
+    let order = context
+        .aggregate::<Order>()
+        .expect("it is of an order")
+        .to_string();
+    if SOLD_OUT.load(Ordering::SeqCst) > 0 {
+        let sold_out = |_: &Stock| StockEvent::SoldOut { order };
+        context.execute_or_create("tea", sold_out).await?;
+        return Ok(());
+    }
+    reserve(placed, context).await?;
+    let tea = context.get::<Stock>("tea").await?;
+    if tea.reserved >= super::shop::STOCK {
+        SOLD_OUT.store(1, Ordering::SeqCst);
+    }
+    Ok(())
+}
+
+with_policy!(a_cached_refusal_is_found, caches_a_refusal);
+
+async fn takes_a_fresh_id(_: &Placed, context: &mut Context) -> retold::Result<()> {
+    let order = context.aggregate::<Order>().expect("it is of an order");
+    let order = format!("{order}/{}", Uuid::now_v7());
+    context
+        .execute_or_create("tea", |_: &Stock| StockEvent::Reserved { order })
+        .await?;
+    Ok(())
+}
+
+with_policy!(a_fresh_id_in_a_policy_is_found, takes_a_fresh_id);
