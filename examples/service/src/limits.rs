@@ -1,0 +1,74 @@
+//! The limits and defaults of the service, in one place.
+
+use std::time::Duration;
+
+/// Events that a follower may be behind before commands are refused, unless told otherwise. Commands
+/// that are taken beyond that would be answered later and later; those who send them had better wait
+/// outside.
+pub const LAG_MAX: u64 = 10_000;
+
+/// Events that a follower may be behind while the service calls itself ready, unless told otherwise.
+/// Less than [`LAG_MAX`]: a balancer turns elsewhere before commands are refused.
+pub const READY_LAG_MAX: u64 = 5_000;
+
+/// Requests that are at work at a time, unless told otherwise. Each may wait for the store or a view;
+/// more would only wait for each other.
+pub const REQUESTS_MAX: usize = 512;
+
+/// How long a request waits for a view, or for what a command caused, unless told otherwise. Shorter
+/// than the patience of usual clients and balancers, so that they get the answer that says why.
+pub const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How long a stop waits for the requests at work, unless told otherwise: [`WAIT_MAX`], and as much
+/// again for what they do besides.
+pub const STOP_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// After how long clients are to come again, when the service is behind or its store is busy.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// After how long clients are to come again, when somebody has to act first.
+pub const RETRY_AFTER_HALT: Duration = Duration::from_secs(30);
+
+/// Size of a request's body. What this service is told fits into a fraction of it.
+pub const BODY_SIZE_MAX: usize = 16 * 1024;
+
+/// Bookings of one answer.
+pub const PAGE_LINES_MAX: usize = 100;
+
+/// How long the view waits after the first failure of the store before it tries again; doubled with
+/// each failure in a row.
+pub const VIEW_RETRY_MIN: Duration = Duration::from_millis(50);
+
+/// The longest that it waits so.
+pub const VIEW_RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// How often a view that cannot go on, because its log has diverged or an event is poison, looks whether
+/// that is mended.
+pub const VIEW_STOPPED_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The limits of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceLimits {
+    /// See [`LAG_MAX`].
+    pub lag_max: u64,
+    /// See [`READY_LAG_MAX`].
+    pub ready_lag_max: u64,
+    /// See [`REQUESTS_MAX`].
+    pub requests_max: usize,
+    /// See [`WAIT_MAX`].
+    pub wait_max: Duration,
+    /// See [`STOP_WAIT_MAX`].
+    pub stop_wait_max: Duration,
+}
+
+impl Default for ServiceLimits {
+    fn default() -> Self {
+        Self {
+            lag_max: LAG_MAX,
+            ready_lag_max: READY_LAG_MAX,
+            requests_max: REQUESTS_MAX,
+            wait_max: WAIT_MAX,
+            stop_wait_max: STOP_WAIT_MAX,
+        }
+    }
+}
