@@ -264,7 +264,7 @@ mod tests {
             time: None,
         };
         check(absent, 404, false);
-        let invalid = retold::recording::error::Invalid::new("too long");
+        let invalid = retold::recording::error::Invalid::new("too long".into());
         check(Error::Invalid(invalid), 400, false);
     }
 }
