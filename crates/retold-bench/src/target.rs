@@ -19,6 +19,8 @@ enum Rule {
     RateAtLeast(f64),
     /// Half of the operations take so many microseconds at most.
     MedianAtMost(f64),
+    /// All but one in a hundred operations take so many microseconds at most.
+    P99AtMost(f64),
     /// So many times the rate of another workload or store, run for run.
     TimesAtLeast {
         workload: &'static str,
@@ -86,6 +88,35 @@ pub(crate) const TARGETS: &[Target] = &[
         store: "sqlite",
         rule: Rule::MedianAtMost(1_000.0),
     },
+    Target {
+        workload: "follow-single-thread",
+        store: "memory",
+        rule: Rule::RateAtLeast(100_000.0),
+    },
+    Target {
+        workload: "follow-single-thread",
+        store: "sqlite",
+        rule: Rule::TimesAtLeast {
+            workload: "append-1",
+            store: "sqlite",
+            factor: 0.7,
+        },
+    },
+    Target {
+        workload: "follow-multi-thread-100",
+        store: "sqlite",
+        rule: Rule::RateAtLeast(20_000.0),
+    },
+    Target {
+        workload: "append-to-processed",
+        store: "sqlite",
+        rule: Rule::P99AtMost(5_000.0),
+    },
+    Target {
+        workload: "retell",
+        store: "sqlite",
+        rule: Rule::RateAtLeast(50_000.0),
+    },
 ];
 
 /// What came of a target.
@@ -113,6 +144,11 @@ impl Target {
                 target: format!("p50 <= {micros:.0} us"),
                 measured: of.measurement.p50_us,
                 is_met: of.measurement.p50_us <= micros,
+            }),
+            Rule::P99AtMost(micros) => Some(Outcome {
+                target: format!("p99 <= {micros:.0} us"),
+                measured: of.measurement.p99_us,
+                is_met: of.measurement.p99_us <= micros,
             }),
             Rule::TimesAtLeast {
                 workload,

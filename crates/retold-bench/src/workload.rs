@@ -5,6 +5,7 @@ pub(crate) mod application;
 pub(crate) mod condition;
 pub(crate) mod load;
 pub(crate) mod read;
+pub(crate) mod system;
 
 use crate::bench::Bench;
 use crate::contender::Contender;
@@ -23,16 +24,19 @@ pub(crate) enum Group {
     Condition,
     /// Commands and loads of an application.
     Application,
+    /// Applications that follow each other.
+    System,
 }
 
 impl Group {
     /// All of them, in the order they are measured: reads before the log of orders grows.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Append,
         Self::Load,
         Self::Read,
         Self::Condition,
         Self::Application,
+        Self::System,
     ];
 
     /// Name of the group, by which it is chosen.
@@ -43,6 +47,7 @@ impl Group {
             Self::Read => "read",
             Self::Condition => "condition",
             Self::Application => "application",
+            Self::System => "system",
         }
     }
 
@@ -58,6 +63,7 @@ impl Group {
             Self::Read => read::contenders(bench, subject),
             Self::Condition => condition::contenders(bench, subject),
             Self::Application => application::contenders(bench, subject),
+            Self::System => system::contenders(bench, subject),
         }
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retold::prelude::*;
+use retold::recording::recorder::LogRead;
 use retold::runner::MultiThread;
+use retold::system::limits::FOLLOW_PAGE_EVENTS;
 use retold::system::{Context, Follower, Infrastructure, System};
 use retold_sqlite::SqliteStore;
 
@@ -97,6 +99,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         counters.execute_or_create(1, counted).await?;
     }
     let head = counters.head().await?.position().ok_or("it has events")?;
+    let (begun, mut after) = (Instant::now(), None);
+    while after < Some(head) {
+        let read = LogRead::new().after(after).limit(FOLLOW_PAGE_EVENTS);
+        after = counters.recorder().read_log(read).await?.read_to_position();
+    }
+    println!("reading the pages alone: {:?}", begun.elapsed());
     let begun = Instant::now();
     let runner = MultiThread::start(&system, &infrastructure).await?;
     runner.wait_for("counters", head, patience).await?;

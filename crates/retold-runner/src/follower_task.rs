@@ -1,6 +1,10 @@
 //! The task of one follower: drives its pipeline, waits between steps, tries again after failures,
 //! gives way to other processes and records what is left when the runner stops.
 //!
+//! It reads no page ahead. On SQLite reading all pages of a backlog of 100 000 events took 0.18 s of the
+//! 4.1 s in which a follower with batches of 100 answered them (example `follower_speed`, two cores that
+//! were busy), so a page read meanwhile could save 4 % at best, and only with a core to spare.
+//!
 //! The task keeps its pipeline through failures and panics, so that an append whose outcome is unknown
 //! is sent again before anything else is decided. It may be aborted at any moment: what is recorded is
 //! found by the next one.
@@ -145,6 +149,7 @@ impl FollowerTask {
         match error {
             Error::Unavailable(_) | Error::OutcomeUnknown { .. } | Error::Conflict(_) => {
                 self.metrics.count_retry();
+                self.pipeline.tell_phase(Phase::Retrying);
                 tracing::warn!(follower, %error, "a follower tries again");
                 Round::Retry
             }

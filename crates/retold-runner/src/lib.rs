@@ -24,6 +24,7 @@ mod standby;
 
 mod follower_task;
 mod timers_task;
+mod views_task;
 
 mod multi_thread;
 
@@ -32,4 +33,4 @@ pub use self::multi_thread::MultiThread;
 pub use self::options::MultiThreadOptions;
 pub use self::stop_report::StopReport;
 pub use self::timers_task::TimersStatus;
-pub use self::waiting::{Behind, WaitError};
+pub use self::waiting::{Behind, ViewWaitError, WaitError};

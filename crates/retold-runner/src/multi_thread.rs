@@ -7,6 +7,7 @@ use std::time::Duration;
 use retold_core::application::{Application, Error, Result};
 use retold_core::recording::error::Invalid;
 use retold_core::recording::identity::Position;
+use retold_core::system::projection::ProjectionHandle;
 use retold_core::system::{
     FollowerOperator, FollowerStatus, Infrastructure, OpenSystem, Opening, StartingMark, System,
 };
@@ -21,7 +22,8 @@ use crate::options::MultiThreadOptions;
 use crate::station::Station;
 use crate::stop_report::StopReport;
 use crate::timers_task::{TimersCell, TimersStatus, TimersTask};
-use crate::waiting::{Caused, Goal, WaitError, goals, wait_for_goals};
+use crate::views_task::ViewsTask;
+use crate::waiting::{Caused, Goal, ViewWaitError, WaitError, goals, wait_for_goals};
 
 /// Runs a system on tokio, a task for each follower.
 ///
@@ -102,6 +104,7 @@ pub struct MultiThread {
     open: OpenSystem,
     stations: Vec<Arc<Station>>,
     timers: Vec<Arc<TimersCell>>,
+    projections: Vec<ProjectionHandle>,
     lag: LagCell,
     stop: watch::Sender<bool>,
     options: MultiThreadOptions,
@@ -138,6 +141,7 @@ impl MultiThread {
         let mut runner = Self {
             stations: Vec::new(),
             timers: Vec::new(),
+            projections: Vec::new(),
             lag: LagCell::default(),
             stop,
             options,
@@ -148,6 +152,7 @@ impl MultiThread {
         let news = runner.watch_logs();
         runner.start_followers(&news, &stopped);
         runner.start_timers(&news, &stopped);
+        runner.start_views(&stopped);
         Ok(runner)
     }
 
@@ -188,6 +193,15 @@ impl MultiThread {
         }
     }
 
+    fn start_views(&mut self, stopped: &watch::Receiver<bool>) {
+        for (_, pipeline) in self.open.projections() {
+            self.projections.push(pipeline.handle());
+            let name = format!("{}, view", pipeline.outline().label());
+            let task = ViewsTask::new(pipeline, stopped.clone(), self.options.clone());
+            self.spawn(name, task.run());
+        }
+    }
+
     fn spawn(&mut self, name: String, task: impl Future<Output = Option<String>> + Send + 'static) {
         let task = tokio::spawn(task);
         self.aborts.push(task.abort_handle());
@@ -212,6 +226,36 @@ impl MultiThread {
     /// they are now. Where a log cannot be read it is told as it was when it was read last.
     pub async fn status(&self) -> Vec<FollowerStatus> {
         statuses(&self.open, &self.stations).await
+    }
+
+    /// Handles of the views, in the order in which the infrastructure has them: for their status, and
+    /// for waiting until they have taken something in.
+    pub fn projections(&self) -> &[ProjectionHandle] {
+        &self.projections
+    }
+
+    /// Waits until readers of the view of this name see what is at this position of its log.
+    ///
+    /// # Errors
+    ///
+    /// [`ViewWaitError`]; the view is as far as it is then.
+    pub async fn wait_for_view(
+        &self,
+        view: &str,
+        position: Position,
+        wait_max: Duration,
+    ) -> Result<(), ViewWaitError> {
+        let named = self.projections.iter();
+        let handle = named.into_iter().find(|it| *it.outline().name == *view);
+        let handle = handle.ok_or_else(|| ViewWaitError::Unknown { view: view.into() })?;
+        match timeout_at(Instant::now() + wait_max, handle.wait_for(position)).await {
+            Ok(waited) => Ok(waited?),
+            Err(_) => Err(ViewWaitError::Timeout {
+                view: view.into(),
+                position,
+                state: handle.state(),
+            }),
+        }
     }
 
     /// How the timers of each application are getting on, in the order of declaration.

@@ -61,8 +61,8 @@ impl Standby {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn losses_in_a_row_make_it_keep_still_for_longer() {
+    #[test]
+    fn losses_in_a_row_make_it_keep_still_for_longer() {
         let (min, max) = (Duration::from_millis(10), Duration::from_millis(80));
         let mut standby = Standby::new(Range { min, max });
         assert!(!standby.is_on());

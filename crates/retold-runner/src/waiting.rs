@@ -14,6 +14,7 @@ use retold_core::recording::error::Invalid;
 use retold_core::recording::identity::{LogId, Position};
 use retold_core::recording::origin::Origin;
 use retold_core::recording::recorder::{LogRead, PageEnd};
+use retold_core::system::projection::{ProjectionError, ProjectionState};
 use retold_core::system::{FollowerOperator, OpenSystem, Phase};
 use tokio::time::{Instant, sleep_until};
 
@@ -51,6 +52,31 @@ pub enum WaitError {
     /// that log.
     #[error(transparent)]
     Retold(#[from] Error),
+}
+
+/// Why a view does not show what was waited for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ViewWaitError {
+    /// The time is up.
+    #[error("the view {view:?} does not show position {position} yet; it is {state:?}")]
+    Timeout {
+        /// Name of the view's projection.
+        view: String,
+        /// What was waited for.
+        position: Position,
+        /// What the projection was doing.
+        state: ProjectionState,
+    },
+    /// The runner keeps no view of this name.
+    #[error("there is no view {view:?}; give it to the infrastructure")]
+    Unknown {
+        /// The name.
+        view: String,
+    },
+    /// The projection stopped.
+    #[error(transparent)]
+    Stopped(#[from] ProjectionError),
 }
 
 /// A follower that has not processed what was waited for.

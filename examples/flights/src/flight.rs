@@ -76,12 +76,19 @@ pub struct Arrived {
 /// It will not depart.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Flight.Cancelled")]
-#[event(tag = "carrier:{carrier}", tag = "airport:{origin}")]
+#[event(
+    tag = "carrier:{carrier}",
+    tag = "aircraft:{aircraft}",
+    tag = "airport:{origin}"
+)]
 pub struct Cancelled {
     /// Code of the airline.
     pub carrier: String,
     /// Code of the airport it would have left.
     pub origin: String,
+    /// Tail number of the aircraft that was to fly it, if it is known. Logs of old do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aircraft: Option<String>,
 }
 
 /// It landed elsewhere.
@@ -316,6 +323,7 @@ impl Flight {
             Phase::Waiting => Ok(Cancelled {
                 carrier: plan.carrier.clone(),
                 origin: plan.origin.clone(),
+                aircraft: plan.aircraft.clone(),
             }),
             Phase::Cancelled => Err(Refusal::Cancelled),
             Phase::InAir { .. } | Phase::Arrived | Phase::Diverted => Err(Refusal::AlreadyDeparted),

@@ -8,7 +8,12 @@ use std::collections::HashMap;
 
 use retold::prelude::Timestamp;
 
+use crate::minutes::minutes_after;
 use crate::record::{FlightRecord, Outcome};
+
+/// Minutes before its planned departure at which a flight is announced with its aircraft: half a day.
+/// Timetables are older than that, but which aircraft flies is settled overnight.
+pub const ANNOUNCED_AHEAD_MINUTES: i64 = 12 * 60;
 
 /// Indexes of the flights of one aircraft.
 pub type Itinerary = Vec<u32>;
@@ -58,8 +63,9 @@ pub enum Step {
 
 /// The steps of an itinerary in order of time, each with the flight it belongs to.
 ///
-/// When a flight was announced and when it was cancelled is not in the input: both come when it was
-/// to depart (or departed, if that was earlier). When a diverted flight landed is not in it either,
+/// When a flight was announced and when it was cancelled is not in the input. It is announced
+/// [`ANNOUNCED_AHEAD_MINUTES`] before it was to depart (or departed, if that was earlier), so that
+/// whoever is late can know what comes next, and cancelled when it was to depart. When a diverted flight landed is not in it either,
 /// unless it reached its destination; else it comes right after the departure, so that nobody is
 /// refused by a guess.
 pub fn steps<'f>(
@@ -72,20 +78,20 @@ pub fn steps<'f>(
             continue;
         };
         let mut push = |at: Timestamp, turn: Turn, step: Step| steps.push((at, turn, flight, step));
-        match flight.outcome {
-            Outcome::Cancelled => {
-                push(flight.departs_at, Turn::Leaving, Step::Schedule);
-                push(flight.departs_at, Turn::Leaving, Step::Cancel);
+        let leaves_at = match flight.outcome {
+            Outcome::Cancelled => flight.departs_at,
+            Outcome::Arrived { departed_at, .. } | Outcome::Diverted { departed_at, .. } => {
+                flight.departs_at.min(departed_at)
             }
+        };
+        let announced_at = minutes_after(leaves_at, -ANNOUNCED_AHEAD_MINUTES);
+        push(announced_at, Turn::Leaving, Step::Schedule);
+        match flight.outcome {
+            Outcome::Cancelled => push(flight.departs_at, Turn::Leaving, Step::Cancel),
             Outcome::Arrived {
                 departed_at,
                 arrived_at,
             } => {
-                push(
-                    flight.departs_at.min(departed_at),
-                    Turn::Leaving,
-                    Step::Schedule,
-                );
                 push(departed_at, Turn::Leaving, Step::Depart(departed_at));
                 // What landed before it left comes after it all the same: the flight refuses it.
                 let (at, turn) = match arrived_at > departed_at {
@@ -98,11 +104,6 @@ pub fn steps<'f>(
                 departed_at,
                 reached_at,
             } => {
-                push(
-                    flight.departs_at.min(departed_at),
-                    Turn::Leaving,
-                    Step::Schedule,
-                );
                 push(departed_at, Turn::Leaving, Step::Depart(departed_at));
                 match reached_at {
                     Some(at) => push(at, Turn::Landing, Step::Divert(reached_at)),

@@ -9,6 +9,9 @@
 //!    [`flaw`] counted by name.
 //! 5. [`itinerary`] and [`replay`]: the same again as commands, in order for each aircraft, by many
 //!    callers at once.
+//! 6. [`airframe`] and [`notice`]: two more aggregates, of applications that hear of flights; and
+//!    [`system`], which says who follows whom and what that causes.
+//! 7. [`on_time_view`]: the table once more, kept in SQLite by a projection.
 //!
 //! ```
 //! use retold::prelude::*;
@@ -42,6 +45,31 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! As a system, in one thread and in memory: after a command returns, all that it caused has happened.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use retold::recording::memory::MemoryStore;
+//! use retold::system::{Infrastructure, SingleThread};
+//! use retold_flights::airframe::Airframe;
+//! use retold_flights::input::Input;
+//! use retold_flights::replay::replay;
+//! use retold_flights::system::{AIRCRAFT, FLIGHTS, system};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let memory = Infrastructure::new(Arc::new(MemoryStore::new()));
+//! let runner = SingleThread::start(&system(), &memory).await?;
+//! let flights: Vec<_> = Input::january()?.flights.into_iter().take(100).collect();
+//! replay(&runner.application(FLIGHTS)?, flights.into(), 4, Arc::default()).await?;
+//!
+//! let airframe = runner.application(AIRCRAFT)?.get::<Airframe>("N14228").await?.state;
+//! assert_eq!((airframe.legs_flown(), airframe.minutes_flown()), (1, 253));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod minutes;
 
@@ -49,6 +77,13 @@ pub mod flight;
 
 pub mod aircraft;
 pub mod on_time;
+
+pub mod airframe;
+pub mod notice;
+
+pub mod system;
+
+pub mod on_time_view;
 
 pub mod flaw;
 

@@ -87,6 +87,12 @@ impl OnTime {
     }
 }
 
+impl FromIterator<(String, Punctuality)> for OnTime {
+    fn from_iter<I: IntoIterator<Item = (String, Punctuality)>>(carriers: I) -> Self {
+        Self(carriers.into_iter().collect())
+    }
+}
+
 impl Apply<FlightEvent> for OnTime {
     fn apply(&mut self, event: &FlightEvent) {
         match event {

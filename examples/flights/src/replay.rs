@@ -93,7 +93,8 @@ pub fn command_count(flights: &[FlightRecord]) -> u64 {
     commands.sum()
 }
 
-/// Replays flights by `callers` concurrent callers.
+/// Replays flights by `callers` concurrent callers, into the application of flights: one that is alone,
+/// or that of a [`system`](crate::system) on any runner.
 ///
 /// # Errors
 ///
@@ -105,7 +106,22 @@ pub async fn replay(
     callers: usize,
     progress: Arc<Progress>,
 ) -> retold::Result<Outcome> {
-    let itineraries: Arc<[Itinerary]> = itineraries(&flights).into();
+    let itineraries = itineraries(&flights).into();
+    replay_itineraries(app, flights, itineraries, callers, progress).await
+}
+
+/// The same with itineraries that are taken in this order.
+///
+/// # Errors
+///
+/// As for [`replay`].
+pub async fn replay_itineraries(
+    app: &Application,
+    flights: Arc<[FlightRecord]>,
+    itineraries: Arc<[Itinerary]>,
+    callers: usize,
+    progress: Arc<Progress>,
+) -> retold::Result<Outcome> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
     for _ in 0..callers.clamp(1, itineraries.len().max(1)) {
@@ -194,8 +210,13 @@ impl Caller {
         if let (Step::Depart(_), Some(aircraft)) = (step, &flight.aircraft) {
             self.look_at(aircraft).await?;
         }
-        let id = flight_id(&flight.carrier, flight.number, flight.day, &flight.origin);
-        let answer = self.send(&id, flight, step).await;
+        let id = id_of(flight);
+        let answer = match (step, &flight.aircraft, &self.in_air) {
+            (Step::Depart(at), Some(aircraft), Some(view)) => {
+                depart_on(&self.app, &id, view, aircraft, at).await
+            }
+            _ => send(&self.app, flight, step).await,
+        };
         let is_in_doubt = self.count(&id, answer)?;
         if let (true, Step::Depart(at)) = (is_in_doubt, step) {
             // It did fly, so the tail number must be wrong: somebody else's flight, or this one's.
@@ -219,30 +240,6 @@ impl Caller {
         }
         self.departures += 1;
         Ok(())
-    }
-
-    async fn send(
-        &self,
-        id: &Id<Flight>,
-        flight: &FlightRecord,
-        step: Step,
-    ) -> Result<Recorded, ExecuteError<Refusal>> {
-        let app = &self.app;
-        match step {
-            Step::Schedule => {
-                let plan = plan(flight);
-                app.execute_or_create(id, |flight| flight.schedule(plan.clone()))
-                    .await
-            }
-            Step::Depart(at) => match (&flight.aircraft, &self.in_air) {
-                (Some(aircraft), Some(view)) => depart_on(app, id, view, aircraft, at).await,
-                (Some(aircraft), None) => depart(app, id, aircraft, at).await,
-                (None, _) => app.execute(id, |flight| flight.depart(at, None)).await,
-            },
-            Step::Arrive(at) => app.execute(id, |flight| flight.arrive(at)).await,
-            Step::Divert(at) => app.execute(id, |flight| flight.divert(at)).await,
-            Step::Cancel => app.execute(id, Flight::cancel).await,
-        }
     }
 
     /// Counts an answer; true if it was refused because the aircraft is in the air.
@@ -279,6 +276,37 @@ impl Caller {
         }
         Ok(false)
     }
+}
+
+/// Sends one step of a flight as a command.
+///
+/// # Errors
+///
+/// What the flight refuses, or its aircraft; what [`Application::execute`] reports.
+pub async fn send(
+    app: &Application,
+    flight: &FlightRecord,
+    step: Step,
+) -> Result<Recorded, ExecuteError<Refusal>> {
+    let id = &id_of(flight);
+    match step {
+        Step::Schedule => {
+            let plan = plan(flight);
+            app.execute_or_create(id, |flight| flight.schedule(plan.clone()))
+                .await
+        }
+        Step::Depart(at) => match &flight.aircraft {
+            Some(aircraft) => depart(app, id, aircraft, at).await,
+            None => app.execute(id, |flight| flight.depart(at, None)).await,
+        },
+        Step::Arrive(at) => app.execute(id, |flight| flight.arrive(at)).await,
+        Step::Divert(at) => app.execute(id, |flight| flight.divert(at)).await,
+        Step::Cancel => app.execute(id, Flight::cancel).await,
+    }
+}
+
+fn id_of(flight: &FlightRecord) -> Id<Flight> {
+    flight_id(&flight.carrier, flight.number, flight.day, &flight.origin)
 }
 
 fn plan(flight: &FlightRecord) -> Scheduled {

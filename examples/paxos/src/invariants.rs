@@ -172,6 +172,12 @@ impl History {
         decided.collect()
     }
 
+    /// What the participants have recorded of the instance with this key, one after the other.
+    pub fn instance(&self, key: &str) -> impl Iterator<Item = &InstanceEvent> {
+        let of_key = self.events().filter(move |(_, of, _)| *of == key);
+        of_key.map(|(_, _, event)| event)
+    }
+
     /// Keys of all instances.
     pub fn keys(&self) -> BTreeSet<&str> {
         self.events().map(|(_, key, _)| key).collect()

@@ -49,24 +49,27 @@ pub fn system(electorate: Electorate) -> Result<System, Invalid> {
 }
 
 fn participant(app: Member, electorate: Electorate) -> Member {
-    let follower = electorate
-        .names()
-        .fold(Follower::new("paxos"), |it, name| it.follows(name));
     app.aggregate::<Instance>()
         .aggregate::<Replica>()
         .event::<RetryDue>()
-        .follower(
-            follower
-                .batch(MESSAGES_PER_APPEND)
-                .on(hear_prepared)
-                .on(hear_promised)
-                .on(hear_proposed)
-                .on(hear_accepted)
-                .on(hear_refused)
-                .on(hear_decided)
-                .on(hear_retry_due)
-                .on(hear_submitted),
-        )
+        .follower(follower(electorate))
+}
+
+/// The follower that each participant of this electorate has: it hears all of them, and answers by the
+/// rules.
+pub fn follower(electorate: Electorate) -> Follower {
+    let follower = Follower::new("paxos").batch(MESSAGES_PER_APPEND);
+    electorate
+        .names()
+        .fold(follower, |it, name| it.follows(name))
+        .on(hear_prepared)
+        .on(hear_promised)
+        .on(hear_proposed)
+        .on(hear_accepted)
+        .on(hear_refused)
+        .on(hear_decided)
+        .on(hear_retry_due)
+        .on(hear_submitted)
 }
 
 async fn hear_prepared(prepared: &Prepared, context: &mut Context) -> retold::Result<()> {

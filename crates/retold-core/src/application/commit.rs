@@ -53,6 +53,8 @@ impl Application {
         };
         *folded = self.core.cache.advance(stream, mem::take(folded), events);
         self.take_snapshot_if_due(stream, before, folded).await;
+        // Only now: a follower of this very log begins with the state that the cache has.
+        self.after_commit().await;
         Ok(Commit::Recorded(Recorded {
             stream: Some(Arc::clone(stream)),
             version: folded.version,

@@ -209,6 +209,7 @@ where
             Ok((recorded, events)) => {
                 if recorded.outcome == Outcome::Recorded {
                     model.remember(application, &state, &place, &events).await;
+                    application.after_commit().await;
                 }
                 return Ok(recorded);
             }

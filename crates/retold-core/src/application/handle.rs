@@ -153,7 +153,9 @@ impl Application {
     /// [`Error::Unavailable`], [`Error::Invalid`], [`Error::Corrupt`]: it is not recorded and will
     /// not be.
     pub async fn settle(&self, append: Append) -> Result<Appended> {
-        Ok(self.send(append).await?.0)
+        let (appended, _) = self.send(append).await?;
+        self.after_commit().await;
+        Ok(appended)
     }
 
     /// As [`settle`](Self::settle), for the events of a command that was decided just now. Without a
@@ -191,7 +193,6 @@ impl Application {
                     metrics::counter!(telemetry::EVENTS).increment(positions.count());
                     self.core.bus.publish(&append, positions);
                 }
-                self.after_commit().await;
                 Ok((appended, unknown))
             }
             Err(RecordError::Conflict(conflict)) => {

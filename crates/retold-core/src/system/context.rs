@@ -117,6 +117,11 @@ impl Context {
         &self.cause.event
     }
 
+    /// Name of the follower's own application.
+    pub fn application(&self) -> &str {
+        self.application.name()
+    }
+
     /// Name of the application whose event it is.
     pub fn upstream(&self) -> &str {
         &self.cause.upstream

@@ -76,6 +76,18 @@ impl Deadline {
     pub fn due(&self) -> Timestamp {
         self.due
     }
+
+    /// What is recorded when it is set.
+    fn scheduled(&self) -> Result<TimerEvent> {
+        check_timer_key(&self.key)?;
+        // What a timer keeps is text, whatever codec the application writes with.
+        let envelope = Envelope::new(EventId::new(uuid::Uuid::nil()), self.due);
+        let planned = Mapper::default().encode_any(&self.event, envelope)?;
+        Ok(TimerEvent::Scheduled {
+            due: self.due,
+            event: PlannedEvent::of(&planned)?,
+        })
+    }
 }
 
 impl Decision<AnyEvent> for Deadline {
@@ -99,16 +111,7 @@ impl Event for Setting {
     }
 
     fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Deadline { key, due, event } = &self.0;
-        check_timer_key(key).map_err(S::Error::custom)?;
-        // What a timer keeps is text, whatever codec the application writes with.
-        let envelope = Envelope::new(EventId::new(uuid::Uuid::nil()), *due);
-        let planned = Mapper::default().encode_any(event, envelope);
-        let planned = PlannedEvent::of(&planned.map_err(S::Error::custom)?);
-        let scheduled = TimerEvent::Scheduled {
-            due: *due,
-            event: planned.map_err(S::Error::custom)?,
-        };
+        let scheduled = self.0.scheduled().map_err(S::Error::custom)?;
         scheduled.serialize_payload(serializer)
     }
 
@@ -202,20 +205,16 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// [`Error::Mapping`] for a bad key, or an event that does not become text; what
-    /// [`settle`](Self::settle) reports.
+    /// [`Error::Invalid`] for a bad key or an event that is no text; [`Error::Mapping`] for one that
+    /// cannot be written; what [`settle`](Self::settle) reports.
     pub async fn schedule(&self, deadline: Deadline) -> Result<Recorded> {
-        let mut events = Vec::new();
-        let Ok(()) = deadline.decided(&mut events);
-        // Decided anew on each attempt, so what is recorded is kept here until it is asked for.
-        let events = std::sync::Mutex::new(Some(events));
-        let take = |(): &()| {
-            let mut events = events
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            events.take().unwrap_or_default()
+        let scheduled = deadline.scheduled()?;
+        let stream: Arc<str> = timer_stream(&deadline.key).into();
+        let decide = |(): &()| {
+            let event = scheduled.clone();
+            AnyEvent::of_the_library(event, Arc::clone(&stream))
         };
-        self.decide((), take).await.map_err(never_refused)
+        self.decide((), decide).await.map_err(never_refused)
     }
 
     /// Cancels the timer of this key. Says whether it was pending.

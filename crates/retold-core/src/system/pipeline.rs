@@ -685,9 +685,10 @@ impl Pipeline {
     }
 
     fn tell_places(&self) {
-        let parked = self.record.parked.len();
+        let (parked, overtaken) = (self.record.parked.len(), self.counts.overtaken);
         self.status.write(|status| {
             status.parked = parked;
+            status.overtaken = overtaken;
             for (told, upstream) in status.upstreams.iter_mut().zip(&self.upstreams) {
                 told.checkpoint = upstream.checkpoint;
                 told.reached = upstream.reached;

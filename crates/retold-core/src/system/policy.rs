@@ -75,6 +75,9 @@ where
     }
 }
 
+/// Registers a type of events.
+type Register = fn(&TopicRegistry) -> Result<(), RegistryError>;
+
 /// The policies of a follower, by the topics of the events that they answer.
 #[derive(Clone, Default)]
 pub(super) struct Policies {
@@ -82,7 +85,7 @@ pub(super) struct Policies {
     /// For each topic, which policies, in the order in which they were given.
     by_topic: HashMap<&'static str, Vec<usize>>,
     topics: Vec<&'static str>,
-    register: Vec<fn(&TopicRegistry) -> Result<(), RegistryError>>,
+    register: Vec<Register>,
 }
 
 impl Policies {

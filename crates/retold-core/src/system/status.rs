@@ -47,6 +47,9 @@ pub struct FollowerStatus {
     pub processed: u64,
     /// The same per second, over the last seconds.
     pub rate: f64,
+    /// How often it found, when it was to record, that its work was done already: by another process, or
+    /// by an attempt of its own whose outcome was unknown.
+    pub overtaken: u64,
     /// How many events it has parked.
     pub parked: usize,
     /// Failures in a row of its store.

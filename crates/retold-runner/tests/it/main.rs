@@ -15,4 +15,5 @@ mod following;
 mod processes;
 mod sharing;
 mod stopping;
+mod views;
 mod waiting;

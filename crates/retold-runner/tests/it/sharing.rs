@@ -6,6 +6,9 @@ use retold::system::Phase;
 use crate::patience::{PATIENCE, until};
 use crate::shop::{count, one_way, place, reservations, reserved, settled, shop, sqlite};
 
+/// Orders of a busy time.
+const ORDERS: u64 = 2_000;
+
 /// Goal: both see everything processed, once, in the order of the log, whoever did it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_runners_answer_each_event_once() {
@@ -40,6 +43,28 @@ async fn two_runners_answer_each_event_once() {
     for runner in &runners {
         assert!(runner.stop().await.is_clean());
     }
+}
+
+/// Goal: two runners that are both busy do not spend their time on overtaking each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_busy_runners_seldom_meet() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    let system = one_way(reservations());
+    let mut runners = Vec::new();
+    for _ in 0..2 {
+        runners.push(MultiThread::start(&system, &sqlite(&path)).await.unwrap());
+    }
+    let orders = runners[0].application("orders").unwrap();
+    for order in 0..ORDERS {
+        place(&orders, &order.to_string(), "tea").await;
+    }
+    settled(&runners[0]).await;
+    let mut overtaken = 0;
+    for runner in &runners {
+        overtaken += runner.status().await[0].overtaken;
+    }
+    assert!(overtaken < ORDERS / 10, "{overtaken} of {ORDERS}");
 }
 
 /// Goal: of two runners one works and the other keeps still, and takes over when the first stops.

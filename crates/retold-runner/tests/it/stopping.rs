@@ -59,6 +59,12 @@ async fn a_stop_ends_in_time() {
     let runner = runner.await.unwrap();
     place(&runner.application("orders").unwrap(), "1", "tea").await;
     until("it hangs", async || faults.hang.load(Ordering::SeqCst) == 0).await;
+    for id in ["2", "3", "4"] {
+        place(&runner.application("orders").unwrap(), id, "tea").await;
+    }
+    until("the lag is told", async || runner.lag().await.events == 4).await;
+    assert!(runner.is_overloaded(3).await);
+    assert!(!runner.is_overloaded(4).await);
     let report = runner.stop().await;
     assert_eq!(report.unfinished, ["stock/reservations"]);
 }

@@ -77,13 +77,32 @@ fn a_diverted_flight_frees_its_aircraft_at_once_unless_it_is_known_when() {
         ],
         &[
             (1, "schedule"),
+            (2, "schedule"),
+            (3, "schedule"),
             (1, "depart"),
             (1, "divert"),
-            (2, "schedule"),
             (2, "depart"),
-            (3, "schedule"),
             (3, "cancel"),
             (2, "divert"),
+        ],
+    );
+}
+
+#[test]
+fn a_flight_is_announced_half_a_day_ahead() {
+    check(
+        &[
+            "2013,1,1,NA,500,NA,NA,600,NA,UA,1,N1,EWR,BOS,NA,0,2013-01-01T10:00:00Z",
+            "2013,1,1,NA,1659,NA,NA,1800,NA,UA,2,N1,EWR,BOS,NA,59,2013-01-01T21:00:00Z",
+            "2013,1,1,NA,1701,NA,NA,1800,NA,UA,3,N1,EWR,BOS,NA,1,2013-01-01T22:00:00Z",
+        ],
+        &[
+            (1, "schedule"),
+            (2, "schedule"),
+            (1, "cancel"),
+            (3, "schedule"),
+            (2, "cancel"),
+            (3, "cancel"),
         ],
     );
 }

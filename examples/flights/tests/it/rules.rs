@@ -49,6 +49,7 @@ fn cancelled() -> Cancelled {
     Cancelled {
         carrier: "UA".into(),
         origin: "EWR".into(),
+        aircraft: Some("N14228".into()),
     }
 }
 

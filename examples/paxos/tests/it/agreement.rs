@@ -36,7 +36,9 @@ pub(crate) async fn start(
 /// A folder for files that is removed at the end, and the stores to test over.
 pub(crate) async fn stores() -> (tempfile::TempDir, [Arc<dyn Store>; 2]) {
     let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("paxos.db").display());
+    // It need not survive the machine.
+    let path = folder.path().join("paxos.db");
+    let url = format!("sqlite:{}?synchronous=normal", path.display());
     let sqlite = open_store(&url).await.unwrap();
     (folder, [Arc::new(MemoryStore::new()), sqlite])
 }

@@ -1,6 +1,7 @@
 //! The participants in simulation: each is a process that crashes and starts again, over stores in which
 //! everything goes wrong that may.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use futures_util::future::{Either, select, select_all};
@@ -10,14 +11,19 @@ use retold::prelude::*;
 use retold::recording::memory::MemoryStore;
 use retold::recording::verify::verify_log;
 use retold::system::simulation::{
-    Process, SimulatedStore, SimulatedTimer, Simulation, run_seed, seeds,
+    Process, SimulatedStore, SimulatedTimer, Simulation, first_failure, run_seed, seeds,
 };
-use retold::system::{Infrastructure, OpenSystem, Opening, Pipeline, Step, System, Timers};
+use retold::system::{
+    Context, Follower, Infrastructure, OpenSystem, Opening, Pipeline, Step, System, Timers,
+};
 use retold_paxos::client::{propose, submit};
 use retold_paxos::command::{Command, Request};
 use retold_paxos::electorate::Electorate;
+use retold_paxos::instance::Instance;
 use retold_paxos::invariants::History;
-use retold_paxos::participant::system;
+use retold_paxos::message::{Accepted, InstanceEvent, Proposed, RetryDue};
+use retold_paxos::participant::follower;
+use retold_paxos::replica::Replica;
 use tokio::sync::OnceCell;
 
 const KEY: &str = "drink";
@@ -43,13 +49,19 @@ enum Asked {
 }
 
 impl Site {
-    fn new(simulation: &mut Simulation) -> Self {
+    fn new(simulation: &mut Simulation, follower: fn(Electorate) -> Follower) -> Self {
         let electorate = Electorate::of(3).unwrap();
+        let system = electorate.names().fold(System::new("Paxos"), |it, name| {
+            it.application(name, |app| {
+                let app = app.aggregate::<Instance>().aggregate::<Replica>();
+                app.event::<RetryDue>().follower(follower(electorate))
+            })
+        });
         let clock = simulation.clock();
         let memory = MemoryStore::new().with_clock(clock.clone());
         Self {
             electorate,
-            system: system(electorate).unwrap(),
+            system: system.build().unwrap(),
             store: simulation.store(Arc::new(memory)),
             clock,
             ids: simulation.ids(),
@@ -188,44 +200,50 @@ fn assert_transient(error: &retold::Error) {
 
 /// Three participants with a client each; in the end all is well, and everybody has what was asked for.
 fn three(asked: Asked) -> impl Fn(&mut Simulation) -> Result<(), String> {
-    move |simulation| {
-        let site = Site::new(simulation);
-        for (index, name) in site.electorate.names().enumerate() {
-            let site = site.clone();
-            simulation.process(name, move |process| site.start(process, index, asked));
-        }
-        simulation.run()?;
-        let (history, findings) = simulation.outside(async {
-            let open = site.open().await.unwrap();
-            let mut findings = Vec::new();
-            for application in open.applications() {
-                let recorder = application.recorder();
-                findings.push(verify_log(&**recorder, &mut |_| {}).await.unwrap());
-            }
-            (History::read(open.applications()).await.unwrap(), findings)
-        })?;
-        if let Some(finding) = findings.iter().find(|it| !it.is_sound()) {
-            return Err(format!("{finding:?}"));
-        }
-        let violations = history.violations(site.electorate);
-        if !violations.is_empty() {
-            return Err(format!("{violations:?}"));
-        }
-        let expected = site.electorate.participants() as usize;
-        let keys = match asked {
-            Asked::Text => vec![KEY.to_owned()],
-            Asked::Command => (1..=expected).map(|it| format!("slot-{it}")).collect(),
-        };
-        for key in keys {
-            let decided = history.decided(&key).len();
-            if decided != expected {
-                return Err(format!(
-                    "{decided} of {expected} know what is decided for {key}"
-                ));
-            }
-        }
-        Ok(())
+    move |simulation| run(simulation, asked, follower).map(drop)
+}
+
+fn run(
+    simulation: &mut Simulation,
+    asked: Asked,
+    follower: fn(Electorate) -> Follower,
+) -> Result<History, String> {
+    let site = Site::new(simulation, follower);
+    for (index, name) in site.electorate.names().enumerate() {
+        let site = site.clone();
+        simulation.process(name, move |process| site.start(process, index, asked));
     }
+    simulation.run()?;
+    let (history, findings) = simulation.outside(async {
+        let open = site.open().await.unwrap();
+        let mut findings = Vec::new();
+        for application in open.applications() {
+            let recorder = application.recorder();
+            findings.push(verify_log(&**recorder, &mut |_| {}).await.unwrap());
+        }
+        (History::read(open.applications()).await.unwrap(), findings)
+    })?;
+    if let Some(finding) = findings.iter().find(|it| !it.is_sound()) {
+        return Err(format!("{finding:?}"));
+    }
+    let violations = history.violations(site.electorate);
+    if !violations.is_empty() {
+        return Err(format!("{violations:?}"));
+    }
+    let expected = site.electorate.participants() as usize;
+    let keys = match asked {
+        Asked::Text => vec![KEY.to_owned()],
+        Asked::Command => (1..=expected).map(|it| format!("slot-{it}")).collect(),
+    };
+    for key in keys {
+        let decided = history.decided(&key).len();
+        if decided != expected {
+            return Err(format!(
+                "{decided} of {expected} know what is decided for {key}"
+            ));
+        }
+    }
+    Ok(history)
 }
 
 #[test]
@@ -235,7 +253,7 @@ fn three_agree_whatever_happens() {
 
 #[test]
 fn three_execute_the_same_commands_whatever_happens() {
-    seeds(200, three(Asked::Command));
+    seeds(100, three(Asked::Command));
 }
 
 #[test]
@@ -244,4 +262,53 @@ fn a_seed_is_a_run_of_participants_too() {
         let run = || run_seed(seed, three(Asked::Text)).unwrap();
         assert_eq!(run(), run());
     }
+}
+
+/// What the seeds lead to: that proposers duel, and time has to pass for some of them.
+#[test]
+fn the_simulation_meets_duels() {
+    let (ballots, yields) = (Cell::new(0), Cell::new(0));
+    for seed in 0..100 {
+        let counted = run_seed(seed, |simulation| {
+            for event in run(simulation, Asked::Text, follower)?.instance(KEY) {
+                match event {
+                    InstanceEvent::Prepared(it) if it.ballot.round > 1 => {
+                        ballots.set(ballots.get() + 1);
+                    }
+                    InstanceEvent::Yielded(_) => yields.set(yields.get() + 1),
+                    _ => {}
+                }
+            }
+            Ok(())
+        });
+        counted.unwrap();
+    }
+    assert!(
+        ballots.get() >= 10 && yields.get() >= 10,
+        "{ballots:?} {yields:?}"
+    );
+}
+
+/// Accepts every proposal, whatever it promised.
+async fn accept_anything(proposed: &Proposed, context: &mut Context) -> retold::Result<()> {
+    let id = context
+        .aggregate::<Instance>()
+        .expect("it is of an instance");
+    let proposal = proposed.proposal.clone();
+    let accept = |it: &Instance| match it.accept(proposed) {
+        Some(InstanceEvent::Refused(_)) => Some(Accepted { proposal }),
+        _ => None,
+    };
+    context.execute_or_create(id, accept).await?;
+    Ok(())
+}
+
+#[test]
+fn an_acceptor_that_breaks_promises_is_found() {
+    let gullible = |electorate| follower(electorate).on(accept_anything);
+    let failure = first_failure(0, 100, |simulation| {
+        run(simulation, Asked::Text, gullible).map(drop)
+    });
+    let failure = failure.expect("promises are broken within few seeds");
+    assert!(failure.reason().contains("PromiseBroken"), "{failure}");
 }

@@ -17,7 +17,7 @@ use retold_paxos::electorate::Electorate;
 use retold_paxos::invariants::History;
 use retold_paxos::participant::system;
 
-const RUNS: u64 = 60;
+const RUNS: u64 = 40;
 const STEPS: usize = 400;
 const KEYS: [&str; 3] = ["drink", "food", "place"];
 

@@ -1,9 +1,9 @@
 //! One thread: after a command everything it caused has happened, in one order.
 
 use retold::prelude::*;
-use retold::system::SingleThread;
+use retold::system::{Context, Follower, SingleThread, System};
 
-use super::shop::{Order, lines, memory, place, shop};
+use super::shop::{Confirmed, Order, Placed, Stock, StockEvent, lines, memory, place, shop};
 
 #[tokio::test]
 async fn a_command_returns_when_everything_it_caused_has_happened() {
@@ -98,4 +98,49 @@ async fn the_picture_of_a_system_names_who_follows_whom() {
         shop.to_graphviz(),
         "digraph \"shop\" {\n  rankdir=LR;\n  \"orders\";\n  \"stock\";\n  \"stock\" -> \"orders\" [label=\"answers\"];\n  \"orders\" -> \"orders\" [label=\"deadlines\"];\n  \"orders\" -> \"stock\" [label=\"reservations\"];\n}\n"
     );
+}
+
+/// Orders follow themselves: what they are known to be placed for is confirmed.
+async fn confirm(placed: &Placed, context: &mut Context) -> retold::Result<()> {
+    let order = context.aggregate::<Order>().expect("it is of an order");
+    if context.get(&order).await?.item == placed.item {
+        context.execute(&order, |_: &Order| Confirmed).await?;
+    }
+    Ok(())
+}
+
+async fn reserve_confirmed(_: &Confirmed, context: &mut Context) -> retold::Result<()> {
+    let event = StockEvent::Reserved {
+        order: String::new(),
+    };
+    context.execute_or_create("all", |_: &Stock| event).await?;
+    Ok(())
+}
+
+/// A follower that has to give way while it notes how far it is decides anew; those that follow it must
+/// hear what comes of that.
+#[tokio::test]
+async fn what_is_decided_after_a_conflict_is_answered_too() {
+    let (memory, _) = memory();
+    let system = System::new("shop")
+        .application("orders", |app| {
+            let follower = Follower::new("confirming").follows("orders").on(confirm);
+            app.aggregate::<Order>().follower(follower)
+        })
+        .application("stock", |app| {
+            let follower = Follower::new("reserving").follows("orders");
+            app.aggregate::<Stock>()
+                .follower(follower.on(reserve_confirmed))
+        })
+        .build()
+        .unwrap();
+    let runner = SingleThread::start(&system, &memory).await.unwrap();
+    let orders = runner.application("orders").unwrap();
+    for item in ["tea", "milk", "rum"] {
+        place(&orders, "1", item).await.unwrap();
+    }
+    let order = orders.get::<Order>("1").await.unwrap().state;
+    let stock = runner.application("stock").unwrap();
+    let reserved = stock.get::<Stock>("all").await.unwrap().state.reserved;
+    assert_eq!((order.confirmed, reserved), (3, 3));
 }

@@ -1,0 +1,239 @@
+//! What a system does with a store: an application follows another, one small effect for each event.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use retold::prelude::*;
+use retold::recording::append::Append;
+use retold::recording::new_event::NewEvent;
+use retold::runner::MultiThread;
+use retold::system::retelling::FollowerRetelling;
+use retold::system::{
+    Context, Follower, Infrastructure, OpenSystem, Opening, SingleThread, System,
+};
+use tokio::runtime::Runtime;
+
+use crate::bench::Bench;
+use crate::contender::{Contender, Result, RunFn};
+use crate::sample::{Run, Stopwatch};
+use crate::subject::{Subject, open_store};
+
+/// Upstream events that are there before followers begin, where one append covers many.
+const BACKLOG_IN_BATCHES: u64 = 50_000;
+/// The same, where each takes an append of its own.
+const BACKLOG_ONE_BY_ONE: u64 = 2_000;
+/// The same, on memory.
+const BACKLOG_ON_MEMORY: u64 = 50_000;
+/// The same, in a test.
+const BACKLOG_QUICK: u64 = 100;
+/// Upstream events an append of the backlog.
+const BACKLOG_APPEND: u64 = 1_000;
+/// Aggregates that the effects are spread over.
+const ITEM_COUNT: u64 = 1_000;
+/// Upstream events in one append of a follower that is allowed many.
+const BATCH: usize = 100;
+/// Longest wait for followers, before the benchmark fails.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Somebody ordered something.
+#[derive(Event, Serialize, Deserialize)]
+struct Ordered {
+    item: u64,
+}
+
+/// It was put aside.
+#[derive(Event, Serialize, Deserialize)]
+struct Reserved {
+    order: u64,
+}
+
+/// How much of an item is put aside.
+#[derive(Aggregate, Clone, Default)]
+#[aggregate(event = Reserved, key = u64)]
+struct Item {
+    reserved: u64,
+}
+
+impl Apply<Reserved> for Item {
+    fn apply(&mut self, _: &Reserved) {
+        self.reserved += 1;
+    }
+}
+
+async fn reserve(ordered: &Ordered, context: &mut Context) -> retold::Result<()> {
+    let order = context.cause().position().get();
+    context
+        .execute_or_create(ordered.item, |_: &Item| Reserved { order })
+        .await?;
+    Ok(())
+}
+
+fn shop(batch: usize) -> Result<System> {
+    let follower = Follower::new("reservations").follows("orders").on(reserve);
+    Ok(System::new("shop")
+        .application("orders", |app| app.event::<Ordered>())
+        .application("stock", |app| {
+            app.aggregate::<Item>().follower(follower.batch(batch))
+        })
+        .build()?)
+}
+
+/// All workloads of this module on `subject`.
+pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
+    let is_quick = bench.sizes.budget < Duration::from_millis(100);
+    let backlog = |full| if is_quick { BACKLOG_QUICK } else { full };
+    let one_by_one = match subject.label {
+        "memory" => BACKLOG_ON_MEMORY,
+        _ => BACKLOG_ONE_BY_ONE,
+    };
+    vec![
+        follow_on_one_thread(subject, &bench.one_thread, backlog(one_by_one)),
+        follow_on_many(subject, &bench.many_threads, backlog(BACKLOG_IN_BATCHES)),
+        latency(subject, &bench.many_threads),
+        retell(subject, &bench.many_threads, backlog(BACKLOG_IN_BATCHES)),
+    ]
+}
+
+/// A system of its own for each run, whose upstream log has a backlog.
+async fn with_backlog(
+    subject: &Subject,
+    workload: &str,
+    run: u64,
+    backlog: u64,
+) -> Result<Infrastructure> {
+    let store = open_store(&subject.url(&format!("{workload}-{run}"))).await?;
+    let infrastructure = Infrastructure::new(store);
+    let open = OpenSystem::open(&shop(1)?, &infrastructure, Opening::Write).await?;
+    let orders = open.application("orders")?;
+    for first in (0..backlog).step_by(BACKLOG_APPEND as usize) {
+        let numbers = first..(first + BACKLOG_APPEND).min(backlog);
+        let events = numbers.map(|number| {
+            let payload = format!(r#"{{"item":{}}}"#, number * 7 % ITEM_COUNT);
+            NewEvent::new(orders.next_event_id(), "Ordered", payload)
+                .stream(format!("Order/{number}"))
+                .time(orders.now())
+        });
+        orders.recorder().append(Append::of(events)).await?;
+    }
+    Ok(infrastructure)
+}
+
+/// A single thread, one append for each upstream event.
+fn follow_on_one_thread<'a>(
+    subject: &'a Subject,
+    runtime: &'a Runtime,
+    backlog: u64,
+) -> Contender<'a> {
+    let name = "follow-single-thread";
+    Contender::new(name, subject.label, "upstream events", move || {
+        let mut number = 0;
+        Ok(Box::new(move |_| {
+            number += 1;
+            runtime.block_on(async {
+                let infrastructure = with_backlog(subject, name, number, backlog).await?;
+                let start = Instant::now();
+                let runner = SingleThread::start(&shop(1)?, &infrastructure).await?;
+                let took = start.elapsed();
+                check_effects(runner.open_system(), backlog).await?;
+                let mut run = Run::new();
+                run.add(took, backlog);
+                Ok(run.took(took))
+            })
+        }) as RunFn<'a>)
+    })
+}
+
+/// Many threads, one append for up to [`BATCH`] upstream events.
+fn follow_on_many<'a>(subject: &'a Subject, runtime: &'a Runtime, backlog: u64) -> Contender<'a> {
+    let name = "follow-multi-thread-100";
+    Contender::new(name, subject.label, "upstream events", move || {
+        let mut number = 0;
+        Ok(Box::new(move |_| {
+            number += 1;
+            runtime.block_on(async {
+                let infrastructure = with_backlog(subject, name, number, backlog).await?;
+                let start = Instant::now();
+                let runner = MultiThread::start(&shop(BATCH)?, &infrastructure).await?;
+                let orders = runner.application("orders")?;
+                let head = orders.head().await?.position().ok_or("no backlog")?;
+                runner.wait_for("orders", head, PATIENCE).await?;
+                let took = start.elapsed();
+                check_effects(runner.open_system(), backlog).await?;
+                drop(runner.stop().await);
+                let mut run = Run::new();
+                run.add(took, backlog);
+                Ok(run.took(took))
+            })
+        }) as RunFn<'a>)
+    })
+}
+
+/// From the answer to a command until the follower has recorded what it caused; nothing else goes on.
+fn latency<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
+    let name = "append-to-processed";
+    Contender::new(name, subject.label, "commands", move || {
+        let infrastructure = runtime.block_on(with_backlog(subject, name, 0, 0))?;
+        let runner = runtime.block_on(MultiThread::start(&shop(1)?, &infrastructure))?;
+        let runner = Arc::new(runner);
+        Ok(Box::new(move |budget| {
+            let runner = Arc::clone(&runner);
+            runtime.block_on(async move {
+                let orders = runner.application("orders")?;
+                let mut run = Run::new();
+                let watch = Stopwatch::start(budget);
+                while run.operation_count() == 0 || watch.has_time() {
+                    let item = run.operation_count() % ITEM_COUNT;
+                    let recorded = orders.decide((), |()| Ordered { item }).await?;
+                    let position = recorded.position().ok_or("nothing was recorded")?;
+                    let start = Instant::now();
+                    runner.wait_for("orders", position, PATIENCE).await?;
+                    run.add(start.elapsed(), 1);
+                }
+                Ok(run.took(watch.elapsed()))
+            })
+        }) as RunFn<'a>)
+    })
+}
+
+/// What a follower recorded, decided once more and compared.
+fn retell<'a>(subject: &'a Subject, runtime: &'a Runtime, backlog: u64) -> Contender<'a> {
+    let name = "retell";
+    Contender::new(name, subject.label, "effects", move || {
+        let infrastructure = runtime.block_on(async {
+            let infrastructure = with_backlog(subject, name, 0, backlog).await?;
+            let open = OpenSystem::open(&shop(BATCH)?, &infrastructure, Opening::Write).await?;
+            for (_, mut pipeline) in open.pipelines() {
+                while pipeline.step().await? != retold::system::Step::Idle {}
+                pipeline.rest().await?;
+            }
+            Result::Ok(infrastructure)
+        })?;
+        Ok(Box::new(move |_| {
+            runtime.block_on(async {
+                let open = OpenSystem::open(&shop(1)?, &infrastructure, Opening::ReadOnly).await?;
+                let start = Instant::now();
+                let mut effects = 0;
+                for follower in FollowerRetelling::all(&open).await? {
+                    let report = follower.run().await?;
+                    if report.difference.is_some() {
+                        return Err(report.to_string().into());
+                    }
+                    effects += report.effects;
+                }
+                let took = start.elapsed();
+                let mut run = Run::new();
+                run.add(took, effects);
+                Ok(run.took(took))
+            })
+        }) as RunFn<'a>)
+    })
+}
+
+async fn check_effects(open: &OpenSystem, expected: u64) -> Result<()> {
+    let stock = open.application("stock")?;
+    let effects = stock.events::<Reserved>().read().collect().await?.len() as u64;
+    match effects == expected {
+        true => Ok(()),
+        false => Err(format!("{effects} effects are recorded of {expected} events").into()),
+    }
+}

@@ -1,0 +1,95 @@
+//! Views that the runner keeps: in memory and in SQLite tables, waited for, without a gap.
+
+use std::time::Duration;
+
+use retold::runner::{MultiThread, ViewWaitError};
+use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
+use retold::system::memory_view::MemoryView;
+use retold::system::projection::Projection;
+
+use crate::patience::PATIENCE;
+use crate::shop::{Placed, memory, one_way, place, reservations, sqlite};
+
+fn counting() -> Projection<MemoryView<u64>> {
+    Projection::new("placed", 1, "orders").on::<Placed>(|placed: &mut u64, _| {
+        *placed += 1;
+        Ok(())
+    })
+}
+
+#[tokio::test]
+async fn a_view_in_memory_shows_what_was_waited_for() {
+    let view = MemoryView::<u64>::new();
+    let infrastructure = memory().view(view.keep(counting()).unwrap());
+    let runner = MultiThread::start(&one_way(reservations()), &infrastructure)
+        .await
+        .unwrap();
+    let orders = runner.application("orders").unwrap();
+    for id in 1..=20 {
+        let position = place(&orders, &id.to_string(), "tea").await;
+        runner
+            .wait_for_view("placed", position, PATIENCE)
+            .await
+            .unwrap();
+        view.read(|placed| assert_eq!(*placed, id));
+    }
+    let beyond = orders.head().await.unwrap().position().unwrap().next();
+    let waited = runner.wait_for_view("placed", beyond, Duration::ZERO).await;
+    assert!(
+        matches!(waited, Err(ViewWaitError::Timeout { .. })),
+        "{waited:?}"
+    );
+    let waited = runner.wait_for_view("nobody", beyond, PATIENCE).await;
+    assert!(
+        waited
+            .unwrap_err()
+            .to_string()
+            .contains("no view \"nobody\"")
+    );
+    assert!(runner.stop().await.is_clean());
+}
+
+/// A view in a file of its own goes on after a restart where it was.
+#[tokio::test]
+async fn a_view_in_sqlite_goes_on_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 1..=2_i64 {
+        let views = SqliteViews::open(folder.path().join("views.db")).unwrap();
+        let projection =
+            Projection::<Sqlite>::new("placed", 1, "orders").on::<Placed>(|view, placed| {
+                let table = view.table("placed");
+                view.execute(
+                    &format!("INSERT INTO {table} (position) VALUES (?1)"),
+                    [i64::try_from(placed.position().get())?],
+                )?;
+                Ok(())
+            });
+        let tables = SqliteTables::new(["placed"], |view| {
+            let table = view.table("placed");
+            Ok(view.execute_batch(&format!(
+                "CREATE TABLE {table} (position INTEGER PRIMARY KEY)"
+            ))?)
+        });
+        let keeper = views.keep(projection, tables).unwrap();
+        let infrastructure = sqlite(&folder.path().join("shop.db")).view(keeper);
+        let runner = MultiThread::start(&one_way(reservations()), &infrastructure)
+            .await
+            .unwrap();
+        let orders = runner.application("orders").unwrap();
+        let mut position = None;
+        for id in 0..10 {
+            position = Some(place(&orders, &format!("{round}-{id}"), "tea").await);
+        }
+        let position = position.unwrap();
+        runner
+            .wait_for_view("placed", position, PATIENCE)
+            .await
+            .unwrap();
+        let reader = views.reader().unwrap();
+        let count: i64 = reader
+            .query_row("SELECT count(*) FROM placed", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(count, round * 10);
+        assert!(runner.stop().await.is_clean());
+    }
+}

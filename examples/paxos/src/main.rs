@@ -1,0 +1,56 @@
+//! Shows three participants that agree, in one thread and in memory: `cargo run -p retold-paxos`.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use retold::recording::memory::MemoryStore;
+use retold::system::{Infrastructure, SingleThread};
+use retold_paxos::client::{answer, decided, propose, replica, submit};
+use retold_paxos::command::{Command, Request};
+use retold_paxos::electorate::Electorate;
+use retold_paxos::invariants::History;
+use retold_paxos::participant::system;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let three = Electorate::tolerating(1)?;
+    let memory = Infrastructure::new(Arc::new(MemoryStore::new()));
+    let runner = SingleThread::start(&system(three)?, &memory).await?;
+
+    println!("Each proposes something to drink, all at once:");
+    let open = runner.open_system();
+    for (participant, drink) in open.applications().iter().zip(["tea", "milk", "rum"]) {
+        println!("  {} proposes {drink}", participant.name());
+        propose(participant, three, "drink", drink).await?;
+    }
+    runner.catch_up().await?;
+    for participant in open.applications() {
+        let drink = decided(participant, "drink").await?;
+        println!("  {} knows: {drink:?}", participant.name());
+    }
+
+    println!("Each sends a command to the store, one after the other:");
+    let commands = [
+        Command::set("stock", "rum"),
+        Command::rename("stock", "cellar"),
+        Command::get("cellar"),
+    ];
+    for (name, command) in three.names().zip(commands) {
+        // A command of the runner returns when everything that it causes has happened.
+        let participant = runner.application(&name)?;
+        submit(&participant, three, &Request::new(name, command)).await?;
+    }
+    for participant in open.applications() {
+        let name = participant.name();
+        let replica = replica(participant).await?;
+        let answer = answer(participant, name).await?;
+        println!(
+            "  {name} was answered {answer:?}, and has {:?}",
+            replica.values()
+        );
+    }
+
+    let history = History::read(open.applications()).await?;
+    println!("Violations: {:?}", history.violations(three));
+    Ok(())
+}
