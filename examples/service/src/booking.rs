@@ -2,6 +2,8 @@
 
 use retold::prelude::*;
 
+use crate::show::{SHOW_NAME_SIZE_MAX, is_show_name};
+
 /// Most seats of one booking: larger parties are to talk to the office.
 pub const BOOKING_SEATS_MAX: u32 = 10;
 
@@ -98,6 +100,9 @@ pub enum BookingRefusal {
     /// Nobody is said to come.
     #[error("a booking has the name of a guest")]
     NoGuest,
+    /// A name that no show can have.
+    #[error("the name of a show has 1 to {SHOW_NAME_SIZE_MAX} bytes, without control characters")]
+    NoSuchName,
     /// The booking was made for something else.
     #[error("the booking is there already, for something else")]
     RequestedOtherwise,
@@ -118,6 +123,9 @@ impl Booking {
         }
         if request.guest.trim().is_empty() {
             return Err(BookingRefusal::NoGuest);
+        }
+        if !is_show_name(&request.show) {
+            return Err(BookingRefusal::NoSuchName);
         }
         match &self.request {
             None => Ok(Some(BookingEvent::Requested {

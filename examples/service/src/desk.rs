@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use retold::application::Application;
 use retold::runner::MultiThread;
 use retold::system::memory_view::MemoryView;
-use retold::system::projection::ProjectionHandle;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
 
-use crate::guest_list::GuestList;
+use crate::guest_list::{GUEST_LIST, GuestList};
 use crate::limits::ServiceLimits;
 use crate::office::BOOKINGS;
 use crate::problem::Problem;
@@ -27,8 +25,6 @@ pub struct Desk {
     pub tickets: Application,
     /// The view.
     pub guests: MemoryView<GuestList>,
-    /// How far it is.
-    pub progress: ProjectionHandle,
     /// The limits.
     pub limits: ServiceLimits,
     /// One for each request that may be at work.
@@ -80,14 +76,9 @@ impl Desk {
                 "this list is made from the log {BOOKINGS:?}, and knows nothing of {token}"
             )));
         }
-        let reached = self.progress.wait_for(token.position);
-        match timeout(self.limits.wait_max, reached).await {
-            Ok(reached) => Ok(reached?),
-            Err(_) => Err(Problem::unavailable(
-                "not-yet",
-                format!("the list is not at {token} yet; ask again later"),
-            )),
-        }
+        let wait = self.limits.wait_max;
+        let waited = self.runner.wait_for_view(GUEST_LIST, token.position, wait);
+        Ok(waited.await?)
     }
 
     /// Waits until everything is processed that the log up to this token has caused, in all

@@ -13,6 +13,9 @@ use retold::system::projection::Projection;
 use crate::booking::{Booking, BookingEvent, Status};
 use crate::office::BOOKINGS;
 
+/// Name of the view.
+pub const GUEST_LIST: &str = "guest list";
+
 /// Version of the view: raised when it is folded otherwise.
 const VERSION: u32 = 1;
 
@@ -78,7 +81,7 @@ impl GuestList {
 
 /// What folds the log of bookings into the list.
 pub fn guest_list() -> Projection<MemoryView<GuestList>> {
-    let projection = Projection::new("guest list", VERSION, BOOKINGS);
+    let projection = Projection::new(GUEST_LIST, VERSION, BOOKINGS);
     projection.on::<BookingEvent>(|list: &mut GuestList, logged| {
         if let Some(booking) = logged.aggregate::<Booking>() {
             list.take(*booking.key(), &logged.event);

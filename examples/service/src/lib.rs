@@ -63,9 +63,10 @@
 pub mod limits;
 pub mod token;
 
-pub mod booking;
 pub mod show;
 pub mod ticket;
+
+pub mod booking;
 
 pub mod office;
 
@@ -81,7 +82,6 @@ pub mod desk;
 pub mod admission;
 
 pub mod routes;
-mod view_task;
 
 pub mod options;
 pub mod service;

@@ -35,16 +35,9 @@ pub const BODY_SIZE_MAX: usize = 16 * 1024;
 /// Bookings of one answer.
 pub const PAGE_LINES_MAX: usize = 100;
 
-/// How long the view waits after the first failure of the store before it tries again; doubled with
-/// each failure in a row.
-pub const VIEW_RETRY_MIN: Duration = Duration::from_millis(50);
-
-/// The longest that it waits so.
-pub const VIEW_RETRY_MAX: Duration = Duration::from_secs(5);
-
-/// How often a view that cannot go on, because its log has diverged or an event is poison, looks whether
-/// that is mended.
-pub const VIEW_STOPPED_INTERVAL: Duration = Duration::from_secs(30);
+/// Size of an `Idempotency-Key`: a UUID is 36 bytes, and what is made of keys has to fit into a command
+/// id of the library, which is 255.
+pub const KEY_SIZE_MAX: usize = 200;
 
 /// The limits of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,7 @@ use retold::Error;
 use retold::application::ExecuteError;
 use retold::recording::error::Conflict;
 use retold::recording::identity::Version;
-use retold::runner::WaitError;
-use retold::system::projection::ProjectionError;
+use retold::runner::{ViewWaitError, WaitError};
 use serde::Serialize;
 
 use crate::booking::BookingRefusal;
@@ -136,7 +135,7 @@ impl From<Error> for Problem {
                 tracing::warn!(%failure, "the store is unavailable");
                 Self::unavailable(
                     "unavailable",
-                    "the store is busy or cannot be reached; nothing was recorded, send it again later",
+                    "the store is busy or cannot be reached; send it again later, a command with the same Idempotency-Key",
                 )
             }
             Error::OutcomeUnknown { failure, .. } => {
@@ -166,11 +165,17 @@ impl From<WaitError> for Problem {
     }
 }
 
-impl From<ProjectionError> for Problem {
-    fn from(error: ProjectionError) -> Self {
-        tracing::warn!(%error, "a request waits for a view that does not go on");
-        Self::unavailable("halted", "the view does not go on; somebody has to look")
-            .retry_after(RETRY_AFTER_HALT)
+impl From<ViewWaitError> for Problem {
+    fn from(error: ViewWaitError) -> Self {
+        match error {
+            ViewWaitError::Stopped(_) => {
+                tracing::warn!(%error, "a request waits for a view that does not go on");
+                let detail = "the view does not go on; somebody has to look";
+                Self::unavailable("halted", detail).retry_after(RETRY_AFTER_HALT)
+            }
+            ViewWaitError::Timeout { .. } => Self::unavailable("not-yet", error.to_string()),
+            other => Self::internal(&other),
+        }
     }
 }
 
@@ -186,7 +191,7 @@ pub trait Refusal: std::fmt::Display {
 impl Refusal for BookingRefusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::PartySize | Self::NoGuest | Self::RequestedOtherwise => {
+            Self::PartySize | Self::NoGuest | Self::RequestedOtherwise | Self::NoSuchName => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::WasDeclined => StatusCode::CONFLICT,
@@ -197,6 +202,7 @@ impl Refusal for BookingRefusal {
         match self {
             Self::PartySize => "party-size",
             Self::NoGuest => "no-guest",
+            Self::NoSuchName => "no-such-name",
             Self::RequestedOtherwise => "requested-otherwise",
             Self::WasDeclined => "was-declined",
         }
@@ -206,7 +212,9 @@ impl Refusal for BookingRefusal {
 impl Refusal for ShowRefusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NoSuchHouse | Self::NoTitle => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NoSuchHouse | Self::NoTitle | Self::NoSuchName => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::AnnouncedOtherwise | Self::NotAnnounced => StatusCode::CONFLICT,
         }
     }
@@ -215,6 +223,7 @@ impl Refusal for ShowRefusal {
         match self {
             Self::NoSuchHouse => "no-such-house",
             Self::NoTitle => "no-title",
+            Self::NoSuchName => "no-such-name",
             Self::AnnouncedOtherwise => "announced-otherwise",
             Self::NotAnnounced => "not-announced",
         }

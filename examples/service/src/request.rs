@@ -11,6 +11,7 @@ use retold::recording::identity::Version;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::limits::KEY_SIZE_MAX;
 use crate::problem::Problem;
 use crate::token::Token;
 
@@ -44,9 +45,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// The id of a command, so that it is recorded once however often it is sent.
+/// The key of a request, so that what it commands is recorded once however often it is sent.
 #[derive(Clone, Debug)]
-pub struct IdempotencyKey(pub Option<CommandId>);
+pub struct IdempotencyKey(Option<String>);
 
 impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Problem;
@@ -56,11 +57,12 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
             return Ok(Self(None));
         };
         let key = text.trim_matches('"');
-        match key.is_empty() {
-            true => Err(Problem::bad_request(
-                "the header Idempotency-Key is empty; send a fresh UUID, and the same one when you send the request again",
-            )),
-            false => Ok(Self(Some(key.into()))),
+        match (1..=KEY_SIZE_MAX).contains(&key.len()) {
+            true => Ok(Self(Some(key.into()))),
+            false => Err(Problem::bad_request(format!(
+                "the Idempotency-Key has {} bytes; send a fresh UUID, and the same one when you send the request again",
+                key.len()
+            ))),
         }
     }
 }
@@ -70,10 +72,16 @@ impl IdempotencyKey {
     /// one without a key.
     pub fn new_id(&self) -> Uuid {
         match &self.0 {
-            // Not the id of the command's first event, which is of the key itself.
             Some(key) => CommandId::from(format!("id/{key}")).event_id(0).uuid(),
             None => Uuid::now_v7(),
         }
+    }
+
+    /// The id of a command: of what it does, and the key. A key that was sent with another command to the
+    /// same address is another id, or the second would be taken for a repetition of the first.
+    pub fn command(&self, command: &str) -> Option<CommandId> {
+        let key = self.0.as_ref()?;
+        Some(CommandId::from(format!("{command}/{key}")))
     }
 }
 

@@ -10,7 +10,6 @@ use axum::Router;
 use retold::runner::{MultiThread, MultiThreadOptions, StopReport};
 use retold::system::Infrastructure;
 use retold::system::memory_view::MemoryView;
-use retold::system::projection::ProjectionPipeline;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
@@ -20,14 +19,12 @@ use crate::guest_list::guest_list;
 use crate::limits::ServiceLimits;
 use crate::office::{BOOKINGS, SHOWS, TICKETS, ticket_office};
 use crate::routes::routes;
-use crate::view_task::ViewTask;
 
 /// A ticket office that is open: its followers and its view are at work.
 ///
 /// Dropping it without [`serve`](Self::serve) ends the followers wherever they are, which loses nothing.
 pub struct Service {
     desk: Arc<Desk>,
-    view: ViewTask,
 }
 
 impl Service {
@@ -42,25 +39,22 @@ impl Service {
         options: MultiThreadOptions,
         limits: ServiceLimits,
     ) -> retold::Result<Self> {
-        let runner = MultiThread::start_with(&ticket_office()?, infrastructure, options).await?;
-        let bookings = runner.application(BOOKINGS)?;
         let guests = MemoryView::new();
-        let keeper = guests.keep(guest_list())?;
-        let pipeline = ProjectionPipeline::new(Arc::clone(bookings.recorder()), keeper);
+        let infrastructure = infrastructure.clone().view(guests.keep(guest_list())?);
+        let system = ticket_office()?;
+        let runner = MultiThread::start_with(&system, &infrastructure, options).await?;
         let desk = Desk {
+            bookings: runner.application(BOOKINGS)?,
             shows: runner.application(SHOWS)?,
             tickets: runner.application(TICKETS)?,
-            bookings,
             runner,
             guests,
-            progress: pipeline.handle(),
             places: Semaphore::new(limits.requests_max.min(Semaphore::MAX_PERMITS)),
             limits,
             is_stopping: AtomicBool::new(false),
         };
         Ok(Self {
             desk: Arc::new(desk),
-            view: ViewTask::start(pipeline),
         })
     }
 
@@ -107,7 +101,6 @@ impl Service {
             }
         };
         let report = self.desk.runner.stop().await;
-        self.view.stop().await;
         served.map(|()| report)
     }
 }

@@ -10,6 +10,16 @@ use retold::prelude::*;
 /// Most seats of a house: each is kept in the state of its show.
 pub const HOUSE_SEATS_MAX: u32 = 10_000;
 
+/// Longest name of a show, in bytes of UTF-8: names are part of names of streams, which have 255.
+pub const SHOW_NAME_SIZE_MAX: usize = 100;
+
+/// Whether a show may have this name: something to read, without control characters. What is asked of
+/// any other name is refused where it is asked, so that no follower meets it.
+pub fn is_show_name(name: &str) -> bool {
+    let is_something = !name.trim().is_empty() && name.len() <= SHOW_NAME_SIZE_MAX;
+    is_something && !name.chars().any(char::is_control)
+}
+
 /// What happens to a show.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub enum ShowEvent {
@@ -89,18 +99,29 @@ pub enum ShowRefusal {
     /// Bookings for it were turned away, but nobody has announced it.
     #[error("the show is not announced")]
     NotAnnounced,
+    /// A name that no show can have.
+    #[error("the name of a show has 1 to {SHOW_NAME_SIZE_MAX} bytes, without control characters")]
+    NoSuchName,
     /// A title without letters.
     #[error("a show has a title")]
     NoTitle,
 }
 
 impl Show {
-    /// Announces it. Said again it changes nothing.
+    /// Announces it under its name. Said again it changes nothing.
     ///
     /// # Errors
     ///
     /// The refusal.
-    pub fn announce(&self, title: &str, seats: u32) -> Result<Option<ShowEvent>, ShowRefusal> {
+    pub fn announce(
+        &self,
+        name: &str,
+        title: &str,
+        seats: u32,
+    ) -> Result<Option<ShowEvent>, ShowRefusal> {
+        if !is_show_name(name) {
+            return Err(ShowRefusal::NoSuchName);
+        }
         check_title(title)?;
         if !(1..=HOUSE_SEATS_MAX).contains(&seats) {
             return Err(ShowRefusal::NoSuchHouse);

@@ -46,7 +46,7 @@ pub(super) async fn ask(
     let id = key.new_id();
     let ask = |booking: &Booking| booking.ask(&request);
     let command = desk.bookings.execute_or_create(id, ask);
-    let command = match key.0 {
+    let command = match key.command("ask") {
         Some(key) => command.command_id(key),
         None => command,
     };
@@ -81,14 +81,14 @@ pub(super) async fn booking(
 pub(super) async fn cancel(
     State(desk): State<Arc<Desk>>,
     Path(id): Path<String>,
-    IdempotencyKey(key): IdempotencyKey,
+    key: IdempotencyKey,
     IfMatch(seen): IfMatch,
 ) -> Result<Answer<BookingBody>, Problem> {
     let id = id_of(&id)?;
     let command = desk
         .bookings
         .execute(id, |booking: &Booking| booking.cancel());
-    let command = match key {
+    let command = match key.command("cancel") {
         Some(key) => command.command_id(key),
         None => command,
     };

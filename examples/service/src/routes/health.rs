@@ -39,13 +39,15 @@ pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> (StatusCode, Json<Re
     let statuses = desk.runner.status().await;
     let lag_max = desk.limits.ready_lag_max;
     reasons.extend(statuses.iter().filter_map(|it| obstacle(it, lag_max)));
-    match desk.progress.status().await {
-        Ok(view) if view.is_seen && view.lag_events <= lag_max => {}
-        Ok(view) => reasons.push(format!(
-            "the view {:?} is {:?}, {} events behind",
-            view.name, view.state, view.lag_events
-        )),
-        Err(error) => reasons.push(error.to_string()),
+    for view in desk.runner.projections() {
+        match view.status().await {
+            Ok(view) if view.is_seen && view.lag_events <= lag_max => {}
+            Ok(view) => reasons.push(format!(
+                "the view {:?} is {:?}, {} events behind",
+                view.name, view.state, view.lag_events
+            )),
+            Err(error) => reasons.push(error.to_string()),
+        }
     }
     let is_ready = reasons.is_empty();
     let status = match is_ready {

@@ -52,12 +52,12 @@ pub(super) struct GuestsBody {
 pub(super) async fn announce(
     State(desk): State<Arc<Desk>>,
     Path(name): Path<String>,
-    IdempotencyKey(key): IdempotencyKey,
+    key: IdempotencyKey,
     Body(told): Body<Announcement>,
 ) -> Result<Answer<ShowBody>, Problem> {
-    let announce = |show: &Show| show.announce(&told.title, told.seats);
+    let announce = |show: &Show| show.announce(&name, &told.title, told.seats);
     let command = desk.shows.execute_or_create(name.as_str(), announce);
-    let command = match key {
+    let command = match key.command("announce") {
         Some(key) => command.command_id(key),
         None => command,
     };
@@ -81,14 +81,14 @@ pub(super) async fn show(
 pub(super) async fn rename(
     State(desk): State<Arc<Desk>>,
     Path(name): Path<String>,
-    IdempotencyKey(key): IdempotencyKey,
+    key: IdempotencyKey,
     seen: IfMatch,
     Body(told): Body<Renaming>,
 ) -> Result<Answer<ShowBody>, Problem> {
     let seen = seen.required()?;
     let rename = |show: &Show| show.rename(&told.title);
     let command = desk.shows.execute(name.as_str(), rename).at(seen);
-    let command = match key {
+    let command = match key.command("rename") {
         Some(key) => command.command_id(key),
         None => command,
     };

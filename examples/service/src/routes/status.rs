@@ -7,11 +7,11 @@ use axum::Json;
 use axum::extract::State;
 use retold::domain::clock::Timestamp;
 use retold::recording::identity::{Mark, Position};
+use retold::system::projection::ProjectionHandle;
 use retold::system::{FollowerStatus, UpstreamStatus};
 use serde::Serialize;
 
 use crate::desk::Desk;
-use crate::problem::Problem;
 
 /// How the service is getting on.
 #[derive(Serialize)]
@@ -22,7 +22,7 @@ pub(super) struct ServiceStatus {
     /// Requests that are at work.
     requests: usize,
     followers: Vec<Follower>,
-    view: View,
+    views: Vec<View>,
 }
 
 #[derive(Serialize)]
@@ -59,28 +59,38 @@ struct View {
     name: String,
     version: u32,
     state: String,
+    /// How far it is; none if the store cannot be asked.
+    progress: Option<Progress>,
+    last_error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Progress {
     /// Position up to which it has looked at its log.
     read_to: u64,
     head: u64,
     lag_events: u64,
     lag_seconds: f64,
-    last_error: Option<String>,
 }
 
 /// `GET /status`.
-pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Result<Json<ServiceStatus>, Problem> {
+pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Json<ServiceStatus> {
     let now = SystemTime::now().into();
     let statuses = desk.runner.status().await;
     let limits = &desk.limits;
-    Ok(Json(ServiceStatus {
+    let mut views = Vec::new();
+    for handle in desk.runner.projections() {
+        views.push(view(handle).await);
+    }
+    Json(ServiceStatus {
         is_overloaded: desk.runner.is_overloaded(limits.lag_max).await,
         is_stopping: desk.is_stopping(),
         requests: limits
             .requests_max
             .saturating_sub(desk.places.available_permits()),
         followers: statuses.iter().map(|it| follower(it, now)).collect(),
-        view: view(&desk).await?,
-    }))
+        views,
+    })
 }
 
 fn follower(status: &FollowerStatus, now: Timestamp) -> Follower {
@@ -113,18 +123,28 @@ fn upstream(status: &UpstreamStatus, now: Timestamp) -> Upstream {
     }
 }
 
-async fn view(desk: &Desk) -> Result<View, Problem> {
-    let status = desk.progress.status().await?;
-    Ok(View {
-        name: status.name.to_string(),
-        version: status.version,
-        state: format!("{:?}", status.state),
-        read_to: number(status.read_to),
-        head: number(status.head),
-        lag_events: status.lag_events,
-        lag_seconds: status.lag.as_secs_f64(),
-        last_error: status.last_error.map(|error| error.to_string()),
-    })
+async fn view(handle: &ProjectionHandle) -> View {
+    let outline = handle.outline();
+    let status = handle.status().await;
+    let (progress, last_error) = match status {
+        Ok(status) => {
+            let progress = Progress {
+                read_to: number(status.read_to),
+                head: number(status.head),
+                lag_events: status.lag_events,
+                lag_seconds: status.lag.as_secs_f64(),
+            };
+            (Some(progress), status.last_error)
+        }
+        Err(error) => (None, Some(error)),
+    };
+    View {
+        name: outline.name.to_string(),
+        version: outline.version,
+        state: format!("{:?}", handle.state()),
+        progress,
+        last_error: last_error.map(|error| error.to_string()),
+    }
 }
 
 fn number(mark: Option<Mark>) -> u64 {

@@ -93,6 +93,11 @@ async fn the_domain_refuses_in_its_own_words() {
     assert_eq!(party.problem(), "party-size");
     let detail = "a booking is for 1 to 10 seats; for more, write to the office";
     assert_eq!(party.body["detail"], detail);
+    // No follower is to meet the name of a stream that no store takes.
+    for name in ["", "ham\\nlet", &"h".repeat(300)] {
+        let refused = client.ask("name", name, 1).await.expect(422);
+        assert_eq!(refused.problem(), "no-such-name");
+    }
     // A refusal records nothing, so the same request is decided again.
     client.ask("party", "hamlet", 4).await.expect(201);
 
@@ -124,9 +129,12 @@ async fn a_cancelled_booking_frees_its_seats() {
     let stale = [("if-match", "\"1\"")];
     let stale = client.post(&cancel, &stale).await.expect(412);
     assert_eq!(stale.problem(), "version-conflict");
+    // The key of another command to the same booking is no repetition of that.
     let etag = confirmed.header("etag").to_owned();
-    let cancelled = client.post(&cancel, &[("if-match", &etag)]).await;
-    let cancelled = cancelled.expect(200);
+    let headers = [("if-match", &*etag), ("idempotency-key", "one")];
+    let cancelled = client.post(&cancel, &headers).await.expect(200);
+    let again = client.post(&cancel, &headers).await.expect(200);
+    assert_eq!(again.token(), cancelled.token());
     assert_eq!(cancelled.body["status"], "cancelled");
     client.post(&cancel, &[]).await.expect(200);
 

@@ -39,7 +39,7 @@ async fn a_service_gets_ready_and_tells_its_status() {
     assert_eq!(upstream["upstream"], "bookings");
     assert!(upstream["checkpoint"].as_u64().unwrap() > 0, "{status}");
     assert_eq!(followers[2]["last_error"], serde_json::Value::Null);
-    assert_eq!(status["view"]["name"], "guest list");
+    assert_eq!(status["views"][0]["name"], "guest list");
     assert_eq!(status["is_overloaded"], false);
 }
 

@@ -47,16 +47,23 @@ fn seats_are_given_from_the_lowest_and_once() {
 #[test]
 fn a_show_is_announced_once() {
     let show = Show::default();
-    assert_eq!(show.announce("Hamlet", 4), Ok(Some(announced(4))));
-    assert_eq!(show.announce(" ", 4), Err(ShowRefusal::NoTitle));
-    assert_eq!(show.announce("Hamlet", 0), Err(ShowRefusal::NoSuchHouse));
-    let large = show.announce("Hamlet", HOUSE_SEATS_MAX + 1);
+    assert_eq!(show.announce("hamlet", "Hamlet", 4), Ok(Some(announced(4))));
+    assert_eq!(show.announce("hamlet", " ", 4), Err(ShowRefusal::NoTitle));
+    assert_eq!(
+        show.announce("hamlet", "Hamlet", 0),
+        Err(ShowRefusal::NoSuchHouse)
+    );
+    let large = show.announce("hamlet", "Hamlet", HOUSE_SEATS_MAX + 1);
     assert_eq!(large, Err(ShowRefusal::NoSuchHouse));
     assert_eq!(show.rename("Hamlet"), Err(ShowRefusal::NotAnnounced));
+    for name in ["", " ", "ham\nlet", &"h".repeat(101)] {
+        let refused = show.announce(name, "Hamlet", 4);
+        assert_eq!(refused, Err(ShowRefusal::NoSuchName), "{name:?}");
+    }
 
     let show = fold(Show::default(), &[announced(4)]);
-    assert_eq!(show.announce("Hamlet", 4), Ok(None));
-    let otherwise = show.announce("Hamlet", 5);
+    assert_eq!(show.announce("hamlet", "Hamlet", 4), Ok(None));
+    let otherwise = show.announce("hamlet", "Hamlet", 5);
     assert_eq!(otherwise, Err(ShowRefusal::AnnouncedOtherwise));
     assert_eq!(show.rename("Hamlet"), Ok(None));
 }

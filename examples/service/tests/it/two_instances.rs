@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::patience::until;
 use crate::running::Running;
 
 /// How many guests ask for two seats each, of [`SEATS`].
@@ -65,6 +66,13 @@ async fn two_instances_on_one_file_answer_exactly_once() {
         let list = client.get_after("/shows/hamlet/bookings", &token).await;
         let list = list.expect(200);
         assert_eq!(list.body["bookings"].as_array().unwrap().len(), GUESTS);
+    }
+
+    for client in [left.client, right.client] {
+        until("it is ready", async || {
+            client.get("/health/ready").await.status == 200
+        })
+        .await;
     }
 
     // One goes, the other goes on alone.
