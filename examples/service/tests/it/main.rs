@@ -11,5 +11,6 @@ mod health;
 mod pressure;
 mod process;
 mod reading;
+mod readme;
 mod rules;
 mod two_instances;
