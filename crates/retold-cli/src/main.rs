@@ -1,6 +1,6 @@
 //! The command `retold`: a look into any store, and a demonstration on real data.
 //!
-//! Commands open a store by its URL for reading only, and print tables for people at a terminal,
+//! Commands open a store by its URL, for reading only unless they act on a follower, and print tables for people at a terminal,
 //! tab-separated lines into a pipe, or with `--json` one object per line for programs. One file per
 //! command; what they share is [`output`], [`opening`] and [`failure`].
 
@@ -14,13 +14,17 @@ mod failure;
 mod output;
 mod table;
 
+mod built_in;
 mod event_record;
 mod opening;
 
 mod demo;
 mod events;
+mod follower;
+mod followers;
 mod logs;
 mod streams;
+mod system;
 mod verify;
 
 use std::io::{self, Write};
@@ -33,7 +37,7 @@ use output::Output;
 
 const AFTER_HELP: &str = "\
 A store is named by its URL: sqlite:PATH, as in sqlite:flights.db or sqlite:/var/lib/flights.db.
-All commands but the demonstration open it for reading only, also while programs write to it.
+All commands but `demo` and `follower` open it for reading only, also while programs write to it.
 
 At a terminal the output is a table that fits it; into a pipe go lines of tab-separated values, and
 with --json one JSON object per line. Times are RFC 3339, in UTC.
@@ -44,14 +48,17 @@ Examples:
   retold events sqlite:flights.db flights --tag carrier:UA --limit 10
   retold events sqlite:flights.db flights --topic Flight.Departed --follow
   retold events sqlite:flights.db flights --json | jq .payload
+  retold followers sqlite:flights.db
+  retold follower pause sqlite:flights.db aircraft movements --reason maintenance
   retold verify sqlite:flights.db
+  retold verify sqlite:flights.db --retell
 
 Exit codes:
   0  fine
   1  it failed, or `verify` found something; the error output says what
   2  the command line was not understood";
 
-/// A look into Retold's stores: logs, streams, events, and whether all is well.
+/// A look into Retold's stores: logs, streams, events, followers, and whether all is well.
 #[derive(Debug, Parser)]
 #[command(name = "retold", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 struct CommandLine {
@@ -69,7 +76,10 @@ enum Command {
     Logs(logs::Arguments),
     Streams(streams::Arguments),
     Events(events::Arguments),
+    Followers(followers::Arguments),
+    Follower(follower::Arguments),
     Verify(verify::Arguments),
+    System(system::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -98,6 +108,9 @@ async fn run(command_line: CommandLine) -> Result<Verdict, Failure> {
         Command::Logs(arguments) => logs::run(arguments, &mut output).await,
         Command::Streams(arguments) => streams::run(arguments, &mut output).await,
         Command::Events(arguments) => events::run(arguments, &mut output).await,
+        Command::Followers(arguments) => followers::run(arguments, &mut output).await,
+        Command::Follower(arguments) => follower::run(arguments, &mut output).await,
+        Command::System(arguments) => system::run(&arguments, &mut output),
         Command::Verify(arguments) => verify::run(arguments, &mut output).await,
     };
     // What was read before something failed is shown too.

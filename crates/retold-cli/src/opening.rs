@@ -1,12 +1,15 @@
-//! Opening what a command line names: a store by its URL and a log by its name, for reading only.
+//! Opening what a command line names: a store by its URL and a log by its name, for reading only; and a
+//! follower by its name, for acts on it.
 
 use std::sync::Arc;
 
+use retold::prelude::Application;
 use retold::recording::error::Invalid;
 use retold::recording::limits::PAGE_NAMES_MAX;
 use retold::recording::recorder::Recorder;
 use retold::recording::store::{LogEntry, Store};
 use retold::store_url::StoreUrl;
+use retold::system::FollowerOperator;
 
 use crate::failure::Failure;
 
@@ -59,17 +62,44 @@ pub(crate) async fn log(
         return Ok(recorder);
     }
     let logs = logs(store).await?;
-    let mut names: Vec<&str> = logs.iter().map(|log| &*log.name).take(NAMES_MAX).collect();
-    let more = format!("and {} more", logs.len() - names.len());
-    if logs.len() > names.len() {
-        names.push(&more);
-    }
-    Err(Failure::Failed(if names.is_empty() {
+    Err(Failure::Failed(if logs.is_empty() {
         format!("there is no log {name:?} in {url}; it has no logs yet")
     } else {
-        format!(
-            "there is no log {name:?} in {url}; it has: {}",
-            names.join(", ")
-        )
+        let names = listed(logs.iter().map(|log| &*log.name));
+        format!("there is no log {name:?} in {url}; it has: {names}")
     }))
+}
+
+/// An application to read from a log that is there.
+pub(crate) async fn application(store: &Arc<dyn Store>, log: &str) -> Result<Application, Failure> {
+    let builder = Application::builder(log).store(Arc::clone(store));
+    Ok(builder.read_only().open().await?)
+}
+
+/// A follower that is in the application's log; one that is not is refused with those that are.
+pub(crate) async fn follower(
+    application: &Application,
+    name: &str,
+) -> Result<FollowerOperator, Failure> {
+    let all = FollowerOperator::all(application).await?;
+    let log = application.name();
+    if let Some(follower) = all.iter().find(|it| it.name() == name) {
+        return Ok(follower.clone());
+    }
+    Err(Failure::Failed(if all.is_empty() {
+        format!("no follower {name:?} has started in the log {log:?}; none has")
+    } else {
+        let names = listed(all.iter().map(FollowerOperator::name));
+        format!("no follower {name:?} has started in the log {log:?}; it has: {names}")
+    }))
+}
+
+/// Names as an error lists them.
+pub(crate) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = names.len().saturating_sub(NAMES_MAX);
+    let mut listed: Vec<String> = names.take(NAMES_MAX).map(str::to_owned).collect();
+    if more > 0 {
+        listed.push(format!("and {more} more"));
+    }
+    listed.join(", ")
 }

@@ -123,6 +123,13 @@ impl Output {
     }
 }
 
+/// A text as a cell, which is on one line and has no tabs.
+pub(crate) fn one_line(text: &str) -> String {
+    let words = text.split(|it: char| it.is_ascii_control());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ")
+}
+
 /// Says something beside the output.
 pub(crate) fn note(text: &str) {
     // Who does not read notes is not told that they cannot be written.

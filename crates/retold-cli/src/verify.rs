@@ -1,4 +1,7 @@
-//! `retold verify`: whether a store keeps what the recorder's contract promises.
+//! `retold verify`: whether a store keeps what the recorder's contract promises; and whether its logs are
+//! the story that their system tells ([`retelling`]).
+
+mod retelling;
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -7,13 +10,16 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use retold::recording::error::Corrupt;
 use retold::recording::recorder::Recorder;
+use retold::recording::store::Store;
 use retold::recording::verify::{Progress, Report, Stage, verify_log};
 use serde::Serialize;
 
+use crate::built_in;
 use crate::failure::{Failure, Verdict};
 use crate::opening;
 use crate::output::{Output, Record};
 use crate::table::Column;
+use retelling::{Retell, Retelling};
 
 /// How often something moves while nothing can be counted.
 const TICK: Duration = Duration::from_millis(100);
@@ -22,13 +28,34 @@ const TICK: Duration = Duration::from_millis(100);
 /// there as a whole, and that every index says what the events say.
 ///
 /// Reads everything and changes nothing. Ends with exit code 1 if something is wrong.
+///
+/// With --retell the followers of the demonstration's system are asked once more what they decide, on
+/// the logs as they were then, and must come to what is recorded, event by event.
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     /// The store, as in sqlite:flights.db
     url: String,
     /// Only this log and what the file says of itself
     log: Option<String>,
+    /// Retells the logs too
+    #[arg(
+        long, value_name = "HOW", num_args = 0..=1, require_equals = true,
+        default_missing_value = "followers"
+    )]
+    retell: Option<Retell>,
 }
+
+const AFTER_HELP: &str = "\
+Policies are code, so this command retells the demonstration's system only. For yours a program or
+a test of your own does it, with `retold::system::retelling`. What another edition of a follower
+recorded, what is parked and what is erased is taken as it is, and counted as FACTS.
+
+Examples:
+  retold verify sqlite:flights.db
+  retold verify sqlite:flights.db --retell              each follower by itself, in parallel
+  retold verify sqlite:flights.db --retell=whole        and all of them by one schedule, on memory
+  retold verify sqlite:flights.db aircraft --retell     only the followers of this log";
 
 #[derive(Debug, Serialize)]
 struct Finding {
@@ -128,14 +155,48 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         }
     };
 
+    let system = match arguments.retell {
+        None => None,
+        Some(how) => {
+            let Arguments { url, log, .. } = &arguments;
+            let log = log.as_deref();
+            let open = retelling::open(&built_in::system(), &store, url, log, how).await?;
+            Some((open, how))
+        }
+    };
+
+    let checked = check(&*store, logs).await?;
+    checked.show(output)?;
+    let retold = match system {
+        None => None,
+        Some((open, how)) => {
+            let retelling = Retelling::of(&open, arguments.log.as_deref(), how).await?;
+            retelling.show(output)?;
+            Some(retelling)
+        }
+    };
+    conclude(output, &checked, retold.as_ref())
+}
+
+/// What checking logs came to.
+struct Checked {
+    finding_count: u64,
+    /// Those that are shown: of each log the first.
+    findings: Vec<Finding>,
+    verified: Vec<Verified>,
+}
+
+async fn check(store: &dyn Store, logs: Vec<Arc<str>>) -> Result<Checked, Failure> {
     let bar = progress(ProgressBar::new_spinner(), "{spinner} {wide_msg}");
     bar.set_message("the file as a whole");
     bar.enable_steady_tick(TICK);
     let of_store = store.verify().await?;
     bar.finish_and_clear();
-    let mut finding_count = of_store.len() as u64;
-    let mut findings: Vec<Finding> = of_store.iter().map(|it| Finding::new(None, it)).collect();
-    let mut verified = Vec::with_capacity(logs.len());
+    let mut checked = Checked {
+        finding_count: of_store.len() as u64,
+        findings: of_store.iter().map(|it| Finding::new(None, it)).collect(),
+        verified: Vec::with_capacity(logs.len()),
+    };
     let bar = progress(
         ProgressBar::new(0),
         "{bar:32} {human_pos}/{human_len} {wide_msg}",
@@ -143,40 +204,53 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     for log in logs {
         let recorder = store.open_read_only(&log).await?;
         let report = verify(&*recorder, &bar).await?;
-        finding_count += report.finding_count;
-        findings.extend(
-            report
-                .findings
-                .iter()
-                .map(|it| Finding::new(Some(&log), it)),
-        );
-        verified.push(Verified::new(log, &report));
+        checked.finding_count += report.finding_count;
+        let findings = report.findings.iter();
+        let findings = findings.map(|it| Finding::new(Some(&log), it));
+        checked.findings.extend(findings);
+        checked.verified.push(Verified::new(log, &report));
     }
     bar.finish_and_clear();
-
-    if !findings.is_empty() {
-        output.records(&findings)?;
-        output.line("")?;
-        output.new_table();
-    }
-    output.records(&verified)?;
-    conclude(output, finding_count, findings.len() as u64)
+    Ok(checked)
 }
 
-fn conclude(output: &mut Output, count: u64, shown: u64) -> Result<Verdict, Failure> {
-    output.line("")?;
-    if count == 0 {
-        output.line("Nothing wrong was found.")?;
-        return Ok(Verdict::Fine);
+impl Checked {
+    fn show(&self, output: &mut Output) -> Result<(), Failure> {
+        if !self.findings.is_empty() {
+            output.records(&self.findings)?;
+            output.line("")?;
+            output.new_table();
+        }
+        output.records(&self.verified)
     }
-    let more = match count - shown {
-        0 => String::new(),
-        more => format!(" ({more} more than are shown)"),
-    };
-    output.line(&format!(
-        "{count} findings{more}. Keep a copy of the store before anything else is done with it."
-    ))?;
-    Ok(Verdict::Found)
+}
+
+fn conclude(
+    output: &mut Output,
+    checked: &Checked,
+    retold: Option<&Retelling>,
+) -> Result<Verdict, Failure> {
+    output.line("")?;
+    let count = checked.finding_count;
+    match count {
+        0 => output.line("Nothing wrong was found.")?,
+        _ => {
+            let more = match count - checked.findings.len() as u64 {
+                0 => String::new(),
+                more => format!(" ({more} more than are shown)"),
+            };
+            output.line(&format!(
+                "{count} findings{more}. Keep a copy of the store before anything else is done with it."
+            ))?;
+        }
+    }
+    if let Some(retold) = retold {
+        output.line(&retold.sentence())?;
+    }
+    match count == 0 && retold.is_none_or(|it| it.finding_count() == 0) {
+        true => Ok(Verdict::Fine),
+        false => Ok(Verdict::Found),
+    }
 }
 
 async fn verify(recorder: &dyn Recorder, bar: &ProgressBar) -> Result<Report, Failure> {

@@ -8,9 +8,15 @@
 mod command;
 mod store;
 
+mod shop;
+
 mod demo;
 mod events;
 mod follow;
+mod follower;
+mod followers;
 mod logs_and_streams;
 mod refusals;
+mod retelling;
+mod system;
 mod verify;

@@ -41,6 +41,9 @@ fn a_file_that_is_not_there_is_named_and_not_made() {
         &["streams", &*url, "dogs"],
         &["events", &*url, "dogs"],
         &["verify", &*url],
+        &["verify", &*url, "--retell"],
+        &["followers", &*url],
+        &["follower", "resume", &*url, "dogs", "walks"],
     ] {
         run(arguments).check_refused(1, &format!("there is no file {}", place.path().display()));
         assert_eq!(place.files(), [""; 0]);
@@ -71,7 +74,7 @@ fn a_folder_is_refused() {
 fn an_unknown_log_is_refused_with_those_there_are() {
     let place = Place::with_dogs();
     let url = place.url();
-    for command in ["streams", "events", "verify"] {
+    for command in ["streams", "events", "verify", "followers"] {
         let run = run(&[command, &url, "dgos"]);
         run.check_refused(1, "there is no log \"dgos\"");
         run.check_refused(1, "it has: cats, dogs");
@@ -99,6 +102,8 @@ fn looking_changes_nothing() {
         &["streams", &*url, "dogs"],
         &["events", &*url, "dogs"],
         &["verify", &*url],
+        &["followers", &*url],
+        &["followers", &*url, "--parked"],
     ] {
         run(arguments).fine();
         assert_eq!(fs::read(place.path()).unwrap(), content, "{arguments:?}");

@@ -79,6 +79,15 @@ impl Place {
             .unwrap()
     }
 
+    /// What this comes to.
+    #[track_caller]
+    pub(crate) fn block_on<T, E: std::fmt::Debug>(
+        &self,
+        done: impl Future<Output = Result<T, E>>,
+    ) -> T {
+        self.runtime.block_on(done).unwrap()
+    }
+
     pub(crate) fn append(&self, log: &dyn Recorder, events: impl IntoIterator<Item = NewEvent>) {
         self.runtime
             .block_on(log.append(Append::of(events)))

@@ -17,7 +17,7 @@ mod upstream_cursor;
 pub mod follower_retelling;
 pub mod whole;
 
-pub use follower_retelling::FollowerRetelling;
+pub use follower_retelling::{FollowerRetelling, RetellingProgress};
 pub use report::{Difference, FollowerReport, Shown};
 pub use whole::{WholeReport, retell_whole};
 

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::reaction::{Answered, Retold};
 use super::report::{Difference, Facts, FollowerReport, Shown};
@@ -40,6 +41,20 @@ pub struct FollowerRetelling {
     parked: BTreeMap<(LogId, Position), Position>,
     /// Events that were resumed: place of the note in the own log, its id, and which event.
     resumed: VecDeque<(Position, EventId, LogId, Mark)>,
+    progress: RetellingProgress,
+}
+
+/// How far a retelling is, to be read from anywhere while it runs.
+#[derive(Clone, Debug, Default)]
+pub struct RetellingProgress {
+    covered: Arc<AtomicU64>,
+}
+
+impl RetellingProgress {
+    /// How many of the [positions](FollowerRetelling::position_count) to retell are behind it.
+    pub fn covered(&self) -> u64 {
+        self.covered.load(Ordering::Relaxed)
+    }
 }
 
 impl FollowerRetelling {
@@ -71,6 +86,27 @@ impl FollowerRetelling {
     /// The follower with its generation.
     pub fn key(&self) -> &FollowerKey {
         &self.key
+    }
+
+    /// How far it is once it [runs](Self::run).
+    pub fn progress(&self) -> RetellingProgress {
+        self.progress.clone()
+    }
+
+    /// How many upstream positions its stretches cover by now, those that do not concern it among them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn position_count(&self) -> Result<u64> {
+        let mut count = 0;
+        for start in &self.starts {
+            let recorder = self.application.recorder();
+            let checkpoint = recorder.checkpoint(&self.key, start.log).await?;
+            let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+            count += number(checkpoint).saturating_sub(number(start.after));
+        }
+        Ok(count)
     }
 
     /// Retells it, to its end or to the first difference.
@@ -125,6 +161,7 @@ async fn generations(
         upstreams: upstreams.to_vec(),
         parked: BTreeMap::new(),
         resumed: VecDeque::new(),
+        progress: RetellingProgress::default(),
     };
     let mut all = vec![begin(1, Vec::new())];
     let mut read = StreamRead::new(follower_stream(follower.name()));
@@ -317,6 +354,8 @@ impl Walk {
         self.places
             .insert(stretch.upstream, Some(stretch.to.position));
         self.report.covered += stretch.to.position.get() - Position::number(stretch.after);
+        let covered = &self.retelling.progress.covered;
+        covered.store(self.report.covered, Ordering::Relaxed);
         let is_of_edition = stretch.edition == self.retelling.follower.edition_number();
         if !is_of_edition {
             self.report.facts.other_edition += 1;

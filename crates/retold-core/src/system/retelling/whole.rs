@@ -26,6 +26,7 @@ use crate::recording::stretch::{FollowerKey, RecordedStretch};
 use crate::system::follower::Follower;
 use crate::system::follower_event::{FOLLOWER_STREAM_TYPE, FollowerEvent};
 use crate::system::open_system::{Infrastructure, OpenSystem, Opening};
+use crate::system::operating::FollowerOperator;
 use crate::system::outbox::is_outbox;
 use crate::system::recorded_event::as_new;
 
@@ -52,8 +53,8 @@ impl fmt::Display for WholeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "one schedule: {} inputs, {} events answered, {} effects equal",
-            self.inputs, self.answered, self.effects
+            "one schedule: {} inputs, {} events answered, {} effects equal{}",
+            self.inputs, self.answered, self.effects, self.facts
         )?;
         match &self.difference {
             None => write!(f, ", 0 differences"),
@@ -68,8 +69,8 @@ impl fmt::Display for WholeReport {
 ///
 /// # Errors
 ///
-/// [`Error::Unavailable`], [`Error::Corrupt`] if a log cannot be read. A difference is no error: it is
-/// in the report.
+/// [`Error::Unavailable`], [`Error::Corrupt`] if a log cannot be read; [`Error::Replaced`] if one is
+/// not the log that a follower followed. A difference is no error: it is in the report.
 pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
     let mut infrastructure = Infrastructure::new(Arc::new(MemoryStore::new()));
     for application in open.applications() {
@@ -96,10 +97,34 @@ pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
             open: BTreeMap::new(),
         });
     }
+    check_upstreams(open).await?;
     let mut report = WholeReport::default();
     let difference = follow(&mut tracks, &mut report).await?;
     report.difference = difference;
     Ok(report)
+}
+
+/// Checks that names still lead to the logs that followers began with.
+async fn check_upstreams(open: &OpenSystem) -> Result<()> {
+    for (application, member) in open.applications().iter().zip(open.system().members()) {
+        for follower in member.followers() {
+            let operator = FollowerOperator::new(application, follower.name());
+            for start in operator.record().await?.starts.values() {
+                let Some(upstream) = open.system().index_of(&start.upstream) else {
+                    continue;
+                };
+                let found = open.applications()[upstream].log_id().await?;
+                if found != Some(start.log) {
+                    return Err(Error::Replaced {
+                        log: start.upstream.as_str().into(),
+                        expected: start.log,
+                        found,
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One log on its way.

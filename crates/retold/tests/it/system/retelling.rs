@@ -10,7 +10,7 @@ use retold::recording::new_event::NewEvent;
 use retold::recording::origin::Origin;
 use retold::recording::recorder::LogRead;
 use retold::recording::stretch::{FollowerKey, Stretch};
-use retold::system::retelling::{retell, retell_whole};
+use retold::system::retelling::{FollowerRetelling, retell, retell_whole};
 use retold::system::{
     Context, Follower, Infrastructure, OnFailure, OpenSystem, Opening, SingleThread, System,
 };
@@ -81,6 +81,23 @@ async fn a_system_on_sqlite_is_retold() {
     let infrastructure = Infrastructure::new(store).application_in("stock", other);
     run_shop(&infrastructure, 10).await;
     assert!(retells(&shop(), &infrastructure).await > 30);
+}
+
+#[tokio::test]
+async fn a_retelling_tells_how_far_it_is() {
+    let (memory, _) = memory();
+    run_shop(&memory, 10).await;
+    let open = OpenSystem::open(&shop(), &memory, Opening::ReadOnly)
+        .await
+        .unwrap();
+    for retelling in FollowerRetelling::all(&open).await.unwrap() {
+        let count = retelling.position_count().await.unwrap();
+        let progress = retelling.progress();
+        assert_eq!(progress.covered(), 0);
+        let report = retelling.run().await.unwrap();
+        assert!(count > 0, "{report}");
+        assert_eq!((progress.covered(), report.covered), (count, count));
+    }
 }
 
 /// A policy that does what a variable says: another program, as it were.

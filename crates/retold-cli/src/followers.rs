@@ -1,0 +1,328 @@
+//! `retold followers`: how far the followers of a store are, and what they have put aside.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use retold::prelude::Timestamp;
+use retold::recording::identity::{EventId, LogId, Mark, Position};
+use retold::recording::recorder::LogRead;
+use retold::recording::store::{LogEntry, Store};
+use retold::system::{FollowerOperator, Parked, StartingMark, UpstreamStatus};
+use serde::Serialize;
+
+use crate::failure::{Failure, Verdict};
+use crate::opening;
+use crate::output::{Output, Record, note, one_line};
+use crate::table::Column;
+
+/// Followers that are read and printed at once.
+const PAGE: usize = 100;
+
+/// Lists the followers in a store: how far each is in each log that it follows, whether it is paused,
+/// and how much it has parked.
+///
+/// Whatever is listed is recorded: it is the same from every machine, and whether a process runs the
+/// follower now does not show.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    /// The store, as in sqlite:flights.db
+    url: String,
+    /// Only followers in this log, which is that of their application
+    log: Option<String>,
+    /// Lists the parked events instead: what failed, and what is held back by it
+    #[arg(long)]
+    parked: bool,
+}
+
+const AFTER_HELP: &str = "\
+FOLLOWER has the number of the generation after the name. LAG is how many events of the followed
+log come after the checkpoint, those that do not concern the follower among them; SECONDS is how
+long ago the first of them was recorded. Both are unknown (-) if the log is not in this store.
+
+Examples:
+  retold followers sqlite:flights.db
+  retold followers sqlite:flights.db aircraft --json | jq .lag_events
+  retold followers sqlite:flights.db --parked
+
+`retold help follower` tells how to pause one, and what to do about parked events.";
+
+/// A follower in one of the logs that it follows.
+#[derive(Debug, Serialize)]
+struct FollowerRecord {
+    log: Arc<str>,
+    follower: Arc<str>,
+    generation: u64,
+    upstream: String,
+    upstream_log: LogId,
+    upstream_state: UpstreamState,
+    /// 0 before the first event.
+    checkpoint: u64,
+    head: Option<u64>,
+    lag_events: Option<u64>,
+    lag_seconds: Option<f64>,
+    parked: usize,
+    paused: Option<String>,
+}
+
+/// Whether the log that is followed is at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum UpstreamState {
+    /// It is in this store.
+    Here,
+    /// No log of its id or name is in this store.
+    Elsewhere,
+    /// The log of its name in this store has another id.
+    Replaced,
+    /// It does not have the event of the checkpoint.
+    Diverged,
+}
+
+impl fmt::Display for UpstreamState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Here => "here",
+            Self::Elsewhere => "followed in another store",
+            Self::Replaced => "replaced: the log of this name has another id",
+            Self::Diverged => "diverged: the log has not the event of the checkpoint",
+        })
+    }
+}
+
+impl Record for FollowerRecord {
+    const COLUMNS: &'static [Column] = &[
+        Column::name("LOG"),
+        Column::name("FOLLOWER"),
+        Column::name("UPSTREAM"),
+        Column::number("CHECKPOINT"),
+        Column::number("HEAD"),
+        Column::number("LAG"),
+        Column::number("SECONDS"),
+        Column::number("PARKED"),
+        Column::text("STATE"),
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let or_dash = |it: Option<u64>| it.map_or_else(|| "-".into(), |it| it.to_string());
+        let seconds = self.lag_seconds.map(|it| format!("{it:.1}"));
+        vec![
+            self.log.to_string(),
+            format!("{}@{}", self.follower, self.generation),
+            self.upstream.clone(),
+            self.checkpoint.to_string(),
+            or_dash(self.head),
+            or_dash(self.lag_events),
+            seconds.unwrap_or_else(|| "-".into()),
+            self.parked.to_string(),
+            self.state(),
+        ]
+    }
+}
+
+impl FollowerRecord {
+    /// Whether it goes on, and what is in its way.
+    fn state(&self) -> String {
+        let upstream = match self.upstream_state {
+            UpstreamState::Here => None,
+            other => Some(other.to_string()),
+        };
+        let paused = self.paused.as_deref();
+        let paused = paused.map(|reason| one_line(&format!("paused: {reason}")));
+        let words: Vec<String> = upstream.into_iter().chain(paused).collect();
+        match words.is_empty() {
+            true => "goes on".into(),
+            false => words.join("; "),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ParkedRecord {
+    log: Arc<str>,
+    follower: Arc<str>,
+    upstream: String,
+    position: Position,
+    event_id: EventId,
+    stream: Option<String>,
+    /// None for an event that is held back by an earlier one of its stream.
+    failure: Option<String>,
+}
+
+impl ParkedRecord {
+    fn new(log: &Arc<str>, follower: &str, parked: Parked) -> Self {
+        Self {
+            log: Arc::clone(log),
+            follower: follower.into(),
+            upstream: parked.upstream,
+            position: parked.event.position,
+            event_id: parked.event.event_id,
+            stream: parked.stream,
+            failure: parked.failure,
+        }
+    }
+}
+
+impl Record for ParkedRecord {
+    const COLUMNS: &'static [Column] = &[
+        Column::name("LOG"),
+        Column::name("FOLLOWER"),
+        Column::name("UPSTREAM"),
+        Column::number("POSITION"),
+        Column::time("EVENT"),
+        Column::name("STREAM"),
+        Column::text("FAILURE"),
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let failure = self.failure.as_deref().unwrap_or("held back");
+        vec![
+            self.log.to_string(),
+            self.follower.to_string(),
+            self.upstream.clone(),
+            self.position.to_string(),
+            self.event_id.to_string(),
+            self.stream.as_deref().unwrap_or("-").to_owned(),
+            one_line(failure),
+        ]
+    }
+}
+
+pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
+    let store = opening::store(&arguments.url).await?;
+    if let Some(log) = &arguments.log {
+        opening::log(&*store, &arguments.url, log).await?;
+    }
+    let logs = opening::logs(&*store).await?;
+    let is_meant = |log: &&LogEntry| arguments.log.as_deref().is_none_or(|it| it == &*log.name);
+    let mut followers = Vec::new();
+    for log in logs.iter().filter(is_meant) {
+        let application = opening::application(&store, &log.name).await?;
+        let all = FollowerOperator::all(&application).await?;
+        followers.extend(all.into_iter().map(|it| (Arc::clone(&log.name), it)));
+    }
+    if followers.is_empty() {
+        note("no follower has started");
+        return Ok(Verdict::Fine);
+    }
+    match arguments.parked {
+        true => show_parked(&followers, output).await?,
+        false => show(&*store, &logs, &followers, output).await?,
+    }
+    Ok(Verdict::Fine)
+}
+
+async fn show(
+    store: &dyn Store,
+    logs: &[LogEntry],
+    followers: &[(Arc<str>, FollowerOperator)],
+    output: &mut Output,
+) -> Result<(), Failure> {
+    for followers in followers.chunks(PAGE) {
+        let mut records = Vec::with_capacity(followers.len());
+        for (log, follower) in followers {
+            records.extend(look(store, logs, log, follower).await?);
+        }
+        output.records(&records)?;
+    }
+    Ok(())
+}
+
+async fn show_parked(
+    followers: &[(Arc<str>, FollowerOperator)],
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let mut is_any = false;
+    for followers in followers.chunks(PAGE) {
+        let mut records = Vec::new();
+        for (log, follower) in followers {
+            let parked = follower.parked().await?.into_iter();
+            records.extend(parked.map(|it| ParkedRecord::new(log, follower.name(), it)));
+        }
+        if !records.is_empty() {
+            is_any = true;
+            output.records(&records)?;
+        }
+    }
+    if !is_any {
+        note("nothing is parked");
+    }
+    Ok(())
+}
+
+/// How far a follower is in each of the logs that it follows.
+async fn look(
+    store: &dyn Store,
+    logs: &[LogEntry],
+    log: &Arc<str>,
+    follower: &FollowerOperator,
+) -> Result<Vec<FollowerRecord>, Failure> {
+    let recorded = follower.record().await?;
+    let mut records = Vec::with_capacity(recorded.starts.len());
+    for start in recorded.starts.values() {
+        let checkpoint = follower.checkpoint(&recorded, start.log).await?;
+        let (upstream_state, status) = look_upstream(store, logs, start, checkpoint).await?;
+        let is_here = upstream_state == UpstreamState::Here;
+        let lag = status.as_ref().filter(|_| is_here);
+        let now = Timestamp::from(SystemTime::now());
+        records.push(FollowerRecord {
+            log: Arc::clone(log),
+            follower: follower.name().into(),
+            generation: recorded.generation,
+            upstream: start.upstream.clone(),
+            upstream_log: start.log,
+            upstream_state,
+            checkpoint: number(checkpoint),
+            head: status.as_ref().map(|status| number(status.head)),
+            lag_events: lag.map(UpstreamStatus::lag_events),
+            lag_seconds: lag.map(|status| status.lag(now).as_secs_f64()),
+            parked: (recorded.parked.values())
+                .filter(|parked| parked.log == start.log)
+                .count(),
+            paused: recorded.paused.clone(),
+        });
+    }
+    Ok(records)
+}
+
+fn number(mark: Option<Mark>) -> u64 {
+    Position::number(mark.map(|mark| mark.position))
+}
+
+/// What the followed log says, if it is at hand.
+async fn look_upstream(
+    store: &dyn Store,
+    logs: &[LogEntry],
+    start: &StartingMark,
+    checkpoint: Option<Mark>,
+) -> Result<(UpstreamState, Option<UpstreamStatus>), Failure> {
+    let Some(entry) = logs.iter().find(|log| log.id == start.log) else {
+        let is_replaced = logs.iter().any(|log| *log.name == *start.upstream);
+        let state = match is_replaced {
+            true => UpstreamState::Replaced,
+            false => UpstreamState::Elsewhere,
+        };
+        return Ok((state, None));
+    };
+    let recorder = store.open_read_only(&entry.name).await?;
+    let mut status = UpstreamStatus::default();
+    status.checkpoint = checkpoint;
+    status.reached = checkpoint;
+    // The head is read after the checkpoint, which is never beyond it then.
+    status.head = recorder.head().await?.mark;
+    let before = Position::new(number(checkpoint).saturating_sub(1));
+    let page = match number(status.head) < number(checkpoint) {
+        true => Vec::new(),
+        false => {
+            let read = LogRead::new().after(before).limit(2);
+            recorder.read_log(read).await?.events
+        }
+    };
+    let mut events = page.iter();
+    if checkpoint.is_some() && events.next().map(|event| event.mark()) != checkpoint {
+        return Ok((UpstreamState::Diverged, Some(status)));
+    }
+    status.waiting_since = events.next().map(|event| event.recorded_at());
+    Ok((UpstreamState::Here, Some(status)))
+}

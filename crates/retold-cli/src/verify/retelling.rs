@@ -1,0 +1,378 @@
+//! `retold verify --retell`: asks the policies of the built-in system once more, and shows where they
+//! decide something else than is recorded.
+//!
+//! Each follower is retold by itself, in a task of its own, against the logs as they are read; nothing
+//! is written. With `whole` all logs are retold on memory by one schedule too.
+
+use std::sync::Arc;
+
+use indicatif::ProgressBar;
+use retold::recording::identity::{Mark, Position};
+use retold::recording::store::Store;
+use retold::system::retelling::{
+    Difference, FollowerReport, FollowerRetelling, RetellingProgress, Shown, WholeReport,
+    retell_whole,
+};
+use retold::system::{FollowerOperator, Infrastructure, OpenSystem, Opening, System};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
+
+use super::{TICK, progress};
+use crate::failure::Failure;
+use crate::opening;
+use crate::output::{Output, Record};
+use crate::table::Column;
+
+/// How much is retold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Retell {
+    /// Each follower by itself
+    Followers,
+    /// Also the system as a whole, by one schedule, on memory that holds all its logs
+    Whole,
+}
+
+/// One generation of a follower, retold.
+#[derive(Debug, Serialize)]
+struct FollowerRetold {
+    log: Arc<str>,
+    follower: Arc<str>,
+    answered: u64,
+    effects: u64,
+    covered: u64,
+    other_edition: u64,
+    erased: u64,
+    parked: u64,
+    #[serde(serialize_with = "as_object")]
+    difference: Option<Difference>,
+    /// Why it could not be retold to its end.
+    error: Option<String>,
+}
+
+impl Record for FollowerRetold {
+    const COLUMNS: &'static [Column] = &[
+        Column::name("LOG"),
+        Column::name("FOLLOWER"),
+        Column::number("ANSWERED"),
+        Column::number("EFFECTS"),
+        Column::number("COVERED"),
+        Column::number("FACTS"),
+        Column::text("RETOLD"),
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let counts = [
+            self.answered,
+            self.effects,
+            self.covered,
+            self.other_edition + self.erased + self.parked,
+        ];
+        let verdict = match (&self.difference, &self.error) {
+            (_, Some(_)) => "not",
+            (Some(_), None) => "different",
+            (None, None) => "the same",
+        };
+        let names = [self.log.to_string(), self.follower.to_string()];
+        let counts = counts.iter().map(u64::to_string);
+        names
+            .into_iter()
+            .chain(counts)
+            .chain([verdict.to_owned()])
+            .collect()
+    }
+}
+
+impl FollowerRetold {
+    /// What was taken as it is, in words; none if nothing was.
+    fn facts(&self) -> Option<String> {
+        let counts = [
+            (self.other_edition, "stretches of another edition"),
+            (self.erased, "answers to what is erased"),
+            (self.parked, "parked events"),
+        ];
+        let facts = counts.iter().filter(|(count, _)| *count > 0);
+        let facts: Vec<String> = facts.map(|(count, it)| format!("{it} ({count})")).collect();
+        let Self { log, follower, .. } = self;
+        let facts = (!facts.is_empty()).then(|| facts.join(", "));
+        facts.map(|facts| format!("{follower} of {log}, taken as recorded: {facts}"))
+    }
+
+    fn new(log: &str, follower: &str, retold: Result<FollowerReport, String>) -> Self {
+        let mut row = Self {
+            log: log.into(),
+            follower: follower.into(),
+            answered: 0,
+            effects: 0,
+            covered: 0,
+            other_edition: 0,
+            erased: 0,
+            parked: 0,
+            difference: None,
+            error: None,
+        };
+        match retold {
+            Err(error) => row.error = Some(error),
+            Ok(report) => {
+                row.answered = report.answered;
+                row.effects = report.effects;
+                row.covered = report.covered;
+                row.other_edition = report.facts.other_edition;
+                row.erased = report.facts.erased;
+                row.parked = report.facts.parked;
+                row.difference = report.difference;
+            }
+        }
+        row
+    }
+}
+
+/// What a retelling came to.
+pub(super) struct Retelling {
+    followers: Vec<FollowerRetold>,
+    /// Or why it could not be retold to its end.
+    whole: Option<Result<WholeReport, String>>,
+}
+
+impl Retelling {
+    /// Retells the system's followers: all, or those of one log.
+    pub(super) async fn of(
+        open: &OpenSystem,
+        log: Option<&str>,
+        how: Retell,
+    ) -> Result<Self, Failure> {
+        let mut all = FollowerRetelling::all(open).await?;
+        all.retain(|it| log.is_none_or(|log| log == it.application()));
+        let followers = in_parallel(all).await?;
+        let whole = match how {
+            Retell::Followers => None,
+            Retell::Whole => {
+                let bar = progress(ProgressBar::new_spinner(), "{spinner} {wide_msg}");
+                bar.set_message("retelling the system as a whole");
+                bar.enable_steady_tick(TICK);
+                let report = retell_whole(open).await;
+                bar.finish_and_clear();
+                Some(report.map_err(|error| error.to_string()))
+            }
+        };
+        Ok(Self { followers, whole })
+    }
+
+    /// How many retellings came to something else than is recorded, or to no end.
+    pub(super) fn finding_count(&self) -> usize {
+        let is_found = |it: &&FollowerRetold| it.difference.is_some() || it.error.is_some();
+        let is_whole_found = match &self.whole {
+            None => false,
+            Some(Err(_)) => true,
+            Some(Ok(report)) => report.difference.is_some(),
+        };
+        self.followers.iter().filter(is_found).count() + usize::from(is_whole_found)
+    }
+
+    /// Shows the table, then each difference in full.
+    pub(super) fn show(&self, output: &mut Output) -> Result<(), Failure> {
+        output.new_table();
+        if !self.followers.is_empty() {
+            output.line("")?;
+            output.records(&self.followers)?;
+        }
+        for facts in self.followers.iter().filter_map(FollowerRetold::facts) {
+            output.line(&facts)?;
+        }
+        for row in &self.followers {
+            let FollowerRetold { log, follower, .. } = row;
+            if let Some(difference) = &row.difference {
+                output.line(&format!("\n{follower} of {log} differs: {difference}"))?;
+            }
+            if let Some(error) = &row.error {
+                output.line(&format!("\n{follower} of {log} is not retold: {error}"))?;
+            }
+        }
+        match &self.whole {
+            None => Ok(()),
+            Some(whole) if output.is_json() => output.object(&whole_object(whole)),
+            Some(Ok(report)) => output.line(&format!("\nThe whole as {report}")),
+            Some(Err(error)) => output.line(&format!("\nThe whole is not retold: {error}")),
+        }
+    }
+
+    /// What it came to, in a sentence.
+    pub(super) fn sentence(&self) -> String {
+        let answered: u64 = self.followers.iter().map(|it| it.answered).sum();
+        match self.finding_count() {
+            0 => format!(
+                "Retold, it is the same story: {answered} events answered once more, 0 differences."
+            ),
+            1 => "Retold, it is not the same story: 1 finding is shown above.".into(),
+            count => format!("Retold, it is not the same story: {count} findings are shown above."),
+        }
+    }
+}
+
+/// Retells each in a task of its own, and shows how far they are.
+async fn in_parallel(all: Vec<FollowerRetelling>) -> Result<Vec<FollowerRetold>, Failure> {
+    let bar = progress(
+        ProgressBar::new(0),
+        "{bar:32} {human_pos}/{human_len} {wide_msg}",
+    );
+    bar.set_message("events retold");
+    let mut rows: Vec<Option<FollowerRetold>> = Vec::new();
+    let mut followed: Vec<RetellingProgress> = Vec::new();
+    let mut tasks = JoinSet::new();
+    for (index, retelling) in all.into_iter().enumerate() {
+        bar.inc_length(retelling.position_count().await?);
+        followed.push(retelling.progress());
+        rows.push(None);
+        tasks.spawn(async move {
+            let (log, key) = (retelling.application().to_owned(), retelling.key().clone());
+            let retold = retelling.run().await.map_err(|error| error.to_string());
+            (index, FollowerRetold::new(&log, key.as_str(), retold))
+        });
+    }
+    let mut interval = tokio::time::interval(TICK);
+    while !tasks.is_empty() {
+        tokio::select! {
+            Some(ended) = tasks.join_next() => {
+                let (index, row) = ended.map_err(|error| {
+                    Failure::Failed(format!("a retelling was ended: {error}"))
+                })?;
+                rows[index] = Some(row);
+            }
+            _ = interval.tick() => {
+                bar.set_position(followed.iter().map(RetellingProgress::covered).sum());
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// Opens the logs of a system in a store for reading; refuses a store that has others.
+pub(super) async fn open(
+    system: &System,
+    store: &Arc<dyn Store>,
+    url: &str,
+    log: Option<&str>,
+    how: Retell,
+) -> Result<OpenSystem, Failure> {
+    let name = system.name();
+    let members: Vec<&str> = system.members().iter().map(|it| it.name()).collect();
+    let logs = opening::logs(&**store).await?;
+    let is_missing = |member: &&&str| !logs.iter().any(|log| *log.name == ***member);
+    let missing: Vec<&str> = members.iter().filter(is_missing).copied().collect();
+    if !missing.is_empty() {
+        return Err(Failure::Failed(other_system(name, url, &missing)));
+    }
+    match (log, how) {
+        (Some(_), Retell::Whole) => {
+            return Err(Failure::Usage(
+                "--retell=whole is about all logs of the system; leave out the log, or the `=whole`"
+                    .into(),
+            ));
+        }
+        (Some(log), Retell::Followers) if !members.contains(&log) => {
+            return Err(Failure::Failed(format!(
+                "the log {log:?} is not of the system {name:?}, so its followers cannot be retold; the system has: {}",
+                opening::listed(members.into_iter())
+            )));
+        }
+        _ => {}
+    }
+    let infrastructure = Infrastructure::new(Arc::clone(store));
+    let open = OpenSystem::open(system, &infrastructure, Opening::ReadOnly).await?;
+    for (application, member) in open.applications().iter().zip(system.members()) {
+        for follower in FollowerOperator::all(application).await? {
+            let mut known = member.followers().iter();
+            if !known.any(|it| it.name() == follower.name()) {
+                return Err(Failure::Failed(format!(
+                    "the log {:?} has a follower {:?}, of which the system {name:?} knows nothing; {}",
+                    member.name(),
+                    follower.name(),
+                    advice(url)
+                )));
+            }
+        }
+    }
+    Ok(open)
+}
+
+fn other_system(system: &str, url: &str, missing: &[&str]) -> String {
+    format!(
+        "{url} has no log {}, so it is not of the system {system:?}; {}",
+        opening::listed(missing.iter().copied()),
+        advice(url)
+    )
+}
+
+/// How one retells a system of one's own.
+fn advice(url: &str) -> String {
+    format!(
+        "this command has only the policies of that system, the demonstration's. Policies are code, so \
+         your own system is retold by a program, or a test, of your own:\n\n    \
+         use retold::system::{{Infrastructure, OpenSystem, Opening, retelling}};\n\n    \
+         let store = retold::open_store_read_only({url:?}).await?;\n    \
+         let logs = OpenSystem::open(&my_system(), &Infrastructure::new(store), Opening::ReadOnly).await?;\n    \
+         for report in retelling::retell(&logs).await? {{\n        \
+         assert!(report.difference.is_none(), \"{{report}}\");\n    \
+         }}"
+    )
+}
+
+fn as_object<S: serde::Serializer>(
+    difference: &Option<Difference>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    difference.as_ref().map(object_of).serialize(serializer)
+}
+
+fn object_of(difference: &Difference) -> Value {
+    let cause = difference.cause.as_ref().map(|(upstream, mark, topic)| {
+        let Mark { position, event_id } = mark;
+        json!({"upstream": upstream, "position": position, "event_id": event_id, "topic": topic})
+    });
+    let read = difference.read.iter().map(|(stream, version, snapshot)| {
+        json!({"stream": stream, "version": version, "snapshot_version": snapshot})
+    });
+    json!({
+        "what": difference.what,
+        "cause": cause,
+        "decided_at": Position::number(difference.decided_at),
+        "read": read.collect::<Vec<_>>(),
+        "recorded": difference.recorded.as_ref().map(shown),
+        "retold": difference.retold.as_ref().map(shown),
+    })
+}
+
+fn shown(event: &Shown) -> Value {
+    let lines = event.lines.iter();
+    let mut object: Map<String, Value> = lines
+        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+        .collect();
+    object.insert("position".into(), json!(event.position));
+    Value::Object(object)
+}
+
+fn whole_object(whole: &Result<WholeReport, String>) -> Value {
+    let report = match whole {
+        Ok(report) => report,
+        Err(error) => return json!({"schedule": "whole", "error": error}),
+    };
+    let difference = report.difference.as_ref().map(|(log, difference)| {
+        let mut object = object_of(difference);
+        if let Value::Object(object) = &mut object {
+            object.insert("log".into(), json!(log));
+        }
+        object
+    });
+    json!({
+        "schedule": "whole",
+        "inputs": report.inputs,
+        "answered": report.answered,
+        "effects": report.effects,
+        "other_edition": report.facts.other_edition,
+        "erased": report.facts.erased,
+        "parked": report.facts.parked,
+        "difference": difference,
+        "error": null,
+    })
+}

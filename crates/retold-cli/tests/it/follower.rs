@@ -1,0 +1,222 @@
+//! `retold follower`: acts, and what is refused.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::command::{Run, run};
+use crate::shop::{event_count, follower, order_tea, parked, process, with_poison};
+use crate::store::{Place, event};
+
+fn act(place: &Place, act: &str, which: [&str; 2], rest: &[&str]) -> Run {
+    let url = place.url();
+    let [log, name] = which;
+    run(&[&["follower", act, &url, log, name], rest].concat())
+}
+
+const STOCK: [&str; 2] = ["stock", "reservations"];
+const LETTERS: [&str; 2] = ["letters", "thanks"];
+
+#[test]
+fn a_follower_is_paused_and_goes_on() {
+    let place = with_poison();
+    let url = place.url();
+    let told = act(&place, "pause", STOCK, &["--reason", "stock-taking"]).fine();
+    assert_eq!(
+        told,
+        format!(
+            "reservations of stock is paused. It records nothing more until \
+             `retold follower resume {url} stock reservations`.\n\
+             Processes that run it notice by themselves; if none does, it counts from the next start on.\n"
+        )
+    );
+    let count = event_count(&place, "stock");
+    let orders = place.log(&*place.open(), "orders");
+    place.append(&*orders, [event(1, "Unheard", "{}")]);
+    process(&place);
+    assert_eq!(event_count(&place, "stock"), count);
+
+    let again = act(&place, "pause", STOCK, &["--reason", "another"]).fine();
+    assert_eq!(
+        again,
+        "reservations of stock is paused already: stock-taking. Nothing was recorded.\n"
+    );
+    assert_eq!(event_count(&place, "stock"), count);
+
+    let told = act(&place, "resume", STOCK, &[]).fine();
+    assert!(
+        told.starts_with(
+            "reservations of stock goes on. It was paused: stock-taking\n\
+             It answers the 3 events that it has parked once more.\n"
+        ),
+        "{told}"
+    );
+    let reservations = follower(&place, "stock", "reservations");
+    let record = place.block_on(reservations.record());
+    assert_eq!(record.paused, None);
+}
+
+/// Goal: an act is noticed by a process that runs the follower.
+/// Method: this process runs it, and the command acts between two orders.
+#[test]
+fn a_running_process_notices() {
+    let place = with_poison();
+    let runner = process(&place);
+    let counts = || ["orders", "stock"].map(|log| event_count(&place, log));
+    order_tea(&place, &runner);
+    let [orders, stock] = counts();
+    act(&place, "pause", STOCK, &["--reason", "stock-taking"]).fine();
+    order_tea(&place, &runner);
+    // The act.
+    assert_eq!(counts(), [orders + 1, stock + 1]);
+    act(
+        &place,
+        "skip",
+        STOCK,
+        &["orders", "3", "--reason", "poison"],
+    )
+    .fine();
+    act(&place, "resume", STOCK, &[]).fine();
+    order_tea(&place, &runner);
+    // The acts, two notes with an effect each, and the effects of two orders.
+    assert_eq!(counts(), [orders + 2, stock + 3 + 4 + 2]);
+    assert_eq!(parked(&place, "stock", "reservations"), [0; 0]);
+}
+
+#[test]
+fn nothing_is_recorded_for_one_that_goes_on_already() {
+    let place = Place::new();
+    let url = place.url();
+    drop(place.open());
+    process(&place);
+    let count = event_count(&place, "stock");
+    let told = run(&["follower", "resume", &url, "stock", "reservations"]).fine();
+    assert_eq!(
+        told,
+        "reservations of stock is not paused, and nothing of it is parked. Nothing was recorded.\n"
+    );
+    assert_eq!(event_count(&place, "stock"), count);
+}
+
+#[test]
+fn a_parked_event_is_skipped_and_what_it_held_back_is_answered() {
+    let place = with_poison();
+    let url = place.url();
+    let told = act(
+        &place,
+        "skip",
+        STOCK,
+        &["orders", "3", "--reason", "poison"],
+    )
+    .fine();
+    assert!(
+        told.starts_with("reservations of stock skips the event at 3 of orders, "),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!(
+            "2 of its stream \"Order/bob\" stay parked until `retold follower resume {url} stock reservations`.\n"
+        )),
+        "{told}"
+    );
+    assert_eq!(parked(&place, "stock", "reservations"), [4, 5]);
+    act(&place, "resume", STOCK, &[]).fine();
+    let count = event_count(&place, "stock");
+    process(&place);
+    assert_eq!(parked(&place, "stock", "reservations"), [0; 0]);
+    // Two notes, two effects.
+    assert_eq!(event_count(&place, "stock"), count + 4);
+}
+
+#[test]
+fn the_log_of_a_skipped_event_may_be_named_by_its_id() {
+    let place = with_poison();
+    let objects = run(&["followers", &place.url(), "stock", "--json"]).objects();
+    let id = objects[0]["upstream_log"].as_str().unwrap();
+    let rest = [id, "3", "--reason", "poison", "--json"];
+    let objects = act(&place, "skip", STOCK, &rest).objects();
+    assert_eq!(objects[0]["upstream"], "orders");
+    assert_eq!(objects[0]["held_back"], 2);
+    act(&place, "skip", STOCK, &[id, "3", "--reason", "poison"])
+        .check_refused(1, "has not parked the event at 3");
+}
+
+#[test]
+fn a_follower_begins_anew() {
+    let place = with_poison();
+    let content = fs::read(place.path()).unwrap();
+    let refused = act(&place, "reset", LETTERS, &[]);
+    refused.check_refused(2, "say --yes");
+    refused.check_refused(
+        2,
+        "generation 2:\n  orders: from its first event, 5 events there are now",
+    );
+    assert_eq!(fs::read(place.path()).unwrap(), content);
+
+    let told = act(&place, "reset", LETTERS, &["--after", "orders=3", "--yes"]).fine();
+    assert!(
+        told.starts_with(
+            "thanks of letters begins anew, as generation 2:\n  \
+             orders: after 3, 2 events there are now\n\
+             It stays paused until `retold follower resume "
+        ),
+        "{told}"
+    );
+    act(&place, "resume", LETTERS, &[]).fine();
+    let count = event_count(&place, "letters");
+    process(&place);
+    assert_eq!(event_count(&place, "letters"), count + 2);
+
+    let objects = act(&place, "reset", LETTERS, &["--from-now", "--yes", "--json"]).objects();
+    assert_eq!(objects[0]["generation"], 3);
+    assert_eq!(objects[0]["starts"][0]["after"], 5);
+    assert_eq!(objects[0]["starts"][0]["events"], 0);
+    let count = event_count(&place, "letters");
+    process(&place);
+    assert_eq!(event_count(&place, "letters"), count);
+
+    act(&place, "reset", LETTERS, &["--after", "orders=0", "--yes"]).fine();
+    let objects = run(&["followers", &place.url(), "letters", "--json"]).objects();
+    assert_eq!(objects[0]["generation"], 4);
+    assert_eq!(objects[0]["lag_events"], json!(5));
+}
+
+#[test]
+fn what_is_not_there_is_refused_with_what_is() {
+    let place = with_poison();
+    let reason = ["--reason", "x"];
+    for name in ["pause", "resume", "reset"] {
+        let rest: &[&str] = match name {
+            "pause" => &reason,
+            "reset" => &["--yes"],
+            _ => &[],
+        };
+        let log = act(&place, name, ["stocks", "reservations"], rest);
+        log.check_refused(1, "it has: letters, orders, stock");
+        let follower = act(&place, name, ["stock", "thanks"], rest);
+        follower.check_refused(1, "no follower \"thanks\" has started in the log \"stock\"");
+        follower.check_refused(1, "it has: reservations");
+        act(&place, name, ["orders", "thanks"], rest).check_refused(1, "none has");
+    }
+    let skip = |rest: &[&str]| act(&place, "skip", STOCK, &[rest, &reason].concat());
+    skip(&["letters", "3"]).check_refused(1, "it follows: orders");
+    skip(&["orders", "2"]).check_refused(1, "parked are: 3, 4, 5");
+    skip(&["orders", "0"]).check_refused(2, "positions count from 1");
+    let reset = |rest: &[&str]| act(&place, "reset", STOCK, &[rest, &["--yes"]].concat());
+    reset(&["--after", "order=1"]).check_refused(1, "it follows: orders");
+    reset(&["--after", "orders=6"]).check_refused(1, "ends at 5");
+    reset(&["--after", "orders"]).check_refused(2, "flights=9000");
+    reset(&["--after", "orders=1", "--after", "orders=2"]).check_refused(2, "twice");
+    reset(&["--from-now", "--after", "orders=1"]).check_refused(2, "cannot be used with");
+    act(&place, "pause", STOCK, &[]).check_refused(2, "--reason");
+    act(&place, "pause", STOCK, &["--reason", ""]).check_refused(2, "--reason");
+    assert_eq!(run(&["logs", &place.url()]).fine().lines().count(), 3);
+}
+
+#[test]
+fn an_act_makes_no_file() {
+    let place = Place::new();
+    let missing = act(&place, "pause", STOCK, &["--reason", "x"]);
+    missing.check_refused(1, "there is no file");
+    assert_eq!(place.files(), [""; 0]);
+}

@@ -1,0 +1,184 @@
+//! `retold verify --retell`: the flights' own logs, sound and changed behind the store's back; and
+//! stores of other systems.
+
+use std::sync::Arc;
+
+use retold::system::{Infrastructure, SingleThread};
+use retold_flights::input::Input;
+use retold_flights::replay::replay;
+use retold_flights::system::{FLIGHTS, system};
+use rusqlite::Connection;
+
+use crate::command::{objects, run};
+use crate::shop::with_poison;
+use crate::store::Place;
+
+const FLIGHTS_CSV: &str = "\
+year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,origin,dest,air_time,distance,hour,minute,time_hour
+2013,1,1,600,500,60,700,600,60,UA,1,N1,EWR,BOS,40,200,5,0,2013-01-01T10:00:00Z
+2013,1,1,929,929,0,1030,1030,0,UA,2,N1,EWR,BOS,40,200,9,29,2013-01-01T14:00:00Z
+2013,1,1,NA,1500,NA,NA,1600,NA,UA,4,N1,EWR,BOS,NA,200,15,0,2013-01-01T20:00:00Z
+";
+
+/// A store in which the flights' system has processed three flights of one aircraft.
+fn with_flights() -> Place {
+    let place = Place::new();
+    let store = place.open();
+    let flights = Input::read("day.csv", FLIGHTS_CSV.as_bytes())
+        .unwrap()
+        .flights;
+    place.block_on(async {
+        let runner = SingleThread::start(&system(), &Infrastructure::new(store)).await?;
+        let app = runner.application(FLIGHTS)?;
+        replay(&app, flights.into(), 1, Arc::default()).await?;
+        Ok::<_, retold::Error>(())
+    });
+    place
+}
+
+#[test]
+fn sound_logs_are_the_same_story() {
+    let place = with_flights();
+    let url = place.url();
+    let text = run(&["verify", &url, "--retell"]).fine();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 9, "{text}");
+    assert!(lines[4].starts_with("aircraft\tmovements@1\t"), "{text}");
+    assert!(lines[4].ends_with("\t0\tthe same"), "{text}");
+    assert!(lines[5].starts_with("notices\trisks@1\t"), "{text}");
+    assert_eq!(lines[7], "Nothing wrong was found.");
+    assert!(
+        lines[8].ends_with("answered once more, 0 differences."),
+        "{text}"
+    );
+
+    let objects = run(&["verify", &url, "--retell=whole", "--json"]).objects();
+    assert_eq!(objects.len(), 6);
+    assert_eq!(objects[3]["follower"], "movements@1");
+    assert_eq!(objects[3]["difference"], serde_json::Value::Null);
+    assert!(objects[3]["answered"].as_u64().unwrap() >= 8, "{objects:?}");
+    assert_eq!(objects[5]["schedule"], "whole");
+    let answered = |index: usize| objects[index]["answered"].as_u64().unwrap();
+    assert_eq!(answered(5), answered(3) + answered(4));
+
+    let objects = run(&["verify", &url, "notices", "--retell", "--json"]).objects();
+    assert_eq!(objects.len(), 2);
+    assert_eq!(objects[1]["follower"], "risks@1");
+}
+
+/// Goal: an effect that the policies do not decide is found, and both sides are shown.
+/// Method: change the airport of landings in the log of aircraft, which no index knows of.
+#[test]
+fn a_changed_effect_is_another_story() {
+    let place = with_flights();
+    let db = Connection::open(place.path()).unwrap();
+    let guard = "SELECT sql FROM sqlite_schema WHERE name = 'event_never_changes'";
+    let guard: String = db.query_row(guard, [], |row| row.get(0)).unwrap();
+    db.execute_batch("DROP TRIGGER event_never_changes")
+        .unwrap();
+    let changed = "UPDATE event SET payload = \
+                   CAST(replace(CAST(payload AS TEXT), 'BOS', 'LGA') AS BLOB) \
+                   WHERE CAST(payload AS TEXT) LIKE '%\"airport\":\"BOS\"%'";
+    assert!(db.execute(changed, []).unwrap() > 0);
+    db.execute_batch(&guard).unwrap();
+    drop(db);
+    let url = place.url();
+
+    let told = run(&["verify", &url, "--retell=whole"]);
+
+    assert_eq!(told.code, Some(1), "{told:?}");
+    for said in [
+        "\tdifferent\n",
+        "movements@1 of aircraft differs: ",
+        "answering Flight.Arrived at ",
+        "  recorded: at position ",
+        "\"airport\":\"LGA\"",
+        "\"airport\":\"BOS\"",
+        "The whole as one schedule",
+        "Retold, it is not the same story: 2 findings are shown above.",
+    ] {
+        assert!(told.out.contains(said), "{said:?} is not in\n{}", told.out);
+    }
+    let told = run(&["verify", &url, "aircraft", "--retell", "--json"]);
+    assert_eq!(told.code, Some(1));
+    let difference = &objects(&told.out)[1]["difference"];
+    assert_eq!(difference["cause"]["topic"], "Flight.Arrived", "{told:?}");
+    assert!(difference["recorded"]["position"].is_u64(), "{difference}");
+    run(&["verify", &url]).fine();
+}
+
+#[test]
+fn what_is_erased_is_taken_as_it_is() {
+    let place = with_flights();
+    let db = Connection::open(place.path()).unwrap();
+    db.execute_batch("INSERT INTO erasing (log) SELECT key FROM log WHERE name = 'flights'")
+        .unwrap();
+    let erased = "UPDATE event SET payload = NULL \
+                  WHERE topic IN (SELECT key FROM topic WHERE name = 'Flight.Cancelled')";
+    assert_eq!(db.execute(erased, []).unwrap(), 1);
+    db.execute_batch("DELETE FROM erasing").unwrap();
+    drop(db);
+    let told = run(&["verify", &place.url(), "aircraft", "--retell"]).fine();
+    assert!(
+        told.contains(
+            "movements@1 of aircraft, taken as recorded: answers to what is erased (1)\n"
+        ),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_cannot_be_retold_is_told_beside_what_can() {
+    let place = with_flights();
+    let db = Connection::open(place.path()).unwrap();
+    db.execute_batch(
+        "DROP TRIGGER log_never_changes;
+         UPDATE log SET id = zeroblob(16) WHERE name = 'aircraft';",
+    )
+    .unwrap();
+    drop(db);
+    let told = run(&["verify", &place.url(), "--retell=whole"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    for said in [
+        "aircraft\tmovements@1\t",
+        "\tthe same\n",
+        "\tnot\n",
+        "\nrisks@1 of notices is not retold: the log \"aircraft\" has been replaced",
+    ] {
+        assert!(told.out.contains(said), "{said:?} is not in\n{}", told.out);
+    }
+}
+
+#[test]
+fn a_store_of_another_system_is_refused_with_what_to_do() {
+    let place = with_poison();
+    let url = place.url();
+    let other = run(&["verify", &url, "--retell"]);
+    other.check_refused(1, "has no log flights, aircraft, notices");
+    other.check_refused(1, "retelling::retell(&logs)");
+    assert_eq!(other.out, "");
+
+    let place = with_flights();
+    let url = place.url();
+    run(&["verify", &url, "aircrafts", "--retell"]).check_refused(1, "there is no log");
+    run(&["verify", &url, "aircraft", "--retell=whole"]).check_refused(2, "leave out the log");
+    run(&["verify", &url, "--retell=some"]).check_refused(2, "followers, whole");
+    place.log(&*place.open(), "dogs");
+    run(&["verify", &url, "dogs", "--retell"]).check_refused(1, "the system has: flights");
+}
+
+#[test]
+fn a_follower_that_the_system_does_not_know_is_refused() {
+    let place = with_flights();
+    let db = Connection::open(place.path()).unwrap();
+    db.execute_batch("DROP TRIGGER stream_never_changes")
+        .unwrap();
+    let renamed = "UPDATE stream SET name = 'retold.follower/rumours' \
+                   WHERE name = 'retold.follower/risks'";
+    assert!(db.execute(renamed, []).unwrap() > 0);
+    drop(db);
+    run(&["verify", &place.url(), "--retell"]).check_refused(
+        1,
+        "has a follower \"rumours\", of which the system \"flights\" knows nothing",
+    );
+}

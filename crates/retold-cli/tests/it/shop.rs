@@ -1,0 +1,158 @@
+//! A system to look at: orders, the stock that is reserved for them, and letters about them.
+//!
+//! `reservations` parks orders of poison; `thanks` stops at them.
+
+use retold::prelude::*;
+use retold::recording::identity::Position;
+use retold::system::{
+    Context, Follower, FollowerOperator, Infrastructure, OnFailure, SingleThread, System,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::store::Place;
+
+#[derive(Event, Serialize, Deserialize)]
+enum OrderEvent {
+    Ordered { item: String },
+}
+
+#[derive(Aggregate, Clone, Default)]
+#[aggregate(event = OrderEvent, key = String)]
+struct Order;
+
+impl Apply<OrderEvent> for Order {
+    fn apply(&mut self, _: &OrderEvent) {}
+}
+
+#[derive(Event, Serialize, Deserialize)]
+struct Reserved;
+
+#[derive(Aggregate, Clone, Default)]
+#[aggregate(event = Reserved, key = String)]
+struct Stock;
+
+impl Apply<Reserved> for Stock {
+    fn apply(&mut self, _: &Reserved) {}
+}
+
+#[derive(Event, Serialize, Deserialize)]
+struct Thanked;
+
+#[derive(Aggregate, Clone, Default)]
+#[aggregate(event = Thanked, key = String)]
+struct Letter;
+
+impl Apply<Thanked> for Letter {
+    fn apply(&mut self, _: &Thanked) {}
+}
+
+fn refuse_poison(item: &str) -> retold::Result<()> {
+    match item {
+        "poison" => Err(retold::Error::Refused("nobody sells\tpoison".into())),
+        _ => Ok(()),
+    }
+}
+
+async fn reserve(ordered: &OrderEvent, context: &mut Context) -> retold::Result<()> {
+    let OrderEvent::Ordered { item } = ordered;
+    refuse_poison(item)?;
+    context
+        .execute_or_create(item.as_str(), |_: &Stock| Reserved)
+        .await?;
+    Ok(())
+}
+
+async fn thank(ordered: &OrderEvent, context: &mut Context) -> retold::Result<()> {
+    let OrderEvent::Ordered { item } = ordered;
+    refuse_poison(item)?;
+    context
+        .execute_or_create("all", |_: &Letter| Thanked)
+        .await?;
+    Ok(())
+}
+
+fn system() -> System {
+    System::new("shop")
+        .application("orders", |app| app.aggregate::<Order>())
+        .application("stock", |app| {
+            let reservations = Follower::new("reservations").follows("orders");
+            app.aggregate::<Stock>()
+                .follower(reservations.on(reserve).on_failure(OnFailure::Park))
+        })
+        .application("letters", |app| {
+            let thanks = Follower::new("thanks").follows("orders");
+            app.aggregate::<Letter>().follower(thanks.on(thank))
+        })
+        .build()
+        .unwrap()
+}
+
+/// A store with five orders, the third, fourth and fifth by one customer who begins with poison:
+/// `reservations` has parked the third and holds back the two that follow; `thanks` is paused before
+/// it.
+pub(crate) fn with_poison() -> Place {
+    let place = Place::new();
+    let store = place.open();
+    place.block_on(async {
+        let runner = SingleThread::start(&system(), &Infrastructure::new(store)).await?;
+        let orders = runner.application("orders")?;
+        for (customer, item) in [
+            ("ann", "tea"),
+            ("ann", "cups"),
+            ("bob", "poison"),
+            ("bob", "tea"),
+            ("bob", "cups"),
+        ] {
+            order(&orders, customer, item).await?;
+        }
+        Ok::<_, retold::Error>(())
+    });
+    place
+}
+
+async fn order(orders: &Application, customer: &str, item: &str) -> retold::Result<()> {
+    let item = item.to_owned();
+    orders
+        .execute_or_create(customer, |_: &Order| OrderEvent::Ordered {
+            item: item.clone(),
+        })
+        .await?;
+    Ok(())
+}
+
+/// Lets the system process what there is, and goes on running it.
+pub(crate) fn process(place: &Place) -> SingleThread {
+    let store = place.open();
+    place.block_on(SingleThread::start(&system(), &Infrastructure::new(store)))
+}
+
+/// Ann orders tea once more, from this runner.
+pub(crate) fn order_tea(place: &Place, runner: &SingleThread) {
+    let orders = runner.application("orders").unwrap();
+    place.block_on(order(&orders, "ann", "tea"));
+}
+
+/// The follower as a program sees it.
+pub(crate) fn follower(place: &Place, log: &str, name: &str) -> FollowerOperator {
+    let store = place.open();
+    place.block_on(async {
+        let app = Application::builder(log).store(store).read_only().open();
+        app.await.map(|app| FollowerOperator::new(&app, name))
+    })
+}
+
+/// Positions of what the follower has parked.
+pub(crate) fn parked(place: &Place, log: &str, name: &str) -> Vec<u64> {
+    let follower = follower(place, log, name);
+    let parked = place.block_on(async { follower.parked().await });
+    let positions = parked.iter().map(|it| it.event.position);
+    positions.map(Position::get).collect()
+}
+
+/// How many events a log has.
+pub(crate) fn event_count(place: &Place, log: &str) -> u64 {
+    let store = place.open();
+    let recorder = place.log(&*store, log);
+    let head = place.block_on(async { recorder.head().await });
+    Position::number(head.position())
+}
