@@ -23,6 +23,10 @@ pub const WAIT_MAX: Duration = Duration::from_secs(5);
 /// again for what they do besides.
 pub const STOP_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Least threads of the program. An append to SQLite holds one while it waits for another process that
+/// writes, and reads take one for a moment; with these others are left to tell that the service lives.
+pub const THREADS_MIN: usize = 4;
+
 /// After how long clients are to come again, when the service is behind or its store is busy.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 

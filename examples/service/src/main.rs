@@ -6,19 +6,20 @@
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::thread;
 
 use clap::Parser;
 use retold::runner::MultiThreadOptions;
 use retold::system::Infrastructure;
+use retold_service_example::limits::THREADS_MIN;
 use retold_service_example::options::ServiceOptions;
 use retold_service_example::service::Service;
 use tokio::net::TcpListener;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let options = ServiceOptions::parse();
     tracing_subscriber::fmt().with_writer(io::stderr).init();
-    match run(&options).await {
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If nobody reads it there is nobody to tell.
@@ -28,7 +29,16 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(options: &ServiceOptions) -> Result<(), Box<dyn Error>> {
+fn run(options: &ServiceOptions) -> Result<(), Box<dyn Error>> {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.max(THREADS_MIN))
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: &ServiceOptions) -> Result<(), Box<dyn Error>> {
     let store = retold::open_store(&options.store).await?;
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.map_err(|error| {

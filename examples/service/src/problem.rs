@@ -66,6 +66,12 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, detail).retry_after(RETRY_AFTER)
     }
 
+    /// The key of the request was sent before, with another one.
+    pub fn key_reused() -> Self {
+        let detail = "this Idempotency-Key was sent before, with another request; send a fresh one with each";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail)
+    }
+
     /// After how long the client is to come again.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use retold::prelude::Uuid;
 use serde::Serialize;
 
@@ -53,11 +52,7 @@ pub(super) async fn ask(
     let recorded = command.await.map_err(|error| of_command(error, None))?;
     let booking = desk.bookings.get::<Booking>(id).await?;
     if booking.state.request() != Some(&request) {
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "key-reused",
-            "this Idempotency-Key was sent before, with another request; send a fresh one with each",
-        ));
+        return Err(Problem::key_reused());
     }
     let answer = Answer::of(body(id, &booking.state)?).version(booking.version);
     let location = format!("/bookings/{id}");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use retold::application::Loaded;
+use retold::application::{Loaded, Recorded};
 use retold::prelude::Uuid;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,8 @@ pub(super) async fn announce(
         None => command,
     };
     let recorded = command.await.map_err(|error| of_command(error, None))?;
+    let is_that = |show: &Show| show.title() == Some(&told.title) && show.seats() == told.seats;
+    check_repeated(&desk, &name, &recorded, is_that).await?;
     let answer = read(&desk, &name).await?.recorded(SHOWS, &recorded);
     Ok(answer.made(format!("/shows/{}", encoded(&name)), &recorded))
 }
@@ -95,6 +97,8 @@ pub(super) async fn rename(
     let recorded = command
         .await
         .map_err(|error| of_command(error, Some(seen)))?;
+    let is_that = |show: &Show| show.title() == Some(&told.title);
+    check_repeated(&desk, &name, &recorded, is_that).await?;
     Ok(read(&desk, &name).await?.recorded(SHOWS, &recorded))
 }
 
@@ -114,6 +118,23 @@ pub(super) async fn bookings(
         next: last.filter(|_| bookings.len() == PAGE_LINES_MAX),
         bookings,
     }))
+}
+
+/// Checks that what an earlier request of the same key recorded is what this one asks for.
+async fn check_repeated(
+    desk: &Desk,
+    name: &str,
+    recorded: &Recorded,
+    is_that: impl Fn(&Show) -> bool,
+) -> Result<(), Problem> {
+    let (true, Some(version)) = (recorded.is_repeated(), recorded.version) else {
+        return Ok(());
+    };
+    let then = desk.shows.get_at::<Show>(name, version).await?;
+    match is_that(&then.state) {
+        true => Ok(()),
+        false => Err(Problem::key_reused()),
+    }
 }
 
 async fn read(desk: &Desk, name: &str) -> Result<Answer<ShowBody>, Problem> {

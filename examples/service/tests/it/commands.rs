@@ -77,6 +77,9 @@ async fn a_version_that_is_gone_is_a_failed_precondition() {
     // Sent again it is the same command, and its success is no conflict.
     rename(&etag, "one", "Hamlet, Prince").await.expect(200);
 
+    let reused = rename("\"2\"", "one", "Hamlet, King").await.expect(422);
+    assert_eq!(reused.problem(), "key-reused");
+
     let body = r#"{"title": "Hamlet"}"#;
     let blind = client.send(Method::PATCH, "/shows/hamlet", &[], body).await;
     assert_eq!(blind.expect(428).problem(), "precondition-required");

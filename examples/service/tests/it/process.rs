@@ -90,6 +90,10 @@ impl Process {
         Self { child, client }
     }
 
+    async fn kill(mut self) {
+        in_time("it is killed", self.child.kill()).await.unwrap();
+    }
+
     async fn terminate(mut self) {
         let id = self.child.id().unwrap().to_string();
         let told = Command::new("kill").args(["-TERM", &id]).status().await;
@@ -99,10 +103,11 @@ impl Process {
     }
 }
 
-/// Goal: what was taken before the stop is answered, once, by then or after the next start.
+/// Goal: what was taken before the end is answered, once, by then or after the next start. Method: the
+/// first and the last end by SIGTERM, one between by SIGKILL.
 #[cfg(unix)]
 #[tokio::test]
-async fn after_sigterm_a_restart_on_the_same_file_goes_on() {
+async fn after_a_stop_or_a_kill_a_restart_on_the_same_file_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("office.db");
     let mut booked = Vec::new();
@@ -116,7 +121,10 @@ async fn after_sigterm_a_restart_on_the_same_file_goes_on() {
             booked.push(client.ask(&key, "hamlet", 1).await.expect(201));
         }
         // Nobody waits for what that causes.
-        process.terminate().await;
+        match round {
+            1 => process.kill().await,
+            _ => process.terminate().await,
+        }
     }
     let process = Process::start(&path).await;
     let client = process.client;
@@ -129,4 +137,32 @@ async fn after_sigterm_a_restart_on_the_same_file_goes_on() {
     let show = client.get("/shows/hamlet").await.expect(200);
     assert_eq!(show.body["free"], 1_000 - booked.len());
     process.terminate().await;
+}
+
+/// Goal: two processes on one file share the work, and each booking gets its tickets once, also when one
+/// of them is killed.
+#[cfg(unix)]
+#[tokio::test]
+async fn two_processes_on_one_file_answer_exactly_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("office.db");
+    let (left, right) = (Process::start(&path).await, Process::start(&path).await);
+    let (one, other) = (left.client, right.client);
+    one.announce("hamlet", 1_000).await.expect(201);
+    let mut booked = Vec::new();
+    for guest in 0..20 {
+        let key = format!("key-{guest}");
+        let (first, second) =
+            tokio::join!(one.ask(&key, "hamlet", 1), other.ask(&key, "hamlet", 1));
+        assert_eq!(first.body["booking"], second.body["booking"]);
+        assert_eq!(first.token(), second.token());
+        booked.push(first);
+    }
+    left.kill().await;
+    for booked in &booked {
+        let tickets = format!("{}/tickets", booked.header("location"));
+        let tickets = other.get_after(&tickets, &booked.token()).await;
+        assert_eq!(tickets.expect(200).body["issued"], 1);
+    }
+    right.terminate().await;
 }
