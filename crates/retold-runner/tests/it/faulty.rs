@@ -2,21 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use retold::recording::append::{Append, Appended};
 use retold::recording::error::RecordError;
-use retold::recording::identity::{EventId, LogId, Mark};
+use retold::recording::identity::LogId;
 use retold::recording::layer::{RecorderLayer, StoreLayer};
-use retold::recording::limits::Limits;
 use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::{
-    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
-};
-use retold::recording::snapshot::StoredSnapshot;
-use retold::recording::store::{Lease, LogEntry, Store};
-use retold::recording::stored_event::StoredEvent;
-use retold::recording::stretch::{FollowerKey, RecordedStretch};
+use retold::recording::recorder::{BoxFuture, Recorder};
+use retold::recording::store::Store;
 
 /// What is to fail, of the calls to come. Only appends with a stretch fail: those of followers.
 #[derive(Debug, Default)]
@@ -54,10 +47,18 @@ fn take(count: &AtomicU32) -> bool {
 }
 
 /// In memory.
-#[derive(Default)]
 pub(crate) struct FaultyStore {
-    inner: MemoryStore,
+    inner: Arc<dyn Store>,
     pub(crate) faults: Arc<Faults>,
+}
+
+impl Default for FaultyStore {
+    fn default() -> Self {
+        Self {
+            inner: Arc::new(MemoryStore::new()),
+            faults: Arc::default(),
+        }
+    }
 }
 
 struct FaultyRecorder {
