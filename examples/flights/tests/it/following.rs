@@ -191,16 +191,6 @@ async fn the_first_of_january_goes_through_the_system() {
     assert_is_retold(open).await;
 }
 
-fn seed() -> u64 {
-    let given = std::env::var("RETOLD_SEED").ok();
-    let seed = given.map_or_else(
-        || DefaultHasher::new().finish() ^ u64::from(std::process::id()),
-        |text| text.parse().expect("RETOLD_SEED is a number"),
-    );
-    eprintln!("to repeat: RETOLD_SEED={seed}");
-    seed
-}
-
 /// Goal: whoever comes first, and however many there are at once, each aircraft has the same history.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_aircraft_has_one_history_in_every_schedule() {
@@ -211,7 +201,7 @@ async fn each_aircraft_has_one_history_in_every_schedule() {
         // As many as the day has tail numbers.
         assert_eq!(by_aircraft.unwrap().unwrap().len(), 649);
     }
-    let seed = seed();
+    let seed = crate::seed();
     for (round, callers) in [1, 2, 16].into_iter().enumerate() {
         let mut itineraries = itineraries(&flights);
         itineraries.sort_by_cached_key(|itinerary| {
