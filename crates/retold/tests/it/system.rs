@@ -2,7 +2,9 @@
 
 mod shop;
 
+mod changing;
 mod deadlines;
+
 mod operating;
 mod outbox;
 mod planted_bugs;

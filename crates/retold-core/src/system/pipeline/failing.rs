@@ -180,6 +180,7 @@ impl Pipeline {
             let own = FollowerEvent::Resumed {
                 log: parked.log,
                 event: parked.event,
+                edition: self.follower.edition_number(),
             };
             let own = self.own_events(&[own])?;
             let id = own.first().map(|event| event.id);
