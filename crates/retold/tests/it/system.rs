@@ -2,9 +2,11 @@
 
 mod shop;
 
+mod adversary;
 mod changing;
 mod deadlines;
 
+mod operated;
 mod operating;
 mod outbox;
 mod planted_bugs;
