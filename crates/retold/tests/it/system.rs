@@ -5,7 +5,6 @@ mod shop;
 mod adversary;
 mod changing;
 mod deadlines;
-
 mod operated;
 mod operating;
 mod outbox;
