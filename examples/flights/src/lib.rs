@@ -96,4 +96,6 @@ pub mod itinerary;
 
 pub mod replay;
 
+pub mod kills;
+
 pub mod fingerprint;

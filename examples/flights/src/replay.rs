@@ -305,7 +305,8 @@ pub async fn send(
     }
 }
 
-fn id_of(flight: &FlightRecord) -> Id<Flight> {
+/// The id of a flight.
+pub fn id_of(flight: &FlightRecord) -> Id<Flight> {
     flight_id(&flight.carrier, flight.number, flight.day, &flight.origin)
 }
 

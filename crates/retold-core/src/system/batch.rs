@@ -83,6 +83,11 @@ impl Batch {
         self.causes
     }
 
+    /// Whether anything was read.
+    pub(super) fn has_reads(&self) -> bool {
+        !self.streams.is_empty() || !self.queries.is_empty()
+    }
+
     /// Counts an upstream event that was decided.
     pub(super) fn count_cause(&mut self) {
         self.causes += 1;

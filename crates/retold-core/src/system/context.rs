@@ -483,11 +483,8 @@ impl Context {
         let recorder = self.application.recorder();
         let until = head.map(|mark| mark.position);
         let pending = self.pending(until).await?;
-        Ok(Arc::new(PastRecorder::new(
-            Arc::clone(recorder),
-            until,
-            pending,
-        )))
+        let past = PastRecorder::new(Arc::clone(recorder), until, pending);
+        Ok(Arc::new(past.with_versions(self.batch.streams())))
     }
 
     /// The effects of this batch as the log would give them after this position.

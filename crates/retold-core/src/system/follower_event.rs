@@ -73,6 +73,8 @@ pub enum FollowerEvent {
         log: LogId,
         /// Which event.
         event: Mark,
+        /// By which edition of the follower: of an event without effects nothing else says so.
+        edition: u32,
     },
     /// An operator decided that a parked event is not to be processed.
     Skipped {

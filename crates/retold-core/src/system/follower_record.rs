@@ -102,7 +102,8 @@ impl Apply<FollowerEvent> for FollowerRecord {
                 let place = (parked.log, parked.event.position);
                 self.parked.insert(place, parked.clone());
             }
-            FollowerEvent::Resumed { log, event } | FollowerEvent::Skipped { log, event, .. } => {
+            FollowerEvent::Resumed { log, event, .. }
+            | FollowerEvent::Skipped { log, event, .. } => {
                 self.parked.remove(&(*log, event.position));
             }
             FollowerEvent::Paused { reason, .. } => self.paused = Some(reason.clone()),

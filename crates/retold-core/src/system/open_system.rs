@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::definition::System;
+use super::definition::{Member, System};
 use super::pipeline::Pipeline;
 use super::projection::{ProjectionPipeline, ViewKeeper};
 use crate::application::{Application, Result};
@@ -82,6 +82,25 @@ impl Infrastructure {
         self
     }
 
+    /// Opens one application of a system.
+    pub(super) async fn open(&self, member: &Member, opening: Opening) -> Result<Application> {
+        let store = Arc::clone(self.store_of(member.name()));
+        let mut builder = member.builder().store(store);
+        if let Some(clock) = &self.clock {
+            builder = builder.clock(Arc::clone(clock));
+        }
+        if let Some(ids) = &self.ids {
+            builder = builder.ids(Arc::clone(ids));
+        }
+        if let Some(id) = self.log_ids.get(member.name()) {
+            builder = builder.log_id(*id);
+        }
+        if opening == Opening::ReadOnly {
+            builder = builder.read_only();
+        }
+        builder.open().await
+    }
+
     /// The store of this application's log.
     pub fn store_of(&self, application: &str) -> &Arc<dyn Store> {
         self.stores.get(application).unwrap_or(&self.store)
@@ -133,21 +152,7 @@ impl OpenSystem {
         }
         let mut applications = Vec::with_capacity(system.members().len());
         for member in system.members() {
-            let store = Arc::clone(infrastructure.store_of(member.name()));
-            let mut builder = member.builder().store(store);
-            if let Some(clock) = &infrastructure.clock {
-                builder = builder.clock(Arc::clone(clock));
-            }
-            if let Some(ids) = &infrastructure.ids {
-                builder = builder.ids(Arc::clone(ids));
-            }
-            if let Some(id) = infrastructure.log_ids.get(member.name()) {
-                builder = builder.log_id(*id);
-            }
-            if opening == Opening::ReadOnly {
-                builder = builder.read_only();
-            }
-            applications.push(builder.open().await?);
+            applications.push(infrastructure.open(member, opening).await?);
         }
         Ok(Self {
             system: system.clone(),

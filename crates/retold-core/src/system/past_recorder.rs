@@ -5,7 +5,7 @@
 //! over another recorder that stop at a position and go on with events in memory. Nothing is written
 //! by it, and what it cannot say of the past (names of streams, checkpoints) it refuses to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +28,8 @@ pub(super) struct PastRecorder {
     until: AtomicU64,
     /// What follows it; their positions follow each other from the one after `until`.
     pending: Vec<StoredEvent>,
+    /// Versions up to which streams are shown, whatever `until` says of them.
+    versions: HashMap<Arc<str>, Option<Version>>,
     /// The snapshots that were given last, by stream, for those who must say what a state began with.
     snapshots_given: Mutex<BTreeMap<Arc<str>, Version>>,
 }
@@ -46,7 +48,31 @@ impl PastRecorder {
             recorder,
             until: AtomicU64::new(Position::number(until)),
             pending,
+            versions: HashMap::new(),
             snapshots_given: Mutex::default(),
+        }
+    }
+
+    /// With streams that are shown up to these versions, as they were when they were read; `pending`
+    /// goes on from there.
+    ///
+    /// One of a cache may be older than the log, one that was read later newer. Either is noticed when
+    /// the append is judged, and until then the policy sees one history.
+    pub(super) fn with_versions<'a>(
+        mut self,
+        versions: impl Iterator<Item = (&'a Arc<str>, Option<Version>)>,
+    ) -> Self {
+        self.versions = versions
+            .map(|(stream, version)| (Arc::clone(stream), version))
+            .collect();
+        self
+    }
+
+    /// Whether an event of a stream is shown.
+    fn is_shown(&self, stream: &str, event: &StoredEvent) -> bool {
+        match self.versions.get(stream) {
+            Some(last) => event.version() <= *last,
+            None => Some(event.position()) <= self.until(),
         }
     }
 
@@ -158,8 +184,11 @@ impl PastRecorder {
     }
 
     async fn stream_page(&self, read: StreamRead, limit: usize) -> Result<Page, RecordError> {
-        let until = self.until();
-        let is_past = |event: &StoredEvent| Some(event.position()) <= until;
+        let is_past = |event: &StoredEvent| self.is_shown(&read.stream, event);
+        let may_have_events = match self.versions.get(&read.stream) {
+            Some(last) => last.is_some(),
+            None => self.until().is_some(),
+        };
         let forward = read.direction == Direction::Forward;
         let pending = self.pending.iter().filter(|event| {
             event.stream() == Some(&*read.stream) && is_within(&read, event.version())
@@ -172,7 +201,7 @@ impl PastRecorder {
             limit,
             ..read.clone()
         };
-        while events.len() < limit && until.is_some() {
+        while events.len() < limit && may_have_events {
             let page = self.recorder.read_stream(rest.clone()).await?;
             let last = page.events.last().and_then(StoredEvent::version);
             let is_cut = forward && page.events.last().is_some_and(|it| !is_past(it));
@@ -326,7 +355,7 @@ impl Recorder for PastRecorder {
             let is_past = page
                 .events
                 .first()
-                .is_some_and(|event| Some(event.position()) <= self.until());
+                .is_some_and(|event| self.is_shown(stream, event));
             if is_past {
                 let mut given = self.snapshots();
                 if given.len() == SNAPSHOTS_REMEMBERED_MAX {

@@ -54,8 +54,13 @@ pub struct Pipeline {
     freshness: Freshness,
     /// What was sent and is not known to be recorded or not.
     in_flight: Option<InFlight>,
-    /// The event before which everything is recorded, for its policy failed.
+    /// The event that is answered by itself, on the newest state and with everything before it
+    /// recorded, for its policy failed or what was decided with it could not be recorded.
     alone: Option<(LogId, Mark)>,
+    /// The event that was answered last.
+    last: Option<(LogId, Mark)>,
+    /// The event whose effects no recorder takes, and why.
+    refused: Option<((LogId, Mark), String)>,
     /// Whether what is in memory joins what is in the logs; false at first, after conflicts, and if a
     /// call was dropped midway.
     is_prepared: bool,
@@ -139,8 +144,14 @@ impl Pulled {
 /// What asking the policies came to.
 enum Reaction {
     Answered,
-    /// The policy failed, for this reason.
-    Failed(String),
+    Failed(Failure),
+}
+
+/// A policy failed.
+struct Failure {
+    reason: String,
+    /// What it had read, and all that the batch had read before.
+    reads: Batch,
 }
 
 impl Pipeline {
@@ -185,6 +196,8 @@ impl Pipeline {
             freshness: Freshness::Judged,
             in_flight: None,
             alone: None,
+            last: None,
+            refused: None,
             is_prepared: false,
             resumed_at: None,
             next: 0,
@@ -273,8 +286,10 @@ impl Pipeline {
             return Ok(Step::Paused);
         }
         if self.is_resume_due() {
-            self.resumed_at = Some(self.record.continued);
+            let continued = self.record.continued;
             self.resume(None).await?;
+            // Only now: what an error or a drop left parked is due still.
+            self.resumed_at = Some(continued);
             return Ok(Step::Moved);
         }
         for _ in 0..self.upstreams.len() {
@@ -450,11 +465,15 @@ impl Pipeline {
         if Some(event.position()) <= reached.map(|mark| mark.position) {
             return Ok(());
         }
-        if self.alone == Some((log, event.mark())) && !self.batch.is_empty() {
-            self.flush().await?;
-            if !self.is_prepared {
-                return Ok(());
+        let place = (log, event.mark());
+        if self.alone == Some(place) {
+            if !self.batch.is_empty() {
+                self.flush().await?;
+                if !self.is_prepared {
+                    return Ok(());
+                }
             }
+            self.freshness = Freshness::Newest;
         }
         if let Some(stream) = event.stream()
             && !self.record.parked.is_empty()
@@ -462,8 +481,13 @@ impl Pipeline {
         {
             return self.hold_back(index, event).await;
         }
+        if let Some((_, reason)) = self.refused.take_if(|(of, _)| *of == place) {
+            let reads = Batch::default();
+            return self.fail(index, event, Failure { reason, reads }).await;
+        }
         match self.react(index, event, None).await? {
             Reaction::Answered => {
+                self.last = Some(place);
                 self.pass(index, event.mark());
                 self.batch.count_cause();
                 self.counts.answered += 1;
@@ -473,7 +497,7 @@ impl Pipeline {
                 }
                 Ok(())
             }
-            Reaction::Failed(reason) => self.fail(index, event, reason).await,
+            Reaction::Failed(failure) => self.fail(index, event, failure).await,
         }
     }
 
@@ -508,20 +532,23 @@ impl Pipeline {
         let policies = Arc::clone(&self.follower);
         let reacted = AssertUnwindSafe(policies.policies().react(event, &mut context));
         let reacted = reacted.catch_unwind().await;
-        let (batch, of_the_store) = context.into_batch();
+        let (mut batch, of_the_store) = context.into_batch();
         if let Some(error) = of_the_store {
             return Err(error);
         }
-        match reacted {
+        let reason = match reacted {
             Ok(Ok(())) => {
                 self.batch = batch;
                 self.is_prepared = true;
-                Ok(Reaction::Answered)
+                return Ok(Reaction::Answered);
             }
-            Ok(Err(error)) if is_of_the_store(&error) => Err(error),
-            Ok(Err(error)) => Ok(Reaction::Failed(error.to_string())),
-            Err(panic) => Ok(Reaction::Failed(panic_text(&*panic))),
-        }
+            Ok(Err(error)) if is_of_the_store(&error) => return Err(error),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic_text(&*panic),
+        };
+        batch.drop_events(0);
+        let reads = batch;
+        Ok(Reaction::Failed(Failure { reason, reads }))
     }
 
     /// Notes that the log at this index is answered up to and with this mark.
@@ -597,6 +624,10 @@ impl Pipeline {
                 self.give_way(&conflict);
                 Ok(())
             }
+            Err(Error::Invalid(invalid)) if in_flight.batch.causes() > 0 => {
+                self.give_up(invalid.to_string());
+                Ok(())
+            }
             // It is sent again before anything else is done.
             Err(error @ (Error::Unavailable(_) | Error::OutcomeUnknown { .. })) => Err(error),
             Err(error) => {
@@ -604,6 +635,19 @@ impl Pipeline {
                 self.is_prepared = false;
                 Err(error)
             }
+        }
+    }
+
+    /// Drops what was decided and is more than a recorder takes, or otherwise not to be recorded. It is
+    /// decided again in smaller parts; of a single upstream event it is a failure of its policy.
+    fn give_up(&mut self, reason: String) {
+        let causes = self.in_flight.take().map(|it| it.batch.causes());
+        self.batch = Batch::default();
+        self.is_prepared = false;
+        self.batch_max = (self.batch_max / 2).max(1);
+        self.alone = self.last;
+        if causes == Some(1) {
+            self.refused = self.last.map(|last| (last, reason));
         }
     }
 

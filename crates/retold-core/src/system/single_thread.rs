@@ -310,6 +310,8 @@ impl Conductor for Conducted {
             if let Err(error) = work.fire_due().await {
                 tracing::warn!(%error, "timers that are due could not be fired");
             }
+            // Already now, in case that nobody awaits the command to its end.
+            work.is_timer_old[self.log] = true;
         })
     }
 
@@ -343,8 +345,9 @@ impl Work {
     }
 
     /// Fires what is due, one timer after the other, each with all that it causes.
+    /// Those that timers set off in turn are counted as steps.
     async fn fire_due(&mut self) -> Result<()> {
-        loop {
+        for _ in 0..self.steps_max {
             for index in 0..self.timers.len() {
                 if std::mem::take(&mut self.is_timer_old[index]) {
                     let read = self.timers[index].read_on().await;
@@ -367,6 +370,11 @@ impl Work {
             self.timers[index].fire_next(now).await?;
             self.process_commit(index).await?;
         }
+        tracing::error!(
+            steps = self.steps_max,
+            "timers go on and on; the rest waits for the next command"
+        );
+        Ok(())
     }
 
     /// Processes what is new in one log, and what that causes.
@@ -374,6 +382,8 @@ impl Work {
         self.is_timer_old[log] = true;
         self.find_ways().await?;
         self.fill(log).await?;
+        // What was left behind by commands that nobody awaited to their end.
+        self.fill_all().await?;
         self.drain().await
     }
 
@@ -431,9 +441,10 @@ impl Work {
     /// Lets a follower go by what the logs say, and queues what that causes.
     async fn find_way(&mut self, follower: usize) -> Result<()> {
         let worker = &mut self.followers[follower];
-        let before = worker.pipeline.effects_recorded();
-        worker.find_way().await;
-        self.queue_effects(follower, before).await
+        worker.find_way(self.steps_max).await;
+        let log = worker.application;
+        self.is_timer_old[log] = true;
+        self.fill(log).await
     }
 
     /// Queues the effects that a follower recorded since there were `before`.
@@ -476,10 +487,13 @@ impl Work {
             return Ok(());
         }
         let before = worker.pipeline.effects_recorded();
+        // If this is dropped midway, what it took from the queue is found in the logs.
+        worker.is_astray = true;
         let answered = worker.pipeline.answer(item.upstream, &item.event).await;
         if answered.is_err() || !worker.pipeline.is_prepared() {
-            worker.find_way().await;
+            return self.find_way(item.follower).await;
         }
+        worker.is_astray = false;
         self.queue_effects(item.follower, before).await
     }
 
@@ -497,8 +511,10 @@ impl Work {
                 }
             }
             if worker.pipeline.is_rest_due() {
+                worker.is_astray = true;
                 let rested = worker.pipeline.rest().await;
-                if rested.is_err() || !worker.pipeline.is_prepared() {
+                worker.is_astray = rested.is_err() || !worker.pipeline.is_prepared();
+                if worker.is_astray {
                     // Its effects are in the queue now: the others must answer them before they pass on.
                     self.find_way(follower).await?;
                     return Ok(true);
@@ -517,11 +533,20 @@ impl Worker {
         }
     }
 
-    /// Goes by what the logs say, until nothing is left; or stays astray until the next time.
-    async fn find_way(&mut self) {
+    /// Goes by what the logs say, until nothing is left; or stays astray until the next time, at the
+    /// latest after so many answers, for it may follow itself in an endless cycle.
+    async fn find_way(&mut self, steps_max: u64) {
         self.is_astray = true;
         let mut conflicts = 0;
+        let answers_max = self.pipeline.counts().answered + steps_max;
         loop {
+            if self.pipeline.counts().answered > answers_max {
+                tracing::error!(
+                    steps_max,
+                    "a follower goes on and on; the rest waits for the next command"
+                );
+                return;
+            }
             match self.pipeline.step().await {
                 Ok(Step::Moved) => {}
                 Ok(Step::Paused) => return,

@@ -216,8 +216,13 @@ impl<'s> SystemSimulation<'s> {
                         let (system, infrastructure) = (system.clone(), infrastructure.clone());
                         let timer = timer.clone();
                         process.actor(format!("timers of {}", parts.name()), async move {
-                            let open = open(&system, &infrastructure).await;
-                            keep_time(open.applications()[member].clone(), timer).await;
+                            let parts = &system.members()[member];
+                            let application = loop {
+                                if let Ok(it) = infrastructure.open(parts, Opening::Write).await {
+                                    break it;
+                                }
+                            };
+                            keep_time(application, timer).await;
                         });
                     }
                 });

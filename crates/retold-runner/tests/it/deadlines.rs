@@ -8,7 +8,7 @@ use retold::runner::{MultiThread, MultiThreadOptions};
 use retold::system::Deadline;
 
 use crate::patience::until;
-use crate::shop::{Overdue, count, memory, place, settled, shop, sqlite};
+use crate::shop::{Overdue, assert_retold, count, memory, place, settled, shop, sqlite};
 
 /// Goal: with two runners on one file each timer fires once, when the clock says so and not before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,6 +45,7 @@ async fn a_timer_fires_once_with_two_runners() {
     for runner in &runners {
         assert!(runner.stop().await.is_clean());
     }
+    assert_retold(&runners).await;
 }
 
 #[tokio::test]
@@ -60,4 +61,5 @@ async fn a_timer_fires_when_it_is_due_by_the_machines_clock() {
     })
     .await;
     assert!(orders.now() >= due);
+    assert_retold([&runner]).await;
 }

@@ -13,7 +13,8 @@ use retold::system::{Context, Follower, Infrastructure, OnFailure, Phase, System
 use crate::faulty::FaultyStore;
 use crate::patience::{PATIENCE, in_time, status_of, until, until_phase};
 use crate::shop::{
-    Order, Placed, Stock, memory, one_way, place, reservations, reserve, reserved, shop,
+    Order, Placed, Stock, assert_retold, memory, one_way, place, reservations, reserve, reserved,
+    shop,
 };
 
 /// A policy that fails for bad items as long as a switch says so. Each test has its own.
@@ -77,6 +78,7 @@ async fn a_follower_that_fails_does_not_stop_the_others() {
     runner.wait_for("orders", last, PATIENCE).await.unwrap();
     let stock = runner.application("stock").unwrap();
     assert_eq!(reserved(&stock).await, ["1", "2", "3"]);
+    assert_retold([&runner]).await;
 }
 
 faulty_policy!(PARK, parks);
@@ -108,6 +110,7 @@ async fn what_is_parked_is_resumed() {
         status_of(&runner, "reservations").await.is_well()
     })
     .await;
+    assert_retold([&runner]).await;
 }
 
 #[tokio::test]
@@ -127,6 +130,7 @@ async fn an_operator_pauses_and_continues_a_follower_at_work() {
     operator.resume().await.unwrap();
     runner.wait_for("orders", position, PATIENCE).await.unwrap();
     assert_eq!(reserved(&stock).await, ["1"]);
+    assert_retold([&runner]).await;
 }
 
 /// Goal: whatever the store says of appends, and if it panics, each event is answered once.
@@ -169,6 +173,7 @@ async fn failures_of_the_store_are_tried_again() {
     assert!(status.last_error.is_some(), "failures are told");
     let stopped = runner.stop().await;
     assert!(faults.left() > 0 || stopped.is_clean(), "{stopped:?}");
+    assert_retold([&runner]).await;
 }
 
 /// Goal: a follower whose upstream was replaced fails, and goes on when an operator says from where.
@@ -208,4 +213,5 @@ async fn a_replaced_log_fails_its_followers_until_they_are_reset() {
     runner.wait_for("orders", position, PATIENCE).await.unwrap();
     let stock = runner.application("stock").unwrap();
     assert_eq!(reserved(&stock).await, ["1", "2"]);
+    assert_retold([&runner]).await;
 }

@@ -8,7 +8,8 @@ use retold::system::{Phase, SingleThread, Start};
 
 use crate::patience::{PATIENCE, status_of, until_phase};
 use crate::shop::{
-    Order, count, memory, one_way, place, reservations, reserved, settled, shop, sqlite,
+    Order, assert_retold, count, memory, one_way, place, reservations, reserved, settled, shop,
+    sqlite,
 };
 
 #[tokio::test]
@@ -42,6 +43,7 @@ async fn followers_catch_up_at_start_and_go_on_live() {
     runner.wait_for("orders", position, PATIENCE).await.unwrap();
     assert_eq!(reserved(&stock).await.len(), 701);
     assert!(runner.stop().await.is_clean());
+    assert_retold([&runner]).await;
 }
 
 /// Goal: cycles come to rest, each event answered once, on a file and by several threads.
@@ -71,6 +73,7 @@ async fn a_system_with_cycles_comes_to_rest() {
     let first = orders.get::<Order>("0-0").await.unwrap();
     assert_eq!(first.state.confirmed, 1);
     assert!(runner.stop().await.is_clean());
+    assert_retold([&runner]).await;
 }
 
 /// Goal: a batch that is not full is recorded as soon as there is nothing left to read.
@@ -85,6 +88,7 @@ async fn a_batch_does_not_wait_to_be_full() {
     }
     let stock = runner.application("stock").unwrap();
     assert_eq!(reserved(&stock).await, ["1", "2", "3"]);
+    assert_retold([&runner]).await;
 }
 
 #[tokio::test]
@@ -112,6 +116,7 @@ async fn the_status_tells_phase_lag_and_places() {
     runner.wait_for("orders", position, PATIENCE).await.unwrap();
     let status = status_of(&runner, "reservations").await;
     assert_eq!((status.lag_events(), status.processed), (0, 3));
+    assert_retold([&runner]).await;
 }
 
 #[tokio::test]
@@ -137,4 +142,5 @@ async fn unknown_names_are_refused() {
         told(&error).contains("does not follow \"stock\""),
         "{error}"
     );
+    assert_retold([&runner]).await;
 }

@@ -4,7 +4,9 @@ use retold::runner::MultiThread;
 use retold::system::Phase;
 
 use crate::patience::{PATIENCE, until};
-use crate::shop::{count, one_way, place, reservations, reserved, settled, shop, sqlite};
+use crate::shop::{
+    assert_retold, count, one_way, place, reservations, reserved, settled, shop, sqlite,
+};
 
 /// Orders of a busy time.
 const ORDERS: u64 = 2_000;
@@ -43,6 +45,7 @@ async fn two_runners_answer_each_event_once() {
     for runner in &runners {
         assert!(runner.stop().await.is_clean());
     }
+    assert_retold(&runners).await;
 }
 
 /// Goal: two runners that are both busy do not spend their time on overtaking each other.
@@ -65,6 +68,7 @@ async fn two_busy_runners_seldom_meet() {
         overtaken += runner.status().await[0].overtaken;
     }
     assert!(overtaken < ORDERS / 10, "{overtaken} of {ORDERS}");
+    assert_retold(&runners).await;
 }
 
 /// Goal: of two runners one works and the other keeps still, and takes over when the first stops.
@@ -108,4 +112,5 @@ async fn the_one_that_keeps_still_takes_over() {
         runner.status().await[0].phase == Phase::CaughtUp
     })
     .await;
+    assert_retold(&runners).await;
 }

@@ -11,6 +11,7 @@ use retold::recording::memory::MemoryStore;
 use retold::recording::recorder::{LogRead, PageEnd};
 use retold::recording::stored_event::StoredEvent;
 use retold::runner::MultiThread;
+use retold::system::retelling::{retell, retell_whole};
 use retold::system::{Context, Deadline, Follower, Infrastructure, System};
 use retold_sqlite::{Durability, SqliteOptions, SqliteStore};
 
@@ -205,4 +206,20 @@ pub(crate) async fn settled(runner: &MultiThread) {
     let head = orders.head().await.unwrap().position().unwrap();
     let caused = runner.wait_for_all_caused("orders", head, PATIENCE);
     caused.await.unwrap();
+}
+
+/// Stops the runners, of which there may be several on one store, and retells what they recorded, follower
+/// by follower and as a whole.
+pub(crate) async fn assert_retold<'r>(runners: impl IntoIterator<Item = &'r MultiThread>) {
+    let mut open = None;
+    for runner in runners {
+        runner.stop().await;
+        open = Some(runner.open_system());
+    }
+    let open = open.unwrap();
+    for report in retell(open).await.unwrap() {
+        assert!(report.difference.is_none(), "{report}");
+    }
+    let whole = retell_whole(open).await.unwrap();
+    assert!(whole.difference.is_none(), "{whole}");
 }

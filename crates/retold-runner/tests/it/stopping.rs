@@ -9,7 +9,7 @@ use retold::system::{Infrastructure, Phase};
 
 use crate::faulty::FaultyStore;
 use crate::patience::{PATIENCE, status_of, until, until_phase};
-use crate::shop::{memory, one_way, place, reservations, reserved, settled};
+use crate::shop::{assert_retold, memory, one_way, place, reservations, reserved, settled};
 
 /// Goal: a stop records what was answered and not recorded yet.
 #[tokio::test]
@@ -44,6 +44,7 @@ async fn a_stop_records_how_far_followers_are() {
     let error = runner.wait_for("orders", position, PATIENCE).await;
     assert!(error.unwrap_err().to_string().contains("was stopped"));
     assert!(runner.stop().await.is_clean(), "a second stop does nothing");
+    assert_retold([&runner]).await;
 }
 
 /// Goal: a store that never answers does not keep a stop for ever, and the report names who it was.
@@ -67,6 +68,7 @@ async fn a_stop_ends_in_time() {
     assert!(!runner.is_overloaded(4).await);
     let report = runner.stop().await;
     assert_eq!(report.unfinished, ["stock/reservations"]);
+    assert_retold([&runner]).await;
 }
 
 /// Goal: a runner that is dropped leaves nothing undone that the next one does not find.
@@ -88,4 +90,5 @@ async fn a_dropped_runner_loses_nothing() {
     settled(&runner).await;
     let stock = runner.application("stock").unwrap();
     assert_eq!(reserved(&stock).await, expected);
+    assert_retold([&runner]).await;
 }

@@ -8,7 +8,7 @@ use retold::system::memory_view::MemoryView;
 use retold::system::projection::Projection;
 
 use crate::patience::PATIENCE;
-use crate::shop::{Placed, memory, one_way, place, reservations, sqlite};
+use crate::shop::{Placed, assert_retold, memory, one_way, place, reservations, sqlite};
 
 fn counting() -> Projection<MemoryView<u64>> {
     Projection::new("placed", 1, "orders").on::<Placed>(|placed: &mut u64, _| {
@@ -47,6 +47,7 @@ async fn a_view_in_memory_shows_what_was_waited_for() {
             .contains("no view \"nobody\"")
     );
     assert!(runner.stop().await.is_clean());
+    assert_retold([&runner]).await;
 }
 
 /// A view in a file of its own goes on after a restart where it was.
@@ -91,5 +92,6 @@ async fn a_view_in_sqlite_goes_on_after_a_restart() {
             .unwrap();
         assert_eq!(count, round * 10);
         assert!(runner.stop().await.is_clean());
+        assert_retold([&runner]).await;
     }
 }

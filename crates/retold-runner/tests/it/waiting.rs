@@ -8,7 +8,8 @@ use retold::system::Phase;
 
 use crate::patience::{PATIENCE, in_time, until_phase};
 use crate::shop::{
-    Order, Stock, Viewed, memory, one_way, place, reservations, reserved, settled, shop,
+    Order, Stock, Viewed, assert_retold, memory, one_way, place, reservations, reserved, settled,
+    shop,
 };
 
 #[tokio::test]
@@ -28,6 +29,7 @@ async fn a_timeout_tells_who_is_behind() {
     let nobody_follows = Duration::from_millis(0);
     let all = runner.wait_for_all_caused("orders", beyond, nobody_follows);
     assert!(matches!(all.await, Err(WaitError::Timeout { .. })));
+    assert_retold([&runner]).await;
 }
 
 /// Goal: whoever waits sees everything that was caused, round the cycle, every time.
@@ -66,6 +68,7 @@ async fn all_that_was_caused_is_there() {
         assert!(!is_pending, "the deadline was ended by the confirmation");
     }
     noise.abort();
+    assert_retold([&runner]).await;
 }
 
 /// Goal: nobody who waits has to wait for a delay that spares the disk.
@@ -89,6 +92,7 @@ async fn what_has_no_effect_is_recorded_at_once_for_whoever_waits() {
         .unwrap();
     let stock = runner.application("stock").unwrap();
     assert!(reserved(&stock).await.is_empty());
+    assert_retold([&runner]).await;
 }
 
 /// Goal: a busy log of which nothing concerns a follower does not make it record for each event.
@@ -111,4 +115,5 @@ async fn events_without_effect_cost_few_appends() {
         appends < 50,
         "{appends} appends for 501 events without effect"
     );
+    assert_retold([&runner]).await;
 }

@@ -2,7 +2,10 @@
 
 mod shop;
 
+mod adversary;
+mod changing;
 mod deadlines;
+mod operated;
 mod operating;
 mod outbox;
 mod planted_bugs;

@@ -157,6 +157,7 @@ async fn a_late_aircraft_endangers_its_next_leg() {
         let notice = notice.await.unwrap().state;
         assert_eq!(notice.phase(), phase, "UA {number}");
     }
+    assert_is_retold(runner.open_system()).await;
 }
 
 /// What comes of a busy day. Expected is what another program made of the same rows by the same rules:
@@ -191,16 +192,6 @@ async fn the_first_of_january_goes_through_the_system() {
     assert_is_retold(open).await;
 }
 
-fn seed() -> u64 {
-    let given = std::env::var("RETOLD_SEED").ok();
-    let seed = given.map_or_else(
-        || DefaultHasher::new().finish() ^ u64::from(std::process::id()),
-        |text| text.parse().expect("RETOLD_SEED is a number"),
-    );
-    eprintln!("to repeat: RETOLD_SEED={seed}");
-    seed
-}
-
 /// Goal: whoever comes first, and however many there are at once, each aircraft has the same history.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_aircraft_has_one_history_in_every_schedule() {
@@ -211,7 +202,7 @@ async fn each_aircraft_has_one_history_in_every_schedule() {
         // As many as the day has tail numbers.
         assert_eq!(by_aircraft.unwrap().unwrap().len(), 649);
     }
-    let seed = seed();
+    let seed = crate::seed();
     for (round, callers) in [1, 2, 16].into_iter().enumerate() {
         let mut itineraries = itineraries(&flights);
         itineraries.sort_by_cached_key(|itinerary| {
@@ -227,6 +218,7 @@ async fn each_aircraft_has_one_history_in_every_schedule() {
             .unwrap();
         assert_caught_up(&runner);
         assert_same_histories(expected.open_system(), runner.open_system()).await;
+        assert_is_retold(runner.open_system()).await;
     }
     let difference = first_difference(expected.open_system(), seed)
         .await
@@ -306,6 +298,7 @@ async fn the_view_in_sqlite_is_the_fold() {
         assert!(view.total().arrived > 0);
         assert_eq!(view, OnTime::read(&app).await.unwrap());
     }
+    assert_is_retold(runner.open_system()).await;
 }
 
 /// Goal: a log from before cancellations told of their aircraft is read as it was.

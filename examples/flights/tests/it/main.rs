@@ -5,8 +5,20 @@
 mod airframes;
 mod following;
 mod itineraries;
+mod killed;
 mod notices;
 mod reading;
 mod replaying;
 mod rules;
 mod simulated;
+
+/// A seed for what is random, printed so that it can be given again.
+fn seed() -> u64 {
+    let given = std::env::var("RETOLD_SEED").ok();
+    let seed = given.map_or_else(
+        || u64::from(fastrand::u32(..)),
+        |text| text.parse().expect("RETOLD_SEED is a number"),
+    );
+    eprintln!("to repeat: RETOLD_SEED={seed}");
+    seed
+}

@@ -1,12 +1,13 @@
 //! What a pipeline does about an event whose policy fails: stop, or put it aside; and how what was put
 //! aside is answered after all.
 
-use super::{Pipeline, Reaction};
+use super::{Failure, Pipeline, Reaction};
 use crate::application::{Error, Result};
 use crate::recording::identity::{LogId, Position};
 use crate::recording::recorder::LogRead;
 use crate::recording::stored_event::StoredEvent;
 use crate::system::batch::Batch;
+use crate::system::context::Freshness;
 use crate::system::follower::OnFailure;
 use crate::system::follower_event::{FollowerEvent, Parked};
 use crate::system::limits::{FAILURE_SIZE_MAX, PARKED_MAX};
@@ -25,46 +26,69 @@ pub struct Resumed {
 
 impl Pipeline {
     /// Does with an event whose policy failed what the follower says. If other events were answered
-    /// in the same batch, they are recorded first, and the policy is asked again.
+    /// in the same batch, they are recorded first, and the policy is asked again; so it is if it may
+    /// have failed for an old state. What it read is a condition of what is recorded about the failure.
     pub(super) async fn fail(
         &mut self,
         index: usize,
         event: &StoredEvent,
-        reason: String,
+        failure: Failure,
     ) -> Result<()> {
-        let upstream = &self.upstreams[index];
-        let place = (upstream.log, event.mark());
-        if upstream.reached != upstream.checkpoint || self.has_unflushed() {
+        let Failure { reason, reads } = failure;
+        let place = (self.upstreams[index].log, event.mark());
+        let may_be_old = self.freshness == Freshness::Judged && reads.has_reads();
+        if self.has_unflushed() || may_be_old {
             // Asking the policy cost the batch; the next round stops before this event.
             self.alone = Some(place);
+            self.look_again();
             return Ok(());
         }
         self.alone = None;
+        // As many as leave no room for more are taken for a fault by themselves.
+        let reads = match reads.is_full() {
+            true => Batch::default(),
+            false => reads,
+        };
         let reason = cut(reason);
         self.status.failed(Phase::Running, &reason);
         let is_full = self.record.parked.len() >= PARKED_MAX;
         match self.follower.fails_by() {
-            OnFailure::Park if !is_full => self.park(index, event, Some(reason)).await,
-            OnFailure::Park | OnFailure::Stop => {
-                let reason = match is_full {
-                    true => format!("{PARKED_MAX} events are parked already; and: {reason}"),
-                    false => reason,
-                };
-                tracing::error!(follower = %self.key, event = %event.mark(), %reason, "a follower stops");
-                let paused = FollowerEvent::Paused {
-                    reason: format!(
-                        "the policy for the event at {} of {:?} failed: {reason}",
-                        event.position(),
-                        self.upstreams[index].name
-                    ),
-                    failed: Some(place),
-                };
-                // Read back by the next preparation, whoever recorded it.
-                match self.record_own(&[paused]).await {
-                    Ok(()) | Err(Error::Conflict(_)) => Ok(()),
-                    Err(error) => Err(error),
-                }
+            OnFailure::Park if !is_full => self.park(index, event, Some(reason), reads).await,
+            OnFailure::Park => {
+                let reason = format!("{PARKED_MAX} events are parked already; and: {reason}");
+                self.stop(index, event, &reason, reads).await
             }
+            OnFailure::Stop => self.stop(index, event, &reason, reads).await,
+        }
+    }
+
+    /// Records that the follower is paused, because of this event.
+    async fn stop(
+        &mut self,
+        index: usize,
+        event: &StoredEvent,
+        reason: &str,
+        mut reads: Batch,
+    ) -> Result<()> {
+        self.look_again();
+        let upstream = &self.upstreams[index];
+        tracing::error!(follower = %self.key, event = %event.mark(), %reason, "a follower stops");
+        let paused = FollowerEvent::Paused {
+            reason: format!(
+                "the policy for the event at {} of {:?} failed: {reason}",
+                event.position(),
+                upstream.name
+            ),
+            failed: Some((upstream.log, event.mark())),
+        };
+        for new in self.own_events(&[paused])? {
+            reads.push(new);
+        }
+        let append = reads.to_append(&self.stream, self.record.version);
+        // Read back by the next preparation, whoever recorded it.
+        match self.application.settle(append).await {
+            Ok(_) | Err(Error::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -82,7 +106,11 @@ impl Pipeline {
                 return Ok(());
             }
         }
-        self.park(index, event, None).await
+        if self.record.parked.len() >= PARKED_MAX {
+            let reason = format!("{PARKED_MAX} events are parked already");
+            return self.stop(index, event, &reason, Batch::default()).await;
+        }
+        self.park(index, event, None, Batch::default()).await
     }
 
     async fn park(
@@ -90,6 +118,7 @@ impl Pipeline {
         index: usize,
         event: &StoredEvent,
         failure: Option<String>,
+        reads: Batch,
     ) -> Result<()> {
         let upstream = &self.upstreams[index];
         let parked = Parked {
@@ -100,20 +129,26 @@ impl Pipeline {
             failure,
         };
         tracing::warn!(follower = %self.key, event = %parked.event, reason = parked.failure, "an event is parked");
-        self.batch = Batch::default();
+        self.batch = reads;
         for new in self.own_events(&[FollowerEvent::Parked(parked)])? {
             self.batch.push(new);
         }
         self.pass(index, event.mark());
         self.is_prepared = true;
         self.flush().await?;
+        if !std::mem::replace(&mut self.is_prepared, false) {
+            return Ok(());
+        }
         // The follower's stream has grown: read it before the next append.
-        self.is_prepared = false;
-        self.prepare().await
+        self.prepare().await?;
+        // It may have been reset meanwhile, and then what comes next is not what follows this event.
+        self.is_prepared &= self.reached(index) == Some(event.position());
+        Ok(())
     }
 
     /// Answers parked events after all, in the order of their positions: those of one log, or all. The
-    /// effects of each are recorded together with the note that it was resumed.
+    /// effects of each are recorded together with the note that it was resumed. None while the follower
+    /// is paused.
     ///
     /// # Errors
     ///
@@ -125,6 +160,9 @@ impl Pipeline {
         let parked: Vec<Parked> = self.record.parked.values().cloned().collect();
         let is_meant = |it: &Parked| which.is_none_or(|which| which == (it.log, it.event.position));
         for parked in parked.into_iter().filter(is_meant) {
+            if self.record.paused.is_some() {
+                break;
+            }
             if self.is_held_back(&parked) {
                 continue;
             }
@@ -177,19 +215,29 @@ impl Pipeline {
             if !self.record.parked.contains_key(&place) {
                 return Ok(None);
             }
+            if let Some(paused) = &self.record.paused {
+                return Ok(Some(format!("the follower is paused: {paused}")));
+            }
+            // A failure counts on the newest state only.
+            self.freshness = Freshness::Newest;
             let own = FollowerEvent::Resumed {
                 log: parked.log,
                 event: parked.event,
+                edition: self.follower.edition_number(),
             };
             let own = self.own_events(&[own])?;
             let id = own.first().map(|event| event.id);
             own.into_iter().for_each(|event| self.batch.push(event));
             match self.react(index, &event, id).await? {
                 Reaction::Answered => {
-                    self.flush().await?;
+                    let flushed = self.flush().await;
                     self.is_prepared = false;
+                    if let Err(Error::Invalid(invalid)) = &flushed {
+                        return Ok(Some(cut(invalid.to_string())));
+                    }
+                    flushed?;
                 }
-                Reaction::Failed(reason) => return Ok(Some(cut(reason))),
+                Reaction::Failed(failure) => return Ok(Some(cut(failure.reason))),
             }
         }
     }

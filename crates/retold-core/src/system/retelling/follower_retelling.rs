@@ -39,10 +39,23 @@ pub struct FollowerRetelling {
     upstreams: Vec<(Arc<str>, Arc<dyn Recorder>)>,
     /// Events that were parked, by log and position, with the place of the note in the own log.
     parked: BTreeMap<(LogId, Position), Position>,
-    /// Events that were resumed: place of the note in the own log, its id, and which event.
-    resumed: VecDeque<(Position, EventId, LogId, Mark)>,
+    /// Events that were resumed, in the order of their notes.
+    resumed: VecDeque<Resumed>,
+    /// Whether the follower was reset since.
+    is_past: bool,
     until: Until,
     progress: RetellingProgress,
+}
+
+/// A note that a parked event was answered after all.
+struct Resumed {
+    /// Place of the note in the own log.
+    position: Position,
+    /// Its id.
+    id: EventId,
+    log: LogId,
+    event: Mark,
+    edition: u32,
 }
 
 /// How far a follower is retold: as far as its log was when the retelling was begun. What is recorded
@@ -201,6 +214,7 @@ async fn generations(
         upstreams: upstreams.to_vec(),
         parked: BTreeMap::new(),
         resumed: VecDeque::new(),
+        is_past: false,
         until: Until::default(),
         progress: RetellingProgress::default(),
     };
@@ -221,11 +235,21 @@ async fn generations(
                     let place = (parked.log, parked.event.position);
                     present.parked.insert(place, stored.position());
                 }
-                FollowerEvent::Resumed { log, event } => {
-                    let note = (stored.position(), stored.id(), log, event);
-                    present.resumed.push_back(note);
+                FollowerEvent::Resumed {
+                    log,
+                    event,
+                    edition,
+                } => present.resumed.push_back(Resumed {
+                    position: stored.position(),
+                    id: stored.id(),
+                    log,
+                    event,
+                    edition,
+                }),
+                FollowerEvent::Reset { generation, starts } => {
+                    present.is_past = true;
+                    all.push(begin(generation, starts));
                 }
-                FollowerEvent::Reset { generation, starts } => all.push(begin(generation, starts)),
                 FollowerEvent::Skipped { .. }
                 | FollowerEvent::Paused { .. }
                 | FollowerEvent::Continued => {}
@@ -266,6 +290,10 @@ impl Walk {
             let upstreams = self.retelling.upstreams.iter();
             for (name, recorder) in upstreams.filter(|(name, _)| **name == *start.upstream) {
                 let found = recorder.log_id().await?;
+                if found != Some(start.log) && self.retelling.is_past {
+                    // That is what it was reset for.
+                    continue;
+                }
                 if found != Some(start.log) {
                     return Err(Error::Replaced {
                         log: Arc::clone(name),
@@ -416,8 +444,9 @@ impl Walk {
             .iter()
             .position(|cursor| cursor.log == stretch.upstream);
         let Some(upstream) = upstream else {
-            // Of an application that is followed no more.
+            // Of an application that is followed no more, or a log that was replaced.
             self.report.facts.other_edition += u64::from(is_of_edition);
+            retold.take_stretch(stretch);
             return Ok(None);
         };
         while let Some(event) = self.cursors[upstream].next(to).await? {
@@ -467,7 +496,7 @@ impl Walk {
                 return Ok(Some(Difference::of_log(what, self.head)));
             };
             let resumed = self.retelling.resumed.front();
-            if resumed.is_some_and(|(position, ..)| *position == first.position()) {
+            if resumed.is_some_and(|it| it.position == first.position()) {
                 if let Some(difference) = self.retell_resumed(&append).await? {
                     return Ok(Some(difference));
                 }
@@ -492,14 +521,12 @@ impl Walk {
     }
 
     async fn retell_resumed(&mut self, append: &[StoredEvent]) -> Result<Option<Difference>> {
-        let Some((_, id, log, mark)) = self.retelling.resumed.pop_front() else {
+        let Some(resumed) = self.retelling.resumed.pop_front() else {
             return Ok(None);
         };
+        let (id, log, mark) = (resumed.id, resumed.log, resumed.event);
         let effects: Vec<_> = append.iter().skip(1).cloned().collect();
-        let edition = self.retelling.follower.edition_number();
-        let is_of_edition = effects.iter().all(|event| {
-            matches!(event.origin(), Ok(Origin::Effect { edition: of, .. }) if of == edition)
-        });
+        let is_of_edition = resumed.edition == self.retelling.follower.edition_number();
         let upstream = self.cursors.iter().find(|cursor| cursor.log == log);
         let (Some(upstream), true) = (upstream, is_of_edition) else {
             self.report.facts.other_edition += 1;

@@ -14,7 +14,7 @@ use crate::recording::identity::{EventId, LogId, Position};
 use crate::recording::new_event::NewEvent;
 use crate::recording::origin::Origin;
 use crate::recording::stored_event::StoredEvent;
-use crate::recording::stretch::FollowerKey;
+use crate::recording::stretch::{FollowerKey, Stretch};
 use crate::system::batch::Batch;
 use crate::system::context::{Cause, Context, Freshness, is_of_the_store};
 use crate::system::follower::Follower;
@@ -180,8 +180,24 @@ impl Retold {
 
     /// Takes what is recorded as effects of an event as if it had been decided.
     fn take_as_it_is(&mut self, log: LogId, event: &StoredEvent) {
+        self.take_while(|recorded| is_effect_of(recorded, log, event));
+    }
+
+    /// Takes what is recorded as effects of a stretch as if it had been decided: of a log that is
+    /// followed no more.
+    pub(super) fn take_stretch(&mut self, stretch: &Stretch) {
+        self.take_while(|recorded| {
+            matches!(
+                recorded.origin(),
+                Ok(Origin::Effect { upstream, position, .. })
+                    if upstream == stretch.upstream && position <= stretch.to.position
+            )
+        });
+    }
+
+    fn take_while(&mut self, is_meant: impl Fn(&StoredEvent) -> bool) {
         while let Some(recorded) = self.recorded.front()
-            && is_effect_of(recorded, log, event)
+            && is_meant(recorded)
         {
             let new = as_new(recorded);
             if let Some(stream) = &new.stream {

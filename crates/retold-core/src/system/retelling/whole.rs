@@ -327,14 +327,18 @@ impl Track {
         Ok(())
     }
 
-    /// Which event is resumed by the append that begins so, if it is such.
-    fn resumed(&self, first: &StoredEvent) -> Result<Option<(LogId, Mark)>> {
+    /// Which event is resumed by the append that begins so, if it is such, and by which edition.
+    fn resumed(&self, first: &StoredEvent) -> Result<Option<(LogId, Mark, u32)>> {
         if first.topic() != FollowerEvent::RESUMED {
             return Ok(None);
         }
         let event: FollowerEvent = Mapper::default().decode(first)?;
         Ok(match event {
-            FollowerEvent::Resumed { log, event } => Some((log, event)),
+            FollowerEvent::Resumed {
+                log,
+                event,
+                edition,
+            } => Some((log, event, edition)),
             _ => None,
         })
     }
@@ -358,7 +362,7 @@ impl Track {
         }
         let follower = self.follower(&stretch.follower);
         let follower = follower.filter(|it| it.edition_number() == stretch.edition);
-        let (Some(follower), Some((name, recorder))) = (follower, upstream) else {
+        let Some(follower) = follower else {
             report.facts.other_edition += 1;
             return Ok(None);
         };
@@ -375,6 +379,14 @@ impl Track {
             );
             self.open.insert(stretch.follower.clone(), retold);
         }
+        let Some((name, recorder)) = upstream else {
+            // Of an application that is no part of the system any more, or a log that was replaced.
+            report.facts.other_edition += 1;
+            if let Some(retold) = self.open.get_mut(&stretch.follower) {
+                retold.take_stretch(stretch);
+            }
+            return Ok(None);
+        };
         let mut after = stretch.after;
         loop {
             let read = LogRead::of(follower.query())
@@ -454,8 +466,8 @@ impl Track {
                 return Ok(Some(difference));
             }
         }
-        if let Some((log, mark)) = self.resumed(first)? {
-            let resumed = self.resume(&recorded, log, mark, upstreams, report).await?;
+        if let Some(resumed) = self.resumed(first)? {
+            let resumed = self.resume(&recorded, resumed, upstreams, report).await?;
             match resumed {
                 Ok(effects) => events = Some(effects),
                 Err(difference) => return Ok(Some(*difference)),
@@ -504,8 +516,7 @@ impl Track {
     async fn resume(
         &mut self,
         recorded: &[StoredEvent],
-        log: LogId,
-        mark: Mark,
+        (log, mark, edition): (LogId, Mark, u32),
         upstreams: &Upstreams,
         report: &mut WholeReport,
     ) -> Result<std::result::Result<Vec<NewEvent>, Box<Difference>>> {
@@ -524,10 +535,7 @@ impl Track {
             report.facts.other_edition += 1;
             return Ok(Ok(as_it_is()));
         };
-        let edition = follower.edition_number();
-        let is_of_edition = effects.iter().all(|event| {
-            matches!(event.origin(), Ok(Origin::Effect { edition: of, .. }) if of == edition)
-        });
+        let is_of_edition = edition == follower.edition_number();
         let event = recorder.event(mark.event_id).await?;
         let (Some(event), true) = (event, is_of_edition) else {
             report.facts.other_edition += 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use retold::prelude::*;
 use retold::system::{Deadline, SingleThread};
 
-use super::shop::{Overdue, lines, memory, place, shop};
+use super::shop::{Overdue, assert_retold, lines, memory, place, shop};
 
 fn overdue(order: &str) -> Overdue {
     Overdue {
@@ -56,6 +56,7 @@ async fn timers_fire_by_due_time_and_once() {
         .pop()
         .unwrap();
     assert_eq!(event.time(), start.saturating_add(Duration::from_secs(30)));
+    assert_retold(runner.open_system()).await;
 }
 
 #[tokio::test]
@@ -81,6 +82,7 @@ async fn a_timer_that_is_set_again_is_replaced() {
     let at = |topic: &str| topics.iter().position(|line| line.contains(topic)).unwrap();
     assert!(at("Overdue") < at("Placed"), "{topics:#?}");
     assert_eq!(fired(&orders).await, ["second"]);
+    assert_retold(runner.open_system()).await;
 }
 
 #[tokio::test]
@@ -95,6 +97,7 @@ async fn a_policy_sets_and_cancels_timers() {
     runner.catch_up().await.unwrap();
     // The fourth was declined, so nothing cancelled its deadline.
     assert_eq!(fired(&orders).await, ["4"]);
+    assert_retold(runner.open_system()).await;
 }
 
 #[tokio::test]
@@ -110,4 +113,5 @@ async fn a_bad_key_is_refused() {
     assert!(error.to_string().contains("201 bytes"), "{error}");
     let error = orders.cancel("").await.unwrap_err();
     assert!(error.to_string().contains("empty"), "{error}");
+    assert_retold(runner.open_system()).await;
 }

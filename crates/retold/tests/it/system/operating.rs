@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use retold::prelude::*;
 use retold::system::{Context, Follower, OnFailure, Phase, SingleThread, System};
 
-use super::shop::{Placed, Stock, StockEvent, memory, place};
+use super::shop::{Placed, Stock, StockEvent, assert_retold, memory, place};
 
 /// Which items cannot be had, changed from outside: a policy with a fault. Each test has its own.
 macro_rules! faulty_policy {
@@ -82,6 +82,7 @@ async fn a_policy_that_fails_stops_its_follower_until_it_is_let_continue() {
     runner.catch_up().await.unwrap();
     assert_eq!(reserved(&stock).await, ["Order/1", "Order/2", "Order/3"]);
     assert_eq!(runner.status().pop().unwrap().phase, Phase::CaughtUp);
+    assert_retold(runner.open_system()).await;
 }
 
 faulty_policy!(PARK, parks);
@@ -138,6 +139,7 @@ async fn an_event_is_parked_with_the_later_ones_of_its_stream() {
     let again = SingleThread::start(&system, &memory).await.unwrap();
     again.catch_up().await.unwrap();
     assert_eq!(reserved(&stock).await.len(), 3);
+    assert_retold(runner.open_system()).await;
 }
 
 faulty_policy!(BATCH, in_batches);
@@ -170,6 +172,7 @@ async fn a_failure_in_a_batch_leaves_nothing_out() {
         .map(|it| format!("Order/{it}"))
         .collect();
     assert_eq!(reserved(stock).await, expected);
+    assert_retold(&open).await;
 }
 
 faulty_policy!(PAUSE, pausable);
@@ -218,6 +221,7 @@ async fn an_operator_pauses_and_resets_a_follower() {
         error.to_string().contains("no follower \"nobody\""),
         "{error}"
     );
+    assert_retold(runner.open_system()).await;
 }
 
 /// A log that was replaced is never followed on, neither from the start nor from the middle.
@@ -233,8 +237,9 @@ async fn a_replaced_log_is_noticed() {
         "orders",
         Arc::new(retold::recording::memory::MemoryStore::new()),
     );
-    let runner = SingleThread::start(&system, &others).await.unwrap();
-    let status = runner.status().pop().unwrap();
+    let other = SingleThread::start(&system, &others).await.unwrap();
+    let status = other.status().pop().unwrap();
     assert_eq!(status.phase, Phase::Failed);
     assert!(status.last_error.unwrap().1.contains("has been replaced"));
+    assert_retold(runner.open_system()).await;
 }

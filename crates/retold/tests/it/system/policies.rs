@@ -4,7 +4,7 @@ use retold::prelude::*;
 use retold::recording::origin::Origin;
 use retold::system::{Context, Follower, OpenSystem, Opening, SingleThread, Step, System};
 
-use super::shop::{Order, Placed, Stock, StockEvent, memory, place, shop};
+use super::shop::{Order, Placed, Stock, StockEvent, assert_retold, memory, place, shop};
 
 #[tokio::test]
 async fn effects_carry_time_origin_and_correlation_of_their_cause() {
@@ -52,6 +52,7 @@ async fn effects_carry_time_origin_and_correlation_of_their_cause() {
     assert_eq!((follower.as_str(), edition), ("reservations@1", 1));
     assert_eq!(Some(upstream), orders.log_id().await.unwrap());
     assert_eq!((position, event_id), (cause.position(), cause.id()));
+    assert_retold(runner.open_system()).await;
 }
 
 /// How many of an item were reserved, over all orders: read by query.
@@ -127,6 +128,7 @@ async fn queries_see_the_effects_of_the_same_batch() {
             .filter(|it| it.stored.place().index == 0)
             .count();
         assert_eq!(appends, if batch == 1 { 5 } else { 1 });
+        assert_retold(&open).await;
     }
 }
 
@@ -185,6 +187,7 @@ async fn what_a_policy_only_reads_is_a_condition() {
         }
     );
     assert_eq!(stock.head().await.unwrap().position().unwrap().get(), 3);
+    assert_retold(&open).await;
 }
 
 #[tokio::test]
@@ -213,6 +216,7 @@ async fn a_policy_may_be_a_closure() {
         .unwrap();
     let stock = runner.application("stock").unwrap();
     assert_eq!(stock.get::<Stock>("tea").await.unwrap().state.reserved, 1);
+    assert_retold(runner.open_system()).await;
 }
 
 #[test]

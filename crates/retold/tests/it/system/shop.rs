@@ -10,7 +10,8 @@ use retold::prelude::*;
 use retold::recording::memory::MemoryStore;
 use retold::recording::recorder::LogRead;
 use retold::recording::stored_event::StoredEvent;
-use retold::system::{Context, Deadline, Follower, Infrastructure, System};
+use retold::system::retelling::{retell, retell_whole};
+use retold::system::{Context, Deadline, Follower, Infrastructure, OpenSystem, System};
 
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[event(tag = "item:{item}")]
@@ -204,4 +205,13 @@ fn line(event: &StoredEvent) -> String {
         event.topic(),
         String::from_utf8_lossy(event.payload().unwrap_or_default()),
     )
+}
+
+/// What is recorded is a story that the system tells, follower by follower and as a whole.
+pub(crate) async fn assert_retold(open: &OpenSystem) {
+    for report in retell(open).await.expect("its logs are read") {
+        assert!(report.difference.is_none(), "{report}");
+    }
+    let whole = retell_whole(open).await.expect("its logs are read");
+    assert!(whole.difference.is_none(), "{whole}");
 }

@@ -3,7 +3,9 @@
 use retold::prelude::*;
 use retold::system::{Context, Follower, SingleThread, System};
 
-use super::shop::{Confirmed, Order, Placed, Stock, StockEvent, lines, memory, place, shop};
+use super::shop::{
+    Confirmed, Order, Placed, Stock, StockEvent, assert_retold, lines, memory, place, shop,
+};
 
 #[tokio::test]
 async fn a_command_returns_when_everything_it_caused_has_happened() {
@@ -16,6 +18,7 @@ async fn a_command_returns_when_everything_it_caused_has_happened() {
         let expected = if order <= 3 { (1, 0) } else { (0, 1) };
         assert_eq!((state.confirmed, state.declined), expected, "order {order}");
     }
+    assert_retold(runner.open_system()).await;
 }
 
 /// The same commands give the same logs, down to ids.
@@ -33,6 +36,7 @@ async fn the_same_commands_give_the_same_logs() {
         let mut events = orders.log().stored().read().collect().await.unwrap();
         events.extend(stock.log().stored().read().collect().await.unwrap());
         logs.push(events);
+        assert_retold(runner.open_system()).await;
     }
     assert!(!logs[0].is_empty());
     assert_eq!(logs[0], logs[1]);
@@ -61,6 +65,7 @@ async fn effects_come_in_the_order_of_declaration() {
         ],
         "{lines:#?}"
     );
+    assert_retold(runner.open_system()).await;
 }
 
 /// What was recorded while no runner ran is processed at the start, once.
@@ -85,6 +90,7 @@ async fn a_start_catches_up_and_a_second_finds_nothing_to_do() {
     let runner = SingleThread::start(&shop(), &memory).await.unwrap();
     runner.catch_up().await.unwrap();
     assert_eq!(lines(&alone).await, before);
+    assert_retold(runner.open_system()).await;
 }
 
 #[tokio::test]
@@ -143,4 +149,5 @@ async fn what_is_decided_after_a_conflict_is_answered_too() {
     let stock = runner.application("stock").unwrap();
     let reserved = stock.get::<Stock>("all").await.unwrap().state.reserved;
     assert_eq!((order.confirmed, reserved), (3, 3));
+    assert_retold(runner.open_system()).await;
 }

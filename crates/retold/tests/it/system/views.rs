@@ -6,7 +6,7 @@ use retold::system::SingleThread;
 use retold::system::memory_view::MemoryView;
 use retold::system::projection::Projection;
 
-use super::shop::{OrderEvent, memory, place, shop};
+use super::shop::{OrderEvent, assert_retold, memory, place, shop};
 
 /// How many orders came to what.
 type Counts = BTreeMap<&'static str, u32>;
@@ -38,6 +38,7 @@ async fn a_view_has_everything_that_a_command_caused_when_it_returns() {
     view.read(|counts| assert_eq!(*counts, expected));
     let head = orders.head().await.unwrap().position().unwrap();
     runner.projections()[0].wait_for(head).await.unwrap();
+    assert_retold(runner.open_system()).await;
 }
 
 #[tokio::test]

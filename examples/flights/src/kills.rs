@@ -1,0 +1,411 @@
+//! The system of flights in several processes on one SQLite file, killed at random.
+//!
+//! Some processes are nodes: each runs the whole system by [`MultiThread`]. One more is the feeder: it
+//! sends what happened to the flights, and when it starts again it leaves out the flights of which all
+//! is recorded. Whoever is killed gets no word of it (`kill -9`), and is started again at once. Followers
+//! and views get in each other's way all the time. When everything is fed and answered, [`check`] says
+//! whether that shows anywhere.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use retold::domain::clock::ManualClock;
+use retold::prelude::*;
+use retold::recording::identity::Position;
+use retold::recording::memory::MemoryStore;
+use retold::recording::verify::verify_log;
+use retold::runner::{MultiThread, MultiThreadOptions};
+use retold::sqlite::SqliteStore;
+use retold::system::confluence::compare;
+use retold::system::projection::ProjectionPipeline;
+use retold::system::retelling::{WholeReport, retell, retell_whole};
+use retold::system::{FollowerOperator, Infrastructure, OpenSystem, Opening, SingleThread};
+use tokio::time::{Interval, interval};
+
+use crate::flight::Flight;
+use crate::input::Input;
+use crate::on_time::OnTime;
+use crate::on_time_view::{keep_on_time, read_on_time};
+use crate::record::{FlightRecord, Outcome};
+use crate::replay::{id_of, replay};
+use crate::system::{FLIGHTS, system};
+
+/// Tells a child the file of the logs; absent in the parent.
+const STORE: &str = "RETOLD_FLIGHTS_KILLS_STORE";
+/// Tells a feeder the file of its flights; absent in a node.
+const INPUT: &str = "RETOLD_FLIGHTS_KILLS_INPUT";
+
+/// Concurrent callers of the feeder.
+const CALLERS: usize = 8;
+
+/// Pause between two looks at how far the logs are: short beside what a process takes to start.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// So long nothing may be recorded before the run is given up: many times what processes take to start
+/// and to take over from each other, on a busy machine.
+const PROGRESS_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The longest that nodes keep still after another was faster. Short, so that whoever is killed is
+/// soon replaced and meets the others often.
+const STANDBY_MAX: Duration = Duration::from_millis(50);
+
+/// How many processes, and how often one is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kills {
+    /// Kills in all, of nodes and of the feeder.
+    pub kills: usize,
+    /// Processes that run the system.
+    pub nodes: usize,
+    /// Decides who is killed when; what the processes are doing then is for the machine to decide.
+    pub seed: u64,
+}
+
+/// What [`run`] came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Killed {
+    /// How often a node was killed.
+    pub nodes: usize,
+    /// How often the feeder was.
+    pub feeders: usize,
+    /// Events in all logs at the end.
+    pub events: u64,
+    /// From the first process to the last event answered.
+    pub elapsed: Duration,
+}
+
+/// What [`check`] came to.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// What retelling the whole system came to, without a difference.
+    pub whole: WholeReport,
+    /// How long both forms of retelling took.
+    pub elapsed: Duration,
+}
+
+/// In a process that [`run`] started: does its work, and ends with it. Returns in any other.
+///
+/// # Panics
+///
+/// If the logs cannot be opened or the flights not be read; the parent starts it again.
+pub fn child() {
+    let Some(store) = std::env::var_os(STORE) else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_time()
+        .build()
+        .expect("a process can start threads");
+    let worked = runtime.block_on(async {
+        let infrastructure = infrastructure(Path::new(&store))?;
+        match std::env::var_os(INPUT) {
+            Some(input) => feed(&infrastructure, Path::new(&input)).await,
+            None => work(&infrastructure).await,
+        }
+    });
+    worked.expect("the parent starts a process again that failed");
+    std::process::exit(0);
+}
+
+/// A clock that stands still in all processes, so that another run has the same times.
+fn infrastructure(store: &Path) -> retold::Result<Infrastructure> {
+    let store = SqliteStore::open(store)?;
+    let view = keep_on_time(&store.views())?;
+    Ok(timeless(Infrastructure::new(Arc::new(store)).view(view)))
+}
+
+fn timeless(infrastructure: Infrastructure) -> Infrastructure {
+    infrastructure.clock(Arc::new(ManualClock::new(Timestamp::default())))
+}
+
+type AnyError = Box<dyn std::error::Error>;
+
+async fn work(infrastructure: &Infrastructure) -> Result<(), AnyError> {
+    let options = MultiThreadOptions::new()
+        .standby(LOOK_INTERVAL, STANDBY_MAX)
+        .passed_flush_delay(STANDBY_MAX);
+    let _runner = MultiThread::start_with(&system(), infrastructure, options).await?;
+    std::future::pending().await
+}
+
+async fn feed(infrastructure: &Infrastructure, input: &Path) -> Result<(), AnyError> {
+    let flights = Input::open(input)?.flights;
+    let open = OpenSystem::open(&system(), infrastructure, Opening::Write).await?;
+    let app = open.application(FLIGHTS)?;
+    let mut left = Vec::new();
+    for flight in flights {
+        if !is_told(app, &flight).await? {
+            left.push(flight);
+        }
+    }
+    replay(app, left.into(), CALLERS, Arc::default()).await?;
+    Ok(())
+}
+
+/// Whether all that happened to a flight is recorded.
+async fn is_told(app: &Application, flight: &FlightRecord) -> retold::Result<bool> {
+    let events = match flight.outcome {
+        Outcome::Cancelled => 2,
+        Outcome::Arrived { .. } | Outcome::Diverted { .. } => 3,
+    };
+    match app.get::<Flight>(id_of(flight)).await {
+        Ok(found) => Ok(found.version.get() >= events),
+        Err(retold::Error::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A process, killed at the latest when it is dropped.
+struct Process {
+    child: Child,
+    role: Role,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Node,
+    Feeder,
+}
+
+impl Process {
+    fn kill(&mut self) -> io::Result<ExitStatus> {
+        self.child.kill()?;
+        self.child.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be gone already.
+        drop(self.kill());
+    }
+}
+
+/// The parent of all processes.
+struct Parent<'p> {
+    command: &'p dyn Fn() -> Command,
+    store: PathBuf,
+    input: &'p Path,
+    open: OpenSystem,
+    processes: Vec<Process>,
+    rng: Rng,
+    looks: Interval,
+    killed: Killed,
+}
+
+/// Feeds the flights of a CSV file to the system in several processes, which are killed at random, and
+/// waits until all is answered. The logs are in this folder then, in the file that
+/// [`store_path`] names. `command` starts this program once more, so that it calls [`child`].
+///
+/// Kills are spread over the time that it takes to record about `events` events.
+///
+/// # Errors
+///
+/// What went wrong: nothing was recorded for [a long time](PROGRESS_WAIT_MAX), or a process could not be
+/// started.
+pub async fn run(
+    kills: Kills,
+    events: u64,
+    folder: &Path,
+    input: &Path,
+    command: &dyn Fn() -> Command,
+) -> Result<Killed, String> {
+    let begun = Instant::now();
+    let store = store_path(folder);
+    let open = opened(&store, Opening::Write).await?;
+    let mut parent = Parent {
+        command,
+        store,
+        input,
+        open,
+        processes: Vec::new(),
+        rng: Rng::with_seed(kills.seed),
+        looks: interval(LOOK_INTERVAL),
+        killed: Killed::default(),
+    };
+    for _ in 0..kills.nodes {
+        parent.start(Role::Node)?;
+    }
+    parent.start(Role::Feeder)?;
+    for kill in 0..kills.kills {
+        let recorded = parent.recorded().await?;
+        let left = events.saturating_sub(recorded) / (kills.kills - kill) as u64;
+        let goal = recorded + parent.rng.u64(0..=left * 2);
+        parent.wait(goal).await?;
+        parent.kill_one()?;
+    }
+    let mut last = (0, Instant::now());
+    while parent.is_feeding() || !parent.is_answered().await.map_err(text)? {
+        let recorded = parent.recorded().await?;
+        if recorded > last.0 {
+            last = (recorded, Instant::now());
+        } else if last.1.elapsed() > PROGRESS_WAIT_MAX {
+            return Err(format!("after {recorded} events nothing more is answered"));
+        }
+        parent.wait(recorded).await?;
+    }
+    parent.killed.events = parent.recorded().await?;
+    parent.killed.elapsed = begun.elapsed();
+    Ok(parent.killed)
+}
+
+/// The file of the logs in this folder.
+pub fn store_path(folder: &Path) -> PathBuf {
+    folder.join("flights.db")
+}
+
+impl Parent<'_> {
+    fn start(&mut self, role: Role) -> Result<(), String> {
+        let mut command = (self.command)();
+        command.env(STORE, &self.store);
+        if role == Role::Feeder {
+            command.env(INPUT, self.input);
+        }
+        let child = command.spawn().map_err(text)?;
+        self.processes.push(Process { child, role });
+        Ok(())
+    }
+
+    fn kill_one(&mut self) -> Result<(), String> {
+        let doomed = self.rng.usize(..self.processes.len());
+        let mut doomed = self.processes.swap_remove(doomed);
+        doomed.kill().map_err(text)?;
+        match doomed.role {
+            Role::Node => self.killed.nodes += 1,
+            Role::Feeder => self.killed.feeders += 1,
+        }
+        self.start(doomed.role)
+    }
+
+    fn is_feeding(&self) -> bool {
+        self.processes.iter().any(|it| it.role == Role::Feeder)
+    }
+
+    /// Events in all logs.
+    async fn recorded(&self) -> Result<u64, String> {
+        let mut events = 0;
+        for app in self.open.applications() {
+            events += Position::number(app.head().await.map_err(text)?.position());
+        }
+        Ok(events)
+    }
+
+    /// Waits for one look at least, and until so many events are recorded or everything is fed. Whoever
+    /// ended by itself before its work was done is started again.
+    async fn wait(&mut self, goal: u64) -> Result<(), String> {
+        let begun = Instant::now();
+        loop {
+            self.looks.tick().await;
+            let mut ended = Vec::new();
+            for index in (0..self.processes.len()).rev() {
+                let status = self.processes[index].child.try_wait().map_err(text)?;
+                if let Some(status) = status {
+                    ended.push((self.processes.swap_remove(index).role, status));
+                }
+            }
+            for (role, status) in ended {
+                if role == Role::Node || !status.success() {
+                    self.start(role)?;
+                }
+            }
+            if self.recorded().await? >= goal || !self.is_feeding() {
+                return Ok(());
+            }
+            if begun.elapsed() > PROGRESS_WAIT_MAX {
+                return Err(format!("{goal} events were not recorded in time"));
+            }
+        }
+    }
+
+    /// Whether each follower has recorded that it is at the end of each log that it follows.
+    async fn is_answered(&self) -> retold::Result<bool> {
+        for (application, pipeline) in self.open.pipelines() {
+            let app = &self.open.applications()[application];
+            let operator = FollowerOperator::new(app, pipeline.follower().name());
+            let record = operator.record().await?;
+            for upstream in pipeline.follower().upstreams() {
+                let upstream = self.open.application(upstream)?;
+                let Some(log) = upstream.log_id().await? else {
+                    return Ok(false);
+                };
+                let checkpoint = operator.checkpoint(&record, log).await?;
+                if checkpoint.is_none() || checkpoint != upstream.head().await?.mark {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The system of flights, run by a single thread on memory, to compare with.
+///
+/// # Errors
+///
+/// What the replay reports.
+pub async fn expected(flights: Arc<[FlightRecord]>) -> retold::Result<OpenSystem> {
+    let memory = timeless(Infrastructure::new(Arc::new(MemoryStore::new())));
+    let runner = SingleThread::start(&system(), &memory).await?;
+    replay(&runner.application(FLIGHTS)?, flights, 1, Arc::default()).await?;
+    Ok(runner.open_system().clone())
+}
+
+/// Checks that killing left no trace in the logs of this folder: each log is sound, all is retold, each
+/// aircraft has the history that it has in the expected run, and the view is the fold.
+///
+/// # Errors
+///
+/// What is wrong.
+pub async fn check(folder: &Path, expected: &OpenSystem) -> Result<Checked, String> {
+    let store = store_path(folder);
+    let open = opened(&store, Opening::ReadOnly).await?;
+    for app in open.applications() {
+        let report = verify_log(&**app.recorder(), &mut |_| {}).await;
+        let report = report.map_err(text)?;
+        if !report.is_sound() {
+            return Err(format!("{}: {:?}", app.name(), report.findings));
+        }
+    }
+    let begun = Instant::now();
+    for report in retell(&open).await.map_err(text)? {
+        if report.difference.is_some() {
+            return Err(report.to_string());
+        }
+    }
+    let whole = retell_whole(&open).await.map_err(text)?;
+    if whole.difference.is_some() {
+        return Err(whole.to_string());
+    }
+    let elapsed = begun.elapsed();
+    if let Some(difference) = compare(expected, &open).await.map_err(text)? {
+        return Err(difference.to_string());
+    }
+    check_view(&store, open.application(FLIGHTS).map_err(text)?).await?;
+    Ok(Checked { whole, elapsed })
+}
+
+async fn check_view(store: &Path, app: &Application) -> Result<(), String> {
+    let store = SqliteStore::open(store).map_err(text)?;
+    let keeper = keep_on_time(&store.views()).map_err(text)?;
+    let mut pipeline = ProjectionPipeline::new(Arc::clone(app.recorder()), keeper);
+    pipeline.catch_up().await.map_err(text)?;
+    let reader = store.views().reader().map_err(text)?;
+    let view = read_on_time(&reader).map_err(text)?;
+    match view == OnTime::read(app).await.map_err(text)? {
+        true => Ok(()),
+        false => Err("the view is not the fold".into()),
+    }
+}
+
+async fn opened(store: &Path, opening: Opening) -> Result<OpenSystem, String> {
+    let infrastructure = infrastructure(store).map_err(text)?;
+    let open = OpenSystem::open(&system(), &infrastructure, opening).await;
+    open.map_err(text)
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
