@@ -157,6 +157,7 @@ async fn a_late_aircraft_endangers_its_next_leg() {
         let notice = notice.await.unwrap().state;
         assert_eq!(notice.phase(), phase, "UA {number}");
     }
+    assert_is_retold(runner.open_system()).await;
 }
 
 /// What comes of a busy day. Expected is what another program made of the same rows by the same rules:
@@ -217,6 +218,7 @@ async fn each_aircraft_has_one_history_in_every_schedule() {
             .unwrap();
         assert_caught_up(&runner);
         assert_same_histories(expected.open_system(), runner.open_system()).await;
+        assert_is_retold(runner.open_system()).await;
     }
     let difference = first_difference(expected.open_system(), seed)
         .await
@@ -296,6 +298,7 @@ async fn the_view_in_sqlite_is_the_fold() {
         assert!(view.total().arrived > 0);
         assert_eq!(view, OnTime::read(&app).await.unwrap());
     }
+    assert_is_retold(runner.open_system()).await;
 }
 
 /// Goal: a log from before cancellations told of their aircraft is read as it was.

@@ -237,8 +237,8 @@ async fn a_replaced_log_is_noticed() {
         "orders",
         Arc::new(retold::recording::memory::MemoryStore::new()),
     );
-    let runner = SingleThread::start(&system, &others).await.unwrap();
-    let status = runner.status().pop().unwrap();
+    let other = SingleThread::start(&system, &others).await.unwrap();
+    let status = other.status().pop().unwrap();
     assert_eq!(status.phase, Phase::Failed);
     assert!(status.last_error.unwrap().1.contains("has been replaced"));
     assert_retold(runner.open_system()).await;

@@ -128,8 +128,8 @@ async fn queries_see_the_effects_of_the_same_batch() {
             .filter(|it| it.stored.place().index == 0)
             .count();
         assert_eq!(appends, if batch == 1 { 5 } else { 1 });
+        assert_retold(&open).await;
     }
-    assert_retold(&open).await;
 }
 
 /// Goal: what a policy read and did not write is a condition too. Method: two pipelines of one
