@@ -9,7 +9,8 @@ use retold::domain::id_source::SequentialIds;
 use retold::open_store;
 use retold::recording::memory::MemoryStore;
 use retold::recording::store::Store;
-use retold::system::{Infrastructure, SingleThread};
+use retold::system::retelling::{retell, retell_whole};
+use retold::system::{Infrastructure, OpenSystem, SingleThread};
 use retold_paxos::client::{decided, propose};
 use retold_paxos::electorate::{Electorate, participant};
 use retold_paxos::instance::Refusal;
@@ -43,7 +44,19 @@ pub(crate) async fn stores() -> (tempfile::TempDir, [Arc<dyn Store>; 2]) {
     (folder, [Arc::new(MemoryStore::new()), sqlite])
 }
 
-/// Nothing is violated, and no follower has stopped. Gives what was recorded.
+/// The first difference between what is recorded and what the participants tell again, follower by
+/// follower and as a whole.
+pub(crate) async fn difference(open: &OpenSystem) -> Option<String> {
+    for report in retell(open).await.unwrap() {
+        if report.difference.is_some() {
+            return Some(report.to_string());
+        }
+    }
+    let whole = retell_whole(open).await.unwrap();
+    whole.difference.is_some().then(|| whole.to_string())
+}
+
+/// Nothing is violated, no follower has stopped, and all is retold. Gives what was recorded.
 pub(crate) async fn assert_sound(runner: &SingleThread, electorate: Electorate) -> History {
     for status in runner.status() {
         assert_eq!(status.last_error, None, "{status:?}");
@@ -51,6 +64,7 @@ pub(crate) async fn assert_sound(runner: &SingleThread, electorate: Electorate) 
     let history = History::read(runner.open_system().applications());
     let history = history.await.unwrap();
     assert_eq!(history.violations(electorate), []);
+    assert_eq!(difference(runner.open_system()).await, None);
     history
 }
 

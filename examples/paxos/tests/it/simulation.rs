@@ -26,6 +26,8 @@ use retold_paxos::participant::follower;
 use retold_paxos::replica::Replica;
 use tokio::sync::OnceCell;
 
+use crate::agreement::difference;
+
 const KEY: &str = "drink";
 
 /// What a participant needs each time it starts.
@@ -214,17 +216,21 @@ fn run(
         simulation.process(name, move |process| site.start(process, index, asked));
     }
     simulation.run()?;
-    let (history, findings) = simulation.outside(async {
+    let (history, findings, difference) = simulation.outside(async {
         let open = site.open().await.unwrap();
         let mut findings = Vec::new();
         for application in open.applications() {
             let recorder = application.recorder();
             findings.push(verify_log(&**recorder, &mut |_| {}).await.unwrap());
         }
-        (History::read(open.applications()).await.unwrap(), findings)
+        let history = History::read(open.applications()).await.unwrap();
+        (history, findings, difference(&open).await)
     })?;
     if let Some(finding) = findings.iter().find(|it| !it.is_sound()) {
         return Err(format!("{finding:?}"));
+    }
+    if let Some(difference) = difference {
+        return Err(difference);
     }
     let violations = history.violations(site.electorate);
     if !violations.is_empty() {

@@ -17,6 +17,8 @@ use retold_paxos::electorate::Electorate;
 use retold_paxos::invariants::History;
 use retold_paxos::participant::system;
 
+use crate::agreement::difference;
+
 const RUNS: u64 = 40;
 const STEPS: usize = 400;
 const KEYS: [&str; 3] = ["drink", "food", "place"];
@@ -171,6 +173,8 @@ impl Run {
         let applications: Vec<_> = applications.collect();
         let history = History::read(&applications).await.unwrap();
         assert_eq!(history.violations(self.electorate), []);
+        let open = OpenSystem::open(&self.system, &self.infrastructure, Opening::ReadOnly);
+        assert_eq!(difference(&open.await.unwrap()).await, None);
         for application in &applications[..self.running] {
             for key in &self.keys {
                 let decided = decided(application, key).await.unwrap();
