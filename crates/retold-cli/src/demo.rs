@@ -33,9 +33,10 @@ use report::Report;
 use runs::{Ended, Run};
 use stop::Stop;
 
-/// Most flights that are run on memory too, which holds all their logs then: some MEMORY_PER_FLIGHT.
-const FLIGHTS_ON_MEMORY_MAX: usize = 500_000;
-/// Most flights whose run on memory is retold as a whole too, for which memory holds its logs twice.
+/// Most flights that are run on memory too, which holds all their logs then: a flight takes some 6 KiB,
+/// so these take well below 2.5 GiB, and a year's 2 GiB.
+const FLIGHTS_ON_MEMORY_MAX: usize = 400_000;
+/// Most flights whose run on memory is retold as a whole too: memory holds its logs twice then.
 const FLIGHTS_RETOLD_WHOLE_MAX: usize = 100_000;
 
 /// Runs a system on 27,004 real flights, in one thread on memory and then with many threads on SQLite,

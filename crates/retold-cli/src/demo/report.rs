@@ -25,8 +25,6 @@ use crate::table;
 
 /// Width of what is printed, in characters: of a terminal that was never widened.
 const WIDTH: usize = 80;
-/// Departures in doubt that are shown.
-const DOUBTS_SHOWN: usize = 1;
 
 /// How the program was called, so that what it advises can be copied.
 pub(super) fn program() -> String {
@@ -74,9 +72,13 @@ impl<'a> Report<'a> {
         self.put("flights", json!(flights));
         self.put("aircraft", json!(aircraft));
         self.put("callers", json!(arguments.concurrency));
-        self.wrapped(&format!(
-            "A system of three applications, in which aircraft follow flights and notices follow both, is told what happened: in one thread on memory by one caller, then with many threads on SQLite, durably, by {}.",
-            counted(arguments.concurrency.get(), "caller")
+        self.line(
+            "Three applications: aircraft follow flights, notices follow both. They are told"
+                .into(),
+        )?;
+        self.line(format!(
+            "what happened by one caller on memory, then by {} on SQLite, durably.",
+            arguments.concurrency
         ))?;
         self.line(String::new())?;
         self.line(format!(
@@ -165,29 +167,26 @@ impl<'a> Report<'a> {
         let unreadable: Vec<_> = flaws.unreadable().iter().map(ToString::to_string).collect();
         self.put("flaws", Value::Object(counts));
         self.put("unreadable", json!(unreadable));
+        let doubts = outcome.doubts.iter();
+        let doubts: Vec<_> = doubts
+            .map(|doubt| format!("{}: {}", doubt.flight, doubt.refusal))
+            .collect();
+        self.put("doubts", json!(doubts));
         let mut parts = Vec::new();
         if outcome.aircraft_in_air > 0 {
-            let doubts = outcome.doubts.iter().take(DOUBTS_SHOWN);
-            let doubts: Vec<_> = doubts
-                .map(|doubt| format!("{}: {}", doubt.flight, doubt.refusal))
-                .collect();
             parts.push(format!(
-                "Departures refused: {}, as their aircraft was in the air ({}). They did fly, so the tail number is wrong, and they were recorded without one.",
-                grouped(outcome.aircraft_in_air),
-                doubts.join("; ")
+                "Departures refused, for the aircraft was in the air, and recorded without it: {}.",
+                grouped(outcome.aircraft_in_air)
             ));
         }
         for (reason, count) in &outcome.refused {
             parts.push(format!("Commands refused, {reason}: {}.", grouped(*count)));
         }
-        let flaws: Vec<_> = flaws
-            .iter()
-            .map(|(flaw, count)| format!("{} {}", grouped(count), flaw.name()))
-            .collect();
-        if !flaws.is_empty() {
-            let flaws = flaws.join(", ");
+        let odd = flaws.iter().map(|(_, count)| count).sum();
+        if odd > 0 {
             parts.push(format!(
-                "Odd in the input, none dropped in silence: {flaws}."
+                "Odd in the input: {}, by kind with --json; nothing was dropped in silence.",
+                grouped(odd)
             ));
         }
         if parts.is_empty() {
@@ -197,7 +196,7 @@ impl<'a> Report<'a> {
             self.wrapped(&part)?;
         }
         for row in unreadable {
-            self.line(format!("  {row}"))?;
+            self.wrapped(&row)?;
         }
         self.line(String::new())
     }
@@ -258,11 +257,11 @@ impl<'a> Report<'a> {
             }),
         );
         let whole = match retelling.whole {
-            Some(_) => ", and the run on memory as a whole by one schedule too",
+            Some(_) => ", the first run as a whole too",
             None => "",
         };
         self.wrapped(&format!(
-            "Retold in {:.1} s, each follower of each run by itself{whole}: {} events answered again, {} effects equal, {}.",
+            "Retold in {:.1} s, each follower by itself{whole}: {} events answered again, {} effects equal, {}.",
             retelling.elapsed.as_secs_f64(),
             grouped(retelling.answered()),
             grouped(retelling.effects()),
@@ -294,7 +293,7 @@ impl<'a> Report<'a> {
             }),
         );
         self.wrapped(&format!(
-            "Compared in {:.1} s, aircraft by aircraft, events of flights and of aircraft: {} aircraft, {} events, {}. Times of recording are inputs, from the clock, and passed over.",
+            "Compared in {:.1} s, flights and aircraft by tail number, but for times, which the clock put in: {} aircraft, {} events, {}.",
             elapsed.as_secs_f64(),
             grouped(aircraft),
             grouped(events),
@@ -315,7 +314,7 @@ impl<'a> Report<'a> {
 
     pub(super) fn notices(&mut self, memory: &Census, sqlite: &Census) -> Result<(), Failure> {
         self.wrapped(&format!(
-            "Notices follow two logs, and which is heard first is for the schedule to say, so they are not claimed to be equal: {} events on memory, {} on SQLite. Both are retold.",
+            "Notices follow two logs, and the schedule says which is heard first: {} events and {}. They are not claimed to be equal.",
             grouped(memory.events_of(NOTICES)),
             grouped(sqlite.events_of(NOTICES))
         ))
@@ -340,12 +339,12 @@ impl<'a> Report<'a> {
             false => "READS OTHERWISE, which must never be",
         };
         let view = match is_view_same {
-            true => "the view is what is folded from the log",
-            false => "THE VIEW IS NOT what is folded from the log, which must never be",
+            true => "the view is the log's fold",
+            false => "THE VIEW IS NOT THE LOG'S FOLD, which must never be",
         };
         let count = logs.iter().map(|(_, read)| read.count).sum();
         self.wrapped(&format!(
-            "Opened again, the store {verdict}: {} events, {view}.",
+            "Opened again, the store {verdict}: {} events; {view}.",
             grouped(count)
         ))?;
         self.line(String::new())
@@ -354,20 +353,24 @@ impl<'a> Report<'a> {
     /// What was shown, in a sentence.
     pub(super) fn conclusion(&mut self, is_fine: bool) -> Result<(), Failure> {
         self.put("is_one_story", json!(is_fine));
-        let sentence = match (is_fine, self.compared) {
+        match (is_fine, self.compared) {
             (false, _) => {
-                "This is not as it must be: what differs is shown above. Please tell us.".into()
+                self.line("This is not as it must be: what differs is shown above.".into())?;
             }
-            (true, Some((aircraft, events))) => format!(
-                "The same story on one thread in memory and on many threads with SQLite: {} aircraft, {} events, 0 differences.",
-                grouped(aircraft),
-                grouped(events)
-            ),
-            (true, None) => {
-                "What is recorded is the story that the system tells: 0 differences.".into()
+            (true, Some((aircraft, events))) => {
+                let same =
+                    "The same story on one thread in memory and on many threads with SQLite:";
+                self.line(same.into())?;
+                self.line(format!(
+                    "{} aircraft, {} events, 0 differences.",
+                    grouped(aircraft),
+                    grouped(events)
+                ))?;
             }
-        };
-        self.wrapped(&sentence)?;
+            (true, None) => self.line(
+                "What is recorded is the story that the system tells: 0 differences.".into(),
+            )?,
+        }
         self.line(String::new())
     }
 
@@ -377,7 +380,7 @@ impl<'a> Report<'a> {
             true => self.url.clone(),
             false => "sqlite:flights.db".into(),
         };
-        self.line("What next (the rules are in examples/flights/src):".into())?;
+        self.line("What next? The rules are in examples/flights/src.".into())?;
         if !self.is_kept {
             self.line(format!("  {program} demo --store {url}"))?;
         }
@@ -385,9 +388,6 @@ impl<'a> Report<'a> {
         self.line(format!("  {program} verify {url} --retell"))?;
         self.line(format!(
             "  {program} events {url} {AIRCRAFT} --tag aircraft:N14228 --limit 12"
-        ))?;
-        self.line(format!(
-            "  {program} events {url} {NOTICES} --topic Notice.Withdrawn --json"
         ))?;
         if self.output.is_json() {
             let object = std::mem::take(&mut self.object);

@@ -2,6 +2,7 @@
 
 mod shop;
 
+mod confluence;
 mod deadlines;
 mod operating;
 mod outbox;

@@ -8,14 +8,13 @@ use super::grouped;
 use crate::table::Column;
 
 /// Airlines that are shown, those with the most flights; the others are added up.
-const AIRLINES_SHOWN: usize = 4;
+const AIRLINES_SHOWN: usize = 3;
 
-pub(super) const COLUMNS: [Column; 7] = [
+pub(super) const COLUMNS: [Column; 6] = [
     Column::name("AIRLINE"),
     Column::number("FLIGHTS"),
     Column::number("CANCELLED"),
     Column::number("DIVERTED"),
-    Column::number("ARRIVED"),
     Column::number("ON TIME"),
     Column::number("MEAN DELAY"),
 ];
@@ -81,7 +80,6 @@ fn cells(name: &str, it: &Punctuality) -> Vec<String> {
         grouped(it.scheduled),
         grouped(it.cancelled),
         grouped(it.diverted),
-        grouped(it.arrived),
         or_dash(share.map(|share| format!("{:.1} %", share * 100.0))),
         or_dash(mean.map(|mean| format!("{mean:.1} min"))),
     ]
