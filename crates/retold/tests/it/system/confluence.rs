@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold::domain::clock::{ManualClock, Timestamp};
-use retold::prelude::*;
 use retold::recording::memory::MemoryStore;
 use retold::system::confluence::{Times, compare, compare_runs};
 use retold::system::{Follower, Infrastructure, SingleThread, System};
