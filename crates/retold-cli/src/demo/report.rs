@@ -339,8 +339,8 @@ impl<'a> Report<'a> {
             false => "READS OTHERWISE, which must never be",
         };
         let view = match is_view_same {
-            true => "the view is the log's fold",
-            false => "THE VIEW IS NOT THE LOG'S FOLD, which must never be",
+            true => "the view is their fold",
+            false => "THE VIEW IS NOT THEIR FOLD, which must never be",
         };
         let count = logs.iter().map(|(_, read)| read.count).sum();
         self.wrapped(&format!(

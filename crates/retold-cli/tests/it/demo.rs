@@ -50,7 +50,7 @@ Compared in … s, flights and aircraft by tail number, but for times, which the
   clock put in: 2 aircraft, 24 events, 0 differences.
 Notices follow two logs, and the schedule says which is heard first: 5 events
   and 5. They are not claimed to be equal.
-Opened again, the store reads the same: 34 events; the view is the log's fold.
+Opened again, the store reads the same: 34 events; the view is their fold.
 
 The same story on one thread in memory and on many threads with SQLite:
 2 aircraft, 24 events, 0 differences.
