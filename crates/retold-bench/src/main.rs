@@ -43,7 +43,7 @@ struct Options {
     stores: Vec<String>,
 
     /// Only workloads whose name, or the name of their group, begins with NAME; may be given several
-    /// times. Groups: append, load, read, condition, application, system.
+    /// times. Groups: append, load, read, condition, application, system, rebuild.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 

@@ -5,6 +5,7 @@ pub(crate) mod application;
 pub(crate) mod condition;
 pub(crate) mod load;
 pub(crate) mod read;
+pub(crate) mod rebuild;
 pub(crate) mod system;
 
 use crate::bench::Bench;
@@ -26,17 +27,20 @@ pub(crate) enum Group {
     Application,
     /// Applications that follow each other.
     System,
+    /// Appends beside the rebuild of a view.
+    Rebuild,
 }
 
 impl Group {
     /// All of them, in the order they are measured: reads before the log of orders grows.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Append,
         Self::Load,
         Self::Read,
         Self::Condition,
         Self::Application,
         Self::System,
+        Self::Rebuild,
     ];
 
     /// Name of the group, by which it is chosen.
@@ -48,6 +52,7 @@ impl Group {
             Self::Condition => "condition",
             Self::Application => "application",
             Self::System => "system",
+            Self::Rebuild => "rebuild",
         }
     }
 
@@ -64,6 +69,7 @@ impl Group {
             Self::Condition => condition::contenders(bench, subject),
             Self::Application => application::contenders(bench, subject),
             Self::System => system::contenders(bench, subject),
+            Self::Rebuild => rebuild::contenders(bench, subject),
         }
     }
 }

@@ -35,6 +35,8 @@ pub mod recorder;
 pub mod store;
 pub mod verify;
 
+pub mod layer;
+
 pub mod memory;
 
 #[cfg(feature = "conformance")]

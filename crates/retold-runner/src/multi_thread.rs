@@ -293,7 +293,8 @@ impl MultiThread {
     ///
     /// As for [`operator`](Self::operator) and [`FollowerOperator::resume`].
     pub async fn resume_parked(&self, application: &str, follower: &str) -> Result<()> {
-        self.operator(application, follower)?.resume().await
+        self.operator(application, follower)?.resume().await?;
+        Ok(())
     }
 
     /// Lets a follower begin anew; see [`FollowerOperator::reset`].

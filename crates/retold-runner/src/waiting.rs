@@ -184,6 +184,28 @@ impl Goal<'_> {
         }
     }
 
+    /// Whether there is anything for the follower after its checkpoint. What it only passes over it
+    /// records late, all the later if it is in another process that knows of nobody who waits.
+    async fn has_more(
+        &self,
+        open: &OpenSystem,
+        checkpoint: Option<Position>,
+    ) -> Result<bool, WaitError> {
+        let station = self.station;
+        let member = &open.system().members()[station.application_index];
+        let mut followers = member.followers().iter();
+        let Some(follower) = followers.find(|it| *it.name() == *station.follower) else {
+            return Ok(true);
+        };
+        let upstream = &open.applications()[station.upstreams[self.upstream]];
+        let read = LogRead::of(follower.query())
+            .after(checkpoint)
+            .until(self.position)
+            .limit(1);
+        let page = upstream.recorder().read_log(read).await;
+        Ok(!page.map_err(Error::from)?.events.is_empty())
+    }
+
     /// Asks the log whether it is reached.
     async fn is_recorded(
         &self,
@@ -199,7 +221,8 @@ impl Goal<'_> {
         let operator = FollowerOperator::new(application, Arc::clone(&station.follower));
         let record = operator.record().await?;
         let checkpoint = operator.checkpoint(&record, log).await?;
-        if checkpoint.map(|mark| mark.position) >= Some(self.position) {
+        let checkpoint = checkpoint.map(|mark| mark.position);
+        if checkpoint >= Some(self.position) || !self.has_more(open, checkpoint).await? {
             return Ok(true);
         }
         let halt = |phase, reason| WaitError::Halted {

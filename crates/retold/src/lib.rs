@@ -114,6 +114,18 @@ mod guide {
         Snapshots: "docs/guide/src/snapshots.md",
         ReadingAndSubscribing: "docs/guide/src/reading_and_subscribing.md",
         Testing: "docs/guide/src/testing.md",
+        #[cfg(feature = "sqlite")]
+        ASystem: "docs/guide/src/a_system.md",
+        Policies: "docs/guide/src/policies.md",
+        TheSame: "docs/guide/src/the_same.md",
+        #[cfg(feature = "sqlite")]
+        Projections: "docs/guide/src/projections.md",
+        Timers: "docs/guide/src/timers.md",
+        #[cfg(all(feature = "runner", feature = "sqlite"))]
+        RunningSystems: "docs/guide/src/running_systems.md",
+        #[cfg(feature = "sqlite")]
+        Retelling: "docs/guide/src/retelling.md",
+        Simulation: "docs/guide/src/simulation.md",
         #[cfg(feature = "conformance")]
         WritingYourOwnStore: "docs/guide/src/writing_your_own_store.md",
     }

@@ -200,6 +200,9 @@ impl Context {
     /// As [`execute`](Self::execute), but an aggregate of which nothing is recorded is decided on as
     /// its default.
     ///
+    /// An id that is made of somebody's text may be no name of a stream; check such text where it
+    /// comes in, for a policy that fails stops its follower or parks the event.
+    ///
     /// # Errors
     ///
     /// As for [`execute`](Self::execute), without [`Error::NotFound`].

@@ -91,13 +91,13 @@ impl FollowerOperator {
         Ok(checkpoint.or(starts.find(|it| it.log == log).and_then(|it| it.after)))
     }
 
-    /// Pauses it: it records nothing more until it is let continue. Nothing is recorded if it is
-    /// paused already.
+    /// Pauses it: it records nothing more until it is let continue. Says whether it was not paused
+    /// already; if it was, nothing is recorded.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] if it never started; what [`Application::settle`] reports.
-    pub async fn pause(&self, reason: &str) -> Result<()> {
+    pub async fn pause(&self, reason: &str) -> Result<bool> {
         self.act(|record| {
             Ok(record.paused.is_none().then(|| FollowerEvent::Paused {
                 reason: reason.to_owned(),
@@ -107,12 +107,12 @@ impl FollowerOperator {
         .await
     }
 
-    /// Lets it go on, and answer what is parked once more.
+    /// Lets it go on, and answer what is parked once more. Says whether there was anything to let.
     ///
     /// # Errors
     ///
     /// As for [`pause`](Self::pause).
-    pub async fn resume(&self) -> Result<()> {
+    pub async fn resume(&self) -> Result<bool> {
         self.act(|record| {
             let is_needed = record.paused.is_some() || !record.parked.is_empty();
             Ok(is_needed.then_some(FollowerEvent::Continued))
@@ -141,6 +141,7 @@ impl FollowerOperator {
             }))
         })
         .await
+        .map(drop)
     }
 
     /// Lets it begin anew, as a generation of its own: from these marks, from the first event of each
@@ -162,6 +163,7 @@ impl FollowerOperator {
             }))
         })
         .await
+        .map(drop)
     }
 
     /// What it has parked, in the order of logs and positions.
@@ -173,10 +175,11 @@ impl FollowerOperator {
         Ok(self.record().await?.parked.into_values().collect())
     }
 
+    /// Records an act; false if there is none to record.
     async fn act(
         &self,
         decide: impl Fn(&FollowerRecord) -> Result<Option<FollowerEvent>>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let mut attempts = 0;
         loop {
             let record = self.record().await?;
@@ -188,7 +191,7 @@ impl FollowerOperator {
                 )));
             }
             let Some(event) = decide(&record)? else {
-                return Ok(());
+                return Ok(false);
             };
             let envelope = Envelope {
                 stream: Some(record.stream()),
@@ -205,7 +208,7 @@ impl FollowerOperator {
                 .await
             {
                 Err(Error::Conflict(_)) if attempts < ATTEMPTS_MAX => {}
-                done => return done.map(drop),
+                done => return done.map(|_| true),
             }
         }
     }

@@ -479,7 +479,10 @@ impl Pipeline {
 
     /// Whether what was answered is to be recorded now.
     fn is_due(&self) -> bool {
-        self.batch.is_full() || (self.batch.has_effects() && self.batch.causes() >= self.batch_max)
+        // After a conflict what has no effect is recorded soon too: the longer it waits, the more of
+        // what it was decided on changes.
+        let is_to_be_kept = self.batch.has_effects() || self.freshness == Freshness::Newest;
+        self.batch.is_full() || (is_to_be_kept && self.batch.causes() >= self.batch_max)
     }
 
     /// Asks the policies.

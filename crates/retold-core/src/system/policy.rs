@@ -16,8 +16,10 @@ use crate::recording::stored_event::StoredEvent;
 /// A policy for events of type `E`: an `async fn(&E, &mut Context) -> retold::Result<()>`, or an
 /// `async |event: &E, context: &mut Context| { … Ok(()) }` that captures nothing.
 ///
-/// That it cannot capture anything is wanted: what a policy sees is the event, its own application and
-/// the context, so that it decides the same wherever and whenever it is asked.
+/// That an asynchronous closure cannot capture anything is wanted: what a policy sees is the event, its
+/// own application and the context, so that it decides the same wherever and whenever it is asked.
+/// Whoever gets around that, by a static or by cloning into a future, is found by simulation and
+/// retelling, not by the compiler.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a policy for `{E}`",
     label = "not a policy for events of type `{E}`",

@@ -15,14 +15,13 @@ use retold_core::mapping::any_event::Addressed;
 use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::condition::{Condition, ExpectedVersion};
 use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Mark, Version};
-use retold_core::recording::limits::Limits;
+use retold_core::recording::identity::{EventId, Version};
+use retold_core::recording::layer::RecorderLayer;
 use retold_core::recording::recorder::{
-    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
+    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead,
 };
 use retold_core::recording::snapshot::StoredSnapshot;
 use retold_core::recording::stored_event::StoredEvent;
-use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
 
 use crate::accounts::{Account, AccountCount, AccountEvent, deposited, opened};
 use crate::racing;
@@ -148,7 +147,11 @@ fn unavailable() -> RecordError {
     RecordError::unavailable("calling", std::io::Error::other("out of order"))
 }
 
-impl Recorder for Faulty {
+impl RecorderLayer for Faulty {
+    fn inner(&self) -> &Arc<dyn Recorder> {
+        &self.sound
+    }
+
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
         let number = self.appends.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
@@ -182,18 +185,6 @@ impl Recorder for Faulty {
         })
     }
 
-    fn log_name(&self) -> &str {
-        self.sound.log_name()
-    }
-
-    fn limits(&self) -> Limits {
-        self.sound.limits()
-    }
-
-    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
-        self.sound.log_id()
-    }
-
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
         Box::pin(self.read(self.sound.read_log(read)))
     }
@@ -219,25 +210,6 @@ impl Recorder for Faulty {
         Box::pin(self.read(self.sound.streams(prefix, after, limit)))
     }
 
-    fn checkpoint<'a>(
-        &'a self,
-        follower: &'a FollowerKey,
-        upstream: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
-        self.sound.checkpoint(follower, upstream)
-    }
-
-    fn stretches(
-        &self,
-        read: StretchRead,
-    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
-        self.sound.stretches(read)
-    }
-
-    fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
-        self.sound.changed_since(append_count)
-    }
-
     fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
         Box::pin(self.read(self.sound.put_snapshot(snapshot)))
     }
@@ -248,10 +220,6 @@ impl Recorder for Faulty {
         until: Option<Version>,
     ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
         Box::pin(self.read(self.sound.snapshot(stream, until)))
-    }
-
-    fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
-        self.sound.drop_snapshots(stream)
     }
 }
 

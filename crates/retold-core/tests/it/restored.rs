@@ -7,16 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use retold_core::application::{Application, Error, fold_of};
 use retold_core::domain::id::Id;
 use retold_core::mapping::any_event::Addressed;
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Mark, Version};
-use retold_core::recording::limits::Limits;
-use retold_core::recording::recorder::{
-    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
-};
-use retold_core::recording::snapshot::StoredSnapshot;
-use retold_core::recording::stored_event::StoredEvent;
-use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
+use retold_core::recording::identity::Version;
+use retold_core::recording::layer::RecorderLayer;
+use retold_core::recording::recorder::Recorder;
 
 use crate::accounts::{Account, AccountCount, AccountEvent, deposited, opened};
 use crate::racing;
@@ -28,90 +21,12 @@ struct Restored {
     is_restored: AtomicBool,
 }
 
-impl Restored {
-    fn log(&self) -> &dyn Recorder {
+impl RecorderLayer for Restored {
+    fn inner(&self) -> &Arc<dyn Recorder> {
         match self.is_restored.load(Ordering::SeqCst) {
-            false => &*self.newest,
-            true => &*self.copy,
+            false => &self.newest,
+            true => &self.copy,
         }
-    }
-}
-
-impl Recorder for Restored {
-    fn log_name(&self) -> &str {
-        self.log().log_name()
-    }
-
-    fn limits(&self) -> Limits {
-        self.log().limits()
-    }
-
-    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
-        self.log().log_id()
-    }
-
-    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
-        self.log().append(append)
-    }
-
-    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        self.log().read_log(read)
-    }
-
-    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        self.log().read_stream(read)
-    }
-
-    fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
-        self.log().event(id)
-    }
-
-    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
-        self.log().head()
-    }
-
-    fn streams<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
-        self.log().streams(prefix, after, limit)
-    }
-
-    fn checkpoint<'a>(
-        &'a self,
-        follower: &'a FollowerKey,
-        upstream: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
-        self.log().checkpoint(follower, upstream)
-    }
-
-    fn stretches(
-        &self,
-        read: StretchRead,
-    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
-        self.log().stretches(read)
-    }
-
-    fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
-        self.log().changed_since(append_count)
-    }
-
-    fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
-        self.log().put_snapshot(snapshot)
-    }
-
-    fn snapshot<'a>(
-        &'a self,
-        stream: &'a str,
-        until: Option<Version>,
-    ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
-        self.log().snapshot(stream, until)
-    }
-
-    fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
-        self.log().drop_snapshots(stream)
     }
 }
 

@@ -7,14 +7,10 @@ use std::task::Poll;
 
 use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Mark, Version};
-use retold_core::recording::limits::Limits;
-use retold_core::recording::recorder::{
-    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
-};
-use retold_core::recording::snapshot::StoredSnapshot;
+use retold_core::recording::identity::EventId;
+use retold_core::recording::layer::RecorderLayer;
+use retold_core::recording::recorder::{BoxFuture, LogRead, Page, Recorder, StreamRead};
 use retold_core::recording::stored_event::StoredEvent;
-use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
 
 /// Wraps a recorder; see the module.
 pub(crate) struct Unsteady {
@@ -59,17 +55,9 @@ impl Unsteady {
     }
 }
 
-impl Recorder for Unsteady {
-    fn log_name(&self) -> &str {
-        self.steady.log_name()
-    }
-
-    fn limits(&self) -> Limits {
-        self.steady.limits()
-    }
-
-    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
-        self.steady.log_id()
+impl RecorderLayer for Unsteady {
+    fn inner(&self) -> &Arc<dyn Recorder> {
+        &self.steady
     }
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
@@ -109,34 +97,6 @@ impl Recorder for Unsteady {
         })
     }
 
-    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
-        self.steady.head()
-    }
-
-    fn streams<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
-        self.steady.streams(prefix, after, limit)
-    }
-
-    fn checkpoint<'a>(
-        &'a self,
-        follower: &'a FollowerKey,
-        upstream: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
-        self.steady.checkpoint(follower, upstream)
-    }
-
-    fn stretches(
-        &self,
-        read: StretchRead,
-    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
-        self.steady.stretches(read)
-    }
-
     fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
         Box::pin(async move {
             self.stumble().await?;
@@ -145,21 +105,5 @@ impl Recorder for Unsteady {
             }
             self.steady.changed_since(append_count).await
         })
-    }
-
-    fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
-        self.steady.put_snapshot(snapshot)
-    }
-
-    fn snapshot<'a>(
-        &'a self,
-        stream: &'a str,
-        until: Option<Version>,
-    ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
-        self.steady.snapshot(stream, until)
-    }
-
-    fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
-        self.steady.drop_snapshots(stream)
     }
 }

@@ -4,17 +4,17 @@
 
 use std::sync::Arc;
 
-use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::append::Append;
 use retold_core::recording::error::{Corrupt, RecordError};
 use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
-use retold_core::recording::limits::{FINDINGS_MAX, Limits};
+use retold_core::recording::layer::RecorderLayer;
+use retold_core::recording::limits::FINDINGS_MAX;
 use retold_core::recording::memory::MemoryStore;
 use retold_core::recording::new_event::NewEvent;
 use retold_core::recording::query::Query;
 use retold_core::recording::recorder::{
     BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
 };
-use retold_core::recording::snapshot::StoredSnapshot;
 use retold_core::recording::store::Store;
 use retold_core::recording::stored_event::{StoredEvent, StoredEventParts};
 use retold_core::recording::stretch::{FollowerKey, RecordedStretch, Stretch};
@@ -109,21 +109,9 @@ impl Liar {
     }
 }
 
-impl Recorder for Liar {
-    fn log_name(&self) -> &str {
-        self.inner.log_name()
-    }
-
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-
-    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
-        self.inner.log_id()
-    }
-
-    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
-        self.inner.append(append)
+impl RecorderLayer for Liar {
+    fn inner(&self) -> &Arc<dyn Recorder> {
+        &self.inner
     }
 
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
@@ -209,26 +197,6 @@ impl Recorder for Liar {
             }
             Ok(stretches)
         })
-    }
-
-    fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
-        self.inner.changed_since(append_count)
-    }
-
-    fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
-        self.inner.put_snapshot(snapshot)
-    }
-
-    fn snapshot<'a>(
-        &'a self,
-        stream: &'a str,
-        until: Option<Version>,
-    ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
-        self.inner.snapshot(stream, until)
-    }
-
-    fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
-        self.inner.drop_snapshots(stream)
     }
 }
 

@@ -2,20 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use retold::recording::append::{Append, Appended};
 use retold::recording::error::RecordError;
-use retold::recording::identity::{EventId, LogId, Mark};
-use retold::recording::limits::Limits;
+use retold::recording::identity::LogId;
+use retold::recording::layer::{RecorderLayer, StoreLayer};
 use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::{
-    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
-};
-use retold::recording::snapshot::StoredSnapshot;
-use retold::recording::store::{Lease, LogEntry, Store};
-use retold::recording::stored_event::StoredEvent;
-use retold::recording::stretch::{FollowerKey, RecordedStretch};
+use retold::recording::recorder::{BoxFuture, Recorder};
+use retold::recording::store::Store;
 
 /// What is to fail, of the calls to come. Only appends with a stretch fail: those of followers.
 #[derive(Debug, Default)]
@@ -53,10 +47,18 @@ fn take(count: &AtomicU32) -> bool {
 }
 
 /// In memory.
-#[derive(Default)]
 pub(crate) struct FaultyStore {
-    inner: MemoryStore,
+    inner: Arc<dyn Store>,
     pub(crate) faults: Arc<Faults>,
+}
+
+impl Default for FaultyStore {
+    fn default() -> Self {
+        Self {
+            inner: Arc::new(MemoryStore::new()),
+            faults: Arc::default(),
+        }
+    }
 }
 
 struct FaultyRecorder {
@@ -77,7 +79,11 @@ impl FaultyStore {
     }
 }
 
-impl Store for FaultyStore {
+impl StoreLayer for FaultyStore {
+    fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
+    }
+
     fn open<'a>(
         &'a self,
         log: &'a str,
@@ -92,53 +98,11 @@ impl Store for FaultyStore {
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
         Box::pin(async move { Ok(self.wrap(self.inner.open_read_only(log).await?)) })
     }
-
-    fn logs<'a>(
-        &'a self,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>> {
-        self.inner.logs(after, limit)
-    }
-
-    fn acquire_lease<'a>(
-        &'a self,
-        name: &'a str,
-        holder: &'a str,
-        time_to_live: Duration,
-    ) -> BoxFuture<'a, Result<Lease, RecordError>> {
-        self.inner.acquire_lease(name, holder, time_to_live)
-    }
-
-    fn release_lease<'a>(
-        &'a self,
-        name: &'a str,
-        holder: &'a str,
-    ) -> BoxFuture<'a, Result<(), RecordError>> {
-        self.inner.release_lease(name, holder)
-    }
-
-    fn leases<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>> {
-        self.inner.leases(prefix, after, limit)
-    }
 }
 
-impl Recorder for FaultyRecorder {
-    fn log_name(&self) -> &str {
-        self.inner.log_name()
-    }
-
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-
-    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
-        self.inner.log_id()
+impl RecorderLayer for FaultyRecorder {
+    fn inner(&self) -> &Arc<dyn Recorder> {
+        &self.inner
     }
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
@@ -165,65 +129,5 @@ impl Recorder for FaultyRecorder {
             }
             Err(RecordError::outcome_unknown("appending", fault(broken)))
         })
-    }
-
-    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        self.inner.read_log(read)
-    }
-
-    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        self.inner.read_stream(read)
-    }
-
-    fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
-        self.inner.event(id)
-    }
-
-    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
-        self.inner.head()
-    }
-
-    fn streams<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
-        self.inner.streams(prefix, after, limit)
-    }
-
-    fn checkpoint<'a>(
-        &'a self,
-        follower: &'a FollowerKey,
-        upstream: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
-        self.inner.checkpoint(follower, upstream)
-    }
-
-    fn stretches(
-        &self,
-        read: StretchRead,
-    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
-        self.inner.stretches(read)
-    }
-
-    fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
-        self.inner.changed_since(append_count)
-    }
-
-    fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
-        self.inner.put_snapshot(snapshot)
-    }
-
-    fn snapshot<'a>(
-        &'a self,
-        stream: &'a str,
-        until: Option<retold::recording::identity::Version>,
-    ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
-        self.inner.snapshot(stream, until)
-    }
-
-    fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
-        self.inner.drop_snapshots(stream)
     }
 }

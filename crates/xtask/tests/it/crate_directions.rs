@@ -10,7 +10,7 @@ const RANKS: [&[&str]; 5] = [
     &["retold-core", "retold-derive", "xtask"],
     &["retold-runner", "retold-sqlite"],
     &["retold"],
-    &["retold-flights", "retold-paxos"],
+    &["retold-flights", "retold-paxos", "retold-service-example"],
     &["retold-cli", "retold-bench"],
 ];
 

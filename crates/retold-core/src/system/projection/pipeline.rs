@@ -26,7 +26,7 @@ use crate::recording::stored_event::StoredEvent;
 
 /// Events of a page, and so of a transaction on the view, unless told otherwise. Long enough that a
 /// commit costs little beside the events, short enough that others who write there hardly wait.
-pub const PROJECTION_PAGE_EVENTS_DEFAULT: usize = 500;
+pub const PROJECTION_PAGE_EVENTS_DEFAULT: usize = 100;
 /// Events of the log that are not for the projection may be passed before the checkpoint is moved for
 /// them. After a restart so many are looked at again, which costs less than a transaction for each.
 pub const UNRECORDED_EVENTS_MAX: u64 = 1_000;

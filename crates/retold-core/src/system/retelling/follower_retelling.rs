@@ -41,7 +41,31 @@ pub struct FollowerRetelling {
     parked: BTreeMap<(LogId, Position), Position>,
     /// Events that were resumed: place of the note in the own log, its id, and which event.
     resumed: VecDeque<(Position, EventId, LogId, Mark)>,
+    until: Until,
     progress: RetellingProgress,
+}
+
+/// How far a follower is retold: as far as its log was when the retelling was begun. What is recorded
+/// meanwhile is left for the next one, so that logs may be retold while programs write to them.
+#[derive(Clone, Debug, Default)]
+struct Until {
+    /// Where the own log ended.
+    head: Option<Position>,
+    /// How far the other logs were covered then; none if the own log grew before that was known, so
+    /// that only what came before its end is sure.
+    covered: Option<BTreeMap<LogId, Position>>,
+}
+
+impl Until {
+    /// How far of a stretch that was recorded at `head` is to be retold.
+    fn end_of(&self, recorded: &RecordedStretch) -> Option<Position> {
+        let to = recorded.stretch.to.position;
+        if recorded.head < self.head {
+            return Some(to);
+        }
+        let covered = self.covered.as_ref()?.get(&recorded.stretch.upstream)?;
+        (Some(*covered) > recorded.stretch.after).then(|| to.min(*covered))
+    }
 }
 
 /// How far a retelling is, to be read from anywhere while it runs.
@@ -109,7 +133,23 @@ impl FollowerRetelling {
         Ok(count)
     }
 
-    /// Retells it, to its end or to the first difference.
+    /// How far it is to be retold, if its log ended here before its notes were read.
+    async fn until(&self, head: Option<Position>) -> Result<Until> {
+        let mut covered = BTreeMap::new();
+        for start in &self.starts {
+            let recorder = self.application.recorder();
+            let checkpoint = recorder.checkpoint(&self.key, start.log).await?;
+            covered.extend(checkpoint.map(|mark| (start.log, mark.position)));
+        }
+        let is_at_rest = self.application.head().await?.position() == head;
+        Ok(Until {
+            head,
+            covered: is_at_rest.then_some(covered),
+        })
+    }
+
+    /// Retells what was recorded when [`all`](Self::all) gave it, to its end or to the first
+    /// difference.
     ///
     /// # Errors
     ///
@@ -161,8 +201,11 @@ async fn generations(
         upstreams: upstreams.to_vec(),
         parked: BTreeMap::new(),
         resumed: VecDeque::new(),
+        until: Until::default(),
         progress: RetellingProgress::default(),
     };
+    // Before the notes are read, so that they are those of all that is retold.
+    let head = application.head().await?.position();
     let mut all = vec![begin(1, Vec::new())];
     let mut read = StreamRead::new(follower_stream(follower.name()));
     loop {
@@ -190,9 +233,13 @@ async fn generations(
         }
         read = read.after(page.events.last().and_then(StoredEvent::version));
         if page.end == PageEnd::Complete {
-            return Ok(all);
+            break;
         }
     }
+    for generation in &mut all {
+        generation.until = generation.until(head).await?;
+    }
+    Ok(all)
 }
 
 /// The walk along the stretches of one follower.
@@ -265,18 +312,16 @@ impl Walk {
 
     /// Retells what was resumed or is left over, and checks that the stretches reach the checkpoints.
     async fn end(&mut self) -> Result<Option<Difference>> {
-        let last = self.recorder.head().await?.position();
-        if let Some(difference) = self.move_to(last).await? {
+        if let Some(difference) = self.move_to(self.retelling.until.head).await? {
             return Ok(Some(difference));
         }
-        for (log, place) in &self.places {
-            let checkpoint = self.recorder.checkpoint(&self.retelling.key, *log).await?;
-            let position = checkpoint.map(|mark| mark.position);
-            if checkpoint.is_some() && position != *place {
+        let covered = self.retelling.until.covered.iter().flatten();
+        for (log, checkpoint) in covered {
+            let place = self.places.get(log).copied().flatten();
+            if place < Some(*checkpoint) {
                 let what = format!(
-                    "the stretches over the log {log} end at {}, but the checkpoint is at {}",
-                    Position::number(*place),
-                    Position::number(position)
+                    "the stretches over the log {log} end at {}, but the checkpoint is at {checkpoint}",
+                    Position::number(place),
                 );
                 return Ok(Some(Difference::of_log(what, self.head)));
             }
@@ -287,6 +332,10 @@ impl Walk {
     /// Retells the stretches that were recorded while the own log ended at one position.
     async fn retell_group(&mut self, group: Vec<RecordedStretch>) -> Result<Option<Difference>> {
         let head = group.first().and_then(|it| it.head);
+        let is_meant = |it: &RecordedStretch| self.retelling.until.end_of(it).is_some();
+        if !group.iter().any(is_meant) {
+            return Ok(None);
+        }
         if let Some(difference) = self.move_to(head).await? {
             return Ok(Some(difference));
         }
@@ -341,6 +390,9 @@ impl Walk {
         append: &[StoredEvent],
     ) -> Result<Option<Difference>> {
         let stretch = &recorded.stretch;
+        let Some(to) = self.retelling.until.end_of(recorded) else {
+            return Ok(None);
+        };
         let place = self.places.get(&stretch.upstream).copied();
         if place != Some(stretch.after) {
             let what = format!(
@@ -351,9 +403,8 @@ impl Walk {
             );
             return Ok(Some(Difference::of_log(what, self.head)));
         }
-        self.places
-            .insert(stretch.upstream, Some(stretch.to.position));
-        self.report.covered += stretch.to.position.get() - Position::number(stretch.after);
+        self.places.insert(stretch.upstream, Some(to));
+        self.report.covered += to.get() - Position::number(stretch.after);
         let covered = &self.retelling.progress.covered;
         covered.store(self.report.covered, Ordering::Relaxed);
         let is_of_edition = stretch.edition == self.retelling.follower.edition_number();
@@ -369,7 +420,7 @@ impl Walk {
             self.report.facts.other_edition += u64::from(is_of_edition);
             return Ok(None);
         };
-        while let Some(event) = self.cursors[upstream].next(stretch.to.position).await? {
+        while let Some(event) = self.cursors[upstream].next(to).await? {
             if !is_of_edition {
                 continue;
             }
@@ -471,8 +522,11 @@ impl Walk {
         Ok(retold.end().await)
     }
 
-    /// The events of the append that follows `head` in the own log; none at its end.
+    /// The events of the append that follows `head` in the own log; none at the end of what is retold.
     async fn own_append(&mut self) -> Result<Vec<StoredEvent>> {
+        if self.head >= self.retelling.until.head {
+            return Ok(Vec::new());
+        }
         loop {
             if let Some(first) = self.own.front() {
                 let count = first.place().count as usize;

@@ -41,6 +41,22 @@ pub struct Facts {
     pub parked: u64,
 }
 
+impl fmt::Display for Facts {
+    /// A part of a sentence for each that is not 0.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (count, what) in [
+            (self.other_edition, "stretches of another edition"),
+            (self.erased, "answers to what is erased"),
+            (self.parked, "parked events"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what} taken as they are")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Where what is retold is not what is recorded.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -190,15 +206,7 @@ impl fmt::Display for FollowerReport {
             f,
             "{follower} of {application}: {answered} events answered, {effects} effects equal, {covered} positions covered"
         )?;
-        for (count, what) in [
-            (facts.other_edition, "stretches of another edition"),
-            (facts.erased, "answers to what is erased"),
-            (facts.parked, "parked events"),
-        ] {
-            if count > 0 {
-                write!(f, ", {count} {what} taken as they are")?;
-            }
-        }
+        write!(f, "{facts}")?;
         match difference {
             None => write!(f, ", 0 differences"),
             Some(difference) => write!(f, "\nthe first difference: {difference}"),

@@ -26,6 +26,7 @@ use crate::recording::stretch::{FollowerKey, RecordedStretch};
 use crate::system::follower::Follower;
 use crate::system::follower_event::{FOLLOWER_STREAM_TYPE, FollowerEvent};
 use crate::system::open_system::{Infrastructure, OpenSystem, Opening};
+use crate::system::operating::FollowerOperator;
 use crate::system::outbox::is_outbox;
 use crate::system::recorded_event::as_new;
 
@@ -52,8 +53,8 @@ impl fmt::Display for WholeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "one schedule: {} inputs, {} events answered, {} effects equal",
-            self.inputs, self.answered, self.effects
+            "one schedule: {} inputs, {} events answered, {} effects equal{}",
+            self.inputs, self.answered, self.effects, self.facts
         )?;
         match &self.difference {
             None => write!(f, ", 0 differences"),
@@ -68,8 +69,8 @@ impl fmt::Display for WholeReport {
 ///
 /// # Errors
 ///
-/// [`Error::Unavailable`], [`Error::Corrupt`] if a log cannot be read. A difference is no error: it is
-/// in the report.
+/// [`Error::Unavailable`], [`Error::Corrupt`] if a log cannot be read; [`Error::Replaced`] if one is
+/// not the log that a follower followed. A difference is no error: it is in the report.
 pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
     let mut infrastructure = Infrastructure::new(Arc::new(MemoryStore::new()));
     for application in open.applications() {
@@ -84,22 +85,50 @@ pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
         for follower in member.followers() {
             follower.policies().register(retold.registry())?;
         }
+        let end = recorded.head().await?;
         tracks.push(Track {
             recorded: Arc::clone(recorded.recorder()),
             log: retold.log_id().await?,
             application: retold.clone(),
             followers: member.followers().to_vec(),
             head: None,
+            until: end.position(),
+            append_count: end.append_count,
+            is_cut: false,
             events: VecDeque::new(),
             stretches: VecDeque::new(),
             ordinal: 0,
             open: BTreeMap::new(),
         });
     }
+    check_upstreams(open).await?;
     let mut report = WholeReport::default();
     let difference = follow(&mut tracks, &mut report).await?;
     report.difference = difference;
     Ok(report)
+}
+
+/// Checks that names still lead to the logs that followers began with.
+async fn check_upstreams(open: &OpenSystem) -> Result<()> {
+    for (application, member) in open.applications().iter().zip(open.system().members()) {
+        for follower in member.followers() {
+            let operator = FollowerOperator::new(application, follower.name());
+            for start in operator.record().await?.starts.values() {
+                let Some(upstream) = open.system().index_of(&start.upstream) else {
+                    continue;
+                };
+                let found = open.applications()[upstream].log_id().await?;
+                if found != Some(start.log) {
+                    return Err(Error::Replaced {
+                        log: start.upstream.as_str().into(),
+                        expected: start.log,
+                        found,
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One log on its way.
@@ -111,6 +140,12 @@ struct Track {
     followers: Vec<Arc<Follower>>,
     /// How far the log on memory is.
     head: Option<Position>,
+    /// How far it is retold: as far as it was when the retelling began, or less if what is next answers
+    /// what another log recorded later. So logs may be retold while programs write to them.
+    until: Option<Position>,
+    /// How many appends it had then.
+    append_count: u64,
+    is_cut: bool,
     /// Recorded events after `head` that are read already.
     events: VecDeque<StoredEvent>,
     /// Recorded stretches that are read and not retold yet.
@@ -147,7 +182,7 @@ async fn follow(tracks: &mut [Track], report: &mut WholeReport) -> Result<Found>
                 let difference = match next {
                     Next::Nothing => break,
                     Next::Waits(log, position) => {
-                        waits.push((name, tracks[index].head, log, position));
+                        waits.push((index, name, tracks[index].head, log, position));
                         break;
                     }
                     Next::Stretch(stretch) => {
@@ -165,8 +200,8 @@ async fn follow(tracks: &mut [Track], report: &mut WholeReport) -> Result<Found>
                 is_moved = true;
             }
         }
-        if !is_moved {
-            return Ok(waits.into_iter().next().map(|(name, head, log, position)| {
+        if !is_moved && !cut(tracks, &waits) {
+            return Ok(waits.into_iter().next().map(|(_, name, head, log, position)| {
                 let what = format!(
                     "the logs contradict each other: what this log answered of the log {log} up to {position} was not there yet"
                 );
@@ -174,6 +209,24 @@ async fn follow(tracks: &mut [Track], report: &mut WholeReport) -> Result<Found>
             }));
         }
     }
+}
+
+/// An application that waits: its index, name and head, and for which log to reach which position.
+type Wait = (usize, Arc<str>, Option<Position>, LogId, Position);
+
+/// Ends the retelling of those that wait for what another log recorded after the retelling began. Says
+/// whether there were any.
+fn cut(tracks: &mut [Track], waits: &[Wait]) -> bool {
+    let mut is_cut = false;
+    for (index, _, head, log, position) in waits {
+        let awaited = tracks.iter().find(|track| track.log == Some(*log));
+        if awaited.is_some_and(|track| track.until < Some(*position)) {
+            tracks[*index].is_cut = true;
+            tracks[*index].until = *head;
+            is_cut = true;
+        }
+    }
+    is_cut
 }
 
 /// Name and recorder on memory of the log that a stretch is about.
@@ -202,6 +255,9 @@ fn upstreams(tracks: &[Track]) -> Upstreams {
 
 impl Track {
     async fn next(&mut self, heads: &BTreeMap<LogId, Option<Position>>) -> Result<Next> {
+        if self.is_cut || !self.is_begun_before_end().await? {
+            return Ok(Next::Nothing);
+        }
         self.read().await?;
         if let Some(stretch) = self.stretches.front()
             && stretch.head <= self.head
@@ -219,6 +275,9 @@ impl Track {
         let Some(first) = self.events.front() else {
             return Ok(Next::Nothing);
         };
+        if Some(first.position()) > self.until {
+            return Ok(Next::Nothing);
+        }
         let count = first.place().count as usize;
         if let Some(resumed) = self.resumed(first)?
             && heads
@@ -228,6 +287,16 @@ impl Track {
             return Ok(Next::Waits(resumed.0, resumed.1.position));
         }
         Ok(Next::Append(self.events.drain(..count).collect()))
+    }
+
+    /// Whether what is next was there when the retelling began. At the log's end that is sure only if
+    /// nothing was recorded since, for an append that was begun there may have had effects.
+    async fn is_begun_before_end(&self) -> Result<bool> {
+        if self.head < self.until {
+            return Ok(true);
+        }
+        let head = self.recorded.head().await?;
+        Ok(head.append_count == self.append_count)
     }
 
     /// Reads on, so that the next append is there as a whole, and the stretches before it.

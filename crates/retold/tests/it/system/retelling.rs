@@ -364,3 +364,54 @@ async fn retold_as_decided(open: &OpenSystem, cause: EventId) -> NewEvent {
     new.stream = effect.stream().map(Arc::from);
     new
 }
+
+/// Goal: logs may be retold while followers are at work. Method: between each two calls of the retelling
+/// a pipeline makes a step, and orders go on.
+#[test]
+fn logs_are_retold_while_followers_work() {
+    use retold::system::Step;
+    use retold::system::simulation::{Faults, seeds};
+
+    let system = stock_of_batches();
+    seeds(60, |simulation| {
+        let store = retold::recording::memory::MemoryStore::new();
+        let store = simulation.store(Arc::new(store));
+        let infrastructure = Infrastructure::new(store)
+            .clock(simulation.clock())
+            .ids(simulation.ids());
+        simulation.faults(Faults::none());
+        let at_work = (system.clone(), infrastructure.clone());
+        simulation.actor("follower", move || {
+            let (system, infrastructure) = at_work.clone();
+            async move {
+                let open = OpenSystem::open(&system, &infrastructure, Opening::Write).await;
+                let open = open.unwrap();
+                let orders = open.application("orders").unwrap();
+                let (_, mut pipeline) = open.pipelines().pop().unwrap();
+                for order in 0..40 {
+                    let item = ["tea", "milk"][order % 2];
+                    place(orders, &order.to_string(), item).await.unwrap();
+                    while pipeline.step().await.unwrap() == Step::Moved {}
+                    pipeline.rest().await.unwrap();
+                }
+            }
+        });
+        let retelling = (system.clone(), infrastructure.clone());
+        simulation.actor("retelling", move || {
+            let (system, infrastructure) = retelling.clone();
+            async move {
+                for _ in 0..5 {
+                    let open = OpenSystem::open(&system, &infrastructure, Opening::ReadOnly);
+                    let open = open.await.unwrap();
+                    for report in retell(&open).await.unwrap() {
+                        assert!(report.difference.is_none(), "{report}");
+                    }
+                    let whole = retell_whole(&open).await.unwrap();
+                    assert!(whole.difference.is_none(), "{whole}");
+                }
+            }
+        });
+        simulation.run()?;
+        Ok(())
+    });
+}

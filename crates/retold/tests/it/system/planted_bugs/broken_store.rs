@@ -3,22 +3,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use retold::recording::append::{Append, Appended, Positions};
 use retold::recording::condition::Condition;
 use retold::recording::error::{Conflict, RecordError};
-use retold::recording::identity::{EventId, LogId, Mark, Version};
-use retold::recording::limits::Limits;
+use retold::recording::identity::LogId;
+use retold::recording::layer::{RecorderLayer, StoreLayer};
 use retold::recording::new_event::NewEvent;
 use retold::recording::origin::Origin;
-use retold::recording::recorder::{
-    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
-};
-use retold::recording::snapshot::StoredSnapshot;
-use retold::recording::store::{Lease, LogEntry, Store};
-use retold::recording::stored_event::StoredEvent;
-use retold::recording::stretch::{FollowerKey, RecordedStretch, Stretch};
+use retold::recording::recorder::{BoxFuture, LogRead, Page, Recorder};
+use retold::recording::store::Store;
+use retold::recording::stretch::Stretch;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,55 +58,18 @@ impl BrokenStore {
     }
 }
 
-impl Store for BrokenStore {
+// Whoever only reads looks at what there is.
+impl StoreLayer for BrokenStore {
+    fn inner(&self) -> &Arc<dyn Store> {
+        &self.sound
+    }
+
     fn open<'a>(
         &'a self,
         log: &'a str,
         birth: LogId,
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
         Box::pin(async move { Ok(self.broken(self.sound.open(log, birth).await?)) })
-    }
-
-    /// Whoever only reads looks at what there is.
-    fn open_read_only<'a>(
-        &'a self,
-        log: &'a str,
-    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
-        self.sound.open_read_only(log)
-    }
-
-    fn logs<'a>(
-        &'a self,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>> {
-        self.sound.logs(after, limit)
-    }
-
-    fn acquire_lease<'a>(
-        &'a self,
-        name: &'a str,
-        holder: &'a str,
-        time_to_live: Duration,
-    ) -> BoxFuture<'a, Result<Lease, RecordError>> {
-        self.sound.acquire_lease(name, holder, time_to_live)
-    }
-
-    fn release_lease<'a>(
-        &'a self,
-        name: &'a str,
-        holder: &'a str,
-    ) -> BoxFuture<'a, Result<(), RecordError>> {
-        self.sound.release_lease(name, holder)
-    }
-
-    fn leases<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>> {
-        self.sound.leases(prefix, after, limit)
     }
 }
 
@@ -208,17 +166,9 @@ impl BrokenRecorder {
     }
 }
 
-impl Recorder for BrokenRecorder {
-    fn log_name(&self) -> &str {
-        self.sound.log_name()
-    }
-
-    fn limits(&self) -> Limits {
-        self.sound.limits()
-    }
-
-    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
-        self.sound.log_id()
+impl RecorderLayer for BrokenRecorder {
+    fn inner(&self) -> &Arc<dyn Recorder> {
+        &self.sound
     }
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
@@ -235,61 +185,5 @@ impl Recorder for BrokenRecorder {
             }
             Ok(page)
         })
-    }
-
-    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        self.sound.read_stream(read)
-    }
-
-    fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
-        self.sound.event(id)
-    }
-
-    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
-        self.sound.head()
-    }
-
-    fn streams<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
-        self.sound.streams(prefix, after, limit)
-    }
-
-    fn checkpoint<'a>(
-        &'a self,
-        follower: &'a FollowerKey,
-        upstream: LogId,
-    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
-        self.sound.checkpoint(follower, upstream)
-    }
-
-    fn stretches(
-        &self,
-        read: StretchRead,
-    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
-        self.sound.stretches(read)
-    }
-
-    fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
-        self.sound.changed_since(append_count)
-    }
-
-    fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
-        self.sound.put_snapshot(snapshot)
-    }
-
-    fn snapshot<'a>(
-        &'a self,
-        stream: &'a str,
-        until: Option<Version>,
-    ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
-        self.sound.snapshot(stream, until)
-    }
-
-    fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
-        self.sound.drop_snapshots(stream)
     }
 }

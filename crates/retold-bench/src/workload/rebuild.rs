@@ -1,0 +1,204 @@
+//! Appends at a steady pace, alone and while a view of the log is rebuilt: what a rebuild costs those
+//! who write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use retold::prelude::*;
+use retold::recording::append::Append;
+use retold::recording::new_event::NewEvent;
+use retold::recording::recorder::Recorder;
+use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
+use retold::system::projection::{Projection, ProjectionPipeline, ViewKeeper};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::bench::Bench;
+use crate::contender::{Contender, Result, RunFn};
+use crate::sample::{Run, Stopwatch};
+use crate::subject::{Subject, open_log};
+
+/// Events of the log, as many as January's flights make.
+const EVENT_COUNT: u64 = 80_000;
+/// The same, in a test.
+const EVENT_COUNT_QUICK: u64 = 500;
+/// Time between two appends: a thousand a second.
+const PACE: Duration = Duration::from_millis(1);
+/// Events an append, when the log is written.
+const BATCH: u64 = 1_000;
+
+/// Something arrived.
+#[derive(Event, Serialize, Deserialize)]
+#[event(topic = "Arrived")]
+struct Arrived {
+    carrier: u64,
+    minutes: i64,
+}
+
+/// The workloads on `subject`, if its views are SQLite's.
+pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
+    let Some(folder) = subject.folder() else {
+        return Vec::new();
+    };
+    let is_quick = bench.sizes.budget < Duration::from_millis(100);
+    let events = if is_quick {
+        EVENT_COUNT_QUICK
+    } else {
+        EVENT_COUNT
+    };
+    let runtime = &bench.many_threads;
+    [
+        ("append-1000/s", Beside::Nothing),
+        ("append-1000/s-rebuild", Beside::Rebuilding),
+    ]
+    .into_iter()
+    .map(|(name, beside)| {
+        let views = folder.join(format!("{}.views", name.replace('/', "-")));
+        Contender::new(name, subject.label, "appends", move || {
+            let log = runtime.block_on(write_log(subject, name, events))?;
+            let views = SqliteViews::open(views)?;
+            let mut version = 1;
+            runtime.block_on(build(&log, keeper(&views, version)?))?;
+            Ok(Box::new(move |budget| {
+                version += 1;
+                let rebuilt = match beside {
+                    Beside::Nothing => None,
+                    Beside::Rebuilding => Some(keeper(&views, version)?),
+                };
+                append_at_pace(runtime, &log, &views, rebuilt, budget)
+            }) as RunFn<'a>)
+        })
+    })
+    .collect()
+}
+
+/// What goes on beside the appends.
+#[derive(Clone, Copy)]
+enum Beside {
+    Nothing,
+    Rebuilding,
+}
+
+async fn write_log(subject: &Subject, name: &str, events: u64) -> Result<Arc<dyn Recorder>> {
+    let log = open_log(&subject.url(&name.replace('/', "-"))).await?;
+    for first in (0..events).step_by(BATCH as usize) {
+        let numbers = first..(first + BATCH).min(events);
+        log.append(Append::of(numbers.map(event))).await?;
+    }
+    Ok(log)
+}
+
+fn event(number: u64) -> NewEvent {
+    let payload = format!(r#"{{"carrier":{},"minutes":{}}}"#, number % 16, number % 90);
+    NewEvent::new(Uuid::now_v7().into(), "Arrived", payload).stream(format!("Flight/{number}"))
+}
+
+/// A view of flights and minutes by carrier, in this version.
+fn keeper(views: &SqliteViews, version: u32) -> Result<Arc<dyn ViewKeeper>> {
+    let projection = Projection::<Sqlite>::new("arrivals", version, crate::subject::LOG)
+        .on::<Arrived>(|view, arrived| {
+            let sql = format!(
+                "INSERT INTO {} VALUES (?1, 1, ?2) ON CONFLICT (carrier) DO UPDATE \
+                 SET flights = flights + 1, minutes = minutes + excluded.minutes",
+                view.table("arrivals")
+            );
+            let carrier = i64::try_from(arrived.event.carrier)?;
+            let values = [carrier, arrived.event.minutes];
+            view.prepare_cached(&sql)?.execute(values)?;
+            Ok(())
+        });
+    let tables = SqliteTables::new(["arrivals"], |view| {
+        let sql = format!(
+            "CREATE TABLE {} (carrier INTEGER PRIMARY KEY, flights INTEGER, minutes INTEGER) STRICT",
+            view.table("arrivals")
+        );
+        Ok(view.execute_batch(&sql)?)
+    });
+    Ok(views.keep(projection, tables)?)
+}
+
+async fn build(log: &Arc<dyn Recorder>, keeper: Arc<dyn ViewKeeper>) -> Result<()> {
+    ProjectionPipeline::new(Arc::clone(log), keeper)
+        .catch_up()
+        .await?;
+    Ok(())
+}
+
+/// Appends at the pace for as long as the budget says, and as long as the rebuild takes; a reader looks
+/// at the view all the time.
+fn append_at_pace(
+    runtime: &Runtime,
+    log: &Arc<dyn Recorder>,
+    views: &SqliteViews,
+    rebuilt: Option<Arc<dyn ViewKeeper>>,
+    budget: Duration,
+) -> Result<Run> {
+    let is_done = Arc::new(AtomicBool::new(rebuilt.is_none()));
+    let reader = watch_view(views, Arc::clone(&is_done))?;
+    runtime.block_on(async {
+        let rebuilding = rebuilt.map(|keeper| {
+            let (log, is_done) = (Arc::clone(log), Arc::clone(&is_done));
+            tokio::spawn(async move {
+                let built = build(&log, keeper).await;
+                is_done.store(true, Ordering::SeqCst);
+                built
+            })
+        });
+        let watch = Stopwatch::start(budget);
+        let mut ticks = tokio::time::interval(PACE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let number = AtomicU64::new(EVENT_COUNT);
+        let mut appends = JoinSet::new();
+        let mut run = Run::new();
+        while watch.has_time() || !is_done.load(Ordering::SeqCst) {
+            let due = ticks.tick().await;
+            let (log, event) = (
+                Arc::clone(log),
+                event(number.fetch_add(1, Ordering::Relaxed)),
+            );
+            appends.spawn(async move {
+                log.append(Append::of([event])).await?;
+                Result::Ok(due.into_std().elapsed())
+            });
+            while let Some(done) = appends.try_join_next() {
+                run.add(done??, 1);
+            }
+        }
+        while let Some(done) = appends.join_next().await {
+            run.add(done??, 1);
+        }
+        let took = watch.elapsed();
+        if let Some(rebuilding) = rebuilding {
+            rebuilding.await??;
+        }
+        reader
+            .join()
+            .map_err(|_| "the reader of the view panicked")??;
+        Ok(run.took(took))
+    })
+}
+
+/// Looks at the view until all is done; an error, if it ever shows less than before.
+fn watch_view(
+    views: &SqliteViews,
+    is_done: Arc<AtomicBool>,
+) -> Result<std::thread::JoinHandle<Result<()>>> {
+    let reader = views.reader()?;
+    Ok(std::thread::spawn(move || {
+        let mut most = 0_i64;
+        let began = Instant::now();
+        while !is_done.load(Ordering::SeqCst) {
+            let sql = "SELECT COALESCE(SUM(flights), 0) FROM arrivals";
+            let seen: i64 = reader.query_row(sql, [], |row| row.get(0))?;
+            if seen < most {
+                let after = began.elapsed();
+                return Err(format!("the view shows {seen} after {most}, {after:?} on").into());
+            }
+            most = seen;
+            std::thread::sleep(PACE);
+        }
+        Ok(())
+    }))
+}

@@ -1,0 +1,26 @@
+//! Admission: what a request passes before it is looked at.
+//!
+//! Health is asked about without it, so that a full service still says that it lives.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::desk::Desk;
+
+/// Gives the request a place among those at work, and refuses commands while the followers are too far
+/// behind.
+pub async fn admit(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
+    let _place = match desk.place() {
+        Ok(place) => place,
+        Err(problem) => return problem.into_response(),
+    };
+    if !request.method().is_safe()
+        && let Err(problem) = desk.take_command().await
+    {
+        return problem.into_response();
+    }
+    next.run(request).await
+}

@@ -1,0 +1,65 @@
+//! The command line of the service.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::limits::{LAG_MAX, READY_LAG_MAX, REQUESTS_MAX, STOP_WAIT_MAX, ServiceLimits, WAIT_MAX};
+
+const AFTER_HELP: &str = "\
+Several processes may serve one store (sqlite:PATH, on one machine): each booking is answered once all
+the same. SIGTERM or Ctrl-C ends it in good order: requests at work are finished, followers record how
+far they are.
+
+Examples:
+  ticket-office
+  ticket-office --store sqlite:office.db --listen 0.0.0.0:8080";
+
+/// A ticket office over HTTP.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "ticket-office", version, after_help = AFTER_HELP)]
+pub struct ServiceOptions {
+    /// Where the logs are: memory:NAME or sqlite:PATH.
+    #[arg(long, value_name = "URL", default_value = "memory:ticket-office")]
+    pub store: String,
+    /// Address to listen at; port 0 for any that is free.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Commands are refused while a follower is behind by more events than this.
+    #[arg(long, value_name = "EVENTS", default_value_t = LAG_MAX)]
+    pub lag_max: u64,
+    /// The service is not ready while a follower is behind by more events than this.
+    #[arg(long, value_name = "EVENTS", default_value_t = READY_LAG_MAX)]
+    pub ready_lag_max: u64,
+    /// Requests beyond so many at a time are refused.
+    #[arg(long, value_name = "COUNT", default_value_t = REQUESTS_MAX, value_parser = at_least_one)]
+    pub requests_max: usize,
+    /// How long a request waits for what it must see.
+    #[arg(long, value_name = "SECONDS", default_value_t = WAIT_MAX.as_secs())]
+    pub wait_max: u64,
+    /// How long a stop waits for requests at work.
+    #[arg(long, value_name = "SECONDS", default_value_t = STOP_WAIT_MAX.as_secs())]
+    pub stop_wait_max: u64,
+}
+
+impl ServiceOptions {
+    /// The limits.
+    pub fn limits(&self) -> ServiceLimits {
+        ServiceLimits {
+            lag_max: self.lag_max,
+            ready_lag_max: self.ready_lag_max,
+            requests_max: self.requests_max,
+            wait_max: Duration::from_secs(self.wait_max),
+            stop_wait_max: Duration::from_secs(self.stop_wait_max),
+        }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("nothing would be answered; say 1 at least".into()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
+}

@@ -1,0 +1,80 @@
+//! `/health`: for whoever starts, stops and balances services.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use retold::system::{FollowerStatus, Phase};
+use serde::Serialize;
+
+use crate::desk::Desk;
+
+/// Whether the service is to get requests.
+#[derive(Serialize)]
+pub(super) struct Readiness {
+    is_ready: bool,
+    /// Why not.
+    reasons: Vec<String>,
+}
+
+/// `GET /health/live`: whether the process answers at all. A store that is away is no reason to start it
+/// anew.
+pub(super) async fn live() -> &'static str {
+    "live\n"
+}
+
+/// `GET /health/ready`: 200 if the logs can be read, and every follower and the view goes on and has
+/// caught up, but for a few events; else 503.
+pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> (StatusCode, Json<Readiness>) {
+    let mut reasons = Vec::new();
+    if desk.is_stopping() {
+        reasons.push("the service is stopping".into());
+    }
+    for application in desk.runner.open_system().applications() {
+        if let Err(error) = application.head().await {
+            reasons.push(format!("the log {:?}: {error}", application.name()));
+        }
+    }
+    let statuses = desk.runner.status().await;
+    let lag_max = desk.limits.ready_lag_max;
+    reasons.extend(statuses.iter().filter_map(|it| obstacle(it, lag_max)));
+    for view in desk.runner.projections() {
+        match view.status().await {
+            Ok(view) if view.is_seen && view.lag_events <= lag_max => {}
+            Ok(view) => reasons.push(format!(
+                "the view {:?} is {:?}, {} events behind",
+                view.name, view.state, view.lag_events
+            )),
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+    let is_ready = reasons.is_empty();
+    let status = match is_ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, Json(Readiness { is_ready, reasons }))
+}
+
+/// Why a follower is not as it should be, if it is not.
+fn obstacle(status: &FollowerStatus, lag_max: u64) -> Option<String> {
+    let is_going = !matches!(
+        status.phase,
+        Phase::Starting | Phase::Paused | Phase::Failed | Phase::Stopped
+    );
+    if is_going && status.lag_events() <= lag_max {
+        return None;
+    }
+    let last_error = status.last_error.as_ref();
+    let why = last_error.map_or(String::new(), |(time, text)| {
+        format!(", last error at {time}: {text}")
+    });
+    Some(format!(
+        "the follower {}/{} is {:?}, {} events behind{why}",
+        status.application,
+        status.follower,
+        status.phase,
+        status.lag_events()
+    ))
+}

@@ -1,0 +1,70 @@
+//! A service that runs in the test's own process, at a free port.
+
+use std::path::Path;
+use std::time::Duration;
+
+use retold::runner::{MultiThreadOptions, StopReport};
+use retold::system::Infrastructure;
+use retold_service_example::limits::ServiceLimits;
+use retold_service_example::service::Service;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::client::Client;
+use crate::patience::in_time;
+
+pub(crate) struct Running {
+    pub(crate) client: Client,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<StopReport>,
+}
+
+impl Running {
+    /// On a store of its own in memory.
+    pub(crate) async fn on_memory(name: &str) -> Self {
+        Self::on_url(&format!("memory:service-{name}")).await
+    }
+
+    pub(crate) async fn on_file(path: &Path) -> Self {
+        Self::on_url(&format!("sqlite:{}", path.display())).await
+    }
+
+    async fn on_url(url: &str) -> Self {
+        let store = retold::open_store(url).await.unwrap();
+        Self::start(&Infrastructure::new(store), ServiceLimits::default()).await
+    }
+
+    pub(crate) async fn start(infrastructure: &Infrastructure, limits: ServiceLimits) -> Self {
+        // An operator's act by another handle is to be noticed soon.
+        let options = MultiThreadOptions::new().poll_interval(Duration::from_millis(20));
+        let service = Service::start(infrastructure, options, limits);
+        let service = service.await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(async move {
+            let stopped = async {
+                stopped.await.ok();
+            };
+            service.serve(listener, stopped).await.unwrap()
+        });
+        Self {
+            client: Client { address },
+            stop,
+            serving,
+        }
+    }
+
+    /// Tells it to stop.
+    pub(crate) fn begin_to_stop(self) -> JoinHandle<StopReport> {
+        self.stop.send(()).unwrap();
+        self.serving
+    }
+
+    pub(crate) async fn stop(self) -> StopReport {
+        in_time("the service stops", self.begin_to_stop())
+            .await
+            .unwrap()
+    }
+}
