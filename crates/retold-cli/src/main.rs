@@ -88,7 +88,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(run(command_line)),
+        Ok(runtime) => {
+            let done = runtime.block_on(run(command_line));
+            // Nobody waits for reads that Ctrl-C has made needless.
+            runtime.shutdown_background();
+            done
+        }
         Err(error) => Err(Failure::Failed(format!(
             "no threads can be started: {error}"
         ))),

@@ -1,27 +1,30 @@
 //! What the demonstration prints: prose and tables for people, one object for programs.
 
+mod punctuality;
+
 use std::time::Duration;
 
-use retold::recording::identity::Position;
-use retold::recording::recorder::Head;
+use retold::system::confluence::ConfluenceReport;
 use retold_flights::airlines::Airlines;
 use retold_flights::fingerprint::Fingerprint;
 use retold_flights::flaw::Flaws;
 use retold_flights::input::Input;
 use retold_flights::itinerary::itineraries;
-use retold_flights::on_time::{LATE_MINUTES, OnTime, Punctuality};
+use retold_flights::on_time::{LATE_MINUTES, OnTime};
 use retold_flights::replay::Outcome;
+use retold_flights::system::{AIRCRAFT, FLIGHTS, NOTICES};
 use serde_json::{Map, Value, json};
 
-use super::{Arguments, LOG};
+use super::Arguments;
+use super::census::Census;
+use super::runs::Run;
+use super::story::Retelling;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::table::{self, Column};
+use crate::table;
 
-/// Width of the tables, in characters: they are wider than some terminals, and cut by none.
-const TABLE_WIDTH: u16 = 110;
-/// Departures in doubt that are shown.
-const DOUBTS_SHOWN: usize = 3;
+/// Width of what is printed, in characters: of a terminal that was never widened.
+const WIDTH: usize = 80;
 
 /// How the program was called, so that what it advises can be copied.
 pub(super) fn program() -> String {
@@ -33,6 +36,8 @@ pub(super) struct Report<'a> {
     output: &'a mut Output,
     url: String,
     is_kept: bool,
+    /// What was compared between the runs: aircraft and events. None if nothing was.
+    compared: Option<(u64, u64)>,
     object: Map<String, Value>,
 }
 
@@ -42,6 +47,7 @@ impl<'a> Report<'a> {
             output,
             url: url.into(),
             is_kept,
+            compared: None,
             object: Map::new(),
         }
     }
@@ -50,7 +56,7 @@ impl<'a> Report<'a> {
         &mut self,
         arguments: &Arguments,
         input: &Input,
-        head: &Head,
+        before: &Census,
     ) -> Result<(), Failure> {
         let flights = input.flights.len() as u64;
         let aircraft = itineraries(&input.flights)
@@ -66,177 +72,305 @@ impl<'a> Report<'a> {
         self.put("flights", json!(flights));
         self.put("aircraft", json!(aircraft));
         self.put("callers", json!(arguments.concurrency));
-        self.lines(&[
-            "Retold keeps what happened: events, in the order in which they were recorded, which never",
-            "change. What is, is worked out from them. This tells it what happened to real flights, as",
-            "commands: each is decided by the rules of one flight, and what was decided is on the disk",
-            "before the command is answered.",
-            "",
-        ])?;
+        self.line(
+            "Three applications: aircraft follow flights, notices follow both. They are told"
+                .into(),
+        )?;
         self.line(format!(
-            "flights   {} by {} aircraft: {source}",
+            "what happened by one caller on memory, then by {} on SQLite, durably.",
+            arguments.concurrency
+        ))?;
+        self.line(String::new())?;
+        self.line(format!(
+            "flights  {} by {} aircraft: {source}",
             grouped(flights),
             grouped(aircraft)
         ))?;
         let fate = match self.is_kept {
             true => "",
-            false => " (removed at the end; keep it with --store sqlite:PATH)",
+            false => " (removed at the end)",
         };
-        self.line(format!("store     {}{fate}", self.url))?;
-        self.line(format!(
-            "callers   {} at once, each with one aircraft after the other",
-            arguments.concurrency
-        ))?;
-        if head.mark.is_some() {
+        self.line(format!("store    {}{fate}", self.url))?;
+        if before.total() > 0 {
             self.line(format!(
-                "resumed   the log has {} events already: what it knows is refused, the rest is added",
-                grouped(Position::number(head.position()))
+                "resumed  it has {} events already: what it knows is refused, the rest added",
+                grouped(before.total())
             ))?;
         }
         self.line(String::new())?;
+        self.line(row([
+            "RUN", "COMMANDS", "FLIGHTS", "AIRCRAFT", "NOTICES", "EFFECTS", "SECONDS", "EVENTS/S",
+        ]))?;
         self.output.show()
     }
 
-    pub(super) fn replayed(
-        &mut self,
-        flaws: &Flaws,
-        outcome: &Outcome,
-        elapsed: Duration,
-    ) -> Result<(), Failure> {
-        let rate = outcome.events as f64 / elapsed.as_secs_f64().max(0.001);
-        let flaw_counts = flaws
-            .iter()
-            .map(|(flaw, count)| (flaw.name().into(), json!(count)));
-        self.put("flaws", Value::Object(flaw_counts.collect()));
+    pub(super) fn on_memory(&mut self, run: Option<&Run>, max: usize) -> Result<(), Failure> {
+        match run {
+            Some(run) => self.run("memory", "one thread", run),
+            None => {
+                self.put("memory", Value::Null);
+                self.line(format!(
+                    "one thread: left out, as more than {} flights take too much memory",
+                    grouped(max as u64)
+                ))
+            }
+        }
+    }
+
+    pub(super) fn on_sqlite(&mut self, run: &Run) -> Result<(), Failure> {
+        self.run("sqlite", "many threads", run)?;
+        self.line(String::new())
+    }
+
+    fn run(&mut self, name: &str, title: &str, run: &Run) -> Result<(), Failure> {
+        let events = run.census.total();
+        let seconds = run.elapsed.as_secs_f64();
+        let rate = events as f64 / seconds.max(0.001);
+        let by_application = run.census.events.iter();
+        let by_application: Map<_, _> = by_application
+            .map(|(name, count)| (name.clone(), json!(count)))
+            .collect();
         self.put(
-            "unreadable",
-            json!(
-                flaws
-                    .unreadable()
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-            ),
+            name,
+            json!({
+                "commands": run.outcome.commands,
+                "refused": run.outcome.refused,
+                "departures_while_in_air": run.outcome.aircraft_in_air,
+                "events": by_application,
+                "effects": run.census.effects,
+                "commands_seconds": run.answered.as_secs_f64(),
+                "seconds": seconds,
+                "events_per_second": rate.round(),
+            }),
         );
-        self.put("commands", json!(outcome.commands));
-        self.put("events_recorded", json!(outcome.events));
-        self.put("seconds", json!(elapsed.as_secs_f64()));
-        self.put("events_per_second", json!(rate.round()));
-        self.put("refused", json!(outcome.refused));
-        self.put("departures_while_in_air", json!(outcome.aircraft_in_air));
-        self.line(format!(
-            "Recorded {} events of {} commands in {:.1} s: {} events/s, every one durable.",
-            grouped(outcome.events),
-            grouped(outcome.commands),
-            elapsed.as_secs_f64(),
-            grouped(rate as u64)
-        ))?;
-        self.line(String::new())?;
-        self.refusals(outcome)?;
-        self.flaws(flaws)?;
+        let numbers = [
+            run.outcome.commands,
+            run.census.events_of(FLIGHTS),
+            run.census.events_of(AIRCRAFT),
+            run.census.events_of(NOTICES),
+            run.census.effects,
+        ];
+        let [commands, flights, aircraft, notices, effects] = numbers.map(grouped);
+        let (seconds, rate) = (format!("{seconds:.1}"), grouped(rate as u64));
+        self.line(row([
+            title, &commands, &flights, &aircraft, &notices, &effects, &seconds, &rate,
+        ]))?;
         self.output.show()
     }
 
-    fn refusals(&mut self, outcome: &Outcome) -> Result<(), Failure> {
+    /// What was refused, and what was odd about the input.
+    pub(super) fn oddities(&mut self, flaws: &Flaws, outcome: &Outcome) -> Result<(), Failure> {
+        let counts = flaws.iter();
+        let counts: Map<_, _> = counts
+            .map(|(flaw, count)| (flaw.name().into(), json!(count)))
+            .collect();
+        let unreadable: Vec<_> = flaws.unreadable().iter().map(ToString::to_string).collect();
+        self.put("flaws", Value::Object(counts));
+        self.put("unreadable", json!(unreadable));
+        let doubts = outcome.doubts.iter();
+        let doubts: Vec<_> = doubts
+            .map(|doubt| format!("{}: {}", doubt.flight, doubt.refusal))
+            .collect();
+        self.put("doubts", json!(doubts));
+        let mut parts = Vec::new();
         if outcome.aircraft_in_air > 0 {
-            self.line(format!(
-                "Departures refused: {}, because no aircraft is in the air twice at once. No flight could",
+            parts.push(format!(
+                "Departures refused, for the aircraft was in the air, and recorded without it: {}.",
                 grouped(outcome.aircraft_in_air)
-            ))?;
-            self.lines(&[
-                "know that alone: it was decided on all events tagged with the aircraft. They did fly, so",
-                "the tail number is wrong, and they were recorded without one:",
-            ])?;
-            for doubt in outcome.doubts.iter().take(DOUBTS_SHOWN) {
-                self.line(format!("  {}: {}", doubt.flight, doubt.refusal))?;
-            }
-            let more = outcome.aircraft_in_air.saturating_sub(DOUBTS_SHOWN as u64);
-            if more > 0 {
-                self.line(format!("  … and {} more", grouped(more)))?;
-            }
-            self.line(String::new())?;
+            ));
         }
         for (reason, count) in &outcome.refused {
-            self.line(format!("Commands refused, {reason}: {}", grouped(*count)))?;
+            parts.push(format!("Commands refused, {reason}: {}.", grouped(*count)));
         }
-        if !outcome.refused.is_empty() {
-            self.line(String::new())?;
+        let odd = flaws.iter().map(|(_, count)| count).sum();
+        if odd > 0 {
+            parts.push(format!(
+                "Odd in the input: {}, by kind with --json; nothing was dropped in silence.",
+                grouped(odd)
+            ));
         }
-        Ok(())
-    }
-
-    fn flaws(&mut self, flaws: &Flaws) -> Result<(), Failure> {
-        let rows: Vec<_> = flaws
-            .iter()
-            .map(|(flaw, count)| vec![flaw.to_string(), grouped(count), flaw.remedy().into()])
-            .collect();
-        if rows.is_empty() {
+        if parts.is_empty() {
             return Ok(());
         }
-        self.lines(&[
-            "What was odd about the input; nothing was dropped in silence:",
-            "",
-        ])?;
-        let columns = [
-            Column::text("FLAW"),
-            Column::number("FLIGHTS"),
-            Column::text("WHAT WAS DONE"),
-        ];
-        self.table(&columns, rows)?;
-        for row in flaws.unreadable() {
-            self.line(format!("  {row}"))?;
+        for part in parts {
+            self.wrapped(&part)?;
+        }
+        for row in unreadable {
+            self.wrapped(&row)?;
         }
         self.line(String::new())
     }
 
-    pub(super) fn on_time(&mut self, on_time: &OnTime, elapsed: Duration) -> Result<(), Failure> {
+    pub(super) fn on_time(&mut self, on_time: &OnTime) -> Result<(), Failure> {
         let airlines = Airlines::built_in().map_err(|error| Failure::Failed(error.to_string()))?;
         let carriers = on_time.carriers().map(|(carrier, it)| {
-            let mut object = object_of(it);
+            let mut object = punctuality::object_of(it);
             object.insert("carrier".into(), json!(carrier));
             object.insert("name".into(), json!(airlines.name(carrier)));
             Value::Object(object)
         });
-        self.put("carriers", Value::Array(carriers.collect()));
-        self.put("total", Value::Object(object_of(&on_time.total())));
+        let carriers = carriers.collect();
+        let total = on_time.total();
+        self.put("carriers", Value::Array(carriers));
+        self.put("total", Value::Object(punctuality::object_of(&total)));
         self.line(format!(
-            "How punctual the airlines were, folded from the log in {:.2} s (late is {LATE_MINUTES} minutes or more):",
-            elapsed.as_secs_f64()
+            "From the view that a projection keeps in SQLite (late: {LATE_MINUTES} minutes or more):"
         ))?;
-        self.line(String::new())?;
-        let columns = [
-            Column::text(""),
-            Column::text("AIRLINE"),
-            Column::number("FLIGHTS"),
-            Column::number("CANCELLED"),
-            Column::number("DIVERTED"),
-            Column::number("ARRIVED"),
-            Column::number("ON TIME"),
-            Column::number("MEAN DELAY"),
-        ];
-        let mut rows: Vec<_> = on_time
-            .carriers()
-            .map(|(carrier, it)| cells(carrier, airlines.name(carrier), it))
-            .collect();
-        rows.push(cells("", "all", &on_time.total()));
-        self.table(&columns, rows)?;
+        let rows = punctuality::rows(on_time.carriers(), &total, &airlines);
+        let width = WIDTH as u16 - 2;
+        let printed = table::print(&punctuality::COLUMNS, rows, width, &mut None);
+        for line in printed.text.lines() {
+            self.line(format!("  {line}"))?;
+        }
         self.line(String::new())?;
         self.output.show()
     }
 
-    pub(super) fn reopened(&mut self, read: &Fingerprint, is_same: bool) -> Result<(), Failure> {
-        self.put("events_in_log", json!(read.count));
-        self.put("sha256", json!(read.hash));
+    pub(super) fn retold(&mut self, retelling: &Retelling) -> Result<(), Failure> {
+        let differences = retelling.differences();
+        let followers = retelling.followers.iter().map(|(run, report)| {
+            json!({
+                "run": run,
+                "application": report.application,
+                "follower": report.follower,
+                "answered": report.answered,
+                "effects": report.effects,
+                "is_same": report.difference.is_none(),
+            })
+        });
+        let followers: Vec<_> = followers.collect();
+        let whole = retelling.whole.as_ref().map(|report| {
+            json!({
+                "inputs": report.inputs,
+                "answered": report.answered,
+                "effects": report.effects,
+                "is_same": report.difference.is_none(),
+            })
+        });
+        self.put(
+            "retold",
+            json!({
+                "followers": followers,
+                "whole": whole,
+                "seconds": retelling.elapsed.as_secs_f64(),
+                "differences": differences,
+            }),
+        );
+        let whole = match retelling.whole {
+            Some(_) => ", the first run as a whole too",
+            None => "",
+        };
+        self.wrapped(&format!(
+            "Retold in {:.1} s, each follower by itself{whole}: {} events answered again, {} effects equal, {}.",
+            retelling.elapsed.as_secs_f64(),
+            grouped(retelling.answered()),
+            grouped(retelling.effects()),
+            counted(differences.len(), "difference")
+        ))?;
+        for difference in differences {
+            self.line(format!("\n{difference}\n"))?;
+        }
+        self.output.show()
+    }
+
+    pub(super) fn compared(
+        &mut self,
+        report: &ConfluenceReport,
+        elapsed: Duration,
+    ) -> Result<(), Failure> {
+        let aircraft = report.compared.iter().map(|it| it.keys).max();
+        let aircraft = aircraft.unwrap_or_default();
+        let events = report.compared.iter().map(|it| it.events).sum();
+        self.compared = Some((aircraft, events));
+        let difference = report.difference.as_ref().map(ToString::to_string);
+        self.put(
+            "compared",
+            json!({
+                "aircraft": aircraft,
+                "events": events,
+                "seconds": elapsed.as_secs_f64(),
+                "difference": difference,
+            }),
+        );
+        self.wrapped(&format!(
+            "Compared in {:.1} s, flights and aircraft by tail number, but for times, which the clock put in: {} aircraft, {} events, {}.",
+            elapsed.as_secs_f64(),
+            grouped(aircraft),
+            grouped(events),
+            counted(usize::from(difference.is_some()), "difference")
+        ))?;
+        if let Some(difference) = difference {
+            self.line(format!("\n{difference}\n"))?;
+        }
+        self.output.show()
+    }
+
+    pub(super) fn not_compared(&mut self) -> Result<(), Failure> {
+        self.put("compared", Value::Null);
+        self.wrapped(
+            "Not compared: the store had events before, of commands that the run on memory was not told in the same order.",
+        )
+    }
+
+    pub(super) fn notices(&mut self, memory: &Census, sqlite: &Census) -> Result<(), Failure> {
+        self.wrapped(&format!(
+            "Notices follow two logs, and the schedule says which is heard first: {} events and {}. They are not claimed to be equal.",
+            grouped(memory.events_of(NOTICES)),
+            grouped(sqlite.events_of(NOTICES))
+        ))
+    }
+
+    pub(super) fn read_again(
+        &mut self,
+        logs: &[(String, Fingerprint)],
+        is_same: bool,
+        is_view_same: bool,
+    ) -> Result<(), Failure> {
+        let objects = logs.iter().map(|(name, read)| {
+            let object = json!({"events": read.count, "sha256": read.hash});
+            (name.clone(), object)
+        });
+        let objects = objects.collect();
+        self.put("logs", Value::Object(objects));
         self.put("reads_the_same", json!(is_same));
+        self.put("view_is_the_fold", json!(is_view_same));
         let verdict = match is_same {
             true => "reads the same",
             false => "READS OTHERWISE, which must never be",
         };
-        self.line(format!(
-            "Opened again, the store {verdict}: {} events, SHA-256 {}…",
-            grouped(read.count),
-            read.hash.get(..16).unwrap_or(&read.hash)
+        let view = match is_view_same {
+            true => "the view is their fold",
+            false => "THE VIEW IS NOT THEIR FOLD, which must never be",
+        };
+        let count = logs.iter().map(|(_, read)| read.count).sum();
+        self.wrapped(&format!(
+            "Opened again, the store {verdict}: {} events; {view}.",
+            grouped(count)
         ))?;
+        self.line(String::new())
+    }
+
+    /// What was shown, in a sentence.
+    pub(super) fn conclusion(&mut self, is_fine: bool) -> Result<(), Failure> {
+        self.put("is_one_story", json!(is_fine));
+        match (is_fine, self.compared) {
+            (false, _) => {
+                self.line("This is not as it must be: what differs is shown above.".into())?;
+            }
+            (true, Some((aircraft, events))) => {
+                let same =
+                    "The same story on one thread in memory and on many threads with SQLite:";
+                self.line(same.into())?;
+                self.line(format!(
+                    "{} aircraft, {} events, 0 differences.",
+                    grouped(aircraft),
+                    grouped(events)
+                ))?;
+            }
+            (true, None) => self.line(
+                "What is recorded is the story that the system tells: 0 differences.".into(),
+            )?,
+        }
         self.line(String::new())
     }
 
@@ -246,22 +380,15 @@ impl<'a> Report<'a> {
             true => self.url.clone(),
             false => "sqlite:flights.db".into(),
         };
-        self.line("What to try next:".into())?;
+        self.line("What next? The rules are in examples/flights/src.".into())?;
         if !self.is_kept {
             self.line(format!("  {program} demo --store {url}"))?;
         }
-        self.line(format!("  {program} logs {url}"))?;
+        self.line(format!("  {program} followers {url}"))?;
+        self.line(format!("  {program} verify {url} --retell"))?;
         self.line(format!(
-            "  {program} events {url} {LOG} --tag aircraft:N14228 --limit 12"
+            "  {program} events {url} {AIRCRAFT} --tag aircraft:N14228 --limit 12"
         ))?;
-        self.line(format!(
-            "  {program} events {url} {LOG} --topic Flight.Diverted --json"
-        ))?;
-        self.line(format!(
-            "  {program} events {url} {LOG} --stream Flight/UA-1545-2013-01-01-EWR"
-        ))?;
-        self.line(format!("  {program} verify {url}"))?;
-        self.line("The rules are in examples/flights/src/flight.rs and aircraft.rs.".into())?;
         if self.output.is_json() {
             let object = std::mem::take(&mut self.object);
             self.output.object(&object)?;
@@ -277,50 +404,45 @@ impl<'a> Report<'a> {
         self.output.line(&line)
     }
 
-    fn lines(&mut self, lines: &[&str]) -> Result<(), Failure> {
-        lines.iter().try_for_each(|line| self.output.line(line))
-    }
-
-    fn table(&mut self, columns: &[Column], rows: Vec<Vec<String>>) -> Result<(), Failure> {
-        let printed = table::print(columns, rows, TABLE_WIDTH, &mut None);
-        printed
-            .text
-            .lines()
-            .try_for_each(|line| self.output.line(&format!("  {line}")))
-    }
-}
-
-fn object_of(it: &Punctuality) -> Map<String, Value> {
-    let object = json!({
-        "scheduled": it.scheduled,
-        "departed": it.departed,
-        "cancelled": it.cancelled,
-        "diverted": it.diverted,
-        "arrived": it.arrived,
-        "on_time": it.on_time,
-        "delay_minutes_sum": it.delay_minutes_sum,
-    });
-    match object {
-        Value::Object(object) => object,
-        _ => Map::new(),
+    /// A sentence, in lines that fit.
+    fn wrapped(&mut self, text: &str) -> Result<(), Failure> {
+        let mut line = String::new();
+        for word in text.split(' ') {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+                self.line(std::mem::take(&mut line))?;
+                line = "  ".into();
+            } else if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        self.line(line)
     }
 }
 
-fn cells(carrier: &str, name: &str, it: &Punctuality) -> Vec<String> {
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-    vec![
-        carrier.into(),
-        name.into(),
-        grouped(it.scheduled),
-        grouped(it.cancelled),
-        grouped(it.diverted),
-        grouped(it.arrived),
-        or_dash(
-            it.on_time_share()
-                .map(|share| format!("{:.1} %", share * 100.0)),
-        ),
-        or_dash(it.mean_delay_minutes().map(|mean| format!("{mean:.1} min"))),
-    ]
+/// A row of the table of runs, which is printed one by one as they end.
+fn row(cells: [&str; 8]) -> String {
+    let [
+        title,
+        commands,
+        flights,
+        aircraft,
+        notices,
+        effects,
+        seconds,
+        rate,
+    ] = cells;
+    format!(
+        "{title:<14}{commands:>10}{flights:>10}{aircraft:>10}{notices:>8}{effects:>10}{seconds:>8}{rate:>9}"
+    )
+}
+
+/// So many of these.
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
 }
 
 /// A number with its thousands apart.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -49,6 +50,42 @@ impl fmt::Display for ConfluenceDifference {
     }
 }
 
+/// Whether two runs are to have the same times.
+///
+/// An effect has the time of its cause, and a command's is told by a clock: it is an input, as what the
+/// command says is. So times are the same where inputs are, in the runs of a simulation or under one
+/// [`ManualClock`]; two runs by the clock on the wall have different times, and may be equal in all else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "there is no third")]
+pub enum Times {
+    /// They are compared.
+    Compared,
+    /// They are passed over.
+    PassedOver,
+}
+
+/// What comparing two runs came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConfluenceReport {
+    /// What was compared of each application that claims to be confluent, in the order of declaration.
+    pub compared: Vec<ConfluenceCounts>,
+    /// The first key whose events differ, if there is one: what follows it was not looked at.
+    pub difference: Option<ConfluenceDifference>,
+}
+
+/// What was compared of an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConfluenceCounts {
+    /// Its name.
+    pub application: String,
+    /// How many keys there are in either run.
+    pub keys: u64,
+    /// How many events the keys have in the recorded run.
+    pub events: u64,
+}
+
 /// The events of each key, each as a text of all that is compared.
 pub type EventsByKey = BTreeMap<String, Vec<String>>;
 
@@ -59,11 +96,22 @@ pub type EventsByKey = BTreeMap<String, Vec<String>>;
 ///
 /// [`Error::Unavailable`], [`Error::Corrupt`].
 pub async fn events_by_key(open: &OpenSystem, application: &str) -> Result<Option<EventsByKey>> {
+    let shown = |_: &str, event: &StoredEvent| Some(shown(event, Times::Compared));
+    by_key(open, application, shown).await
+}
+
+/// What `look` makes of the events of each key, in their order. None if the application does not claim
+/// to be confluent.
+async fn by_key<T>(
+    open: &OpenSystem,
+    application: &str,
+    look: impl Fn(&str, &StoredEvent) -> Option<T>,
+) -> Result<Option<BTreeMap<String, Vec<T>>>> {
     let index = open.system().expect_index_of(application)?;
     let Some(key_of) = open.system().members()[index].confluence_key() else {
         return Ok(None);
     };
-    let mut by_key = EventsByKey::new();
+    let mut by_key: BTreeMap<String, Vec<T>> = BTreeMap::new();
     let mut read = LogRead::new();
     loop {
         let page = open.applications()[index]
@@ -71,8 +119,10 @@ pub async fn events_by_key(open: &OpenSystem, application: &str) -> Result<Optio
             .read_log(read.clone())
             .await?;
         for event in &page.events {
-            if let Some(key) = key_of(event) {
-                by_key.entry(key).or_default().push(shown(event));
+            if let Some(key) = key_of(event)
+                && let Some(seen) = look(&key, event)
+            {
+                by_key.entry(key).or_default().push(seen);
             }
         }
         if page.end == PageEnd::Complete {
@@ -82,23 +132,34 @@ pub async fn events_by_key(open: &OpenSystem, application: &str) -> Result<Optio
     }
 }
 
-fn shown(event: &StoredEvent) -> String {
+fn shown(event: &StoredEvent, times: Times) -> String {
     let payload = event.payload().unwrap_or_default();
     let payload = match serde_json::from_slice::<Value>(payload) {
         Ok(value) => value.to_string(),
         Err(_) => String::from_utf8_lossy(payload).into_owned(),
     };
     let tags: Vec<_> = event.tags().collect();
+    let time = match times {
+        Times::Compared => format!("{} ", event.time()),
+        Times::PassedOver => String::new(),
+    };
     format!(
-        "{} {} [{}] {} {payload}",
+        "{} {} [{}] {time}{payload}",
         event.stream().unwrap_or("-"),
         event.topic(),
         tags.join(", "),
-        event.time(),
     )
 }
 
-/// The first key whose events differ between two runs of one system, if there is one.
+/// The same in few bytes, so that logs of any length can be compared.
+fn hashed(event: &StoredEvent, times: Times) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    shown(event, times).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The first key whose events differ between two runs of one system, if there is one. Times are
+/// compared.
 ///
 /// # Errors
 ///
@@ -107,30 +168,79 @@ pub async fn compare(
     recorded: &OpenSystem,
     other: &OpenSystem,
 ) -> Result<Option<ConfluenceDifference>> {
+    let report = compare_runs(recorded, other, Times::Compared).await?;
+    Ok(report.difference)
+}
+
+/// Compares two runs of one system that took the inputs of each key in the same order: what confluent
+/// applications have of each key, with its times or without. Reads the logs of both; holds a few bytes
+/// of each event in memory.
+///
+/// ```
+/// # use retold::system::{OpenSystem, confluence};
+/// use retold::system::confluence::Times;
+/// # async fn example(in_one_thread: &OpenSystem, on_many: &OpenSystem) -> retold::Result<()> {
+/// let report = confluence::compare_runs(in_one_thread, on_many, Times::PassedOver).await?;
+/// assert!(report.difference.is_none(), "{report:?}");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Unavailable`], [`Error::Corrupt`].
+pub async fn compare_runs(
+    recorded: &OpenSystem,
+    other: &OpenSystem,
+    times: Times,
+) -> Result<ConfluenceReport> {
+    let mut report = ConfluenceReport::default();
     for member in recorded.system().members() {
-        let one = events_by_key(recorded, member.name()).await?;
-        let two = events_by_key(other, member.name()).await?;
+        let name = member.name();
+        let look = |_: &str, event: &StoredEvent| Some(hashed(event, times));
+        let one = by_key(recorded, name, look).await?;
+        let two = by_key(other, name, look).await?;
         let (Some(one), Some(two)) = (one, two) else {
             continue;
         };
         let keys: BTreeSet<_> = one.keys().chain(two.keys()).collect();
-        for key in keys {
-            let none = Vec::new();
-            let (one, two) = (one.get(key).unwrap_or(&none), two.get(key).unwrap_or(&none));
-            if one == two {
-                continue;
-            }
-            let equal = one.iter().zip(two).take_while(|(one, two)| one == two);
-            let at = equal.count();
-            return Ok(Some(ConfluenceDifference {
-                application: member.name().to_owned(),
-                key: key.clone(),
-                recorded: one.get(at).cloned(),
-                other: two.get(at).cloned(),
-            }));
+        report.compared.push(ConfluenceCounts {
+            application: name.to_owned(),
+            keys: keys.len() as u64,
+            events: one.values().map(|events| events.len() as u64).sum(),
+        });
+        if let Some(key) = keys.into_iter().find(|key| one.get(*key) != two.get(*key)) {
+            let difference = difference_of(recorded, other, name, key, times).await?;
+            report.difference = Some(difference);
+            return Ok(report);
         }
     }
-    Ok(None)
+    Ok(report)
+}
+
+/// The first event that differs of a key that has others in the two runs.
+async fn difference_of(
+    recorded: &OpenSystem,
+    other: &OpenSystem,
+    application: &str,
+    key: &str,
+    times: Times,
+) -> Result<ConfluenceDifference> {
+    let look = |of: &str, event: &StoredEvent| (of == key).then(|| shown(event, times));
+    let mut sides = [Vec::new(), Vec::new()];
+    for (side, open) in sides.iter_mut().zip([recorded, other]) {
+        let mut by_key = by_key(open, application, look).await?.unwrap_or_default();
+        *side = by_key.remove(key).unwrap_or_default();
+    }
+    let [one, two] = sides;
+    let equal = one.iter().zip(&two).take_while(|(one, two)| one == two);
+    let at = equal.count();
+    Ok(ConfluenceDifference {
+        application: application.to_owned(),
+        key: key.to_owned(),
+        recorded: one.get(at).cloned(),
+        other: two.get(at).cloned(),
+    })
 }
 
 /// Lets a single thread take the recorded commands and timers in another order, chosen by `seed`, in which only

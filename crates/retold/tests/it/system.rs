@@ -4,6 +4,7 @@ mod shop;
 
 mod adversary;
 mod changing;
+mod confluence;
 mod deadlines;
 mod operated;
 mod operating;

@@ -1,0 +1,109 @@
+//! Where the demonstration records: a SQLite file that is named, or one in a temporary folder.
+
+use retold::sqlite::{SqliteOptions, SqliteStore};
+use retold::store_url::{Durability, StoreUrl};
+use retold::system::{Infrastructure, OpenSystem, Opening};
+use tempfile::TempDir;
+
+use super::{Arguments, report};
+use crate::built_in;
+use crate::failure::Failure;
+use crate::output::note;
+
+/// Where it is recorded.
+pub(super) struct Place {
+    pub(super) url: String,
+    pub(super) is_kept: bool,
+    /// Removed with all that is in it when this is dropped.
+    folder: Option<TempDir>,
+}
+
+impl Place {
+    pub(super) fn of(arguments: &Arguments) -> Result<Self, Failure> {
+        if let Some(url) = &arguments.store {
+            return Ok(Self {
+                url: url.clone(),
+                is_kept: true,
+                folder: None,
+            });
+        }
+        let mut builder = tempfile::Builder::new();
+        let folder = builder.prefix("retold-demo-").tempdir();
+        let folder = folder.map_err(|error| {
+            Failure::Failed(format!(
+                "no temporary folder can be made: {error}; name a place with --store sqlite:PATH"
+            ))
+        })?;
+        let path = folder.path().join("flights.db");
+        let Some(path) = path.to_str() else {
+            return Err(Failure::Failed(format!(
+                "the temporary folder {} has a name that is no text; name a place with --store sqlite:PATH",
+                folder.path().display()
+            )));
+        };
+        let url = format!("sqlite:{path}");
+        let (folder, is_kept) = match arguments.keep {
+            true => {
+                // Kept from now on, also if something fails.
+                let _ = folder.keep();
+                (None, true)
+            }
+            false => (Some(folder), false),
+        };
+        Ok(Self {
+            url,
+            is_kept,
+            folder,
+        })
+    }
+
+    /// Opens the file, or makes it.
+    pub(super) fn open(&self) -> Result<SqliteStore, Failure> {
+        let url = self.url.parse::<StoreUrl>();
+        let url = url.map_err(|error| Failure::Failed(error.reason().to_owned()))?;
+        let StoreUrl::Sqlite { path, durability } = url else {
+            return Err(Failure::Usage(format!(
+                "the demonstration is about a store that lasts, and {} does not; write --store sqlite:PATH",
+                self.url
+            )));
+        };
+        let options = SqliteOptions::new().durability(match durability {
+            Durability::Normal => retold::sqlite::Durability::Normal,
+            _ => retold::sqlite::Durability::Full,
+        });
+        Ok(SqliteStore::open_with(path, &options)?)
+    }
+
+    /// Opens the logs of the system anew, for reading.
+    pub(super) async fn reopen(&self) -> Result<OpenSystem, Failure> {
+        let store = retold::open_store_read_only(&self.url).await?;
+        let infrastructure = Infrastructure::new(store);
+        let system = built_in::system();
+        Ok(OpenSystem::open(&system, &infrastructure, Opening::ReadOnly).await?)
+    }
+
+    /// Why the command ends before its end.
+    pub(super) fn stopped(&self, events: u64) -> Failure {
+        let advice = match self.is_kept {
+            true => format!(
+                "the store is good; go on with `{} demo --store {}`",
+                report::program(),
+                self.url
+            ),
+            false => "the temporary store is removed".into(),
+        };
+        Failure::Failed(format!(
+            "stopped after {events} events of commands; {advice}"
+        ))
+    }
+
+    pub(super) fn end(self) {
+        if let Some(folder) = self.folder
+            && let Err(error) = folder.close()
+        {
+            note(&format!(
+                "the temporary folder could not be removed: {error}"
+            ));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The two runs of one system: in one thread on memory, and with many threads on SQLite.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use retold::prelude::Application;
+use retold::recording::memory::MemoryStore;
+use retold::runner::MultiThread;
+use retold::sqlite::SqliteStore;
+use retold::system::{Infrastructure, OpenSystem, SingleThread};
+use retold_flights::on_time::OnTime;
+use retold_flights::on_time_view::{ON_TIME, keep_on_time, read_on_time};
+use retold_flights::record::FlightRecord;
+use retold_flights::replay::{Outcome, Progress, command_count, replay};
+use retold_flights::system::FLIGHTS;
+
+use super::census::Census;
+use super::stop::{Stop, bar, unless_stopped, until_done};
+use crate::built_in;
+use crate::failure::Failure;
+
+/// Longest wait for followers and the view after the last command: a year's are some minutes behind
+/// on a slow disk, and who waits longer wants to know why.
+const CATCH_UP_MAX: Duration = Duration::from_secs(30 * 60);
+
+const COMMANDS_BAR: &str = "{bar:32} {human_pos} of {human_len} commands, {msg} ({elapsed})";
+const LAG_BAR: &str = "{spinner} followers are {human_pos} events behind ({elapsed})";
+
+/// A run that came to its end.
+pub(super) struct Run {
+    /// What the commands came to.
+    pub(super) outcome: Outcome,
+    /// What it recorded.
+    pub(super) census: Census,
+    /// From the first command until everything was processed.
+    pub(super) elapsed: Duration,
+    /// Of that, until the last command was answered.
+    pub(super) answered: Duration,
+}
+
+/// Runs the system in one thread on memory, told everything by one caller. Gives its logs too; none if
+/// it was stopped.
+pub(super) async fn on_memory(
+    flights: &Arc<[FlightRecord]>,
+    stop: &Stop,
+) -> Result<Option<(Run, OpenSystem)>, Failure> {
+    let progress = Arc::new(Progress::default());
+    let (flights, told) = (Arc::clone(flights), Arc::clone(&progress));
+    let bar = bar(command_count(&flights), COMMANDS_BAR);
+    let began = Instant::now();
+    // A runtime of its own that has no other thread, so that it is one thread indeed.
+    let work = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime
+            .map_err(|error| Failure::Failed(format!("no runtime can be started: {error}")))?;
+        runtime.block_on(in_one_thread(flights, told))
+    });
+    let rate = replay_rate(&progress, began);
+    let done = until_done(work, &bar, rate, stop, || progress.stop()).await;
+    let done = done.map_err(|error| Failure::Failed(format!("the thread was ended: {error}")))?;
+    let (outcome, open) = done?;
+    let elapsed = began.elapsed();
+    if outcome.is_stopped {
+        return Ok(None);
+    }
+    let run = Run {
+        census: Census::of(&open).await?,
+        outcome,
+        elapsed,
+        answered: elapsed,
+    };
+    Ok(Some((run, open)))
+}
+
+async fn in_one_thread(
+    flights: Arc<[FlightRecord]>,
+    progress: Arc<Progress>,
+) -> Result<(Outcome, OpenSystem), Failure> {
+    let memory = Infrastructure::new(Arc::new(MemoryStore::new()));
+    let runner = SingleThread::start(&built_in::system(), &memory).await?;
+    let app = runner.application(FLIGHTS)?;
+    let outcome = replay(&app, flights, 1, progress).await?;
+    for follower in runner.status() {
+        if let (false, Some((_, error))) = (follower.is_well(), &follower.last_error) {
+            return Err(Failure::Failed(format!(
+                "the follower {:?} of {:?} does not go on: {error}",
+                follower.follower, follower.application
+            )));
+        }
+    }
+    let open = runner.open_system().clone();
+    runner.stop().await?;
+    Ok((outcome, open))
+}
+
+/// How a run on SQLite ended.
+pub(super) enum Ended {
+    /// Before its end, when the commands had recorded so many events.
+    Stopped(u64),
+    /// With the view read, while nothing else ran.
+    Done(Box<Run>, OnTime),
+}
+
+/// Runs the system on SQLite: many callers, a task for each follower, and the view beside the logs.
+pub(super) async fn on_sqlite(
+    store: &SqliteStore,
+    before: &Census,
+    flights: &Arc<[FlightRecord]>,
+    callers: usize,
+    stop: &Stop,
+) -> Result<Ended, Failure> {
+    let views = store.views();
+    let keeper = keep_on_time(&views).map_err(retold::Error::from)?;
+    let infrastructure = Infrastructure::new(Arc::new(store.clone())).view(keeper);
+    let runner = MultiThread::start(&built_in::system(), &infrastructure).await?;
+    let app = runner.application(FLIGHTS)?;
+    let progress = Arc::new(Progress::default());
+    let commands = bar(command_count(flights), COMMANDS_BAR);
+    let began = Instant::now();
+    let work = replay(&app, Arc::clone(flights), callers, Arc::clone(&progress));
+    let rate = replay_rate(&progress, began);
+    let outcome = until_done(work, &commands, rate, stop, || progress.stop()).await;
+    let answered = began.elapsed();
+    let caught_up = match &outcome {
+        Ok(outcome) if !outcome.is_stopped => {
+            let lag = bar(0, LAG_BAR);
+            let look = async |bar: &indicatif::ProgressBar| {
+                bar.set_position(runner.lag().await.events);
+            };
+            unless_stopped(catch_up(&runner, &app), &lag, look, stop).await
+        }
+        _ => None,
+    };
+    let elapsed = began.elapsed();
+    // In good order also if something failed.
+    let stopped = runner.stop().await;
+    let outcome = outcome?;
+    match caught_up {
+        None => return Ok(Ended::Stopped(outcome.events)),
+        Some(caught_up) => caught_up?,
+    }
+    if !stopped.is_clean() {
+        return Err(Failure::Failed(format!(
+            "the followers did not stop in good order: {stopped:?}"
+        )));
+    }
+    let run = Run {
+        outcome,
+        census: Census::of(runner.open_system()).await?.since(before),
+        elapsed,
+        answered,
+    };
+    let view = read_on_time(&views.reader()?);
+    let view =
+        view.map_err(|error| Failure::Failed(format!("the view cannot be read: {error}")))?;
+    Ok(Ended::Done(Box::new(run), view))
+}
+
+/// Waits until everything is processed that the commands caused, and the view shows it.
+async fn catch_up(runner: &MultiThread, app: &Application) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+    let Some(head) = app.head().await?.position() else {
+        return Ok(());
+    };
+    let caused = runner.wait_for_all_caused(FLIGHTS, head, CATCH_UP_MAX);
+    caused.await.map_err(|error| failed(&error))?;
+    let view = runner.wait_for_view(ON_TIME, head, CATCH_UP_MAX);
+    view.await.map_err(|error| failed(&error))
+}
+
+/// Shows how many commands are answered, and how fast.
+fn replay_rate(progress: &Progress, began: Instant) -> impl AsyncFn(&indicatif::ProgressBar) {
+    async move |bar| {
+        let rate = progress.events() as f64 / began.elapsed().as_secs_f64().max(0.001);
+        bar.set_message(format!("{rate:.0} events/s"));
+        bar.set_position(progress.commands());
+    }
+}

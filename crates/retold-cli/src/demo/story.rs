@@ -1,0 +1,133 @@
+//! Whether the two runs are one story: each retold, and compared key by key.
+
+use std::time::{Duration, Instant};
+
+use retold::system::OpenSystem;
+use retold::system::confluence::{ConfluenceReport, Times, compare_runs};
+use retold::system::retelling::{
+    FollowerReport, FollowerRetelling, RetellingProgress, WholeReport, retell_whole,
+};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use super::stop::{Stop, bar, unless_stopped};
+use crate::failure::Failure;
+
+const RETELLING_BAR: &str = "{bar:32} {human_pos} of {human_len} events retold ({elapsed})";
+const COMPARING_BAR: &str = "{spinner} comparing what happened to each aircraft ({elapsed})";
+
+/// What retelling came to.
+pub(super) struct Retelling {
+    /// Each follower of each run by itself, with the name of the run.
+    pub(super) followers: Vec<(&'static str, FollowerReport)>,
+    /// The run on memory by one schedule, if it was retold so.
+    pub(super) whole: Option<WholeReport>,
+    pub(super) elapsed: Duration,
+}
+
+impl Retelling {
+    /// Events that policies answered once more, those of the whole among them.
+    pub(super) fn answered(&self) -> u64 {
+        let followers = self.followers.iter().map(|(_, report)| report.answered);
+        followers.sum::<u64>() + self.whole.as_ref().map_or(0, |whole| whole.answered)
+    }
+
+    /// Effects that were decided once more and are equal, those of the whole among them.
+    pub(super) fn effects(&self) -> u64 {
+        let followers = self.followers.iter().map(|(_, report)| report.effects);
+        followers.sum::<u64>() + self.whole.as_ref().map_or(0, |whole| whole.effects)
+    }
+
+    /// All differences in full, each with where it is.
+    pub(super) fn differences(&self) -> Vec<String> {
+        let followers = self.followers.iter();
+        let different = followers.filter(|(_, report)| report.difference.is_some());
+        let mut found: Vec<_> = different
+            .map(|(run, report)| format!("{run}: {report}"))
+            .collect();
+        let whole = self.whole.iter().filter(|it| it.difference.is_some());
+        found.extend(whole.map(|report| format!("on memory, {report}")));
+        found
+    }
+}
+
+/// One of the things that are retold.
+enum Told {
+    Follower(usize, &'static str, FollowerReport),
+    Whole(WholeReport),
+}
+
+/// Retells all followers of these runs, each by itself, and `whole` by one schedule, all at once. None
+/// if it was stopped.
+pub(super) async fn retell(
+    runs: &[(&'static str, &OpenSystem)],
+    whole: Option<&OpenSystem>,
+    stop: &Stop,
+) -> Result<Option<Retelling>, Failure> {
+    let began = Instant::now();
+    let bar = bar(0, RETELLING_BAR);
+    let mut followed: Vec<RetellingProgress> = Vec::new();
+    // On threads for work that does not pause, so that Ctrl-C is heard meanwhile.
+    let mut tasks: JoinSet<retold::Result<Told>> = JoinSet::new();
+    for (run, open) in runs {
+        let run = *run;
+        for retelling in FollowerRetelling::all(open).await? {
+            bar.inc_length(retelling.position_count().await?);
+            let index = followed.len();
+            followed.push(retelling.progress());
+            tasks.spawn_blocking(move || {
+                let report = Handle::current().block_on(retelling.run())?;
+                Ok(Told::Follower(index, run, report))
+            });
+        }
+    }
+    if let Some(open) = whole.cloned() {
+        tasks.spawn_blocking(move || {
+            let report = Handle::current().block_on(retell_whole(&open))?;
+            Ok(Told::Whole(report))
+        });
+    }
+    let look = async |bar: &indicatif::ProgressBar| {
+        bar.set_position(followed.iter().map(RetellingProgress::covered).sum());
+    };
+    let Some(told) = unless_stopped(tasks.join_all(), &bar, look, stop).await else {
+        return Ok(None);
+    };
+    let mut followers = Vec::new();
+    let mut whole = None;
+    for told in told {
+        match told? {
+            Told::Follower(index, run, report) => followers.push((index, run, report)),
+            Told::Whole(report) => whole = Some(report),
+        }
+    }
+    followers.sort_by_key(|(index, ..)| *index);
+    let followers = followers.into_iter();
+    Ok(Some(Retelling {
+        followers: followers.map(|(_, run, report)| (run, report)).collect(),
+        whole,
+        elapsed: began.elapsed(),
+    }))
+}
+
+/// Compares what happened to each aircraft in the two runs; with how long that took. None if it was
+/// stopped.
+pub(super) async fn compare(
+    memory: &OpenSystem,
+    sqlite: &OpenSystem,
+    stop: &Stop,
+) -> Result<Option<(ConfluenceReport, Duration)>, Failure> {
+    let began = Instant::now();
+    let (memory, sqlite) = (memory.clone(), sqlite.clone());
+    let work = tokio::task::spawn_blocking(move || {
+        // The commands of each run have their times from the clock on the wall.
+        Handle::current().block_on(compare_runs(&memory, &sqlite, Times::PassedOver))
+    });
+    let bar = bar(0, COMPARING_BAR);
+    let look = async |bar: &indicatif::ProgressBar| bar.tick();
+    let Some(done) = unless_stopped(work, &bar, look, stop).await else {
+        return Ok(None);
+    };
+    let done = done.map_err(|error| Failure::Failed(format!("comparing was ended: {error}")))?;
+    Ok(Some((done?, began.elapsed())))
+}
