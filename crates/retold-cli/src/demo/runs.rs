@@ -171,8 +171,8 @@ async fn catch_up(runner: &MultiThread, app: &Application) -> Result<(), Failure
 /// Shows how many commands are answered, and how fast.
 fn replay_rate(progress: &Progress, began: Instant) -> impl AsyncFn(&indicatif::ProgressBar) {
     async move |bar| {
-        let rate = progress.events() as f64 / began.elapsed().as_secs_f64().max(0.001);
-        bar.set_message(format!("{rate:.0} events/s"));
+        let rate = progress.commands() as f64 / began.elapsed().as_secs_f64().max(0.001);
+        bar.set_message(format!("{rate:.0}/s"));
         bar.set_position(progress.commands());
     }
 }
