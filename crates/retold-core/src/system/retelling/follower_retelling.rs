@@ -42,6 +42,8 @@ pub struct FollowerRetelling {
     resumed: VecDeque<Resumed>,
     /// Whether the follower was reset since.
     is_past: bool,
+    /// End of the own log when all this was read: what is recorded meanwhile is left out.
+    until: Option<Position>,
 }
 
 /// A note that a parked event was answered after all.
@@ -117,6 +119,7 @@ impl FollowerRetelling {
             cursors: Vec::new(),
             places: BTreeMap::new(),
             own: VecDeque::new(),
+            is_beyond: false,
         };
         let difference = walk.run().await?;
         walk.report.difference = difference;
@@ -130,6 +133,7 @@ async fn generations(
     follower: &Arc<Follower>,
     upstreams: &[(Arc<str>, Arc<dyn Recorder>)],
 ) -> Result<Vec<FollowerRetelling>> {
+    let until = application.head().await?.position();
     let begin = |generation: u64, starts| FollowerRetelling {
         application: application.clone(),
         follower: Arc::clone(follower),
@@ -139,6 +143,7 @@ async fn generations(
         parked: BTreeMap::new(),
         resumed: VecDeque::new(),
         is_past: false,
+        until,
     };
     let mut all = vec![begin(1, Vec::new())];
     let mut read = StreamRead::new(follower_stream(follower.name()));
@@ -196,6 +201,8 @@ struct Walk {
     places: BTreeMap<LogId, Option<Position>>,
     /// Own events after `head` that are read already.
     own: VecDeque<StoredEvent>,
+    /// Whether stretches were met that were recorded meanwhile.
+    is_beyond: bool,
 }
 
 impl Walk {
@@ -226,9 +233,10 @@ impl Walk {
                 ));
             }
         }
+        let before = self.checkpoints().await?;
         let mut ordinal = 0;
         let mut group: Vec<RecordedStretch> = Vec::new();
-        loop {
+        while !self.is_beyond {
             let read = StretchRead::new()
                 .follower(self.retelling.key.clone())
                 .after(ordinal);
@@ -251,19 +259,30 @@ impl Walk {
         {
             return Ok(Some(difference));
         }
-        self.end().await
+        self.end(before).await
     }
 
-    /// Retells what was resumed or is left over, and checks that the stretches reach the checkpoints.
-    async fn end(&mut self) -> Result<Option<Difference>> {
-        let last = self.recorder.head().await?.position();
-        if let Some(difference) = self.move_to(last).await? {
+    /// Where the follower is in each log, if it has recorded that.
+    async fn checkpoints(&self) -> Result<BTreeMap<LogId, Position>> {
+        let mut checkpoints = BTreeMap::new();
+        for log in self.places.keys() {
+            let checkpoint = self.recorder.checkpoint(&self.retelling.key, *log).await?;
+            checkpoints.extend(checkpoint.map(|mark| (*log, mark.position)));
+        }
+        Ok(checkpoints)
+    }
+
+    /// Retells what was resumed or is left over, and checks that the stretches reach the checkpoints:
+    /// those that were there before the stretches were read, and not beyond those that are there now.
+    async fn end(&mut self, before: BTreeMap<LogId, Position>) -> Result<Option<Difference>> {
+        if let Some(difference) = self.move_to(self.retelling.until).await? {
             return Ok(Some(difference));
         }
+        let now = self.checkpoints().await?;
         for (log, place) in &self.places {
-            let checkpoint = self.recorder.checkpoint(&self.retelling.key, *log).await?;
-            let position = checkpoint.map(|mark| mark.position);
-            if checkpoint.is_some() && position != *place {
+            let (before, position) = (before.get(log).copied(), now.get(log).copied());
+            let is_short = !self.is_beyond && *place < before;
+            if is_short || (position.is_some() && *place > position) {
                 let what = format!(
                     "the stretches over the log {log} end at {}, but the checkpoint is at {}",
                     Position::number(*place),
@@ -278,10 +297,19 @@ impl Walk {
     /// Retells the stretches that were recorded while the own log ended at one position.
     async fn retell_group(&mut self, group: Vec<RecordedStretch>) -> Result<Option<Difference>> {
         let head = group.first().and_then(|it| it.head);
+        if self.is_beyond || head > self.retelling.until {
+            self.is_beyond = true;
+            return Ok(None);
+        }
         if let Some(difference) = self.move_to(head).await? {
             return Ok(Some(difference));
         }
         let recorded = self.own_append().await?;
+        if head == self.retelling.until && !recorded.is_empty() {
+            // The log has grown, perhaps by what this stretch caused.
+            self.is_beyond = true;
+            return Ok(None);
+        }
         let (effects, is_own) = self.effects_of(&recorded);
         let mut retold = self.retold(effects);
         for stretch in &group {

@@ -90,6 +90,7 @@ pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
             application: retold.clone(),
             followers: member.followers().to_vec(),
             head: None,
+            until: recorded.head().await?.position(),
             events: VecDeque::new(),
             stretches: VecDeque::new(),
             ordinal: 0,
@@ -111,6 +112,8 @@ struct Track {
     followers: Vec<Arc<Follower>>,
     /// How far the log on memory is.
     head: Option<Position>,
+    /// End of the recorded log when the retelling began: what is recorded meanwhile is left out.
+    until: Option<Position>,
     /// Recorded events after `head` that are read already.
     events: VecDeque<StoredEvent>,
     /// Recorded stretches that are read and not retold yet.
@@ -166,14 +169,44 @@ async fn follow(tracks: &mut [Track], report: &mut WholeReport) -> Result<Found>
             }
         }
         if !is_moved {
-            return Ok(waits.into_iter().next().map(|(name, head, log, position)| {
-                let what = format!(
-                    "the logs contradict each other: what this log answered of the log {log} up to {position} was not there yet"
-                );
-                (name, Difference::of_log(what, head))
-            }));
+            return contradiction(tracks, waits).await;
         }
     }
+}
+
+/// A log that waits for another one: its name, how far it is, and for what.
+type Wait = (Arc<str>, Option<Position>, LogId, Position);
+
+/// The first log that waits for what was not there yet; none if all wait, perhaps for each other, for
+/// what was recorded after the retelling began.
+async fn contradiction(tracks: &[Track], mut waits: Vec<Wait>) -> Result<Found> {
+    let mut beyond = Vec::new();
+    for track in tracks {
+        let is_waiting = |it: &Wait| *it.0 == *track.application.name();
+        let recorded = track.recorded.head().await?.position();
+        if !waits.iter().any(is_waiting) && recorded > track.until {
+            beyond.extend(track.log.map(|log| (log, recorded)));
+        }
+    }
+    // Each that waits for one of these, within what that has by now, is beyond too.
+    while let Some((log, recorded)) = beyond.pop() {
+        for track in tracks {
+            let name = track.application.name();
+            let is_beyond = |it: &Wait| *it.0 == *name && it.2 == log && Some(it.3) <= recorded;
+            let count = waits.len();
+            waits.retain(|it| !is_beyond(it));
+            if waits.len() < count {
+                let recorded = track.recorded.head().await?.position();
+                beyond.extend(track.log.map(|log| (log, recorded)));
+            }
+        }
+    }
+    Ok(waits.into_iter().next().map(|(name, head, log, position)| {
+        let what = format!(
+            "the logs contradict each other: what this log answered of the log {log} up to {position} was not there yet"
+        );
+        (name, Difference::of_log(what, head))
+    }))
 }
 
 /// Name and recorder on memory of the log that a stretch is about.
@@ -203,6 +236,10 @@ fn upstreams(tracks: &[Track]) -> Upstreams {
 impl Track {
     async fn next(&mut self, heads: &BTreeMap<LogId, Option<Position>>) -> Result<Next> {
         self.read().await?;
+        if self.head >= self.until && !self.events.is_empty() {
+            // The log has grown.
+            return Ok(Next::Nothing);
+        }
         if let Some(stretch) = self.stretches.front()
             && stretch.head <= self.head
         {
