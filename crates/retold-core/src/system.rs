@@ -29,9 +29,10 @@ pub mod policy;
 
 pub mod follower;
 
-pub mod outbox;
 pub mod pipeline;
 pub mod timers;
+
+pub mod outbox;
 
 pub mod definition;
 
