@@ -204,7 +204,7 @@ struct Parent<'p> {
 ///
 /// # Errors
 ///
-/// What went wrong: nothing was recorded for [a long time](PROGRESS_WAIT_MAX), or a process could not be
+/// What went wrong: nothing was recorded for a minute, or a process could not be
 /// started.
 pub async fn run(
     kills: Kills,

@@ -225,6 +225,10 @@ impl<E: Event> Outbox<E> {
     }
 
     async fn record(&mut self, to: Mark) -> Result<()> {
+        if Some(to.position) <= self.checkpoint.map(|mark| mark.position) {
+            // Another delivered it, and an error kept this one from passing over it.
+            return Ok(());
+        }
         let after = self.checkpoint.map(|mark| mark.position);
         let stretch = Stretch::new(self.key.clone(), self.log, after, to);
         let settled = self.application.settle(Append::new().stretch(stretch));

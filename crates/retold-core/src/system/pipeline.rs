@@ -144,7 +144,7 @@ impl Pulled {
 /// What asking the policies came to.
 enum Reaction {
     Answered,
-    Failed(Failure),
+    Failed(Box<Failure>),
 }
 
 /// A policy failed.
@@ -497,7 +497,7 @@ impl Pipeline {
                 }
                 Ok(())
             }
-            Reaction::Failed(failure) => self.fail(index, event, failure).await,
+            Reaction::Failed(failure) => self.fail(index, event, *failure).await,
         }
     }
 
@@ -548,7 +548,7 @@ impl Pipeline {
         };
         batch.drop_events(0);
         let reads = batch;
-        Ok(Reaction::Failed(Failure { reason, reads }))
+        Ok(Reaction::Failed(Box::new(Failure { reason, reads })))
     }
 
     /// Notes that the log at this index is answered up to and with this mark.

@@ -13,6 +13,7 @@ mod deadlines;
 mod failing;
 mod following;
 mod processes;
+mod retelling;
 mod sharing;
 mod stopping;
 mod views;

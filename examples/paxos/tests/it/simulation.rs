@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::thread;
 
 use futures_util::future::{Either, select, select_all};
 use retold::domain::clock::{Clock, ManualClock};
@@ -252,9 +253,16 @@ fn run(
     Ok(history)
 }
 
+/// Threads that share the seeds.
+const THREADS: u64 = 2;
+
 #[test]
 fn three_agree_whatever_happens() {
-    seeds(1_000, three(Asked::Text));
+    thread::scope(|threads| {
+        for _ in 0..THREADS {
+            threads.spawn(|| seeds(1_000 / THREADS, three(Asked::Text)));
+        }
+    });
 }
 
 #[test]

@@ -245,6 +245,37 @@ async fn effects_that_do_not_fit_are_a_failure_of_the_policy() {
     }
 }
 
+/// Reads as many aggregates as the item says.
+async fn read_many(placed: &Placed, context: &mut Context) -> retold::Result<()> {
+    for number in 0..placed.item.parse().unwrap_or(0) {
+        let shelf = format!("{}-{number}", context.cause().position());
+        context.find::<Stock>(shelf.as_str()).await?;
+    }
+    reserve(placed, context).await
+}
+
+/// Goal: what would fit into an append by itself is not refused for what was decided before it.
+#[tokio::test]
+async fn reads_that_fit_by_themselves_are_recorded_by_themselves() {
+    let (memory, _) = memory();
+    let most = retold::recording::limits::Limits::default().append_conditions;
+    let shop = shop_with(reservations().on(read_many).batch(50));
+    let open = open(&shop, &memory).await;
+    let orders = open.application("orders").unwrap();
+    // Each has a stretch, the stock and the follower itself beside.
+    for (order, reads) in [400, most - 10, 1, most - 10, 400].into_iter().enumerate() {
+        place(orders, &order.to_string(), &reads.to_string())
+            .await
+            .unwrap();
+    }
+    let (_, mut pipeline) = open.pipelines().pop().unwrap();
+    catch_up(&mut pipeline).await;
+    assert_eq!(pipeline.record().paused, None);
+    let stock = open.application("stock").unwrap();
+    assert_eq!(reserved(stock).await, ["0", "1", "2", "3", "4"]);
+    assert_retold(&open).await;
+}
+
 /// Refuses to answer if too little was sold over the counter.
 async fn need_one(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     let stock = context.find::<Stock>(placed.item.as_str()).await?;

@@ -84,7 +84,7 @@ fn everything_is_delivered_under_every_fault() {
 
     use retold::recording::memory::MemoryStore;
 
-    seeds(100, |simulation| {
+    seeds(300, |simulation| {
         let store = simulation.store(Arc::new(MemoryStore::new()));
         let (clock, ids) = (simulation.clock(), simulation.ids());
         let open = move || {
