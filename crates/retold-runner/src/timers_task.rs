@@ -134,10 +134,8 @@ impl TimersTask {
         tracing::warn!(application, %error, "timers could not be fired");
         self.cell
             .write(|status| status.failure = Some(error.to_string()));
-        match error {
-            Error::Unavailable(_) | Error::OutcomeUnknown { .. } => self.back_off.next(),
-            _ => self.options.failed_interval,
-        }
+        // A timer that cannot be fired is left aside; the others are not to wait for it.
+        self.back_off.next()
     }
 
     /// Waits for the next one to come due, or for the log to change. A clock that does not go with time

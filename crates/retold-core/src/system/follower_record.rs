@@ -1,6 +1,6 @@
 //! The state of a follower: the fold of its own stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::follower_event::{FollowerEvent, Parked, StartingMark, follower_stream};
@@ -29,6 +29,8 @@ pub struct FollowerRecord {
     pub continued: u64,
     /// What it has put aside, by log and position.
     pub parked: BTreeMap<(LogId, Position), Parked>,
+    /// Where parked events are of each stream, for asking with every event.
+    held: HashMap<(LogId, String), BTreeSet<Position>>,
 }
 
 impl FollowerRecord {
@@ -42,6 +44,7 @@ impl FollowerRecord {
             paused: None,
             continued: 0,
             parked: BTreeMap::new(),
+            held: HashMap::new(),
         }
     }
 
@@ -55,12 +58,35 @@ impl FollowerRecord {
         FollowerKey::new(format!("{}@{}", self.name, self.generation))
     }
 
-    /// The parked event that holds back others of this stream, if there is one.
+    /// The first parked event of this stream, which holds back those after it, if there is one.
     pub fn holds_back(&self, log: LogId, stream: &str) -> Option<&Parked> {
-        let parked = self.parked.values();
-        parked
-            .filter(|it| it.log == log)
-            .find(|it| it.stream.as_deref() == Some(stream))
+        let first = self.held.get(&(log, stream.to_owned()))?.first()?;
+        self.parked.get(&(log, *first))
+    }
+
+    fn park(&mut self, parked: &Parked) {
+        let position = parked.event.position;
+        if let Some(stream) = &parked.stream {
+            let of_stream = self.held.entry((parked.log, stream.clone())).or_default();
+            of_stream.insert(position);
+        }
+        self.parked.insert((parked.log, position), parked.clone());
+    }
+
+    fn unpark(&mut self, log: LogId, position: Position) {
+        let Some(parked) = self.parked.remove(&(log, position)) else {
+            return;
+        };
+        let Some(stream) = parked.stream else {
+            return;
+        };
+        let key = (log, stream);
+        if let Some(of_stream) = self.held.get_mut(&key) {
+            of_stream.remove(&position);
+            if of_stream.is_empty() {
+                self.held.remove(&key);
+            }
+        }
     }
 
     /// Takes in what the log has of the follower after [`version`](Self::version). Says whether there
@@ -98,13 +124,10 @@ impl Apply<FollowerEvent> for FollowerRecord {
             FollowerEvent::Started(start) => {
                 self.starts.insert(start.upstream.clone(), start.clone());
             }
-            FollowerEvent::Parked(parked) => {
-                let place = (parked.log, parked.event.position);
-                self.parked.insert(place, parked.clone());
-            }
+            FollowerEvent::Parked(parked) => self.park(parked),
             FollowerEvent::Resumed { log, event, .. }
             | FollowerEvent::Skipped { log, event, .. } => {
-                self.parked.remove(&(*log, event.position));
+                self.unpark(*log, event.position);
             }
             FollowerEvent::Paused { reason, .. } => self.paused = Some(reason.clone()),
             FollowerEvent::Continued => {
@@ -114,6 +137,7 @@ impl Apply<FollowerEvent> for FollowerRecord {
             FollowerEvent::Reset { generation, starts } => {
                 self.generation = *generation;
                 self.parked.clear();
+                self.held.clear();
                 self.starts = starts
                     .iter()
                     .map(|start| (start.upstream.clone(), start.clone()))

@@ -121,15 +121,27 @@ impl Timers {
     ///
     /// # Errors
     ///
-    /// What [`Application::settle`] reports, but conflicts; call it again.
+    /// What [`Application::settle`] reports, but conflicts; call it again. A timer whose event no log
+    /// takes ([`Error::Invalid`]) or cannot be read is left aside until the next process looks at it,
+    /// so that the others fire.
     pub async fn fire_next(&mut self, now: Timestamp) -> Result<bool> {
         let first = self.pending.first_key_value();
-        let Some((_, pending)) = first.filter(|((due, _), _)| *due <= now) else {
+        let Some((place, pending)) = first.filter(|((due, _), _)| *due <= now) else {
             return Ok(false);
         };
-        let append = self.firing(pending).await?;
-        match self.application.settle(append).await {
-            Ok(_) | Err(Error::Conflict(_)) => {}
+        let place = *place;
+        let fired = match self.firing(pending).await {
+            Ok(append) => self.application.settle(append).await.map(drop),
+            Err(error) => Err(error),
+        };
+        match fired {
+            Ok(()) | Err(Error::Conflict(_)) => {}
+            Err(error @ (Error::Invalid(_) | Error::Corrupt(_) | Error::Mapping(_))) => {
+                if let Some(pending) = self.pending.remove(&place) {
+                    self.by_stream.remove(&pending.stream);
+                }
+                return Err(error);
+            }
             Err(error) => return Err(error),
         }
         self.read_on().await?;
