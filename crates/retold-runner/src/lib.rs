@@ -26,8 +26,16 @@ mod follower_task;
 mod timers_task;
 mod views_task;
 
+mod job;
+
+mod works;
+
+mod cluster;
 mod multi_thread;
 
+pub use self::cluster::{
+    Cluster, ClusterOptions, ClusterStatus, JoinError, NodeStatus, Unit, UnitStatus,
+};
 pub use self::lag::Lag;
 pub use self::multi_thread::MultiThread;
 pub use self::options::MultiThreadOptions;
