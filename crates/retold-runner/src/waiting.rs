@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use retold_core::application::{Error, Result as RetoldResult};
+use retold_core::application::{Application, Error, Result as RetoldResult};
 use retold_core::recording::error::Invalid;
 use retold_core::recording::identity::{LogId, Position};
 use retold_core::recording::origin::Origin;
@@ -184,6 +184,22 @@ impl Goal<'_> {
         }
     }
 
+    /// Whether nothing for the follower is left on the way. Another process cannot be hurried, and that
+    /// it passed such events over is recorded late.
+    async fn is_passed(
+        &self,
+        upstream: &Application,
+        checkpoint: Option<Position>,
+    ) -> Result<bool, WaitError> {
+        let left = LogRead::of(self.station.query.clone())
+            .after(checkpoint)
+            .until(self.position)
+            .limit(1);
+        let page = upstream.recorder().read_log(left).await;
+        let page = page.map_err(Error::from)?;
+        Ok(page.events.is_empty() && page.read_to_position() >= Some(self.position))
+    }
+
     /// Asks the log whether it is reached.
     async fn is_recorded(
         &self,
@@ -192,14 +208,18 @@ impl Goal<'_> {
     ) -> Result<bool, WaitError> {
         let station = self.station;
         let application = &open.applications()[station.application_index];
-        let log = open.applications()[station.upstreams[self.upstream]].log_id();
-        let Some(log) = log.await? else {
+        let upstream = &open.applications()[station.upstreams[self.upstream]];
+        let Some(log) = upstream.log_id().await? else {
             return Ok(false);
         };
         let operator = FollowerOperator::new(application, Arc::clone(&station.follower));
         let record = operator.record().await?;
         let checkpoint = operator.checkpoint(&record, log).await?;
-        if checkpoint.map(|mark| mark.position) >= Some(self.position) {
+        let checkpoint = checkpoint.map(|mark| mark.position);
+        if checkpoint >= Some(self.position) {
+            return Ok(true);
+        }
+        if station.is_elsewhere() && self.is_passed(upstream, checkpoint).await? {
             return Ok(true);
         }
         let halt = |phase, reason| WaitError::Halted {

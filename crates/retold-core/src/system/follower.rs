@@ -197,7 +197,7 @@ impl Follower {
     }
 
     /// The query that selects what it answers.
-    pub(super) fn query(&self) -> Query {
+    pub fn query(&self) -> Query {
         let room = QUERY_NAMES_MAX.saturating_sub(self.tags.len()).max(1);
         let items = self.policies.topics().chunks(room).map(|topics| {
             let item = topics
