@@ -106,12 +106,21 @@ async fn take_in_recorded(
     }
     status.parked = record.parked.len();
     for (upstream, log) in status.upstreams.iter_mut().zip(&station.upstreams) {
-        let Some(log) = open.applications()[*log].log_id().await? else {
+        let application = &open.applications()[*log];
+        let Some(log) = application.log_id().await? else {
             continue;
         };
         let checkpoint = operator.checkpoint(&record, log).await?;
         upstream.checkpoint = checkpoint;
         upstream.reached = checkpoint;
+        // That it passed over what is not for it is recorded late.
+        let left = LogRead::of(station.query.clone())
+            .after(checkpoint.map(|mark| mark.position))
+            .limit(1);
+        let page = application.recorder().read_log(left).await?;
+        if page.events.is_empty() {
+            upstream.reached = page.read_to.or(checkpoint);
+        }
     }
     Ok(())
 }
