@@ -78,6 +78,10 @@ pub const LEASE_CALLS_MAX: usize = 8;
 /// Leases that are read at once.
 pub const LEASE_PAGE: usize = 1_000;
 
+/// How many times to live a node keeps a unit that belongs on another, which did not take it. Then that
+/// one may try again: if it does not even know the unit, nobody works at it for one time to live.
+pub const ADOPTION_TIMES_TO_LIVE: u32 = 10;
+
 /// Most nodes of a cluster.
 pub const NODES_MAX: usize = 1_000;
 

@@ -7,10 +7,12 @@
 //!
 //! Nodes that know different units, because a new version of the program comes in node by node, may
 //! each take a unit for the other's. So a unit that was free for a whole time to live is adopted by
-//! whoever knows it, until other nodes live than now.
+//! whoever knows it, until other nodes live than now, and then for a while at most: its own node may
+//! only have been slow.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use retold_core::recording::error::RecordError;
@@ -25,7 +27,7 @@ use super::unit::{LeaseNames, Unit};
 use super::worker::Worker;
 use crate::back_off::BackOff;
 use crate::job::Job;
-use crate::limits::{LEASE_CALLS_MAX, NODES_MAX};
+use crate::limits::{ADOPTION_TIMES_TO_LIVE, LEASE_CALLS_MAX, NODES_MAX};
 use crate::log_news::News;
 use crate::options::Range;
 use crate::stop_report::StopReport;
@@ -104,8 +106,14 @@ struct Place {
     worker: Option<Worker>,
     /// Since when nobody has been seen to hold its lease.
     free_since: Option<Instant>,
-    /// The nodes that lived when it was taken though it belongs on another.
-    adopted_among: Option<BTreeSet<Arc<str>>>,
+    adopted: Option<Adoption>,
+}
+
+/// A unit that belongs on another node is had by this one all the same, for that does not take it.
+struct Adoption {
+    /// The nodes that lived then.
+    among: BTreeSet<Arc<str>>,
+    since: Instant,
 }
 
 impl Seat {
@@ -120,7 +128,7 @@ impl Seat {
             job,
             worker: None,
             free_since: None,
-            adopted_among: None,
+            adopted: None,
         });
         Self {
             places: places.collect(),
@@ -298,25 +306,16 @@ impl Seat {
         for (index, place) in self.places.iter_mut().enumerate() {
             let held = roster.held(&place.lease);
             let is_free = held.is_none_or(|lease| lease.holder == self.around.life.holder);
-            place.note_free(is_free);
-            if place.adopted_among.as_ref().is_some_and(|it| *it != living) {
-                place.adopted_among = None;
-            }
-            let is_orphan = place
-                .free_since
-                .is_some_and(|since| since.elapsed() >= grace);
             let belongs_here = *placed[index] == self.around.life.name;
-            if !belongs_here && is_orphan && place.worker.is_none() {
-                place.adopted_among = Some(living.clone());
-            }
+            place.consider_adoption(is_free, belongs_here, &living, grace);
             match &mut place.worker {
-                Some(worker) if !belongs_here && place.adopted_among.is_none() => {
+                Some(worker) if !belongs_here && place.adopted.is_none() => {
                     worker.drain();
                     if worker.is_late(self.around.options.work.stop_wait_max) {
                         worker.lost();
                     }
                 }
-                None if is_free && (belongs_here || place.adopted_among.is_some()) => {
+                None if is_free && (belongs_here || place.adopted.is_some()) => {
                     wanted.push(index);
                 }
                 _ => {}
@@ -443,11 +442,33 @@ impl Seat {
 }
 
 impl Place {
-    fn note_free(&mut self, is_free: bool) {
-        self.free_since = match is_free && self.worker.is_none() {
+    fn consider_adoption(
+        &mut self,
+        is_free: bool,
+        belongs_here: bool,
+        living: &BTreeSet<Arc<str>>,
+        time_to_live: Duration,
+    ) {
+        let is_idle = self.worker.is_none();
+        self.free_since = match is_free && is_idle {
             true => Some(self.free_since.unwrap_or_else(Instant::now)),
             false => None,
         };
+        let life_max = time_to_live * ADOPTION_TIMES_TO_LIVE;
+        let is_over = |it: &mut Adoption| it.among != *living || it.since.elapsed() >= life_max;
+        let is_elsewhere = is_idle && !is_free;
+        if belongs_here || is_elsewhere || self.adopted.as_mut().is_some_and(is_over) {
+            self.adopted = None;
+        }
+        let is_orphan = self
+            .free_since
+            .is_some_and(|since| since.elapsed() >= time_to_live);
+        if is_orphan && !belongs_here {
+            self.adopted.get_or_insert_with(|| Adoption {
+                among: living.clone(),
+                since: Instant::now(),
+            });
+        }
     }
 }
 

@@ -43,14 +43,22 @@ pub(crate) async fn spread(node: &Cluster) -> BTreeMap<Option<String>, usize> {
 
 /// Waits until each unit is with one of these nodes, evenly, and no other node lives.
 pub(crate) async fn until_spread(seen_from: &Cluster, nodes: &[&str]) {
-    until(&format!("units are spread over {nodes:?}"), async || {
+    let expected: Vec<_> = nodes.iter().map(|it| Some(*it)).collect();
+    let is_spread = async || {
         let spread = spread(seen_from).await;
         let names: Vec<_> = spread.keys().map(|it| it.as_deref()).collect();
-        let expected: Vec<_> = nodes.iter().map(|it| Some(*it)).collect();
         let (least, most) = (spread.values().min(), spread.values().max());
         names == expected && *most.unwrap() <= least.unwrap() + 1
-    })
+    };
+    let waited = tokio::time::timeout(
+        PATIENCE - Duration::from_secs(1),
+        until("units are spread", is_spread),
+    )
     .await;
+    if waited.is_err() {
+        let status = seen_from.status().await.unwrap();
+        panic!("units are not spread over {nodes:?}: {status}");
+    }
 }
 
 /// Waits until everything that the orders have caused is processed, as this node sees it.
