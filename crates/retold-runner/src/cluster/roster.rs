@@ -149,3 +149,28 @@ pub(crate) async fn in_time<T>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_read_from_the_holder_of_its_leases() {
+        let life = NodeLife::begin("eu/west/7");
+        assert_eq!(&*life.name, "eu/west/7");
+        assert_eq!(
+            NodeLife::parse(Arc::clone(&life.holder)),
+            Some(life.clone())
+        );
+        assert_ne!(NodeLife::begin("eu/west/7").holder, life.holder);
+        let now = Timestamp::from(std::time::SystemTime::now()).as_micros();
+        assert!(
+            (now - life.since.as_micros()).abs() < 60_000_000,
+            "{}",
+            life.since
+        );
+        for foreign in ["one", "one/two", "one/67e55044-10b1-426f-9247-bb680e5fe0c8"] {
+            assert_eq!(NodeLife::parse(foreign.into()), None);
+        }
+    }
+}
