@@ -224,24 +224,31 @@ impl Seat {
     /// answered, and why.
     async fn end_what_is_over(&mut self) -> Vec<(String, String)> {
         let mut unrecorded = Vec::new();
+        let mut over = Vec::new();
         for place in &mut self.places {
             let Some(worker) = place.worker.take_if(|worker| worker.is_over()) else {
                 continue;
             };
+            over.push(Arc::clone(&place.lease));
             if let Some(reason) = worker.report().await {
                 let unit = place.job.title();
                 tracing::warn!(unit, reason, "a unit was given up with work unrecorded");
                 unrecorded.push((unit, reason));
             }
-            let holder = &self.around.life.holder;
-            let release = self.store.release_lease(&place.lease, holder);
-            let call_max = self.around.options.renew_interval();
-            // If it fails the lease ends by itself.
-            if let Err(error) = in_time("giving back a lease", call_max, release).await {
-                tracing::warn!(lease = &*place.lease, %error, "a lease was not given back");
-            }
         }
+        let calls: Vec<_> = over.iter().map(|lease| self.release(lease)).collect();
+        let calls = stream::iter(calls).buffer_unordered(LEASE_CALLS_MAX);
+        calls.collect::<()>().await;
         unrecorded
+    }
+
+    /// Gives back a lease; if that fails it ends by itself.
+    async fn release(&self, lease: &str) {
+        let release = self.store.release_lease(lease, &self.around.life.holder);
+        let call_max = self.around.options.renew_interval();
+        if let Err(error) = in_time("giving back a lease", call_max, release).await {
+            tracing::warn!(lease, %error, "a lease was not given back");
+        }
     }
 
     /// Renews the leases that are due. Those of others are tried though one fails.
@@ -389,12 +396,8 @@ impl Seat {
     }
 
     async fn give_up_slot(&mut self) {
-        let Some(slot) = self.slot.take() else { return };
-        let name = self.around.names.slot(slot.index);
-        let release = self.store.release_lease(&name, &self.around.life.holder);
-        let call_max = self.around.options.renew_interval();
-        if let Err(error) = in_time("giving back a lease", call_max, release).await {
-            tracing::warn!(lease = name, %error, "a lease was not given back");
+        if let Some(slot) = self.slot.take() {
+            self.release(&self.around.names.slot(slot.index)).await;
         }
     }
 
