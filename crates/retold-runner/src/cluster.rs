@@ -148,7 +148,7 @@ pub enum JoinError {
 /// let tea = two.application("stock")?.get::<Stock>("tea").await?;
 /// assert_eq!(tea.state.reserved, 1);
 ///
-/// println!("{}", one.status().await?);
+/// println!("{}", one.status().await);
 /// assert!(one.leave().await.is_clean());
 /// assert!(two.leave().await.is_clean());
 /// # Ok(())
@@ -316,22 +316,22 @@ impl Cluster {
     }
 
     /// What the whole cluster looks like: which nodes live, who has which unit, how far each follower is
-    /// recorded to be.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unavailable`], [`Error::Corrupt`] if the leases cannot be read.
-    pub async fn status(&self) -> Result<ClusterStatus> {
+    /// recorded to be. What cannot be read is missing then, and
+    /// [`failures`](ClusterStatus::failures) says why.
+    pub async fn status(&self) -> ClusterStatus {
         let mut rosters = Vec::new();
         let mut failures = Vec::new();
         for (store, cell) in &self.stores {
             let view = cell.read();
             failures.extend(view.failure);
-            if let Some(clock) = view.clock {
-                let call_max = self.options.time_to_live;
-                rosters.push(Roster::read(&**store, &self.names, clock, call_max).await?);
+            let Some(clock) = view.clock else { continue };
+            let call_max = self.options.renew_interval();
+            match Roster::read(&**store, &self.names, clock, call_max).await {
+                Ok(roster) => rosters.push(roster),
+                Err(error) => failures.push(error.to_string()),
             }
         }
+        failures.dedup();
         let units = self.units.iter().map(|unit| {
             let lease = self.names.unit(unit);
             let has = |roster: &&Roster| roster.units.contains_key(&lease);
@@ -340,14 +340,14 @@ impl Cluster {
             UnitStatus::of(unit.clone(), &self.names, roster)
         });
         let units: Vec<_> = units.collect();
-        Ok(ClusterStatus {
+        ClusterStatus {
             system: self.works.open.system().name().into(),
             node: Arc::clone(&self.life.name),
             nodes: status::nodes(&rosters, &units),
             units,
             followers: self.followers().await,
             failures,
-        })
+        }
     }
 
     /// How each follower is getting on, in the order of declaration, against the ends of the logs as they

@@ -26,8 +26,8 @@ pub struct ClusterStatus {
     /// The followers, in the order of declaration: checkpoint, head and lag are those recorded, also of
     /// followers that are on other nodes; counts and errors are those of this process.
     pub followers: Vec<FollowerStatus>,
-    /// Why this node could not look at its leases, or join anew, when it tried last; one entry for each
-    /// store where it failed.
+    /// Why this node could not look at its leases, or join anew, when it tried last, and why leases could
+    /// not be read now: of each store where that failed.
     pub failures: Vec<String>,
 }
 

@@ -53,7 +53,7 @@ async fn units_are_spread_evenly_as_nodes_come_and_go() {
     for node in [&one, &two] {
         until("nobody is behind", async || !node.is_overloaded(0).await).await;
     }
-    let status = two.status().await.unwrap();
+    let status = two.status().await;
     assert_eq!(status.units.len(), UNITS);
     assert!(status.is_well(), "{status}");
     for follower in &status.followers {
@@ -183,7 +183,7 @@ async fn a_node_that_cannot_renew_its_leases_rests_until_it_can() {
         place(&orders, &(placed - 1).to_string(), "tea").await;
         store.set(Leasing::Sound);
         until("what failed is over", async || {
-            node.status().await.unwrap().failures.is_empty()
+            node.status().await.failures.is_empty()
         })
         .await;
         settled(&node).await;
@@ -225,6 +225,37 @@ async fn a_unit_that_only_some_nodes_know_is_with_one_of_them() {
     assert!(old.leave().await.is_clean());
     until_spread(&new, &["new"]).await;
     answered_once(new.open_system(), &memory, 1).await;
+}
+
+/// What an operator does holds for whichever node has the follower, and all of them say so.
+#[tokio::test]
+async fn a_follower_is_paused_and_continued_from_any_node() {
+    let memory = memory();
+    let (one, two) = (join(&memory, "one").await, join(&memory, "two").await);
+    until_spread(&one, &["one", "two"]).await;
+    let orders = one.application("orders").unwrap();
+    place(&orders, "1", "tea").await;
+    settled(&one).await;
+    for node in [&one, &two] {
+        let operator = node.operator("stock", "reservations").unwrap();
+        assert!(operator.pause("stocktaking").await.unwrap());
+        let position = place(&orders, node.node(), "tea").await;
+        for node in [&one, &two] {
+            let waited = node.wait_for("orders", position, PATIENCE).await;
+            let error = waited.unwrap_err();
+            assert!(error.to_string().contains("stocktaking"), "{error}");
+            until("the pause is told", async || {
+                let followers = node.status().await.followers;
+                let mut paused = followers.iter().filter(|it| it.phase == Phase::Paused);
+                paused.any(|it| &*it.follower == "reservations")
+            })
+            .await;
+        }
+        assert!(operator.resume().await.unwrap());
+        settled(&one).await;
+        settled(&two).await;
+    }
+    answered_once(one.open_system(), &memory, 3).await;
 }
 
 /// A view in a database is kept by one node for all, one in memory by each for itself.
@@ -276,7 +307,7 @@ async fn views_are_waited_for_on_every_node() {
             assert_eq!((rows, counted.read(|count| *count)), (placed, placed));
         }
     }
-    let status = nodes[1].0.status().await.unwrap();
+    let status = nodes[1].0.status().await;
     assert_eq!(status.units.len(), UNITS + 1, "{status}");
     for (node, ..) in &nodes {
         assert!(node.leave().await.is_clean());
@@ -295,13 +326,16 @@ async fn units_are_leased_in_the_stores_of_their_applications() {
     let one = join(&infrastructure, "one").await;
     let two = join(&infrastructure, "two").await;
     until("each unit is with somebody", async || {
-        let status = one.status().await.unwrap();
+        let status = one.status().await;
         status.nodes.len() == 2 && status.units.iter().all(|it| it.node.is_some())
     })
     .await;
     // The stock's leases are of no matter for those of the orders.
     stock_store.set(Leasing::Unavailable);
-    until("the failure is told", async || one.status().await.is_err()).await;
+    until("the failure is told", async || {
+        !one.status().await.failures.is_empty()
+    })
+    .await;
     place(&one.application("orders").unwrap(), "1", "nothing").await;
     one.wait_for_follower(
         "orders",
@@ -336,7 +370,7 @@ async fn a_node_without_time_leaves_nothing_behind() {
     assert_eq!(node.node(), "one");
     node.leave().await;
     until("nobody is there", async || {
-        let status = node.status().await.unwrap();
+        let status = node.status().await;
         status.nodes.is_empty() && status.units.iter().all(|it| it.node.is_none())
     })
     .await;

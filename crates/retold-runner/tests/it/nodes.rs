@@ -29,7 +29,7 @@ pub(crate) async fn join(infrastructure: &Infrastructure, node: &str) -> Cluster
 
 /// How many units each living node has; none for units that nobody has.
 pub(crate) async fn spread(node: &Cluster) -> BTreeMap<Option<String>, usize> {
-    let status = node.status().await.unwrap();
+    let status = node.status().await;
     let mut spread = BTreeMap::new();
     for node in &status.nodes {
         spread.insert(Some(node.name.to_string()), 0);
@@ -56,7 +56,7 @@ pub(crate) async fn until_spread(seen_from: &Cluster, nodes: &[&str]) {
     )
     .await;
     if waited.is_err() {
-        let status = seen_from.status().await.unwrap();
+        let status = seen_from.status().await;
         panic!("units are not spread over {nodes:?}: {status}");
     }
 }
