@@ -260,7 +260,7 @@ impl Seat {
         }
         let due = self.places.iter().enumerate().filter(|(_, place)| {
             let worker = place.worker.as_ref();
-            worker.is_some_and(|it| it.renewed_at().elapsed() >= interval)
+            worker.is_some_and(|it| it.is_due(interval))
         });
         let due: Vec<usize> = due.map(|(index, _)| index).collect();
         for (index, asked_at, answer) in self.acquire_all(&due).await {
@@ -279,6 +279,11 @@ impl Seat {
     }
 
     async fn renew_slot(&mut self, slot: Slot) -> Result<(), RecordError> {
+        if slot.renewed_at.elapsed() >= self.around.options.time_to_live {
+            // The node was dead for the others; one of its name may have joined. It joins anew.
+            self.give_up_slot().await;
+            return Ok(());
+        }
         let asked_at = Instant::now();
         let lease = self.acquire(&self.around.names.slot(slot.index)).await?;
         self.slot = match lease.holder == self.around.life.holder {
@@ -289,7 +294,7 @@ impl Seat {
                     ..slot
                 })
             }
-            // The node was held up for so long that another has it.
+            // By its own clock the node was not dead; by the store's it was.
             false => None,
         };
         Ok(())
@@ -427,8 +432,8 @@ impl Seat {
             if let Err(error) = self.renew().await {
                 tracing::warn!(%error, "a lease was not renewed while its unit drains");
             }
-            for place in &self.places {
-                if let Some(worker) = place.worker.as_ref().filter(|it| it.is_late(drain_max)) {
+            for place in &mut self.places {
+                if let Some(worker) = place.worker.as_mut().filter(|it| it.is_late(drain_max)) {
                     worker.lost();
                     late.insert(place.job.title());
                 }

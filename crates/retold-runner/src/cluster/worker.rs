@@ -24,6 +24,7 @@ pub(crate) struct Worker {
     renewed_at: Instant,
     /// When it was told to drain.
     draining_since: Option<Instant>,
+    is_lost: bool,
 }
 
 impl Worker {
@@ -52,11 +53,13 @@ impl Worker {
             task,
             renewed_at: leased,
             draining_since: None,
+            is_lost: false,
         }
     }
 
-    pub(crate) fn renewed_at(&self) -> Instant {
-        self.renewed_at
+    /// Whether its lease was renewed so long ago, and is to be kept.
+    pub(crate) fn is_due(&self, interval: Duration) -> bool {
+        !self.is_lost && self.renewed_at.elapsed() >= interval
     }
 
     /// The lease was renewed; it was asked for at this time.
@@ -65,8 +68,9 @@ impl Worker {
         self.leased_until.send_replace(at + time_to_live);
     }
 
-    /// Somebody else has the lease: the job is dropped.
-    pub(crate) fn lost(&self) {
+    /// Somebody else has the lease, or it takes too long: the job is dropped.
+    pub(crate) fn lost(&mut self) {
+        self.is_lost = true;
         self.leased_until.send_replace(Instant::now());
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use retold::recording::memory::MemoryStore;
 use retold::runner::{Cluster, ClusterOptions, JoinError, MultiThreadOptions};
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
 use retold::system::memory_view::MemoryView;
@@ -206,6 +207,42 @@ async fn a_dropped_node_is_replaced_when_its_leases_end() {
     until_spread(&two, &["two"]).await;
     settled(&two).await;
     answered_once(two.open_system(), &memory, 10).await;
+}
+
+/// A node that was cut off finds its name taken by the one that was started in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_replaced_under_its_name_takes_no_part() {
+    let memory = MemoryStore::new();
+    let store = Arc::new(LeasingStore::over(memory.clone()));
+    let first = join(
+        &Infrastructure::new(Arc::<LeasingStore>::clone(&store)),
+        "one",
+    )
+    .await;
+    until_spread(&first, &["one"]).await;
+    store.set(Leasing::Unavailable);
+    let infrastructure = Infrastructure::new(Arc::new(memory));
+    let options = options().name_wait_max(PATIENCE);
+    let shop = shop();
+    let second = Cluster::join(&shop, &infrastructure, "one", options);
+    let second = second.await.unwrap();
+    until_spread(&second, &["one"]).await;
+    store.set(Leasing::Sound);
+    until("it is told that its name is taken", async || {
+        let failures = first.status().await.failures;
+        failures.iter().any(|it| it.contains("has the name"))
+    })
+    .await;
+    place(&first.application("orders").unwrap(), "1", "tea").await;
+    settled(&first).await;
+    let followers = first.followers().await;
+    assert!(followers.iter().all(|it| it.phase == Phase::Standby));
+
+    assert!(second.leave().await.is_clean());
+    place(&first.application("orders").unwrap(), "2", "tea").await;
+    settled(&first).await;
+    until("it is well again", async || first.status().await.is_well()).await;
+    answered_once(first.open_system(), &infrastructure, 2).await;
 }
 
 /// New programs come in node by node: the old ones know nothing of what is new.

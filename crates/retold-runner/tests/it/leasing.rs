@@ -32,6 +32,14 @@ pub(crate) struct LeasingStore {
 }
 
 impl LeasingStore {
+    /// Over a store that others may have too.
+    pub(crate) fn over(inner: MemoryStore) -> Self {
+        Self {
+            inner,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn set(&self, leasing: Leasing) {
         *self.leasing.lock().unwrap() = leasing;
     }
