@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use retold_core::application::{Error, Result};
 use retold_core::system::{FollowerOperator, Phase, Pipeline, Step};
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
@@ -30,7 +30,7 @@ use crate::telemetry::FollowerMetrics;
 
 /// One follower in its task.
 pub(crate) struct FollowerTask {
-    pipeline: Pipeline,
+    pipeline: OwnedMutexGuard<Pipeline>,
     station: Arc<Station>,
     /// Of the logs that it follows.
     upstreams: Vec<News>,
@@ -63,7 +63,7 @@ enum Round {
 
 impl FollowerTask {
     pub(crate) fn new(
-        pipeline: Pipeline,
+        pipeline: OwnedMutexGuard<Pipeline>,
         station: Arc<Station>,
         news: &[News],
         stop: watch::Receiver<bool>,
@@ -86,15 +86,16 @@ impl FollowerTask {
         }
     }
 
-    /// Works until it is told to stop. Says what could not be recorded then.
-    pub(crate) async fn run(mut self) -> Option<String> {
+    /// Works until it is told to stop, and is in the phase `after` then. Says what could not be
+    /// recorded.
+    pub(crate) async fn run(mut self, after: Phase) -> Option<String> {
         let mut last = Round::Idle;
         while !*self.stop.borrow() {
             last = self.round().await;
             self.rest_after(last).await;
         }
         let failure = self.finish(last).await;
-        self.pipeline.tell_phase(Phase::Stopped);
+        self.pipeline.tell_phase(after);
         failure
     }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold_core::application::Application;
+use retold_core::application::{Application, Result};
 use retold_core::domain::clock::Timestamp;
 use retold_core::recording::identity::{Mark, Position};
 use retold_core::recording::recorder::LogRead;
-use retold_core::system::{FollowerStatus, OpenSystem, Phase};
+use retold_core::system::{FollowerOperator, FollowerStatus, OpenSystem, Phase};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -65,6 +65,14 @@ pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Ve
     let mut statuses = Vec::with_capacity(stations.len());
     for station in stations {
         let mut status = station.status.read();
+        if station.is_elsewhere() {
+            // What another process does is known from the log alone. Where that cannot be read, the
+            // status is as old as it is.
+            let recorded = take_in_recorded(&mut status, open, station).await;
+            if let Err(error) = recorded {
+                tracing::debug!(follower = station.title(), %error, "its record cannot be read");
+            }
+        }
         for (upstream, log) in status.upstreams.iter_mut().zip(&station.upstreams) {
             let later = |it: &Mark| upstream.head.is_none_or(|old| old.position < it.position);
             if let Some(head) = heads[*log].filter(later) {
@@ -82,6 +90,39 @@ pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Ve
         statuses.push(status);
     }
     statuses
+}
+
+/// Takes into a status what is recorded of a follower, whoever recorded it.
+async fn take_in_recorded(
+    status: &mut FollowerStatus,
+    open: &OpenSystem,
+    station: &Station,
+) -> Result<()> {
+    let application = &open.applications()[station.application_index];
+    let operator = FollowerOperator::new(application, Arc::clone(&station.follower));
+    let record = operator.record().await?;
+    if record.paused.is_some() {
+        status.phase = Phase::Paused;
+    }
+    status.parked = record.parked.len();
+    for (upstream, log) in status.upstreams.iter_mut().zip(&station.upstreams) {
+        let application = &open.applications()[*log];
+        let Some(log) = application.log_id().await? else {
+            continue;
+        };
+        let checkpoint = operator.checkpoint(&record, log).await?;
+        upstream.checkpoint = checkpoint;
+        upstream.reached = checkpoint;
+        // That it passed over what is not for it is recorded late.
+        let left = LogRead::of(station.query.clone())
+            .after(checkpoint.map(|mark| mark.position))
+            .limit(1);
+        let page = application.recorder().read_log(left).await?;
+        if page.events.is_empty() {
+            upstream.reached = page.read_to.or(checkpoint);
+        }
+    }
+    Ok(())
 }
 
 /// When the event after this position was recorded.

@@ -1,7 +1,8 @@
 //! Runs systems of Retold on tokio.
 //!
 //! The core says what a follower's step is and needs no runtime; this crate decides when steps are
-//! made. [`MultiThread`] gives each follower a task of its own. Nothing that is recorded depends on
+//! made. [`MultiThread`] gives each follower a task of its own; [`Cluster`] spreads them over processes
+//! and machines. Nothing that is recorded depends on
 //! this crate: whatever it does, and whenever it is ended, is an execution that a single thread could
 //! have made.
 //!
@@ -26,8 +27,16 @@ mod follower_task;
 mod timers_task;
 mod views_task;
 
+mod job;
+
+mod works;
+
+mod cluster;
 mod multi_thread;
 
+pub use self::cluster::{
+    Cluster, ClusterOptions, ClusterStatus, JoinError, NodeStatus, Unit, UnitStatus,
+};
 pub use self::lag::Lag;
 pub use self::multi_thread::MultiThread;
 pub use self::options::MultiThreadOptions;

@@ -59,3 +59,31 @@ pub const TIMERS_READ_INTERVAL: Duration = Duration::from_millis(10);
 /// How old the heads of the logs may be by which a lag is told, so that it may be asked for with each
 /// request of a service.
 pub const LAG_AGE_MAX: Duration = Duration::from_millis(100);
+
+/// How long a lease of a cluster lasts after it was renewed, unless told otherwise: so long the work of
+/// a node that died is not done. A node must be held up for this long, by its scheduler or its store,
+/// to be taken for dead, which costs a takeover and nothing else.
+pub const LEASE_TIME_TO_LIVE: Duration = Duration::from_secs(5);
+
+/// The least that a lease may last: there must be time for several renewals, each a durable write.
+pub const LEASE_TIME_TO_LIVE_MIN: Duration = Duration::from_millis(300);
+
+/// How often a node looks at everybody's leases, unless told otherwise: one read of a few rows. Bounds,
+/// with two looks and some calls, how long a unit is with nobody after it was handed over.
+pub const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Leases that a node asks for at a time: enough for a slow store, and no burden to a busy one.
+pub const LEASE_CALLS_MAX: usize = 8;
+
+/// Leases that are read at once.
+pub const LEASE_PAGE: usize = 1_000;
+
+/// How many times to live a node keeps a unit that belongs on another, which did not take it. Then that
+/// one may try again: if it does not even know the unit, nobody works at it for one time to live.
+pub const ADOPTION_TIMES_TO_LIVE: u32 = 10;
+
+/// Most nodes of a cluster.
+pub const NODES_MAX: usize = 1_000;
+
+/// Bytes of a node's name: with the id of the node's life it must fit into the name of a lease's holder.
+pub const NODE_NAME_MAX: usize = 200;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use futures_util::future::select_all;
 use retold_core::recording::recorder::Recorder;
+use retold_core::system::OpenSystem;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::back_off::BackOff;
 use crate::options::MultiThreadOptions;
@@ -14,9 +16,23 @@ use crate::panics::caught;
 /// Tells how many appends a log has; what is told is a hint, as those of recorders are.
 pub(crate) type News = watch::Receiver<u64>;
 
+/// Watches the logs of all applications, in the order of declaration, until they are aborted.
+pub(crate) fn watch_logs(
+    open: &OpenSystem,
+    options: &MultiThreadOptions,
+) -> (Vec<News>, Vec<AbortHandle>) {
+    let watched = open.applications().iter().map(|application| {
+        let (sender, news) = watch::channel(0);
+        let recorder = Arc::clone(application.recorder());
+        let watching = tokio::spawn(watch_log(recorder, sender, options.clone()));
+        (news, watching.abort_handle())
+    });
+    watched.unzip()
+}
+
 /// Watches a log until it is aborted. A failure is told as news: whoever looks then meets it by
 /// himself.
-pub(crate) async fn watch_log(
+async fn watch_log(
     recorder: Arc<dyn Recorder>,
     news: watch::Sender<u64>,
     options: MultiThreadOptions,

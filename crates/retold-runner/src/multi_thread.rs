@@ -1,29 +1,26 @@
 //! The runner that gives every follower a task of its own.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use retold_core::application::{Application, Error, Result};
-use retold_core::recording::error::Invalid;
+use retold_core::application::{Application, Result};
 use retold_core::recording::identity::Position;
 use retold_core::system::projection::ProjectionHandle;
 use retold_core::system::{
-    FollowerOperator, FollowerStatus, Infrastructure, OpenSystem, Opening, StartingMark, System,
+    FollowerOperator, FollowerStatus, Infrastructure, OpenSystem, Opening, Phase, StartingMark,
+    System,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 
-use crate::follower_task::FollowerTask;
-use crate::lag::{Lag, LagCell, statuses};
-use crate::log_news::{News, watch_log};
+use crate::lag::Lag;
+use crate::log_news::watch_logs;
 use crate::options::MultiThreadOptions;
-use crate::station::Station;
 use crate::stop_report::StopReport;
-use crate::timers_task::{TimersCell, TimersStatus, TimersTask};
-use crate::views_task::ViewsTask;
-use crate::waiting::{Caused, Goal, ViewWaitError, WaitError, goals, wait_for_goals};
+use crate::timers_task::TimersStatus;
+use crate::waiting::{ViewWaitError, WaitError};
+use crate::works::Works;
 
 /// Runs a system on tokio, a task for each follower.
 ///
@@ -101,11 +98,7 @@ use crate::waiting::{Caused, Goal, ViewWaitError, WaitError, goals, wait_for_goa
 /// # }
 /// ```
 pub struct MultiThread {
-    open: OpenSystem,
-    stations: Vec<Arc<Station>>,
-    timers: Vec<Arc<TimersCell>>,
-    projections: Vec<ProjectionHandle>,
-    lag: LagCell,
+    works: Works,
     stop: watch::Sender<bool>,
     options: MultiThreadOptions,
     /// Those that end by themselves when told to stop, with their names.
@@ -137,101 +130,50 @@ impl MultiThread {
         options: MultiThreadOptions,
     ) -> Result<Self> {
         let open = OpenSystem::open(system, infrastructure, Opening::Write).await?;
+        let (works, jobs) = Works::new(open);
         let (stop, stopped) = watch::channel(false);
-        let mut runner = Self {
-            stations: Vec::new(),
-            timers: Vec::new(),
-            projections: Vec::new(),
-            lag: LagCell::default(),
+        let (news, mut aborts) = watch_logs(&works.open, &options);
+        let mut tasks = Vec::new();
+        for job in jobs {
+            let title = job.title();
+            let (news, stopped) = (news.clone(), stopped.clone());
+            let task = tokio::spawn(job.run(news, stopped, options.clone(), Phase::Stopped));
+            aborts.push(task.abort_handle());
+            tasks.push((title, task));
+        }
+        Ok(Self {
+            works,
             stop,
             options,
-            tasks: Mutex::new(Vec::new()),
-            aborts: Vec::new(),
-            open,
-        };
-        let news = runner.watch_logs();
-        runner.start_followers(&news, &stopped);
-        runner.start_timers(&news, &stopped);
-        runner.start_views(&stopped);
-        Ok(runner)
-    }
-
-    fn watch_logs(&mut self) -> Vec<News> {
-        let mut all = Vec::new();
-        for application in self.open.applications() {
-            let (sender, news) = watch::channel(0);
-            let recorder = Arc::clone(application.recorder());
-            let watching = tokio::spawn(watch_log(recorder, sender, self.options.clone()));
-            self.aborts.push(watching.abort_handle());
-            all.push(news);
-        }
-        all
-    }
-
-    fn start_followers(&mut self, news: &[News], stopped: &watch::Receiver<bool>) {
-        for (application, pipeline) in self.open.pipelines() {
-            let upstreams = pipeline.follower().upstreams();
-            let upstreams = upstreams.filter_map(|name| self.open.system().index_of(name));
-            let station = Station::new(&pipeline, application, upstreams.collect());
-            let station = Arc::new(station);
-            let options = self.options.clone();
-            let shared = Arc::clone(&station);
-            let task = FollowerTask::new(pipeline, shared, news, stopped.clone(), options);
-            self.spawn(station.title(), task.run());
-            self.stations.push(station);
-        }
-    }
-
-    fn start_timers(&mut self, news: &[News], stopped: &watch::Receiver<bool>) {
-        let applications = self.open.applications().to_vec();
-        for (application, news) in applications.iter().zip(news) {
-            let cell = Arc::new(TimersCell::default());
-            let (shared, options) = (Arc::clone(&cell), self.options.clone());
-            let task = TimersTask::new(application, news.clone(), stopped.clone(), options, shared);
-            self.spawn(format!("{}, timers", application.name()), task.run());
-            self.timers.push(cell);
-        }
-    }
-
-    fn start_views(&mut self, stopped: &watch::Receiver<bool>) {
-        for (_, pipeline) in self.open.projections() {
-            self.projections.push(pipeline.handle());
-            let name = format!("{}, view", pipeline.outline().label());
-            let task = ViewsTask::new(pipeline, stopped.clone(), self.options.clone());
-            self.spawn(name, task.run());
-        }
-    }
-
-    fn spawn(&mut self, name: String, task: impl Future<Output = Option<String>> + Send + 'static) {
-        let task = tokio::spawn(task);
-        self.aborts.push(task.abort_handle());
-        self.tasks.get_mut().push((name, task));
+            tasks: Mutex::new(tasks),
+            aborts,
+        })
     }
 
     /// The application of this name, for commands and reads.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if there is none, with the names that there are.
+    /// [`Error::Invalid`](retold_core::application::Error::Invalid) if there is none, with the names that there are.
     pub fn application(&self, name: &str) -> Result<Application> {
-        self.open.application(name).cloned()
+        self.works.application(name)
     }
 
     /// The system with its logs.
     pub fn open_system(&self) -> &OpenSystem {
-        &self.open
+        &self.works.open
     }
 
     /// How each follower is getting on, in the order of declaration, against the ends of the logs as
     /// they are now. Where a log cannot be read it is told as it was when it was read last.
     pub async fn status(&self) -> Vec<FollowerStatus> {
-        statuses(&self.open, &self.stations).await
+        self.works.status().await
     }
 
     /// Handles of the views, in the order in which the infrastructure has them: for their status, and
     /// for waiting until they have taken something in.
     pub fn projections(&self) -> &[ProjectionHandle] {
-        &self.projections
+        self.works.projections()
     }
 
     /// Waits until readers of the view of this name see what is at this position of its log.
@@ -245,9 +187,7 @@ impl MultiThread {
         position: Position,
         wait_max: Duration,
     ) -> Result<(), ViewWaitError> {
-        let named = self.projections.iter();
-        let handle = named.into_iter().find(|it| *it.outline().name == *view);
-        let handle = handle.ok_or_else(|| ViewWaitError::Unknown { view: view.into() })?;
+        let handle = self.works.projection(view)?;
         match timeout_at(Instant::now() + wait_max, handle.wait_for(position)).await {
             Ok(waited) => Ok(waited?),
             Err(_) => Err(ViewWaitError::Timeout {
@@ -260,14 +200,14 @@ impl MultiThread {
 
     /// How the timers of each application are getting on, in the order of declaration.
     pub fn timers(&self) -> Vec<TimersStatus> {
-        self.timers.iter().map(|cell| cell.read()).collect()
+        self.works.timers()
     }
 
     /// How far the followers are behind: the one that is farthest. Those that are paused or have failed
     /// do not count, for they are not on their way. What is told is at most
     /// [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX) old, so it may be asked for with every request.
     pub async fn lag(&self) -> Lag {
-        self.lag.read(&self.open, &self.stations).await
+        self.works.lag().await
     }
 
     /// Whether a follower is behind by more than this many events, so that a service had better tell its
@@ -280,11 +220,9 @@ impl MultiThread {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if there is no such application or follower.
+    /// [`Error::Invalid`](retold_core::application::Error::Invalid) if there is no such application or follower.
     pub fn operator(&self, application: &str, follower: &str) -> Result<FollowerOperator> {
-        self.station(application, follower)?;
-        let application = self.open.application(application)?;
-        Ok(FollowerOperator::new(application, follower))
+        self.works.operator(application, follower)
     }
 
     /// Lets a follower answer what it has parked once more, and go on if it is paused.
@@ -311,24 +249,6 @@ impl MultiThread {
         self.operator(application, follower)?.reset(starts).await
     }
 
-    fn station(&self, application: &str, follower: &str) -> Result<&Arc<Station>> {
-        let index = self.open.system().expect_index_of(application)?;
-        let mut stations = self.stations.iter();
-        let is_meant =
-            |it: &&Arc<Station>| it.application_index == index && &*it.follower == follower;
-        let station = stations.find(is_meant);
-        station.ok_or_else(|| {
-            let known = self
-                .stations
-                .iter()
-                .filter(|it| it.application_index == index);
-            let known: Vec<_> = known.map(|it| &it.follower).collect();
-            invalid(format!(
-                "the application {application:?} has no follower {follower:?}; it has {known:?}"
-            ))
-        })
-    }
-
     /// Waits until all followers of an application's log have processed it up to and with this
     /// position, and recorded that. An event that was parked counts as processed.
     ///
@@ -342,10 +262,8 @@ impl MultiThread {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let log = self.open.system().expect_index_of(application);
-        let log = log.map_err(Error::from)?;
-        let goals = goals(&self.stations, log, position);
-        wait_for_goals(&self.open, &goals, Instant::now() + timeout).await
+        let works = &self.works;
+        works.wait_for(application, position, timeout).await
     }
 
     /// Waits until one follower has processed the log of `upstream` up to and with this position, and
@@ -362,20 +280,9 @@ impl MultiThread {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let station = self.station(application, follower)?;
-        let log = self.open.system().expect_index_of(upstream);
-        let log = log.map_err(Error::from)?;
-        let upstream = station.upstream_of(log).ok_or_else(|| {
-            invalid(format!(
-                "the follower {follower:?} of {application:?} does not follow {upstream:?}"
-            ))
-        })?;
-        let goal = Goal {
-            station,
-            upstream,
-            position,
-        };
-        wait_for_goals(&self.open, &[goal], Instant::now() + timeout).await
+        let works = &self.works;
+        let waited = works.wait_for_follower(application, follower, upstream, position, timeout);
+        waited.await
     }
 
     /// Waits until everything is processed that the events of an application's log up to and with this
@@ -393,11 +300,10 @@ impl MultiThread {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let deadline = Instant::now() + timeout;
-        let log = self.open.system().expect_index_of(application);
-        let log = log.map_err(Error::from)?;
-        let caused = Caused::by(&self.open, &self.stations, log, position).await?;
-        caused.wait(deadline).await
+        let works = &self.works;
+        works
+            .wait_for_all_caused(application, position, timeout)
+            .await
     }
 
     /// Stops: each follower finishes the page that it is at and records how far it is. Those that do not
@@ -424,10 +330,6 @@ impl MultiThread {
     }
 }
 
-fn invalid(reason: String) -> Error {
-    Invalid::new(reason).into()
-}
-
 impl Drop for MultiThread {
     fn drop(&mut self) {
         self.aborts.iter().for_each(AbortHandle::abort);
@@ -437,7 +339,7 @@ impl Drop for MultiThread {
 impl fmt::Debug for MultiThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MultiThread")
-            .field("system", self.open.system())
+            .field("system", self.works.open.system())
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

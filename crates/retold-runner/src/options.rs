@@ -9,7 +9,8 @@ use crate::limits::{
     STOP_WAIT_MAX,
 };
 
-/// How a [`MultiThread`](crate::MultiThread) waits and tries again. The defaults are those of
+/// How a [`MultiThread`](crate::MultiThread), or what is on a node of a [`Cluster`](crate::Cluster), waits
+/// and tries again. The defaults are those of
 /// [`limits`](crate::limits); few programs need others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MultiThreadOptions {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use retold_core::recording::query::Query;
 use retold_core::system::{FollowerStatus, Pipeline, StatusCell};
 use tokio::sync::Notify;
 
@@ -17,6 +18,8 @@ pub(crate) struct Station {
     pub(crate) application_index: usize,
     /// For each log that it follows, which application's it is.
     pub(crate) upstreams: Vec<usize>,
+    /// What it answers.
+    pub(crate) query: Query,
     pub(crate) status: StatusCell,
     /// How many wait for it to record how far it is.
     waiters: AtomicUsize,
@@ -38,6 +41,7 @@ impl Station {
             follower,
             application_index: application,
             upstreams,
+            query: pipeline.follower().query(),
             status,
             waiters: AtomicUsize::new(0),
             hurried: Notify::new(),

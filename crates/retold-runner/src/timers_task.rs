@@ -71,7 +71,6 @@ impl TimersTask {
         options: MultiThreadOptions,
         cell: Arc<TimersCell>,
     ) -> Self {
-        cell.write(|status| status.application = application.name().to_owned());
         Self {
             timers: Timers::new(application.clone()),
             application: application.clone(),

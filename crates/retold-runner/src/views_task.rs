@@ -4,7 +4,7 @@
 //! checkpoint in its transaction, so each event changes the view once all the same.
 
 use retold_core::system::projection::{ProjectionError, ProjectionPipeline};
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::back_off::BackOff;
@@ -13,7 +13,7 @@ use crate::panics::caught;
 
 /// One view in its task.
 pub(crate) struct ViewsTask {
-    pipeline: ProjectionPipeline,
+    pipeline: OwnedMutexGuard<ProjectionPipeline>,
     stop: watch::Receiver<bool>,
     options: MultiThreadOptions,
     back_off: BackOff,
@@ -21,7 +21,7 @@ pub(crate) struct ViewsTask {
 
 impl ViewsTask {
     pub(crate) fn new(
-        pipeline: ProjectionPipeline,
+        pipeline: OwnedMutexGuard<ProjectionPipeline>,
         stop: watch::Receiver<bool>,
         options: MultiThreadOptions,
     ) -> Self {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use retold_core::application::{Error, Result as RetoldResult};
+use retold_core::application::{Application, Error, Result as RetoldResult};
 use retold_core::recording::error::Invalid;
 use retold_core::recording::identity::{LogId, Position};
 use retold_core::recording::origin::Origin;
@@ -184,26 +184,20 @@ impl Goal<'_> {
         }
     }
 
-    /// Whether there is anything for the follower after its checkpoint. What it only passes over it
-    /// records late, all the later if it is in another process that knows of nobody who waits.
-    async fn has_more(
+    /// Whether nothing for the follower is left on the way. Another process cannot be hurried, and that
+    /// it passed such events over is recorded late.
+    async fn is_passed(
         &self,
-        open: &OpenSystem,
+        upstream: &Application,
         checkpoint: Option<Position>,
     ) -> Result<bool, WaitError> {
-        let station = self.station;
-        let member = &open.system().members()[station.application_index];
-        let mut followers = member.followers().iter();
-        let Some(follower) = followers.find(|it| *it.name() == *station.follower) else {
-            return Ok(true);
-        };
-        let upstream = &open.applications()[station.upstreams[self.upstream]];
-        let read = LogRead::of(follower.query())
+        let left = LogRead::of(self.station.query.clone())
             .after(checkpoint)
             .until(self.position)
             .limit(1);
-        let page = upstream.recorder().read_log(read).await;
-        Ok(!page.map_err(Error::from)?.events.is_empty())
+        let page = upstream.recorder().read_log(left).await;
+        let page = page.map_err(Error::from)?;
+        Ok(page.events.is_empty() && page.read_to_position() >= Some(self.position))
     }
 
     /// Asks the log whether it is reached.
@@ -214,15 +208,18 @@ impl Goal<'_> {
     ) -> Result<bool, WaitError> {
         let station = self.station;
         let application = &open.applications()[station.application_index];
-        let log = open.applications()[station.upstreams[self.upstream]].log_id();
-        let Some(log) = log.await? else {
+        let upstream = &open.applications()[station.upstreams[self.upstream]];
+        let Some(log) = upstream.log_id().await? else {
             return Ok(false);
         };
         let operator = FollowerOperator::new(application, Arc::clone(&station.follower));
         let record = operator.record().await?;
         let checkpoint = operator.checkpoint(&record, log).await?;
         let checkpoint = checkpoint.map(|mark| mark.position);
-        if checkpoint >= Some(self.position) || !self.has_more(open, checkpoint).await? {
+        if checkpoint >= Some(self.position) {
+            return Ok(true);
+        }
+        if station.is_elsewhere() && self.is_passed(upstream, checkpoint).await? {
             return Ok(true);
         }
         let halt = |phase, reason| WaitError::Halted {

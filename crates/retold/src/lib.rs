@@ -67,7 +67,7 @@
 //! | [`mapping`] | from events to what is recorded and back |
 //! | [`application`] | a named log with its aggregates: commands, reads, subscriptions |
 //! | [`system`] | applications that follow each other's logs, in one thread |
-//! | `runner` | the same with a task for each follower: `MultiThread` |
+//! | `runner` | the same with a task for each follower: `MultiThread`; on many processes: `Cluster` |
 //! | [`blocking`] | all of it for code that is not asynchronous |
 //! | [`testing`] | given, when, then: tests of decisions, without a store |
 //!
@@ -123,6 +123,8 @@ mod guide {
         Timers: "docs/guide/src/timers.md",
         #[cfg(all(feature = "runner", feature = "sqlite"))]
         RunningSystems: "docs/guide/src/running_systems.md",
+        #[cfg(all(feature = "runner", feature = "sqlite"))]
+        RunningOnACluster: "docs/guide/src/running_on_a_cluster.md",
         #[cfg(feature = "sqlite")]
         Retelling: "docs/guide/src/retelling.md",
         Simulation: "docs/guide/src/simulation.md",

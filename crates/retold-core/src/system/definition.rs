@@ -16,7 +16,7 @@ use crate::recording::stored_event::StoredEvent;
 /// Applications that follow each other's logs, defined once and independently of infrastructure.
 ///
 /// A runner makes it go: [`SingleThread`](super::single_thread::SingleThread) in one thread,
-/// `MultiThread` with a task for each follower. A clone is the same system.
+/// `MultiThread` with a task for each follower, `Cluster` on many processes. A clone is the same system.
 ///
 /// ```
 /// use retold::prelude::*;

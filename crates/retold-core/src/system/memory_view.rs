@@ -376,6 +376,10 @@ impl<V: Send + Sync + 'static> ViewKeeper for MemoryKeeper<V> {
         self.projection.outline()
     }
 
+    fn is_of_this_process(&self) -> bool {
+        true
+    }
+
     fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {
         Box::pin(ready(Ok(self.kept_now())))
     }

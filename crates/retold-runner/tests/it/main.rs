@@ -6,9 +6,13 @@
 )]
 
 mod faulty;
+mod leasing;
+mod nodes;
 mod patience;
 mod shop;
 
+mod cluster;
+mod cluster_processes;
 mod deadlines;
 mod failing;
 mod following;

@@ -27,6 +27,12 @@ pub trait ViewKeeper: Send + Sync {
     /// The projection, without its handlers.
     fn outline(&self) -> &ProjectionOutline;
 
+    /// Whether only this process sees the view, as one in memory, so that each process that is to read
+    /// it must keep it itself. If not, as is taken for granted, one of them keeps it for all.
+    fn is_of_this_process(&self) -> bool {
+        false
+    }
+
     /// What is kept of this version; none if it has not begun.
     ///
     /// # Errors

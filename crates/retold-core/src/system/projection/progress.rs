@@ -193,6 +193,36 @@ impl ProjectionHandle {
         self.receiver.borrow().state
     }
 
+    /// See [`ViewKeeper::is_of_this_process`].
+    pub fn is_of_this_process(&self) -> bool {
+        self.keeper.is_of_this_process()
+    }
+
+    /// Asks the keeper whether readers of the view see what the event at this position did, whoever
+    /// drives the projection, in whatever process. Reads the log if the checkpoint is not there: events
+    /// that are not for the projection do not move it each time.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt`.
+    pub async fn has_recorded(&self, position: Position) -> Result<bool, ProjectionError> {
+        let Some(kept) = self.keeper.kept().await? else {
+            return Ok(false);
+        };
+        let checkpoint = kept.checkpoint.map(|mark| mark.position);
+        if kept.seen != Seen::This || checkpoint >= Some(position) {
+            return Ok(kept.seen == Seen::This);
+        }
+        let left = LogRead::of(self.outline().query())
+            .after(checkpoint)
+            .until(position)
+            .limit(1);
+        let page = self.recorder.read_log(left).await;
+        let failed = |error| ProjectionError::of_record_error(self.outline().label(), error);
+        let page = page.map_err(failed)?;
+        Ok(page.events.is_empty() && page.read_to_position() >= Some(position))
+    }
+
     /// How the projection is. Reads the end of the log, and the next event if there is one.
     ///
     /// # Errors

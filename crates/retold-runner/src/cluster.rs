@@ -1,0 +1,599 @@
+//! The runner that spreads a system over processes and machines.
+//!
+//! Every process that runs the system is a node under a name. Leases, in the stores of the
+//! applications' logs, say which nodes live and which of them has which unit: a follower, the timers of
+//! an application, a view. They place work and carry nothing else: that each event is answered once
+//! rests on the stretches, whoever believes to have a lease.
+
+mod options;
+mod unit;
+
+mod placement;
+mod roster;
+
+mod status;
+mod worker;
+
+mod seat;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use retold_core::application::{Application, Error, Result};
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::error::Invalid;
+use retold_core::recording::identity::Position;
+use retold_core::recording::limits::check_name;
+use retold_core::recording::store::Store;
+use retold_core::system::projection::ProjectionHandle;
+use retold_core::system::{
+    FollowerOperator, FollowerStatus, Infrastructure, OpenSystem, Opening, Phase, System,
+};
+use tokio::sync::{Mutex, watch};
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+pub use self::options::ClusterOptions;
+pub use self::status::{ClusterStatus, NodeStatus, UnitStatus};
+pub use self::unit::Unit;
+
+use self::roster::{NodeLife, Roster};
+use self::seat::{NoSlot, Seat, SeatCell, Surroundings};
+use self::unit::LeaseNames;
+use crate::job::Job;
+use crate::lag::Lag;
+use crate::limits::{NODE_NAME_MAX, NODES_MAX, WAIT_LOOK_INTERVAL};
+use crate::log_news::watch_logs;
+use crate::stop_report::StopReport;
+use crate::timers_task::TimersStatus;
+use crate::waiting::{ViewWaitError, WaitError};
+use crate::works::Works;
+
+/// Why a node could not join.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// A living node of the system has the name. If that node is gone for good, its lease ends by
+    /// itself.
+    #[error(
+        "a living node of the system {system:?} has the name {node:?}, until {lease_ends_at} at least; give each node a name of its own, or let joining wait with `name_wait_max`"
+    )]
+    NameTaken {
+        /// Name of the system.
+        system: Arc<str>,
+        /// Name of the node.
+        node: Arc<str>,
+        /// When the other's lease ends, if it is not renewed, by the store's clock.
+        lease_ends_at: Timestamp,
+    },
+    /// As many nodes live as a cluster may have.
+    #[error("the system {system:?} has {NODES_MAX} nodes, and no more may join")]
+    Full {
+        /// Name of the system.
+        system: Arc<str>,
+    },
+    /// A log could not be opened, or a lease could not be asked for; or a name or an option is not
+    /// valid.
+    #[error(transparent)]
+    Retold(#[from] Error),
+}
+
+/// One node of a system that runs on any number of processes and machines.
+///
+/// Every process opens the stores and joins under a name of its own. The units of the system, that is
+/// each follower, the timers of each application and each view, are spread evenly over the nodes that
+/// live, and move when nodes come and go: a node that [leaves](Self::leave) hands its units over at once, the
+/// units of one that dies or hangs are taken over when its leases end. Views in memory are kept by each
+/// node, for its own readers.
+///
+/// What is recorded is what a single thread could have recorded, whatever becomes of nodes and leases:
+/// see [`MultiThread`](crate::MultiThread), which this is but for placement. Commands may be given, and waited for, on every
+/// node.
+///
+/// Where applications are in different stores, the units of each store are spread by themselves, by
+/// leases in that store. Stores are told apart by identity: share one `Arc` among the applications that
+/// are in one store.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use std::time::Duration;
+/// # use retold::prelude::*;
+/// use retold::recording::memory::MemoryStore;
+/// use retold::runner::{Cluster, ClusterOptions};
+/// use retold::system::{Context, Follower, Infrastructure, System};
+/// #
+/// # #[derive(Event, Serialize, Deserialize)]
+/// # struct Ordered { item: String }
+/// # #[derive(Aggregate, Clone, Default)]
+/// # #[aggregate(event = Ordered)]
+/// # struct Order;
+/// # impl Apply<Ordered> for Order {
+/// #     fn apply(&mut self, _: &Ordered) {}
+/// # }
+/// # #[derive(Event, Serialize, Deserialize)]
+/// # struct Reserved;
+/// # #[derive(Aggregate, Clone, Default)]
+/// # #[aggregate(event = Reserved, key = String)]
+/// # struct Stock { reserved: u32 }
+/// # impl Apply<Reserved> for Stock {
+/// #     fn apply(&mut self, _: &Reserved) {
+/// #         self.reserved += 1;
+/// #     }
+/// # }
+/// # async fn reserve(ordered: &Ordered, context: &mut Context) -> retold::Result<()> {
+/// #     context.execute_or_create(ordered.item.as_str(), |_: &Stock| Reserved).await?;
+/// #     Ok(())
+/// # }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let shop = System::new("shop")
+///     .application("orders", |app| app.aggregate::<Order>())
+///     .application("stock", |app| {
+///         app.aggregate::<Stock>()
+///             .follower(Follower::new("reservations").follows("orders").on(reserve))
+///     })
+///     .build()?;
+/// // Two nodes in one process; more often each is a process, and the store is a database.
+/// let store = Infrastructure::new(Arc::new(MemoryStore::new()));
+/// let one = Cluster::join(&shop, &store, "one", ClusterOptions::new()).await?;
+/// let two = Cluster::join(&shop, &store, "two", ClusterOptions::new()).await?;
+///
+/// let orders = two.application("orders")?;
+/// orders.create::<Order>(Ordered { item: "tea".into() }).await?;
+/// let position = orders.head().await?.position().expect("something is recorded");
+/// two.wait_for_all_caused("orders", position, Duration::from_secs(5)).await?;
+/// let tea = two.application("stock")?.get::<Stock>("tea").await?;
+/// assert_eq!(tea.state.reserved, 1);
+///
+/// println!("{}", one.status().await);
+/// assert!(one.leave().await.is_clean());
+/// assert!(two.leave().await.is_clean());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Cluster {
+    works: Works,
+    life: NodeLife,
+    names: LeaseNames,
+    options: ClusterOptions,
+    units: Vec<Unit>,
+    /// Stores with leases, and what is known of them.
+    stores: Vec<(Arc<dyn Store>, Arc<SeatCell>)>,
+    leave: watch::Sender<bool>,
+    seats: Mutex<Vec<JoinHandle<StopReport>>>,
+    /// Views that each node keeps, with their names.
+    own_views: Mutex<Vec<(String, JoinHandle<Option<String>>)>>,
+    aborts: Vec<AbortHandle>,
+}
+
+/// The parts of a store's share.
+struct Share {
+    store: Arc<dyn Store>,
+    jobs: Vec<(Unit, Job)>,
+}
+
+impl Cluster {
+    /// Opens the logs of the system and joins under this name. Units come to the node soon; this does
+    /// not wait for them. To be called in a runtime of tokio with its timer enabled.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::NameTaken`] while a living node has the name. [`JoinError::Retold`] as for
+    /// [`OpenSystem::open`], for a name that no lease can bear, or if leases cannot be asked for. Nothing
+    /// is held then, or ends by itself.
+    pub async fn join(
+        system: &System,
+        infrastructure: &Infrastructure,
+        node: &str,
+        options: ClusterOptions,
+    ) -> Result<Self, JoinError> {
+        check_node(node)?;
+        options.check().map_err(Error::from)?;
+        let open = OpenSystem::open(system, infrastructure, Opening::Write).await?;
+        let (works, jobs) = Works::new(open);
+        let names = LeaseNames::of_system(system.name());
+        let (placed, own): (Vec<_>, Vec<_>) = jobs
+            .into_iter()
+            .map(|job| (unit_of(&job), job))
+            .partition(|(unit, _)| unit.is_some());
+        let placed: Vec<_> = placed
+            .into_iter()
+            .filter_map(|(unit, job)| Some((unit?, job)))
+            .collect();
+        let units: Vec<_> = placed.iter().map(|(unit, _)| unit.clone()).collect();
+        check_units(&names, &units)?;
+        let (leave, leaving) = watch::channel(false);
+        let (news, aborts) = watch_logs(&works.open, &options.work);
+        let around = Surroundings {
+            life: NodeLife::begin(node),
+            names: names.clone(),
+            options: options.clone(),
+            news,
+            leaving,
+        };
+        let mut cluster = Self {
+            works,
+            life: around.life.clone(),
+            names,
+            options,
+            units,
+            stores: Vec::new(),
+            leave,
+            seats: Mutex::default(),
+            own_views: Mutex::default(),
+            aborts,
+        };
+        let seats = cluster.enlist(infrastructure, &around, placed).await?;
+        cluster.start(seats, &around, own.into_iter().map(|(_, job)| job));
+        Ok(cluster)
+    }
+
+    /// Takes a slot in each store.
+    async fn enlist(
+        &mut self,
+        infrastructure: &Infrastructure,
+        around: &Surroundings,
+        placed: Vec<(Unit, Job)>,
+    ) -> Result<Vec<Seat>, JoinError> {
+        for (_, job) in &placed {
+            job.tell_elsewhere().await;
+        }
+        let deadline = Instant::now() + self.options.name_wait_max;
+        let mut seats = Vec::new();
+        for share in shares(infrastructure, placed) {
+            let cell = Arc::new(SeatCell::default());
+            self.stores
+                .push((Arc::clone(&share.store), Arc::clone(&cell)));
+            let mut seat = Seat::new(share.store, around.clone(), share.jobs, cell);
+            let enlisted = loop {
+                match seat.enlist().await {
+                    Err(NoSlot::Namesake(_)) if Instant::now() < deadline => {
+                        sleep_until(deadline.min(Instant::now() + self.options.rest())).await;
+                    }
+                    enlisted => break enlisted,
+                }
+            };
+            seats.push(seat);
+            if let Err(no_slot) = enlisted {
+                for seat in seats {
+                    seat.leave().await;
+                }
+                return Err(self.join_error(no_slot));
+            }
+        }
+        Ok(seats)
+    }
+
+    fn join_error(&self, no_slot: NoSlot) -> JoinError {
+        let system = self.works.open.system().name().into();
+        match no_slot {
+            NoSlot::Namesake(lease) => JoinError::NameTaken {
+                system,
+                node: Arc::clone(&self.life.name),
+                lease_ends_at: lease.ends_at,
+            },
+            NoSlot::Full => JoinError::Full { system },
+            NoSlot::Failed(error) => JoinError::Retold(error.into()),
+        }
+    }
+
+    fn start(&mut self, seats: Vec<Seat>, around: &Surroundings, own: impl Iterator<Item = Job>) {
+        for seat in seats {
+            let task = tokio::spawn(seat.run());
+            self.aborts.push(task.abort_handle());
+            self.seats.get_mut().push(task);
+        }
+        for job in own {
+            let title = job.title();
+            let (news, leaving) = (around.news.clone(), around.leaving.clone());
+            let work = job.run(news, leaving, self.options.work.clone(), Phase::Stopped);
+            let task = tokio::spawn(work);
+            self.aborts.push(task.abort_handle());
+            self.own_views.get_mut().push((title, task));
+        }
+    }
+
+    /// The name of this node.
+    pub fn node(&self) -> &str {
+        &self.life.name
+    }
+
+    /// The application of this name, for commands and reads.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if there is none, with the names that there are.
+    pub fn application(&self, name: &str) -> Result<Application> {
+        self.works.application(name)
+    }
+
+    /// The system with its logs.
+    pub fn open_system(&self) -> &OpenSystem {
+        &self.works.open
+    }
+
+    /// What the whole cluster looks like: which nodes live, who has which unit, how far each follower is
+    /// recorded to be. What cannot be read is missing then, and
+    /// [`failures`](ClusterStatus::failures) says why.
+    pub async fn status(&self) -> ClusterStatus {
+        let mut rosters = Vec::new();
+        let mut failures = Vec::new();
+        for (store, cell) in &self.stores {
+            let view = cell.read();
+            failures.extend(view.failure);
+            let Some(clock) = view.clock else { continue };
+            let call_max = self.options.renew_interval();
+            match Roster::read(&**store, &self.names, clock, call_max).await {
+                Ok(roster) => rosters.push(roster),
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        failures.dedup();
+        let units = self.units.iter().map(|unit| {
+            let lease = self.names.unit(unit);
+            let has = |roster: &&Roster| roster.units.contains_key(&lease);
+            let none = Roster::default();
+            let roster = rosters.iter().find(has).unwrap_or(&none);
+            UnitStatus::of(unit.clone(), &self.names, roster)
+        });
+        let units: Vec<_> = units.collect();
+        ClusterStatus {
+            system: self.works.open.system().name().into(),
+            node: Arc::clone(&self.life.name),
+            nodes: status::nodes(&rosters, &units),
+            units,
+            followers: self.followers().await,
+            failures,
+        }
+    }
+
+    /// How each follower is getting on, in the order of declaration, against the ends of the logs as they
+    /// are now: of those that are on other nodes as it is recorded, in the phase
+    /// [`Standby`](Phase::Standby).
+    pub async fn followers(&self) -> Vec<FollowerStatus> {
+        self.works.status().await
+    }
+
+    /// Handles of the views, in the order in which the infrastructure has them. What they tell of the
+    /// work is told of this process only; whether the view shows a position is asked with
+    /// [`has_recorded`](ProjectionHandle::has_recorded).
+    pub fn projections(&self) -> &[ProjectionHandle] {
+        self.works.projections()
+    }
+
+    /// Waits until readers of the view of this name see what is at this position of its log, whichever
+    /// node keeps the view.
+    ///
+    /// # Errors
+    ///
+    /// [`ViewWaitError`]; the view is as far as it is then.
+    pub async fn wait_for_view(
+        &self,
+        view: &str,
+        position: Position,
+        wait_max: Duration,
+    ) -> Result<(), ViewWaitError> {
+        let handle = self.works.projection(view)?;
+        let deadline = Instant::now() + wait_max;
+        let shown = async {
+            if handle.is_of_this_process() {
+                return handle.wait_for(position).await;
+            }
+            while !handle.has_recorded(position).await? {
+                sleep(WAIT_LOOK_INTERVAL).await;
+            }
+            Ok(())
+        };
+        match timeout_at(deadline, shown).await {
+            Ok(waited) => Ok(waited?),
+            Err(_) => Err(ViewWaitError::Timeout {
+                view: view.into(),
+                position,
+                state: handle.state(),
+            }),
+        }
+    }
+
+    /// How the timers of each application are getting on, in the order of declaration; nothing is pending
+    /// where they are on another node.
+    pub fn timers(&self) -> Vec<TimersStatus> {
+        self.works.timers()
+    }
+
+    /// How far the followers of the whole cluster are behind: the one that is farthest. Those that are
+    /// paused or have failed do not count. Of followers on other nodes only what is recorded is known, so
+    /// they may seem behind by what they have passed over and not recorded yet. What is told is at most
+    /// [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX) old.
+    pub async fn lag(&self) -> Lag {
+        self.works.lag().await
+    }
+
+    /// Whether a follower is behind by more than this many events, so that a service had better tell its
+    /// clients to come back later. As for [`lag`](Self::lag).
+    pub async fn is_overloaded(&self, events_max: u64) -> bool {
+        self.lag().await.events > events_max
+    }
+
+    /// The follower of this name as its operator sees it. The node that has it notices acts by itself,
+    /// soon.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if there is no such application or follower.
+    pub fn operator(&self, application: &str, follower: &str) -> Result<FollowerOperator> {
+        self.works.operator(application, follower)
+    }
+
+    /// Waits until all followers of an application's log have processed it up to and with this
+    /// position, and recorded that, on whichever node. An event that was parked counts as processed.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError::Timeout`] tells who is behind; [`WaitError::Halted`] at once if one of them is
+    /// paused, or has failed on this node; [`WaitError::Retold`].
+    pub async fn wait_for(
+        &self,
+        application: &str,
+        position: Position,
+        timeout: Duration,
+    ) -> Result<(), WaitError> {
+        let works = &self.works;
+        works.wait_for(application, position, timeout).await
+    }
+
+    /// Waits until one follower has processed the log of `upstream` up to and with this position, and
+    /// recorded that.
+    ///
+    /// # Errors
+    ///
+    /// As for [`wait_for`](Self::wait_for).
+    pub async fn wait_for_follower(
+        &self,
+        application: &str,
+        follower: &str,
+        upstream: &str,
+        position: Position,
+        timeout: Duration,
+    ) -> Result<(), WaitError> {
+        let works = &self.works;
+        let waited = works.wait_for_follower(application, follower, upstream, position, timeout);
+        waited.await
+    }
+
+    /// Waits until everything is processed that the events of an application's log up to and with this
+    /// position have caused, as [`MultiThread`](crate::MultiThread::wait_for_all_caused) does, on
+    /// whichever nodes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`wait_for`](Self::wait_for).
+    pub async fn wait_for_all_caused(
+        &self,
+        application: &str,
+        position: Position,
+        timeout: Duration,
+    ) -> Result<(), WaitError> {
+        let works = &self.works;
+        works
+            .wait_for_all_caused(application, position, timeout)
+            .await
+    }
+
+    /// Leaves the cluster: each unit of this node finishes the page that it is at, records how far it
+    /// is, and is handed over. Those that do not end in time are dropped and named. A second call finds
+    /// nothing to do.
+    ///
+    /// Applications can still be used, and waited for while other nodes follow them. Dropping the node
+    /// without this loses nothing: the others take over when its leases end.
+    pub async fn leave(&self) -> StopReport {
+        self.leave.send_replace(true);
+        let mut report = StopReport::default();
+        for seat in self.seats.lock().await.drain(..) {
+            match seat.await {
+                Ok(part) => {
+                    report.unfinished.extend(part.unfinished);
+                    report.unrecorded.extend(part.unrecorded);
+                }
+                Err(error) => report.unrecorded.push(("leases".into(), error.to_string())),
+            }
+        }
+        let deadline = Instant::now() + self.options.work.stop_wait_max;
+        for (name, mut task) in self.own_views.lock().await.drain(..) {
+            match timeout_at(deadline, &mut task).await {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(reason))) => report.unrecorded.push((name, reason)),
+                Ok(Err(error)) => report.unrecorded.push((name, error.to_string())),
+                Err(_) => report.unfinished.push(name),
+            }
+        }
+        self.aborts.iter().for_each(AbortHandle::abort);
+        report
+    }
+}
+
+/// The unit that a job is; none for one that each node does by itself.
+fn unit_of(job: &Job) -> Option<Unit> {
+    match job {
+        Job::Follower { station, .. } => Some(Unit::Follower {
+            application: Arc::clone(&station.application),
+            follower: Arc::clone(&station.follower),
+        }),
+        Job::Timers { application, .. } => Some(Unit::Timers {
+            application: application.name().into(),
+        }),
+        Job::View { handle, .. } if handle.is_of_this_process() => None,
+        Job::View { handle, .. } => Some(Unit::View {
+            application: Arc::clone(&handle.outline().upstream),
+            view: Arc::clone(&handle.outline().name),
+            version: handle.outline().version,
+        }),
+    }
+}
+
+/// The jobs by the stores of their applications.
+fn shares(infrastructure: &Infrastructure, placed: Vec<(Unit, Job)>) -> Vec<Share> {
+    let mut shares: Vec<Share> = Vec::new();
+    for (unit, job) in placed {
+        let store = infrastructure.store_of(unit.application());
+        let is_same =
+            |it: &&mut Share| std::ptr::addr_eq(Arc::as_ptr(&it.store), Arc::as_ptr(store));
+        match shares.iter_mut().find(is_same) {
+            Some(share) => share.jobs.push((unit, job)),
+            None => shares.push(Share {
+                store: Arc::clone(store),
+                jobs: vec![(unit, job)],
+            }),
+        }
+    }
+    shares
+}
+
+fn check_node(node: &str) -> Result<(), Error> {
+    check_name("name of a node", node)?;
+    if node.len() > NODE_NAME_MAX {
+        return Err(invalid(format!(
+            "the name of a node has {} bytes; it may have {NODE_NAME_MAX}",
+            node.len()
+        )));
+    }
+    Ok(())
+}
+
+fn check_units(names: &LeaseNames, units: &[Unit]) -> Result<(), Error> {
+    let mut seen = BTreeSet::new();
+    for unit in units {
+        check_name(
+            "name of the lease of a follower, timers or a view",
+            &names.unit(unit),
+        )?;
+        if !seen.insert(unit) {
+            return Err(invalid(format!(
+                "the infrastructure has {unit} twice; give one of them another name"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn invalid(reason: String) -> Error {
+    Invalid::new(reason).into()
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.aborts.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("system", self.works.open.system())
+            .field("node", &self.life.name)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

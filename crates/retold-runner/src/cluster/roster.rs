@@ -1,0 +1,176 @@
+//! The roster: a cluster's leases in one store, as they were read at one time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::error::RecordError;
+use retold_core::recording::store::{Lease, Store};
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+use super::unit::LeaseNames;
+use crate::limits::LEASE_PAGE;
+
+/// What the store's clock shows, as far as is known here: the machines' own clocks are of no matter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoreClock {
+    shown: Timestamp,
+    at: Instant,
+}
+
+impl StoreClock {
+    /// What a lease says that was just renewed for so long. It was renewed at the latest when the answer
+    /// came, so the clock is never taken to be ahead, and nobody's lease to be over too soon.
+    pub(crate) fn of_renewal(lease: &Lease, time_to_live: Duration, answered: Instant) -> Self {
+        let micros = i64::try_from(time_to_live.as_micros()).unwrap_or(i64::MAX);
+        let shown = lease.ends_at.as_micros().saturating_sub(micros);
+        Self {
+            shown: Timestamp::from_micros(shown),
+            at: answered,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shown.saturating_add(self.at.elapsed())
+    }
+}
+
+/// One life of a node, from its joining on: who holds its leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeLife {
+    pub(crate) name: Arc<str>,
+    /// When it joined, by its machine's clock.
+    pub(crate) since: Timestamp,
+    /// `NAME/UUID`, with a uuid of the time it joined.
+    pub(crate) holder: Arc<str>,
+}
+
+impl NodeLife {
+    /// A new life under this name.
+    pub(crate) fn begin(name: &str) -> Self {
+        let holder = format!("{name}/{}", Uuid::now_v7());
+        Self::parse(holder.into()).expect("what was just written is read")
+    }
+
+    /// None for a holder that no node is.
+    pub(crate) fn parse(holder: Arc<str>) -> Option<Self> {
+        let (name, id) = holder.rsplit_once('/')?;
+        let (seconds, nanos) = Uuid::parse_str(id).ok()?.get_timestamp()?.to_unix();
+        let micros = i64::try_from(seconds).ok()?.checked_mul(1_000_000)?;
+        let since = Timestamp::from_micros(micros.checked_add(i64::from(nanos / 1_000))?);
+        let name = name.into();
+        Some(Self {
+            name,
+            since,
+            holder,
+        })
+    }
+}
+
+/// A cluster's leases in one store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Roster {
+    /// Those of nodes that live.
+    pub(crate) nodes: Vec<(NodeLife, Lease)>,
+    /// Those of units, by their names; also those that have ended.
+    pub(crate) units: BTreeMap<Arc<str>, Lease>,
+    /// What the store's clock showed when they were read.
+    pub(crate) now: Timestamp,
+}
+
+impl Roster {
+    /// Reads them.
+    pub(crate) async fn read(
+        store: &dyn Store,
+        names: &LeaseNames,
+        clock: StoreClock,
+        call_max: Duration,
+    ) -> Result<Self, RecordError> {
+        let now = clock.now();
+        let mut roster = Self {
+            now,
+            ..Self::default()
+        };
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let page = store.leases(names.prefix(), after.as_deref(), LEASE_PAGE);
+            let page = in_time("reading leases", call_max, page).await?;
+            let is_full = page.len() == LEASE_PAGE;
+            after = page.last().map(|it| Arc::clone(&it.name));
+            for lease in page {
+                if !names.is_slot(&lease.name) {
+                    roster.units.insert(Arc::clone(&lease.name), lease);
+                } else if lease.ends_at > now
+                    && let Some(life) = NodeLife::parse(Arc::clone(&lease.holder))
+                {
+                    roster.nodes.push((life, lease));
+                }
+            }
+            if !is_full {
+                return Ok(roster);
+            }
+        }
+    }
+
+    /// Names of the nodes that live.
+    pub(crate) fn living(&self) -> BTreeSet<Arc<str>> {
+        let names = self.nodes.iter().map(|(life, _)| Arc::clone(&life.name));
+        names.collect()
+    }
+
+    /// Another living node of the same name.
+    pub(crate) fn namesake(&self, life: &NodeLife) -> Option<&Lease> {
+        let mut others = self.nodes.iter();
+        let found = others.find(|(it, _)| it.name == life.name && it.holder != life.holder);
+        found.map(|(_, lease)| lease)
+    }
+
+    /// The lease of a unit that somebody holds.
+    pub(crate) fn held(&self, unit: &str) -> Option<&Lease> {
+        let lease = self.units.get(unit)?;
+        (lease.ends_at > self.now).then_some(lease)
+    }
+}
+
+/// Gives a call of the store so much time. A lease that was asked for in vain may have been given all
+/// the same; it ends by itself.
+pub(crate) async fn in_time<T>(
+    what: &str,
+    call_max: Duration,
+    call: impl Future<Output = Result<T, RecordError>>,
+) -> Result<T, RecordError> {
+    match timeout(call_max, call).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            Err(RecordError::unavailable(what, late))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_read_from_the_holder_of_its_leases() {
+        let life = NodeLife::begin("eu/west/7");
+        assert_eq!(&*life.name, "eu/west/7");
+        assert_eq!(
+            NodeLife::parse(Arc::clone(&life.holder)),
+            Some(life.clone())
+        );
+        assert_ne!(NodeLife::begin("eu/west/7").holder, life.holder);
+        let now = Timestamp::from(std::time::SystemTime::now()).as_micros();
+        assert!(
+            (now - life.since.as_micros()).abs() < 60_000_000,
+            "{}",
+            life.since
+        );
+        for foreign in ["one", "one/two", "one/67e55044-10b1-426f-9247-bb680e5fe0c8"] {
+            assert_eq!(NodeLife::parse(foreign.into()), None);
+        }
+    }
+}

@@ -1,0 +1,497 @@
+//! A seat: what a node is in one store. It keeps the node's leases there, and has the jobs done whose
+//! units belong on the node.
+//!
+//! A round is: end what is over, renew what is held, read the roster, give up what belongs on others,
+//! take what belongs here and is free. Every call has a time limit, a failure is told and tried again
+//! in the next round, and the workers watch the ends of their leases by themselves.
+//!
+//! Nodes that know different units, because a new version of the program comes in node by node, may
+//! each take a unit for the other's. So a unit that was free for a whole time to live is adopted by
+//! whoever knows it, until other nodes live than now, and then for a while at most: its own node may
+//! only have been slow.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use retold_core::recording::error::RecordError;
+use retold_core::recording::store::{Lease, Store};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+
+use super::options::ClusterOptions;
+use super::placement::place;
+use super::roster::{NodeLife, Roster, StoreClock, in_time};
+use super::unit::{LeaseNames, Unit};
+use super::worker::Worker;
+use crate::back_off::BackOff;
+use crate::job::Job;
+use crate::limits::{ADOPTION_TIMES_TO_LIVE, LEASE_CALLS_MAX, NODES_MAX};
+use crate::log_news::News;
+use crate::options::Range;
+use crate::stop_report::StopReport;
+
+/// Why a node has no slot.
+#[derive(Debug)]
+pub(crate) enum NoSlot {
+    /// A living node has its name.
+    Namesake(Lease),
+    /// There are [`NODES_MAX`] nodes.
+    Full,
+    Failed(RecordError),
+}
+
+impl From<RecordError> for NoSlot {
+    fn from(error: RecordError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What others in the process see of a seat.
+#[derive(Debug, Default)]
+pub(crate) struct SeatCell(Mutex<SeatView>);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SeatView {
+    pub(crate) clock: Option<StoreClock>,
+    /// Why the last round failed, if it did.
+    pub(crate) failure: Option<String>,
+}
+
+impl SeatCell {
+    pub(crate) fn read(&self) -> SeatView {
+        let view = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        view.clone()
+    }
+
+    fn write(&self, change: impl FnOnce(&mut SeatView)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What of a node's surroundings all its seats share.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) life: NodeLife,
+    pub(crate) names: LeaseNames,
+    pub(crate) options: ClusterOptions,
+    pub(crate) news: Vec<News>,
+    pub(crate) leaving: watch::Receiver<bool>,
+}
+
+/// A node in one store.
+pub(crate) struct Seat {
+    store: Arc<dyn Store>,
+    around: Surroundings,
+    cell: Arc<SeatCell>,
+    slot: Option<Slot>,
+    places: Vec<Place>,
+    /// Told when a job is over.
+    ended: Arc<Notify>,
+    back_off: BackOff,
+}
+
+/// The lease by which a node lives.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    index: usize,
+    renewed_at: Instant,
+}
+
+/// A unit, and what is made of it here.
+struct Place {
+    lease: Arc<str>,
+    job: Job,
+    worker: Option<Worker>,
+    /// Since when nobody has been seen to hold its lease.
+    free_since: Option<Instant>,
+    adopted: Option<Adoption>,
+}
+
+/// A unit that belongs on another node is had by this one all the same, for that does not take it.
+struct Adoption {
+    /// The nodes that lived then.
+    among: BTreeSet<Arc<str>>,
+    since: Instant,
+}
+
+impl Seat {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        around: Surroundings,
+        jobs: Vec<(Unit, Job)>,
+        cell: Arc<SeatCell>,
+    ) -> Self {
+        let places = jobs.into_iter().map(|(unit, job)| Place {
+            lease: around.names.unit(&unit),
+            job,
+            worker: None,
+            free_since: None,
+            adopted: None,
+        });
+        Self {
+            places: places.collect(),
+            back_off: BackOff::new(Range {
+                min: around.options.rest(),
+                max: around.options.renew_interval(),
+            }),
+            store,
+            around,
+            cell,
+            slot: None,
+            ended: Arc::default(),
+        }
+    }
+
+    /// Takes a slot for the node.
+    pub(crate) async fn enlist(&mut self) -> Result<(), NoSlot> {
+        for index in 0..NODES_MAX {
+            let asked_at = Instant::now();
+            let lease = self.acquire(&self.around.names.slot(index)).await?;
+            if lease.holder != self.around.life.holder {
+                continue;
+            }
+            self.slot = Some(Slot {
+                index,
+                renewed_at: asked_at,
+            });
+            let clock = self.set_clock(&lease);
+            let namesake = match self.read_roster(clock).await {
+                Ok(roster) => roster
+                    .namesake(&self.around.life)
+                    .cloned()
+                    .map(NoSlot::Namesake),
+                Err(error) => Some(error.into()),
+            };
+            let Some(no_slot) = namesake else {
+                return Ok(());
+            };
+            self.give_up_slot().await;
+            return Err(no_slot);
+        }
+        Err(NoSlot::Full)
+    }
+
+    /// Takes part until the node leaves. Says what could not be recorded then.
+    pub(crate) async fn run(mut self) -> StopReport {
+        let mut leaving = self.around.leaving.clone();
+        while !*leaving.borrow() {
+            let wait = match self.round().await {
+                Ok(()) => {
+                    self.back_off.reset();
+                    self.cell.write(|view| view.failure = None);
+                    self.around.options.rest()
+                }
+                Err(failure) => {
+                    tracing::warn!(
+                        node = &*self.around.life.name,
+                        failure,
+                        "a look at leases failed"
+                    );
+                    self.cell.write(|view| view.failure = Some(failure));
+                    self.back_off.next()
+                }
+            };
+            tokio::select! {
+                _ = leaving.changed() => {}
+                () = self.ended.notified() => {}
+                () = sleep(wait) => {}
+            }
+        }
+        self.leave().await
+    }
+
+    async fn round(&mut self) -> Result<(), String> {
+        self.end_what_is_over().await;
+        let renewed = self.renew().await;
+        if self.slot.is_none() {
+            // Others reckon without this node, or with another of its name.
+            if let Err(no_slot) = self.enlist().await {
+                self.drain_all();
+                return Err(no_slot.to_string());
+            }
+        }
+        let clock = self.cell.read().clock;
+        let clock = clock.ok_or("the store's clock is not known yet")?;
+        let roster = self.read_roster(clock).await;
+        let roster = roster.map_err(|error| error.to_string())?;
+        let taken = self.follow(&roster).await;
+        renewed.and(taken).map_err(|error| error.to_string())
+    }
+
+    /// Gives back the leases of jobs that are over. Says which of them could not record what they had
+    /// answered, and why.
+    async fn end_what_is_over(&mut self) -> Vec<(String, String)> {
+        let mut unrecorded = Vec::new();
+        let mut over = Vec::new();
+        for place in &mut self.places {
+            let Some(worker) = place.worker.take_if(|worker| worker.is_over()) else {
+                continue;
+            };
+            over.push(Arc::clone(&place.lease));
+            if let Some(reason) = worker.report().await {
+                let unit = place.job.title();
+                tracing::warn!(unit, reason, "a unit was given up with work unrecorded");
+                unrecorded.push((unit, reason));
+            }
+        }
+        let calls: Vec<_> = over.iter().map(|lease| self.release(lease)).collect();
+        let calls = stream::iter(calls).buffer_unordered(LEASE_CALLS_MAX);
+        calls.collect::<()>().await;
+        unrecorded
+    }
+
+    /// Gives back a lease; if that fails it ends by itself.
+    async fn release(&self, lease: &str) {
+        let release = self.store.release_lease(lease, &self.around.life.holder);
+        let call_max = self.around.options.renew_interval();
+        if let Err(error) = in_time("giving back a lease", call_max, release).await {
+            tracing::warn!(lease, %error, "a lease was not given back");
+        }
+    }
+
+    /// Renews the leases that are due. Those of others are tried though one fails.
+    async fn renew(&mut self) -> Result<(), RecordError> {
+        let interval = self.around.options.renew_interval();
+        let mut result = Ok(());
+        if let Some(slot) = self.slot.filter(|it| it.renewed_at.elapsed() >= interval) {
+            result = self.renew_slot(slot).await;
+        }
+        let due = self.places.iter().enumerate().filter(|(_, place)| {
+            let worker = place.worker.as_ref();
+            worker.is_some_and(|it| it.is_due(interval))
+        });
+        let due: Vec<usize> = due.map(|(index, _)| index).collect();
+        for (index, asked_at, answer) in self.acquire_all(&due).await {
+            let Some(worker) = &mut self.places[index].worker else {
+                continue;
+            };
+            match answer {
+                Ok(lease) if lease.holder == self.around.life.holder => {
+                    worker.renewed(asked_at, self.around.options.time_to_live);
+                }
+                Ok(_) => worker.lost(),
+                Err(error) => result = Err(error),
+            }
+        }
+        result
+    }
+
+    async fn renew_slot(&mut self, slot: Slot) -> Result<(), RecordError> {
+        if slot.renewed_at.elapsed() >= self.around.options.time_to_live {
+            // The node was dead for the others; one of its name may have joined. It joins anew.
+            self.give_up_slot().await;
+            return Ok(());
+        }
+        let asked_at = Instant::now();
+        let lease = self.acquire(&self.around.names.slot(slot.index)).await?;
+        self.slot = match lease.holder == self.around.life.holder {
+            true => {
+                self.set_clock(&lease);
+                Some(Slot {
+                    renewed_at: asked_at,
+                    ..slot
+                })
+            }
+            // By its own clock the node was not dead; by the store's it was.
+            false => None,
+        };
+        Ok(())
+    }
+
+    fn set_clock(&self, lease: &Lease) -> StoreClock {
+        let time_to_live = self.around.options.time_to_live;
+        let clock = StoreClock::of_renewal(lease, time_to_live, Instant::now());
+        self.cell.write(|view| view.clock = Some(clock));
+        clock
+    }
+
+    /// Gives up what belongs on others, and takes what belongs here and is free.
+    async fn follow(&mut self, roster: &Roster) -> Result<(), RecordError> {
+        let mut living = roster.living();
+        living.insert(Arc::clone(&self.around.life.name));
+        let leases: Vec<_> = self.places.iter().map(|it| Arc::clone(&it.lease)).collect();
+        let placed = place(&leases, &living);
+        let grace = self.around.options.time_to_live;
+        let mut wanted = Vec::new();
+        for (index, place) in self.places.iter_mut().enumerate() {
+            let held = roster.held(&place.lease);
+            let is_free = held.is_none_or(|lease| lease.holder == self.around.life.holder);
+            let belongs_here = *placed[index] == self.around.life.name;
+            place.consider_adoption(is_free, belongs_here, &living, grace);
+            match &mut place.worker {
+                Some(worker) if !belongs_here && place.adopted.is_none() => {
+                    worker.drain();
+                    if worker.is_late(self.around.options.work.stop_wait_max) {
+                        worker.lost();
+                    }
+                }
+                None if is_free && (belongs_here || place.adopted.is_some()) => {
+                    wanted.push(index);
+                }
+                _ => {}
+            }
+        }
+        self.take(&wanted).await
+    }
+
+    async fn take(&mut self, wanted: &[usize]) -> Result<(), RecordError> {
+        let mut result = Ok(());
+        for (index, asked_at, answer) in self.acquire_all(wanted).await {
+            let place = &mut self.places[index];
+            match answer {
+                Ok(lease) if lease.holder == self.around.life.holder => {
+                    let (unit, term) = (place.job.title(), lease.term);
+                    tracing::info!(
+                        node = &*self.around.life.name,
+                        unit,
+                        term,
+                        "a unit is taken"
+                    );
+                    place.free_since = None;
+                    place.worker = Some(Worker::start(
+                        place.job.clone(),
+                        self.around.news.clone(),
+                        self.around.options.work.clone(),
+                        asked_at,
+                        self.around.options.time_to_live,
+                        Arc::clone(&self.ended),
+                    ));
+                }
+                Ok(_) => {}
+                Err(error) => result = Err(error),
+            }
+        }
+        result
+    }
+
+    /// Asks for the leases of these places, several at a time; with when each was asked for.
+    async fn acquire_all(
+        &self,
+        places: &[usize],
+    ) -> Vec<(usize, Instant, Result<Lease, RecordError>)> {
+        let calls = places.iter().map(|index| async move {
+            let asked_at = Instant::now();
+            (
+                *index,
+                asked_at,
+                self.acquire(&self.places[*index].lease).await,
+            )
+        });
+        let calls: Vec<_> = calls.collect();
+        stream::iter(calls)
+            .buffer_unordered(LEASE_CALLS_MAX)
+            .collect()
+            .await
+    }
+
+    async fn acquire(&self, lease: &str) -> Result<Lease, RecordError> {
+        let options = &self.around.options;
+        let holder = &self.around.life.holder;
+        let call = self
+            .store
+            .acquire_lease(lease, holder, options.time_to_live);
+        in_time("taking a lease", options.renew_interval(), call).await
+    }
+
+    async fn read_roster(&self, clock: StoreClock) -> Result<Roster, RecordError> {
+        let call_max = self.around.options.renew_interval();
+        Roster::read(&*self.store, &self.around.names, clock, call_max).await
+    }
+
+    async fn give_up_slot(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.release(&self.around.names.slot(slot.index)).await;
+        }
+    }
+
+    fn drain_all(&mut self) {
+        let workers = self.places.iter_mut().filter_map(|it| it.worker.as_mut());
+        workers.for_each(Worker::drain);
+    }
+
+    /// Hands over: first the slot, so that the others reckon without this node, then each unit as soon
+    /// as it has drained. Those that do not drain in time are dropped.
+    pub(crate) async fn leave(mut self) -> StopReport {
+        self.give_up_slot().await;
+        self.drain_all();
+        let options = self.around.options.clone();
+        let drain_max = options.work.stop_wait_max;
+        let mut late: BTreeSet<String> = BTreeSet::new();
+        let mut report = StopReport::default();
+        let left_at = Instant::now();
+        loop {
+            report.unrecorded.extend(self.end_what_is_over().await);
+            let working = self.places.iter().filter(|it| it.worker.is_some());
+            // One that blocks its thread cannot be dropped; its lease ends all the same.
+            let is_too_late = left_at.elapsed() >= drain_max + options.time_to_live;
+            if working.count() == 0 || is_too_late {
+                break;
+            }
+            if let Err(error) = self.renew().await {
+                tracing::warn!(%error, "a lease was not renewed while its unit drains");
+            }
+            for place in &mut self.places {
+                if let Some(worker) = place.worker.as_mut().filter(|it| it.is_late(drain_max)) {
+                    worker.lost();
+                    late.insert(place.job.title());
+                }
+            }
+            tokio::select! {
+                () = self.ended.notified() => {}
+                () = sleep(options.rest()) => {}
+            }
+        }
+        report.unrecorded.retain(|(unit, _)| !late.contains(unit));
+        report.unfinished = late.into_iter().collect();
+        report
+    }
+}
+
+impl Place {
+    fn consider_adoption(
+        &mut self,
+        is_free: bool,
+        belongs_here: bool,
+        living: &BTreeSet<Arc<str>>,
+        time_to_live: Duration,
+    ) {
+        let is_idle = self.worker.is_none();
+        self.free_since = match is_free && is_idle {
+            true => Some(self.free_since.unwrap_or_else(Instant::now)),
+            false => None,
+        };
+        let life_max = time_to_live * ADOPTION_TIMES_TO_LIVE;
+        let is_over = |it: &mut Adoption| it.among != *living || it.since.elapsed() >= life_max;
+        let is_elsewhere = is_idle && !is_free;
+        if belongs_here || is_elsewhere || self.adopted.as_mut().is_some_and(is_over) {
+            self.adopted = None;
+        }
+        let is_orphan = self
+            .free_since
+            .is_some_and(|since| since.elapsed() >= time_to_live);
+        if is_orphan && !belongs_here {
+            self.adopted.get_or_insert_with(|| Adoption {
+                among: living.clone(),
+                since: Instant::now(),
+            });
+        }
+    }
+}
+
+impl std::fmt::Display for NoSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Namesake(lease) => {
+                write!(
+                    f,
+                    "another living node has the name of this one: {}",
+                    lease.holder
+                )
+            }
+            Self::Full => write!(f, "there are {NODES_MAX} nodes, and no more may join"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}

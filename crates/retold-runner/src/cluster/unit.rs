@@ -1,0 +1,150 @@
+//! A unit: what is placed on one node at a time; and the names of leases.
+//!
+//! All leases of a system's cluster begin with `retold.cluster/SYSTEM/`. Nodes have slots, numbered
+//! from 0, so that names of nodes that come and go leave nothing behind; units are named by what they
+//! are. A `/` or `%` in a name is written `%2F` or `%25`, so that two units never share a lease.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Something that one node of a cluster does at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Unit {
+    /// A follower.
+    Follower {
+        /// Name of its application.
+        application: Arc<str>,
+        /// Its name.
+        follower: Arc<str>,
+    },
+    /// The timers of an application.
+    Timers {
+        /// Name of the application.
+        application: Arc<str>,
+    },
+    /// A view that all nodes read. One in memory is kept by each node, and is no unit.
+    View {
+        /// Name of the application whose log it shows.
+        application: Arc<str>,
+        /// Name of its projection.
+        view: Arc<str>,
+        /// Version of its projection.
+        version: u32,
+    },
+}
+
+impl Unit {
+    /// Name of the application whose store has its lease.
+    pub(crate) fn application(&self) -> &str {
+        match self {
+            Self::Follower { application, .. }
+            | Self::Timers { application }
+            | Self::View { application, .. } => application,
+        }
+    }
+
+    fn path(&self) -> String {
+        match self {
+            Self::Follower {
+                application,
+                follower,
+            } => format!("follower/{}/{}", escaped(application), escaped(follower)),
+            Self::Timers { application } => format!("timers/{}", escaped(application)),
+            Self::View {
+                application,
+                view,
+                version,
+            } => format!("view/{}/{}/{version}", escaped(application), escaped(view)),
+        }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Follower {
+                application,
+                follower,
+            } => write!(f, "{application}/{follower}"),
+            Self::Timers { application } => write!(f, "{application}, timers"),
+            Self::View {
+                application,
+                view,
+                version,
+            } => write!(f, "{application}, view {view} version {version}"),
+        }
+    }
+}
+
+/// The names of a cluster's leases.
+#[derive(Clone, Debug)]
+pub(crate) struct LeaseNames {
+    prefix: Arc<str>,
+}
+
+impl LeaseNames {
+    pub(crate) fn of_system(system: &str) -> Self {
+        let prefix = format!("retold.cluster/{}/", escaped(system)).into();
+        Self { prefix }
+    }
+
+    /// What all of them begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    pub(crate) fn slot(&self, slot: usize) -> String {
+        format!("{}node/{slot:04}", self.prefix)
+    }
+
+    pub(crate) fn is_slot(&self, lease: &str) -> bool {
+        let rest = lease.strip_prefix(&*self.prefix);
+        rest.is_some_and(|rest| rest.starts_with("node/"))
+    }
+
+    pub(crate) fn unit(&self, unit: &Unit) -> Arc<str> {
+        format!("{}unit/{}", self.prefix, unit.path()).into()
+    }
+}
+
+fn escaped(name: &str) -> String {
+    name.replace('%', "%25").replace('/', "%2F")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of leases are stored, and nodes of different versions meet by them.
+    #[test]
+    fn names_of_leases_stay() {
+        let names = LeaseNames::of_system("my/shop");
+        assert_eq!(names.slot(7), "retold.cluster/my%2Fshop/node/0007");
+        assert!(names.is_slot(&names.slot(7)));
+        let follower = |application: &str, follower: &str| Unit::Follower {
+            application: application.into(),
+            follower: follower.into(),
+        };
+        let unit = names.unit(&follower("stock", "reservations"));
+        let expected = "retold.cluster/my%2Fshop/unit/follower/stock/reservations";
+        assert_eq!(&*unit, expected);
+        assert!(!names.is_slot(&unit));
+        assert_ne!(
+            names.unit(&follower("a/b", "c")),
+            names.unit(&follower("a", "b/c"))
+        );
+        let timers = Unit::Timers {
+            application: "50%".into(),
+        };
+        let expected = "retold.cluster/my%2Fshop/unit/timers/50%25";
+        assert_eq!(&*names.unit(&timers), expected);
+        let view = Unit::View {
+            application: "orders".into(),
+            view: "placed".into(),
+            version: 2,
+        };
+        let expected = "retold.cluster/my%2Fshop/unit/view/orders/placed/2";
+        assert_eq!(&*names.unit(&view), expected);
+    }
+}

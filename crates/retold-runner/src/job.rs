@@ -1,0 +1,101 @@
+//! A job: one follower, the timers of one application or one view, which some task does for a while.
+//!
+//! A runner in one process has each job done from its start to its end; in a cluster jobs come and go.
+//! What a job must keep between two turns is kept by it: the pipeline, with what it sent and does not
+//! know the outcome of, and where its status is told.
+
+use std::sync::Arc;
+
+use retold_core::application::Application;
+use retold_core::system::projection::{ProjectionHandle, ProjectionPipeline};
+use retold_core::system::{Phase, Pipeline};
+use tokio::sync::{Mutex, watch};
+
+use crate::follower_task::FollowerTask;
+use crate::log_news::News;
+use crate::options::MultiThreadOptions;
+use crate::station::Station;
+use crate::timers_task::{TimersCell, TimersTask};
+use crate::views_task::ViewsTask;
+
+/// Something to be done. A clone is the same; whoever does it keeps others from it until it ends or is
+/// dropped.
+#[derive(Clone)]
+pub(crate) enum Job {
+    Follower {
+        pipeline: Arc<Mutex<Pipeline>>,
+        station: Arc<Station>,
+    },
+    Timers {
+        application: Application,
+        /// Index of the application.
+        index: usize,
+        cell: Arc<TimersCell>,
+    },
+    View {
+        pipeline: Arc<Mutex<ProjectionPipeline>>,
+        handle: ProjectionHandle,
+    },
+}
+
+impl Job {
+    /// Its name in messages.
+    pub(crate) fn title(&self) -> String {
+        match self {
+            Self::Follower { station, .. } => station.title(),
+            Self::Timers { application, .. } => format!("{}, timers", application.name()),
+            Self::View { handle, .. } => format!("{}, view", handle.outline().label()),
+        }
+    }
+
+    /// Does it until told to stop; a follower is in the phase `after` then. Says what could not be
+    /// recorded. May be dropped at any moment.
+    pub(crate) async fn run(
+        self,
+        news: Vec<News>,
+        stop: watch::Receiver<bool>,
+        options: MultiThreadOptions,
+        after: Phase,
+    ) -> Option<String> {
+        match self {
+            Self::Follower { pipeline, station } => {
+                let mut pipeline = pipeline.lock_owned().await;
+                // Others may have worked since it was here last.
+                pipeline.look_again();
+                station.set_elsewhere(false);
+                let task = FollowerTask::new(pipeline, station, &news, stop, options);
+                task.run(after).await
+            }
+            Self::Timers {
+                application,
+                index,
+                cell,
+            } => {
+                let news = news[index].clone();
+                let task = TimersTask::new(&application, news, stop, options, cell);
+                task.run().await
+            }
+            Self::View { pipeline, .. } => {
+                let mut pipeline = pipeline.lock_owned().await;
+                pipeline.resume();
+                ViewsTask::new(pipeline, stop, options).run().await
+            }
+        }
+    }
+
+    /// Tells that somebody else does it, if anybody does. To be called while it is not done here.
+    pub(crate) async fn tell_elsewhere(&self) {
+        match self {
+            Self::Follower { pipeline, station } => {
+                station.set_elsewhere(true);
+                pipeline.lock().await.tell_phase(Phase::Standby);
+            }
+            Self::Timers { cell, .. } => cell.write(|status| {
+                status.pending = 0;
+                status.next_due = None;
+                status.failure = None;
+            }),
+            Self::View { .. } => {}
+        }
+    }
+}

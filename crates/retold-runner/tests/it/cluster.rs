@@ -1,0 +1,414 @@
+//! A cluster within one process: who has which unit, and that it is of no matter for what is recorded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use retold::recording::memory::MemoryStore;
+use retold::runner::{Cluster, ClusterOptions, JoinError, MultiThreadOptions};
+use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
+use retold::system::memory_view::MemoryView;
+use retold::system::projection::Projection;
+use retold::system::{Infrastructure, Phase};
+
+use crate::leasing::{Leasing, LeasingStore};
+use crate::nodes::{answered_once, join, options, settled, spread, until_spread};
+use crate::patience::{PATIENCE, until};
+use crate::shop::{Placed, memory, one_way, place, reservations, shop};
+
+/// The shop has three followers, and the timers of two applications.
+const UNITS: usize = 5;
+/// Leases that live so long do not end in a test: what moves was handed over.
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn units_are_spread_evenly_as_nodes_come_and_go() {
+    let memory = memory();
+    let one = join(&memory, "one").await;
+    until_spread(&one, &["one"]).await;
+    let orders = one.application("orders").unwrap();
+    let mut placed = 0;
+    let mut place_some = async || {
+        for _ in 0..10 {
+            place(&orders, &placed.to_string(), "tea").await;
+            placed += 1;
+        }
+        placed
+    };
+    place_some().await;
+    let two = join(&memory, "two").await;
+    let three = join(&memory, "three").await;
+    place_some().await;
+    until_spread(&one, &["one", "three", "two"]).await;
+    // From wherever one looks it is the same.
+    assert_eq!(spread(&two).await, spread(&three).await);
+    place_some().await;
+    settled(&two).await;
+
+    assert!(one.leave().await.is_clean());
+    place_some().await;
+    until_spread(&two, &["three", "two"]).await;
+    let placed = place_some().await;
+    settled(&three).await;
+    // One that left knows how far the others are all the same.
+    settled(&one).await;
+    for node in [&one, &two] {
+        until("nobody is behind", async || !node.is_overloaded(0).await).await;
+    }
+    let status = two.status().await;
+    assert_eq!(status.units.len(), UNITS);
+    assert!(status.is_well(), "{status}");
+    for follower in &status.followers {
+        assert_eq!(follower.lag_events(), 0, "{status}");
+        assert!(follower.upstreams[0].checkpoint.is_some(), "{status}");
+    }
+    assert!(
+        status.to_string().contains("stock/reservations"),
+        "{status}"
+    );
+    answered_once(two.open_system(), &memory, placed).await;
+    assert!(two.leave().await.is_clean());
+    assert!(three.leave().await.is_clean());
+    assert!(three.leave().await.is_clean(), "a second time does nothing");
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_hands_over_at_once() {
+    let memory = memory();
+    let options = options().time_to_live(HOUR);
+    let join = async |name| {
+        Cluster::join(&shop(), &memory, name, options.clone())
+            .await
+            .unwrap()
+    };
+    let (one, two) = (join("one").await, join("two").await);
+    until_spread(&one, &["one", "two"]).await;
+    place(&one.application("orders").unwrap(), "1", "tea").await;
+    assert!(one.leave().await.is_clean());
+    until_spread(&two, &["two"]).await;
+    place(&one.application("orders").unwrap(), "2", "tea").await;
+    settled(&two).await;
+    let again = join("one").await;
+    until_spread(&two, &["one", "two"]).await;
+    place(&one.application("orders").unwrap(), "3", "tea").await;
+    settled(&again).await;
+    answered_once(two.open_system(), &memory, 3).await;
+}
+
+#[tokio::test]
+async fn a_name_is_refused_while_its_node_lives() {
+    let memory = memory();
+    let one = join(&memory, "one").await;
+    until_spread(&one, &["one"]).await;
+    let refused = Cluster::join(&shop(), &memory, "one", options()).await;
+    let error = refused.unwrap_err();
+    assert!(matches!(error, JoinError::NameTaken { .. }), "{error:?}");
+    assert!(
+        error
+            .to_string()
+            .contains("a living node of the system \"shop\" has the name \"one\"")
+    );
+    // It was no node, and took nothing.
+    until_spread(&one, &["one"]).await;
+
+    let patient = options().name_wait_max(PATIENCE);
+    let shop = shop();
+    let (again, left) = tokio::join!(Cluster::join(&shop, &memory, "one", patient), one.leave());
+    assert!(left.is_clean());
+    until_spread(&again.unwrap(), &["one"]).await;
+}
+
+#[tokio::test]
+async fn what_no_lease_can_bear_is_refused() {
+    let memory = memory();
+    for (name, options, expected) in [
+        ("", options(), "name of a node"),
+        (
+            &*"x".repeat(201),
+            options(),
+            "has 201 bytes; it may have 200",
+        ),
+        (
+            "one",
+            options().time_to_live(Duration::ZERO),
+            "let them live 300ms",
+        ),
+    ] {
+        let refused = Cluster::join(&shop(), &memory, name, options).await;
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// Every node is told that it has every unit, and sees no other node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_all_believe_to_have_a_unit_record_nothing_twice() {
+    let store = Arc::new(LeasingStore::default());
+    store.set(Leasing::Everybody);
+    let infrastructure = Infrastructure::new(Arc::<LeasingStore>::clone(&store));
+    let one = join(&infrastructure, "one").await;
+    let two = join(&infrastructure, "two").await;
+    until("both have everything", async || {
+        store.holders_of_units() == [2; UNITS]
+    })
+    .await;
+    let orders = one.application("orders").unwrap();
+    for order in 0..100 {
+        place(&orders, &order.to_string(), "tea").await;
+    }
+    settled(&one).await;
+    settled(&two).await;
+    answered_once(one.open_system(), &infrastructure, 100).await;
+    assert!(one.leave().await.is_clean());
+    assert!(two.leave().await.is_clean());
+}
+
+/// Placement comes true again by itself when the store is there again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_cannot_renew_its_leases_rests_until_it_can() {
+    let store = Arc::new(LeasingStore::default());
+    let infrastructure = Infrastructure::new(Arc::<LeasingStore>::clone(&store));
+    let node = join(&infrastructure, "one").await;
+    let orders = node.application("orders").unwrap();
+    let mut placed = 0;
+    for leasing in [Leasing::Unavailable, Leasing::Silent] {
+        until_spread(&node, &["one"]).await;
+        place(&orders, &placed.to_string(), "tea").await;
+        settled(&node).await;
+        store.set(leasing);
+        until("its units rest", async || {
+            let followers = node.followers().await;
+            followers.iter().all(|it| it.phase == Phase::Standby)
+        })
+        .await;
+        placed += 2;
+        place(&orders, &(placed - 1).to_string(), "tea").await;
+        store.set(Leasing::Sound);
+        until("what failed is over", async || {
+            node.status().await.failures.is_empty()
+        })
+        .await;
+        settled(&node).await;
+    }
+    answered_once(node.open_system(), &infrastructure, placed).await;
+}
+
+/// A node that was killed, as far as others can see: it neither drains nor gives back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_node_is_replaced_when_its_leases_end() {
+    let memory = memory();
+    let one = join(&memory, "one").await;
+    let two = join(&memory, "two").await;
+    until_spread(&two, &["one", "two"]).await;
+    let orders = two.application("orders").unwrap();
+    drop(one);
+    for order in 0..10 {
+        place(&orders, &order.to_string(), "tea").await;
+    }
+    until_spread(&two, &["two"]).await;
+    settled(&two).await;
+    answered_once(two.open_system(), &memory, 10).await;
+}
+
+/// A node that was cut off finds its name taken by the one that was started in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_replaced_under_its_name_takes_no_part() {
+    let memory = MemoryStore::new();
+    let store = Arc::new(LeasingStore::over(memory.clone()));
+    let first = join(
+        &Infrastructure::new(Arc::<LeasingStore>::clone(&store)),
+        "one",
+    )
+    .await;
+    until_spread(&first, &["one"]).await;
+    store.set(Leasing::Unavailable);
+    let infrastructure = Infrastructure::new(Arc::new(memory));
+    let options = options().name_wait_max(PATIENCE);
+    let shop = shop();
+    let second = Cluster::join(&shop, &infrastructure, "one", options);
+    let second = second.await.unwrap();
+    until_spread(&second, &["one"]).await;
+    store.set(Leasing::Sound);
+    until("it is told that its name is taken", async || {
+        let failures = first.status().await.failures;
+        failures.iter().any(|it| it.contains("has the name"))
+    })
+    .await;
+    place(&first.application("orders").unwrap(), "1", "tea").await;
+    settled(&first).await;
+    let followers = first.followers().await;
+    assert!(followers.iter().all(|it| it.phase == Phase::Standby));
+
+    assert!(second.leave().await.is_clean());
+    place(&first.application("orders").unwrap(), "2", "tea").await;
+    settled(&first).await;
+    until("it is well again", async || first.status().await.is_well()).await;
+    answered_once(first.open_system(), &infrastructure, 2).await;
+}
+
+/// New programs come in node by node: the old ones know nothing of what is new.
+#[tokio::test]
+async fn a_unit_that_only_some_nodes_know_is_with_one_of_them() {
+    let memory = memory();
+    let system = one_way(reservations());
+    let old = Cluster::join(&system, &memory, "old", options());
+    let old = old.await.unwrap();
+    let new = join(&memory, "new").await;
+    place(&new.application("orders").unwrap(), "1", "tea").await;
+    settled(&new).await;
+    until("each unit is with somebody", async || {
+        !spread(&new).await.contains_key(&None)
+    })
+    .await;
+    assert!(old.leave().await.is_clean());
+    until_spread(&new, &["new"]).await;
+    answered_once(new.open_system(), &memory, 1).await;
+}
+
+/// What an operator does holds for whichever node has the follower, and all of them say so.
+#[tokio::test]
+async fn a_follower_is_paused_and_continued_from_any_node() {
+    let memory = memory();
+    let (one, two) = (join(&memory, "one").await, join(&memory, "two").await);
+    until_spread(&one, &["one", "two"]).await;
+    let orders = one.application("orders").unwrap();
+    place(&orders, "1", "tea").await;
+    settled(&one).await;
+    for node in [&one, &two] {
+        let operator = node.operator("stock", "reservations").unwrap();
+        assert!(operator.pause("stocktaking").await.unwrap());
+        let position = place(&orders, node.node(), "tea").await;
+        for node in [&one, &two] {
+            let waited = node.wait_for("orders", position, PATIENCE).await;
+            let error = waited.unwrap_err();
+            assert!(error.to_string().contains("stocktaking"), "{error}");
+            until("the pause is told", async || {
+                let followers = node.status().await.followers;
+                let mut paused = followers.iter().filter(|it| it.phase == Phase::Paused);
+                paused.any(|it| &*it.follower == "reservations")
+            })
+            .await;
+        }
+        assert!(operator.resume().await.unwrap());
+        settled(&one).await;
+        settled(&two).await;
+    }
+    answered_once(one.open_system(), &memory, 3).await;
+}
+
+/// A view in a database is kept by one node for all, one in memory by each for itself.
+#[tokio::test]
+async fn views_are_waited_for_on_every_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = memory();
+    let mut nodes = Vec::new();
+    for name in ["one", "two"] {
+        let views = SqliteViews::open(folder.path().join("views.db")).unwrap();
+        let projection =
+            Projection::<Sqlite>::new("placed", 1, "orders").on::<Placed>(|view, placed| {
+                let table = view.table("placed");
+                view.execute(
+                    &format!("INSERT INTO {table} (position) VALUES (?1)"),
+                    [i64::try_from(placed.position().get())?],
+                )?;
+                Ok(())
+            });
+        let tables = SqliteTables::new(["placed"], |view| {
+            let table = view.table("placed");
+            Ok(view.execute_batch(&format!(
+                "CREATE TABLE {table} (position INTEGER PRIMARY KEY)"
+            ))?)
+        });
+        let counted = MemoryView::<i64>::new();
+        let counting =
+            Projection::new("counted", 1, "orders").on::<Placed>(|count: &mut i64, _| {
+                *count += 1;
+                Ok(())
+            });
+        let infrastructure = memory
+            .clone()
+            .view(views.keep(projection, tables).unwrap())
+            .view(counted.keep(counting).unwrap());
+        nodes.push((join(&infrastructure, name).await, views, counted));
+    }
+    until_spread(&nodes[0].0, &["one", "two"]).await;
+    let orders = nodes[0].0.application("orders").unwrap();
+    for placed in 1..=20 {
+        place(&orders, &placed.to_string(), "tea").await;
+        let head = orders.head().await.unwrap().position().unwrap();
+        for (node, views, counted) in &nodes {
+            node.wait_for_view("placed", head, PATIENCE).await.unwrap();
+            node.wait_for_view("counted", head, PATIENCE).await.unwrap();
+            let reader = views.reader().unwrap();
+            let rows = "SELECT count(*) FROM placed";
+            let rows: i64 = reader.query_row(rows, [], |row| row.get(0)).unwrap();
+            assert_eq!((rows, counted.read(|count| *count)), (placed, placed));
+        }
+    }
+    let status = nodes[1].0.status().await;
+    assert_eq!(status.units.len(), UNITS + 1, "{status}");
+    for (node, ..) in &nodes {
+        assert!(node.leave().await.is_clean());
+    }
+}
+
+/// Applications in stores of their own: each store has its leases.
+#[tokio::test]
+async fn units_are_leased_in_the_stores_of_their_applications() {
+    let stores = || {
+        let store = Arc::new(LeasingStore::default());
+        (Arc::clone(&store), store)
+    };
+    let ((orders_store, orders), (stock_store, stock)) = (stores(), stores());
+    let infrastructure = Infrastructure::new(orders).application_in("stock", stock);
+    let one = join(&infrastructure, "one").await;
+    let two = join(&infrastructure, "two").await;
+    until("each unit is with somebody", async || {
+        let status = one.status().await;
+        status.nodes.len() == 2 && status.units.iter().all(|it| it.node.is_some())
+    })
+    .await;
+    // The stock's leases are of no matter for those of the orders.
+    stock_store.set(Leasing::Unavailable);
+    until("the failure is told", async || {
+        !one.status().await.failures.is_empty()
+    })
+    .await;
+    place(&one.application("orders").unwrap(), "1", "nothing").await;
+    one.wait_for_follower(
+        "orders",
+        "deadlines",
+        "orders",
+        orders_head(&one).await,
+        PATIENCE,
+    )
+    .await
+    .unwrap();
+    stock_store.set(Leasing::Sound);
+    place(&one.application("orders").unwrap(), "2", "tea").await;
+    settled(&two).await;
+    drop(orders_store);
+}
+
+async fn orders_head(node: &Cluster) -> retold::recording::identity::Position {
+    let orders = node.application("orders").unwrap();
+    orders.head().await.unwrap().position().unwrap()
+}
+
+/// A node that has no time to drain gives its units back all the same.
+#[tokio::test]
+async fn a_node_without_time_leaves_nothing_behind() {
+    let work = MultiThreadOptions::new().stop_wait_max(Duration::ZERO);
+    let options = ClusterOptions::new().time_to_live(HOUR).work(work);
+    let memory = memory();
+    let node = Cluster::join(&shop(), &memory, "one", options)
+        .await
+        .unwrap();
+    until_spread(&node, &["one"]).await;
+    assert_eq!(node.node(), "one");
+    node.leave().await;
+    until("nobody is there", async || {
+        let status = node.status().await;
+        status.nodes.is_empty() && status.units.iter().all(|it| it.node.is_none())
+    })
+    .await;
+}

@@ -1,0 +1,161 @@
+//! Nodes that are processes on one SQLite file: killed, stopped in their sleep, and woken.
+
+use std::env;
+use std::ops::Range;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use retold::prelude::*;
+use retold::runner::Cluster;
+
+use crate::nodes::{TIME_TO_LIVE, answered_once, join, options, settled, until_spread};
+use crate::patience::{PATIENCE, until};
+use crate::shop::{Order, Placed, place, shop, sqlite};
+
+/// Tells a child its file; absent in the parent.
+const PATH: &str = "RETOLD_RUNNER_NODE_OF";
+/// Tells a child its name.
+const NODE: &str = "RETOLD_RUNNER_NODE";
+/// How often a process is killed, or stopped.
+const ROUNDS: usize = 3;
+/// How often a process is stopped at most, until it was without the lock of the file as often.
+const ATTEMPTS_MAX: usize = 8;
+/// Orders that are placed in each part of a round.
+const ORDERS: usize = 10;
+/// What a machine that does much else may add to a time that is promised.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// The child: a node until it is killed. Without a parent it does nothing.
+#[test]
+fn child() {
+    let (Ok(path), Ok(node)) = (env::var(PATH), env::var(NODE)) else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let infrastructure = sqlite(Path::new(&path));
+        let options = options().name_wait_max(PATIENCE);
+        let system = shop();
+        let joined = Cluster::join(&system, &infrastructure, &node, options);
+        let _node = joined.await.unwrap();
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Killed when it is dropped, whatever becomes of the test.
+struct Process(Child);
+
+impl Process {
+    fn start(path: &Path, node: &str) -> Self {
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "cluster_processes::child", "--test-threads=1"])
+            .env(PATH, path)
+            .env(NODE, node)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    /// Sends a signal by the shell, whose `kill` is on every machine of the kind.
+    fn signal(&self, signal: &str) {
+        let command = format!("kill -{signal} {}", self.0.id());
+        let status = Command::new("sh").args(["-c", &command]).status().unwrap();
+        assert!(status.success(), "{command}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_units_of_a_killed_process_go_on_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    let infrastructure = sqlite(&path);
+    let home = join(&infrastructure, "home").await;
+    let orders = home.application("orders").unwrap();
+    let _steady = Process::start(&path, "steady");
+    let mut placed = 0;
+    for _ in 0..ROUNDS {
+        // Under the name of the one that was killed before.
+        let doomed = Process::start(&path, "doomed");
+        until_spread(&home, &["doomed", "home", "steady"]).await;
+        for _ in 0..ORDERS {
+            place(&orders, &placed.to_string(), "tea").await;
+            placed += 1;
+        }
+        drop(doomed);
+        let killed_at = Instant::now();
+        for _ in 0..ORDERS {
+            place(&orders, &placed.to_string(), "tea").await;
+            placed += 1;
+        }
+        until_spread(&home, &["home", "steady"]).await;
+        let taken_over = killed_at.elapsed();
+        let promised = TIME_TO_LIVE + Duration::from_secs(1);
+        assert!(taken_over < promised + SLACK, "{taken_over:?}");
+        settled(&home).await;
+    }
+    answered_once(home.open_system(), &infrastructure, placed).await;
+}
+
+/// A process that sleeps past its leases and wakes up still believes to have its units, for a while.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_slept_past_its_leases_records_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    let infrastructure = sqlite(&path);
+    let home = join(&infrastructure, "home").await;
+    let orders = home.application("orders").unwrap();
+    let sleeper = Process::start(&path, "sleeper");
+    let (mut first, mut slept_through) = (0, 0);
+    for _ in 0..ATTEMPTS_MAX {
+        until_spread(&home, &["home", "sleeper"]).await;
+        // It falls asleep in the middle of its work.
+        place_all(&orders, first..first + ORDERS).await;
+        sleeper.signal("STOP");
+        let meanwhile = first + ORDERS..first + 2 * ORDERS;
+        let others = async {
+            until_spread(&home, &["home"]).await;
+            place_all(&orders, meanwhile.clone()).await;
+            settled(&home).await;
+        };
+        // If it fell asleep with the lock of the file, nobody writes until it wakes.
+        let slept = tokio::time::timeout(TIME_TO_LIVE * 3, others).await;
+        slept_through += usize::from(slept.is_ok());
+        sleeper.signal("CONT");
+        place_all(&orders, meanwhile).await;
+        first += 2 * ORDERS;
+        place_all(&orders, first..first + ORDERS).await;
+        first += ORDERS;
+        settled(&home).await;
+        if slept_through == ROUNDS {
+            break;
+        }
+    }
+    assert!(slept_through > 0, "the others never took over");
+    until_spread(&home, &["home", "sleeper"]).await;
+    place_all(&orders, first..first + ORDERS).await;
+    settled(&home).await;
+    answered_once(home.open_system(), &infrastructure, first + ORDERS).await;
+}
+
+/// Places these orders, those that are placed already not again; tries until the file can be written.
+async fn place_all(orders: &Application, ids: Range<usize>) {
+    for id in ids {
+        let id = id.to_string();
+        until("an order is placed", async || {
+            let placed = |_: &Order| Placed { item: "tea".into() };
+            let placing = orders.execute_or_create(id.as_str(), placed);
+            placing.command_id(id.as_str()).await.is_ok()
+        })
+        .await;
+    }
+}

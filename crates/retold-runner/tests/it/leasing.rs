@@ -1,0 +1,138 @@
+//! A store in memory that deals with leases as a test says: it gives them to everybody, or to nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use retold::recording::error::RecordError;
+use retold::recording::identity::LogId;
+use retold::recording::memory::MemoryStore;
+use retold::recording::recorder::{BoxFuture, Recorder};
+use retold::recording::store::{Lease, LogEntry, Store};
+
+/// How leases are dealt with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Leasing {
+    #[default]
+    Sound,
+    /// Whoever asks has it, and sees nobody else.
+    Everybody,
+    /// No call about leases succeeds.
+    Unavailable,
+    /// No call about leases is answered.
+    Silent,
+}
+
+#[derive(Default)]
+pub(crate) struct LeasingStore {
+    inner: MemoryStore,
+    leasing: Mutex<Leasing>,
+    /// Who was given which lease.
+    given: Mutex<BTreeMap<String, BTreeSet<String>>>,
+}
+
+impl LeasingStore {
+    /// Over a store that others may have too.
+    pub(crate) fn over(inner: MemoryStore) -> Self {
+        Self {
+            inner,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn set(&self, leasing: Leasing) {
+        *self.leasing.lock().unwrap() = leasing;
+    }
+
+    /// How many holders the units' leases were given to, each.
+    pub(crate) fn holders_of_units(&self) -> Vec<usize> {
+        let given = self.given.lock().unwrap();
+        let units = given.iter().filter(|(lease, _)| lease.contains("/unit/"));
+        units.map(|(_, holders)| holders.len()).collect()
+    }
+
+    /// The answer to a call, or why there is none.
+    async fn answer<T>(
+        &self,
+        sound: BoxFuture<'_, Result<T, RecordError>>,
+        everybody: impl FnOnce() -> T,
+    ) -> Result<T, RecordError> {
+        let leasing = *self.leasing.lock().unwrap();
+        match leasing {
+            Leasing::Sound => sound.await,
+            Leasing::Everybody => Ok(everybody()),
+            Leasing::Unavailable => {
+                let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+                Err(RecordError::unavailable("asking for a lease", refused))
+            }
+            Leasing::Silent => std::future::pending().await,
+        }
+    }
+}
+
+impl Store for LeasingStore {
+    fn open<'a>(
+        &'a self,
+        log: &'a str,
+        birth: LogId,
+    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+        self.inner.open(log, birth)
+    }
+
+    fn open_read_only<'a>(
+        &'a self,
+        log: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+        self.inner.open_read_only(log)
+    }
+
+    fn logs<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>> {
+        self.inner.logs(after, limit)
+    }
+
+    fn acquire_lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+        time_to_live: Duration,
+    ) -> BoxFuture<'a, Result<Lease, RecordError>> {
+        Box::pin(async move {
+            let sound = self.inner.acquire_lease(name, holder, time_to_live);
+            let everybody = || {
+                let mut given = self.given.lock().unwrap();
+                given.entry(name.into()).or_default().insert(holder.into());
+                let now: retold::domain::clock::Timestamp = std::time::SystemTime::now().into();
+                Lease {
+                    name: name.into(),
+                    holder: holder.into(),
+                    term: 1,
+                    ends_at: now.saturating_add(time_to_live),
+                }
+            };
+            self.answer(sound, everybody).await
+        })
+    }
+
+    fn release_lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+    ) -> BoxFuture<'a, Result<(), RecordError>> {
+        let sound = self.inner.release_lease(name, holder);
+        Box::pin(self.answer(sound, || ()))
+    }
+
+    fn leases<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>> {
+        let sound = self.inner.leases(prefix, after, limit);
+        Box::pin(self.answer(sound, Vec::new))
+    }
+}

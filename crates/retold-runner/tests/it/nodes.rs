@@ -1,0 +1,104 @@
+//! What tests of clusters share: nodes with short leases, and what is to be true in the end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use retold::prelude::*;
+use retold::recording::identity::Position;
+use retold::runner::{Cluster, ClusterOptions};
+use retold::system::retelling::{retell, retell_whole};
+use retold::system::{Infrastructure, OpenSystem, Opening, System};
+
+use crate::patience::{PATIENCE, until};
+use crate::shop::{count, shop};
+
+/// How long leases live, unless a test says otherwise: long enough for a machine that is busy.
+pub(crate) const TIME_TO_LIVE: Duration = Duration::from_secs(2);
+
+pub(crate) fn options() -> ClusterOptions {
+    ClusterOptions::new()
+        .time_to_live(TIME_TO_LIVE)
+        .look_interval(Duration::from_millis(50))
+}
+
+pub(crate) async fn join(infrastructure: &Infrastructure, node: &str) -> Cluster {
+    let system = shop();
+    let joined = Cluster::join(&system, infrastructure, node, options());
+    joined.await.unwrap()
+}
+
+/// How many units each living node has; none for units that nobody has.
+pub(crate) async fn spread(node: &Cluster) -> BTreeMap<Option<String>, usize> {
+    let status = node.status().await;
+    let mut spread = BTreeMap::new();
+    for node in &status.nodes {
+        spread.insert(Some(node.name.to_string()), 0);
+    }
+    for unit in &status.units {
+        let node = unit.node.as_ref().map(ToString::to_string);
+        *spread.entry(node).or_default() += 1;
+    }
+    spread
+}
+
+/// Waits until each unit is with one of these nodes, evenly, and no other node lives.
+pub(crate) async fn until_spread(seen_from: &Cluster, nodes: &[&str]) {
+    let expected: Vec<_> = nodes.iter().map(|it| Some(*it)).collect();
+    let is_spread = async || {
+        let spread = spread(seen_from).await;
+        let names: Vec<_> = spread.keys().map(|it| it.as_deref()).collect();
+        let (least, most) = (spread.values().min(), spread.values().max());
+        names == expected && *most.unwrap() <= least.unwrap() + 1
+    };
+    let waited = tokio::time::timeout(
+        PATIENCE - Duration::from_secs(1),
+        until("units are spread", is_spread),
+    )
+    .await;
+    if waited.is_err() {
+        let status = seen_from.status().await;
+        panic!("units are not spread over {nodes:?}: {status}");
+    }
+}
+
+/// Waits until everything that the orders have caused is processed, as this node sees it.
+pub(crate) async fn settled(node: &Cluster) {
+    let orders = node.application("orders").unwrap();
+    let head: Position = orders.head().await.unwrap().position().unwrap();
+    let caused = node.wait_for_all_caused("orders", head, PATIENCE);
+    caused.await.unwrap();
+}
+
+/// Each order of the shop was answered once, and the logs are retold.
+pub(crate) async fn answered_once(
+    open: &OpenSystem,
+    infrastructure: &Infrastructure,
+    placed: usize,
+) {
+    let application = |name: &str| -> Application { open.application(name).unwrap().clone() };
+    let (orders, stock) = (application("orders"), application("stock"));
+    for topic in [
+        "Placed",
+        "Confirmed",
+        "retold.scheduled",
+        "retold.cancelled",
+    ] {
+        assert_eq!(count(&orders, topic).await, placed, "{topic}");
+    }
+    assert_eq!(count(&stock, "Reserved").await, placed);
+    retells(&shop(), infrastructure).await;
+}
+
+/// Retells the logs, each follower by itself and the whole.
+async fn retells(system: &System, infrastructure: &Infrastructure) {
+    let open = OpenSystem::open(system, infrastructure, Opening::ReadOnly);
+    let open = open.await.unwrap();
+    let mut effects = 0;
+    for report in retell(&open).await.unwrap() {
+        assert!(report.difference.is_none(), "{report}");
+        effects += report.effects;
+    }
+    let whole = retell_whole(&open).await.unwrap();
+    assert!(whole.difference.is_none(), "{whole}");
+    assert!(effects > 0, "there was something to retell");
+}
