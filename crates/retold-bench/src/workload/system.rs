@@ -28,8 +28,8 @@ const BACKLOG_ON_MEMORY: u64 = 50_000;
 const BACKLOG_QUICK: u64 = 100;
 /// Upstream events an append of the backlog.
 const BACKLOG_APPEND: u64 = 1_000;
-/// Aggregates that the effects are spread over.
-const ITEM_COUNT: u64 = 1_000;
+/// Aggregates that the effects are spread over: as many as stay in the cache by default.
+const ITEM_COUNT: u64 = 500;
 /// Upstream events in one append of a follower that is allowed many.
 const BATCH: usize = 100;
 /// Longest wait for followers, before the benchmark fails.
