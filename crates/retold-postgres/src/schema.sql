@@ -473,8 +473,9 @@ BEGIN
                 number := condition_numbers[c];
                 IF kinds[c] <= 2 THEN
                     found_position := stream_versions[condition_streams[c]];
-                    IF CASE kinds[c] WHEN 0 THEN found_position <> 0 WHEN 1 THEN found_position = 0
-                        ELSE found_position <> number END
+                    IF (kinds[c] = 0 AND found_position <> 0)
+                        OR (kinds[c] = 1 AND found_position = 0)
+                        OR (kinds[c] = 2 AND found_position <> number)
                     THEN
                         code := 4;
                         at_position := found_position;
