@@ -38,6 +38,7 @@ pub mod telemetry;
 
 mod error;
 mod names;
+mod runtime;
 
 mod place;
 mod queue;

@@ -20,6 +20,7 @@ use super::log::{Born, Log};
 use super::names::{bound, possible};
 use super::page;
 use super::pool::Pooled;
+use super::runtime::within;
 use super::shared::Shared;
 use super::snapshots;
 use super::stretches;
@@ -155,14 +156,14 @@ impl Recorder for PostgresRecorder {
     }
 
     fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
-        Box::pin(async {
+        within(&self.shared.runtime, async {
             let born = self.shared.find_birth(&self.log).await?;
             Ok(born.map(|born| born.id))
         })
     }
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             self.check_writable()?;
             group::check(&append, &self.limits())?;
             writer::append(&self.shared, &self.log, append).await
@@ -170,7 +171,7 @@ impl Recorder for PostgresRecorder {
     }
 
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             read.check()?;
             match self.look().await? {
                 Some((connection, log)) => page::log_page(connection, log, &read).await,
@@ -180,7 +181,7 @@ impl Recorder for PostgresRecorder {
     }
 
     fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             read.check()?;
             match self.look().await? {
                 Some((connection, log)) => page::stream_page(connection, log, &read).await,
@@ -190,7 +191,7 @@ impl Recorder for PostgresRecorder {
     }
 
     fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             match self.look().await? {
                 Some((connection, log)) => page::event(connection, log, id).await,
                 None => Ok(None),
@@ -199,7 +200,7 @@ impl Recorder for PostgresRecorder {
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
-        Box::pin(self.head_now())
+        within(&self.shared.runtime, self.head_now())
     }
 
     fn streams<'a>(
@@ -208,7 +209,7 @@ impl Recorder for PostgresRecorder {
         after: Option<&'a str>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             match self.look().await? {
                 Some((connection, log)) => streams(connection, log, prefix, after, limit).await,
@@ -222,7 +223,7 @@ impl Recorder for PostgresRecorder {
         follower: &'a FollowerKey,
         upstream: LogId,
     ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             match self.look().await? {
                 Some((connection, log)) => {
                     stretches::checkpoint(connection, log, follower, upstream).await
@@ -236,7 +237,7 @@ impl Recorder for PostgresRecorder {
         &self,
         read: StretchRead,
     ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             let limit = read.check()?;
             match self.look().await? {
                 Some((connection, log)) => stretches::read(connection, log, &read, limit).await,
@@ -246,11 +247,11 @@ impl Recorder for PostgresRecorder {
     }
 
     fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
-        Box::pin(self.wait_for_change(append_count))
+        within(&self.shared.runtime, self.wait_for_change(append_count))
     }
 
     fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             self.check_writable()?;
             snapshot.check(&self.limits())?;
             let (connection, born) = self.write().await?;
@@ -263,7 +264,7 @@ impl Recorder for PostgresRecorder {
         stream: &'a str,
         until: Option<Version>,
     ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             match self.look().await? {
                 Some((connection, log)) => snapshots::newest(connection, log, stream, until).await,
                 None => Ok(None),
@@ -272,7 +273,7 @@ impl Recorder for PostgresRecorder {
     }
 
     fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             let (connection, born) = self.write().await?;
             snapshots::drop_all(connection, born.key, stream).await
         })

@@ -8,7 +8,6 @@ use retold_core::recording::identity::LogId;
 use retold_core::recording::limits::{PAGE_NAMES_MAX, check_name, check_page_limit};
 use retold_core::recording::recorder::{BoxFuture, Recorder};
 use retold_core::recording::store::{Lease, LogEntry, Store, check_lease};
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::error::{Refusal, of_statement};
@@ -21,6 +20,7 @@ use super::options::{PostgresOptions, WRITERS_MAX};
 use super::place::Place;
 use super::pool::Pool;
 use super::recorder::{Access, PostgresRecorder};
+use super::runtime::{choose, within};
 use super::schema;
 use super::shared::Shared;
 
@@ -31,8 +31,11 @@ const LOGS: &str = "SELECT name, id FROM \"retold\".log WHERE $1::text IS NULL O
 
 /// A store in a PostgreSQL database. A clone is another handle to the same opening.
 ///
-/// Several openings of one schema are correct, in one process and in many. It needs tokio: its
-/// connections and the tasks that append belong to the runtime that opened it, and end with it.
+/// Several openings of one schema are correct, in one process and in many.
+///
+/// Opened within a multi-threaded runtime of tokio, its connections and the tasks that append belong to
+/// that runtime and end with it. Opened anywhere else, they belong to one thread of the store's own. Its
+/// methods and its recorders may be used in any runtime, or in none.
 #[derive(Clone)]
 pub struct PostgresStore {
     shared: Arc<Shared>,
@@ -45,7 +48,7 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// `Invalid` for a URL that is not understood, outside a tokio runtime, for a schema of another
+    /// `Invalid` for a URL that is not understood, a schema of another
     /// version, a server that is too old, or a role that may not make the schema; `Unavailable` if the
     /// server cannot be reached. Nothing was written then.
     pub async fn open(url: &str) -> Result<Self, RecordError> {
@@ -59,9 +62,11 @@ impl PostgresStore {
     /// As [`open`](Self::open).
     pub async fn open_with(url: &str, options: &PostgresOptions) -> Result<Self, RecordError> {
         let store = Self::with(url, options, Access::ReadWrite)?;
-        let mut connection = store.shared.pool.take().await?;
-        schema::make(&mut connection, &store.shared.pool.place).await?;
-        drop(connection);
+        let make = async {
+            let mut connection = store.shared.pool.take().await?;
+            schema::make(&mut connection, &store.shared.pool.place).await
+        };
+        within(&store.shared.runtime, make).await?;
         Ok(store)
     }
 
@@ -72,25 +77,23 @@ impl PostgresStore {
     /// As [`open`](Self::open); `Unavailable` also if the schema is not there.
     pub async fn open_read_only(url: &str) -> Result<Self, RecordError> {
         let store = Self::with(url, &PostgresOptions::new(), Access::ReadOnly)?;
-        let mut connection = store.shared.pool.take().await?;
         let place = &store.shared.pool.place;
-        if !schema::check_version(&mut connection, place).await? {
+        let look = async {
+            let mut connection = store.shared.pool.take().await?;
+            schema::check_version(&mut connection, place).await
+        };
+        if !within(&store.shared.runtime, look).await? {
             return Err(RecordError::unavailable(
                 format!("looking for the schema {:?}", place.schema),
                 Refusal::NoSchema,
             ));
         }
-        drop(connection);
         Ok(store)
     }
 
     fn with(url: &str, options: &PostgresOptions, access: Access) -> Result<Self, RecordError> {
         let place = Place::new(url, options)?;
-        let runtime = Handle::try_current().map_err(|_| {
-            RecordError::invalid(
-                "a PostgreSQL store is opened within a tokio runtime, and here is none",
-            )
-        })?;
+        let runtime = choose()?;
         let logs = Arc::<Logs>::default();
         let connections_max = options.connections_max;
         Ok(Self {
@@ -180,14 +183,14 @@ impl Store for PostgresStore {
         log: &'a str,
         birth: LogId,
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
-        Box::pin(self.open_log(log, birth))
+        within(&self.shared.runtime, self.open_log(log, birth))
     }
 
     fn open_read_only<'a>(
         &'a self,
         log: &'a str,
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
-        Box::pin(self.open_log_read_only(log))
+        within(&self.shared.runtime, self.open_log_read_only(log))
     }
 
     fn logs<'a>(
@@ -195,7 +198,7 @@ impl Store for PostgresStore {
         after: Option<&'a str>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>> {
-        Box::pin(self.read_logs(after, limit))
+        within(&self.shared.runtime, self.read_logs(after, limit))
     }
 
     fn acquire_lease<'a>(
@@ -204,7 +207,7 @@ impl Store for PostgresStore {
         holder: &'a str,
         time_to_live: Duration,
     ) -> BoxFuture<'a, Result<Lease, RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             check_lease(name, holder)?;
             self.check_writable()?;
             let connection = self.shared.pool.take().await?;
@@ -217,7 +220,7 @@ impl Store for PostgresStore {
         name: &'a str,
         holder: &'a str,
     ) -> BoxFuture<'a, Result<(), RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             check_lease(name, holder)?;
             self.check_writable()?;
             leases::release(self.shared.pool.take().await?, name, holder).await
@@ -230,7 +233,7 @@ impl Store for PostgresStore {
         after: Option<&'a str>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>> {
-        Box::pin(async move {
+        within(&self.shared.runtime, async move {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             leases::read(self.shared.pool.take().await?, prefix, after, limit).await
         })
