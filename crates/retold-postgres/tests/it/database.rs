@@ -36,6 +36,10 @@ impl Database {
         Self { name }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn url(&self) -> String {
         SERVER.url(&self.name)
     }

@@ -9,3 +9,6 @@
 mod database;
 
 mod conformance;
+mod faults;
+mod history;
+mod opening;
