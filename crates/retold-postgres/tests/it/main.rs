@@ -12,3 +12,4 @@ mod conformance;
 mod faults;
 mod history;
 mod opening;
+mod processes;
