@@ -47,6 +47,11 @@ impl Queue {
         !std::mem::replace(&mut state.is_served, true)
     }
 
+    /// How many wait.
+    pub(crate) fn length(&self) -> usize {
+        self.state().members.len()
+    }
+
     /// Takes the next group from the front. If there is none, the queue is no longer served.
     pub(crate) fn take_group(&self) -> Vec<Member> {
         let mut state = self.state();

@@ -3,7 +3,7 @@
 //! It is there while something waits. Who asked for an append may go away: the task goes on.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::error::RecordError;
@@ -14,7 +14,10 @@ use super::answer::answer;
 use super::error::{Refusal, is_of_content, of_group, of_statement};
 use super::group::{self, Group};
 use super::log::Log;
-use super::options::{ANSWER_WAIT_MAX, PLACE_SIZE, QUEUE_PLACES_MAX, QUEUE_WAIT_MAX};
+use super::options::{
+    ANSWER_WAIT_MAX, GATHER_SHARE, GATHER_WAIT_MAX, GROUP_LENGTH_MAX, PLACE_SIZE, QUEUE_PLACES_MAX,
+    QUEUE_WAIT_MAX,
+};
 use super::pool::Pooled;
 use super::queue::Member;
 use super::shared::Shared;
@@ -78,14 +81,34 @@ impl Drop for Abandon<'_> {
 impl Service {
     async fn serve(self) {
         let abandon = Abandon(&self.log);
+        let (mut answered, mut took) = (0, Duration::ZERO);
         loop {
+            self.gather(answered, took).await;
             let group = self.log.queue.take_group();
             if group.is_empty() {
                 // Whoever queues now finds the queue not served, and starts another task.
                 std::mem::forget(abandon);
                 return;
             }
+            let begun = Instant::now();
+            answered = group.len();
             self.commit(group).await;
+            took = begun.elapsed();
+        }
+    }
+
+    /// Gives those who were just answered a moment to append again, unless it was one alone. Else the
+    /// first of them would get a group to itself, and all others would wait for its sync.
+    async fn gather(&self, answered: usize, took: Duration) {
+        let expected = (self.log.queue.length() + answered).min(GROUP_LENGTH_MAX);
+        if expected <= 1 {
+            return;
+        }
+        let wait_max = (took / GATHER_SHARE).min(GATHER_WAIT_MAX);
+        let begun = Instant::now();
+        while self.log.queue.length() < expected && begun.elapsed() < wait_max {
+            // No timer is as fine as this.
+            tokio::task::yield_now().await;
         }
     }
 
