@@ -139,7 +139,14 @@ impl Service {
                     Box::pin(self.commit(vec![member])).await;
                 }
             }
-            Err(Unsent::Failed(error)) => refuse(members, &of_group(error)),
+            Err(Unsent::Failed(error)) => {
+                let error = of_group(error);
+                if matches!(error, RecordError::OutcomeUnknown(_)) {
+                    // It is cut, though the driver may not know that yet.
+                    connection.close();
+                }
+                refuse(members, &error);
+            }
             Err(Unsent::Silent) => {
                 connection.close();
                 let error = RecordError::outcome_unknown("appending", Refusal::Silent);
