@@ -71,13 +71,15 @@
 //! | [`blocking`] | all of it for code that is not asynchronous |
 //! | [`testing`] | given, when, then: tests of decisions, without a store |
 //!
-//! Features: `sqlite` (by default) for the SQLite store, `runner` (by default) for systems on tokio, `conformance` for the suite that every
+//! Features: `sqlite` (by default) for the SQLite store, `postgres` for the PostgreSQL store, `runner` (by default) for systems on tokio, `conformance` for the suite that every
 //! store must pass, for those who write one.
 
 pub use retold_core::application::{Error, Result};
 #[cfg(feature = "conformance")]
 pub use retold_core::conformance_suite;
 pub use retold_core::{application, domain, mapping, recording, system, testing};
+#[cfg(feature = "postgres")]
+pub use retold_postgres as postgres;
 #[cfg(feature = "runner")]
 pub use retold_runner as runner;
 #[cfg(feature = "sqlite")]

@@ -6,6 +6,12 @@ mod sqlite;
 #[path = "open/no_sqlite.rs"]
 mod sqlite;
 
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(not(feature = "postgres"))]
+#[path = "open/no_postgres.rs"]
+mod postgres;
+
 use std::sync::Arc;
 
 use crate::application::Application;
@@ -17,8 +23,8 @@ use crate::store_url::StoreUrl;
 
 /// Opens the store at this URL; see [`store_url`](crate::store_url) for what is understood.
 ///
-/// A file that is missing is made, its folder is not. Opening `memory:NAME` again gives the same
-/// store. Opening a file takes the thread for a moment, longer while another process makes it.
+/// A file that is missing is made, its folder is not; so is a schema, its database is not. Opening
+/// `memory:NAME` again gives the same store. Opening a file takes the thread for a moment, longer while another process makes it.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -32,11 +38,12 @@ use crate::store_url::StoreUrl;
 /// # Errors
 ///
 /// `Invalid` for a URL that is not understood, a kind of store whose feature this program was built
-/// without, or a file that is no store of this version; `Unavailable`, `Corrupt`.
+/// without, or a file or schema that is no store of this version; `Unavailable`, `Corrupt`.
 pub async fn open_store(url: &str) -> Result<Arc<dyn Store>, RecordError> {
     match url.parse()? {
         StoreUrl::Memory { name } => Ok(Arc::new(MemoryStore::named(&name))),
         StoreUrl::Sqlite { path, durability } => sqlite::open(&path, durability),
+        StoreUrl::Postgres { url } => postgres::open(url.as_str()).await,
     }
 }
 
@@ -52,6 +59,7 @@ pub async fn open_store_read_only(url: &str) -> Result<Arc<dyn Store>, RecordErr
     match url.parse()? {
         StoreUrl::Memory { name } => Ok(Arc::new(MemoryStore::named(&name))),
         StoreUrl::Sqlite { path, .. } => sqlite::open_read_only(&path),
+        StoreUrl::Postgres { url } => postgres::open_read_only(url.as_str()).await,
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `sqlite:PATH` | the SQLite file at `PATH`, made if it is missing; relative to the working directory unless `PATH` begins with `/` |
 //! | `sqlite:///PATH` | the same for an absolute path, as URLs of files are often written |
 //! | `sqlite:PATH?synchronous=normal` | the same file, faster and less durable: see [`Durability`] |
+//! | `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME` | the schema of that name (`retold` unless given) of a PostgreSQL database, made if it is missing; the other parameters are those of libpq |
 //!
 //! A path is taken as it stands, without decoding of `%`, up to the first `?`. Options stand behind
 //! it as `name=value`, joined by `&`. What is not known is refused with what is: a mistyped option
@@ -56,16 +57,53 @@ pub enum StoreUrl {
         /// When an append is acknowledged.
         durability: Durability,
     },
+    /// `postgres://…`: a schema of a PostgreSQL database.
+    Postgres {
+        /// Server, database and schema.
+        url: PostgresUrl,
+    },
+}
+
+/// The URL of a PostgreSQL database. It may hold a password, so it is not shown as it is.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PostgresUrl(String);
+
+impl PostgresUrl {
+    /// The URL as it was given, with its password.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PostgresUrl {
+    /// The URL without its password and its parameters, which may hold one too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.0.split_once('?').map_or(&*self.0, |(url, _)| url);
+        let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
+        match rest.rsplit_once('@') {
+            Some((user, host)) => {
+                let user = user.split_once(':').map_or(user, |(user, _)| user);
+                write!(f, "{scheme}://{user}@{host}")
+            }
+            None => write!(f, "{scheme}://{rest}"),
+        }
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PostgresUrl({self})")
+    }
 }
 
 /// The forms that are known, for messages.
-const KNOWN: &str = "known are memory:NAME and sqlite:PATH";
+const KNOWN: &str = "known are memory:NAME, sqlite:PATH and postgres://HOST/DATABASE";
 
 impl StoreUrl {
     /// The file of the store, if it is one file.
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::Memory { .. } => None,
+            Self::Memory { .. } | Self::Postgres { .. } => None,
             Self::Sqlite { path, .. } => Some(path),
         }
     }
@@ -81,6 +119,10 @@ impl FromStr for StoreUrl {
         };
         match scheme {
             "memory" => memory(rest).map_err(|reason| wrong(&reason)),
+            "postgres" | "postgresql" => postgres(url, rest).map_err(|reason| {
+                // The URL may hold a password and is not shown.
+                Invalid::new(format!("the store URL {scheme}:… {reason}"))
+            }),
             "sqlite" => sqlite(rest).map_err(|reason| wrong(&reason)),
             _ => Err(wrong(&unknown_scheme(url, scheme))),
         }
@@ -88,6 +130,7 @@ impl FromStr for StoreUrl {
 }
 
 impl fmt::Display for StoreUrl {
+    /// The URL; that of a PostgreSQL database without its password and parameters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory { name } => write!(f, "memory:{name}"),
@@ -98,6 +141,7 @@ impl fmt::Display for StoreUrl {
                     Durability::Normal => f.write_str("?synchronous=normal"),
                 }
             }
+            Self::Postgres { url } => url.fmt(f),
         }
     }
 }
@@ -115,7 +159,7 @@ fn unknown_scheme(url: &str, scheme: &str) -> String {
     let lower_case = scheme.to_ascii_lowercase();
     if is_drive {
         format!("looks like a path; for a SQLite file write sqlite:{url}")
-    } else if ["memory", "sqlite"].contains(&&*lower_case) {
+    } else if ["memory", "sqlite", "postgres", "postgresql"].contains(&&*lower_case) {
         format!("has its scheme in capitals; write {lower_case}:")
     } else {
         format!("is of the unknown scheme {scheme:?}; {KNOWN}")
@@ -198,6 +242,23 @@ fn sqlite_options(options: &str) -> Result<Durability, String> {
     Ok(durability.unwrap_or_default())
 }
 
+fn postgres(url: &str, rest: &str) -> Result<StoreUrl, String> {
+    let Some(place) = rest.strip_prefix("//") else {
+        return Err("does not name a server; write postgres://HOST/DATABASE".into());
+    };
+    let place = place.split_once('?').map_or(place, |(place, _)| place);
+    let host_and_database = place.rsplit_once('@').map_or(place, |(_, it)| it);
+    match host_and_database.split_once('/') {
+        Some((_, database)) if !database.is_empty() => {}
+        _ => return Err("does not name a database; write postgres://HOST/DATABASE".into()),
+    }
+    if url.chars().any(char::is_control) {
+        return Err("has a control character".into());
+    }
+    let url = PostgresUrl(url.to_owned());
+    Ok(StoreUrl::Postgres { url })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,8 +305,30 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_kept_and_not_shown() {
+        let text = "postgres://ann:secret@db/dogs?password=secret";
+        let url: StoreUrl = text.parse().unwrap();
+        let StoreUrl::Postgres { url: inner } = &url else {
+            panic!("{url:?}");
+        };
+        assert_eq!(inner.as_str(), text);
+        assert_eq!(url.to_string(), "postgres://ann@db/dogs");
+        assert!(!format!("{url:?}").contains("secret"));
+        check(
+            "postgresql://db/dogs",
+            &"postgresql://db/dogs".parse().unwrap(),
+        );
+        check_refused("postgres:dogs", "write postgres://HOST/DATABASE");
+        check_refused("postgres://db", "does not name a database");
+        check_refused("Postgres://db/dogs", "write postgres:");
+    }
+
+    #[test]
     fn others_are_refused_with_what_to_write() {
-        check_refused("", "is empty; known are memory:NAME and sqlite:PATH");
+        check_refused(
+            "",
+            "is empty; known are memory:NAME, sqlite:PATH and postgres:",
+        );
         check_refused("dogs.db", "write sqlite:dogs.db");
         check_refused(r"C:\dogs.db", r"write sqlite:C:\dogs.db");
         check_refused("postgre://localhost", "unknown scheme \"postgre\"");

@@ -1,7 +1,8 @@
-//! The project's own commands, `cargo xtask test | ci | bench`: one way to do each, the same here, on
+//! The project's own commands, `cargo xtask test | ci | services | bench`: one way to do each, the same here, on
 //! other machines and in CI. They need Rust and nothing else.
 
 mod ci;
+mod services;
 mod step;
 
 use std::process::ExitCode;
@@ -19,6 +20,9 @@ Commands:
                      ARGUMENTS go to `cargo test`, as in: cargo xtask test conformance
   ci                 All checks in turn, up to the first that fails: formatting, lints, docs, each
                      feature alone, the tests, dependencies.
+  services           Starts a private PostgreSQL server on a free port, prints its URL, and stops it
+                     when its input ends (Ctrl-D) or it is interrupted (Ctrl-C). Tests need no such
+                     step: they start their own.
   bench [ARGUMENTS]  Builds retold-bench for release and runs it with ARGUMENTS.
                      `cargo xtask bench --help` tells what it measures.
   help               Shows this.
@@ -40,6 +44,14 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ("test", arguments) => tests(arguments).run(),
+        ("services", []) => return services::run(),
+        ("services", [flag]) if flag == "-h" || flag == "--help" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ("services", [surplus, ..]) => {
+            return refuse(&format!("services takes no arguments, not {surplus:?}"));
+        }
         ("bench", arguments) => bench(arguments).run(),
         ("ci", []) => ci::run(),
         ("ci", [flag]) if flag == "-h" || flag == "--help" => {

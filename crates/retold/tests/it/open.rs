@@ -50,6 +50,25 @@ async fn what_is_recorded_is_there_when_opened_again() {
     check_reopen(&format!("sqlite://{other}?synchronous=normal")).await;
 }
 
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn what_is_recorded_in_a_server_is_there_when_opened_again() {
+    let server = xtask::postgres_server::PostgresServer::start();
+    let server = server.unwrap_or_else(|error| panic!("{error}"));
+    check_reopen(&server.url("postgres")).await;
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_program_without_a_runtime_uses_a_server() {
+    use retold::blocking::{Application, Wait};
+    let server = xtask::postgres_server::PostgresServer::start();
+    let server = server.unwrap_or_else(|error| panic!("{error}"));
+    let school = Application::open("school", &server.url("postgres")).unwrap();
+    let fido = school.create::<Dog>(born("Fido")).wait().unwrap();
+    assert_eq!(school.get(fido).unwrap().state.name, "Fido");
+}
+
 #[tokio::test]
 async fn names_in_memory_are_separate() {
     let url = "memory:names_in_memory_are_separate";

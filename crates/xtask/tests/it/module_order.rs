@@ -28,6 +28,11 @@ fn the_modules_of_the_sqlite_store_are_used_downwards_only() {
 }
 
 #[test]
+fn the_modules_of_the_postgres_store_are_used_downwards_only() {
+    check_folder("crates/retold-postgres/src", 20);
+}
+
+#[test]
 fn the_modules_of_the_runner_are_used_downwards_only() {
     check_folder("crates/retold-runner/src", 10);
 }

@@ -1,0 +1,96 @@
+//! From PostgreSQL's errors to the recorder's: the one place that decides whether a caller may send an
+//! append again as if nothing had happened.
+
+use retold_core::recording::error::{Corrupt, RecordError};
+use tokio_postgres::Error;
+use tokio_postgres::error::{DbError, Severity};
+
+/// Why the store does not do something of its own accord, as a driver's error would say it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("appends wait already and none of them was committed in time")]
+    QueueFull,
+    #[error("all connections stayed in use")]
+    NoConnection,
+    #[error("the server did not answer in time")]
+    Silent,
+    #[error("the task that writes stopped before it answered")]
+    WriterStopped,
+    #[error("it is not there; open the store for writing once, which makes it")]
+    NoSchema,
+    #[error("the log was not there after it was born")]
+    NotBorn,
+}
+
+/// Of an error of a statement that only reads, or that may simply be done again.
+pub(crate) fn of_statement(what: &str, error: Error) -> RecordError {
+    if error.as_db_error().is_some_and(is_damage) {
+        return Corrupt::new(what, describe(&error)).into();
+    }
+    RecordError::unavailable(what, Described::new(error))
+}
+
+/// Of an error that the statement of a group gave.
+///
+/// An error of the severity `ERROR` ends the transaction before it commits: what fails once the commit
+/// record is on its way ends the connection or the server. So only such an error is certain; of a
+/// connection that was cut, or ended by the server, the commit may have come through.
+pub(crate) fn of_group(error: Error) -> RecordError {
+    const WHAT: &str = "appending";
+    match error.as_db_error() {
+        Some(found) if is_damage(found) => Corrupt::new(WHAT, describe(&error)).into(),
+        Some(found) if is_certain(found) => RecordError::unavailable(WHAT, Described::new(error)),
+        _ => RecordError::outcome_unknown(WHAT, Described::new(error)),
+    }
+}
+
+/// Whether the error may come from what one append of a group brings, so that the others are to be
+/// tried without it.
+pub(crate) fn is_of_content(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|found| {
+        let class = found.code().code().get(..2);
+        is_certain(found) && matches!(class, Some("22" | "23" | "54"))
+    })
+}
+
+fn is_certain(error: &DbError) -> bool {
+    error.parsed_severity() == Some(Severity::Error)
+}
+
+/// Classes of errors by which the server says that its files are damaged.
+fn is_damage(error: &DbError) -> bool {
+    matches!(error.code().code(), "XX001" | "XX002")
+}
+
+/// A driver's error that says in its text what the server said: its own leaves that to its source.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Described {
+    text: String,
+    source: Error,
+}
+
+impl Described {
+    pub(crate) fn new(error: Error) -> Self {
+        Self {
+            text: describe(&error),
+            source: error,
+        }
+    }
+}
+
+/// What the server or the system said, in one line.
+fn describe(error: &Error) -> String {
+    use std::error::Error as _;
+    match (error.as_db_error(), error.source()) {
+        (Some(found), _) => {
+            let mut text = format!("{} ({})", found.message(), found.code().code());
+            if let Some(detail) = found.detail() {
+                text = format!("{text}: {detail}");
+            }
+            text
+        }
+        (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) => error.to_string(),
+    }
+}

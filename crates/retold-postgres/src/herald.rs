@@ -1,0 +1,141 @@
+//! Tells other processes that a log has grown, by NOTIFY on a connection of its own.
+//!
+//! Not in the transaction of the append: a transaction that notifies holds a lock of the whole server
+//! while it commits, so that logs would wait for each other's sync. Here a hint is a transaction that
+//! writes nothing durable, and those for one log that come faster than they are sent become one.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_postgres::Error;
+
+use super::connection::{Connection, connect};
+use super::log::Born;
+use super::options::RECONNECT_PAUSE;
+use super::place::Place;
+
+/// The channel of all hints; what is sent names schema and log.
+pub(crate) const CHANNEL: &str = "retold";
+
+const NOTIFY: &str = "SELECT pg_notify($1, $2)";
+
+/// Where hints are left; they are sent by a task.
+pub(crate) struct Herald {
+    news: Arc<News>,
+    place: Place,
+    runtime: Handle,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct News {
+    keys: Mutex<HashSet<i32>>,
+    more: Notify,
+}
+
+impl Herald {
+    pub(crate) fn new(place: Place, runtime: Handle) -> Self {
+        Self {
+            news: Arc::default(),
+            place,
+            runtime,
+            task: Mutex::default(),
+        }
+    }
+
+    /// Leaves a hint for those who wait for news of a log.
+    pub(crate) fn tell(&self, born: Option<Born>) {
+        let Some(born) = born else { return };
+        let mut keys = self
+            .news
+            .keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        keys.insert(born.key);
+        drop(keys);
+        self.news.more.notify_one();
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        task.get_or_insert_with(|| {
+            let (news, place) = (self.news.clone(), self.place.clone());
+            self.runtime
+                .spawn(async move { send_all(&news, &place).await })
+        });
+    }
+}
+
+impl Drop for Herald {
+    fn drop(&mut self) {
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+}
+
+impl News {
+    async fn next(&self) -> HashSet<i32> {
+        loop {
+            let keys = {
+                let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::take(&mut *keys)
+            };
+            if !keys.is_empty() {
+                return keys;
+            }
+            self.more.notified().await;
+        }
+    }
+}
+
+/// Sends hints for ever. One that cannot be sent is lost, which a hint may be.
+async fn send_all(news: &News, place: &Place) {
+    let mut kept = None;
+    loop {
+        let keys = news.next().await;
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => match open(place).await {
+                Some(connection) => connection,
+                None => {
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        match send(&mut connection, place, &keys).await {
+            Ok(()) => kept = Some(connection),
+            Err(error) => tracing::warn!("the connection that tells of news was lost: {error}"),
+        }
+    }
+}
+
+async fn open(place: &Place) -> Option<Connection> {
+    let connection = connect(place).await.ok()?;
+    let set = connection
+        .client
+        .batch_execute("SET synchronous_commit = off");
+    set.await.ok().map(|()| connection)
+}
+
+async fn send(
+    connection: &mut Connection,
+    place: &Place,
+    keys: &HashSet<i32>,
+) -> Result<(), Error> {
+    let notify = connection.prepared(NOTIFY).await?;
+    for key in keys {
+        let text = format!("{key} {}", place.schema);
+        connection
+            .client
+            .execute(&notify, &[&CHANNEL, &text])
+            .await?;
+    }
+    Ok(())
+}

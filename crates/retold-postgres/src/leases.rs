@@ -1,0 +1,86 @@
+//! Leases: who does some work for now, by the clock of the database's host.
+
+use std::time::Duration;
+
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::error::{Corrupt, RecordError};
+use retold_core::recording::store::Lease;
+use tokio_postgres::{Error, Row};
+
+use super::error::of_statement;
+use super::names::{bound, possible};
+use super::pool::Pooled;
+
+const ACQUIRE: &str =
+    "SELECT name, holder, term, ends_at FROM \"retold\".acquire_lease($1, $2, $3)";
+const RELEASE: &str =
+    "UPDATE \"retold\".lease SET ends_at = least(ends_at, \"retold\".now_micros())
+    WHERE name = $1 AND holder = $2";
+const PAGE: &str = "SELECT name, holder, term, ends_at FROM \"retold\".lease
+    WHERE name >= $1 AND ($2::text IS NULL OR name > $2) AND starts_with(name, $1)
+    ORDER BY name LIMIT $3";
+
+/// Longest time to live that a lease is given, in microseconds: some hundred thousand years, so that
+/// its end can be told as a number.
+const TIME_TO_LIVE_MAX: i64 = i64::MAX / 2;
+
+/// Takes or renews a lease if nobody else holds it; returns it as it is then.
+pub(crate) async fn acquire(
+    mut connection: Pooled,
+    name: &str,
+    holder: &str,
+    time_to_live: Duration,
+) -> Result<Lease, RecordError> {
+    const WHAT: &str = "taking a lease";
+    let micros = i64::try_from(time_to_live.as_micros()).unwrap_or(TIME_TO_LIVE_MAX);
+    let micros = micros.min(TIME_TO_LIVE_MAX);
+    let found = connection
+        .row(WHAT, ACQUIRE, &[&name, &holder, &micros])
+        .await;
+    match found? {
+        Some(row) => lease(&row).map_err(|error| of_statement(WHAT, error)),
+        None => Err(Corrupt::new("the lease", "it is not there after it was taken").into()),
+    }
+}
+
+/// Gives a lease back, if this holder has it.
+pub(crate) async fn release(
+    mut connection: Pooled,
+    name: &str,
+    holder: &str,
+) -> Result<(), RecordError> {
+    let released = connection
+        .rows("giving a lease back", RELEASE, &[&name, &holder])
+        .await;
+    released.map(drop)
+}
+
+/// A page of leases in the order of their names.
+pub(crate) async fn read(
+    mut connection: Pooled,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Lease>, RecordError> {
+    const WHAT: &str = "reading leases";
+    let Some(prefix) = possible(prefix) else {
+        return Ok(Vec::new());
+    };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = connection
+        .rows(WHAT, PAGE, &[&prefix, &after.map(bound), &limit])
+        .await;
+    let leases = rows?;
+    let leases = leases.iter().map(lease);
+    let leases: Result<_, _> = leases.collect();
+    leases.map_err(|error| of_statement(WHAT, error))
+}
+
+fn lease(row: &Row) -> Result<Lease, Error> {
+    Ok(Lease {
+        name: row.try_get::<_, &str>(0)?.into(),
+        holder: row.try_get::<_, &str>(1)?.into(),
+        term: row.try_get::<_, i64>(2)?.cast_unsigned(),
+        ends_at: Timestamp::from_micros(row.try_get(3)?),
+    })
+}

@@ -1,0 +1,106 @@
+//! A log as an opening knows it: whether it is born, what waits to be appended, and who waits for news.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use retold_core::recording::identity::LogId;
+use tokio::sync::{Semaphore, watch};
+
+use super::options::QUEUE_PLACES_MAX;
+use super::queue::Queue;
+
+/// A log's key in the database, and its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Born {
+    pub(crate) key: i32,
+    pub(crate) id: LogId,
+}
+
+/// A log, shared by all its recorders of an opening.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) name: Arc<str>,
+    born: OnceLock<Born>,
+    pub(crate) queue: Queue,
+    /// Places in the queue.
+    pub(crate) places: Arc<Semaphore>,
+    append_count: watch::Sender<u64>,
+}
+
+impl Log {
+    fn unborn(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            born: OnceLock::new(),
+            queue: Queue::default(),
+            places: Arc::new(Semaphore::new(QUEUE_PLACES_MAX as usize)),
+            append_count: watch::Sender::new(0),
+        }
+    }
+
+    /// Key and id, if they are known.
+    pub(crate) fn born(&self) -> Option<Born> {
+        self.born.get().copied()
+    }
+
+    /// Takes note of a birth; a log is born once, so the first is right.
+    pub(crate) fn learn_birth(&self, born: Born) -> Born {
+        *self.born.get_or_init(|| born)
+    }
+
+    /// Tells those who wait how many appends are durable. A lower count never replaces a higher.
+    pub(crate) fn announce(&self, append_count: u64) {
+        self.append_count.send_if_modified(|known| {
+            let grows = *known < append_count;
+            *known = append_count.max(*known);
+            grows
+        });
+    }
+
+    /// Makes those who wait look at the log for themselves.
+    pub(crate) fn nudge(&self) {
+        self.append_count.send_modify(|_| {});
+    }
+
+    /// Counts as they are announced, and nudges.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.append_count.subscribe()
+    }
+}
+
+/// The logs that a store has opened, by name. Weak: a log that nobody uses takes no memory for long.
+#[derive(Debug, Default)]
+pub(crate) struct Logs {
+    logs: Mutex<HashMap<Arc<str>, Weak<Log>>>,
+}
+
+impl Logs {
+    fn logs(&self) -> MutexGuard<'_, HashMap<Arc<str>, Weak<Log>>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log of this name, shared with everybody who has it.
+    pub(crate) fn share(&self, name: &str) -> Arc<Log> {
+        let mut logs = self.logs();
+        if let Some(log) = logs.get(name).and_then(Weak::upgrade) {
+            return log;
+        }
+        if logs.len() == logs.capacity() {
+            logs.retain(|_, log| log.strong_count() > 0);
+        }
+        let log = Arc::new(Log::unborn(name));
+        logs.insert(log.name.clone(), Arc::downgrade(&log));
+        log
+    }
+
+    /// Nudges the log with this key; all logs, without one.
+    pub(crate) fn nudge(&self, key: Option<i32>) {
+        let logs: Vec<_> = self.logs().values().filter_map(Weak::upgrade).collect();
+        for log in logs {
+            // One that was not known to be born may have been born just now.
+            if key.is_none() || log.born().is_none_or(|born| Some(born.key) == key) {
+                log.nudge();
+            }
+        }
+    }
+}

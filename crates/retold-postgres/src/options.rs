@@ -1,0 +1,86 @@
+//! How a PostgreSQL store is opened, and its limits and defaults, each with its reason.
+
+use std::time::Duration;
+
+/// The schema that holds the tables, unless another is given.
+pub const SCHEMA_DEFAULT: &str = "retold";
+/// Longest name of a schema, in bytes: PostgreSQL cuts longer names.
+pub const SCHEMA_NAME_SIZE_MAX: usize = 63;
+/// Most connections of an opening, beside one that listens and one that tells others of news. A
+/// server allows 100 by default, to all its clients together.
+pub const CONNECTIONS_MAX: usize = 16;
+/// Most connections that append at the same time, each to another log, so that reads always find one.
+pub const WRITERS_MAX: usize = 8;
+/// Longest wait for a connection. Then the call is `Unavailable`.
+pub const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for an answer of the server. A connection that stays silent for longer is given up:
+/// what was sent by it may still happen.
+pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a connection is quiet before the system asks whether the other side is still there.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// Longest wait of a group for another process that appends to the same log, shorter than
+/// [`ANSWER_WAIT_MAX`] so that the server gives up first, which is certain to have written nothing.
+pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longest wait of an append for a place in the queue. Then it is `Unavailable`.
+pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Places in the queue of a log. An append takes one for every [`PLACE_SIZE`] it has, one at least; so
+/// no more than 8192 appends or 256 MiB wait.
+pub const QUEUE_PLACES_MAX: u32 = 8192;
+/// What one place in the queue holds, in bytes.
+pub const PLACE_SIZE: usize = 32 * 1024;
+/// Most appends in one transaction. Bounds how long the first one waits for the others.
+pub const GROUP_LENGTH_MAX: usize = 512;
+/// Appends of one transaction have at most this size together, in bytes, unless it is one.
+pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
+/// A group waits for those who were just answered, unless it was one alone: this part of
+/// the time that the last group took, and no longer than [`GATHER_WAIT_MAX`].
+pub(crate) const GATHER_SHARE: u32 = 4;
+/// Longest wait for those who were just answered. They append again within a fraction of it.
+pub(crate) const GATHER_WAIT_MAX: Duration = Duration::from_micros(500);
+/// Most comparisons of a condition's query with an event of an earlier append of its group; an append
+/// that would bring more begins a group. Takes some milliseconds.
+pub(crate) const GROUP_COMPARISONS_MAX: usize = 200_000;
+/// How often those who wait for news look at the log by themselves while hints arrive: a hint may be
+/// lost.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often they look while there is no connection that hints arrive on.
+pub const POLL_INTERVAL_WITHOUT_HINTS: Duration = Duration::from_millis(50);
+/// Pause before the connection that listens, or tells, is opened again.
+pub const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+/// How to open a store. By default: the schema [`SCHEMA_DEFAULT`], [`CONNECTIONS_MAX`] connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresOptions {
+    pub(crate) schema: Option<String>,
+    pub(crate) connections_max: usize,
+}
+
+impl PostgresOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self {
+            schema: None,
+            connections_max: CONNECTIONS_MAX,
+        }
+    }
+
+    /// The schema that holds the tables, in place of the one that the URL names.
+    #[must_use]
+    pub fn schema(mut self, name: impl Into<String>) -> Self {
+        self.schema = Some(name.into());
+        self
+    }
+
+    /// Most connections, 2 at least: one may append while another reads.
+    #[must_use]
+    pub fn connections_max(mut self, count: usize) -> Self {
+        self.connections_max = count.max(2);
+        self
+    }
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,349 @@
+//! Pages of events: one statement gives the events, the head, and the event that the read ends at, all
+//! of one state.
+
+use std::pin::pin;
+
+use futures_util::TryStreamExt;
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::error::{Corrupt, RecordError};
+use retold_core::recording::identity::{EventId, Mark, Position, Version};
+use retold_core::recording::limits::PAGE_SIZE_MAX;
+use retold_core::recording::query::{Query, QueryItem};
+use retold_core::recording::recorder::{Direction, LogRead, Page, PageEnd, StreamRead};
+use retold_core::recording::stored_event::{Place, StoredEvent, StoredEventParts};
+use tokio_postgres::{Error, Row};
+
+use super::connection::Parameters;
+use super::pool::Pooled;
+
+/// What a row of a page is.
+const HEAD: i32 = 0;
+const UNTIL: i32 = 1;
+
+macro_rules! columns {
+    () => {
+        "e.position, e.id, e.stream, e.version, e.place_index, e.place_count, e.topic, e.revision, \
+         e.tags, e.time, e.recorded_at, e.encoding, e.origin, e.metadata, e.payload"
+    };
+}
+
+/// The head, the event of `$until`, and events: rows of kind 0, 1 and 2.
+macro_rules! page {
+    ($until:literal, $from:literal) => {
+        concat!(
+            "SELECT 0, l.position, l.head_id, NULL::text, NULL::bigint, NULL::integer, NULL::integer, \
+             NULL::text, NULL::integer, NULL::bytea, NULL::bigint, NULL::bigint, NULL::text, \
+             NULL::text, NULL::bytea, NULL::bytea FROM \"retold\".log l WHERE l.key = $1 \
+             UNION ALL SELECT 1, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+             NULL, NULL, NULL, NULL, NULL FROM \"retold\".event u WHERE u.log = $1 AND ",
+            $until,
+            " UNION ALL (SELECT 2, ",
+            columns!(),
+            " FROM ",
+            $from,
+            ")"
+        )
+    };
+}
+
+const LOG_FORWARD: &str = page!(
+    "u.position = $2",
+    "\"retold\".event e WHERE e.log = $1 AND e.position BETWEEN $3 AND $4
+     ORDER BY e.position LIMIT $5"
+);
+const LOG_BACKWARD: &str = page!(
+    "u.position = $2",
+    "\"retold\".event e WHERE e.log = $1 AND e.position BETWEEN $3 AND $4
+     ORDER BY e.position DESC LIMIT $5"
+);
+const STREAM_FORWARD: &str = page!(
+    "u.stream = $6 AND u.version = $2",
+    "\"retold\".event e WHERE e.log = $1 AND e.stream = $6 AND e.version BETWEEN $3 AND $4
+     ORDER BY e.version LIMIT $5"
+);
+const STREAM_BACKWARD: &str = page!(
+    "u.stream = $6 AND u.version = $2",
+    "\"retold\".event e WHERE e.log = $1 AND e.stream = $6 AND e.version BETWEEN $3 AND $4
+     ORDER BY e.version DESC LIMIT $5"
+);
+const MATCHES_FORWARD: &str = page!(
+    "u.position = $2",
+    "(SELECT DISTINCT m.position FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::integer[])
+         AS i (start, streams, topics, tags),
+     LATERAL \"retold\".matches($1, ($10::text[])[i.start:i.start + i.streams - 1],
+         ($10::text[])[i.start + i.streams:i.start + i.streams + i.topics - 1],
+         ($10::text[])[i.start + i.streams + i.topics:i.start + i.streams + i.topics + i.tags - 1],
+         $3, $4, false, $5) AS m (position)
+     ORDER BY m.position LIMIT $5) found,
+     LATERAL (SELECT * FROM \"retold\".event x WHERE x.log = $1 AND x.position = found.position
+         LIMIT 1) e ORDER BY found.position"
+);
+const MATCHES_BACKWARD: &str = page!(
+    "u.position = $2",
+    "(SELECT DISTINCT m.position FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::integer[])
+         AS i (start, streams, topics, tags),
+     LATERAL \"retold\".matches($1, ($10::text[])[i.start:i.start + i.streams - 1],
+         ($10::text[])[i.start + i.streams:i.start + i.streams + i.topics - 1],
+         ($10::text[])[i.start + i.streams + i.topics:i.start + i.streams + i.topics + i.tags - 1],
+         $3, $4, true, $5) AS m (position)
+     ORDER BY m.position DESC LIMIT $5) found,
+     LATERAL (SELECT * FROM \"retold\".event x WHERE x.log = $1 AND x.position = found.position
+         LIMIT 1) e ORDER BY found.position DESC"
+);
+const EVENT: &str = concat!(
+    "SELECT 2, ",
+    columns!(),
+    " FROM \"retold\".event e WHERE e.log = $1 AND e.id = $2"
+);
+
+/// A page of a log.
+pub(crate) async fn log_page(
+    connection: Pooled,
+    log: i32,
+    read: &LogRead,
+) -> Result<Page, RecordError> {
+    let limit = read.check()?;
+    let until = read.until.map(Position::get);
+    let (low, high) = asked(read.after.map(Position::get), until, read.direction);
+    let until = until.and_then(|it| i64::try_from(it).ok());
+    let most = most(limit);
+    let direction = read.direction;
+    match &read.query {
+        Query::Items(items) => {
+            let items = Items::of(items);
+            let sql = match direction {
+                Direction::Forward => MATCHES_FORWARD,
+                Direction::Backward => MATCHES_BACKWARD,
+            };
+            let parameters: Parameters<'_> = &[
+                &log,
+                &until,
+                &low,
+                &high,
+                &most,
+                &items.starts,
+                &items.streams,
+                &items.topics,
+                &items.tags,
+                &items.names,
+            ];
+            page(connection, sql, parameters, limit, direction).await
+        }
+        _ => {
+            let sql = match direction {
+                Direction::Forward => LOG_FORWARD,
+                Direction::Backward => LOG_BACKWARD,
+            };
+            let parameters: Parameters<'_> = &[&log, &until, &low, &high, &i64::from(most)];
+            page(connection, sql, parameters, limit, direction).await
+        }
+    }
+}
+
+/// A page of a stream.
+pub(crate) async fn stream_page(
+    connection: Pooled,
+    log: i32,
+    read: &StreamRead,
+) -> Result<Page, RecordError> {
+    let limit = read.check()?;
+    let until = read.until.map(Version::get);
+    let (low, high) = asked(read.after.map(Version::get), until, read.direction);
+    let until = until.and_then(|it| i64::try_from(it).ok());
+    let sql = match read.direction {
+        Direction::Forward => STREAM_FORWARD,
+        Direction::Backward => STREAM_BACKWARD,
+    };
+    let most = i64::from(most(limit));
+    let parameters: Parameters<'_> = &[&log, &until, &low, &high, &most, &&*read.stream];
+    page(connection, sql, parameters, limit, read.direction).await
+}
+
+/// The event with this id.
+pub(crate) async fn event(
+    mut connection: Pooled,
+    log: i32,
+    id: EventId,
+) -> Result<Option<StoredEvent>, RecordError> {
+    let found = connection
+        .row("reading an event", EVENT, &[&log, &id.uuid()])
+        .await;
+    found?.map(|row| stored_event(&row)).transpose()
+}
+
+/// Numbers that a read asks for, both included.
+fn asked(after: Option<u64>, until: Option<u64>, direction: Direction) -> (i64, i64) {
+    let (low, high) = match direction {
+        Direction::Forward => (
+            after.map_or(1, |after| after.saturating_add(1)),
+            until.unwrap_or(NUMBER_MAX),
+        ),
+        Direction::Backward => (
+            until.unwrap_or(1),
+            after.map_or(NUMBER_MAX, |after| after.saturating_sub(1)),
+        ),
+    };
+    (number(low), number(high))
+}
+
+/// A number that no position or version reaches, with room for one more.
+const NUMBER_MAX: u64 = (i64::MAX - 1) as u64;
+
+fn number(number: u64) -> i64 {
+    number.min(NUMBER_MAX).cast_signed()
+}
+
+fn most(limit: usize) -> i32 {
+    i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
+/// Items of a query as lists: where each one's names begin, and how many of each kind there are.
+#[derive(Default)]
+struct Items<'a> {
+    starts: Vec<i32>,
+    streams: Vec<i32>,
+    topics: Vec<i32>,
+    tags: Vec<i32>,
+    names: Vec<&'a str>,
+}
+
+impl<'a> Items<'a> {
+    fn of(items: &'a [QueryItem]) -> Self {
+        let mut lists = Self::default();
+        for item in items {
+            lists.starts.push(most(lists.names.len() + 1));
+            lists.streams.push(most(item.streams.len()));
+            lists.topics.push(most(item.topics.len()));
+            lists.tags.push(most(item.tags.len()));
+            let names = item.streams.iter().chain(&item.topics).chain(&item.tags);
+            lists.names.extend(names.map(|name| &**name));
+        }
+        lists
+    }
+}
+
+/// A page as its rows come in.
+struct Filling {
+    events: Vec<StoredEvent>,
+    size: usize,
+    limit: usize,
+    head: Option<Mark>,
+    until: Option<Mark>,
+}
+
+impl Filling {
+    fn end(&self) -> PageEnd {
+        if self.events.len() == self.limit || self.size >= PAGE_SIZE_MAX {
+            PageEnd::Full
+        } else {
+            PageEnd::Complete
+        }
+    }
+
+    fn take(&mut self, row: &Row) -> Result<(), RecordError> {
+        match row.try_get(0).map_err(damaged)? {
+            HEAD => self.head = mark(row)?,
+            UNTIL => self.until = mark(row)?,
+            _ => {
+                let event = stored_event(row)?;
+                self.size += event.size();
+                self.events.push(event);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says how far the page went.
+    fn finish(self, direction: Direction) -> Page {
+        let end = self.end();
+        let read_to = match (direction, end) {
+            (Direction::Backward, _) => self.head,
+            (Direction::Forward, PageEnd::Full) => self.events.last().map(StoredEvent::mark),
+            (Direction::Forward, PageEnd::Complete) => self.until.or(self.head),
+        };
+        Page::new(self.events, read_to, end)
+    }
+}
+
+async fn page(
+    mut connection: Pooled,
+    sql: &'static str,
+    parameters: Parameters<'_>,
+    limit: usize,
+    direction: Direction,
+) -> Result<Page, RecordError> {
+    const WHAT: &str = "reading events";
+    let mut filling = Filling {
+        events: Vec::new(),
+        size: 0,
+        limit,
+        head: None,
+        until: None,
+    };
+    let ask = async |connection: &mut super::connection::Connection| {
+        let statement = connection.prepared(sql).await?;
+        let parameters = parameters.iter().copied();
+        connection.client.query_raw(&statement, parameters).await
+    };
+    let rows = connection.in_time(WHAT, ask).await?;
+    let mut rows = pin!(rows);
+    loop {
+        let next = connection.in_time(WHAT, async |_: &mut _| rows.try_next().await);
+        let Some(row) = next.await? else { break };
+        filling.take(&row)?;
+        if filling.size >= PAGE_SIZE_MAX {
+            // The rest may be large, and nobody wants it.
+            connection.close();
+            break;
+        }
+    }
+    Ok(filling.finish(direction))
+}
+
+fn damaged(error: Error) -> RecordError {
+    use std::error::Error as _;
+    let what = error
+        .source()
+        .map_or_else(|| error.to_string(), ToString::to_string);
+    Corrupt::new("a row of the table event", what).into()
+}
+
+fn mark(row: &Row) -> Result<Option<Mark>, RecordError> {
+    let position: i64 = row.try_get(1).map_err(damaged)?;
+    let id: Option<uuid::Uuid> = row.try_get(2).map_err(damaged)?;
+    let position = Position::new(position.cast_unsigned());
+    Ok(position.zip(id).map(|(position, id)| Mark {
+        position,
+        event_id: EventId::new(id),
+    }))
+}
+
+fn stored_event(row: &Row) -> Result<StoredEvent, RecordError> {
+    let read = || -> Result<_, Error> {
+        let position: i64 = row.try_get(1)?;
+        let stream: Option<&str> = row.try_get(3)?;
+        let version: Option<i64> = row.try_get(4)?;
+        let version = version.and_then(|it| Version::new(it.cast_unsigned()));
+        let place: (i32, i32) = (row.try_get(5)?, row.try_get(6)?);
+        let parts = StoredEventParts {
+            position: Position::new(position.cast_unsigned()).unwrap_or(Position::FIRST),
+            id: EventId::new(row.try_get(2)?),
+            stream: stream.zip(version),
+            place: Place {
+                index: place.0.cast_unsigned(),
+                count: place.1.cast_unsigned(),
+            },
+            topic: row.try_get(7)?,
+            revision: row.try_get::<_, i32>(8)?.cast_unsigned(),
+            tags: row.try_get(9)?,
+            time: Timestamp::from_micros(row.try_get(10)?),
+            recorded_at: Timestamp::from_micros(row.try_get(11)?),
+            encoding: row.try_get(12)?,
+            origin: row.try_get(13)?,
+            metadata: row.try_get(14)?,
+            payload: row.try_get(15)?,
+        };
+        Ok(StoredEvent::from_parts(&parts))
+    };
+    Ok(read().map_err(damaged)??)
+}

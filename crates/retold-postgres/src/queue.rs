@@ -1,0 +1,101 @@
+//! What waits to be appended to a log, in the order it came.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::condition::Condition;
+use retold_core::recording::error::RecordError;
+use retold_core::recording::query::Query;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::options::{GROUP_COMPARISONS_MAX, GROUP_LENGTH_MAX, GROUP_SIZE_MAX};
+
+/// An append with the one who waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) append: Append,
+    pub(crate) size: usize,
+    pub(crate) answer: oneshot::Sender<Result<Appended, RecordError>>,
+    /// Its places in the queue, given back when it is answered.
+    pub(crate) _places: OwnedSemaphorePermit,
+}
+
+/// A queue of appends, bounded by the places its members hold.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    members: VecDeque<Member>,
+    /// Whether a task is there that takes them out.
+    is_served: bool,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a member at the end. True if nobody serves the queue: the caller is to see to it, and the
+    /// queue counts it as served from now on.
+    pub(crate) fn push(&self, member: Member) -> bool {
+        let mut state = self.state();
+        state.members.push_back(member);
+        !std::mem::replace(&mut state.is_served, true)
+    }
+
+    /// How many wait.
+    pub(crate) fn length(&self) -> usize {
+        self.state().members.len()
+    }
+
+    /// Takes the next group from the front. If there is none, the queue is no longer served.
+    pub(crate) fn take_group(&self) -> Vec<Member> {
+        let mut state = self.state();
+        let mut group: Vec<Member> = Vec::new();
+        let (mut size, mut events, mut comparisons) = (0, 0, 0);
+        while group.len() < GROUP_LENGTH_MAX
+            && let Some(member) = state.members.front()
+        {
+            size += member.size;
+            comparisons += events * query_items(&member.append);
+            let is_too_much = size > GROUP_SIZE_MAX || comparisons > GROUP_COMPARISONS_MAX;
+            if is_too_much && !group.is_empty() {
+                break;
+            }
+            events += member.append.new_events().len();
+            group.extend(state.members.pop_front());
+        }
+        if group.is_empty() {
+            state.is_served = false;
+        }
+        group
+    }
+
+    /// Answers nobody and drops all that wait, as when the runtime ends.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state();
+        state.is_served = false;
+        let members = std::mem::take(&mut state.members);
+        drop(state);
+        drop(members);
+    }
+}
+
+/// Items of all queries that an append's conditions have.
+fn query_items(append: &Append) -> usize {
+    let items = append
+        .all_conditions()
+        .iter()
+        .map(|condition| match condition {
+            Condition::NoneMatch {
+                query: Query::Items(items),
+                ..
+            } => items.len(),
+            _ => 0,
+        });
+    items.sum()
+}

@@ -1,0 +1,281 @@
+//! The recorder: one log of a PostgreSQL store.
+
+use std::sync::Arc;
+
+use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
+use retold_core::recording::limits::{Limits, PAGE_NAMES_MAX, check_page_limit};
+use retold_core::recording::recorder::{
+    BoxFuture, Head, LogRead, Page, PageEnd, Recorder, StreamEntry, StreamRead, StretchRead,
+};
+use retold_core::recording::snapshot::StoredSnapshot;
+use retold_core::recording::stored_event::StoredEvent;
+use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
+use tokio_postgres::Row;
+
+use super::error::{Refusal, of_statement};
+use super::group;
+use super::log::{Born, Log};
+use super::names::{bound, possible};
+use super::page;
+use super::pool::Pooled;
+use super::runtime::within;
+use super::shared::Shared;
+use super::snapshots;
+use super::stretches;
+use super::writer;
+
+const HEAD: &str = "SELECT position, head_id, append_count FROM \"retold\".log WHERE key = $1";
+const STREAMS: &str = "SELECT stream_name, last_version FROM \"retold\".streams($1, $2, $3, $4)";
+
+/// What a recorder may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// One opening of a log.
+pub(crate) struct PostgresRecorder {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) access: Access,
+}
+
+impl PostgresRecorder {
+    fn check_writable(&self) -> Result<(), RecordError> {
+        match self.access {
+            Access::ReadWrite => Ok(()),
+            Access::ReadOnly => Err(RecordError::invalid(format!(
+                "the log {:?} was opened for reading only",
+                self.log.name
+            ))),
+        }
+    }
+
+    /// A connection and the log's key; none if the log is not born.
+    async fn look(&self) -> Result<Option<(Pooled, i32)>, RecordError> {
+        match self.shared.find_birth(&self.log).await? {
+            Some(born) => Ok(Some((self.shared.pool.take().await?, born.key))),
+            None => Ok(None),
+        }
+    }
+
+    async fn write(&self) -> Result<(Pooled, Born), RecordError> {
+        self.check_writable()?;
+        let born = self
+            .log
+            .born()
+            .ok_or_else(|| RecordError::unavailable("writing to a log", Refusal::NotBorn))?;
+        Ok((self.shared.pool.take().await?, born))
+    }
+
+    async fn head_now(&self) -> Result<Head, RecordError> {
+        const WHAT: &str = "reading the head";
+        let Some((mut connection, log)) = self.look().await? else {
+            return Ok(Head::default());
+        };
+        match connection.row(WHAT, HEAD, &[&log]).await? {
+            Some(row) => head(&row).map_err(|error| of_statement(WHAT, error)),
+            None => Ok(Head::default()),
+        }
+    }
+
+    async fn wait_for_change(&self, append_count: u64) -> Result<u64, RecordError> {
+        // Subscribed before the first look, so that no news falls between the two.
+        let mut news = self.log.subscribe();
+        self.shared.listener.start();
+        loop {
+            let known = *news.borrow_and_update();
+            if known > append_count {
+                return Ok(known);
+            }
+            let there = self.head_now().await?.append_count;
+            if there > append_count {
+                return Ok(there);
+            }
+            let interval = self.shared.listener.poll_interval();
+            // A hint, or the time to look without one: both lead to the next look.
+            let _ = tokio::time::timeout(interval, news.changed()).await;
+        }
+    }
+}
+
+fn head(row: &Row) -> Result<Head, tokio_postgres::Error> {
+    let position: i64 = row.try_get(0)?;
+    let id: Option<uuid::Uuid> = row.try_get(1)?;
+    let append_count: i64 = row.try_get(2)?;
+    let position = Position::new(position.cast_unsigned());
+    Ok(Head {
+        mark: position.zip(id).map(|(position, id)| Mark {
+            position,
+            event_id: EventId::new(id),
+        }),
+        append_count: append_count.cast_unsigned(),
+    })
+}
+
+async fn streams(
+    mut connection: Pooled,
+    log: i32,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<StreamEntry>, RecordError> {
+    const WHAT: &str = "reading the names of streams";
+    let Some(prefix) = possible(prefix) else {
+        return Ok(Vec::new());
+    };
+    let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+    let rows = connection
+        .rows(WHAT, STREAMS, &[&log, &prefix, &after.map(bound), &limit])
+        .await;
+    let mut page = Vec::new();
+    for row in rows? {
+        let name = row.try_get(0).map_err(|error| of_statement(WHAT, error))?;
+        let version: i64 = row.try_get(1).map_err(|error| of_statement(WHAT, error))?;
+        if let Some(version) = Version::new(version.cast_unsigned()) {
+            let name: &str = name;
+            page.push(StreamEntry {
+                name: name.into(),
+                version,
+            });
+        }
+    }
+    Ok(page)
+}
+
+impl Recorder for PostgresRecorder {
+    fn log_name(&self) -> &str {
+        &self.log.name
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::DEFAULT
+    }
+
+    fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
+        within(&self.shared.runtime, async {
+            let born = self.shared.find_birth(&self.log).await?;
+            Ok(born.map(|born| born.id))
+        })
+    }
+
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
+        within(&self.shared.runtime, async move {
+            self.check_writable()?;
+            group::check(&append, &self.limits())?;
+            writer::append(&self.shared, &self.log, append).await
+        })
+    }
+
+    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        within(&self.shared.runtime, async move {
+            read.check()?;
+            match self.look().await? {
+                Some((connection, log)) => page::log_page(connection, log, &read).await,
+                None => Ok(Page::new(Vec::new(), None, PageEnd::Complete)),
+            }
+        })
+    }
+
+    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        within(&self.shared.runtime, async move {
+            read.check()?;
+            match self.look().await? {
+                Some((connection, log)) => page::stream_page(connection, log, &read).await,
+                None => Ok(Page::new(Vec::new(), None, PageEnd::Complete)),
+            }
+        })
+    }
+
+    fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
+        within(&self.shared.runtime, async move {
+            match self.look().await? {
+                Some((connection, log)) => page::event(connection, log, id).await,
+                None => Ok(None),
+            }
+        })
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
+        within(&self.shared.runtime, self.head_now())
+    }
+
+    fn streams<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
+        within(&self.shared.runtime, async move {
+            let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
+            match self.look().await? {
+                Some((connection, log)) => streams(connection, log, prefix, after, limit).await,
+                None => Ok(Vec::new()),
+            }
+        })
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        follower: &'a FollowerKey,
+        upstream: LogId,
+    ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
+        within(&self.shared.runtime, async move {
+            match self.look().await? {
+                Some((connection, log)) => {
+                    stretches::checkpoint(connection, log, follower, upstream).await
+                }
+                None => Ok(None),
+            }
+        })
+    }
+
+    fn stretches(
+        &self,
+        read: StretchRead,
+    ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
+        within(&self.shared.runtime, async move {
+            let limit = read.check()?;
+            match self.look().await? {
+                Some((connection, log)) => stretches::read(connection, log, &read, limit).await,
+                None => Ok(Vec::new()),
+            }
+        })
+    }
+
+    fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
+        within(&self.shared.runtime, self.wait_for_change(append_count))
+    }
+
+    fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
+        within(&self.shared.runtime, async move {
+            self.check_writable()?;
+            snapshot.check(&self.limits())?;
+            let (connection, born) = self.write().await?;
+            snapshots::put(connection, born.key, &snapshot).await
+        })
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        stream: &'a str,
+        until: Option<Version>,
+    ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
+        within(&self.shared.runtime, async move {
+            match self.look().await? {
+                Some((connection, log)) => snapshots::newest(connection, log, stream, until).await,
+                None => Ok(None),
+            }
+        })
+    }
+
+    fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
+        within(&self.shared.runtime, async move {
+            let (connection, born) = self.write().await?;
+            snapshots::drop_all(connection, born.key, stream).await
+        })
+    }
+}

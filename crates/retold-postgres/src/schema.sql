@@ -1,0 +1,607 @@
+-- The tables and functions of a Retold store, version 1. A promise to databases already written: a
+-- change is a new version, with a conversion of the old one.
+--
+-- "retold" stands for the schema that the store was given. Texts compare by their bytes. Times are
+-- microseconds since 1970. Positions of other logs and numbers of 32 bits without sign stand as the
+-- signed numbers of the same bits.
+
+CREATE TABLE "retold".schema_version (
+    version integer PRIMARY KEY
+);
+INSERT INTO "retold".schema_version VALUES (1);
+
+-- The logs, each with its end. Whoever appends locks the log's row first, so appends of a log come one
+-- after the other and positions are in the order of commit; logs do not wait for each other. The
+-- fill factor leaves room for new versions of a row that every append changes.
+CREATE TABLE "retold".log (
+    key integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text COLLATE "C" NOT NULL UNIQUE,
+    id uuid NOT NULL,
+    position bigint NOT NULL DEFAULT 0,
+    head_id uuid,
+    append_count bigint NOT NULL DEFAULT 0,
+    stretch_count bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 30);
+
+-- The events. `tags` is the event's own list, each tag a length of one byte and its text; a payload
+-- that is NULL was erased. Payloads are not compressed here: the mapper does that.
+CREATE TABLE "retold".event (
+    log integer NOT NULL,
+    position bigint NOT NULL,
+    id uuid NOT NULL,
+    stream text COLLATE "C",
+    version bigint,
+    place_index integer NOT NULL,
+    place_count integer NOT NULL,
+    topic text COLLATE "C" NOT NULL,
+    revision integer NOT NULL,
+    tags bytea NOT NULL,
+    time bigint NOT NULL,
+    recorded_at bigint NOT NULL,
+    encoding text COLLATE "C" NOT NULL,
+    origin text COLLATE "C" NOT NULL,
+    metadata bytea NOT NULL,
+    payload bytea,
+    PRIMARY KEY (log, position),
+    CHECK ((stream IS NULL) = (version IS NULL))
+);
+ALTER TABLE "retold".event ALTER COLUMN payload SET STORAGE EXTERNAL;
+CREATE UNIQUE INDEX event_id ON "retold".event (log, id);
+CREATE UNIQUE INDEX event_stream ON "retold".event (log, stream, version) WHERE stream IS NOT NULL;
+CREATE INDEX event_topic ON "retold".event (log, topic, position);
+CREATE TABLE "retold".event_tag (
+    log integer NOT NULL,
+    tag text COLLATE "C" NOT NULL,
+    position bigint NOT NULL,
+    PRIMARY KEY (log, tag, position)
+);
+
+-- The pieces of other logs that followers have processed, counted by ordinal in each log. One grows
+-- while neither its append nor the next one has events.
+CREATE TABLE "retold".stretch (
+    log integer NOT NULL,
+    ordinal bigint NOT NULL,
+    follower text COLLATE "C" NOT NULL,
+    upstream uuid NOT NULL,
+    after bigint,
+    to_position bigint NOT NULL,
+    to_id uuid NOT NULL,
+    edition integer NOT NULL,
+    head bigint,
+    with_events boolean NOT NULL,
+    PRIMARY KEY (log, ordinal)
+);
+CREATE INDEX stretch_follower ON "retold".stretch (log, follower, upstream, ordinal);
+
+-- Hints and placements: no history. A snapshot may be of any version: eight bytes, the highest first,
+-- so that they are in order.
+CREATE TABLE "retold".snapshot (
+    log integer NOT NULL,
+    stream text COLLATE "C" NOT NULL,
+    version bytea NOT NULL,
+    state_type text COLLATE "C" NOT NULL,
+    revision integer NOT NULL,
+    time bigint NOT NULL,
+    encoding text COLLATE "C" NOT NULL,
+    payload bytea NOT NULL,
+    PRIMARY KEY (log, stream, version)
+);
+CREATE TABLE "retold".lease (
+    name text COLLATE "C" PRIMARY KEY,
+    holder text COLLATE "C" NOT NULL,
+    term bigint NOT NULL,
+    ends_at bigint NOT NULL
+);
+
+-- What is recorded does not change, whoever speaks SQL to the database.
+CREATE FUNCTION "retold".refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'retold: %', TG_ARGV[0] USING ERRCODE = 'integrity_constraint_violation';
+END $$;
+CREATE TRIGGER event_never_changes BEFORE UPDATE OR DELETE OR TRUNCATE ON "retold".event
+    FOR EACH STATEMENT EXECUTE FUNCTION "retold".refuse('a recorded event never changes');
+CREATE TRIGGER event_tag_never_changes BEFORE UPDATE OR DELETE OR TRUNCATE ON "retold".event_tag
+    FOR EACH STATEMENT EXECUTE FUNCTION "retold".refuse('the tags of a recorded event never change');
+CREATE TRIGGER log_is_never_deleted BEFORE DELETE OR TRUNCATE ON "retold".log
+    FOR EACH STATEMENT EXECUTE FUNCTION "retold".refuse('a log is never deleted');
+CREATE TRIGGER log_only_grows BEFORE UPDATE ON "retold".log FOR EACH ROW
+    WHEN (NOT (
+        (new.key, new.name, new.id) = (old.key, old.name, old.id)
+        AND new.position >= old.position
+        AND new.append_count > old.append_count
+        AND new.stretch_count >= old.stretch_count
+    ))
+    EXECUTE FUNCTION "retold".refuse('a log only grows, and keeps its name and id');
+CREATE TRIGGER stretch_is_never_deleted BEFORE DELETE OR TRUNCATE ON "retold".stretch
+    FOR EACH STATEMENT EXECUTE FUNCTION "retold".refuse('a recorded stretch is never deleted');
+CREATE TRIGGER stretch_only_grows BEFORE UPDATE ON "retold".stretch FOR EACH ROW
+    WHEN (NOT (
+        NOT old.with_events AND NOT new.with_events
+        AND (new.log, new.ordinal, new.follower, new.upstream, new.edition)
+            = (old.log, old.ordinal, old.follower, old.upstream, old.edition)
+        AND new.after IS NOT DISTINCT FROM old.after
+        AND new.head IS NOT DISTINCT FROM old.head
+    ))
+    EXECUTE FUNCTION "retold".refuse('a recorded stretch never changes');
+
+-- The first version of a stream whose event is at this position or beyond: one step down the index
+-- for each halving.
+CREATE FUNCTION "retold".version_from(of_log integer, of_stream text, low bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    first_version bigint := 1;
+    last_version bigint;
+    middle bigint;
+    there bigint;
+BEGIN
+    IF low <= 1 THEN
+        RETURN 1;
+    END IF;
+    SELECT e.version INTO last_version FROM "retold".event e
+        WHERE e.log = of_log AND e.stream = of_stream ORDER BY e.version DESC LIMIT 1;
+    last_version := coalesce(last_version, 0) + 1;
+    WHILE first_version < last_version LOOP
+        middle := (first_version + last_version) / 2;
+        SELECT e.position INTO there FROM "retold".event e
+            WHERE e.log = of_log AND e.stream = of_stream AND e.version = middle;
+        IF there < low THEN
+            first_version := middle + 1;
+        ELSE
+            last_version := middle;
+        END IF;
+    END LOOP;
+    RETURN first_version;
+END $$;
+
+-- Positions from `low` to `high` of the events that match an item of a query, in the direction of
+-- reading. An empty list does not restrict. Of several tags, the rarest leads.
+CREATE FUNCTION "retold".matches(
+    of_log integer, of_streams text[], of_topics text[], of_tags text[],
+    low bigint, high bigint, is_backward boolean, most integer
+) RETURNS SETOF bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    rarest text := of_tags[1];
+    others text[];
+    is_free boolean := cardinality(of_streams) = 0 AND cardinality(of_topics) = 0;
+BEGIN
+    IF cardinality(of_tags) > 0 THEN
+        IF cardinality(of_tags) > 1 THEN
+            SELECT t.tag INTO rarest FROM unnest(of_tags) AS t (tag), LATERAL (
+                SELECT count(*) AS count FROM (
+                    SELECT 1 FROM "retold".event_tag g
+                    WHERE g.log = of_log AND g.tag = t.tag AND g.position BETWEEN low AND high
+                    LIMIT 1000
+                ) bounded
+            ) counted ORDER BY counted.count LIMIT 1;
+            others := array_remove(of_tags, rarest);
+        END IF;
+        IF is_backward THEN
+            RETURN QUERY SELECT g.position FROM "retold".event_tag g
+                WHERE g.log = of_log AND g.tag = rarest AND g.position BETWEEN low AND high
+                AND (others IS NULL OR "retold".has_tags(of_log, g.position, others))
+                AND (is_free OR "retold".is_named(of_log, g.position, of_streams, of_topics))
+                ORDER BY g.position DESC LIMIT most;
+        ELSE
+            RETURN QUERY SELECT g.position FROM "retold".event_tag g
+                WHERE g.log = of_log AND g.tag = rarest AND g.position BETWEEN low AND high
+                AND (others IS NULL OR "retold".has_tags(of_log, g.position, others))
+                AND (is_free OR "retold".is_named(of_log, g.position, of_streams, of_topics))
+                ORDER BY g.position LIMIT most;
+        END IF;
+    ELSIF cardinality(of_streams) > 0 THEN
+        IF is_backward THEN
+            RETURN QUERY SELECT found.position FROM unnest(of_streams) AS s (name), LATERAL (
+                SELECT e.position FROM "retold".event e
+                WHERE e.log = of_log AND e.stream = s.name
+                AND e.version >= "retold".version_from(of_log, s.name, low)
+                AND e.version < "retold".version_from(of_log, s.name, high + 1)
+                AND (cardinality(of_topics) = 0 OR e.topic = ANY (of_topics))
+                ORDER BY e.version DESC LIMIT most
+            ) found ORDER BY found.position DESC LIMIT most;
+        ELSE
+            RETURN QUERY SELECT found.position FROM unnest(of_streams) AS s (name), LATERAL (
+                SELECT e.position FROM "retold".event e
+                WHERE e.log = of_log AND e.stream = s.name
+                AND e.version >= "retold".version_from(of_log, s.name, low)
+                AND e.version < "retold".version_from(of_log, s.name, high + 1)
+                AND (cardinality(of_topics) = 0 OR e.topic = ANY (of_topics))
+                ORDER BY e.version LIMIT most
+            ) found ORDER BY found.position LIMIT most;
+        END IF;
+    ELSIF is_backward THEN
+        RETURN QUERY SELECT found.position FROM unnest(of_topics) AS t (name), LATERAL (
+            SELECT e.position FROM "retold".event e
+            WHERE e.log = of_log AND e.topic = t.name AND e.position BETWEEN low AND high
+            ORDER BY e.position DESC LIMIT most
+        ) found ORDER BY found.position DESC LIMIT most;
+    ELSE
+        RETURN QUERY SELECT found.position FROM unnest(of_topics) AS t (name), LATERAL (
+            SELECT e.position FROM "retold".event e
+            WHERE e.log = of_log AND e.topic = t.name AND e.position BETWEEN low AND high
+            ORDER BY e.position LIMIT most
+        ) found ORDER BY found.position LIMIT most;
+    END IF;
+END $$;
+
+-- Whether the event at a position has all these tags.
+CREATE FUNCTION "retold".has_tags(of_log integer, at bigint, others text[]) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    other text;
+BEGIN
+    FOREACH other IN ARRAY others LOOP
+        PERFORM 1 FROM "retold".event_tag g
+            WHERE g.log = of_log AND g.tag = other AND g.position = at;
+        IF NOT FOUND THEN
+            RETURN false;
+        END IF;
+    END LOOP;
+    RETURN true;
+END $$;
+
+-- Whether the event at a position is of one of these streams and has one of these topics.
+CREATE FUNCTION "retold".is_named(of_log integer, at bigint, of_streams text[], of_topics text[])
+RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    PERFORM 1 FROM "retold".event e WHERE e.log = of_log AND e.position = at
+        AND (cardinality(of_topics) = 0 OR e.topic = ANY (of_topics))
+        AND (cardinality(of_streams) = 0 OR e.stream = ANY (of_streams));
+    RETURN FOUND;
+END $$;
+
+-- A page of names of streams with the versions of their last events: a step from name to name.
+CREATE FUNCTION "retold".streams(of_log integer, prefix text, after_name text, most integer)
+RETURNS TABLE (stream_name text, last_version bigint) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF after_name IS NULL OR after_name COLLATE "C" < prefix COLLATE "C" THEN
+        SELECT e.stream INTO stream_name FROM "retold".event e
+            WHERE e.log = of_log AND e.stream >= prefix ORDER BY e.stream, e.version LIMIT 1;
+    ELSE
+        SELECT e.stream INTO stream_name FROM "retold".event e
+            WHERE e.log = of_log AND e.stream > after_name ORDER BY e.stream, e.version LIMIT 1;
+    END IF;
+    WHILE most > 0 AND starts_with(stream_name, prefix) LOOP
+        SELECT e.version INTO last_version FROM "retold".event e
+            WHERE e.log = of_log AND e.stream = stream_name ORDER BY e.version DESC LIMIT 1;
+        RETURN NEXT;
+        most := most - 1;
+        SELECT e.stream INTO stream_name FROM "retold".event e
+            WHERE e.log = of_log AND e.stream > stream_name ORDER BY e.stream, e.version LIMIT 1;
+    END LOOP;
+END $$;
+
+-- Keeps a snapshot in place of one of the same version; drops the lowest of too many.
+CREATE FUNCTION "retold".put_snapshot(
+    of_log integer, of_stream text, of_version bytea, its_type text, its_revision integer,
+    its_time bigint, its_encoding text, its_payload bytea, kept_max integer
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO "retold".snapshot
+        VALUES (of_log, of_stream, of_version, its_type, its_revision, its_time, its_encoding, its_payload)
+        ON CONFLICT (log, stream, version) DO UPDATE SET state_type = EXCLUDED.state_type,
+            revision = EXCLUDED.revision, time = EXCLUDED.time, encoding = EXCLUDED.encoding,
+            payload = EXCLUDED.payload;
+    DELETE FROM "retold".snapshot s WHERE s.log = of_log AND s.stream = of_stream AND s.version IN (
+        SELECT o.version FROM "retold".snapshot o WHERE o.log = of_log AND o.stream = of_stream
+        ORDER BY o.version DESC OFFSET kept_max
+    );
+END $$;
+
+CREATE FUNCTION "retold".now_micros() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+$$;
+
+-- Takes or renews a lease if nobody else holds it; gives it as it is then.
+CREATE FUNCTION "retold".acquire_lease(of_name text, of_holder text, time_to_live bigint)
+RETURNS SETOF "retold".lease LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO "retold".lease AS there
+        VALUES (of_name, of_holder, 1, "retold".now_micros() + time_to_live)
+        ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, ends_at = EXCLUDED.ends_at,
+            term = there.term + CASE WHEN there.holder = EXCLUDED.holder THEN 0 ELSE 1 END
+        WHERE there.holder = EXCLUDED.holder OR there.ends_at <= "retold".now_micros();
+    RETURN QUERY SELECT * FROM "retold".lease l WHERE l.name = of_name;
+END $$;
+
+-- Judges the appends of a group one after the other and records those that hold: the one way in.
+--
+-- Lists of events, conditions and stretches stand one append's after the other's, counted from 1; keys
+-- count the distinct ids, streams and followers of the group. What an append comes to is told by code:
+-- 0 recorded, 1 repeated, 2 not at its checkpoint, 3 an id is there already, 4 a stream is elsewhere,
+-- 5 a query matches, 6 a condition begins beyond the head; and where: position, event, and the index
+-- of the event, condition or stretch in the append, from 0.
+--
+-- Kinds of conditions: 0 no such stream, 1 the stream exists, 2 the stream is at the number, 3 no event
+-- after the number matches the items, 4 there is no event after the number. What earlier appends of the
+-- group would match is given as candidates, for it is not in the tables yet.
+CREATE FUNCTION "retold".append_group(
+    of_log integer,
+    event_counts integer[], condition_counts integer[], stretch_counts integer[],
+    ids uuid[], id_keys integer[], streams text[], stream_keys integer[], topics text[],
+    revisions integer[], packed_tags bytea[], times bigint[], encodings text[], origins text[],
+    metadatas bytea[], payloads bytea[],
+    tag_events integer[], tag_names text[],
+    distinct_ids uuid[], distinct_streams text[],
+    kinds integer[], condition_streams integer[], condition_numbers bigint[],
+    item_starts integer[], item_counts integer[],
+    candidate_starts integer[], candidate_counts integer[], candidates integer[],
+    name_starts integer[], stream_name_counts integer[], topic_name_counts integer[],
+    tag_name_counts integer[], names text[],
+    stretch_keys integer[], afters bigint[], to_positions bigint[], to_ids uuid[],
+    editions integer[],
+    distinct_followers text[], distinct_upstreams uuid[]
+) RETURNS TABLE (code integer, at_position bigint, at_event uuid, at_index integer, appends bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    old_position bigint;
+    last_position bigint;
+    last_id uuid;
+    last_stretch bigint;
+    recorded_count integer := 0;
+    recorded_events integer := 0;
+    now_is bigint := "retold".now_micros();
+    -- By key: what is in the log, and then what this group adds.
+    id_positions bigint[];
+    id_indexes integer[];
+    id_counts integer[];
+    stream_versions bigint[];
+    pair_ordinals bigint[];
+    pair_positions bigint[];
+    pair_ids uuid[];
+    pair_editions integer[];
+    pair_heads bigint[];
+    pair_with_events boolean[];
+    ends bigint[];
+    -- By event: what it is given; no position if its append is refused.
+    positions bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(ids)]);
+    versions bigint[] := positions;
+    place_indexes integer[] := array_fill(NULL::integer, ARRAY[cardinality(ids)]);
+    place_counts integer[] := place_indexes;
+    -- The events of the group that are recorded, in order.
+    recorded integer[] := '{}';
+    next_event integer := 1;
+    next_condition integer := 1;
+    next_stretch integer := 1;
+    first_event integer;
+    first_condition integer;
+    first_stretch integer;
+    is_same boolean;
+    has_stretches boolean;
+    found_position bigint;
+    item_position bigint;
+    number bigint;
+    key integer;
+    start integer;
+    streams_end integer;
+    topics_end integer;
+    tags_end integer;
+BEGIN
+    SELECT l.position, l.head_id, l.append_count, l.stretch_count
+        INTO old_position, last_id, appends, last_stretch
+        FROM "retold".log l WHERE l.key = of_log FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'retold: there is no log with the key %', of_log;
+    END IF;
+    last_position := old_position;
+
+    SELECT array_agg(found.position), array_agg(found.place_index), array_agg(found.place_count)
+        INTO id_positions, id_indexes, id_counts
+        FROM (
+            SELECT there.* FROM unnest(distinct_ids) WITH ORDINALITY AS d (id, key)
+            LEFT JOIN LATERAL (
+                SELECT e.position, e.place_index, e.place_count FROM "retold".event e
+                WHERE e.log = of_log AND e.id = d.id LIMIT 1
+            ) there ON true ORDER BY d.key
+        ) found;
+    IF cardinality(distinct_streams) > 0 THEN
+        SELECT array_agg(found.version) INTO stream_versions FROM (
+            SELECT coalesce(there.version, 0) AS version
+            FROM unnest(distinct_streams) WITH ORDINALITY AS d (name, key)
+            LEFT JOIN LATERAL (
+                SELECT e.version FROM "retold".event e
+                WHERE e.log = of_log AND e.stream = d.name ORDER BY e.version DESC LIMIT 1
+            ) there ON true ORDER BY d.key
+        ) found;
+    END IF;
+    IF cardinality(distinct_followers) > 0 THEN
+        SELECT array_agg(found.ordinal), array_agg(found.to_position), array_agg(found.to_id),
+            array_agg(found.edition), array_agg(found.head), array_agg(found.with_events)
+            INTO pair_ordinals, pair_positions, pair_ids, pair_editions, pair_heads, pair_with_events
+            FROM (
+                SELECT there.*
+                FROM ROWS FROM (unnest(distinct_followers), unnest(distinct_upstreams))
+                    WITH ORDINALITY AS d (follower, upstream, key)
+                LEFT JOIN LATERAL (
+                    SELECT s.ordinal, s.to_position, s.to_id, s.edition, s.head, s.with_events
+                    FROM "retold".stretch s WHERE s.log = of_log AND s.follower = d.follower
+                    AND s.upstream = d.upstream ORDER BY s.ordinal DESC LIMIT 1
+                ) there ON true ORDER BY d.key
+            ) found;
+    END IF;
+
+    FOR a IN 1 .. cardinality(event_counts) LOOP
+        first_event := next_event;
+        first_condition := next_condition;
+        first_stretch := next_stretch;
+        next_event := first_event + event_counts[a];
+        next_condition := first_condition + condition_counts[a];
+        next_stretch := first_stretch + stretch_counts[a];
+        has_stretches := stretch_counts[a] > 0;
+        code := 0;
+        at_position := NULL;
+        at_event := NULL;
+        at_index := NULL;
+
+        IF has_stretches THEN
+            ends := pair_positions;
+            FOR s IN first_stretch .. next_stretch - 1 LOOP
+                key := stretch_keys[s];
+                IF ends[key] IS NOT NULL AND afters[s] IS DISTINCT FROM ends[key] THEN
+                    code := 2;
+                    at_position := pair_positions[key];
+                    at_event := pair_ids[key];
+                    at_index := s - first_stretch;
+                    EXIT;
+                END IF;
+                ends[key] := to_positions[s];
+            END LOOP;
+        END IF;
+
+        IF code = 0 THEN
+            FOR e IN first_event .. next_event - 1 LOOP
+                found_position := id_positions[id_keys[e]];
+                CONTINUE WHEN found_position IS NULL;
+                is_same := e = first_event AND NOT has_stretches
+                    AND id_indexes[id_keys[e]] = 0 AND id_counts[id_keys[e]] = event_counts[a];
+                IF is_same THEN
+                    FOR o IN 1 .. event_counts[a] - 1 LOOP
+                        IF id_positions[id_keys[first_event + o]] IS DISTINCT FROM found_position + o THEN
+                            is_same := false;
+                            EXIT;
+                        END IF;
+                    END LOOP;
+                END IF;
+                code := CASE WHEN is_same THEN 1 ELSE 3 END;
+                at_position := found_position;
+                at_index := e - first_event;
+                EXIT;
+            END LOOP;
+        END IF;
+
+        IF code = 0 THEN
+            FOR c IN first_condition .. next_condition - 1 LOOP
+                number := condition_numbers[c];
+                IF kinds[c] <= 2 THEN
+                    found_position := stream_versions[condition_streams[c]];
+                    IF (kinds[c] = 0 AND found_position <> 0)
+                        OR (kinds[c] = 1 AND found_position = 0)
+                        OR (kinds[c] = 2 AND found_position <> number)
+                    THEN
+                        code := 4;
+                        at_position := found_position;
+                    END IF;
+                ELSIF number > last_position OR number < 0 THEN
+                    code := 6;
+                    at_position := last_position;
+                ELSE
+                    found_position := NULL;
+                    IF kinds[c] = 4 THEN
+                        IF number < last_position THEN
+                            found_position := number + 1;
+                        END IF;
+                    ELSE
+                        IF number < old_position THEN
+                            FOR i IN item_starts[c] .. item_starts[c] + item_counts[c] - 1 LOOP
+                                start := name_starts[i];
+                                streams_end := start + stream_name_counts[i];
+                                topics_end := streams_end + topic_name_counts[i];
+                                tags_end := topics_end + tag_name_counts[i];
+                                SELECT m INTO item_position FROM "retold".matches(
+                                    of_log, names[start:streams_end - 1],
+                                    names[streams_end:topics_end - 1], names[topics_end:tags_end - 1],
+                                    number + 1, old_position, false, 1
+                                ) AS m;
+                                found_position := least(found_position, item_position);
+                            END LOOP;
+                        END IF;
+                        IF found_position IS NULL THEN
+                            FOR k IN candidate_starts[c] .. candidate_starts[c] + candidate_counts[c] - 1 LOOP
+                                IF positions[candidates[k]] > number THEN
+                                    found_position := positions[candidates[k]];
+                                    EXIT;
+                                END IF;
+                            END LOOP;
+                        END IF;
+                    END IF;
+                    IF found_position IS NOT NULL THEN
+                        code := 5;
+                        at_position := found_position;
+                        IF found_position > old_position THEN
+                            at_event := ids[recorded[(found_position - old_position)::integer]];
+                        ELSE
+                            SELECT e.id INTO STRICT at_event FROM "retold".event e
+                                WHERE e.log = of_log AND e.position = found_position;
+                        END IF;
+                    END IF;
+                END IF;
+                IF code <> 0 THEN
+                    at_index := c - first_condition;
+                    EXIT;
+                END IF;
+            END LOOP;
+        END IF;
+
+        IF code = 0 THEN
+            recorded_count := recorded_count + 1;
+            appends := appends + 1;
+            FOR s IN first_stretch .. next_stretch - 1 LOOP
+                key := stretch_keys[s];
+                IF event_counts[a] = 0 AND NOT pair_with_events[key]
+                    AND pair_editions[key] = editions[s]
+                    AND pair_heads[key] IS NOT DISTINCT FROM nullif(last_position, 0)
+                THEN
+                    UPDATE "retold".stretch t SET to_position = to_positions[s], to_id = to_ids[s]
+                        WHERE t.log = of_log AND t.ordinal = pair_ordinals[key];
+                ELSE
+                    last_stretch := last_stretch + 1;
+                    INSERT INTO "retold".stretch VALUES (
+                        of_log, last_stretch, distinct_followers[key], distinct_upstreams[key],
+                        afters[s], to_positions[s], to_ids[s], editions[s],
+                        nullif(last_position, 0), event_counts[a] > 0
+                    );
+                    pair_ordinals[key] := last_stretch;
+                    pair_editions[key] := editions[s];
+                    pair_heads[key] := nullif(last_position, 0);
+                    pair_with_events[key] := event_counts[a] > 0;
+                END IF;
+                pair_positions[key] := to_positions[s];
+                pair_ids[key] := to_ids[s];
+            END LOOP;
+            FOR e IN first_event .. next_event - 1 LOOP
+                last_position := last_position + 1;
+                recorded_events := recorded_events + 1;
+                recorded[recorded_events] := e;
+                positions[e] := last_position;
+                place_indexes[e] := e - first_event;
+                place_counts[e] := event_counts[a];
+                key := id_keys[e];
+                id_positions[key] := last_position;
+                id_indexes[key] := e - first_event;
+                id_counts[key] := event_counts[a];
+                key := stream_keys[e];
+                IF key IS NOT NULL THEN
+                    number := stream_versions[key] + 1;
+                    stream_versions[key] := number;
+                    versions[e] := number;
+                END IF;
+            END LOOP;
+            IF event_counts[a] > 0 THEN
+                at_position := positions[first_event];
+                last_id := ids[next_event - 1];
+            END IF;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+
+    IF recorded_events > 0 THEN
+        INSERT INTO "retold".event
+            SELECT of_log, n.position, n.id, n.stream, n.version, n.place_index, n.place_count,
+                n.topic, n.revision, n.tags, n.time, now_is, n.encoding, n.origin, n.metadata, n.payload
+            FROM unnest(positions, ids, streams, versions, place_indexes, place_counts, topics,
+                    revisions, packed_tags, times, encodings, origins, metadatas, payloads)
+                AS n (position, id, stream, version, place_index, place_count, topic,
+                    revision, tags, time, encoding, origin, metadata, payload)
+            WHERE n.position IS NOT NULL;
+        IF cardinality(tag_events) > 0 THEN
+            INSERT INTO "retold".event_tag
+                SELECT of_log, t.tag, positions[t.event]
+                FROM unnest(tag_events, tag_names) AS t (event, tag)
+                WHERE positions[t.event] IS NOT NULL;
+        END IF;
+    END IF;
+    IF recorded_count > 0 THEN
+        UPDATE "retold".log l SET position = last_position, head_id = last_id,
+            append_count = appends, stretch_count = last_stretch
+            WHERE l.key = of_log;
+    END IF;
+END $$;

@@ -1,0 +1,212 @@
+//! The task that commits the appends of a log in groups: each group one statement, one transaction.
+//!
+//! It is there while something waits. Who asked for an append may go away: the task goes on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::error::RecordError;
+use tokio::sync::oneshot;
+use tokio_postgres::{Row, Statement};
+
+use super::answer::answer;
+use super::error::{Refusal, is_of_content, of_group, of_statement};
+use super::group::{self, Group};
+use super::log::Log;
+use super::options::{
+    ANSWER_WAIT_MAX, GATHER_SHARE, GATHER_WAIT_MAX, GROUP_LENGTH_MAX, PLACE_SIZE, QUEUE_PLACES_MAX,
+    QUEUE_WAIT_MAX,
+};
+use super::pool::Pooled;
+use super::queue::Member;
+use super::shared::Shared;
+use super::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
+
+/// Queues an append and waits for its answer.
+///
+/// # Errors
+///
+/// As the recorder's `append` says.
+pub(crate) async fn append(
+    shared: &Arc<Shared>,
+    log: &Arc<Log>,
+    append: Append,
+) -> Result<Appended, RecordError> {
+    const WHAT: &str = "appending";
+    let size = append.new_events().iter().map(|event| event.size()).sum();
+    let places = u32::try_from(size / PLACE_SIZE + 1).unwrap_or(u32::MAX);
+    let places = log
+        .places
+        .clone()
+        .acquire_many_owned(places.min(QUEUE_PLACES_MAX));
+    let Ok(Ok(places)) = tokio::time::timeout(QUEUE_WAIT_MAX, places).await else {
+        return Err(RecordError::unavailable(WHAT, Refusal::QueueFull));
+    };
+    let (sender, receiver) = oneshot::channel();
+    let member = Member {
+        append,
+        size,
+        answer: sender,
+        _places: places,
+    };
+    if log.queue.push(member) {
+        let service = Service {
+            shared: shared.clone(),
+            log: log.clone(),
+        };
+        shared.runtime.spawn(service.serve());
+    }
+    match receiver.await {
+        Ok(answer) => answer,
+        Err(_) => Err(RecordError::outcome_unknown(WHAT, Refusal::WriterStopped)),
+    }
+}
+
+/// Serves the queue of a log until it is empty.
+struct Service {
+    shared: Arc<Shared>,
+    log: Arc<Log>,
+}
+
+/// However the task ends, the queue is not left without one that serves it.
+struct Abandon<'a>(&'a Log);
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        self.0.queue.abandon();
+    }
+}
+
+impl Service {
+    async fn serve(self) {
+        let abandon = Abandon(&self.log);
+        let (mut answered, mut took) = (0, Duration::ZERO);
+        loop {
+            self.gather(answered, took).await;
+            let group = self.log.queue.take_group();
+            if group.is_empty() {
+                // Whoever queues now finds the queue not served, and starts another task.
+                std::mem::forget(abandon);
+                return;
+            }
+            let begun = Instant::now();
+            answered = group.len();
+            self.commit(group).await;
+            took = begun.elapsed();
+        }
+    }
+
+    /// Gives those who were just answered a moment to append again, unless it was one alone. Else the
+    /// first of them would get a group to itself, and all others would wait for its sync.
+    async fn gather(&self, answered: usize, took: Duration) {
+        let expected = (self.log.queue.length() + answered).min(GROUP_LENGTH_MAX);
+        if expected <= 1 {
+            return;
+        }
+        let wait_max = (took / GATHER_SHARE).min(GATHER_WAIT_MAX);
+        let begun = Instant::now();
+        while self.log.queue.length() < expected && begun.elapsed() < wait_max {
+            // No timer is as fine as this.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn commit(&self, members: Vec<Member>) {
+        metrics::histogram!(GROUP_LENGTH).record(members.len() as f64);
+        let begun = Instant::now();
+        let Ok(permit) = self.shared.writers.acquire().await else {
+            let what = "waiting for a connection";
+            return refuse(
+                members,
+                &RecordError::unavailable(what, Refusal::NoConnection),
+            );
+        };
+        let (connection, statement) = match self.prepare().await {
+            Ok(prepared) => prepared,
+            Err(error) => return refuse(members, &error),
+        };
+        let sent = self.send(&connection, &statement, &members).await;
+        match sent {
+            Ok(rows) => {
+                metrics::histogram!(GROUP_SECONDS).record(begun.elapsed().as_secs_f64());
+                self.settle(members, &rows);
+            }
+            Err(Unsent::Failed(error)) if members.len() > 1 && is_of_content(&error) => {
+                drop((connection, permit));
+                // One of them is at fault. Each by itself, so that it fails alone.
+                for member in members {
+                    Box::pin(self.commit(vec![member])).await;
+                }
+            }
+            Err(Unsent::Failed(error)) => {
+                let error = of_group(error);
+                if matches!(error, RecordError::OutcomeUnknown(_)) {
+                    // It is cut, though the driver may not know that yet.
+                    connection.close();
+                }
+                refuse(members, &error);
+            }
+            Err(Unsent::Silent) => {
+                connection.close();
+                let error = RecordError::outcome_unknown("appending", Refusal::Silent);
+                refuse(members, &error);
+            }
+        }
+    }
+
+    /// What is needed before anything is sent; a failure here is certain to have written nothing.
+    async fn prepare(&self) -> Result<(Pooled, Statement), RecordError> {
+        let mut connection = self.shared.pool.take().await?;
+        let statement = group::prepare(&mut connection).await;
+        let statement = statement.map_err(|error| of_statement("preparing to append", error))?;
+        Ok((connection, statement))
+    }
+
+    async fn send(
+        &self,
+        connection: &Pooled,
+        statement: &Statement,
+        members: &[Member],
+    ) -> Result<Vec<Row>, Unsent> {
+        let key = self.log.born().map_or(0, |born| born.key);
+        let group = Group::of(members.iter().map(|member| &member.append));
+        let sent = group.send(connection, statement, key);
+        match tokio::time::timeout(ANSWER_WAIT_MAX, sent).await {
+            Ok(sent) => sent.map_err(Unsent::Failed),
+            Err(_) => Err(Unsent::Silent),
+        }
+    }
+
+    fn settle(&self, members: Vec<Member>, rows: &[Row]) {
+        let answers: Vec<_> = rows
+            .iter()
+            .zip(&members)
+            .map(|(row, member)| answer(row, &member.append))
+            .collect();
+        let recorded = answers
+            .iter()
+            .filter(|it| matches!(it.answer, Ok(Appended::Recorded(_))));
+        if let Some(append_count) = recorded.map(|it| it.append_count).max() {
+            self.log.announce(append_count);
+            self.shared.herald.tell(self.log.born());
+        }
+        for (member, answer) in members.into_iter().zip(answers) {
+            // Whoever asked may be gone.
+            let _ = member.answer.send(answer.answer);
+        }
+    }
+}
+
+/// Why a group was not answered.
+enum Unsent {
+    Failed(tokio_postgres::Error),
+    Silent,
+}
+
+/// Gives all members the same answer.
+fn refuse(members: Vec<Member>, error: &RecordError) {
+    for member in members {
+        let _ = member.answer.send(Err(error.clone()));
+    }
+}

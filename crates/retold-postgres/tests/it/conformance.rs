@@ -1,0 +1,68 @@
+//! The recorder's contract, every rule of it, on databases of a private server.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use retold_core::recording::conformance::Subject;
+use retold_core::recording::store::Store;
+use retold_postgres::{PostgresOptions, PostgresStore, schema_sql};
+
+use crate::database::{Database, block_on};
+
+/// Tables of a store, in any order.
+const TABLES: [&str; 6] = ["log", "event", "event_tag", "stretch", "snapshot", "lease"];
+
+/// A database with a store.
+struct TemporaryPostgresStore {
+    database: Database,
+    images: AtomicU32,
+}
+
+impl Subject for TemporaryPostgresStore {
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        block_on(future)
+    }
+
+    async fn create() -> Self {
+        Self {
+            database: Database::create().await,
+            images: AtomicU32::new(0),
+        }
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.database.open().await)
+    }
+
+    /// A transaction is visible to others only when it is durable, as long as nothing switched
+    /// `synchronous_commit` off; so what one snapshot shows is what a crash would have left.
+    async fn crash_image(&self) -> Arc<dyn Store> {
+        let number = self.images.fetch_add(1, Ordering::Relaxed);
+        let image = format!("image_{number}");
+        let mut client = self.database.client().await;
+        client.batch_execute(&schema_sql(&image)).await.unwrap();
+        let transaction = client
+            .build_transaction()
+            .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+            .start()
+            .await
+            .unwrap();
+        for table in TABLES {
+            let copy = format!(
+                "INSERT INTO {image}.{table} OVERRIDING SYSTEM VALUE SELECT * FROM retold.{table}"
+            );
+            transaction.batch_execute(&copy).await.unwrap();
+        }
+        let count_on = format!(
+            "SELECT setval(pg_get_serial_sequence('{image}.log', 'key'), 1 + count(*)) FROM {image}.log"
+        );
+        transaction.batch_execute(&count_on).await.unwrap();
+        transaction.commit().await.unwrap();
+        let options = PostgresOptions::new().schema(image);
+        let store = PostgresStore::open_with(&self.database.url(), &options).await;
+        Arc::new(store.unwrap())
+    }
+}
+
+retold_core::conformance_suite!(TemporaryPostgresStore);

@@ -1,0 +1,61 @@
+//! A database of its own for a test, on the server of the run.
+
+use std::future::Future;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use retold_postgres::PostgresStore;
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, NoTls};
+use xtask::postgres_server::PostgresServer;
+
+/// The server of the run. Its end comes with that of the process.
+static SERVER: LazyLock<PostgresServer> =
+    LazyLock::new(|| PostgresServer::start().unwrap_or_else(|error| panic!("{error}")));
+
+/// The runtime of all connections.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+/// Runs a future to its end.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(future)
+}
+
+/// An empty database.
+pub(crate) struct Database {
+    name: String,
+}
+
+impl Database {
+    pub(crate) async fn create() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let admin = connect(&SERVER.url("postgres")).await;
+        let create = format!("CREATE DATABASE {name}");
+        admin.batch_execute(&create).await.unwrap();
+        Self { name }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn url(&self) -> String {
+        SERVER.url(&self.name)
+    }
+
+    pub(crate) async fn open(&self) -> PostgresStore {
+        PostgresStore::open(&self.url()).await.unwrap()
+    }
+
+    /// A connection for SQL beside the store.
+    pub(crate) async fn client(&self) -> Client {
+        connect(&self.url()).await
+    }
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}

@@ -1,0 +1,15 @@
+//! What the PostgreSQL store promises: the recorder's contract, and what is its own. The tests start
+//! their own server, one a run, and each makes a database of its own; nothing is left running.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps in vain fails, which is what it is for"
+)]
+
+mod database;
+
+mod conformance;
+mod faults;
+mod history;
+mod opening;
+mod processes;

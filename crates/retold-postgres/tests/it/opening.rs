@@ -1,0 +1,163 @@
+//! How a store is opened: what is made, what is refused, and from where.
+
+use retold_core::recording::append::Append;
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::{EventId, LogId};
+use retold_core::recording::new_event::NewEvent;
+use retold_core::recording::recorder::LogRead;
+use retold_core::recording::store::Store;
+use retold_postgres::{PostgresOptions, PostgresStore, schema_sql};
+use uuid::Uuid;
+
+use crate::database::{Database, block_on};
+
+fn log_id(number: u128) -> LogId {
+    LogId::new(Uuid::from_u128(number))
+}
+
+fn event(number: u128) -> NewEvent {
+    NewEvent::new(
+        EventId::new(Uuid::from_u128(number)),
+        "Dog.Registered",
+        "{}",
+    )
+}
+
+#[track_caller]
+fn check_invalid<T>(opened: Result<T, RecordError>, hint: &str) {
+    match opened {
+        Err(RecordError::Invalid(error)) => {
+            assert!(error.to_string().contains(hint), "{error}");
+        }
+        Err(error) => panic!("not invalid: {error}"),
+        Ok(_) => panic!("it was opened"),
+    }
+}
+
+#[test]
+fn schemas_of_one_database_are_stores_of_their_own() {
+    block_on(async {
+        let database = Database::create().await;
+        let odd = PostgresOptions::new().schema("Hund \"🐕\"; DROP");
+        for options in [PostgresOptions::new(), odd] {
+            let opened = PostgresStore::open_with(&database.url(), &options).await;
+            let store = opened.unwrap();
+            assert!(store.logs(None, 10).await.unwrap().is_empty());
+            store.open("dogs", log_id(1)).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn many_who_open_an_empty_database_make_one_schema() {
+    block_on(async {
+        let database = Database::create().await;
+        let openings: Vec<_> = (0..8)
+            .map(|_| {
+                let url = database.url();
+                tokio::spawn(async move { PostgresStore::open(&url).await.map(drop) })
+            })
+            .collect();
+        for opening in openings {
+            opening.await.unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_schema_of_another_version_is_refused() {
+    block_on(async {
+        let database = Database::create().await;
+        drop(database.open().await);
+        let client = database.client().await;
+        let newer = "UPDATE retold.schema_version SET version = 2";
+        client.batch_execute(newer).await.unwrap();
+        check_invalid(PostgresStore::open(&database.url()).await, "[2]");
+        check_invalid(PostgresStore::open_read_only(&database.url()).await, "[2]");
+    });
+}
+
+#[test]
+fn a_role_that_may_not_make_the_schema_is_told_what_to_do() {
+    block_on(async {
+        let database = Database::create().await;
+        let client = database.client().await;
+        let role =
+            "DO $$ BEGIN CREATE ROLE plain LOGIN; EXCEPTION WHEN duplicate_object THEN END $$";
+        client.batch_execute(role).await.unwrap();
+        let url = database.url().replace("retold@", "plain@");
+        check_invalid(PostgresStore::open(&url).await, "schema_sql");
+
+        // Whoever may makes it, and gives the role what a writer needs.
+        client.batch_execute(&schema_sql("retold")).await.unwrap();
+        let grants = "GRANT USAGE ON SCHEMA retold TO plain;
+            GRANT SELECT ON ALL TABLES IN SCHEMA retold TO plain;
+            GRANT INSERT ON retold.log, retold.event, retold.event_tag, retold.stretch TO plain;
+            GRANT UPDATE ON retold.log, retold.stretch TO plain;
+            GRANT INSERT, UPDATE, DELETE ON retold.snapshot, retold.lease TO plain";
+        client.batch_execute(grants).await.unwrap();
+        let store = PostgresStore::open(&url).await.unwrap();
+        let log = store.open("dogs", log_id(1)).await.unwrap();
+        log.append(Append::of([event(1)])).await.unwrap();
+        let rewritten = PostgresStore::open(&url).await.unwrap();
+        let read = rewritten.open_read_only("dogs").await.unwrap();
+        assert_eq!(read.read_log(LogRead::new()).await.unwrap().events.len(), 1);
+    });
+}
+
+#[test]
+fn a_store_that_only_reads_makes_nothing() {
+    block_on(async {
+        let database = Database::create().await;
+        let missing = PostgresStore::open_read_only(&database.url()).await;
+        assert!(matches!(missing, Err(RecordError::Unavailable(_))));
+        drop(database.open().await);
+        let store = PostgresStore::open_read_only(&database.url())
+            .await
+            .unwrap();
+        check_invalid(store.open("dogs", log_id(1)).await, "reading only");
+        let log = store.open_read_only("dogs").await.unwrap();
+        check_invalid(log.append(Append::of([event(1)])).await, "reading only");
+    });
+}
+
+#[test]
+fn a_server_that_is_not_there_is_unavailable() {
+    let nobody = "postgres://retold@127.0.0.1:1/dogs?connect_timeout=1";
+    let opened = block_on(PostgresStore::open(nobody));
+    assert!(matches!(opened, Err(RecordError::Unavailable(_))));
+}
+
+/// Goal: a store that is opened and used without any runtime of tokio works. Method: an executor that
+/// knows nothing of tokio.
+#[test]
+fn no_runtime_is_needed() {
+    let database = block_on(Database::create());
+    let used = futures_util::future::FutureExt::boxed(async move {
+        let store = PostgresStore::open(&database.url()).await.unwrap();
+        let log = store.open("dogs", log_id(1)).await.unwrap();
+        log.append(Append::of([event(1)])).await.unwrap();
+        assert_eq!(log.changed_since(0).await.unwrap(), 1);
+        log.read_log(LogRead::new()).await.unwrap().events.len()
+    });
+    let waiter = std::thread::spawn(move || futures_executor(used));
+    assert_eq!(waiter.join().unwrap(), 1);
+}
+
+/// Polls a future on this thread until it is done.
+fn futures_executor<T>(mut future: std::pin::Pin<Box<dyn Future<Output = T> + Send>>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        std::thread::park();
+    }
+}

@@ -1,0 +1,3 @@
+//! What the project's own commands share with the tests of its crates: services that tests need.
+
+pub mod postgres_server;

@@ -1,0 +1,347 @@
+//! A private PostgreSQL server for tests and trials: made in a temporary folder from the installed
+//! programs, on a free port of loopback, with `fsync` on, and gone when its owner is gone, however that
+//! ends.
+//!
+//! PostgreSQL refuses to run for root; then it runs for the user `postgres`, or `nobody`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for the server to take connections. It takes a twentieth of a second where nothing else
+/// runs.
+const START_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How often it is asked meanwhile.
+const START_POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Attempts to find a port that nobody takes before the server does.
+const PORT_ATTEMPTS: u32 = 5;
+
+/// Clients that tests of a machine may have at the same time.
+const CONNECTIONS_MAX: u32 = 400;
+
+/// Where distributions put the programs, one folder a version.
+const PROGRAM_FOLDERS: [&str; 3] = [
+    "/usr/lib/postgresql",
+    "/usr/local/lib/postgresql",
+    "/opt/homebrew/opt",
+];
+
+/// What the reaper does when the owner is gone: it waits for the end of its input, which comes with the
+/// owner's end, then stops the server and removes its folder.
+const REAPER: &str = "cat >/dev/null; \"$1\" stop -m immediate -s -D \"$2/data\"; rm -rf \"$2\"";
+
+/// A server that runs as long as this value, or its process, lives.
+pub struct PostgresServer {
+    folder: PathBuf,
+    programs: PathBuf,
+    account: Option<Account>,
+    port: u16,
+    reaper: Child,
+    /// Closed with this process.
+    life: Option<ChildStdin>,
+}
+
+/// Whom the server runs for.
+#[derive(Clone, Copy, Debug)]
+struct Account {
+    uid: u32,
+    gid: u32,
+}
+
+impl PostgresServer {
+    /// Makes and starts a server.
+    ///
+    /// # Errors
+    ///
+    /// A text that says what went wrong and what to do; nothing is left then.
+    pub fn start() -> Result<Self, String> {
+        let programs = programs()?;
+        let account = account()?;
+        let folder = make_folder(account)?;
+        let reaper = start_reaper(&programs, &folder, account);
+        let (reaper, life) = reaper.inspect_err(|_| drop(fs::remove_dir_all(&folder)))?;
+        let mut server = Self {
+            folder,
+            programs,
+            account,
+            port: 0,
+            reaper,
+            life: Some(life),
+        };
+        server.make_cluster()?;
+        let mut last = String::new();
+        for _ in 0..PORT_ATTEMPTS {
+            server.port = free_port()?;
+            match server.launch() {
+                Ok(()) => return Ok(server),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The URL of a database of this name, for its owner, who may do everything.
+    pub fn url(&self, database: &str) -> String {
+        let port = self.port;
+        format!("postgres://retold@127.0.0.1:{port}/{database}?sslmode=disable")
+    }
+
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Stops the server as a crash would, without writing anything, and starts it again.
+    ///
+    /// # Errors
+    ///
+    /// A text that says what went wrong.
+    pub fn crash_and_restart(&self) -> Result<(), String> {
+        self.crash()?;
+        self.launch()
+    }
+
+    /// Stops the server as a crash would.
+    ///
+    /// # Errors
+    ///
+    /// A text that says what went wrong.
+    pub fn crash(&self) -> Result<(), String> {
+        let data = self.folder.join("data");
+        let mut stop = self.command("pg_ctl");
+        stop.args(["stop", "-m", "immediate", "-s", "-D"]).arg(data);
+        run(stop, "stopping the PostgreSQL server")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        command(&self.programs.join(program), self.account)
+    }
+
+    fn make_cluster(&self) -> Result<(), String> {
+        let mut initdb = self.command("initdb");
+        initdb.args(["--username=retold", "--auth=trust", "--encoding=UTF8"]);
+        initdb
+            .args(["--no-locale", "--no-sync", "-D"])
+            .arg(self.folder.join("data"));
+        run(initdb, "making a PostgreSQL cluster")
+    }
+
+    /// Starts the server on the port and waits until it takes connections.
+    ///
+    /// # Errors
+    ///
+    /// What its log says.
+    pub fn launch(&self) -> Result<(), String> {
+        let log = fs::File::create(self.folder.join("log"));
+        let log = log.map_err(|error| format!("a file for the server's log: {error}"))?;
+        let mut postgres = self.command("postgres");
+        postgres
+            .arg("-D")
+            .arg(self.folder.join("data"))
+            .args(["-c", "listen_addresses=127.0.0.1", "-c"])
+            .arg(format!("port={}", self.port))
+            .args(["-c", "unix_socket_directories=", "-c", "fsync=on", "-c"])
+            .arg(format!("max_connections={CONNECTIONS_MAX}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let server = postgres.spawn();
+        let mut server = server.map_err(|error| format!("the server does not start: {error}"))?;
+        let begun = Instant::now();
+        while begun.elapsed() < START_WAIT_MAX {
+            if let Ok(Some(status)) = server.try_wait() {
+                return Err(format!("the server ended ({status}): {}", self.log()));
+            }
+            if takes_connections(self.port) {
+                // It is waited for by a thread of its own, so that it leaves no zombie.
+                std::thread::spawn(move || server.wait());
+                return Ok(());
+            }
+            std::thread::sleep(START_POLL_INTERVAL);
+        }
+        Err(format!("the server takes no connections: {}", self.log()))
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        drop(self.life.take());
+        // Whether it went well or not, nothing more can be done here.
+        let _ = self.reaper.wait();
+    }
+}
+
+/// The folder of the newest installed server's programs.
+fn programs() -> Result<PathBuf, String> {
+    if let Some(folder) = std::env::var_os("RETOLD_POSTGRES_BIN") {
+        return Ok(folder.into());
+    }
+    let mut found = Vec::new();
+    for entry in PROGRAM_FOLDERS
+        .iter()
+        .filter_map(|it| fs::read_dir(it).ok())
+        .flatten()
+    {
+        let Ok(entry) = entry else { continue };
+        let folder = entry.path().join("bin");
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let version = name.trim_start_matches("postgresql@").parse::<u32>();
+        if let (true, Ok(version)) = (folder.join("postgres").exists(), version) {
+            found.push((version, folder));
+        }
+    }
+    found.sort();
+    found.pop().map(|(_, folder)| folder).ok_or_else(|| {
+        "no PostgreSQL server is installed. On Debian or Ubuntu type: \
+         apt-get install --no-install-recommends postgresql; on macOS: brew install postgresql@17; \
+         elsewhere install it and set RETOLD_POSTGRES_BIN to the folder that has the program postgres"
+            .to_owned()
+    })
+}
+
+/// Whom the server is to run for: nobody else, unless this is root.
+fn account() -> Result<Option<Account>, String> {
+    let is_root = fs::metadata("/proc/self").map(|it| std::os::unix::fs::MetadataExt::uid(&it));
+    let mut id = Command::new("id");
+    let uid = match is_root {
+        Ok(uid) => uid,
+        Err(_) => {
+            let output = id
+                .arg("-u")
+                .output()
+                .map_err(|error| format!("id -u: {error}"))?;
+            String::from_utf8_lossy(&output.stdout)
+                .trim()
+                .parse()
+                .unwrap_or(1)
+        }
+    };
+    if uid != 0 {
+        return Ok(None);
+    }
+    let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let found = ["postgres", "nobody"]
+        .iter()
+        .find_map(|name| account_of(&accounts, name));
+    found.map(Some).ok_or_else(|| {
+        "PostgreSQL refuses to run for root, and there is neither a user postgres nor nobody"
+            .to_owned()
+    })
+}
+
+/// The account of this name in the text of `/etc/passwd`.
+fn account_of(accounts: &str, name: &str) -> Option<Account> {
+    let line = accounts
+        .lines()
+        .find(|line| line.split(':').next() == Some(name))?;
+    let mut fields = line.split(':').skip(2);
+    Some(Account {
+        uid: fields.next()?.parse().ok()?,
+        gid: fields.next()?.parse().ok()?,
+    })
+}
+
+fn make_folder(account: Option<Account>) -> Result<PathBuf, String> {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("retold-postgres-{}-{number}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    let failed = |error| format!("the folder {}: {error}", folder.display());
+    fs::create_dir(&folder).map_err(failed)?;
+    if let Some(account) = account {
+        chown(&folder, Some(account.uid), Some(account.gid)).map_err(failed)?;
+    }
+    Ok(folder)
+}
+
+/// A command that runs for the account, in a process group of its own: a key that interrupts the owner
+/// does not reach it.
+fn command(program: &Path, account: Option<Account>) -> Command {
+    let mut command = Command::new(program);
+    command
+        .process_group(0)
+        .current_dir(std::env::temp_dir())
+        .env("LC_ALL", "C");
+    if let Some(account) = account {
+        command.uid(account.uid).gid(account.gid);
+    }
+    command
+}
+
+fn start_reaper(
+    programs: &Path,
+    folder: &Path,
+    account: Option<Account>,
+) -> Result<(Child, ChildStdin), String> {
+    let mut reaper = command(Path::new("/bin/sh"), account);
+    reaper
+        .args(["-c", REAPER, "reaper"])
+        .arg(programs.join("pg_ctl"))
+        .arg(folder);
+    reaper
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let spawned = reaper.spawn();
+    let mut reaper = spawned.map_err(|error| format!("the reaper does not start: {error}"))?;
+    let life = reaper.stdin.take().ok_or("the reaper has no input")?;
+    Ok((reaper, life))
+}
+
+fn run(mut command: Command, what: &str) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{what}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{what} failed ({}): {said}", output.status))
+}
+
+fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let address = listener.and_then(|listener| listener.local_addr());
+    address
+        .map(|it| it.port())
+        .map_err(|error| format!("no port is free: {error}"))
+}
+
+/// Whether a client is asked for its password or let in, and not told that the server is starting.
+fn takes_connections(port: u16) -> bool {
+    /// Protocol 3.0, user `retold`, database `postgres`; before it its length.
+    const GREETING: &[u8] =
+        b"\x00\x00\x00\x27\x00\x03\x00\x00user\x00retold\x00database\x00postgres\x00\x00";
+    let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
+        return false;
+    };
+    let mut answer = [0];
+    let asked = stream
+        .write_all(GREETING)
+        .and_then(|()| stream.read_exact(&mut answer));
+    asked.is_ok() && answer == *b"R"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_found_by_its_whole_name() {
+        let accounts =
+            "root:x:0:0::/root:/bin/sh\npostgresql:x:7:7::/:\npostgres:x:101:104:P,,,:/v:/b\n";
+        let found = account_of(accounts, "postgres").expect("it is there");
+        assert_eq!((found.uid, found.gid), (101, 104));
+        assert!(account_of(accounts, "nobody").is_none());
+    }
+}
