@@ -1,5 +1,6 @@
-//! The project's own commands, `cargo xtask test | ci | services | bench`: one way to do each, the same here, on
-//! other machines and in CI. They need Rust and nothing else.
+//! The project's own commands, `cargo xtask test | ci | services | bench`: one way to do each, the same
+//! here, on other machines and in CI. They need Rust, a C compiler, and for the tests of its store a
+//! PostgreSQL server, which they install where they may.
 
 mod ci;
 mod services;

@@ -187,6 +187,44 @@ fn programs() -> Result<PathBuf, String> {
     if let Some(folder) = std::env::var_os("RETOLD_POSTGRES_BIN") {
         return Ok(folder.into());
     }
+    if let Some(found) = installed() {
+        return Ok(found);
+    }
+    install();
+    installed().ok_or_else(|| {
+        "no PostgreSQL server is installed. On Debian or Ubuntu type: \
+         apt-get install --no-install-recommends postgresql; on macOS: brew install postgresql@17; \
+         elsewhere install it and set RETOLD_POSTGRES_BIN to the folder that has the program postgres"
+            .to_owned()
+    })
+}
+
+/// Installs the server where that takes no more than saying so: on Debian and its like, with rights. If
+/// it does not succeed, the server is still missing, which is told.
+fn install() {
+    let is_possible = Path::new("/usr/bin/apt-get").exists() && matches!(account(), Ok(Some(_)));
+    if !is_possible {
+        return;
+    }
+    eprintln!("PostgreSQL is missing and is installed now, for the tests of its store");
+    for arguments in [
+        &["update"][..],
+        &["install", "--yes", "--no-install-recommends", "postgresql"],
+    ] {
+        let mut command = Command::new("apt-get");
+        command
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        if !command.status().is_ok_and(|status| status.success()) {
+            eprintln!("apt-get {} failed", arguments.join(" "));
+        }
+    }
+}
+
+/// The folder with the programs of the newest version that is installed.
+fn installed() -> Option<PathBuf> {
     let mut found = Vec::new();
     for entry in PROGRAM_FOLDERS
         .iter()
@@ -202,12 +240,7 @@ fn programs() -> Result<PathBuf, String> {
         }
     }
     found.sort();
-    found.pop().map(|(_, folder)| folder).ok_or_else(|| {
-        "no PostgreSQL server is installed. On Debian or Ubuntu type: \
-         apt-get install --no-install-recommends postgresql; on macOS: brew install postgresql@17; \
-         elsewhere install it and set RETOLD_POSTGRES_BIN to the folder that has the program postgres"
-            .to_owned()
-    })
+    found.pop().map(|(_, folder)| folder)
 }
 
 /// Whom the server is to run for: nobody else, unless this is root.
