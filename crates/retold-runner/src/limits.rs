@@ -87,3 +87,7 @@ pub const NODES_MAX: usize = 1_000;
 
 /// Bytes of a node's name: with the id of the node's life it must fit into the name of a lease's holder.
 pub const NODE_NAME_MAX: usize = 200;
+
+/// Pause between two pages of a view that catches up. A page is worked through on a thread of the
+/// runtime, which meanwhile looks neither at its timers nor at those who write.
+pub const VIEW_PAGE_PAUSE: Duration = Duration::from_millis(1);

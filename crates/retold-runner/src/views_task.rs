@@ -8,6 +8,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::back_off::BackOff;
+use crate::limits::VIEW_PAGE_PAUSE;
 use crate::options::MultiThreadOptions;
 use crate::panics::caught;
 
@@ -49,7 +50,9 @@ impl ViewsTask {
     /// Catches up and waits for more; or waits after a failure.
     async fn follow(&mut self) {
         let caught_up = caught(async {
-            self.pipeline.catch_up().await?;
+            while !self.pipeline.step().await?.is_caught_up {
+                sleep(VIEW_PAGE_PAUSE).await;
+            }
             // What was missed by a lost hint is found by looking.
             match timeout(self.options.poll_interval, self.pipeline.changed()).await {
                 Ok(changed) => changed,

@@ -9,8 +9,11 @@ use retold::prelude::*;
 use retold::recording::append::Append;
 use retold::recording::new_event::NewEvent;
 use retold::recording::recorder::Recorder;
+use retold::recording::store::Store;
+use retold::runner::MultiThread;
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
 use retold::system::projection::{Projection, ProjectionPipeline, ViewKeeper};
+use retold::system::{Infrastructure, System};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -18,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 use crate::bench::Bench;
 use crate::contender::{Contender, Result, RunFn};
 use crate::sample::{Run, Stopwatch};
-use crate::subject::{Subject, open_log};
+use crate::subject::{LOG, Subject, open_store};
 
 /// Events of the log, as many as January's flights make.
 const EVENT_COUNT: u64 = 80_000;
@@ -57,7 +60,9 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
     .map(|(name, beside)| {
         let views = folder.join(format!("{}.views", name.replace('/', "-")));
         Contender::new(name, subject.label, "appends", move || {
-            let log = runtime.block_on(write_log(subject, name, events))?;
+            let url = subject.url(&name.replace('/', "-"));
+            let store = runtime.block_on(open_store(&url))?;
+            let log = runtime.block_on(write_log(&store, events))?;
             let views = SqliteViews::open(views)?;
             let mut version = 1;
             runtime.block_on(build(&log, keeper(&views, version)?))?;
@@ -67,7 +72,7 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
                     Beside::Nothing => None,
                     Beside::Rebuilding => Some(keeper(&views, version)?),
                 };
-                append_at_pace(runtime, &log, &views, rebuilt, budget)
+                append_at_pace(runtime, &store, &log, &views, rebuilt, budget)
             }) as RunFn<'a>)
         })
     })
@@ -81,8 +86,8 @@ enum Beside {
     Rebuilding,
 }
 
-async fn write_log(subject: &Subject, name: &str, events: u64) -> Result<Arc<dyn Recorder>> {
-    let log = open_log(&subject.url(&name.replace('/', "-"))).await?;
+async fn write_log(store: &Arc<dyn Store>, events: u64) -> Result<Arc<dyn Recorder>> {
+    let log = store.open(LOG, Uuid::now_v7().into()).await?;
     for first in (0..events).step_by(BATCH as usize) {
         let numbers = first..(first + BATCH).min(events);
         log.append(Append::of(numbers.map(event))).await?;
@@ -97,8 +102,8 @@ fn event(number: u64) -> NewEvent {
 
 /// A view of flights and minutes by carrier, in this version.
 fn keeper(views: &SqliteViews, version: u32) -> Result<Arc<dyn ViewKeeper>> {
-    let projection = Projection::<Sqlite>::new("arrivals", version, crate::subject::LOG)
-        .on::<Arrived>(|view, arrived| {
+    let projection =
+        Projection::<Sqlite>::new("arrivals", version, LOG).on::<Arrived>(|view, arrived| {
             let sql = format!(
                 "INSERT INTO {} VALUES (?1, 1, ?2) ON CONFLICT (carrier) DO UPDATE \
                  SET flights = flights + 1, minutes = minutes + excluded.minutes",
@@ -119,6 +124,12 @@ fn keeper(views: &SqliteViews, version: u32) -> Result<Arc<dyn ViewKeeper>> {
     Ok(views.keep(projection, tables)?)
 }
 
+/// The log alone, for the runner that keeps its view.
+fn system() -> Result<System> {
+    let system = System::new("arrivals").application(LOG, |app| app.event::<Arrived>());
+    Ok(system.build()?)
+}
+
 async fn build(log: &Arc<dyn Recorder>, keeper: Arc<dyn ViewKeeper>) -> Result<()> {
     ProjectionPipeline::new(Arc::clone(log), keeper)
         .catch_up()
@@ -130,6 +141,7 @@ async fn build(log: &Arc<dyn Recorder>, keeper: Arc<dyn ViewKeeper>) -> Result<(
 /// at the view all the time.
 fn append_at_pace(
     runtime: &Runtime,
+    store: &Arc<dyn Store>,
     log: &Arc<dyn Recorder>,
     views: &SqliteViews,
     rebuilt: Option<Arc<dyn ViewKeeper>>,
@@ -138,14 +150,22 @@ fn append_at_pace(
     let is_done = Arc::new(AtomicBool::new(rebuilt.is_none()));
     let reader = watch_view(views, Arc::clone(&is_done))?;
     runtime.block_on(async {
-        let rebuilding = rebuilt.map(|keeper| {
-            let (log, is_done) = (Arc::clone(log), Arc::clone(&is_done));
-            tokio::spawn(async move {
-                let built = build(&log, keeper).await;
-                is_done.store(true, Ordering::SeqCst);
-                built
-            })
-        });
+        let rebuilding = match rebuilt {
+            None => None,
+            Some(keeper) => {
+                let infrastructure = Infrastructure::new(Arc::clone(store)).view(keeper);
+                let runner = MultiThread::start(&system()?, &infrastructure).await?;
+                let is_done = Arc::clone(&is_done);
+                Some(tokio::spawn(async move {
+                    let rebuilt = runner.projections()[0].clone();
+                    let head = runner.application(LOG)?.head().await?.position();
+                    rebuilt.wait_for(head).await?;
+                    is_done.store(true, Ordering::SeqCst);
+                    drop(runner.stop().await);
+                    Result::Ok(())
+                }))
+            }
+        };
         let watch = Stopwatch::start(budget);
         let mut ticks = tokio::time::interval(PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
