@@ -6,6 +6,7 @@
 //! above it.
 
 pub mod limits;
+mod panic_text;
 
 pub mod projection;
 

@@ -262,7 +262,7 @@ fn may_pass(conflict: &Conflict) -> bool {
 }
 
 /// Lets other tasks of the thread go on, for one round.
-async fn yield_once() {
+pub(crate) async fn yield_once() {
     let mut yielded = false;
     poll_fn(|context| {
         if yielded {

@@ -121,14 +121,12 @@ async fn stored_at(
     recorder: &dyn Recorder,
     position: Position,
 ) -> Result<Option<StoredEvent>, RecordError> {
-    let read = LogRead::new()
-        .after(Position::new(position.get() - 1))
-        .until(position)
-        .limit(1);
-    Ok(recorder.read_log(read).await?.events.pop())
+    let page = recorder.read_log(LogRead::at(position)).await?;
+    Ok(page.events.into_iter().next())
 }
 
-async fn check_mark(recorder: &dyn Recorder, mark: Mark) -> Result<Mark, Error> {
+/// The mark, if the log has its event at its position; else `Diverged`.
+pub(crate) async fn check_mark(recorder: &dyn Recorder, mark: Mark) -> Result<Mark, Error> {
     let found = stored_at(recorder, mark.position).await?;
     if found.as_ref().map(StoredEvent::id) == Some(mark.event_id) {
         return Ok(mark);

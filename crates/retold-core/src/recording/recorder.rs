@@ -279,6 +279,12 @@ impl LogRead {
         }
     }
 
+    /// The event at this position alone.
+    pub fn at(position: Position) -> Self {
+        let before = Position::new(position.get() - 1);
+        Self::new().after(before).until(position).limit(1)
+    }
+
     /// After this position.
     #[must_use]
     pub fn after(mut self, after: impl Into<Option<Position>>) -> Self {

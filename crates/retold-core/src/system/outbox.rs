@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::follower::Start;
 use super::limits::{FOLLOWER_NAME_SIZE_MAX, OUTBOX_PAGE_EVENTS};
-use super::pipeline::check_mark;
+use crate::application::subscription::check_mark;
 use crate::application::{Application, Error, Logged, Result};
 use crate::domain::event::Event;
 use crate::recording::append::Append;

@@ -109,9 +109,7 @@ impl PastRecorder {
         let Some(until) = self.until() else {
             return Ok(None);
         };
-        let before = Position::new(until.get() - 1);
-        let read = LogRead::new().after(before).until(until).limit(1);
-        Ok(self.recorder.read_log(read).await?.read_to)
+        Ok(self.recorder.read_log(LogRead::at(until)).await?.read_to)
     }
 
     async fn log_forward(&self, read: LogRead, limit: usize) -> Result<Page, RecordError> {

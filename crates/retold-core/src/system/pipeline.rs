@@ -11,7 +11,6 @@ mod failing;
 mod starting;
 
 pub use self::failing::Resumed;
-pub(super) use self::starting::check_mark;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -24,6 +23,7 @@ use super::context::{Cause, Context, Freshness, is_of_the_store};
 use super::follower::Follower;
 use super::follower_record::FollowerRecord;
 use super::limits::{FOLLOW_PAGE_EVENTS, UNFLUSHED_EVENTS_MAX};
+use super::panic_text::panic_text;
 use super::status::{Phase, StatusCell, UpstreamStatus};
 use crate::application::{Application, Error, Result};
 use crate::recording::append::Append;
@@ -544,7 +544,10 @@ impl Pipeline {
             }
             Ok(Err(error)) if is_of_the_store(&error) => return Err(error),
             Ok(Err(error)) => error.to_string(),
-            Err(panic) => panic_text(&*panic),
+            Err(panic) => {
+                let text = panic_text(&*panic).unwrap_or("without a word");
+                format!("the policy panicked: {text}")
+            }
         };
         batch.drop_events(0);
         let reads = batch;
@@ -669,15 +672,6 @@ impl Pipeline {
             "a follower decides again"
         );
     }
-}
-
-/// What a panic said, if it said it in words.
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the policy panicked: {}", text.unwrap_or("without a word"))
 }
 
 impl Pipeline {

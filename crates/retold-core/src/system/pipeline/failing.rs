@@ -196,10 +196,7 @@ impl Pipeline {
                 parked.upstream
             )));
         };
-        let read = LogRead::new()
-            .after(Position::new(parked.event.position.get() - 1))
-            .until(parked.event.position)
-            .limit(1);
+        let read = LogRead::at(parked.event.position);
         let event = self.upstreams[index]
             .recorder
             .read_log(read)

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 
 use super::{Pipeline, Upstream};
+use crate::application::subscription::check_mark;
 use crate::application::{Error, Result};
 use crate::mapping::mapper::Envelope;
 use crate::recording::append::Append;
 use crate::recording::condition::{Condition, ExpectedVersion};
 use crate::recording::error::Conflict;
-use crate::recording::identity::{LogId, Mark, Position};
+use crate::recording::identity::LogId;
 use crate::recording::new_event::NewEvent;
 use crate::recording::origin::Origin;
-use crate::recording::recorder::{LogRead, Recorder};
 use crate::system::batch::Batch;
 use crate::system::follower::Start;
 use crate::system::follower_event::{FollowerEvent, StartingMark};
@@ -134,18 +134,4 @@ async fn log_id(upstream: &Upstream) -> Result<LogId> {
             upstream.name
         ))),
     }
-}
-
-/// Checks that the log has the event of the mark at its position.
-pub(in crate::system) async fn check_mark(recorder: &dyn Recorder, mark: Mark) -> Result<()> {
-    let read = LogRead::new()
-        .after(Position::new(mark.position.get() - 1))
-        .until(mark.position)
-        .limit(1);
-    let found = recorder.read_log(read).await?.events.pop();
-    let found = found.map(|event| event.mark());
-    if found == Some(mark) {
-        return Ok(());
-    }
-    Err(Error::diverged(recorder.log_name(), mark, found))
 }

@@ -1,6 +1,5 @@
 //! The declaration of a projection: which events it takes, and what each does to the view.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +11,7 @@ use crate::application::logged::Logged;
 use crate::domain::event::Event;
 use crate::mapping::mapper::Mapper;
 use crate::recording::stored_event::StoredEvent;
+use crate::system::panic_text::panic_text;
 
 /// Says what handlers of a kind of views are given to change.
 pub trait ViewKind: 'static {
@@ -175,18 +175,12 @@ impl<K: ViewKind> Projection<K> {
         // The view of an event that failed is rolled back or was not touched, whether it panicked or not.
         match catch_unwind(AssertUnwindSafe(handle)) {
             Ok(handled) => handled,
-            Err(panic) => Err(format!("its handler panicked: {}", text_of(&*panic)).into()),
+            Err(panic) => {
+                let text = panic_text(&*panic).unwrap_or("without a message");
+                Err(format!("its handler panicked: {text}").into())
+            }
         }
     }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        return text;
-    }
-    panic
-        .downcast_ref::<String>()
-        .map_or("without a message", |it| it)
 }
 
 impl<K: ViewKind> fmt::Debug for Projection<K> {

@@ -5,9 +5,7 @@
 //! again.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -16,6 +14,7 @@ use super::error::{PoisonedEvent, ProjectionError};
 use super::keeper::{Applied, Seen, SkippedEvent, Supersede, Switched, ViewKeeper, ViewPage};
 use super::outline::{OnPoison, ProjectionOutline, StartFrom};
 use super::progress::{Progress, ProjectionHandle, ProjectionState};
+use crate::application::handle::yield_once;
 use crate::domain::clock::{Clock, SystemClock};
 use crate::recording::error::{Invalid, RecordError};
 use crate::recording::identity::{LogId, Mark, Position};
@@ -175,6 +174,7 @@ impl ProjectionPipeline {
             if step.is_caught_up {
                 return Ok(step.read_to);
             }
+            // Neither a log nor a view in memory would let other tasks of the thread go on.
             yield_once().await;
         }
     }
@@ -311,11 +311,7 @@ impl ProjectionPipeline {
         log_id: LogId,
         mark: Mark,
     ) -> Result<(), ProjectionError> {
-        let read = LogRead::new()
-            .after(Position::new(mark.position.get() - 1))
-            .until(mark.position)
-            .limit(1);
-        let page = self.recorder.read_log(read).await;
+        let page = self.recorder.read_log(LogRead::at(mark.position)).await;
         let page = page.map_err(|error| self.error(error))?;
         let found = page.events.first().map(StoredEvent::mark);
         if begun_with == log_id && found == Some(mark) {
@@ -516,20 +512,6 @@ impl ProjectionPipeline {
             progress.is_seen = self.seen == Seen::This;
         });
     }
-}
-
-/// Lets other tasks of the thread go on between two pages: neither a log nor a view in memory would.
-async fn yield_once() {
-    let mut is_over = false;
-    poll_fn(|context| {
-        if is_over {
-            return Poll::Ready(());
-        }
-        is_over = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 impl fmt::Debug for ProjectionPipeline {

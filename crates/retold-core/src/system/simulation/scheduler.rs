@@ -18,6 +18,7 @@ use super::trace::{Entry, Happening, Names, Trace};
 use crate::domain::clock::{Clock, ManualClock, Timestamp};
 use crate::recording::error::RecordError;
 use crate::recording::recorder::Recorder;
+use crate::system::panic_text::panic_text;
 
 /// Weight of an actor of pace 1 among what may happen next. The others are compared with it.
 const WEIGHT_ACTOR: u32 = 16;
@@ -453,7 +454,7 @@ impl Scheduler {
             Err(panic) => Err(format!(
                 "{} panicked: {}",
                 self.actors[index as usize].name,
-                panic_text(&*panic)
+                said_by(&*panic)
             )),
         }
     }
@@ -570,12 +571,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What a panic says, if it says it in text.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        return text;
-    }
-    panic
-        .downcast_ref::<String>()
-        .map_or("without a text", String::as_str)
+/// What a panic says, or that it says nothing.
+pub(super) fn said_by(panic: &(dyn Any + Send)) -> &str {
+    panic_text(panic).unwrap_or("without a text")
 }

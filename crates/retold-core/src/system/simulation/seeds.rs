@@ -4,7 +4,7 @@ use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::failure::Failure;
-use super::scheduler::panic_text;
+use super::scheduler::said_by;
 use super::{Report, Simulation};
 
 /// The environment variable that repeats a run.
@@ -56,6 +56,6 @@ pub fn run_seed(
     match catch_unwind(AssertUnwindSafe(|| run(&mut simulation))) {
         Ok(Ok(())) => Ok(simulation.report()),
         Ok(Err(reason)) => Err(simulation.failure(reason)),
-        Err(panic) => Err(simulation.failure(format!("a check panicked: {}", panic_text(&*panic)))),
+        Err(panic) => Err(simulation.failure(format!("a check panicked: {}", said_by(&*panic)))),
     }
 }
