@@ -67,7 +67,13 @@ pub(crate) fn run_by_turns(
 ) -> Result<Vec<Measured>> {
     let mut ready = Vec::new();
     for contender in contenders {
-        let about = |error| format!("{} on {}: {error}", contender.workload, contender.store);
+        let about = |error: Box<dyn Error + Send + Sync>| {
+            let reason = error.source().map_or(String::new(), |it| format!(": {it}"));
+            format!(
+                "{} on {}: {error}{reason}",
+                contender.workload, contender.store
+            )
+        };
         let mut run = (contender.prepare)().map_err(about)?;
         run(budget / 2).map_err(about)?;
         ready.push((contender.workload, contender.store, contender.unit, run));

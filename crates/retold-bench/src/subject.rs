@@ -10,6 +10,7 @@ use retold::recording::recorder::Recorder;
 use retold::recording::store::Store;
 use retold::store_url::{Durability, StoreUrl};
 use tempfile::TempDir;
+use xtask::postgres_server::PostgresServer;
 
 use crate::contender::Result;
 
@@ -17,14 +18,12 @@ use crate::contender::Result;
 pub(crate) const LOG: &str = "orders";
 
 /// A kind of store under measurement.
-#[derive(Debug)]
 pub(crate) struct Subject {
     /// Its name in tables: the scheme of its URLs.
     pub(crate) label: &'static str,
     kind: Kind,
 }
 
-#[derive(Debug)]
 enum Kind {
     Memory,
     Sqlite {
@@ -32,16 +31,39 @@ enum Kind {
         folder: TempDir,
         durability: Durability,
     },
+    Postgres {
+        /// URL of the database; each workload has a schema of its own in it.
+        database: String,
+        /// The server, where it was started for this.
+        _server: Option<PostgresServer>,
+    },
 }
 
+/// The URL that asks for a private PostgreSQL server.
+const PRIVATE_POSTGRES: &str = "postgres:";
+
+/// What the schemas of workloads begin with.
+const SCHEMA_PREFIX: &str = "bench_";
+
 impl Subject {
-    /// The stores of this URL. The path of `sqlite:PATH` is taken as a folder; the files are made in
+    /// The stores of this URL. `postgres:` alone starts a private server, in a temporary folder. In any
+    /// other database the workloads have schemas of their own, which stay. The path of `sqlite:PATH` is taken as a folder; the files are made in
     /// a new folder in it, which is removed in the end.
     ///
     /// # Errors
     ///
     /// If the store is of a kind that is not known here, or the folder cannot be made.
     pub(crate) fn of_url(url: &str) -> Result<Self> {
+        if url == PRIVATE_POSTGRES {
+            let server = PostgresServer::start()?;
+            return Ok(Self {
+                label: "postgres",
+                kind: Kind::Postgres {
+                    database: server.url("postgres"),
+                    _server: Some(server),
+                },
+            });
+        }
         match url.parse()? {
             StoreUrl::Memory { .. } => Ok(Self {
                 label: "memory",
@@ -55,6 +77,16 @@ impl Subject {
                 kind: Kind::Sqlite {
                     folder: TempDir::with_prefix_in("retold-bench-", path)?,
                     durability,
+                },
+            }),
+            StoreUrl::Postgres { url } if url.as_str().contains("schema=") => {
+                Err("each workload has a schema of its own; leave it out of the URL".into())
+            }
+            StoreUrl::Postgres { url } => Ok(Self {
+                label: "postgres",
+                kind: Kind::Postgres {
+                    database: url.as_str().to_owned(),
+                    _server: None,
                 },
             }),
             other => Err(format!("there are no workloads for {other}").into()),
@@ -71,20 +103,25 @@ impl Subject {
                 path: folder.path().join(format!("{workload}.db")),
                 durability: *durability,
             },
+            Kind::Postgres { database, .. } => {
+                let separator = if database.contains('?') { '&' } else { '?' };
+                let url = format!("{database}{separator}schema={SCHEMA_PREFIX}{workload}");
+                url.parse().expect("it is a URL of PostgreSQL with one more parameter")
+            }
         }
     }
 
     /// The folder of its files, if it has files.
     pub(crate) fn folder(&self) -> Option<&Path> {
         match &self.kind {
-            Kind::Memory => None,
+            Kind::Memory | Kind::Postgres { .. } => None,
             Kind::Sqlite { folder, .. } => Some(folder.path()),
         }
     }
 
     /// Whether its stores are on a disk, so that other processes find what this one recorded.
     pub(crate) fn is_on_disk(&self) -> bool {
-        self.folder().is_some()
+        !matches!(self.kind, Kind::Memory)
     }
 
     /// Name in tables of the bare driver to compare with, if there is one.
@@ -98,7 +135,16 @@ pub(crate) fn bare_label(store: &str) -> Option<&'static str> {
     match store {
         "sqlite" => Some("rusqlite"),
         "sqlite-normal" => Some("rusqlite-normal"),
+        "postgres" => Some("tokio-postgres"),
         _ => None,
+    }
+}
+
+/// The whole URL, with what is not shown to people.
+pub(crate) fn whole_text(url: &StoreUrl) -> String {
+    match url {
+        StoreUrl::Postgres { url } => url.as_str().to_owned(),
+        other => other.to_string(),
     }
 }
 
@@ -110,7 +156,7 @@ pub(crate) fn bare_label(store: &str) -> Option<&'static str> {
 pub(crate) async fn open_store(url: &StoreUrl) -> Result<Arc<dyn Store>> {
     match url {
         StoreUrl::Memory { .. } => Ok(Arc::new(MemoryStore::new())),
-        other => Ok(retold::open_store(&other.to_string()).await?),
+        other => Ok(retold::open_store(&whole_text(other)).await?),
     }
 }
 

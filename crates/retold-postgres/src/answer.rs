@@ -13,6 +13,55 @@ pub(crate) struct Answer {
     pub(crate) append_count: u64,
 }
 
+/// The code of a row that is about all appends of the group.
+const ALL_RECORDED: i32 = 7;
+
+/// What the rows of `append_group` say of the appends of a group, one answer for each.
+pub(crate) fn answers<'a>(
+    rows: &[Row],
+    appends: impl ExactSizeIterator<Item = &'a Append>,
+) -> Vec<Answer> {
+    if let Some(first) = rows.first().and_then(all_recorded) {
+        return all(first, appends);
+    }
+    if rows.len() != appends.len() {
+        let error = not_understood("it has not one row for each append");
+        let answer = |_| Answer {
+            answer: Err(error.clone()),
+            append_count: 0,
+        };
+        return appends.map(answer).collect();
+    }
+    let pairs = rows.iter().zip(appends);
+    pairs.map(|(row, append)| answer(row, append)).collect()
+}
+
+/// The position of a group's first event and the append count after it, if all of it is recorded.
+fn all_recorded(row: &Row) -> Option<(Position, u64)> {
+    let code: i32 = row.try_get(0).ok()?;
+    let first: Option<i64> = row.try_get(1).ok()?;
+    let append_count: i64 = row.try_get(4).ok()?;
+    let first = Position::new(first?.cast_unsigned())?;
+    (code == ALL_RECORDED).then_some((first, append_count.cast_unsigned()))
+}
+
+fn all<'a>(
+    (first, append_count): (Position, u64),
+    appends: impl Iterator<Item = &'a Append>,
+) -> Vec<Answer> {
+    let mut next = first.get();
+    let answer = |append: &Append| {
+        let length = append.new_events().len() as u64;
+        let positions = Position::new(next).map_or(Positions::NONE, |it| Positions::new(it, length));
+        next += length;
+        Answer {
+            answer: Ok(Appended::Recorded(positions)),
+            append_count,
+        }
+    };
+    appends.map(answer).collect()
+}
+
 /// A row that the function gave for an append.
 struct Said {
     code: i32,
@@ -22,7 +71,7 @@ struct Said {
 }
 
 /// What a row of `append_group` says of its append.
-pub(crate) fn answer(row: &Row, append: &Append) -> Answer {
+fn answer(row: &Row, append: &Append) -> Answer {
     let read = || -> Result<(Said, i64), tokio_postgres::Error> {
         let index: Option<i32> = row.try_get(3)?;
         let said = Said {

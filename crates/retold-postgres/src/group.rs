@@ -30,7 +30,7 @@ const NONE_AT_ALL: i32 = 4;
 const APPEND_GROUP: &str = "SELECT * FROM \"retold\".append_group(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
     $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38,
-    $39, $40)";
+    $39, $40, $41, $42, $43, $44, $45, $46, $47)";
 
 /// The statement that appends a group.
 ///
@@ -52,6 +52,8 @@ pub(crate) struct Group<'a> {
     stretches: Stretches<'a>,
     ids: Keys<EventId>,
     streams: Keys<&'a str>,
+    /// Events of each stream so far, by key.
+    stream_lengths: Vec<i32>,
     /// All events so far, for conditions of later appends.
     new_events: Vec<&'a NewEvent>,
 }
@@ -62,6 +64,9 @@ struct Events<'a> {
     id_keys: Vec<i32>,
     streams: Vec<Option<&'a str>>,
     stream_keys: Vec<Option<i32>>,
+    stream_ordinals: Vec<Option<i32>>,
+    place_indexes: Vec<i32>,
+    place_counts: Vec<i32>,
     topics: Vec<&'a str>,
     revisions: Vec<i32>,
     tags: Vec<Vec<u8>>,
@@ -79,6 +84,7 @@ struct Conditions<'a> {
     kinds: Vec<i32>,
     streams: Vec<Option<i32>>,
     numbers: Vec<i64>,
+    offsets: Vec<i32>,
     item_starts: Vec<i32>,
     item_counts: Vec<i32>,
     candidate_starts: Vec<i32>,
@@ -98,7 +104,13 @@ struct Stretches<'a> {
     to_positions: Vec<i64>,
     to_ids: Vec<Uuid>,
     editions: Vec<i32>,
+    heads: Vec<i32>,
     pairs: Keys<(&'a str, LogId)>,
+    /// Of each pair, by key: where its first stretch begins, and where the last so far ends.
+    first_afters: Vec<Option<i64>>,
+    ends: Vec<i64>,
+    /// Whether one does not join that before it in the group, or is in an append without events.
+    has_exception: bool,
 }
 
 /// Distinct things, each with a key counted from 1.
@@ -129,6 +141,11 @@ impl<T: Copy + Eq + Hash> Keys<T> {
 /// A length as the database counts it. Groups are bounded far below.
 fn count(length: usize) -> i32 {
     i32::try_from(length).expect("a group is bounded")
+}
+
+/// Where the thing of a key stands in a list.
+fn index(key: i32) -> usize {
+    usize::try_from(key - 1).expect("keys are counted from 1")
 }
 
 /// An append with a condition of a kind that this store does not know; judged before anything else.
@@ -165,24 +182,48 @@ impl<'a> Group<'a> {
         for condition in conditions {
             self.push_condition(condition);
         }
+        let head = count(self.new_events.len());
         for stretch in append.stretches() {
-            self.stretches.push(stretch);
+            self.stretches.push(stretch, head);
+            self.stretches.has_exception |= events.is_empty();
         }
-        for event in events {
+        for (index, event) in events.iter().enumerate() {
+            self.events.place_indexes.push(count(index));
+            self.events.place_counts.push(count(events.len()));
             self.push_event(event);
         }
     }
 
+    /// Key of a stream, and how many events of it there are so far.
+    fn stream(&mut self, name: &'a str) -> (i32, &mut i32) {
+        let key = self.streams.key(name);
+        self.stream_lengths.resize(self.streams.all.len(), 0);
+        (key, &mut self.stream_lengths[index(key)])
+    }
+
+    /// Whether nothing within the group stands against recording all of it, as `append_group` says.
+    fn is_plain(&self) -> bool {
+        self.ids.all.len() == self.events.ids.len()
+            && self.conditions.candidates.is_empty()
+            && !self.conditions.kinds.contains(&NONE_AT_ALL)
+            && !self.stretches.has_exception
+    }
+
     fn push_event(&mut self, event: &'a NewEvent) {
         self.new_events.push(event);
+        let stream = event.stream.as_deref();
+        let counted = stream.map(|name| {
+            let (key, length) = self.stream(name);
+            *length += 1;
+            (key, *length)
+        });
+        let (key, ordinal) = counted.unzip();
         let events = &mut self.events;
         events.ids.push(event.id.uuid());
         events.id_keys.push(self.ids.key(event.id));
-        let stream = event.stream.as_deref();
         events.streams.push(stream);
-        events
-            .stream_keys
-            .push(stream.map(|it| self.streams.key(it)));
+        events.stream_keys.push(key);
+        events.stream_ordinals.push(ordinal);
         events.topics.push(&event.topic);
         events.revisions.push(event.revision.cast_signed());
         events
@@ -200,6 +241,7 @@ impl<'a> Group<'a> {
     }
 
     fn push_condition(&mut self, condition: &'a Condition) {
+        let mut offset = 0;
         let (kind, stream, number) = match condition {
             Condition::StreamAt { stream, expected } => {
                 let (kind, number) = match expected {
@@ -207,7 +249,9 @@ impl<'a> Group<'a> {
                     ExpectedVersion::Exists => (STREAM_EXISTS, 0),
                     ExpectedVersion::At(version) => (STREAM_AT, version.get().cast_signed()),
                 };
-                (kind, Some(self.streams.key(&**stream)), number)
+                let (key, length) = self.stream(stream);
+                offset = *length;
+                (kind, Some(key), number)
             }
             Condition::NoneMatch { query, after } => {
                 let kind = match query {
@@ -230,6 +274,7 @@ impl<'a> Group<'a> {
         conditions.kinds.push(kind);
         conditions.streams.push(stream);
         conditions.numbers.push(number);
+        conditions.offsets.push(offset);
         conditions
             .item_starts
             .push(count(conditions.name_starts.len() + 1));
@@ -261,13 +306,26 @@ impl<'a> Conditions<'a> {
 }
 
 impl<'a> Stretches<'a> {
-    fn push(&mut self, stretch: &'a Stretch) {
-        let pair = (stretch.follower.as_str(), stretch.upstream);
-        self.keys.push(self.pairs.key(pair));
+    fn push(&mut self, stretch: &'a Stretch, head: i32) {
+        let key = self
+            .pairs
+            .key((stretch.follower.as_str(), stretch.upstream));
         let after = stretch.after.map(|after| after.get().cast_signed());
+        let to = stretch.to.position.get().cast_signed();
+        match self.ends.get_mut(index(key)) {
+            Some(end) => {
+                self.has_exception |= after != Some(*end);
+                *end = to;
+            }
+            None => {
+                self.first_afters.push(after);
+                self.ends.push(to);
+            }
+        }
+        self.keys.push(key);
         self.afters.push(after);
-        self.to_positions
-            .push(stretch.to.position.get().cast_signed());
+        self.to_positions.push(to);
+        self.heads.push(head);
         self.to_ids.push(stretch.to.event_id.uuid());
         self.editions.push(stretch.edition.cast_signed());
     }
@@ -285,7 +343,8 @@ fn would_match(item: &QueryItem, event: &NewEvent) -> bool {
 }
 
 impl Group<'_> {
-    /// Sends the group. When this gives rows, one of each append, the group is durable.
+    /// Sends the group. When this gives rows, one of each append or one for all that are recorded, the
+    /// group is durable.
     pub(crate) async fn send(
         &self,
         connection: &Connection,
@@ -300,8 +359,9 @@ impl Group<'_> {
             .iter()
             .map(|(it, log)| (*it, log.uuid()))
             .unzip();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 40] = [
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 47] = [
             &log,
+            &self.is_plain(),
             &self.event_counts,
             &self.condition_counts,
             &self.stretch_counts,
@@ -309,6 +369,9 @@ impl Group<'_> {
             &e.id_keys,
             &e.streams,
             &e.stream_keys,
+            &e.stream_ordinals,
+            &e.place_indexes,
+            &e.place_counts,
             &e.topics,
             &e.revisions,
             &e.tags,
@@ -324,6 +387,7 @@ impl Group<'_> {
             &c.kinds,
             &c.streams,
             &c.numbers,
+            &c.offsets,
             &c.item_starts,
             &c.item_counts,
             &c.candidate_starts,
@@ -339,8 +403,10 @@ impl Group<'_> {
             &s.to_positions,
             &s.to_ids,
             &s.editions,
+            &s.heads,
             &followers,
             &upstreams,
+            &s.first_afters,
         ];
         connection.client.query(statement, &parameters).await
     }

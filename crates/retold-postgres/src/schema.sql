@@ -303,18 +303,9 @@ BEGIN
     RETURN QUERY SELECT * FROM "retold".lease l WHERE l.name = of_name;
 END $$;
 
--- Judges the appends of a group one after the other and records those that hold: the one way in.
---
--- Lists of events, conditions and stretches stand one append's after the other's, counted from 1; keys
--- count the distinct ids, streams and followers of the group. What an append comes to is told by code:
--- 0 recorded, 1 repeated, 2 not at its checkpoint, 3 an id is there already, 4 a stream is elsewhere,
--- 5 a query matches, 6 a condition begins beyond the head; and where: position, event, and the index
--- of the event, condition or stretch in the append, from 0.
---
--- Kinds of conditions: 0 no such stream, 1 the stream exists, 2 the stream is at the number, 3 no event
--- after the number matches the items, 4 there is no event after the number. What earlier appends of the
--- group would match is given as candidates, for it is not in the tables yet.
-CREATE FUNCTION "retold".append_group(
+-- Judges the appends of a group one after the other and records those that hold. Parameters and codes
+-- are those of append_group, which is the way in.
+CREATE FUNCTION "retold".append_judged(
     of_log integer,
     event_counts integer[], condition_counts integer[], stretch_counts integer[],
     ids uuid[], id_keys integer[], streams text[], stream_keys integer[], topics text[],
@@ -604,4 +595,151 @@ BEGIN
             append_count = appends, stretch_count = last_stretch
             WHERE l.key = of_log;
     END IF;
+END $$;
+
+-- Records the appends of a group that hold, and says what each comes to: the one way in.
+--
+-- Lists of events, conditions and stretches stand one append's after the other's, counted from 1; keys
+-- count the distinct ids, streams and followers of the group. What an append comes to is told by code:
+-- 0 recorded, 1 repeated, 2 not at its checkpoint, 3 an id is there already, 4 a stream is elsewhere,
+-- 5 a query matches, 6 a condition begins beyond the head; and where: position, event, and the index
+-- of the event, condition or stretch in the append, from 0. Where all of them are recorded there is
+-- one row for all, with the code 7 and the position of the first event.
+--
+-- Kinds of conditions: 0 no such stream, 1 the stream exists, 2 the stream is at the number, 3 no event
+-- after the number matches the items, 4 there is no event after the number. What earlier appends of the
+-- group would match is given as candidates, for it is not in the tables yet.
+--
+-- Nearly always all appends of a group hold. Whether they do, if the appends before each do, is asked
+-- here for all at once. For that the caller counts beforehand what earlier appends of the group add:
+-- to the stream of an event (its ordinal among the group's events of that stream) or of a condition,
+-- and to the head that a stretch finds; and it says by `is_plain` that nothing within the group
+-- stands against it: no id twice, no candidate, no condition of kind 4, no stretch without an event or
+-- that does not join another of the group. If they do not all hold, they are judged one by one.
+CREATE FUNCTION "retold".append_group(
+    of_log integer, is_plain boolean,
+    event_counts integer[], condition_counts integer[], stretch_counts integer[],
+    ids uuid[], id_keys integer[], streams text[], stream_keys integer[], stream_ordinals integer[],
+    place_indexes integer[], place_counts integer[], topics text[],
+    revisions integer[], packed_tags bytea[], times bigint[], encodings text[], origins text[],
+    metadatas bytea[], payloads bytea[],
+    tag_events integer[], tag_names text[],
+    distinct_ids uuid[], distinct_streams text[],
+    kinds integer[], condition_streams integer[], condition_numbers bigint[],
+    condition_offsets integer[],
+    item_starts integer[], item_counts integer[],
+    candidate_starts integer[], candidate_counts integer[], candidates integer[],
+    name_starts integer[], stream_name_counts integer[], topic_name_counts integer[],
+    tag_name_counts integer[], names text[],
+    stretch_keys integer[], afters bigint[], to_positions bigint[], to_ids uuid[],
+    editions integer[], stretch_heads integer[],
+    distinct_followers text[], distinct_upstreams uuid[], first_afters bigint[]
+) RETURNS TABLE (code integer, at_position bigint, at_event uuid, at_index integer, appends bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    old_position bigint;
+    last_stretch bigint;
+    stream_versions bigint[];
+    holds boolean := is_plain;
+BEGIN
+    IF holds THEN
+        SELECT l.position, l.append_count, l.stretch_count INTO old_position, appends, last_stretch
+            FROM "retold".log l WHERE l.key = of_log FOR UPDATE;
+        -- What is read from here on is what was committed before the lock was had.
+        SELECT
+            old_position IS NOT NULL AND NOT EXISTS (
+                SELECT FROM unnest(ids) AS n (id), LATERAL (
+                    SELECT FROM "retold".event e WHERE e.log = of_log AND e.id = n.id LIMIT 1
+                ) there
+            ),
+            ARRAY(
+                SELECT coalesce(there.version, 0)
+                FROM unnest(distinct_streams) WITH ORDINALITY AS d (name, key)
+                LEFT JOIN LATERAL (
+                    SELECT e.version FROM "retold".event e
+                    WHERE e.log = of_log AND e.stream = d.name ORDER BY e.version DESC LIMIT 1
+                ) there ON true ORDER BY d.key
+            )
+            INTO holds, stream_versions;
+    END IF;
+    IF holds AND cardinality(kinds) > 0 THEN
+        holds := NOT EXISTS (
+            SELECT FROM unnest(kinds, condition_streams, condition_numbers, condition_offsets)
+                AS c (kind, stream, number, added)
+            WHERE CASE c.kind
+                WHEN 0 THEN stream_versions[c.stream] + c.added <> 0
+                WHEN 1 THEN stream_versions[c.stream] + c.added = 0
+                WHEN 2 THEN stream_versions[c.stream] + c.added <> c.number
+                ELSE c.number NOT BETWEEN 0 AND old_position
+            END
+        );
+    END IF;
+    IF holds AND cardinality(names) > 0 THEN
+        holds := NOT EXISTS (
+            SELECT FROM unnest(condition_numbers, item_starts, item_counts) AS c (number, start, count),
+                LATERAL generate_series(c.start, c.start + c.count - 1) AS i (item),
+                LATERAL "retold".matches(
+                    of_log, names[name_starts[i.item]:
+                        name_starts[i.item] + stream_name_counts[i.item] - 1],
+                    names[name_starts[i.item] + stream_name_counts[i.item]:
+                        name_starts[i.item] + stream_name_counts[i.item] + topic_name_counts[i.item] - 1],
+                    names[name_starts[i.item] + stream_name_counts[i.item] + topic_name_counts[i.item]:
+                        name_starts[i.item] + stream_name_counts[i.item] + topic_name_counts[i.item]
+                            + tag_name_counts[i.item] - 1],
+                    c.number + 1, old_position, false, 1
+                )
+        );
+    END IF;
+    IF holds AND cardinality(stretch_keys) > 0 THEN
+        holds := NOT EXISTS (
+            SELECT FROM unnest(distinct_followers, distinct_upstreams, first_afters)
+                AS d (follower, upstream, after), LATERAL (
+                    SELECT s.to_position FROM "retold".stretch s WHERE s.log = of_log
+                    AND s.follower = d.follower AND s.upstream = d.upstream
+                    ORDER BY s.ordinal DESC LIMIT 1
+                ) there
+            WHERE d.after IS DISTINCT FROM there.to_position
+        );
+    END IF;
+    IF holds IS NOT TRUE THEN
+        RETURN QUERY SELECT * FROM "retold".append_judged(
+            of_log, event_counts, condition_counts, stretch_counts, ids, id_keys, streams,
+            stream_keys, topics, revisions, packed_tags, times, encodings, origins, metadatas,
+            payloads, tag_events, tag_names, distinct_ids, distinct_streams, kinds,
+            condition_streams, condition_numbers, item_starts, item_counts, candidate_starts,
+            candidate_counts, candidates, name_starts, stream_name_counts, topic_name_counts,
+            tag_name_counts, names, stretch_keys, afters, to_positions, to_ids, editions,
+            distinct_followers, distinct_upstreams
+        );
+        RETURN;
+    END IF;
+
+    INSERT INTO "retold".event
+        SELECT of_log, old_position + n.ordinal, n.id, n.stream,
+            stream_versions[n.stream_key] + n.stream_ordinal, n.place_index, n.place_count, n.topic,
+            n.revision, n.tags, n.time, (SELECT "retold".now_micros()), n.encoding, n.origin, n.metadata, n.payload
+        FROM unnest(ids, streams, stream_keys, stream_ordinals, place_indexes, place_counts, topics,
+                revisions, packed_tags, times, encodings, origins, metadatas, payloads)
+            WITH ORDINALITY AS n (id, stream, stream_key, stream_ordinal, place_index, place_count,
+                topic, revision, tags, time, encoding, origin, metadata, payload, ordinal);
+    IF cardinality(tag_events) > 0 THEN
+        INSERT INTO "retold".event_tag
+            SELECT of_log, t.tag, old_position + t.event
+            FROM unnest(tag_events, tag_names) AS t (event, tag);
+    END IF;
+    IF cardinality(stretch_keys) > 0 THEN
+        INSERT INTO "retold".stretch
+            SELECT of_log, last_stretch + n.ordinal, distinct_followers[n.key],
+                distinct_upstreams[n.key], n.after, n.to_position, n.to_id, n.edition,
+                nullif(old_position + n.head, 0), true
+            FROM unnest(stretch_keys, afters, to_positions, to_ids, editions, stretch_heads)
+                WITH ORDINALITY AS n (key, after, to_position, to_id, edition, head, ordinal);
+    END IF;
+    UPDATE "retold".log l SET position = old_position + cardinality(ids),
+        head_id = ids[cardinality(ids)],
+        append_count = appends + cardinality(event_counts),
+        stretch_count = last_stretch + cardinality(stretch_keys)
+        WHERE l.key = of_log
+        RETURNING 7, old_position + 1, l.append_count INTO code, at_position, appends;
+    RETURN NEXT;
 END $$;

@@ -10,7 +10,7 @@ use retold_core::recording::error::RecordError;
 use tokio::sync::oneshot;
 use tokio_postgres::{Row, Statement};
 
-use super::answer::answer;
+use super::answer::answers;
 use super::error::{Refusal, is_of_content, of_group, of_statement};
 use super::group::{self, Group};
 use super::log::Log;
@@ -179,11 +179,7 @@ impl Service {
     }
 
     fn settle(&self, members: Vec<Member>, rows: &[Row]) {
-        let answers: Vec<_> = rows
-            .iter()
-            .zip(&members)
-            .map(|(row, member)| answer(row, &member.append))
-            .collect();
+        let answers = answers(rows, members.iter().map(|member| &member.append));
         let recorded = answers
             .iter()
             .filter(|it| matches!(it.answer, Ok(Appended::Recorded(_))));

@@ -77,11 +77,6 @@ fn writers<'a>(
                 // A log in memory grows by a gigabyte in a few runs.
                 (recorder, writers) = (open()?, begin());
             }
-            if let [writer] = writers.as_mut_slice() {
-                let watch = Stopwatch::start(budget);
-                let run = runtime.block_on(write_until(&recorder, writer, watch))?;
-                return Ok(run.took(watch.elapsed()));
-            }
             let (run, returned) = runtime.block_on(write_together(
                 &recorder,
                 std::mem::take(&mut writers),
@@ -148,7 +143,7 @@ fn bare<'a>(
 ) -> Contender<'a> {
     Contender::new(name, label, "appends", move || {
         let url: StoreUrl = subject.url(&format!("bare-{name}"));
-        let mut log = runtime.block_on(BareLog::create(&url))?;
+        let mut log = BareLog::create(runtime, &url)?;
         let mut writers: Vec<Writer> = (0..group as u64).map(|id| Writer::new(id, shape)).collect();
         Ok(Box::new(move |budget| {
             let mut run = Run::new();

@@ -14,7 +14,7 @@ use crate::contender::{Measured, Result};
 use crate::dataset::Dataset;
 use crate::machine::peak_memory;
 use crate::sample::{Measurement, Run};
-use crate::subject::{Subject, open_log};
+use crate::subject::{Subject, open_log, whole_text};
 
 /// Name of the one workload of this module.
 pub(crate) const NAME: &str = "load";
@@ -94,7 +94,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Measured>> {
 
 fn load_in_child(url: &StoreUrl, loader: Loader, dataset: Dataset) -> Result<Loaded> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["load-alone", &url.to_string()]);
+    command.args(["load-alone", &whole_text(url)]);
     command.args([
         "--loader",
         match loader {
@@ -133,7 +133,7 @@ pub(crate) fn load_alone(
             write_orders(&recorder, dataset, observe).await
         })?,
         Loader::Bare => {
-            let mut log = runtime.block_on(BareLog::create(url))?;
+            let mut log = BareLog::create(runtime, url)?;
             log.write_orders(dataset, observe)?;
         }
     }

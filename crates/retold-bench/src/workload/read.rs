@@ -13,7 +13,7 @@ use crate::bench::Bench;
 use crate::contender::{Contender, Result, RunFn};
 use crate::dataset::{Dataset, RARE_TOPIC, customer_tag, scramble, stream_name};
 use crate::sample::{Run, Stopwatch};
-use crate::subject::Subject;
+use crate::subject::{LOG, Subject};
 
 /// What one operation reads.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
         }));
         if let Some(label) = subject.bare_label() {
             contenders.push(Contender::new(name, label, unit, move || {
-                let log = BareLog::open(&bench.orders(subject)?.url)?;
+                let mut log = BareLog::open(&bench.orders(subject)?.url, LOG)?;
                 Ok(repeat(bench.sizes.dataset, shape, move |read| {
                     log.read(read)
                 }))
