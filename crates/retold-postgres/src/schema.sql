@@ -648,17 +648,14 @@ BEGIN
         -- What is read from here on is what was committed before the lock was had.
         SELECT
             old_position IS NOT NULL AND NOT EXISTS (
-                SELECT FROM unnest(ids) AS n (id), LATERAL (
-                    SELECT FROM "retold".event e WHERE e.log = of_log AND e.id = n.id LIMIT 1
-                ) there
+                SELECT FROM "retold".event e WHERE e.log = of_log AND e.id = ANY (ids)
             ),
             ARRAY(
-                SELECT coalesce(there.version, 0)
-                FROM unnest(distinct_streams) WITH ORDINALITY AS d (name, key)
-                LEFT JOIN LATERAL (
+                SELECT coalesce((
                     SELECT e.version FROM "retold".event e
                     WHERE e.log = of_log AND e.stream = d.name ORDER BY e.version DESC LIMIT 1
-                ) there ON true ORDER BY d.key
+                ), 0)
+                FROM unnest(distinct_streams) AS d (name)
             )
             INTO holds, stream_versions;
     END IF;
@@ -714,14 +711,24 @@ BEGIN
         RETURN;
     END IF;
 
-    INSERT INTO "retold".event
-        SELECT of_log, old_position + n.ordinal, n.id, n.stream,
-            stream_versions[n.stream_key] + n.stream_ordinal, n.place_index, n.place_count, n.topic,
-            n.revision, n.tags, n.time, (SELECT "retold".now_micros()), n.encoding, n.origin, n.metadata, n.payload
-        FROM unnest(ids, streams, stream_keys, stream_ordinals, place_indexes, place_counts, topics,
-                revisions, packed_tags, times, encodings, origins, metadatas, payloads)
-            WITH ORDINALITY AS n (id, stream, stream_key, stream_ordinal, place_index, place_count,
-                topic, revision, tags, time, encoding, origin, metadata, payload, ordinal);
+    IF cardinality(ids) = 1 THEN
+        -- The rows of lists cost more to make than one event does to write.
+        INSERT INTO "retold".event VALUES (
+            of_log, old_position + 1, ids[1], streams[1],
+            stream_versions[stream_keys[1]] + stream_ordinals[1], place_indexes[1], place_counts[1],
+            topics[1], revisions[1], packed_tags[1], times[1], "retold".now_micros(), encodings[1],
+            origins[1], metadatas[1], payloads[1]
+        );
+    ELSE
+        INSERT INTO "retold".event
+            SELECT of_log, old_position + n.ordinal, n.id, n.stream,
+                stream_versions[n.stream_key] + n.stream_ordinal, n.place_index, n.place_count, n.topic,
+                n.revision, n.tags, n.time, (SELECT "retold".now_micros()), n.encoding, n.origin, n.metadata, n.payload
+            FROM unnest(ids, streams, stream_keys, stream_ordinals, place_indexes, place_counts, topics,
+                    revisions, packed_tags, times, encodings, origins, metadatas, payloads)
+                WITH ORDINALITY AS n (id, stream, stream_key, stream_ordinal, place_index, place_count,
+                    topic, revision, tags, time, encoding, origin, metadata, payload, ordinal);
+    END IF;
     IF cardinality(tag_events) > 0 THEN
         INSERT INTO "retold".event_tag
             SELECT of_log, t.tag, old_position + t.event
