@@ -54,7 +54,9 @@ impl BareLog {
     pub(crate) fn open(url: &StoreUrl, log: &str) -> Result<Self> {
         match url {
             StoreUrl::Sqlite { path, .. } => Ok(Self::Sqlite(BareSqlite::open(path, log)?)),
-            StoreUrl::Postgres { url } => Ok(Self::Postgres(BarePostgres::open(url.as_str(), log)?)),
+            StoreUrl::Postgres { url } => {
+                Ok(Self::Postgres(BarePostgres::open(url.as_str(), log)?))
+            }
             url => Err(format!("there is no bare driver for {url}").into()),
         }
     }

@@ -106,7 +106,8 @@ impl Subject {
             Kind::Postgres { database, .. } => {
                 let separator = if database.contains('?') { '&' } else { '?' };
                 let url = format!("{database}{separator}schema={SCHEMA_PREFIX}{workload}");
-                url.parse().expect("it is a URL of PostgreSQL with one more parameter")
+                url.parse()
+                    .expect("it is a URL of PostgreSQL with one more parameter")
             }
         }
     }

@@ -52,7 +52,8 @@ fn all<'a>(
     let mut next = first.get();
     let answer = |append: &Append| {
         let length = append.new_events().len() as u64;
-        let positions = Position::new(next).map_or(Positions::NONE, |it| Positions::new(it, length));
+        let positions =
+            Position::new(next).map_or(Positions::NONE, |it| Positions::new(it, length));
         next += length;
         Answer {
             answer: Ok(Appended::Recorded(positions)),

@@ -10,6 +10,7 @@ mod database;
 
 mod conformance;
 mod faults;
+mod groups;
 mod history;
 mod opening;
 mod processes;

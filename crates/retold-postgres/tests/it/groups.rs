@@ -1,0 +1,275 @@
+//! Groups of appends are judged as the model judges them one after the other: those of which all hold,
+//! which the schema records at once, and those that must be judged one by one.
+
+use std::pin::Pin;
+
+use fastrand::Rng;
+use futures_util::poll;
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::condition::{Condition, ExpectedVersion};
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
+use retold_core::recording::limits::Limits;
+use retold_core::recording::memory::MemoryLog;
+use retold_core::recording::new_event::NewEvent;
+use retold_core::recording::query::{Query, QueryItem};
+use retold_core::recording::recorder::{LogRead, PageEnd, Recorder, StreamRead, StretchRead};
+use retold_core::recording::store::Store;
+use retold_core::recording::stored_event::StoredEvent;
+use retold_core::recording::stretch::{FollowerKey, Stretch};
+use uuid::Uuid;
+
+use crate::database::{Database, block_on};
+
+/// Groups that are tried.
+const GROUPS: usize = 120;
+/// Appends of a group, at most.
+const APPENDS_MAX: usize = 12;
+
+const STREAMS: [&str; 3] = ["a/1", "a/2", "b/1"];
+const TOPICS: [&str; 3] = ["Began", "Went", "Ended"];
+const TAGS: [&str; 3] = ["x:1", "x:2", "y:1"];
+const FOLLOWERS: [&str; 2] = ["one@1", "two@1"];
+
+#[test]
+fn groups_are_judged_as_the_model_judges_one_by_one() {
+    let mut random = Rng::with_seed(seed());
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let log = store.open("orders", log_id(0)).await.unwrap();
+        let mut source = Source::new(random.fork());
+        let blocker = database.client().await;
+        for number in 0..GROUPS {
+            // The first append waits for the log's row, and the others for the first.
+            blocker
+                .batch_execute("BEGIN; SELECT 1 FROM retold.log FOR UPDATE")
+                .await
+                .unwrap();
+            let (appends, expected) = source.group(Doubt::ALL[number % 3]);
+            let mut answers: Vec<Asked<'_>> =
+                appends.iter().map(|it| log.append(it.clone())).collect();
+            for answer in &mut answers {
+                assert!(poll!(answer).is_pending(), "the row is locked");
+            }
+            blocker.batch_execute("COMMIT").await.unwrap();
+            for ((answer, expected), append) in answers.into_iter().zip(expected).zip(&appends) {
+                let found = told(&answer.await);
+                assert_eq!(
+                    found, expected,
+                    "group {number}, {append:#?} of {appends:#?}"
+                );
+            }
+        }
+        same_history(&*log, &source.model).await;
+    });
+}
+
+type Asked<'a> = Pin<Box<dyn Future<Output = Result<Appended, RecordError>> + Send + 'a>>;
+
+/// The seed of the test: `RETOLD_SEED`, or a new one, which is printed so that a failure can be repeated.
+fn seed() -> u64 {
+    let given = std::env::var("RETOLD_SEED").ok();
+    let seed = given.map_or_else(
+        || fastrand::u64(..),
+        |text| text.parse().expect("RETOLD_SEED is a number"),
+    );
+    eprintln!("to repeat: RETOLD_SEED={seed}");
+    seed
+}
+
+/// What an answer says; of what is invalid only that it is.
+fn told(answer: &Result<Appended, RecordError>) -> String {
+    match answer {
+        Ok(appended) => format!("{appended:?}"),
+        Err(RecordError::Conflict(conflict)) => format!("{conflict:?}"),
+        Err(RecordError::Invalid(_)) => "invalid".to_owned(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn log_id(number: u128) -> LogId {
+    LogId::new(Uuid::from_u128(number + 1))
+}
+
+/// Which appends of a group need not hold.
+#[derive(Clone, Copy, PartialEq)]
+enum Doubt {
+    AboutNone,
+    AboutOne,
+    AboutAll,
+}
+
+impl Doubt {
+    const ALL: [Self; 3] = [Self::AboutNone, Self::AboutOne, Self::AboutAll];
+}
+
+/// Makes groups of appends, with the model of the log they are for.
+struct Source {
+    random: Rng,
+    model: MemoryLog,
+    /// Where the head was before the group.
+    head_before: Option<Position>,
+    /// Ids given so far.
+    ids: Vec<EventId>,
+}
+
+impl Source {
+    fn new(random: Rng) -> Self {
+        Self {
+            random,
+            model: MemoryLog::new(),
+            head_before: None,
+            ids: Vec::new(),
+        }
+    }
+
+    fn ask_model(&mut self, append: &Append) -> String {
+        let now = Timestamp::from_micros(0);
+        told(&self.model.append(append, &Limits::DEFAULT, now))
+    }
+
+    /// Appends and what the model answers to each, after those before it.
+    fn group(&mut self, doubt: Doubt) -> (Vec<Append>, Vec<String>) {
+        self.head_before = self.model.head().position();
+        let count = self.random.usize(2..=APPENDS_MAX);
+        let doubtful = self.random.usize(1..count);
+        let appends = (0..count).map(|index| {
+            let append = self.append(match doubt {
+                Doubt::AboutNone => true,
+                Doubt::AboutOne => index != doubtful,
+                Doubt::AboutAll => false,
+            });
+            let answer = self.ask_model(&append);
+            (append, answer)
+        });
+        appends.unzip()
+    }
+
+    fn append(&mut self, holding: bool) -> Append {
+        let mut append = Append::new();
+        for _ in 0..self.random.usize(if holding { 1..4 } else { 0..4 }) {
+            append = append.event(self.event(holding));
+        }
+        if !holding || self.random.bool() {
+            append = append.condition(self.stream_condition(holding));
+        }
+        if self.random.u8(..) < 80 {
+            append = append.condition(self.query_condition(holding));
+        }
+        if self.random.u8(..) < 80 {
+            append = append.stretch(self.stretch(holding));
+        }
+        if append.new_events().is_empty() && append.stretches().is_empty() {
+            append = append.event(self.event(holding));
+        }
+        append
+    }
+
+    fn event(&mut self, holding: bool) -> NewEvent {
+        let known = self.random.choice(&self.ids).copied();
+        let id = match known {
+            Some(id) if !holding && self.random.u8(..) < 20 => id,
+            _ => EventId::new(Uuid::from_u128(self.random.u128(..))),
+        };
+        self.ids.push(id);
+        let topic = self.pick(&TOPICS);
+        let mut event = NewEvent::new(id, topic, format!("{}", self.random.u8(..)));
+        if self.random.u8(..) < 200 {
+            event = event.stream(self.pick(&STREAMS));
+        }
+        for _ in 0..self.random.usize(0..3) {
+            event = event.tag(self.pick(&TAGS));
+        }
+        event.time(Timestamp::from_micros(7))
+    }
+
+    fn stream_condition(&mut self, holding: bool) -> Condition {
+        let stream = self.pick(&STREAMS);
+        let there = self.model.read_stream(&StreamRead::new(stream)).unwrap();
+        let there = there.events.len() as u64;
+        let expected = match self.random.u8(0..4) {
+            0 if !holding || there == 0 => ExpectedVersion::None,
+            1 if !holding || there > 0 => ExpectedVersion::Exists,
+            _ if holding => ExpectedVersion::seen(Version::new(there)),
+            2 => ExpectedVersion::seen(Version::new(there + self.random.u64(0..2))),
+            _ => ExpectedVersion::seen(Version::new(there.saturating_sub(self.random.u64(0..3)))),
+        };
+        Condition::stream_at(stream, expected)
+    }
+
+    fn query_condition(&mut self, holding: bool) -> Condition {
+        let head = self.head_before.map_or(0, Position::get);
+        if holding {
+            let after = Position::new(self.random.u64(0..=head));
+            let never = QueryItem::new().tag("never").topic(self.pick(&TOPICS));
+            return Condition::none_match_after(Query::item(never), after);
+        }
+        let after = Position::new(head.saturating_sub(2) + self.random.u64(0..5));
+        if self.random.u8(..) < 30 {
+            return Condition::none_match_after(Query::All, after);
+        }
+        let mut item = QueryItem::new().topic(self.pick(&TOPICS));
+        if self.random.bool() {
+            item = item.tag(self.pick(&TAGS));
+        }
+        if self.random.bool() {
+            item = item.stream(self.pick(&STREAMS));
+        }
+        Condition::none_match_after(Query::item(item), after)
+    }
+
+    fn stretch(&mut self, holding: bool) -> Stretch {
+        let follower = FollowerKey::new(self.pick(&FOLLOWERS));
+        let number = self.random.u128(0..4);
+        let upstream = log_id(number);
+        let there = self.model.checkpoint(&follower, upstream);
+        let after = there.map_or(0, |mark| mark.position.get());
+        let after = Position::new(after + u64::from(!holding && self.random.u8(..) < 100));
+        let to = Mark {
+            position: Position::new(after.map_or(0, Position::get) + 3).unwrap(),
+            event_id: EventId::new(Uuid::from_u128(self.random.u128(..))),
+        };
+        Stretch::new(follower, upstream, after, to).edition(self.random.u32(0..2))
+    }
+
+    fn pick(&mut self, names: &[&'static str]) -> &'static str {
+        self.random.choice(names).copied().expect("there are names")
+    }
+}
+
+async fn same_history(log: &dyn Recorder, model: &MemoryLog) {
+    assert_eq!(log.head().await.unwrap(), model.head());
+    let mut after = None;
+    loop {
+        let read = LogRead::of(Query::All).after(after).limit(50);
+        let (page, expected) = (log.read_log(read.clone()), model.read_log(&read).unwrap());
+        let page = page.await.unwrap();
+        let shown = |events: &[StoredEvent]| {
+            let shown = events.iter().map(|event| {
+                format!(
+                    "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+                    event.mark(),
+                    event.stream(),
+                    event.version(),
+                    event.place(),
+                    event.topic(),
+                    event.tags().collect::<Vec<_>>(),
+                    event.time(),
+                    event.payload(),
+                )
+            });
+            shown.collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&page.events), shown(&expected.events));
+        if page.end == PageEnd::Complete {
+            break;
+        }
+        after = page.read_to_position();
+    }
+    let read = StretchRead::new();
+    let found = log.stretches(read.clone()).await.unwrap();
+    assert!(!found.is_empty());
+    assert_eq!(found, model.stretches(&read).unwrap());
+}
