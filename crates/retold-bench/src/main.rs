@@ -32,18 +32,21 @@ use machine::Machine;
 use report::Report;
 use workload::Group;
 use workload::load::{self, Loader};
+use workload::processes;
 
 /// Measures Retold's stores, side by side with their bare drivers.
 #[derive(Debug, Parser)]
 #[command(name = "retold-bench", version)]
 struct Options {
-    /// Store to measure: memory:NAME, or sqlite:DIR for files in a new folder in DIR. Both, in a
-    /// temporary folder, unless given; may be given several times.
+    /// Store to measure: memory:NAME, sqlite:DIR for files in a new folder in DIR, postgres: for a
+    /// private server, postgres://… for schemas in a database, which stay. The first two, in a temporary
+    /// folder, unless given; may be given several times.
     #[arg(long = "store", value_name = "URL")]
     stores: Vec<String>,
 
     /// Only workloads whose name, or the name of their group, begins with NAME; may be given several
-    /// times. Groups: append, load, read, condition, application, system, rebuild.
+    /// times. Groups: append, load, read, condition, application, system, rebuild,
+    /// processes.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 
@@ -79,12 +82,26 @@ enum Part {
         #[arg(long)]
         quick: bool,
     },
+    /// Writes or follows beside others, as it is told on its input.
+    #[command(hide = true)]
+    OtherProcess {
+        part: processes::Part,
+        url: String,
+        log: String,
+        number: u64,
+    },
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match &options.part {
         Some(Part::LoadAlone { url, loader, quick }) => load_alone(url, *loader, *quick),
+        Some(Part::OtherProcess {
+            part,
+            url,
+            log,
+            number,
+        }) => other_process(*part, url, log, *number),
         None => measure(&options),
     };
     outcome.unwrap_or_else(|error| {
@@ -94,11 +111,18 @@ fn main() -> ExitCode {
 }
 
 fn load_alone(url: &str, loader: Loader, quick: bool) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    load::load_alone(&runtime, &url.parse()?, loader, sizes(quick).dataset)?;
+    load::load_alone(&runtime()?, &url.parse()?, loader, sizes(quick).dataset)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn other_process(part: processes::Part, url: &str, log: &str, number: u64) -> Result<ExitCode> {
+    processes::other_process(&runtime()?, part, url, log, number)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().build()
 }
 
 fn sizes(quick: bool) -> Sizes {

@@ -44,6 +44,16 @@ impl Run {
             .expect("both histograms have the same bounds");
     }
 
+    /// How long each operation took, in nanoseconds and in the order of that, as exactly as they are
+    /// kept.
+    pub(crate) fn latencies_ns(&self) -> impl Iterator<Item = u64> {
+        let recorded = self.latencies.iter_recorded();
+        recorded.flat_map(|it| {
+            let count = usize::try_from(it.count_at_value()).unwrap_or(usize::MAX);
+            std::iter::repeat_n(it.value_iterated_to(), count)
+        })
+    }
+
     /// Says how long the whole took.
     #[must_use]
     pub(crate) fn took(mut self, elapsed: Duration) -> Self {

@@ -125,6 +125,11 @@ impl Subject {
         !matches!(self.kind, Kind::Memory)
     }
 
+    /// Whether its stores are behind a server.
+    pub(crate) fn has_server(&self) -> bool {
+        matches!(self.kind, Kind::Postgres { .. })
+    }
+
     /// Name in tables of the bare driver to compare with, if there is one.
     pub(crate) fn bare_label(&self) -> Option<&'static str> {
         bare_label(self.label)

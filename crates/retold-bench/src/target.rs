@@ -29,8 +29,55 @@ enum Rule {
     },
 }
 
+/// A rate on PostgreSQL, as so many times another.
+const fn postgres(
+    workload: &'static str,
+    factor: f64,
+    (other, store): (&'static str, &'static str),
+) -> Target {
+    Target {
+        workload,
+        store: "postgres",
+        rule: Rule::TimesAtLeast {
+            workload: other,
+            store,
+            factor,
+        },
+    }
+}
+
 /// Every target.
 pub(crate) const TARGETS: &[Target] = &[
+    postgres("append-1", 0.6, ("append-1", "tokio-postgres")),
+    postgres("append-64", 0.5, ("append-64", "tokio-postgres")),
+    postgres("append-64", 8.0, ("append-1", "postgres")),
+    postgres("append-2x32-one-log", 0.6, ("append-64", "postgres")),
+    postgres("append-2x32-two-logs", 0.9, ("append-64", "postgres")),
+    postgres("append-8-none-match-tag", 0.6, ("append-8", "postgres")),
+    postgres(
+        "append-8-at-1000000",
+        0.8,
+        ("append-8-at-10000", "postgres"),
+    ),
+    postgres("load", 0.6, ("load", "tokio-postgres")),
+    postgres("read-log", 0.7, ("read-log", "tokio-postgres")),
+    postgres("read-stream-10", 0.67, ("read-stream-10", "tokio-postgres")),
+    postgres(
+        "load-aggregate-100",
+        0.67,
+        ("load-aggregate-100", "tokio-postgres"),
+    ),
+    postgres("follow-single-thread", 0.8, ("append-1", "postgres")),
+    postgres(
+        "follow-multi-thread-100",
+        5.0,
+        ("follow-single-thread", "postgres"),
+    ),
+    Target {
+        workload: "append-to-processed-elsewhere",
+        store: "postgres",
+        rule: Rule::P99AtMost(15_000.0),
+    },
     Target {
         workload: "execute-cached",
         store: "memory",

@@ -4,6 +4,7 @@ pub(crate) mod append;
 pub(crate) mod application;
 pub(crate) mod condition;
 pub(crate) mod load;
+pub(crate) mod processes;
 pub(crate) mod read;
 pub(crate) mod rebuild;
 pub(crate) mod system;
@@ -29,11 +30,13 @@ pub(crate) enum Group {
     System,
     /// Appends beside the rebuild of a view.
     Rebuild,
+    /// Several processes on one database.
+    Processes,
 }
 
 impl Group {
     /// All of them, in the order they are measured: reads before the log of orders grows.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Append,
         Self::Load,
         Self::Read,
@@ -41,6 +44,7 @@ impl Group {
         Self::Application,
         Self::System,
         Self::Rebuild,
+        Self::Processes,
     ];
 
     /// Name of the group, by which it is chosen.
@@ -53,6 +57,7 @@ impl Group {
             Self::Application => "application",
             Self::System => "system",
             Self::Rebuild => "rebuild",
+            Self::Processes => "processes",
         }
     }
 
@@ -70,6 +75,7 @@ impl Group {
             Self::Application => application::contenders(bench, subject),
             Self::System => system::contenders(bench, subject),
             Self::Rebuild => rebuild::contenders(bench, subject),
+            Self::Processes => processes::contenders(bench, subject),
         }
     }
 }

@@ -48,6 +48,7 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
         writers("append-64-current-thread", one, 64, Shape::Plain),
         writers("append-stream-at", many, 1, Shape::StreamAt),
         writers("append-none-match-tag", many, 1, Shape::NoneMatchTag),
+        writers("append-8-none-match-tag", many, 8, Shape::NoneMatchTag),
     ];
     if let Some(label) = subject.bare_label() {
         let bare = |name, group, shape| bare(name, label, subject, many, group, shape);
@@ -89,7 +90,7 @@ fn writers<'a>(
 }
 
 /// Lets every writer write as a task of its own.
-async fn write_together(
+pub(crate) async fn write_together(
     recorder: &Arc<dyn Recorder>,
     writers: Vec<Writer>,
     budget: Duration,
@@ -162,7 +163,7 @@ fn bare<'a>(
 
 /// One that appends an event after the other, to a stream after the other.
 #[derive(Debug)]
-struct Writer {
+pub(crate) struct Writer {
     id: u64,
     shape: Shape,
     /// Events appended so far.
@@ -172,7 +173,8 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(id: u64, shape: Shape) -> Self {
+    /// One that writes streams of its own.
+    pub(crate) fn new(id: u64, shape: Shape) -> Self {
         Self {
             id,
             shape,

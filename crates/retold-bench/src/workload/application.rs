@@ -1,15 +1,16 @@
 //! What an application does with a store: commands to an aggregate, and loading one.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retold::prelude::*;
 use tokio::runtime::Runtime;
 
+use crate::bare::BareLog;
 use crate::bench::Bench;
 use crate::contender::{Contender, Result, RunFn};
 use crate::sample::{Run, Stopwatch};
 use crate::subject::{Subject, open_store};
+use crate::workload::read::Read;
 
 /// Events of the aggregate that is loaded.
 const EVENTS_LOADED: u32 = 100;
@@ -67,11 +68,17 @@ impl Basket {
 pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
     let one = &bench.one_thread;
     let many = &bench.many_threads;
-    vec![
+    // A server's answers are awaited where the runtime waits for all of its sockets.
+    let lone = if subject.has_server() { many } else { one };
+    let mut contenders = vec![
         execute_cached(subject, one),
         execute_together(subject, many),
-        load_aggregate(subject, one),
-    ]
+        load_aggregate(subject, lone),
+    ];
+    if let Some(label) = subject.bare_label() {
+        contenders.push(select_stream(subject, label, one));
+    }
+    contenders
 }
 
 async fn open(subject: &Subject, workload: &str, cache_size: usize) -> Result<Application> {
@@ -137,25 +144,57 @@ async fn execute_until(shop: &Application, watch: Stopwatch) -> Result<Run> {
     Ok(run)
 }
 
+/// An application without a cache, with a basket of [`EVENTS_LOADED`] events.
+async fn with_basket(subject: &Subject, name: &str) -> Result<(Application, Id<Basket>)> {
+    let shop = open(subject, name, 0).await?;
+    let mut state = Basket::default();
+    let events: Vec<_> = (0..EVENTS_LOADED)
+        .map(|_| {
+            let event = state.change();
+            state.apply(&event);
+            event
+        })
+        .collect();
+    let basket = shop.create::<Basket>(events).await?;
+    Ok((shop, basket))
+}
+
+/// The rows that loading the aggregate reads, by the bare driver.
+fn select_stream<'a>(
+    subject: &'a Subject,
+    label: &'static str,
+    runtime: &'a Runtime,
+) -> Contender<'a> {
+    let name = "load-aggregate-100";
+    Contender::new(name, label, "loads", move || {
+        let name = format!("bare-{name}");
+        let (_, basket) = runtime.block_on(with_basket(subject, &name))?;
+        let mut log = BareLog::open(&subject.url(&name), "shop")?;
+        let stream = Read::Stream(basket.stream().into());
+        Ok(Box::new(move |budget: Duration| {
+            let mut run = Run::new();
+            let watch = Stopwatch::start(budget);
+            while run.operation_count() == 0 || watch.has_time() {
+                let start = Instant::now();
+                let found = log.read(&stream)?;
+                run.add(start.elapsed(), 1);
+                if found.events != u64::from(EVENTS_LOADED) {
+                    return Err(format!("{stream:?} has {found:?}").into());
+                }
+            }
+            Ok(run.took(watch.elapsed()))
+        }) as RunFn<'a>)
+    })
+}
+
 /// Loads an aggregate of [`EVENTS_LOADED`] events from its stream, without cache and snapshot.
 fn load_aggregate<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
     let name = "load-aggregate-100";
     Contender::new(name, subject.label, "loads", move || {
-        let (shop, basket) = runtime.block_on(async {
-            let shop = open(subject, name, 0).await?;
-            let mut state = Basket::default();
-            let events: Vec<_> = (0..EVENTS_LOADED)
-                .map(|_| {
-                    let event = state.change();
-                    state.apply(&event);
-                    event
-                })
-                .collect();
-            let basket = shop.create::<Basket>(events).await?;
-            Result::Ok((Arc::new(shop), basket))
-        })?;
+        let (shop, basket) = runtime.block_on(with_basket(subject, name))?;
         Ok(Box::new(move |budget: Duration| {
-            runtime.block_on(async {
+            let shop = shop.clone();
+            let load = runtime.spawn(async move {
                 let mut run = Run::new();
                 let watch = Stopwatch::start(budget);
                 while run.operation_count() == 0 || watch.has_time() {
@@ -167,8 +206,9 @@ fn load_aggregate<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'
                         return Err(format!("the aggregate has version {version}").into());
                     }
                 }
-                Ok(run.took(watch.elapsed()))
-            })
+                Result::Ok(run.took(watch.elapsed()))
+            });
+            runtime.block_on(load)?
         }) as RunFn<'a>)
     })
 }

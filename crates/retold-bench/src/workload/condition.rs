@@ -13,11 +13,23 @@ use retold::recording::identity::Position;
 use retold::recording::query::Query;
 use retold::recording::recorder::Recorder;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, write_orders};
 use crate::contender::{Contender, Result, RunFn};
 use crate::dataset::{Dataset, EARLY_TOPIC, plain_event, scramble, stream_name};
 use crate::sample::{Run, Stopwatch};
-use crate::subject::Subject;
+use crate::subject::{Subject, open_log};
+use crate::workload::append::{self, Writer, write_together};
+
+/// Clients that append together.
+const CLIENT_COUNT: u64 = 8;
+/// Number of the first of them, far from those whose streams are in the log of orders.
+const FIRST_WRITER: u64 = 1 << 40;
+/// A small log of orders.
+const SMALL: Dataset = Dataset {
+    event_count: 10_000,
+    stream_count: 1_000,
+    batch_size: 1_000,
+};
 
 /// What must hold for an append.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +76,45 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
             }) as RunFn<'a>)
         })
     };
-    WORKLOADS.into_iter().map(contender).collect()
+    let mut contenders: Vec<_> = WORKLOADS.into_iter().map(contender).collect();
+    if subject.is_on_disk() {
+        contenders.push(together(bench, subject, SMALL, "append-8-at-10000"));
+        let size = bench.sizes.dataset;
+        contenders.push(together(bench, subject, size, "append-8-at-1000000"));
+    }
+    contenders
+}
+
+/// Clients that append together, each on condition that no event has a tag of its own, to a log that
+/// begins with these orders.
+fn together<'a>(
+    bench: &'a Bench,
+    subject: &'a Subject,
+    size: Dataset,
+    name: &'static str,
+) -> Contender<'a> {
+    let runtime = &bench.many_threads;
+    Contender::new(name, subject.label, "appends", move || {
+        let recorder = if size == bench.sizes.dataset {
+            bench.orders(subject)?.recorder
+        } else {
+            runtime.block_on(async {
+                let recorder = open_log(&subject.url(name)).await?;
+                write_orders(&recorder, size, |_| ()).await?;
+                Result::Ok(recorder)
+            })?
+        };
+        let ids = FIRST_WRITER..FIRST_WRITER + CLIENT_COUNT;
+        let mut writers: Vec<Writer> = ids
+            .map(|id| Writer::new(id, append::Shape::NoneMatchTag))
+            .collect();
+        Ok(Box::new(move |budget| {
+            let writing = write_together(&recorder, std::mem::take(&mut writers), budget);
+            let (run, returned) = runtime.block_on(writing)?;
+            writers = returned;
+            Ok(run)
+        }) as RunFn<'a>)
+    })
 }
 
 fn next_append(dataset: Dataset, shape: Shape, number: u64) -> Append {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use retold::recording::query::Query;
 use retold::recording::recorder::{LogRead, PageEnd, Recorder, StreamRead};
 use retold::recording::stored_event::StoredEvent;
-use tokio::runtime::Runtime;
 
 use crate::bare::BareLog;
 use crate::bench::Bench;
@@ -42,13 +41,21 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
     for (name, unit, shape) in WORKLOADS {
         contenders.push(Contender::new(name, subject.label, unit, move || {
             let recorder = bench.orders(subject)?.recorder;
-            let reader = Reader {
-                runtime: &bench.many_threads,
-                recorder,
-            };
-            Ok(repeat(bench.sizes.dataset, shape, move |read| {
-                reader.read(read)
-            }))
+            let (runtime, dataset) = (&bench.many_threads, bench.sizes.dataset);
+            let mut ordinal = 0;
+            Ok(Box::new(move |budget| {
+                let reader = Reader {
+                    recorder: Arc::clone(&recorder),
+                    dataset,
+                    shape,
+                    ordinal,
+                };
+                // As a task of the runtime, where an application reads.
+                let read = runtime.spawn(reader.read_until(Stopwatch::start(budget)));
+                let (run, read_to) = runtime.block_on(read)??;
+                ordinal = read_to;
+                Ok(run)
+            }) as RunFn<'a>)
         }));
         if let Some(label) = subject.bare_label() {
             contenders.push(Contender::new(name, label, unit, move || {
@@ -93,6 +100,7 @@ impl Found {
     }
 }
 
+/// Reads by a bare driver.
 fn repeat<'a>(
     dataset: Dataset,
     shape: Shape,
@@ -108,17 +116,20 @@ fn repeat<'a>(
             let start = Instant::now();
             let found = read(&what)?;
             let latency = start.elapsed();
-            if expected.is_some_and(|expected| expected != found.events) {
-                return Err(format!("{what:?} found {found:?}, not {expected:?} events").into());
-            }
-            let units = if matches!(shape, Shape::Log) {
-                found.events
-            } else {
-                1
-            };
-            run.add(latency, units);
+            run.add(latency, units(shape, &what, found, expected)?);
         }
         Ok(run.took(watch.elapsed()))
+    })
+}
+
+/// What a read counts for; refused if it did not find what it must.
+fn units(shape: Shape, what: &Read, found: Found, expected: Option<u64>) -> Result<u64> {
+    if expected.is_some_and(|expected| expected != found.events) {
+        return Err(format!("{what:?} found {found:?}, not {expected:?} events").into());
+    }
+    Ok(match shape {
+        Shape::Log => found.events,
+        _ => 1,
     })
 }
 
@@ -143,29 +154,44 @@ fn next_read(dataset: Dataset, shape: Shape, ordinal: u64) -> (Read, Option<u64>
     }
 }
 
-struct Reader<'a> {
-    runtime: &'a Runtime,
+/// Reads of one shape from a store.
+struct Reader {
     recorder: Arc<dyn Recorder>,
+    dataset: Dataset,
+    shape: Shape,
+    /// Reads done so far.
+    ordinal: u64,
 }
 
-impl Reader<'_> {
-    fn read(&self, read: &Read) -> Result<Found> {
+impl Reader {
+    async fn read_until(mut self, watch: Stopwatch) -> Result<(Run, u64)> {
+        let mut run = Run::new();
+        while run.operation_count() == 0 || watch.has_time() {
+            self.ordinal += 1;
+            let (what, expected) = next_read(self.dataset, self.shape, self.ordinal);
+            let start = Instant::now();
+            let found = self.read(&what).await?;
+            let latency = start.elapsed();
+            run.add(latency, units(self.shape, &what, found, expected)?);
+        }
+        Ok((run.took(watch.elapsed()), self.ordinal))
+    }
+
+    async fn read(&self, read: &Read) -> Result<Found> {
         let recorder = &self.recorder;
-        self.runtime.block_on(async {
-            match read {
-                Read::Log => read_pages(recorder, Query::All).await,
-                Read::Tag(tag) => read_pages(recorder, Query::tag(Arc::clone(tag))).await,
-                Read::Topic(topic) => read_pages(recorder, Query::topic(*topic)).await,
-                Read::Stream(stream) => {
-                    let page = recorder
-                        .read_stream(StreamRead::new(Arc::clone(stream)))
-                        .await?;
-                    let mut found = Found::default();
-                    add_all(&mut found, &page.events);
-                    Ok(found)
-                }
+        match read {
+            Read::Log => read_pages(recorder, Query::All).await,
+            Read::Tag(tag) => read_pages(recorder, Query::tag(Arc::clone(tag))).await,
+            Read::Topic(topic) => read_pages(recorder, Query::topic(*topic)).await,
+            Read::Stream(stream) => {
+                let page = recorder
+                    .read_stream(StreamRead::new(Arc::clone(stream)))
+                    .await?;
+                let mut found = Found::default();
+                add_all(&mut found, &page.events);
+                Ok(found)
             }
-        })
+        }
     }
 }
 

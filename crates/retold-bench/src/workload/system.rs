@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use retold::prelude::*;
 use retold::recording::append::Append;
+use retold::recording::identity::Position;
 use retold::recording::new_event::NewEvent;
 use retold::runner::MultiThread;
 use retold::system::retelling::FollowerRetelling;
@@ -68,7 +69,8 @@ async fn reserve(ordered: &Ordered, context: &mut Context) -> retold::Result<()>
     Ok(())
 }
 
-fn shop(batch: usize) -> Result<System> {
+/// An application that follows another, up to `batch` upstream events an append.
+pub(crate) fn shop(batch: usize) -> Result<System> {
     let follower = Follower::new("reservations").follows("orders").on(reserve);
     Ok(System::new("shop")
         .application("orders", |app| app.event::<Ordered>())
@@ -76,6 +78,13 @@ fn shop(batch: usize) -> Result<System> {
             app.aggregate::<Item>().follower(follower.batch(batch))
         })
         .build()?)
+}
+
+/// Orders once, an item that is a function of `number`.
+pub(crate) async fn one_order(orders: &Application, number: u64) -> Result<Position> {
+    let item = number % ITEM_COUNT;
+    let recorded = orders.decide((), |()| Ordered { item }).await?;
+    Ok(recorded.position().ok_or("nothing was recorded")?)
 }
 
 /// All workloads of this module on `subject`.
@@ -182,9 +191,7 @@ fn latency<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
                 let mut run = Run::new();
                 let watch = Stopwatch::start(budget);
                 while run.operation_count() == 0 || watch.has_time() {
-                    let item = run.operation_count() % ITEM_COUNT;
-                    let recorded = orders.decide((), |()| Ordered { item }).await?;
-                    let position = recorded.position().ok_or("nothing was recorded")?;
+                    let position = one_order(&orders, run.operation_count()).await?;
                     let start = Instant::now();
                     runner.wait_for("orders", position, PATIENCE).await?;
                     run.add(start.elapsed(), 1);

@@ -1,0 +1,234 @@
+//! What several processes do with one database: writers of one log and of two, and a follower that runs
+//! elsewhere. The other processes are this program, started again; they are told by lines on their input
+//! what to do, answer by lines, and end with it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use retold::domain::id_source::{IdSource, UuidV7Source};
+use retold::recording::identity::LogId;
+use retold::recording::recorder::Recorder;
+use retold::runner::MultiThread;
+use retold::system::{Infrastructure, OpenSystem, Opening};
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
+
+use super::append::{Shape, Writer, write_together};
+use super::system::{one_order, shop};
+use crate::bench::Bench;
+use crate::contender::{Contender, Result, RunFn};
+use crate::sample::{Run, Stopwatch};
+use crate::subject::{LOG, Subject, open_store, whole_text};
+
+/// Writers of each process.
+const WRITER_COUNT: u64 = 32;
+/// Processes that write.
+const PROCESS_COUNT: u64 = 2;
+
+/// What a process that was started for this does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Writes when it is told to, for as long as it is told.
+    Write,
+    /// Runs the followers of the shop.
+    Follow,
+}
+
+/// What a process that wrote tells.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    latencies_ns: Vec<u64>,
+}
+
+/// All workloads of this module on `subject`, if processes find each other's logs there.
+pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
+    if !subject.is_on_disk() {
+        return Vec::new();
+    }
+    vec![
+        writers("append-2x32-one-log", subject, |_| LOG.to_owned()),
+        writers("append-2x32-two-logs", subject, |number| {
+            format!("{LOG}-{number}")
+        }),
+        latency(subject, &bench.many_threads),
+    ]
+}
+
+/// Two processes of many writers each, on the logs of these names.
+fn writers<'a>(
+    name: &'static str,
+    subject: &'a Subject,
+    log: impl Fn(u64) -> String + 'a,
+) -> Contender<'a> {
+    Contender::new(name, subject.label, "appends", move || {
+        let url = whole_text(&subject.url(name));
+        let others =
+            (0..PROCESS_COUNT).map(|number| Other::start(Part::Write, &url, &log(number), number));
+        let mut others = others.collect::<Result<Vec<_>>>()?;
+        Ok(Box::new(move |budget: Duration| {
+            let start = Instant::now();
+            for other in &mut others {
+                other.tell(&budget.as_micros().to_string())?;
+            }
+            let mut run = Run::new();
+            for other in &mut others {
+                let written: Written = serde_json::from_str(&other.hear()?)?;
+                for nanos in written.latencies_ns {
+                    run.add(Duration::from_nanos(nanos), 1);
+                }
+            }
+            Ok(run.took(start.elapsed()))
+        }) as RunFn<'a>)
+    })
+}
+
+/// From the answer to a command until this process sees what a follower in another one recorded for it;
+/// nothing else goes on.
+fn latency<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
+    let name = "append-to-processed-elsewhere";
+    Contender::new(name, subject.label, "commands", move || {
+        let url = subject.url(name);
+        let mut other = Other::start(Part::Follow, &whole_text(&url), LOG, 0)?;
+        let open = runtime.block_on(async {
+            let infrastructure = Infrastructure::new(open_store(&url).await?);
+            Result::Ok(OpenSystem::open(&shop(1)?, &infrastructure, Opening::Write).await?)
+        })?;
+        Ok(Box::new(move |budget| {
+            other.check()?;
+            runtime.block_on(async {
+                let orders = open.application("orders")?;
+                let stock = Arc::clone(open.application("stock")?.recorder());
+                let mut run = Run::new();
+                let watch = Stopwatch::start(budget);
+                while run.operation_count() == 0 || watch.has_time() {
+                    let before = stock.head().await?;
+                    one_order(&orders, run.operation_count()).await?;
+                    let start = Instant::now();
+                    let mut seen = before.append_count;
+                    while stock.head().await?.mark == before.mark {
+                        seen = stock.changed_since(seen).await?;
+                    }
+                    run.add(start.elapsed(), 1);
+                }
+                Ok(run.took(watch.elapsed()))
+            })
+        }) as RunFn<'a>)
+    })
+}
+
+/// Another process of this program.
+struct Other {
+    process: Child,
+    /// Its end is the process's end.
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Other {
+    /// Starts it and waits until it is ready.
+    fn start(part: Part, url: &str, log: &str, number: u64) -> Result<Self> {
+        let part = match part {
+            Part::Write => "write",
+            Part::Follow => "follow",
+        };
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["other-process", part, url, log, &number.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = process.stdin.take();
+        let output = process.stdout.take().ok_or("its output is a pipe")?;
+        let mut other = Self {
+            process,
+            input,
+            output: BufReader::new(output),
+        };
+        match &*other.hear()? {
+            "ready" => Ok(other),
+            line => Err(format!("the other process says {line:?}").into()),
+        }
+    }
+
+    fn tell(&mut self, line: &str) -> Result<()> {
+        let input = self.input.as_mut().ok_or("its input is a pipe")?;
+        writeln!(input, "{line}")?;
+        Ok(input.flush()?)
+    }
+
+    fn hear(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        match line.strip_suffix('\n') {
+            Some(line) => Ok(line.to_owned()),
+            None => Err("the other process ended".into()),
+        }
+    }
+
+    /// That it still runs.
+    fn check(&mut self) -> Result<()> {
+        match self.process.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(format!("the other process ended: {status}").into()),
+        }
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // It ends with its input; whether it could be waited for changes nothing here.
+        let _ = self.process.wait();
+    }
+}
+
+/// What the process that was started for this does, until its input ends.
+///
+/// # Errors
+///
+/// What the store reports.
+pub(crate) fn other_process(
+    runtime: &Runtime,
+    part: Part,
+    url: &str,
+    log: &str,
+    number: u64,
+) -> Result<()> {
+    match part {
+        Part::Write => write_alone(runtime, url, log, number),
+        Part::Follow => follow_alone(runtime, url),
+    }
+}
+
+fn write_alone(runtime: &Runtime, url: &str, log: &str, number: u64) -> Result<()> {
+    let recorder: Arc<dyn Recorder> = runtime.block_on(async {
+        let birth = LogId::new(UuidV7Source.next_id());
+        Result::Ok(open_store(&url.parse()?).await?.open(log, birth).await?)
+    })?;
+    let ids = number * WRITER_COUNT..(number + 1) * WRITER_COUNT;
+    let mut writers: Vec<Writer> = ids.map(|id| Writer::new(id, Shape::Plain)).collect();
+    println!("ready");
+    for line in std::io::stdin().lines() {
+        let budget = Duration::from_micros(line?.parse()?);
+        let written = write_together(&recorder, std::mem::take(&mut writers), budget);
+        let (run, returned) = runtime.block_on(written)?;
+        writers = returned;
+        let latencies_ns = run.latencies_ns().collect();
+        println!("{}", serde_json::to_string(&Written { latencies_ns })?);
+    }
+    Ok(())
+}
+
+fn follow_alone(runtime: &Runtime, url: &str) -> Result<()> {
+    let runner = runtime.block_on(async {
+        let infrastructure = Infrastructure::new(open_store(&url.parse()?).await?);
+        Result::Ok(MultiThread::start(&shop(1)?, &infrastructure).await?)
+    })?;
+    println!("ready");
+    for line in std::io::stdin().lines() {
+        line?;
+    }
+    drop(runtime.block_on(runner.stop()));
+    Ok(())
+}
