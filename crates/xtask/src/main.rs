@@ -26,6 +26,8 @@ Commands:
                      step: they start their own.
   bench [ARGUMENTS]  Builds retold-bench for release and runs it with ARGUMENTS.
                      `cargo xtask bench --help` tells what it measures.
+  compare            Builds the comparison with cqrs-es and postgres-es for release, in a workspace of
+                     its own, and runs it on a private PostgreSQL server.
   help               Shows this.
 
 Exit codes: 0 all went well, 1 a check or a test failed, 2 the command was not understood.
@@ -54,6 +56,10 @@ fn main() -> ExitCode {
             return refuse(&format!("services takes no arguments, not {surplus:?}"));
         }
         ("bench", arguments) => bench(arguments).run(),
+        ("compare", []) => compare().run(),
+        ("compare", [surplus, ..]) => {
+            return refuse(&format!("compare takes no arguments, not {surplus:?}"));
+        }
         ("ci", []) => ci::run(),
         ("ci", [flag]) if flag == "-h" || flag == "--help" => {
             print!("{HELP}");
@@ -87,4 +93,12 @@ fn tests(arguments: &[String]) -> Step {
 fn bench(arguments: &[String]) -> Step {
     let run = ["run", "--release", "--package", "retold-bench", "--"];
     Step::cargo("bench", &run).arguments(arguments)
+}
+
+fn compare() -> Step {
+    let manifest = "comparison/Cargo.toml";
+    Step::cargo(
+        "comparison",
+        &["run", "--release", "--manifest-path", manifest],
+    )
 }
