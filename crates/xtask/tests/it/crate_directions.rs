@@ -1,4 +1,4 @@
-//! Which crate may depend on which: `cli, bench -> examples -> retold -> runner, stores -> core`, as the manifests say.
+//! Which crate may depend on which: `cli, bench, comparison -> examples -> retold -> runner, stores -> core`, as the manifests say.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ const RANKS: [&[&str]; 5] = [
     &["retold-postgres", "retold-runner", "retold-sqlite"],
     &["retold"],
     &["retold-flights", "retold-paxos", "retold-service-example"],
-    &["retold-cli", "retold-bench"],
+    &["retold-cli", "retold-bench", "retold-comparison"],
 ];
 
 #[test]
