@@ -34,9 +34,10 @@ pub const GROUP_LENGTH_MAX: usize = 512;
 pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
 /// A group waits for those who were just answered, unless it was one alone: this part of
 /// the time that the last group took, and no longer than [`GATHER_WAIT_MAX`].
-pub(crate) const GATHER_SHARE: u32 = 4;
-/// Longest wait for those who were just answered. They append again within a fraction of it.
-pub(crate) const GATHER_WAIT_MAX: Duration = Duration::from_micros(500);
+pub(crate) const GATHER_SHARE: u32 = 2;
+/// Longest wait for those who were just answered: where a sync takes milliseconds, a command that loads
+/// before it appends comes back within it.
+pub(crate) const GATHER_WAIT_MAX: Duration = Duration::from_millis(4);
 /// Most comparisons of a condition's query with an event of an earlier append of its group; an append
 /// that would bring more begins a group. Takes some milliseconds.
 pub(crate) const GROUP_COMPARISONS_MAX: usize = 200_000;

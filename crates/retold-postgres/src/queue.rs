@@ -2,14 +2,18 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::condition::Condition;
 use retold_core::recording::error::RecordError;
 use retold_core::recording::query::Query;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use super::options::{GROUP_COMPARISONS_MAX, GROUP_LENGTH_MAX, GROUP_SIZE_MAX};
+
+/// Waits that are shorter go round the other tasks in place of a timer, which is not as fine.
+const TIMER_GRAIN: Duration = Duration::from_millis(1);
 
 /// An append with the one who waits for its answer.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(crate) struct Member {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
+    /// Told when as many wait as are awaited.
+    gathered: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +38,8 @@ struct State {
     members: VecDeque<Member>,
     /// Whether a task is there that takes them out.
     is_served: bool,
+    /// How many the task waits for, if it does.
+    awaited: Option<usize>,
 }
 
 impl Queue {
@@ -44,12 +52,37 @@ impl Queue {
     pub(crate) fn push(&self, member: Member) -> bool {
         let mut state = self.state();
         state.members.push_back(member);
+        if state.awaited.is_some_and(|it| state.members.len() >= it) {
+            state.awaited = None;
+            self.gathered.notify_one();
+        }
         !std::mem::replace(&mut state.is_served, true)
     }
 
     /// How many wait.
     pub(crate) fn length(&self) -> usize {
         self.state().members.len()
+    }
+
+    /// Waits until as many wait as are expected, or for so long.
+    pub(crate) async fn gather(&self, expected: usize, wait_max: Duration) {
+        if wait_max < TIMER_GRAIN {
+            let begun = Instant::now();
+            while self.length() < expected && begun.elapsed() < wait_max {
+                tokio::task::yield_now().await;
+            }
+            return;
+        }
+        {
+            let mut state = self.state();
+            if state.members.len() >= expected {
+                return;
+            }
+            state.awaited = Some(expected);
+        }
+        // What comes late is no error: whoever is there is taken.
+        let _ = tokio::time::timeout(wait_max, self.gathered.notified()).await;
+        self.state().awaited = None;
     }
 
     /// Takes the next group from the front. If there is none, the queue is no longer served.

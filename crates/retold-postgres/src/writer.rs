@@ -105,11 +105,7 @@ impl Service {
             return;
         }
         let wait_max = (took / GATHER_SHARE).min(GATHER_WAIT_MAX);
-        let begun = Instant::now();
-        while self.log.queue.length() < expected && begun.elapsed() < wait_max {
-            // No timer is as fine as this.
-            tokio::task::yield_now().await;
-        }
+        self.log.queue.gather(expected, wait_max).await;
     }
 
     async fn commit(&self, members: Vec<Member>) {
