@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use retold_core::recording::error::RecordError;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, NoTls, Row, Statement};
+use tokio_postgres::{Client, Error, Row, SimpleQueryMessage, Statement};
 
 use super::error::{Refusal, of_statement};
-use super::options::ANSWER_WAIT_MAX;
+use super::options::{ANSWER_WAIT_MAX, CONNECT_WAIT_MAX};
 use super::place::Place;
+use super::reach::{pool_between, reach};
 
 /// Parameters of a statement.
 pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -22,13 +23,19 @@ pub(crate) struct Connection {
     pub(crate) is_silent: bool,
 }
 
+/// What a connection is asked first: whether our settings came through, and that an acknowledged append
+/// is durable, whatever the server's default is for others. A setting that waits for standbys as well
+/// stays.
+const FIRST: &str = "SELECT coalesce(current_setting('retold.settings_came', true), ''),
+    CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
+        THEN set_config('synchronous_commit', 'on', false) END";
+
 /// Opens a connection. The task that moves its bytes ends with the connection.
 pub(crate) async fn connect(place: &Place) -> Result<Connection, RecordError> {
-    let failed = |error| of_statement("connecting to the PostgreSQL server", error);
-    let (client, task) = place.config.connect(NoTls).await.map_err(failed)?;
+    let (client, link) = reach(place).await?;
     tokio::spawn(async move {
         // What ends the connection is told to whoever uses it next.
-        let _ = task.await;
+        let _ = link.await;
     });
     let connection = Connection {
         client,
@@ -36,17 +43,22 @@ pub(crate) async fn connect(place: &Place) -> Result<Connection, RecordError> {
         statements: HashMap::new(),
         is_silent: false,
     };
-    connection.demand_durability().await.map_err(failed)?;
+    connection.begin().await?;
     Ok(connection)
 }
 
 impl Connection {
-    /// An acknowledged append is durable, whatever the server's default is for others. A setting that
-    /// waits for standbys as well stays.
-    async fn demand_durability(&self) -> Result<(), Error> {
-        const SQL: &str = "SELECT set_config('synchronous_commit', 'on', false)
-            WHERE current_setting('synchronous_commit') IN ('off', 'local')";
-        self.client.simple_query(SQL).await.map(drop)
+    async fn begin(&self) -> Result<(), RecordError> {
+        const WHAT: &str = "beginning a connection to the PostgreSQL server";
+        let asked = self.client.simple_query(FIRST);
+        let Ok(answer) = tokio::time::timeout(CONNECT_WAIT_MAX, asked).await else {
+            return Err(RecordError::unavailable(WHAT, Refusal::Silent));
+        };
+        let answer = answer.map_err(|error| of_statement(WHAT, error))?;
+        let came = answer.iter().any(
+            |message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("yes")),
+        );
+        if came { Ok(()) } else { Err(pool_between()) }
     }
 
     /// The statement of this text, which names the schema `"retold"`; prepared once.

@@ -20,6 +20,8 @@ pub(crate) enum Refusal {
     NoSchema,
     #[error("the log was not there after it was born")]
     NotBorn,
+    #[error("none of the servers can be used: {0}")]
+    NoServer(String),
 }
 
 /// Of an error of a statement that only reads, or that may simply be done again.
@@ -79,18 +81,47 @@ impl Described {
     }
 }
 
-/// What the server or the system said, in one line.
+/// What the server or the system said, in one line, and what to do.
 fn describe(error: &Error) -> String {
     use std::error::Error as _;
     match (error.as_db_error(), error.source()) {
         (Some(found), _) => {
-            let mut text = format!("{} ({})", found.message(), found.code().code());
+            let code = found.code().code();
+            let mut text = format!("{} ({code})", found.message());
             if let Some(detail) = found.detail() {
                 text = format!("{text}: {detail}");
+            }
+            if let Some(advice) = advice(code) {
+                text = format!("{text}; {advice}");
             }
             text
         }
         (None, Some(source)) => format!("{error}: {source}"),
         (None, None) => error.to_string(),
     }
+}
+
+/// What to do about errors that somebody has to do something about.
+fn advice(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "25006" => {
+            "the server only reads, as a standby does: name the primary, or all servers and \
+             target_session_attrs=read-write"
+        }
+        "28000" | "28P01" => {
+            "check the user and the password (of the URL, PGPASSWORD or the password file), and the \
+             server's pg_hba.conf"
+        }
+        "42501" => {
+            "the role has not the rights for this: `retold schema postgres` prints the roles of a \
+             reader and of a writer with their grants"
+        }
+        "53100" => "give the server's disk more room; it goes on by itself then",
+        "53300" => {
+            "each opening of a store has up to connections_max connections and two more: lower that, \
+             or raise the server's max_connections"
+        }
+        "55P03" => "another transaction holds the log; pg_stat_activity tells whose",
+        _ => return None,
+    })
 }

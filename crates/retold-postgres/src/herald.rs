@@ -7,10 +7,10 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use retold_core::recording::error::RecordError;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio_postgres::Error;
 
 use super::connection::{Connection, connect};
 use super::log::Born;
@@ -128,13 +128,11 @@ async fn send(
     connection: &mut Connection,
     place: &Place,
     keys: &HashSet<i32>,
-) -> Result<(), Error> {
-    let notify = connection.prepared(NOTIFY).await?;
+) -> Result<(), RecordError> {
     for key in keys {
         let text = format!("{key} {}", place.schema);
         connection
-            .client
-            .execute(&notify, &[&CHANNEL, &text])
+            .rows("telling of news", NOTIFY, &[&CHANNEL, &text])
             .await?;
     }
     Ok(())

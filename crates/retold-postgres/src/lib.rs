@@ -34,17 +34,25 @@
 //! From the connection upward; each uses only those of groups above its own.
 
 mod options;
+mod passwords;
+mod server_check;
 pub mod telemetry;
 
+mod encrypted;
+mod encryption;
 mod error;
 mod names;
 mod runtime;
 
+mod url;
+
 mod place;
 mod queue;
 
-mod connection;
 mod log;
+mod reach;
+
+mod connection;
 
 mod group;
 mod herald;
@@ -67,10 +75,10 @@ mod recorder;
 mod store;
 
 pub use self::options::{
-    ANSWER_WAIT_MAX, CONNECTION_WAIT_MAX, CONNECTIONS_MAX, GROUP_LENGTH_MAX, GROUP_SIZE_MAX,
-    KEEPALIVE_IDLE, LOCK_WAIT_MAX, PLACE_SIZE, POLL_INTERVAL, POLL_INTERVAL_WITHOUT_HINTS,
-    PostgresOptions, QUEUE_PLACES_MAX, QUEUE_WAIT_MAX, RECONNECT_PAUSE, SCHEMA_DEFAULT,
-    SCHEMA_NAME_SIZE_MAX, WRITERS_MAX,
+    ANSWER_WAIT_MAX, CONNECT_WAIT_MAX, CONNECTION_WAIT_MAX, CONNECTIONS_MAX, GROUP_LENGTH_MAX,
+    GROUP_SIZE_MAX, KEEPALIVE_IDLE, LISTEN_CHECK_INTERVAL, LOCK_WAIT_MAX, PLACE_SIZE,
+    POLL_INTERVAL, POLL_INTERVAL_WITHOUT_HINTS, PostgresOptions, QUEUE_PLACES_MAX, QUEUE_WAIT_MAX,
+    RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, WRITERS_MAX,
 };
 pub use self::schema::{SCHEMA_VERSION, schema_sql};
 pub use self::store::PostgresStore;

@@ -1,19 +1,25 @@
 //! Hears from other processes that a log has grown, and makes those who wait look. A connection that is
 //! lost is opened again; meanwhile those who wait look by themselves more often.
 
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use retold_core::recording::error::RecordError;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Error, NoTls};
+use tokio_postgres::{AsyncMessage, Client};
 
+use super::error::{Refusal, of_statement};
 use super::herald::CHANNEL;
 use super::log::Logs;
-use super::options::{POLL_INTERVAL, POLL_INTERVAL_WITHOUT_HINTS, RECONNECT_PAUSE};
+use super::options::{
+    ANSWER_WAIT_MAX, LISTEN_CHECK_INTERVAL, POLL_INTERVAL, POLL_INTERVAL_WITHOUT_HINTS,
+    RECONNECT_PAUSE,
+};
 use super::place::Place;
+use super::reach::reach;
 
 /// Listens from the first time that somebody waits.
 pub(crate) struct Listener {
@@ -79,31 +85,48 @@ async fn listen(place: &Place, logs: &Logs, hears: &watch::Sender<bool>) {
     }
 }
 
-/// Listens until the connection ends.
-async fn listen_once(place: &Place, logs: &Logs, hears: &watch::Sender<bool>) -> Result<(), Error> {
-    let (client, mut connection) = place.config.connect(NoTls).await?;
+/// Listens until the connection ends, or is silent when it is asked whether it is still there.
+async fn listen_once(
+    place: &Place,
+    logs: &Logs,
+    hears: &watch::Sender<bool>,
+) -> Result<(), RecordError> {
+    const WHAT: &str = "listening for news";
+    let (client, mut link) = reach(place).await?;
     let hear = async {
         loop {
-            match poll_fn(|context| connection.poll_message(context)).await {
+            match poll_fn(|context| link.poll_message(context)).await {
                 Some(Ok(AsyncMessage::Notification(hint))) => {
                     logs.nudge(log_of(hint.payload(), place));
                 }
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error),
+                Some(Err(error)) => return Err(of_statement(WHAT, error)),
                 None => return Ok(()),
             }
         }
     };
     let ask = async {
-        client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+        tell(&client, &format!("LISTEN {CHANNEL}")).await?;
         hears.send_replace(true);
         // What happened before is not told by hints.
         logs.nudge(None);
-        pending::<Result<(), Error>>().await
+        loop {
+            tokio::time::sleep(LISTEN_CHECK_INTERVAL).await;
+            tell(&client, "").await?;
+        }
     };
     tokio::select! {
         ended = hear => ended,
         refused = ask => refused,
+    }
+}
+
+/// Says something to the server and waits until it answers.
+async fn tell(client: &Client, sql: &str) -> Result<(), RecordError> {
+    const WHAT: &str = "asking the connection that listens";
+    match tokio::time::timeout(ANSWER_WAIT_MAX, client.batch_execute(sql)).await {
+        Ok(answer) => answer.map_err(|error| of_statement(WHAT, error)),
+        Err(_) => Err(RecordError::unavailable(WHAT, Refusal::Silent)),
     }
 }
 

@@ -13,6 +13,10 @@ pub const CONNECTIONS_MAX: usize = 16;
 pub const WRITERS_MAX: usize = 8;
 /// Longest wait for a connection. Then the call is `Unavailable`.
 pub const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for a server to let a connection in, encryption and password included, unless the URL
+/// says another (`connect_timeout`). Of several servers each has it, so that one that is silent does not
+/// keep us from the next.
+pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for an answer of the server. A connection that stays silent for longer is given up:
 /// what was sent by it may still happen.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -46,6 +50,8 @@ pub(crate) const GROUP_COMPARISONS_MAX: usize = 200_000;
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often they look while there is no connection that hints arrive on.
 pub const POLL_INTERVAL_WITHOUT_HINTS: Duration = Duration::from_millis(50);
+/// How often the connection that listens, and says nothing by itself, is asked whether it is still there.
+pub const LISTEN_CHECK_INTERVAL: Duration = Duration::from_secs(15);
 /// Pause before the connection that listens, or tells, is opened again.
 pub const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -53,7 +59,7 @@ pub const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresOptions {
     pub(crate) schema: Option<String>,
-    pub(crate) connections_max: usize,
+    pub(crate) connections_max: Option<usize>,
 }
 
 impl PostgresOptions {
@@ -61,7 +67,7 @@ impl PostgresOptions {
     pub fn new() -> Self {
         Self {
             schema: None,
-            connections_max: CONNECTIONS_MAX,
+            connections_max: None,
         }
     }
 
@@ -72,10 +78,11 @@ impl PostgresOptions {
         self
     }
 
-    /// Most connections, 2 at least: one may append while another reads.
+    /// Most connections, 2 at least, in place of those that the URL says: one may append while another
+    /// reads.
     #[must_use]
     pub fn connections_max(mut self, count: usize) -> Self {
-        self.connections_max = count.max(2);
+        self.connections_max = Some(count.max(2));
         self
     }
 }

@@ -293,7 +293,7 @@ async fn page(
         filling.take(&row)?;
         if filling.size >= PAGE_SIZE_MAX {
             // The rest may be large, and nobody wants it.
-            connection.close();
+            connection.abandon();
             break;
         }
     }

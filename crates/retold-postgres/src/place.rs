@@ -1,58 +1,137 @@
-//! Where a store is: the server, how to reach it, and the schema. Made from a URL.
+//! Where a store is: its servers, how to reach them, and the schema. Made from a URL, the environment's
+//! passwords and options.
 
 use std::str::FromStr;
 
 use retold_core::recording::error::{Invalid, RecordError};
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 
+use super::encryption::Encryption;
 use super::options::{
-    ANSWER_WAIT_MAX, KEEPALIVE_IDLE, LOCK_WAIT_MAX, PostgresOptions, SCHEMA_DEFAULT,
-    SCHEMA_NAME_SIZE_MAX,
+    ANSWER_WAIT_MAX, CONNECT_WAIT_MAX, CONNECTIONS_MAX, KEEPALIVE_IDLE, LOCK_WAIT_MAX,
+    PostgresOptions, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX,
 };
+use super::passwords::{Passwords, Sought};
+use super::url::take_apart;
 
-/// A server, how to reach it, and the schema of a store.
+/// Where servers listen unless told otherwise.
+const PORT_DEFAULT: u16 = 5432;
+
+/// A setting that the server does not know and keeps for us, by which we see that our settings came
+/// through: something between that drops them (PgBouncer does) is to be noticed.
+pub(crate) const SETTINGS_CAME: &str = "retold.settings_came";
+
+/// Servers, how to reach them, and the schema of a store.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    pub(crate) config: Config,
+    /// In the order to try them; one at least.
+    pub(crate) servers: Vec<Config>,
+    pub(crate) encryption: Encryption,
     pub(crate) schema: String,
+    pub(crate) connections_max: usize,
 }
 
 impl Place {
     /// The place that a URL and options name.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for what is unknown or cannot be kept.
     pub(crate) fn new(url: &str, options: &PostgresOptions) -> Result<Self, RecordError> {
-        let (url, schema) = take_schema(url)?;
-        refuse_tls(&url)?;
-        let mut config = Config::from_str(&url).map_err(|error| {
-            // The URL itself may hold a password and is not shown.
-            use std::error::Error as _;
-            let reason = error.source().map_or(String::new(), |it| format!(": {it}"));
-            RecordError::invalid(format!(
-                "the URL of the PostgreSQL server is refused{reason}"
-            ))
-        })?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(no_tls("require").into());
-        }
-        let schema = options.schema.clone().or(schema);
+        let parts = take_apart(url)?;
+        let encryption = Encryption::new(&parts.encryption)?;
+        let passwords = Passwords::gather(parts.passfile.as_deref())?;
+        let schema = options.schema.clone().or(parts.schema);
         let schema = schema.unwrap_or_else(|| SCHEMA_DEFAULT.to_owned());
         check_schema(&schema)?;
-        if config.get_application_name().is_none() {
-            config.application_name("retold");
-        }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(ANSWER_WAIT_MAX);
-        }
-        config.keepalives_idle(KEEPALIVE_IDLE);
-        config.tcp_user_timeout(ANSWER_WAIT_MAX);
-        config.options(settings(config.get_options()));
-        Ok(Self { config, schema })
+        let servers = parts.servers.iter();
+        let servers = servers.map(|url| server(url, &encryption, &passwords));
+        Ok(Self {
+            servers: servers.collect::<Result<_, _>>()?,
+            encryption,
+            schema,
+            connections_max: options
+                .connections_max
+                .or(parts.connections_max)
+                .unwrap_or(CONNECTIONS_MAX),
+        })
     }
 
     /// The schema as SQL names it.
     pub(crate) fn quoted_schema(&self) -> String {
         quote(&self.schema)
     }
+}
+
+/// How to reach one server.
+fn server(
+    url: &str,
+    encryption: &Encryption,
+    passwords: &Passwords,
+) -> Result<Config, RecordError> {
+    let mut config = Config::from_str(url).map_err(|error| {
+        // The URL itself may hold a password and is not shown.
+        use std::error::Error as _;
+        let reason = error.source().map_or(String::new(), |it| format!(": {it}"));
+        RecordError::invalid(format!(
+            "the URL of the PostgreSQL server is refused{reason}"
+        ))
+    })?;
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(RecordError::invalid(
+            "the URL of the PostgreSQL server is refused: it names no host",
+        ));
+    }
+    // As with libpq, what never leaves the machine is not encrypted.
+    let is_local = !config.get_hosts().is_empty() && config.get_hosts().iter().all(is_socket);
+    config.ssl_mode(if is_local {
+        SslMode::Disable
+    } else {
+        encryption.ssl_mode
+    });
+    if config.get_password().is_none()
+        && let Some(password) = find_password(&config, passwords)
+    {
+        config.password(password);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("retold");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_WAIT_MAX);
+    }
+    config.keepalives_idle(KEEPALIVE_IDLE);
+    config.tcp_user_timeout(ANSWER_WAIT_MAX);
+    config.options(settings(config.get_options()));
+    Ok(config)
+}
+
+#[cfg(unix)]
+fn is_socket(host: &Host) -> bool {
+    matches!(host, Host::Unix(_))
+}
+
+#[cfg(not(unix))]
+fn is_socket(_: &Host) -> bool {
+    false
+}
+
+fn find_password(config: &Config, passwords: &Passwords) -> Option<String> {
+    let addressed = config.get_hostaddrs().first().map(ToString::to_string);
+    let host = match config.get_hosts().first() {
+        Some(Host::Tcp(host)) => host,
+        #[cfg(unix)]
+        Some(Host::Unix(_)) => "localhost",
+        None => addressed.as_deref()?,
+    };
+    let user = config.get_user()?;
+    passwords.find(Sought {
+        host,
+        port: config.get_ports().first().copied().unwrap_or(PORT_DEFAULT),
+        database: config.get_dbname().unwrap_or(user),
+        user,
+    })
 }
 
 /// A name as SQL writes it whatever its letters.
@@ -70,7 +149,8 @@ fn settings(given: Option<&str>) -> String {
         "{} -c default_transaction_isolation=read\\ committed -c lock_timeout={lock_wait} \
          -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
          -c enable_bitmapscan=off -c plan_cache_mode=force_generic_plan -c jit=off \
-         -c max_parallel_workers_per_gather=0 -c client_min_messages=warning",
+         -c max_parallel_workers_per_gather=0 -c client_min_messages=warning \
+         -c {SETTINGS_CAME}=yes",
         given.unwrap_or_default()
     )
 }
@@ -88,52 +168,6 @@ fn check_schema(name: &str) -> Result<(), Invalid> {
         )));
     }
     Ok(())
-}
-
-/// Takes the parameter `schema`, which only we know, out of a URL.
-fn take_schema(url: &str) -> Result<(String, Option<String>), Invalid> {
-    let Some((base, parameters)) = url.split_once('?') else {
-        return Ok((url.to_owned(), None));
-    };
-    let mut schema = None;
-    let mut others = Vec::new();
-    for parameter in parameters.split('&') {
-        match parameter.strip_prefix("schema=") {
-            None => others.push(parameter),
-            Some(name) => {
-                if schema.replace(name.to_owned()).is_some() {
-                    return Err(Invalid::new(
-                        "the URL gives the parameter schema twice".into(),
-                    ));
-                }
-            }
-        }
-    }
-    let url = if others.is_empty() {
-        base.to_owned()
-    } else {
-        format!("{base}?{}", others.join("&"))
-    };
-    Ok((url, schema))
-}
-
-/// Refuses what asks for an encrypted connection, which the store cannot give: a promise that is asked
-/// for is never weakened in silence.
-fn refuse_tls(url: &str) -> Result<(), Invalid> {
-    let modes = ["require", "verify-ca", "verify-full"];
-    let parameters = url.split_once('?').map_or("", |(_, it)| it).split('&');
-    let mut asked = parameters.filter_map(|it| it.strip_prefix("sslmode="));
-    match asked.find(|mode| modes.contains(mode)) {
-        Some(mode) => Err(no_tls(mode)),
-        None => Ok(()),
-    }
-}
-
-fn no_tls(mode: &str) -> Invalid {
-    Invalid::new(format!(
-        "sslmode={mode} asks for an encrypted connection, which this version of the store does not \
-         make; use sslmode=disable on a network that is trusted, or a tunnel that encrypts"
-    ))
 }
 
 #[cfg(test)]
@@ -164,11 +198,34 @@ mod tests {
 
     #[test]
     fn what_cannot_be_kept_is_refused() {
-        refused("postgres://h/d?sslmode=require", "sslmode=require");
-        refused("postgres://h/d?sslmode=verify-full", "sslmode=verify-full");
+        refused("postgres://h/d?sslmode=verify", "sslmode=verify");
+        refused("postgres:///d", "no host");
+        refused("postgres://h:x/d", "refused");
         refused("postgres://h/d?schema=", "0 bytes");
         refused("postgres://h/d?schema=a&schema=b", "twice");
         refused("postgres://h/d?schema=pg_x", "pg_x");
-        refused("postgres://h/d?colour=red", "refused");
+        refused("postgres://h/d?passfile=/none/x", "/none/x");
+    }
+
+    #[test]
+    fn connections_are_bounded_by_url_or_options() {
+        let most = |options: &PostgresOptions| {
+            let place = Place::new("postgres://h/d?connections_max=3", options);
+            place.unwrap().connections_max
+        };
+        assert_eq!(most(&PostgresOptions::new()), 3);
+        assert_eq!(most(&PostgresOptions::new().connections_max(5)), 5);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn sockets_of_the_system_are_not_encrypted() {
+        let mode = |url: &str| {
+            let place = Place::new(url, &PostgresOptions::new()).unwrap();
+            place.servers[0].get_ssl_mode()
+        };
+        let socket = "postgres://%2Frun%2Fpostgresql/d?sslmode=require";
+        assert_eq!(mode(socket), SslMode::Disable);
+        assert_eq!(mode("postgres://h/d?sslmode=require"), SslMode::Require);
     }
 }

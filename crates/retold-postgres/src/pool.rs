@@ -68,8 +68,15 @@ pub(crate) struct Pooled {
 }
 
 impl Pooled {
-    /// Closes the connection: what it still brings is not wanted.
+    /// Closes a connection that failed. Those that idle took the same way and are closed with it: each
+    /// would cost somebody the wait to find out.
     pub(crate) fn close(mut self) {
+        self.connection = None;
+        self.pool.idle().clear();
+    }
+
+    /// Closes a connection because what it still brings is not wanted.
+    pub(crate) fn abandon(mut self) {
         self.connection = None;
     }
 }
@@ -94,10 +101,12 @@ impl DerefMut for Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take()
-            && !connection.client.is_closed()
-            && !connection.is_silent
-        {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        if connection.is_silent {
+            self.pool.idle().clear();
+        } else if !connection.client.is_closed() {
             self.pool.idle().push(connection);
         }
     }

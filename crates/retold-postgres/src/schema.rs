@@ -12,9 +12,6 @@ pub const SCHEMA_VERSION: i32 = 1;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
-/// The oldest server that is supported, as `server_version_num` tells it.
-const SERVER_VERSION_MIN: i32 = 140_000;
-
 /// Guards the making of schemas: an arbitrary number, the same for all.
 const SCHEMA_LOCK: i64 = 0x7265_746f_6c64;
 
@@ -33,7 +30,7 @@ pub fn schema_sql(schema: &str) -> String {
 /// that may not make the schema; `Unavailable`.
 pub(crate) async fn make(connection: &mut Connection, place: &Place) -> Result<(), RecordError> {
     const WHAT: &str = "making the schema of the store";
-    check_server(connection).await?;
+    check_encoding(connection).await?;
     if check_version(connection, place).await? {
         return Ok(());
     }
@@ -101,23 +98,13 @@ pub(crate) async fn check_version(
     }
 }
 
-async fn check_server(connection: &mut Connection) -> Result<(), RecordError> {
-    const WHAT: &str = "asking the server for its version";
-    let sql = "SELECT current_setting('server_version_num')::integer, \
-               current_setting('server_encoding'), current_setting('server_version')";
+async fn check_encoding(connection: &mut Connection) -> Result<(), RecordError> {
+    const WHAT: &str = "asking the server for its encoding";
+    let sql = "SELECT current_setting('server_encoding')";
     let Some(row) = connection.row(WHAT, sql, &[]).await? else {
         return Ok(());
     };
-    let failed = |error| of_statement(WHAT, error);
-    let version: i32 = row.try_get(0).map_err(failed)?;
-    let encoding: &str = row.try_get(1).map_err(failed)?;
-    let name: &str = row.try_get(2).map_err(failed)?;
-    if version < SERVER_VERSION_MIN {
-        return Err(RecordError::invalid(format!(
-            "the server is PostgreSQL {name}; the store needs {} at least",
-            SERVER_VERSION_MIN / 10_000
-        )));
-    }
+    let encoding: &str = row.try_get(0).map_err(|error| of_statement(WHAT, error))?;
     if encoding != "UTF8" {
         return Err(RecordError::invalid(format!(
             "the database keeps texts in the encoding {encoding}; the store needs UTF8"

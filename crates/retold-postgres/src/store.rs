@@ -95,7 +95,7 @@ impl PostgresStore {
         let place = Place::new(url, options)?;
         let runtime = choose()?;
         let logs = Arc::<Logs>::default();
-        let connections_max = options.connections_max;
+        let connections_max = place.connections_max;
         Ok(Self {
             shared: Arc::new(Shared {
                 herald: Herald::new(place.clone(), runtime.clone()),

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -43,9 +43,53 @@ pub struct PostgresServer {
     programs: PathBuf,
     account: Option<Account>,
     port: u16,
+    settings: Vec<(String, String)>,
     reaper: Child,
     /// Closed with this process.
     life: Option<ChildStdin>,
+}
+
+/// How a server is made that is not as by default.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    settings: Vec<(String, String)>,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Setup {
+    /// As by default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With a setting of this name at this value.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With a file of this name in the server's folder, which nobody else may read.
+    #[must_use]
+    pub fn file(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((name.to_owned(), content.into()));
+        self
+    }
+
+    /// Makes and starts the server.
+    ///
+    /// # Errors
+    ///
+    /// A text that says what went wrong and what to do; nothing is left then.
+    pub fn start(&self) -> Result<PostgresServer, String> {
+        let mut server = PostgresServer::empty(self.settings.clone())?;
+        server.make_cluster()?;
+        for (name, content) in &self.files {
+            server.write(name, content)?;
+        }
+        server.launch_somewhere()?;
+        Ok(server)
+    }
 }
 
 /// Whom the server runs for.
@@ -62,29 +106,106 @@ impl PostgresServer {
     ///
     /// A text that says what went wrong and what to do; nothing is left then.
     pub fn start() -> Result<Self, String> {
+        Setup::new().start()
+    }
+
+    /// A folder without a cluster.
+    fn empty(settings: Vec<(String, String)>) -> Result<Self, String> {
         let programs = programs()?;
         let account = account()?;
         let folder = make_folder(account)?;
         let reaper = start_reaper(&programs, &folder, account);
         let (reaper, life) = reaper.inspect_err(|_| drop(fs::remove_dir_all(&folder)))?;
-        let mut server = Self {
+        Ok(Self {
             folder,
             programs,
             account,
             port: 0,
+            settings,
             reaper,
             life: Some(life),
-        };
-        server.make_cluster()?;
+        })
+    }
+
+    /// Starts the server on a port that is free.
+    fn launch_somewhere(&mut self) -> Result<(), String> {
         let mut last = String::new();
         for _ in 0..PORT_ATTEMPTS {
-            server.port = free_port()?;
-            match server.launch() {
-                Ok(()) => return Ok(server),
+            self.port = free_port()?;
+            match self.launch() {
+                Ok(()) => return Ok(()),
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    /// Writes a file of this name into the server's folder, which nobody else may read.
+    fn write(&self, name: &str, content: &[u8]) -> Result<(), String> {
+        let path = self.folder.join("data").join(name);
+        let failed = |error| format!("the file {}: {error}", path.display());
+        fs::write(&path, content).map_err(failed)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        give_to(&path, self.account)
+    }
+
+    /// Makes and starts a standby that follows this server.
+    ///
+    /// # Errors
+    ///
+    /// A text that says what went wrong; nothing is left then.
+    pub fn standby(&self) -> Result<Self, String> {
+        let mut standby = Self::empty(self.settings.clone())?;
+        let mut copy = self.command("pg_basebackup");
+        copy.args([
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "retold",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+        ])
+        .args(["--write-recovery-conf", "--no-sync", "-p"])
+        .arg(self.port.to_string())
+        .arg("-D")
+        .arg(standby.folder.join("data"));
+        run(copy, "copying a PostgreSQL server")?;
+        standby.launch_somewhere()?;
+        Ok(standby)
+    }
+
+    /// Makes a standby a server of its own, and waits until it takes writes.
+    ///
+    /// # Errors
+    ///
+    /// A text that says what went wrong.
+    pub fn promote(&self) -> Result<(), String> {
+        let mut promote = self.command("pg_ctl");
+        promote
+            .args(["promote", "-w", "-s", "-D"])
+            .arg(self.folder.join("data"));
+        run(promote, "promoting a standby")
+    }
+
+    /// The folder that the server, its files and whatever serves it are in; gone with it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A command that runs for whom the server runs.
+    pub fn command_as_owner(&self, program: &Path) -> Command {
+        command(program, self.account)
+    }
+
+    /// Gives a file or folder to whom the server runs for.
+    ///
+    /// # Errors
+    ///
+    /// A text that says what went wrong.
+    pub fn give(&self, path: &Path) -> Result<(), String> {
+        give_to(path, self.account)
     }
 
     /// The URL of a database of this name, for its owner, who may do everything.
@@ -148,7 +269,12 @@ impl PostgresServer {
             .args(["-c", "listen_addresses=127.0.0.1", "-c"])
             .arg(format!("port={}", self.port))
             .args(["-c", "unix_socket_directories=", "-c", "fsync=on", "-c"])
-            .arg(format!("max_connections={CONNECTIONS_MAX}"))
+            .arg(format!("max_connections={CONNECTIONS_MAX}"));
+        for (name, value) in &self.settings {
+            // Of several values of a setting the last holds.
+            postgres.arg("-c").arg(format!("{name}={value}"));
+        }
+        postgres
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -190,7 +316,8 @@ fn programs() -> Result<PathBuf, String> {
     if let Some(found) = installed() {
         return Ok(found);
     }
-    install();
+    eprintln!("PostgreSQL is missing and is installed now, for the tests of its store");
+    install("postgresql");
     installed().ok_or_else(|| {
         "no PostgreSQL server is installed. On Debian or Ubuntu type: \
          apt-get install --no-install-recommends postgresql; on macOS: brew install postgresql@17; \
@@ -199,17 +326,16 @@ fn programs() -> Result<PathBuf, String> {
     })
 }
 
-/// Installs the server where that takes no more than saying so: on Debian and its like, with rights. If
-/// it does not succeed, the server is still missing, which is told.
-fn install() {
+/// Installs a package where that takes no more than saying so: on Debian and its like, with rights. If
+/// it does not succeed, the package is still missing, which is told by whoever needs it.
+pub(crate) fn install(package: &str) {
     let is_possible = Path::new("/usr/bin/apt-get").exists() && matches!(account(), Ok(Some(_)));
     if !is_possible {
         return;
     }
-    eprintln!("PostgreSQL is missing and is installed now, for the tests of its store");
     for arguments in [
         &["update"][..],
-        &["install", "--yes", "--no-install-recommends", "postgresql"],
+        &["install", "--yes", "--no-install-recommends", package],
     ] {
         let mut command = Command::new("apt-get");
         command
@@ -292,10 +418,16 @@ fn make_folder(account: Option<Account>) -> Result<PathBuf, String> {
     let folder = std::env::temp_dir().join(name);
     let failed = |error| format!("the folder {}: {error}", folder.display());
     fs::create_dir(&folder).map_err(failed)?;
-    if let Some(account) = account {
-        chown(&folder, Some(account.uid), Some(account.gid)).map_err(failed)?;
-    }
+    give_to(&folder, account)?;
     Ok(folder)
+}
+
+fn give_to(path: &Path, account: Option<Account>) -> Result<(), String> {
+    let Some(account) = account else {
+        return Ok(());
+    };
+    chown(path, Some(account.uid), Some(account.gid))
+        .map_err(|error| format!("giving {} to its owner: {error}", path.display()))
 }
 
 /// A command that runs for the account, in a process group of its own: a key that interrupts the owner
@@ -342,7 +474,7 @@ fn run(mut command: Command, what: &str) -> Result<(), String> {
     Err(format!("{what} failed ({}): {said}", output.status))
 }
 
-fn free_port() -> Result<u16, String> {
+pub(crate) fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let address = listener.and_then(|listener| listener.local_addr());
     address
@@ -350,19 +482,28 @@ fn free_port() -> Result<u16, String> {
         .map_err(|error| format!("no port is free: {error}"))
 }
 
-/// Whether a client is asked for its password or let in, and not told that the server is starting.
+/// Whether a client is answered, if only that it may not come in, and not told that the server is
+/// starting.
 fn takes_connections(port: u16) -> bool {
     /// Protocol 3.0, user `retold`, database `postgres`; before it its length.
     const GREETING: &[u8] =
         b"\x00\x00\x00\x27\x00\x03\x00\x00user\x00retold\x00database\x00postgres\x00\x00";
+    /// What a server says that is not ready yet.
+    const STARTING: &[u8] = b"C57P03\0";
     let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
         return false;
     };
-    let mut answer = [0];
+    let mut answer = [0; 512];
     let asked = stream
         .write_all(GREETING)
-        .and_then(|()| stream.read_exact(&mut answer));
-    asked.is_ok() && answer == *b"R"
+        .and_then(|()| stream.read(&mut answer));
+    match asked {
+        Ok(count @ 1..) if answer[0] == b'E' => !answer[..count]
+            .windows(STARTING.len())
+            .any(|it| it == STARTING),
+        Ok(_) => answer[0] == b'R',
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@
     reason = "a test that unwraps in vain fails, which is what it is for"
 )]
 
+mod certificates;
 mod database;
 
 mod conformance;
+mod encryption;
 mod faults;
 mod groups;
 mod history;
