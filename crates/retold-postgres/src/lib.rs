@@ -33,6 +33,7 @@
 //!
 //! From the connection upward; each uses only those of groups above its own.
 
+mod access;
 mod options;
 mod passwords;
 mod server_check;
@@ -42,6 +43,7 @@ mod encrypted;
 mod encryption;
 mod error;
 mod names;
+mod roles;
 mod runtime;
 
 mod url;
@@ -80,5 +82,6 @@ pub use self::options::{
     POLL_INTERVAL, POLL_INTERVAL_WITHOUT_HINTS, PostgresOptions, QUEUE_PLACES_MAX, QUEUE_WAIT_MAX,
     RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, WRITERS_MAX,
 };
+pub use self::roles::{reader_role, roles_sql, writer_role};
 pub use self::schema::{SCHEMA_VERSION, schema_sql};
 pub use self::store::PostgresStore;

@@ -13,6 +13,7 @@ use super::options::{
     PostgresOptions, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX,
 };
 use super::passwords::{Passwords, Sought};
+use super::roles::quote;
 use super::url::take_apart;
 
 /// Where servers listen unless told otherwise.
@@ -134,11 +135,6 @@ fn find_password(config: &Config, passwords: &Passwords) -> Option<String> {
     })
 }
 
-/// A name as SQL writes it whatever its letters.
-fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 /// Settings of our connections. Every statement of ours looks things up by index, and a plan that
 /// scans and hashes is only ever chosen while a table is small or its statistics are old; so plans are
 /// made once and stay right. Judging relies on `read committed`: each statement of the function sees
@@ -193,7 +189,6 @@ mod tests {
         );
         let options = PostgresOptions::new().schema("y");
         assert_eq!(schema("postgres://a@h/d?schema=x", &options), "y");
-        assert_eq!(quote("a\"b"), "\"a\"\"b\"");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use retold_core::recording::stored_event::StoredEvent;
 use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
 use tokio_postgres::Row;
 
+use super::access::Access;
 use super::error::{Refusal, of_statement};
 use super::group;
 use super::log::{Born, Log};
@@ -28,13 +29,6 @@ use super::writer;
 
 const HEAD: &str = "SELECT position, head_id, append_count FROM \"retold\".log WHERE key = $1";
 const STREAMS: &str = "SELECT stream_name, last_version FROM \"retold\".streams($1, $2, $3, $4)";
-
-/// What a recorder may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    ReadWrite,
-    ReadOnly,
-}
 
 /// One opening of a log.
 pub(crate) struct PostgresRecorder {

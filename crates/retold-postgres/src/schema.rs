@@ -1,11 +1,15 @@
 //! The tables and functions of a store: made where they are missing, refused where they are not ours.
 
 use retold_core::recording::error::{Invalid, RecordError};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Transaction};
 
+use super::access::Access;
 use super::connection::{Connection, in_schema};
-use super::error::of_statement;
+use super::error::{Refusal, of_statement};
+use super::options::ANSWER_WAIT_MAX;
 use super::place::Place;
+use super::roles::{quote, reader_role, writer_role};
 
 /// The version of the schema that this program writes and reads.
 pub const SCHEMA_VERSION: i32 = 1;
@@ -15,40 +19,68 @@ const SCHEMA: &str = include_str!("schema.sql");
 /// Guards the making of schemas: an arbitrary number, the same for all.
 const SCHEMA_LOCK: i64 = 0x7265_746f_6c64;
 
-/// The SQL that makes the schema of a store, for those whose role may not.
+/// The SQL that makes the schema of a store, for those whose role may not. To be run in a transaction,
+/// by the role that is to own the schema; [`roles_sql`](crate::roles_sql) then makes roles for programs.
 pub fn schema_sql(schema: &str) -> String {
-    let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+    let quoted = quote(schema);
     let text = in_schema(SCHEMA, &quoted);
-    format!("CREATE SCHEMA IF NOT EXISTS {quoted};\n{text}")
+    format!(
+        "CREATE SCHEMA IF NOT EXISTS {quoted};\nREVOKE ALL ON SCHEMA {quoted} FROM PUBLIC;\n{text}"
+    )
 }
 
 /// Makes what is missing.
 ///
 /// # Errors
 ///
-/// `Invalid` for a schema of another version, a server that is too old or keeps no UTF-8, or a role
-/// that may not make the schema; `Unavailable`.
+/// `Invalid` for a schema of another version, a database that keeps no UTF-8, or a role that may not
+/// make the schema, or not write to it; `Unavailable`.
 pub(crate) async fn make(connection: &mut Connection, place: &Place) -> Result<(), RecordError> {
     const WHAT: &str = "making the schema of the store";
     check_encoding(connection).await?;
-    if check_version(connection, place).await? {
+    if check(connection, place, Access::ReadWrite).await? {
         return Ok(());
     }
-    let failed = |error: Error| {
-        let may_not = error.code().is_some_and(|it| it.code() == "42501");
-        if may_not {
-            return RecordError::invalid(format!(
-                "the role may not make the schema {:?}; let one that may run the SQL that \
-                 `retold_postgres::schema_sql` gives",
-                place.schema
-            ));
-        }
-        of_statement(WHAT, error)
+    let making = make_now(connection, place);
+    let made = match tokio::time::timeout(ANSWER_WAIT_MAX, making).await {
+        Ok(made) => made,
+        Err(_) => return Err(RecordError::unavailable(WHAT, Refusal::Silent)),
     };
-    let transaction = connection.client.transaction().await.map_err(failed)?;
-    make_in(&transaction, place).await.map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
-    check_version(connection, place).await.map(drop)
+    match made {
+        Ok(()) => check(connection, place, Access::ReadWrite).await.map(drop),
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            Err(may_not_make(connection, place).await?)
+        }
+        Err(error) => Err(of_statement(WHAT, error)),
+    }
+}
+
+/// Who is to do what about a schema that is missing.
+async fn may_not_make(
+    connection: &mut Connection,
+    place: &Place,
+) -> Result<RecordError, RecordError> {
+    const WHAT: &str = "asking who we are";
+    let sql = "SELECT current_user::text, current_database()::text";
+    let row = connection.row(WHAT, sql, &[]).await?;
+    let names = row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    let names = names.transpose();
+    let names = names.map_err(|error: Error| of_statement(WHAT, error))?;
+    let (role, database): (String, String) = names.unwrap_or_default();
+    let schema = &place.schema;
+    Ok(RecordError::invalid(format!(
+        "the schema {schema:?} is missing, and the role {role:?} may not make it in the database \
+         {database:?}. Let the owner of the database, or a superuser, run there what \
+         `retold schema postgres --schema {schema:?}` prints, and then: GRANT {} TO {};",
+        quote(&writer_role(schema)),
+        quote(&role)
+    )))
+}
+
+async fn make_now(connection: &mut Connection, place: &Place) -> Result<(), Error> {
+    let transaction = connection.client.transaction().await?;
+    make_in(&transaction, place).await?;
+    transaction.commit().await
 }
 
 async fn make_in(transaction: &Transaction<'_>, place: &Place) -> Result<(), Error> {
@@ -65,24 +97,49 @@ async fn make_in(transaction: &Transaction<'_>, place: &Place) -> Result<(), Err
 const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables
     WHERE schemaname = $1 AND tablename = 'schema_version')";
 
-/// Whether the schema is there, of our version.
+/// A row if the schema is there: whether we may read it, and write to it, and who we are.
+const FOUND: &str =
+    "SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
+    coalesce((SELECT bool_and(has_function_privilege(p.oid, 'EXECUTE')) FROM pg_catalog.pg_proc p
+        WHERE p.pronamespace = n.oid AND p.proname = 'append_group'), true),
+    current_user::text
+    FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
+    WHERE n.nspname = $1 AND c.relname = 'schema_version'";
+
+/// Whether the schema is there, of our version, for us to use.
 ///
 /// # Errors
 ///
-/// `Invalid` for another version; `Unavailable`.
-pub(crate) async fn check_version(
+/// `Invalid` for another version, or if the role has not the rights; `Unavailable`.
+pub(crate) async fn check(
     connection: &mut Connection,
     place: &Place,
+    access: Access,
 ) -> Result<bool, RecordError> {
     const WHAT: &str = "looking for the schema of the store";
     let failed = |error| of_statement(WHAT, error);
-    let exists = connection.row(WHAT, EXISTS, &[&place.schema]).await?;
-    let exists = exists
-        .map(|row| row.try_get(0))
-        .transpose()
-        .map_err(failed)?;
-    if exists != Some(true) {
+    let Some(row) = connection.row(WHAT, FOUND, &[&place.schema]).await? else {
         return Ok(false);
+    };
+    let may_read: bool = row.try_get(0).map_err(failed)?;
+    let may_write: bool = row.try_get(1).map_err(failed)?;
+    let us: &str = row.try_get(2).map_err(failed)?;
+    let lacking = match access {
+        Access::ReadOnly if !may_read => Some(("read", reader_role(&place.schema))),
+        Access::ReadWrite if !may_read || !may_write => {
+            Some(("write to", writer_role(&place.schema)))
+        }
+        _ => None,
+    };
+    if let Some((what, role)) = lacking {
+        return Err(RecordError::invalid(format!(
+            "the role {us:?} may not {what} the store in the schema {0:?}. Let the owner of the schema, or \
+             a superuser, run: GRANT {1} TO {2}; where that role is missing, \
+             `retold schema postgres --schema {0:?} --only roles` prints what makes it",
+            place.schema,
+            quote(&role),
+            quote(us)
+        )));
     }
     let sql = "SELECT version FROM \"retold\".schema_version";
     let versions = connection.rows(WHAT, sql, &[]).await?;

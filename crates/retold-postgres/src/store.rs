@@ -10,6 +10,7 @@ use retold_core::recording::recorder::{BoxFuture, Recorder};
 use retold_core::recording::store::{Lease, LogEntry, Store, check_lease};
 use tokio::sync::Semaphore;
 
+use super::access::Access;
 use super::error::{Refusal, of_statement};
 use super::herald::Herald;
 use super::leases;
@@ -19,7 +20,7 @@ use super::names::bound;
 use super::options::{PostgresOptions, WRITERS_MAX};
 use super::place::Place;
 use super::pool::Pool;
-use super::recorder::{Access, PostgresRecorder};
+use super::recorder::PostgresRecorder;
 use super::runtime::{choose, within};
 use super::schema;
 use super::shared::Shared;
@@ -80,7 +81,7 @@ impl PostgresStore {
         let place = &store.shared.pool.place;
         let look = async {
             let mut connection = store.shared.pool.take().await?;
-            schema::check_version(&mut connection, place).await
+            schema::check(&mut connection, place, Access::ReadOnly).await
         };
         if !within(&store.shared.runtime, look).await? {
             return Err(RecordError::unavailable(

@@ -16,3 +16,4 @@ mod groups;
 mod history;
 mod opening;
 mod processes;
+mod roles;

@@ -1,0 +1,83 @@
+//! The roles of a store: who may read, who may write, and the SQL that makes them.
+
+use super::options::SCHEMA_NAME_SIZE_MAX;
+
+const ROLES: &str = include_str!("roles.sql");
+
+/// What the name of a role has behind that of the schema.
+const READER: &str = "_reader";
+const WRITER: &str = "_writer";
+
+/// Name of the role that reads a store: that of the schema and `_reader`.
+pub fn reader_role(schema: &str) -> String {
+    role(schema, READER)
+}
+
+/// Name of the role that writes to a store: that of the schema and `_writer`.
+pub fn writer_role(schema: &str) -> String {
+    role(schema, WRITER)
+}
+
+/// PostgreSQL would cut a longer name, and one role would be the other.
+fn role(schema: &str, suffix: &str) -> String {
+    let mut end = schema.len().min(SCHEMA_NAME_SIZE_MAX - suffix.len());
+    while !schema.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", &schema[..end])
+}
+
+/// The SQL that makes the roles of a store, [`reader_role`] and [`writer_role`], where they are missing,
+/// and gives them the rights they need and no others. For the owner of the schema, who may make roles;
+/// to be run after that of [`schema_sql`](crate::schema_sql), and again when a new version of the
+/// schema has more tables.
+pub fn roles_sql(schema: &str) -> String {
+    let (reader, writer) = (reader_role(schema), writer_role(schema));
+    let grants = ROLES
+        .replace("\"retold_reader\"", &quote(&reader))
+        .replace("\"retold_writer\"", &quote(&writer))
+        .replace("\"retold\"", &quote(schema));
+    format!("{}{}{grants}", make(&reader), make(&writer))
+}
+
+fn make(role: &str) -> String {
+    let make = format!(
+        "BEGIN IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = {}) THEN \
+         CREATE ROLE {} NOLOGIN; END IF; END",
+        literal(role),
+        quote(role)
+    );
+    format!("DO {};\n", literal(&make))
+}
+
+/// A name as SQL writes it, whatever its letters.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as SQL writes it.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_of_long_schemas_stay_apart() {
+        let long = "ä".repeat(31);
+        assert_eq!(writer_role(&long).len(), 63);
+        assert_ne!(writer_role(&long), reader_role(&long));
+        assert_eq!(reader_role("dogs"), "dogs_reader");
+    }
+
+    #[test]
+    fn names_are_written_so_that_they_are_names() {
+        let sql = roles_sql("a'b\"c");
+        assert!(sql.contains("DO 'BEGIN IF NOT EXISTS"));
+        assert!(sql.contains("rolname = ''a''''b\"c_reader''"));
+        assert!(sql.contains("\"a'b\"\"c\".matches"));
+        assert!(!sql.contains("\"retold"));
+    }
+}

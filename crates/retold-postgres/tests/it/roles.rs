@@ -1,0 +1,220 @@
+//! Roles: a reader reads everything and writes nothing, a writer writes what a store writes and changes
+//! nothing that is recorded, and nobody else has any rights.
+
+use std::time::Duration;
+
+use retold_core::recording::append::Append;
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
+use retold_core::recording::new_event::NewEvent;
+use retold_core::recording::query::{Query, QueryItem};
+use retold_core::recording::recorder::{LogRead, StreamRead, StretchRead};
+use retold_core::recording::snapshot::StoredSnapshot;
+use retold_core::recording::store::Store;
+use retold_core::recording::stretch::{FollowerKey, Stretch};
+use retold_postgres::{PostgresStore, roles_sql, schema_sql};
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+use crate::database::{Database, block_on};
+
+/// What neither reader nor writer may do, with SQL of their own.
+const REFUSED_TO_BOTH: [&str; 14] = [
+    "UPDATE kennel.event SET payload = ''",
+    "DELETE FROM kennel.event",
+    "TRUNCATE kennel.event",
+    "INSERT INTO kennel.event SELECT * FROM kennel.event",
+    "DELETE FROM kennel.event_tag",
+    "INSERT INTO kennel.event_tag VALUES (1, 'a', 1)",
+    "UPDATE kennel.log SET position = position + 1, append_count = append_count + 1",
+    "DELETE FROM kennel.log",
+    "INSERT INTO kennel.stretch SELECT * FROM kennel.stretch",
+    "UPDATE kennel.schema_version SET version = 2",
+    "DROP TRIGGER event_never_changes ON kennel.event",
+    "ALTER TABLE kennel.event DISABLE TRIGGER ALL",
+    "SET session_replication_role = replica",
+    "CREATE TABLE kennel.mine ()",
+];
+
+/// What a reader may not do either.
+const REFUSED_TO_READERS: [&str; 5] = [
+    "INSERT INTO kennel.log (name, id) VALUES ('x', gen_random_uuid())",
+    "INSERT INTO kennel.lease VALUES ('a', 'b', 1, 1)",
+    "UPDATE kennel.lease SET holder = 'me'",
+    "DELETE FROM kennel.snapshot",
+    "SELECT * FROM kennel.acquire_lease('a', 'b', 1)",
+];
+
+/// What nobody may do who was given nothing.
+const REFUSED_TO_OTHERS: [&str; 3] = [
+    "SELECT * FROM kennel.event",
+    "SELECT kennel.now_micros()",
+    "SELECT * FROM kennel.streams(1, '', NULL, 1)",
+];
+
+fn event(number: u128) -> NewEvent {
+    let id = EventId::new(Uuid::from_u128(number));
+    NewEvent::new(id, "Dog.Registered", "{}")
+        .stream("dog/1")
+        .tag("a")
+        .tag("b")
+}
+
+/// A role that logs in to the database, as a member of a role or of none.
+async fn login(database: &Database, owner: &Client, name: &str, member_of: &str) -> String {
+    let role = format!("{}_{name}", database.name());
+    let create = format!("CREATE ROLE {role} LOGIN {member_of}");
+    owner.batch_execute(&create).await.unwrap();
+    let url = database.url().replace("retold@", &format!("{role}@"));
+    format!("{url}&schema=kennel")
+}
+
+async fn client(url: &str) -> Client {
+    let url = url.replace("&schema=kennel", "");
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn check_all_refused(client: &Client, statements: &[&str]) {
+    for sql in statements {
+        let error = client.batch_execute(sql).await.unwrap_err();
+        let code = error.as_db_error().unwrap().code().code();
+        assert_eq!(code, "42501", "{sql}: {error:?}");
+    }
+}
+
+#[track_caller]
+fn check_unavailable<T: std::fmt::Debug>(done: Result<T, RecordError>) {
+    match done {
+        Err(RecordError::Unavailable(error)) => {
+            assert!(
+                error.to_string().contains("retold schema postgres"),
+                "{error}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Goal: a program that only reads or only records needs no more than its role, and can do no harm
+/// with it. Method: what a store does by each role, and then by SQL of its own what it should not.
+#[test]
+fn roles_may_do_what_they_are_for_and_nothing_else() {
+    block_on(async {
+        let database = Database::create().await;
+        let owner = database.client().await;
+        owner.batch_execute(&schema_sql("kennel")).await.unwrap();
+        // The second time changes nothing.
+        for _ in 0..2 {
+            owner.batch_execute(&roles_sql("kennel")).await.unwrap();
+        }
+        let writer = login(&database, &owner, "writer", "IN ROLE kennel_writer").await;
+        let reader = login(&database, &owner, "reader", "IN ROLE kennel_reader").await;
+        let other = login(&database, &owner, "other", "").await;
+
+        let store = PostgresStore::open(&writer).await.unwrap();
+        let id = LogId::new(Uuid::from_u128(1));
+        let log = store.open("dogs", id).await.unwrap();
+        let to = Mark {
+            position: Position::FIRST,
+            event_id: EventId::new(Uuid::from_u128(9)),
+        };
+        let stretch = |after, to| Stretch::new(FollowerKey::new("f@1"), id, after, to);
+        let append = Append::of([event(1), event(2)]).stretch(stretch(None, to));
+        log.append(append).await.unwrap();
+        for position in 2..4 {
+            let to = Mark {
+                position: Position::new(position).unwrap(),
+                ..to
+            };
+            let after = Position::new(position - 1);
+            let append = Append::of([]).stretch(stretch(after, to));
+            log.append(append).await.unwrap();
+        }
+        for _ in 0..2 {
+            let snapshot = StoredSnapshot::new("dog/1", Version::FIRST, "Dog", b"{}".to_vec());
+            log.put_snapshot(snapshot).await.unwrap();
+        }
+        let minute = Duration::from_secs(60);
+        for _ in 0..2 {
+            store.acquire_lease("a", "b", minute).await.unwrap();
+        }
+        store.release_lease("a", "b").await.unwrap();
+
+        check_reading(&reader, &store).await;
+        let sql = client(&writer).await;
+        check_all_refused(&sql, &REFUSED_TO_BOTH).await;
+        let sql = client(&reader).await;
+        check_all_refused(&sql, &REFUSED_TO_BOTH).await;
+        check_all_refused(&sql, &REFUSED_TO_READERS).await;
+        check_all_refused(&client(&other).await, &REFUSED_TO_OTHERS).await;
+        log.drop_snapshots("dog/1").await.unwrap();
+
+        let refused = PostgresStore::open(&reader).await.map(drop).unwrap_err();
+        let expected = format!("GRANT \"kennel_writer\" TO \"{}_reader\"", database.name());
+        assert!(refused.to_string().contains(&expected), "{refused}");
+        let refused = PostgresStore::open_read_only(&other).await;
+        let refused = refused.map(drop).unwrap_err().to_string();
+        assert!(refused.contains("GRANT \"kennel_reader\" TO"), "{refused}");
+
+        // Rights that are taken from a program that runs.
+        let revoke = format!("REVOKE kennel_writer FROM {}_writer", database.name());
+        owner.batch_execute(&revoke).await.unwrap();
+        check_unavailable(log.append(Append::of([event(3)])).await);
+        check_unavailable(log.read_log(LogRead::new()).await);
+    });
+}
+
+/// Everything there is to read, and news of what the writer records.
+async fn check_reading(reader: &str, writer: &PostgresStore) {
+    let store = PostgresStore::open_read_only(reader).await.unwrap();
+    assert_eq!(store.logs(None, 10).await.unwrap().len(), 1);
+    assert_eq!(store.leases("", None, 10).await.unwrap().len(), 1);
+    let log = store.open_read_only("dogs").await.unwrap();
+    let read = async |read: LogRead| log.read_log(read).await.unwrap().events.len();
+    let item = QueryItem::new().stream("dog/1").topic("Dog.Registered");
+    for item in [item.clone(), item.tag("a").tag("b")] {
+        let query = Query::item(item);
+        for query in [LogRead::of(query.clone()), LogRead::of(query).backward()] {
+            assert_eq!(read(query).await, 2);
+        }
+    }
+    assert_eq!(read(LogRead::new()).await, 2);
+    let stream = log.read_stream(StreamRead::new("dog/1")).await.unwrap();
+    assert_eq!(stream.events.len(), 2);
+    assert_eq!(log.streams("dog", None, 9).await.unwrap().len(), 1);
+    assert!(log.event(stream.events[0].id()).await.unwrap().is_some());
+    assert!(log.snapshot("dog/1", None).await.unwrap().is_some());
+    let stretches = log.stretches(StretchRead::new()).await.unwrap();
+    let key = FollowerKey::new("f@1");
+    let id = log.log_id().await.unwrap().unwrap();
+    assert!(log.checkpoint(&key, id).await.unwrap().is_some());
+    assert!(!stretches.is_empty());
+
+    let there = log.head().await.unwrap().append_count;
+    let waiting = tokio::spawn(async move { log.changed_since(there).await });
+    let writing = writer.open("dogs", id).await.unwrap();
+    writing.append(Append::of([event(7)])).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), there + 1);
+}
+
+#[test]
+fn names_in_functions_mean_the_same_to_everybody() {
+    block_on(async {
+        let database = Database::create().await;
+        drop(database.open().await);
+        let client = database.client().await;
+        let open =
+            "SELECT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'retold'::regnamespace
+            AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false)";
+        let open = client.query(open, &[]).await.unwrap();
+        assert!(open.is_empty(), "{open:?}");
+        let public =
+            "SELECT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'retold'::regnamespace
+            AND EXISTS (SELECT 1 FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner)))
+                WHERE grantee = 0)";
+        let public = client.query(public, &[]).await.unwrap();
+        assert!(public.is_empty(), "{public:?}");
+    });
+}
