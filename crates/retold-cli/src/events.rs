@@ -178,6 +178,7 @@ async fn refuse_unknown_streams(
         let found = recorder.streams(stream, None, 1).await?;
         if found.first().is_none_or(|entry| *entry.name != **stream) {
             let Arguments { url, log, .. } = arguments;
+            let url = opening::shown(url);
             return Err(Failure::Failed(format!(
                 "there is no stream {stream:?} in the log {log:?}; `retold streams {url} {log}` lists those there are"
             )));

@@ -143,6 +143,7 @@ impl Which {
     /// What it takes to let it go on.
     fn resume_command(&self) -> String {
         let Self { url, log, name } = self;
+        let url = opening::shown(url);
         format!("retold follower resume {url} {log} {name}")
     }
 }

@@ -23,6 +23,7 @@ mod events;
 mod follower;
 mod followers;
 mod logs;
+mod schema;
 mod streams;
 mod system;
 mod verify;
@@ -36,7 +37,8 @@ use failure::{Failure, Verdict};
 use output::Output;
 
 const AFTER_HELP: &str = "\
-A store is named by its URL: sqlite:PATH, as in sqlite:flights.db or sqlite:/var/lib/flights.db.
+A store is named by its URL: sqlite:PATH, as in sqlite:flights.db or sqlite:/var/lib/flights.db, or
+postgres://USER@HOST/DATABASE?schema=NAME.
 All commands but `demo` and `follower` open it for reading only, also while programs write to it.
 
 At a terminal the output is a table that fits it; into a pipe go lines of tab-separated values, and
@@ -52,6 +54,7 @@ Examples:
   retold follower pause sqlite:flights.db aircraft movements --reason maintenance
   retold verify sqlite:flights.db
   retold verify sqlite:flights.db --retell
+  retold schema postgres | psql -v ON_ERROR_STOP=1 flights
 
 Exit codes:
   0  fine
@@ -80,6 +83,7 @@ enum Command {
     Follower(follower::Arguments),
     Verify(verify::Arguments),
     System(system::Arguments),
+    Schema(schema::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -115,6 +119,7 @@ async fn run(command_line: CommandLine) -> Result<Verdict, Failure> {
         Command::Events(arguments) => events::run(arguments, &mut output).await,
         Command::Followers(arguments) => followers::run(arguments, &mut output).await,
         Command::Follower(arguments) => follower::run(arguments, &mut output).await,
+        Command::Schema(arguments) => schema::run(&arguments, &mut output),
         Command::System(arguments) => system::run(&arguments, &mut output),
         Command::Verify(arguments) => verify::run(arguments, &mut output).await,
     };

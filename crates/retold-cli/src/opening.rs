@@ -22,7 +22,7 @@ pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, Failure> {
         .parse()
         .map_err(|error: Invalid| Failure::Usage(error.reason().to_owned()))?;
     match parsed.file() {
-        None => {
+        None if matches!(parsed, StoreUrl::Memory { .. }) => {
             return Err(Failure::Usage(format!(
                 "{url} is in the memory of the program that opened it; no other can look into it"
             )));
@@ -33,9 +33,15 @@ pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, Failure> {
                 file.display()
             )));
         }
-        Some(_) => {}
+        _ => {}
     }
     Ok(retold::open_store_read_only(url).await?)
+}
+
+/// A URL as messages show it: without a password.
+pub(crate) fn shown(url: &str) -> String {
+    url.parse::<StoreUrl>()
+        .map_or_else(|_| url.to_owned(), |parsed| parsed.to_string())
 }
 
 /// All logs of a store.
@@ -62,6 +68,7 @@ pub(crate) async fn log(
         return Ok(recorder);
     }
     let logs = logs(store).await?;
+    let url = shown(url);
     Err(Failure::Failed(if logs.is_empty() {
         format!("there is no log {name:?} in {url}; it has no logs yet")
     } else {

@@ -76,17 +76,24 @@ impl PostgresUrl {
 }
 
 impl fmt::Display for PostgresUrl {
-    /// The URL without its password and its parameters, which may hold one too.
+    /// The URL without its password, also where a parameter gives it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = self.0.split_once('?').map_or(&*self.0, |(url, _)| url);
+        let (url, parameters) = self.0.split_once('?').unwrap_or((&self.0, ""));
         let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
         match rest.rsplit_once('@') {
             Some((user, host)) => {
                 let user = user.split_once(':').map_or(user, |(user, _)| user);
-                write!(f, "{scheme}://{user}@{host}")
+                write!(f, "{scheme}://{user}@{host}")?;
             }
-            None => write!(f, "{scheme}://{rest}"),
+            None => write!(f, "{scheme}://{rest}")?,
         }
+        let shown = parameters.split('&');
+        let shown = shown.filter(|it| !it.is_empty() && !it.starts_with("password="));
+        for (number, parameter) in shown.enumerate() {
+            let before = if number == 0 { '?' } else { '&' };
+            write!(f, "{before}{parameter}")?;
+        }
+        Ok(())
     }
 }
 
@@ -130,7 +137,7 @@ impl FromStr for StoreUrl {
 }
 
 impl fmt::Display for StoreUrl {
-    /// The URL; that of a PostgreSQL database without its password and parameters.
+    /// The URL; that of a PostgreSQL database without its password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory { name } => write!(f, "memory:{name}"),
@@ -314,6 +321,9 @@ mod tests {
         assert_eq!(inner.as_str(), text);
         assert_eq!(url.to_string(), "postgres://ann@db/dogs");
         assert!(!format!("{url:?}").contains("secret"));
+        let text = "postgres://a:b@db/dogs?schema=x&password=secret&sslmode=require";
+        let shown = text.parse::<StoreUrl>().unwrap().to_string();
+        assert_eq!(shown, "postgres://a@db/dogs?schema=x&sslmode=require");
         check(
             "postgresql://db/dogs",
             &"postgresql://db/dogs".parse().unwrap(),

@@ -194,6 +194,11 @@ impl PostgresServer {
         &self.folder
     }
 
+    /// One of the programs that were installed with the server, as `psql`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
     /// A command that runs for whom the server runs.
     pub fn command_as_owner(&self, program: &Path) -> Command {
         command(program, self.account)

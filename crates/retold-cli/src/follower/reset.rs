@@ -162,7 +162,7 @@ impl Reset {
             if self.from_now || asked.is_some_and(|position| position > 0) {
                 return Err(Failure::Failed(format!(
                     "the log {upstream:?} is not in {}, so what it has is not known here; without --from-now and --after it is followed from its first event",
-                    self.which.url
+                    opening::shown(&self.which.url)
                 )));
             }
             return Ok(Beginning {

@@ -255,6 +255,7 @@ pub(super) async fn open(
     log: Option<&str>,
     how: Retell,
 ) -> Result<OpenSystem, Failure> {
+    let url = &*opening::shown(url);
     let name = system.name();
     let members: Vec<&str> = system.members().iter().map(|it| it.name()).collect();
     let logs = opening::logs(&**store).await?;

@@ -16,6 +16,7 @@ mod follow;
 mod follower;
 mod followers;
 mod logs_and_streams;
+mod postgres;
 mod refusals;
 mod retelling;
 mod system;
