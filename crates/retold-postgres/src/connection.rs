@@ -1,8 +1,10 @@
 //! A connection to the server, with the statements that were prepared on it.
 
 use std::collections::HashMap;
+use std::pin::pin;
 
 use retold_core::recording::error::RecordError;
+use tokio::task::AbortHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, SimpleQueryMessage, Statement};
 
@@ -17,6 +19,8 @@ pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// An open connection.
 pub(crate) struct Connection {
     pub(crate) client: Client,
+    /// What moves its bytes.
+    link: AbortHandle,
     schema: String,
     statements: HashMap<&'static str, Statement>,
     /// Whether an answer did not come in time, so that nobody should wait for the next.
@@ -33,12 +37,13 @@ const FIRST: &str = "SELECT coalesce(current_setting('retold.settings_came', tru
 /// Opens a connection. The task that moves its bytes ends with the connection.
 pub(crate) async fn connect(place: &Place) -> Result<Connection, RecordError> {
     let (client, link) = reach(place).await?;
-    tokio::spawn(async move {
+    let link = tokio::spawn(async move {
         // What ends the connection is told to whoever uses it next.
         let _ = link.await;
     });
     let connection = Connection {
         client,
+        link: link.abort_handle(),
         schema: place.quoted_schema(),
         statements: HashMap::new(),
         is_silent: false,
@@ -67,7 +72,17 @@ impl Connection {
             return Ok(statement.clone());
         }
         let text = in_schema(sql, &self.schema);
-        let statement = self.client.prepare(&text).await?;
+        let mut preparing = pin!(self.client.prepare(&text));
+        let prepared = tokio::time::timeout(ANSWER_WAIT_MAX, &mut preparing).await;
+        let statement = match prepared {
+            Ok(prepared) => prepared?,
+            Err(_) => {
+                // The end of the connection is the answer then.
+                self.is_silent = true;
+                self.link.abort();
+                preparing.await?
+            }
+        };
         self.statements.insert(sql, statement.clone());
         Ok(statement)
     }

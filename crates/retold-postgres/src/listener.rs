@@ -76,9 +76,15 @@ impl Drop for Listener {
 }
 
 async fn listen(place: &Place, logs: &Logs, hears: &watch::Sender<bool>) {
+    let mut last = String::new();
     loop {
         if let Err(error) = listen_once(place, logs, hears).await {
-            tracing::warn!("the connection that listens for news was lost: {error}");
+            // A standby refuses it each time, and is told of once.
+            let error = error.to_string();
+            if *hears.borrow() || error != last {
+                tracing::warn!("the connection that listens for news was lost: {error}");
+                last = error;
+            }
         }
         hears.send_replace(false);
         tokio::time::sleep(RECONNECT_PAUSE).await;

@@ -3,11 +3,15 @@
 use std::future::Future;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use retold_postgres::PostgresStore;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 use xtask::postgres_server::PostgresServer;
+
+/// Longest that a test waits for what comes in moments.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The server of the run. Its end comes with that of the process.
 static SERVER: LazyLock<PostgresServer> =
@@ -15,6 +19,11 @@ static SERVER: LazyLock<PostgresServer> =
 
 /// The runtime of all connections.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+/// The port of the server of the run.
+pub(crate) fn port() -> u16 {
+    SERVER.port()
+}
 
 /// Runs a future to its end.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -54,8 +63,21 @@ impl Database {
     }
 }
 
-async fn connect(url: &str) -> Client {
+/// A connection for SQL.
+pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
+}
+
+/// Waits until a condition holds, which it does before long.
+pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "what is waited for does not come"
+        );
+        tokio::task::yield_now().await;
+    }
 }

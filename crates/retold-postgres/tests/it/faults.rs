@@ -1,101 +1,17 @@
-//! What faults leave: a server that is killed under load, backends that are terminated at any moment.
-//! Writers send again what they do not know, and in the end every append is there once.
+//! What faults of the server leave: one that is killed under load, backends that are terminated at any
+//! moment, locks, and a server that only reads.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::append::Appended;
 use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::{LogRead, PageEnd, Recorder};
+use retold_core::recording::identity::LogId;
+use retold_core::recording::recorder::LogRead;
 use retold_core::recording::store::Store;
 use retold_postgres::PostgresStore;
-use tokio_postgres::NoTls;
 use uuid::Uuid;
 use xtask::postgres_server::PostgresServer;
 
-use crate::database::{Database, block_on};
-
-/// Writers at the same time.
-const WRITERS: u128 = 4;
-/// Longest that a writer tries one append while the server comes and goes.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn append_of(writer: u128, number: u128) -> Append {
-    let id = |index: u128| EventId::new(Uuid::from_u128(writer * 1_000_000 + number * 10 + index));
-    let stream = format!("dog/{writer}");
-    let event = |index| NewEvent::new(id(index), "Dog.TrickAdded", "{}").tag("t");
-    Append::of([event(1).stream(stream), event(2)])
-}
-
-/// Writes until told to stop; sends each append again until it is settled. Returns how many are there.
-async fn write(
-    log: Arc<dyn Recorder>,
-    writer: u128,
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-) -> u128 {
-    let mut number = 0;
-    while !stop.load(Ordering::SeqCst) {
-        let append = append_of(writer, number);
-        let begun = Instant::now();
-        let mut was_unknown = false;
-        loop {
-            match log.append(append.clone()).await {
-                Ok(Appended::Recorded(_)) => break,
-                Ok(Appended::Repeated(_)) => {
-                    assert!(was_unknown, "only what was unknown can be there already");
-                    break;
-                }
-                Err(RecordError::OutcomeUnknown(_)) => was_unknown = true,
-                Err(RecordError::Unavailable(_)) => {}
-                other => panic!("{other:?}"),
-            }
-            assert!(begun.elapsed() < PATIENCE, "the store does not come back");
-            tokio::task::yield_now().await;
-        }
-        number += 1;
-        done.fetch_add(1, Ordering::SeqCst);
-    }
-    number
-}
-
-/// Waits until writers have done so many appends more.
-async fn progress(done: &AtomicU64, more: u64) {
-    let target = done.load(Ordering::SeqCst) + more;
-    while done.load(Ordering::SeqCst) < target {
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Every append of every writer is there once, as a whole, in one order.
-async fn check_all(log: &dyn Recorder, counts: &[u128]) {
-    let (mut events, mut read) = (Vec::new(), LogRead::new());
-    loop {
-        let page = log.read_log(read.clone()).await.unwrap();
-        read = read.after(page.read_to_position());
-        events.extend(page.events);
-        if page.end == PageEnd::Complete {
-            break;
-        }
-    }
-    for (expected, event) in (1..).zip(&events) {
-        assert_eq!(event.position().get(), expected);
-    }
-    for (writer, count) in (1..).zip(counts) {
-        let found = events.iter().map(|event| event.id().uuid().as_u128());
-        let found: Vec<u128> = found.filter(|id| id / 1_000_000 == writer).collect();
-        let expected: Vec<u128> = (0..*count)
-            .flat_map(|number| [1, 2].map(|index| writer * 1_000_000 + number * 10 + index))
-            .collect();
-        assert_eq!(found, expected, "writer {writer}");
-    }
-    let head = log.head().await.unwrap();
-    assert_eq!(u128::from(head.append_count), counts.iter().sum::<u128>());
-    assert_eq!(head.mark, events.last().map(|event| event.mark()));
-}
+use crate::database::{Database, block_on, connect, until};
+use crate::writers::{Writers, append_of, dogs};
 
 /// Goal: what was acknowledged outlives the server, and what was unknown is settled by sending it
 /// again. Method: writers without a pause, while the server is stopped without notice and started.
@@ -104,71 +20,77 @@ fn a_server_that_is_killed_under_load_loses_nothing() {
     block_on(async {
         let server = PostgresServer::start().unwrap_or_else(|error| panic!("{error}"));
         let store = PostgresStore::open(&server.url("postgres")).await.unwrap();
-        let log = store
-            .open("dogs", LogId::new(Uuid::from_u128(1)))
-            .await
-            .unwrap();
-        let (stop, done) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
-        let writers =
-            (1..=WRITERS).map(|writer| write(log.clone(), writer, stop.clone(), done.clone()));
-        let writers: Vec<_> = writers.map(|writer| tokio::spawn(writer)).collect();
+        let log = dogs(&store).await;
+        let writers = Writers::start(std::slice::from_ref(&log));
         for _ in 0..3 {
-            progress(&done, 40).await;
+            writers.progress(40).await;
             tokio::task::block_in_place(|| server.crash_and_restart()).unwrap();
         }
-        progress(&done, 40).await;
-        stop.store(true, Ordering::SeqCst);
-        let mut counts = Vec::new();
-        for writer in writers {
-            counts.push(writer.await.unwrap());
-        }
-        check_all(&*log, &counts).await;
+        writers.progress(40).await;
+        writers.finish(&*log).await;
     });
 }
 
-/// Goal: the same for backends that are terminated one by one, also between a commit and its answer.
+/// Goal: the same for backends that are terminated one by one, at any moment.
 #[test]
 fn backends_that_are_terminated_lose_nothing() {
     block_on(async {
         let database = Database::create().await;
-        let mut logs = Vec::new();
-        for _ in 0..2 {
-            let store = database.open().await;
-            logs.push(
-                store
-                    .open("dogs", LogId::new(Uuid::from_u128(1)))
-                    .await
-                    .unwrap(),
-            );
-        }
-        let (stop, done) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
-        let writers = (1..=WRITERS).zip(logs.iter().cycle());
-        let writers =
-            writers.map(|(writer, log)| write(log.clone(), writer, stop.clone(), done.clone()));
-        let writers: Vec<_> = writers.map(|writer| tokio::spawn(writer)).collect();
-        let (client, connection) = tokio_postgres::connect(&database.url(), NoTls)
-            .await
-            .unwrap();
-        tokio::spawn(connection);
+        let logs = [
+            dogs(&database.open().await).await,
+            dogs(&database.open().await).await,
+        ];
+        let writers = Writers::start(&logs);
+        let client = database.client().await;
         let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE datname = current_database() AND pid <> pg_backend_pid()";
         for _ in 0..30 {
-            progress(&done, 5).await;
+            writers.progress(5).await;
             client.query(terminate, &[]).await.unwrap();
         }
-        progress(&done, 20).await;
-        stop.store(true, Ordering::SeqCst);
-        let mut counts = Vec::new();
-        for writer in writers {
-            counts.push(writer.await.unwrap());
-        }
-        check_all(&*logs[0], &counts).await;
+        writers.progress(20).await;
+        writers.finish(&*logs[0]).await;
+    });
+}
+
+/// Goal: of a backend that is terminated while it commits nobody can say whether it has, and sending
+/// the append again settles it. Method: a commit that waits for a standby which does not exist has
+/// written its record, and is terminated there.
+#[test]
+fn a_commit_that_is_terminated_is_settled_by_sending_again() {
+    block_on(async {
+        let server = PostgresServer::start().unwrap_or_else(|error| panic!("{error}"));
+        let store = PostgresStore::open(&server.url("postgres")).await.unwrap();
+        let log = dogs(&store).await;
+        log.append(append_of(1, 1)).await.unwrap();
+        let admin = connect(&server.url("postgres")).await;
+        let wait_for = async |standbys: &str| {
+            let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{standbys}'");
+            admin.batch_execute(&set).await.unwrap();
+            let reload = "SELECT pg_reload_conf()";
+            admin.batch_execute(reload).await.unwrap();
+            let set = "SELECT current_setting('synchronous_standby_names')";
+            until(async || admin.query_one(set, &[]).await.unwrap().get::<_, &str>(0) == standbys)
+                .await;
+        };
+        wait_for("nobody").await;
+        // The backend of the store looks at its settings before a statement, so they hold for this one.
+        let appending = tokio::spawn({
+            let log = log.clone();
+            async move { log.append(append_of(1, 2)).await }
+        });
+        let waits =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        until(async || !admin.query(waits, &[]).await.unwrap().is_empty()).await;
+        let unknown = appending.await.unwrap();
+        assert!(
+            matches!(unknown, Err(RecordError::OutcomeUnknown(_))),
+            "{unknown:?}"
+        );
+        wait_for("").await;
+        let again = log.append(append_of(1, 2)).await;
+        assert!(matches!(again, Ok(Appended::Repeated(_))), "{again:?}");
+        assert_eq!(log.read_log(LogRead::new()).await.unwrap().events.len(), 4);
     });
 }
 

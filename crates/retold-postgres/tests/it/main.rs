@@ -8,10 +8,14 @@
 
 mod certificates;
 mod database;
+mod proxy;
+mod writers;
 
 mod conformance;
 mod encryption;
 mod faults;
+mod faults_network;
+mod faults_servers;
 mod groups;
 mod history;
 mod opening;

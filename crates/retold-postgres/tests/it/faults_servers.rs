@@ -1,0 +1,316 @@
+//! What the state of servers does to a store: no connection is left, a disk is full, the server is a
+//! standby, a pool stands before it, and a standby takes over.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use retold_core::recording::append::Append;
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::{EventId, LogId};
+use retold_core::recording::new_event::NewEvent;
+use retold_core::recording::recorder::{LogRead, Recorder};
+use retold_core::recording::store::Store;
+use retold_postgres::{PostgresOptions, PostgresStore};
+use uuid::Uuid;
+use xtask::pgbouncer::PgBouncer;
+use xtask::postgres_server::{PostgresServer, Setup};
+
+use crate::database::{Database, block_on, connect, until};
+use crate::writers::{Writers, append_of, dogs};
+
+/// Size of the disk that is filled, and what it is then, in MiB. A database takes eight.
+const DISK: u32 = 24;
+const DISK_AFTERWARDS: u32 = 96;
+
+fn start(setup: &Setup) -> PostgresServer {
+    setup.start().unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[track_caller]
+fn check_unavailable<T: std::fmt::Debug>(done: Result<T, RecordError>, hint: &str) {
+    match done {
+        Err(RecordError::Unavailable(error)) => {
+            let said = error.to_string();
+            assert!(said.contains(hint), "{hint:?} is not in {said}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Goal: a server whose connections are used up is unavailable, with what to do, until one is free.
+#[test]
+fn too_many_connections_are_told_of_and_waited_out() {
+    block_on(async {
+        let server = start(&Setup::new().setting("max_connections", "10"));
+        let url = server.url("postgres");
+        let options = PostgresOptions::new().connections_max(2);
+        let store = PostgresStore::open_with(&url, &options).await.unwrap();
+        let log = dogs(&store).await;
+        log.append(append_of(1, 1)).await.unwrap();
+
+        let mut others = Vec::new();
+        while let Ok((client, connection)) =
+            tokio_postgres::connect(&url, tokio_postgres::NoTls).await
+        {
+            tokio::spawn(connection);
+            others.push(client);
+        }
+        let refused = PostgresStore::open(&url).await.map(drop);
+        check_unavailable(refused, "max_connections");
+        // What the store has goes on.
+        log.append(append_of(1, 2)).await.unwrap();
+        // What it would need more is refused, and for certain.
+        let reads = (0..4).map(|_| log.read_log(LogRead::new()));
+        let reads = futures_util::future::join_all(reads).await;
+        for refused in reads.into_iter().filter(Result::is_err) {
+            check_unavailable(refused, "max_connections");
+        }
+        drop(others);
+        until(async || PostgresStore::open(&url).await.is_ok()).await;
+        log.append(append_of(1, 3)).await.unwrap();
+        assert_eq!(log.read_log(LogRead::new()).await.unwrap().events.len(), 6);
+    });
+}
+
+/// A disk in memory, for a server, that is gone with this value.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// None where this user may not mount one.
+    fn mount(server: &PostgresServer) -> Option<Self> {
+        let folder = server.folder().join("disk");
+        fs::create_dir(&folder).unwrap();
+        let options = format!("size={DISK}m");
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&folder);
+        let is_mounted = mount.output().is_ok_and(|it| it.status.success());
+        if !is_mounted {
+            return None;
+        }
+        let disk = Self(folder);
+        server.give(&disk.0).unwrap();
+        Some(disk)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn grow(&self) {
+        let options = format!("remount,size={DISK_AFTERWARDS}m");
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &options]).arg(&self.0);
+        assert!(mount.status().unwrap().success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily, for the server may still have files open there.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn large_append(number: u128) -> Append {
+    let id = |index: u128| EventId::new(Uuid::from_u128(number * 10 + index));
+    // Not to be compressed, which nobody does with payloads here.
+    let payload = "x".repeat(500_000);
+    let event = |index| NewEvent::new(id(index), "Dog.Painted", payload.clone());
+    Append::of([event(1).stream("dog/1"), event(2)])
+}
+
+/// Goal: a disk that is full refuses appends for certain and loses nothing; with room the store goes on.
+/// Method: a database on a disk in memory that is small, and then larger.
+#[test]
+fn a_full_disk_refuses_appends_until_there_is_room() {
+    block_on(async {
+        let server = start(&Setup::new());
+        let Some(disk) = SmallDisk::mount(&server) else {
+            eprintln!("not shown here: a full disk, for which this user would have to mount one");
+            return;
+        };
+        let admin = connect(&server.url("postgres")).await;
+        let space = format!(
+            "CREATE TABLESPACE small LOCATION '{}'",
+            disk.path().display()
+        );
+        admin.batch_execute(&space).await.unwrap();
+        let database = "CREATE DATABASE dogs TABLESPACE small";
+        admin.batch_execute(database).await.unwrap();
+        let store = PostgresStore::open(&server.url("dogs")).await.unwrap();
+        let log = dogs(&store).await;
+        let mut recorded = 0;
+        let refused = loop {
+            match log.append(large_append(recorded)).await {
+                Ok(_) => recorded += 1,
+                Err(error) => break error,
+            }
+            assert!(
+                recorded < u128::from(DISK_AFTERWARDS),
+                "the disk is never full"
+            );
+        };
+        check_unavailable(Err::<(), _>(refused), "more room");
+        assert_eq!(count(&*log).await, recorded * 2);
+        check_unavailable(log.append(large_append(recorded)).await, "more room");
+        disk.grow();
+        for number in recorded..recorded + 3 {
+            log.append(large_append(number)).await.unwrap();
+        }
+        assert_eq!(count(&*log).await, (recorded + 3) * 2);
+        drop((store, log));
+        server.crash().unwrap();
+    });
+}
+
+async fn count(log: &dyn Recorder) -> u128 {
+    u128::from(log.head().await.unwrap().mark.unwrap().position.get())
+}
+
+/// Goal: a standby serves all reads, and news, and refuses appends with the reason.
+#[test]
+fn a_standby_is_read_and_not_written() {
+    block_on(async {
+        let server = start(&Setup::new());
+        let primary = PostgresStore::open(&server.url("postgres")).await.unwrap();
+        let log = dogs(&primary).await;
+        log.append(append_of(1, 1)).await.unwrap();
+        let standby = tokio::task::block_in_place(|| server.standby()).unwrap();
+        let url = standby.url("postgres");
+
+        let store = PostgresStore::open(&url).await.unwrap();
+        let copy = dogs(&store).await;
+        let news = copy.changed_since(1);
+        let appended = log.append(append_of(1, 2));
+        let (news, appended) = tokio::join!(news, appended);
+        appended.unwrap();
+        assert_eq!(news.unwrap(), 2);
+        let there = log.read_log(LogRead::new()).await.unwrap();
+        assert_eq!(copy.read_log(LogRead::new()).await.unwrap(), there);
+        check_unavailable(copy.append(append_of(1, 3)).await, "read-write");
+        let minute = std::time::Duration::from_secs(60);
+        check_unavailable(store.acquire_lease("a", "b", minute).await, "read-write");
+        let unborn = store.open("cats", LogId::new(Uuid::from_u128(9))).await;
+        check_unavailable(unborn.map(drop), "read-write");
+
+        // Whoever names both gets the one that is asked for.
+        let both = |wanted: &str| {
+            let (one, other) = (standby.port(), server.port());
+            format!(
+                "postgres://retold@127.0.0.1:{one},127.0.0.1:{other}/postgres?sslmode=disable\
+                 &target_session_attrs={wanted}"
+            )
+        };
+        let store = PostgresStore::open(&both("read-write")).await.unwrap();
+        dogs(&store).await.append(append_of(1, 3)).await.unwrap();
+        PostgresStore::open_read_only(&both("read-only"))
+            .await
+            .unwrap();
+        let nowhere = format!(
+            "{}&target_session_attrs=read-write",
+            standby.url("postgres")
+        );
+        assert!(PostgresStore::open(&nowhere).await.is_err());
+    });
+}
+
+/// Goal: with a synchronous standby, every event that was acknowledged is there after the primary is
+/// lost and the standby promoted, and the same openings go on with it. Method: writers that know both
+/// servers, and never stop.
+#[test]
+fn a_promoted_standby_has_every_acknowledged_event() {
+    block_on(async {
+        let server = start(&Setup::new());
+        let standby = tokio::task::block_in_place(|| server.standby()).unwrap();
+        let url = format!(
+            "postgres://retold@127.0.0.1:{},127.0.0.1:{}/postgres?sslmode=disable\
+             &target_session_attrs=read-write",
+            server.port(),
+            standby.port()
+        );
+        let admin = connect(&server.url("postgres")).await;
+        for sql in [
+            "ALTER SYSTEM SET synchronous_standby_names = '*'",
+            "SELECT pg_reload_conf()",
+        ] {
+            admin.batch_execute(sql).await.unwrap();
+        }
+        let sync = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'";
+        until(async || !admin.query(sync, &[]).await.unwrap().is_empty()).await;
+
+        let mut logs = Vec::new();
+        for _ in 0..2 {
+            logs.push(dogs(&PostgresStore::open(&url).await.unwrap()).await);
+        }
+        let writers = Writers::start(&logs);
+        writers.progress(100).await;
+        tokio::task::block_in_place(|| {
+            server.crash().unwrap();
+            standby.promote().unwrap();
+        });
+        writers.progress(100).await;
+        let store = PostgresStore::open(&standby.url("postgres")).await.unwrap();
+        writers.finish(&*dogs(&store).await).await;
+    });
+}
+
+/// Goal: a pool that gives each transaction another connection would mix up what a store prepares and
+/// sets on its own; it is refused with a reason, in each of its modes, also where it is told to drop what
+/// it does not know.
+#[test]
+fn a_pool_between_is_refused_with_a_reason() {
+    block_on(async {
+        let server = start(&Setup::new());
+        let store = PostgresStore::open(&server.url("postgres")).await.unwrap();
+        dogs(&store).await.append(append_of(1, 1)).await.unwrap();
+        for mode in ["transaction", "session", "statement"] {
+            for settings in ["", "ignore_startup_parameters = options"] {
+                let pool = PgBouncer::before(&server, mode, settings);
+                let Some(pool) = pool.unwrap_or_else(|error| panic!("{error}")) else {
+                    eprintln!("not shown here: PgBouncer, which is not installed");
+                    return;
+                };
+                let url = pool.url("postgres");
+                let writing = PostgresStore::open(&url).await.map(drop);
+                let reading = PostgresStore::open_read_only(&url).await.map(drop);
+                for refused in [writing, reading] {
+                    let Err(RecordError::Invalid(refused)) = refused else {
+                        panic!("{mode} {settings}: {refused:?}");
+                    };
+                    assert!(refused.to_string().contains("PgBouncer"), "{refused}");
+                }
+            }
+        }
+    });
+}
+
+/// Goal: a database that only reads says why it refuses an append, and what to do.
+#[test]
+fn a_database_that_only_reads_says_so() {
+    block_on(async {
+        let database = Database::create().await;
+        let log = dogs(&database.open().await).await;
+        let name = database.name();
+        let only_reads = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
+        database
+            .client()
+            .await
+            .batch_execute(&only_reads)
+            .await
+            .unwrap();
+        drop(log);
+        let store = database.open().await;
+        let log = dogs(&store).await;
+        check_unavailable(log.append(append_of(1, 1)).await, "read-write");
+        assert!(
+            log.read_log(LogRead::new())
+                .await
+                .unwrap()
+                .events
+                .is_empty()
+        );
+    });
+}
