@@ -24,10 +24,59 @@
 //! writes them while it holds the log's row; so positions have no gaps and are in the order of commit,
 //! and logs do not wait for each other. A page of events is one statement.
 //!
+//! # Servers, and whom they let in
+//!
+//! A URL is `postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?NAME=VALUE&…`; the parameters are
+//! those of libpq that the driver knows, and `schema`, `connections_max`, `passfile`, `sslmode`,
+//! `sslrootcert`, `sslcert`, `sslkey`. What is unknown is refused. Of several servers the first is taken
+//! that can be used: with `target_session_attrs=read-write` that is the primary, whichever it is. Servers
+//! before version 14 are refused. A password that the URL does not give comes from `PGPASSWORD`, or from
+//! the file of `passfile`, `PGPASSFILE` or `~/.pgpass`; other variables of libpq are not looked at.
+//!
+//! | `sslmode` | encrypted | the server's certificate |
+//! |---|---|---|
+//! | `disable` | never | |
+//! | `prefer` (the default) | if the server does | anybody's |
+//! | `require` | always | anybody's; with `sslrootcert` as `verify-ca` |
+//! | `verify-ca` | always | signed by one of `sslrootcert`, which must be given |
+//! | `verify-full` | always | signed by one of `sslrootcert`, or of the system's where it is `system` or missing, and of the host of the URL |
+//!
+//! This is what libpq documents, but: files in `~/.postgresql` are not looked at; a handshake that fails
+//! under `prefer` is not tried again without encryption; `sslrootcert` where nothing would look at it is
+//! refused; names are those of the certificate's subject alternative names, never its common name; there
+//! are no lists of revoked certificates, no passwords of keys, and no `channel_binding=require`. A
+//! certificate that signed itself may be given as its own root. Files are read when a store is opened.
+//!
+//! # Roles
+//!
+//! The role that makes the schema owns it: programs in trials, nobody who logs in otherwise.
+//! [`roles_sql`], or `retold schema postgres`, makes two more. The **reader** selects from all tables and
+//! hears of news. The **writer** also bears logs, takes leases, keeps snapshots, and calls the function
+//! that appends, which works with its owner's rights: SQL of a writer can neither insert, change nor
+//! delete an event. PUBLIC has no rights. Triggers refuse changes of history to everybody, the owner and
+//! superusers too, also under `session_replication_role = replica`; who means it has to drop them.
+//!
+//! # Faults
+//!
+//! | what happens | what a caller is told |
+//! |---|---|
+//! | the server is killed, a connection is cut, or silent for [`ANSWER_WAIT_MAX`], while appending | `OutcomeUnknown`: send the same append again |
+//! | the same while reading, or before an append was sent | `Unavailable` |
+//! | no connection is left, the disk is full, a lock is held, the server only reads, rights are missing | `Unavailable`, with what to do; nothing was written |
+//! | a schema of another version, an older server, no rights, a pool between, on opening | `Invalid`, with what to do |
+//!
+//! Every wait has an end, and the store goes on by itself when the fault is over. With a synchronous
+//! standby a commit waits for it, and what was acknowledged is on both. Whoever cancels such a wait (by
+//! terminating the backend, or by restarting the server) leaves an event that is seen and not yet on the
+//! standby; that is PostgreSQL's meaning of it.
+//!
+//! PgBouncer is refused in all of its modes: it does not hand on the settings that each connection begins
+//! with, and one that gives each transaction another connection would mix up prepared statements and
+//! LISTEN. The store has its own pool. A standby may be read from; news is polled for there.
+//!
 //! # What it does not do yet
 //!
-//! Connections are not encrypted: `sslmode=require` and stronger is refused. Views of projections are
-//! kept elsewhere, in SQLite or memory.
+//! Views of projections are kept elsewhere, in SQLite or memory.
 //!
 //! # Order of the modules
 //!

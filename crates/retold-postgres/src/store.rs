@@ -49,9 +49,9 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// `Invalid` for a URL that is not understood, a schema of another
-    /// version, a server that is too old, or a role that may not make the schema; `Unavailable` if the
-    /// server cannot be reached. Nothing was written then.
+    /// `Invalid` for a URL that is not understood, a schema of another version, a server that is too old, a
+    /// pool that stands before it, or a role that may not make the schema or not write; `Unavailable` if
+    /// the server cannot be reached. Nothing was written then.
     pub async fn open(url: &str) -> Result<Self, RecordError> {
         Self::open_with(url, &PostgresOptions::new()).await
     }

@@ -130,6 +130,8 @@ mod guide {
         #[cfg(feature = "sqlite")]
         Retelling: "docs/guide/src/retelling.md",
         Simulation: "docs/guide/src/simulation.md",
+        #[cfg(feature = "postgres")]
+        PostgresqlInProduction: "docs/guide/src/postgresql_in_production.md",
         #[cfg(feature = "conformance")]
         WritingYourOwnStore: "docs/guide/src/writing_your_own_store.md",
     }

@@ -6,7 +6,7 @@
 //! | `sqlite:PATH` | the SQLite file at `PATH`, made if it is missing; relative to the working directory unless `PATH` begins with `/` |
 //! | `sqlite:///PATH` | the same for an absolute path, as URLs of files are often written |
 //! | `sqlite:PATH?synchronous=normal` | the same file, faster and less durable: see [`Durability`] |
-//! | `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME` | the schema of that name (`retold` unless given) of a PostgreSQL database, made if it is missing; the other parameters are those of libpq |
+//! | `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME` | the schema of that name (`retold` unless given) of a PostgreSQL database, made if it is missing; the other parameters are those of libpq, as `retold_postgres` tells |
 //!
 //! A path is taken as it stands, without decoding of `%`, up to the first `?`. Options stand behind
 //! it as `name=value`, joined by `&`. What is not known is refused with what is: a mistyped option

@@ -11,6 +11,7 @@ mod database;
 mod proxy;
 mod writers;
 
+mod backup;
 mod conformance;
 mod encryption;
 mod faults;
