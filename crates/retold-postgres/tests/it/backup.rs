@@ -1,17 +1,18 @@
-//! Backup and restore: what PostgreSQL's own tools carry to another database is the store, whole, with
-//! its guards and rights, and it goes on.
+//! Backup, restore and moving: what PostgreSQL's own tools carry to another database is the store, whole,
+//! with its guards, and it goes on.
 
 use std::fs;
 use std::process::Command;
 
+use retold_core::recording::identity::LogId;
 use retold_core::recording::recorder::LogRead;
 use retold_core::recording::store::Store;
 use retold_core::recording::verify::verify_log;
-use retold_postgres::{PostgresStore, roles_sql};
-use xtask::postgres_server::PostgresServer;
+use retold_postgres::{PostgresStore, roles_sql, schema_sql};
+use xtask::postgres_server::{PostgresServer, Setup};
 
-use crate::database::{block_on, connect};
-use crate::writers::{append_of, dogs};
+use crate::database::{block_on, connect, until};
+use crate::writers::{Writers, append_of, dogs};
 
 #[track_caller]
 fn run(mut command: Command) {
@@ -54,7 +55,7 @@ fn a_dump_is_restored_as_the_same_store() {
         let there = log.read_log(all.clone()).await.unwrap();
         assert_eq!(copy.read_log(all).await.unwrap(), there);
         copy.append(append_of(1, 20)).await.unwrap();
-        let more = retold_core::recording::identity::LogId::new(uuid::Uuid::from_u128(5));
+        let more = LogId::new(uuid::Uuid::from_u128(5));
         copied.open("cats", more).await.unwrap();
         let verified = verify_log(&*copy, &mut |_| {}).await.unwrap();
         assert!(verified.is_sound(), "{verified:?}");
@@ -62,4 +63,61 @@ fn a_dump_is_restored_as_the_same_store() {
         let refused = sql.batch_execute("DELETE FROM retold.event").await;
         assert!(refused.is_err(), "the guards are restored too");
     });
+}
+
+/// Goal: a store moves to a new server by logical replication, guarded all the way. Method: writers while
+/// another database subscribes; what it has then is compared, and written to.
+#[test]
+fn a_store_moves_by_logical_replication() {
+    block_on(async {
+        let setup = Setup::new().setting("wal_level", "logical");
+        let server = setup.start().unwrap_or_else(|error| panic!("{error}"));
+        let store = PostgresStore::open(&server.url("postgres")).await.unwrap();
+        let log = dogs(&store).await;
+        let writers = Writers::start(std::slice::from_ref(&log));
+        writers.progress(30).await;
+
+        let old = connect(&server.url("postgres")).await;
+        let tables =
+            "log, retold.event, retold.event_tag, retold.stretch, retold.snapshot, retold.lease";
+        let publish = format!("CREATE PUBLICATION moving FOR TABLE retold.{tables}");
+        old.batch_execute(&publish).await.unwrap();
+        let slot = "SELECT pg_create_logical_replication_slot('moving', 'pgoutput')";
+        old.batch_execute(slot).await.unwrap();
+        old.batch_execute("CREATE DATABASE moved").await.unwrap();
+        let new = connect(&server.url("moved")).await;
+        new.batch_execute(&schema_sql("retold")).await.unwrap();
+        let subscribe = format!(
+            "CREATE SUBSCRIPTION moving CONNECTION 'host=127.0.0.1 port={} user=retold dbname=postgres'
+             PUBLICATION moving WITH (create_slot = false)",
+            server.port()
+        );
+        new.batch_execute(&subscribe).await.unwrap();
+        writers.progress(100).await;
+        writers.finish(&*log).await;
+
+        let all = "SELECT append_count FROM retold.log UNION ALL SELECT count(*) FROM retold.event
+            UNION ALL SELECT count(*) FROM retold.event_tag";
+        let there = numbers(&old, all).await;
+        until(async || numbers(&new, all).await == there).await;
+        for sql in [
+            "ALTER SUBSCRIPTION moving DISABLE",
+            "ALTER SUBSCRIPTION moving SET (slot_name = NONE)",
+            "DROP SUBSCRIPTION moving",
+            "SELECT setval(pg_get_serial_sequence('retold.log', 'key'), max(key)) FROM retold.log",
+        ] {
+            new.batch_execute(sql).await.unwrap();
+        }
+        let moved = PostgresStore::open(&server.url("moved")).await.unwrap();
+        let copy = dogs(&moved).await;
+        assert!(verify_log(&*copy, &mut |_| {}).await.unwrap().is_sound());
+        copy.append(append_of(9, 1)).await.unwrap();
+        let more = LogId::new(uuid::Uuid::from_u128(5));
+        moved.open("cats", more).await.unwrap();
+    });
+}
+
+async fn numbers(client: &tokio_postgres::Client, sql: &str) -> Vec<i64> {
+    let rows = client.query(sql, &[]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
 }

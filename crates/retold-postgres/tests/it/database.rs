@@ -81,3 +81,17 @@ pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
         tokio::task::yield_now().await;
     }
 }
+
+/// Makes each commit of a server wait for standbys of this name from now on.
+pub(crate) async fn wait_for_standbys(admin: &Client, standbys: &str) {
+    let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{standbys}'");
+    admin.batch_execute(&set).await.unwrap();
+    let reload = "SELECT pg_reload_conf()";
+    admin.batch_execute(reload).await.unwrap();
+    let is_set = format!("SELECT current_setting('synchronous_standby_names') = '{standbys}'");
+    until(async || admin.query_one(&is_set, &[]).await.unwrap().get(0)).await;
+    // It is the process that makes checkpoints which tells all others; it reads its settings before one.
+    for _ in 0..2 {
+        admin.batch_execute("CHECKPOINT").await.unwrap();
+    }
+}

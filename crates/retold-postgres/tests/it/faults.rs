@@ -10,7 +10,7 @@ use retold_postgres::PostgresStore;
 use uuid::Uuid;
 use xtask::postgres_server::PostgresServer;
 
-use crate::database::{Database, block_on, connect, until};
+use crate::database::{Database, block_on, connect, until, wait_for_standbys};
 use crate::writers::{Writers, append_of, dogs};
 
 /// Goal: what was acknowledged outlives the server, and what was unknown is settled by sending it
@@ -53,6 +53,32 @@ fn backends_that_are_terminated_lose_nothing() {
     });
 }
 
+/// Goal: while a synchronous standby is away nobody is told that an append is recorded, every wait has an
+/// end, and when it is back all is settled.
+#[test]
+fn a_standby_that_is_away_keeps_appends_unknown() {
+    block_on(async {
+        let server = PostgresServer::start().unwrap_or_else(|error| panic!("{error}"));
+        let store = PostgresStore::open(&server.url("postgres")).await.unwrap();
+        let log = dogs(&store).await;
+        let admin = connect(&server.url("postgres")).await;
+        wait_for_standbys(&admin, "nobody").await;
+        let unknown = log.append(append_of(1, 1)).await;
+        assert!(
+            matches!(unknown, Err(RecordError::OutcomeUnknown(_))),
+            "{unknown:?}"
+        );
+        let held = log.append(append_of(1, 2)).await;
+        assert!(matches!(held, Err(RecordError::Unavailable(_))), "{held:?}");
+        let nothing = log.read_log(LogRead::new()).await.unwrap();
+        assert!(nothing.events.is_empty(), "it is not on the standby");
+        wait_for_standbys(&admin, "").await;
+        log.append(append_of(1, 1)).await.unwrap();
+        log.append(append_of(1, 2)).await.unwrap();
+        assert_eq!(log.read_log(LogRead::new()).await.unwrap().events.len(), 4);
+    });
+}
+
 /// Goal: of a backend that is terminated while it commits nobody can say whether it has, and sending
 /// the append again settles it. Method: a commit that waits for a standby which does not exist has
 /// written its record, and is terminated there.
@@ -87,7 +113,7 @@ fn a_commit_that_is_terminated_is_settled_by_sending_again() {
             matches!(unknown, Err(RecordError::OutcomeUnknown(_))),
             "{unknown:?}"
         );
-        wait_for("").await;
+        wait_for_standbys(&admin, "").await;
         let again = log.append(append_of(1, 2)).await;
         assert!(matches!(again, Ok(Appended::Repeated(_))), "{again:?}");
         assert_eq!(log.read_log(LogRead::new()).await.unwrap().events.len(), 4);

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use xtask::pgbouncer::PgBouncer;
 use xtask::postgres_server::{PostgresServer, Setup};
 
-use crate::database::{Database, block_on, connect, until};
+use crate::database::{Database, block_on, connect, until, wait_for_standbys};
 use crate::writers::{Writers, append_of, dogs};
 
 /// Size of the disk that is filled, and what it is then, in MiB. A database takes eight.
@@ -232,12 +232,7 @@ fn a_promoted_standby_has_every_acknowledged_event() {
             standby.port()
         );
         let admin = connect(&server.url("postgres")).await;
-        for sql in [
-            "ALTER SYSTEM SET synchronous_standby_names = '*'",
-            "SELECT pg_reload_conf()",
-        ] {
-            admin.batch_execute(sql).await.unwrap();
-        }
+        wait_for_standbys(&admin, "*").await;
         let sync = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'";
         until(async || !admin.query(sync, &[]).await.unwrap().is_empty()).await;
 
