@@ -54,14 +54,17 @@ fn backends_that_are_terminated_lose_nothing() {
 }
 
 /// Goal: while a synchronous standby is away nobody is told that an append is recorded, every wait has an
-/// end, and when it is back all is settled.
+/// end, and when it is back all is settled. A role with a timeout of statements, by which the server would
+/// cancel the wait and report success, is no exception.
 #[test]
 fn a_standby_that_is_away_keeps_appends_unknown() {
     block_on(async {
         let server = PostgresServer::start().unwrap_or_else(|error| panic!("{error}"));
+        let admin = connect(&server.url("postgres")).await;
+        let impatient = "ALTER ROLE retold SET statement_timeout = '2s'";
+        admin.batch_execute(impatient).await.unwrap();
         let store = PostgresStore::open(&server.url("postgres")).await.unwrap();
         let log = dogs(&store).await;
-        let admin = connect(&server.url("postgres")).await;
         wait_for_standbys(&admin, "nobody").await;
         let unknown = log.append(append_of(1, 1)).await;
         assert!(
