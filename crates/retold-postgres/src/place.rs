@@ -138,13 +138,11 @@ fn find_password(config: &Config, passwords: &Passwords) -> Option<String> {
 /// Settings of our connections. Every statement of ours looks things up by index, and a plan that
 /// scans and hashes is only ever chosen while a table is small or its statistics are old; so plans are
 /// made once and stay right. Judging relies on `read committed`: each statement of the function sees
-/// what was committed before the lock was had. A timeout of statements would cancel a commit's wait for
-/// a standby, which the server then tells as success; waits have their ends on this side.
+/// what was committed before the lock was had.
 fn settings(given: Option<&str>) -> String {
     let lock_wait = LOCK_WAIT_MAX.as_millis();
     format!(
         "{} -c default_transaction_isolation=read\\ committed -c lock_timeout={lock_wait} \
-         -c statement_timeout=0 \
          -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
          -c enable_bitmapscan=off -c plan_cache_mode=force_generic_plan -c jit=off \
          -c max_parallel_workers_per_gather=0 -c client_min_messages=warning \

@@ -54,8 +54,8 @@ fn backends_that_are_terminated_lose_nothing() {
 }
 
 /// Goal: while a synchronous standby is away nobody is told that an append is recorded, every wait has an
-/// end, and when it is back all is settled. A role with a timeout of statements, by which the server would
-/// cancel the wait and report success, is no exception.
+/// end, and when it is back all is settled. A timeout of statements, which a role may have, does not
+/// cancel that wait: the server reports a cancelled one as success.
 #[test]
 fn a_standby_that_is_away_keeps_appends_unknown() {
     block_on(async {
