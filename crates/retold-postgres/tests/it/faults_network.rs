@@ -259,3 +259,28 @@ fn hints_come_again_after_their_connection_is_lost() {
         }
     });
 }
+
+/// Goal: of several servers, one that takes connections and says nothing does not keep a store from the
+/// next, neither when it is opened nor when its connections were lost.
+#[test]
+fn a_silent_server_does_not_keep_a_store_from_the_next() {
+    block_on(async {
+        let database = Database::create().await;
+        let proxy = Proxy::before(port()).await;
+        let name = database.name();
+        let two = format!(
+            "postgres://retold@127.0.0.1:{},127.0.0.1:{}/{name}?sslmode=disable&connect_timeout=1",
+            proxy.port(),
+            port()
+        );
+        drop(PostgresStore::open(&two).await.unwrap());
+        proxy.silence();
+        let log = dogs(&PostgresStore::open(&two).await.unwrap()).await;
+        log.append(append_of(1, 1)).await.unwrap();
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        database.client().await.query(others, &[]).await.unwrap();
+        settle(&*log, 2).await;
+        assert_eq!(log.head().await.unwrap().append_count, 2);
+    });
+}

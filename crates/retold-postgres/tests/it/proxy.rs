@@ -75,6 +75,10 @@ impl Proxy {
         Self { port, ways, task }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The URL of a database by way of this network.
     pub(crate) fn url(&self, database: &str) -> String {
         let port = self.port;
