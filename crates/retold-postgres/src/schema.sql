@@ -716,14 +716,17 @@ BEGIN
         INSERT INTO "retold".event VALUES (
             of_log, old_position + 1, ids[1], streams[1],
             stream_versions[stream_keys[1]] + stream_ordinals[1], place_indexes[1], place_counts[1],
-            topics[1], revisions[1], packed_tags[1], times[1], "retold".now_micros(), encodings[1],
+            topics[1], revisions[1], packed_tags[1], times[1],
+            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, encodings[1],
             origins[1], metadatas[1], payloads[1]
         );
     ELSE
         INSERT INTO "retold".event
             SELECT of_log, old_position + n.ordinal, n.id, n.stream,
                 stream_versions[n.stream_key] + n.stream_ordinal, n.place_index, n.place_count, n.topic,
-                n.revision, n.tags, n.time, (SELECT "retold".now_micros()), n.encoding, n.origin, n.metadata, n.payload
+                n.revision, n.tags, n.time,
+                (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
+                n.encoding, n.origin, n.metadata, n.payload
             FROM unnest(ids, streams, stream_keys, stream_ordinals, place_indexes, place_counts, topics,
                     revisions, packed_tags, times, encodings, origins, metadatas, payloads)
                 WITH ORDINALITY AS n (id, stream, stream_key, stream_ordinal, place_index, place_count,
