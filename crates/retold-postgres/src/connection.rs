@@ -7,6 +7,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, NoTls, Row, Statement};
 
 use super::error::{Refusal, of_statement};
+use super::kept_statements::KeptStatements;
 use super::options::ANSWER_WAIT_MAX;
 use super::place::Place;
 
@@ -18,6 +19,8 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     schema: String,
     statements: HashMap<&'static str, Statement>,
+    /// Those whose texts are made while the program runs.
+    pub(crate) kept: KeptStatements,
     /// Whether an answer did not come in time, so that nobody should wait for the next.
     pub(crate) is_silent: bool,
 }
@@ -34,6 +37,7 @@ pub(crate) async fn connect(place: &Place) -> Result<Connection, RecordError> {
         client,
         schema: place.quoted_schema(),
         statements: HashMap::new(),
+        kept: KeptStatements::default(),
         is_silent: false,
     };
     connection.demand_durability().await.map_err(failed)?;

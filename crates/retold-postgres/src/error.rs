@@ -20,6 +20,8 @@ pub(crate) enum Refusal {
     NoSchema,
     #[error("the log was not there after it was born")]
     NotBorn,
+    #[error("the inline projections of the log are behind, for others append without them")]
+    ViewsBehind,
 }
 
 /// Of an error of a statement that only reads, or that may simply be done again.
@@ -80,7 +82,7 @@ impl Described {
 }
 
 /// What the server or the system said, in one line.
-fn describe(error: &Error) -> String {
+pub(crate) fn describe(error: &Error) -> String {
     use std::error::Error as _;
     match (error.as_db_error(), error.source()) {
         (Some(found), _) => {

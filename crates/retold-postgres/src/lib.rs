@@ -24,10 +24,15 @@
 //! writes them while it holds the log's row; so positions have no gaps and are in the order of commit,
 //! and logs do not wait for each other. A page of events is one statement.
 //!
+//! # Views
+//!
+//! Projections may keep their views in the same database: [`PostgresStore::views`],
+//! [`PostgresStore::open_with_projections`]. Handlers are asynchronous and are given the driver's own
+//! transaction; see [`ViewTransaction`].
+//!
 //! # What it does not do yet
 //!
-//! Connections are not encrypted: `sslmode=require` and stronger is refused. Views of projections are
-//! kept elsewhere, in SQLite or memory.
+//! Connections are not encrypted: `sslmode=require` and stronger is refused.
 //!
 //! # Order of the modules
 //!
@@ -37,6 +42,7 @@ mod options;
 pub mod telemetry;
 
 mod error;
+mod kept_statements;
 mod names;
 mod runtime;
 
@@ -50,13 +56,19 @@ mod group;
 mod herald;
 mod pool;
 mod schema;
+mod work;
 
 mod answer;
 mod leases;
 mod listener;
 mod page;
+mod projection;
 mod snapshots;
 mod stretches;
+
+mod views;
+
+mod inline;
 
 mod shared;
 
@@ -66,11 +78,17 @@ mod recorder;
 
 mod store;
 
+pub use self::inline::InlineProjections;
 pub use self::options::{
     ANSWER_WAIT_MAX, CONNECTION_WAIT_MAX, CONNECTIONS_MAX, GROUP_LENGTH_MAX, GROUP_SIZE_MAX,
-    KEEPALIVE_IDLE, LOCK_WAIT_MAX, PLACE_SIZE, POLL_INTERVAL, POLL_INTERVAL_WITHOUT_HINTS,
-    PostgresOptions, QUEUE_PLACES_MAX, QUEUE_WAIT_MAX, RECONNECT_PAUSE, SCHEMA_DEFAULT,
-    SCHEMA_NAME_SIZE_MAX, WRITERS_MAX,
+    KEEPALIVE_IDLE, KEPT_STATEMENTS_MAX, LOCK_WAIT_MAX, PLACE_SIZE, POLL_INTERVAL,
+    POLL_INTERVAL_WITHOUT_HINTS, PostgresOptions, QUEUE_PLACES_MAX, QUEUE_WAIT_MAX,
+    RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, SWITCH_LOCK_WAIT_MAX,
+    VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX, VIEWS_SCHEMA_DEFAULT, WRITERS_MAX,
 };
+pub use self::projection::{Postgres, PostgresTables, VersionNames, ViewTransaction};
 pub use self::schema::{SCHEMA_VERSION, schema_sql};
 pub use self::store::PostgresStore;
+pub use self::views::PostgresViews;
+/// The driver, whose types handlers and readers of views meet.
+pub use tokio_postgres;
