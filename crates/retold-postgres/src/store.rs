@@ -26,6 +26,7 @@ use super::runtime::{choose, within};
 use super::schema;
 use super::shared::Shared;
 use super::views::PostgresViews;
+use super::work::Purpose;
 
 const BEAR: &str =
     "INSERT INTO \"retold\".log (name, id) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
@@ -140,12 +141,7 @@ impl PostgresStore {
     /// A place for views in the store's database, in the schema
     /// [`VIEWS_SCHEMA_DEFAULT`](crate::VIEWS_SCHEMA_DEFAULT), with connections of its own.
     pub fn views(&self) -> PostgresViews {
-        let place = &self.shared.pool.place;
-        PostgresViews::at(
-            place,
-            VIEWS_SCHEMA_DEFAULT.into(),
-            self.shared.runtime.clone(),
-        )
+        self.views_at(VIEWS_SCHEMA_DEFAULT)
     }
 
     /// A place for views in the store's database, in this schema, which is made with the first view if it
@@ -156,12 +152,16 @@ impl PostgresStore {
     /// [`Invalid`] for a name that needs quotes in SQL.
     pub fn views_in(&self, schema: &str) -> Result<PostgresViews, Invalid> {
         check_word("the schema", schema)?;
-        let place = &self.shared.pool.place;
-        Ok(PostgresViews::at(
-            place,
-            schema.into(),
-            self.shared.runtime.clone(),
-        ))
+        Ok(self.views_at(schema))
+    }
+
+    fn views_at(&self, schema: &str) -> PostgresViews {
+        let purpose = match self.access {
+            Access::ReadWrite => Purpose::Write,
+            Access::ReadOnly => Purpose::Read,
+        };
+        let (place, runtime) = (&self.shared.pool.place, &self.shared.runtime);
+        PostgresViews::at(place, schema.into(), runtime.clone(), purpose)
     }
 
     fn with(

@@ -22,6 +22,7 @@ use super::place::Place;
 use super::pool::{Pool, Pooled};
 use super::projection::{Declared, Halt, Postgres, PostgresTables, check_word};
 use super::runtime::{choose, within};
+use super::work::Purpose;
 
 /// A place for views: a schema of a PostgreSQL database. A clone is the same place.
 ///
@@ -64,6 +65,7 @@ pub struct PostgresViews {
     pool: Arc<Pool>,
     schema: Arc<str>,
     runtime: Handle,
+    purpose: Purpose,
 }
 
 impl PostgresViews {
@@ -79,10 +81,10 @@ impl PostgresViews {
     pub fn open(url: &str, schema: &str) -> Result<Self, RecordError> {
         check_word("the schema", schema)?;
         let place = Place::new(url, &PostgresOptions::new())?;
-        Ok(Self::at(&place, schema.into(), choose()?))
+        Ok(Self::at(&place, schema.into(), choose()?, Purpose::Write))
     }
 
-    pub(crate) fn at(place: &Place, schema: Arc<str>, runtime: Handle) -> Self {
+    pub(crate) fn at(place: &Place, schema: Arc<str>, runtime: Handle, purpose: Purpose) -> Self {
         let mut place = place.clone();
         let settings = format!(
             "{} -c default_transaction_read_only=on -c search_path={schema},public",
@@ -93,6 +95,7 @@ impl PostgresViews {
             pool: Pool::new(place, VIEW_CONNECTIONS_MAX),
             schema,
             runtime,
+            purpose,
         }
     }
 
@@ -167,11 +170,33 @@ impl PostgresKeeper {
         let mut connection = self.views.take().await.map_err(failed)?;
         let working = work(&self.declared, &mut connection);
         match tokio::time::timeout(VIEW_WAIT_MAX, working).await {
-            Ok(worked) => worked.map_err(|halt| halt.into_error().unwrap_or_else(failed)),
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(halt)) => {
+                if !matches!(halt, Halt::Refused(_)) {
+                    // It may be cut, though the driver does not know that yet.
+                    connection.close();
+                }
+                Err(halt.into_error().unwrap_or_else(failed))
+            }
             Err(_) => {
                 connection.close();
                 let silent = RecordError::unavailable("keeping a view", Refusal::Silent);
                 Err(failed(silent))
+            }
+        }
+    }
+}
+
+impl PostgresKeeper {
+    async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&Declared, &mut Pooled) -> Result<T, Halt>,
+    ) -> Result<T, ProjectionError> {
+        match self.views.purpose {
+            Purpose::Write => self.work(work).await,
+            Purpose::Read => {
+                let reason = "the store was opened for reading only";
+                Err(self.declared.error(RecordError::invalid(reason)))
             }
         }
     }
@@ -192,7 +217,7 @@ impl ViewKeeper for PostgresKeeper {
         upstream: LogId,
         start: Option<Mark>,
     ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
-        let work = self.work(async move |declared, connection| {
+        let work = self.write(async move |declared, connection| {
             declared.begin(connection, upstream, start).await
         });
         within(&self.views.runtime, work)
@@ -200,7 +225,7 @@ impl ViewKeeper for PostgresKeeper {
 
     fn apply(&self, page: ViewPage) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
         let work =
-            self.work(async move |declared, connection| declared.apply(connection, &page).await);
+            self.write(async move |declared, connection| declared.apply(connection, &page).await);
         within(&self.views.runtime, work)
     }
 
@@ -209,7 +234,7 @@ impl ViewKeeper for PostgresKeeper {
         after: Option<Mark>,
         skipped: SkippedEvent,
     ) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
-        let work = self.work(async move |declared, connection| {
+        let work = self.write(async move |declared, connection| {
             declared.skip(connection, after, &skipped).await
         });
         within(&self.views.runtime, work)
@@ -221,7 +246,7 @@ impl ViewKeeper for PostgresKeeper {
         to: Option<Mark>,
         supersede: Supersede,
     ) -> BoxFuture<'_, Result<Switched, ProjectionError>> {
-        let work = self.work(async move |declared, connection| {
+        let work = self.write(async move |declared, connection| {
             declared.switch(connection, after, to, supersede).await
         });
         within(&self.views.runtime, work)
@@ -243,7 +268,7 @@ impl ViewKeeper for PostgresKeeper {
     }
 
     fn discard(&self) -> BoxFuture<'_, Result<(), ProjectionError>> {
-        let work = self.work(async |declared, connection| declared.discard(connection).await);
+        let work = self.write(async |declared, connection| declared.discard(connection).await);
         within(&self.views.runtime, work)
     }
 }

@@ -512,13 +512,19 @@ impl Declared {
     }
 
     async fn drop_tables(&self, ledger: Ledger<'_>, entry: &Entry) -> Result<(), Halt> {
-        for name in &entry.tables {
-            let table = VersionNames::new(entry.version).table(name);
-            let dropped = ledger
-                .batch(&format!("DROP TABLE IF EXISTS @.{table}"))
-                .await;
-            dropped.map_err(|error| self.refuse(&format!("{table} cannot be dropped"), error))?;
-        }
+        let names = VersionNames::new(entry.version);
+        let tables = entry.tables.iter();
+        let tables: Vec<_> = tables.map(|it| format!("@.{}", names.table(it))).collect();
+        // Together, for they may refer to each other.
+        let drop = format!("DROP TABLE IF EXISTS {}", tables.join(", "));
+        let dropped = ledger.batch(&drop).await;
+        let version = entry.version;
+        dropped.map_err(|error| {
+            self.refuse(
+                &format!("the tables of version {version} cannot be dropped"),
+                error,
+            )
+        })?;
         Ok(ledger.forget(entry.version).await?)
     }
 }

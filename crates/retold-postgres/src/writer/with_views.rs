@@ -63,10 +63,10 @@ impl Service {
                 }
                 return;
             }
-            Err(Unrecorded::AtFault(error) | Unrecorded::Refused(error)) => {
-                if connection.is_silent {
-                    connection.close();
-                }
+            Err(Unrecorded::AtFault(error)) => error,
+            Err(Unrecorded::Refused(error)) => {
+                // It may be cut or silent, though the driver does not know that yet.
+                connection.close();
                 error
             }
             Err(Unrecorded::Unknown(unsent)) => {

@@ -7,9 +7,12 @@
 )]
 
 mod database;
+mod tricks;
 
 mod conformance;
 mod faults;
 mod history;
+mod inline;
 mod opening;
 mod processes;
+mod projection;
