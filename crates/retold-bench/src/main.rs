@@ -19,6 +19,7 @@ mod workload;
 mod target;
 
 mod report;
+mod tail;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use bench::{Bench, Sizes};
 use contender::{Contender, Measured, Result, run_by_turns};
 use machine::Machine;
 use report::Report;
+use tail::{Tail, TailPart};
 use workload::Group;
 use workload::load::{self, Loader};
 
@@ -79,12 +81,20 @@ enum Part {
         #[arg(long)]
         quick: bool,
     },
+    /// Has processes write to one log while others follow it, and counts what they skip, see twice or
+    /// lose.
+    Tail(Tail),
+    /// One of these processes.
+    #[command(hide = true, subcommand)]
+    TailPart(TailPart),
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match &options.part {
         Some(Part::LoadAlone { url, loader, quick }) => load_alone(url, *loader, *quick),
+        Some(Part::Tail(tail)) => tail.run(),
+        Some(Part::TailPart(part)) => part.run(),
         None => measure(&options),
     };
     outcome.unwrap_or_else(|error| {

@@ -5,6 +5,7 @@
 mod ci;
 mod services;
 mod step;
+mod tail;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,9 @@ Commands:
                      step: they start their own.
   bench [ARGUMENTS]  Builds retold-bench for release and runs it with ARGUMENTS.
                      `cargo xtask bench --help` tells what it measures.
+  tail [ARGUMENTS]   Builds retold-bench for release and runs its part `tail`: processes write to one
+                     log while others follow it. Without --url on a private PostgreSQL server.
+                     As in: cargo xtask tail --appends 1000000
   help               Shows this.
 
 Exit codes: 0 all went well, 1 a check or a test failed, 2 the command was not understood.
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
             return refuse(&format!("services takes no arguments, not {surplus:?}"));
         }
         ("bench", arguments) => bench(arguments).run(),
+        ("tail", arguments) => return tail::run(arguments),
         ("ci", []) => ci::run(),
         ("ci", [flag]) if flag == "-h" || flag == "--help" => {
             print!("{HELP}");
