@@ -241,6 +241,55 @@ fn a_newer_version_takes_the_place_of_the_older() {
     });
 }
 
+/// Goal: log and view are one, whatever becomes of connections. Method: backends are terminated at random
+/// while several append; each sends its append until it is settled.
+#[test]
+fn connections_that_are_cut_leave_log_and_view_together() {
+    const APPENDS: usize = 60;
+    block_on(async {
+        let database = Database::create().await;
+        let store = open_with(&database, tricks(1)).await;
+        let dogs = log(&store, "dogs").await;
+        let writers: Vec<_> = (0..4)
+            .map(|_| {
+                let dogs = dogs.clone();
+                tokio::spawn(async move {
+                    for _ in 0..APPENDS {
+                        let append = added(["sit", "fetch"]);
+                        while let Err(error) = dogs.append(append.clone()).await {
+                            let may_pass = matches!(
+                                error,
+                                RecordError::Unavailable(_) | RecordError::OutcomeUnknown(_)
+                            );
+                            assert!(may_pass, "{error}");
+                        }
+                    }
+                })
+            })
+            .collect();
+        let admin = database.client().await;
+        let mut cut = 0;
+        while !writers.iter().all(|it| it.is_finished()) {
+            let one = "SELECT count(pg_terminate_backend(pid)) FROM (
+                SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+                AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+                ORDER BY random() LIMIT 1) one";
+            cut += admin.query_one(one, &[]).await.unwrap().get::<_, i64>(0);
+            admin.query_one("SELECT pg_sleep(0.03)", &[]).await.unwrap();
+        }
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        assert!(cut > 0, "nothing was cut");
+        let there = 4 * APPENDS * 2;
+        assert_eq!(read(&store.views()).await.len(), there);
+        let head = dogs.head().await.unwrap().position().unwrap().get();
+        assert_eq!(head as usize, there);
+        let report = verify_log(&*dogs, &mut |_| {}).await.unwrap();
+        assert_eq!(report.findings, []);
+    });
+}
+
 #[test]
 fn it_may_begin_with_now() {
     block_on(async {
