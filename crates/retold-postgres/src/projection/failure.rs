@@ -38,7 +38,7 @@ impl Halt {
             Self::Refused(error) => Ok(error),
             Self::Place(error) => Err(RecordError::unavailable(WHAT, Boxed(error))),
             Self::Postgres(error) if may_not(&error) => Err(RecordError::invalid(format!(
-                "{WHAT}: {}",
+                "{WHAT}: {}; grant the role what it lacks, as CREATE on the schema for views",
                 Described::new(error)
             ))),
             Self::Postgres(error) => Err(of_statement(WHAT, error)),
