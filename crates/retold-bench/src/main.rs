@@ -19,6 +19,7 @@ mod workload;
 mod target;
 
 mod report;
+mod tail;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use bench::{Bench, Sizes};
 use contender::{Contender, Measured, Result, run_by_turns};
 use machine::Machine;
 use report::Report;
+use tail::{Tail, TailPart};
 use workload::Group;
 use workload::load::{self, Loader};
 use workload::processes;
@@ -90,6 +92,12 @@ enum Part {
         log: String,
         number: u64,
     },
+    /// Has processes write to one log while others follow it, and counts what they skip, see twice or
+    /// lose.
+    Tail(Tail),
+    /// One of these processes.
+    #[command(hide = true, subcommand)]
+    TailPart(TailPart),
 }
 
 fn main() -> ExitCode {
@@ -102,6 +110,8 @@ fn main() -> ExitCode {
             log,
             number,
         }) => other_process(*part, url, log, *number),
+        Some(Part::Tail(tail)) => tail.run(),
+        Some(Part::TailPart(part)) => part.run(),
         None => measure(&options),
     };
     outcome.unwrap_or_else(|error| {

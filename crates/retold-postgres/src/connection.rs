@@ -9,6 +9,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, SimpleQueryMessage, Statement};
 
 use super::error::{Refusal, of_statement};
+use super::kept_statements::KeptStatements;
 use super::options::{ANSWER_WAIT_MAX, CONNECT_WAIT_MAX};
 use super::place::Place;
 use super::reach::{pool_between, reach};
@@ -23,6 +24,8 @@ pub(crate) struct Connection {
     link: AbortHandle,
     schema: String,
     statements: HashMap<&'static str, Statement>,
+    /// Those whose texts are made while the program runs.
+    pub(crate) kept: KeptStatements,
     /// Whether an answer did not come in time, so that nobody should wait for the next.
     pub(crate) is_silent: bool,
 }
@@ -46,6 +49,7 @@ pub(crate) async fn connect(place: &Place) -> Result<Connection, RecordError> {
         link: link.abort_handle(),
         schema: place.quoted_schema(),
         statements: HashMap::new(),
+        kept: KeptStatements::default(),
         is_silent: false,
     };
     connection.begin().await?;

@@ -22,6 +22,8 @@ pub(crate) enum Refusal {
     NotBorn,
     #[error("none of the servers can be used: {0}")]
     NoServer(String),
+    #[error("the inline projections of the log are behind, for others append without them")]
+    ViewsBehind,
 }
 
 /// Of an error of a statement that only reads, or that may simply be done again.
@@ -82,7 +84,7 @@ impl Described {
 }
 
 /// What the server or the system said, in one line, and what to do.
-fn describe(error: &Error) -> String {
+pub(crate) fn describe(error: &Error) -> String {
     use std::error::Error as _;
     match (error.as_db_error(), error.source()) {
         (Some(found), _) => {

@@ -15,7 +15,7 @@ use retold_core::recording::new_event::NewEvent;
 use retold_core::recording::query::{Query, QueryItem};
 use retold_core::recording::stored_event::pack_tags;
 use retold_core::recording::stretch::Stretch;
-use tokio_postgres::{Error, Row, Statement};
+use tokio_postgres::{Client, Error, Row, Statement, Transaction};
 use uuid::Uuid;
 
 use super::connection::Connection;
@@ -39,6 +39,14 @@ const APPEND_GROUP: &str = "SELECT * FROM \"retold\".append_group(
 /// What the server says; nothing was written.
 pub(crate) async fn prepare(connection: &mut Connection) -> Result<Statement, Error> {
     connection.prepared(APPEND_GROUP).await
+}
+
+/// By what a group is sent.
+#[derive(Clone, Copy)]
+pub(crate) enum Session<'a> {
+    /// It is a transaction by itself.
+    Alone(&'a Client),
+    Within(&'a Transaction<'a>),
 }
 
 /// The columns of a group.
@@ -344,10 +352,10 @@ fn would_match(item: &QueryItem, event: &NewEvent) -> bool {
 
 impl Group<'_> {
     /// Sends the group. When this gives rows, one of each append or one for all that are recorded, the
-    /// group is durable.
+    /// group is durable, unless it is within a transaction, which is to be committed.
     pub(crate) async fn send(
         &self,
-        connection: &Connection,
+        session: Session<'_>,
         statement: &Statement,
         log: i32,
     ) -> Result<Vec<Row>, Error> {
@@ -408,7 +416,10 @@ impl Group<'_> {
             &upstreams,
             &s.first_afters,
         ];
-        connection.client.query(statement, &parameters).await
+        match session {
+            Session::Alone(client) => client.query(statement, &parameters).await,
+            Session::Within(transaction) => transaction.query(statement, &parameters).await,
+        }
     }
 }
 

@@ -74,9 +74,11 @@
 //! with, and one that gives each transaction another connection would mix up prepared statements and
 //! LISTEN. The store has its own pool. A standby may be read from; news is polled for there.
 //!
-//! # What it does not do yet
+//! # Views
 //!
-//! Views of projections are kept elsewhere, in SQLite or memory.
+//! Projections may keep their views in the same database: [`PostgresStore::views`],
+//! [`PostgresStore::open_with_projections`]. Handlers are asynchronous and are given the driver's own
+//! transaction; see [`ViewTransaction`].
 //!
 //! # Order of the modules
 //!
@@ -91,6 +93,7 @@ pub mod telemetry;
 mod encrypted;
 mod encryption;
 mod error;
+mod kept_statements;
 mod names;
 mod roles;
 mod runtime;
@@ -109,13 +112,19 @@ mod group;
 mod herald;
 mod pool;
 mod schema;
+mod work;
 
 mod answer;
 mod leases;
 mod listener;
 mod page;
+mod projection;
 mod snapshots;
 mod stretches;
+
+mod views;
+
+mod inline;
 
 mod shared;
 
@@ -125,12 +134,18 @@ mod recorder;
 
 mod store;
 
+pub use self::inline::InlineProjections;
 pub use self::options::{
     ANSWER_WAIT_MAX, CONNECT_WAIT_MAX, CONNECTION_WAIT_MAX, CONNECTIONS_MAX, GROUP_LENGTH_MAX,
-    GROUP_SIZE_MAX, KEEPALIVE_IDLE, LISTEN_CHECK_INTERVAL, LOCK_WAIT_MAX, PLACE_SIZE,
-    POLL_INTERVAL, POLL_INTERVAL_WITHOUT_HINTS, PostgresOptions, QUEUE_PLACES_MAX, QUEUE_WAIT_MAX,
-    RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, WRITERS_MAX,
+    GROUP_SIZE_MAX, KEEPALIVE_IDLE, KEPT_STATEMENTS_MAX, LISTEN_CHECK_INTERVAL, LOCK_WAIT_MAX,
+    PLACE_SIZE, POLL_INTERVAL, POLL_INTERVAL_WITHOUT_HINTS, PostgresOptions, QUEUE_PLACES_MAX,
+    QUEUE_WAIT_MAX, RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, SWITCH_LOCK_WAIT_MAX,
+    VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX, VIEWS_SCHEMA_DEFAULT, WRITERS_MAX,
 };
+pub use self::projection::{Postgres, PostgresTables, VersionNames, ViewTransaction};
 pub use self::roles::{reader_role, roles_sql, writer_role};
 pub use self::schema::{SCHEMA_VERSION, schema_sql};
 pub use self::store::PostgresStore;
+pub use self::views::PostgresViews;
+/// The driver, whose types handlers and readers of views meet.
+pub use tokio_postgres;

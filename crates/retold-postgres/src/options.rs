@@ -55,6 +55,28 @@ pub const LISTEN_CHECK_INTERVAL: Duration = Duration::from_secs(15);
 /// Pause before the connection that listens, or tells, is opened again.
 pub const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
+/// The schema for views, unless another is given.
+pub const VIEWS_SCHEMA_DEFAULT: &str = "public";
+/// Most connections of a place for views: as many projections are at work at a time.
+pub const VIEW_CONNECTIONS_MAX: usize = 8;
+/// Longest time for one transaction on views, the handlers of a page included. Then its connection is
+/// given up, and the step is `Unavailable`.
+pub const VIEW_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Longest wait for readers of a view to end their transactions, when another version is to take its
+/// place. Who begins to read meanwhile waits too, so it is short; then it is tried again.
+pub const SWITCH_LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Most statements of handlers that a connection keeps prepared; one more, and it begins anew.
+pub const KEPT_STATEMENTS_MAX: usize = 256;
+/// Most events of an append's log that an inline projection may be behind by and take within the append;
+/// for more it catches up first.
+pub(crate) const INLINE_LAG_MAX: u64 = 2_000;
+/// Events taken in one transaction while an inline projection catches up: long enough that the commits
+/// cost little.
+pub(crate) const INLINE_PAGE_EVENTS: usize = 1_000;
+/// How often an append lets the inline projections of its log catch up, before it is `Unavailable`: each
+/// time others have appended more without them than [`INLINE_LAG_MAX`].
+pub(crate) const INLINE_ATTEMPTS_MAX: u32 = 8;
+
 /// How to open a store. By default: the schema [`SCHEMA_DEFAULT`], [`CONNECTIONS_MAX`] connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresOptions {

@@ -13,8 +13,9 @@ use retold_core::recording::recorder::{Direction, LogRead, Page, PageEnd, Stream
 use retold_core::recording::stored_event::{Place, StoredEvent, StoredEventParts};
 use tokio_postgres::{Error, Row};
 
-use super::connection::Parameters;
+use super::connection::{Parameters, in_schema};
 use super::pool::Pooled;
+use super::work::Work;
 
 /// What a row of a page is.
 const HEAD: i32 = 0;
@@ -95,6 +96,25 @@ const EVENT: &str = concat!(
     columns!(),
     " FROM \"retold\".event e WHERE e.log = $1 AND e.id = $2"
 );
+
+/// Events of a log from one position to another, both included, of the state that a transaction sees.
+pub(crate) async fn span(
+    work: &Work<'_>,
+    quoted_schema: &str,
+    log: i32,
+    positions: (u64, u64),
+) -> Result<Result<Vec<StoredEvent>, RecordError>, Error> {
+    const SPAN: &str = concat!(
+        "SELECT 2, ",
+        columns!(),
+        " FROM \"retold\".event e WHERE e.log = $1 AND e.position BETWEEN $2 AND $3
+         ORDER BY e.position"
+    );
+    let sql = in_schema(SPAN, quoted_schema);
+    let (first, last) = (number(positions.0), number(positions.1));
+    let rows = work.rows(&sql, &[&log, &first, &last]).await?;
+    Ok(rows.iter().map(stored_event).collect())
+}
 
 /// A page of a log.
 pub(crate) async fn log_page(

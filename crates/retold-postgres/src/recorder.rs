@@ -17,8 +17,10 @@ use tokio_postgres::Row;
 use super::access::Access;
 use super::error::{Refusal, of_statement};
 use super::group;
+use super::inline::{Inline, is_of_views_behind};
 use super::log::{Born, Log};
 use super::names::{bound, possible};
+use super::options::INLINE_ATTEMPTS_MAX;
 use super::page;
 use super::pool::Pooled;
 use super::runtime::within;
@@ -63,6 +65,40 @@ impl PostgresRecorder {
             .born()
             .ok_or_else(|| RecordError::unavailable("writing to a log", Refusal::NotBorn))?;
         Ok((self.shared.pool.take().await?, born))
+    }
+
+    /// Appends; lets the inline projections catch up first where that is needed.
+    async fn append_with_views(
+        &self,
+        inline: &Inline,
+        append: Append,
+    ) -> Result<Appended, RecordError> {
+        let mut attempts = 1;
+        loop {
+            let appended = writer::append(&self.shared, &self.log, append.clone()).await;
+            match appended {
+                Err(error) if attempts < INLINE_ATTEMPTS_MAX && is_of_views_behind(&error) => {}
+                answer => return answer,
+            }
+            attempts += 1;
+            self.catch_up_views(inline).await?;
+        }
+    }
+
+    /// Lets the inline projections of the log take what it has.
+    ///
+    /// # Errors
+    ///
+    /// Why one of them cannot.
+    pub(crate) async fn catch_up_views(&self, inline: &Inline) -> Result<(), RecordError> {
+        let reader = Self {
+            shared: self.shared.clone(),
+            log: self.log.clone(),
+            access: Access::ReadOnly,
+        };
+        inline
+            .catch_up(&(Arc::new(reader) as Arc<dyn Recorder>))
+            .await
     }
 
     async fn head_now(&self) -> Result<Head, RecordError> {
@@ -160,7 +196,10 @@ impl Recorder for PostgresRecorder {
         within(&self.shared.runtime, async move {
             self.check_writable()?;
             group::check(&append, &self.limits())?;
-            writer::append(&self.shared, &self.log, append).await
+            match self.shared.inline_of(&self.log.name) {
+                None => writer::append(&self.shared, &self.log, append).await,
+                Some(inline) => self.append_with_views(inline, append).await,
+            }
         })
     }
 

@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 
 use super::error::of_statement;
 use super::herald::Herald;
+use super::inline::Inline;
 use super::listener::Listener;
 use super::log::{Born, Log, Logs};
 use super::pool::Pool;
@@ -25,9 +26,16 @@ pub(crate) struct Shared {
     pub(crate) listener: Listener,
     /// Those who may append at the same time.
     pub(crate) writers: Semaphore,
+    /// The projections that take part in appends, if there are any.
+    pub(crate) inline: Option<Inline>,
 }
 
 impl Shared {
+    /// The projections that take part in the appends of a log; none if no projection does.
+    pub(crate) fn inline_of(&self, log: &str) -> Option<&Inline> {
+        self.inline.as_ref().filter(|it| it.has_any_of(log))
+    }
+
     /// Key and id of a log, if it is born.
     pub(crate) async fn find_birth(&self, log: &Log) -> Result<Option<Born>, RecordError> {
         const WHAT: &str = "looking for a log";

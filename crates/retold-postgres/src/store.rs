@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold_core::recording::error::RecordError;
+use retold_core::recording::error::{Invalid, RecordError};
 use retold_core::recording::identity::LogId;
 use retold_core::recording::limits::{PAGE_NAMES_MAX, check_name, check_page_limit};
 use retold_core::recording::recorder::{BoxFuture, Recorder};
@@ -13,17 +13,21 @@ use tokio::sync::Semaphore;
 use super::access::Access;
 use super::error::{Refusal, of_statement};
 use super::herald::Herald;
+use super::inline::{Inline, InlineProjections};
 use super::leases;
 use super::listener::Listener;
 use super::log::{Log, Logs};
 use super::names::bound;
-use super::options::{PostgresOptions, WRITERS_MAX};
+use super::options::{PostgresOptions, VIEWS_SCHEMA_DEFAULT, WRITERS_MAX};
 use super::place::Place;
 use super::pool::Pool;
+use super::projection::check_word;
 use super::recorder::PostgresRecorder;
 use super::runtime::{choose, within};
 use super::schema;
 use super::shared::Shared;
+use super::views::PostgresViews;
+use super::work::Purpose;
 
 const BEAR: &str =
     "INSERT INTO \"retold\".log (name, id) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
@@ -62,7 +66,49 @@ impl PostgresStore {
     ///
     /// As [`open`](Self::open).
     pub async fn open_with(url: &str, options: &PostgresOptions) -> Result<Self, RecordError> {
-        let store = Self::with(url, options, Access::ReadWrite)?;
+        Self::open_with_projections(url, options, InlineProjections::new()).await
+    }
+
+    /// Opens the store at `url` with projections that take part in the transaction of every append to
+    /// their logs: whoever reads their views sees all that is recorded. Each catches up with its log
+    /// when that is opened.
+    ///
+    /// ```no_run
+    /// # use retold_core::application::logged::Logged;
+    /// # use retold_core::domain::event::Event;
+    /// # use retold_core::system::projection::{BoxError, Projection};
+    /// # use retold_postgres::{
+    /// #     InlineProjections, Postgres, PostgresOptions, PostgresStore, PostgresTables, ViewTransaction,
+    /// # };
+    /// # async fn example<DogEvent: Event>() -> Result<(), retold_core::recording::error::RecordError> {
+    /// async fn dog<DogEvent>(view: &ViewTransaction<'_>, logged: &Logged<DogEvent>) -> Result<(), BoxError> {
+    ///     let sql = format!("INSERT INTO {} VALUES ($1) ON CONFLICT DO NOTHING", view.table("dogs"));
+    ///     let insert = view.prepare_cached(&sql).await?;
+    ///     view.execute(&insert, &[&logged.stream()]).await?;
+    ///     Ok(())
+    /// }
+    ///
+    /// let dogs = Projection::<Postgres>::new("dogs", 1, "school").on_async(dog::<DogEvent>);
+    /// let tables = PostgresTables::new(["dogs"], |names| {
+    ///     format!("CREATE TABLE {} (stream text PRIMARY KEY)", names.table("dogs"))
+    /// });
+    /// let inline = InlineProjections::new().with(dogs, tables);
+    /// let options = PostgresOptions::new();
+    /// let store = PostgresStore::open_with_projections("postgres://localhost/dogs", &options, inline).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); `Invalid` also for a projection or table that is declared wrongly.
+    pub async fn open_with_projections(
+        url: &str,
+        options: &PostgresOptions,
+        inline: InlineProjections,
+    ) -> Result<Self, RecordError> {
+        inline.check()?;
+        let store = Self::with(url, options, Access::ReadWrite, inline)?;
         let make = async {
             let mut connection = store.shared.pool.take().await?;
             schema::make(&mut connection, &store.shared.pool.place).await
@@ -77,7 +123,8 @@ impl PostgresStore {
     ///
     /// As [`open`](Self::open); `Unavailable` also if the schema is not there.
     pub async fn open_read_only(url: &str) -> Result<Self, RecordError> {
-        let store = Self::with(url, &PostgresOptions::new(), Access::ReadOnly)?;
+        let (options, none) = (PostgresOptions::new(), InlineProjections::new());
+        let store = Self::with(url, &options, Access::ReadOnly, none)?;
         let place = &store.shared.pool.place;
         let look = async {
             let mut connection = store.shared.pool.take().await?;
@@ -92,9 +139,41 @@ impl PostgresStore {
         Ok(store)
     }
 
-    fn with(url: &str, options: &PostgresOptions, access: Access) -> Result<Self, RecordError> {
+    /// A place for views in the store's database, in the schema
+    /// [`VIEWS_SCHEMA_DEFAULT`](crate::VIEWS_SCHEMA_DEFAULT), with connections of its own.
+    pub fn views(&self) -> PostgresViews {
+        self.views_at(VIEWS_SCHEMA_DEFAULT)
+    }
+
+    /// A place for views in the store's database, in this schema, which is made with the first view if it
+    /// is missing.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] for a name that needs quotes in SQL.
+    pub fn views_in(&self, schema: &str) -> Result<PostgresViews, Invalid> {
+        check_word("the schema", schema)?;
+        Ok(self.views_at(schema))
+    }
+
+    fn views_at(&self, schema: &str) -> PostgresViews {
+        let purpose = match self.access {
+            Access::ReadWrite => Purpose::Write,
+            Access::ReadOnly => Purpose::Read,
+        };
+        let (place, runtime) = (&self.shared.pool.place, &self.shared.runtime);
+        PostgresViews::at(place, schema.into(), runtime.clone(), purpose)
+    }
+
+    fn with(
+        url: &str,
+        options: &PostgresOptions,
+        access: Access,
+        inline: InlineProjections,
+    ) -> Result<Self, RecordError> {
         let place = Place::new(url, options)?;
         let runtime = choose()?;
+        let inline = Inline::new(inline, &place, &runtime);
         let logs = Arc::<Logs>::default();
         let connections_max = place.connections_max;
         Ok(Self {
@@ -104,6 +183,7 @@ impl PostgresStore {
                 pool: Pool::new(place, connections_max),
                 runtime,
                 logs,
+                inline,
                 writers: Semaphore::new(WRITERS_MAX.min(connections_max - 1)),
             }),
             access,
@@ -143,6 +223,10 @@ impl PostgresStore {
             }
             // Who waits since before the birth looks again.
             log.nudge();
+        }
+        if let Some(inline) = self.shared.inline_of(name) {
+            let reader = self.recorder(log.clone(), Access::ReadOnly);
+            inline.catch_up(&reader).await?;
         }
         Ok(self.recorder(log, Access::ReadWrite))
     }

@@ -2,6 +2,8 @@
 //!
 //! It is there while something waits. Who asked for an append may go away: the task goes on.
 
+mod with_views;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +14,7 @@ use tokio_postgres::{Row, Statement};
 
 use super::answer::answers;
 use super::error::{Refusal, is_of_content, of_group, of_statement};
-use super::group::{self, Group};
+use super::group::{self, Group, Session};
 use super::log::Log;
 use super::options::{
     ANSWER_WAIT_MAX, GATHER_SHARE, GATHER_WAIT_MAX, GROUP_LENGTH_MAX, PLACE_SIZE, QUEUE_PLACES_MAX,
@@ -110,6 +112,9 @@ impl Service {
 
     async fn commit(&self, members: Vec<Member>) {
         metrics::histogram!(GROUP_LENGTH).record(members.len() as f64);
+        if let Some(inline) = self.shared.inline_of(&self.log.name) {
+            return self.commit_with_views(members, inline).await;
+        }
         let begun = Instant::now();
         let Ok(permit) = self.shared.writers.acquire().await else {
             let what = "waiting for a connection";
@@ -167,7 +172,7 @@ impl Service {
     ) -> Result<Vec<Row>, Unsent> {
         let key = self.log.born().map_or(0, |born| born.key);
         let group = Group::of(members.iter().map(|member| &member.append));
-        let sent = group.send(connection, statement, key);
+        let sent = group.send(Session::Alone(&connection.client), statement, key);
         match tokio::time::timeout(ANSWER_WAIT_MAX, sent).await {
             Ok(sent) => sent.map_err(Unsent::Failed),
             Err(_) => Err(Unsent::Silent),

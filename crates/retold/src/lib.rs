@@ -120,7 +120,7 @@ mod guide {
         ASystem: "docs/guide/src/a_system.md",
         Policies: "docs/guide/src/policies.md",
         TheSame: "docs/guide/src/the_same.md",
-        #[cfg(feature = "sqlite")]
+        #[cfg(all(feature = "postgres", feature = "sqlite"))]
         Projections: "docs/guide/src/projections.md",
         Timers: "docs/guide/src/timers.md",
         #[cfg(all(feature = "runner", feature = "sqlite"))]

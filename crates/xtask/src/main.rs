@@ -5,6 +5,7 @@
 mod ci;
 mod services;
 mod step;
+mod tail;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,9 @@ Commands:
                      `cargo xtask bench --help` tells what it measures.
   compare            Builds the comparison with cqrs-es and postgres-es for release, in a workspace of
                      its own, and runs it on a private PostgreSQL server.
+  tail [ARGUMENTS]   Builds retold-bench for release and runs its part `tail`: processes write to one
+                     log while others follow it. Without --url on a private PostgreSQL server.
+                     As in: cargo xtask tail --appends 1000000
   help               Shows this.
 
 Exit codes: 0 all went well, 1 a check or a test failed, 2 the command was not understood.
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         ("compare", [surplus, ..]) => {
             return refuse(&format!("compare takes no arguments, not {surplus:?}"));
         }
+        ("tail", arguments) => return tail::run(arguments),
         ("ci", []) => ci::run(),
         ("ci", [flag]) if flag == "-h" || flag == "--help" => {
             print!("{HELP}");

@@ -11,6 +11,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest wait for the server to take connections. It takes a twentieth of a second where nothing else
@@ -97,6 +99,21 @@ impl Setup {
 struct Account {
     uid: u32,
     gid: u32,
+}
+
+/// The URL of a new, empty database on a server of this process, which is started with the first and
+/// ends with the process: one server for all tests of a binary, one database for each.
+///
+/// # Panics
+///
+/// With a text that says what to do, if there can be no server.
+pub fn database() -> String {
+    static SERVER: LazyLock<Result<PostgresServer, String>> = LazyLock::new(PostgresServer::start);
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let server = SERVER.as_ref().map_err(Clone::clone);
+    let made = server.and_then(|server| server.create_database(&format!("test_{number}")));
+    made.unwrap_or_else(|error| panic!("{error}"))
 }
 
 impl PostgresServer {
@@ -217,6 +234,19 @@ impl PostgresServer {
     pub fn url(&self, database: &str) -> String {
         let port = self.port;
         format!("postgres://retold@127.0.0.1:{port}/{database}?sslmode=disable")
+    }
+
+    /// Makes an empty database of this name, which is a word, and gives its URL.
+    ///
+    /// # Errors
+    ///
+    /// A text that says what went wrong.
+    pub fn create_database(&self, name: &str) -> Result<String, String> {
+        let mut create = self.command("createdb");
+        create.args(["-h", "127.0.0.1", "-U", "retold", "-p"]);
+        create.arg(self.port.to_string()).arg(name);
+        run(create, "making a database")?;
+        Ok(self.url(name))
     }
 
     /// Its port on loopback.
@@ -417,8 +447,8 @@ fn account_of(accounts: &str, name: &str) -> Option<Account> {
 }
 
 fn make_folder(account: Option<Account>) -> Result<PathBuf, String> {
-    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("retold-postgres-{}-{number}", std::process::id());
     let folder = std::env::temp_dir().join(name);
     let failed = |error| format!("the folder {}: {error}", folder.display());

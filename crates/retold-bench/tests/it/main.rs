@@ -70,3 +70,31 @@ fn mistakes_are_told() {
         assert!(message.contains(hint), "{message}");
     }
 }
+
+/// Goal: readers in other processes skip nothing, see nothing twice and lose nothing that was
+/// acknowledged. Method: small here; `cargo xtask tail` runs it as large as is wanted.
+#[test]
+fn readers_that_tail_other_processes_miss_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite:{}", folder.path().join("tail.db").display());
+    for (url, appends, writers) in [
+        (xtask::postgres_server::database(), "4000", "8"),
+        (file, "400", "2"),
+    ] {
+        let arguments = [
+            "tail",
+            "--url",
+            &url,
+            "--appends",
+            appends,
+            "--writers",
+            writers,
+        ];
+        let output = bench(&arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let counted = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{url}: {counted}{errors}");
+        let expected = "4 processes: 0 skipped, 0 doubled, 0 lost, one order";
+        assert!(counted.contains(expected), "{counted}");
+    }
+}

@@ -8,8 +8,9 @@ use std::future::ready;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::projection::declaration::{Projection, ViewKind};
+use super::projection::declaration::Projection;
 use super::projection::error::ProjectionError;
+use super::projection::handler::{AtOnce, ViewKind};
 use super::projection::keeper::{
     Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,
     ViewKeeper, ViewPage,
@@ -59,6 +60,7 @@ struct Generation<V> {
 
 impl<V: Send + Sync + 'static> ViewKind for MemoryView<V> {
     type Target<'a> = V;
+    type Handler = AtOnce<Self>;
 }
 
 impl<V: Default + Send + Sync + 'static> MemoryView<V> {

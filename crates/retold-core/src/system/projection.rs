@@ -41,6 +41,8 @@
 //! ```
 
 pub mod error;
+
+pub mod handler;
 pub mod outline;
 
 pub mod declaration;
@@ -52,8 +54,9 @@ pub mod progress;
 
 pub mod pipeline;
 
-pub use declaration::{Projection, ViewKind};
+pub use declaration::Projection;
 pub use error::{BoxError, PoisonedEvent, ProjectionError};
+pub use handler::{AtOnce, Awaited, HandleView, ViewKind};
 pub use keeper::{Applied, Kept, Seen, SkippedEvent, Supersede, Switched, ViewKeeper, ViewPage};
 pub use outline::{OnPoison, ProjectionOutline, StartFrom};
 pub use pipeline::{ProjectionPipeline, Step};

@@ -6,6 +6,7 @@
 )]
 
 mod accounts;
+mod awaited_handlers;
 mod broken_recorders;
 mod decide;
 mod dogs;

@@ -66,3 +66,36 @@ impl Subject for TemporaryPostgresStore {
 }
 
 retold_core::conformance_suite!(TemporaryPostgresStore);
+
+/// The contract holds too where a projection takes part in every append.
+mod with_a_projection {
+    use retold_postgres::InlineProjections;
+
+    use super::*;
+    use crate::tricks::{tables, tricks};
+
+    struct WithProjection(TemporaryPostgresStore);
+
+    impl Subject for WithProjection {
+        fn block_on<T>(future: impl Future<Output = T>) -> T {
+            block_on(future)
+        }
+
+        async fn create() -> Self {
+            Self(TemporaryPostgresStore::create().await)
+        }
+
+        async fn open(&self) -> Arc<dyn Store> {
+            let inline = InlineProjections::new().with(tricks(1), tables());
+            let (url, options) = (self.0.database.url(), PostgresOptions::new());
+            let store = PostgresStore::open_with_projections(&url, &options, inline).await;
+            Arc::new(store.unwrap())
+        }
+
+        async fn crash_image(&self) -> Arc<dyn Store> {
+            self.0.crash_image().await
+        }
+    }
+
+    retold_core::conformance_suite!(WithProjection);
+}

@@ -9,6 +9,7 @@
 mod certificates;
 mod database;
 mod proxy;
+mod tricks;
 mod writers;
 
 mod backup;
@@ -19,6 +20,8 @@ mod faults_network;
 mod faults_servers;
 mod groups;
 mod history;
+mod inline;
 mod opening;
 mod processes;
+mod projection;
 mod roles;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use retold::recording::memory::MemoryStore;
 use retold::runner::{Cluster, ClusterOptions, JoinError, MultiThreadOptions};
-use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
 use retold::system::memory_view::MemoryView;
 use retold::system::projection::Projection;
 use retold::system::{Infrastructure, Phase};
@@ -13,6 +12,7 @@ use retold::system::{Infrastructure, Phase};
 use crate::leasing::{Leasing, LeasingStore};
 use crate::nodes::{answered_once, join, options, settled, spread, until_spread};
 use crate::patience::{PATIENCE, until};
+use crate::place::{Place, in_places};
 use crate::shop::{Placed, memory, one_way, place, reservations, shop};
 
 /// The shop has three followers, and the timers of two applications.
@@ -20,10 +20,8 @@ const UNITS: usize = 5;
 /// Leases that live so long do not end in a test: what moves was handed over.
 const HOUR: Duration = Duration::from_secs(3_600);
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn units_are_spread_evenly_as_nodes_come_and_go() {
-    let memory = memory();
-    let one = join(&memory, "one").await;
+async fn units_are_spread_evenly_as_nodes_come_and_go(home: Place) {
+    let one = join(&home.open().await, "one").await;
     until_spread(&one, &["one"]).await;
     let orders = one.application("orders").unwrap();
     let mut placed = 0;
@@ -35,8 +33,8 @@ async fn units_are_spread_evenly_as_nodes_come_and_go() {
         placed
     };
     place_some().await;
-    let two = join(&memory, "two").await;
-    let three = join(&memory, "three").await;
+    let two = join(&home.open().await, "two").await;
+    let three = join(&home.open().await, "three").await;
     place_some().await;
     until_spread(&one, &["one", "three", "two"]).await;
     // From wherever one looks it is the same.
@@ -65,18 +63,16 @@ async fn units_are_spread_evenly_as_nodes_come_and_go() {
         status.to_string().contains("stock/reservations"),
         "{status}"
     );
-    answered_once(two.open_system(), &memory, placed).await;
+    answered_once(two.open_system(), &home.open().await, placed).await;
     assert!(two.leave().await.is_clean());
     assert!(three.leave().await.is_clean());
     assert!(three.leave().await.is_clean(), "a second time does nothing");
 }
 
-#[tokio::test]
-async fn a_node_that_leaves_hands_over_at_once() {
-    let memory = memory();
+async fn a_node_that_leaves_hands_over_at_once(home: Place) {
     let options = options().time_to_live(HOUR);
     let join = async |name| {
-        Cluster::join(&shop(), &memory, name, options.clone())
+        Cluster::join(&shop(), &home.open().await, name, options.clone())
             .await
             .unwrap()
     };
@@ -91,15 +87,13 @@ async fn a_node_that_leaves_hands_over_at_once() {
     until_spread(&two, &["one", "two"]).await;
     place(&one.application("orders").unwrap(), "3", "tea").await;
     settled(&again).await;
-    answered_once(two.open_system(), &memory, 3).await;
+    answered_once(two.open_system(), &home.open().await, 3).await;
 }
 
-#[tokio::test]
-async fn a_name_is_refused_while_its_node_lives() {
-    let memory = memory();
-    let one = join(&memory, "one").await;
+async fn a_name_is_refused_while_its_node_lives(home: Place) {
+    let one = join(&home.open().await, "one").await;
     until_spread(&one, &["one"]).await;
-    let refused = Cluster::join(&shop(), &memory, "one", options()).await;
+    let refused = Cluster::join(&shop(), &home.open().await, "one", options()).await;
     let error = refused.unwrap_err();
     assert!(matches!(error, JoinError::NameTaken { .. }), "{error:?}");
     assert!(
@@ -111,8 +105,8 @@ async fn a_name_is_refused_while_its_node_lives() {
     until_spread(&one, &["one"]).await;
 
     let patient = options().name_wait_max(PATIENCE);
-    let shop = shop();
-    let (again, left) = tokio::join!(Cluster::join(&shop, &memory, "one", patient), one.leave());
+    let (shop, opened) = (shop(), home.open().await);
+    let (again, left) = tokio::join!(Cluster::join(&shop, &opened, "one", patient), one.leave());
     assert!(left.is_clean());
     until_spread(&again.unwrap(), &["one"]).await;
 }
@@ -193,11 +187,9 @@ async fn a_node_that_cannot_renew_its_leases_rests_until_it_can() {
 }
 
 /// A node that was killed, as far as others can see: it neither drains nor gives back.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_node_is_replaced_when_its_leases_end() {
-    let memory = memory();
-    let one = join(&memory, "one").await;
-    let two = join(&memory, "two").await;
+async fn a_dropped_node_is_replaced_when_its_leases_end(home: Place) {
+    let one = join(&home.open().await, "one").await;
+    let two = join(&home.open().await, "two").await;
     until_spread(&two, &["one", "two"]).await;
     let orders = two.application("orders").unwrap();
     drop(one);
@@ -206,7 +198,7 @@ async fn a_dropped_node_is_replaced_when_its_leases_end() {
     }
     until_spread(&two, &["two"]).await;
     settled(&two).await;
-    answered_once(two.open_system(), &memory, 10).await;
+    answered_once(two.open_system(), &home.open().await, 10).await;
 }
 
 /// A node that was cut off finds its name taken by the one that was started in its place.
@@ -246,13 +238,12 @@ async fn a_node_that_was_replaced_under_its_name_takes_no_part() {
 }
 
 /// New programs come in node by node: the old ones know nothing of what is new.
-#[tokio::test]
-async fn a_unit_that_only_some_nodes_know_is_with_one_of_them() {
-    let memory = memory();
+async fn a_unit_that_only_some_nodes_know_is_with_one_of_them(home: Place) {
     let system = one_way(reservations());
-    let old = Cluster::join(&system, &memory, "old", options());
+    let opened = home.open().await;
+    let old = Cluster::join(&system, &opened, "old", options());
     let old = old.await.unwrap();
-    let new = join(&memory, "new").await;
+    let new = join(&home.open().await, "new").await;
     place(&new.application("orders").unwrap(), "1", "tea").await;
     settled(&new).await;
     until("each unit is with somebody", async || {
@@ -261,14 +252,15 @@ async fn a_unit_that_only_some_nodes_know_is_with_one_of_them() {
     .await;
     assert!(old.leave().await.is_clean());
     until_spread(&new, &["new"]).await;
-    answered_once(new.open_system(), &memory, 1).await;
+    answered_once(new.open_system(), &home.open().await, 1).await;
 }
 
 /// What an operator does holds for whichever node has the follower, and all of them say so.
-#[tokio::test]
-async fn a_follower_is_paused_and_continued_from_any_node() {
-    let memory = memory();
-    let (one, two) = (join(&memory, "one").await, join(&memory, "two").await);
+async fn a_follower_is_paused_and_continued_from_any_node(home: Place) {
+    let (one, two) = (
+        join(&home.open().await, "one").await,
+        join(&home.open().await, "two").await,
+    );
     until_spread(&one, &["one", "two"]).await;
     let orders = one.application("orders").unwrap();
     place(&orders, "1", "tea").await;
@@ -292,55 +284,35 @@ async fn a_follower_is_paused_and_continued_from_any_node() {
         settled(&one).await;
         settled(&two).await;
     }
-    answered_once(one.open_system(), &memory, 3).await;
+    answered_once(one.open_system(), &home.open().await, 3).await;
 }
 
 /// A view in a database is kept by one node for all, one in memory by each for itself.
-#[tokio::test]
-async fn views_are_waited_for_on_every_node() {
-    let folder = tempfile::tempdir().unwrap();
-    let memory = memory();
+async fn views_are_waited_for_on_every_node(home: Place) {
     let mut nodes = Vec::new();
     for name in ["one", "two"] {
-        let views = SqliteViews::open(folder.path().join("views.db")).unwrap();
-        let projection =
-            Projection::<Sqlite>::new("placed", 1, "orders").on::<Placed>(|view, placed| {
-                let table = view.table("placed");
-                view.execute(
-                    &format!("INSERT INTO {table} (position) VALUES (?1)"),
-                    [i64::try_from(placed.position().get())?],
-                )?;
-                Ok(())
-            });
-        let tables = SqliteTables::new(["placed"], |view| {
-            let table = view.table("placed");
-            Ok(view.execute_batch(&format!(
-                "CREATE TABLE {table} (position INTEGER PRIMARY KEY)"
-            ))?)
-        });
+        let view = home.view();
         let counted = MemoryView::<i64>::new();
         let counting =
             Projection::new("counted", 1, "orders").on::<Placed>(|count: &mut i64, _| {
                 *count += 1;
                 Ok(())
             });
-        let infrastructure = memory
-            .clone()
-            .view(views.keep(projection, tables).unwrap())
+        let infrastructure = home.open().await;
+        let infrastructure = infrastructure
+            .view(view.keeper())
             .view(counted.keep(counting).unwrap());
-        nodes.push((join(&infrastructure, name).await, views, counted));
+        nodes.push((join(&infrastructure, name).await, view, counted));
     }
     until_spread(&nodes[0].0, &["one", "two"]).await;
     let orders = nodes[0].0.application("orders").unwrap();
     for placed in 1..=20 {
         place(&orders, &placed.to_string(), "tea").await;
         let head = orders.head().await.unwrap().position().unwrap();
-        for (node, views, counted) in &nodes {
+        for (node, view, counted) in &nodes {
             node.wait_for_view("placed", head, PATIENCE).await.unwrap();
             node.wait_for_view("counted", head, PATIENCE).await.unwrap();
-            let reader = views.reader().unwrap();
-            let rows = "SELECT count(*) FROM placed";
-            let rows: i64 = reader.query_row(rows, [], |row| row.get(0)).unwrap();
+            let rows = view.count().await;
             assert_eq!((rows, counted.read(|count| *count)), (placed, placed));
         }
     }
@@ -395,12 +367,10 @@ async fn orders_head(node: &Cluster) -> retold::recording::identity::Position {
 }
 
 /// A node that has no time to drain gives its units back all the same.
-#[tokio::test]
-async fn a_node_without_time_leaves_nothing_behind() {
+async fn a_node_without_time_leaves_nothing_behind(home: Place) {
     let work = MultiThreadOptions::new().stop_wait_max(Duration::ZERO);
     let options = ClusterOptions::new().time_to_live(HOUR).work(work);
-    let memory = memory();
-    let node = Cluster::join(&shop(), &memory, "one", options)
+    let node = Cluster::join(&shop(), &home.open().await, "one", options)
         .await
         .unwrap();
     until_spread(&node, &["one"]).await;
@@ -411,4 +381,24 @@ async fn a_node_without_time_leaves_nothing_behind() {
         status.nodes.is_empty() && status.units.iter().all(|it| it.node.is_none())
     })
     .await;
+}
+
+in_places!(
+    [memory, sqlite, postgres],
+    (
+        units_are_spread_evenly_as_nodes_come_and_go,
+        a_node_that_leaves_hands_over_at_once,
+        a_name_is_refused_while_its_node_lives,
+        a_dropped_node_is_replaced_when_its_leases_end,
+        a_unit_that_only_some_nodes_know_is_with_one_of_them,
+        a_follower_is_paused_and_continued_from_any_node,
+        a_node_without_time_leaves_nothing_behind,
+    )
+);
+
+mod views {
+    use super::views_are_waited_for_on_every_node;
+    use crate::place::in_places;
+
+    in_places!([sqlite, postgres], (views_are_waited_for_on_every_node));
 }

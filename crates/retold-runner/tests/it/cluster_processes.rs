@@ -1,8 +1,7 @@
-//! Nodes that are processes on one SQLite file: killed, stopped in their sleep, and woken.
+//! Nodes that are processes on one store: killed, stopped in their sleep, and woken.
 
 use std::env;
 use std::ops::Range;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,15 +10,16 @@ use retold::runner::Cluster;
 
 use crate::nodes::{TIME_TO_LIVE, answered_once, join, options, settled, until_spread};
 use crate::patience::{PATIENCE, until};
-use crate::shop::{Order, Placed, place, shop, sqlite};
+use crate::place::{Place, in_places, open};
+use crate::shop::{Order, Placed, place, shop};
 
-/// Tells a child its file; absent in the parent.
-const PATH: &str = "RETOLD_RUNNER_NODE_OF";
+/// Tells a child its store; absent in the parent.
+const URL: &str = "RETOLD_RUNNER_NODE_OF";
 /// Tells a child its name.
 const NODE: &str = "RETOLD_RUNNER_NODE";
 /// How often a process is killed, or stopped.
 const ROUNDS: usize = 3;
-/// How often a process is stopped at most, until it was without the lock of the file as often.
+/// How often a process is stopped at most, until it was without the lock of the store as often.
 const ATTEMPTS_MAX: usize = 8;
 /// Orders that are placed in each part of a round.
 const ORDERS: usize = 10;
@@ -29,12 +29,12 @@ const SLACK: Duration = Duration::from_secs(10);
 /// The child: a node until it is killed. Without a parent it does nothing.
 #[test]
 fn child() {
-    let (Ok(path), Ok(node)) = (env::var(PATH), env::var(NODE)) else {
+    let (Ok(url), Ok(node)) = (env::var(URL), env::var(NODE)) else {
         return;
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let infrastructure = sqlite(Path::new(&path));
+        let infrastructure = open(&url).await;
         let options = options().name_wait_max(PATIENCE);
         let system = shop();
         let joined = Cluster::join(&system, &infrastructure, &node, options);
@@ -47,10 +47,10 @@ fn child() {
 struct Process(Child);
 
 impl Process {
-    fn start(path: &Path, node: &str) -> Self {
+    fn start(url: &str, node: &str) -> Self {
         let child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "cluster_processes::child", "--test-threads=1"])
-            .env(PATH, path)
+            .env(URL, url)
             .env(NODE, node)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -73,18 +73,16 @@ impl Drop for Process {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_units_of_a_killed_process_go_on_elsewhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shop.db");
-    let infrastructure = sqlite(&path);
+async fn the_units_of_a_killed_process_go_on_elsewhere(home_of: Place) {
+    let url = home_of.url();
+    let infrastructure = home_of.open().await;
     let home = join(&infrastructure, "home").await;
     let orders = home.application("orders").unwrap();
-    let _steady = Process::start(&path, "steady");
+    let _steady = Process::start(&url, "steady");
     let mut placed = 0;
     for _ in 0..ROUNDS {
         // Under the name of the one that was killed before.
-        let doomed = Process::start(&path, "doomed");
+        let doomed = Process::start(&url, "doomed");
         until_spread(&home, &["doomed", "home", "steady"]).await;
         for _ in 0..ORDERS {
             place(&orders, &placed.to_string(), "tea").await;
@@ -106,15 +104,12 @@ async fn the_units_of_a_killed_process_go_on_elsewhere() {
 }
 
 /// A process that sleeps past its leases and wakes up still believes to have its units, for a while.
-#[cfg(unix)]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_slept_past_its_leases_records_nothing_twice() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shop.db");
-    let infrastructure = sqlite(&path);
+async fn a_process_that_slept_past_its_leases_records_nothing_twice(home_of: Place) {
+    let url = home_of.url();
+    let infrastructure = home_of.open().await;
     let home = join(&infrastructure, "home").await;
     let orders = home.application("orders").unwrap();
-    let sleeper = Process::start(&path, "sleeper");
+    let sleeper = Process::start(&url, "sleeper");
     let (mut first, mut slept_through) = (0, 0);
     for _ in 0..ATTEMPTS_MAX {
         until_spread(&home, &["home", "sleeper"]).await;
@@ -127,7 +122,7 @@ async fn a_process_that_slept_past_its_leases_records_nothing_twice() {
             place_all(&orders, meanwhile.clone()).await;
             settled(&home).await;
         };
-        // If it fell asleep with the lock of the file, nobody writes until it wakes.
+        // If it fell asleep with a lock of the store, nobody writes until it wakes.
         let slept = tokio::time::timeout(TIME_TO_LIVE * 3, others).await;
         slept_through += usize::from(slept.is_ok());
         sleeper.signal("CONT");
@@ -147,7 +142,7 @@ async fn a_process_that_slept_past_its_leases_records_nothing_twice() {
     answered_once(home.open_system(), &infrastructure, first + ORDERS).await;
 }
 
-/// Places these orders, those that are placed already not again; tries until the file can be written.
+/// Places these orders, those that are placed already not again; tries until the store can be written.
 async fn place_all(orders: &Application, ids: Range<usize>) {
     for id in ids {
         let id = id.to_string();
@@ -159,3 +154,11 @@ async fn place_all(orders: &Application, ids: Range<usize>) {
         .await;
     }
 }
+
+in_places!(
+    [sqlite, postgres],
+    (
+        the_units_of_a_killed_process_go_on_elsewhere,
+        a_process_that_slept_past_its_leases_records_nothing_twice,
+    )
+);

@@ -8,19 +8,17 @@ use retold::runner::{MultiThread, MultiThreadOptions};
 use retold::system::Deadline;
 
 use crate::patience::until;
-use crate::shop::{Overdue, assert_retold, count, memory, place, settled, shop, sqlite};
+use crate::place::{Place, in_places};
+use crate::shop::{Overdue, assert_retold, count, memory, place, settled, shop};
 
-/// Goal: with two runners on one file each timer fires once, when the clock says so and not before.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_timer_fires_once_with_two_runners() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shop.db");
+/// Goal: with two runners on one store each timer fires once, when the clock says so and not before.
+async fn a_timer_fires_once_with_two_runners(home: Place) {
     let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
     // A clock that is moved by hand is noticed by a look at it.
     let options = MultiThreadOptions::new().poll_interval(Duration::from_millis(5));
     let (shop, mut runners) = (shop(), Vec::new());
     for _ in 0..2 {
-        let infrastructure = sqlite(&path).clock(clock.clone());
+        let infrastructure = home.open().await.clock(clock.clone());
         let runner = MultiThread::start_with(&shop, &infrastructure, options.clone());
         runners.push(runner.await.unwrap());
     }
@@ -63,3 +61,5 @@ async fn a_timer_fires_when_it_is_due_by_the_machines_clock() {
     assert!(orders.now() >= due);
     assert_retold([&runner]).await;
 }
+
+in_places!([sqlite, postgres], (a_timer_fires_once_with_two_runners,));

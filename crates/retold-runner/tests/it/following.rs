@@ -7,9 +7,9 @@ use retold::runner::MultiThread;
 use retold::system::{Phase, SingleThread, Start};
 
 use crate::patience::{PATIENCE, status_of, until_phase};
+use crate::place::{Place, in_places};
 use crate::shop::{
     Order, assert_retold, count, memory, one_way, place, reservations, reserved, settled, shop,
-    sqlite,
 };
 
 #[tokio::test]
@@ -46,11 +46,9 @@ async fn followers_catch_up_at_start_and_go_on_live() {
     assert_retold([&runner]).await;
 }
 
-/// Goal: cycles come to rest, each event answered once, on a file and by several threads.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_system_with_cycles_comes_to_rest() {
-    let folder = tempfile::tempdir().unwrap();
-    let infrastructure = sqlite(&folder.path().join("shop.db"));
+/// Goal: cycles come to rest, each event answered once, in a durable store and by several threads.
+async fn a_system_with_cycles_comes_to_rest(home: Place) {
+    let infrastructure = home.open().await;
     let runner = MultiThread::start(&shop(), &infrastructure).await.unwrap();
     let orders = runner.application("orders").unwrap();
     let clients = (0..4).map(|client| {
@@ -144,3 +142,5 @@ async fn unknown_names_are_refused() {
     );
     assert_retold([&runner]).await;
 }
+
+in_places!([sqlite, postgres], (a_system_with_cycles_comes_to_rest,));

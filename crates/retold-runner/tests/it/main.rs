@@ -11,6 +11,8 @@ mod nodes;
 mod patience;
 mod shop;
 
+mod place;
+
 mod cluster;
 mod cluster_processes;
 mod deadlines;

@@ -1,17 +1,17 @@
-//! Two processes that run one system on one file, one of them killed again and again: each event is
+//! Two processes that run one system on one store, one of them killed again and again: each event is
 //! answered once, and somebody always goes on.
 
 use std::env;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use retold::runner::MultiThread;
 
 use crate::patience::{PATIENCE, until};
-use crate::shop::{assert_retold, count, place, settled, shop, sqlite};
+use crate::place::{Place, in_places, open};
+use crate::shop::{assert_retold, count, place, settled, shop};
 
-/// Tells a child its file; absent in the parent.
-const PATH: &str = "RETOLD_RUNNER_CHILD_OF";
+/// Tells a child its store; absent in the parent.
+const URL: &str = "RETOLD_RUNNER_CHILD_OF";
 /// How often a process is killed.
 const KILLS: usize = 6;
 /// Orders that are placed while a process lives.
@@ -21,10 +21,10 @@ const ORDERS: usize = 20;
 /// child; without a parent it does nothing.
 #[test]
 fn child() {
-    let Ok(path) = env::var(PATH) else { return };
+    let Ok(url) = env::var(URL) else { return };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let infrastructure = sqlite(Path::new(&path));
+        let infrastructure = open(&url).await;
         let _runner = MultiThread::start(&shop(), &infrastructure).await.unwrap();
         std::future::pending::<()>().await;
     });
@@ -34,10 +34,10 @@ fn child() {
 struct Process(Child);
 
 impl Process {
-    fn start(path: &Path) -> Self {
+    fn start(url: &str) -> Self {
         let child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "processes::child", "--test-threads=1"])
-            .env(PATH, path)
+            .env(URL, url)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
@@ -52,20 +52,20 @@ impl Drop for Process {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_processes_answer_each_event_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shop.db");
+async fn killed_processes_answer_each_event_once(home: Place) {
+    let url = home.url();
     // Opens the logs and follows nothing: what is processed is processed by children.
-    let outside = MultiThread::start(&shop(), &sqlite(&path)).await.unwrap();
+    let outside = MultiThread::start(&shop(), &home.open().await)
+        .await
+        .unwrap();
     assert!(outside.stop().await.is_clean());
     let orders = outside.application("orders").unwrap();
     let stock = outside.application("stock").unwrap();
 
-    let steady = Process::start(&path);
+    let steady = Process::start(&url);
     let mut placed = 0;
     for _ in 0..KILLS {
-        let doomed = Process::start(&path);
+        let doomed = Process::start(&url);
         for _ in 0..ORDERS {
             place(&orders, &placed.to_string(), "tea").await;
             placed += 1;
@@ -84,7 +84,9 @@ async fn killed_processes_answer_each_event_once() {
     .await;
 
     // One that comes late finds nothing to do, and says so when the others' work is asked for.
-    let late = MultiThread::start(&shop(), &sqlite(&path)).await.unwrap();
+    let late = MultiThread::start(&shop(), &home.open().await)
+        .await
+        .unwrap();
     settled(&late).await;
     for topic in ["Confirmed", "retold.scheduled", "retold.cancelled"] {
         assert_eq!(count(&orders, topic).await, placed, "{topic}");
@@ -96,3 +98,8 @@ async fn killed_processes_answer_each_event_once() {
     drop(steady);
     assert_retold([&late]).await;
 }
+
+in_places!(
+    [sqlite, postgres],
+    (killed_processes_answer_each_event_once,)
+);

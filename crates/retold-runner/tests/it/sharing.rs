@@ -1,24 +1,20 @@
-//! Two runners of one system on one file.
+//! Two runners of one system on one store, each with an opening of its own.
 
 use retold::runner::MultiThread;
 use retold::system::Phase;
 
 use crate::patience::{PATIENCE, until};
-use crate::shop::{
-    assert_retold, count, one_way, place, reservations, reserved, settled, shop, sqlite,
-};
+use crate::place::{Place, in_places};
+use crate::shop::{assert_retold, count, one_way, place, reservations, reserved, settled, shop};
 
 /// Orders of a busy time.
 const ORDERS: u64 = 2_000;
 
 /// Goal: both see everything processed, once, in the order of the log, whoever did it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_runners_answer_each_event_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shop.db");
+async fn two_runners_answer_each_event_once(home: Place) {
     let mut runners = Vec::new();
     for _ in 0..2 {
-        let runner = MultiThread::start(&shop(), &sqlite(&path)).await;
+        let runner = MultiThread::start(&shop(), &home.open().await).await;
         runners.push(runner.unwrap());
     }
     let places = runners.iter().enumerate().map(|(index, runner)| {
@@ -49,14 +45,15 @@ async fn two_runners_answer_each_event_once() {
 }
 
 /// Goal: two runners that are both busy do not spend their time on overtaking each other.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_busy_runners_seldom_meet() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shop.db");
+async fn two_busy_runners_seldom_meet(home: Place) {
     let system = one_way(reservations());
     let mut runners = Vec::new();
     for _ in 0..2 {
-        runners.push(MultiThread::start(&system, &sqlite(&path)).await.unwrap());
+        runners.push(
+            MultiThread::start(&system, &home.open().await)
+                .await
+                .unwrap(),
+        );
     }
     let orders = runners[0].application("orders").unwrap();
     for order in 0..ORDERS {
@@ -72,14 +69,15 @@ async fn two_busy_runners_seldom_meet() {
 }
 
 /// Goal: of two runners one works and the other keeps still, and takes over when the first stops.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_one_that_keeps_still_takes_over() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shop.db");
+async fn the_one_that_keeps_still_takes_over(home: Place) {
     let system = one_way(reservations());
     let mut runners = Vec::new();
     for _ in 0..2 {
-        runners.push(MultiThread::start(&system, &sqlite(&path)).await.unwrap());
+        runners.push(
+            MultiThread::start(&system, &home.open().await)
+                .await
+                .unwrap(),
+        );
     }
     let orders = runners[0].application("orders").unwrap();
     let phases = async || {
@@ -114,3 +112,12 @@ async fn the_one_that_keeps_still_takes_over() {
     .await;
     assert_retold(&runners).await;
 }
+
+in_places!(
+    [sqlite, postgres],
+    (
+        two_runners_answer_each_event_once,
+        two_busy_runners_seldom_meet,
+        the_one_that_keeps_still_takes_over,
+    )
+);

@@ -1,7 +1,6 @@
 //! A shop: orders are placed, stock is reserved for them, and the orders follow the stock in turn and
 //! themselves. So there are two cycles.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use retold::recording::stored_event::StoredEvent;
 use retold::runner::MultiThread;
 use retold::system::retelling::{retell, retell_whole};
 use retold::system::{Context, Deadline, Follower, Infrastructure, System};
-use retold_sqlite::{Durability, SqliteOptions, SqliteStore};
 
 use crate::patience::PATIENCE;
 
@@ -155,14 +153,6 @@ pub(crate) fn deadlines() -> Follower {
 
 pub(crate) fn memory() -> Infrastructure {
     Infrastructure::new(Arc::new(MemoryStore::new()))
-}
-
-/// A file, opened anew: what another process would do. Without a sync for each commit, for the tests
-/// end processes and not machines.
-pub(crate) fn sqlite(path: &Path) -> Infrastructure {
-    let options = SqliteOptions::new().durability(Durability::Normal);
-    let store = SqliteStore::open_with(path, &options).unwrap();
-    Infrastructure::new(Arc::new(store))
 }
 
 /// Places an order. Says where it is.

@@ -1,14 +1,14 @@
-//! Views that the runner keeps: in memory and in SQLite tables, waited for, without a gap.
+//! Views that the runner keeps: in memory and in tables, waited for, without a gap.
 
 use std::time::Duration;
 
 use retold::runner::{MultiThread, ViewWaitError};
-use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
 use retold::system::memory_view::MemoryView;
 use retold::system::projection::Projection;
 
 use crate::patience::PATIENCE;
-use crate::shop::{Placed, assert_retold, memory, one_way, place, reservations, sqlite};
+use crate::place::{Place, in_places};
+use crate::shop::{Placed, assert_retold, memory, one_way, place, reservations};
 
 fn counting() -> Projection<MemoryView<u64>> {
     Projection::new("placed", 1, "orders").on::<Placed>(|placed: &mut u64, _| {
@@ -50,29 +50,11 @@ async fn a_view_in_memory_shows_what_was_waited_for() {
     assert_retold([&runner]).await;
 }
 
-/// A view in a file of its own goes on after a restart where it was.
-#[tokio::test]
-async fn a_view_in_sqlite_goes_on_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
+/// A view in a database goes on after a restart where it was.
+async fn a_view_in_a_database_goes_on_after_a_restart(home: Place) {
     for round in 1..=2_i64 {
-        let views = SqliteViews::open(folder.path().join("views.db")).unwrap();
-        let projection =
-            Projection::<Sqlite>::new("placed", 1, "orders").on::<Placed>(|view, placed| {
-                let table = view.table("placed");
-                view.execute(
-                    &format!("INSERT INTO {table} (position) VALUES (?1)"),
-                    [i64::try_from(placed.position().get())?],
-                )?;
-                Ok(())
-            });
-        let tables = SqliteTables::new(["placed"], |view| {
-            let table = view.table("placed");
-            Ok(view.execute_batch(&format!(
-                "CREATE TABLE {table} (position INTEGER PRIMARY KEY)"
-            ))?)
-        });
-        let keeper = views.keep(projection, tables).unwrap();
-        let infrastructure = sqlite(&folder.path().join("shop.db")).view(keeper);
+        let view = home.view();
+        let infrastructure = home.open().await.view(view.keeper());
         let runner = MultiThread::start(&one_way(reservations()), &infrastructure)
             .await
             .unwrap();
@@ -86,12 +68,13 @@ async fn a_view_in_sqlite_goes_on_after_a_restart() {
             .wait_for_view("placed", position, PATIENCE)
             .await
             .unwrap();
-        let reader = views.reader().unwrap();
-        let count: i64 = reader
-            .query_row("SELECT count(*) FROM placed", [], |row| row.get(0))
-            .unwrap();
-        assert_eq!(count, round * 10);
+        assert_eq!(view.count().await, round * 10);
         assert!(runner.stop().await.is_clean());
         assert_retold([&runner]).await;
     }
 }
+
+in_places!(
+    [sqlite, postgres],
+    (a_view_in_a_database_goes_on_after_a_restart,)
+);

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use retold_core::recording::error::Invalid;
-use retold_core::system::projection::{BoxError, ViewKind};
+use retold_core::system::projection::{AtOnce, BoxError, ViewKind};
 use rusqlite::Connection;
 
 /// Longest name of a table of a view, in bytes; what is added to it stays readable.
@@ -21,6 +21,7 @@ pub enum Sqlite {}
 
 impl ViewKind for Sqlite {
     type Target<'a> = ViewTransaction<'a>;
+    type Handler = AtOnce<Self>;
 }
 
 /// The open transaction in which a handler changes the tables of its projection's version.

@@ -33,6 +33,14 @@ impl Place {
         }
     }
 
+    #[cfg(feature = "postgres")]
+    pub(crate) fn postgres() -> Self {
+        Self {
+            url: xtask::postgres_server::database(),
+            _folder: None,
+        }
+    }
+
     /// Opens the store anew, as another process would, and the application in it.
     pub(crate) async fn open(&self) -> Application {
         Application::open("bank", &self.url).await.unwrap()
@@ -53,6 +61,14 @@ macro_rules! on_every_store {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 super::$test(crate::application::Place::sqlite()).await;
+            })+
+        }
+
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::application::Place::postgres()).await;
             })+
         }
     };

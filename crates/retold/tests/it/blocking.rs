@@ -122,6 +122,8 @@ fn the_blocking_face_works_on_every_store() {
         folder.path().join("dogs.db").display()
     ))
     .unwrap();
+    #[cfg(feature = "postgres")]
+    exercise(&xtask::postgres_server::database()).unwrap();
 }
 
 /// Goal: a subscriber sleeps in its thread and hears of what other threads record.
@@ -131,6 +133,8 @@ fn threads_write_and_subscribe() {
     for url in [
         "memory:blocking-threads".to_owned(),
         format!("sqlite:{}", folder.path().join("dogs.db").display()),
+        #[cfg(feature = "postgres")]
+        xtask::postgres_server::database(),
     ] {
         let school = Application::open("school", &url).unwrap();
         let subscriber = {

@@ -91,4 +91,6 @@ async fn many_callers_of_one_thing_each_get_their_turn() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("counters.db");
     everybody_gets_a_turn(&format!("sqlite:{}?synchronous=normal", file.display())).await;
+    #[cfg(feature = "postgres")]
+    everybody_gets_a_turn(&xtask::postgres_server::database()).await;
 }

@@ -53,18 +53,15 @@ async fn what_is_recorded_is_there_when_opened_again() {
 #[cfg(feature = "postgres")]
 #[tokio::test]
 async fn what_is_recorded_in_a_server_is_there_when_opened_again() {
-    let server = xtask::postgres_server::PostgresServer::start();
-    let server = server.unwrap_or_else(|error| panic!("{error}"));
-    check_reopen(&server.url("postgres")).await;
+    check_reopen(&xtask::postgres_server::database()).await;
 }
 
 #[cfg(feature = "postgres")]
 #[test]
 fn a_program_without_a_runtime_uses_a_server() {
     use retold::blocking::{Application, Wait};
-    let server = xtask::postgres_server::PostgresServer::start();
-    let server = server.unwrap_or_else(|error| panic!("{error}"));
-    let school = Application::open("school", &server.url("postgres")).unwrap();
+    let url = xtask::postgres_server::database();
+    let school = Application::open("school", &url).unwrap();
     let fido = school.create::<Dog>(born("Fido")).wait().unwrap();
     assert_eq!(school.get(fido).unwrap().state.name, "Fido");
 }

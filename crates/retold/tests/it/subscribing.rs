@@ -120,3 +120,9 @@ async fn subscribers_of_a_sqlite_store_skip_nothing() {
     let file = folder.path().join("notes.db");
     nothing_is_skipped(&format!("sqlite:{}?synchronous=normal", file.display())).await;
 }
+
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn subscribers_of_a_postgres_store_skip_nothing() {
+    nothing_is_skipped(&xtask::postgres_server::database()).await;
+}

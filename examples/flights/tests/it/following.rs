@@ -6,9 +6,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use retold::domain::clock::ManualClock;
+use retold::open_store;
 use retold::prelude::*;
 use retold::recording::memory::MemoryStore;
-use retold::sqlite::SqliteStore;
+use retold::recording::store::Store;
+use retold::sqlite::{SqliteStore, SqliteViews};
 use retold::system::confluence::{compare, events_by_key, first_difference};
 use retold::system::projection::ProjectionPipeline;
 use retold::system::retelling::{retell, retell_whole};
@@ -275,17 +277,32 @@ async fn assert_is_retold(open: &OpenSystem) {
     assert!(whole.difference.is_none(), "{whole}");
 }
 
+/// Goal: the view is what whoever folds the log finds, and what was recorded is retold. Method: once with
+/// log and view in one file, once with the log in a server's database.
 #[tokio::test]
 async fn the_view_in_sqlite_is_the_fold() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path().join("flights.db")).unwrap();
     let views = store.views();
-    let infrastructure = Infrastructure::new(Arc::new(store));
-    let runner = SingleThread::start(&system(), &infrastructure)
+    the_view_is_the_fold(Arc::new(store), &views).await;
+}
+
+#[tokio::test]
+async fn the_view_of_a_log_in_postgres_is_the_fold() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_store(&xtask::postgres_server::database())
+        .await
+        .unwrap();
+    let views = SqliteViews::open(folder.path().join("views.db")).unwrap();
+    the_view_is_the_fold(store, &views).await;
+}
+
+async fn the_view_is_the_fold(store: Arc<dyn Store>, views: &SqliteViews) {
+    let runner = SingleThread::start(&system(), &Infrastructure::new(store))
         .await
         .unwrap();
     let app = runner.application(FLIGHTS).unwrap();
-    let keeper = keep_on_time(&views).unwrap();
+    let keeper = keep_on_time(views).unwrap();
     let mut pipeline = ProjectionPipeline::new(Arc::clone(app.recorder()), keeper);
     let flights = first_of_january();
     let (begun, rest) = flights.split_at(20);

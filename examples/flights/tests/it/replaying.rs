@@ -116,15 +116,20 @@ async fn replayed_again_nothing_is_recorded_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_recorded_is_read_again_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("flights.db").display());
+    let path = folder.path().join("flights.db");
+    check_reopening(&format!("sqlite:{}", path.display())).await;
+    check_reopening(&xtask::postgres_server::database()).await;
+}
+
+async fn check_reopening(url: &str) {
     let flights = first_days(1);
-    let app = open(&url).await;
+    let app = open(url).await;
     let outcome = replay_all(&app, &flights).await;
     let before = Fingerprint::of(&app.log()).await.unwrap();
     let on_time = OnTime::read(&app).await.unwrap();
     drop(app);
 
-    let reopened = open(&url).await;
+    let reopened = open(url).await;
 
     let after = Fingerprint::of(&reopened.log()).await.unwrap();
     assert_eq!(before, after);

@@ -1,4 +1,4 @@
-//! Agreement on values for keys, in one thread, over memory and SQLite.
+//! Agreement on values for keys, in one thread, over every store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,13 +35,16 @@ pub(crate) async fn start(
 }
 
 /// A folder for files that is removed at the end, and the stores to test over.
-pub(crate) async fn stores() -> (tempfile::TempDir, [Arc<dyn Store>; 2]) {
+pub(crate) async fn stores() -> (tempfile::TempDir, [Arc<dyn Store>; 3]) {
     let folder = tempfile::tempdir().unwrap();
     // It need not survive the machine.
     let path = folder.path().join("paxos.db");
     let url = format!("sqlite:{}?synchronous=normal", path.display());
     let sqlite = open_store(&url).await.unwrap();
-    (folder, [Arc::new(MemoryStore::new()), sqlite])
+    let postgres = open_store(&xtask::postgres_server::database())
+        .await
+        .unwrap();
+    (folder, [Arc::new(MemoryStore::new()), sqlite, postgres])
 }
 
 /// The first difference between what is recorded and what the participants tell again, follower by

@@ -2,39 +2,23 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::error::BoxError;
+use super::handler::{AtOnce, Awaited, HandleView, ViewKind};
 use super::outline::{OnPoison, ProjectionOutline, StartFrom};
 use crate::application::logged::Logged;
 use crate::domain::event::Event;
 use crate::mapping::mapper::Mapper;
 use crate::recording::stored_event::StoredEvent;
-use crate::system::panic_text::panic_text;
-
-/// Says what handlers of a kind of views are given to change.
-pub trait ViewKind: 'static {
-    /// What a handler changes: a value in memory, a driver's transaction.
-    type Target<'a>;
-}
-
-type Handler<K> = Box<
-    dyn for<'a, 'b> Fn(
-            &'a mut <K as ViewKind>::Target<'b>,
-            &StoredEvent,
-            Mapper,
-        ) -> Result<(), BoxError>
-        + Send
-        + Sync,
->;
 
 /// A projection: which events of one upstream log it takes, and what each does to a view of the kind
 /// `K`. Give it to a keeper of that kind, which keeps the view.
 ///
-/// Handlers are plain synchronous functions of the view and one event. What they write must depend on
-/// nothing else, or a view that is built anew is another one; and they wait for nothing, for the view,
-/// and in a store's own file its appends too, wait for them.
+/// Handlers are functions of the view and one event: plain synchronous ones where the view is in the
+/// process or its file, asynchronous ones where it is in a database on a server. What they write must
+/// depend on nothing else, or a view that is built anew is another one; and they wait for nothing else,
+/// for the view, and in a store's own place its appends too, wait for them.
 ///
 /// ```
 /// # use retold_core::system::memory_view::MemoryView;
@@ -52,7 +36,7 @@ type Handler<K> = Box<
 #[must_use = "a projection does nothing until a keeper has it"]
 pub struct Projection<K: ViewKind> {
     outline: ProjectionOutline,
-    handlers: HashMap<&'static str, Vec<Arc<Handler<K>>>>,
+    handlers: HashMap<&'static str, Vec<Arc<K::Handler>>>,
     mapper: Mapper,
     erased: Erased,
 }
@@ -79,35 +63,22 @@ impl<K: ViewKind> Projection<K> {
         }
     }
 
-    /// Takes the events of type `E`, under its present and former topics. Of two handlers for one type
-    /// the first declared acts first. Events of types without a handler are neither read nor decoded.
-    ///
-    /// A handler that fails, or panics, leaves the event to what [`on_poison`](Self::on_poison) says. In
-    /// a database its changes are rolled back; one of a view in memory fails before it changes
-    /// anything.
-    pub fn on<E: Event>(
-        mut self,
-        handler: impl for<'a, 'b, 'c> Fn(&'a mut K::Target<'b>, &'c Logged<E>) -> Result<(), BoxError>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        let decoding: Handler<K> = Box::new(move |target, stored, mapper| {
-            let logged = Logged {
-                event: mapper.decode::<E>(stored)?,
-                stored: stored.clone(),
-            };
-            handler(target, &logged)
-        });
-        let decoding = Arc::new(decoding);
+    fn with<E: Event>(mut self, handler: K::Handler) -> Self {
+        let handler = Arc::new(handler);
         for topic in E::topics() {
-            self.handlers
-                .entry(topic)
-                .or_default()
-                .push(decoding.clone());
+            let of_topic = self.handlers.entry(topic).or_default();
+            of_topic.push(handler.clone());
             self.outline.topics.insert(topic.into());
         }
         self
+    }
+
+    /// The handlers for an event; none if it is passed over.
+    fn handlers_for(&self, stored: &StoredEvent) -> &[Arc<K::Handler>] {
+        match (self.erased, stored.payload()) {
+            (Erased::PassedOver, None) => &[],
+            _ => self.handlers.get(stored.topic()).map_or(&[], Vec::as_slice),
+        }
     }
 
     /// Takes only events that have this tag too.
@@ -153,6 +124,24 @@ impl<K: ViewKind> Projection<K> {
         self.handlers.contains_key(stored.topic())
             && self.outline.tags.iter().all(|tag| stored.has_tag(tag))
     }
+}
+
+impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
+    /// Takes the events of type `E`, under its present and former topics. Of two handlers for one type
+    /// the first declared acts first. Events of types without a handler are neither read nor decoded.
+    ///
+    /// A handler that fails, or panics, leaves the event to what [`on_poison`](Self::on_poison) says. In
+    /// a database its changes are rolled back; one of a view in memory fails before it changes
+    /// anything.
+    pub fn on<E: Event>(
+        self,
+        handler: impl for<'a, 'b, 'c> Fn(&'a mut K::Target<'b>, &'c Logged<E>) -> Result<(), BoxError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.with::<E>(AtOnce::new(handler))
+    }
 
     /// For keepers: takes one event into the view.
     ///
@@ -161,25 +150,43 @@ impl<K: ViewKind> Projection<K> {
     /// Why the event could not be decoded, what its handler failed with, or that it panicked. The
     /// target may be changed in part.
     pub fn handle(&self, target: &mut K::Target<'_>, stored: &StoredEvent) -> Result<(), BoxError> {
-        let Some(handlers) = self.handlers.get(stored.topic()) else {
-            return Ok(());
-        };
-        if let (Erased::PassedOver, None) = (self.erased, stored.payload()) {
-            return Ok(());
+        let handlers = self.handlers_for(stored).iter();
+        let mut handlers = handlers.map(|it| it.handle(&mut *target, stored, self.mapper));
+        handlers.try_for_each(|handled| handled)
+    }
+}
+
+impl<K: ViewKind<Handler = Awaited<K>>> Projection<K> {
+    /// Takes the events of type `E`, under its present and former topics, by a handler that waits for
+    /// the database: see [`HandleView`]. Of two handlers for one type the first declared acts first.
+    /// Events of types without a handler are neither read nor decoded.
+    ///
+    /// A handler that fails, or panics, leaves the event to what [`on_poison`](Self::on_poison) says;
+    /// its changes are rolled back.
+    pub fn on_async<E, F>(self, handler: F) -> Self
+    where
+        E: Event,
+        F: for<'a, 'e> HandleView<'a, 'e, K, E> + 'static,
+        for<'a> K::Target<'a>: Sync,
+    {
+        self.with::<E>(Awaited::new(handler))
+    }
+
+    /// For keepers: takes one event into the view.
+    ///
+    /// # Errors
+    ///
+    /// Why the event could not be decoded, what its handler failed with, or that it panicked. The
+    /// target may be changed in part.
+    pub async fn handle_async<'a>(
+        &'a self,
+        target: &'a K::Target<'a>,
+        stored: &'a StoredEvent,
+    ) -> Result<(), BoxError> {
+        for handler in self.handlers_for(stored) {
+            handler.handle(target, stored, self.mapper).await?;
         }
-        let handle = || {
-            handlers
-                .iter()
-                .try_for_each(|it| it(&mut *target, stored, self.mapper))
-        };
-        // The view of an event that failed is rolled back or was not touched, whether it panicked or not.
-        match catch_unwind(AssertUnwindSafe(handle)) {
-            Ok(handled) => handled,
-            Err(panic) => {
-                let text = panic_text(&*panic).unwrap_or("without a message");
-                Err(format!("its handler panicked: {text}").into())
-            }
-        }
+        Ok(())
     }
 }
 

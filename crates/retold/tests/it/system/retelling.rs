@@ -83,6 +83,17 @@ async fn a_system_on_sqlite_is_retold() {
     assert!(retells(&shop(), &infrastructure).await > 30);
 }
 
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn a_system_on_postgres_is_retold() {
+    let database = || xtask::postgres_server::database();
+    let store = retold::open_store(&database()).await.unwrap();
+    let other = retold::open_store(&database()).await.unwrap();
+    let infrastructure = Infrastructure::new(store).application_in("stock", other);
+    run_shop(&infrastructure, 10).await;
+    assert!(retells(&shop(), &infrastructure).await > 30);
+}
+
 #[tokio::test]
 async fn a_retelling_tells_how_far_it_is() {
     let (memory, _) = memory();

@@ -1,0 +1,107 @@
+//! Handlers that wait: they infer, act in their order, and fail but never panic out of a projection.
+
+use std::sync::Mutex;
+
+use retold_core::application::logged::Logged;
+use retold_core::recording::append::Append;
+use retold_core::recording::recorder::LogRead;
+use retold_core::recording::stored_event::StoredEvent;
+use retold_core::system::projection::{Awaited, BoxError, Projection, ViewKind};
+
+use crate::dogs::DogEvent;
+use crate::racing::{event, log};
+
+/// A view as a database would give it: it is shared, and whoever changes it waits.
+struct Rows<'a> {
+    rows: &'a Mutex<Vec<String>>,
+}
+
+impl Rows<'_> {
+    async fn insert(&self, row: &str) {
+        tokio::task::yield_now().await;
+        self.rows.lock().unwrap().push(row.to_owned());
+    }
+}
+
+enum Shared {}
+
+impl ViewKind for Shared {
+    type Target<'a> = Rows<'a>;
+    type Handler = Awaited<Self>;
+}
+
+async fn walked(view: &Rows<'_>, logged: &Logged<DogEvent>) -> Result<(), BoxError> {
+    view.insert(&format!("{} {:?}", logged.position(), logged.event))
+        .await;
+    Ok(())
+}
+
+async fn stored(payloads: [Option<&'static str>; 2]) -> Vec<StoredEvent> {
+    let log = log().await;
+    let events = payloads.map(|payload| {
+        let mut event = event("DogEvent.Walked");
+        event.payload = payload.map(Into::into);
+        event
+    });
+    log.append(Append::of(events)).await.unwrap();
+    log.read_log(LogRead::new()).await.unwrap().events
+}
+
+fn projection() -> Projection<Shared> {
+    Projection::<Shared>::new("walks", 1, "log").on_async(walked)
+}
+
+/// As a store does it: on another thread, so that the future is sent there.
+async fn take(projection: Projection<Shared>, events: Vec<StoredEvent>) -> (Vec<String>, String) {
+    let taking = tokio::spawn(async move {
+        let rows = Mutex::new(Vec::new());
+        let mut failed = Vec::new();
+        for event in &events {
+            let view = Rows { rows: &rows };
+            if let Err(error) = projection.handle_async(&view, event).await {
+                failed.push(error.to_string());
+            }
+        }
+        (rows.into_inner().unwrap(), failed.join("; "))
+    });
+    taking.await.unwrap()
+}
+
+#[tokio::test]
+async fn functions_and_closures_act_in_their_order() {
+    let projection = projection().on_async(async |view: &Rows<'_>, logged: &Logged<DogEvent>| {
+        view.insert(&format!("{} again", logged.position())).await;
+        Ok(())
+    });
+    let events = stored([Some("{}"), Some("{}")]).await;
+    assert!(events.iter().all(|it| projection.takes(it)));
+    let (rows, failed) = take(projection, events).await;
+    assert_eq!(rows, ["1 Walked", "1 again", "2 Walked", "2 again"]);
+    assert_eq!(failed, "");
+}
+
+#[tokio::test]
+async fn a_panic_after_waiting_is_a_failure() {
+    let projection = projection().on_async(
+        async |view: &Rows<'_>, _: &Logged<DogEvent>| -> Result<(), BoxError> {
+            view.insert("about to fail").await;
+            panic!("it rained")
+        },
+    );
+    let events = stored([Some("{}"), Some("no dog's walk")]).await;
+    let (rows, failed) = take(projection, events).await;
+    assert_eq!(rows, ["1 Walked", "about to fail"]);
+    assert!(
+        failed.starts_with("its handler panicked: it rained; "),
+        "{failed}"
+    );
+}
+
+#[tokio::test]
+async fn erased_events_are_poison_unless_they_may_be_missing() {
+    let (_, failed) = take(projection(), stored([Some("{}"), None]).await).await;
+    assert!(failed.contains("erased"), "{failed}");
+    let passes = projection().pass_over_erased();
+    let (rows, failed) = take(passes, stored([Some("{}"), None]).await).await;
+    assert_eq!((rows.len(), &*failed), (1, ""));
+}

@@ -1,0 +1,304 @@
+//! What is kept beside the rows of views: checkpoints, versions, and events that were passed over.
+
+use std::sync::Arc;
+
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::identity::{EventId, LogId, Mark, Position};
+use retold_core::system::projection::SkippedEvent;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row};
+
+use crate::work::Work;
+
+/// A promise to databases already written: these tables only ever grow columns. `state` is `seen` for the
+/// version that readers see and `building` for one on its way; `tables` are its plain names. Positions
+/// are those of the upstream, those from 2^63 on as the signed numbers of the same bits. Times are
+/// microseconds since 1970.
+///
+/// `unfinished` is set while handlers are at work. It refers to a table that has no rows, which is
+/// checked when the transaction is committed: so nobody commits before it is cleared.
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS @.retold_projection_unfinished (it smallint PRIMARY KEY);
+    CREATE TABLE IF NOT EXISTS @.retold_projection (
+        name text COLLATE \"C\" NOT NULL,
+        version bigint NOT NULL,
+        upstream text COLLATE \"C\" NOT NULL,
+        upstream_id uuid NOT NULL,
+        position bigint,
+        event_id uuid,
+        state text NOT NULL,
+        tables text[] NOT NULL,
+        unfinished smallint CONSTRAINT a_handler_is_at_work
+            REFERENCES @.retold_projection_unfinished DEFERRABLE INITIALLY DEFERRED,
+        PRIMARY KEY (name, version)
+    ) WITH (fillfactor = 30);
+    CREATE TABLE IF NOT EXISTS @.retold_projection_skipped (
+        name text COLLATE \"C\" NOT NULL,
+        version bigint NOT NULL,
+        position bigint NOT NULL,
+        event_id uuid NOT NULL,
+        topic text COLLATE \"C\" NOT NULL,
+        error text NOT NULL,
+        skipped_at bigint NOT NULL,
+        PRIMARY KEY (name, version, position)
+    );
+";
+
+/// Guards beginning, switching and dropping of versions, which are rare: an arbitrary number, the same
+/// for all.
+const UPKEEP_LOCK: i64 = 0x7265_746f_6c65;
+
+macro_rules! columns {
+    () => {
+        "version, upstream_id, position, event_id, state, tables"
+    };
+}
+
+/// One version of a projection, as the database keeps it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) version: u32,
+    pub(crate) upstream: LogId,
+    pub(crate) checkpoint: Option<Mark>,
+    pub(crate) is_seen: bool,
+    pub(super) tables: Vec<String>,
+}
+
+/// The ledger of a schema, in a transaction.
+#[derive(Clone, Copy)]
+pub(super) struct Ledger<'a> {
+    pub(super) work: &'a Work<'a>,
+    pub(super) schema: &'a str,
+    pub(super) name: &'a str,
+}
+
+impl Ledger<'_> {
+    /// The text, with the schema where it says `@`.
+    pub(super) fn sql(&self, text: &str) -> String {
+        text.replace("@.", &format!("{}.", self.schema))
+    }
+
+    async fn rows(
+        &self,
+        text: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        self.work.rows(&self.sql(text), parameters).await
+    }
+
+    async fn execute(&self, text: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, Error> {
+        self.work.execute(&self.sql(text), parameters).await
+    }
+
+    /// Executes statements without parameters.
+    pub(super) async fn batch(&self, text: &str) -> Result<(), Error> {
+        let sql = self.sql(text);
+        self.work.transaction.batch_execute(&sql).await
+    }
+
+    /// Waits until nobody else begins, switches or drops a version.
+    pub(super) async fn lock(&self) -> Result<(), Error> {
+        let lock = "SELECT pg_advisory_xact_lock($1)";
+        self.work.rows(lock, &[&UPKEEP_LOCK]).await.map(drop)
+    }
+
+    /// Makes schema and tables, unless they are there.
+    pub(super) async fn create(&self) -> Result<(), Error> {
+        if self.exists().await? {
+            return Ok(());
+        }
+        let has_schema = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1";
+        let schema = self.schema.to_ascii_lowercase();
+        if self.work.row(has_schema, &[&schema]).await?.is_none() {
+            let create = format!("CREATE SCHEMA {schema}");
+            self.work.transaction.batch_execute(&create).await?;
+        }
+        self.batch(SCHEMA).await
+    }
+
+    /// Whether the tables are there: no version of any projection has begun, if not.
+    pub(super) async fn exists(&self) -> Result<bool, Error> {
+        self.has_table("retold_projection").await
+    }
+
+    /// Whether the schema has this table.
+    pub(super) async fn has_table(&self, name: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = $2";
+        let (schema, name) = (self.schema.to_ascii_lowercase(), name.to_ascii_lowercase());
+        Ok(self.work.row(sql, &[&schema, &name]).await?.is_some())
+    }
+
+    /// All versions, the oldest first, which nobody else changes until the transaction ends.
+    pub(super) async fn entries(&self) -> Result<Vec<Entry>, Error> {
+        const SELECT: &str = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM @.retold_projection WHERE name = $1 ORDER BY version FOR UPDATE"
+        );
+        let rows = self.rows(SELECT, &[&self.name]).await?;
+        rows.iter().map(entry).collect()
+    }
+
+    /// One version; none if it has not begun or was dropped.
+    pub(super) async fn entry(&self, version: u32) -> Result<Option<Entry>, Error> {
+        const SELECT: &str = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM @.retold_projection WHERE name = $1 AND version = $2"
+        );
+        let rows = self
+            .rows(SELECT, &[&self.name, &i64::from(version)])
+            .await?;
+        rows.first().map(entry).transpose()
+    }
+
+    /// One version, which is this transaction's until it ends, and cannot be committed before
+    /// [`advance`](Self::advance) or [`release`](Self::release).
+    pub(super) async fn claim(&self, version: u32) -> Result<Option<Entry>, Error> {
+        const CLAIM: &str = concat!(
+            "UPDATE @.retold_projection SET unfinished = 1 WHERE name = $1 AND version = $2 RETURNING ",
+            columns!()
+        );
+        let rows = self.rows(CLAIM, &[&self.name, &i64::from(version)]).await?;
+        rows.first().map(entry).transpose()
+    }
+
+    /// Ends a claim, for now; false if there is none, for the transaction was ended by somebody.
+    pub(super) async fn release(&self, version: u32) -> Result<bool, Error> {
+        let release = "UPDATE @.retold_projection SET unfinished = NULL
+            WHERE name = $1 AND version = $2 AND unfinished = 1";
+        let version = i64::from(version);
+        Ok(self.execute(release, &[&self.name, &version]).await? == 1)
+    }
+
+    /// Moves the checkpoint of a version that is claimed, and ends the claim; false if there is none.
+    pub(super) async fn advance(&self, version: u32, to: Mark) -> Result<bool, Error> {
+        let advance =
+            "UPDATE @.retold_projection SET position = $3, event_id = $4, unfinished = NULL
+            WHERE name = $1 AND version = $2 AND unfinished = 1";
+        let (version, position) = (i64::from(version), to.position.get().cast_signed());
+        let id = to.event_id.uuid();
+        let parameters: &[&(dyn ToSql + Sync)] = &[&self.name, &version, &position, &id];
+        Ok(self.execute(advance, parameters).await? == 1)
+    }
+
+    /// Begins a version, or has one that has no checkpoint begin anew.
+    pub(super) async fn begin(&self, upstream: &str, entry: &Entry) -> Result<(), Error> {
+        let begin = "INSERT INTO @.retold_projection
+            (name, version, upstream, upstream_id, position, event_id, state, tables)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+            ON CONFLICT (name, version) DO UPDATE SET upstream = EXCLUDED.upstream,
+                upstream_id = EXCLUDED.upstream_id, position = EXCLUDED.position,
+                event_id = EXCLUDED.event_id";
+        let position = entry.checkpoint.map(|it| it.position.get().cast_signed());
+        let event_id = entry.checkpoint.map(|it| it.event_id.uuid());
+        let state = if entry.is_seen { "seen" } else { "building" };
+        let parameters: &[&(dyn ToSql + Sync)] = &[
+            &self.name,
+            &i64::from(entry.version),
+            &upstream,
+            &entry.upstream.uuid(),
+            &position,
+            &event_id,
+            &state,
+            &entry.tables,
+        ];
+        self.execute(begin, parameters).await.map(drop)
+    }
+
+    /// Notes that readers see the version.
+    pub(super) async fn show(&self, version: u32) -> Result<(), Error> {
+        let show = "UPDATE @.retold_projection SET state = 'seen' WHERE name = $1 AND version = $2";
+        let version = i64::from(version);
+        self.execute(show, &[&self.name, &version]).await.map(drop)
+    }
+
+    /// Forgets a version, and what it passed over.
+    pub(super) async fn forget(&self, version: u32) -> Result<(), Error> {
+        for sql in [
+            "DELETE FROM @.retold_projection WHERE name = $1 AND version = $2",
+            "DELETE FROM @.retold_projection_skipped WHERE name = $1 AND version = $2",
+        ] {
+            self.execute(sql, &[&self.name, &i64::from(version)])
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// How many events a version has passed over.
+    pub(super) async fn count_skipped(&self, version: u32) -> Result<u64, Error> {
+        let count = "SELECT count(*) FROM @.retold_projection_skipped
+            WHERE name = $1 AND version = $2";
+        let rows = self.rows(count, &[&self.name, &i64::from(version)]).await?;
+        let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+        Ok(count.cast_unsigned())
+    }
+
+    /// Records an event that is passed over.
+    pub(super) async fn skip(&self, version: u32, skipped: &SkippedEvent) -> Result<(), Error> {
+        let insert = "INSERT INTO @.retold_projection_skipped VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        // The database has no text with a zero character.
+        let error = skipped.error.replace('\0', "\u{fffd}");
+        let parameters: &[&(dyn ToSql + Sync)] = &[
+            &self.name,
+            &i64::from(version),
+            &skipped.mark.position.get().cast_signed(),
+            &skipped.mark.event_id.uuid(),
+            &&*skipped.topic,
+            &error,
+            &skipped.at.as_micros(),
+        ];
+        self.execute(insert, parameters).await.map(drop)
+    }
+
+    /// Events that were passed over, after a position.
+    pub(super) async fn skipped(
+        &self,
+        version: u32,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<SkippedEvent>, Error> {
+        let select = "SELECT position, event_id, topic, error, skipped_at
+            FROM @.retold_projection_skipped
+            WHERE name = $1 AND version = $2 AND position > $3 ORDER BY position LIMIT $4";
+        let after = Position::number(after).cast_signed();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let parameters: &[&(dyn ToSql + Sync)] = &[&self.name, &i64::from(version), &after, &limit];
+        let rows = self.rows(select, parameters).await?;
+        let mut page = Vec::new();
+        for row in &rows {
+            if let Some(mark) = mark(row, 0)? {
+                let (topic, error): (Arc<str>, Arc<str>) = (text(row, 2)?, text(row, 3)?);
+                let at = Timestamp::from_micros(row.try_get(4)?);
+                page.push(SkippedEvent::from_parts(mark, topic, error, at));
+            }
+        }
+        Ok(page)
+    }
+}
+
+fn text(row: &Row, column: usize) -> Result<Arc<str>, Error> {
+    row.try_get::<_, &str>(column).map(Arc::from)
+}
+
+/// A mark in this column and the next; none if there is none.
+fn mark(row: &Row, column: usize) -> Result<Option<Mark>, Error> {
+    let position: Option<i64> = row.try_get(column)?;
+    let event_id: Option<uuid::Uuid> = row.try_get(column + 1)?;
+    let position = position.and_then(|it| Position::new(it.cast_unsigned()));
+    Ok(position.zip(event_id).map(|(position, id)| Mark {
+        position,
+        event_id: EventId::new(id),
+    }))
+}
+
+fn entry(row: &Row) -> Result<Entry, Error> {
+    let version: i64 = row.try_get(0)?;
+    Ok(Entry {
+        version: u32::try_from(version).unwrap_or(u32::MAX),
+        upstream: LogId::new(row.try_get(1)?),
+        checkpoint: mark(row, 2)?,
+        is_seen: row.try_get::<_, &str>(4)? == "seen",
+        tables: row.try_get(5)?,
+    })
+}

@@ -1,0 +1,276 @@
+//! Views as tables of PostgreSQL: the places for them, and the keepers that pipelines drive.
+
+use std::fmt;
+use std::sync::Arc;
+
+use retold_core::recording::error::{Invalid, RecordError};
+use retold_core::recording::identity::{LogId, Mark, Position};
+use retold_core::recording::limits::check_page_limit;
+use retold_core::recording::recorder::BoxFuture;
+use retold_core::system::projection::keeper::SKIPPED_PAGE_MAX;
+use retold_core::system::projection::{
+    Applied, Kept, Projection, ProjectionError, ProjectionOutline, SkippedEvent, Supersede,
+    Switched, ViewKeeper, ViewPage,
+};
+use tokio::runtime::Handle;
+use tokio_postgres::Client;
+
+use super::connection::connect;
+use super::error::Refusal;
+use super::options::{PostgresOptions, VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX};
+use super::place::Place;
+use super::pool::{Pool, Pooled};
+use super::projection::{Declared, Halt, Postgres, PostgresTables, check_word};
+use super::runtime::{choose, within};
+use super::work::Purpose;
+
+/// A place for views: a schema of a PostgreSQL database. A clone is the same place.
+///
+/// Each view is one table or several, which readers find under their plain names, with any client of the
+/// database. They change in one transaction with the checkpoint, which is kept in the table
+/// `retold_projection` of the same schema. Names that a handler does not give a schema are looked for in
+/// this one, then in `public`.
+///
+/// ```no_run
+/// # use retold_core::application::logged::Logged;
+/// # use retold_core::domain::event::Event;
+/// # use retold_core::recording::recorder::Recorder;
+/// # use retold_core::system::projection::{BoxError, Projection, ProjectionPipeline};
+/// # use retold_postgres::{Postgres, PostgresTables, PostgresViews, ViewTransaction};
+/// # use std::sync::Arc;
+/// # async fn example<DogEvent: Event>(
+/// #     recorder: Arc<dyn Recorder>,
+/// # ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// async fn dog<DogEvent>(view: &ViewTransaction<'_>, logged: &Logged<DogEvent>) -> Result<(), BoxError> {
+///     let sql = format!("INSERT INTO {} VALUES ($1) ON CONFLICT DO NOTHING", view.table("dogs"));
+///     let insert = view.prepare_cached(&sql).await?;
+///     view.execute(&insert, &[&logged.stream()]).await?;
+///     Ok(())
+/// }
+///
+/// let views = PostgresViews::open("postgres://localhost/dogs", "public")?;
+/// let dogs = Projection::<Postgres>::new("dogs", 1, "school").on_async(dog::<DogEvent>);
+/// let tables = PostgresTables::new(["dogs"], |names| {
+///     format!("CREATE TABLE {} (stream text PRIMARY KEY)", names.table("dogs"))
+/// });
+/// let mut pipeline = ProjectionPipeline::new(recorder, views.keep(dogs, tables)?);
+/// pipeline.catch_up().await?;
+///
+/// let count = views.reader().await?.query_one("SELECT count(*) FROM dogs", &[]).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PostgresViews {
+    pool: Arc<Pool>,
+    schema: Arc<str>,
+    runtime: Handle,
+    purpose: Purpose,
+}
+
+impl PostgresViews {
+    /// A place in the database at `url`, in this schema, which is made with the first view if it is
+    /// missing. The schema that the URL may name is that of a store, and means nothing here. For views
+    /// beside a store that is open, see [`PostgresStore::views`](crate::PostgresStore::views).
+    ///
+    /// Nothing is asked of the server yet.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a URL that is not understood, or a schema whose name needs quotes in SQL.
+    pub fn open(url: &str, schema: &str) -> Result<Self, RecordError> {
+        check_word("the schema", schema)?;
+        let place = Place::new(url, &PostgresOptions::new())?;
+        Ok(Self::at(&place, schema.into(), choose()?, Purpose::Write))
+    }
+
+    pub(crate) fn at(place: &Place, schema: Arc<str>, runtime: Handle, purpose: Purpose) -> Self {
+        let mut place = place.clone();
+        for server in &mut place.servers {
+            let settings = format!(
+                "{} -c default_transaction_read_only=on -c search_path={schema},public",
+                server.get_options().unwrap_or_default(),
+            );
+            server.options(settings);
+        }
+        Self {
+            pool: Pool::new(place, VIEW_CONNECTIONS_MAX),
+            schema,
+            runtime,
+            purpose,
+        }
+    }
+
+    /// The schema.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// The keeper of this projection's version of its view, for a pipeline.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] for a projection or a table that is declared wrongly.
+    pub fn keep(
+        &self,
+        projection: Projection<Postgres>,
+        tables: PostgresTables,
+    ) -> Result<Arc<dyn ViewKeeper>, Invalid> {
+        let declared = Declared::new(projection, tables, self.schema.clone());
+        declared.check()?;
+        Ok(self.keeper(Arc::new(declared)))
+    }
+
+    pub(crate) fn keeper(&self, declared: Arc<Declared>) -> Arc<dyn ViewKeeper> {
+        Arc::new(PostgresKeeper {
+            declared,
+            views: self.clone(),
+        })
+    }
+
+    pub(crate) async fn take(&self) -> Result<Pooled, RecordError> {
+        self.pool.take().await
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.pool.place
+    }
+
+    /// A new connection that reads, and finds the views under their plain names. It belongs to the
+    /// runtime of the place.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    pub async fn reader(&self) -> Result<Client, RecordError> {
+        let connection = within(&self.runtime, connect(&self.pool.place)).await?;
+        Ok(connection.client)
+    }
+}
+
+impl fmt::Debug for PostgresViews {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresViews")
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps one version of a view in a schema of PostgreSQL.
+struct PostgresKeeper {
+    declared: Arc<Declared>,
+    views: PostgresViews,
+}
+
+impl PostgresKeeper {
+    /// Does work on a connection, in a time that is limited.
+    async fn work<T>(
+        &self,
+        work: impl AsyncFnOnce(&Declared, &mut Pooled) -> Result<T, Halt>,
+    ) -> Result<T, ProjectionError> {
+        let failed = |error| self.declared.error(error);
+        let mut connection = self.views.take().await.map_err(failed)?;
+        let working = work(&self.declared, &mut connection);
+        match tokio::time::timeout(VIEW_WAIT_MAX, working).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(halt)) => {
+                if !matches!(halt, Halt::Refused(_)) {
+                    // It may be cut, though the driver does not know that yet.
+                    connection.close();
+                }
+                Err(halt.into_error().unwrap_or_else(failed))
+            }
+            Err(_) => {
+                connection.close();
+                let silent = RecordError::unavailable("keeping a view", Refusal::Silent);
+                Err(failed(silent))
+            }
+        }
+    }
+}
+
+impl PostgresKeeper {
+    async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&Declared, &mut Pooled) -> Result<T, Halt>,
+    ) -> Result<T, ProjectionError> {
+        match self.views.purpose {
+            Purpose::Write => self.work(work).await,
+            Purpose::Read => {
+                let reason = "the store was opened for reading only";
+                Err(self.declared.error(RecordError::invalid(reason)))
+            }
+        }
+    }
+}
+
+impl ViewKeeper for PostgresKeeper {
+    fn outline(&self) -> &ProjectionOutline {
+        self.declared.outline()
+    }
+
+    fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {
+        let work = self.work(async |declared, connection| declared.kept(connection).await);
+        within(&self.views.runtime, work)
+    }
+
+    fn begin(
+        &self,
+        upstream: LogId,
+        start: Option<Mark>,
+    ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
+        let work = self.write(async move |declared, connection| {
+            declared.begin(connection, upstream, start).await
+        });
+        within(&self.views.runtime, work)
+    }
+
+    fn apply(&self, page: ViewPage) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
+        let work =
+            self.write(async move |declared, connection| declared.apply(connection, &page).await);
+        within(&self.views.runtime, work)
+    }
+
+    fn skip(
+        &self,
+        after: Option<Mark>,
+        skipped: SkippedEvent,
+    ) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
+        let work = self.write(async move |declared, connection| {
+            declared.skip(connection, after, &skipped).await
+        });
+        within(&self.views.runtime, work)
+    }
+
+    fn switch(
+        &self,
+        after: Option<Mark>,
+        to: Option<Mark>,
+        supersede: Supersede,
+    ) -> BoxFuture<'_, Result<Switched, ProjectionError>> {
+        let work = self.write(async move |declared, connection| {
+            declared.switch(connection, after, to, supersede).await
+        });
+        within(&self.views.runtime, work)
+    }
+
+    fn skipped(
+        &self,
+        after: Option<Position>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SkippedEvent>, ProjectionError>> {
+        within(&self.views.runtime, async move {
+            let limit = check_page_limit(limit, SKIPPED_PAGE_MAX)
+                .map_err(|invalid| self.declared.error(invalid.into()))?;
+            let read = async |declared: &Declared, connection: &mut Pooled| {
+                declared.skipped(connection, after, limit).await
+            };
+            self.work(read).await
+        })
+    }
+
+    fn discard(&self) -> BoxFuture<'_, Result<(), ProjectionError>> {
+        let work = self.write(async |declared, connection| declared.discard(connection).await);
+        within(&self.views.runtime, work)
+    }
+}

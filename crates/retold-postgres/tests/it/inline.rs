@@ -1,0 +1,319 @@
+//! Inline projections: the view has what the log has, or the append is not recorded.
+
+use futures_util::future::join_all;
+use retold_core::application::logged::Logged;
+use retold_core::recording::append::Appended;
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::LogId;
+use retold_core::recording::store::Store;
+use retold_core::recording::verify::verify_log;
+use retold_core::system::projection::{BoxError, OnPoison, Projection};
+use retold_postgres::{
+    InlineProjections, Postgres, PostgresOptions, PostgresStore, PostgresTables, ViewTransaction,
+};
+use uuid::Uuid;
+
+use crate::database::{Database, block_on};
+use crate::tricks::{
+    TrickAdded, added, checkpoint_and_rows, log, pipeline, read, tables, teach, tricks,
+};
+
+async fn open_with(database: &Database, projection: Projection<Postgres>) -> PostgresStore {
+    let inline = InlineProjections::new().with(projection, tables());
+    open_inline(database, inline).await.unwrap()
+}
+
+async fn open_inline(
+    database: &Database,
+    inline: InlineProjections,
+) -> Result<PostgresStore, RecordError> {
+    let options = PostgresOptions::new();
+    PostgresStore::open_with_projections(&database.url(), &options, inline).await
+}
+
+#[test]
+fn the_view_has_what_was_acknowledged() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = open_with(&database, tricks(1)).await;
+        let dogs = log(&store, "dogs").await;
+        let other = log(&store, "cats").await;
+        let views = store.views();
+        assert_eq!(read(&views).await, [""; 0]);
+        for number in 1..=10 {
+            dogs.append(added(["sit", "fetch"])).await.unwrap();
+            teach(&*other, "bite").await.unwrap();
+            assert_eq!(read(&views).await.len(), 2 * number);
+            let number = number as i64 * 2;
+            assert_eq!(checkpoint_and_rows(&views, 1).await, (number, number));
+        }
+    });
+}
+
+/// Goal: whoever is refused by a projection is refused alone. Method: groups of good and bad appends at
+/// a time, each answered by itself.
+#[test]
+fn one_that_fails_fails_its_own_append_alone() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = open_with(&database, tricks(1)).await;
+        let log = log(&store, "dogs").await;
+        let mut good = 0;
+        for round in 0..3 {
+            let appends = (0..40).map(|number| match (number + round) % 4 {
+                0 => added(["sit", "bite"]),
+                1 => added(["panic"]),
+                _ => added(["sit"]),
+            });
+            let answers = join_all(appends.map(|append| log.append(append))).await;
+            for (number, answer) in (0..).zip(answers) {
+                match ((number + round) % 4, answer) {
+                    (0, Err(RecordError::Invalid(invalid))) => {
+                        let text = invalid.to_string();
+                        for part in [
+                            "\"tricks\" version 1",
+                            "nobody teaches that",
+                            "nothing is recorded",
+                        ] {
+                            assert!(text.contains(part), "{part} is not in {text}");
+                        }
+                    }
+                    (1, Err(RecordError::Invalid(invalid))) => {
+                        assert!(invalid.to_string().contains("too exciting"), "{invalid}");
+                    }
+                    (2 | 3, Ok(Appended::Recorded(_))) => good += 1,
+                    (kind, answer) => panic!("{kind}: {answer:?}"),
+                }
+            }
+        }
+        let head = log.head().await.unwrap();
+        assert_eq!(head.position().unwrap().get(), good);
+        assert_eq!(head.append_count, good);
+        assert_eq!(read(&store.views()).await.len() as u64, good);
+        let report = verify_log(&*log, &mut |_| {}).await.unwrap();
+        assert_eq!(report.findings, []);
+    });
+}
+
+async fn quiet(view: &ViewTransaction<'_>, logged: &Logged<TrickAdded>) -> Result<(), BoxError> {
+    if logged.event.0 == "speak" {
+        return Err("dogs are quiet here".into());
+    }
+    let sql = format!("INSERT INTO {} VALUES (1)", view.table("quiet"));
+    view.execute(&sql, &[]).await?;
+    Ok(())
+}
+
+#[test]
+fn several_projections_take_an_append_or_none_does() {
+    block_on(async {
+        let database = Database::create().await;
+        let strict = Projection::<Postgres>::new("strict", 1, "dogs").on_async(quiet);
+        let quiet = PostgresTables::new(["quiet"], |names| {
+            format!("CREATE TABLE {} (it integer)", names.table("quiet"))
+        });
+        let inline = InlineProjections::new()
+            .with(tricks(1), tables())
+            .with(strict, quiet);
+        let store = open_inline(&database, inline).await.unwrap();
+        let log = log(&store, "dogs").await;
+        let appends = ["sit", "speak", "bite", "fetch"].map(|it| added([it]));
+        let answers = join_all(appends.map(|append| log.append(append))).await;
+        let recorded: Vec<_> = answers.iter().map(Result::is_ok).collect();
+        assert_eq!(recorded, [true, false, false, true], "{answers:?}");
+        assert_eq!(read(&store.views()).await, ["sit", "fetch"]);
+        let reader = store.views().reader().await.unwrap();
+        for table in ["quiet", "retold_projection"] {
+            let sql = format!("SELECT count(*) FROM {table}");
+            let count: i64 = reader.query_one(&sql, &[]).await.unwrap().get(0);
+            assert_eq!(count, 2, "{table}");
+        }
+    });
+}
+
+/// A handler that ends the transaction, or leaves it in a state that cannot be committed, is refused, and
+/// what was beside it in the group is not harmed.
+#[test]
+fn one_that_spoils_the_transaction_is_refused() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = open_with(&database, tricks(1)).await;
+        let log = log(&store, "dogs").await;
+        let tricks = [
+            "sit",
+            "commit",
+            "fetch",
+            "roll back",
+            "speak",
+            "swallow",
+            "promise",
+        ];
+        let answers = join_all(tricks.map(|it| log.append(added([it])))).await;
+        let recorded: Vec<_> = answers.iter().map(Result::is_ok).collect();
+        assert_eq!(
+            recorded,
+            [true, false, true, false, true, false, false],
+            "{answers:?}"
+        );
+        for refused in answers.iter().filter_map(|it| it.as_ref().err()) {
+            assert!(matches!(refused, RecordError::Invalid(_)), "{refused}");
+        }
+        let mut names = read(&store.views()).await;
+        names.sort();
+        assert_eq!(names, ["fetch", "sit", "speak"]);
+    });
+}
+
+#[test]
+fn it_catches_up_before_the_first_append_and_with_other_programs() {
+    block_on(async {
+        let database = Database::create().await;
+        {
+            let log = log(&database.open().await, "dogs").await;
+            for _ in 0..3 {
+                log.append(added(["sit"; 700])).await.unwrap();
+            }
+        }
+        let store = open_with(&database, tricks(1)).await;
+        let with = log(&store, "dogs").await;
+        let views = store.views();
+        assert_eq!(read(&views).await.len(), 2100);
+        // A program that does not know the projection appends a little, then much.
+        let without = log(&database.open().await, "dogs").await;
+        let mut expected = 2100;
+        for count in [15, 2500] {
+            without.append(added(vec!["fetch"; count])).await.unwrap();
+            assert_eq!(read(&views).await.len(), expected);
+            teach(&*with, "speak").await.unwrap();
+            expected += count + 1;
+            assert_eq!(read(&views).await.len(), expected);
+        }
+        let there = i64::try_from(expected).unwrap();
+        assert_eq!(checkpoint_and_rows(&views, 1).await, (there, there));
+    });
+}
+
+#[test]
+fn poison_that_is_there_fails_the_opening_unless_it_is_skipped() {
+    block_on(async {
+        let database = Database::create().await;
+        {
+            let log = log(&database.open().await, "dogs").await;
+            log.append(added(["sit", "bite", "fetch"])).await.unwrap();
+        }
+        let birth = LogId::new(Uuid::now_v7());
+        let store = open_with(&database, tricks(1)).await;
+        let Err(error) = store.open("dogs", birth).await else {
+            panic!("it cannot catch up");
+        };
+        assert!(matches!(error, RecordError::Invalid(_)), "{error}");
+        for part in ["position 2", "nobody teaches that"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        let store = open_with(&database, tricks(1).on_poison(OnPoison::Skip)).await;
+        let log = log(&store, "dogs").await;
+        let views = store.views();
+        assert_eq!(read(&views).await, ["sit", "fetch"]);
+        // What is not recorded yet is not skipped but refused.
+        assert!(teach(&*log, "bite").await.is_err());
+        teach(&*log, "speak").await.unwrap();
+        assert_eq!(read(&views).await, ["sit", "fetch", "speak"]);
+        let handle = pipeline(&log, &views, tricks(1)).handle();
+        assert_eq!(handle.skipped(None, 10).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn a_newer_version_takes_the_place_of_the_older() {
+    block_on(async {
+        let database = Database::create().await;
+        let old = open_with(&database, tricks(1)).await;
+        let old_log = log(&old, "dogs").await;
+        teach(&*old_log, "sit").await.unwrap();
+        let new = open_with(&database, tricks(2)).await;
+        let new_log = log(&new, "dogs").await;
+        assert_eq!(read(&new.views()).await, ["sit"]);
+        teach(&*new_log, "fetch").await.unwrap();
+        assert_eq!(checkpoint_and_rows(&new.views(), 2).await, (2, 2));
+        let error = teach(&*old_log, "speak").await.unwrap_err();
+        assert!(error.to_string().contains("superseded"), "{error}");
+        assert_eq!(read(&new.views()).await, ["sit", "fetch"]);
+    });
+}
+
+/// Goal: log and view are one, whatever becomes of connections. Method: backends are terminated at random
+/// while several append; each sends its append until it is settled.
+#[test]
+fn connections_that_are_cut_leave_log_and_view_together() {
+    const APPENDS: usize = 60;
+    block_on(async {
+        let database = Database::create().await;
+        let store = open_with(&database, tricks(1)).await;
+        let dogs = log(&store, "dogs").await;
+        let writers: Vec<_> = (0..4)
+            .map(|_| {
+                let dogs = dogs.clone();
+                tokio::spawn(async move {
+                    for _ in 0..APPENDS {
+                        let append = added(["sit", "fetch"]);
+                        while let Err(error) = dogs.append(append.clone()).await {
+                            let may_pass = matches!(
+                                error,
+                                RecordError::Unavailable(_) | RecordError::OutcomeUnknown(_)
+                            );
+                            assert!(may_pass, "{error}");
+                        }
+                    }
+                })
+            })
+            .collect();
+        let admin = database.client().await;
+        let mut cut = 0;
+        while !writers.iter().all(|it| it.is_finished()) {
+            let one = "SELECT count(pg_terminate_backend(pid)) FROM (
+                SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+                AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+                ORDER BY random() LIMIT 1) one";
+            cut += admin.query_one(one, &[]).await.unwrap().get::<_, i64>(0);
+            admin.query_one("SELECT pg_sleep(0.03)", &[]).await.unwrap();
+        }
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        assert!(cut > 0, "nothing was cut");
+        let there = 4 * APPENDS * 2;
+        assert_eq!(read(&store.views()).await.len(), there);
+        let head = dogs.head().await.unwrap().position().unwrap().get();
+        assert_eq!(head as usize, there);
+        let report = verify_log(&*dogs, &mut |_| {}).await.unwrap();
+        assert_eq!(report.findings, []);
+    });
+}
+
+#[test]
+fn it_may_begin_with_now() {
+    block_on(async {
+        let database = Database::create().await;
+        teach(&*log(&database.open().await, "dogs").await, "sit")
+            .await
+            .unwrap();
+        let store = open_with(&database, tricks(1).from_now()).await;
+        let log = log(&store, "dogs").await;
+        teach(&*log, "fetch").await.unwrap();
+        assert_eq!(read(&store.views()).await, ["fetch"]);
+    });
+}
+
+#[test]
+fn what_is_declared_wrongly_is_invalid() {
+    block_on(async {
+        let database = Database::create().await;
+        let bare = Projection::<Postgres>::new("tricks", 1, "dogs");
+        let bare = InlineProjections::new().with(bare, tables());
+        let quoted = InlineProjections::in_schema("a b").with(tricks(1), tables());
+        for inline in [bare, quoted] {
+            let opened = open_inline(&database, inline).await.map(drop);
+            assert!(matches!(opened, Err(RecordError::Invalid(_))), "{opened:?}");
+        }
+    });
+}

@@ -1,0 +1,628 @@
+//! Projections into PostgreSQL: view and checkpoint are one, whoever fails, races, or is killed.
+
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use retold_core::application::logged::Logged;
+use retold_core::recording::recorder::Recorder;
+use retold_core::recording::store::Store;
+use retold_core::system::projection::{
+    BoxError, OnPoison, Projection, ProjectionError, ProjectionPipeline, ViewKeeper,
+};
+use retold_postgres::{
+    InlineProjections, Postgres, PostgresOptions, PostgresStore, PostgresTables, PostgresViews,
+    ViewTransaction,
+};
+
+use crate::database::{Database, block_on};
+use crate::tricks::{
+    TrickAdded, added, checkpoint_and_rows, log, pipeline, read, tables, teach, tricks,
+};
+
+/// Guards a test against hanging; nothing is measured by it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_view_is_kept_and_goes_on_after_a_restart() {
+    block_on(async {
+        let database = Database::create().await;
+        for round in 1..=3 {
+            let store = database.open().await;
+            let log = log(&store, "dogs").await;
+            let views = store.views_in("reports").unwrap();
+            let mut pipeline = pipeline(&log, &views, tricks(1)).page_size(2);
+            let handle = pipeline.handle();
+            for _ in 0..5 {
+                teach(&*log, "sit").await.unwrap();
+            }
+            let step = pipeline.step().await.unwrap();
+            assert_eq!(step.events, 2, "it goes on where it was");
+            pipeline.catch_up().await.unwrap();
+            assert_eq!(read(&views).await.len(), 5 * round);
+            let status = handle.status().await.unwrap();
+            assert_eq!(status.checkpoint, status.head);
+            assert!(status.is_caught_up(), "{status:?}");
+            // Whoever asks by a name with the schema finds it too.
+            let admin = database.client().await;
+            let sql = "SELECT count(*) FROM reports.trick";
+            let count: i64 = admin.query_one(sql, &[]).await.unwrap().get(0);
+            assert_eq!(count, 5 * round as i64);
+        }
+    });
+}
+
+/// What is recorded while nobody drives it is not before "now".
+#[test]
+fn a_view_from_now_on_begins_once() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let log = log(&store, "dogs").await;
+        let views = PostgresViews::open(&database.url(), "public").unwrap();
+        let from_now = || pipeline(&log, &views, tricks(1).from_now());
+        from_now().catch_up().await.unwrap();
+        teach(&*log, "sit").await.unwrap();
+        let handle = from_now().handle();
+        assert_eq!(handle.status().await.unwrap().lag_events, 1);
+        from_now().catch_up().await.unwrap();
+        assert_eq!(read(&views).await, ["sit"]);
+        let status = from_now().handle().status().await.unwrap();
+        assert!(
+            status.is_caught_up(),
+            "as the database says, before the first step"
+        );
+    });
+}
+
+#[test]
+fn poison_leaves_no_trace_and_goes_where_it_was_said() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let log = log(&store, "dogs").await;
+        let views = store.views();
+        log.append(added(["sit", "bite", "fetch", "panic", "roll over"]))
+            .await
+            .unwrap();
+        let mut stops = pipeline(&log, &views, tricks(1));
+        let error = stops.catch_up().await.unwrap_err();
+        assert!(error.to_string().contains("nobody teaches that"), "{error}");
+        assert_eq!(read(&views).await, ["sit"]);
+        assert_eq!(checkpoint_and_rows(&views, 1).await, (1, 1));
+
+        let mut skips = pipeline(&log, &views, tricks(1).on_poison(OnPoison::Skip));
+        skips.catch_up().await.unwrap();
+        assert_eq!(read(&views).await, ["sit", "fetch", "roll over"]);
+        let skipped = skips.handle().skipped(None, 10).await.unwrap();
+        let errors: Vec<_> = skipped.iter().map(|it| &*it.error).collect();
+        assert_eq!(
+            errors,
+            ["nobody teaches that", "its handler panicked: too exciting"]
+        );
+        assert_eq!(skips.handle().status().await.unwrap().skipped, 2);
+        let after = Some(skipped[0].mark.position);
+        let page = skips.handle().skipped(after, 1).await.unwrap();
+        assert_eq!(page, skipped[1..]);
+    });
+}
+
+/// A handler that ends the transaction, or leaves it so that it cannot be committed, is the one that is
+/// at fault: those around it are in the view, once.
+#[test]
+fn a_handler_that_spoils_the_transaction_is_found() {
+    block_on(async {
+        for trick in ["commit", "roll back", "swallow", "promise"] {
+            let database = Database::create().await;
+            let store = database.open().await;
+            let log = log(&store, "dogs").await;
+            let views = store.views();
+            log.append(added(["sit", trick, "fetch", "speak"]))
+                .await
+                .unwrap();
+            let mut stops = pipeline(&log, &views, tricks(1));
+            let error = stops.catch_up().await.unwrap_err();
+            let is_meant = matches!(&error, ProjectionError::Poison { event, .. }
+                if event.mark.position.get() == 2);
+            assert!(is_meant, "{trick}: {error}");
+            assert_eq!(checkpoint_and_rows(&views, 1).await, (1, 1), "{trick}");
+            let mut skips = pipeline(&log, &views, tricks(1).on_poison(OnPoison::Skip));
+            skips.catch_up().await.unwrap();
+            assert_eq!(read(&views).await, ["sit", "fetch", "speak"], "{trick}");
+        }
+    });
+}
+
+#[test]
+fn racing_pipelines_of_one_version_apply_once() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let dogs = log(&store, "dogs").await;
+        for _ in 0..50 {
+            teach(&*dogs, "sit").await.unwrap();
+        }
+        let mut tasks = Vec::new();
+        for _ in 0..4 {
+            // As other processes would, each with connections of its own.
+            let store = database.open().await;
+            let (log, views) = (log(&store, "dogs").await, store.views());
+            tasks.push(tokio::spawn(async move {
+                let mut pipeline = pipeline(&log, &views, tricks(1)).page_size(3);
+                while let Err(error) = pipeline.catch_up().await {
+                    assert!(error.is_retriable(), "{error}");
+                }
+            }));
+        }
+        for task in tasks {
+            tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
+        }
+        assert_eq!(read(&store.views()).await.len(), 50);
+    });
+}
+
+/// Goal: readers see the old version or the new one, and never fewer rows than before. Method: one
+/// writes, one drives the old version, one reads all the time, while new versions are built.
+#[test]
+fn a_new_version_is_built_while_readers_see_the_old_one() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let log = log(&store, "dogs").await;
+        let views = store.views();
+        let mut first = pipeline(&log, &views, tricks(1));
+        teach(&*log, "sit").await.unwrap();
+        first.catch_up().await.unwrap();
+        let admin = database.client().await;
+        let grant = "CREATE ROLE looker; GRANT SELECT ON trick TO looker";
+        admin.batch_execute(grant).await.unwrap();
+
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (over, writing) = (is_over.clone(), log.clone());
+        let writer = tokio::spawn(async move {
+            while !over.load(Ordering::SeqCst) {
+                teach(&*writing, "sit").await.unwrap();
+            }
+        });
+        let (over, looked_at) = (is_over.clone(), views.clone());
+        let reader = tokio::spawn(async move {
+            let client = looked_at.reader().await.unwrap();
+            let select = client.prepare("SELECT count(*) FROM trick").await.unwrap();
+            let mut seen: i64 = 0;
+            while !over.load(Ordering::SeqCst) {
+                let count = client.query_one(&select, &[]).await.unwrap().get(0);
+                assert!(count >= seen, "{count} rows after {seen}");
+                seen = count;
+            }
+            seen
+        });
+        let mut old = tokio::spawn(async move { run(first).await });
+        for version in 2..=5 {
+            let mut new = pipeline(&log, &views, tricks(version)).page_size(10);
+            while let Err(error) = new.catch_up().await {
+                assert!(error.is_retriable(), "{error}");
+            }
+            let ended = tokio::time::timeout(PATIENCE, old).await.unwrap().unwrap();
+            let is_meant = matches!(
+                ended,
+                ProjectionError::Superseded { current, .. } if current == version
+            );
+            assert!(is_meant, "{ended}");
+            old = tokio::spawn(async move { run(new).await });
+        }
+        is_over.store(true, Ordering::SeqCst);
+        writer.await.unwrap();
+        assert!(reader.await.unwrap() > 0);
+        old.abort();
+        assert!(old.await.is_err());
+        pipeline(&log, &views, tricks(5)).catch_up().await.unwrap();
+        let (checkpoint, rows) = checkpoint_and_rows(&views, 5).await;
+        assert_eq!(checkpoint, rows);
+        let left = "SELECT count(*) FROM pg_tables
+            WHERE tablename LIKE 'trick%' AND tablename NOT LIKE '%v5'";
+        let left: i64 = admin.query_one(left, &[]).await.unwrap().get(0);
+        assert_eq!(left, 0, "old tables are dropped");
+        let may = "SELECT has_table_privilege('looker', 'trick', 'SELECT')";
+        assert!(admin.query_one(may, &[]).await.unwrap().get::<_, bool>(0));
+    });
+}
+
+/// Runs until something fails that waiting does not mend.
+async fn run(mut pipeline: ProjectionPipeline) -> ProjectionError {
+    loop {
+        let error = pipeline.run().await;
+        if !error.is_retriable() {
+            return error;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A version with other columns takes the place of the older one, with the rights that were granted.
+#[test]
+fn a_new_version_may_have_other_columns() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let log = log(&store, "dogs").await;
+        let views = store.views();
+        teach(&*log, "sit").await.unwrap();
+        pipeline(&log, &views, tricks(1)).catch_up().await.unwrap();
+        let admin = database.client().await;
+        let grant = "CREATE ROLE \"a looker\"; GRANT SELECT ON trick TO \"a looker\", PUBLIC";
+        admin.batch_execute(grant).await.unwrap();
+        let projection = Projection::<Postgres>::new("tricks", 2, "dogs").on_async(
+            async |view: &ViewTransaction<'_>, logged: &Logged<TrickAdded>| {
+                let sql = format!("INSERT INTO {} VALUES ($1)", view.table("trick"));
+                view.execute(&sql, &[&logged.event.0]).await?;
+                Ok(())
+            },
+        );
+        let tables = PostgresTables::new(["trick"], |names| {
+            format!("CREATE TABLE {} (label text)", names.table("trick"))
+        });
+        let keeper = views.keep(projection, tables).unwrap();
+        let mut second = ProjectionPipeline::new(log.clone(), keeper);
+        second.catch_up().await.unwrap();
+        let label: String = admin
+            .query_one("SELECT label FROM trick", &[])
+            .await
+            .unwrap()
+            .get(0);
+        assert_eq!(label, "sit");
+        let may = "SELECT has_table_privilege('a looker', 'trick', 'SELECT')";
+        assert!(admin.query_one(may, &[]).await.unwrap().get::<_, bool>(0));
+        let gone = "SELECT to_regclass('trick_count') IS NULL";
+        assert!(admin.query_one(gone, &[]).await.unwrap().get::<_, bool>(0));
+    });
+}
+
+#[test]
+fn a_view_of_a_log_that_was_replaced_is_diverged_until_rebuilt() {
+    block_on(async {
+        let database = Database::create().await;
+        let views = PostgresViews::open(&database.url(), "public").unwrap();
+        let other = Database::create().await;
+        let (first, other) = (database.open().await, other.open().await);
+        let first = log(&first, "dogs").await;
+        first.append(added(["sit", "fetch"])).await.unwrap();
+        pipeline(&first, &views, tricks(1))
+            .catch_up()
+            .await
+            .unwrap();
+        let replaced = log(&other, "dogs").await;
+        replaced.append(added(["speak"; 5])).await.unwrap();
+        let mut pipeline = pipeline(&replaced, &views, tricks(1));
+        let error = pipeline.catch_up().await.unwrap_err();
+        assert!(matches!(error, ProjectionError::Diverged { .. }), "{error}");
+        assert_eq!(read(&views).await, ["sit", "fetch"]);
+        pipeline.rebuild().await.unwrap();
+        pipeline.catch_up().await.unwrap();
+        assert_eq!(read(&views).await, ["speak"; 5]);
+    });
+}
+
+async fn nothing(_: &ViewTransaction<'_>, _: &Logged<TrickAdded>) -> Result<(), BoxError> {
+    Ok(())
+}
+
+#[test]
+fn tables_that_cannot_be_are_a_clear_error() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let log = log(&store, "dogs").await;
+        teach(&*log, "sit").await.unwrap();
+        let admin = database.client().await;
+        let taken = "CREATE TABLE public.taken (it integer)";
+        admin.batch_execute(taken).await.unwrap();
+        let views = store.views();
+        assert!(store.views_in("a b").is_err());
+        let projection =
+            |name: &str| Projection::<Postgres>::new(name, 1, "dogs").on_async(nothing);
+        let one = |name: &'static str| {
+            PostgresTables::new([name], move |names| {
+                format!("CREATE TABLE {} (it integer)", names.table(name))
+            })
+        };
+        let Err(error) = views.keep(projection("other"), one("a b")) else {
+            panic!("it is refused");
+        };
+        assert!(error.to_string().contains("\"a b\""), "{error}");
+        let step = |keeper: Arc<dyn ViewKeeper>| {
+            let log = log.clone();
+            async move { ProjectionPipeline::new(log, keeper).step().await }
+        };
+        for (tables, hint) in [
+            // The plain name is that of a table of somebody else.
+            (one("taken"), "taken"),
+            // The table is not made.
+            (
+                PostgresTables::new(["forgotten"], |_| String::new()),
+                "forgotten__v1",
+            ),
+            (
+                PostgresTables::new(["it"], |_| "CREATE TABEL".into()),
+                "TABEL",
+            ),
+        ] {
+            let keeper = views.keep(projection("other"), tables).unwrap();
+            let error = step(keeper).await.unwrap_err();
+            assert!(matches!(error, ProjectionError::Invalid { .. }), "{error}");
+            assert!(error.to_string().contains(hint), "{error}");
+        }
+        // Nothing is left of these attempts.
+        step(views.keep(projection("other"), one("dog")).unwrap())
+            .await
+            .unwrap();
+        // Another projection has the table.
+        let error = step(views.keep(projection("second"), one("dog")).unwrap())
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("already exists"), "{error}");
+    });
+}
+
+/// What a server that ends connections does to a handler is no fault of an event.
+#[test]
+fn a_connection_that_is_cut_poisons_nothing() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let log = log(&store, "dogs").await;
+        log.append(added(["sit"; 20])).await.unwrap();
+        let views = store.views();
+        let projection = Projection::<Postgres>::new("tricks", 1, "dogs")
+            .on_async(
+                async |view: &ViewTransaction<'_>, logged: &Logged<TrickAdded>| {
+                    if logged.position().get() == 7 {
+                        view.query("SELECT pg_terminate_backend(pg_backend_pid())", &[])
+                            .await?;
+                    }
+                    Ok(())
+                },
+            )
+            .on_poison(OnPoison::Skip);
+        let keeper = views.keep(projection, tables()).unwrap();
+        let mut cut = ProjectionPipeline::new(log.clone(), keeper);
+        let error = cut.catch_up().await.unwrap_err();
+        assert!(
+            matches!(error, ProjectionError::Unavailable { .. }),
+            "{error}"
+        );
+        pipeline(&log, &views, tricks(1)).catch_up().await.unwrap();
+        assert_eq!(read(&views).await.len(), 20);
+    });
+}
+
+#[test]
+fn a_role_without_rights_is_told() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let log = log(&store, "dogs").await;
+        teach(&*log, "sit").await.unwrap();
+        let admin = database.client().await;
+        let role = format!("weak_{}", database.name());
+        let create = format!("CREATE ROLE {role} LOGIN");
+        admin.batch_execute(&create).await.unwrap();
+        let url = database.url().replace("//retold@", &format!("//{role}@"));
+        let views = PostgresViews::open(&url, "nowhere").unwrap();
+        let mut pipeline = pipeline(&log, &views, tricks(1));
+        let error = pipeline.catch_up().await.unwrap_err();
+        assert!(matches!(error, ProjectionError::Invalid { .. }), "{error}");
+        assert!(error.to_string().contains("permission denied"), "{error}");
+    });
+}
+
+/// Tells a child its database, and what it does; absent in the parent.
+const URL: &str = "RETOLD_POSTGRES_VIEWS_CHILD_OF";
+const DOES: &str = "RETOLD_POSTGRES_VIEWS_CHILD_DOES";
+/// Children that are killed, one after another of those that run, for each kind of views.
+const KILLS: usize = 12;
+/// Beyond this no further child is begun.
+const TIME_MAX: Duration = Duration::from_secs(20);
+
+/// The child: appends and drives a projection for ever, beginning a new version now and then. A test of
+/// its own so that the test binary can be the child; without a parent it does nothing.
+#[test]
+fn child() {
+    let (Ok(url), Ok(does)) = (env::var(URL), env::var(DOES)) else {
+        return;
+    };
+    match does.as_str() {
+        "inline" => block_on(append_inline(&url)),
+        _ => block_on(drive(&url)),
+    }
+}
+
+async fn drive(url: &str) {
+    let store = PostgresStore::open(url).await.unwrap();
+    let log = log(&store, "dogs").await;
+    let views = store.views();
+    let appending = log.clone();
+    tokio::spawn(async move {
+        loop {
+            drop(teach(&*appending, "sit").await);
+        }
+    });
+    let mut version = newest_version(&views).await;
+    loop {
+        version += u32::from(fastrand::u8(0..3) == 0);
+        let mut pipeline = pipeline(&log, &views, tricks(version.max(1))).page_size(5);
+        for _ in 0..10 {
+            match pipeline.step().await {
+                Ok(_) => say_stepped(),
+                Err(ProjectionError::Superseded { current, .. }) => version = current,
+                Err(error) => assert!(error.is_retriable(), "{error}"),
+            }
+        }
+    }
+}
+
+/// The child whose view changes with its appends.
+async fn append_inline(url: &str) {
+    let inline = InlineProjections::new().with(tricks(1), tables());
+    let options = PostgresOptions::new();
+    let store = PostgresStore::open_with_projections(url, &options, inline).await;
+    let log = log(&store.unwrap(), "dogs").await;
+    loop {
+        let tricks = [["sit"; 3], ["fetch"; 3], ["bite"; 3]].map(added);
+        join_all(tricks.map(|append| log.append(append))).await;
+        say_stepped();
+    }
+}
+
+fn say_stepped() {
+    std::io::stdout().write_all(b"stepped\n").unwrap();
+    std::io::stdout().flush().unwrap();
+}
+
+async fn newest_version(views: &PostgresViews) -> u32 {
+    let sql = "SELECT coalesce(max(version), 0) FROM retold_projection";
+    let newest = views.reader().await.unwrap().query_one(sql, &[]).await;
+    newest.map_or(0, |row| u32::try_from(row.get::<_, i64>(0)).unwrap())
+}
+
+fn start_child(url: &str, does: &str) -> Child {
+    let arguments = [
+        "--exact",
+        "projection::child",
+        "--nocapture",
+        "--test-threads=1",
+    ];
+    Command::new(env::current_exe().unwrap())
+        .args(arguments)
+        .env(URL, url)
+        .env(DOES, does)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Kills a child after so many steps, at any moment of the next.
+fn kill_after(mut child: Child, steps: usize) -> usize {
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let stepped = lines
+        .map_while(Result::ok)
+        .filter(|line| line.ends_with("stepped"))
+        .take(steps)
+        .count();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    stepped
+}
+
+/// Goal: view and checkpoint are one after `kill -9` at any moment, also while another process drives
+/// the same projection. Method: two children at a time are killed; then the rows of every version are
+/// counted against its checkpoint, for every event makes one row.
+#[test]
+fn killed_processes_leave_view_and_checkpoint_together() {
+    let database = block_on(Database::create());
+    let began = Instant::now();
+    let mut stepped = 0;
+    let mut running = start_child(&database.url(), "drive");
+    for _ in 0..KILLS {
+        if began.elapsed() > TIME_MAX {
+            break;
+        }
+        let next = start_child(&database.url(), "drive");
+        stepped += kill_after(running, fastrand::usize(1..40));
+        running = next;
+        block_on(check_versions(&database));
+    }
+    stepped += kill_after(running, 1);
+    assert!(stepped > KILLS, "the children did something: {stepped}");
+    block_on(async {
+        check_versions(&database).await;
+        let store = database.open().await;
+        let log = log(&store, "dogs").await;
+        let views = store.views();
+        let version = newest_version(&views).await + 1;
+        let mut last = pipeline(&log, &views, tricks(version));
+        while let Err(error) = last.catch_up().await {
+            // What a killed one held is let go when the server notices.
+            assert!(error.is_retriable(), "{error}");
+        }
+        let head = log.head().await.unwrap().position().unwrap().get();
+        assert!(read(&views).await.len() as u64 >= head);
+    });
+}
+
+/// Goal and method as above, for a view that changes with the appends: it has every event of the log.
+#[test]
+fn killed_processes_leave_log_and_inline_view_together() {
+    let database = block_on(Database::create());
+    let began = Instant::now();
+    let mut running = start_child(&database.url(), "inline");
+    for _ in 0..KILLS {
+        if began.elapsed() > TIME_MAX {
+            break;
+        }
+        let next = start_child(&database.url(), "inline");
+        assert!(kill_after(running, fastrand::usize(1..20)) > 0);
+        running = next;
+        block_on(async {
+            check_versions(&database).await;
+            let sql = "SELECT (SELECT count(*) FROM retold.event) - (SELECT count(*) FROM trick)";
+            let client = database.client().await;
+            let missing: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
+            assert_eq!(missing, 0);
+        });
+    }
+    kill_after(running, 1);
+}
+
+/// Checks every version in one state of the database.
+async fn check_versions(database: &Database) {
+    let mut client = database.client().await;
+    let state = client
+        .build_transaction()
+        .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+        .start()
+        .await
+        .unwrap();
+    // A table that is dropped meanwhile is not of this state any more, and is not counted.
+    let lock = "LOCK TABLE retold_projection IN SHARE MODE";
+    if state.batch_execute(lock).await.is_err() {
+        // The first child was killed before it began.
+        return;
+    }
+    let select = "SELECT version, coalesce(position, 0), state FROM retold_projection";
+    let versions = state.query(select, &[]).await.unwrap();
+    let is_seen = |row: &&tokio_postgres::Row| row.get::<_, &str>(2) == "seen";
+    let seen = versions.iter().filter(is_seen).count();
+    assert_eq!(seen, 1, "readers see one: {versions:?}");
+    for row in &versions {
+        let (version, position): (i64, i64) = (row.get(0), row.get(1));
+        let mut tables = vec![format!("trick__v{version}")];
+        tables.extend(is_seen(&row).then(|| "trick".to_owned()));
+        for table in tables {
+            let sql = format!("SELECT count(*) FROM {table}");
+            let count: i64 = state.query_one(&sql, &[]).await.unwrap().get(0);
+            assert_eq!(count, position, "{table}");
+        }
+    }
+}
+
+#[test]
+fn a_store_that_is_read_only_looks_at_views() {
+    block_on(async {
+        let database = Database::create().await;
+        let log = log(&database.open().await, "dogs").await;
+        teach(&*log, "sit").await.unwrap();
+        let store = PostgresStore::open_read_only(&database.url())
+            .await
+            .unwrap();
+        let log: Arc<dyn Recorder> = store.open_read_only("dogs").await.unwrap();
+        let keeper = store.views().keep(tricks(1), tables()).unwrap();
+        let error = ProjectionPipeline::new(log, keeper).step().await;
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains("reading only"), "{error}");
+    });
+}

@@ -1,0 +1,144 @@
+//! A view of dogs' tricks: what the tests of projections fold.
+
+use std::sync::Arc;
+
+use retold_core::application::logged::Logged;
+use retold_core::domain::event::{Event, EventType};
+use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::{EventId, LogId};
+use retold_core::recording::new_event::NewEvent;
+use retold_core::recording::recorder::Recorder;
+use retold_core::recording::store::Store;
+use retold_core::serde::{Deserialize, Deserializer, Serialize, Serializer};
+use retold_core::system::projection::{BoxError, Projection, ProjectionPipeline};
+use retold_postgres::tokio_postgres::{Client, IsolationLevel, Transaction};
+use retold_postgres::{Postgres, PostgresStore, PostgresTables, PostgresViews, ViewTransaction};
+use uuid::Uuid;
+
+/// A dog has learnt a trick.
+pub(crate) struct TrickAdded(pub(crate) String);
+
+impl Event for TrickAdded {
+    const TYPES: &'static [EventType] = &[EventType::of::<Self>("TrickAdded")];
+
+    fn type_index(&self) -> usize {
+        0
+    }
+
+    fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+
+    fn deserialize_payload<'de, D: Deserializer<'de>>(
+        _: usize,
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self)
+    }
+}
+
+/// One row for each trick and one count of all. A trick that is taken twice is refused by the table, one
+/// by the handler after it has written; others do what no handler is to do.
+async fn trick(view: &ViewTransaction<'_>, logged: &Logged<TrickAdded>) -> Result<(), BoxError> {
+    let TrickAdded(trick) = &logged.event;
+    let position = logged.position().get().cast_signed();
+    let insert = format!("INSERT INTO {} VALUES ($1, $2)", view.table("trick"));
+    let insert = view.prepare_cached(&insert).await?;
+    view.execute(&insert, &[&position, trick]).await?;
+    let count = format!("UPDATE {} SET count = count + 1", view.table("trick_count"));
+    let count = view.prepare_cached(&count).await?;
+    view.execute(&count, &[]).await?;
+    match trick.as_str() {
+        "bite" => Err("nobody teaches that".into()),
+        "commit" => Ok(view.batch_execute("COMMIT").await?),
+        "roll back" => Ok(view.batch_execute("ROLLBACK").await?),
+        "swallow" => {
+            drop(view.batch_execute("SELECT 1 / 0").await);
+            Ok(())
+        }
+        "promise" => {
+            let sql = format!("UPDATE {} SET promised = 1000", view.table("trick_count"));
+            view.execute(&sql, &[]).await?;
+            Ok(())
+        }
+        "panic" => panic!("too exciting"),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn tricks(version: u32) -> Projection<Postgres> {
+    Projection::<Postgres>::new("tricks", version, "dogs").on_async(trick)
+}
+
+pub(crate) fn tables() -> PostgresTables {
+    PostgresTables::new(["trick", "trick_count"], |names| {
+        format!(
+            "CREATE TABLE {trick} (position bigint PRIMARY KEY, name text NOT NULL);
+             CREATE INDEX {by_name} ON {trick} (name);
+             CREATE TABLE {count} (
+                 count bigint NOT NULL,
+                 promised bigint REFERENCES {trick} DEFERRABLE INITIALLY DEFERRED
+             );
+             INSERT INTO {count} VALUES (0);",
+            trick = names.table("trick"),
+            by_name = names.table("trick_by_name"),
+            count = names.table("trick_count"),
+        )
+    })
+}
+
+pub(crate) async fn log(store: &PostgresStore, name: &str) -> Arc<dyn Recorder> {
+    store.open(name, LogId::new(Uuid::now_v7())).await.unwrap()
+}
+
+pub(crate) fn pipeline(
+    log: &Arc<dyn Recorder>,
+    views: &PostgresViews,
+    projection: Projection<Postgres>,
+) -> ProjectionPipeline {
+    let keeper = views.keep(projection, tables()).unwrap();
+    ProjectionPipeline::new(log.clone(), keeper)
+}
+
+/// An append of these tricks.
+pub(crate) fn added<'a>(tricks: impl IntoIterator<Item = &'a str>) -> Append {
+    Append::of(tricks.into_iter().map(|trick| {
+        let id = EventId::new(Uuid::now_v7());
+        NewEvent::new(id, "TrickAdded", format!("{trick:?}"))
+    }))
+}
+
+pub(crate) async fn teach(log: &dyn Recorder, trick: &str) -> Result<Appended, RecordError> {
+    log.append(added([trick])).await
+}
+
+/// One state of all tables.
+async fn snapshot(client: &mut Client) -> Transaction<'_> {
+    let builder = client.build_transaction().read_only(true);
+    let builder = builder.isolation_level(IsolationLevel::RepeatableRead);
+    builder.start().await.unwrap()
+}
+
+/// The names of the tricks, as a reader finds them; checked against the count of the other table.
+pub(crate) async fn read(views: &PostgresViews) -> Vec<String> {
+    let mut client = views.reader().await.unwrap();
+    let state = snapshot(&mut client).await;
+    let select = "SELECT name FROM trick ORDER BY position";
+    let names = state.query(select, &[]).await.unwrap();
+    let count = state.query_one("SELECT count FROM trick_count", &[]).await;
+    let count: i64 = count.unwrap().get(0);
+    assert_eq!(names.len() as i64, count, "both tables change together");
+    names.iter().map(|row| row.get(0)).collect()
+}
+
+/// The position of the checkpoint and the number of rows, of a version, in one state.
+pub(crate) async fn checkpoint_and_rows(views: &PostgresViews, version: u32) -> (i64, i64) {
+    let sql = format!(
+        "SELECT coalesce(position, 0), (SELECT count(*) FROM trick__v{version})
+         FROM retold_projection WHERE name = 'tricks' AND version = {version}"
+    );
+    let row = views.reader().await.unwrap().query_one(&sql, &[]).await;
+    let row = row.unwrap();
+    (row.get(0), row.get(1))
+}
