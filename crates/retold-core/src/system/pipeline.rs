@@ -361,28 +361,21 @@ impl Pipeline {
                 return Ok(Step::Moved);
             }
         }
-        match self.lane.next_after(partition, self.record.partitions) {
-            Some(next) if next != partition => self.turn_to(next).await,
-            _ => Ok(Step::Idle),
-        }
-    }
-
-    /// Goes on to the next of its partitions, with everything recorded of this one.
-    async fn turn_to(&mut self, next: u32) -> Result<Step> {
-        self.flush().await?;
-        if !self.is_prepared {
-            return Ok(Step::Moved);
-        }
-        self.partition = Some(next);
-        self.is_prepared = false;
         self.idle_partitions += 1;
         let partitions = 0..self.record.partitions;
         let own = partitions.filter(|it| self.lane.has(*it)).count();
-        if (self.idle_partitions as usize) < own {
-            return Ok(Step::Moved);
+        if self.idle_partitions as usize >= own {
+            self.idle_partitions = 0;
+            return Ok(Step::Idle);
         }
-        self.idle_partitions = 0;
-        Ok(Step::Idle)
+        // On to the next one, with everything recorded of this one.
+        self.flush().await?;
+        if self.is_prepared {
+            let next = self.lane.next_after(partition, self.record.partitions);
+            self.partition = next;
+            self.is_prepared = false;
+        }
+        Ok(Step::Moved)
     }
 
     /// Records what was answered, and tells how it went in the status; for runners that find nothing

@@ -30,7 +30,7 @@ fn a_split_shop_is_right_under_every_fault() {
 }
 
 /// Asks for other partitions, one number after the other, while the others work.
-async fn repartition(numbers: &'static [u32], shop: OpenSystem) {
+pub(super) async fn repartition(numbers: &'static [u32], shop: OpenSystem) {
     let stock = shop.application("stock").unwrap();
     let operator = FollowerOperator::new(stock, FOLLOWER);
     for number in numbers {
