@@ -99,12 +99,22 @@ where
     run_shop(shop)
 }
 
+/// Passes over what else such a bug leads to.
+fn only_uneven(run: Result<(), String>) -> Result<(), String> {
+    run.or_else(|reason| match reason.contains("was split anew where") {
+        true => Err(reason),
+        false => Ok(()),
+    })
+}
+
 #[test]
 fn a_follower_that_is_split_while_it_works_is_found() {
     let run = |simulation: &mut Simulation| {
-        run_beside(Bug::FenceDropped, simulation, |shop| repartition(&[3, 1, 2], shop))
+        run_beside(Bug::FenceDropped, simulation, |shop| {
+            repartition(&[3, 1, 2], shop)
+        })
     };
-    assert!(first_failure(1, SEEDS_MAX, run).is_some());
+    assert!(first_failure(1, SEEDS_MAX, |it| only_uneven(run(it))).is_some());
 }
 
 /// What a library would do that does not wait for all partitions.
@@ -150,7 +160,7 @@ async fn split_at_once(shop: OpenSystem) {
 #[test]
 fn a_follower_that_is_split_before_all_partitions_are_there_is_found() {
     let run = |simulation: &mut Simulation| run_beside(Bug::None, simulation, split_at_once);
-    assert!(first_failure(1, SEEDS_MAX, run).is_some());
+    assert!(first_failure(1, SEEDS_MAX, |it| only_uneven(run(it))).is_some());
 }
 
 /// What is not there is said to be nothing: without a bug the same seeds find nothing.
