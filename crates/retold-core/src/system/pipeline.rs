@@ -48,8 +48,6 @@ pub struct Pipeline {
     lane: Lane,
     /// The partition that it is at; none if there is none for it.
     partition: Option<u32>,
-    /// How many of its partitions in a row had nothing to do.
-    idle_partitions: u32,
     key: FollowerKey,
     key_of_ids: FollowerKey,
     batch: Batch,
@@ -72,9 +70,9 @@ pub struct Pipeline {
     /// Whether what is in memory joins what is in the logs; false at first, after conflicts, and if a
     /// call was dropped midway.
     is_prepared: bool,
-    /// How often the follower had been let continue when what is parked was last answered anew; none
-    /// before this pipeline did so.
-    resumed_at: Option<u64>,
+    /// The generation, and how often the follower had been let continue, when what is parked was last
+    /// answered anew; none before this pipeline did so.
+    resumed_at: Option<(u64, u64)>,
     /// Version of the follower's stream when something was left parked then, for what holds it back is
     /// another partition's.
     held_back_at: Option<Option<Version>>,
@@ -211,7 +209,6 @@ impl Pipeline {
             stream: record.stream(),
             lane: Lane::ONLY,
             partition: None,
-            idle_partitions: 0,
             key: record.key(0),
             key_of_ids: record.key_of_ids(),
             record,
@@ -341,15 +338,29 @@ impl Pipeline {
             return Ok(Step::Paused);
         }
         if self.is_resume_due() {
-            let continued = self.record.continued;
+            let occasion = self.occasion();
             self.resume(None).await?;
             // Only now: what an error or a drop left parked is due still.
-            self.resumed_at = Some(continued);
+            self.resumed_at = Some(occasion);
             return Ok(Step::Moved);
         }
-        let Some(partition) = self.partition else {
-            return Ok(Step::Idle);
-        };
+        let partitions = 0..self.record.partitions;
+        let own = partitions.filter(|it| self.lane.has(*it)).count();
+        // All of them in one step: whoever is told that there is nothing left waits for what comes after.
+        for turn in 1..=own {
+            if self.look().await? == Step::Moved {
+                return Ok(Step::Moved);
+            }
+            if turn < own && self.turn().await? == Step::Moved {
+                return Ok(Step::Moved);
+            }
+        }
+        Ok(Step::Idle)
+    }
+
+    /// Reads the next page of each log in turn, until one has events for the partition that it is at, and
+    /// answers them.
+    async fn look(&mut self) -> Result<Step> {
         for _ in 0..self.upstreams.len() {
             let index = self.next;
             self.next = (self.next + 1) % self.upstreams.len();
@@ -357,25 +368,30 @@ impl Pipeline {
             let has_events = !pulled.page.events.is_empty();
             self.take(pulled).await?;
             if has_events || !self.is_prepared {
-                self.idle_partitions = 0;
                 return Ok(Step::Moved);
             }
         }
-        self.idle_partitions += 1;
-        let partitions = 0..self.record.partitions;
-        let own = partitions.filter(|it| self.lane.has(*it)).count();
-        if self.idle_partitions as usize >= own {
-            self.idle_partitions = 0;
-            return Ok(Step::Idle);
-        }
-        // On to the next one, with everything recorded of this one.
+        Ok(Step::Idle)
+    }
+
+    /// Goes on to the next of its partitions, with everything recorded of this one. It has moved if something
+    /// of the follower has changed meanwhile.
+    async fn turn(&mut self) -> Result<Step> {
         self.flush().await?;
-        if self.is_prepared {
-            let next = self.lane.next_after(partition, self.record.partitions);
-            self.partition = next;
-            self.is_prepared = false;
+        if !self.is_prepared {
+            return Ok(Step::Moved);
         }
-        Ok(Step::Moved)
+        let known = self.record.version;
+        let next = self
+            .partition
+            .and_then(|it| self.lane.next_after(it, self.record.partitions));
+        self.partition = next;
+        self.is_prepared = false;
+        self.prepare().await?;
+        match self.record.version == known {
+            true => Ok(Step::Idle),
+            false => Ok(Step::Moved),
+        }
     }
 
     /// Records what was answered, and tells how it went in the status; for runners that find nothing
@@ -399,7 +415,12 @@ impl Pipeline {
             return false;
         }
         let is_changed = |held_at| held_at != self.record.version;
-        self.resumed_at != Some(self.record.continued) || self.held_back_at.is_some_and(is_changed)
+        self.resumed_at != Some(self.occasion()) || self.held_back_at.is_some_and(is_changed)
+    }
+
+    /// What is parked is answered once more on each: a split makes it the work of others, perhaps.
+    fn occasion(&self) -> (u64, u64) {
+        (self.record.generation, self.record.continued)
     }
 
     /// Whether the follower has a policy for this event, and it is in the partition that this is at.
