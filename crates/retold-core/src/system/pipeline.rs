@@ -475,7 +475,8 @@ impl Pipeline {
         if self.in_flight.is_some() {
             self.settle().await?;
         }
-        if self.is_prepared {
+        // If this is dropped or fails, some of what is new is taken in and nothing is made of it.
+        if std::mem::take(&mut self.is_prepared) {
             // An operator may have acted on the follower since.
             let record = &mut self.record;
             let mapper = self.application.mapper();
@@ -484,6 +485,7 @@ impl Pipeline {
             // Whether all partitions are where they are to be does not show in the follower's stream.
             let may_be_split = self.record.partitioning.is_some() && !self.is_unflushed();
             if !is_changed && !may_be_split {
+                self.is_prepared = true;
                 return Ok(());
             }
         }
@@ -498,7 +500,9 @@ impl Pipeline {
     pub async fn read(&self, index: usize) -> Result<Pulled> {
         let upstream = &self.upstreams[index];
         let after = self.reached(index);
-        if upstream.limit == Some(upstream.reached) {
+        // It may be beyond, for somebody else was let go on since this pipeline was told to halt.
+        let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
+        if upstream.limit.is_some_and(|it| position(it) <= after) {
             let page = Page::new(Vec::new(), upstream.reached, PageEnd::Complete);
             return Ok(Pulled { index, after, page });
         }
@@ -516,7 +520,9 @@ impl Pipeline {
         let mut read = LogRead::of(self.query.clone())
             .after(after)
             .limit(FOLLOW_PAGE_EVENTS);
-        if let Some(Some(limit)) = self.upstreams[index].limit {
+        if let Some(Some(limit)) = self.upstreams[index].limit
+            && Some(limit.position) > after
+        {
             read = read.until(limit.position);
         }
         async move {
