@@ -63,11 +63,7 @@ pub(crate) struct FollowerMetrics {
 }
 
 impl FollowerMetrics {
-    pub(crate) fn new(
-        application: &Arc<str>,
-        follower: &Arc<str>,
-        pipeline: Option<u32>,
-    ) -> Self {
+    pub(crate) fn new(application: &Arc<str>, follower: &Arc<str>, pipeline: Option<u32>) -> Self {
         let mut labels = vec![
             Label::new("application", Arc::clone(application)),
             Label::new("follower", Arc::clone(follower)),

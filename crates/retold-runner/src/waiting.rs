@@ -19,7 +19,8 @@ use retold_core::system::{FollowerOperator, FollowerRecord, OpenSystem, Phase};
 use tokio::time::{Instant, sleep_until};
 
 use crate::limits::{
-    CAUSED_EVENTS_MAX, CAUSED_PAGE_EVENTS, LEFT_PAGE_EVENTS, WAIT_LOOK_INTERVAL, WAIT_LOOK_INTERVAL_HERE,
+    CAUSED_EVENTS_MAX, CAUSED_PAGE_EVENTS, LEFT_PAGE_EVENTS, WAIT_LOOK_INTERVAL,
+    WAIT_LOOK_INTERVAL_HERE,
 };
 use crate::station::Station;
 

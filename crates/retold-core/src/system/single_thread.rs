@@ -496,8 +496,7 @@ impl Work {
         let followers = &self.followers;
         let is_to_answer = |event: &StoredEvent, (follower, upstream): (usize, usize)| {
             let mut pipelines = followers[follower].pipelines.iter();
-            pipelines
-                .any(|it| it.answers(event) && Some(event.position()) > it.reached(upstream))
+            pipelines.any(|it| it.answers(event) && Some(event.position()) > it.reached(upstream))
         };
         let recorder = self.open.applications()[log].recorder();
         let queue = &mut self.queue;
@@ -567,10 +566,7 @@ impl Worker {
         self.pipelines = pipelines.into_iter().map(Pipeline::one_by_one).collect();
         self.is_astray = true;
         let cells = self.pipelines.iter().map(Pipeline::status).collect();
-        let mut statuses = self
-            .statuses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
         match statuses.get_mut(self.index) {
             Some(known) => *known = cells,
             None => statuses.push(cells),

@@ -17,8 +17,8 @@ use crate::leasing::{Leasing, LeasingStore};
 use crate::nodes::{options, settled as settled_on, until_spread};
 use crate::patience::{PATIENCE, until};
 use crate::shop::{
-    assert_retold, confirmations, deadlines, events, memory, one_way, place, reservations, reserved,
-    settled, sqlite,
+    assert_retold, confirmations, deadlines, events, memory, one_way, place, reservations,
+    reserved, settled, sqlite,
 };
 
 /// The shop, whose reservations are split.
@@ -170,14 +170,15 @@ async fn partitions_are_spread_over_nodes_and_move() {
     let three = join(&system, &infrastructure, "three").await;
     until_spread(&one, &["one", "three", "two"]).await;
     let status = one.status().await;
-    let has_partition = |it: &&retold::runner::UnitStatus| {
-        matches!(&it.unit, Unit::Follower { follower, pipeline: Some(_), .. } if &**follower == "reservations")
-    };
+    let has_partition = |it: &&retold::runner::UnitStatus| matches!(&it.unit, Unit::Follower { follower, pipeline: Some(_), .. } if &**follower == "reservations");
     let partitions: Vec<_> = status.units.iter().filter(has_partition).collect();
     assert_eq!(partitions.len(), 4);
     let nodes: BTreeSet<_> = partitions.iter().map(|it| it.node.clone()).collect();
     assert!(nodes.len() > 1, "{status}");
-    assert!(status.to_string().contains("stock/reservations/3"), "{status}");
+    assert!(
+        status.to_string().contains("stock/reservations/3"),
+        "{status}"
+    );
 
     let orders = one.application("orders").unwrap();
     place_some(&orders, 0..40).await;

@@ -116,9 +116,7 @@ impl Pipeline {
         }
         // One partition has everything, whatever the rule was.
         let rule = self.record.partitioned_by.clone();
-        let rule = wanted
-            .by
-            .or(rule.filter(|_| self.record.partitions > 1));
+        let rule = wanted.by.or(rule.filter(|_| self.record.partitions > 1));
         let split = FollowerEvent::Partitioned {
             generation: self.record.generation + 1,
             partitions: wanted.partitions,

@@ -381,9 +381,8 @@ impl Track {
 
     fn keys(&self, key: &FollowerKey) -> Keys {
         let parts = parts_of(key);
-        let known = parts.and_then(|(name, generation, _)| {
-            self.generations.get(&(name.to_owned(), generation))
-        });
+        let known = parts
+            .and_then(|(name, generation, _)| self.generations.get(&(name.to_owned(), generation)));
         Keys {
             follower: key.clone(),
             of_ids: known.map_or_else(|| key.clone(), |(_, of_ids)| of_ids.clone()),

@@ -132,7 +132,9 @@ async fn check(act: Act, shop: OpenSystem) -> retold::Result<Result<(), String>>
         }
     }
     let all = ORDERS as usize * CLERKS.len();
-    let last = answered.get(record.key(0).as_str()).map_or(0, BTreeSet::len);
+    let last = answered
+        .get(record.key(0).as_str())
+        .map_or(0, BTreeSet::len);
     match last + skipped == all && (skipped == 0 || act == Act::Skip) {
         true => Ok(Ok(())),
         false => Ok(Err(format!(

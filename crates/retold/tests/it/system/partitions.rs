@@ -77,10 +77,7 @@ async fn a_follower_records_the_same_however_it_is_split() {
         let mut partitions = first;
         for (round, number) in later.iter().enumerate() {
             let is_other = *number != partitions;
-            assert_eq!(
-                operator.repartition(*number, None).await.unwrap(),
-                is_other
-            );
+            assert_eq!(operator.repartition(*number, None).await.unwrap(), is_other);
             runner.catch_up().await.unwrap();
             let record = operator.record().await.unwrap();
             assert_eq!((record.partitions, record.partitioning), (*number, None));
@@ -155,11 +152,7 @@ async fn events_of_one_key_are_in_one_partition() {
             stream.get(stream.len() - 1..)
         });
     let without = reservations().partitioned(5).partition_by_tag("shop:");
-    for (follower, key_of) in [
-        (by_tag, "item"),
-        (by_name, "digit"),
-        (without, "none"),
-    ] {
+    for (follower, key_of) in [(by_tag, "item"), (by_name, "digit"), (without, "none")] {
         let (memory, _) = memory();
         let system = system(follower);
         let runner = SingleThread::start(&system, &memory).await.unwrap();
@@ -227,7 +220,9 @@ async fn drive(pipelines: &mut [Pipeline]) {
 }
 
 async fn pipelines(system: &System, memory: &Infrastructure) -> (OpenSystem, Vec<Pipeline>) {
-    let open = OpenSystem::open(system, memory, Opening::Write).await.unwrap();
+    let open = OpenSystem::open(system, memory, Opening::Write)
+        .await
+        .unwrap();
     let pipelines = open.pipelines().into_iter().map(|(_, it)| it).collect();
     (open, pipelines)
 }
@@ -320,7 +315,10 @@ async fn a_program_with_another_rule_stands_aside() {
     place_many(orders, 0..10).await;
     drive(&mut of_old).await;
     let refusal = of_new[0].step().await.unwrap_err().to_string();
-    assert!(refusal.contains(r#"split by "stream", and by "tag item:""#), "{refusal}");
+    assert!(
+        refusal.contains(r#"split by "stream", and by "tag item:""#),
+        "{refusal}"
+    );
 
     let operator = FollowerOperator::new(stock, "reservations");
     place_many(orders, 10..20).await;

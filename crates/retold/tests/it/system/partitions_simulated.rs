@@ -73,7 +73,9 @@ fn parking(on_failure: OnFailure) -> System {
         .partitioned(3);
     System::new("shop")
         .application("orders", |app| app.aggregate::<Order>())
-        .application("stock", |app| app.aggregate::<Stock>().follower(reservations))
+        .application("stock", |app| {
+            app.aggregate::<Stock>().follower(reservations)
+        })
         .build()
         .unwrap()
 }
@@ -124,12 +126,14 @@ static TIMES: AtomicU64 = AtomicU64::new(0);
 
 #[test]
 fn a_rule_that_differs_between_processes_is_found() {
-    let follower = reservations().partitioned(2).partition_by("unsteady", |event| {
-        match TIMES.fetch_add(1, Ordering::SeqCst) % 7 {
-            0..4 => event.stream(),
-            _ => Some(event.topic()),
-        }
-    });
+    let follower = reservations()
+        .partitioned(2)
+        .partition_by("unsteady", |event| {
+            match TIMES.fetch_add(1, Ordering::SeqCst) % 7 {
+                0..4 => event.stream(),
+                _ => Some(event.topic()),
+            }
+        });
     let shop = shop_of(follower, 1);
     let run = |simulation: &mut Simulation| run_shop(SystemSimulation::new(simulation, &shop)?);
     assert!(first_failure(1, SEEDS_MAX, run).is_some());

@@ -9,8 +9,8 @@ mod broken_store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use retold::prelude::*;
 use retold::mapping::mapper::Envelope;
+use retold::prelude::*;
 use retold::recording::append::Append;
 use retold::recording::condition::{Condition, ExpectedVersion};
 use retold::recording::identity::Mark;
