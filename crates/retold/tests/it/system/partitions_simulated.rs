@@ -10,7 +10,7 @@ use retold::system::simulation::{Simulation, first_failure, seeds};
 use retold::system::{Follower, FollowerOperator, OnFailure, OpenSystem, System, SystemSimulation};
 
 use super::operated::{mend, reserve_if_open};
-use super::shop::{Order, Stock, reserve, shop_of};
+use super::shop::{Order, Placed, Stock, reserve, shop_of};
 use super::simulated::{CLERKS, ORDERS, place_orders, run_shop};
 
 const FOLLOWER: &str = "reservations";
@@ -116,6 +116,65 @@ fn what_is_parked_is_answered_once_though_the_follower_is_split_anew() {
             shop.outside(check_answers)?
         });
     }
+}
+
+/// A shop whose applications claim to have for each item the same events in the same order.
+fn confluent(reservations: Follower) -> System {
+    System::new("shop")
+        .application("orders", |app| {
+            app.aggregate::<Order>().confluent_by_tag("item:")
+        })
+        .application("stock", |app| {
+            app.aggregate::<Stock>()
+                .follower(reservations)
+                .confluent(|event| event.stream()?.strip_prefix("Stock/").map(str::to_owned))
+        })
+        .build()
+        .unwrap()
+}
+
+/// Clerks order tea and coffee, while the follower is split anew.
+fn run_confluent(system: &System, simulation: &mut Simulation) -> Result<(), String> {
+    let mut shop = SystemSimulation::new(simulation, system)?;
+    for clerk in CLERKS {
+        shop.commands(clerk, move |shop| place_orders(clerk, shop));
+        shop.commands(format!("{clerk} drinks coffee"), move |shop| async move {
+            let orders = shop.application("orders").unwrap();
+            for order in 1..=ORDERS {
+                let id = format!("{clerk}-{order}-coffee");
+                let placed = || Placed {
+                    item: "coffee".into(),
+                };
+                let place = || {
+                    orders
+                        .execute_or_create(id.as_str(), |_: &Order| placed())
+                        .command_id(id.as_str())
+                };
+                while place().await.is_err() {}
+            }
+        });
+    }
+    shop.commands("operator", |shop| repartition(&[4, 1, 3], shop));
+    shop.run()
+}
+
+/// Goal: what belongs together by the key of the claim is in one partition, and the claim holds, also
+/// while the follower is split anew.
+#[test]
+fn a_shop_that_is_split_by_the_key_of_its_claim_is_confluent() {
+    let shop = confluent(reservations().partitioned(2).partition_by_tag("item:"));
+    seeds(40, |simulation| run_confluent(&shop, simulation));
+}
+
+/// Goal: a claim that the partitions do not keep is found.
+#[test]
+fn a_claim_that_partitions_break_is_found() {
+    let shop = confluent(reservations().partitioned(2));
+    let failure = first_failure(1, SEEDS_MAX, |it| run_confluent(&shop, it)).unwrap();
+    assert!(
+        failure.reason().contains("claims to be confluent"),
+        "{failure}"
+    );
 }
 
 /// Seeds within which a bug must be found.
