@@ -74,10 +74,17 @@ pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Ve
                 tracing::debug!(follower = station.title(), %error, "its record cannot be read");
             }
         }
+        let has_no_partition =
+            status.partitions > 0 && station.partitions_of(status.partitions).next().is_none();
         for (upstream, log) in status.upstreams.iter_mut().zip(&station.upstreams) {
             let later = |it: &Mark| upstream.head.is_none_or(|old| old.position < it.position);
             if let Some(head) = heads[*log].filter(later) {
                 upstream.head = Some(head);
+            }
+            if has_no_partition {
+                // There is nothing for it to do.
+                upstream.checkpoint = upstream.head;
+                upstream.reached = upstream.head;
             }
             upstream.waiting_since = match upstream.lag_events() {
                 0 => None,
@@ -114,8 +121,6 @@ async fn take_in_recorded(
         };
         let own = station.partitions_of(record.partitions);
         let Some((partition, checkpoint)) = last_of(&operator, &record, own, log).await? else {
-            upstream.checkpoint = upstream.head;
-            upstream.reached = upstream.head;
             continue;
         };
         upstream.checkpoint = checkpoint;

@@ -120,6 +120,8 @@ async fn partitions_work_side_by_side_and_are_split_anew_at_work() {
         let ((), ()) = tokio::join!(placing, repartition(open, partitions));
         placed += 30;
         settled(&runner).await;
+        // Nor is a pipeline that has no partition now.
+        until("nobody is behind", async || !runner.is_overloaded(0).await).await;
     }
     let head = orders.head().await.unwrap().position().unwrap();
     let waited = runner.wait_for_follower("stock", "reservations", "orders", head, PATIENCE);
