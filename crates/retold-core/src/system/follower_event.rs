@@ -182,3 +182,84 @@ impl Event for FollowerEvent {
         content::deserialize_variant(type_index, deserializer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::identity::{EventId, Position};
+
+    fn text(event: &FollowerEvent) -> String {
+        let mut bytes = Vec::new();
+        let mut serializer = serde_json::Serializer::new(&mut bytes);
+        event.serialize_payload(&mut serializer).unwrap();
+        let topic = FollowerEvent::TYPES[event.type_index()].topic;
+        format!("{topic} {}", String::from_utf8(bytes).unwrap())
+    }
+
+    /// These texts are in logs. What a follower that is not split records is what it recorded before
+    /// there were partitions.
+    #[test]
+    fn recorded_texts_are_stable() {
+        let id = uuid::Uuid::from_u128(1);
+        let (log, event) = (
+            LogId::new(id),
+            Mark {
+                position: Position::FIRST,
+                event_id: EventId::new(id),
+            },
+        );
+        let uuid = "00000000-0000-0000-0000-000000000001";
+        let mark = format!(r#"{{"position":1,"event_id":"{uuid}"}}"#);
+        let resumed = |partition| FollowerEvent::Resumed {
+            log,
+            event,
+            edition: 1,
+            partition,
+        };
+        let parked = |partition| {
+            FollowerEvent::Parked(Parked {
+                upstream: "orders".into(),
+                log,
+                event,
+                stream: Some("Order/1".into()),
+                failure: None,
+                partition,
+            })
+        };
+        let resumed_text = format!(r#"retold.resumed {{"log":"{uuid}","event":{mark},"edition":1"#);
+        let parked_text = format!(
+            r#"retold.parked {{"upstream":"orders","log":"{uuid}","event":{mark},"stream":"Order/1","failure":null"#
+        );
+        for (event, expected) in [
+            (resumed(0), format!("{resumed_text}}}")),
+            (resumed(3), format!(r#"{resumed_text},"partition":3}}"#)),
+            (parked(0), format!("{parked_text}}}")),
+            (parked(3), format!(r#"{parked_text},"partition":3}}"#)),
+            (
+                FollowerEvent::Partitioning {
+                    partitions: 4,
+                    by: None,
+                },
+                r#"retold.partitioning {"partitions":4,"by":null}"#.into(),
+            ),
+            (
+                FollowerEvent::Partitioned {
+                    generation: 2,
+                    partitions: 4,
+                    by: "stream".into(),
+                    starts: vec![StartingMark::new("orders", log, Some(event))],
+                },
+                format!(
+                    r#"retold.partitioned {{"generation":2,"partitions":4,"by":"stream","starts":[{{"upstream":"orders","log":"{uuid}","after":{mark}}}]}}"#
+                ),
+            ),
+        ] {
+            let found = text(&event);
+            assert_eq!(found, expected);
+            let (_, payload) = found.split_once(' ').unwrap();
+            let mut read = serde_json::Deserializer::from_str(payload);
+            let read = FollowerEvent::deserialize_payload(event.type_index(), &mut read).unwrap();
+            assert_eq!(read, event);
+        }
+    }
+}
