@@ -2,8 +2,10 @@
 //!
 //! Each act looks first, with the store opened for reading only, and refuses what is not there; so that
 //! no file and no log is made by a mistyped name. Then it opens the store for writing and acts by
-//! [`FollowerOperator`]. What a reset begins with is worked out in [`reset`].
+//! [`FollowerOperator`]. What a reset begins with is worked out in [`reset`]; how a follower is split is asked for in
+//! [`partition`].
 
+mod partition;
 mod reset;
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use crate::failure::{Failure, Verdict};
 use crate::opening;
 use crate::output::{Output, one_line};
 
-/// Acts on a follower: pauses it, lets it go on, skips what it parked, lets it begin anew.
+/// Acts on a follower: pauses it, lets it go on, skips what it parked, splits it, lets it begin anew.
 ///
 /// An act is an event in the log of the follower's application, so whoever can write to the store can
 /// act, from anywhere. Processes that run the follower notice by themselves.
@@ -37,6 +39,7 @@ Examples:
   retold follower pause sqlite:flights.db aircraft movements --reason maintenance
   retold follower resume sqlite:flights.db aircraft movements
   retold follower skip sqlite:flights.db aircraft movements flights 815 --reason \"no such tail\"
+  retold follower partition sqlite:flights.db aircraft movements 4
   retold follower reset sqlite:flights.db notices risks --after flights=9000 --yes";
 
 #[derive(Debug, clap::Subcommand)]
@@ -44,6 +47,7 @@ enum Act {
     Pause(Pause),
     Resume(Resume),
     Skip(Skip),
+    Partition(partition::Partition),
     Reset(reset::Reset),
 }
 
@@ -105,6 +109,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         Act::Pause(pause) => pause.act(output).await,
         Act::Resume(resume) => resume.act(output).await,
         Act::Skip(skip) => skip.act(output).await,
+        Act::Partition(partition) => partition.act(output).await,
         Act::Reset(reset) => reset.act(output).await,
     }?;
     Ok(Verdict::Fine)

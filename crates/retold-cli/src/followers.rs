@@ -37,7 +37,8 @@ pub(crate) struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-FOLLOWER has the number of the generation after the name. LAG is how many events of the followed
+FOLLOWER has the number of the generation after the name, and then that of the partition, if the
+follower is split; PARKED and STATE are of the follower as a whole. LAG is how many events of the followed
 log come after the checkpoint, those that do not concern the follower among them; SECONDS is how
 long ago the first of them was recorded. Both are unknown (-) if the log is not in this store.
 
@@ -48,12 +49,14 @@ Examples:
 
 `retold help follower` tells how to pause one, and what to do about parked events.";
 
-/// A follower in one of the logs that it follows.
+/// A follower, or one of its partitions, in one of the logs that it follows.
 #[derive(Debug, Serialize)]
 struct FollowerRecord {
     log: Arc<str>,
     follower: Arc<str>,
     generation: u64,
+    #[serde(flatten)]
+    split: Split,
     upstream: String,
     upstream_log: LogId,
     upstream_state: UpstreamState,
@@ -64,6 +67,18 @@ struct FollowerRecord {
     lag_seconds: Option<f64>,
     parked: usize,
     paused: Option<String>,
+}
+
+/// Nothing of it is told of a follower that is not split, nor to be.
+#[derive(Debug, Serialize)]
+struct Split {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<u32>,
+    /// How many there are to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitioning: Option<u32>,
 }
 
 /// Whether the log that is followed is at hand.
@@ -109,7 +124,10 @@ impl Record for FollowerRecord {
         let seconds = self.lag_seconds.map(|it| format!("{it:.1}"));
         vec![
             self.log.to_string(),
-            format!("{}@{}", self.follower, self.generation),
+            match self.split.partition {
+                None => format!("{}@{}", self.follower, self.generation),
+                Some(partition) => format!("{}@{}/{partition}", self.follower, self.generation),
+            },
             self.upstream.clone(),
             self.checkpoint.to_string(),
             or_dash(self.head),
@@ -130,7 +148,9 @@ impl FollowerRecord {
         };
         let paused = self.paused.as_deref();
         let paused = paused.map(|reason| one_line(&format!("paused: {reason}")));
-        let words: Vec<String> = upstream.into_iter().chain(paused).collect();
+        let wanted = self.split.partitioning;
+        let wanted = wanted.map(|it| format!("to be split into {it} partitions"));
+        let words: Vec<String> = upstream.into_iter().chain(paused).chain(wanted).collect();
         match words.is_empty() {
             true => "goes on".into(),
             false => words.join("; "),
@@ -259,9 +279,13 @@ async fn look(
     follower: &FollowerOperator,
 ) -> Result<Vec<FollowerRecord>, Failure> {
     let recorded = follower.record().await?;
-    let mut records = Vec::with_capacity(recorded.starts.len());
-    for start in recorded.starts.values() {
-        let checkpoint = follower.checkpoint(&recorded, start.log).await?;
+    let partitions = recorded.partitions;
+    let mut records = Vec::with_capacity(recorded.starts.len() * partitions as usize);
+    let places = recorded.starts.values();
+    let places = places.flat_map(|start| (0..partitions).map(move |it| (start, it)));
+    for (start, partition) in places {
+        let checkpoint = follower.checkpoint_of(&recorded, partition, start.log);
+        let checkpoint = checkpoint.await?;
         let (upstream_state, status) = look_upstream(store, logs, start, checkpoint).await?;
         let is_here = upstream_state == UpstreamState::Here;
         let lag = status.as_ref().filter(|_| is_here);
@@ -270,6 +294,11 @@ async fn look(
             log: Arc::clone(log),
             follower: follower.name().into(),
             generation: recorded.generation,
+            split: Split {
+                partition: (partitions > 1).then_some(partition),
+                partitions: (partitions > 1).then_some(partitions),
+                partitioning: recorded.partitioning.as_ref().map(|it| it.partitions),
+            },
             upstream: start.upstream.clone(),
             upstream_log: start.log,
             upstream_state,

@@ -520,6 +520,7 @@ fn unit_of(job: &Job) -> Option<Unit> {
         Job::Follower { station, .. } => Some(Unit::Follower {
             application: Arc::clone(&station.application),
             follower: Arc::clone(&station.follower),
+            pipeline: station.pipeline(),
         }),
         Job::Timers { application, .. } => Some(Unit::Timers {
             application: application.name().into(),

@@ -74,7 +74,11 @@ impl FollowerTask {
         Self {
             upstreams: upstreams.collect(),
             own: (!station.upstreams.contains(&own)).then(|| news[own].clone()),
-            metrics: FollowerMetrics::new(&station.application, &station.follower),
+            metrics: FollowerMetrics::new(
+                &station.application,
+                &station.follower,
+                station.pipeline(),
+            ),
             back_off: BackOff::new(options.back_off),
             standby: Standby::new(options.standby),
             unflushed_since: None,

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use retold_core::application::{Application, Result};
 use retold_core::domain::clock::Timestamp;
-use retold_core::recording::identity::{Mark, Position};
+use retold_core::recording::identity::{LogId, Mark, Position};
 use retold_core::recording::recorder::LogRead;
-use retold_core::system::{FollowerOperator, FollowerStatus, OpenSystem, Phase};
+use retold_core::recording::stored_event::StoredEvent;
+use retold_core::system::{FollowerOperator, FollowerRecord, FollowerStatus, OpenSystem, Phase};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::limits::LAG_AGE_MAX;
+use crate::limits::{LAG_AGE_MAX, LEFT_PAGE_EVENTS};
 use crate::station::Station;
 
 /// How far the followers of a system are behind.
@@ -73,10 +74,17 @@ pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Ve
                 tracing::debug!(follower = station.title(), %error, "its record cannot be read");
             }
         }
+        let has_no_partition =
+            status.partitions > 0 && station.partitions_of(status.partitions).next().is_none();
         for (upstream, log) in status.upstreams.iter_mut().zip(&station.upstreams) {
             let later = |it: &Mark| upstream.head.is_none_or(|old| old.position < it.position);
             if let Some(head) = heads[*log].filter(later) {
                 upstream.head = Some(head);
+            }
+            if has_no_partition {
+                // There is nothing for it to do.
+                upstream.checkpoint = upstream.head;
+                upstream.reached = upstream.head;
             }
             upstream.waiting_since = match upstream.lag_events() {
                 0 => None,
@@ -105,24 +113,47 @@ async fn take_in_recorded(
         status.phase = Phase::Paused;
     }
     status.parked = record.parked.len();
+    status.partitions = record.partitions;
     for (upstream, log) in status.upstreams.iter_mut().zip(&station.upstreams) {
         let application = &open.applications()[*log];
         let Some(log) = application.log_id().await? else {
             continue;
         };
-        let checkpoint = operator.checkpoint(&record, log).await?;
+        let own = station.partitions_of(record.partitions);
+        let Some((partition, checkpoint)) = last_of(&operator, &record, own, log).await? else {
+            continue;
+        };
         upstream.checkpoint = checkpoint;
         upstream.reached = checkpoint;
         // That it passed over what is not for it is recorded late.
         let left = LogRead::of(station.query.clone())
             .after(checkpoint.map(|mark| mark.position))
-            .limit(1);
+            .limit(LEFT_PAGE_EVENTS);
         let page = application.recorder().read_log(left).await?;
-        if page.events.is_empty() {
+        let is_left = |event: &StoredEvent| station.is_of(event, partition, record.partitions);
+        if !page.events.iter().any(is_left) {
             upstream.reached = page.read_to.or(checkpoint);
         }
     }
     Ok(())
+}
+
+/// The one of these partitions that is last, and where it is; none if there are none.
+async fn last_of(
+    operator: &FollowerOperator,
+    record: &FollowerRecord,
+    partitions: impl Iterator<Item = u32>,
+    log: LogId,
+) -> Result<Option<(u32, Option<Mark>)>> {
+    let mut last: Option<(u32, Option<Mark>)> = None;
+    for partition in partitions {
+        let place = operator.checkpoint_of(record, partition, log).await?;
+        let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+        if last.is_none_or(|(_, least)| number(place) < number(least)) {
+            last = Some((partition, place));
+        }
+    }
+    Ok(last)
 }
 
 /// When the event after this position was recorded.

@@ -44,6 +44,9 @@ pub const WAIT_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// The same when this process does: then it is told, and looks only in case it is not.
 pub const WAIT_LOOK_INTERVAL_HERE: Duration = Duration::from_secs(1);
 
+/// Events that are read at once by whoever looks whether another process has any left to answer.
+pub const LEFT_PAGE_EVENTS: usize = 100;
+
 /// Events that are read at once by [`wait_for_all_caused`](crate::MultiThread::wait_for_all_caused) in
 /// its search for what an event caused.
 pub const CAUSED_PAGE_EVENTS: usize = 500;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use retold_core::recording::query::Query;
-use retold_core::system::{FollowerStatus, Pipeline, StatusCell};
+use retold_core::recording::stored_event::StoredEvent;
+use retold_core::system::{Follower, FollowerStatus, Pipeline, StatusCell};
 use tokio::sync::Notify;
 
 /// The public side of one follower at work.
@@ -18,6 +19,10 @@ pub(crate) struct Station {
     pub(crate) application_index: usize,
     /// For each log that it follows, which application's it is.
     pub(crate) upstreams: Vec<usize>,
+    /// Which of the follower's pipelines it is, from 0, and how many there are.
+    pub(crate) lane: (u32, u32),
+    /// The follower as it is defined: what it answers, and which of that is in which partition.
+    pub(crate) definition: Follower,
     /// What it answers.
     pub(crate) query: Query,
     pub(crate) status: StatusCell,
@@ -41,6 +46,8 @@ impl Station {
             follower,
             application_index: application,
             upstreams,
+            lane: pipeline.lane(),
+            definition: pipeline.follower().clone(),
             query: pipeline.follower().query(),
             status,
             waiters: AtomicUsize::new(0),
@@ -51,7 +58,34 @@ impl Station {
 
     /// Its name in messages.
     pub(crate) fn title(&self) -> String {
-        format!("{}/{}", self.application, self.follower)
+        let (application, follower) = (&self.application, &self.follower);
+        match self.pipeline() {
+            None => format!("{application}/{follower}"),
+            Some(pipeline) => format!("{application}/{follower}/{pipeline}"),
+        }
+    }
+
+    /// Its number among the follower's pipelines, if there are several.
+    pub(crate) fn pipeline(&self) -> Option<u32> {
+        let (pipeline, pipelines) = self.lane;
+        (pipelines > 1).then_some(pipeline)
+    }
+
+    /// Whether it is known that this pipeline has one partition and each other has another.
+    pub(crate) fn has_one_partition(&self) -> bool {
+        self.status.read().partitions == self.lane.1
+    }
+
+    /// Which of so many partitions are its work.
+    pub(crate) fn partitions_of(&self, partitions: u32) -> impl Iterator<Item = u32> + use<> {
+        let (pipeline, pipelines) = self.lane;
+        (pipeline..partitions).step_by(pipelines as usize)
+    }
+
+    /// Whether it answers an event that is in this partition of so many.
+    pub(crate) fn is_of(&self, event: &StoredEvent, partition: u32, partitions: u32) -> bool {
+        let rule = self.definition.partition_rule();
+        rule.partition_of(event, partitions) == partition
     }
 
     /// Index of this application's log among those that it follows.

@@ -1,7 +1,7 @@
 //! What a runner tells about its work: the names of metrics and spans, in one place.
 //!
 //! Metrics go to whatever recorder the program installed for the crate `metrics`, with the labels
-//! `application` and `follower`; spans and events to whatever subscriber it installed for `tracing`.
+//! `application` and `follower`, and `pipeline` of a follower that has several; spans and events to whatever subscriber it installed for `tracing`.
 //! Both cost next to nothing while nobody listens.
 //!
 //! | span (level debug) | fields | what |
@@ -63,11 +63,12 @@ pub(crate) struct FollowerMetrics {
 }
 
 impl FollowerMetrics {
-    pub(crate) fn new(application: &Arc<str>, follower: &Arc<str>) -> Self {
-        let labels = vec![
+    pub(crate) fn new(application: &Arc<str>, follower: &Arc<str>, pipeline: Option<u32>) -> Self {
+        let mut labels = vec![
             Label::new("application", Arc::clone(application)),
             Label::new("follower", Arc::clone(follower)),
         ];
+        labels.extend(pipeline.map(|it| Label::new("pipeline", it.to_string())));
         Self {
             processed: counter!(PROCESSED, labels.clone()),
             effects: counter!(EFFECTS, labels.clone()),

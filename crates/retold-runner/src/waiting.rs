@@ -15,11 +15,12 @@ use retold_core::recording::identity::{LogId, Position};
 use retold_core::recording::origin::Origin;
 use retold_core::recording::recorder::{LogRead, PageEnd};
 use retold_core::system::projection::{ProjectionError, ProjectionState};
-use retold_core::system::{FollowerOperator, OpenSystem, Phase};
+use retold_core::system::{FollowerOperator, FollowerRecord, OpenSystem, Phase};
 use tokio::time::{Instant, sleep_until};
 
 use crate::limits::{
-    CAUSED_EVENTS_MAX, CAUSED_PAGE_EVENTS, WAIT_LOOK_INTERVAL, WAIT_LOOK_INTERVAL_HERE,
+    CAUSED_EVENTS_MAX, CAUSED_PAGE_EVENTS, LEFT_PAGE_EVENTS, WAIT_LOOK_INTERVAL,
+    WAIT_LOOK_INTERVAL_HERE,
 };
 use crate::station::Station;
 
@@ -133,7 +134,8 @@ impl Goal<'_> {
     }
 
     fn is_reached(&self) -> bool {
-        self.checkpoint() >= Some(self.position)
+        // One that has several partitions tells of one of them.
+        self.station.has_one_partition() && self.checkpoint() >= Some(self.position)
     }
 
     fn behind(&self) -> Behind {
@@ -150,7 +152,7 @@ impl Goal<'_> {
 
     /// How often the log is asked.
     fn look_interval(&self) -> Duration {
-        match self.station.is_elsewhere() {
+        match self.station.is_elsewhere() || !self.station.has_one_partition() {
             true => WAIT_LOOK_INTERVAL,
             false => WAIT_LOOK_INTERVAL_HERE,
         }
@@ -184,20 +186,57 @@ impl Goal<'_> {
         }
     }
 
-    /// Whether nothing for the follower is left on the way. Another process cannot be hurried, and that
-    /// it passed such events over is recorded late.
+    /// Whether nothing for a partition of so many is left on the way. Another process cannot be hurried, and
+    /// that it passed such events over is recorded late.
     async fn is_passed(
         &self,
         upstream: &Application,
         checkpoint: Option<Position>,
+        (partition, partitions): (u32, u32),
     ) -> Result<bool, WaitError> {
-        let left = LogRead::of(self.station.query.clone())
-            .after(checkpoint)
-            .until(self.position)
-            .limit(1);
-        let page = upstream.recorder().read_log(left).await;
-        let page = page.map_err(Error::from)?;
-        Ok(page.events.is_empty() && page.read_to_position() >= Some(self.position))
+        let mut after = checkpoint;
+        loop {
+            let left = LogRead::of(self.station.query.clone())
+                .after(after)
+                .until(self.position)
+                .limit(LEFT_PAGE_EVENTS);
+            let page = upstream.recorder().read_log(left).await;
+            let page = page.map_err(Error::from)?;
+            let mut events = page.events.iter();
+            if events.any(|event| self.station.is_of(event, partition, partitions)) {
+                return Ok(false);
+            }
+            after = page.read_to_position().max(after);
+            if page.end == PageEnd::Complete || after >= Some(self.position) {
+                return Ok(after >= Some(self.position));
+            }
+        }
+    }
+
+    /// Whether each partition that is this pipeline's work is recorded to be there.
+    async fn are_partitions_there(
+        &self,
+        operator: &FollowerOperator,
+        record: &FollowerRecord,
+        upstream: &Application,
+    ) -> Result<bool, WaitError> {
+        let Some(log) = upstream.log_id().await? else {
+            return Ok(false);
+        };
+        for partition in self.station.partitions_of(record.partitions) {
+            let checkpoint = operator.checkpoint_of(record, partition, log).await?;
+            let checkpoint = checkpoint.map(|mark| mark.position);
+            if checkpoint >= Some(self.position) {
+                continue;
+            }
+            let of = (partition, record.partitions);
+            let is_there =
+                self.station.is_elsewhere() && self.is_passed(upstream, checkpoint, of).await?;
+            if !is_there {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Asks the log whether it is reached.
@@ -209,17 +248,14 @@ impl Goal<'_> {
         let station = self.station;
         let application = &open.applications()[station.application_index];
         let upstream = &open.applications()[station.upstreams[self.upstream]];
-        let Some(log) = upstream.log_id().await? else {
-            return Ok(false);
-        };
         let operator = FollowerOperator::new(application, Arc::clone(&station.follower));
         let record = operator.record().await?;
-        let checkpoint = operator.checkpoint(&record, log).await?;
-        let checkpoint = checkpoint.map(|mark| mark.position);
-        if checkpoint >= Some(self.position) {
-            return Ok(true);
-        }
-        if station.is_elsewhere() && self.is_passed(upstream, checkpoint).await? {
+        let has_started = record.version.is_some();
+        if has_started
+            && self
+                .are_partitions_there(&operator, &record, upstream)
+                .await?
+        {
             return Ok(true);
         }
         let halt = |phase, reason| WaitError::Halted {
@@ -228,7 +264,7 @@ impl Goal<'_> {
             phase,
             reason,
         };
-        if let Some(reason) = record.paused {
+        if let Some(reason) = record.paused.clone() {
             return Err(halt(Phase::Paused, reason));
         }
         match halted {

@@ -137,20 +137,24 @@ impl Works {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let station = self.station(application, follower)?;
+        let first = self.station(application, follower)?;
         let log = self.open.system().expect_index_of(upstream);
         let log = log.map_err(Error::from)?;
-        let upstream = station.upstream_of(log).ok_or_else(|| {
+        let upstream = first.upstream_of(log).ok_or_else(|| {
             invalid(format!(
                 "the follower {follower:?} of {application:?} does not follow {upstream:?}"
             ))
         })?;
-        let goal = Goal {
+        let all = self.stations.iter().filter(|it| {
+            it.application_index == first.application_index && it.follower == first.follower
+        });
+        let goals = all.map(|station| Goal {
             station,
             upstream,
             position,
-        };
-        wait_for_goals(&self.open, &[goal], Instant::now() + timeout).await
+        });
+        let goals: Vec<_> = goals.collect();
+        wait_for_goals(&self.open, &goals, Instant::now() + timeout).await
     }
 
     pub(crate) async fn wait_for_all_caused(

@@ -127,6 +127,7 @@ mod guide {
         RunningSystems: "docs/guide/src/running_systems.md",
         #[cfg(all(feature = "runner", feature = "sqlite"))]
         RunningOnACluster: "docs/guide/src/running_on_a_cluster.md",
+        Partitions: "docs/guide/src/partitions.md",
         #[cfg(feature = "sqlite")]
         Retelling: "docs/guide/src/retelling.md",
         Simulation: "docs/guide/src/simulation.md",

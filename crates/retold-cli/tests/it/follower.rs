@@ -220,3 +220,70 @@ fn an_act_makes_no_file() {
     missing.check_refused(1, "there is no file");
     assert_eq!(place.files(), [""; 0]);
 }
+
+/// Goal: what is asked for comes about once a program runs the follower, all partitions are listed, and
+/// the present number takes it back.
+#[test]
+fn a_follower_is_split_by_the_programs_that_run_it() {
+    let place = with_poison();
+    let url = place.url();
+    let told = act(&place, "partition", STOCK, &["3"]).fine();
+    assert!(
+        told.starts_with("reservations of stock has 1 partition and is to be split into 3.\n"),
+        "{told}"
+    );
+    let again = act(&place, "partition", STOCK, &["3"]).fine();
+    assert_eq!(
+        again,
+        "reservations of stock has 1 partition and is to be split into 3 already. Nothing was recorded.\n"
+    );
+    let line = run(&["followers", &url, "stock"]).fine();
+    assert!(
+        line.starts_with("stock\treservations@1\torders\t5\t5\t"),
+        "{line}"
+    );
+    assert!(
+        line.ends_with("\tto be split into 3 partitions\n"),
+        "{line}"
+    );
+
+    process(&place);
+    let objects = run(&["followers", &url, "stock", "--json"]).objects();
+    let partitions: Vec<_> = objects
+        .iter()
+        .map(|it| {
+            json!([
+                it["generation"],
+                it["partition"],
+                it["partitions"],
+                it["checkpoint"]
+            ])
+        })
+        .collect();
+    let expected = [0, 1, 2].map(|partition| json!([2, partition, 3, 5]));
+    assert_eq!(partitions, expected);
+    let lines = run(&["followers", &url, "stock"]).fine();
+    assert!(
+        lines.contains("\nstock\treservations@2/1\torders\t"),
+        "{lines}"
+    );
+    // What was parked stays so.
+    assert_eq!(parked(&place, "stock", "reservations"), [3, 4, 5]);
+
+    let objects = act(&place, "partition", STOCK, &["2", "--json"]).objects();
+    let expected = json!({
+        "act": "partition", "log": "stock", "follower": "reservations", "recorded": true,
+        "partitions": 3, "partitioning": 2,
+    });
+    assert_eq!(objects, [expected]);
+    let told = act(&place, "partition", STOCK, &["3"]).fine();
+    assert!(
+        told.starts_with("reservations of stock keeps its 3 partitions.\n"),
+        "{told}"
+    );
+    let told = act(&place, "partition", STOCK, &["3"]).fine();
+    assert_eq!(
+        told,
+        "reservations of stock has 3 partitions already. Nothing was recorded.\n"
+    );
+}

@@ -61,6 +61,8 @@ pub(super) struct Cause {
     pub(super) upstream: Arc<str>,
     pub(super) log: LogId,
     pub(super) follower: FollowerKey,
+    /// The key by which ids are told.
+    pub(super) key_of_ids: FollowerKey,
     pub(super) edition: u32,
     /// The event by which it is answered after all, if it was parked.
     pub(super) resumed: Option<EventId>,
@@ -83,7 +85,7 @@ impl Context {
         freshness: Freshness,
     ) -> Self {
         let ids = IdSeed::new(
-            cause.follower.as_str(),
+            cause.key_of_ids.as_str(),
             cause.log,
             cause.event.position(),
             cause.resumed,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::limits::{BATCH_MAX, FOLLOWER_NAME_SIZE_MAX};
+use super::partition::{self, PartitionRule};
 use super::policy::{Handle, Policies};
 use crate::domain::event::Event;
 use crate::recording::error::Invalid;
@@ -50,6 +51,8 @@ pub struct Follower {
     start: Start,
     batch: usize,
     on_failure: OnFailure,
+    partitions: u32,
+    rule: PartitionRule,
 }
 
 /// Where a follower begins when it meets a log for the first time.
@@ -92,6 +95,8 @@ impl Follower {
             start: Start::default(),
             batch: 1,
             on_failure: OnFailure::default(),
+            partitions: 1,
+            rule: PartitionRule::default(),
         }
     }
 
@@ -154,6 +159,77 @@ impl Follower {
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
+    }
+
+    /// Splits it into so many partitions, 1 to [`PARTITIONS_MAX`](super::limits::PARTITIONS_MAX), which
+    /// work side by side: each answers the events of its streams, in their order. A program has a pipeline
+    /// for each, and a cluster places each by itself.
+    ///
+    /// That is how many it starts with. How many it has is recorded, and operators
+    /// [change](super::operating::FollowerOperator::repartition) it; a program that has another number of pipelines does
+    /// the same work with those.
+    ///
+    /// ```
+    /// # use retold::prelude::*;
+    /// # use retold::system::{Context, Follower};
+    /// # #[derive(Event, Serialize, Deserialize)]
+    /// # struct Ordered;
+    /// # async fn reserve(_: &Ordered, _: &mut Context) -> retold::Result<()> { Ok(()) }
+    /// let reservations = Follower::new("reservations").follows("orders").on(reserve).partitioned(4);
+    /// ```
+    #[must_use]
+    pub fn partitioned(mut self, partitions: u32) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// Keeps those events together that have one key, and not those of one stream: `key_of` says which,
+    /// by a text of the event's stream, topic or tags. It must say the same for ever: what the event says
+    /// itself may be erased, or read otherwise by a later program, and is no key. Events of no key are
+    /// all in the first partition.
+    ///
+    /// `name` is recorded. Give another function another name: then programs that have the one do not do
+    /// the work of the other. Whoever does it all the same is found by a retelling.
+    ///
+    /// ```
+    /// # use retold::prelude::*;
+    /// # use retold::system::{Context, Follower};
+    /// # #[derive(Event, Serialize, Deserialize)]
+    /// # struct Ordered;
+    /// # async fn reserve(_: &Ordered, _: &mut Context) -> retold::Result<()> { Ok(()) }
+    /// // The orders of one shop, as in `order/oslo-17`.
+    /// let reservations = Follower::new("reservations")
+    ///     .follows("orders")
+    ///     .on(reserve)
+    ///     .partitioned(4)
+    ///     .partition_by("shop", |event| event.stream()?.split(['/', '-']).nth(1));
+    /// ```
+    #[must_use]
+    pub fn partition_by<F>(mut self, name: impl Into<Arc<str>>, key_of: F) -> Self
+    where
+        F: for<'a> Fn(&'a StoredEvent) -> Option<&'a str> + Send + Sync + 'static,
+    {
+        self.rule = PartitionRule::given(name, key_of);
+        self
+    }
+
+    /// Keeps those events together that have one tag with this prefix, as `aircraft:`, and not those of one
+    /// stream. Of several such tags of an event the first counts, in the order of their texts; events without one are all in
+    /// the first partition.
+    #[must_use]
+    pub fn partition_by_tag(mut self, prefix: impl Into<Arc<str>>) -> Self {
+        self.rule = PartitionRule::by_tag(prefix);
+        self
+    }
+
+    /// How many pipelines a program has for it, which is how many partitions it starts with.
+    pub fn pipeline_count(&self) -> u32 {
+        self.partitions
+    }
+
+    /// Which events belong together.
+    pub fn partition_rule(&self) -> &PartitionRule {
+        &self.rule
     }
 
     /// Its name.
@@ -240,6 +316,8 @@ impl Follower {
                 "the follower {name:?} has edition 0; they count from 1"
             )));
         }
+        partition::check_count(name, self.partitions)?;
+        self.rule.check(name)?;
         self.query().check()
     }
 }

@@ -57,6 +57,15 @@ pub struct Parked {
     /// What went wrong; none for an event that is held back because an earlier one of its stream is
     /// parked.
     pub failure: Option<String>,
+    /// The partition that put it aside.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub partition: u32,
+}
+
+/// What a follower that is not split has recorded stays as it was.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_first(partition: &u32) -> bool {
+    *partition == 0
 }
 
 /// What happened to a follower.
@@ -75,6 +84,9 @@ pub enum FollowerEvent {
         event: Mark,
         /// By which edition of the follower: of an event without effects nothing else says so.
         edition: u32,
+        /// By which partition.
+        #[serde(default, skip_serializing_if = "is_first")]
+        partition: u32,
     },
     /// An operator decided that a parked event is not to be processed.
     Skipped {
@@ -102,6 +114,27 @@ pub enum FollowerEvent {
         /// Where it begins, for each log that it follows.
         starts: Vec<StartingMark>,
     },
+    /// An operator asked for another number of partitions. Those that there are answer everything up to
+    /// where the first of them is, and nothing beyond; then it is split anew.
+    Partitioning {
+        /// How many there are to be.
+        partitions: u32,
+        /// Name of the rule that says which events belong together; none for the one that there is.
+        by: Option<String>,
+    },
+    /// It was split: its first generation when it started, or a new one when all partitions of the one
+    /// before were at the same places. What was parked stays parked, and ids of effects are what they
+    /// would have been.
+    Partitioned {
+        /// The number of the generation.
+        generation: u64,
+        /// How many partitions it has.
+        partitions: u32,
+        /// Name of the rule that says which events belong together.
+        by: String,
+        /// Where all of them begin, for each log that it follows.
+        starts: Vec<StartingMark>,
+    },
 }
 
 impl FollowerEvent {
@@ -120,6 +153,8 @@ impl Event for FollowerEvent {
         EventType::of::<Self>("retold.paused"),
         EventType::of::<Self>("retold.continued"),
         EventType::of::<Self>("retold.reset"),
+        EventType::of::<Self>("retold.partitioning"),
+        EventType::of::<Self>("retold.partitioned"),
     ];
 
     fn type_index(&self) -> usize {
@@ -131,6 +166,8 @@ impl Event for FollowerEvent {
             Self::Paused { .. } => 4,
             Self::Continued => 5,
             Self::Reset { .. } => 6,
+            Self::Partitioning { .. } => 7,
+            Self::Partitioned { .. } => 8,
         }
     }
 
@@ -143,5 +180,86 @@ impl Event for FollowerEvent {
         deserializer: D,
     ) -> Result<Self, D::Error> {
         content::deserialize_variant(type_index, deserializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::identity::{EventId, Position};
+
+    fn text(event: &FollowerEvent) -> String {
+        let mut bytes = Vec::new();
+        let mut serializer = serde_json::Serializer::new(&mut bytes);
+        event.serialize_payload(&mut serializer).unwrap();
+        let topic = FollowerEvent::TYPES[event.type_index()].topic;
+        format!("{topic} {}", String::from_utf8(bytes).unwrap())
+    }
+
+    /// These texts are in logs. What a follower that is not split records is what it recorded before
+    /// there were partitions.
+    #[test]
+    fn recorded_texts_are_stable() {
+        let id = uuid::Uuid::from_u128(1);
+        let (log, event) = (
+            LogId::new(id),
+            Mark {
+                position: Position::FIRST,
+                event_id: EventId::new(id),
+            },
+        );
+        let uuid = "00000000-0000-0000-0000-000000000001";
+        let mark = format!(r#"{{"position":1,"event_id":"{uuid}"}}"#);
+        let resumed = |partition| FollowerEvent::Resumed {
+            log,
+            event,
+            edition: 1,
+            partition,
+        };
+        let parked = |partition| {
+            FollowerEvent::Parked(Parked {
+                upstream: "orders".into(),
+                log,
+                event,
+                stream: Some("Order/1".into()),
+                failure: None,
+                partition,
+            })
+        };
+        let resumed_text = format!(r#"retold.resumed {{"log":"{uuid}","event":{mark},"edition":1"#);
+        let parked_text = format!(
+            r#"retold.parked {{"upstream":"orders","log":"{uuid}","event":{mark},"stream":"Order/1","failure":null"#
+        );
+        for (event, expected) in [
+            (resumed(0), format!("{resumed_text}}}")),
+            (resumed(3), format!(r#"{resumed_text},"partition":3}}"#)),
+            (parked(0), format!("{parked_text}}}")),
+            (parked(3), format!(r#"{parked_text},"partition":3}}"#)),
+            (
+                FollowerEvent::Partitioning {
+                    partitions: 4,
+                    by: None,
+                },
+                r#"retold.partitioning {"partitions":4,"by":null}"#.into(),
+            ),
+            (
+                FollowerEvent::Partitioned {
+                    generation: 2,
+                    partitions: 4,
+                    by: "stream".into(),
+                    starts: vec![StartingMark::new("orders", log, Some(event))],
+                },
+                format!(
+                    r#"retold.partitioned {{"generation":2,"partitions":4,"by":"stream","starts":[{{"upstream":"orders","log":"{uuid}","after":{mark}}}]}}"#
+                ),
+            ),
+        ] {
+            let found = text(&event);
+            assert_eq!(found, expected);
+            let (_, payload) = found.split_once(' ').unwrap();
+            let mut read = serde_json::Deserializer::from_str(payload);
+            let read = FollowerEvent::deserialize_payload(event.type_index(), &mut read).unwrap();
+            assert_eq!(read, event);
+        }
     }
 }

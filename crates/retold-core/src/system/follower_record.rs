@@ -21,6 +21,15 @@ pub struct FollowerRecord {
     pub version: Option<Version>,
     /// Number of the present generation, from 1.
     pub generation: u64,
+    /// Number of the generation by which ids of effects are told: the one that began with the last reset,
+    /// for a follower that is split anew answers nothing twice.
+    pub generation_of_ids: u64,
+    /// How many partitions the present generation has, from 1.
+    pub partitions: u32,
+    /// Name of the rule that says which events belong together; none for one that was never split.
+    pub partitioned_by: Option<String>,
+    /// What it is to be split into, if an operator asked for that and it has not come about yet.
+    pub partitioning: Option<Partitioning>,
     /// Where the present generation began, by the name of the upstream.
     pub starts: BTreeMap<String, StartingMark>,
     /// Why it is paused, if it is.
@@ -33,6 +42,16 @@ pub struct FollowerRecord {
     held: HashMap<(LogId, String), BTreeSet<Position>>,
 }
 
+/// What a follower is to be split into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Partitioning {
+    /// How many partitions there are to be.
+    pub partitions: u32,
+    /// Name of the rule that says which events belong together; none for the one that there is.
+    pub by: Option<String>,
+}
+
 impl FollowerRecord {
     /// Of a follower that never started.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
@@ -40,6 +59,10 @@ impl FollowerRecord {
             name: name.into(),
             version: None,
             generation: 1,
+            generation_of_ids: 1,
+            partitions: 1,
+            partitioned_by: None,
+            partitioning: None,
             starts: BTreeMap::new(),
             paused: None,
             continued: 0,
@@ -53,9 +76,16 @@ impl FollowerRecord {
         follower_stream(&self.name).into()
     }
 
-    /// Key of the present generation.
-    pub fn key(&self) -> FollowerKey {
-        FollowerKey::new(format!("{}@{}", self.name, self.generation))
+    /// Key of a partition, counted from 0, of the present generation: what its stretches bear. That of a
+    /// follower which is not split has no number of a partition.
+    pub fn key(&self, partition: u32) -> FollowerKey {
+        follower_key(&self.name, self.generation, self.partitions, partition)
+    }
+
+    /// The key by which ids of effects are told. It has no partition, and stays when the follower is split
+    /// anew.
+    pub fn key_of_ids(&self) -> FollowerKey {
+        FollowerKey::new(format!("{}@{}", self.name, self.generation_of_ids))
     }
 
     /// The first parked event of this stream, which holds back those after it, if there is one.
@@ -118,6 +148,33 @@ impl FollowerRecord {
     }
 }
 
+/// Key of a partition of a generation that has so many.
+pub(super) fn follower_key(
+    name: &str,
+    generation: u64,
+    partitions: u32,
+    partition: u32,
+) -> FollowerKey {
+    FollowerKey::new(match partitions {
+        0 | 1 => format!("{name}@{generation}"),
+        _ => format!("{name}@{generation}/{partition}"),
+    })
+}
+
+/// The name, generation and partition of a follower key; none of one that no follower has.
+pub(super) fn parts_of(key: &FollowerKey) -> Option<(&str, u64, u32)> {
+    let (name, rest) = key.as_str().split_once('@')?;
+    let (generation, partition) = rest.split_once('/').unwrap_or((rest, "0"));
+    Some((name, generation.parse().ok()?, partition.parse().ok()?))
+}
+
+fn by_upstream(starts: &[StartingMark]) -> BTreeMap<String, StartingMark> {
+    let starts = starts.iter();
+    starts
+        .map(|start| (start.upstream.clone(), start.clone()))
+        .collect()
+}
+
 impl Apply<FollowerEvent> for FollowerRecord {
     fn apply(&mut self, event: &FollowerEvent) {
         match event {
@@ -136,12 +193,33 @@ impl Apply<FollowerEvent> for FollowerRecord {
             }
             FollowerEvent::Reset { generation, starts } => {
                 self.generation = *generation;
+                self.generation_of_ids = *generation;
                 self.parked.clear();
                 self.held.clear();
-                self.starts = starts
-                    .iter()
-                    .map(|start| (start.upstream.clone(), start.clone()))
-                    .collect();
+                self.starts = by_upstream(starts);
+            }
+            FollowerEvent::Partitioning { partitions, by } => {
+                let is_as_it_is = *partitions == self.partitions
+                    && by
+                        .as_ref()
+                        .is_none_or(|by| Some(by) == self.partitioned_by.as_ref());
+                // Asking for what there is takes back what was asked for before.
+                self.partitioning = (!is_as_it_is).then(|| Partitioning {
+                    partitions: *partitions,
+                    by: by.clone(),
+                });
+            }
+            FollowerEvent::Partitioned {
+                generation,
+                partitions,
+                by,
+                starts,
+            } => {
+                self.generation = *generation;
+                self.partitions = *partitions;
+                self.partitioned_by = Some(by.clone());
+                self.partitioning = None;
+                self.starts = by_upstream(starts);
             }
         }
     }

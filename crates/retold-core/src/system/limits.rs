@@ -25,6 +25,9 @@ pub const EFFECTS_PER_APPEND_MAX: usize = Limits::LEAST.append_events / 2;
 /// Bytes of effects after which a follower's append is full, for the same reason.
 pub const EFFECTS_SIZE_MAX: usize = Limits::LEAST.append_size / 2;
 
+/// Most partitions of a follower: each reads all that is followed, so more cost more than they share.
+pub const PARTITIONS_MAX: u32 = 64;
+
 /// Most events that a follower has parked at once; one more stops it, since whoever has so many has
 /// a fault to mend and not a queue to fill.
 pub const PARKED_MAX: usize = 10_000;

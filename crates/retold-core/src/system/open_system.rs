@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::definition::{Member, System};
+use super::follower::Follower;
+use super::partition::Lane;
 use super::pipeline::Pipeline;
 use super::projection::{ProjectionPipeline, ViewKeeper};
 use crate::application::{Application, Result};
@@ -181,24 +183,39 @@ impl OpenSystem {
         Ok(&self.applications[self.system.expect_index_of(name)?])
     }
 
-    /// A pipeline for each follower of the system, in the order of declaration: application by
-    /// application, follower by follower; with the index of its application.
+    /// The pipelines of all followers of the system, in the order of declaration: application by
+    /// application, follower by follower, of one that is partitioned its pipelines in their order; with
+    /// the index of the application.
     pub fn pipelines(&self) -> Vec<(usize, Pipeline)> {
         let mut pipelines = Vec::new();
         for (index, member) in self.system.members().iter().enumerate() {
             for follower in member.followers() {
-                let upstreams = follower.upstreams().filter_map(|name| {
-                    let upstream = &self.applications[self.system.index_of(name)?];
-                    let recorder: Arc<dyn Recorder> = Arc::clone(upstream.recorder());
-                    Some((Arc::from(name), recorder))
-                });
-                let application = self.applications[index].clone();
-                let follower = Arc::clone(follower);
-                let upstreams = upstreams.collect();
-                pipelines.push((index, Pipeline::new(application, follower, upstreams)));
+                let of_follower = self.pipelines_of(index, follower, follower.pipeline_count());
+                pipelines.extend(of_follower.into_iter().map(|pipeline| (index, pipeline)));
             }
         }
         pipelines
+    }
+
+    /// So many pipelines for a follower of the application at this index.
+    pub(super) fn pipelines_of(
+        &self,
+        index: usize,
+        follower: &Arc<Follower>,
+        count: u32,
+    ) -> Vec<Pipeline> {
+        let upstreams = follower.upstreams().filter_map(|name| {
+            let upstream = &self.applications[self.system.index_of(name)?];
+            let recorder: Arc<dyn Recorder> = Arc::clone(upstream.recorder());
+            Some((Arc::from(name), recorder))
+        });
+        let upstreams: Vec<_> = upstreams.collect();
+        let pipelines = (0..count).map(|lane| {
+            let application = self.applications[index].clone();
+            let pipeline = Pipeline::new(application, Arc::clone(follower), upstreams.clone());
+            pipeline.in_lane(Lane { index: lane, count })
+        });
+        pipelines.collect()
     }
 
     /// A pipeline for each view, in the order in which they were given; with the index of the

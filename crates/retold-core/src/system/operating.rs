@@ -4,15 +4,19 @@
 //! the command line. Pipelines that are at work, in whatever process, find it before they record
 //! anything more, for each of their appends demands that the follower's stream is as they know it.
 
+use std::cmp::min_by_key;
 use std::sync::Arc;
 
 use super::follower_event::{FOLLOWER_STREAM_TYPE, FollowerEvent, Parked, StartingMark};
 use super::follower_record::FollowerRecord;
+use super::partition::check_count;
 use crate::application::{Application, Error, Result};
+use crate::domain::event::Apply;
 use crate::mapping::mapper::Envelope;
 use crate::recording::append::Append;
 use crate::recording::condition::{Condition, ExpectedVersion};
 use crate::recording::identity::{LogId, Mark, Position};
+use crate::recording::limits::check_name;
 use crate::recording::origin::Origin;
 use crate::recording::recorder::Recorder;
 
@@ -79,14 +83,34 @@ impl FollowerOperator {
         Ok(record)
     }
 
-    /// Where it is in a log that it follows: the end of its last stretch, or its starting mark.
+    /// Where it is in a log that it follows: the end of its last stretch, or its starting mark. Of one that
+    /// is split it is where the last of its partitions is.
     ///
     /// # Errors
     ///
     /// [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn checkpoint(&self, record: &FollowerRecord, log: LogId) -> Result<Option<Mark>> {
+        let mut least = self.checkpoint_of(record, 0, log).await?;
+        for partition in 1..record.partitions {
+            let place = self.checkpoint_of(record, partition, log).await?;
+            least = min_by_key(least, place, |mark| mark.map(|mark| mark.position));
+        }
+        Ok(least)
+    }
+
+    /// Where one of its partitions, counted from 0, is in a log that it follows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn checkpoint_of(
+        &self,
+        record: &FollowerRecord,
+        partition: u32,
+        log: LogId,
+    ) -> Result<Option<Mark>> {
         let recorder = self.application.recorder();
-        let checkpoint = recorder.checkpoint(&record.key(), log).await?;
+        let checkpoint = recorder.checkpoint(&record.key(partition), log).await?;
         let mut starts = record.starts.values();
         Ok(checkpoint.or(starts.find(|it| it.log == log).and_then(|it| it.after)))
     }
@@ -164,6 +188,36 @@ impl FollowerOperator {
         })
         .await
         .map(drop)
+    }
+
+    /// Lets it be split into so many partitions, 1 to [`PARTITIONS_MAX`](super::limits::PARTITIONS_MAX),
+    /// by the rule of this name, or the one that it is split by. Says whether that was not asked for already;
+    /// if it was, nothing is recorded. Asking for what there is takes back what was asked for before.
+    ///
+    /// It comes about by itself while programs run the follower: its partitions answer everything up to
+    /// where the farthest of them is, and nothing beyond, and when all are there, the new ones begin there. A follower that
+    /// is paused goes no further before it is let continue. Nothing is answered twice or left out, order
+    /// within a key stays, and so do ids of effects.
+    ///
+    /// A rule other than that of the programs that run now stops those programs' pipelines of the
+    /// follower, and lets those go on that have it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for another number or an empty name; as for [`pause`](Self::pause).
+    pub async fn repartition(&self, partitions: u32, by: Option<&str>) -> Result<bool> {
+        check_count(&self.name, partitions)?;
+        if let Some(by) = by {
+            check_name("name of a rule of partitions", by)?;
+        }
+        self.act(|record| {
+            let by = by.map(str::to_owned);
+            let event = FollowerEvent::Partitioning { partitions, by };
+            let mut after = record.clone();
+            after.apply(&event);
+            Ok((after.partitioning != record.partitioning).then_some(event))
+        })
+        .await
     }
 
     /// What it has parked, in the order of logs and positions.

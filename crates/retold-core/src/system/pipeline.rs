@@ -24,11 +24,12 @@ use super::follower::Follower;
 use super::follower_record::FollowerRecord;
 use super::limits::{FOLLOW_PAGE_EVENTS, UNFLUSHED_EVENTS_MAX};
 use super::panic_text::panic_text;
+use super::partition::Lane;
 use super::status::{Phase, StatusCell, UpstreamStatus};
 use crate::application::{Application, Error, Result};
 use crate::recording::append::Append;
 use crate::recording::error::Conflict;
-use crate::recording::identity::{EventId, LogId, Mark, Position};
+use crate::recording::identity::{EventId, LogId, Mark, Position, Version};
 use crate::recording::query::Query;
 use crate::recording::recorder::{LogRead, Page, PageEnd, Recorder};
 use crate::recording::stored_event::StoredEvent;
@@ -43,7 +44,12 @@ pub struct Pipeline {
     upstreams: Vec<Upstream>,
     record: FollowerRecord,
     stream: Arc<str>,
+    /// Which partitions are its work.
+    lane: Lane,
+    /// The partition that it is at; none if there is none for it.
+    partition: Option<u32>,
     key: FollowerKey,
+    key_of_ids: FollowerKey,
     batch: Batch,
     /// Most upstream events with effects in the next append: less than the follower allows after
     /// conflicts.
@@ -64,9 +70,12 @@ pub struct Pipeline {
     /// Whether what is in memory joins what is in the logs; false at first, after conflicts, and if a
     /// call was dropped midway.
     is_prepared: bool,
-    /// How often the follower had been let continue when what is parked was last answered anew; none
-    /// before this pipeline did so.
-    resumed_at: Option<u64>,
+    /// The generation, and how often the follower had been let continue, when what is parked was last
+    /// answered anew; none before this pipeline did so.
+    resumed_at: Option<(u64, u64)>,
+    /// Version of the follower's stream when something was left parked then, for what holds it back is
+    /// another partition's.
+    held_back_at: Option<Option<Version>>,
     /// Where the next step reads.
     next: usize,
     status: StatusCell,
@@ -81,6 +90,16 @@ struct Upstream {
     checkpoint: Option<Mark>,
     /// The end of what the batch covers.
     reached: Option<Mark>,
+    /// While the follower is to be split anew: nothing after this mark is answered before that.
+    limit: Option<Option<Mark>>,
+}
+
+impl Upstream {
+    /// Whether a position may not be answered yet.
+    fn is_beyond_limit(&self, position: Position) -> bool {
+        let after = |limit: Option<Mark>| Some(position) > limit.map(|mark| mark.position);
+        self.limit.is_some_and(after)
+    }
 }
 
 struct InFlight {
@@ -183,11 +202,15 @@ impl Pipeline {
             log: unknown,
             checkpoint: None,
             reached: None,
+            limit: None,
         });
         Self {
             upstreams: upstreams.collect(),
             stream: record.stream(),
-            key: record.key(),
+            lane: Lane::ONLY,
+            partition: None,
+            key: record.key(0),
+            key_of_ids: record.key_of_ids(),
             record,
             batch: Batch::default(),
             batch_max: follower.batch_max(),
@@ -200,12 +223,41 @@ impl Pipeline {
             refused: None,
             is_prepared: false,
             resumed_at: None,
+            held_back_at: None,
             next: 0,
             status,
             application,
             query: follower.query(),
             follower,
         }
+    }
+
+    /// One of several pipelines, each for some of the follower's partitions.
+    #[must_use]
+    pub(super) fn in_lane(mut self, lane: Lane) -> Self {
+        self.lane = lane;
+        self.status.write(|status| {
+            status.pipeline = lane.index;
+            status.pipelines = lane.count;
+        });
+        self
+    }
+
+    /// Which of the follower's pipelines in this program it is, from 0, and how many there are.
+    pub fn lane(&self) -> (u32, u32) {
+        (self.lane.index, self.lane.count)
+    }
+
+    /// Whether the follower has as many partitions as the program has pipelines for it, and is to have no
+    /// others: then each has one.
+    pub(super) fn has_one_partition(&self) -> bool {
+        self.record.partitioning.is_none() && self.record.partitions == self.lane.count
+    }
+
+    /// Whether an event is in the partition that it is at.
+    fn is_of_partition(&self, event: &StoredEvent) -> bool {
+        let rule = self.follower.partition_rule();
+        Some(rule.partition_of(event, self.record.partitions)) == self.partition
     }
 
     /// One append for each upstream event, whatever the follower allows.
@@ -286,12 +338,29 @@ impl Pipeline {
             return Ok(Step::Paused);
         }
         if self.is_resume_due() {
-            let continued = self.record.continued;
+            let occasion = self.occasion();
             self.resume(None).await?;
             // Only now: what an error or a drop left parked is due still.
-            self.resumed_at = Some(continued);
+            self.resumed_at = Some(occasion);
             return Ok(Step::Moved);
         }
+        let partitions = 0..self.record.partitions;
+        let own = partitions.filter(|it| self.lane.has(*it)).count();
+        // All of them in one step: whoever is told that there is nothing left waits for what comes after.
+        for turn in 1..=own {
+            if self.look().await? == Step::Moved {
+                return Ok(Step::Moved);
+            }
+            if turn < own && self.turn().await? == Step::Moved {
+                return Ok(Step::Moved);
+            }
+        }
+        Ok(Step::Idle)
+    }
+
+    /// Reads the next page of each log in turn, until one has events for the partition that it is at, and
+    /// answers them.
+    async fn look(&mut self) -> Result<Step> {
         for _ in 0..self.upstreams.len() {
             let index = self.next;
             self.next = (self.next + 1) % self.upstreams.len();
@@ -303,6 +372,26 @@ impl Pipeline {
             }
         }
         Ok(Step::Idle)
+    }
+
+    /// Goes on to the next of its partitions, with everything recorded of this one. It has moved if something
+    /// of the follower has changed meanwhile.
+    async fn turn(&mut self) -> Result<Step> {
+        self.flush().await?;
+        if !self.is_prepared {
+            return Ok(Step::Moved);
+        }
+        let known = self.record.version;
+        let next = self
+            .partition
+            .and_then(|it| self.lane.next_after(it, self.record.partitions));
+        self.partition = next;
+        self.is_prepared = false;
+        self.prepare().await?;
+        match self.record.version == known {
+            true => Ok(Step::Idle),
+            false => Ok(Step::Moved),
+        }
     }
 
     /// Records what was answered, and tells how it went in the status; for runners that find nothing
@@ -322,12 +411,21 @@ impl Pipeline {
     /// Whether what is parked is to be answered once more: when the pipeline begins, for the program
     /// may be a mended one, and whenever an operator lets the follower continue.
     pub(super) fn is_resume_due(&self) -> bool {
-        !self.record.parked.is_empty() && self.resumed_at != Some(self.record.continued)
+        if self.record.parked.is_empty() {
+            return false;
+        }
+        let is_changed = |held_at| held_at != self.record.version;
+        self.resumed_at != Some(self.occasion()) || self.held_back_at.is_some_and(is_changed)
     }
 
-    /// Whether the follower has a policy for this event.
+    /// What is parked is answered once more on each: a split makes it the work of others, perhaps.
+    fn occasion(&self) -> (u64, u64) {
+        (self.record.generation, self.record.continued)
+    }
+
+    /// Whether the follower has a policy for this event, and it is in the partition that this is at.
     pub(super) fn answers(&self, event: &StoredEvent) -> bool {
-        self.follower.answers(event)
+        self.follower.answers(event) && self.is_of_partition(event)
     }
 
     /// How many effects this pipeline has recorded.
@@ -359,6 +457,7 @@ impl Pipeline {
         let unflushed = (0..self.upstreams.len()).map(|index| self.unflushed(index));
         self.in_flight.is_some()
             || self.batch.causes() > 0
+            || (self.record.partitioning.is_some() && !self.batch.is_empty())
             || unflushed.max().unwrap_or(0) >= UNFLUSHED_EVENTS_MAX
     }
 
@@ -376,12 +475,17 @@ impl Pipeline {
         if self.in_flight.is_some() {
             self.settle().await?;
         }
-        if self.is_prepared {
+        // If this is dropped or fails, some of what is new is taken in and nothing is made of it.
+        if std::mem::take(&mut self.is_prepared) {
             // An operator may have acted on the follower since.
             let record = &mut self.record;
             let mapper = self.application.mapper();
             let recorder = self.application.recorder();
-            if !record.read_on(&**recorder, mapper).await? {
+            let is_changed = record.read_on(&**recorder, mapper).await?;
+            // Whether all partitions are where they are to be does not show in the follower's stream.
+            let may_be_split = self.record.partitioning.is_some() && !self.is_unflushed();
+            if !is_changed && !may_be_split {
+                self.is_prepared = true;
                 return Ok(());
             }
         }
@@ -394,8 +498,15 @@ impl Pipeline {
     ///
     /// [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn read(&self, index: usize) -> Result<Pulled> {
-        let after = self.upstreams[index].reached;
-        self.pull(index, after.map(|mark| mark.position)).await
+        let upstream = &self.upstreams[index];
+        let after = self.reached(index);
+        // It may be beyond, for somebody else was let go on since this pipeline was told to halt.
+        let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
+        if upstream.limit.is_some_and(|it| position(it) <= after) {
+            let page = Page::new(Vec::new(), upstream.reached, PageEnd::Complete);
+            return Ok(Pulled { index, after, page });
+        }
+        self.pull(index, after).await
     }
 
     /// A future that reads the page of the log at this index after a position, for runners that read
@@ -406,9 +517,14 @@ impl Pipeline {
         after: Option<Position>,
     ) -> impl Future<Output = Result<Pulled>> + Send + use<> {
         let recorder = Arc::clone(&self.upstreams[index].recorder);
-        let read = LogRead::of(self.query.clone())
+        let mut read = LogRead::of(self.query.clone())
             .after(after)
             .limit(FOLLOW_PAGE_EVENTS);
+        if let Some(Some(limit)) = self.upstreams[index].limit
+            && Some(limit.position) > after
+        {
+            read = read.until(limit.position);
+        }
         async move {
             let page = recorder.read_log(read).await?;
             Ok(Pulled { index, after, page })
@@ -462,7 +578,9 @@ impl Pipeline {
     async fn answer_untold(&mut self, index: usize, event: &StoredEvent) -> Result<()> {
         let upstream = &self.upstreams[index];
         let (log, reached) = (upstream.log, upstream.reached);
-        if Some(event.position()) <= reached.map(|mark| mark.position) {
+        let is_answered = Some(event.position()) <= reached.map(|mark| mark.position);
+        let is_early = upstream.is_beyond_limit(event.position());
+        if is_answered || is_early || !self.is_of_partition(event) {
             return Ok(());
         }
         let place = (log, event.mark());
@@ -485,7 +603,7 @@ impl Pipeline {
             let reads = Batch::default();
             return self.fail(index, event, Failure { reason, reads }).await;
         }
-        match self.react(index, event, None).await? {
+        match self.react(index, event, self.key.clone(), None).await? {
             Reaction::Answered => {
                 self.last = Some(place);
                 self.pass(index, event.mark());
@@ -514,6 +632,7 @@ impl Pipeline {
         &mut self,
         index: usize,
         event: &StoredEvent,
+        follower: FollowerKey,
         resumed: Option<EventId>,
     ) -> Result<Reaction> {
         let upstream = &self.upstreams[index];
@@ -521,7 +640,8 @@ impl Pipeline {
             event: event.clone(),
             upstream: Arc::clone(&upstream.name),
             log: upstream.log,
-            follower: self.key.clone(),
+            follower,
+            key_of_ids: self.key_of_ids.clone(),
             edition: self.follower.edition_number(),
             resumed,
         };
@@ -557,7 +677,8 @@ impl Pipeline {
     /// Notes that the log at this index is answered up to and with this mark.
     pub fn pass(&mut self, index: usize, to: Mark) {
         let upstream = &mut self.upstreams[index];
-        if Some(to.position) <= upstream.reached.map(|mark| mark.position) {
+        let is_passed = Some(to.position) <= upstream.reached.map(|mark| mark.position);
+        if is_passed || upstream.is_beyond_limit(to.position) || self.partition.is_none() {
             return;
         }
         let after = upstream.reached.map(|mark| mark.position);
@@ -694,6 +815,7 @@ impl Pipeline {
             Ok(step) => {
                 let phase = match step {
                     Step::Moved => Phase::Running,
+                    Step::Idle if self.record.partitioning.is_some() => Phase::Draining,
                     Step::Idle => Phase::CaughtUp,
                     Step::Paused => Phase::Paused,
                 };
@@ -727,7 +849,9 @@ impl Pipeline {
 
     fn tell_places(&self) {
         let (parked, overtaken) = (self.record.parked.len(), self.counts.overtaken);
+        let partitions = self.record.partitions;
         self.status.write(|status| {
+            status.partitions = partitions;
             status.parked = parked;
             status.overtaken = overtaken;
             for (told, upstream) in status.upstreams.iter_mut().zip(&self.upstreams) {

@@ -9,6 +9,7 @@
 //! erased event is taken as a fact and counted.
 
 mod comparing;
+mod generations;
 mod reaction;
 pub mod report;
 

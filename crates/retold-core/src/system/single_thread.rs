@@ -9,14 +9,15 @@
 mod queue;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 
 use tokio::sync::Mutex;
 
 use self::queue::{Item, Queue};
 use super::definition::System;
+use super::follower::Follower;
 use super::follower_event::StartingMark;
-use super::limits::STEPS_MAX_DEFAULT;
+use super::limits::{PARTITIONS_MAX, STEPS_MAX_DEFAULT};
 use super::open_system::{Infrastructure, OpenSystem, Opening};
 use super::operating::FollowerOperator;
 use super::pipeline::{Pipeline, Step};
@@ -89,10 +90,13 @@ pub struct SingleThread {
 
 struct SingleThreadConductor {
     open: OpenSystem,
-    statuses: Vec<StatusCell>,
+    statuses: Statuses,
     projections: Vec<ProjectionHandle>,
     work: Mutex<Work>,
 }
+
+/// Those of each follower's pipelines, which become others when it is split anew.
+type Statuses = Arc<SyncMutex<Vec<Vec<StatusCell>>>>;
 
 /// What is to be done. Whoever has the lock does it.
 struct Work {
@@ -108,9 +112,15 @@ struct Work {
     steps_max: u64,
 }
 
-/// A follower and what it needs beside its pipeline.
+/// A follower and what it needs beside its pipelines.
 struct Worker {
-    pipeline: Pipeline,
+    open: OpenSystem,
+    follower: Arc<Follower>,
+    /// One for each of its partitions.
+    pipelines: Vec<Pipeline>,
+    statuses: Statuses,
+    /// Its own index.
+    index: usize,
     /// Index of its application.
     application: usize,
     /// For each log that it follows, which application's it is.
@@ -153,20 +163,27 @@ impl SingleThread {
     }
 
     fn over(open: OpenSystem, steps_max: u64) -> Self {
-        let system = open.system().clone();
-        let followers = open.pipelines().into_iter();
-        let followers = followers.map(|(application, pipeline)| Worker {
-            application,
-            upstreams: pipeline
-                .follower()
-                .upstreams()
-                .filter_map(|name| system.index_of(name))
-                .collect(),
-            pipeline: pipeline.one_by_one(),
-            is_astray: true,
-        });
-        let followers: Vec<_> = followers.collect();
-        let statuses = followers.iter().map(|it| it.pipeline.status()).collect();
+        let statuses = Statuses::default();
+        let mut followers = Vec::new();
+        for (application, member) in open.system().members().iter().enumerate() {
+            for follower in member.followers() {
+                let upstreams = follower.upstreams();
+                let mut worker = Worker {
+                    application,
+                    upstreams: upstreams
+                        .filter_map(|name| open.system().index_of(name))
+                        .collect(),
+                    open: open.clone(),
+                    follower: Arc::clone(follower),
+                    pipelines: Vec::new(),
+                    statuses: Arc::clone(&statuses),
+                    index: followers.len(),
+                    is_astray: true,
+                };
+                worker.begin(follower.pipeline_count());
+                followers.push(worker);
+            }
+        }
         let logs = open.applications().len();
         let mut readers = vec![Vec::new(); logs];
         for (follower, worker) in followers.iter().enumerate() {
@@ -246,21 +263,21 @@ impl SingleThread {
         let mut work = self.conductor.work.lock().await;
         work.process().await?;
         for worker in &mut work.followers {
-            if !worker.is_astray {
-                worker.pipeline.rest().await?;
+            for pipeline in &mut worker.pipelines {
+                if !worker.is_astray {
+                    pipeline.rest().await?;
+                }
+                pipeline.tell_phase(Phase::Stopped);
             }
-            worker.pipeline.tell_phase(Phase::Stopped);
         }
         Ok(())
     }
 
-    /// How each follower is getting on, in the order of declaration.
+    /// How each follower is getting on, in the order of declaration; of one that is split, each partition.
     pub fn status(&self) -> Vec<FollowerStatus> {
-        self.conductor
-            .statuses
-            .iter()
-            .map(StatusCell::read)
-            .collect()
+        let statuses = &self.conductor.statuses;
+        let statuses = statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        statuses.iter().flatten().map(StatusCell::read).collect()
     }
 
     /// Handles of the views, in the order in which they were given. A command returns when they have
@@ -329,13 +346,18 @@ impl Work {
     /// Finds out where the followers are; what they have not processed is queued from there.
     async fn begin(&mut self) {
         for worker in &mut self.followers {
-            worker.is_astray = worker.pipeline.prepare().await.is_err()
-                || worker.pipeline.record().paused.is_some()
-                || worker.pipeline.is_resume_due();
+            worker.is_astray = false;
+            for pipeline in &mut worker.pipelines {
+                worker.is_astray |= pipeline.prepare().await.is_err()
+                    || pipeline.record().paused.is_some()
+                    || pipeline.is_resume_due()
+                    || !pipeline.has_one_partition();
+            }
         }
         for (log, readers) in self.readers.iter().enumerate() {
-            let reached = readers.iter().map(|(follower, upstream)| {
-                self.followers[*follower].pipeline.reached_mark(*upstream)
+            let reached = readers.iter().flat_map(|(follower, upstream)| {
+                let pipelines = &self.followers[*follower].pipelines;
+                pipelines.iter().map(|it| it.reached_mark(*upstream))
             });
             let least = reached.min_by_key(|mark| mark.map(|mark| mark.position));
             if let Some(Some(least)) = least {
@@ -450,7 +472,7 @@ impl Work {
     /// Queues the effects that a follower recorded since there were `before`.
     async fn queue_effects(&mut self, follower: usize, before: u64) -> Result<()> {
         let worker = &self.followers[follower];
-        if worker.pipeline.effects_recorded() == before {
+        if worker.effects_recorded() == before {
             return Ok(());
         }
         let log = worker.application;
@@ -473,8 +495,8 @@ impl Work {
         }
         let followers = &self.followers;
         let is_to_answer = |event: &StoredEvent, (follower, upstream): (usize, usize)| {
-            let pipeline = &followers[follower].pipeline;
-            pipeline.answers(event) && Some(event.position()) > pipeline.reached(upstream)
+            let mut pipelines = followers[follower].pipelines.iter();
+            pipelines.any(|it| it.answers(event) && Some(event.position()) > it.reached(upstream))
         };
         let recorder = self.open.applications()[log].recorder();
         let queue = &mut self.queue;
@@ -486,11 +508,16 @@ impl Work {
         if worker.is_astray {
             return Ok(());
         }
-        let before = worker.pipeline.effects_recorded();
+        let before = worker.effects_recorded();
+        let mut pipelines = worker.pipelines.iter_mut();
+        // The partition that the event is in.
+        let Some(pipeline) = pipelines.find(|it| it.answers(&item.event)) else {
+            return Ok(());
+        };
         // If this is dropped midway, what it took from the queue is found in the logs.
         worker.is_astray = true;
-        let answered = worker.pipeline.answer(item.upstream, &item.event).await;
-        if answered.is_err() || !worker.pipeline.is_prepared() {
+        let answered = pipeline.answer(item.upstream, &item.event).await;
+        if answered.is_err() || !pipeline.is_prepared() {
             return self.find_way(item.follower).await;
         }
         worker.is_astray = false;
@@ -501,19 +528,23 @@ impl Work {
     /// that may cause more.
     async fn settle(&mut self) -> Result<bool> {
         for follower in 0..self.followers.len() {
-            let worker = &mut self.followers[follower];
-            if worker.is_astray {
+            if self.followers[follower].is_astray {
                 continue;
             }
-            for (upstream, log) in worker.upstreams.iter().enumerate() {
-                if let Some(mark) = self.queue.queued(*log) {
-                    worker.pipeline.pass(upstream, mark);
+            for partition in 0..self.followers[follower].pipelines.len() {
+                let worker = &mut self.followers[follower];
+                let pipeline = &mut worker.pipelines[partition];
+                for (upstream, log) in worker.upstreams.iter().enumerate() {
+                    if let Some(mark) = self.queue.queued(*log) {
+                        pipeline.pass(upstream, mark);
+                    }
                 }
-            }
-            if worker.pipeline.is_rest_due() {
+                if !pipeline.is_rest_due() {
+                    continue;
+                }
                 worker.is_astray = true;
-                let rested = worker.pipeline.rest().await;
-                worker.is_astray = rested.is_err() || !worker.pipeline.is_prepared();
+                let rested = pipeline.rest().await;
+                worker.is_astray = rested.is_err() || !pipeline.is_prepared();
                 if worker.is_astray {
                     // Its effects are in the queue now: the others must answer them before they pass on.
                     self.find_way(follower).await?;
@@ -527,49 +558,104 @@ impl Work {
 }
 
 impl Worker {
+    /// Begins with so many pipelines, which have to find their way.
+    fn begin(&mut self, partitions: u32) {
+        let pipelines = self
+            .open
+            .pipelines_of(self.application, &self.follower, partitions);
+        self.pipelines = pipelines.into_iter().map(Pipeline::one_by_one).collect();
+        self.is_astray = true;
+        let cells = self.pipelines.iter().map(Pipeline::status).collect();
+        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        match statuses.get_mut(self.index) {
+            Some(known) => *known = cells,
+            None => statuses.push(cells),
+        }
+    }
+
     fn tell_well(&self) {
         if !self.is_astray {
-            self.pipeline.tell_phase(Phase::CaughtUp);
+            let pipelines = self.pipelines.iter();
+            pipelines.for_each(|it| it.tell_phase(Phase::CaughtUp));
         }
+    }
+
+    /// How many effects its pipelines have recorded.
+    fn effects_recorded(&self) -> u64 {
+        self.pipelines.iter().map(Pipeline::effects_recorded).sum()
+    }
+
+    fn appends(&self) -> u64 {
+        self.pipelines.iter().map(|it| it.counts().appends).sum()
     }
 
     /// Goes by what the logs say, until nothing is left; or stays astray until the next time, at the
     /// latest after so many answers, for it may follow itself in an endless cycle.
     async fn find_way(&mut self, steps_max: u64) {
         self.is_astray = true;
-        let mut conflicts = 0;
-        let answers_max = self.pipeline.counts().answered + steps_max;
-        loop {
-            if self.pipeline.counts().answered > answers_max {
-                tracing::error!(
-                    steps_max,
-                    "a follower goes on and on; the rest waits for the next command"
-                );
+        // Once for what its partitions have to do, and again for each of them that changes what the
+        // others know: when it is split anew.
+        for _ in 0..=2 * PARTITIONS_MAX {
+            let before = self.appends();
+            for pipeline in &mut self.pipelines {
+                if !find_way(pipeline, steps_max).await {
+                    return;
+                }
+            }
+            let Some(first) = self.pipelines.first().map(Pipeline::record) else {
+                return;
+            };
+            let mut records = self.pipelines.iter().map(Pipeline::record);
+            let is_agreed = records.all(|it| it.version == first.version);
+            if is_agreed && first.partitioning.is_some() {
+                if self.appends() == before {
+                    // Another process has a part in it.
+                    return;
+                }
+                continue;
+            }
+            let partitions = first.partitions;
+            if is_agreed && partitions as usize == self.pipelines.len() {
+                self.is_astray = false;
                 return;
             }
-            match self.pipeline.step().await {
-                Ok(Step::Moved) => {}
-                Ok(Step::Paused) => return,
-                Ok(Step::Idle) => {
-                    if self.pipeline.rest().await.is_err() {
-                        return;
-                    }
-                    if self.pipeline.is_prepared() {
-                        self.is_astray = false;
-                        return;
-                    }
-                    conflicts += 1;
-                }
-                Err(Error::OutcomeUnknown { .. }) if conflicts < FINDING_ATTEMPTS_MAX => {
-                    conflicts += 1;
-                }
-                Err(_) => return,
-            }
-            if conflicts == FINDING_ATTEMPTS_MAX {
-                return;
+            if is_agreed {
+                self.begin(partitions);
             }
         }
     }
+}
+
+/// Lets a pipeline go by what the logs say, until nothing is left. False if it cannot now, or would go on
+/// for more than so many answers.
+async fn find_way(pipeline: &mut Pipeline, steps_max: u64) -> bool {
+    let mut conflicts = 0;
+    let answers_max = pipeline.counts().answered + steps_max;
+    while conflicts < FINDING_ATTEMPTS_MAX {
+        if pipeline.counts().answered > answers_max {
+            tracing::error!(
+                steps_max,
+                "a follower goes on and on; the rest waits for the next command"
+            );
+            return false;
+        }
+        match pipeline.step().await {
+            Ok(Step::Moved) => {}
+            Ok(Step::Paused) => return false,
+            Ok(Step::Idle) => {
+                if pipeline.rest().await.is_err() {
+                    return false;
+                }
+                if pipeline.is_prepared() {
+                    return true;
+                }
+                conflicts += 1;
+            }
+            Err(Error::OutcomeUnknown { .. }) => conflicts += 1,
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// How often a follower that is overtaken by others, or whose append stays unknown, tries again

@@ -19,6 +19,9 @@ pub enum Phase {
     Running,
     /// It has answered everything there was, and waits for more.
     CaughtUp,
+    /// It has answered what it may before it is split anew; see
+    /// [`FollowerOperator::repartition`](super::operating::FollowerOperator::repartition).
+    Draining,
     /// Another process does its work; this one looks now and then, and takes over when the other stops.
     Standby,
     /// Its store failed; it will try again.
@@ -39,6 +42,14 @@ pub struct FollowerStatus {
     pub application: Arc<str>,
     /// Its name.
     pub follower: Arc<str>,
+    /// Which of the follower's pipelines in this program it is about, from 0.
+    pub pipeline: u32,
+    /// How many pipelines the program has for the follower.
+    pub pipelines: u32,
+    /// Into how many partitions the follower is recorded to be split, when it was looked at last; 0
+    /// before. Each pipeline does the work of those whose number leaves its own when divided by the
+    /// number of pipelines; it tells of the one that it does at present.
+    pub partitions: u32,
     /// What it is doing.
     pub phase: Phase,
     /// How far it is in each log that it follows.

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use futures_util::future::{Either, select, select_all};
 
 use super::confluence::first_difference;
-use super::definition::System;
+use super::definition::{Member, System};
 use super::limits::SIMULATED_PROCESSES_DEFAULT;
 use super::open_system::{Infrastructure, OpenSystem, Opening};
+use super::operating::FollowerOperator;
 use super::pipeline::{Pipeline, Step};
 use super::retelling::{retell, retell_whole};
 use super::simulation::{SimulatedTimer, Simulation};
@@ -200,15 +201,15 @@ impl<'s> SystemSimulation<'s> {
             let timer = self.simulation.timer();
             self.simulation
                 .process(format!("node-{number}"), move |process| {
+                    let mut place = 0;
                     for (member, parts) in system.members().iter().enumerate() {
-                        for follower in 0..parts.followers().len() {
+                        for name in names_of_pipelines(parts) {
                             let (system, infrastructure) = (system.clone(), infrastructure.clone());
-                            let name = parts.followers()[follower].name().to_owned();
+                            let own = place;
+                            place += 1;
                             process.actor(name, async move {
                                 let open = open(&system, &infrastructure).await;
-                                let pipelines = open.pipelines().into_iter();
-                                let mut own = pipelines.filter(|(index, _)| *index == member);
-                                if let Some((_, pipeline)) = own.nth(follower) {
+                                if let Some((_, pipeline)) = open.pipelines().into_iter().nth(own) {
                                     follow(pipeline).await;
                                 }
                             });
@@ -250,6 +251,19 @@ impl<'s> SystemSimulation<'s> {
             }
         })?
     }
+}
+
+/// What the pipelines of an application's followers are called, in their order.
+fn names_of_pipelines(member: &Member) -> Vec<String> {
+    let followers = member.followers().iter();
+    let names = followers.flat_map(|follower| {
+        let (name, count) = (follower.name(), follower.pipeline_count());
+        (0..count).map(move |pipeline| match count {
+            1 => name.to_owned(),
+            _ => format!("{name}/{pipeline}"),
+        })
+    });
+    names.collect()
 }
 
 /// Opens the logs, however often it takes.
@@ -343,11 +357,12 @@ async fn fire_due(timers: &mut Timers, application: &Application) -> Result<(), 
 fn first_behind(open: &OpenSystem) -> BoxFuture<'_, Result<Option<String>, Error>> {
     Box::pin(async move {
         for (_, pipeline) in open.pipelines() {
-            let recorder = pipeline.application().recorder().clone();
-            let mapper = *pipeline.application().mapper();
             let follower = pipeline.follower().name().to_owned();
-            let mut record = pipeline.record().clone();
-            record.read_on(&*recorder, &mapper).await?;
+            let operator = FollowerOperator::new(pipeline.application(), &*follower);
+            let record = operator.record().await?;
+            if let Some(wanted) = &record.partitioning {
+                return Ok(Some(format!("{follower:?} is not split: {wanted:?}")));
+            }
             if let Some(reason) = &record.paused {
                 return Ok(Some(format!("{follower:?} is paused: {reason}")));
             }
@@ -356,9 +371,7 @@ fn first_behind(open: &OpenSystem) -> BoxFuture<'_, Result<Option<String>, Error
                 let Some(log) = upstream.log_id().await? else {
                     continue;
                 };
-                let checkpoint = recorder.checkpoint(&record.key(), log).await?;
-                let starts = record.starts.values().find(|start| start.log == log);
-                let checkpoint = checkpoint.or(starts.and_then(|start| start.after));
+                let checkpoint = operator.checkpoint(&record, log).await?;
                 let head = upstream.head().await?.mark;
                 if checkpoint != head {
                     let shown =

@@ -11,12 +11,15 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Unit {
-    /// A follower.
+    /// A follower, or one of its pipelines, which has one of its partitions.
     Follower {
         /// Name of its application.
         application: Arc<str>,
         /// Its name.
         follower: Arc<str>,
+        /// Number of the pipeline, from 0, which is that of the partition while there are as many of both;
+        /// none if the follower has one.
+        pipeline: Option<u32>,
     },
     /// The timers of an application.
     Timers {
@@ -49,7 +52,14 @@ impl Unit {
             Self::Follower {
                 application,
                 follower,
-            } => format!("follower/{}/{}", escaped(application), escaped(follower)),
+                pipeline,
+            } => {
+                let path = format!("follower/{}/{}", escaped(application), escaped(follower));
+                match pipeline {
+                    None => path,
+                    Some(pipeline) => format!("{path}/{pipeline}"),
+                }
+            }
             Self::Timers { application } => format!("timers/{}", escaped(application)),
             Self::View {
                 application,
@@ -66,7 +76,11 @@ impl fmt::Display for Unit {
             Self::Follower {
                 application,
                 follower,
-            } => write!(f, "{application}/{follower}"),
+                pipeline,
+            } => match pipeline {
+                None => write!(f, "{application}/{follower}"),
+                Some(pipeline) => write!(f, "{application}/{follower}/{pipeline}"),
+            },
             Self::Timers { application } => write!(f, "{application}, timers"),
             Self::View {
                 application,
@@ -125,6 +139,7 @@ mod tests {
         let follower = |application: &str, follower: &str| Unit::Follower {
             application: application.into(),
             follower: follower.into(),
+            pipeline: None,
         };
         let unit = names.unit(&follower("stock", "reservations"));
         let expected = "retold.cluster/my%2Fshop/unit/follower/stock/reservations";
@@ -134,6 +149,13 @@ mod tests {
             names.unit(&follower("a/b", "c")),
             names.unit(&follower("a", "b/c"))
         );
+        let partition = Unit::Follower {
+            application: "stock".into(),
+            follower: "reservations".into(),
+            pipeline: Some(3),
+        };
+        let expected = "retold.cluster/my%2Fshop/unit/follower/stock/reservations/3";
+        assert_eq!(&*names.unit(&partition), expected);
         let timers = Unit::Timers {
             application: "50%".into(),
         };

@@ -18,6 +18,7 @@ mod cluster_processes;
 mod deadlines;
 mod failing;
 mod following;
+mod partitions;
 mod processes;
 mod retelling;
 mod sharing;

@@ -9,6 +9,8 @@ mod deadlines;
 mod operated;
 mod operating;
 mod outbox;
+mod partitions;
+mod partitions_simulated;
 mod planted_bugs;
 mod policies;
 mod retelling;

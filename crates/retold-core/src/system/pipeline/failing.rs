@@ -24,6 +24,15 @@ pub struct Resumed {
     pub failed: Vec<(Parked, String)>,
 }
 
+/// What became of a parked event.
+enum Resumption {
+    /// It is parked no more.
+    Answered,
+    Failed(String),
+    /// It is the work of another pipeline of the follower.
+    Elsewhere,
+}
+
 impl Pipeline {
     /// Does with an event whose policy failed what the follower says. If other events were answered
     /// in the same batch, they are recorded first, and the policy is asked again; so it is if it may
@@ -127,6 +136,7 @@ impl Pipeline {
             event: event.mark(),
             stream: event.stream().map(str::to_owned),
             failure,
+            partition: self.partition.unwrap_or(0),
         };
         tracing::warn!(follower = %self.key, event = %parked.event, reason = parked.failure, "an event is parked");
         self.batch = reads;
@@ -146,7 +156,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Answers parked events after all, in the order of their positions: those of one log, or all. The
+    /// Answers parked events after all, in the order of their positions: one, or all; of those that are
+    /// this pipeline's work, whichever of its partitions they are in. The
     /// effects of each are recorded together with the note that it was resumed. None while the follower
     /// is paused.
     ///
@@ -158,18 +169,25 @@ impl Pipeline {
         self.flush().await?;
         self.prepare().await?;
         let parked: Vec<Parked> = self.record.parked.values().cloned().collect();
+        self.held_back_at = None;
+        let mut is_any_held_back = false;
         let is_meant = |it: &Parked| which.is_none_or(|which| which == (it.log, it.event.position));
         for parked in parked.into_iter().filter(is_meant) {
             if self.record.paused.is_some() {
                 break;
             }
             if self.is_held_back(&parked) {
+                is_any_held_back = true;
                 continue;
             }
             match self.resume_one(&parked).await? {
-                None => resumed.answered += 1,
-                Some(reason) => resumed.failed.push((parked, reason)),
+                Resumption::Answered => resumed.answered += 1,
+                Resumption::Failed(reason) => resumed.failed.push((parked, reason)),
+                Resumption::Elsewhere => {}
             }
+        }
+        if is_any_held_back && self.record.partitions > 1 {
+            self.held_back_at = Some(self.record.version);
         }
         Ok(resumed)
     }
@@ -183,15 +201,20 @@ impl Pipeline {
         first.is_some_and(|first| first.event.position < parked.event.position)
     }
 
-    /// Answers a parked event; or says why that failed again.
-    async fn resume_one(&mut self, parked: &Parked) -> Result<Option<String>> {
+    /// Answers a parked event, if that is this pipeline's work.
+    async fn resume_one(&mut self, parked: &Parked) -> Result<Resumption> {
         let place = (parked.log, parked.event.position);
+        let rule = self.follower.partition_rule();
+        let known = rule.partition_of_stream(parked.stream.as_deref(), self.record.partitions);
+        if known.is_some_and(|it| !self.lane.has(it)) {
+            return Ok(Resumption::Elsewhere);
+        }
         let Some(index) = self
             .upstreams
             .iter()
             .position(|upstream| upstream.log == parked.log)
         else {
-            return Ok(Some(format!(
+            return Ok(Resumption::Failed(format!(
                 "the follower follows {:?} no more",
                 parked.upstream
             )));
@@ -210,10 +233,17 @@ impl Pipeline {
         loop {
             self.prepare().await?;
             if !self.record.parked.contains_key(&place) {
-                return Ok(None);
+                return Ok(Resumption::Answered);
             }
             if let Some(paused) = &self.record.paused {
-                return Ok(Some(format!("the follower is paused: {paused}")));
+                let reason = format!("the follower is paused: {paused}");
+                return Ok(Resumption::Failed(reason));
+            }
+            // Found out each time, for the follower may be split anew meanwhile.
+            let rule = self.follower.partition_rule();
+            let partition = rule.partition_of(&event, self.record.partitions);
+            if !self.lane.has(partition) {
+                return Ok(Resumption::Elsewhere);
             }
             // A failure counts on the newest state only.
             self.freshness = Freshness::Newest;
@@ -221,20 +251,24 @@ impl Pipeline {
                 log: parked.log,
                 event: parked.event,
                 edition: self.follower.edition_number(),
+                partition,
             };
             let own = self.own_events(&[own])?;
             let id = own.first().map(|event| event.id);
             own.into_iter().for_each(|event| self.batch.push(event));
-            match self.react(index, &event, id).await? {
+            let follower = self.record.key(partition);
+            match self.react(index, &event, follower, id).await? {
                 Reaction::Answered => {
                     let flushed = self.flush().await;
                     self.is_prepared = false;
                     if let Err(Error::Invalid(invalid)) = &flushed {
-                        return Ok(Some(cut(invalid.to_string())));
+                        return Ok(Resumption::Failed(cut(invalid.to_string())));
                     }
                     flushed?;
                 }
-                Reaction::Failed(failure) => return Ok(Some(cut(failure.reason))),
+                Reaction::Failed(failure) => {
+                    return Ok(Resumption::Failed(cut(failure.reason)));
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Where a pipeline begins: what is recorded of its follower, and whether the logs are still those
 //! that were followed.
 
+use std::cmp::max_by_key;
 use std::sync::Arc;
 
 use super::{Pipeline, Upstream};
@@ -10,7 +11,7 @@ use crate::mapping::mapper::Envelope;
 use crate::recording::append::Append;
 use crate::recording::condition::{Condition, ExpectedVersion};
 use crate::recording::error::Conflict;
-use crate::recording::identity::LogId;
+use crate::recording::identity::{LogId, Mark};
 use crate::recording::new_event::NewEvent;
 use crate::recording::origin::Origin;
 use crate::system::batch::Batch;
@@ -30,11 +31,16 @@ impl Pipeline {
             let recorder = Arc::clone(self.application.recorder());
             let mapper = *self.application.mapper();
             self.record.read_on(&*recorder, &mapper).await?;
-            if self.start_anew().await? {
+            if self.start_anew().await? && self.split_anew().await? {
                 break;
             }
         }
-        self.key = self.record.key();
+        self.check_rule()?;
+        let is_own = |it: &u32| *it < self.record.partitions && self.lane.has(*it);
+        self.partition = self.partition.filter(is_own);
+        self.partition = self.partition.or(Some(self.lane.index).filter(is_own));
+        self.key = self.record.key(self.partition.unwrap_or(0));
+        self.key_of_ids = self.record.key_of_ids();
         for index in 0..self.upstreams.len() {
             self.find_place(index).await?;
         }
@@ -46,7 +52,7 @@ impl Pipeline {
     /// Records the start over logs that are followed for the first time. False if somebody else
     /// changed the follower meanwhile.
     async fn start_anew(&mut self) -> Result<bool> {
-        let mut started = Vec::new();
+        let mut starts = Vec::new();
         for upstream in &self.upstreams {
             if self.record.starts.contains_key(&*upstream.name) {
                 continue;
@@ -56,16 +62,89 @@ impl Pipeline {
                 Start::FirstEvent => None,
                 Start::Now => upstream.recorder.head().await?.mark,
             };
-            let start = StartingMark::new(&*upstream.name, log, after);
-            started.push(FollowerEvent::Started(start));
+            starts.push(StartingMark::new(&*upstream.name, log, after));
         }
-        if started.is_empty() {
+        if starts.is_empty() {
             return Ok(true);
         }
-        // Read back by the next round, whoever recorded it.
-        match self.record_own(&started).await {
+        let partitions = self.follower.pipeline_count();
+        let started = match self.record.version.is_none() && partitions > 1 {
+            true => vec![FollowerEvent::Partitioned {
+                generation: self.record.generation,
+                partitions,
+                by: self.follower.partition_rule().name().to_owned(),
+                starts,
+            }],
+            false => starts.into_iter().map(FollowerEvent::Started).collect(),
+        };
+        self.record_if_unchanged(&started).await
+    }
+
+    /// Splits the follower anew, if an operator asked for that and all its partitions are at the same
+    /// places; else finds out where they may answer to until they are. False if somebody changed the
+    /// follower meanwhile.
+    ///
+    /// Whoever records a stretch after the operator's act knows of it, for the act has changed the
+    /// follower's stream. So from then on no partition goes beyond the farthest that there was; where that
+    /// is stays as it is, and partitions that are found to be there stay there until the follower is split.
+    async fn split_anew(&mut self) -> Result<bool> {
+        let Some(wanted) = self.record.partitioning.clone() else {
+            self.upstreams.iter_mut().for_each(|it| it.limit = None);
+            return Ok(true);
+        };
+        let mut starts = Vec::new();
+        let mut is_even = true;
+        for start in self.record.starts.values() {
+            let mut farthest: Option<Mark> = None;
+            for partition in 0..self.record.partitions {
+                let key = self.record.key(partition);
+                let recorder = self.application.recorder();
+                let checkpoint = recorder.checkpoint(&key, start.log).await?;
+                let place = checkpoint.or(start.after);
+                is_even &= partition == 0 || place == farthest;
+                farthest = max_by_key(farthest, place, |mark| mark.map(|mark| mark.position));
+            }
+            starts.push(StartingMark::new(&*start.upstream, start.log, farthest));
+        }
+        for upstream in &mut self.upstreams {
+            let mut starts = starts.iter();
+            let start = starts.find(|start| *start.upstream == *upstream.name);
+            upstream.limit = start.map(|start| start.after);
+        }
+        if !is_even {
+            return Ok(true);
+        }
+        // One partition has everything, whatever the rule was.
+        let rule = self.record.partitioned_by.clone();
+        let rule = wanted.by.or(rule.filter(|_| self.record.partitions > 1));
+        let split = FollowerEvent::Partitioned {
+            generation: self.record.generation + 1,
+            partitions: wanted.partitions,
+            by: rule.unwrap_or_else(|| self.follower.partition_rule().name().to_owned()),
+            starts,
+        };
+        self.record_if_unchanged(&[split]).await
+    }
+
+    /// Records events of the follower itself. False: read on, for it is not as it was, whoever changed it.
+    async fn record_if_unchanged(&mut self, events: &[FollowerEvent]) -> Result<bool> {
+        match self.record_own(events).await {
             Ok(()) | Err(Error::Conflict(Conflict::Stream { .. })) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Checks that this program knows which events belong together.
+    fn check_rule(&self) -> Result<()> {
+        let own = self.follower.partition_rule().name();
+        match &self.record.partitioned_by {
+            Some(recorded) if self.record.partitions > 1 && recorded != own => {
+                Err(Error::invalid(format!(
+                    "the follower {:?} is split by {recorded:?}, and by {own:?} in this program, which can do nothing for it; let an operator split it by {own:?} while a program runs that splits it by {recorded:?}",
+                    self.follower.name()
+                )))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -113,7 +192,11 @@ impl Pipeline {
             });
         }
         let own = self.application.recorder();
-        let checkpoint = own.checkpoint(&self.key, start.log).await?.or(start.after);
+        let checkpoint = match self.partition {
+            Some(_) => own.checkpoint(&self.key, start.log).await?,
+            None => None,
+        };
+        let checkpoint = checkpoint.or(start.after);
         if let Some(mark) = checkpoint {
             check_mark(&*recorder, mark).await?;
         }

@@ -9,17 +9,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::reaction::{Answered, Retold};
+use super::generations::{Resumed, Split, generations_of};
+use super::reaction::{Answered, Keys, Retold};
 use super::report::{Difference, Facts, FollowerReport, Shown};
 use super::upstream_cursor::UpstreamCursor;
 use crate::application::{Application, Error, Result};
-use crate::recording::identity::{EventId, LogId, Mark, Position};
+use crate::recording::identity::{LogId, Mark, Position};
 use crate::recording::origin::Origin;
-use crate::recording::recorder::{LogRead, PageEnd, Recorder, StreamRead, StretchRead};
+use crate::recording::recorder::{LogRead, Recorder, StretchRead};
 use crate::recording::stored_event::StoredEvent;
 use crate::recording::stretch::{FollowerKey, RecordedStretch};
 use crate::system::follower::Follower;
-use crate::system::follower_event::{FollowerEvent, StartingMark, follower_stream};
+use crate::system::follower_event::StartingMark;
 use crate::system::open_system::OpenSystem;
 use crate::system::past_recorder::PastRecorder;
 
@@ -28,13 +29,18 @@ const CACHE_SIZE: usize = 10_000;
 /// Own events read at once. Bounds memory.
 const PAGE_EVENTS: usize = 1_000;
 
-/// One generation of a follower, to be retold. Each is independent of all others, so a program may
+/// One generation of a follower, or one partition of it, to be retold. Each is independent of all others, so a program may
 /// [run](Self::run) several at once.
 pub struct FollowerRetelling {
     application: Application,
     follower: Arc<Follower>,
     key: FollowerKey,
+    key_of_ids: FollowerKey,
+    partition: u32,
+    split: Split,
     starts: Vec<StartingMark>,
+    /// Where it must have ended, because the follower was split anew.
+    end: Option<Vec<StartingMark>>,
     /// Recorders of the logs it follows, by name.
     upstreams: Vec<(Arc<str>, Arc<dyn Recorder>)>,
     /// Events that were parked, by log and position, with the place of the note in the own log.
@@ -45,17 +51,6 @@ pub struct FollowerRetelling {
     is_past: bool,
     until: Until,
     progress: RetellingProgress,
-}
-
-/// A note that a parked event was answered after all.
-struct Resumed {
-    /// Place of the note in the own log.
-    position: Position,
-    /// Its id.
-    id: EventId,
-    log: LogId,
-    event: Mark,
-    edition: u32,
 }
 
 /// How far a follower is retold: as far as its log was when the retelling was begun. What is recorded
@@ -95,7 +90,8 @@ impl RetellingProgress {
 }
 
 impl FollowerRetelling {
-    /// Every generation of every follower of the system that is in its logs.
+    /// Every generation of every follower of the system that is in its logs, each of its partitions by
+    /// itself.
     ///
     /// # Errors
     ///
@@ -120,9 +116,14 @@ impl FollowerRetelling {
         self.application.name()
     }
 
-    /// The follower with its generation.
+    /// The follower with its generation, and its partition if there are several.
     pub fn key(&self) -> &FollowerKey {
         &self.key
+    }
+
+    /// Whether an event is this partition's.
+    fn has(&self, event: &StoredEvent) -> bool {
+        self.split.has(&self.follower, self.partition, event)
     }
 
     /// How far it is once it [runs](Self::run).
@@ -200,68 +201,44 @@ impl FollowerRetelling {
     }
 }
 
-/// The generations of a follower, from what its stream says.
+/// The generations of a follower, each of its partitions by itself.
 async fn generations(
     application: &Application,
     follower: &Arc<Follower>,
     upstreams: &[(Arc<str>, Arc<dyn Recorder>)],
 ) -> Result<Vec<FollowerRetelling>> {
-    let begin = |generation: u64, starts| FollowerRetelling {
-        application: application.clone(),
-        follower: Arc::clone(follower),
-        key: FollowerKey::new(format!("{}@{generation}", follower.name())),
-        starts,
-        upstreams: upstreams.to_vec(),
-        parked: BTreeMap::new(),
-        resumed: VecDeque::new(),
-        is_past: false,
-        until: Until::default(),
-        progress: RetellingProgress::default(),
-    };
     // Before the notes are read, so that they are those of all that is retold.
     let head = application.head().await?.position();
-    let mut all = vec![begin(1, Vec::new())];
-    let mut read = StreamRead::new(follower_stream(follower.name()));
-    loop {
-        let page = application.recorder().read_stream(read.clone()).await?;
-        for stored in &page.events {
-            let event: FollowerEvent = application.mapper().decode(stored)?;
-            let Some(present) = all.last_mut() else {
-                continue;
+    let mut all = Vec::new();
+    for generation in generations_of(application, follower.name()).await? {
+        let end = generation.end.as_ref();
+        let end = end.filter(|(position, _)| Some(*position) <= head);
+        for partition in 0..generation.record.partitions {
+            let is_of_partition = |it: &&Resumed| it.partition == partition;
+            let mut retelling = FollowerRetelling {
+                application: application.clone(),
+                follower: Arc::clone(follower),
+                key: generation.record.key(partition),
+                key_of_ids: generation.key_of_ids(),
+                partition,
+                split: generation.split(follower),
+                starts: generation.starts.clone(),
+                end: end.map(|(_, marks)| marks.clone()),
+                upstreams: upstreams.to_vec(),
+                parked: generation.parked.clone(),
+                resumed: generation
+                    .resumed
+                    .iter()
+                    .filter(is_of_partition)
+                    .cloned()
+                    .collect(),
+                is_past: generation.is_past,
+                until: Until::default(),
+                progress: RetellingProgress::default(),
             };
-            match event {
-                FollowerEvent::Started(start) => present.starts.push(start),
-                FollowerEvent::Parked(parked) => {
-                    let place = (parked.log, parked.event.position);
-                    present.parked.insert(place, stored.position());
-                }
-                FollowerEvent::Resumed {
-                    log,
-                    event,
-                    edition,
-                } => present.resumed.push_back(Resumed {
-                    position: stored.position(),
-                    id: stored.id(),
-                    log,
-                    event,
-                    edition,
-                }),
-                FollowerEvent::Reset { generation, starts } => {
-                    present.is_past = true;
-                    all.push(begin(generation, starts));
-                }
-                FollowerEvent::Skipped { .. }
-                | FollowerEvent::Paused { .. }
-                | FollowerEvent::Continued => {}
-            }
+            retelling.until = retelling.until(head).await?;
+            all.push(retelling);
         }
-        read = read.after(page.events.last().and_then(StoredEvent::version));
-        if page.end == PageEnd::Complete {
-            break;
-        }
-    }
-    for generation in &mut all {
-        generation.until = generation.until(head).await?;
     }
     Ok(all)
 }
@@ -354,6 +331,19 @@ impl Walk {
                 return Ok(Some(Difference::of_log(what, self.head)));
             }
         }
+        for end in self.retelling.end.iter().flatten() {
+            let place = self.places.get(&end.log).copied().flatten();
+            let after = end.after.map(|mark| mark.position);
+            if place != after {
+                let what = format!(
+                    "the follower was split anew where it had answered the log {} up to {}, but this partition had answered it up to {}",
+                    end.log,
+                    Position::number(after),
+                    Position::number(place),
+                );
+                return Ok(Some(Difference::of_log(what, self.head)));
+            }
+        }
         Ok(None)
     }
 
@@ -388,7 +378,10 @@ impl Walk {
         Retold::new(
             self.shown.clone(),
             Arc::clone(&self.retelling.follower),
-            self.retelling.key.clone(),
+            Keys {
+                follower: self.retelling.key.clone(),
+                of_ids: self.retelling.key_of_ids.clone(),
+            },
             self.head,
             effects,
         )
@@ -443,14 +436,16 @@ impl Walk {
             .cursors
             .iter()
             .position(|cursor| cursor.log == stretch.upstream);
-        let Some(upstream) = upstream else {
-            // Of an application that is followed no more, or a log that was replaced.
+        let is_known = self.retelling.split.is_known;
+        let Some(upstream) = upstream.filter(|_| is_known) else {
+            // Of an application that is followed no more, or a log that was replaced; or the program does
+            // not know which events were this partition's.
             self.report.facts.other_edition += u64::from(is_of_edition);
             retold.take_stretch(stretch);
             return Ok(None);
         };
         while let Some(event) = self.cursors[upstream].next(to).await? {
-            if !is_of_edition {
+            if !is_of_edition || !self.retelling.has(&event) {
                 continue;
             }
             let place = (stretch.upstream, event.position());

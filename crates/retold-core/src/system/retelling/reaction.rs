@@ -26,7 +26,7 @@ use crate::system::recorded_event::as_new;
 pub(super) struct Retold {
     application: Application,
     follower: Arc<Follower>,
-    key: FollowerKey,
+    keys: Keys,
     batch: Batch,
     /// How many events of the batch were compared.
     compared: usize,
@@ -35,6 +35,13 @@ pub(super) struct Retold {
     decided_at: Option<Position>,
     /// What shows the log as it was, if it is not the log itself.
     past: Option<Arc<PastRecorder>>,
+}
+
+/// Who answered, and by what ids of effects are told.
+#[derive(Clone)]
+pub(super) struct Keys {
+    pub(super) follower: FollowerKey,
+    pub(super) of_ids: FollowerKey,
 }
 
 /// What answering an event once more came to.
@@ -52,14 +59,14 @@ impl Retold {
     pub(super) fn new(
         application: Application,
         follower: Arc<Follower>,
-        key: FollowerKey,
+        keys: Keys,
         decided_at: Option<Position>,
         recorded: Vec<StoredEvent>,
     ) -> Self {
         Self {
             application,
             follower,
-            key,
+            keys,
             batch: Batch::default(),
             compared: 0,
             recorded: recorded.into(),
@@ -90,7 +97,8 @@ impl Retold {
             event: event.clone(),
             upstream: Arc::clone(upstream),
             log,
-            follower: self.key.clone(),
+            follower: self.keys.follower.clone(),
+            key_of_ids: self.keys.of_ids.clone(),
             edition: self.follower.edition_number(),
             resumed,
         };

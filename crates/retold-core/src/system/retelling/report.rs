@@ -8,13 +8,13 @@ use crate::recording::new_event::NewEvent;
 use crate::recording::origin::Origin;
 use crate::recording::stored_event::StoredEvent;
 
-/// What retelling one generation of a follower came to.
+/// What retelling one generation of a follower, or one partition of it, came to.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FollowerReport {
     /// Name of its application.
     pub application: Arc<str>,
-    /// The follower with its generation.
+    /// The follower with its generation, and its partition if there are several.
     pub follower: Arc<str>,
     /// Upstream events that its policies answered once more.
     pub answered: u64,
@@ -32,7 +32,7 @@ pub struct FollowerReport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Facts {
-    /// Stretches that another edition of the follower recorded.
+    /// Stretches that another edition of the follower recorded, or partitions by another rule.
     pub other_edition: u64,
     /// Upstream events that could not be answered once more, for they or something that was read for
     /// them is erased.

@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use super::reaction::{Answered, Retold};
+use super::generations::{Split, generations_of};
+use super::reaction::{Answered, Keys, Retold};
 use super::report::{Difference, Facts, Shown};
 use crate::application::{Application, Error, Result};
 use crate::mapping::mapper::Mapper;
@@ -23,8 +24,10 @@ use crate::recording::origin::Origin;
 use crate::recording::recorder::{LogRead, Recorder, StretchRead};
 use crate::recording::stored_event::StoredEvent;
 use crate::recording::stretch::{FollowerKey, RecordedStretch};
+use crate::system::definition::Member;
 use crate::system::follower::Follower;
 use crate::system::follower_event::{FOLLOWER_STREAM_TYPE, FollowerEvent};
+use crate::system::follower_record::parts_of;
 use crate::system::open_system::{Infrastructure, OpenSystem, Opening};
 use crate::system::operating::FollowerOperator;
 use crate::system::outbox::is_outbox;
@@ -90,6 +93,7 @@ pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
             recorded: Arc::clone(recorded.recorder()),
             log: retold.log_id().await?,
             application: retold.clone(),
+            generations: generations(recorded, member).await?,
             followers: member.followers().to_vec(),
             head: None,
             until: end.position(),
@@ -106,6 +110,20 @@ pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
     let difference = follow(&mut tracks, &mut report).await?;
     report.difference = difference;
     Ok(report)
+}
+
+/// By the name of the follower and the number of the generation: how it is split, and by what ids are told.
+type Generations = BTreeMap<(String, u64), (Split, FollowerKey)>;
+
+async fn generations(recorded: &Application, member: &Member) -> Result<Generations> {
+    let mut all = Generations::new();
+    for follower in member.followers() {
+        for generation in generations_of(recorded, follower.name()).await? {
+            let known = (generation.split(follower), generation.key_of_ids());
+            all.insert((follower.name().to_owned(), generation.number()), known);
+        }
+    }
+    Ok(all)
 }
 
 /// Checks that names still lead to the logs that followers began with.
@@ -138,6 +156,8 @@ struct Track {
     /// The application on memory.
     application: Application,
     followers: Vec<Arc<Follower>>,
+    /// What is known of the generations of followers, by name and number.
+    generations: Generations,
     /// How far the log on memory is.
     head: Option<Position>,
     /// How far it is retold: as far as it was when the retelling began, or less if what is next answers
@@ -338,15 +358,35 @@ impl Track {
                 log,
                 event,
                 edition,
+                ..
             } => Some((log, event, edition)),
             _ => None,
         })
     }
 
     fn follower(&self, key: &FollowerKey) -> Option<Arc<Follower>> {
-        let (name, _) = key.as_str().split_once('@')?;
+        let (name, ..) = parts_of(key)?;
         let mut followers = self.followers.iter();
         followers.find(|it| it.name() == name).cloned()
+    }
+
+    /// How the generation of this key is split, and which partition the key is of.
+    fn split(&self, key: &FollowerKey) -> (Split, u32) {
+        let Some((name, generation, partition)) = parts_of(key) else {
+            return (Split::NONE, 0);
+        };
+        let known = self.generations.get(&(name.to_owned(), generation));
+        (known.map_or(Split::NONE, |(split, _)| *split), partition)
+    }
+
+    fn keys(&self, key: &FollowerKey) -> Keys {
+        let parts = parts_of(key);
+        let known = parts
+            .and_then(|(name, generation, _)| self.generations.get(&(name.to_owned(), generation)));
+        Keys {
+            follower: key.clone(),
+            of_ids: known.map_or_else(|| key.clone(), |(_, of_ids)| of_ids.clone()),
+        }
     }
 
     /// Answers a stretch once more; what comes of it is compared when its append is ended.
@@ -373,14 +413,16 @@ impl Track {
             let retold = Retold::new(
                 self.application.clone(),
                 Arc::clone(&follower),
-                stretch.follower.clone(),
+                self.keys(&stretch.follower),
                 self.head,
                 recorded,
             );
             self.open.insert(stretch.follower.clone(), retold);
         }
-        let Some((name, recorder)) = upstream else {
-            // Of an application that is no part of the system any more, or a log that was replaced.
+        let (split, partition) = self.split(&stretch.follower);
+        let Some((name, recorder)) = upstream.filter(|_| split.is_known) else {
+            // Of an application that is no part of the system any more, or a log that was replaced; or it
+            // is not known which events were this partition's.
             report.facts.other_edition += 1;
             if let Some(retold) = self.open.get_mut(&stretch.follower) {
                 retold.take_stretch(stretch);
@@ -399,6 +441,9 @@ impl Track {
             };
             after = Some(last.position());
             for event in &page.events {
+                if !split.has(&follower, partition, event) {
+                    continue;
+                }
                 if parked == Some((stretch.upstream, event.mark())) {
                     report.facts.parked += 1;
                     continue;
@@ -431,7 +476,7 @@ impl Track {
         let Some(first) = self.events.front() else {
             return Ok(None);
         };
-        let name = key.as_str().split('@').next().unwrap_or_default();
+        let (name, _, partition) = parts_of(key).unwrap_or_default();
         let stream = first.stream().unwrap_or_default();
         let is_own = stream
             .strip_prefix(FOLLOWER_STREAM_TYPE)
@@ -441,7 +486,9 @@ impl Track {
         }
         let event: FollowerEvent = Mapper::default().decode(first)?;
         Ok(match event {
-            FollowerEvent::Parked(parked) => Some((parked.log, parked.event)),
+            FollowerEvent::Parked(parked) if parked.partition == partition => {
+                Some((parked.log, parked.event))
+            }
             _ => None,
         })
     }
@@ -546,7 +593,7 @@ impl Track {
         let mut retold = Retold::new(
             self.application.clone(),
             follower,
-            key,
+            self.keys(&key),
             self.head,
             effects.to_vec(),
         );

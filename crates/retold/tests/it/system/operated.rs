@@ -17,7 +17,7 @@ use super::simulated::{CLERKS, ORDERS, place_orders};
 const FOLLOWER: &str = "reservations";
 
 /// Fails for every second order, until the stock is open.
-async fn reserve_if_open(placed: &Placed, context: &mut Context) -> retold::Result<()> {
+pub(super) async fn reserve_if_open(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     let order = context.cause().stream().unwrap_or_default().to_owned();
     let is_open = context.find::<Stock>("opening").await?.is_some();
     if !is_open && !order.ends_with('2') {
@@ -45,7 +45,7 @@ fn system(on_failure: OnFailure, batch: usize) -> System {
 }
 
 /// Opens the stock, and lets the follower go on: then all is answered.
-async fn mend(shop: &OpenSystem) {
+pub(super) async fn mend(shop: &OpenSystem) {
     let stock = shop.application("stock").unwrap();
     let opening = StockEvent::SoldOut {
         order: "opening".into(),
@@ -132,7 +132,9 @@ async fn check(act: Act, shop: OpenSystem) -> retold::Result<Result<(), String>>
         }
     }
     let all = ORDERS as usize * CLERKS.len();
-    let last = answered.get(record.key().as_str()).map_or(0, BTreeSet::len);
+    let last = answered
+        .get(record.key(0).as_str())
+        .map_or(0, BTreeSet::len);
     match last + skipped == all && (skipped == 0 || act == Act::Skip) {
         true => Ok(Ok(())),
         false => Ok(Err(format!(

@@ -9,12 +9,21 @@ mod broken_store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use retold::mapping::mapper::Envelope;
 use retold::prelude::*;
+use retold::recording::append::Append;
+use retold::recording::condition::{Condition, ExpectedVersion};
+use retold::recording::identity::Mark;
 use retold::recording::memory::MemoryStore;
+use retold::recording::origin::Origin;
 use retold::system::simulation::{Simulation, first_failure};
-use retold::system::{Context, Follower, System, SystemSimulation};
+use retold::system::{
+    Context, Follower, FollowerEvent, FollowerOperator, OpenSystem, StartingMark, System,
+    SystemSimulation,
+};
 
 use self::broken_store::{BrokenStore, Bug};
+use super::partitions_simulated::repartition;
 use super::shop::{Order, Placed, Stock, StockEvent, reserve, shop, shop_in_batches, shop_of};
 use super::simulated::run_shop;
 
@@ -63,6 +72,95 @@ planted! {
 #[test]
 fn an_effect_that_is_dropped_is_found() {
     is_found(&shop_in_batches(5), Bug::EffectDropped);
+}
+
+#[test]
+fn a_partition_that_skips_is_found() {
+    let follower = Follower::new("reservations").follows("orders").on(reserve);
+    is_found(&shop_of(follower.partitioned(2), 1), Bug::PartitionSkips);
+}
+
+/// Runs a shop with a follower that is split in two, beside somebody who splits it anew.
+fn run_beside<F>(
+    bug: Bug,
+    simulation: &mut Simulation,
+    operator: impl Fn(OpenSystem) -> F + Send + Sync + 'static,
+) -> Result<(), String>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let follower = Follower::new("reservations").follows("orders").on(reserve);
+    let memory = MemoryStore::new().with_clock(simulation.clock());
+    let store = simulation.store(Arc::new(memory));
+    let broken = Arc::new(BrokenStore::new(store, bug));
+    let system = shop_of(follower.partitioned(2), 1);
+    let mut shop = SystemSimulation::over(simulation, &system, broken)?;
+    shop.commands("operator", operator);
+    run_shop(shop)
+}
+
+/// Passes over what else such a bug leads to.
+fn only_uneven(run: Result<(), String>) -> Result<(), String> {
+    run.or_else(|reason| match reason.contains("was split anew where") {
+        true => Err(reason),
+        false => Ok(()),
+    })
+}
+
+#[test]
+fn a_follower_that_is_split_while_it_works_is_found() {
+    let run = |simulation: &mut Simulation| {
+        run_beside(Bug::FenceDropped, simulation, |shop| {
+            repartition(&[3, 1, 2], shop)
+        })
+    };
+    assert!(first_failure(1, SEEDS_MAX, run).is_some());
+}
+
+/// What a library would do that does not wait for all partitions.
+async fn split_at_once(shop: OpenSystem) {
+    let stock = shop.application("stock").expect("it is part of the shop");
+    let log = shop.application("orders").expect("it is part of the shop");
+    let operator = FollowerOperator::new(stock, "reservations");
+    loop {
+        let (Ok(record), Ok(Some(log))) = (operator.record().await, log.log_id().await) else {
+            continue;
+        };
+        if record.generation > 1 {
+            return;
+        }
+        let mut farthest = None;
+        for partition in 0..record.partitions {
+            if let Ok(Some(mark)) = operator.checkpoint_of(&record, partition, log).await {
+                farthest = farthest.max(Some((mark.position, mark.event_id)));
+            }
+        }
+        let Some((position, event_id)) = farthest else {
+            continue;
+        };
+        let after = Some(Mark { position, event_id });
+        let split = FollowerEvent::Partitioned {
+            generation: 2,
+            partitions: 3,
+            by: "stream".into(),
+            starts: vec![StartingMark::new("orders", log, after)],
+        };
+        let envelope = Envelope {
+            stream: Some(record.stream()),
+            origin: Origin::Library,
+            ..Envelope::new(stock.next_event_id(), stock.now())
+        };
+        let new = stock.mapper().encode(&split, envelope).expect("it is JSON");
+        let seen = ExpectedVersion::seen(record.version);
+        let append = Append::of([new]).condition(Condition::stream_at(record.stream(), seen));
+        drop(stock.settle(append).await);
+    }
+}
+
+#[test]
+fn a_follower_that_is_split_before_all_partitions_are_there_is_found() {
+    let run = |simulation: &mut Simulation| run_beside(Bug::None, simulation, split_at_once);
+    assert!(first_failure(1, SEEDS_MAX, |it| only_uneven(run(it))).is_some());
 }
 
 /// What is not there is said to be nothing: without a bug the same seeds find nothing.

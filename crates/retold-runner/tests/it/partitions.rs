@@ -1,0 +1,299 @@
+//! Followers that are split into partitions: side by side in one process, spread over nodes, moved when
+//! nodes die, split anew at work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use retold::prelude::*;
+use retold::recording::origin::Origin;
+use retold::runner::{Cluster, MultiThread, Unit};
+use retold::system::retelling::{retell, retell_whole};
+use retold::system::{FollowerOperator, Infrastructure, OpenSystem, Phase, System};
+
+use crate::leasing::{Leasing, LeasingStore};
+use crate::nodes::{options, settled as settled_on, until_spread};
+use crate::patience::{PATIENCE, until};
+use crate::shop::{
+    assert_retold, confirmations, deadlines, events, memory, one_way, place, reservations,
+    reserved, settled, sqlite,
+};
+
+/// The shop, whose reservations are split.
+fn split_shop(partitions: u32) -> System {
+    System::new("shop")
+        .application("orders", |app| {
+            app.aggregate::<crate::shop::Order>()
+                .follower(confirmations())
+                .follower(deadlines().partitioned(2).batch(5))
+        })
+        .application("stock", |app| {
+            app.aggregate::<crate::shop::Stock>()
+                .follower(reservations().partitioned(partitions))
+        })
+        .build()
+        .unwrap()
+}
+
+/// Places orders with these numbers, of an item of its own for each ten.
+async fn place_some(orders: &Application, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        let (id, item) = (number.to_string(), format!("item-{}", number % 10));
+        place(orders, &id, &item).await;
+    }
+}
+
+fn operator(open: &OpenSystem) -> FollowerOperator {
+    FollowerOperator::new(open.application("stock").unwrap(), "reservations")
+}
+
+/// Asks for so many partitions, once the follower has started.
+async fn ask_for(open: &OpenSystem, partitions: u32) {
+    let operator = operator(open);
+    until("the follower has started", async || {
+        operator.repartition(partitions, None).await.is_ok()
+    })
+    .await;
+}
+
+/// Lets the reservations be split, and waits until they are.
+async fn repartition(open: &OpenSystem, partitions: u32) {
+    let operator = operator(open);
+    ask_for(open, partitions).await;
+    until("the follower is split", async || {
+        let record = operator.record().await.unwrap();
+        record.partitions == partitions && record.partitioning.is_none()
+    })
+    .await;
+}
+
+/// Each order was answered once, those of one partition in their order, and the logs are retold.
+async fn answered_once(open: &OpenSystem, placed: usize) {
+    let stock = open.application("stock").unwrap();
+    let orders: BTreeSet<_> = reserved(stock).await.into_iter().collect();
+    assert_eq!(orders.len(), placed);
+    let mut last: BTreeMap<String, u64> = BTreeMap::new();
+    let mut answered = BTreeSet::new();
+    for event in events(stock).await {
+        if let Ok(Origin::Effect {
+            follower, position, ..
+        }) = event.origin()
+        {
+            assert!(answered.insert(position), "{position} was answered twice");
+            let last = last.entry(follower.to_string()).or_default();
+            assert!(*last < position.get(), "{follower} at {position}");
+            *last = position.get();
+        }
+    }
+    assert_eq!(answered.len(), placed);
+    for report in retell(open).await.unwrap() {
+        assert!(report.difference.is_none(), "{report}");
+    }
+    let whole = retell_whole(open).await.unwrap();
+    assert!(whole.difference.is_none(), "{whole}");
+}
+
+/// Goal: each partition has a task of its own, works, tells of itself, and is waited for; the number is
+/// changed while all work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_work_side_by_side_and_are_split_anew_at_work() {
+    let runner = MultiThread::start(&split_shop(3), &memory()).await.unwrap();
+    let open = runner.open_system();
+    let orders = runner.application("orders").unwrap();
+    place_some(&orders, 0..50).await;
+    settled(&runner).await;
+    let status = runner.status().await;
+    let of_follower = status.iter().filter(|it| &*it.follower == "reservations");
+    let pipelines: Vec<_> = of_follower
+        .map(|it| (it.pipeline, it.pipelines, it.partitions, it.processed > 0))
+        .collect();
+    assert_eq!(
+        pipelines,
+        [(0, 3, 3, true), (1, 3, 3, true), (2, 3, 3, true)]
+    );
+
+    let mut placed = 50;
+    for partitions in [5, 1, 2, 3] {
+        let placing = place_some(&orders, placed..placed + 30);
+        let ((), ()) = tokio::join!(placing, repartition(open, partitions));
+        placed += 30;
+        settled(&runner).await;
+        // Nor is a pipeline that has no partition now.
+        until("nobody is behind", async || !runner.is_overloaded(0).await).await;
+    }
+    let head = orders.head().await.unwrap().position().unwrap();
+    let waited = runner.wait_for_follower("stock", "reservations", "orders", head, PATIENCE);
+    waited.await.unwrap();
+    assert_eq!(runner.lag().await.events, 0);
+    assert!(runner.status().await.iter().all(|it| it.is_well()));
+    answered_once(open, placed).await;
+    assert_retold([&runner]).await;
+}
+
+/// Goal: programs with other numbers of pipelines for one follower, the old and the new one of a
+/// deployment, answer everything once between them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_with_other_numbers_of_pipelines_answer_everything_once() {
+    let infrastructure = memory();
+    let old = MultiThread::start(&split_shop(2), &infrastructure).await;
+    let old = old.unwrap();
+    let orders = old.application("orders").unwrap();
+    place_some(&orders, 0..20).await;
+    let new = MultiThread::start(&split_shop(4), &infrastructure).await;
+    let new = new.unwrap();
+    place_some(&orders, 20..40).await;
+    settled(&new).await;
+    let placing = place_some(&orders, 40..80);
+    let ((), ()) = tokio::join!(placing, repartition(new.open_system(), 4));
+    old.stop().await;
+    place_some(&orders, 80..100).await;
+    settled(&new).await;
+    let statuses = new.status().await;
+    assert!(statuses.iter().all(|it| it.phase != Phase::Failed));
+    answered_once(new.open_system(), 100).await;
+    assert_retold([&old, &new]).await;
+}
+
+async fn join(system: &System, infrastructure: &Infrastructure, node: &str) -> Cluster {
+    let joined = Cluster::join(system, infrastructure, node, options());
+    joined.await.unwrap()
+}
+
+/// Goal: the partitions are units, spread over the nodes; those of a node that is dropped go on
+/// elsewhere; the number is changed meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_are_spread_over_nodes_and_move() {
+    let infrastructure = memory();
+    let system = split_shop(4);
+    let one = join(&system, &infrastructure, "one").await;
+    let two = join(&system, &infrastructure, "two").await;
+    let three = join(&system, &infrastructure, "three").await;
+    until_spread(&one, &["one", "three", "two"]).await;
+    let status = one.status().await;
+    let has_partition = |it: &&retold::runner::UnitStatus| matches!(&it.unit, Unit::Follower { follower, pipeline: Some(_), .. } if &**follower == "reservations");
+    let partitions: Vec<_> = status.units.iter().filter(has_partition).collect();
+    assert_eq!(partitions.len(), 4);
+    let nodes: BTreeSet<_> = partitions.iter().map(|it| it.node.clone()).collect();
+    assert!(nodes.len() > 1, "{status}");
+    assert!(
+        status.to_string().contains("stock/reservations/3"),
+        "{status}"
+    );
+
+    let orders = one.application("orders").unwrap();
+    place_some(&orders, 0..40).await;
+    // From each node all partitions are waited for, wherever they are.
+    for node in [&one, &two, &three] {
+        settled_on(node).await;
+    }
+    // Dies with its partitions, in the middle of the work.
+    let placing = place_some(&orders, 40..80);
+    let dying = async { drop(three) };
+    tokio::join!(placing, dying, repartition(one.open_system(), 6));
+    settled_on(&two).await;
+    until_spread(&two, &["one", "two"]).await;
+    repartition(one.open_system(), 4).await;
+    place_some(&orders, 80..100).await;
+    assert!(one.leave().await.is_clean());
+    settled_on(&two).await;
+    until("nobody is behind", async || !two.is_overloaded(0).await).await;
+    answered_once(two.open_system(), 100).await;
+}
+
+/// Goal: nodes that all believe to have every partition record nothing twice, also when it is split.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_all_believe_to_have_a_partition_record_nothing_twice() {
+    let store = Arc::new(LeasingStore::default());
+    store.set(Leasing::Everybody);
+    let infrastructure = Infrastructure::new(store);
+    let system = one_way(reservations().partitioned(3));
+    let mut nodes = Vec::new();
+    for name in ["one", "two", "three"] {
+        nodes.push(join(&system, &infrastructure, name).await);
+    }
+    let orders = nodes[0].application("orders").unwrap();
+    let placing = place_some(&orders, 0..60);
+    let open = nodes[1].open_system();
+    tokio::join!(placing, async {
+        for partitions in [2, 5] {
+            repartition(open, partitions).await;
+        }
+    });
+    let head = orders.head().await.unwrap().position().unwrap();
+    let waited = nodes[2].wait_for("orders", head, PATIENCE).await;
+    waited.unwrap();
+    answered_once(open, 60).await;
+}
+
+/// Tells a child its file; absent in the parent.
+const PATH: &str = "RETOLD_RUNNER_PARTITIONS_OF";
+/// Tells a child its name.
+const NODE: &str = "RETOLD_RUNNER_PARTITIONS_NODE";
+/// How often a process is killed.
+const KILLS: usize = 4;
+
+/// The child: a node until it is killed. Without a parent it does nothing.
+#[test]
+fn child() {
+    let (Ok(path), Ok(node)) = (env::var(PATH), env::var(NODE)) else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let infrastructure = sqlite(Path::new(&path));
+        let options = options().name_wait_max(PATIENCE);
+        let system = split_shop(4);
+        let joined = Cluster::join(&system, &infrastructure, &node, options);
+        let _node = joined.await.unwrap();
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Killed when it is dropped, whatever becomes of the test.
+struct Process(Child);
+
+impl Process {
+    fn start(path: &Path, node: &str) -> Self {
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "partitions::child", "--test-threads=1"])
+            .env(PATH, path)
+            .env(NODE, node)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Goal: processes on one file that are killed while they work and are split anew answer everything once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_processes_answer_each_event_of_a_partition_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    let infrastructure = sqlite(&path);
+    let home = join(&split_shop(4), &infrastructure, "home").await;
+    let orders = home.application("orders").unwrap();
+    let _steady = Process::start(&path, "steady");
+    for (round, partitions) in (0..KILLS).zip([6, 1, 3, 4]) {
+        let doomed = Process::start(&path, "doomed");
+        until_spread(&home, &["doomed", "home", "steady"]).await;
+        let first = round * 20;
+        place_some(&orders, first..first + 10).await;
+        let open = home.open_system();
+        ask_for(open, partitions).await;
+        drop(doomed);
+        place_some(&orders, first + 10..first + 20).await;
+        repartition(open, partitions).await;
+        settled_on(&home).await;
+    }
+    answered_once(home.open_system(), KILLS * 20).await;
+}
