@@ -22,7 +22,7 @@ use super::page;
 use super::place::Place;
 use super::projection::{Declared, Halt, Postgres, PostgresTables, check_word};
 use super::views::PostgresViews;
-use super::work::{Purpose, Work};
+use super::work::Work;
 
 /// The projections that take part in the appends of a store that is
 /// [opened with them](crate::PostgresStore::open_with_projections).
@@ -112,7 +112,7 @@ impl Inline {
         let declared = projections.declared;
         (!declared.is_empty()).then(|| Self {
             declared,
-            views: PostgresViews::at(place, projections.schema, runtime.clone(), Purpose::Write),
+            views: PostgresViews::beside_appends(place, projections.schema, runtime.clone()),
         })
     }
 

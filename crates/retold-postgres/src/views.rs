@@ -68,6 +68,11 @@ pub struct PostgresViews {
     purpose: Purpose,
 }
 
+/// Takes back what the store's own connections ask of the planner: the statements of handlers and readers
+/// are not ours.
+const FREE_PLANS: &str = "-c enable_seqscan=on -c enable_hashjoin=on -c enable_mergejoin=on \
+    -c enable_bitmapscan=on -c plan_cache_mode=auto";
+
 impl PostgresViews {
     /// A place in the database at `url`, in this schema, which is made with the first view if it is
     /// missing. The schema that the URL may name is that of a store, and means nothing here. For views
@@ -85,10 +90,25 @@ impl PostgresViews {
     }
 
     pub(crate) fn at(place: &Place, schema: Arc<str>, runtime: Handle, purpose: Purpose) -> Self {
+        Self::planned(place, schema, runtime, purpose, FREE_PLANS)
+    }
+
+    /// A place whose connections append as well, and plan as those of the store do.
+    pub(crate) fn beside_appends(place: &Place, schema: Arc<str>, runtime: Handle) -> Self {
+        Self::planned(place, schema, runtime, Purpose::Write, "")
+    }
+
+    fn planned(
+        place: &Place,
+        schema: Arc<str>,
+        runtime: Handle,
+        purpose: Purpose,
+        plans: &str,
+    ) -> Self {
         let mut place = place.clone();
         for server in &mut place.servers {
             let settings = format!(
-                "{} -c default_transaction_read_only=on -c search_path={schema},public",
+                "{} -c default_transaction_read_only=on -c search_path={schema},public {plans}",
                 server.get_options().unwrap_or_default(),
             );
             server.options(settings);
