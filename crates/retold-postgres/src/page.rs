@@ -35,10 +35,10 @@ macro_rules! page {
             "SELECT 0, l.position, l.head_id, NULL::text, NULL::bigint, NULL::integer, NULL::integer, \
              NULL::text, NULL::integer, NULL::bytea, NULL::bigint, NULL::bigint, NULL::text, \
              NULL::text, NULL::bytea, NULL::bytea FROM \"retold\".log l WHERE l.key = $1 \
-             UNION ALL SELECT 1, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+             UNION ALL (SELECT 1, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
              NULL, NULL, NULL, NULL, NULL FROM \"retold\".event u WHERE u.log = $1 AND ",
             $until,
-            " UNION ALL (SELECT 2, ",
+            ") UNION ALL (SELECT 2, ",
             columns!(),
             " FROM ",
             $from,
@@ -58,12 +58,12 @@ const LOG_BACKWARD: &str = page!(
      ORDER BY e.position DESC LIMIT $5"
 );
 const STREAM_FORWARD: &str = page!(
-    "u.stream = $6 AND u.version = $2",
+    "u.stream = $6 AND u.version BETWEEN $2 AND $2 ORDER BY u.version LIMIT 1",
     "\"retold\".event e WHERE e.log = $1 AND e.stream = $6 AND e.version BETWEEN $3 AND $4
      ORDER BY e.version LIMIT $5"
 );
 const STREAM_BACKWARD: &str = page!(
-    "u.stream = $6 AND u.version = $2",
+    "u.stream = $6 AND u.version BETWEEN $2 AND $2 ORDER BY u.version LIMIT 1",
     "\"retold\".event e WHERE e.log = $1 AND e.stream = $6 AND e.version BETWEEN $3 AND $4
      ORDER BY e.version DESC LIMIT $5"
 );
@@ -94,7 +94,7 @@ const MATCHES_BACKWARD: &str = page!(
 const EVENT: &str = concat!(
     "SELECT 2, ",
     columns!(),
-    " FROM \"retold\".event e WHERE e.log = $1 AND e.id = $2"
+    " FROM \"retold\".event e WHERE e.log + 0 = $1 AND e.id = $2"
 );
 
 /// Events of a log from one position to another, both included, of the state that a transaction sees.

@@ -46,9 +46,15 @@ CREATE TABLE "retold".event (
     CHECK ((stream IS NULL) = (version IS NULL))
 );
 ALTER TABLE "retold".event ALTER COLUMN payload SET STORAGE EXTERNAL;
-CREATE UNIQUE INDEX event_id ON "retold".event (log, id);
+
+-- Plans are made once for each connection, mostly while the tables are empty, where one index looks to
+-- the planner as good as another. So each statement leaves it but one: the indexes begin with different
+-- columns or are for part of the rows; an event is sought by its id with `log + 0`, which no index begins
+-- with, and by topic in the order of `position + 0`, which the primary key does not have. A version
+-- is sought as a range in order, for a single row has no order that would tell the index of streams.
+CREATE UNIQUE INDEX event_id ON "retold".event (id, log);
 CREATE UNIQUE INDEX event_stream ON "retold".event (log, stream, version) WHERE stream IS NOT NULL;
-CREATE INDEX event_topic ON "retold".event (log, topic, position);
+CREATE INDEX event_topic ON "retold".event (topic, log, (position + 0));
 CREATE TABLE "retold".event_tag (
     log integer NOT NULL,
     tag text COLLATE "C" NOT NULL,
@@ -71,7 +77,7 @@ CREATE TABLE "retold".stretch (
     with_events boolean NOT NULL,
     PRIMARY KEY (log, ordinal)
 );
-CREATE INDEX stretch_follower ON "retold".stretch (log, follower, upstream, ordinal);
+CREATE INDEX stretch_follower ON "retold".stretch (follower, upstream, log, (ordinal + 0));
 
 -- Hints and placements: no history. A snapshot may be of any version: eight bytes, the highest first,
 -- so that they are in order.
@@ -143,7 +149,8 @@ BEGIN
     WHILE first_version < last_version LOOP
         middle := (first_version + last_version) / 2;
         SELECT e.position INTO there FROM "retold".event e
-            WHERE e.log = of_log AND e.stream = of_stream AND e.version = middle;
+            WHERE e.log = of_log AND e.stream = of_stream AND e.version BETWEEN middle AND middle
+            ORDER BY e.version LIMIT 1;
         IF there < low THEN
             first_version := middle + 1;
         ELSE
@@ -211,14 +218,14 @@ BEGIN
     ELSIF is_backward THEN
         RETURN QUERY SELECT found.position FROM unnest(of_topics) AS t (name), LATERAL (
             SELECT e.position FROM "retold".event e
-            WHERE e.log = of_log AND e.topic = t.name AND e.position BETWEEN low AND high
-            ORDER BY e.position DESC LIMIT most
+            WHERE e.log = of_log AND e.topic = t.name AND e.position + 0 BETWEEN low AND high
+            ORDER BY e.position + 0 DESC LIMIT most
         ) found ORDER BY found.position DESC LIMIT most;
     ELSE
         RETURN QUERY SELECT found.position FROM unnest(of_topics) AS t (name), LATERAL (
             SELECT e.position FROM "retold".event e
-            WHERE e.log = of_log AND e.topic = t.name AND e.position BETWEEN low AND high
-            ORDER BY e.position LIMIT most
+            WHERE e.log = of_log AND e.topic = t.name AND e.position + 0 BETWEEN low AND high
+            ORDER BY e.position + 0 LIMIT most
         ) found ORDER BY found.position LIMIT most;
     END IF;
 END $$;
@@ -381,7 +388,7 @@ BEGIN
             SELECT there.* FROM unnest(distinct_ids) WITH ORDINALITY AS d (id, key)
             LEFT JOIN LATERAL (
                 SELECT e.position, e.place_index, e.place_count FROM "retold".event e
-                WHERE e.log = of_log AND e.id = d.id LIMIT 1
+                WHERE e.log + 0 = of_log AND e.id = d.id LIMIT 1
             ) there ON true ORDER BY d.key
         ) found;
     IF cardinality(distinct_streams) > 0 THEN
@@ -405,7 +412,7 @@ BEGIN
                 LEFT JOIN LATERAL (
                     SELECT s.ordinal, s.to_position, s.to_id, s.edition, s.head, s.with_events
                     FROM "retold".stretch s WHERE s.log = of_log AND s.follower = d.follower
-                    AND s.upstream = d.upstream ORDER BY s.ordinal DESC LIMIT 1
+                    AND s.upstream = d.upstream ORDER BY s.ordinal + 0 DESC LIMIT 1
                 ) there ON true ORDER BY d.key
             ) found;
     END IF;
@@ -648,7 +655,10 @@ BEGIN
         -- What is read from here on is what was committed before the lock was had.
         SELECT
             old_position IS NOT NULL AND NOT EXISTS (
-                SELECT FROM "retold".event e WHERE e.log = of_log AND e.id = ANY (ids)
+                -- One look for each id: for a list of them the planner may walk the whole log.
+                SELECT FROM unnest(ids) AS n (id), LATERAL (
+                    SELECT FROM "retold".event e WHERE e.log + 0 = of_log AND e.id = n.id LIMIT 1
+                ) there
             ),
             ARRAY(
                 SELECT coalesce((
@@ -693,7 +703,7 @@ BEGIN
                 AS d (follower, upstream, after), LATERAL (
                     SELECT s.to_position FROM "retold".stretch s WHERE s.log = of_log
                     AND s.follower = d.follower AND s.upstream = d.upstream
-                    ORDER BY s.ordinal DESC LIMIT 1
+                    ORDER BY s.ordinal + 0 DESC LIMIT 1
                 ) there
             WHERE d.after IS DISTINCT FROM there.to_position
         );

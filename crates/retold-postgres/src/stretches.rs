@@ -11,7 +11,7 @@ use super::names::possible;
 use super::pool::Pooled;
 
 const CHECKPOINT: &str = "SELECT to_position, to_id FROM \"retold\".stretch
-    WHERE log = $1 AND follower = $2 AND upstream = $3 ORDER BY ordinal DESC LIMIT 1";
+    WHERE log = $1 AND follower = $2 AND upstream = $3 ORDER BY ordinal + 0 DESC LIMIT 1";
 
 const HISTORY: &str = "SELECT to_position, to_id, ordinal, follower, upstream, after, edition, head
     FROM \"retold\".stretch WHERE log = $1 AND ordinal > $2

@@ -330,7 +330,8 @@ impl PostgresServer {
         Err(format!("the server takes no connections: {}", self.log()))
     }
 
-    fn log(&self) -> String {
+    /// What the server wrote to its log.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 }

@@ -22,6 +22,7 @@ mod groups;
 mod history;
 mod inline;
 mod opening;
+mod plans;
 mod processes;
 mod projection;
 mod roles;

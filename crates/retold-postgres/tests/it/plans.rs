@@ -1,0 +1,246 @@
+//! Every statement of the store is answered by index, whether the tables are empty, fresh (so that the
+//! planner knows nothing of them) or large and counted. The server itself says how it went about each
+//! statement, those within functions too.
+
+use std::fmt::Write as _;
+
+use retold_core::recording::append::Append;
+use retold_core::recording::condition::{Condition, ExpectedVersion};
+use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
+use retold_core::recording::new_event::NewEvent;
+use retold_core::recording::query::{Query, QueryItem};
+use retold_core::recording::recorder::{Direction, LogRead, Recorder, StreamRead, StretchRead};
+use retold_core::recording::snapshot::StoredSnapshot;
+use retold_core::recording::store::Store;
+use retold_core::recording::stretch::{FollowerKey, Stretch};
+use retold_postgres::PostgresStore;
+use tokio_postgres::NoTls;
+use uuid::Uuid;
+use xtask::postgres_server::{PostgresServer, Setup};
+
+use crate::database::block_on;
+
+/// Events of the log when it is fresh and when it is large.
+const SIZES: [usize; 2] = [3_000, 30_000];
+/// Events an append, when the log is filled.
+const BATCH: usize = 500;
+/// Most rows that a statement may look at in vain. By a wrong index it is a part of the log.
+const IN_VAIN_MAX: u64 = 200;
+/// What statements have in them that go through the events of a tag or stream, of which others do not match.
+const FILTERS: [&str; 2] = ["has_tags(", "cardinality(of_topics)"];
+
+#[test]
+fn every_statement_is_answered_by_index() {
+    // Statistics are gathered when the test says so; plans are told of statements within functions too.
+    let server = Setup::new()
+        .setting("autovacuum", "off")
+        .setting("session_preload_libraries", "auto_explain")
+        .setting("auto_explain.log_min_duration", "0")
+        .setting("auto_explain.log_nested_statements", "on")
+        .setting("auto_explain.log_analyze", "on")
+        .setting("auto_explain.log_timing", "off")
+        .start()
+        .unwrap();
+    block_on(async {
+        let store = PostgresStore::open(&server.url("postgres")).await.unwrap();
+        let id = LogId::new(Uuid::from_u128(1));
+        let log = store.open("orders", id).await.unwrap();
+        let mut trial = Trial {
+            log: &*log,
+            count: 0,
+        };
+        let mut seen = server.log().len();
+        let mut told = 0;
+        for (stage, size) in [("empty", 0), ("fresh", SIZES[0]), ("counted", SIZES[1])] {
+            // What fills it is looked at as well, by the plans of the stage before.
+            trial.fill(size).await;
+            trial.everything().await;
+            if stage == "counted" {
+                // That makes all plans anew.
+                analyze(&server).await;
+                trial.everything().await;
+            }
+            let text = server.log();
+            let plans = &text[seen..];
+            seen = text.len();
+            told += plans.matches("Query Text:").count();
+            assert_eq!(wrong(plans), "", "{stage}");
+        }
+        assert!(told > 300, "the server told {told} plans");
+    });
+}
+
+/// The plans of our statements that looked at too many rows.
+fn wrong(log: &str) -> String {
+    let mut wrong = String::new();
+    for plan in log.split("Query Text:").skip(1) {
+        let is_filter = FILTERS.iter().any(|text| plan.contains(text));
+        let counts = plan.split("Rows Removed by Filter: ").skip(1);
+        let in_vain = counts.filter_map(|rest| {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse::<u64>().ok()
+        });
+        let in_vain = in_vain.max().unwrap_or(0);
+        let is_scan = plan.contains("Seq Scan on event") || plan.contains("Seq Scan on stretch");
+        if (in_vain > IN_VAIN_MAX && !is_filter) || is_scan {
+            let _ = writeln!(
+                wrong,
+                "{in_vain} rows in vain: {}",
+                first_chars(plan, 3_000)
+            );
+        }
+    }
+    first_chars(&wrong, 12_000).to_owned()
+}
+
+fn first_chars(text: &str, most: usize) -> &str {
+    text.char_indices()
+        .nth(most)
+        .map_or(text, |(end, _)| &text[..end])
+}
+
+async fn analyze(server: &PostgresServer) {
+    let (client, connection) = tokio_postgres::connect(&server.url("postgres"), NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client.batch_execute("ANALYZE").await.unwrap();
+}
+
+/// A log, and how many events were written to it.
+struct Trial<'a> {
+    log: &'a dyn Recorder,
+    count: usize,
+}
+
+impl Trial<'_> {
+    fn event(&mut self) -> NewEvent {
+        self.count += 1;
+        let number = self.count;
+        let id = EventId::new(Uuid::now_v7());
+        NewEvent::new(id, ["Began", "Went", "Ended"][number % 3], "{}")
+            .stream(format!("order/{}", number % 997))
+            .tag(format!("customer:{}", number % 499))
+            .tag(format!("region:{}", number % 7))
+    }
+
+    async fn append(&mut self, append: Append) {
+        // Whether it holds is not what this is about.
+        drop(self.log.append(append).await);
+    }
+
+    async fn fill(&mut self, size: usize) {
+        while self.count < size {
+            let events: Vec<_> = (0..BATCH).map(|_| self.event()).collect();
+            self.append(Append::of(events)).await;
+        }
+    }
+
+    async fn everything(&mut self) {
+        self.appends().await;
+        self.queries().await;
+        self.reads().await;
+    }
+
+    async fn appends(&mut self) {
+        let stream = "order/5";
+        let version = self.log.read_stream(StreamRead::new(stream)).await.unwrap();
+        let version = Version::new(version.events.len() as u64);
+        let queries = [
+            Query::stream(stream),
+            Query::topic("Never"),
+            Query::topic("Began"),
+            Query::tag("customer:5"),
+            Query::item(QueryItem::new().tag("customer:5").tag("region:5")),
+            Query::item(QueryItem::new().tag("region:5").topic("Never")),
+            Query::item(QueryItem::new().stream(stream).topic("Never")),
+            Query::tag("never").or(Query::stream("never/1")),
+            Query::All,
+        ];
+        for query in queries {
+            let event = self.event();
+            let none = Condition::none_match(query);
+            self.append(Append::new().event(event).condition(none))
+                .await;
+        }
+        for expected in [
+            ExpectedVersion::seen(version),
+            ExpectedVersion::None,
+            ExpectedVersion::Exists,
+        ] {
+            let (one, two, three) = (self.event(), self.event(), self.event());
+            let at = Condition::stream_at(stream, expected);
+            self.append(Append::new().event(one).condition(at.clone()))
+                .await;
+            self.append(Append::new().event(two).event(three).condition(at))
+                .await;
+        }
+        let event = self.event();
+        self.append(Append::new().event(event.clone())).await;
+        self.append(Append::new().event(event)).await;
+        let (follower, upstream) = (FollowerKey::new("one@1"), LogId::new(Uuid::from_u128(7)));
+        for (with_event, to) in [(true, 3), (false, 6), (true, 2)] {
+            let after = self.log.checkpoint(&follower, upstream).await.unwrap();
+            let after = after.map(|mark| mark.position);
+            let to = Mark {
+                position: Position::new(Position::number(after) + to).unwrap(),
+                event_id: EventId::new(Uuid::now_v7()),
+            };
+            let stretch = Stretch::new(follower.clone(), upstream, after, to);
+            let append = Append::new().stretch(stretch);
+            let append = match with_event {
+                true => append.event(self.event()),
+                false => append,
+            };
+            self.append(append).await;
+        }
+    }
+
+    async fn queries(&self) {
+        let queries = [
+            Query::All,
+            Query::stream("order/5"),
+            Query::topic("Began"),
+            Query::tag("customer:5"),
+            Query::item(QueryItem::new().tag("customer:5").tag("region:5")),
+            Query::item(QueryItem::new().stream("order/5").topic("Went")),
+            Query::topic("Began").or(Query::tag("region:3")),
+        ];
+        for query in queries {
+            for direction in [Direction::Forward, Direction::Backward] {
+                let mut read = LogRead::of(query.clone()).limit(20);
+                read.direction = direction;
+                self.log.read_log(read.clone()).await.unwrap();
+                self.log
+                    .read_log(read.after(Position::new(10)))
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+
+    async fn reads(&self) {
+        let log = self.log;
+        for direction in [Direction::Forward, Direction::Backward] {
+            let mut read = StreamRead::new("order/5").limit(20);
+            read.direction = direction;
+            let page = log.read_stream(read).await.unwrap();
+            if let Some(event) = page.events.first() {
+                log.event(event.id()).await.unwrap();
+            }
+        }
+        log.head().await.unwrap();
+        log.streams("order/5", None, 10).await.unwrap();
+        log.streams("order/", Some("order/5"), 10).await.unwrap();
+        let follower = FollowerKey::new("one@1");
+        log.stretches(StretchRead::new()).await.unwrap();
+        let mut of_one = StretchRead::new();
+        of_one.follower = Some(follower);
+        log.stretches(of_one).await.unwrap();
+        let version = Version::new(1).unwrap();
+        let snapshot = StoredSnapshot::new("order/5", version, "Order", "{}");
+        log.put_snapshot(snapshot).await.unwrap();
+        log.snapshot("order/5", None).await.unwrap();
+        log.drop_snapshots("order/5").await.unwrap();
+    }
+}
