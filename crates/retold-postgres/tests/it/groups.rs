@@ -47,7 +47,7 @@ fn groups_are_judged_as_the_model_judges_one_by_one() {
                 .batch_execute("BEGIN; SELECT 1 FROM retold.log FOR UPDATE")
                 .await
                 .unwrap();
-            let (appends, expected) = source.group(Doubt::ALL[number % 3]);
+            let (appends, expected) = source.group(Doubt::KINDS[number % 3]);
             let mut answers: Vec<Asked<'_>> =
                 appends.iter().map(|it| log.append(it.clone())).collect();
             for answer in &mut answers {
@@ -96,13 +96,13 @@ fn log_id(number: u128) -> LogId {
 /// Which appends of a group need not hold.
 #[derive(Clone, Copy, PartialEq)]
 enum Doubt {
-    AboutNone,
-    AboutOne,
-    AboutAll,
+    None,
+    One,
+    All,
 }
 
 impl Doubt {
-    const ALL: [Self; 3] = [Self::AboutNone, Self::AboutOne, Self::AboutAll];
+    const KINDS: [Self; 3] = [Self::None, Self::One, Self::All];
 }
 
 /// Makes groups of appends, with the model of the log they are for.
@@ -137,9 +137,9 @@ impl Source {
         let doubtful = self.random.usize(1..count);
         let appends = (0..count).map(|index| {
             let append = self.append(match doubt {
-                Doubt::AboutNone => true,
-                Doubt::AboutOne => index != doubtful,
-                Doubt::AboutAll => false,
+                Doubt::None => true,
+                Doubt::One => index != doubtful,
+                Doubt::All => false,
             });
             let answer = self.ask_model(&append);
             (append, answer)
