@@ -36,7 +36,8 @@ use failure::{Failure, Verdict};
 use output::Output;
 
 const AFTER_HELP: &str = "\
-A store is named by its URL: sqlite:PATH, as in sqlite:flights.db or sqlite:/var/lib/flights.db.
+A store is named by its URL: sqlite:PATH, as in sqlite:flights.db or sqlite:/var/lib/flights.db, or
+postgres://USER@HOST/DATABASE?schema=NAME.
 All commands but `demo` and `follower` open it for reading only, also while programs write to it.
 
 At a terminal the output is a table that fits it; into a pipe go lines of tab-separated values, and
@@ -44,6 +45,7 @@ with --json one JSON object per line. Times are RFC 3339, in UTC.
 
 Examples:
   retold demo --store sqlite:flights.db
+  retold demo --cluster 3 --url postgres://localhost/flights
   retold logs sqlite:flights.db
   retold events sqlite:flights.db flights --tag carrier:UA --limit 10
   retold events sqlite:flights.db flights --topic Flight.Departed --follow
@@ -73,6 +75,8 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Arguments),
+    #[command(hide = true)]
+    DemoNode(demo::cluster::node::Arguments),
     Logs(logs::Arguments),
     Streams(streams::Arguments),
     Events(events::Arguments),
@@ -110,6 +114,7 @@ async fn run(command_line: CommandLine) -> Result<Verdict, Failure> {
     let mut output = Output::to_stdout(command_line.json);
     let verdict = match command_line.command {
         Command::Demo(arguments) => demo::run(arguments, &mut output).await,
+        Command::DemoNode(arguments) => demo::cluster::node::run(arguments).await,
         Command::Logs(arguments) => logs::run(arguments, &mut output).await,
         Command::Streams(arguments) => streams::run(arguments, &mut output).await,
         Command::Events(arguments) => events::run(arguments, &mut output).await,

@@ -22,7 +22,7 @@ pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, Failure> {
         .parse()
         .map_err(|error: Invalid| Failure::Usage(error.reason().to_owned()))?;
     match parsed.file() {
-        None => {
+        None if matches!(parsed, StoreUrl::Memory { .. }) => {
             return Err(Failure::Usage(format!(
                 "{url} is in the memory of the program that opened it; no other can look into it"
             )));
@@ -33,7 +33,7 @@ pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, Failure> {
                 file.display()
             )));
         }
-        Some(_) => {}
+        _ => {}
     }
     Ok(retold::open_store_read_only(url).await?)
 }

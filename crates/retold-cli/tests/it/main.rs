@@ -11,6 +11,7 @@ mod store;
 mod shop;
 
 mod demo;
+mod demo_cluster;
 mod events;
 mod follow;
 mod follower;
