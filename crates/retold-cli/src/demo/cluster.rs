@@ -32,7 +32,7 @@ use super::{read_input, runs};
 use crate::built_in;
 use crate::failure::{Failure, Verdict};
 use crate::output::Output;
-use course::{Course, Plan};
+use course::{Course, Plan, patiently};
 use process::Start;
 
 /// Most processes: as many as fit on one machine, with room.
@@ -123,7 +123,7 @@ pub(super) async fn run(
     let events = memory_run.census.total();
     let course = Course::new(plan, start, &flights, (&*store, &open), events);
     let told = course.run(&stop).await?.ok_or_else(stopped)?;
-    let census = Census::of(&open).await?;
+    let census = patiently(async || Census::of(&open).await).await?;
     report.cluster_told(&told, memory_run.outcome.commands, &census)?;
 
     let logs = [("of the cluster", &open)];

@@ -43,6 +43,25 @@ const FOLLOWERS_MAX: usize = 100;
 /// How long a process is stopped in its sleep: its leases are over then, and others have taken its work.
 const FREEZE_TIME: Duration = TIME_TO_LIVE.saturating_mul(2);
 
+/// What is said when everything is told and processed: from now on the store is only read.
+const PROCESSED: &str = "everything is told and processed";
+
+/// Longest wait for a store that does not answer when it is only read any more.
+const READ_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Reads something from a store that may be down for a moment.
+pub(in crate::demo) async fn patiently<T, E: Into<Failure>>(
+    read: impl AsyncFn() -> Result<T, E>,
+) -> Result<T, Failure> {
+    let begun = Instant::now();
+    loop {
+        match read().await {
+            Err(_) if begun.elapsed() < READ_WAIT_MAX => tokio::time::sleep(LOOK_INTERVAL).await,
+            done => return done.map_err(Into::into),
+        }
+    }
+}
+
 /// How it is to go.
 #[derive(Clone, Debug)]
 pub(in crate::demo) struct Plan {
@@ -65,8 +84,8 @@ pub(in crate::demo) struct Told {
     pub(in crate::demo) ended: u64,
     /// How often a follower went from one node to another.
     pub(in crate::demo) moves: u64,
-    /// How many commands were answered, those that were sent again among them.
-    pub(in crate::demo) commands: u64,
+    /// How many itineraries were told again, because the process that told them was gone.
+    pub(in crate::demo) again: u64,
     /// From the first process until everything was told.
     pub(in crate::demo) told: Duration,
     /// The same until everything was processed.
@@ -190,13 +209,13 @@ impl<'a> Course<'a> {
             }
         }
         self.told.elapsed = begun.elapsed();
-        self.told.moves = self.moves().await?;
+        self.bars.say(PROCESSED);
+        self.told.moves = patiently(async || self.moves().await).await?;
         tokio::select! {
             () = stop.wait() => return Ok(None),
             finished = self.finish() => finished?,
         }
         for node in self.nodes {
-            self.told.commands += node.commands.0 + node.commands.1;
             self.told.kills.push((node.name.clone(), node.kills));
             self.told
                 .views
@@ -236,6 +255,7 @@ impl<'a> Course<'a> {
         node.is_ready = false;
         node.commands = (0, node.commands.0 + node.commands.1);
         for itinerary in std::mem::take(&mut node.telling) {
+            self.told.again += 1;
             self.queue.push_front(itinerary);
         }
         node.process.take()
@@ -403,7 +423,7 @@ impl<'a> Course<'a> {
         Ok(units)
     }
 
-    async fn moves(&self) -> Result<u64, Failure> {
+    async fn moves(&self) -> Result<u64, RecordError> {
         let followers = self.followers().await?;
         let moves = followers
             .iter()

@@ -68,7 +68,6 @@ impl Report<'_> {
     ) -> Result<(), Failure> {
         let all = told.elapsed.as_secs_f64();
         let after = told.elapsed.saturating_sub(told.told);
-        let again = told.commands.saturating_sub(commands);
         let kills: u64 = told.kills.iter().map(|(_, count)| count).sum();
         let each: Vec<_> = told
             .kills
@@ -81,7 +80,7 @@ impl Report<'_> {
             "cluster",
             json!({
                 "commands": commands,
-                "commands_sent_again": again,
+                "aircraft_told_again": told.again,
                 "events": census.total(),
                 "seconds": all,
                 "told_seconds": told.told.as_secs_f64(),
@@ -93,11 +92,11 @@ impl Report<'_> {
             }),
         );
         self.wrapped(&format!(
-            "The cluster: {} commands, {} events, in {all:.1} s; all was processed {:.1} s after the last command. {} commands were sent again, as those of a killed process are, and recorded once.",
+            "The cluster: {} commands, {} events, in {all:.1} s; all was processed {:.1} s after the last command. What {} aircraft did was told again, for who told it was killed, and is recorded once.",
             grouped(commands),
             grouped(census.total()),
             after.as_secs_f64(),
-            grouped(again),
+            grouped(told.again),
         ))?;
         let sleeps = match told.freezes {
             0 => String::new(),
