@@ -52,6 +52,7 @@ Examples:
   retold events sqlite:flights.db flights --json | jq .payload
   retold followers sqlite:flights.db
   retold follower pause sqlite:flights.db aircraft movements --reason maintenance
+  retold system status sqlite:flights.db --watch
   retold verify sqlite:flights.db
   retold verify sqlite:flights.db --retell
 
@@ -120,7 +121,7 @@ async fn run(command_line: CommandLine) -> Result<Verdict, Failure> {
         Command::Events(arguments) => events::run(arguments, &mut output).await,
         Command::Followers(arguments) => followers::run(arguments, &mut output).await,
         Command::Follower(arguments) => follower::run(arguments, &mut output).await,
-        Command::System(arguments) => system::run(&arguments, &mut output),
+        Command::System(arguments) => system::run(arguments, &mut output).await,
         Command::Verify(arguments) => verify::run(arguments, &mut output).await,
     };
     // What was read before something failed is shown too.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use xtask::postgres_server::PostgresServer;
 
-use crate::step::{Step, workspace_root};
+use crate::step::workspace_root;
 
 /// Least and most time between two crashes of the server, while a round tells.
 const CRASH_INTERVAL_SECONDS: std::ops::Range<u64> = 8..25;
@@ -42,6 +42,9 @@ enum Kind {
 /// What the rounds share.
 struct Soak {
     folder: PathBuf,
+    /// The programs as they were built at the beginning, whatever becomes of the sources.
+    demo: PathBuf,
+    paxos: PathBuf,
     server: PostgresServer,
     state: u64,
     crashes: u64,
@@ -63,18 +66,16 @@ pub(crate) fn run(minutes: &str) -> ExitCode {
 }
 
 fn soak(time: Duration) -> Result<(), String> {
-    for build in [
-        Step::cargo("build", &["build", "--release", "--package", "retold-cli"]),
-        Step::cargo("build", &["test", "--no-run", "--package", "retold-paxos"]),
-    ] {
-        build.run().map_err(|failure| failure.to_string())?;
-    }
+    let demo = built(&["build", "--release", "--package", "retold-cli"], "retold")?;
+    let paxos = built(&["test", "--no-run", "--package", "retold-paxos"], "it")?;
     let name = format!("retold-soak-{}", std::process::id());
     let folder = std::env::temp_dir().join(name);
     fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let mut soak = Soak {
         server: PostgresServer::start()?,
+        demo: kept_program(&demo, &folder)?,
+        paxos: kept_program(&paxos, &folder)?,
         state: now.map_or(0, |it| it.as_nanos() as u64),
         crashes: 0,
         folder,
@@ -115,15 +116,15 @@ impl Soak {
         let mut command = match kind {
             Kind::Postgres => {
                 let url = format!("{}&schema=round_{number}", self.server.url("postgres"));
-                demo(&url, seed)
+                self.demo(&url, seed)
             }
             Kind::Sqlite => {
                 let file = self.folder.join(format!("round-{number}.db"));
-                let mut command = demo(&format!("sqlite:{}", file.display()), seed);
+                let mut command = self.demo(&format!("sqlite:{}", file.display()), seed);
                 command.args(["--flights-max", FLIGHTS_ON_SQLITE]);
                 command
             }
-            Kind::Paxos => paxos(seed),
+            Kind::Paxos => self.paxos(seed),
         };
         let output = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
         let asides = output.try_clone().map_err(|error| error.to_string())?;
@@ -163,6 +164,22 @@ impl Soak {
         Duration::from_secs(range.start + self.random() % (range.end - range.start))
     }
 
+    fn demo(&self, url: &str, seed: u64) -> Command {
+        let mut command = Command::new(&self.demo);
+        command.args(["demo", "--cluster", "3", "--url", url, "--kill-every", "3"]);
+        command.args(["--freeze-every", "7", "--seed", &seed.to_string()]);
+        command
+    }
+
+    fn paxos(&self, seed: u64) -> Command {
+        let mut command = Command::new(&self.paxos);
+        command
+            .arg("cluster::")
+            .env("RETOLD_SEED", seed.to_string())
+            .current_dir(&self.folder);
+        command
+    }
+
     /// Says where everything is.
     fn keep(self, error: &str) -> String {
         let folder = self.folder.display().to_string();
@@ -186,28 +203,34 @@ impl Drop for Round {
     }
 }
 
-fn demo(url: &str, seed: u64) -> Command {
-    let target = std::env::var_os("CARGO_TARGET_DIR");
-    let target = target.map_or_else(|| workspace_root().join("target"), PathBuf::from);
-    let mut command = Command::new(target.join("release/retold"));
-    command.args(["demo", "--cluster", "3", "--url", url, "--kill-every", "3"]);
-    command.args(["--freeze-every", "7", "--seed", &seed.to_string()]);
-    command
+/// Builds a program and says where it is.
+fn built(arguments: &[&str], target: &str) -> Result<PathBuf, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .args(arguments)
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(workspace_root())
+        .stderr(Stdio::inherit());
+    let output = build.output().map_err(|error| format!("cargo: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo {} failed", arguments.join(" ")));
+    }
+    let name = format!("\"name\":\"{target}\"");
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let executable = messages.lines().filter(|line| line.contains(&name));
+    let mut executable = executable.filter_map(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        rest.split_once('"').map(|(path, _)| PathBuf::from(path))
+    });
+    let last = executable.next_back();
+    last.ok_or_else(|| format!("cargo {} built no {target}", arguments.join(" ")))
 }
 
-fn paxos(seed: u64) -> Command {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command
-        .args([
-            "test",
-            "--package",
-            "retold-paxos",
-            "--test",
-            "it",
-            "cluster::",
-        ])
-        .env("RETOLD_SEED", seed.to_string())
-        .current_dir(workspace_root());
-    command
+/// A copy of a program in the folder, under its own name.
+fn kept_program(program: &Path, folder: &Path) -> Result<PathBuf, String> {
+    let name = program.file_name().unwrap_or_default();
+    let copy = folder.join(name);
+    fs::copy(program, &copy).map_err(|error| format!("{}: {error}", program.display()))?;
+    Ok(copy)
 }

@@ -8,6 +8,7 @@
 mod faulty;
 mod leasing;
 mod nodes;
+mod overview;
 mod patience;
 mod shop;
 
