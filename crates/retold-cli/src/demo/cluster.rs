@@ -4,6 +4,7 @@
 //! The nodes run the system and send the commands. Commands have ids, and what a node was to tell when it was
 //! killed is told again, by whichever node: so clients of a service do who got no answer.
 
+mod monitor;
 mod word;
 
 pub(crate) mod node;
@@ -13,6 +14,7 @@ mod process;
 
 pub(super) mod course;
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +62,10 @@ pub(crate) struct Arguments {
     /// last, and lets it wake up
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "cluster")]
     freeze_every: Option<Duration>,
+
+    /// Lets node number K answer `/metrics` (for Prometheus), `/live` and `/ready` at HOST and PORT + K - 1
+    #[arg(long, value_name = "HOST:PORT", requires = "cluster")]
+    metrics: Option<SocketAddr>,
 
     /// Decides who is killed when [default: another each time, printed]
     #[arg(long, value_name = "N", requires = "cluster")]
@@ -119,6 +125,7 @@ pub(super) async fn run(
         url,
         data: arguments.data.clone(),
         flights_max: arguments.flights_max,
+        metrics: arguments.cluster.metrics,
     };
     let events = memory_run.census.total();
     let course = Course::new(plan, start, &flights, (&*store, &open), events);

@@ -33,6 +33,7 @@ use crate::limits::{ADOPTION_TIMES_TO_LIVE, LEASE_CALLS_MAX, NODES_MAX, NOTE_INT
 use crate::log_news::News;
 use crate::options::Range;
 use crate::stop_report::StopReport;
+use crate::telemetry::{LOOK_FAILURES, UNITS_GIVEN_UP, UNITS_TAKEN, count};
 
 /// Why a node has no slot.
 #[derive(Debug)]
@@ -203,6 +204,7 @@ impl Seat {
                         failure,
                         "a look at leases failed"
                     );
+                    count(LOOK_FAILURES, 1);
                     self.cell.write(|view| view.failure = Some(failure));
                     self.back_off.next()
                 }
@@ -253,6 +255,7 @@ impl Seat {
                 unrecorded.push((unit, reason));
             }
         }
+        count(UNITS_GIVEN_UP, over.len());
         let calls: Vec<_> = over.iter().map(|lease| self.release(lease)).collect();
         let calls = stream::iter(calls).buffer_unordered(LEASE_CALLS_MAX);
         calls.collect::<()>().await;
@@ -366,6 +369,7 @@ impl Seat {
                         term,
                         "a unit is taken"
                     );
+                    count(UNITS_TAKEN, 1);
                     place.free_since = None;
                     place.worker = Some(Worker::start(
                         place.job.clone(),

@@ -8,6 +8,7 @@
 //! Commands have ids, so an itinerary of which nobody knows how far it was told is told again.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use retold_flights::system::FLIGHTS;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::monitor::{Joined, Monitor};
 use super::word::Word;
 use crate::built_in;
 use crate::demo::read_input;
@@ -68,12 +70,19 @@ pub(crate) struct Arguments {
     /// As of the parent
     #[arg(long)]
     flights_max: Option<NonZeroUsize>,
+    /// Where it answers `/metrics`, `/live` and `/ready`
+    #[arg(long)]
+    metrics: Option<SocketAddr>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<Verdict, Failure> {
     let url = std::env::var(URL).map_err(|_| {
         Failure::Usage("this is a part of `retold demo --cluster N`, which starts it".into())
     })?;
+    let joined: Joined = Joined::default();
+    if let Some(address) = arguments.metrics {
+        Monitor::install(address, joined.clone()).await?;
+    }
     let input = read_input(arguments.data, arguments.flights_max).await?;
     let infrastructure = Infrastructure::new(retold::open_store(&url).await?);
     let view = MemoryView::new();
@@ -92,14 +101,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Verdict, Failure> {
             .time_to_live(TIME_TO_LIVE)
             .look_interval(LOOK_INTERVAL)
             .name_wait_max(NAME_WAIT_MAX);
-        let infrastructure = infrastructure.view(keeper);
-        Cluster::join(
-            &built_in::system(),
-            &infrastructure,
-            &arguments.name,
-            options,
-        )
-        .await
+        let (infrastructure, system) = (infrastructure.view(keeper), built_in::system());
+        let cluster = Cluster::join(&system, &infrastructure, &arguments.name, options).await?;
+        let cluster = Arc::new(cluster);
+        joined.set(&cluster);
+        Ok(cluster)
     });
     let cluster = feeder.feed(joining).await?;
     finish(&cluster, &view).await
@@ -118,8 +124,8 @@ impl Feeder {
     /// Tells what the input names, until it ends; gives the node then.
     async fn feed(
         &self,
-        mut joining: JoinHandle<Result<Cluster, JoinError>>,
-    ) -> Result<Cluster, Failure> {
+        mut joining: JoinHandle<Result<Arc<Cluster>, JoinError>>,
+    ) -> Result<Arc<Cluster>, Failure> {
         let mut cluster = None;
         let mut input = BufReader::new(tokio::io::stdin()).lines();
         let mut looks = tokio::time::interval(PROGRESS_INTERVAL);

@@ -5,6 +5,7 @@
 //! more, so each line that is heard says of which it is.
 
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -42,6 +43,8 @@ pub(super) struct Start {
     pub(super) url: String,
     pub(super) data: Option<PathBuf>,
     pub(super) flights_max: Option<NonZeroUsize>,
+    /// Where the first node answers for monitors; the others at the ports after it.
+    pub(super) metrics: Option<SocketAddr>,
 }
 
 /// A process that lives, killed at the latest when it is dropped.
@@ -66,6 +69,11 @@ impl Process {
         }
         if let Some(max) = start.flights_max {
             command.arg("--flights-max").arg(max.to_string());
+        }
+        if let Some(mut address) = start.metrics {
+            let port = usize::from(address.port()) + node;
+            address.set_port(u16::try_from(port).map_err(io::Error::other)?);
+            command.arg("--metrics").arg(address.to_string());
         }
         command
             .env(URL, &start.url)
