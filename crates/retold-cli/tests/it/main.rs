@@ -17,6 +17,7 @@ mod follow;
 mod follower;
 mod followers;
 mod logs_and_streams;
+mod monitor;
 mod refusals;
 mod retelling;
 mod system;
