@@ -127,6 +127,8 @@ mod guide {
         RunningSystems: "docs/guide/src/running_systems.md",
         #[cfg(all(feature = "runner", feature = "sqlite"))]
         RunningOnACluster: "docs/guide/src/running_on_a_cluster.md",
+        #[cfg(feature = "runner")]
+        Operating: "docs/guide/src/operating.md",
         #[cfg(feature = "sqlite")]
         Retelling: "docs/guide/src/retelling.md",
         Simulation: "docs/guide/src/simulation.md",
