@@ -14,6 +14,7 @@ mod shop;
 
 mod cluster;
 mod cluster_processes;
+mod conversation;
 mod deadlines;
 mod failing;
 mod following;

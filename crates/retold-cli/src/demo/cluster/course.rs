@@ -2,12 +2,14 @@
 //! processed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use retold::recording::error::RecordError;
 use retold::recording::identity::Position;
-use retold::recording::store::{Lease, Store};
+use retold::recording::store::Store;
+use retold::runner::{ClusterOverview, UnitOverview};
 use retold::system::{FollowerOperator, OpenSystem};
 use retold_flights::itinerary::itineraries;
 use retold_flights::record::FlightRecord;
@@ -36,9 +38,6 @@ const HEARD_MAX: usize = 1_024;
 
 /// Longest wait for all nodes to show their views and leave.
 const FINISH_WAIT_MAX: Duration = Duration::from_secs(120);
-
-/// Followers that are looked at: the system has two.
-const FOLLOWERS_MAX: usize = 100;
 
 /// How long a process is stopped in its sleep: its leases are over then, and others have taken its work.
 const FREEZE_TIME: Duration = TIME_TO_LIVE.saturating_mul(2);
@@ -384,9 +383,9 @@ impl<'a> Course<'a> {
                 self.last_aside
             )));
         }
-        let units = self.units().await.unwrap_or_default();
+        let placed = self.placed().await.unwrap_or_default();
         let nodes = self.nodes.iter().map(|node| {
-            let units = units.get(&node.name);
+            let units = placed.get(&*node.name);
             let units = units.map_or_else(|| "no followers".into(), |units| units.join(", "));
             Shown {
                 name: &node.name,
@@ -400,34 +399,30 @@ impl<'a> Course<'a> {
         Ok(self.is_told() && self.is_processed().await.unwrap_or(false))
     }
 
-    /// Which followers are with which node, by the leases.
-    async fn followers(&self) -> Result<Vec<(String, Lease)>, RecordError> {
-        let prefix = format!(
-            "retold.cluster/{}/unit/follower/",
-            self.open.system().name()
-        );
-        let leases = self.store.leases(&prefix, None, FOLLOWERS_MAX).await?;
-        let followers = leases.into_iter().map(|lease| {
-            let name = lease.name.rsplit_once('/').map_or("", |(_, name)| name);
-            (name.to_owned(), lease)
-        });
-        Ok(followers.collect())
+    /// The followers, by the leases.
+    async fn followers(&self) -> Result<Vec<UnitOverview>, RecordError> {
+        let clusters = ClusterOverview::read_all(self.store).await?;
+        let units = clusters.into_iter().flat_map(|cluster| cluster.units);
+        Ok(units.filter(|unit| &*unit.kind == "follower").collect())
     }
 
-    async fn units(&self) -> Result<BTreeMap<String, Vec<String>>, RecordError> {
-        let mut units: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (follower, lease) in self.followers().await? {
-            let node = lease.holder.rsplit_once('/').map_or("", |(name, _)| name);
-            units.entry(node.to_owned()).or_default().push(follower);
+    /// Which followers are with which node.
+    async fn placed(&self) -> Result<BTreeMap<Arc<str>, Vec<String>>, RecordError> {
+        let mut placed: BTreeMap<Arc<str>, Vec<String>> = BTreeMap::new();
+        for unit in self.followers().await? {
+            if let Some(node) = unit.node {
+                // Its own name, without that of its application.
+                let name = unit.names.get(1..).unwrap_or_default().join("/");
+                placed.entry(node).or_default().push(name);
+            }
         }
-        Ok(units)
+        Ok(placed)
     }
 
+    /// How often followers went from one node to another.
     async fn moves(&self) -> Result<u64, RecordError> {
         let followers = self.followers().await?;
-        let moves = followers
-            .iter()
-            .map(|(_, lease)| lease.term.saturating_sub(1));
+        let moves = followers.iter().map(|unit| unit.term.saturating_sub(1));
         Ok(moves.sum())
     }
 
