@@ -120,6 +120,8 @@ pub(super) struct Course<'a> {
     heard: Receiver<Heard>,
     speaker: Sender<Heard>,
     rng: Rng,
+    /// Who is killed next, the last first: each once before any is killed again.
+    doomed: Vec<usize>,
     bars: Bars,
     told: Told,
     is_finishing: bool,
@@ -156,6 +158,7 @@ impl<'a> Course<'a> {
             nodes: nodes.collect(),
             queue: (0..itineraries(flights).len()).collect(),
             rng: Rng::with_seed(plan.seed),
+            doomed: Vec::new(),
             plan,
             start,
             store,
@@ -332,9 +335,17 @@ impl<'a> Course<'a> {
     }
 
     async fn kill_one(&mut self) -> Result<(), Failure> {
-        let Some(doomed) = self.choose() else {
+        if self.doomed.is_empty() {
+            self.doomed = (0..self.nodes.len()).collect();
+            self.rng.shuffle(&mut self.doomed);
+        }
+        let Some(doomed) = self.doomed.pop() else {
             return Ok(());
         };
+        if self.nodes[doomed].process.is_none() {
+            // It is to be started again already.
+            return Ok(());
+        }
         if let Some(process) = self.end_life(doomed) {
             let killed = process.kill().await;
             killed
