@@ -2,7 +2,8 @@
 //!
 //! Reads the flights; tells them to the system in one thread on memory, then to the same system with
 //! many threads on SQLite; retells both runs, compares what is confluent, and reads the store and its
-//! view again. What it prints is in [`report`].
+//! view again. What it prints is in [`report`]. With `--cluster` the second run is that of several
+//! processes which are killed at random: [`cluster`].
 
 mod place;
 mod stop;
@@ -13,6 +14,8 @@ mod runs;
 mod story;
 
 mod report;
+
+pub(crate) mod cluster;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -32,6 +35,7 @@ use place::Place;
 use report::Report;
 use runs::{Ended, Run};
 use stop::Stop;
+use story::WholeOf;
 
 /// Most flights that are run on memory too, which holds all their logs then: a flight takes some 6 KiB,
 /// so these take well below 2.5 GiB, and a year's 2 GiB.
@@ -54,21 +58,31 @@ pub(crate) struct Arguments {
 
     /// Where to record, as in sqlite:flights.db; what is there is kept and gone on with.
     /// [default: a file in a temporary folder, removed at the end]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, visible_alias = "url", value_name = "URL")]
     store: Option<String>,
 
     /// Keeps the temporary folder
     #[arg(long, conflicts_with = "store")]
     keep: bool,
 
-    /// How many callers send commands to SQLite at once
+    /// How many callers send commands to SQLite, or to the cluster, at once
     #[arg(long, value_name = "N", default_value = "64")]
     concurrency: NonZeroUsize,
+
+    /// Replays only the first N flights
+    #[arg(long, value_name = "N")]
+    flights_max: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    cluster: cluster::Arguments,
 }
 
 pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
+    if arguments.cluster.nodes.is_some() {
+        return cluster::run(&arguments, output).await;
+    }
     let place = Place::of(&arguments)?;
-    let input = read_input(arguments.data.clone()).await?;
+    let input = read_input(arguments.data.clone(), arguments.flights_max).await?;
     let before = before(&place).await?;
     let stop = Stop::listen();
     let mut report = Report::new(output, &place.url, place.is_kept);
@@ -116,14 +130,21 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     }
 }
 
-async fn read_input(data: Option<PathBuf>) -> Result<Input, Failure> {
+async fn read_input(
+    data: Option<PathBuf>,
+    flights_max: Option<NonZeroUsize>,
+) -> Result<Input, Failure> {
     let read = move || match data {
         Some(path) => Input::open(&path),
         None => Input::january(),
     };
     let read = tokio::task::spawn_blocking(read).await;
     let input = read.map_err(|error| Failure::Failed(format!("reading was ended: {error}")))?;
-    input.map_err(|error: InputError| Failure::Failed(error.to_string()))
+    let mut input = input.map_err(|error: InputError| Failure::Failed(error.to_string()))?;
+    if let Some(max) = flights_max {
+        input.flights.truncate(max.get());
+    }
+    Ok(input)
 }
 
 /// What is in the store before anything is recorded. Makes the store, so that one that cannot be made
@@ -151,7 +172,8 @@ impl Comparison<'_> {
         logs.extend(self.memory.map(|(_, open)| ("on memory", open)));
         logs.push(("on SQLite", self.stored));
         let whole = self.memory.filter(|_| self.is_whole_retold);
-        let retelling = story::retell(&logs, whole.map(|(_, open)| open), stop).await?;
+        let whole = whole.map(|(_, open)| (WholeOf::Memory, open));
+        let retelling = story::retell(&logs, whole, stop).await?;
         let retelling = retelling.ok_or_else(stopped)?;
         report.retold(&retelling)?;
         let is_retold = retelling.differences().is_empty();

@@ -2,9 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use retold::prelude::Timestamp;
 use retold::recording::identity::{EventId, LogId, Mark, Position};
 use retold::recording::recorder::LogRead;
 use retold::recording::store::{LogEntry, Store};
@@ -51,9 +49,9 @@ Examples:
 
 /// A follower, or one of its partitions, in one of the logs that it follows.
 #[derive(Debug, Serialize)]
-struct FollowerRecord {
-    log: Arc<str>,
-    follower: Arc<str>,
+pub(crate) struct FollowerRecord {
+    pub(crate) log: Arc<str>,
+    pub(crate) follower: Arc<str>,
     generation: u64,
     #[serde(flatten)]
     split: Split,
@@ -218,9 +216,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     let is_meant = |log: &&LogEntry| arguments.log.as_deref().is_none_or(|it| it == &*log.name);
     let mut followers = Vec::new();
     for log in logs.iter().filter(is_meant) {
-        let application = opening::application(&store, &log.name).await?;
-        let all = FollowerOperator::all(&application).await?;
-        followers.extend(all.into_iter().map(|it| (Arc::clone(&log.name), it)));
+        followers.extend(of_log(&store, &log.name).await?);
     }
     if followers.is_empty() {
         note("no follower has started");
@@ -231,6 +227,28 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         false => show(&*store, &logs, &followers, output).await?,
     }
     Ok(Verdict::Fine)
+}
+
+/// The followers in a log, with its name.
+async fn of_log(
+    store: &Arc<dyn Store>,
+    log: &Arc<str>,
+) -> Result<Vec<(Arc<str>, FollowerOperator)>, Failure> {
+    let application = opening::application(store, log).await?;
+    let all = FollowerOperator::all(&application).await?;
+    Ok(all.into_iter().map(|it| (Arc::clone(log), it)).collect())
+}
+
+/// All followers in a store, each in each log that it follows.
+pub(crate) async fn all(store: &Arc<dyn Store>) -> Result<Vec<FollowerRecord>, Failure> {
+    let logs = opening::logs(&**store).await?;
+    let mut records = Vec::new();
+    for log in &logs {
+        for (log, follower) in of_log(store, &log.name).await? {
+            records.extend(look(&**store, &logs, &log, &follower).await?);
+        }
+    }
+    Ok(records)
 }
 
 async fn show(
@@ -289,7 +307,7 @@ async fn look(
         let (upstream_state, status) = look_upstream(store, logs, start, checkpoint).await?;
         let is_here = upstream_state == UpstreamState::Here;
         let lag = status.as_ref().filter(|_| is_here);
-        let now = Timestamp::from(SystemTime::now());
+        let now = store.now().await?;
         records.push(FollowerRecord {
             log: Arc::clone(log),
             follower: follower.name().into(),

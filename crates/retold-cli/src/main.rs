@@ -46,12 +46,14 @@ with --json one JSON object per line. Times are RFC 3339, in UTC.
 
 Examples:
   retold demo --store sqlite:flights.db
+  retold demo --cluster 3 --url postgres://localhost/flights
   retold logs sqlite:flights.db
   retold events sqlite:flights.db flights --tag carrier:UA --limit 10
   retold events sqlite:flights.db flights --topic Flight.Departed --follow
   retold events sqlite:flights.db flights --json | jq .payload
   retold followers sqlite:flights.db
   retold follower pause sqlite:flights.db aircraft movements --reason maintenance
+  retold system status sqlite:flights.db --watch
   retold verify sqlite:flights.db
   retold verify sqlite:flights.db --retell
   retold schema postgres | psql -v ON_ERROR_STOP=1 flights
@@ -76,6 +78,8 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Arguments),
+    #[command(hide = true)]
+    DemoNode(demo::cluster::node::Arguments),
     Logs(logs::Arguments),
     Streams(streams::Arguments),
     Events(events::Arguments),
@@ -114,13 +118,14 @@ async fn run(command_line: CommandLine) -> Result<Verdict, Failure> {
     let mut output = Output::to_stdout(command_line.json);
     let verdict = match command_line.command {
         Command::Demo(arguments) => demo::run(arguments, &mut output).await,
+        Command::DemoNode(arguments) => demo::cluster::node::run(arguments).await,
         Command::Logs(arguments) => logs::run(arguments, &mut output).await,
         Command::Streams(arguments) => streams::run(arguments, &mut output).await,
         Command::Events(arguments) => events::run(arguments, &mut output).await,
         Command::Followers(arguments) => followers::run(arguments, &mut output).await,
         Command::Follower(arguments) => follower::run(arguments, &mut output).await,
         Command::Schema(arguments) => schema::run(&arguments, &mut output),
-        Command::System(arguments) => system::run(&arguments, &mut output),
+        Command::System(arguments) => system::run(arguments, &mut output).await,
         Command::Verify(arguments) => verify::run(arguments, &mut output).await,
     };
     // What was read before something failed is shown too.

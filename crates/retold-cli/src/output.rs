@@ -88,6 +88,18 @@ impl Output {
         Ok(())
     }
 
+    /// Begins a new page: at a terminal what is shown is wiped, programs notice nothing.
+    pub(crate) fn new_page(&mut self) -> Result<(), Failure> {
+        self.new_table();
+        match self.form {
+            // Home, then erase what follows (ECMA-48).
+            Form::Table(_) => write!(self.out, "\x1b[H\x1b[J")?,
+            Form::Lines => writeln!(self.out)?,
+            Form::Json => {}
+        }
+        Ok(())
+    }
+
     /// Begins a new table.
     pub(crate) fn new_table(&mut self) {
         self.layout = None;

@@ -1,10 +1,12 @@
-//! `retold system`: the system of the demonstration, drawn.
+//! `retold system`: the system of the demonstration, drawn; and how systems on a store are getting on.
+
+mod status;
 
 use crate::built_in;
 use crate::failure::{Failure, Verdict};
 use crate::output::Output;
 
-/// Shows the system of the demonstration.
+/// Shows how the systems on a store are getting on, or draws the system of the demonstration.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -14,6 +16,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Part {
+    Status(status::Arguments),
     Picture(Picture),
 }
 
@@ -33,8 +36,14 @@ Examples:
   retold system picture                                    to be pasted into Markdown
   retold system picture --graphviz | dot -Tsvg > system.svg";
 
-pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Verdict, Failure> {
-    let Part::Picture(picture) = &arguments.part;
+pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
+    match arguments.part {
+        Part::Status(arguments) => status::run(arguments, output).await,
+        Part::Picture(picture) => draw(&picture, output),
+    }
+}
+
+fn draw(picture: &Picture, output: &mut Output) -> Result<Verdict, Failure> {
     let system = built_in::system();
     let (language, text) = match picture.graphviz {
         true => ("graphviz", system.to_graphviz()),

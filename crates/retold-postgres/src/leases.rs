@@ -19,6 +19,7 @@ const RELEASE: &str =
 const PAGE: &str = "SELECT name, holder, term, ends_at FROM \"retold\".lease
     WHERE name >= $1 AND ($2::text IS NULL OR name > $2) AND starts_with(name, $1)
     ORDER BY name LIMIT $3";
+const NOW: &str = "SELECT \"retold\".now_micros()";
 
 /// Longest time to live that a lease is given, in microseconds: some hundred thousand years, so that
 /// its end can be told as a number.
@@ -74,6 +75,18 @@ pub(crate) async fn read(
     let leases = leases.iter().map(lease);
     let leases: Result<_, _> = leases.collect();
     leases.map_err(|error| of_statement(WHAT, error))
+}
+
+/// What the clock of the database's host shows.
+pub(crate) async fn now(mut connection: Pooled) -> Result<Timestamp, RecordError> {
+    const WHAT: &str = "reading the clock";
+    match connection.row(WHAT, NOW, &[]).await? {
+        Some(row) => row
+            .try_get(0)
+            .map(Timestamp::from_micros)
+            .map_err(|error| of_statement(WHAT, error)),
+        None => Err(Corrupt::new("the clock", "it shows nothing").into()),
+    }
 }
 
 fn lease(row: &Row) -> Result<Lease, Error> {

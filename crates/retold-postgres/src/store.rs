@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use retold_core::domain::clock::Timestamp;
 use retold_core::recording::error::{Invalid, RecordError};
 use retold_core::recording::identity::LogId;
 use retold_core::recording::limits::{PAGE_NAMES_MAX, check_name, check_page_limit};
@@ -321,6 +322,12 @@ impl Store for PostgresStore {
         within(&self.shared.runtime, async move {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             leases::read(self.shared.pool.take().await?, prefix, after, limit).await
+        })
+    }
+
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>> {
+        within(&self.shared.runtime, async move {
+            leases::now(self.shared.pool.take().await?).await
         })
     }
 }

@@ -8,12 +8,15 @@
 mod options;
 mod unit;
 
+mod note;
+
 mod placement;
 mod roster;
 
 mod status;
 mod worker;
 
+mod overview;
 mod seat;
 
 use std::collections::BTreeSet;
@@ -36,15 +39,17 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 pub use self::options::ClusterOptions;
+pub use self::overview::{ClusterOverview, UnitOverview};
 pub use self::status::{ClusterStatus, NodeStatus, UnitStatus};
 pub use self::unit::Unit;
 
 use self::roster::{NodeLife, Roster};
 use self::seat::{NoSlot, Seat, SeatCell, Surroundings};
 use self::unit::LeaseNames;
+use crate::health::Health;
 use crate::job::Job;
 use crate::lag::Lag;
-use crate::limits::{NODE_NAME_MAX, NODES_MAX, WAIT_LOOK_INTERVAL};
+use crate::limits::{HEALTH_LOOK_TIMES_TO_LIVE, NODE_NAME_MAX, NODES_MAX, WAIT_LOOK_INTERVAL};
 use crate::log_news::watch_logs;
 use crate::stop_report::StopReport;
 use crate::timers_task::TimersStatus;
@@ -344,10 +349,45 @@ impl Cluster {
             system: self.works.open.system().name().into(),
             node: Arc::clone(&self.life.name),
             nodes: status::nodes(&rosters, &units),
+            now: rosters.first().map(|roster| roster.now),
             units,
             followers: self.followers().await,
             failures,
         }
+    }
+
+    /// Whether this process works, and whether it takes requests: for the probes of an orchestrator.
+    ///
+    /// It works if it looks at its leases in time, whatever comes of it. It takes requests if it has
+    /// joined, its lease is renewed in every store, the logs can be read, and it is not leaving.
+    pub async fn health(&self) -> Health {
+        let mut health = Health::default();
+        let is_leaving = *self.leave.borrow();
+        let look_max = self.options.time_to_live * HEALTH_LOOK_TIMES_TO_LIVE;
+        for (_, cell) in &self.stores {
+            let view = cell.read();
+            let looked = view.looked_at.map(|at| at.elapsed());
+            if !is_leaving && looked.is_some_and(|looked| looked > look_max) {
+                let looked = looked.unwrap_or_default();
+                let reason = format!("the node did not look at its leases for {looked:?}");
+                health.not_live.get_or_insert(reason);
+            }
+            let renewed = view.clock.map(|clock| clock.age());
+            if renewed.is_none_or(|renewed| renewed >= self.options.time_to_live) {
+                let reason = view
+                    .failure
+                    .unwrap_or_else(|| "nothing is known why".into());
+                let reason = format!("the node's lease is not renewed: {reason}");
+                health.not_ready.get_or_insert(reason);
+            }
+        }
+        if is_leaving {
+            health.not_ready = Some("the node is leaving".into());
+        }
+        if health.not_ready.is_none() {
+            health.not_ready = self.works.unreadable().await;
+        }
+        health
     }
 
     /// How each follower is getting on, in the order of declaration, against the ends of the logs as they

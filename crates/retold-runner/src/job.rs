@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use retold_core::application::Application;
+use retold_core::domain::clock::Timestamp;
 use retold_core::system::projection::{ProjectionHandle, ProjectionPipeline};
 use retold_core::system::{Phase, Pipeline};
 use tokio::sync::{Mutex, watch};
@@ -45,6 +46,14 @@ impl Job {
             Self::Follower { station, .. } => station.title(),
             Self::Timers { application, .. } => format!("{}, timers", application.name()),
             Self::View { handle, .. } => format!("{}, view", handle.outline().label()),
+        }
+    }
+
+    /// The last failure of a follower in this process, with when it was; none of what is no follower.
+    pub(crate) fn last_error(&self) -> Option<(Timestamp, String)> {
+        match self {
+            Self::Follower { station, .. } => station.status.read().last_error,
+            Self::Timers { .. } | Self::View { .. } => None,
         }
     }
 

@@ -12,6 +12,7 @@ pub mod limits;
 mod panics;
 pub mod telemetry;
 
+mod health;
 mod options;
 mod station;
 mod stop_report;
@@ -35,8 +36,10 @@ mod cluster;
 mod multi_thread;
 
 pub use self::cluster::{
-    Cluster, ClusterOptions, ClusterStatus, JoinError, NodeStatus, Unit, UnitStatus,
+    Cluster, ClusterOptions, ClusterOverview, ClusterStatus, JoinError, NodeStatus, Unit,
+    UnitOverview, UnitStatus,
 };
+pub use self::health::Health;
 pub use self::lag::Lag;
 pub use self::multi_thread::MultiThread;
 pub use self::options::MultiThreadOptions;

@@ -85,6 +85,18 @@ pub const LEASE_PAGE: usize = 1_000;
 /// one may try again: if it does not even know the unit, nobody works at it for one time to live.
 pub const ADOPTION_TIMES_TO_LIVE: u32 = 10;
 
+/// Times to live within which a node must look at its leases to be taken for working. A look has several
+/// calls, of which each may take a third of one before it is given up.
+pub const HEALTH_LOOK_TIMES_TO_LIVE: u32 = 6;
+
+/// How long a health check waits for a log to be read: orchestrators ask every few seconds, and wait for
+/// an answer for one by default.
+pub const HEALTH_READ_MAX: Duration = Duration::from_millis(800);
+
+/// Least time between two notes of a unit's failures, each a durable write: who looks wants the last one,
+/// and a unit that fails often had better not keep its store busy with that.
+pub const NOTE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Most nodes of a cluster.
 pub const NODES_MAX: usize = 1_000;
 

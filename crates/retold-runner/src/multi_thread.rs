@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 
+use crate::health::Health;
 use crate::lag::Lag;
 use crate::log_news::watch_logs;
 use crate::options::MultiThreadOptions;
@@ -168,6 +169,25 @@ impl MultiThread {
     /// they are now. Where a log cannot be read it is told as it was when it was read last.
     pub async fn status(&self) -> Vec<FollowerStatus> {
         self.works.status().await
+    }
+
+    /// Whether this process works, and whether it takes requests: for the probes of an orchestrator.
+    ///
+    /// It works unless a task of its ended by itself. It takes requests if the logs can be read, and it is
+    /// not stopping.
+    pub async fn health(&self) -> Health {
+        let mut health = Health::default();
+        if *self.stop.borrow() {
+            health.not_ready = Some("the runner is stopping".into());
+            return health;
+        }
+        let tasks = self.tasks.lock().await;
+        if let Some((name, _)) = tasks.iter().find(|(_, task)| task.is_finished()) {
+            health.not_live = Some(format!("{name} has ended by itself"));
+        }
+        drop(tasks);
+        health.not_ready = self.works.unreadable().await;
+        health
     }
 
     /// Handles of the views, in the order in which the infrastructure has them: for their status, and

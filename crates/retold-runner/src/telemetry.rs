@@ -1,7 +1,7 @@
 //! What a runner tells about its work: the names of metrics and spans, in one place.
 //!
 //! Metrics go to whatever recorder the program installed for the crate `metrics`, with the labels
-//! `application` and `follower`, and `pipeline` of a follower that has several; spans and events to whatever subscriber it installed for `tracing`.
+//! `application` and `follower` where they are a follower's, and `pipeline` of one that has several; spans and events to whatever subscriber it installed for `tracing`.
 //! Both cost next to nothing while nobody listens.
 //!
 //! | span (level debug) | fields | what |
@@ -9,9 +9,13 @@
 //! | `retold.follow` | application, follower | one step of a follower: a page read, answered and recorded |
 //! | `retold.timers` | application | one look at the timers of an application |
 //!
+//! Within `retold.follow` are the spans of the core: `retold.answer` for each event that is answered, and
+//! `retold.append` for what is recorded of it.
+//!
 //! Warnings tell of failures that are tried again, errors of what needs somebody to look.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use metrics::{Counter, Gauge, Label, Unit, counter, describe_counter, describe_gauge, gauge};
 use retold_core::system::{Counts, FollowerStatus};
@@ -28,10 +32,19 @@ pub const OVERTAKEN: &str = "retold.follower.overtaken";
 pub const RETRIES: &str = "retold.follower.retries";
 /// Gauge: events of the followed logs that are not answered yet, as far as the follower knows.
 pub const LAG_EVENTS: &str = "retold.follower.lag.events";
+/// Gauge, seconds: how long the next of these events has been waiting, by the clocks of the stores.
+pub const LAG_SECONDS: &str = "retold.follower.lag.seconds";
 /// Gauge: events that are parked.
 pub const PARKED: &str = "retold.follower.parked";
 /// Counter, by application: timers that were fired.
 pub const TIMERS_FIRED: &str = "retold.timers.fired";
+
+/// Counter: units that a node of a cluster has taken.
+pub const UNITS_TAKEN: &str = "retold.cluster.units.taken";
+/// Counter: units that it has given up: the difference is how many it has.
+pub const UNITS_GIVEN_UP: &str = "retold.cluster.units.given_up";
+/// Counter: looks of a node at its leases that failed.
+pub const LOOK_FAILURES: &str = "retold.cluster.look.failures";
 
 /// Tells the installed metrics recorder what each metric means. Call it once, after installing one.
 pub fn describe_metrics() {
@@ -47,6 +60,14 @@ pub fn describe_metrics() {
         "Failures of a store after which a follower tries again."
     );
     describe_gauge!(LAG_EVENTS, Unit::Count, "Events that are not answered yet.");
+    describe_gauge!(
+        LAG_SECONDS,
+        Unit::Seconds,
+        "How long the next event has been waiting."
+    );
+    describe_counter!(UNITS_TAKEN, "Units that a node has taken.");
+    describe_counter!(UNITS_GIVEN_UP, "Units that a node has given up.");
+    describe_counter!(LOOK_FAILURES, "Looks at leases that failed.");
     describe_gauge!(PARKED, Unit::Count, "Events that are parked.");
     describe_counter!(TIMERS_FIRED, "Timers that were fired.");
 }
@@ -59,6 +80,7 @@ pub(crate) struct FollowerMetrics {
     overtaken: Counter,
     retries: Counter,
     lag_events: Gauge,
+    lag_seconds: Gauge,
     parked: Gauge,
 }
 
@@ -76,6 +98,7 @@ impl FollowerMetrics {
             overtaken: counter!(OVERTAKEN, labels.clone()),
             retries: counter!(RETRIES, labels.clone()),
             lag_events: gauge!(LAG_EVENTS, labels.clone()),
+            lag_seconds: gauge!(LAG_SECONDS, labels.clone()),
             parked: gauge!(PARKED, labels),
         }
     }
@@ -95,6 +118,22 @@ impl FollowerMetrics {
     /// Tells how far the follower is.
     pub(crate) fn tell(&self, status: &FollowerStatus) {
         self.lag_events.set(status.lag_events() as f64);
+        let lag = status.lag(SystemTime::now().into());
+        self.lag_seconds.set(lag.as_secs_f64());
         self.parked.set(status.parked as f64);
     }
+}
+
+impl Drop for FollowerMetrics {
+    /// Whoever has the follower next tells how far it is; here it is nowhere.
+    fn drop(&mut self) {
+        self.lag_events.set(0.0);
+        self.lag_seconds.set(0.0);
+        self.parked.set(0.0);
+    }
+}
+
+/// Counts so many.
+pub(crate) fn count(metric: &'static str, count: usize) {
+    counter!(metric).increment(count as u64);
 }

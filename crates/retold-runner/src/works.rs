@@ -10,10 +10,11 @@ use retold_core::recording::identity::Position;
 use retold_core::system::projection::ProjectionHandle;
 use retold_core::system::{FollowerOperator, FollowerStatus, OpenSystem};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::job::Job;
 use crate::lag::{Lag, LagCell, statuses};
+use crate::limits::HEALTH_READ_MAX;
 use crate::station::Station;
 use crate::timers_task::{TimersCell, TimersStatus};
 use crate::waiting::{Caused, Goal, ViewWaitError, WaitError, goals, wait_for_goals};
@@ -83,6 +84,24 @@ impl Works {
         let mut named = self.projections.iter();
         let handle = named.find(|it| *it.outline().name == *view);
         handle.ok_or_else(|| ViewWaitError::Unknown { view: view.into() })
+    }
+
+    /// Why a log cannot be read now; none if all can.
+    pub(crate) async fn unreadable(&self) -> Option<String> {
+        let deadline = Instant::now() + HEALTH_READ_MAX;
+        for application in self.open.applications() {
+            let name = application.name();
+            match timeout_at(deadline, application.head()).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Some(format!("the log {name:?} cannot be read: {error}")),
+                Err(_) => {
+                    return Some(format!(
+                        "the log {name:?} was not read in {HEALTH_READ_MAX:?}"
+                    ));
+                }
+            }
+        }
+        None
     }
 
     pub(crate) fn timers(&self) -> Vec<TimersStatus> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use retold_core::domain::clock::Timestamp;
 use retold_core::recording::error::RecordError;
 use retold_core::recording::fault::Corrupt;
 use retold_core::recording::identity::LogId;
@@ -301,6 +302,11 @@ impl Store for SqliteStore {
             let reader = self.shared.readers.take()?;
             leases::read(&reader.conn, prefix, after, limit)
         })
+    }
+
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>> {
+        // The host's clock is the store's.
+        Box::pin(std::future::ready(Ok(SystemTime::now().into())))
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>> {

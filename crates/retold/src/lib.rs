@@ -128,6 +128,8 @@ mod guide {
         #[cfg(all(feature = "runner", feature = "sqlite"))]
         RunningOnACluster: "docs/guide/src/running_on_a_cluster.md",
         Partitions: "docs/guide/src/partitions.md",
+        #[cfg(feature = "runner")]
+        Operating: "docs/guide/src/operating.md",
         #[cfg(feature = "sqlite")]
         Retelling: "docs/guide/src/retelling.md",
         Simulation: "docs/guide/src/simulation.md",

@@ -1,9 +1,10 @@
-//! The project's own commands, `cargo xtask test | ci | services | bench`: one way to do each, the same
+//! The project's own commands, `cargo xtask test | ci | services | soak | bench`: one way to do each, the same
 //! here, on other machines and in CI. They need Rust, a C compiler, and for the tests of its store a
 //! PostgreSQL server, which they install where they may.
 
 mod ci;
 mod services;
+mod soak;
 mod step;
 mod tail;
 
@@ -25,6 +26,9 @@ Commands:
   services           Starts a private PostgreSQL server on a free port, prints its URL, and stops it
                      when its input ends (Ctrl-D) or it is interrupted (Ctrl-C). Tests need no such
                      step: they start their own.
+  soak --minutes N   Runs systems in several processes, on PostgreSQL and SQLite, again and again with new
+                     seeds, kills processes, stops them in their sleep and crashes the server, until the
+                     time is up or something differs; then it says what, and keeps the folder.
   bench [ARGUMENTS]  Builds retold-bench for release and runs it with ARGUMENTS.
                      `cargo xtask bench --help` tells what it measures.
   compare            Builds the comparison with cqrs-es and postgres-es for release, in a workspace of
@@ -59,6 +63,12 @@ fn main() -> ExitCode {
         ("services", [surplus, ..]) => {
             return refuse(&format!("services takes no arguments, not {surplus:?}"));
         }
+        ("soak", [flag, minutes]) if flag == "--minutes" => return soak::run(minutes),
+        ("soak", [flag]) if flag == "-h" || flag == "--help" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ("soak", _) => return refuse("soak takes --minutes N and nothing else"),
         ("bench", arguments) => bench(arguments).run(),
         ("compare", []) => compare().run(),
         ("compare", [surplus, ..]) => {

@@ -276,6 +276,19 @@ impl PostgresServer {
         run(stop, "stopping the PostgreSQL server")
     }
 
+    /// Stops the server as a crash would, and leaves its folder to whoever wants to look into it: it is
+    /// started again by `postgres -D FOLDER/data`.
+    ///
+    /// # Errors
+    ///
+    /// A text that says what went wrong; the folder is removed then.
+    pub fn keep(mut self) -> Result<PathBuf, String> {
+        self.crash()?;
+        let killed = self.reaper.kill();
+        killed.map_err(|error| format!("the reaper cannot be ended: {error}"))?;
+        Ok(self.folder.clone())
+    }
+
     fn command(&self, program: &str) -> Command {
         command(&self.programs.join(program), self.account)
     }

@@ -5,6 +5,7 @@
 //! departure is decided on both, the flight and that question, and is recorded only if neither has
 //! changed in between; yet it is an event of the flight alone.
 
+use retold::application::command_id::CommandId;
 use retold::application::error::ExecuteError;
 use retold::application::fold::{Fold, fold_of};
 use retold::application::model::Model;
@@ -101,5 +102,25 @@ pub async fn depart_on(
     app.decide((id.clone(), in_air), |(flight, in_air)| {
         depart_with(flight, in_air, aircraft, at).map(|departed| departed.to(id))
     })
+    .await
+}
+
+/// The same under the id of a command, so that it may be sent again.
+///
+/// # Errors
+///
+/// As [`depart_on`].
+pub async fn depart_once(
+    app: &Application,
+    id: &Id<Flight>,
+    in_air: impl Model<State = InAir>,
+    aircraft: &str,
+    at: Timestamp,
+    command: CommandId,
+) -> Result<Recorded, ExecuteError<Refusal>> {
+    app.decide((id.clone(), in_air), |(flight, in_air)| {
+        depart_with(flight, in_air, aircraft, at).map(|departed| departed.to(id))
+    })
+    .command_id(command)
     .await
 }

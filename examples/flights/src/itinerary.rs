@@ -61,6 +61,19 @@ pub enum Step {
     Arrive(Timestamp),
 }
 
+impl Step {
+    /// What it is called in the ids of commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Cancel => "cancel",
+            Self::Depart(_) => "depart",
+            Self::Divert(_) => "divert",
+            Self::Arrive(_) => "arrive",
+        }
+    }
+}
+
 /// The steps of an itinerary in order of time, each with the flight it belongs to.
 ///
 /// When a flight was announced and when it was cancelled is not in the input. It is announced

@@ -11,7 +11,7 @@
 //!    callers at once.
 //! 6. [`airframe`] and [`notice`]: two more aggregates, of applications that hear of flights; and
 //!    [`system`], which says who follows whom and what that causes.
-//! 7. [`on_time_view`]: the table once more, kept in SQLite by a projection.
+//! 7. [`on_time_view`] and [`on_time_in_memory`]: the table once more, kept by projections.
 //!
 //! ```
 //! use retold::prelude::*;
@@ -84,6 +84,8 @@ pub mod notice;
 pub mod system;
 
 pub mod on_time_view;
+
+pub mod on_time_in_memory;
 
 pub mod flaw;
 

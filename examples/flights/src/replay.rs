@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use retold::application::command_id::CommandId;
 use retold::application::error::ExecuteError;
 use retold::application::fold::Fold;
 use retold::application::recorded::Recorded;
@@ -15,7 +16,7 @@ use retold::application::view::View;
 use retold::prelude::*;
 use tokio::task::JoinSet;
 
-use crate::aircraft::{InAir, depart, depart_on, in_air};
+use crate::aircraft::{InAir, depart, depart_on, depart_once, in_air};
 use crate::flight::{Flight, Refusal, Scheduled, flight_id};
 use crate::itinerary::{Itinerary, Step, itineraries, steps};
 use crate::record::FlightRecord;
@@ -125,13 +126,7 @@ pub async fn replay_itineraries(
     let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
     for _ in 0..callers.clamp(1, itineraries.len().max(1)) {
-        let caller = Caller {
-            app: app.clone(),
-            progress: Arc::clone(&progress),
-            outcome: Outcome::default(),
-            in_air: None,
-            departures: 0,
-        };
+        let caller = Caller::new(app, &progress, Naming::None);
         let work = caller.work(
             Arc::clone(&flights),
             Arc::clone(&itineraries),
@@ -162,6 +157,29 @@ pub async fn replay_itineraries(
     Ok(outcome)
 }
 
+/// Tells one itinerary, each command under an id of its own: told again, after an error or by another
+/// process, it goes on where it ended, and nothing is recorded twice.
+///
+/// # Errors
+///
+/// As for [`replay`].
+pub async fn tell(
+    app: &Application,
+    flights: &[FlightRecord],
+    itinerary: &Itinerary,
+    progress: &Arc<Progress>,
+) -> retold::Result<Outcome> {
+    let mut caller = Caller::new(app, progress, Naming::ByStep);
+    for (flight, step) in steps(itinerary, flights) {
+        if progress.is_stopped() {
+            break;
+        }
+        caller.take(flight, step).await?;
+    }
+    caller.outcome.is_stopped = progress.is_stopped();
+    Ok(caller.outcome)
+}
+
 impl Outcome {
     fn add(&mut self, other: Self) {
         self.commands += other.commands;
@@ -174,9 +192,19 @@ impl Outcome {
     }
 }
 
+/// Whether commands have ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    /// Each is sent once, and has none.
+    None,
+    /// By flight and step.
+    ByStep,
+}
+
 /// One of those who send commands.
 struct Caller {
     app: Application,
+    naming: Naming,
     progress: Arc<Progress>,
     outcome: Outcome,
     /// What the present aircraft flew, as it was read last; none for one that flew little yet.
@@ -186,6 +214,17 @@ struct Caller {
 }
 
 impl Caller {
+    fn new(app: &Application, progress: &Arc<Progress>, naming: Naming) -> Self {
+        Self {
+            app: app.clone(),
+            naming,
+            progress: Arc::clone(progress),
+            outcome: Outcome::default(),
+            in_air: None,
+            departures: 0,
+        }
+    }
+
     /// Takes one itinerary after the other, until none is left.
     async fn work(
         mut self,
@@ -211,19 +250,25 @@ impl Caller {
             self.look_at(aircraft).await?;
         }
         let id = id_of(flight);
-        let answer = match (step, &flight.aircraft, &self.in_air) {
-            (Step::Depart(at), Some(aircraft), Some(view)) => {
+        let answer = match (self.naming, step, &flight.aircraft, &self.in_air) {
+            (Naming::None, Step::Depart(at), Some(aircraft), Some(view)) => {
                 depart_on(&self.app, &id, view, aircraft, at).await
             }
-            _ => send(&self.app, flight, step).await,
+            (Naming::ByStep, Step::Depart(at), Some(aircraft), Some(view)) => {
+                let command = command_id(&id, step.name());
+                depart_once(&self.app, &id, view, aircraft, at, command).await
+            }
+            (Naming::None, ..) => send(&self.app, flight, step).await,
+            (Naming::ByStep, ..) => send_once(&self.app, flight, step).await,
         };
         let is_in_doubt = self.count(&id, answer)?;
         if let (true, Step::Depart(at)) = (is_in_doubt, step) {
             // It did fly, so the tail number must be wrong: somebody else's flight, or this one's.
-            let answer = self
-                .app
-                .execute(&id, |flight| flight.depart(at, None))
-                .await;
+            let mut departing = self.app.execute(&id, |flight| flight.depart(at, None));
+            if self.naming == Naming::ByStep {
+                departing = departing.command_id(command_id(&id, "depart-in-doubt"));
+            }
+            let answer = departing.await;
             self.count(&id, answer)?;
         }
         Ok(())
@@ -303,6 +348,52 @@ pub async fn send(
         Step::Divert(at) => app.execute(id, |flight| flight.divert(at)).await,
         Step::Cancel => app.execute(id, Flight::cancel).await,
     }
+}
+
+/// Sends one step of a flight as a command under an id that is the same whenever it is sent.
+///
+/// # Errors
+///
+/// As for [`send`].
+pub async fn send_once(
+    app: &Application,
+    flight: &FlightRecord,
+    step: Step,
+) -> Result<Recorded, ExecuteError<Refusal>> {
+    let id = &id_of(flight);
+    let command = command_id(id, step.name());
+    match step {
+        Step::Schedule => {
+            let plan = plan(flight);
+            app.execute_or_create(id, |flight| flight.schedule(plan.clone()))
+                .command_id(command)
+                .await
+        }
+        Step::Depart(at) => match &flight.aircraft {
+            Some(aircraft) => depart_once(app, id, in_air(aircraft), aircraft, at, command).await,
+            None => {
+                app.execute(id, |flight| flight.depart(at, None))
+                    .command_id(command)
+                    .await
+            }
+        },
+        Step::Arrive(at) => {
+            app.execute(id, |flight| flight.arrive(at))
+                .command_id(command)
+                .await
+        }
+        Step::Divert(at) => {
+            app.execute(id, |flight| flight.divert(at))
+                .command_id(command)
+                .await
+        }
+        Step::Cancel => app.execute(id, Flight::cancel).command_id(command).await,
+    }
+}
+
+/// The id of what is sent of a flight.
+fn command_id(flight: &Id<Flight>, what: &str) -> CommandId {
+    format!("{flight}/{what}").into()
 }
 
 /// The id of a flight.

@@ -104,7 +104,7 @@ fn latency<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
                 let watch = Stopwatch::start(budget);
                 while run.operation_count() == 0 || watch.has_time() {
                     let before = stock.head().await?;
-                    one_order(&orders, run.operation_count()).await?;
+                    one_order(orders, run.operation_count()).await?;
                     let start = Instant::now();
                     let mut seen = before.append_count;
                     while stock.head().await?.mark == before.mark {

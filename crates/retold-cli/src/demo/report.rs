@@ -1,5 +1,6 @@
 //! What the demonstration prints: prose and tables for people, one object for programs.
 
+mod of_cluster;
 mod punctuality;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use retold_flights::flaw::Flaws;
 use retold_flights::input::Input;
 use retold_flights::itinerary::itineraries;
 use retold_flights::on_time::{LATE_MINUTES, OnTime};
+use retold_flights::record::FlightRecord;
 use retold_flights::replay::Outcome;
 use retold_flights::system::{AIRCRAFT, FLIGHTS, NOTICES};
 use serde_json::{Map, Value, json};
@@ -18,7 +20,7 @@ use serde_json::{Map, Value, json};
 use super::Arguments;
 use super::census::Census;
 use super::runs::Run;
-use super::story::Retelling;
+use super::story::{Retelling, WholeOf};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::table;
@@ -59,11 +61,7 @@ impl<'a> Report<'a> {
         before: &Census,
     ) -> Result<(), Failure> {
         let flights = input.flights.len() as u64;
-        let aircraft = itineraries(&input.flights)
-            .iter()
-            .filter_map(|itinerary| input.flights.get(*itinerary.first()? as usize))
-            .filter(|flight| flight.aircraft.is_some())
-            .count() as u64;
+        let aircraft = aircraft_of(&input.flights);
         let source = match &arguments.data {
             Some(path) => path.display().to_string(),
             None => "all that left New York City in January 2013".into(),
@@ -239,7 +237,7 @@ impl<'a> Report<'a> {
             })
         });
         let followers: Vec<_> = followers.collect();
-        let whole = retelling.whole.as_ref().map(|report| {
+        let whole = retelling.whole.as_ref().map(|(_, report)| {
             json!({
                 "inputs": report.inputs,
                 "answered": report.answered,
@@ -257,7 +255,8 @@ impl<'a> Report<'a> {
             }),
         );
         let whole = match retelling.whole {
-            Some(_) => ", the first run as a whole too",
+            Some((WholeOf::Memory, _)) => ", the first run as a whole too",
+            Some((WholeOf::Cluster, _)) => ", and all logs by one schedule in one thread on memory",
             None => "",
         };
         self.wrapped(&format!(
@@ -420,6 +419,15 @@ impl<'a> Report<'a> {
     }
 }
 
+/// How many aircraft these flights had.
+fn aircraft_of(flights: &[FlightRecord]) -> u64 {
+    let itineraries = itineraries(flights);
+    let first = itineraries
+        .iter()
+        .filter_map(|itinerary| flights.get(*itinerary.first()? as usize));
+    first.filter(|flight| flight.aircraft.is_some()).count() as u64
+}
+
 /// A row of the table of runs, which is printed one by one as they end.
 fn row(cells: [&str; 8]) -> String {
     let [
@@ -446,7 +454,7 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 /// A number with its thousands apart.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

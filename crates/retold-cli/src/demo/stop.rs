@@ -26,7 +26,7 @@ impl Stop {
     }
 
     /// Waits until it is asked for.
-    async fn wait(&mut self) {
+    pub(super) async fn wait(&mut self) {
         if self.0.wait_for(|is_asked| *is_asked).await.is_err() {
             std::future::pending::<()>().await;
         }

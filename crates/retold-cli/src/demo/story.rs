@@ -20,22 +20,40 @@ const COMPARING_BAR: &str = "{spinner} comparing what happened to each aircraft 
 pub(super) struct Retelling {
     /// Each follower of each run by itself, with the name of the run.
     pub(super) followers: Vec<(&'static str, FollowerReport)>,
-    /// The run on memory by one schedule, if it was retold so.
-    pub(super) whole: Option<WholeReport>,
+    /// A run by one schedule, if one was retold so.
+    pub(super) whole: Option<(WholeOf, WholeReport)>,
     pub(super) elapsed: Duration,
+}
+
+/// Which run is retold as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WholeOf {
+    /// That in one thread on memory.
+    Memory,
+    /// That on a cluster.
+    Cluster,
+}
+
+impl WholeOf {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "on memory",
+            Self::Cluster => "of the cluster",
+        }
+    }
 }
 
 impl Retelling {
     /// Events that policies answered once more, those of the whole among them.
     pub(super) fn answered(&self) -> u64 {
         let followers = self.followers.iter().map(|(_, report)| report.answered);
-        followers.sum::<u64>() + self.whole.as_ref().map_or(0, |whole| whole.answered)
+        followers.sum::<u64>() + self.whole.as_ref().map_or(0, |(_, whole)| whole.answered)
     }
 
     /// Effects that were decided once more and are equal, those of the whole among them.
     pub(super) fn effects(&self) -> u64 {
         let followers = self.followers.iter().map(|(_, report)| report.effects);
-        followers.sum::<u64>() + self.whole.as_ref().map_or(0, |whole| whole.effects)
+        followers.sum::<u64>() + self.whole.as_ref().map_or(0, |(_, whole)| whole.effects)
     }
 
     /// All differences in full, each with where it is.
@@ -45,8 +63,9 @@ impl Retelling {
         let mut found: Vec<_> = different
             .map(|(run, report)| format!("{run}: {report}"))
             .collect();
-        let whole = self.whole.iter().filter(|it| it.difference.is_some());
-        found.extend(whole.map(|report| format!("on memory, {report}")));
+        let whole = self.whole.iter();
+        let whole = whole.filter(|(_, report)| report.difference.is_some());
+        found.extend(whole.map(|(of, report)| format!("{}, {report}", of.name())));
         found
     }
 }
@@ -54,14 +73,14 @@ impl Retelling {
 /// One of the things that are retold.
 enum Told {
     Follower(usize, &'static str, FollowerReport),
-    Whole(WholeReport),
+    Whole(WholeOf, WholeReport),
 }
 
 /// Retells all followers of these runs, each by itself, and `whole` by one schedule, all at once. None
 /// if it was stopped.
 pub(super) async fn retell(
     runs: &[(&'static str, &OpenSystem)],
-    whole: Option<&OpenSystem>,
+    whole: Option<(WholeOf, &OpenSystem)>,
     stop: &Stop,
 ) -> Result<Option<Retelling>, Failure> {
     let began = Instant::now();
@@ -81,10 +100,11 @@ pub(super) async fn retell(
             });
         }
     }
-    if let Some(open) = whole.cloned() {
+    if let Some((of, open)) = whole {
+        let open = open.clone();
         tasks.spawn_blocking(move || {
             let report = Handle::current().block_on(retell_whole(&open))?;
-            Ok(Told::Whole(report))
+            Ok(Told::Whole(of, report))
         });
     }
     let look = async |bar: &indicatif::ProgressBar| {
@@ -98,7 +118,7 @@ pub(super) async fn retell(
     for told in told {
         match told? {
             Told::Follower(index, run, report) => followers.push((index, run, report)),
-            Told::Whole(report) => whole = Some(report),
+            Told::Whole(of, report) => whole = Some((of, report)),
         }
     }
     followers.sort_by_key(|(index, ..)| *index);

@@ -11,11 +11,13 @@ mod store;
 mod shop;
 
 mod demo;
+mod demo_cluster;
 mod events;
 mod follow;
 mod follower;
 mod followers;
 mod logs_and_streams;
+mod monitor;
 mod postgres;
 mod refusals;
 mod retelling;

@@ -4,6 +4,7 @@
 
 use retold::prelude::*;
 use retold::recording::identity::Position;
+use retold::runner::{Cluster, ClusterOptions};
 use retold::system::{
     Context, Follower, FollowerOperator, Infrastructure, OnFailure, SingleThread, System,
 };
@@ -108,6 +109,16 @@ pub(crate) fn with_poison() -> Place {
         Ok::<_, retold::Error>(())
     });
     place
+}
+
+/// A node that runs the system on this store, with the orders of [`with_poison`].
+pub(crate) fn node(place: &Place, name: &str) -> Cluster {
+    let infrastructure = Infrastructure::new(place.open());
+    let system = system();
+    place.block_on(async {
+        let node = Cluster::join(&system, &infrastructure, name, ClusterOptions::new());
+        Ok::<_, retold::Error>(node.await.unwrap())
+    })
 }
 
 async fn order(orders: &Application, customer: &str, item: &str) -> retold::Result<()> {

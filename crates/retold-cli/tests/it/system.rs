@@ -1,6 +1,12 @@
 //! `retold system`.
 
-use crate::command::run;
+use std::io::{BufRead, BufReader};
+
+use serde_json::Value;
+
+use crate::command::{objects, retold, run};
+use crate::shop::{node, with_poison};
+use crate::store::Place;
 
 #[test]
 fn the_system_of_the_demonstration_is_drawn() {
@@ -19,4 +25,76 @@ fn the_system_of_the_demonstration_is_drawn() {
     let objects = run(&["system", "picture", "--json"]).objects();
     assert_eq!(objects[0]["language"], "mermaid");
     run(&["system"]).check_refused(2, "picture");
+}
+
+/// Rows of this kind.
+fn of_kind<'v>(rows: &'v [Value], kind: &str) -> Vec<&'v Value> {
+    rows.iter().filter(|row| row["kind"] == kind).collect()
+}
+
+#[test]
+fn the_status_of_a_store_is_that_of_its_nodes_leases_and_followers() {
+    let place = with_poison();
+    let url = place.url();
+    let without_nodes = run(&["system", "status", &url, "--json"]).objects();
+    assert_eq!(of_kind(&without_nodes, "node").len(), 0);
+    let progress = of_kind(&without_nodes, "progress");
+    assert_eq!(progress.len(), 2);
+    assert_eq!(progress[0]["nodes"], serde_json::json!([]));
+
+    let node = node(&place, "only");
+    let rows = loop {
+        let rows = run(&["system", "status", &url, "--json"]).objects();
+        let units = rows.iter().filter(|row| row["term"].is_number());
+        if units.filter(|row| row["node"] == "only").count() == 5 {
+            break rows;
+        }
+    };
+    let nodes = of_kind(&rows, "node");
+    assert_eq!(nodes.len(), 1);
+    assert_eq!(nodes[0]["system"], "shop");
+    assert_eq!(nodes[0]["units"], 5);
+    let lease = nodes[0]["lease_seconds"].as_f64().unwrap();
+    assert!(lease > 0.0 && lease <= 5.0, "{lease}");
+    assert_eq!(of_kind(&rows, "follower").len(), 2);
+    assert_eq!(of_kind(&rows, "timers").len(), 3);
+    let progress = of_kind(&rows, "progress");
+    let thanks = progress.iter().find(|row| row["follower"] == "thanks");
+    let thanks = thanks.unwrap();
+    assert_eq!(thanks["nodes"], serde_json::json!(["only"]));
+    assert_eq!(thanks["lag_events"], 3);
+    assert!(thanks["lag_seconds"].as_f64().unwrap() > 0.0);
+    let lines = run(&["system", "status", &url]).fine();
+    assert!(
+        lines.contains("progress\tletters\tthanks@1\torders\t2\t5\t3\t"),
+        "{lines}"
+    );
+    place.block_on(async { Ok::<_, retold::Error>(node.leave().await) });
+}
+
+#[test]
+fn the_status_is_watched() {
+    let place = with_poison();
+    let mut watch = retold(&["system", "status", &place.url(), "--watch", "1", "--json"]);
+    let mut watch = watch.spawn().unwrap();
+    let output = BufReader::new(watch.stdout.take().unwrap());
+    // Twice as many as there are.
+    let lines: Vec<_> = output.lines().take(4).map(Result::unwrap).collect();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let rows = objects(&lines.join("\n"));
+    assert_eq!(of_kind(&rows, "progress").len(), 4);
+}
+
+#[test]
+fn a_store_without_systems_says_so() {
+    let place = Place::with_dogs();
+    let none = run(&["system", "status", &place.url()]);
+    assert!(
+        none.err.contains("no system has run on this store"),
+        "{none:?}"
+    );
+    assert_eq!(none.fine(), "");
+    run(&["system", "status", "memory:x"]).check_refused(2, "in the memory");
+    run(&["system", "status", &place.url(), "--watch", "0"]).check_refused(2, "--watch");
 }

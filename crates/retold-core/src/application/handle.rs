@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use tracing::Instrument;
+
 use super::cache::Cache;
 use super::command_id::CommandId;
 use super::conductor::Conductor;
@@ -182,7 +184,11 @@ impl Application {
     async fn send(&self, append: Append) -> Result<(Appended, Option<Failure>)> {
         let begun = Instant::now();
         let mut unknown = None;
-        let settled = self.send_until_known(&append, &mut unknown).await;
+        let span = telemetry::append_span(self.name(), &append);
+        let settled = self
+            .send_until_known(&append, &mut unknown)
+            .instrument(span.clone())
+            .await;
         metrics::histogram!(telemetry::APPEND_SECONDS).record(begun.elapsed());
         match settled {
             Ok(appended) => {
@@ -191,6 +197,7 @@ impl Application {
                     let positions = appended.positions();
                     telemetry::count(telemetry::APPENDS);
                     metrics::counter!(telemetry::EVENTS).increment(positions.count());
+                    telemetry::tell_recorded(&span, &append, positions);
                     self.core.bus.publish(&append, positions);
                 }
                 Ok((appended, unknown))

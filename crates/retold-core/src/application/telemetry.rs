@@ -11,11 +11,22 @@
 //! | `retold.decide` | log, command |
 //! | `retold.create` | log, aggregate, command |
 //! | `retold.load` | log, stream |
+//! | `retold.append` | log, events, and of the first of these event, correlation, causation; position, once it is recorded |
+//!
+//! At level trace there is an event `retold.recorded` for each event that is recorded, with its id, topic,
+//! position, correlation and causation. So the way from a command to what it caused can be followed
+//! through processes: all that belongs together has one correlation, and the causation of an effect is the
+//! id of the event that was answered, which the span `retold.answer` names too
+//! ([`system`](crate::system)).
 //!
 //! Warnings tell what was not done although the call succeeded: a snapshot that could not be put or
 //! was of no use.
 
 use metrics::{describe_counter, describe_histogram};
+use tracing::{Level, Span};
+
+use crate::recording::append::{Append, Positions};
+use crate::recording::metadata::Metadata;
 
 /// Counter: appends that were recorded.
 pub const APPENDS: &str = "retold.appends";
@@ -76,6 +87,46 @@ pub fn describe_metrics() {
     describe_counter!(SNAPSHOTS_FAILED, "Snapshots that could not be taken.");
     describe_counter!(SNAPSHOTS_USED, "Snapshots that a load began with.");
     describe_counter!(SNAPSHOTS_IGNORED, "Snapshots that were of no use.");
+}
+
+/// The span of an append. What costs anything is looked up only if somebody listens.
+pub(super) fn append_span(log: &str, append: &Append) -> Span {
+    let events = append.new_events();
+    let first = events.first().filter(|_| tracing::enabled!(Level::DEBUG));
+    let metadata = first.and_then(|first| Metadata::from_bytes(&first.metadata).ok());
+    let metadata = metadata.as_ref();
+    tracing::debug_span!(
+        "retold.append",
+        log,
+        events = events.len(),
+        event = first.map(|first| tracing::field::display(first.id)),
+        correlation = metadata.and_then(Metadata::correlation_id),
+        causation = metadata.and_then(Metadata::causation_id),
+        position = tracing::field::Empty,
+    )
+}
+
+/// Tells of each event that was recorded, in the span of its append.
+pub(super) fn tell_recorded(span: &Span, append: &Append, positions: Positions) {
+    let Some(first) = positions.first() else {
+        return;
+    };
+    span.record("position", first.get());
+    if !tracing::enabled!(Level::TRACE) {
+        return;
+    }
+    for (event, position) in append.new_events().iter().zip(first.get()..) {
+        let metadata = Metadata::from_bytes(&event.metadata).unwrap_or_default();
+        tracing::trace!(
+            parent: span,
+            event = %event.id,
+            topic = &*event.topic,
+            position,
+            correlation = metadata.correlation_id(),
+            causation = metadata.causation_id(),
+            "retold.recorded"
+        );
+    }
 }
 
 /// Counts one.

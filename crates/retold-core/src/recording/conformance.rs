@@ -49,7 +49,7 @@ pub use self::judging::{
     a_repeated_append_records_nothing, append_checks_queries, append_checks_stream_versions,
     append_is_judged_in_one_order,
 };
-pub use self::leases::leases_have_one_holder;
+pub use self::leases::{leases_end_by_the_clock_that_is_told, leases_have_one_holder};
 pub use self::limits::limits_are_enforced;
 pub use self::linearizability::concurrent_operations_are_linearizable;
 pub use self::model::memory_is_the_model;
@@ -102,6 +102,7 @@ macro_rules! conformance_suite {
             a_log_is_born_once
             snapshots_are_kept_by_version
             leases_have_one_holder
+            leases_end_by_the_clock_that_is_told
         }
     };
     ($subject:ty) => {

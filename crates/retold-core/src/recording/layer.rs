@@ -17,6 +17,7 @@ use super::snapshot::StoredSnapshot;
 use super::store::{Lease, LogEntry, Store};
 use super::stored_event::StoredEvent;
 use super::stretch::{FollowerKey, RecordedStretch};
+use crate::domain::clock::Timestamp;
 
 /// Writes a layer trait, each of whose methods hands the call on, and makes every layer what it is
 /// around.
@@ -136,6 +137,8 @@ layer! {
         fn release_lease<'a>(&'a self, name: &'a str, holder: &'a str) -> BoxFuture<'a, Result<(), RecordError>>;
         /// See [`Store::leases`].
         fn leases<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, limit: usize) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>>;
+        /// See [`Store::now`].
+        fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>>;
         /// See [`Store::verify`].
         fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>>;
     }

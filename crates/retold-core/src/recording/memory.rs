@@ -19,7 +19,7 @@ use super::identity::LogId;
 use super::limits::{Limits, PAGE_NAMES_MAX, check_name, check_page_limit};
 use super::recorder::{BoxFuture, Recorder};
 use super::store::{Lease, LogEntry, Store, check_lease};
-use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::clock::{Clock, SystemClock, Timestamp};
 
 pub use self::memory_log::MemoryLog;
 
@@ -292,6 +292,10 @@ impl Store for MemoryStore {
     ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>> {
         Box::pin(async move { self.leases_now(prefix, after, limit) })
     }
+
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>> {
+        Box::pin(async move { Ok(self.clock.now()) })
+    }
 }
 
 #[cfg(test)]
@@ -299,7 +303,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::clock::{ManualClock, Timestamp};
+    use crate::domain::clock::ManualClock;
     use crate::recording::append::{Append, Appended};
     use crate::recording::identity::EventId;
     use crate::recording::new_event::NewEvent;

@@ -92,6 +92,14 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>>;
 
+    /// What the store's clock shows, by which leases end. Takes no lease and writes nothing, so a store
+    /// that was opened for reading only tells it too.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`.
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>>;
+
     /// Checks what no read of a log shows: that the database is whole, and that what it keeps of a
     /// log in several places agrees. Gives what is wrong, at most
     /// [`FINDINGS_MAX`](super::limits::FINDINGS_MAX); nothing, if all is well or there is nothing

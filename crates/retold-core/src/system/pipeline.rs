@@ -18,7 +18,10 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
+use tracing::Instrument;
+
 use super::batch::Batch;
+use super::caused::answer_span;
 use super::context::{Cause, Context, Freshness, is_of_the_store};
 use super::follower::Follower;
 use super::follower_record::FollowerRecord;
@@ -635,11 +638,14 @@ impl Pipeline {
         follower: FollowerKey,
         resumed: Option<EventId>,
     ) -> Result<Reaction> {
-        let upstream = &self.upstreams[index];
+        let (upstream, log) = (
+            Arc::clone(&self.upstreams[index].name),
+            self.upstreams[index].log,
+        );
         let cause = Cause {
             event: event.clone(),
-            upstream: Arc::clone(&upstream.name),
-            log: upstream.log,
+            upstream: Arc::clone(&upstream),
+            log,
             follower,
             key_of_ids: self.key_of_ids.clone(),
             edition: self.follower.edition_number(),
@@ -651,7 +657,8 @@ impl Pipeline {
         let mut context = Context::new(self.application.clone(), batch, cause, self.freshness);
         let policies = Arc::clone(&self.follower);
         let reacted = AssertUnwindSafe(policies.policies().react(event, &mut context));
-        let reacted = reacted.catch_unwind().await;
+        let span = answer_span(self.application.name(), &self.key, &upstream, event);
+        let reacted = reacted.catch_unwind().instrument(span).await;
         let (mut batch, of_the_store) = context.into_batch();
         if let Some(error) = of_the_store {
             return Err(error);

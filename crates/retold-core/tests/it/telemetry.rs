@@ -148,4 +148,12 @@ fn metrics_and_spans_tell_what_was_done() {
         spans[1].starts_with("retold.load log=\"bank\" stream=Account/1"),
         "{spans:?}"
     );
+    let append = spans.iter().find(|it| it.starts_with("retold.append "));
+    let append = append.unwrap();
+    let (head, conversation) = append.split_once(" correlation=").unwrap();
+    assert!(
+        head.starts_with("retold.append log=\"bank\" events=1 event="),
+        "{append}"
+    );
+    assert!(conversation.ends_with(" causation=\"open\""), "{append}");
 }

@@ -10,6 +10,7 @@ use retold_core::recording::store::{Lease, Store};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
+use super::note::Note;
 use super::unit::LeaseNames;
 use crate::limits::LEASE_PAGE;
 
@@ -30,6 +31,11 @@ impl StoreClock {
             shown: Timestamp::from_micros(shown),
             at: answered,
         }
+    }
+
+    /// How long ago the lease was renewed by which it is known.
+    pub(crate) fn age(&self) -> Duration {
+        self.at.elapsed()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -76,6 +82,8 @@ pub(crate) struct Roster {
     pub(crate) nodes: Vec<(NodeLife, Lease)>,
     /// Those of units, by their names; also those that have ended.
     pub(crate) units: BTreeMap<Arc<str>, Lease>,
+    /// Notes of failures, by the names of the units' leases.
+    pub(crate) notes: BTreeMap<Arc<str>, Note>,
     /// What the store's clock showed when they were read.
     pub(crate) now: Timestamp,
 }
@@ -100,7 +108,9 @@ impl Roster {
             let is_full = page.len() == LEASE_PAGE;
             after = page.last().map(|it| Arc::clone(&it.name));
             for lease in page {
-                if !names.is_slot(&lease.name) {
+                if let Some(unit) = names.noted(&lease.name) {
+                    roster.notes.insert(unit, Note::of(&lease));
+                } else if !names.is_slot(&lease.name) {
                     roster.units.insert(Arc::clone(&lease.name), lease);
                 } else if lease.ends_at > now
                     && let Some(life) = NodeLife::parse(Arc::clone(&lease.holder))

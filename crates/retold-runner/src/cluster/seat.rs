@@ -15,11 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
+use retold_core::domain::clock::Timestamp;
 use retold_core::recording::error::RecordError;
 use retold_core::recording::store::{Lease, Store};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
+use super::note;
 use super::options::ClusterOptions;
 use super::placement::place;
 use super::roster::{NodeLife, Roster, StoreClock, in_time};
@@ -27,10 +29,11 @@ use super::unit::{LeaseNames, Unit};
 use super::worker::Worker;
 use crate::back_off::BackOff;
 use crate::job::Job;
-use crate::limits::{ADOPTION_TIMES_TO_LIVE, LEASE_CALLS_MAX, NODES_MAX};
+use crate::limits::{ADOPTION_TIMES_TO_LIVE, LEASE_CALLS_MAX, NODES_MAX, NOTE_INTERVAL};
 use crate::log_news::News;
 use crate::options::Range;
 use crate::stop_report::StopReport;
+use crate::telemetry::{LOOK_FAILURES, UNITS_GIVEN_UP, UNITS_TAKEN, count};
 
 /// Why a node has no slot.
 #[derive(Debug)]
@@ -57,6 +60,8 @@ pub(crate) struct SeatView {
     pub(crate) clock: Option<StoreClock>,
     /// Why the last round failed, if it did.
     pub(crate) failure: Option<String>,
+    /// When the last round ended, or the node joined.
+    pub(crate) looked_at: Option<Instant>,
 }
 
 impl SeatCell {
@@ -107,6 +112,15 @@ struct Place {
     /// Since when nobody has been seen to hold its lease.
     free_since: Option<Instant>,
     adopted: Option<Adoption>,
+    noted: Option<Noted>,
+}
+
+/// Which failure of a unit was noted last.
+#[derive(Clone, Copy, Debug)]
+struct Noted {
+    /// When it happened.
+    failed_at: Timestamp,
+    at: Instant,
 }
 
 /// A unit that belongs on another node is had by this one all the same, for that does not take it.
@@ -129,6 +143,7 @@ impl Seat {
             worker: None,
             free_since: None,
             adopted: None,
+            noted: None,
         });
         Self {
             places: places.collect(),
@@ -189,10 +204,13 @@ impl Seat {
                         failure,
                         "a look at leases failed"
                     );
+                    count(LOOK_FAILURES, 1);
                     self.cell.write(|view| view.failure = Some(failure));
                     self.back_off.next()
                 }
             };
+            self.cell
+                .write(|view| view.looked_at = Some(Instant::now()));
             tokio::select! {
                 _ = leaving.changed() => {}
                 () = self.ended.notified() => {}
@@ -217,6 +235,7 @@ impl Seat {
         let roster = self.read_roster(clock).await;
         let roster = roster.map_err(|error| error.to_string())?;
         let taken = self.follow(&roster).await;
+        self.note_failures().await;
         renewed.and(taken).map_err(|error| error.to_string())
     }
 
@@ -236,6 +255,7 @@ impl Seat {
                 unrecorded.push((unit, reason));
             }
         }
+        count(UNITS_GIVEN_UP, over.len());
         let calls: Vec<_> = over.iter().map(|lease| self.release(lease)).collect();
         let calls = stream::iter(calls).buffer_unordered(LEASE_CALLS_MAX);
         calls.collect::<()>().await;
@@ -349,6 +369,7 @@ impl Seat {
                         term,
                         "a unit is taken"
                     );
+                    count(UNITS_TAKEN, 1);
                     place.free_since = None;
                     place.worker = Some(Worker::start(
                         place.job.clone(),
@@ -393,6 +414,37 @@ impl Seat {
             .store
             .acquire_lease(lease, holder, options.time_to_live);
         in_time("taking a lease", options.renew_interval(), call).await
+    }
+
+    /// Notes new failures of the units that are here, for everybody. That it fails is no failure: a store
+    /// that does not take notes does not take what units record either.
+    async fn note_failures(&mut self) {
+        let mut notes = Vec::new();
+        for (index, place) in self.places.iter().enumerate() {
+            let is_soon = place
+                .noted
+                .is_some_and(|it| it.at.elapsed() < NOTE_INTERVAL);
+            let failed = place.worker.as_ref().and_then(|_| place.job.last_error());
+            let Some((failed_at, failure)) = failed.filter(|_| !is_soon) else {
+                continue;
+            };
+            if place.noted.is_none_or(|it| it.failed_at < failed_at)
+                && let Some(name) = self.around.names.note(&place.lease)
+            {
+                let text = note::text(&self.around.life.name, &failure);
+                notes.push((index, failed_at, name, text));
+            }
+        }
+        let call_max = self.around.options.renew_interval();
+        for (index, failed_at, name, text) in notes {
+            let note = self.store.acquire_lease(&name, &text, Duration::ZERO);
+            if let Err(error) = in_time("noting a failure", call_max, note).await {
+                tracing::warn!(note = text, %error, "a failure was not noted");
+                return;
+            }
+            let at = Instant::now();
+            self.places[index].noted = Some(Noted { failed_at, at });
+        }
     }
 
     async fn read_roster(&self, clock: StoreClock) -> Result<Roster, RecordError> {

@@ -20,11 +20,15 @@ pub struct ClusterStatus {
     pub node: Arc<str>,
     /// The nodes that live, by name.
     pub nodes: Vec<NodeStatus>,
+    /// What the clocks of the stores showed, by which leases end: by the first of them where there are
+    /// several; none if no store answered.
+    pub now: Option<Timestamp>,
     /// The units of the system as this node knows it, in the order of declaration: followers, timers,
     /// views.
     pub units: Vec<UnitStatus>,
     /// The followers, in the order of declaration: checkpoint, head and lag are those recorded, also of
-    /// followers that are on other nodes; counts and errors are those of this process.
+    /// followers that are on other nodes; counts and errors are those of this process, and those of others
+    /// are with the [`units`](Self::units).
     pub followers: Vec<FollowerStatus>,
     /// Why this node could not look at its leases, or join anew, when it tried last, and why leases could
     /// not be read now: of each store where that failed.
@@ -59,6 +63,9 @@ pub struct UnitStatus {
     pub term: u64,
     /// When the lease ends unless it is renewed, by the store's clock.
     pub lease_ends_at: Option<Timestamp>,
+    /// The last failure of the unit on any node: when it was told, by the store's clock, and the node
+    /// with what it said, cut where it was long. Told of followers.
+    pub last_error: Option<(Timestamp, String)>,
 }
 
 impl ClusterStatus {
@@ -82,6 +89,10 @@ impl UnitStatus {
             }),
             term: roster.units.get(&lease).map_or(0, |lease| lease.term),
             lease_ends_at: held.map(|lease| lease.ends_at),
+            last_error: roster.notes.get(&lease).map(|note| {
+                let text = note.text.to_string();
+                (note.at, text)
+            }),
         }
     }
 }
@@ -123,7 +134,15 @@ impl fmt::Display for ClusterStatus {
         }
         for it in &self.units {
             let node = it.node.as_deref().unwrap_or("nobody");
-            writeln!(f, "{}: with {node}, term {}", it.unit, it.term)?;
+            write!(f, "{}: with {node}, term {}", it.unit, it.term)?;
+            if let (Some(now), Some(ends_at)) = (self.now, it.lease_ends_at) {
+                let left = ends_at.as_micros().saturating_sub(now.as_micros());
+                write!(f, ", leased for {:.1} s", left.max(0) as f64 / 1e6)?;
+            }
+            match &it.last_error {
+                Some((at, error)) => writeln!(f, "; last error at {at}, on {error}")?,
+                None => writeln!(f)?,
+            }
         }
         for it in &self.followers {
             let (application, follower) = (&it.application, &it.follower);

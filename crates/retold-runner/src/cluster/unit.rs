@@ -91,6 +91,9 @@ impl fmt::Display for Unit {
     }
 }
 
+/// What the names of all leases of clusters begin with.
+pub(crate) const CLUSTERS: &str = "retold.cluster/";
+
 /// The names of a cluster's leases.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseNames {
@@ -99,7 +102,7 @@ pub(crate) struct LeaseNames {
 
 impl LeaseNames {
     pub(crate) fn of_system(system: &str) -> Self {
-        let prefix = format!("retold.cluster/{}/", escaped(system)).into();
+        let prefix = format!("{CLUSTERS}{}/", escaped(system)).into();
         Self { prefix }
     }
 
@@ -117,6 +120,18 @@ impl LeaseNames {
         rest.is_some_and(|rest| rest.starts_with("node/"))
     }
 
+    /// Where the last failure of the unit with this lease is noted.
+    pub(crate) fn note(&self, unit: &str) -> Option<String> {
+        let path = unit.strip_prefix(&*self.prefix)?.strip_prefix("unit/")?;
+        Some(format!("{}note/{path}", self.prefix))
+    }
+
+    /// The unit's lease that this is a note of; none if it is no note.
+    pub(crate) fn noted(&self, lease: &str) -> Option<Arc<str>> {
+        let path = lease.strip_prefix(&*self.prefix)?.strip_prefix("note/")?;
+        Some(format!("{}unit/{path}", self.prefix).into())
+    }
+
     pub(crate) fn unit(&self, unit: &Unit) -> Arc<str> {
         format!("{}unit/{}", self.prefix, unit.path()).into()
     }
@@ -124,6 +139,11 @@ impl LeaseNames {
 
 fn escaped(name: &str) -> String {
     name.replace('%', "%25").replace('/', "%2F")
+}
+
+/// What was [`escaped`].
+pub(crate) fn unescaped(name: &str) -> Arc<str> {
+    name.replace("%2F", "/").replace("%25", "%").into()
 }
 
 #[cfg(test)]
@@ -145,6 +165,14 @@ mod tests {
         let expected = "retold.cluster/my%2Fshop/unit/follower/stock/reservations";
         assert_eq!(&*unit, expected);
         assert!(!names.is_slot(&unit));
+        let note = names.note(&unit).unwrap();
+        let expected = "retold.cluster/my%2Fshop/note/follower/stock/reservations";
+        assert_eq!(note, expected);
+        assert_eq!(names.noted(&note), Some(Arc::clone(&unit)));
+        assert_eq!(names.noted(&unit), None);
+        for name in ["a/b", "50%", "%2F", "%25"] {
+            assert_eq!(&*unescaped(&escaped(name)), name);
+        }
         assert_ne!(
             names.unit(&follower("a/b", "c")),
             names.unit(&follower("a", "b/c"))

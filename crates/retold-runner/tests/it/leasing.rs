@@ -135,4 +135,8 @@ impl Store for LeasingStore {
         let sound = self.inner.leases(prefix, after, limit);
         Box::pin(self.answer(sound, Vec::new))
     }
+
+    fn now(&self) -> BoxFuture<'_, Result<retold::domain::clock::Timestamp, RecordError>> {
+        self.inner.now()
+    }
 }

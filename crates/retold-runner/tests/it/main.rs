@@ -8,6 +8,7 @@
 mod faulty;
 mod leasing;
 mod nodes;
+mod overview;
 mod patience;
 mod shop;
 
@@ -15,6 +16,7 @@ mod place;
 
 mod cluster;
 mod cluster_processes;
+mod conversation;
 mod deadlines;
 mod failing;
 mod following;

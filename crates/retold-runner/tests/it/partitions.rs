@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -16,9 +15,10 @@ use retold::system::{FollowerOperator, Infrastructure, OpenSystem, Phase, System
 use crate::leasing::{Leasing, LeasingStore};
 use crate::nodes::{options, settled as settled_on, until_spread};
 use crate::patience::{PATIENCE, until};
+use crate::place::{Place, in_places};
 use crate::shop::{
     assert_retold, confirmations, deadlines, events, memory, one_way, place, reservations,
-    reserved, settled, sqlite,
+    reserved, settled,
 };
 
 /// The shop, whose reservations are split.
@@ -228,7 +228,7 @@ async fn nodes_that_all_believe_to_have_a_partition_record_nothing_twice() {
 }
 
 /// Tells a child its file; absent in the parent.
-const PATH: &str = "RETOLD_RUNNER_PARTITIONS_OF";
+const URL: &str = "RETOLD_TEST_URL";
 /// Tells a child its name.
 const NODE: &str = "RETOLD_RUNNER_PARTITIONS_NODE";
 /// How often a process is killed.
@@ -237,12 +237,12 @@ const KILLS: usize = 4;
 /// The child: a node until it is killed. Without a parent it does nothing.
 #[test]
 fn child() {
-    let (Ok(path), Ok(node)) = (env::var(PATH), env::var(NODE)) else {
+    let (Ok(url), Ok(node)) = (env::var(URL), env::var(NODE)) else {
         return;
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let infrastructure = sqlite(Path::new(&path));
+        let infrastructure = crate::place::open(&url).await;
         let options = options().name_wait_max(PATIENCE);
         let system = split_shop(4);
         let joined = Cluster::join(&system, &infrastructure, &node, options);
@@ -255,10 +255,10 @@ fn child() {
 struct Process(Child);
 
 impl Process {
-    fn start(path: &Path, node: &str) -> Self {
+    fn start(url: &str, node: &str) -> Self {
         let child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "partitions::child", "--test-threads=1"])
-            .env(PATH, path)
+            .env(URL, url)
             .env(NODE, node)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -274,17 +274,15 @@ impl Drop for Process {
     }
 }
 
-/// Goal: processes on one file that are killed while they work and are split anew answer everything once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_processes_answer_each_event_of_a_partition_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shop.db");
-    let infrastructure = sqlite(&path);
+/// Goal: processes on one database that are killed while they work and are split anew answer everything once.
+async fn killed_processes_answer_each_event_of_a_partition_once(place: Place) {
+    let url = place.url();
+    let infrastructure = place.open().await;
     let home = join(&split_shop(4), &infrastructure, "home").await;
     let orders = home.application("orders").unwrap();
-    let _steady = Process::start(&path, "steady");
+    let _steady = Process::start(&url, "steady");
     for (round, partitions) in (0..KILLS).zip([6, 1, 3, 4]) {
-        let doomed = Process::start(&path, "doomed");
+        let doomed = Process::start(&url, "doomed");
         until_spread(&home, &["doomed", "home", "steady"]).await;
         let first = round * 20;
         place_some(&orders, first..first + 10).await;
@@ -297,3 +295,8 @@ async fn killed_processes_answer_each_event_of_a_partition_once() {
     }
     answered_once(home.open_system(), KILLS * 20).await;
 }
+
+in_places!(
+    [sqlite, postgres],
+    (killed_processes_answer_each_event_of_a_partition_once)
+);

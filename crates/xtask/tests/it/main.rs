@@ -4,5 +4,6 @@
 
 mod crate_directions;
 mod module_order;
+mod telemetry;
 mod text_files;
 mod workspace;

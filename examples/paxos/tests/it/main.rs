@@ -3,8 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod agreement;
+mod cluster;
 mod invariants;
 mod rules;
 mod simulation;
 mod steps;
 mod store;
+
+/// A seed for what is random, printed so that it can be given again.
+fn seed() -> u64 {
+    let given = std::env::var("RETOLD_SEED").ok();
+    let seed = given.map_or_else(
+        || u64::from(fastrand::u32(..)),
+        |text| text.parse().expect("RETOLD_SEED is a number"),
+    );
+    eprintln!("to repeat: RETOLD_SEED={seed}");
+    seed
+}

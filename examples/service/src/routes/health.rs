@@ -18,10 +18,13 @@ pub(super) struct Readiness {
     reasons: Vec<String>,
 }
 
-/// `GET /health/live`: whether the process answers at all. A store that is away is no reason to start it
-/// anew.
-pub(super) async fn live() -> &'static str {
-    "live\n"
+/// `GET /health/live`: whether the process answers at all, and its runner works. A store that is away is
+/// no reason to start it anew.
+pub(super) async fn live(State(desk): State<Arc<Desk>>) -> (StatusCode, String) {
+    match desk.runner.health().await.not_live {
+        None => (StatusCode::OK, "live\n".into()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
+    }
 }
 
 /// `GET /health/ready`: 200 if the logs can be read, and every follower and the view goes on and has
@@ -31,11 +34,8 @@ pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> (StatusCode, Json<Re
     if desk.is_stopping() {
         reasons.push("the service is stopping".into());
     }
-    for application in desk.runner.open_system().applications() {
-        if let Err(error) = application.head().await {
-            reasons.push(format!("the log {:?}: {error}", application.name()));
-        }
-    }
+    let health = desk.runner.health().await;
+    reasons.extend(health.not_live.into_iter().chain(health.not_ready));
     let statuses = desk.runner.status().await;
     let lag_max = desk.limits.ready_lag_max;
     reasons.extend(statuses.iter().filter_map(|it| obstacle(it, lag_max)));

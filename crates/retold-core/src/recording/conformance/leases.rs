@@ -66,6 +66,26 @@ pub async fn leases_have_one_holder<S: Subject>() {
     holders_exclude_each_other(&scene).await;
 }
 
+/// The store tells the clock by which leases end, through any handle, and it does not go back.
+pub async fn leases_end_by_the_clock_that_is_told<S: Subject>() {
+    let scene = Scene::<S>::new().await;
+    let (one, two) = (&*scene.store, scene.subject.open().await);
+    let now = async |store: &dyn Store| store.now().await.expect("the clock is told");
+    for round in 0..3 {
+        let before = now(one).await;
+        let lease = two.acquire_lease("clock", "a", HOUR).await;
+        let lease = lease.expect("a lease is taken");
+        let after = now(one).await;
+        assert!(
+            before.saturating_add(HOUR) <= lease.ends_at
+                && lease.ends_at <= after.saturating_add(HOUR),
+            "round {round}: between {before} and {after} a lease of an hour ends at {}",
+            lease.ends_at
+        );
+        assert!(after <= now(&*two).await);
+    }
+}
+
 async fn check_lease_listing(store: &dyn Store) {
     for name in ["x/b", "x/a", "x%", "y", "x/a/1"] {
         let taken = store.acquire_lease(name, "ended", Duration::ZERO).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::call::{Call, Outcome};
 use super::parking::Parking;
 use super::simulated_recorder::SimulatedRecorder;
+use crate::domain::clock::Timestamp;
 use crate::recording::error::{Corrupt, RecordError};
 use crate::recording::identity::LogId;
 use crate::recording::recorder::{BoxFuture, Recorder};
@@ -139,6 +140,12 @@ impl Store for SimulatedStore {
                 inner.leases(&prefix, after.as_deref(), limit).await
             },
         )
+    }
+
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>> {
+        self.call("now", Outcome::done, move |store| async move {
+            store.inner.now().await
+        })
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>> {

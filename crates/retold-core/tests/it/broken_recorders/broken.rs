@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use retold_core::domain::clock::Timestamp;
 use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::conformance::Subject;
 use retold_core::recording::error::RecordError;
@@ -94,6 +95,10 @@ pub(super) trait Bug: Default + Send + Sync + 'static {
         time_to_live: Duration,
     ) -> impl Future<Output = Result<Lease>> + Send {
         async move { store.acquire_lease(name, holder, time_to_live).await }
+    }
+
+    fn now(&self, store: &MemoryStore) -> impl Future<Output = Result<Timestamp>> + Send {
+        async move { store.now().await }
     }
 
     /// What a crash leaves of a store.
@@ -205,6 +210,10 @@ impl<B: Bug> Store for Broken<B> {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Lease>>> {
         self.store.leases(prefix, after, limit)
+    }
+
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp>> {
+        Box::pin(self.bug.now(&self.store))
     }
 }
 

@@ -720,6 +720,16 @@ impl Bug for SnapshotBeyond {
 #[derive(Default)]
 pub(super) struct LeaseForAll;
 
+/// Tells the time of another clock than that by which leases end.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ForeignClock;
+
+impl Bug for ForeignClock {
+    async fn now(&self, store: &MemoryStore) -> Result<Timestamp> {
+        Ok(store.now().await?.saturating_add(Duration::from_secs(1)))
+    }
+}
+
 impl Bug for LeaseForAll {
     async fn acquire_lease(
         &self,

@@ -1,0 +1,64 @@
+//! Notes: what a node tells everybody of the last failure of a unit that it has, so that it is seen from
+//! any process.
+//!
+//! A note is a lease of no time: nobody ever holds it, its holder's name is the text, and it ended when
+//! the note was written, by the store's clock. So there is one for each unit at most, however often it
+//! fails, and a store needs nothing more for it than it has for leases.
+
+use std::sync::Arc;
+
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::limits::NAME_SIZE_MAX;
+use retold_core::recording::store::Lease;
+
+/// A note as it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    /// When it was written, by the store's clock.
+    pub(crate) at: Timestamp,
+    /// The name of the node and what failed, on one line, cut where there was no room.
+    pub(crate) text: Arc<str>,
+}
+
+impl Note {
+    pub(crate) fn of(lease: &Lease) -> Self {
+        Self {
+            at: lease.ends_at,
+            text: Arc::clone(&lease.holder),
+        }
+    }
+}
+
+/// The text of a note, as the name of a lease's holder: without control characters, and with `…` at its
+/// end if it was cut.
+pub(crate) fn text(node: &str, failure: &str) -> String {
+    const CUT: char = '…';
+    let whole = format!("{node}: {failure}");
+    let mut text: String = whole
+        .chars()
+        .map(|it| if it.is_control() { ' ' } else { it })
+        .collect();
+    if text.len() > NAME_SIZE_MAX {
+        let room = NAME_SIZE_MAX - CUT.len_utf8();
+        let end = (0..=room).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or(0));
+        text.push(CUT);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_fits_the_name_of_a_holder() {
+        assert_eq!(text("one", "it\nbroke"), "one: it broke");
+        let long = text("one", &"ü".repeat(NAME_SIZE_MAX));
+        assert!(
+            long.len() <= NAME_SIZE_MAX && long.ends_with("ü…"),
+            "{long}"
+        );
+        retold_core::recording::limits::check_name("name", &long).unwrap();
+    }
+}

@@ -1,0 +1,139 @@
+//! What the clusters of a store look like to somebody who knows nothing of their systems: by the leases
+//! alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use retold_core::domain::clock::Timestamp;
+use retold_core::recording::error::RecordError;
+use retold_core::recording::store::{Lease, Store};
+
+use super::note::Note;
+use super::roster::NodeLife;
+use super::status::NodeStatus;
+use super::unit::{CLUSTERS, unescaped};
+use crate::limits::LEASE_PAGE;
+
+/// A cluster as its leases in one store show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClusterOverview {
+    /// Name of the system.
+    pub system: Arc<str>,
+    /// What the store's clock showed, by which leases end.
+    pub now: Timestamp,
+    /// The nodes that live, by name.
+    pub nodes: Vec<NodeStatus>,
+    /// The units that any node ever had, in the order of the names of their leases.
+    pub units: Vec<UnitOverview>,
+}
+
+/// A unit as its lease shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnitOverview {
+    /// What it is: `follower`, `timers`, `view`, or what a newer version of the library has.
+    pub kind: Arc<str>,
+    /// Of whom it is: the application, then its own name and what tells it from its like.
+    pub names: Vec<Arc<str>>,
+    /// Name of the node that has it; none while nobody has.
+    pub node: Option<Arc<str>>,
+    /// How often it went from one holder to another.
+    pub term: u64,
+    /// When the lease ends unless it is renewed, by the store's clock; none while nobody has it.
+    pub lease_ends_at: Option<Timestamp>,
+    /// The last failure of the unit on any node: when it was told, by the store's clock, and the node
+    /// with what it said, cut where it was long.
+    pub last_error: Option<(Timestamp, String)>,
+}
+
+impl ClusterOverview {
+    /// Reads all leases of all clusters of a store. Takes none and writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt`.
+    pub async fn read_all(store: &dyn Store) -> Result<Vec<Self>, RecordError> {
+        let mut clusters: BTreeMap<Arc<str>, Vec<Lease>> = BTreeMap::new();
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let page = store.leases(CLUSTERS, after.as_deref(), LEASE_PAGE).await?;
+            let is_full = page.len() == LEASE_PAGE;
+            after = page.last().map(|it| Arc::clone(&it.name));
+            for lease in page {
+                let rest = lease.name.strip_prefix(CLUSTERS);
+                let system = rest.and_then(|rest| rest.split_once('/'));
+                if let Some((system, _)) = system {
+                    let system = unescaped(system);
+                    clusters.entry(system).or_default().push(lease);
+                }
+            }
+            if !is_full {
+                break;
+            }
+        }
+        // After the leases, so that none that has ended seems to be held.
+        let now = store.now().await?;
+        let clusters = clusters.into_iter();
+        Ok(clusters
+            .map(|(system, leases)| Self::of(system, &leases, now))
+            .collect())
+    }
+
+    fn of(system: Arc<str>, leases: &[Lease], now: Timestamp) -> Self {
+        let mut notes: BTreeMap<String, Note> = BTreeMap::new();
+        let mut nodes: BTreeMap<Arc<str>, NodeStatus> = BTreeMap::new();
+        let mut units = Vec::new();
+        for lease in leases {
+            let path = lease.name.splitn(3, '/').nth(2).unwrap_or_default();
+            match path.split_once('/') {
+                Some(("note", unit)) => drop(notes.insert(unit.to_owned(), Note::of(lease))),
+                Some(("unit", unit)) => units.push((unit, lease)),
+                Some(("node", _)) if lease.ends_at > now => {
+                    if let Some(life) = NodeLife::parse(Arc::clone(&lease.holder)) {
+                        let status = NodeStatus {
+                            name: Arc::clone(&life.name),
+                            since: life.since,
+                            lease_ends_at: lease.ends_at,
+                            unit_count: 0,
+                        };
+                        nodes.insert(life.name, status);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let units = units.into_iter().map(|(path, lease)| {
+            let unit = UnitOverview::of(path, lease, now, notes.get(path));
+            if let Some(node) = unit.node.as_ref().and_then(|node| nodes.get_mut(node)) {
+                node.unit_count += 1;
+            }
+            unit
+        });
+        let units = units.collect();
+        Self {
+            system,
+            now,
+            nodes: nodes.into_values().collect(),
+            units,
+        }
+    }
+}
+
+impl UnitOverview {
+    fn of(path: &str, lease: &Lease, now: Timestamp, note: Option<&Note>) -> Self {
+        let mut names = path.split('/').map(unescaped);
+        let is_held = lease.ends_at > now;
+        Self {
+            kind: names.next().unwrap_or_default(),
+            names: names.collect(),
+            node: is_held.then(|| {
+                let named = lease.holder.rsplit_once('/');
+                named.map_or_else(|| Arc::clone(&lease.holder), |(name, _)| name.into())
+            }),
+            term: lease.term,
+            lease_ends_at: is_held.then_some(lease.ends_at),
+            last_error: note.map(|note| (note.at, note.text.to_string())),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! `cargo xtask soak --minutes N`: systems in several processes, disturbed until the time is up.
+//!
+//! A round is one run of `retold demo --cluster`, on PostgreSQL with a server that crashes now and then or on
+//! a SQLite file, or of the Paxos example's test on a cluster; each under a seed of its own, which is printed.
+//! Processes are killed and stopped in their sleep by these themselves. What a round says is in a file of
+//! the folder; the first round that does not go well ends it, and the folder is kept.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use xtask::postgres_server::PostgresServer;
+
+use crate::step::workspace_root;
+
+/// Least and most time between two crashes of the server, while a round tells.
+const CRASH_INTERVAL_SECONDS: std::ops::Range<u64> = 8..25;
+
+/// How often a round is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// So long a round may last before it hangs: many times what one takes.
+const ROUND_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// What `retold demo --cluster` says when it only reads any more: who reads is not disturbed.
+const PROCESSED: &str = "everything is told and processed";
+
+/// What is done in turn.
+const KINDS: [Kind; 3] = [Kind::Postgres, Kind::Paxos, Kind::Sqlite];
+
+/// Flights of a round on SQLite, which has one writer at a time and is slower.
+const FLIGHTS_ON_SQLITE: &str = "6000";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Postgres,
+    Sqlite,
+    Paxos,
+}
+
+/// What the rounds share.
+struct Soak {
+    folder: PathBuf,
+    /// The programs as they were built at the beginning, whatever becomes of the sources.
+    demo: PathBuf,
+    paxos: PathBuf,
+    server: PostgresServer,
+    state: u64,
+    crashes: u64,
+}
+
+/// Runs rounds for so many minutes; the last one is ended.
+pub(crate) fn run(minutes: &str) -> ExitCode {
+    let Some(minutes) = minutes.parse::<u64>().ok().filter(|it| *it > 0) else {
+        eprintln!("xtask: --minutes takes a whole number from 1, not {minutes:?}");
+        return ExitCode::from(2);
+    };
+    match soak(Duration::from_secs(minutes.saturating_mul(60))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn soak(time: Duration) -> Result<(), String> {
+    let demo = built(&["build", "--release", "--package", "retold-cli"], "retold")?;
+    let paxos = built(&["test", "--no-run", "--package", "retold-paxos"], "it")?;
+    let name = format!("retold-soak-{}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    fs::create_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let mut soak = Soak {
+        server: PostgresServer::start()?,
+        demo: kept_program(&demo, &folder)?,
+        paxos: kept_program(&paxos, &folder)?,
+        state: now.map_or(0, |it| it.as_nanos() as u64),
+        crashes: 0,
+        folder,
+    };
+    let begun = Instant::now();
+    let mut rounds = 0;
+    while begun.elapsed() < time {
+        rounds += 1;
+        let kind = KINDS[rounds % KINDS.len()];
+        let seed = soak.random() % 1_000_000_000;
+        let from = Instant::now();
+        println!("round {rounds}: {kind:?}, seed {seed}");
+        if let Err(error) = soak.round(rounds, kind, seed) {
+            return Err(soak.keep(&format!("round {rounds} ({kind:?}, seed {seed}): {error}")));
+        }
+        println!("  no difference, {:.0} s", from.elapsed().as_secs_f64());
+    }
+    println!(
+        "{rounds} rounds in {:.0} minutes, {} crashes of the server: 0 differences",
+        begun.elapsed().as_secs_f64() / 60.0,
+        soak.crashes
+    );
+    fs::remove_dir_all(&soak.folder).map_err(|error| error.to_string())
+}
+
+impl Soak {
+    /// The next random number: splitmix64 (Steele, Lea, Flood, 2014).
+    fn random(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut it = self.state;
+        it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        it ^ (it >> 31)
+    }
+
+    fn round(&mut self, number: usize, kind: Kind, seed: u64) -> Result<(), String> {
+        let log = self.folder.join(format!("round-{number}.log"));
+        let mut command = match kind {
+            Kind::Postgres => {
+                let url = format!("{}&schema=round_{number}", self.server.url("postgres"));
+                self.demo(&url, seed)
+            }
+            Kind::Sqlite => {
+                let file = self.folder.join(format!("round-{number}.db"));
+                let mut command = self.demo(&format!("sqlite:{}", file.display()), seed);
+                command.args(["--flights-max", FLIGHTS_ON_SQLITE]);
+                command
+            }
+            Kind::Paxos => self.paxos(seed),
+        };
+        let output = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+        let asides = output.try_clone().map_err(|error| error.to_string())?;
+        command.stdin(Stdio::null()).stdout(output).stderr(asides);
+        let child = command.spawn().map_err(|error| error.to_string())?;
+        self.watch(child, kind, &log)
+    }
+
+    /// Waits for a round to end, and crashes the server meanwhile.
+    fn watch(&mut self, child: Child, kind: Kind, log: &Path) -> Result<(), String> {
+        let mut round = Round(child);
+        let begun = Instant::now();
+        let mut crash_at = begun + self.pause();
+        loop {
+            if let Some(status) = round.0.try_wait().map_err(|error| error.to_string())? {
+                return match status.success() {
+                    true => Ok(()),
+                    false => Err(format!("{status}; see {}", log.display())),
+                };
+            }
+            if begun.elapsed() > ROUND_MAX {
+                return Err(format!("it hangs; see {}", log.display()));
+            }
+            if kind == Kind::Postgres && Instant::now() >= crash_at {
+                if !fs::read_to_string(log).is_ok_and(|it| it.contains(PROCESSED)) {
+                    self.server.crash_and_restart()?;
+                    self.crashes += 1;
+                }
+                crash_at = Instant::now() + self.pause();
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    fn pause(&mut self) -> Duration {
+        let range = CRASH_INTERVAL_SECONDS;
+        Duration::from_secs(range.start + self.random() % (range.end - range.start))
+    }
+
+    fn demo(&self, url: &str, seed: u64) -> Command {
+        let mut command = Command::new(&self.demo);
+        command.args(["demo", "--cluster", "3", "--url", url, "--kill-every", "3"]);
+        command.args(["--freeze-every", "7", "--seed", &seed.to_string()]);
+        command
+    }
+
+    fn paxos(&self, seed: u64) -> Command {
+        let mut command = Command::new(&self.paxos);
+        command
+            .arg("cluster::")
+            .env("RETOLD_SEED", seed.to_string())
+            .current_dir(&self.folder);
+        command
+    }
+
+    /// Says where everything is.
+    fn keep(self, error: &str) -> String {
+        let folder = self.folder.display().to_string();
+        match self.server.keep() {
+            Ok(server) => format!(
+                "{error}\nkept: {folder}, and the server's {}",
+                server.display()
+            ),
+            Err(failure) => format!("{error}\nkept: {folder}; the server is not: {failure}"),
+        }
+    }
+}
+
+/// A round that is at work; ended with this value.
+struct Round(Child);
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Builds a program and says where it is.
+fn built(arguments: &[&str], target: &str) -> Result<PathBuf, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .args(arguments)
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(workspace_root())
+        .stderr(Stdio::inherit());
+    let output = build.output().map_err(|error| format!("cargo: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo {} failed", arguments.join(" ")));
+    }
+    let name = format!("\"name\":\"{target}\"");
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let executable = messages.lines().filter(|line| line.contains(&name));
+    let mut executable = executable.filter_map(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        rest.split_once('"').map(|(path, _)| PathBuf::from(path))
+    });
+    let last = executable.next_back();
+    last.ok_or_else(|| format!("cargo {} built no {target}", arguments.join(" ")))
+}
+
+/// A copy of a program in the folder, under its own name.
+fn kept_program(program: &Path, folder: &Path) -> Result<PathBuf, String> {
+    let name = program.file_name().unwrap_or_default();
+    let copy = folder.join(name);
+    fs::copy(program, &copy).map_err(|error| format!("{}: {error}", program.display()))?;
+    Ok(copy)
+}
