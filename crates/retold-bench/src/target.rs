@@ -73,6 +73,11 @@ pub(crate) const TARGETS: &[Target] = &[
         5.0,
         ("follow-single-thread", "postgres"),
     ),
+    postgres(
+        "follow-4-partitions-2-processes",
+        1.0,
+        ("follow-1-process", "postgres"),
+    ),
     Target {
         workload: "append-to-processed-elsewhere",
         store: "postgres",

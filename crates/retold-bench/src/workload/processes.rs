@@ -10,15 +10,18 @@ use std::time::{Duration, Instant};
 use retold::domain::id_source::{IdSource, UuidV7Source};
 use retold::recording::identity::LogId;
 use retold::recording::recorder::Recorder;
-use retold::runner::MultiThread;
+use retold::runner::{Cluster, ClusterOptions, MultiThread};
 use retold::system::{Infrastructure, OpenSystem, Opening};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use super::append::{Shape, Writer, write_together};
-use super::system::{one_order, shop};
+use super::system::{
+    BACKLOG_ONE_BY_ONE, BACKLOG_QUICK, check_effects, one_order, shop, shop_in_parts, with_backlog,
+};
 use crate::bench::Bench;
 use crate::contender::{Contender, Result, RunFn};
+use crate::dataset::Dataset;
 use crate::sample::{Run, Stopwatch};
 use crate::subject::{LOG, Subject, open_store, whole_text};
 
@@ -34,6 +37,8 @@ pub(crate) enum Part {
     Write,
     /// Runs the followers of the shop.
     Follow,
+    /// Joins the cluster of the shop, whose follower has as many partitions as the number says.
+    Join,
 }
 
 /// What a process that wrote tells.
@@ -53,6 +58,8 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
             format!("{LOG}-{number}")
         }),
         latency(subject, &bench.many_threads),
+        backlog("follow-1-process", bench, subject, (1, 1)),
+        backlog("follow-4-partitions-2-processes", bench, subject, (4, 2)),
     ]
 }
 
@@ -118,6 +125,56 @@ fn latency<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
     })
 }
 
+/// A backlog that the follower in other processes works off, one append for each upstream event; the time
+/// counts from the start of the first process.
+fn backlog<'a>(
+    name: &'static str,
+    bench: &'a Bench,
+    subject: &'a Subject,
+    (partitions, processes): (u64, u64),
+) -> Contender<'a> {
+    let runtime = &bench.many_threads;
+    let is_quick = bench.sizes.dataset == Dataset::QUICK;
+    let backlog = if is_quick {
+        BACKLOG_QUICK
+    } else {
+        BACKLOG_ONE_BY_ONE
+    };
+    Contender::new(name, subject.label, "upstream events", move || {
+        let mut number = 0;
+        Ok(Box::new(move |_| {
+            number += 1;
+            let infrastructure = runtime.block_on(with_backlog(subject, name, number, backlog))?;
+            let url = whole_text(&subject.url(&format!("{name}-{number}")));
+            let start = Instant::now();
+            let nodes = (0..processes)
+                .map(|node| Other::start(Part::Join, &url, &node.to_string(), partitions));
+            let nodes = nodes.collect::<Result<Vec<_>>>()?;
+            let took = runtime.block_on(async {
+                let open = OpenSystem::open(&shop(1)?, &infrastructure, Opening::ReadOnly).await?;
+                let stock = Arc::clone(open.application("stock")?.recorder());
+                let mut seen = 0;
+                while effect_count(&*stock).await? < backlog {
+                    seen = stock.changed_since(seen).await?;
+                }
+                let took = start.elapsed();
+                check_effects(&open, backlog).await?;
+                Result::Ok(took)
+            })?;
+            drop(nodes);
+            let mut run = Run::new();
+            run.add(took, backlog);
+            Ok(run.took(took))
+        }) as RunFn<'a>)
+    })
+}
+
+/// Effects in the log, which has one event of the follower's own before them.
+async fn effect_count(stock: &dyn Recorder) -> Result<u64> {
+    let head = stock.head().await?.position();
+    Ok(head.map_or(0, |it| it.get()).saturating_sub(1))
+}
+
 /// Another process of this program.
 struct Other {
     process: Child,
@@ -132,6 +189,7 @@ impl Other {
         let part = match part {
             Part::Write => "write",
             Part::Follow => "follow",
+            Part::Join => "join",
         };
         let mut process = Command::new(std::env::current_exe()?)
             .args(["other-process", part, url, log, &number.to_string()])
@@ -198,6 +256,7 @@ pub(crate) fn other_process(
     match part {
         Part::Write => write_alone(runtime, url, log, number),
         Part::Follow => follow_alone(runtime, url),
+        Part::Join => join_cluster(runtime, url, log, number),
     }
 }
 
@@ -230,5 +289,20 @@ fn follow_alone(runtime: &Runtime, url: &str) -> Result<()> {
         line?;
     }
     drop(runtime.block_on(runner.stop()));
+    Ok(())
+}
+
+fn join_cluster(runtime: &Runtime, url: &str, node: &str, partitions: u64) -> Result<()> {
+    let node = runtime.block_on(async {
+        let infrastructure = Infrastructure::new(open_store(&url.parse()?).await?);
+        let system = shop_in_parts(1, u32::try_from(partitions)?)?;
+        let options = ClusterOptions::new();
+        Result::Ok(Cluster::join(&system, &infrastructure, node, options).await?)
+    })?;
+    println!("ready");
+    for line in std::io::stdin().lines() {
+        line?;
+    }
+    drop(runtime.block_on(node.leave()));
     Ok(())
 }

@@ -22,11 +22,11 @@ use crate::subject::{Subject, open_store};
 /// Upstream events that are there before followers begin, where one append covers many.
 const BACKLOG_IN_BATCHES: u64 = 50_000;
 /// The same, where each takes an append of its own.
-const BACKLOG_ONE_BY_ONE: u64 = 2_000;
+pub(crate) const BACKLOG_ONE_BY_ONE: u64 = 2_000;
 /// The same, on memory.
 const BACKLOG_ON_MEMORY: u64 = 50_000;
 /// The same, in a test.
-const BACKLOG_QUICK: u64 = 100;
+pub(crate) const BACKLOG_QUICK: u64 = 100;
 /// Upstream events an append of the backlog.
 const BACKLOG_APPEND: u64 = 1_000;
 /// Aggregates that the effects are spread over: as many as stay in the cache by default.
@@ -71,7 +71,13 @@ async fn reserve(ordered: &Ordered, context: &mut Context) -> retold::Result<()>
 
 /// An application that follows another, up to `batch` upstream events an append.
 pub(crate) fn shop(batch: usize) -> Result<System> {
+    shop_in_parts(batch, 1)
+}
+
+/// The same, its follower split into so many partitions.
+pub(crate) fn shop_in_parts(batch: usize, partitions: u32) -> Result<System> {
     let follower = Follower::new("reservations").follows("orders").on(reserve);
+    let follower = follower.partitioned(partitions);
     Ok(System::new("shop")
         .application("orders", |app| app.event::<Ordered>())
         .application("stock", |app| {
@@ -104,7 +110,7 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
 }
 
 /// A system of its own for each run, whose upstream log has a backlog.
-async fn with_backlog(
+pub(crate) async fn with_backlog(
     subject: &Subject,
     workload: &str,
     run: u64,
@@ -236,7 +242,8 @@ fn retell<'a>(subject: &'a Subject, runtime: &'a Runtime, backlog: u64) -> Conte
     })
 }
 
-async fn check_effects(open: &OpenSystem, expected: u64) -> Result<()> {
+/// Whether each of so many upstream events has had its effect.
+pub(crate) async fn check_effects(open: &OpenSystem, expected: u64) -> Result<()> {
     let stock = open.application("stock")?;
     let effects = stock.events::<Reserved>().read().collect().await?.len() as u64;
     match effects == expected {

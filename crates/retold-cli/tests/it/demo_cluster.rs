@@ -60,7 +60,7 @@ fn killed_processes_on_postgres_tell_one_story() {
     let told = check_one_story(&format!("{url}&schema=killed"), &KILLS);
     check_killed(&told);
     assert_eq!(told["cluster"]["ended_by_themselves"], 0, "{told}");
-    assert!(!told["store"].as_str().unwrap().contains("sslmode"));
+    assert!(told["store"].as_str().unwrap().contains("schema=killed"));
 
     let again = run(&[
         "demo",
