@@ -57,6 +57,12 @@ pub(crate) async fn connect(place: &Place) -> Result<Connection, RecordError> {
 }
 
 impl Connection {
+    /// Ends it at once: what it still brings is not read. Dropped, it ends when the server has answered
+    /// all it was asked, which a silent one never does.
+    pub(crate) fn cut(self) {
+        self.link.abort();
+    }
+
     async fn begin(&self) -> Result<(), RecordError> {
         const WHAT: &str = "beginning a connection to the PostgreSQL server";
         let asked = self.client.simple_query(FIRST);

@@ -34,7 +34,12 @@ pub const QUEUE_PLACES_MAX: u32 = 8192;
 pub const PLACE_SIZE: usize = 32 * 1024;
 /// Most appends in one transaction. Bounds how long the first one waits for the others.
 pub const GROUP_LENGTH_MAX: usize = 512;
-/// Appends of one transaction have at most this size together, in bytes, unless it is one.
+/// What each event, tag, condition, name of a query and stretch counts beside its texts and bytes, where
+/// the size of an append is asked for: about what its numbers take. So a group has some tens of
+/// thousands of them at most, however small they are, and is written well within [`ANSWER_WAIT_MAX`].
+pub(crate) const ROW_SIZE: usize = 256;
+/// Appends of one transaction have at most this size together, in bytes, unless it is one. All that is
+/// sent counts, conditions too.
 pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
 /// A group waits for those who were just answered, unless it was one alone: this part of
 /// the time that the last group took, and no longer than [`GATHER_WAIT_MAX`].

@@ -71,13 +71,17 @@ impl Pooled {
     /// Closes a connection that failed. Those that idle took the same way and are closed with it: each
     /// would cost somebody the wait to find out.
     pub(crate) fn close(mut self) {
-        self.connection = None;
+        if let Some(connection) = self.connection.take() {
+            connection.cut();
+        }
         self.pool.idle().clear();
     }
 
     /// Closes a connection because what it still brings is not wanted.
     pub(crate) fn abandon(mut self) {
-        self.connection = None;
+        if let Some(connection) = self.connection.take() {
+            connection.cut();
+        }
     }
 }
 
@@ -105,6 +109,7 @@ impl Drop for Pooled {
             return;
         };
         if connection.is_silent {
+            connection.cut();
             self.pool.idle().clear();
         } else if !connection.client.is_closed() {
             self.pool.idle().push(connection);

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::condition::Condition;
 use retold_core::recording::error::RecordError;
-use retold_core::recording::query::Query;
+use retold_core::recording::query::{Query, QueryItem};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
-use super::options::{GROUP_COMPARISONS_MAX, GROUP_LENGTH_MAX, GROUP_SIZE_MAX};
+use super::options::{GROUP_COMPARISONS_MAX, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, ROW_SIZE};
 
 /// Waits that are shorter go round the other tasks in place of a timer, which is not as fine.
 const TIMER_GRAIN: Duration = Duration::from_millis(1);
@@ -116,6 +116,36 @@ impl Queue {
         drop(state);
         drop(members);
     }
+}
+
+/// What an append takes in memory and in a message to the server, in bytes, about.
+pub(crate) fn size(append: &Append) -> usize {
+    let events = append.new_events().iter().map(|event| {
+        let stream = event.stream.as_ref().map_or(0, |it| it.len());
+        let tags = event.tags.iter().map(|tag| ROW_SIZE + 2 * tag.len());
+        ROW_SIZE + event.size() + event.topic.len() + stream + tags.sum::<usize>()
+    });
+    let conditions = append.all_conditions().iter().map(|condition| {
+        let names = match condition {
+            Condition::StreamAt { stream, .. } => stream.len(),
+            Condition::NoneMatch {
+                query: Query::Items(items),
+                ..
+            } => items.iter().map(item_size).sum(),
+            _ => 0,
+        };
+        ROW_SIZE + names
+    });
+    let stretches = append
+        .stretches()
+        .iter()
+        .map(|stretch| ROW_SIZE + stretch.follower.as_str().len());
+    events.chain(conditions).chain(stretches).sum()
+}
+
+fn item_size(item: &QueryItem) -> usize {
+    let names = item.streams.iter().chain(&item.topics).chain(&item.tags);
+    names.map(|name| ROW_SIZE + name.len()).sum()
 }
 
 /// Items of all queries that an append's conditions have.

@@ -44,7 +44,10 @@ pub(crate) async fn make(connection: &mut Connection, place: &Place) -> Result<(
     let making = make_now(connection, place);
     let made = match tokio::time::timeout(ANSWER_WAIT_MAX, making).await {
         Ok(made) => made,
-        Err(_) => return Err(RecordError::unavailable(WHAT, Refusal::Silent)),
+        Err(_) => {
+            connection.is_silent = true;
+            return Err(RecordError::unavailable(WHAT, Refusal::Silent));
+        }
     };
     match made {
         Ok(()) => check(connection, place, Access::ReadWrite).await.map(drop),

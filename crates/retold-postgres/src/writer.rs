@@ -21,7 +21,7 @@ use super::options::{
     QUEUE_WAIT_MAX,
 };
 use super::pool::Pooled;
-use super::queue::Member;
+use super::queue::{Member, size};
 use super::shared::Shared;
 use super::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 
@@ -36,7 +36,7 @@ pub(crate) async fn append(
     append: Append,
 ) -> Result<Appended, RecordError> {
     const WHAT: &str = "appending";
-    let size = append.new_events().iter().map(|event| event.size()).sum();
+    let size = size(&append);
     let places = u32::try_from(size / PLACE_SIZE + 1).unwrap_or(u32::MAX);
     let places = log
         .places
@@ -56,6 +56,7 @@ pub(crate) async fn append(
         let service = Service {
             shared: shared.clone(),
             log: log.clone(),
+            serving: Serving::Now,
         };
         shared.runtime.spawn(service.serve());
     }
@@ -69,27 +70,35 @@ pub(crate) async fn append(
 struct Service {
     shared: Arc<Shared>,
     log: Arc<Log>,
+    serving: Serving,
 }
 
-/// However the task ends, the queue is not left without one that serves it.
-struct Abandon<'a>(&'a Log);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Serving {
+    Now,
+    /// The queue was empty, and is known not to be served.
+    Done,
+}
 
-impl Drop for Abandon<'_> {
+/// However the task ends, the queue is not left without one that serves it; also if the task never
+/// began, for its runtime had ended.
+impl Drop for Service {
     fn drop(&mut self) {
-        self.0.queue.abandon();
+        if self.serving == Serving::Now {
+            self.log.queue.abandon();
+        }
     }
 }
 
 impl Service {
-    async fn serve(self) {
-        let abandon = Abandon(&self.log);
+    async fn serve(mut self) {
         let (mut answered, mut took) = (0, Duration::ZERO);
         loop {
             self.gather(answered, took).await;
             let group = self.log.queue.take_group();
             if group.is_empty() {
                 // Whoever queues now finds the queue not served, and starts another task.
-                std::mem::forget(abandon);
+                self.serving = Serving::Done;
                 return;
             }
             let begun = Instant::now();

@@ -16,7 +16,7 @@ use crate::error::{Refusal, describe, is_of_content, of_group, of_statement};
 use crate::group::{self, Group, Session};
 use crate::inline::{Hindrance, Inline, Positions};
 use crate::log::Born;
-use crate::options::VIEW_WAIT_MAX;
+use crate::options::{ANSWER_WAIT_MAX, VIEW_WAIT_MAX};
 use crate::pool::Pooled;
 use crate::queue::Member;
 use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
@@ -96,12 +96,18 @@ impl Service {
             return Err(Unrecorded::Refused(error));
         };
         let sending = async {
-            let work = Work::begin(connection, Purpose::Write)
-                .await
-                .map_err(failed)?;
+            // Until the commit is sent, silence is certain to have written nothing.
+            let silent = |_| {
+                let error = RecordError::unavailable(WHAT, Refusal::Silent);
+                Unrecorded::Refused(error)
+            };
+            let beginning = Work::begin(connection, Purpose::Write);
+            let begun = tokio::time::timeout(ANSWER_WAIT_MAX, beginning).await;
+            let work = begun.map_err(silent)?.map_err(failed)?;
             let session = Session::Within(&work.transaction);
-            let sent = group.send(session, &statement, born.key).await;
-            let rows = sent.map_err(at_fault)?;
+            let sending = group.send(session, &statement, born.key);
+            let sent = tokio::time::timeout(ANSWER_WAIT_MAX, sending).await;
+            let rows = sent.map_err(silent)?.map_err(at_fault)?;
             self.let_take_part(&work, born, members, &rows, inline)
                 .await?;
             // Whatever comes of the commit, it is told by itself.

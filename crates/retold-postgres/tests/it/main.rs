@@ -13,6 +13,7 @@ mod tricks;
 mod writers;
 
 mod backup;
+mod bounds;
 mod conformance;
 mod encryption;
 mod faults;
