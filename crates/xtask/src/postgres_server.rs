@@ -1,6 +1,6 @@
 //! A private PostgreSQL server for tests and trials: made in a temporary folder from the installed
 //! programs, on a free port of loopback, with `fsync` on, and gone when its owner is gone, however that
-//! ends.
+//! ends. Hosts that a test makes inside this machine are let in too, if they are named.
 //!
 //! PostgreSQL refuses to run for root; then it runs for the user `postgres`, or `nobody`.
 
@@ -42,10 +42,20 @@ pub struct PostgresServer {
     folder: PathBuf,
     programs: PathBuf,
     account: Option<Account>,
+    private: Option<PrivateNetwork>,
     port: u16,
     reaper: Child,
     /// Closed with this process.
     life: Option<ChildStdin>,
+}
+
+/// A network inside this machine, whose hosts are let in like the machine itself.
+#[derive(Clone, Debug)]
+pub struct PrivateNetwork {
+    /// The machine's address in it, on which the server listens beside loopback.
+    pub address: Ipv4Addr,
+    /// How many bits of it all hosts have in common.
+    pub prefix_bits: u8,
 }
 
 /// Whom the server runs for.
@@ -62,6 +72,15 @@ impl PostgresServer {
     ///
     /// A text that says what went wrong and what to do; nothing is left then.
     pub fn start() -> Result<Self, String> {
+        Self::start_for(None)
+    }
+
+    /// The same, also for the hosts of a network inside this machine.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_for(private: Option<PrivateNetwork>) -> Result<Self, String> {
         let programs = programs()?;
         let account = account()?;
         let folder = make_folder(account)?;
@@ -71,6 +90,7 @@ impl PostgresServer {
             folder,
             programs,
             account,
+            private,
             port: 0,
             reaper,
             life: Some(life),
@@ -93,7 +113,7 @@ impl PostgresServer {
         format!("postgres://retold@127.0.0.1:{port}/{database}?sslmode=disable")
     }
 
-    /// Its port on loopback.
+    /// Its port, on loopback and in the private network.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -143,7 +163,23 @@ impl PostgresServer {
         initdb
             .args(["--no-locale", "--no-sync", "-D"])
             .arg(self.folder.join("data"));
-        run(initdb, "making a PostgreSQL cluster")
+        run(initdb, "making a PostgreSQL cluster")?;
+        match &self.private {
+            Some(private) => self.let_in(private),
+            None => Ok(()),
+        }
+    }
+
+    fn let_in(&self, private: &PrivateNetwork) -> Result<(), String> {
+        let path = self.folder.join("data/pg_hba.conf");
+        let PrivateNetwork {
+            address,
+            prefix_bits,
+        } = private;
+        let line = format!("host all all {address}/{prefix_bits} trust\n");
+        let file = fs::OpenOptions::new().append(true).open(path);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(|error| format!("letting in the hosts of {address}/{prefix_bits}: {error}"))
     }
 
     /// Starts the server on the port and waits until it takes connections.
@@ -154,11 +190,17 @@ impl PostgresServer {
     pub fn launch(&self) -> Result<(), String> {
         let log = fs::File::create(self.folder.join("log"));
         let log = log.map_err(|error| format!("a file for the server's log: {error}"))?;
+        let mut addresses = Ipv4Addr::LOCALHOST.to_string();
+        if let Some(private) = &self.private {
+            addresses = format!("{addresses},{}", private.address);
+        }
         let mut postgres = self.command("postgres");
         postgres
             .arg("-D")
             .arg(self.folder.join("data"))
-            .args(["-c", "listen_addresses=127.0.0.1", "-c"])
+            .arg("-c")
+            .arg(format!("listen_addresses={addresses}"))
+            .arg("-c")
             .arg(format!("port={}", self.port))
             .args(["-c", "unix_socket_directories=", "-c", "fsync=on", "-c"])
             .arg(format!("max_connections={CONNECTIONS_MAX}"))
