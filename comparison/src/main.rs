@@ -2,9 +2,9 @@
 //! eight clients, and the load of an aggregate of 100 events.
 //!
 //! `cargo xtask compare` runs it optimised, against a private server. Both have the aggregate of the
-//! same shape, payloads of the same fields, their default pools, and no cache: each command loads its
-//! aggregate, as `cqrs-es` always does. The rounds of one workload go by turns; the ratio of a round is
-//! taken within it, and the median of those counts.
+//! same shape, payloads of the same fields, and their defaults: `cqrs-es` loads the aggregate for each
+//! command, Retold keeps some in a cache; rows say where it has none. The rounds of one workload go by
+//! turns; the ratio of a round is taken within it, and the median of those counts.
 
 mod cqrs;
 mod ours;
@@ -36,16 +36,27 @@ trait Library: Send + Sync + 'static {
     fn load(&self, basket: &str) -> impl Future<Output = Result<usize>> + Send;
 }
 
-/// A workload and how many times the rate of the other library Retold is to reach.
-const WORKLOADS: [(&str, Workload, f64); 3] = [
-    ("command, 1 client", Workload::Commands { clients: 1 }, 1.5),
-    (
-        "command, 8 clients",
-        Workload::Commands { clients: CLIENTS },
-        4.0,
-    ),
-    ("load of 100 events", Workload::Load, 1.0),
+const ONE: Workload = Workload::Commands { clients: 1 };
+const EIGHT: Workload = Workload::Commands { clients: CLIENTS };
+
+/// A workload, whether Retold has its cache, and how many times the rate of the other library it is to
+/// reach.
+const WORKLOADS: [(&str, Workload, Cache, f64); 5] = [
+    ("command, 1 client", ONE, Cache::Default, 1.5),
+    ("command, 8 clients", EIGHT, Cache::Default, 4.0),
+    ("the same, no cache, 1", ONE, Cache::None, 1.0),
+    ("the same, no cache, 8", EIGHT, Cache::None, 1.0),
+    ("load of 100 events", Workload::Load, Cache::None, 1.0),
 ];
+
+/// What Retold keeps of aggregates.
+#[derive(Clone, Copy, Debug)]
+enum Cache {
+    /// As many as it does by default.
+    Default,
+    /// None.
+    None,
+}
 
 #[derive(Clone, Copy)]
 enum Workload {
@@ -56,21 +67,27 @@ enum Workload {
 #[tokio::main]
 async fn main() -> Result<()> {
     let server = PostgresServer::start()?;
-    let ours = Arc::new(ours::Retold::open(&server.url("postgres")).await?);
-    let other = Arc::new(cqrs::CqrsEs::open(&server.url("postgres")).await?);
+    let url = server.url("postgres");
+    let with_cache = Arc::new(ours::Retold::open(&url, Cache::Default).await?);
+    let without = Arc::new(ours::Retold::open(&url, Cache::None).await?);
+    let other = Arc::new(cqrs::CqrsEs::open(&url).await?);
     for _ in 0..EVENTS_LOADED {
-        ours.add_line("loaded").await?;
+        without.add_line("loaded").await?;
         other.add_line("loaded").await?;
     }
     println!(
-        "{:<20} {:>12} {:>12} {:>7}  target",
+        "{:<22} {:>12} {:>12} {:>7}  target",
         "", "retold/s", "cqrs-es/s", "ratio"
     );
-    for (name, workload, target) in WORKLOADS {
+    for (name, workload, cache, target) in WORKLOADS {
+        let ours = match cache {
+            Cache::Default => &with_cache,
+            Cache::None => &without,
+        };
         let (mut our_rates, mut other_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..=ROUNDS {
-            let our_rate = rate(&ours, workload, round).await?;
-            let other_rate = rate(&other, workload, round).await?;
+            let our_rate = rate(ours, workload, name, round).await?;
+            let other_rate = rate(&other, workload, name, round).await?;
             if round > 0 {
                 our_rates.push(our_rate);
                 other_rates.push(other_rate);
@@ -81,14 +98,19 @@ async fn main() -> Result<()> {
         let outcome = if ratio >= target { "met" } else { "MISSED" };
         let (our_rate, other_rate) = (median(&mut our_rates), median(&mut other_rates));
         println!(
-            "{name:<20} {our_rate:>12.0} {other_rate:>12.0} {ratio:>7.2}  >= {target} {outcome}"
+            "{name:<22} {our_rate:>12.0} {other_rate:>12.0} {ratio:>7.2}  >= {target} {outcome}"
         );
     }
     Ok(())
 }
 
 /// Operations a second.
-async fn rate<L: Library>(library: &Arc<L>, workload: Workload, round: usize) -> Result<f64> {
+async fn rate<L: Library>(
+    library: &Arc<L>,
+    workload: Workload,
+    of: &str,
+    round: usize,
+) -> Result<f64> {
     let begun = Instant::now();
     let clients = match workload {
         Workload::Commands { clients } => clients,
@@ -97,7 +119,7 @@ async fn rate<L: Library>(library: &Arc<L>, workload: Workload, round: usize) ->
     let tasks: Vec<_> = (0..clients)
         .map(|client| {
             let library = Arc::clone(library);
-            let name = format!("{clients}-{round}-{client}");
+            let name = format!("{of}-{round}-{client}");
             tokio::spawn(async move {
                 let mut count = 0;
                 while begun.elapsed() < BUDGET {

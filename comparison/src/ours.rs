@@ -8,7 +8,7 @@ use retold_derive::{Aggregate, Event};
 use retold_postgres::PostgresStore;
 use serde::{Deserialize, Serialize};
 
-use crate::Library;
+use crate::{Cache, Library};
 
 #[derive(Event, Serialize, Deserialize)]
 enum BasketEvent {
@@ -32,9 +32,13 @@ impl Apply<BasketEvent> for Basket {
 pub(crate) struct Retold(Application);
 
 impl Retold {
-    pub(crate) async fn open(url: &str) -> crate::Result<Self> {
+    pub(crate) async fn open(url: &str, cache: Cache) -> crate::Result<Self> {
         let store = Arc::new(PostgresStore::open(url).await?);
-        let application = Application::builder("shop").store(store).cache_size(0);
+        let application = Application::builder("shop").store(store);
+        let application = match cache {
+            Cache::Default => application,
+            Cache::None => application.cache_size(0),
+        };
         Ok(Self(application.open().await?))
     }
 }

@@ -1,6 +1,6 @@
 //! A private PostgreSQL server for tests and trials: made in a temporary folder from the installed
 //! programs, on a free port of loopback, with `fsync` on, and gone when its owner is gone, however that
-//! ends.
+//! ends. Hosts that a test makes inside this machine are let in too, if they are named.
 //!
 //! PostgreSQL refuses to run for root; then it runs for the user `postgres`, or `nobody`.
 
@@ -44,6 +44,7 @@ pub struct PostgresServer {
     folder: PathBuf,
     programs: PathBuf,
     account: Option<Account>,
+    private: Option<PrivateNetwork>,
     port: u16,
     settings: Vec<(String, String)>,
     reaper: Child,
@@ -56,6 +57,7 @@ pub struct PostgresServer {
 pub struct Setup {
     settings: Vec<(String, String)>,
     files: Vec<(String, Vec<u8>)>,
+    private: Option<PrivateNetwork>,
 }
 
 impl Setup {
@@ -78,13 +80,20 @@ impl Setup {
         self
     }
 
+    /// Also for the hosts of a network inside this machine.
+    #[must_use]
+    pub fn private(mut self, network: PrivateNetwork) -> Self {
+        self.private = Some(network);
+        self
+    }
+
     /// Makes and starts the server.
     ///
     /// # Errors
     ///
     /// A text that says what went wrong and what to do; nothing is left then.
     pub fn start(&self) -> Result<PostgresServer, String> {
-        let mut server = PostgresServer::empty(self.settings.clone())?;
+        let mut server = PostgresServer::empty(self.settings.clone(), self.private.clone())?;
         server.make_cluster()?;
         for (name, content) in &self.files {
             server.write(name, content)?;
@@ -92,6 +101,15 @@ impl Setup {
         server.launch_somewhere()?;
         Ok(server)
     }
+}
+
+/// A network inside this machine, whose hosts are let in like the machine itself.
+#[derive(Clone, Debug)]
+pub struct PrivateNetwork {
+    /// The machine's address in it, on which the server listens beside loopback.
+    pub address: Ipv4Addr,
+    /// How many bits of it all hosts have in common.
+    pub prefix_bits: u8,
 }
 
 /// Whom the server runs for.
@@ -127,7 +145,10 @@ impl PostgresServer {
     }
 
     /// A folder without a cluster.
-    fn empty(settings: Vec<(String, String)>) -> Result<Self, String> {
+    fn empty(
+        settings: Vec<(String, String)>,
+        private: Option<PrivateNetwork>,
+    ) -> Result<Self, String> {
         let programs = programs()?;
         let account = account()?;
         let folder = make_folder(account)?;
@@ -137,6 +158,7 @@ impl PostgresServer {
             folder,
             programs,
             account,
+            private,
             port: 0,
             settings,
             reaper,
@@ -172,7 +194,7 @@ impl PostgresServer {
     ///
     /// A text that says what went wrong; nothing is left then.
     pub fn standby(&self) -> Result<Self, String> {
-        let mut standby = Self::empty(self.settings.clone())?;
+        let mut standby = Self::empty(self.settings.clone(), None)?;
         let mut copy = self.command("pg_basebackup");
         copy.args([
             "-h",
@@ -249,7 +271,7 @@ impl PostgresServer {
         Ok(self.url(name))
     }
 
-    /// Its port on loopback.
+    /// Its port, on loopback and in the private network.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -299,7 +321,23 @@ impl PostgresServer {
         initdb
             .args(["--no-locale", "--no-sync", "-D"])
             .arg(self.folder.join("data"));
-        run(initdb, "making a PostgreSQL cluster")
+        run(initdb, "making a PostgreSQL cluster")?;
+        match &self.private {
+            Some(private) => self.let_in(private),
+            None => Ok(()),
+        }
+    }
+
+    fn let_in(&self, private: &PrivateNetwork) -> Result<(), String> {
+        let path = self.folder.join("data/pg_hba.conf");
+        let PrivateNetwork {
+            address,
+            prefix_bits,
+        } = private;
+        let line = format!("host all all {address}/{prefix_bits} trust\n");
+        let file = fs::OpenOptions::new().append(true).open(path);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(|error| format!("letting in the hosts of {address}/{prefix_bits}: {error}"))
     }
 
     /// Starts the server on the port and waits until it takes connections.
@@ -310,11 +348,17 @@ impl PostgresServer {
     pub fn launch(&self) -> Result<(), String> {
         let log = fs::File::create(self.folder.join("log"));
         let log = log.map_err(|error| format!("a file for the server's log: {error}"))?;
+        let mut addresses = Ipv4Addr::LOCALHOST.to_string();
+        if let Some(private) = &self.private {
+            addresses = format!("{addresses},{}", private.address);
+        }
         let mut postgres = self.command("postgres");
         postgres
             .arg("-D")
             .arg(self.folder.join("data"))
-            .args(["-c", "listen_addresses=127.0.0.1", "-c"])
+            .arg("-c")
+            .arg(format!("listen_addresses={addresses}"))
+            .arg("-c")
             .arg(format!("port={}", self.port))
             .args(["-c", "unix_socket_directories=", "-c", "fsync=on", "-c"])
             .arg(format!("max_connections={CONNECTIONS_MAX}"));

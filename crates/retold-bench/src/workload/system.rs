@@ -101,8 +101,13 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
         "memory" => BACKLOG_ON_MEMORY,
         _ => BACKLOG_ONE_BY_ONE,
     };
+    // A server's answers are awaited where the runtime waits for all of its sockets.
+    let lone = match subject.has_server() {
+        true => &bench.many_threads,
+        false => &bench.one_thread,
+    };
     vec![
-        follow_on_one_thread(subject, &bench.one_thread, backlog(one_by_one)),
+        follow_on_one_thread(subject, lone, backlog(one_by_one)),
         follow_on_many(subject, &bench.many_threads, backlog(BACKLOG_IN_BATCHES)),
         latency(subject, &bench.many_threads),
         retell(subject, &bench.many_threads, backlog(BACKLOG_IN_BATCHES)),

@@ -13,7 +13,7 @@ static SERVER: LazyLock<PostgresServer> =
     LazyLock::new(|| PostgresServer::start().unwrap_or_else(|error| panic!("{error}")));
 
 /// One at a time: each is several processes, and their times are promised to a machine of two cores.
-static TURN: Mutex<()> = Mutex::new(());
+pub(crate) static TURN: Mutex<()> = Mutex::new(());
 
 /// Flights of the first days of January that take long enough for some kills.
 const FLIGHTS: &str = "1000";

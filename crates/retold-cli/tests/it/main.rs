@@ -6,6 +6,7 @@
 )]
 
 mod command;
+mod hosts;
 mod store;
 
 mod shop;
@@ -17,6 +18,7 @@ mod follow;
 mod follower;
 mod followers;
 mod logs_and_streams;
+mod machines;
 mod monitor;
 mod postgres;
 mod refusals;
