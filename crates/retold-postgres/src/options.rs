@@ -57,8 +57,8 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub const POLL_INTERVAL_WITHOUT_HINTS: Duration = Duration::from_millis(50);
 /// How often the connection that listens, and says nothing by itself, is asked whether it is still there.
 pub const LISTEN_CHECK_INTERVAL: Duration = Duration::from_secs(15);
-/// Pause between two rounds of hints to other processes. A hint takes the server about as long as an append
-/// without its sync does; the first one after a pause is sent at once.
+/// Pause between two rounds of hints to other processes, of which each is a statement of its own to the
+/// server. The first one after a pause is sent at once.
 pub(crate) const HINT_PAUSE: Duration = Duration::from_millis(2);
 /// Pause before the connection that listens, or tells, is opened again.
 pub const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
