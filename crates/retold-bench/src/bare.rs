@@ -16,10 +16,10 @@ use retold::store_url::StoreUrl;
 
 use self::postgres::BarePostgres;
 use self::sqlite::BareSqlite;
+use crate::asked::{Found, Read};
 use crate::contender::Result;
 use crate::dataset::Dataset;
 use crate::subject::open_log;
-use crate::workload::read::{Found, Read};
 
 /// A log's tables, written and read without Retold.
 pub(crate) enum BareLog {

@@ -3,6 +3,7 @@
 //! `cargo xtask bench` runs it optimised; `--quick` is the same in small, and a test. Ratios bind:
 //! absolute figures depend on the machine, whose facts are printed with them.
 
+mod asked;
 mod dataset;
 mod machine;
 mod sample;

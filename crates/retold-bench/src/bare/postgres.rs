@@ -17,9 +17,9 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls, Statement};
 use uuid::Uuid;
 
+use crate::asked::{Found, Read};
 use crate::contender::Result;
 use crate::subject::LOG;
-use crate::workload::read::{Found, Read};
 
 /// One event without tags, as a person would write it who has one.
 const INSERT_ONE: &str = "WITH written AS (INSERT INTO event VALUES \

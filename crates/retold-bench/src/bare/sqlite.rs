@@ -13,9 +13,9 @@ use retold::store_url::Durability;
 use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
+use crate::asked::{Found, Read};
 use crate::contender::Result;
 use crate::subject::LOG;
-use crate::workload::read::{Found, Read};
 
 /// Bits of a position in the key of an event's row; above them is the key of the log.
 const POSITION_BITS: u32 = 40;

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use retold::prelude::*;
 use tokio::runtime::Runtime;
 
+use crate::asked::Read;
 use crate::bare::BareLog;
 use crate::bench::Bench;
 use crate::contender::{Contender, Result, RunFn};
 use crate::sample::{Run, Stopwatch};
 use crate::subject::{Subject, open_store};
-use crate::workload::read::Read;
 
 /// Events of the aggregate that is loaded.
 const EVENTS_LOADED: u32 = 100;

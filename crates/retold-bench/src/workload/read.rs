@@ -7,6 +7,7 @@ use retold::recording::query::Query;
 use retold::recording::recorder::{LogRead, PageEnd, Recorder, StreamRead};
 use retold::recording::stored_event::StoredEvent;
 
+use crate::asked::{Found, Read};
 use crate::bare::BareLog;
 use crate::bench::Bench;
 use crate::contender::{Contender, Result, RunFn};
@@ -67,37 +68,6 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
         }
     }
     contenders
-}
-
-/// One read.
-#[derive(Clone, Debug)]
-pub(crate) enum Read {
-    /// Every event.
-    Log,
-    /// The events of a stream.
-    Stream(Arc<str>),
-    /// The events with a tag.
-    Tag(Arc<str>),
-    /// The events of a topic.
-    Topic(&'static str),
-}
-
-/// How many events a read gave, and the bytes of their payloads, which proves that they were looked
-/// at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// Events.
-    pub(crate) events: u64,
-    /// Bytes of their payloads.
-    pub(crate) payload_size: u64,
-}
-
-impl Found {
-    /// With one more event.
-    pub(crate) fn add(&mut self, payload_size: usize) {
-        self.events += 1;
-        self.payload_size += payload_size as u64;
-    }
 }
 
 /// Reads by a bare driver.
