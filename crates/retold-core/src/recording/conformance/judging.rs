@@ -205,13 +205,13 @@ async fn writers_count_up<S: Subject>(scene: &Scene<S>) {
     for writer in 0..WRITERS {
         let log = scene.another_handle().await;
         let task = async move {
-            let mut won = 0_u64;
+            let mut won = Vec::new();
             for expected in 0..ROUNDS {
                 let number = 10_000 + writer * 1000 + u128::from(expected);
                 let append = append_to("dog/race", [number]);
                 let append = append.condition(stream_at("dog/race", expected));
                 match send(&*log, append).await {
-                    Outcome::Recorded(_) => won += 1,
+                    Outcome::Recorded(_) => won.push(expected),
                     Outcome::Conflict(Conflict::Stream { actual, .. }) => {
                         assert!(actual > crate::recording::identity::Version::new(expected));
                     }
@@ -222,8 +222,10 @@ async fn writers_count_up<S: Subject>(scene: &Scene<S>) {
         };
         tasks.push(task.boxed());
     }
-    let won: u64 = at_once::<S, u64>(tasks).await.iter().sum();
-    assert_eq!(won, ROUNDS, "every version is won by one writer");
+    let mut won = at_once::<S, Vec<u64>>(tasks).await.concat();
+    won.sort_unstable();
+    let versions: Vec<u64> = (0..ROUNDS).collect();
+    assert_eq!(won, versions, "every version is won by one writer");
     let stream = super::scene::stream_events(&*scene.log, "dog/race").await;
     assert_eq!(stream.len() as u64, ROUNDS);
 }

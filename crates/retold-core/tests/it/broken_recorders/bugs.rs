@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -142,6 +142,13 @@ impl Bug for VersionsUnchecked {
 #[derive(Default)]
 pub(super) struct CheckedThenActed;
 
+/// Appends that have looked and not yet recorded, through whichever handle.
+static BETWEEN: AtomicUsize = AtomicUsize::new(0);
+
+/// How often an append that has looked lets others run until one of them has looked too: on a machine with
+/// other work to do they are seldom there by themselves.
+const TURNS_MAX: usize = 5_000;
+
 impl Bug for CheckedThenActed {
     async fn append(&self, log: &Log, append: Append) -> Result<Appended> {
         for condition in append.all_conditions() {
@@ -154,8 +161,16 @@ impl Bug for CheckedThenActed {
                 }
             }
         }
-        thread::yield_now();
-        VersionsUnchecked.append(log, append).await
+        BETWEEN.fetch_add(1, Ordering::SeqCst);
+        for _ in 0..TURNS_MAX {
+            if BETWEEN.load(Ordering::SeqCst) > 1 {
+                break;
+            }
+            thread::yield_now();
+        }
+        let recorded = VersionsUnchecked.append(log, append).await;
+        BETWEEN.fetch_sub(1, Ordering::SeqCst);
+        recorded
     }
 }
 
