@@ -23,13 +23,14 @@ use retold::sqlite::SqliteStore;
 use retold::system::confluence::compare;
 use retold::system::projection::ProjectionPipeline;
 use retold::system::retelling::{WholeReport, retell, retell_whole};
-use retold::system::{FollowerOperator, Infrastructure, OpenSystem, Opening, SingleThread};
+use retold::system::{Infrastructure, OpenSystem, Opening, SingleThread};
 use tokio::time::{Interval, interval};
 
 use crate::flight::Flight;
 use crate::input::Input;
 use crate::on_time::OnTime;
 use crate::on_time_view::{keep_on_time, read_on_time};
+use crate::processed::is_processed;
 use crate::record::{FlightRecord, Outcome};
 use crate::replay::{id_of, replay};
 use crate::system::{FLIGHTS, system};
@@ -238,7 +239,7 @@ pub async fn run(
         parent.kill_one()?;
     }
     let mut last = (0, Instant::now());
-    while parent.is_feeding() || !parent.is_answered().await.map_err(text)? {
+    while parent.is_feeding() || !is_processed(&parent.open).await.map_err(text)? {
         let recorded = parent.recorded().await?;
         if recorded > last.0 {
             last = (recorded, Instant::now());
@@ -318,26 +319,6 @@ impl Parent<'_> {
                 return Err(format!("{goal} events were not recorded in time"));
             }
         }
-    }
-
-    /// Whether each follower has recorded that it is at the end of each log that it follows.
-    async fn is_answered(&self) -> retold::Result<bool> {
-        for (application, pipeline) in self.open.pipelines() {
-            let app = &self.open.applications()[application];
-            let operator = FollowerOperator::new(app, pipeline.follower().name());
-            let record = operator.record().await?;
-            for upstream in pipeline.follower().upstreams() {
-                let upstream = self.open.application(upstream)?;
-                let Some(log) = upstream.log_id().await? else {
-                    return Ok(false);
-                };
-                let checkpoint = operator.checkpoint(&record, log).await?;
-                if checkpoint.is_none() || checkpoint != upstream.head().await?.mark {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
     }
 }
 

@@ -98,6 +98,8 @@ pub mod itinerary;
 
 pub mod replay;
 
+pub mod processed;
+
 pub mod kills;
 
 pub mod fingerprint;

@@ -15,10 +15,11 @@ use retold::recording::memory::MemoryStore;
 use retold::recording::store::Store;
 use retold::runner::ClusterOverview;
 use retold::system::confluence::{Times, compare_runs};
-use retold::system::{FollowerOperator, Infrastructure, OpenSystem, Opening, SingleThread};
+use retold::system::{Infrastructure, OpenSystem, Opening, SingleThread};
 use retold_flights::input::Input;
 use retold_flights::itinerary::itineraries;
 use retold_flights::on_time::OnTime;
+use retold_flights::processed::is_processed;
 use retold_flights::record::FlightRecord;
 use retold_flights::replay::replay;
 use retold_flights::system::{FLIGHTS, system};
@@ -513,26 +514,8 @@ impl<'h> Cluster<'h> {
         })
     }
 
-    /// Whether each follower has recorded that it is at the end of each log that it follows.
     fn is_processed(&self) -> bool {
-        let processed = async || {
-            for (application, pipeline) in self.open.pipelines() {
-                let app = &self.open.applications()[application];
-                let operator = FollowerOperator::new(app, pipeline.follower().name());
-                let record = operator.record().await?;
-                for upstream in pipeline.follower().upstreams() {
-                    let upstream = self.open.application(upstream)?;
-                    let Some(log) = upstream.log_id().await? else {
-                        return Ok(false);
-                    };
-                    let checkpoint = operator.checkpoint(&record, log).await?;
-                    if checkpoint.is_none() || checkpoint != upstream.head().await?.mark {
-                        return Ok(false);
-                    }
-                }
-            }
-            Ok::<_, retold::Error>(true)
-        };
-        self.runtime.block_on(processed()).unwrap()
+        let processed = is_processed(&self.open);
+        self.runtime.block_on(processed).unwrap()
     }
 }

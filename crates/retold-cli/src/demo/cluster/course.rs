@@ -10,8 +10,9 @@ use retold::recording::error::RecordError;
 use retold::recording::identity::Position;
 use retold::recording::store::Store;
 use retold::runner::{ClusterOverview, UnitOverview};
-use retold::system::{FollowerOperator, OpenSystem};
+use retold::system::OpenSystem;
 use retold_flights::itinerary::itineraries;
+use retold_flights::processed::is_processed;
 use retold_flights::record::FlightRecord;
 use retold_flights::replay::command_count;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -407,7 +408,7 @@ impl<'a> Course<'a> {
         let nodes: Vec<_> = nodes.collect();
         let kills = self.nodes.iter().map(|node| node.kills).sum();
         self.bars.show(recorded, kills, &nodes);
-        Ok(self.is_told() && self.is_processed().await.unwrap_or(false))
+        Ok(self.is_told() && is_processed(self.open).await.unwrap_or(false))
     }
 
     /// The followers, by the leases.
@@ -473,25 +474,5 @@ impl<'a> Course<'a> {
             events += Position::number(app.head().await?.position());
         }
         Ok(events)
-    }
-
-    /// Whether each follower has recorded that it is at the end of each log that it follows.
-    async fn is_processed(&self) -> retold::Result<bool> {
-        for (application, pipeline) in self.open.pipelines() {
-            let app = &self.open.applications()[application];
-            let operator = FollowerOperator::new(app, pipeline.follower().name());
-            let record = operator.record().await?;
-            for upstream in pipeline.follower().upstreams() {
-                let upstream = self.open.application(upstream)?;
-                let Some(log) = upstream.log_id().await? else {
-                    return Ok(false);
-                };
-                let checkpoint = operator.checkpoint(&record, log).await?;
-                if checkpoint.is_none() || checkpoint != upstream.head().await?.mark {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
     }
 }
