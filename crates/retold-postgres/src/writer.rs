@@ -149,17 +149,12 @@ impl Service {
                     Box::pin(self.commit(vec![member])).await;
                 }
             }
-            Err(Unsent::Failed(error)) => {
-                let error = of_group(error);
+            Err(unsent) => {
+                let error = unsent.told();
                 if matches!(error, RecordError::OutcomeUnknown(_)) {
-                    // It is cut, though the driver may not know that yet.
+                    // It is silent, or cut, though the driver may not know that yet.
                     connection.close();
                 }
-                refuse(members, &error);
-            }
-            Err(Unsent::Silent) => {
-                connection.close();
-                let error = RecordError::outcome_unknown("appending", Refusal::Silent);
                 refuse(members, &error);
             }
         }
@@ -208,6 +203,16 @@ impl Service {
 enum Unsent {
     Failed(tokio_postgres::Error),
     Silent,
+}
+
+impl Unsent {
+    /// What the members are told.
+    fn told(self) -> RecordError {
+        match self {
+            Self::Failed(error) => of_group(error),
+            Self::Silent => RecordError::outcome_unknown("appending", Refusal::Silent),
+        }
+    }
 }
 
 /// Gives all members the same answer.

@@ -279,15 +279,19 @@ fn write_alone(runtime: &Runtime, url: &str, log: &str, number: u64) -> Result<(
     Ok(())
 }
 
+/// Whoever started this process holds its input.
+fn until_input_ends() -> Result<()> {
+    std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
+    Ok(())
+}
+
 fn follow_alone(runtime: &Runtime, url: &str) -> Result<()> {
     let runner = runtime.block_on(async {
         let infrastructure = Infrastructure::new(open_store(&url.parse()?).await?);
         Result::Ok(MultiThread::start(&shop(1)?, &infrastructure).await?)
     })?;
     println!("ready");
-    for line in std::io::stdin().lines() {
-        line?;
-    }
+    until_input_ends()?;
     drop(runtime.block_on(runner.stop()));
     Ok(())
 }
@@ -300,9 +304,7 @@ fn join_cluster(runtime: &Runtime, url: &str, node: &str, partitions: u64) -> Re
         Result::Ok(Cluster::join(&system, &infrastructure, node, options).await?)
     })?;
     println!("ready");
-    for line in std::io::stdin().lines() {
-        line?;
-    }
+    until_input_ends()?;
     drop(runtime.block_on(node.leave()));
     Ok(())
 }

@@ -12,7 +12,7 @@ use tokio_postgres::Row;
 
 use super::{Service, Unsent, refuse};
 use crate::answer::answers;
-use crate::error::{Refusal, describe, is_of_content, of_group, of_statement};
+use crate::error::{Refusal, describe, is_of_content, of_statement};
 use crate::group::{self, Group, Session};
 use crate::inline::{Hindrance, Inline, Positions};
 use crate::log::Born;
@@ -71,10 +71,7 @@ impl Service {
             }
             Err(Unrecorded::Unknown(unsent)) => {
                 connection.close();
-                match unsent {
-                    Unsent::Failed(error) => of_group(error),
-                    Unsent::Silent => RecordError::outcome_unknown("appending", Refusal::Silent),
-                }
+                unsent.told()
             }
         };
         refuse(members, &error);

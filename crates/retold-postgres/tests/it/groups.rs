@@ -22,6 +22,7 @@ use retold_core::recording::stretch::{FollowerKey, Stretch};
 use uuid::Uuid;
 
 use crate::database::{Database, block_on};
+use crate::writers::seed;
 
 /// Groups that are tried.
 const GROUPS: usize = 120;
@@ -79,17 +80,6 @@ fn groups_are_judged_as_the_model_judges_one_by_one() {
 }
 
 type Asked<'a> = Pin<Box<dyn Future<Output = Result<Appended, RecordError>> + Send + 'a>>;
-
-/// The seed of the test: `RETOLD_SEED`, or a new one, which is printed so that a failure can be repeated.
-fn seed() -> u64 {
-    let given = std::env::var("RETOLD_SEED").ok();
-    let seed = given.map_or_else(
-        || fastrand::u64(..),
-        |text| text.parse().expect("RETOLD_SEED is a number"),
-    );
-    eprintln!("to repeat: RETOLD_SEED={seed}");
-    seed
-}
 
 /// What an answer says; of what is invalid only that it is.
 fn told(answer: &Result<Appended, RecordError>) -> String {
