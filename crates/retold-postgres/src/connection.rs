@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::Arc;
 
 use retold_core::recording::error::RecordError;
 use tokio::task::AbortHandle;
@@ -13,6 +14,7 @@ use super::kept_statements::KeptStatements;
 use super::options::{ANSWER_WAIT_MAX, CONNECT_WAIT_MAX};
 use super::place::Place;
 use super::reach::{pool_between, reach};
+use super::runtime::StoreRuntime;
 
 /// Parameters of a statement.
 pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -37,12 +39,18 @@ const FIRST: &str = "SELECT coalesce(current_setting('retold.settings_came', tru
     CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
         THEN set_config('synchronous_commit', 'on', false) END";
 
-/// Opens a connection. The task that moves its bytes ends with the connection.
-pub(crate) async fn connect(place: &Place) -> Result<Connection, RecordError> {
+/// Opens a connection. The task that moves its bytes ends with the connection, and keeps the runtime until
+/// then.
+pub(crate) async fn connect(
+    place: &Place,
+    runtime: &Arc<StoreRuntime>,
+) -> Result<Connection, RecordError> {
     let (client, link) = reach(place).await?;
-    let link = tokio::spawn(async move {
-        // What ends the connection is told to whoever uses it next.
+    let kept = runtime.clone();
+    let link = runtime.spawn(async move {
+        // What ends the connection is an error of the next call that uses it.
         let _ = link.await;
+        drop(kept);
     });
     let connection = Connection {
         client,

@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use retold_core::recording::error::RecordError;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -17,6 +16,7 @@ use super::connection::{Connection, connect};
 use super::log::Born;
 use super::options::{HINT_PAUSE, RECONNECT_PAUSE};
 use super::place::Place;
+use super::runtime::StoreRuntime;
 
 /// The channel of all hints; what is sent names schema and log.
 pub(crate) const CHANNEL: &str = "retold";
@@ -27,7 +27,7 @@ const NOTIFY: &str = "SELECT pg_notify($1, $2)";
 pub(crate) struct Herald {
     news: Arc<News>,
     place: Place,
-    runtime: Handle,
+    runtime: Arc<StoreRuntime>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -38,7 +38,7 @@ struct News {
 }
 
 impl Herald {
-    pub(crate) fn new(place: Place, runtime: Handle) -> Self {
+    pub(crate) fn new(place: Place, runtime: Arc<StoreRuntime>) -> Self {
         Self {
             news: Arc::default(),
             place,
@@ -61,8 +61,9 @@ impl Herald {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         task.get_or_insert_with(|| {
             let (news, place) = (self.news.clone(), self.place.clone());
+            let runtime = self.runtime.clone();
             self.runtime
-                .spawn(async move { send_all(&news, &place).await })
+                .spawn(async move { send_all(&news, &place, &runtime).await })
         });
     }
 }
@@ -96,13 +97,13 @@ impl News {
 }
 
 /// Sends hints for ever. One that cannot be sent is lost, which a hint may be.
-async fn send_all(news: &News, place: &Place) {
+async fn send_all(news: &News, place: &Place, runtime: &Arc<StoreRuntime>) {
     let mut kept = None;
     loop {
         let keys = news.next().await;
         let mut connection = match kept.take() {
             Some(connection) => connection,
-            None => match open(place).await {
+            None => match open(place, runtime).await {
                 Some(connection) => connection,
                 None => {
                     tokio::time::sleep(RECONNECT_PAUSE).await;
@@ -121,8 +122,8 @@ async fn send_all(news: &News, place: &Place) {
     }
 }
 
-async fn open(place: &Place) -> Option<Connection> {
-    let connection = connect(place).await.ok()?;
+async fn open(place: &Place, runtime: &Arc<StoreRuntime>) -> Option<Connection> {
+    let connection = connect(place, runtime).await.ok()?;
     let set = connection
         .client
         .batch_execute("SET synchronous_commit = off");

@@ -13,7 +13,6 @@ use retold_core::recording::identity::{Mark, Position};
 use retold_core::recording::recorder::Recorder;
 use retold_core::recording::stored_event::StoredEvent;
 use retold_core::system::projection::{Projection, ProjectionError, ProjectionPipeline};
-use tokio::runtime::Handle;
 
 use super::error::Refusal;
 use super::log::Born;
@@ -21,6 +20,7 @@ use super::options::{INLINE_LAG_MAX, INLINE_PAGE_EVENTS, VIEWS_SCHEMA_DEFAULT};
 use super::page;
 use super::place::Place;
 use super::projection::{Declared, Halt, Postgres, PostgresTables, check_word};
+use super::runtime::StoreRuntime;
 use super::views::PostgresViews;
 use super::work::Work;
 
@@ -107,7 +107,7 @@ impl Inline {
     pub(crate) fn new(
         projections: InlineProjections,
         place: &Place,
-        runtime: &Handle,
+        runtime: &Arc<StoreRuntime>,
     ) -> Option<Self> {
         let declared = projections.declared;
         (!declared.is_empty()).then(|| Self {

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use retold_core::recording::error::RecordError;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client};
@@ -20,18 +19,19 @@ use super::options::{
 };
 use super::place::Place;
 use super::reach::reach;
+use super::runtime::StoreRuntime;
 
 /// Listens from the first time that somebody waits.
 pub(crate) struct Listener {
     place: Place,
     logs: Arc<Logs>,
-    runtime: Handle,
+    runtime: Arc<StoreRuntime>,
     hears: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Listener {
-    pub(crate) fn new(place: Place, logs: Arc<Logs>, runtime: Handle) -> Self {
+    pub(crate) fn new(place: Place, logs: Arc<Logs>, runtime: Arc<StoreRuntime>) -> Self {
         Self {
             place,
             logs,

@@ -10,19 +10,26 @@ use super::connection::{Connection, connect};
 use super::error::Refusal;
 use super::options::CONNECTION_WAIT_MAX;
 use super::place::Place;
+use super::runtime::StoreRuntime;
 
 /// Connections of an opening.
 pub(crate) struct Pool {
     pub(crate) place: Place,
+    runtime: Arc<StoreRuntime>,
     /// Those not in use; the one used last is taken first, so that the others may idle.
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
 }
 
 impl Pool {
-    pub(crate) fn new(place: Place, connections_max: usize) -> Arc<Self> {
+    pub(crate) fn new(
+        place: Place,
+        runtime: Arc<StoreRuntime>,
+        connections_max: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             place,
+            runtime,
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(connections_max)),
         })
@@ -43,7 +50,7 @@ impl Pool {
         let kept = self.take_idle();
         let connection = match kept {
             Some(connection) => connection,
-            None => connect(&self.place).await?,
+            None => connect(&self.place, &self.runtime).await?,
         };
         Ok(Pooled {
             connection: Some(connection),

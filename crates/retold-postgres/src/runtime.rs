@@ -1,59 +1,86 @@
-//! Where the store's connections live: the multi-threaded runtime that opened it, else one of our own.
+//! Where the store's connections live: a runtime of its own, shared by all stores of the process that are
+//! open.
 //!
-//! Whoever polls a call of the store need not be in that runtime, nor in any: the call enters it for
-//! each step. A runtime of one thread is not used, for a thread that waits for the store (as the
-//! blocking face does) would stop what it waits for.
+//! A runtime of the program's may end before the store does, or be held up by a thread that waits for the
+//! store (as the blocking face does); so none is used. Who polls a call of the store may be in any runtime,
+//! or in none: the call enters the store's own for each step.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use retold_core::recording::error::RecordError;
 use retold_core::recording::recorder::BoxFuture;
-use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
 
-/// Threads of our own runtime: they only move bytes, one does.
-const OWN_THREADS: usize = 1;
+/// Threads of the runtime: they only move bytes, one does.
+const THREADS: usize = 1;
 
-/// The runtime for a store that is opened here.
-///
-/// # Errors
-///
-/// `Unavailable` if the system gives no thread.
-pub(crate) fn choose() -> Result<Handle, RecordError> {
-    static OWN: OnceLock<Runtime> = OnceLock::new();
-    if let Ok(runtime) = Handle::try_current()
-        && runtime.runtime_flavor() == RuntimeFlavor::MultiThread
-    {
-        return Ok(runtime);
+/// The runtime of the stores. It ends with the last of its stores and connections.
+#[derive(Debug)]
+pub(crate) struct StoreRuntime {
+    /// None only while this is dropped.
+    runtime: Option<Runtime>,
+    handle: Handle,
+}
+
+impl StoreRuntime {
+    /// The runtime that the open stores share, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the system gives no thread.
+    pub(crate) fn share() -> Result<Arc<Self>, RecordError> {
+        static SHARED: Mutex<Weak<StoreRuntime>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = shared.upgrade() {
+            return Ok(there);
+        }
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("retold-postgres")
+            .enable_all()
+            .build()
+            .map_err(|error| RecordError::unavailable("starting a thread", error))?;
+        let made = Arc::new(Self {
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+        });
+        *shared = Arc::downgrade(&made);
+        Ok(made)
     }
-    if let Some(runtime) = OWN.get() {
-        return Ok(runtime.handle().clone());
+
+    /// Starts a task, which does not keep the runtime from its end.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.handle.spawn(task)
     }
-    let made = Builder::new_multi_thread()
-        .worker_threads(OWN_THREADS)
-        .thread_name("retold-postgres")
-        .enable_all()
-        .build()
-        .map_err(|error| RecordError::unavailable("starting a thread", error))?;
-    // Of two that were made at once one is kept; the other, which nobody uses, may not be dropped
-    // within a runtime but in the background.
-    if let Err(surplus) = OWN.set(made) {
-        surplus.shutdown_background();
+
+    /// Starts a task in a thread of its own, which it may block: what connections bring is moved by another.
+    pub(crate) fn spawn_apart(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = self.handle.clone();
+        self.handle.spawn_blocking(move || handle.block_on(task));
     }
-    let own = OWN.get().expect("it was set just now");
-    Ok(own.handle().clone())
+}
+
+impl Drop for StoreRuntime {
+    /// Its end is not waited for: this may be within a runtime, or in one of the runtime's own threads.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// The future, each step of it within the runtime.
 pub(crate) fn within<'a, T>(
-    runtime: &'a Handle,
+    runtime: &'a StoreRuntime,
     future: impl Future<Output = T> + Send + 'a,
 ) -> BoxFuture<'a, T> {
     Box::pin(async move {
         let mut future = pin!(future);
         poll_fn(|context| {
-            let _entered = runtime.enter();
+            let _entered = runtime.handle.enter();
             future.as_mut().poll(context)
         })
         .await

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use retold_core::recording::error::RecordError;
 use retold_core::recording::identity::LogId;
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_postgres::Row;
 
@@ -14,13 +13,14 @@ use super::inline::Inline;
 use super::listener::Listener;
 use super::log::{Born, Log, Logs};
 use super::pool::Pool;
+use super::runtime::StoreRuntime;
 
 const FIND_BIRTH: &str = "SELECT key, id FROM \"retold\".log WHERE name = $1";
 
 /// One opening of a store.
 pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
-    pub(crate) runtime: Handle,
+    pub(crate) runtime: Arc<StoreRuntime>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) herald: Herald,
     pub(crate) listener: Listener,

@@ -24,7 +24,7 @@ use super::place::Place;
 use super::pool::Pool;
 use super::projection::check_word;
 use super::recorder::PostgresRecorder;
-use super::runtime::{choose, within};
+use super::runtime::{StoreRuntime, within};
 use super::schema;
 use super::shared::Shared;
 use super::views::PostgresViews;
@@ -39,9 +39,10 @@ const LOGS: &str = "SELECT name, id FROM \"retold\".log WHERE $1::text IS NULL O
 ///
 /// Several openings of one schema are correct, in one process and in many.
 ///
-/// Opened within a multi-threaded runtime of tokio, its connections and the tasks that append belong to
-/// that runtime and end with it. Opened anywhere else, they belong to one thread of the store's own. Its
-/// methods and its recorders may be used in any runtime, or in none.
+/// Its connections and the tasks that append belong to a runtime of their own, one thread that all open
+/// stores of the process share; it ends with the last of them. So the store, its recorders and its views
+/// may be used in any runtime of tokio, also after the end of the one that they were opened in, and
+/// outside of all.
 #[derive(Clone)]
 pub struct PostgresStore {
     shared: Arc<Shared>,
@@ -173,7 +174,7 @@ impl PostgresStore {
         inline: InlineProjections,
     ) -> Result<Self, RecordError> {
         let place = Place::new(url, options)?;
-        let runtime = choose()?;
+        let runtime = StoreRuntime::share()?;
         let inline = Inline::new(inline, &place, &runtime);
         let logs = Arc::<Logs>::default();
         let connections_max = place.connections_max;
@@ -181,7 +182,7 @@ impl PostgresStore {
             shared: Arc::new(Shared {
                 herald: Herald::new(place.clone(), runtime.clone()),
                 listener: Listener::new(place.clone(), logs.clone(), runtime.clone()),
-                pool: Pool::new(place, connections_max),
+                pool: Pool::new(place, runtime.clone(), connections_max),
                 runtime,
                 logs,
                 inline,

@@ -12,7 +12,6 @@ use retold_core::system::projection::{
     Applied, Kept, Projection, ProjectionError, ProjectionOutline, SkippedEvent, Supersede,
     Switched, ViewKeeper, ViewPage,
 };
-use tokio::runtime::Handle;
 use tokio_postgres::Client;
 
 use super::connection::connect;
@@ -21,7 +20,7 @@ use super::options::{PostgresOptions, VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX};
 use super::place::Place;
 use super::pool::{Pool, Pooled};
 use super::projection::{Declared, Halt, Postgres, PostgresTables, check_word};
-use super::runtime::{choose, within};
+use super::runtime::{StoreRuntime, within};
 use super::work::Purpose;
 
 /// A place for views: a schema of a PostgreSQL database. A clone is the same place.
@@ -64,7 +63,7 @@ use super::work::Purpose;
 pub struct PostgresViews {
     pool: Arc<Pool>,
     schema: Arc<str>,
-    runtime: Handle,
+    runtime: Arc<StoreRuntime>,
     purpose: Purpose,
 }
 
@@ -86,22 +85,36 @@ impl PostgresViews {
     pub fn open(url: &str, schema: &str) -> Result<Self, RecordError> {
         check_word("the schema", schema)?;
         let place = Place::new(url, &PostgresOptions::new())?;
-        Ok(Self::at(&place, schema.into(), choose()?, Purpose::Write))
+        Ok(Self::at(
+            &place,
+            schema.into(),
+            StoreRuntime::share()?,
+            Purpose::Write,
+        ))
     }
 
-    pub(crate) fn at(place: &Place, schema: Arc<str>, runtime: Handle, purpose: Purpose) -> Self {
+    pub(crate) fn at(
+        place: &Place,
+        schema: Arc<str>,
+        runtime: Arc<StoreRuntime>,
+        purpose: Purpose,
+    ) -> Self {
         Self::planned(place, schema, runtime, purpose, FREE_PLANS)
     }
 
     /// A place whose connections append as well, and plan as those of the store do.
-    pub(crate) fn beside_appends(place: &Place, schema: Arc<str>, runtime: Handle) -> Self {
+    pub(crate) fn beside_appends(
+        place: &Place,
+        schema: Arc<str>,
+        runtime: Arc<StoreRuntime>,
+    ) -> Self {
         Self::planned(place, schema, runtime, Purpose::Write, "")
     }
 
     fn planned(
         place: &Place,
         schema: Arc<str>,
-        runtime: Handle,
+        runtime: Arc<StoreRuntime>,
         purpose: Purpose,
         plans: &str,
     ) -> Self {
@@ -114,7 +127,7 @@ impl PostgresViews {
             server.options(settings);
         }
         Self {
-            pool: Pool::new(place, VIEW_CONNECTIONS_MAX),
+            pool: Pool::new(place, runtime.clone(), VIEW_CONNECTIONS_MAX),
             schema,
             runtime,
             purpose,
@@ -156,14 +169,14 @@ impl PostgresViews {
         &self.pool.place
     }
 
-    /// A new connection that reads, and finds the views under their plain names. It belongs to the
-    /// runtime of the place.
+    /// A new connection that reads, and finds the views under their plain names. It may be used in any
+    /// runtime, also after this place is dropped.
     ///
     /// # Errors
     ///
     /// `Unavailable`.
     pub async fn reader(&self) -> Result<Client, RecordError> {
-        let connection = within(&self.runtime, connect(&self.pool.place)).await?;
+        let connection = within(&self.runtime, connect(&self.pool.place, &self.runtime)).await?;
         Ok(connection.client)
     }
 }

@@ -58,7 +58,12 @@ pub(crate) async fn append(
             log: log.clone(),
             serving: Serving::Now,
         };
-        shared.runtime.spawn(service.serve());
+        if shared.inline_of(&log.name).is_some() {
+            // Handlers of the program take part, and may block.
+            shared.runtime.spawn_apart(service.serve());
+        } else {
+            shared.runtime.spawn(service.serve());
+        }
     }
     match receiver.await {
         Ok(answer) => answer,
@@ -81,7 +86,7 @@ enum Serving {
 }
 
 /// However the task ends, the queue is not left without one that serves it; also if the task never
-/// began, for its runtime had ended.
+/// began.
 impl Drop for Service {
     fn drop(&mut self) {
         if self.serving == Serving::Now {

@@ -1,5 +1,7 @@
 //! Inline projections: the view has what the log has, or the append is not recorded.
 
+use std::sync::OnceLock;
+
 use futures_util::future::join_all;
 use retold_core::application::logged::Logged;
 use retold_core::recording::append::Appended;
@@ -14,6 +16,7 @@ use retold_postgres::{
 use uuid::Uuid;
 
 use crate::database::{Database, block_on};
+use crate::opening::futures_executor;
 use crate::tricks::{
     TrickAdded, added, checkpoint_and_rows, log, pipeline, read, tables, teach, tricks,
 };
@@ -46,6 +49,31 @@ fn the_view_has_what_was_acknowledged() {
             assert_eq!(read(&views).await.len(), 2 * number);
             let number = number as i64 * 2;
             assert_eq!(checkpoint_and_rows(&views, 1).await, (number, number));
+        }
+    });
+}
+
+/// Another store, which a handler waits for.
+static OTHER: OnceLock<PostgresStore> = OnceLock::new();
+
+/// Blocks its thread until the other store has answered.
+async fn ask_other(_: &ViewTransaction<'_>, _: &Logged<TrickAdded>) -> Result<(), BoxError> {
+    let asking = std::thread::spawn(|| futures_executor(OTHER.get().unwrap().now()));
+    asking.join().unwrap()?;
+    Ok(())
+}
+
+/// Goal: a handler may block its thread, and wait for what comes from a server meanwhile.
+#[test]
+fn a_handler_may_block() {
+    block_on(async {
+        let database = Database::create().await;
+        assert!(OTHER.set(database.open().await).is_ok());
+        let asking = Projection::<Postgres>::new("tricks", 1, "dogs").on_async(ask_other);
+        let store = open_with(&database, asking).await;
+        let dogs = log(&store, "dogs").await;
+        for _ in 0..3 {
+            dogs.append(added(["sit"])).await.unwrap();
         }
     });
 }

@@ -147,7 +147,9 @@ fn no_runtime_is_needed() {
 }
 
 /// Polls a future on this thread until it is done.
-fn futures_executor<T>(mut future: std::pin::Pin<Box<dyn Future<Output = T> + Send>>) -> T {
+pub(crate) fn futures_executor<T>(
+    mut future: std::pin::Pin<Box<dyn Future<Output = T> + Send + '_>>,
+) -> T {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
         fn wake(self: std::sync::Arc<Self>) {

@@ -8,6 +8,7 @@ mod contention;
 mod derive;
 mod first_program;
 mod open;
+mod runtimes;
 mod subscribing;
 mod system;
 mod ui;
