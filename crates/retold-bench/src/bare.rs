@@ -38,9 +38,9 @@ impl BareLog {
     pub(crate) fn create(runtime: &tokio::runtime::Runtime, url: &StoreUrl) -> Result<Self> {
         drop(runtime.block_on(open_log(url))?);
         match url {
-            StoreUrl::Sqlite { path, durability } => {
-                Ok(Self::Sqlite(BareSqlite::create(path, *durability)?))
-            }
+            StoreUrl::Sqlite {
+                path, durability, ..
+            } => Ok(Self::Sqlite(BareSqlite::create(path, *durability)?)),
             StoreUrl::Postgres { url } => Ok(Self::Postgres(BarePostgres::create(url.as_str())?)),
             url => Err(format!("there is no bare driver for {url}").into()),
         }

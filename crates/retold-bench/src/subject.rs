@@ -69,7 +69,9 @@ impl Subject {
                 label: "memory",
                 kind: Kind::Memory,
             }),
-            StoreUrl::Sqlite { path, durability } => Ok(Self {
+            StoreUrl::Sqlite {
+                path, durability, ..
+            } => Ok(Self {
                 label: match durability {
                     Durability::Normal => "sqlite-normal",
                     _ => "sqlite",
@@ -102,6 +104,7 @@ impl Subject {
             Kind::Sqlite { folder, durability } => StoreUrl::Sqlite {
                 path: folder.path().join(format!("{workload}.db")),
                 durability: *durability,
+                file_mode: None,
             },
             Kind::Postgres { database, .. } => {
                 let separator = if database.contains('?') { '&' } else { '?' };

@@ -11,6 +11,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use retold_core::recording::error::RecordError;
@@ -20,13 +21,16 @@ use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 use super::error::{before_commit, is_busy, is_caused_by_busy};
 use super::options::{
     Durability, READER_CACHE_KIB, READER_MAP_SIZE, SqliteOptions, VIEWS_BUSY_WAIT_MAX,
-    WAL_PAGES_BEFORE_CHECKPOINT, WAL_SIZE_KEPT_MAX, WRITER_CACHE_KIB,
+    WAL_PAGES_BEFORE_CHECKPOINT, WAL_SIZE_KEPT_MAX, WRITER_CACHE_KIB, check_file_mode,
 };
+use super::presence::{Before, Presence};
 use super::schema::{self, Kind};
 
 /// Prepared statements that a connection keeps: there are fewer than half of these in this crate, and
 /// the rest is for the handlers of projections.
 const STATEMENTS_KEPT: usize = 128;
+/// Held while a file is made that is missing.
+static MAKING: Mutex<()> = Mutex::new(());
 /// Pause between two attempts to get what another process has.
 pub(crate) const BUSY_PAUSE: Duration = Duration::from_micros(500);
 
@@ -35,6 +39,7 @@ pub(crate) const BUSY_PAUSE: Duration = Duration::from_micros(500);
 pub(crate) struct Place {
     path: PathBuf,
     access: Access,
+    presence: Arc<Presence>,
 }
 
 /// What connections may do.
@@ -42,8 +47,9 @@ pub(crate) struct Place {
 pub(crate) enum Access {
     ReadWrite,
     ReadOnly,
-    /// Read a file that nobody can write, without locks: on media or in a folder without write
-    /// permission SQLite cannot keep the files by which it coordinates with writers.
+    /// Read a file to which nobody writes, without locks: on media or in a folder without write
+    /// permission SQLite cannot keep the files by which it coordinates with writers. Whether somebody
+    /// writes after all is looked at before and after each read.
     Immutable,
 }
 
@@ -52,10 +58,7 @@ impl Place {
     pub(crate) fn writable(path: &Path) -> Result<Self, RecordError> {
         check_path(path)?;
         let path = absolute(path)?;
-        Ok(Self {
-            path,
-            access: Access::ReadWrite,
-        })
+        Ok(Self::at(path, Access::ReadWrite))
     }
 
     /// A place to read from.
@@ -67,10 +70,26 @@ impl Place {
         if let Err(error) = fs::metadata(&path) {
             return Err(RecordError::unavailable(path.display().to_string(), error));
         }
-        Ok(Self {
+        Ok(Self::at(path, Access::ReadOnly))
+    }
+
+    fn at(path: PathBuf, access: Access) -> Self {
+        let presence = Arc::new(Presence::new(path.clone()));
+        Self {
             path,
-            access: Access::ReadOnly,
-        })
+            access,
+            presence,
+        }
+    }
+
+    /// Whether the file is still the one that was opened.
+    pub(crate) fn presence(&self) -> &Arc<Presence> {
+        &self.presence
+    }
+
+    /// Whether the file is read without locks.
+    pub(crate) fn is_immutable(&self) -> bool {
+        self.access == Access::Immutable
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -92,6 +111,7 @@ impl Place {
     ///
     /// `Invalid` for a file that is not a store of this version; `Unavailable`, `Corrupt`.
     pub(crate) fn open_writer(&self, options: &SqliteOptions) -> Result<Connection, RecordError> {
+        let before = self.make_file(options.file_mode)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let conn = self.connect(flags, &self.path, options.busy_wait_max)?;
         let kind = schema::recognise(&conn, &self.path)?;
@@ -111,6 +131,7 @@ impl Place {
         if kind == Kind::Empty {
             schema::create(&conn, &self.path)?;
         }
+        self.learn_files(&conn, before)?;
         self.sync_what_a_crash_left()?;
         // From here on busy is waited for by the writer, not inside SQLite.
         conn.busy_timeout(Duration::ZERO)
@@ -136,6 +157,8 @@ impl Place {
         conn.pragma_update(None, "mmap_size", map_size)
             .and_then(|()| conn.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB)))
             .map_err(|error| self.failed(error))?;
+        // It may have been opened at this path after another file came there.
+        self.presence.check()?;
         Ok(conn)
     }
 
@@ -145,13 +168,48 @@ impl Place {
     /// # Errors
     ///
     /// `Invalid` for a file that is no database; `Unavailable`, `Corrupt`.
-    pub(crate) fn open_views(&self) -> Result<Connection, RecordError> {
+    pub(crate) fn open_views(&self, file_mode: u32) -> Result<Connection, RecordError> {
+        let before = self.make_file(file_mode)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let conn = self.connect(flags, &self.path, VIEWS_BUSY_WAIT_MAX)?;
         use_write_ahead_log(&conn, VIEWS_BUSY_WAIT_MAX)
             .and_then(|()| conn.pragma_update(None, "synchronous", "NORMAL"))
             .map_err(|error| self.failed(error))?;
+        self.learn_files(&conn, before)?;
         Ok(conn)
+    }
+
+    /// Makes the file with the rights that it is to have, if it is missing: SQLite would give everybody
+    /// the right to read it. Says what is there then.
+    fn make_file(&self, mode: u32) -> Result<Before, RecordError> {
+        check_file_mode(mode)?;
+        // To close a handle of a file ends every lock that this process has on it; while this is held
+        // no other opening can have found the new file.
+        let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.path.exists() {
+            let mut make = File::options();
+            make.write(true).create(true).truncate(false);
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::OpenOptionsExt;
+                make.mode(mode);
+            }
+            make.open(&self.path).map_err(|error| {
+                let path = self.path.display();
+                let what = format!("making {path} (may this process write in its folder?)");
+                RecordError::unavailable(what, error)
+            })?;
+        }
+        Ok(self.presence.before_opening())
+    }
+
+    /// Takes note of which files a connection has open.
+    fn learn_files(&self, conn: &Connection, before: Before) -> Result<(), RecordError> {
+        // The write-ahead log is opened by the first read in the mode.
+        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+            .map_err(|error| self.failed(error))?;
+        self.presence
+            .learn(before, self.wal_path(), self.is_immutable())
     }
 
     /// Opens the first connection of a read-only store, and finds out how the file can be read.
@@ -178,9 +236,13 @@ impl Place {
     }
 
     fn open_recognised(&self, busy_wait_max: Duration) -> Result<Connection, RecordError> {
+        let before = self.presence.before_opening();
         let conn = self.open_reader(busy_wait_max)?;
         match schema::recognise(&conn, &self.path)? {
-            Kind::Store => Ok(conn),
+            Kind::Store => {
+                self.learn_files(&conn, before)?;
+                Ok(conn)
+            }
             Kind::Empty => Err(RecordError::invalid(format!(
                 "{} is empty; there is no store to read",
                 self.path.display()
@@ -194,6 +256,8 @@ impl Place {
         path: &Path,
         busy_wait_max: Duration,
     ) -> Result<Connection, RecordError> {
+        // Not while the file is being made, see `make_file`.
+        drop(MAKING.lock().unwrap_or_else(PoisonError::into_inner));
         // A connection is used by one thread at a time, so SQLite need not lock it.
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags).map_err(|error| self.failed(error))?;

@@ -19,6 +19,22 @@ pub(crate) enum Refusal {
     WriterStopped,
     #[error("another append of its group could not be committed")]
     GroupFailed,
+    #[error(
+        "the file was removed or renamed since it was opened; nothing more is written or read until it is opened again"
+    )]
+    FileGone,
+    #[error(
+        "another file is at this path than the one that was opened; nothing more is written or read until it is opened again"
+    )]
+    FileReplaced,
+    #[error(
+        "the write-ahead log beside the file (its name with -wal) was removed or replaced since it was opened; nothing more is written or read until the file is opened again"
+    )]
+    WalReplaced,
+    #[error(
+        "another program writes to the file, and this process cannot follow it because it may not write in the folder of the file, where SQLite keeps the files by which programs coordinate; give it the right to write there and to the file, or copy the file, and open it again"
+    )]
+    FileChanged,
 }
 
 /// Whether another connection has what this one needs, so that waiting helps.

@@ -5,6 +5,7 @@
 //! member writes, the transaction is rolled back and every member goes by itself, so that the trouble
 //! of one is not that of the others: no savepoint has to be paid for where nothing fails.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retold_core::recording::error::RecordError;
@@ -14,6 +15,7 @@ use super::connection::{BUSY_PAUSE, data_version};
 use super::error::{before_commit, is_busy, of_commit};
 use super::known::Known;
 use super::member::{End, Group};
+use super::presence::Presence;
 use super::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 use super::transaction::Transaction;
 
@@ -21,6 +23,7 @@ use super::transaction::Transaction;
 #[derive(Debug)]
 pub(crate) struct Writing {
     conn: Connection,
+    presence: Arc<Presence>,
     known: Known,
 }
 
@@ -28,9 +31,10 @@ pub(crate) struct Writing {
 pub(crate) struct Busy(pub(crate) Group);
 
 impl Writing {
-    pub(crate) fn new(conn: Connection) -> Self {
+    pub(crate) fn new(conn: Connection, presence: Arc<Presence>) -> Self {
         Self {
             conn,
+            presence,
             known: Known::default(),
         }
     }
@@ -46,6 +50,10 @@ impl Writing {
         }
         metrics::histogram!(GROUP_LENGTH).record(group.len() as f64);
         let began = Instant::now();
+        if let Err(error) = self.presence.check() {
+            settle(group, &End::Failed(error));
+            return Ok(());
+        }
         match self.begin(patience) {
             Ok(()) => {}
             Err(error) if is_busy(&error) => return Err(Busy(group)),
@@ -87,7 +95,11 @@ impl Writing {
     fn perform_and_settle(&mut self, mut group: Group, patience: Duration) -> Result<(), Busy> {
         let end = match self.perform(&mut group) {
             Ok(()) => match self.execute("COMMIT") {
-                Ok(()) => End::Committed,
+                Ok(()) => match self.presence.check() {
+                    Ok(()) => End::Committed,
+                    // It may be in a file that nobody finds again.
+                    Err(error) => End::Failed(RecordError::outcome_unknown("committing", error)),
+                },
                 Err(error) => {
                     self.roll_back();
                     End::Failed(of_commit(error))
@@ -185,7 +197,6 @@ pub(crate) fn give_up(group: Group, patience: Duration) {
 mod tests {
     use std::future::Future;
     use std::pin::pin;
-    use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
 
     use retold_core::recording::append::{Append, Appended};
@@ -223,7 +234,7 @@ mod tests {
                 id: LogId::new(Uuid::nil()),
             });
             Self {
-                writing: Writing::new(conn),
+                writing: Writing::new(conn, place.presence().clone()),
                 log: Arc::new(log),
                 _folder: folder,
             }
@@ -370,6 +381,39 @@ mod tests {
         assert!(fixture.writing.commit(group, Duration::ZERO).is_ok());
         assert!(matches!(answer(&recorded), Ok(Appended::Recorded(_))));
         assert!(matches!(answer(&failed), Err(RecordError::Unavailable(_))));
+    }
+
+    /// What is committed while the file is taken away is in a file that nobody finds: it is unknown, and
+    /// everything after it is refused.
+    #[test]
+    fn what_is_committed_into_a_lost_file_is_unknown() {
+        let mut fixture = Fixture::new();
+        let path = fixture.writing.conn.path().unwrap().to_owned();
+        let moved = format!("{path}.away");
+        let (taken, recorded) = (Arc::new(Slot::new()), Arc::new(Slot::new()));
+        let take_away = move |_: &mut Transaction<'_>| {
+            std::fs::rename(&path, &moved).unwrap();
+            Ok(Ok(()))
+        };
+        let group: Group = vec![
+            Box::new(AppendMember::new(
+                fixture.log.clone(),
+                none(),
+                append(1),
+                recorded.clone(),
+            )),
+            Box::new(WorkMember::new(0, take_away, taken.clone())),
+        ];
+        assert!(fixture.writing.commit(group, Duration::ZERO).is_ok());
+        assert!(matches!(
+            answer(&recorded),
+            Err(RecordError::OutcomeUnknown(_))
+        ));
+        let refused = fixture.commit([append(2)]);
+        assert!(
+            matches!(refused[0], Err(RecordError::Unavailable(_))),
+            "{refused:?}"
+        );
     }
 
     /// A member that is dropped by a panic of the writer still answers.

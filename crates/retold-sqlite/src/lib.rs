@@ -39,6 +39,7 @@ pub mod telemetry;
 mod error;
 mod seq;
 
+mod presence;
 mod schema;
 
 mod connection;
@@ -91,9 +92,9 @@ mod store;
 
 pub use self::inline::InlineProjections;
 pub use self::options::{
-    BUSY_WAIT_MAX, Durability, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, POLL_INTERVAL, QUEUE_LENGTH_MAX,
-    QUEUE_SIZE_MAX, QUEUE_WAIT_MAX, READERS_MAX, SqliteOptions, VIEWS_BUSY_WAIT_MAX,
-    WAL_EMPTYING_WAIT_MAX, WAL_SIZE_MAX,
+    BUSY_WAIT_MAX, Durability, FILE_MODE, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, POLL_INTERVAL,
+    QUEUE_LENGTH_MAX, QUEUE_SIZE_MAX, QUEUE_WAIT_MAX, READERS_MAX, SqliteOptions,
+    VIEWS_BUSY_WAIT_MAX, WAL_EMPTYING_WAIT_MAX, WAL_SIZE_MAX,
 };
 pub use self::projection::{Sqlite, SqliteTables, ViewTransaction};
 pub use self::store::SqliteStore;

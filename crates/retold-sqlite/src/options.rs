@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use retold_core::recording::error::Invalid;
+
 /// Longest wait for another process that writes to the file. Then the append is `Unavailable`.
 pub const BUSY_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for another process that writes to a file of views. It holds the thread of a task, so
@@ -47,6 +49,19 @@ pub(crate) const READER_CACHE_KIB: u32 = 2 * 1024;
 /// by all and belong to the operating system.
 pub(crate) const READER_MAP_SIZE: u64 = 64 * 1024 * 1024 * 1024;
 
+/// Rights to a file that is made, on Unix: its owner reads and writes it, others do nothing.
+pub const FILE_MODE: u32 = 0o600;
+
+/// Refuses rights that no file of a store can have.
+pub(crate) fn check_file_mode(mode: u32) -> Result<(), Invalid> {
+    if mode & 0o600 == 0o600 && mode & !0o666 == 0 {
+        return Ok(());
+    }
+    Err(Invalid::new(format!(
+        "the file mode {mode:o} is not one for a store: its owner must read and write it, and nobody can execute it; 600, 640, 644, 660 and 666 are possible"
+    )))
+}
+
 /// When an append is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -68,6 +83,7 @@ pub struct SqliteOptions {
     pub(crate) busy_wait_max: Duration,
     pub(crate) file_size_max: Option<u64>,
     pub(crate) wal_size_max: u64,
+    pub(crate) file_mode: u32,
 }
 
 impl SqliteOptions {
@@ -78,7 +94,21 @@ impl SqliteOptions {
             busy_wait_max: BUSY_WAIT_MAX,
             file_size_max: None,
             wal_size_max: WAL_SIZE_MAX,
+            file_mode: FILE_MODE,
         }
+    }
+
+    /// Rights to the file where it is made, as `chmod` counts them; [`FILE_MODE`] unless given. The
+    /// umask of the process takes from them as usual, and SQLite gives its own files beside it (`-wal`,
+    /// `-shm`) the same rights. A file that is there keeps what it has. Means nothing where the system
+    /// is not a Unix.
+    ///
+    /// The owner must be able to read and write, and nothing of it is executed: other modes are
+    /// `Invalid` when the store is opened.
+    #[must_use]
+    pub fn file_mode(mut self, mode: u32) -> Self {
+        self.file_mode = mode;
+        self
     }
 
     /// When an append is acknowledged.

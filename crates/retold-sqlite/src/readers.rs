@@ -65,15 +65,19 @@ pub(crate) struct Readers {
 struct State {
     idle: Vec<Reader>,
     open_count: usize,
+    /// Of a store that only reads: keeps the write-ahead log that was opened from being removed by
+    /// whoever else closes the file last.
+    _anchor: Option<Connection>,
 }
 
 impl Readers {
-    /// A pool that opens connections as they are needed, the first one given.
-    pub(crate) fn new(place: Place, busy_wait_max: Duration, first: Option<Connection>) -> Self {
-        let idle: Vec<_> = first.map(Reader::new).into_iter().collect();
+    /// A pool that opens connections as they are needed. A store that only reads gives the connection
+    /// by which it was opened.
+    pub(crate) fn new(place: Place, busy_wait_max: Duration, anchor: Option<Connection>) -> Self {
         let state = State {
-            open_count: idle.len(),
-            idle,
+            idle: Vec::new(),
+            open_count: 0,
+            _anchor: anchor,
         };
         Self {
             place,
@@ -87,13 +91,35 @@ impl Readers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reads by a connection of the pool, and looks whether the file is the one that was opened: now and
+    /// then, and before and after each read of a file that is read without locks.
+    ///
+    /// # Errors
+    ///
+    /// What `read` finds; `Unavailable` if the file is another, or was written to although it is read
+    /// without locks: what was found in it is worth nothing then. `Corrupt`.
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&mut Reader) -> Result<T, RecordError>,
+    ) -> Result<T, RecordError> {
+        let presence = self.place.presence();
+        if !self.place.is_immutable() {
+            presence.check_now_and_then()?;
+            return read(&mut *self.take()?);
+        }
+        presence.check()?;
+        let found = self.take().and_then(|mut reader| read(&mut reader));
+        presence.check()?;
+        found
+    }
+
     /// A connection, until it is dropped. Waits while all are in use; a read never waits for anything
     /// else while it has one, so they come back.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt`.
-    pub(crate) fn take(&self) -> Result<Taken<'_>, RecordError> {
+    fn take(&self) -> Result<Taken<'_>, RecordError> {
         let deadline = Instant::now() + self.busy_wait_max;
         let mut state = self.state();
         loop {

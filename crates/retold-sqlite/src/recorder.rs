@@ -66,7 +66,7 @@ impl SqliteRecorder {
         look: impl FnOnce(&mut Reader, LogKey) -> Result<T, RecordError>,
     ) -> Result<T, RecordError> {
         match self.shared.find_birth(&self.log)? {
-            Some(born) => look(&mut *self.shared.readers.take()?, born.key),
+            Some(born) => self.shared.readers.read(|reader| look(reader, born.key)),
             None => Ok(T::default()),
         }
     }

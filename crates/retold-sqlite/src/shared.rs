@@ -46,9 +46,10 @@ impl Shared {
         if let Some(born) = log.born() {
             return Ok(Some(born));
         }
-        let reader = self.readers.take()?;
-        let found = birth_of(&reader.conn, &log.name)
-            .map_err(|error| before_commit("looking for a log", error))?;
+        let found = self.readers.read(|reader| {
+            birth_of(&reader.conn, &log.name)
+                .map_err(|error| before_commit("looking for a log", error))
+        })?;
         if let Some(born) = found {
             log.learn_birth(born);
         }

@@ -26,7 +26,7 @@ use super::keeper::Keeper;
 use super::leases;
 use super::options::SqliteOptions;
 use super::projection::guard_commits;
-use super::readers::Readers;
+use super::readers::{Reader, Readers};
 use super::recorder::SqliteRecorder;
 use super::shared::Shared;
 use super::transaction::Transaction;
@@ -57,6 +57,10 @@ impl SqliteStore {
     /// `Invalid` if `path` is a folder, a file that is not a Retold store, or one of a newer version;
     /// `Corrupt` if the file is damaged; `Unavailable` if its folder is missing, if it may not be
     /// read and written, or if another process keeps it to itself. The file is then as it was.
+    ///
+    /// A file that is removed, renamed or replaced while it is open is noticed: appends and reads are
+    /// `Unavailable` from then on (the append in the middle of which it happened is `OutcomeUnknown`),
+    /// until the store is opened again.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, RecordError> {
         Self::open_with(path, &SqliteOptions::new())
     }
@@ -108,7 +112,9 @@ impl SqliteStore {
         guard_commits(&mut conn).map_err(|error| before_commit("opening the store", error))?;
         let alarm = Arc::new(Alarm::default());
         let busy_wait_max = options.busy_wait_max;
-        let writer = Writer::new(conn, alarm.clone(), busy_wait_max).with_inline(inline);
+        let presence = place.presence().clone();
+        let writer = Writer::new(conn, presence, alarm.clone(), busy_wait_max);
+        let writer = writer.with_inline(inline);
         let writer = Arc::new(writer);
         let readers = Readers::new(place.clone(), busy_wait_max, None);
         let wal = Wal::new(&place, options.wal_size_max);
@@ -117,6 +123,10 @@ impl SqliteStore {
 
     /// Opens the store at `path` for reading. Nothing is written but the two files beside it by which
     /// SQLite coordinates with writers, and not even those where that is not allowed.
+    ///
+    /// Where this process may not write in the folder and no other has the file open, the file is read
+    /// as it is. When another process then begins to write, reads are `Unavailable` and say so, until the
+    /// store is opened again.
     ///
     /// # Errors
     ///
@@ -141,7 +151,7 @@ impl SqliteStore {
             Some(writer) => Source::Writer(writer.clone()),
             None => Source::Reader(place.clone(), None),
         };
-        let watcher = Watcher::new(logs.clone(), source);
+        let watcher = Watcher::new(logs.clone(), source, place.presence().clone());
         let keeper = Keeper::start(alarm.clone(), writing, watcher)
             .map_err(|error| RecordError::unavailable("starting a thread", error))?;
         Ok(Self {
@@ -207,8 +217,7 @@ impl SqliteStore {
     fn read_logs(&self, after: Option<&str>, limit: usize) -> Result<Vec<LogEntry>, RecordError> {
         let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let reader = self.shared.readers.take()?;
-        let read = || {
+        let read = |reader: &mut Reader| {
             let mut select = reader.conn.prepare_cached(
                 "SELECT name, id FROM log WHERE ?1 IS NULL OR name > ?1 ORDER BY name LIMIT ?2",
             )?;
@@ -220,7 +229,9 @@ impl SqliteStore {
             })?;
             entries.collect::<rusqlite::Result<Vec<_>>>()
         };
-        read().map_err(|error| before_commit("reading the names of logs", error))
+        self.shared.readers.read(|reader| {
+            read(reader).map_err(|error| before_commit("reading the names of logs", error))
+        })
     }
 }
 
@@ -299,8 +310,8 @@ impl Store for SqliteStore {
     ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>> {
         Box::pin(async move {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
-            let reader = self.shared.readers.take()?;
-            leases::read(&reader.conn, prefix, after, limit)
+            let readers = &self.shared.readers;
+            readers.read(|reader| leases::read(&reader.conn, prefix, after, limit))
         })
     }
 
@@ -316,10 +327,7 @@ impl Store for SqliteStore {
         let started = thread::Builder::new()
             .name("retold-verify".into())
             .spawn(move || {
-                let verified = shared
-                    .readers
-                    .take()
-                    .and_then(|mut reader| verify::verify(&mut reader));
+                let verified = shared.readers.read(verify::verify);
                 // Nobody waits any more if this fails.
                 drop(sender.send(verified));
             });

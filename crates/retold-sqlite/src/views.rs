@@ -19,8 +19,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::connection::Place;
 use super::error::{before_commit, of_commit};
-use super::options::VIEWS_BUSY_WAIT_MAX;
+use super::options::{FILE_MODE, VIEWS_BUSY_WAIT_MAX};
 use super::projection::{Declared, Halt, Sqlite, SqliteTables, guard_commits};
+use super::readers::Reader;
 use super::shared::Shared;
 use super::transaction::Transaction;
 
@@ -85,8 +86,19 @@ impl SqliteViews {
     /// `Invalid` if `path` is a folder or a file that is no database; `Unavailable` if its folder is
     /// missing, or it may not be read and written; `Corrupt`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, RecordError> {
+        Self::open_with_mode(path, FILE_MODE)
+    }
+
+    /// Opens the file at `path` with other rights than [`FILE_MODE`] where it is made, as
+    /// [`SqliteOptions::file_mode`](crate::SqliteOptions::file_mode) says: for views that other users
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); `Invalid` also for a mode that no store can have.
+    pub fn open_with_mode(path: impl AsRef<Path>, mode: u32) -> Result<Self, RecordError> {
         let place = Place::writable(path.as_ref())?;
-        let mut conn = place.open_views()?;
+        let mut conn = place.open_views(mode)?;
         guard_commits(&mut conn)
             .map_err(|error| before_commit("opening a file of views", error))?;
         let conn = Mutex::new(conn);
@@ -103,10 +115,7 @@ impl SqliteViews {
 
     /// The file.
     pub fn path(&self) -> &Path {
-        match &self.home {
-            Home::Own(own) => own.place.path(),
-            Home::Store(shared) => shared.place.path(),
-        }
+        self.place().path()
     }
 
     /// The keeper of this projection's version of its view, for a pipeline.
@@ -133,12 +142,24 @@ impl SqliteViews {
     ///
     /// `Unavailable`, `Corrupt`.
     pub fn reader(&self) -> Result<Connection, RecordError> {
+        let presence = self.place().presence();
+        presence.check()?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(self.path(), flags).and_then(|conn| {
             conn.busy_timeout(VIEWS_BUSY_WAIT_MAX)?;
             Ok(conn)
         });
-        opened.map_err(|error| before_commit(&self.path().display().to_string(), error))
+        let opened =
+            opened.map_err(|error| before_commit(&self.path().display().to_string(), error))?;
+        presence.check()?;
+        Ok(opened)
+    }
+
+    fn place(&self) -> &Place {
+        match &self.home {
+            Home::Own(own) => &own.place,
+            Home::Store(shared) => &shared.place,
+        }
     }
 }
 
@@ -163,6 +184,8 @@ impl OwnFile {
         work: impl FnOnce(&Declared, &Connection) -> Result<T, Halt>,
     ) -> Result<T, ProjectionError> {
         let conn = self.conn();
+        let presence = self.place.presence();
+        presence.check().map_err(|error| declared.error(error))?;
         let run = |sql: &str| conn.prepare_cached(sql)?.execute([]).map(drop);
         let roll_back = || match conn.is_autocommit() {
             true => Ok(()),
@@ -172,7 +195,9 @@ impl OwnFile {
         begun.map_err(|error| Halt::Sqlite(error).into_error(declared))?;
         let worked = work(declared, &conn).map_err(|halt| halt.into_error(declared));
         let ended = match &worked {
-            Ok(_) => run("COMMIT").map_err(|error| declared.error(of_commit(error))),
+            Ok(_) => run("COMMIT")
+                .map_err(|error| declared.error(of_commit(error)))
+                .and_then(|()| presence.check().map_err(|error| declared.error(error))),
             Err(_) => Ok(()),
         };
         let rolled_back = roll_back().map_err(|error| Halt::Sqlite(error).into_error(declared));
@@ -213,12 +238,16 @@ impl SqliteKeeper {
         &self,
         look: impl FnOnce(&Declared, &Connection) -> rusqlite::Result<T>,
     ) -> Result<T, ProjectionError> {
+        let failed = |error| self.declared.error(error);
         let found = match &self.home {
-            Home::Own(own) => look(&self.declared, &own.conn()),
+            Home::Own(own) => {
+                let presence = own.place.presence();
+                presence.check_now_and_then().map_err(failed)?;
+                look(&self.declared, &own.conn())
+            }
             Home::Store(shared) => {
-                let reader = shared.readers.take();
-                let reader = reader.map_err(|error| self.declared.error(error))?;
-                look(&self.declared, &reader.conn)
+                let read = |reader: &mut Reader| Ok(look(&self.declared, &reader.conn));
+                shared.readers.read(read).map_err(failed)?
             }
         };
         found.map_err(|error| Halt::Sqlite(error).into_error(&self.declared))

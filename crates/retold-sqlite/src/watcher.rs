@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::connection::{Place, data_version};
 use super::log::Log;
+use super::presence::Presence;
 use super::writer::Writer;
 
 /// The logs that a store has opened, by name. Weak: a log that nobody uses takes no memory for long.
@@ -44,6 +45,7 @@ pub(crate) struct Watcher {
     logs: Arc<Logs>,
     source: Source,
     data_version: Option<i64>,
+    presence: Arc<Presence>,
 }
 
 /// By which connection. SQLite's `data_version` tells what all *others* wrote, so the writer's own is
@@ -55,18 +57,20 @@ pub(crate) enum Source {
 }
 
 impl Watcher {
-    pub(crate) fn new(logs: Arc<Logs>, source: Source) -> Self {
+    pub(crate) fn new(logs: Arc<Logs>, source: Source, presence: Arc<Presence>) -> Self {
         Self {
             logs,
             source,
             data_version: None,
+            presence,
         }
     }
 
     /// Looks whether the file has changed since the last look; then those who wait look for
-    /// themselves. A failure is a change: theirs will say what it is.
+    /// themselves. A failure is a change, and so is another file: theirs will say what it is.
     pub(crate) fn look(&mut self) {
         let found = match &mut self.source {
+            _ if self.presence.check().is_err() => None,
             Source::Writer(writer) => writer.data_version().ok(),
             Source::Reader(place, conn) => read_by(place, conn),
         };
@@ -105,10 +109,16 @@ mod tests {
         let path = folder.path().join("dogs.db");
         let place = Place::writable(&path).unwrap();
         let conn = place.open_writer(&SqliteOptions::new()).unwrap();
-        let writer = Arc::new(Writer::new(conn, Arc::<Alarm>::default(), Duration::ZERO));
+        let presence = place.presence().clone();
+        let writer = Writer::new(conn, presence, Arc::<Alarm>::default(), Duration::ZERO);
+        let writer = Arc::new(writer);
         let logs = Arc::new(Logs::default());
         let log = logs.share("dogs");
-        let mut watcher = Watcher::new(logs, Source::Writer(writer.clone()));
+        let mut watcher = Watcher::new(
+            logs,
+            Source::Writer(writer.clone()),
+            place.presence().clone(),
+        );
         watcher.look();
         let mut news = log.subscribe();
         news.mark_unchanged();

@@ -41,6 +41,7 @@ use super::inline::InlineProjections;
 use super::log::Log;
 use super::member::{AppendMember, Member, Slot, WorkMember};
 use super::options::QUEUE_WAIT_MAX;
+use super::presence::Presence;
 use super::queue::{Full, Progress, Queue};
 use super::transaction::Transaction;
 
@@ -77,11 +78,16 @@ enum Led {
 }
 
 impl Writer {
-    pub(crate) fn new(conn: Connection, alarm: Arc<Alarm>, busy_wait_max: Duration) -> Self {
+    pub(crate) fn new(
+        conn: Connection,
+        presence: Arc<Presence>,
+        alarm: Arc<Alarm>,
+        busy_wait_max: Duration,
+    ) -> Self {
         Self {
             queue: Queue::default(),
             inline: InlineProjections::new(),
-            writing: Mutex::new(Writing::new(conn)),
+            writing: Mutex::new(Writing::new(conn, presence)),
             data_version: AtomicI64::new(0),
             lone_groups: AtomicU32::new(0),
             last_length: AtomicUsize::new(0),
@@ -374,7 +380,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::writable(&folder.path().join("dogs.db")).unwrap();
         let conn = place.open_writer(&SqliteOptions::new()).unwrap();
-        let writer = Arc::new(Writer::new(conn, Arc::default(), Duration::ZERO));
+        let presence = place.presence().clone();
+        let writer = Writer::new(conn, presence, Arc::default(), Duration::ZERO);
+        let writer = Arc::new(writer);
         let tasks = [0, 1].map(|_| {
             let work = writer.work(GROUP_SIZE_MAX, |_: &mut Transaction<'_>| Ok(Ok(())));
             Arc::new(Inline(Mutex::new(Some(work))))

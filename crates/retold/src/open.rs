@@ -42,7 +42,11 @@ use crate::store_url::StoreUrl;
 pub async fn open_store(url: &str) -> Result<Arc<dyn Store>, RecordError> {
     match url.parse()? {
         StoreUrl::Memory { name } => Ok(Arc::new(MemoryStore::named(&name))),
-        StoreUrl::Sqlite { path, durability } => sqlite::open(&path, durability),
+        StoreUrl::Sqlite {
+            path,
+            durability,
+            file_mode,
+        } => sqlite::open(&path, durability, file_mode),
         StoreUrl::Postgres { url } => postgres::open(url.as_str()).await,
     }
 }

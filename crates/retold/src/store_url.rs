@@ -6,6 +6,7 @@
 //! | `sqlite:PATH` | the SQLite file at `PATH`, made if it is missing; relative to the working directory unless `PATH` begins with `/` |
 //! | `sqlite:///PATH` | the same for an absolute path, as URLs of files are often written |
 //! | `sqlite:PATH?synchronous=normal` | the same file, faster and less durable: see [`Durability`] |
+//! | `sqlite:PATH?mode=640` | the same file; where it is made, with these rights, as `chmod` counts them, instead of 600, which lets nobody but its owner read it |
 //! | `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME` | the schema of that name (`retold` unless given) of a PostgreSQL database, made if it is missing; the other parameters are those of libpq, as `retold_postgres` tells |
 //!
 //! A path is taken as it stands, without decoding of `%`, up to the first `?`. Options stand behind
@@ -56,6 +57,8 @@ pub enum StoreUrl {
         path: PathBuf,
         /// When an append is acknowledged.
         durability: Durability,
+        /// Rights to the file where it is made, on Unix; none for those of the store's default.
+        file_mode: Option<u32>,
     },
     /// `postgres://…`: a schema of a PostgreSQL database.
     Postgres {
@@ -141,11 +144,20 @@ impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory { name } => write!(f, "memory:{name}"),
-            Self::Sqlite { path, durability } => {
+            Self::Sqlite {
+                path,
+                durability,
+                file_mode,
+            } => {
                 write!(f, "sqlite:{}", path.display())?;
-                match durability {
-                    Durability::Full => Ok(()),
-                    Durability::Normal => f.write_str("?synchronous=normal"),
+                let mut before = '?';
+                if *durability == Durability::Normal {
+                    write!(f, "{before}synchronous=normal")?;
+                    before = '&';
+                }
+                match file_mode {
+                    Some(mode) => write!(f, "{before}mode={mode:o}"),
+                    None => Ok(()),
                 }
             }
             Self::Postgres { url } => url.fmt(f),
@@ -195,8 +207,12 @@ fn sqlite(rest: &str) -> Result<StoreUrl, String> {
         None => (rest, None),
     };
     let path = sqlite_path(path)?;
-    let durability = options.map_or(Ok(Durability::default()), sqlite_options)?;
-    Ok(StoreUrl::Sqlite { path, durability })
+    let options = options.map_or(Ok(SqliteParameters::default()), sqlite_options)?;
+    Ok(StoreUrl::Sqlite {
+        path,
+        durability: options.durability.unwrap_or_default(),
+        file_mode: options.file_mode,
+    })
 }
 
 fn sqlite_path(path: &str) -> Result<PathBuf, String> {
@@ -225,28 +241,46 @@ fn sqlite_path(path: &str) -> Result<PathBuf, String> {
     Ok(path.into())
 }
 
-fn sqlite_options(options: &str) -> Result<Durability, String> {
-    const KNOWN: &str = "known is synchronous=full (which is the default) or synchronous=normal";
-    let mut durability = None;
+/// What stands behind the path.
+#[derive(Default)]
+struct SqliteParameters {
+    durability: Option<Durability>,
+    file_mode: Option<u32>,
+}
+
+fn sqlite_options(options: &str) -> Result<SqliteParameters, String> {
+    const KNOWN: &str = "known are synchronous=full (which is the default), synchronous=normal, and mode= with the rights to a new file, as in mode=640";
+    let mut found = SqliteParameters::default();
     for option in options.split('&') {
-        let value = match option.split_once('=') {
-            Some(("synchronous", value)) => value,
+        let is_second = match option.split_once('=') {
+            Some(("synchronous", value)) => {
+                let chosen = match value {
+                    "full" => Durability::Full,
+                    "normal" => Durability::Normal,
+                    _ => {
+                        return Err(format!(
+                            "has the unknown value {value:?} for synchronous; {KNOWN}"
+                        ));
+                    }
+                };
+                found.durability.replace(chosen).is_some()
+            }
+            Some(("mode", value)) => {
+                let is_octal = value.bytes().all(|digit| (b'0'..b'8').contains(&digit));
+                let mode = u32::from_str_radix(value, 8).ok().filter(|_| is_octal);
+                let mode = mode.ok_or_else(|| {
+                    format!("has {value:?} for mode, which is not one as chmod counts; {KNOWN}")
+                })?;
+                found.file_mode.replace(mode).is_some()
+            }
             _ => return Err(format!("has the unknown option {option:?}; {KNOWN}")),
         };
-        let chosen = match value {
-            "full" => Durability::Full,
-            "normal" => Durability::Normal,
-            _ => {
-                return Err(format!(
-                    "has the unknown value {value:?} for synchronous; {KNOWN}"
-                ));
-            }
-        };
-        if durability.replace(chosen).is_some() {
-            return Err("gives the option synchronous twice".into());
+        if is_second {
+            let name = option.split_once('=').map_or(option, |(name, _)| name);
+            return Err(format!("gives the option {name} twice"));
         }
     }
-    Ok(durability.unwrap_or_default())
+    Ok(found)
 }
 
 fn postgres(url: &str, rest: &str) -> Result<StoreUrl, String> {
@@ -287,6 +321,7 @@ mod tests {
         StoreUrl::Sqlite {
             path: path.into(),
             durability,
+            file_mode: None,
         }
     }
 
@@ -309,6 +344,25 @@ mod tests {
             "sqlite:d.db?synchronous=normal",
             &sqlite("d.db", Durability::Normal),
         );
+    }
+
+    #[test]
+    fn the_rights_to_a_file_are_parsed() {
+        let file = |durability, mode| StoreUrl::Sqlite {
+            path: "d.db".into(),
+            durability,
+            file_mode: Some(mode),
+        };
+        check("sqlite:d.db?mode=640", &file(Durability::Full, 0o640));
+        check(
+            "sqlite:d.db?mode=0666&synchronous=normal",
+            &file(Durability::Normal, 0o666),
+        );
+        check_refused("sqlite:d.db?mode=rw", "as chmod counts");
+        check_refused("sqlite:d.db?mode=+600", "as chmod counts");
+        check_refused("sqlite:d.db?mode=", "as chmod counts");
+        check_refused("sqlite:d.db?mode=698", "as chmod counts");
+        check_refused("sqlite:d.db?mode=600&mode=600", "mode twice");
     }
 
     #[test]

@@ -61,16 +61,24 @@ impl Place {
     pub(super) fn open(&self) -> Result<SqliteStore, Failure> {
         let url = self.url.parse::<StoreUrl>();
         let url = url.map_err(|error| Failure::Failed(error.reason().to_owned()))?;
-        let StoreUrl::Sqlite { path, durability } = url else {
+        let StoreUrl::Sqlite {
+            path,
+            durability,
+            file_mode,
+        } = url
+        else {
             return Err(Failure::Usage(format!(
                 "the demonstration is about a store that lasts, and {} does not; write --store sqlite:PATH",
                 self.url
             )));
         };
-        let options = SqliteOptions::new().durability(match durability {
+        let mut options = SqliteOptions::new().durability(match durability {
             Durability::Normal => retold::sqlite::Durability::Normal,
             _ => retold::sqlite::Durability::Full,
         });
+        if let Some(mode) = file_mode {
+            options = options.file_mode(mode);
+        }
         Ok(SqliteStore::open_with(path, &options)?)
     }
 

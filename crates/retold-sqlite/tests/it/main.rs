@@ -15,6 +15,8 @@ mod history;
 mod inline;
 mod many_logs;
 mod opening;
+mod presence;
 mod processes;
 mod projection;
+mod rights;
 mod space;

@@ -7,7 +7,11 @@ use crate::recording::error::RecordError;
 use crate::recording::store::Store;
 use crate::store_url::Durability;
 
-pub(super) fn open(path: &Path, _: Durability) -> Result<Arc<dyn Store>, RecordError> {
+pub(super) fn open(
+    path: &Path,
+    _: Durability,
+    _: Option<u32>,
+) -> Result<Arc<dyn Store>, RecordError> {
     Err(missing(path))
 }
 

@@ -9,11 +9,18 @@ use crate::recording::error::RecordError;
 use crate::recording::store::Store;
 use crate::store_url::Durability;
 
-pub(super) fn open(path: &Path, durability: Durability) -> Result<Arc<dyn Store>, RecordError> {
-    let options = SqliteOptions::new().durability(match durability {
+pub(super) fn open(
+    path: &Path,
+    durability: Durability,
+    file_mode: Option<u32>,
+) -> Result<Arc<dyn Store>, RecordError> {
+    let mut options = SqliteOptions::new().durability(match durability {
         Durability::Full => retold_sqlite::Durability::Full,
         Durability::Normal => retold_sqlite::Durability::Normal,
     });
+    if let Some(mode) = file_mode {
+        options = options.file_mode(mode);
+    }
     Ok(Arc::new(SqliteStore::open_with(path, &options)?))
 }
 
