@@ -13,6 +13,7 @@
 mod failure;
 mod output;
 mod table;
+mod told;
 
 mod built_in;
 mod event_record;
@@ -117,8 +118,14 @@ fn main() -> ExitCode {
 async fn run(command_line: CommandLine) -> Result<Verdict, Failure> {
     let mut output = Output::to_stdout(command_line.json);
     let verdict = match command_line.command {
-        Command::Demo(arguments) => demo::run(arguments, &mut output).await,
-        Command::DemoNode(arguments) => demo::cluster::node::run(arguments).await,
+        Command::Demo(arguments) => {
+            told::show();
+            demo::run(arguments, &mut output).await
+        }
+        Command::DemoNode(arguments) => {
+            told::show();
+            demo::cluster::node::run(arguments).await
+        }
         Command::Logs(arguments) => logs::run(arguments, &mut output).await,
         Command::Streams(arguments) => streams::run(arguments, &mut output).await,
         Command::Events(arguments) => events::run(arguments, &mut output).await,

@@ -16,6 +16,7 @@ pub mod selection;
 mod cache;
 mod conductor;
 pub mod log_reading;
+pub(crate) mod reports;
 pub mod subscription;
 mod turns;
 

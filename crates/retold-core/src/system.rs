@@ -5,6 +5,7 @@
 //! are and who follows whom; a runner makes it go. The modules stand in order; each uses only those
 //! above it.
 
+pub mod health;
 pub mod limits;
 mod panic_text;
 
@@ -55,6 +56,7 @@ pub use definition::{Member, System, SystemBuilder};
 pub use follower::{Follower, OnFailure, Start};
 pub use follower_event::{FollowerEvent, Parked, StartingMark};
 pub use follower_record::FollowerRecord;
+pub use health::{Finding, FindingKind, Health, Trouble};
 pub use open_system::{Infrastructure, OpenSystem, Opening};
 pub use operating::FollowerOperator;
 pub use outbox::Outbox;

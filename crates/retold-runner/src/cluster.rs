@@ -32,7 +32,8 @@ use retold_core::recording::limits::check_name;
 use retold_core::recording::store::Store;
 use retold_core::system::projection::ProjectionHandle;
 use retold_core::system::{
-    FollowerOperator, FollowerStatus, Infrastructure, OpenSystem, Opening, Phase, System,
+    Finding, FindingKind, FollowerOperator, FollowerStatus, Health, Infrastructure, OpenSystem,
+    Opening, Phase, System, Trouble,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -46,7 +47,6 @@ pub use self::unit::Unit;
 use self::roster::{NodeLife, Roster};
 use self::seat::{NoSlot, Seat, SeatCell, Surroundings};
 use self::unit::LeaseNames;
-use crate::health::Health;
 use crate::job::Job;
 use crate::lag::Lag;
 use crate::limits::{HEALTH_LOOK_TIMES_TO_LIVE, NODE_NAME_MAX, NODES_MAX, WAIT_LOOK_INTERVAL};
@@ -352,14 +352,18 @@ impl Cluster {
             now: rosters.first().map(|roster| roster.now),
             units,
             followers: self.followers().await,
+            findings: self.findings().await,
             failures,
         }
     }
 
-    /// Whether this process works, and whether it takes requests: for the probes of an orchestrator.
+    /// Whether this process works, whether it takes requests, and everything that somebody has to look
+    /// at: for the probes of an orchestrator and for alarms.
     ///
     /// It works if it looks at its leases in time, whatever comes of it. It takes requests if it has
-    /// joined, its lease is renewed in every store, the logs can be read, and it is not leaving.
+    /// joined, its lease is renewed in every store, the logs can be read, and it is not leaving. Its
+    /// findings are those of what this node has, and what is recorded of the rest: that a follower on
+    /// another node fails without having paused is told there, and in [`status`](Self::status).
     pub async fn health(&self) -> Health {
         let mut health = Health::default();
         let is_leaving = *self.leave.borrow();
@@ -370,6 +374,7 @@ impl Cluster {
             if !is_leaving && looked.is_some_and(|looked| looked > look_max) {
                 let looked = looked.unwrap_or_default();
                 let reason = format!("the node did not look at its leases for {looked:?}");
+                health.findings.push(self.of_node(Trouble::Failed, &reason));
                 health.not_live.get_or_insert(reason);
             }
             let renewed = view.clock.map(|clock| clock.age());
@@ -378,16 +383,30 @@ impl Cluster {
                     .failure
                     .unwrap_or_else(|| "nothing is known why".into());
                 let reason = format!("the node's lease is not renewed: {reason}");
+                health
+                    .findings
+                    .push(self.of_node(Trouble::Retrying, &reason));
                 health.not_ready.get_or_insert(reason);
             }
         }
         if is_leaving {
+            // What it had is with others.
+            health.findings.clear();
             health.not_ready = Some("the node is leaving".into());
+            return health;
         }
-        if health.not_ready.is_none() {
-            health.not_ready = self.works.unreadable().await;
-        }
+        self.works.examine(&mut health).await;
         health
+    }
+
+    async fn findings(&self) -> Vec<Finding> {
+        let mut health = Health::default();
+        self.works.examine(&mut health).await;
+        health.findings
+    }
+
+    fn of_node(&self, trouble: Trouble, reason: &str) -> Finding {
+        Finding::new(FindingKind::Process, self.node(), trouble, reason)
     }
 
     /// How each follower is getting on, in the order of declaration, against the ends of the logs as they

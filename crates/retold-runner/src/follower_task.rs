@@ -141,12 +141,11 @@ impl FollowerTask {
             Ok(Err(error)) => error,
             Err(panic) => {
                 self.pipeline.look_again();
+                if self.station.status.read().failures == 0 {
+                    let follower = self.station.title();
+                    tracing::error!(follower, panic, "a follower panicked, and is tried again");
+                }
                 self.pipeline.tell_failure(Phase::Retrying, &panic);
-                tracing::error!(
-                    follower = self.station.title(),
-                    panic,
-                    "a follower begins anew"
-                );
                 return Round::Retry;
             }
         };
@@ -158,10 +157,8 @@ impl FollowerTask {
                 tracing::warn!(follower, %error, "a follower tries again");
                 Round::Retry
             }
-            _ => {
-                tracing::error!(follower, %error, "a follower cannot go on");
-                Round::Failed
-            }
+            // The pipeline has told of it.
+            _ => Round::Failed,
         }
     }
 

@@ -49,11 +49,19 @@ impl Job {
         }
     }
 
-    /// The last failure of a follower in this process, with when it was; none of what is no follower.
+    /// The last failure in this process, with when it was.
     pub(crate) fn last_error(&self) -> Option<(Timestamp, String)> {
         match self {
             Self::Follower { station, .. } => station.status.read().last_error,
-            Self::Timers { .. } | Self::View { .. } => None,
+            Self::Timers { cell, .. } => {
+                let status = cell.read();
+                let (at, error) = status.last_error()?;
+                Some((at, error.to_owned()))
+            }
+            Self::View { handle, .. } => {
+                let (at, error) = handle.last_error()?;
+                Some((at, error.to_string()))
+            }
         }
     }
 
@@ -103,8 +111,10 @@ impl Job {
                 status.pending = 0;
                 status.next_due = None;
                 status.failure = None;
+                status.trouble = None;
+                status.aside = 0;
             }),
-            Self::View { .. } => {}
+            Self::View { pipeline, .. } => pipeline.lock().await.stand_by(),
         }
     }
 }

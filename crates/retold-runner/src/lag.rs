@@ -100,20 +100,33 @@ pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Ve
     statuses
 }
 
-/// Takes into a status what is recorded of a follower, whoever recorded it.
-async fn take_in_recorded(
+/// Takes into a status whether a follower is recorded as paused, and what it has parked, whoever
+/// recorded it.
+pub(crate) async fn take_in_acts(
     status: &mut FollowerStatus,
     open: &OpenSystem,
     station: &Station,
-) -> Result<()> {
+) -> Result<(FollowerOperator, FollowerRecord)> {
     let application = &open.applications()[station.application_index];
     let operator = FollowerOperator::new(application, Arc::clone(&station.follower));
     let record = operator.record().await?;
     if record.paused.is_some() {
         status.phase = Phase::Paused;
     }
+    status.paused.clone_from(&record.paused);
     status.parked = record.parked.len();
+    status.first_parked = record.first_failed().cloned();
     status.partitions = record.partitions;
+    Ok((operator, record))
+}
+
+/// Takes into a status what is recorded of a follower, whoever recorded it.
+async fn take_in_recorded(
+    status: &mut FollowerStatus,
+    open: &OpenSystem,
+    station: &Station,
+) -> Result<()> {
+    let (operator, record) = take_in_acts(status, open, station).await?;
     for (upstream, log) in status.upstreams.iter_mut().zip(&station.upstreams) {
         let application = &open.applications()[*log];
         let Some(log) = application.log_id().await? else {

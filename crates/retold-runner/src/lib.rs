@@ -12,7 +12,6 @@ pub mod limits;
 mod panics;
 pub mod telemetry;
 
-mod health;
 mod options;
 mod station;
 mod stop_report;
@@ -39,7 +38,6 @@ pub use self::cluster::{
     Cluster, ClusterOptions, ClusterOverview, ClusterStatus, JoinError, NodeStatus, Unit,
     UnitOverview, UnitStatus,
 };
-pub use self::health::Health;
 pub use self::lag::Lag;
 pub use self::multi_thread::MultiThread;
 pub use self::options::MultiThreadOptions;

@@ -7,14 +7,13 @@ use retold_core::application::{Application, Result};
 use retold_core::recording::identity::Position;
 use retold_core::system::projection::ProjectionHandle;
 use retold_core::system::{
-    FollowerOperator, FollowerStatus, Infrastructure, OpenSystem, Opening, Phase, StartingMark,
-    System,
+    Finding, FindingKind, FollowerOperator, FollowerStatus, Health, Infrastructure, OpenSystem,
+    Opening, Phase, StartingMark, System, Trouble,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 
-use crate::health::Health;
 use crate::lag::Lag;
 use crate::log_news::watch_logs;
 use crate::options::MultiThreadOptions;
@@ -171,10 +170,11 @@ impl MultiThread {
         self.works.status().await
     }
 
-    /// Whether this process works, and whether it takes requests: for the probes of an orchestrator.
+    /// Whether this process works, whether it takes requests, and everything in it that somebody has to
+    /// look at: for the probes of an orchestrator and for alarms.
     ///
     /// It works unless a task of its ended by itself. It takes requests if the logs can be read, and it is
-    /// not stopping.
+    /// not stopping. Logs are given [`HEALTH_READ_MAX`](crate::limits::HEALTH_READ_MAX) to answer.
     pub async fn health(&self) -> Health {
         let mut health = Health::default();
         if *self.stop.borrow() {
@@ -182,11 +182,15 @@ impl MultiThread {
             return health;
         }
         let tasks = self.tasks.lock().await;
-        if let Some((name, _)) = tasks.iter().find(|(_, task)| task.is_finished()) {
-            health.not_live = Some(format!("{name} has ended by itself"));
+        for (name, _) in tasks.iter().filter(|(_, task)| task.is_finished()) {
+            let reason = "its task has ended by itself";
+            health.not_live.get_or_insert(format!("{name}: {reason}"));
+            let kind = FindingKind::Process;
+            let finding = Finding::new(kind, name.as_str(), Trouble::Failed, reason);
+            health.findings.push(finding);
         }
         drop(tasks);
-        health.not_ready = self.works.unreadable().await;
+        self.works.examine(&mut health).await;
         health
     }
 

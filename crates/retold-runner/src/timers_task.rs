@@ -9,7 +9,7 @@ use std::time::Duration;
 use metrics::counter;
 use retold_core::application::{Application, Error, Result};
 use retold_core::domain::clock::Timestamp;
-use retold_core::system::Timers;
+use retold_core::system::{Finding, FindingKind, Timers, Trouble};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
@@ -33,8 +33,41 @@ pub struct TimersStatus {
     pub next_due: Option<Timestamp>,
     /// How many were found due since the runner began; another process may have fired some of them.
     pub fired: u64,
-    /// Why the last attempt failed, if it did.
+    /// How many are due and cannot be fired; they are left aside, so that the others fire.
+    pub aside: usize,
+    /// Why the last attempt failed, if it did, or why timers are left aside.
     pub failure: Option<String>,
+    /// What the failure is, if there is one.
+    pub trouble: Option<Trouble>,
+    /// When the last failure was, by the machine's clock, also if it was overcome since.
+    failed_at: Option<Timestamp>,
+    last_failure: Option<String>,
+}
+
+impl TimersStatus {
+    /// What somebody has to look at, if there is anything.
+    pub fn finding(&self) -> Option<Finding> {
+        let reason = self.failure.clone()?;
+        let name = self.application.as_str();
+        Some(Finding::new(
+            FindingKind::Timers,
+            name,
+            self.trouble?,
+            reason,
+        ))
+    }
+
+    /// The last failure, with the time it happened, by the machine's clock, also if it was overcome since.
+    pub fn last_error(&self) -> Option<(Timestamp, &str)> {
+        self.failed_at.zip(self.last_failure.as_deref())
+    }
+
+    fn fail(&mut self, trouble: Trouble, failure: String) {
+        self.failed_at = Some(std::time::SystemTime::now().into());
+        self.last_failure = Some(failure.clone());
+        self.trouble = Some(trouble);
+        self.failure = Some(failure);
+    }
 }
 
 /// Where a task tells its status.
@@ -94,7 +127,7 @@ impl TimersTask {
                 Ok(Err(error)) => Some(self.failed(&error)),
                 Err(panic) => {
                     self.timers = Timers::new(self.application.clone());
-                    self.cell.write(|status| status.failure = Some(panic));
+                    self.tell_failure(Trouble::Failed, panic);
                     Some(self.back_off.next())
                 }
             };
@@ -122,19 +155,55 @@ impl TimersTask {
             status.pending = pending;
             status.next_due = next_due;
             status.failure = None;
+            status.trouble = None;
         });
+        self.tell_aside();
         self.back_off.reset();
         Ok(())
     }
 
     /// Tells of the failure. Says how long to wait before the next attempt.
     fn failed(&mut self, error: &Error) -> Duration {
-        let application = self.application.name();
-        tracing::warn!(application, %error, "timers could not be fired");
-        self.cell
-            .write(|status| status.failure = Some(error.to_string()));
-        // A timer that cannot be fired is left aside; the others are not to wait for it.
+        let trouble = match error {
+            Error::Unavailable(_) | Error::OutcomeUnknown { .. } | Error::Conflict(_) => {
+                Trouble::Retrying
+            }
+            _ => Trouble::Failed,
+        };
+        match self.timers.aside() {
+            // It was told when it was left aside; the others are not to wait for it.
+            Some(_) if trouble == Trouble::Failed => self.tell_aside(),
+            _ => self.tell_failure(trouble, error.to_string()),
+        }
         self.back_off.next()
+    }
+
+    /// Tells of timers that are left aside, if there are any.
+    fn tell_aside(&self) {
+        let count = self.timers.aside().map_or(0, |(count, _)| count);
+        let finding = self.timers.finding();
+        self.cell.write(|status| {
+            status.aside = count;
+            match finding {
+                Some(finding) if status.failure.as_ref() != Some(&finding.reason) => {
+                    status.fail(finding.trouble, finding.reason);
+                }
+                _ => {}
+            }
+        });
+    }
+
+    /// Tells of a failure, in the log of the process once until it is overcome.
+    fn tell_failure(&self, trouble: Trouble, failure: String) {
+        let application = self.application.name();
+        let told = self.cell.read();
+        if told.failure.as_ref() != Some(&failure) {
+            match trouble {
+                Trouble::Failed => tracing::error!(application, failure, "timers have stopped"),
+                _ => tracing::warn!(application, failure, "timers are tried again"),
+            }
+        }
+        self.cell.write(|status| status.fail(trouble, failure));
     }
 
     /// Waits for the next one to come due, or for the log to change. A clock that does not go with time

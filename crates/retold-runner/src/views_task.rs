@@ -66,18 +66,15 @@ impl ViewsTask {
             }
             Ok(Err(error)) => self.failed(&error),
             Err(panic) => {
-                let projection = self.pipeline.outline().label();
-                tracing::error!(%projection, panic, "a view's handler panicked");
+                self.pipeline.fail_by_panic(&panic);
                 self.back_off.next()
             }
         };
         sleep(wait).await;
     }
 
-    /// Tells of the failure. Says how long to wait before the next attempt.
+    /// Says how long to wait after a failure, which the pipeline has told, before the next attempt.
     fn failed(&mut self, error: &ProjectionError) -> std::time::Duration {
-        let projection = self.pipeline.outline().label();
-        tracing::warn!(%projection, %error, "a view is not up to date");
         if error.is_retriable() {
             return self.back_off.next();
         }

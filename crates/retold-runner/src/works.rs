@@ -4,16 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use retold_core::application::{Application, Error, Result};
 use retold_core::recording::error::Invalid;
 use retold_core::recording::identity::Position;
 use retold_core::system::projection::ProjectionHandle;
-use retold_core::system::{FollowerOperator, FollowerStatus, OpenSystem};
+use retold_core::system::{Finding, FollowerOperator, FollowerStatus, Health, OpenSystem};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use crate::job::Job;
-use crate::lag::{Lag, LagCell, statuses};
+use crate::lag::{Lag, LagCell, statuses, take_in_acts};
 use crate::limits::HEALTH_READ_MAX;
 use crate::station::Station;
 use crate::timers_task::{TimersCell, TimersStatus};
@@ -86,22 +87,41 @@ impl Works {
         handle.ok_or_else(|| ViewWaitError::Unknown { view: view.into() })
     }
 
-    /// Why a log cannot be read now; none if all can.
-    pub(crate) async fn unreadable(&self) -> Option<String> {
+    /// Adds what is wrong with logs, followers, timers, views and outboxes, and that the process is not
+    /// ready if a log cannot be read. What is read for it is read at the same time.
+    pub(crate) async fn examine(&self, health: &mut Health) {
         let deadline = Instant::now() + HEALTH_READ_MAX;
-        for application in self.open.applications() {
-            let name = application.name();
-            match timeout_at(deadline, application.head()).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Some(format!("the log {name:?} cannot be read: {error}")),
-                Err(_) => {
-                    return Some(format!(
-                        "the log {name:?} was not read in {HEALTH_READ_MAX:?}"
-                    ));
-                }
+        let logs = join_all(
+            self.open
+                .applications()
+                .iter()
+                .map(|it| unreadable(it, deadline)),
+        );
+        let followers = join_all(self.stations.iter().map(|station| async {
+            let mut status = station.status.read();
+            if station.is_elsewhere() {
+                // Where it cannot be read, that is a finding about the log.
+                let recorded = take_in_acts(&mut status, &self.open, station);
+                let _ = timeout_at(deadline, recorded).await;
             }
+            status.findings()
+        }));
+        let views = join_all(self.projections.iter().map(|handle| async move {
+            let found = timeout_at(deadline, handle.finding()).await;
+            found.ok().flatten()
+        }));
+        let (logs, followers, views) = tokio::join!(logs, followers, views);
+        let mut findings: Vec<_> = logs.into_iter().flatten().collect();
+        if let Some(log) = findings.first() {
+            health.not_ready.get_or_insert(log.to_string());
         }
-        None
+        findings.extend(followers.into_iter().flatten());
+        // Each pipeline of a follower says the same of what is recorded of the follower.
+        findings.dedup();
+        findings.extend(self.timers.iter().filter_map(|cell| cell.read().finding()));
+        findings.extend(views.into_iter().flatten());
+        findings.extend(self.open.outbox_findings());
+        health.findings.append(&mut findings);
     }
 
     pub(crate) fn timers(&self) -> Vec<TimersStatus> {
@@ -187,6 +207,19 @@ impl Works {
         let log = log.map_err(Error::from)?;
         let caused = Caused::by(&self.open, &self.stations, log, position).await?;
         caused.wait(deadline).await
+    }
+}
+
+/// That this log cannot be read now; none if it can.
+async fn unreadable(application: &Application, deadline: Instant) -> Option<Finding> {
+    let name = application.name();
+    match timeout_at(deadline, application.head()).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(Finding::unreadable_log(name, &error)),
+        Err(_) => {
+            let late = format!("there was no answer in {HEALTH_READ_MAX:?}");
+            Some(Finding::unreadable_log(name, &late))
+        }
     }
 }
 

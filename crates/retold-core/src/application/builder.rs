@@ -8,6 +8,7 @@ use super::error::{Error, Result};
 use super::handle::{Access, Application, Core};
 use super::limits::{CACHE_SIZE_DEFAULT, RETRIES_DEFAULT};
 use super::publish::Bus;
+use super::reports::Reports;
 use super::turns::Turns;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::clock::{Clock, SystemClock};
@@ -214,6 +215,7 @@ impl ApplicationBuilder {
                 bus: Bus::default(),
                 mapper: self.mapper,
                 registry: self.registry,
+                reports: Reports::default(),
                 store,
                 access: self.access,
             }),

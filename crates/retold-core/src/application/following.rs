@@ -8,6 +8,7 @@ use super::conductor::Conductor;
 use super::error::Result;
 use super::handle::{Access, Application, Core};
 use super::publish::Bus;
+use super::reports::Reports;
 use super::turns::Turns;
 use crate::domain::aggregate::Aggregate;
 use crate::recording::identity::Version;
@@ -61,12 +62,18 @@ impl Application {
                 bus: Bus::default(),
                 mapper: self.core.mapper,
                 registry: Arc::clone(&self.core.registry),
+                reports: Reports::default(),
                 store: None,
                 access: Access::ReadOnly,
             }),
             metadata: None,
             conductor: None,
         }
+    }
+
+    /// How what its programs drive is getting on.
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.core.reports
     }
 
     /// A handle whose commands are conducted.

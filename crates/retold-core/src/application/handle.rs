@@ -14,6 +14,7 @@ use super::conductor::Conductor;
 use super::error::{Error, Result};
 use super::limits::SETTLE_ATTEMPTS_MAX;
 use super::publish::{Bus, Commits};
+use super::reports::Reports;
 use super::telemetry;
 use super::turns::Turns;
 use crate::domain::clock::{Clock, Timestamp};
@@ -52,6 +53,7 @@ pub(super) struct Core {
     pub(super) bus: Bus,
     pub(super) mapper: Mapper,
     pub(super) registry: Arc<TopicRegistry>,
+    pub(super) reports: Reports,
     /// Where the log is, for opening others beside it; none if a recorder was given.
     pub(super) store: Option<Arc<dyn Store>>,
     pub(super) access: Access,

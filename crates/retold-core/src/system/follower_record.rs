@@ -94,6 +94,12 @@ impl FollowerRecord {
         self.parked.get(&(log, *first))
     }
 
+    /// The first parked event whose policy failed, by log and position; none if nothing is parked.
+    pub fn first_failed(&self) -> Option<&Parked> {
+        let mut failed = self.parked.values().filter(|it| it.failure.is_some());
+        failed.next().or_else(|| self.parked.values().next())
+    }
+
     fn park(&mut self, parked: &Parked) {
         let position = parked.event.position;
         if let Some(stream) = &parked.stream {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::definition::{Member, System};
 use super::follower::Follower;
+use super::health::{Finding, FindingKind, Trouble};
 use super::partition::Lane;
 use super::pipeline::Pipeline;
 use super::projection::{ProjectionPipeline, ViewKeeper};
@@ -216,6 +217,20 @@ impl OpenSystem {
             pipeline.in_lane(Lane { index: lane, count })
         });
         pipelines.collect()
+    }
+
+    /// What is wrong with the outboxes that programs have opened of its applications in this process.
+    pub fn outbox_findings(&self) -> Vec<Finding> {
+        let applications = self.applications.iter();
+        let failures = applications.flat_map(|it| it.reports().failures());
+        let findings = failures.map(|(name, report)| {
+            let trouble = match report.is_retriable {
+                true => Trouble::Retrying,
+                false => Trouble::Failed,
+            };
+            Finding::new(FindingKind::Outbox, name, trouble, report.reason)
+        });
+        findings.collect()
     }
 
     /// A pipeline for each view, in the order in which they were given; with the index of the

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::follower::Start;
 use super::limits::{FOLLOWER_NAME_SIZE_MAX, OUTBOX_PAGE_EVENTS};
+use crate::application::reports::{Report, ReportCell};
 use crate::application::subscription::check_mark;
 use crate::application::{Application, Error, Logged, Result};
 use crate::domain::event::Event;
@@ -76,6 +77,8 @@ pub struct Outbox<E> {
     /// The event that could not be read, if that is what is next.
     unreadable: Option<Mark>,
     append_count: u64,
+    /// Where it tells its failures, for the health of the application's system.
+    report: Arc<ReportCell>,
 }
 
 impl<E: Event> Outbox<E> {
@@ -120,6 +123,7 @@ impl<E: Event> Outbox<E> {
             page_mark: None,
             unreadable: None,
             append_count: 0,
+            report: (application.reports()).begin(format!("{}/{name}", application.name())),
         };
         outbox.query.check()?;
         outbox.read_checkpoint().await?;
@@ -142,7 +146,9 @@ impl<E: Event> Outbox<E> {
     /// [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn next(&mut self) -> Result<Option<&Logged<E>>> {
         if self.page.is_empty() {
-            self.read().await?;
+            let read = self.read().await;
+            self.tell(&read);
+            read?;
         }
         Ok(self.page.front())
     }
@@ -159,7 +165,9 @@ impl<E: Event> Outbox<E> {
             return Ok(());
         };
         let mark = event.mark();
-        self.record(mark).await?;
+        let recorded = self.record(mark).await;
+        self.tell(&recorded);
+        recorded?;
         let delivered = self.checkpoint.map(|mark| mark.position);
         self.page.retain(|event| Some(event.position()) > delivered);
         Ok(())
@@ -192,6 +200,20 @@ impl<E: Event> Outbox<E> {
     /// Up to where everything is delivered; none before the first.
     pub fn checkpoint(&self) -> Option<Mark> {
         self.checkpoint
+    }
+
+    /// Tells what came of an attempt. That it stopped is told at the level of errors once, until it goes on.
+    fn tell(&self, attempt: &Result<()>) {
+        let report = attempt.as_ref().err().map(|error| Report {
+            is_retriable: error.is_retriable() || matches!(error, Error::OutcomeUnknown { .. }),
+            reason: error.to_string(),
+        });
+        let is_stopped = report.as_ref().is_some_and(|it| !it.is_retriable);
+        if self.report.tell(report) && is_stopped {
+            let (application, outbox) = (self.application.name(), &self.key);
+            let error = attempt.as_ref().err().map(ToString::to_string);
+            tracing::error!(application, %outbox, error, "an outbox has stopped");
+        }
     }
 
     async fn read(&mut self) -> Result<()> {

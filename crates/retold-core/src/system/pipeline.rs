@@ -826,10 +826,7 @@ impl Pipeline {
                     Step::Idle => Phase::CaughtUp,
                     Step::Paused => Phase::Paused,
                 };
-                self.status.write(|status| {
-                    status.phase = phase;
-                    status.failures = 0;
-                });
+                self.status.stepped(phase);
                 self.tell_places();
             }
             Err(error) => self.tell_error(error),
@@ -856,10 +853,12 @@ impl Pipeline {
 
     fn tell_places(&self) {
         let (parked, overtaken) = (self.record.parked.len(), self.counts.overtaken);
-        let partitions = self.record.partitions;
+        let record = &self.record;
         self.status.write(|status| {
-            status.partitions = partitions;
+            status.partitions = record.partitions;
+            status.paused.clone_from(&record.paused);
             status.parked = parked;
+            status.first_parked = record.first_failed().cloned();
             status.overtaken = overtaken;
             for (told, upstream) in status.upstreams.iter_mut().zip(&self.upstreams) {
                 told.checkpoint = upstream.checkpoint;

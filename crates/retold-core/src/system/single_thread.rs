@@ -17,6 +17,7 @@ use self::queue::{Item, Queue};
 use super::definition::System;
 use super::follower::Follower;
 use super::follower_event::StartingMark;
+use super::health::{Finding, FindingKind, Health, Trouble};
 use super::limits::{PARTITIONS_MAX, STEPS_MAX_DEFAULT};
 use super::open_system::{Infrastructure, OpenSystem, Opening};
 use super::operating::FollowerOperator;
@@ -91,12 +92,16 @@ pub struct SingleThread {
 struct SingleThreadConductor {
     open: OpenSystem,
     statuses: Statuses,
+    timer_findings: TimerFindings,
     projections: Vec<ProjectionHandle>,
     work: Mutex<Work>,
 }
 
 /// Those of each follower's pipelines, which become others when it is split anew.
 type Statuses = Arc<SyncMutex<Vec<Vec<StatusCell>>>>;
+
+/// What is wrong with the timers of each application, if anything is.
+type TimerFindings = Arc<SyncMutex<Vec<Option<Finding>>>>;
 
 /// What is to be done. Whoever has the lock does it.
 struct Work {
@@ -106,6 +111,7 @@ struct Work {
     readers: Vec<Vec<(usize, usize)>>,
     projections: Vec<ProjectionPipeline>,
     timers: Vec<Timers>,
+    timer_findings: TimerFindings,
     /// Whether the timers of an application may have changed since they were read.
     is_timer_old: Vec<bool>,
     queue: Queue,
@@ -192,11 +198,13 @@ impl SingleThread {
             }
         }
         let timers = open.applications().iter().cloned().map(Timers::new);
+        let timer_findings: TimerFindings = Arc::new(SyncMutex::new(vec![None; logs]));
         let projections: Vec<_> = open.projections().into_iter().map(|(_, it)| it).collect();
         let handles = projections.iter().map(ProjectionPipeline::handle).collect();
         let work = Work {
             projections,
             timers: timers.collect(),
+            timer_findings: Arc::clone(&timer_findings),
             is_timer_old: vec![true; logs],
             queue: Queue::new(logs),
             open: open.clone(),
@@ -208,6 +216,7 @@ impl SingleThread {
             conductor: Arc::new(SingleThreadConductor {
                 open,
                 statuses,
+                timer_findings,
                 projections: handles,
                 work: Mutex::new(work),
             }),
@@ -278,6 +287,33 @@ impl SingleThread {
         let statuses = &self.conductor.statuses;
         let statuses = statuses.lock().unwrap_or_else(PoisonError::into_inner);
         statuses.iter().flatten().map(StatusCell::read).collect()
+    }
+
+    /// How the runner is getting on: everything that somebody has to look at, as it was after the last
+    /// command. It is always live, and ready if the logs can be read.
+    pub async fn health(&self) -> Health {
+        let conductor = &self.conductor;
+        let mut health = Health::default();
+        for application in conductor.open.applications() {
+            if let Err(error) = application.head().await {
+                let finding = Finding::unreadable_log(application.name(), &error);
+                health.not_ready.get_or_insert(finding.to_string());
+                health.findings.push(finding);
+            }
+        }
+        let statuses = self.status();
+        let followers = statuses.iter().flat_map(FollowerStatus::findings);
+        health.findings.extend(followers);
+        let timers = conductor.timer_findings.lock();
+        let timers = timers.unwrap_or_else(PoisonError::into_inner).clone();
+        health.findings.extend(timers.into_iter().flatten());
+        for handle in &conductor.projections {
+            health.findings.extend(handle.finding().await);
+        }
+        health.findings.extend(conductor.open.outbox_findings());
+        // Of one that is split each partition says the same of what is recorded of all.
+        health.findings.dedup();
+        health
     }
 
     /// Handles of the views, in the order in which they were given. A command returns when they have
@@ -366,6 +402,26 @@ impl Work {
         }
     }
 
+    /// Keeps what is wrong with the timers of an application, if anything is.
+    fn tell_timers(&self, index: usize, attempt: &Result<()>) {
+        let name = self.open.applications()[index].name();
+        let finding = match attempt {
+            Err(error) if error.is_retriable() => {
+                let reason = error.to_string();
+                let retrying = Trouble::Retrying;
+                Some(Finding::new(FindingKind::Timers, name, retrying, reason))
+            }
+            Err(error) => {
+                let (failed, reason) = (Trouble::Failed, error.to_string());
+                let finding = Finding::new(FindingKind::Timers, name, failed, reason);
+                self.timers[index].finding().or(Some(finding))
+            }
+            Ok(()) => self.timers[index].finding(),
+        };
+        let findings = self.timer_findings.lock();
+        findings.unwrap_or_else(PoisonError::into_inner)[index] = finding;
+    }
+
     /// Fires what is due, one timer after the other, each with all that it causes.
     /// Those that timers set off in turn are counted as steps.
     async fn fire_due(&mut self) -> Result<()> {
@@ -374,6 +430,7 @@ impl Work {
                 if std::mem::take(&mut self.is_timer_old[index]) {
                     let read = self.timers[index].read_on().await;
                     self.is_timer_old[index] = read.is_err();
+                    self.tell_timers(index, &read);
                     read?;
                 }
             }
@@ -389,7 +446,9 @@ impl Work {
             let Some((_, index, now)) = due.min() else {
                 return Ok(());
             };
-            self.timers[index].fire_next(now).await?;
+            let fired = self.timers[index].fire_next(now).await.map(drop);
+            self.tell_timers(index, &fired);
+            fired?;
             self.process_commit(index).await?;
         }
         tracing::error!(
@@ -443,10 +502,8 @@ impl Work {
     /// Brings the views up to date. One that cannot go on says so by its handle.
     async fn project(&mut self) {
         for pipeline in &mut self.projections {
-            if let Err(error) = pipeline.catch_up().await {
-                let projection = pipeline.outline().label();
-                tracing::warn!(%projection, %error, "a view is not up to date");
-            }
+            // It has told of a failure itself.
+            let _ = pipeline.catch_up().await;
         }
     }
 

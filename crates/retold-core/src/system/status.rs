@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::follower_event::Parked;
+use super::health::{Finding, FindingKind, Trouble};
 use crate::domain::clock::Timestamp;
 use crate::recording::identity::{Mark, Position};
 
@@ -61,12 +63,18 @@ pub struct FollowerStatus {
     /// How often it found, when it was to record, that its work was done already: by another process, or
     /// by an attempt of its own whose outcome was unknown.
     pub overtaken: u64,
+    /// Why it is recorded as paused, if it is.
+    pub paused: Option<String>,
     /// How many events it has parked.
     pub parked: usize,
+    /// The first of those whose policy failed, with the reason.
+    pub first_parked: Option<Parked>,
     /// Failures in a row of its store.
     pub failures: u32,
     /// The last error, with the time it happened, by the machine's clock.
     pub last_error: Option<(Timestamp, String)>,
+    /// The failure by which it stopped and that was told, until it goes on.
+    told_failure: Option<String>,
 }
 
 /// How far a follower is in one log.
@@ -115,9 +123,50 @@ impl FollowerStatus {
         lags.max().unwrap_or_default()
     }
 
-    /// Whether it needs nobody to look after it.
+    /// Whether there is nothing to say about it; see [`findings`](Self::findings).
     pub fn is_well(&self) -> bool {
-        !matches!(self.phase, Phase::Paused | Phase::Failed) && self.parked == 0
+        self.findings().is_empty()
+    }
+
+    /// Everything that somebody has to look at.
+    pub fn findings(&self) -> Vec<Finding> {
+        let name = format!("{}/{}", self.application, self.follower);
+        let finding =
+            |trouble, reason| Finding::new(FindingKind::Follower, name.clone(), trouble, reason);
+        let mut findings = Vec::new();
+        if let Some(reason) = &self.paused {
+            findings.push(finding(Trouble::Paused, reason.clone()));
+        }
+        let stuck = match self.phase {
+            Phase::Failed => Some(Trouble::Failed),
+            Phase::Retrying => Some(Trouble::Retrying),
+            _ => None,
+        };
+        if let Some(trouble) = stuck {
+            let error = self.last_error.as_ref();
+            let error = error.map_or("it is not known why", |(_, error)| error);
+            findings.push(finding(trouble, error.to_owned()));
+        }
+        if self.parked > 0 {
+            findings.push(finding(Trouble::Parked, self.parked_reason()));
+        }
+        findings
+    }
+
+    fn parked_reason(&self) -> String {
+        let events = match self.parked {
+            1 => "1 event".to_owned(),
+            count => format!("{count} events"),
+        };
+        let Some(first) = &self.first_parked else {
+            return events;
+        };
+        let (position, upstream) = (first.event.position, &first.upstream);
+        let failure = first
+            .failure
+            .as_deref()
+            .unwrap_or("an earlier event is parked");
+        format!("{events}, the first at position {position} of {upstream:?}: {failure}")
     }
 }
 
@@ -191,13 +240,34 @@ impl StatusCell {
         }
     }
 
-    /// Notes an error that happened now.
+    /// Notes an error that happened now. That a follower fails is told at the level of errors once, however
+    /// often it tries again, until it has gone on or something else is wrong.
     pub(super) fn failed(&self, phase: Phase, error: &dyn std::fmt::Display) {
         let now = std::time::SystemTime::now().into();
+        let error = error.to_string();
+        let mut is_told = true;
         self.write(|status| {
+            if phase == Phase::Failed {
+                let told = status.told_failure.replace(error.clone());
+                is_told = told.as_ref() == Some(&error);
+            }
             status.phase = phase;
             status.failures += 1;
-            status.last_error = Some((now, error.to_string()));
+            status.last_error = Some((now, error.clone()));
+        });
+        if !is_told {
+            let status = self.read();
+            let (application, follower) = (&*status.application, &*status.follower);
+            tracing::error!(application, follower, error, "a follower has stopped");
+        }
+    }
+
+    /// Notes that a step was made.
+    pub(super) fn stepped(&self, phase: Phase) {
+        self.write(|status| {
+            status.phase = phase;
+            status.failures = 0;
+            status.told_failure = None;
         });
     }
 }

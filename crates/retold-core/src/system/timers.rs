@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::caused::caused_by;
 use super::derived_id::timer_event_id;
+use super::health::{Finding, FindingKind, Trouble};
 use super::limits::TIMERS_PENDING_MAX;
 use super::timer_event::{PlannedEvent, TimerEvent};
 use crate::application::{Application, Error, Result};
@@ -34,6 +35,8 @@ pub struct Timers {
     pending: BTreeMap<(Timestamp, Position), Pending>,
     /// Where in `pending` the timer of a stream is.
     by_stream: HashMap<Arc<str>, (Timestamp, Position)>,
+    /// Those that are due and cannot be fired, by their streams, with the reason.
+    aside: BTreeMap<Arc<str>, String>,
     read_to: Option<Position>,
 }
 
@@ -53,6 +56,7 @@ impl Timers {
             query: Query::item(item),
             pending: BTreeMap::new(),
             by_stream: HashMap::new(),
+            aside: BTreeMap::new(),
             read_to: None,
         }
     }
@@ -84,11 +88,13 @@ impl Timers {
         if let Some(place) = self.by_stream.remove(stream) {
             self.pending.remove(&place);
         }
+        // Somebody has fired or cancelled it, or set it again.
+        self.aside.remove(stream);
         let event: TimerEvent = self.application.mapper().decode(stored)?;
         let TimerEvent::Scheduled { due, .. } = event else {
             return Ok(());
         };
-        if self.pending.len() == TIMERS_PENDING_MAX {
+        if self.pending.len() + self.aside.len() == TIMERS_PENDING_MAX {
             return Err(Error::invalid(format!(
                 "more than {TIMERS_PENDING_MAX} timers of {:?} are pending; cancel some, or let another application have them",
                 self.application.name()
@@ -116,6 +122,26 @@ impl Timers {
         self.pending.len()
     }
 
+    /// How many are left aside, for they cannot be fired, with the reason of one of them; none if there
+    /// are none.
+    pub fn aside(&self) -> Option<(usize, &str)> {
+        let (_, reason) = self.aside.first_key_value()?;
+        Some((self.aside.len(), reason))
+    }
+
+    /// What somebody has to look at: those that are left aside, if there are any.
+    pub fn finding(&self) -> Option<Finding> {
+        let (count, reason) = self.aside()?;
+        let name = self.application.name();
+        let reason = format!("{count} cannot be fired: {reason}");
+        Some(Finding::new(
+            FindingKind::Timers,
+            name,
+            Trouble::Parked,
+            reason,
+        ))
+    }
+
     /// Fires the first of the timers that are due at `now`, by due time, then position. False if none
     /// is. If somebody else was faster, that is taken in, and it counts as fired.
     ///
@@ -139,6 +165,9 @@ impl Timers {
             Err(error @ (Error::Invalid(_) | Error::Corrupt(_) | Error::Mapping(_))) => {
                 if let Some(pending) = self.pending.remove(&place) {
                     self.by_stream.remove(&pending.stream);
+                    let (application, timer) = (self.application.name(), &*pending.stream);
+                    tracing::error!(application, timer, %error, "a timer cannot be fired, and is left aside");
+                    self.aside.insert(pending.stream, error.to_string());
                 }
                 return Err(error);
             }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use retold_core::domain::clock::Timestamp;
-use retold_core::system::FollowerStatus;
+use retold_core::system::{Finding, FollowerStatus};
 
 use super::roster::Roster;
 use super::unit::{LeaseNames, Unit};
@@ -30,6 +30,9 @@ pub struct ClusterStatus {
     /// followers that are on other nodes; counts and errors are those of this process, and those of others
     /// are with the [`units`](Self::units).
     pub followers: Vec<FollowerStatus>,
+    /// Everything that somebody has to look at, as this node knows it; see
+    /// [`Cluster::health`](crate::Cluster::health).
+    pub findings: Vec<Finding>,
     /// Why this node could not look at its leases, or join anew, when it tried last, and why leases could
     /// not be read now: of each store where that failed.
     pub failures: Vec<String>,
@@ -64,16 +67,17 @@ pub struct UnitStatus {
     /// When the lease ends unless it is renewed, by the store's clock.
     pub lease_ends_at: Option<Timestamp>,
     /// The last failure of the unit on any node: when it was told, by the store's clock, and the node
-    /// with what it said, cut where it was long. Told of followers.
+    /// with what it said, cut where it was long.
     pub last_error: Option<(Timestamp, String)>,
 }
 
 impl ClusterStatus {
-    /// Whether each unit is with somebody, all followers are well, and this node could look.
+    /// Whether each unit is with a node, this node could look, and it found nothing that somebody has to
+    /// look at.
     pub fn is_well(&self) -> bool {
         self.failures.is_empty()
+            && self.findings.is_empty()
             && self.units.iter().all(|it| it.node.is_some())
-            && self.followers.iter().all(FollowerStatus::is_well)
     }
 }
 
@@ -155,6 +159,9 @@ impl fmt::Display for ClusterStatus {
                 Some((at, error)) => writeln!(f, "; last error at {at}: {error}")?,
                 None => writeln!(f)?,
             }
+        }
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
         }
         for failure in &self.failures {
             writeln!(f, "leases: {failure}")?;

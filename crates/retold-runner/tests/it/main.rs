@@ -20,6 +20,7 @@ mod conversation;
 mod deadlines;
 mod failing;
 mod following;
+mod health;
 mod partitions;
 mod processes;
 mod retelling;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use retold::system::{FollowerStatus, Phase};
+use retold::system::{Finding, FollowerStatus, Phase, Trouble};
 use serde::Serialize;
 
 use crate::desk::Desk;
@@ -27,14 +27,17 @@ pub(super) async fn live(State(desk): State<Arc<Desk>>) -> (StatusCode, String) 
     }
 }
 
-/// `GET /health/ready`: 200 if the logs can be read, and every follower and the view goes on and has
-/// caught up, but for a few events; else 503.
+/// `GET /health/ready`: 200 if the logs can be read, nothing has stopped, and every follower and the view
+/// has caught up, but for a few events; else 503.
 pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> (StatusCode, Json<Readiness>) {
     let mut reasons = Vec::new();
     if desk.is_stopping() {
         reasons.push("the service is stopping".into());
     }
     let health = desk.runner.health().await;
+    let stopped = |it: &&Finding| matches!(it.trouble, Trouble::Paused | Trouble::Failed);
+    let stopped = health.findings.iter().filter(stopped);
+    reasons.extend(stopped.map(Finding::to_string));
     reasons.extend(health.not_live.into_iter().chain(health.not_ready));
     let statuses = desk.runner.status().await;
     let lag_max = desk.limits.ready_lag_max;
@@ -57,21 +60,14 @@ pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> (StatusCode, Json<Re
     (status, Json(Readiness { is_ready, reasons }))
 }
 
-/// Why a follower is not as it should be, if it is not.
+/// Why a follower that goes on is not where it should be, if it is not.
 fn obstacle(status: &FollowerStatus, lag_max: u64) -> Option<String> {
-    let is_going = !matches!(
-        status.phase,
-        Phase::Starting | Phase::Paused | Phase::Failed | Phase::Stopped
-    );
-    if is_going && status.lag_events() <= lag_max {
+    let has_begun = !matches!(status.phase, Phase::Starting | Phase::Stopped);
+    if has_begun && status.lag_events() <= lag_max {
         return None;
     }
-    let last_error = status.last_error.as_ref();
-    let why = last_error.map_or(String::new(), |(time, text)| {
-        format!(", last error at {time}: {text}")
-    });
     Some(format!(
-        "the follower {}/{} is {:?}, {} events behind{why}",
+        "the follower {}/{} is {:?}, {} events behind",
         status.application,
         status.follower,
         status.phase,

@@ -8,7 +8,7 @@ use axum::extract::State;
 use retold::domain::clock::Timestamp;
 use retold::recording::identity::{Mark, Position};
 use retold::system::projection::ProjectionHandle;
-use retold::system::{FollowerStatus, UpstreamStatus};
+use retold::system::{Finding, FollowerStatus, UpstreamStatus};
 use serde::Serialize;
 
 use crate::desk::Desk;
@@ -21,6 +21,8 @@ pub(super) struct ServiceStatus {
     is_stopping: bool,
     /// Requests that are at work.
     requests: usize,
+    /// Everything that somebody has to look at.
+    findings: Vec<Finding>,
     followers: Vec<Follower>,
     views: Vec<View>,
 }
@@ -88,6 +90,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Json<ServiceStatus>
         requests: limits
             .requests_max
             .saturating_sub(desk.places.available_permits()),
+        findings: desk.runner.health().await.findings,
         followers: statuses.iter().map(|it| follower(it, now)).collect(),
         views,
     })

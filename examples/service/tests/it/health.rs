@@ -60,8 +60,14 @@ async fn a_follower_that_an_operator_pauses_makes_it_not_ready() {
     until("it is not ready", async || !is_ready().await).await;
     let answered = client.get("/health/ready").await.expect(503);
     let reasons = answered.body["reasons"].to_string();
-    assert!(reasons.contains("tickets/issuing is Paused"), "{reasons}");
+    assert!(
+        reasons.contains("tickets/issuing is paused: the printer has no paper"),
+        "{reasons}"
+    );
     client.get("/health/live").await.expect(200);
+    let status = client.get("/status").await.expect(200).body;
+    assert_eq!(status["findings"][0]["name"], "tickets/issuing");
+    assert_eq!(status["findings"][0]["trouble"], "paused");
 
     // Commands are taken; who waits for tickets learns at once that somebody has to look.
     client.announce("hamlet", 10).await.expect(201);

@@ -81,7 +81,6 @@ impl Pipeline {
     ) -> Result<()> {
         self.look_again();
         let upstream = &self.upstreams[index];
-        tracing::error!(follower = %self.key, event = %event.mark(), %reason, "a follower stops");
         let paused = FollowerEvent::Paused {
             reason: format!(
                 "the policy for the event at {} of {:?} failed: {reason}",
@@ -96,7 +95,12 @@ impl Pipeline {
         let append = reads.to_append(&self.stream, self.record.version);
         // Read back by the next preparation, whoever recorded it.
         match self.application.settle(append).await {
-            Ok(_) | Err(Error::Conflict(_)) => Ok(()),
+            Ok(_) => {
+                let application = self.application.name();
+                tracing::error!(application, follower = %self.key, event = %event.mark(), %reason, "a follower has stopped");
+                Ok(())
+            }
+            Err(Error::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }

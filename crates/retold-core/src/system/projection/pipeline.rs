@@ -16,7 +16,7 @@ use super::outline::{OnPoison, ProjectionOutline, StartFrom};
 use super::progress::{Progress, ProjectionHandle, ProjectionState};
 use crate::application::handle::yield_once;
 use crate::domain::clock::{Clock, SystemClock};
-use crate::recording::error::{Invalid, RecordError};
+use crate::recording::error::{Failure, Invalid, RecordError};
 use crate::recording::identity::{LogId, Mark, Position};
 use crate::recording::limits::PAGE_EVENTS_MAX;
 use crate::recording::query::Query;
@@ -218,6 +218,23 @@ impl ProjectionPipeline {
         self.stopped = None;
         self.attempts = None;
         self.is_checked = false;
+    }
+
+    /// For runners: tells that another process drives it from now on, if any does.
+    pub fn stand_by(&mut self) {
+        self.resume();
+        self.progress
+            .send_modify(|progress| progress.state = ProjectionState::NotStarted);
+    }
+
+    /// For runners: tells of a step that panicked, which is tried again.
+    pub fn fail_by_panic(&mut self, panic: &str) {
+        let failure = Failure::new("keeping a view", std::io::Error::other(panic.to_owned()));
+        let projection = self.outline().label();
+        self.fail(&ProjectionError::Unavailable {
+            projection,
+            failure,
+        });
     }
 
     /// Passes over the event that the projection stopped at or tries again, records that like every
@@ -495,6 +512,21 @@ impl ProjectionPipeline {
         });
     }
 
+    /// Tells of a failure once, however often the step is tried again: until it succeeds, or something
+    /// else is wrong.
+    fn tell_failure(&self, state: ProjectionState, error: &ProjectionError) {
+        let progress = self.progress.borrow();
+        let told = progress.last_error.as_ref().map(ToString::to_string);
+        if progress.state == state && told.as_deref() == Some(&*error.to_string()) {
+            return;
+        }
+        drop(progress);
+        match state {
+            ProjectionState::Stopped => tracing::error!(%error, "a view has stopped"),
+            _ => tracing::warn!(%error, "a view is not up to date, and is tried again"),
+        }
+    }
+
     fn fail(&mut self, error: &ProjectionError) {
         let state = match error.is_retriable() {
             true => ProjectionState::Retrying,
@@ -503,10 +535,12 @@ impl ProjectionPipeline {
         if state == ProjectionState::Stopped {
             self.stopped = Some(error.clone());
         }
-        tracing::warn!(%error, "a projection does not go on");
+        self.tell_failure(state, error);
+        let now = self.clock.now();
         self.progress.send_modify(|progress| {
             progress.state = state;
             progress.last_error = Some(error.clone());
+            progress.failed_at = Some(now);
             progress.read_to = self.read_to;
             progress.checkpoint = self.checkpoint;
             progress.is_seen = self.seen == Seen::This;

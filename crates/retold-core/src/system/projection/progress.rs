@@ -10,16 +10,18 @@ use super::error::ProjectionError;
 use super::keeper::{Seen, SkippedEvent, ViewKeeper};
 use super::outline::ProjectionOutline;
 use super::rate::Rate;
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Timestamp};
 use crate::recording::error::RecordError;
 use crate::recording::identity::{Mark, Position};
 use crate::recording::recorder::{LogRead, Recorder};
+use crate::recording::stored_event::StoredEvent;
+use crate::system::health::{Finding, FindingKind, Trouble};
 
 /// What a projection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProjectionState {
-    /// It has not made a step yet.
+    /// It has not made a step in this process yet, or another process drives it.
     NotStarted,
     /// It takes in what is there.
     CatchingUp,
@@ -43,6 +45,8 @@ pub(super) struct Progress {
     pub(super) is_seen: bool,
     pub(super) rate: Rate,
     pub(super) last_error: Option<ProjectionError>,
+    /// When that was, by the clock of this process.
+    pub(super) failed_at: Option<Timestamp>,
 }
 
 impl Progress {
@@ -54,6 +58,7 @@ impl Progress {
             is_seen: false,
             rate: Rate::new(Instant::now()),
             last_error: None,
+            failed_at: None,
         }
     }
 
@@ -191,6 +196,60 @@ impl ProjectionHandle {
     /// What the projection is doing, as it last said.
     pub fn state(&self) -> ProjectionState {
         self.receiver.borrow().state
+    }
+
+    /// The last failure in this process, with when it was, also if it was overcome since.
+    pub fn last_error(&self) -> Option<(Timestamp, ProjectionError)> {
+        let progress = self.receiver.borrow();
+        progress.failed_at.zip(progress.last_error.clone())
+    }
+
+    /// What somebody has to look at, if there is anything: it has stopped, or tries again and again. Of a
+    /// view that another process keeps, whether its rows are of the log as it is; that is read from the
+    /// store.
+    pub async fn finding(&self) -> Option<Finding> {
+        let progress = self.receiver.borrow().clone();
+        let trouble = match progress.state {
+            ProjectionState::Stopped => Trouble::Failed,
+            ProjectionState::Retrying => Trouble::Retrying,
+            ProjectionState::NotStarted if !self.is_of_this_process() => {
+                let error = self.check_recorded().await.err()?;
+                let trouble = match error.is_retriable() {
+                    true => Trouble::Retrying,
+                    false => Trouble::Failed,
+                };
+                return Some(self.finding_of(trouble, error.to_string()));
+            }
+            _ => return None,
+        };
+        let error = progress.last_error.map(|error| error.to_string());
+        let reason = error.unwrap_or_else(|| "it is not known why".into());
+        Some(self.finding_of(trouble, reason))
+    }
+
+    fn finding_of(&self, trouble: Trouble, reason: String) -> Finding {
+        let name = &*self.outline().name;
+        Finding::new(FindingKind::View, name, trouble, reason)
+    }
+
+    /// Checks that what is recorded of the view is of the log as it is.
+    async fn check_recorded(&self) -> Result<(), ProjectionError> {
+        let outline = self.outline();
+        let Some(kept) = self.keeper.kept().await? else {
+            return Ok(());
+        };
+        let Some(mark) = kept.checkpoint else {
+            return Ok(());
+        };
+        let failed = |error| ProjectionError::of_record_error(outline.label(), error);
+        let log = self.recorder.log_id().await.map_err(failed)?;
+        let page = self.recorder.read_log(LogRead::at(mark.position)).await;
+        let page = page.map_err(failed)?;
+        let found = page.events.first().map(StoredEvent::mark);
+        match log == Some(kept.upstream) && found == Some(mark) {
+            true => Ok(()),
+            false => Err(outline.diverged(mark, found)),
+        }
     }
 
     /// See [`ViewKeeper::is_of_this_process`].
