@@ -28,11 +28,12 @@ macro_rules! columns {
     };
 }
 
-/// The head, the event of `$until`, and events: rows of kind 0, 1 and 2.
+/// The head, the event of `$until`, and events: rows of kind 0, 1 and 2. The head has the number of
+/// topics where events have their version.
 macro_rules! page {
     ($until:literal, $from:literal) => {
         concat!(
-            "SELECT 0, l.position, l.head_id, NULL::text, NULL::bigint, NULL::integer, NULL::integer, \
+            "SELECT 0, l.position, l.head_id, NULL::text, l.topic_count, NULL::integer, NULL::integer, \
              NULL::text, NULL::integer, NULL::bytea, NULL::bigint, NULL::bigint, NULL::text, \
              NULL::text, NULL::bytea, NULL::bytea FROM \"retold\".log l WHERE l.key = $1 \
              UNION ALL (SELECT 1, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
@@ -248,6 +249,7 @@ struct Filling {
     size: usize,
     limit: usize,
     head: Option<Mark>,
+    topics: i64,
     until: Option<Mark>,
 }
 
@@ -262,7 +264,10 @@ impl Filling {
 
     fn take(&mut self, row: &Row) -> Result<(), RecordError> {
         match row.try_get(0).map_err(damaged)? {
-            HEAD => self.head = mark(row)?,
+            HEAD => {
+                self.head = mark(row)?;
+                self.topics = row.try_get(4).map_err(damaged)?;
+            }
             UNTIL => self.until = mark(row)?,
             _ => {
                 let event = stored_event(row)?;
@@ -281,7 +286,7 @@ impl Filling {
             (Direction::Forward, PageEnd::Full) => self.events.last().map(StoredEvent::mark),
             (Direction::Forward, PageEnd::Complete) => self.until.or(self.head),
         };
-        Page::new(self.events, read_to, end)
+        Page::new(self.events, read_to, end).topic_count(self.topics.cast_unsigned())
     }
 }
 
@@ -298,6 +303,7 @@ async fn page(
         size: 0,
         limit,
         head: None,
+        topics: 0,
         until: None,
     };
     let ask = async |connection: &mut super::connection::Connection| {

@@ -29,7 +29,9 @@ use super::snapshots;
 use super::stretches;
 use super::writer;
 
-const HEAD: &str = "SELECT position, head_id, append_count FROM \"retold\".log WHERE key = $1";
+const HEAD: &str = "SELECT position, head_id, append_count, topic_count FROM \"retold\".log
+    WHERE key = $1";
+const TOPICS: &str = "SELECT * FROM \"retold\".topics($1, $2, $3)";
 const STREAMS: &str = "SELECT stream_name, last_version FROM \"retold\".streams($1, $2, $3, $4)";
 
 /// One opening of a log.
@@ -136,6 +138,7 @@ fn head(row: &Row) -> Result<Head, tokio_postgres::Error> {
     let position: i64 = row.try_get(0)?;
     let id: Option<uuid::Uuid> = row.try_get(1)?;
     let append_count: i64 = row.try_get(2)?;
+    let topic_count: i64 = row.try_get(3)?;
     let position = Position::new(position.cast_unsigned());
     Ok(Head {
         mark: position.zip(id).map(|(position, id)| Mark {
@@ -143,6 +146,7 @@ fn head(row: &Row) -> Result<Head, tokio_postgres::Error> {
             event_id: EventId::new(id),
         }),
         append_count: append_count.cast_unsigned(),
+        topic_count: topic_count.cast_unsigned(),
     })
 }
 
@@ -174,6 +178,22 @@ async fn streams(
         }
     }
     Ok(page)
+}
+
+async fn topics(
+    mut connection: Pooled,
+    log: i32,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Arc<str>>, RecordError> {
+    const WHAT: &str = "reading the topics";
+    let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+    let rows = connection
+        .rows(WHAT, TOPICS, &[&log, &after.map(bound), &limit])
+        .await;
+    let name = |row: &Row| row.try_get(0).map(|name: &str| Arc::from(name));
+    let names: Result<_, _> = rows?.iter().map(name).collect();
+    names.map_err(|error| of_statement(WHAT, error))
 }
 
 impl Recorder for PostgresRecorder {
@@ -246,6 +266,20 @@ impl Recorder for PostgresRecorder {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             match self.look().await? {
                 Some((connection, log)) => streams(connection, log, prefix, after, limit).await,
+                None => Ok(Vec::new()),
+            }
+        })
+    }
+
+    fn topics<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>> {
+        within(&self.shared.runtime, async move {
+            let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
+            match self.look().await? {
+                Some((connection, log)) => topics(connection, log, after, limit).await,
                 None => Ok(Vec::new()),
             }
         })

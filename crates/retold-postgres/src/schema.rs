@@ -12,7 +12,7 @@ use super::place::Place;
 use super::roles::{quote, reader_role, writer_role};
 
 /// The version of the schema that this program writes and reads.
-pub const SCHEMA_VERSION: i32 = 1;
+pub const SCHEMA_VERSION: i32 = 2;
 
 const SCHEMA: &str = include_str!("schema.sql");
 

@@ -1,4 +1,4 @@
--- The tables and functions of a Retold store, version 1. A promise to databases already written: a
+-- The tables and functions of a Retold store, version 2. A promise to databases already written: a
 -- change is a new version, with a conversion of the old one.
 --
 -- "retold" stands for the schema that the store was given. Texts compare by their bytes. Times are
@@ -8,7 +8,7 @@
 CREATE TABLE "retold".schema_version (
     version integer PRIMARY KEY
 );
-INSERT INTO "retold".schema_version VALUES (1);
+INSERT INTO "retold".schema_version VALUES (2);
 
 -- The logs, each with its end. Whoever appends locks the log's row first, so appends of a log come one
 -- after the other and positions are in the order of commit; logs do not wait for each other. The
@@ -20,7 +20,8 @@ CREATE TABLE "retold".log (
     position bigint NOT NULL DEFAULT 0,
     head_id uuid,
     append_count bigint NOT NULL DEFAULT 0,
-    stretch_count bigint NOT NULL DEFAULT 0
+    stretch_count bigint NOT NULL DEFAULT 0,
+    topic_count bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 30);
 
 -- The events. `tags` is the event's own list, each tag a length of one byte and its text; a payload
@@ -116,6 +117,7 @@ CREATE TRIGGER log_only_grows BEFORE UPDATE ON "retold".log FOR EACH ROW
         AND new.position >= old.position
         AND new.append_count > old.append_count
         AND new.stretch_count >= old.stretch_count
+        AND new.topic_count >= old.topic_count
     ))
     EXECUTE FUNCTION "retold".refuse('a log only grows, and keeps its name and id');
 CREATE TRIGGER stretch_is_never_deleted BEFORE DELETE OR TRUNCATE ON "retold".stretch
@@ -277,6 +279,32 @@ BEGIN
     END LOOP;
 END $$;
 
+-- A page of the topics of a log: a step from topic to topic of the schema.
+CREATE FUNCTION "retold".topics(of_log integer, after_topic text, most integer) RETURNS SETOF text
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    next_topic text := coalesce(after_topic, '');
+BEGIN
+    WHILE most > 0 LOOP
+        SELECT e.topic INTO next_topic FROM "retold".event e
+            WHERE e.topic > next_topic ORDER BY e.topic, e.log, e.position + 0 LIMIT 1;
+        EXIT WHEN next_topic IS NULL;
+        IF "retold".has_topic(of_log, next_topic) THEN
+            RETURN NEXT next_topic;
+            most := most - 1;
+        END IF;
+    END LOOP;
+END $$;
+
+-- Whether an event of the log has this topic.
+CREATE FUNCTION "retold".has_topic(of_log integer, of_topic text) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    PERFORM 1 FROM "retold".event e WHERE e.topic = of_topic AND e.log = of_log
+        ORDER BY e.position + 0 LIMIT 1;
+    RETURN FOUND;
+END $$;
+
 -- Keeps a snapshot in place of one of the same version; drops the lowest of too many.
 CREATE FUNCTION "retold".put_snapshot(
     of_log integer, of_stream text, of_version bytea, its_type text, its_revision integer,
@@ -337,6 +365,7 @@ DECLARE
     last_stretch bigint;
     recorded_count integer := 0;
     recorded_events integer := 0;
+    new_topics bigint := 0;
     now_is bigint := "retold".now_micros();
     -- By key: what is in the log, and then what this group adds.
     id_positions bigint[];
@@ -582,6 +611,10 @@ BEGIN
     END LOOP;
 
     IF recorded_events > 0 THEN
+        SELECT count(*) INTO new_topics FROM (
+            SELECT DISTINCT n.topic FROM unnest(topics, positions) AS n (topic, position)
+            WHERE n.position IS NOT NULL
+        ) d WHERE NOT "retold".has_topic(of_log, d.topic);
         INSERT INTO "retold".event
             SELECT of_log, n.position, n.id, n.stream, n.version, n.place_index, n.place_count,
                 n.topic, n.revision, n.tags, n.time, now_is, n.encoding, n.origin, n.metadata, n.payload
@@ -599,7 +632,8 @@ BEGIN
     END IF;
     IF recorded_count > 0 THEN
         UPDATE "retold".log l SET position = last_position, head_id = last_id,
-            append_count = appends, stretch_count = last_stretch
+            append_count = appends, stretch_count = last_stretch,
+            topic_count = l.topic_count + new_topics
             WHERE l.key = of_log;
     END IF;
 END $$;
@@ -647,6 +681,7 @@ DECLARE
     old_position bigint;
     last_stretch bigint;
     stream_versions bigint[];
+    new_topics bigint;
     holds boolean := is_plain;
 BEGIN
     IF holds THEN
@@ -666,8 +701,15 @@ BEGIN
                     WHERE e.log = of_log AND e.stream = d.name ORDER BY e.version DESC LIMIT 1
                 ), 0)
                 FROM unnest(distinct_streams) AS d (name)
+            ),
+            (
+                SELECT count(*) FROM (SELECT DISTINCT n.topic FROM unnest(topics) AS n (topic)) d
+                WHERE (
+                    SELECT e.log FROM "retold".event e WHERE e.topic = d.topic AND e.log = of_log
+                    ORDER BY e.position + 0 LIMIT 1
+                ) IS NULL
             )
-            INTO holds, stream_versions;
+            INTO holds, stream_versions, new_topics;
     END IF;
     IF holds AND cardinality(kinds) > 0 THEN
         holds := NOT EXISTS (
@@ -758,7 +800,8 @@ BEGIN
     UPDATE "retold".log l SET position = old_position + cardinality(ids),
         head_id = ids[cardinality(ids)],
         append_count = appends + cardinality(event_counts),
-        stretch_count = last_stretch + cardinality(stretch_keys)
+        stretch_count = last_stretch + cardinality(stretch_keys),
+        topic_count = l.topic_count + new_topics
         WHERE l.key = of_log
         RETURNING 7, old_position + 1, l.append_count INTO code, at_position, appends;
     RETURN NEXT;

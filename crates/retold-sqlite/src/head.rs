@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::seq::{self, LogKey, Seq};
 
-/// The end of a log.
+/// The end of a log; its topics are not counted.
 pub(crate) fn read(conn: &Connection, log: LogKey) -> rusqlite::Result<Head> {
     let last = conn
         .prepare_cached(
@@ -28,6 +28,7 @@ pub(crate) fn read(conn: &Connection, log: LogKey) -> rusqlite::Result<Head> {
     Ok(Head {
         mark: mark.flatten(),
         append_count: append_number.unwrap_or(0).max(eventless),
+        topic_count: 0,
     })
 }
 

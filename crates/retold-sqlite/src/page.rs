@@ -213,7 +213,7 @@ impl Reader {
 
     /// Says how far a page went.
     fn finish(
-        &self,
+        &mut self,
         page: Filling,
         log: LogKey,
         direction: Direction,
@@ -233,7 +233,9 @@ impl Reader {
                     .mark
             }
         };
-        Ok(Page::new(page.events, read_to, end))
+        let topics = self.topics.count(&self.conn, log);
+        let topics = topics.map_err(|error| before_commit("counting topics", error))?;
+        Ok(Page::new(page.events, read_to, end).topic_count(topics))
     }
 }
 

@@ -22,6 +22,7 @@ use super::seq::LogKey;
 use super::shared::Shared;
 use super::snapshots;
 use super::stretches;
+use super::topics;
 use super::transaction::Transaction;
 use super::writer::Writer;
 
@@ -82,7 +83,14 @@ impl SqliteRecorder {
     fn head_now(&self) -> Result<Head, RecordError> {
         self.look(|reader, log| {
             reader.in_one_state(|reader| {
+                let topic_count = reader.topics.count(&reader.conn, log);
                 head::read(&reader.conn, log)
+                    .and_then(|head| {
+                        topic_count.map(|topic_count| Head {
+                            topic_count,
+                            ..head
+                        })
+                    })
                     .map_err(|error| before_commit("reading the head", error))
             })
         })
@@ -198,6 +206,20 @@ impl Recorder for SqliteRecorder {
                     streams(&reader.conn, log, prefix, after, limit)
                         .map_err(|error| before_commit("reading the names of streams", error))
                 })
+            })
+        })
+    }
+
+    fn topics<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>> {
+        Box::pin(async move {
+            let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
+            self.look(|reader, log| {
+                topics::list(&reader.conn, log, after, limit)
+                    .map_err(|error| before_commit("reading the topics", error))
             })
         })
     }

@@ -53,7 +53,9 @@ pub use self::leases::{leases_end_by_the_clock_that_is_told, leases_have_one_hol
 pub use self::limits::limits_are_enforced;
 pub use self::linearizability::concurrent_operations_are_linearizable;
 pub use self::model::memory_is_the_model;
-pub use self::names::{names_are_never_confused, streams_are_listed_by_prefix};
+pub use self::names::{
+    names_are_never_confused, streams_are_listed_by_prefix, topics_are_listed_and_counted,
+};
 pub use self::order::{positions_have_no_gaps, versions_have_no_gaps};
 pub use self::reading::{
     a_read_says_how_far_it_went, a_read_sees_what_was_acknowledged,
@@ -93,6 +95,7 @@ macro_rules! conformance_suite {
             limits_are_enforced
             unknown_is_empty
             memory_is_the_model
+            topics_are_listed_and_counted
             concurrent_operations_are_linearizable
             backward_reads_mirror_forward_reads
             events_come_back_as_they_were

@@ -106,6 +106,8 @@ layer! {
         fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>>;
         /// See [`Recorder::streams`].
         fn streams<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, limit: usize) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>>;
+        /// See [`Recorder::topics`].
+        fn topics<'a>(&'a self, after: Option<&'a str>, limit: usize) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>>;
         /// See [`Recorder::checkpoint`].
         fn checkpoint<'a>(&'a self, follower: &'a FollowerKey, upstream: LogId) -> BoxFuture<'a, Result<Option<Mark>, RecordError>>;
         /// See [`Recorder::stretches`].

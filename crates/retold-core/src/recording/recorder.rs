@@ -42,6 +42,9 @@
 //! 16. `limits_are_enforced`: a clear error before anything is written.
 //! 17. `unknown_is_empty`: an unknown stream or log reads as empty.
 //! 18. `memory_is_the_model`: random operations give the same answers on the store and in memory.
+//! 19. `topics_are_listed_and_counted`: the list has each topic that an event of the log has, once, and
+//!     no other. Every page and head says how many there are in the state that it shows, so that a reader
+//!     by topics notices one that it does not know. A topic, once recorded, stays in the list.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -136,6 +139,18 @@ pub trait Recorder: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>>;
 
+    /// The topics that events of the log have, in the order of their bytes, after the topic `after`; at
+    /// most `limit`, at most [`PAGE_NAMES_MAX`]. An empty page is the end.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a limit of 0; `Unavailable`, `Corrupt`.
+    fn topics<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>>;
+
     /// End of the last stretch of this follower over this upstream, or none.
     ///
     /// # Errors
@@ -203,6 +218,8 @@ pub struct Head {
     pub mark: Option<Mark>,
     /// How many appends are recorded, those with stretches only among them.
     pub append_count: u64,
+    /// How many topics its events have; see [`Recorder::topics`].
+    pub topic_count: u64,
 }
 
 impl Head {
@@ -507,16 +524,27 @@ pub struct Page {
     pub read_to: Option<Mark>,
     /// Why it ends.
     pub end: PageEnd,
+    /// How many topics the events of the whole log have, in the state that the page shows; see
+    /// [`Recorder::topics`].
+    pub topic_count: u64,
 }
 
 impl Page {
-    /// For stores: a page of what was read.
+    /// For stores: a page of what was read, of a log without topics.
     pub fn new(events: Vec<StoredEvent>, read_to: Option<Mark>, end: PageEnd) -> Self {
         Self {
             events,
             read_to,
             end,
+            topic_count: 0,
         }
+    }
+
+    /// For stores: of a log with this many topics.
+    #[must_use]
+    pub fn topic_count(mut self, topics: u64) -> Self {
+        self.topic_count = topics;
+        self
     }
 
     /// Position of [`read_to`](Self::read_to).

@@ -7,7 +7,7 @@
 //!
 //! Events that are recorded meanwhile are left out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::error::RecordError;
@@ -451,6 +451,48 @@ impl Verification<'_> {
         page.end == PageEnd::Full
     }
 
+    /// The list of topics, and the head's count of them, against the log.
+    async fn topic_list(
+        &mut self,
+        expected: &BTreeMap<Arc<str>, Trail>,
+    ) -> Result<(), RecordError> {
+        if self.head.topic_count != expected.len() as u64 {
+            let what = format!(
+                "it counts {} topics, the log has {}",
+                self.head.topic_count,
+                expected.len()
+            );
+            self.report.note("the head of the log", what);
+        }
+        let mut listed = BTreeSet::new();
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let page = self.recorder.topics(after.as_deref(), PAGE_EVENTS).await;
+            let page = self.report.take(page)?.unwrap_or_default();
+            let Some(last) = page.last().filter(|last| Some(*last) > after.as_ref()) else {
+                break;
+            };
+            after = Some(Arc::clone(last));
+            listed.extend(page);
+        }
+        for topic in expected.keys().filter(|it| !listed.contains(*it)) {
+            let what = "the list of topics has it not";
+            self.report.note(format!("topic {topic:?}"), what);
+        }
+        for topic in listed.iter().filter(|it| !expected.contains_key(*it)) {
+            let read = LogRead::of(Query::topic(Arc::clone(topic))).limit(1);
+            let page = self.recorder.read_log(read).await;
+            let page = self.report.take(page)?;
+            let first = page.and_then(|page| page.events.first().map(StoredEvent::position));
+            // One that was recorded after the verification began has its event there.
+            if first <= self.head.position() {
+                let what = "it is in the list of topics, but the log has no event of it";
+                self.report.note(format!("topic {topic:?}"), what);
+            }
+        }
+        Ok(())
+    }
+
     /// The index of each topic or tag against the log.
     async fn labels(&mut self, stage: Stage) -> Result<(), RecordError> {
         let expected = match stage {
@@ -465,6 +507,9 @@ impl Verification<'_> {
             let found = self.trail_of_query(query).await?;
             self.compare(&place, *trail, found);
             self.tell(stage, index + 1, expected.len());
+        }
+        if stage == Stage::Topics {
+            self.topic_list(&expected).await?;
         }
         match stage {
             Stage::Topics => self.report.topics = expected.len() as u64,

@@ -116,6 +116,7 @@ impl PastRecorder {
         let until = self.until();
         let mut events = Vec::new();
         let mut read_to = None;
+        let mut topics = 0;
         let recorded_until = read.until.min(until).or(until);
         if read.after < recorded_until {
             let recorded = LogRead {
@@ -128,6 +129,7 @@ impl PastRecorder {
                 return Ok(page);
             }
             read_to = page.read_to;
+            topics = page.topic_count;
             events = page.events;
         }
         let goes_on = |event: &&StoredEvent| {
@@ -139,7 +141,7 @@ impl PastRecorder {
                 events.push(event.clone());
                 if events.len() == limit {
                     let read_to = events.last().map(StoredEvent::mark);
-                    return Ok(Page::new(events, read_to, PageEnd::Full));
+                    return Ok(Page::new(events, read_to, PageEnd::Full).topic_count(topics));
                 }
             }
             read_to = Some(event.mark());
@@ -147,7 +149,7 @@ impl PastRecorder {
         if read_to.is_none() {
             read_to = self.last().await?;
         }
-        Ok(Page::new(events, read_to, PageEnd::Complete))
+        Ok(Page::new(events, read_to, PageEnd::Complete).topic_count(topics))
     }
 
     async fn log_backward(&self, read: LogRead, limit: usize) -> Result<Page, RecordError> {
@@ -297,7 +299,11 @@ impl Recorder for PastRecorder {
         Box::pin(async move {
             let mark = self.last().await?;
             let append_count = Position::number(mark.map(|mark| mark.position));
-            Ok(Head { mark, append_count })
+            Ok(Head {
+                mark,
+                append_count,
+                topic_count: self.recorder.head().await?.topic_count,
+            })
         })
     }
 
@@ -308,6 +314,15 @@ impl Recorder for PastRecorder {
         _: usize,
     ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>> {
         self.refuse("a list of streams")
+    }
+
+    /// Those of the log as it is now, which has all that it had.
+    fn topics<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>> {
+        self.recorder.topics(after, limit)
     }
 
     fn checkpoint<'a>(

@@ -210,6 +210,14 @@ impl RecorderLayer for Faulty {
         Box::pin(self.read(self.sound.streams(prefix, after, limit)))
     }
 
+    fn topics<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>> {
+        Box::pin(self.read(self.sound.topics(after, limit)))
+    }
+
     fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
         Box::pin(self.read(self.sound.put_snapshot(snapshot)))
     }

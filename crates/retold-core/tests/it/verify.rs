@@ -51,6 +51,12 @@ enum Lie {
     NoStreams,
     /// The list of streams has one that the log has not.
     GhostStream,
+    /// The list of topics is empty.
+    NoTopics,
+    /// The list of topics has one that the log has not.
+    GhostTopic,
+    /// The head counts one topic too few.
+    TopicsMiscounted,
     /// A stretch is missing from the history.
     StretchGap,
     /// There is no checkpoint.
@@ -151,6 +157,9 @@ impl RecorderLayer for Liar {
             if let (Lie::HeadBeyond, Some(mark)) = (self.lie, &mut head.mark) {
                 mark.position = Position::new(9).unwrap();
             }
+            if self.lie == Lie::TopicsMiscounted {
+                head.topic_count -= 1;
+            }
             Ok(head)
         })
     }
@@ -172,6 +181,22 @@ impl RecorderLayer for Liar {
                 _ => {}
             }
             Ok(streams)
+        })
+    }
+
+    fn topics<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>> {
+        Box::pin(async move {
+            let mut topics = self.inner.topics(after, limit).await?;
+            match self.lie {
+                Lie::NoTopics => topics.clear(),
+                Lie::GhostTopic if !topics.is_empty() => topics.push("Ghost".into()),
+                _ => {}
+            }
+            Ok(topics)
         })
     }
 
@@ -319,6 +344,15 @@ async fn each_damage_is_found_and_named() {
         (
             Lie::NoStreams,
             "stream \"cat/1\": the list of streams has it not",
+        ),
+        (Lie::NoTopics, "topic \"A\": the list of topics has it not"),
+        (
+            Lie::GhostTopic,
+            "topic \"Ghost\": it is in the list of topics, but the log has no event of it",
+        ),
+        (
+            Lie::TopicsMiscounted,
+            "the head of the log: it counts 1 topics, the log has 2",
         ),
         (
             Lie::GhostStream,

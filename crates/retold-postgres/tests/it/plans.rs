@@ -232,6 +232,8 @@ impl Trial<'_> {
         log.head().await.unwrap();
         log.streams("order/5", None, 10).await.unwrap();
         log.streams("order/", Some("order/5"), 10).await.unwrap();
+        log.topics(None, 10).await.unwrap();
+        log.topics(Some("Began"), 10).await.unwrap();
         let follower = FollowerKey::new("one@1");
         log.stretches(StretchRead::new()).await.unwrap();
         let mut of_one = StretchRead::new();

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::scene::{
-    Scene, append_to, conflict, event, event_of, numbers, read, record, stream_at, stream_events,
+    Scene, append_to, conflict, event, event_of, head, numbers, read, record, stream_at,
+    stream_events,
 };
 use super::subject::Subject;
 use super::whole::whole;
@@ -12,7 +13,7 @@ use crate::recording::condition::Condition;
 use crate::recording::error::{Conflict, RecordError};
 use crate::recording::identity::Version;
 use crate::recording::query::{Query, QueryItem};
-use crate::recording::recorder::{LogRead, Recorder};
+use crate::recording::recorder::{LogRead, Recorder, StreamRead};
 
 /// Names that a careless store takes for one another, for a pattern or for a command.
 #[rustfmt::skip]
@@ -133,6 +134,74 @@ pub async fn streams_are_listed_by_prefix<S: Subject>() {
         matches!(refused, Err(RecordError::Invalid(_))),
         "{refused:?}"
     );
+}
+
+/// Rule 19. Topics are listed once each, in the order of their bytes, in pages; pages and heads count
+/// them, also those that a group has just brought, and an append that is refused brings none.
+pub async fn topics_are_listed_and_counted<S: Subject>() {
+    let scene = Scene::<S>::new().await;
+    let log = &*scene.log;
+    assert_eq!(topics(log, None, 10).await, [] as [&str; 0]);
+    let names = tricky_names();
+    for (number, name) in (1..).zip(&names) {
+        let with_topic = |number, topic: &str| {
+            let mut new = event(number);
+            new.topic = String::from(topic).into();
+            new
+        };
+        // The second event has a topic that is there already, but for the first append.
+        let events = [
+            with_topic(number * 10, name),
+            with_topic(number * 10 + 1, &names[0]),
+        ];
+        record(log, Append::of(events)).await;
+        let refused = Append::of([with_topic(number * 10 + 2, "refused")]);
+        conflict(log, refused.condition(Condition::none_match(Query::All))).await;
+    }
+    let handle = &*scene.another_handle().await;
+    assert_eq!(topics(handle, None, 10_000).await, names);
+    let mut listed = Vec::new();
+    loop {
+        let page = topics(handle, listed.last().map(String::as_str), 3).await;
+        assert!(page.len() <= 3, "a page keeps its limit");
+        if page.is_empty() {
+            break;
+        }
+        listed.extend(page);
+    }
+    assert_eq!(listed, names, "in pages");
+    let count = names.len() as u64;
+    assert_eq!(head(handle).await.topic_count, count);
+    for asked in [
+        LogRead::new(),
+        LogRead::new().backward().limit(1),
+        LogRead::of(Query::topic("nothing has it")),
+    ] {
+        assert_eq!(read(handle, asked).await.topic_count, count);
+    }
+    let page = handle.read_stream(StreamRead::new("dog/none")).await;
+    assert_eq!(page.expect("a stream is read").topic_count, count);
+    // Appends that are sent at once may become one group.
+    let at_once = (0..20).map(|number| {
+        let mut new = event(100_000 + number);
+        new.topic = format!("at once {}", number % 7).into();
+        handle.append(Append::of([new]))
+    });
+    for appended in futures_util::future::join_all(at_once).await {
+        appended.expect("it is recorded");
+    }
+    assert_eq!(head(log).await.topic_count, count + 7);
+    whole(handle).await;
+    let refused = log.topics(None, 0).await;
+    assert!(
+        matches!(refused, Err(RecordError::Invalid(_))),
+        "{refused:?}"
+    );
+}
+
+async fn topics(log: &dyn Recorder, after: Option<&str>, limit: usize) -> Vec<String> {
+    let topics = log.topics(after, limit).await.expect("topics are read");
+    topics.iter().map(ToString::to_string).collect()
 }
 
 async fn list_in_pages(log: &dyn Recorder, prefix: &str, limit: usize) -> Vec<Arc<str>> {

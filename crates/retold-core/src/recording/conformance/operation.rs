@@ -1,6 +1,8 @@
 //! What can be asked of a recorder, as values: to be made at random, executed on a store and on the
 //! memory log, compared, and executed again without the others.
 
+use std::sync::Arc;
+
 use super::scene::{Outcome, outcome, without_wall_clock};
 use crate::domain::clock::Timestamp;
 use crate::recording::append::Append;
@@ -28,6 +30,10 @@ pub(super) enum Operation {
         after: Option<String>,
         limit: usize,
     },
+    Topics {
+        after: Option<String>,
+        limit: usize,
+    },
     Checkpoint(FollowerKey, LogId),
     Stretches(StretchRead),
     PutSnapshot(StoredSnapshot),
@@ -45,6 +51,7 @@ pub(super) enum Answer {
     Event(Option<StoredEvent>),
     Head(Head),
     Streams(Vec<StreamEntry>),
+    Topics(Vec<Arc<str>>),
     Checkpoint(Option<Mark>),
     Stretches(Vec<RecordedStretch>),
     Snapshot(Option<StoredSnapshot>),
@@ -88,6 +95,10 @@ impl Operation {
                 let streams = log.streams(&prefix, after.as_deref(), limit).await;
                 answered(streams, Answer::Streams)
             }
+            Self::Topics { after, limit } => {
+                let topics = log.topics(after.as_deref(), limit).await;
+                answered(topics, Answer::Topics)
+            }
             Self::Checkpoint(follower, upstream) => {
                 let checkpoint = log.checkpoint(&follower, upstream).await;
                 answered(checkpoint, Answer::Checkpoint)
@@ -124,6 +135,9 @@ impl Operation {
                 log.streams(&prefix, after.as_deref(), limit),
                 Answer::Streams,
             ),
+            Self::Topics { after, limit } => {
+                answered(log.topics(after.as_deref(), limit), Answer::Topics)
+            }
             Self::Checkpoint(follower, upstream) => {
                 Answer::Checkpoint(log.checkpoint(&follower, upstream))
             }

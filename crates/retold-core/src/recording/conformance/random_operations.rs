@@ -60,6 +60,7 @@ impl RandomOperations {
                 Operation::Snapshot(self.one_of(&STREAMS).into(), until)
             }
             97 => Operation::DropSnapshots(self.one_of(&STREAMS).into()),
+            98 => self.topics(),
             _ => Operation::Reopen,
         }
     }
@@ -280,6 +281,14 @@ impl RandomOperations {
         let after = self.random.bool().then(|| self.one_of(&prefixes).into());
         Operation::Streams {
             prefix: self.one_of(&prefixes).into(),
+            after,
+            limit: self.limit(),
+        }
+    }
+
+    fn topics(&mut self) -> Operation {
+        let after = self.random.bool().then(|| self.one_of(&TOPICS).into());
+        Operation::Topics {
             after,
             limit: self.limit(),
         }

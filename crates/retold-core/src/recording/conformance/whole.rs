@@ -1,12 +1,13 @@
 //! The check that a log is whole: what every log must be at any time, whatever was done to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::scene::{events, head, read_all, stream_events};
 use crate::recording::identity::{Position, Version};
+use crate::recording::limits::PAGE_NAMES_MAX;
 use crate::recording::query::Query;
-use crate::recording::recorder::{LogRead, Recorder};
+use crate::recording::recorder::{Head, LogRead, Recorder};
 use crate::recording::stored_event::StoredEvent;
 
 /// Checks that all ways of reading the log agree: positions, places in appends, versions, streams,
@@ -22,6 +23,7 @@ pub(super) async fn whole(log: &dyn Recorder) -> Vec<StoredEvent> {
     check_positions(&events);
     check_places(&events);
     check_streams(log, &events).await;
+    check_topics(log, &events, before, after).await;
     check_names(log, &events).await;
     for event in &events {
         let found = log.event(event.id()).await.expect("an event is read");
@@ -76,6 +78,19 @@ async fn check_streams(log: &dyn Recorder, events: &[StoredEvent]) {
             let is_listed = listed.iter().any(|entry| *entry.name == **stream);
             assert!(is_listed, "{stream:?} is listed");
         }
+    }
+}
+
+/// Topics are listed and counted. Those that came since the events were read are, too.
+async fn check_topics(log: &dyn Recorder, events: &[StoredEvent], before: Head, after: Head) {
+    let met: BTreeSet<&str> = events.iter().map(StoredEvent::topic).collect();
+    let listed = log.topics(None, PAGE_NAMES_MAX).await.expect("topics");
+    for topic in &met {
+        let is_listed = listed.iter().any(|it| **it == **topic);
+        assert!(is_listed, "the topic {topic:?} is listed");
+    }
+    if before == after {
+        assert_eq!(after.topic_count, met.len() as u64, "topics are counted");
     }
 }
 

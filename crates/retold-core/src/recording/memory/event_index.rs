@@ -94,12 +94,15 @@ pub(super) struct EventIndex {
     topics: HashMap<Arc<str>, Positions>,
     tags: HashMap<Arc<str>, Positions>,
     stream_names: BTreeSet<Arc<str>>,
+    topic_names: BTreeSet<Arc<str>>,
 }
 
 impl EventIndex {
     /// Puts an event in, which must be beyond all that are in; returns its version.
     pub(super) fn insert(&mut self, event: &NewEvent, position: Position) -> Option<Version> {
-        insert(&mut self.topics, &event.topic, position);
+        if insert(&mut self.topics, &event.topic, position) == Some(Version::FIRST) {
+            self.topic_names.insert(Arc::from(&*event.topic));
+        }
         for tag in &event.tags {
             insert(&mut self.tags, tag, position);
         }
@@ -132,6 +135,19 @@ impl EventIndex {
             let name = name.clone();
             Some(StreamEntry { name, version })
         })
+    }
+
+    /// The topics in order, after the topic `after`.
+    pub(super) fn topics<'a>(
+        &'a self,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = Arc<str>> + use<'a> {
+        names_from(&self.topic_names, "", after).cloned()
+    }
+
+    /// How many topics there are.
+    pub(super) fn topic_count(&self) -> u64 {
+        self.topic_names.len() as u64
     }
 
     /// The positions that match a query.

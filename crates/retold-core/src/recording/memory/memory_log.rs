@@ -245,6 +245,7 @@ impl MemoryLog {
         Head {
             mark: self.events.last().map(StoredEvent::mark),
             append_count: self.append_count,
+            topic_count: self.index.topic_count(),
         }
     }
 
@@ -325,7 +326,7 @@ impl MemoryLog {
             (Direction::Forward, PageEnd::Complete) => until.or(head),
         };
         let read_to = read_to.map(StoredEvent::mark);
-        Page::new(events, read_to, end)
+        Page::new(events, read_to, end).topic_count(self.index.topic_count())
     }
 
     /// Streams whose names begin with `prefix`, after the name `after`.
@@ -341,6 +342,16 @@ impl MemoryLog {
     ) -> Result<Vec<StreamEntry>, RecordError> {
         let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
         Ok(self.index.streams(prefix, after).take(limit).collect())
+    }
+
+    /// The topics of the log, after the topic `after`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a limit of 0.
+    pub fn topics(&self, after: Option<&str>, limit: usize) -> Result<Vec<Arc<str>>, RecordError> {
+        let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
+        Ok(self.index.topics(after).take(limit).collect())
     }
 
     /// End of the last stretch of this follower over this upstream.

@@ -168,6 +168,14 @@ impl Recorder for MemoryRecorder {
         self.look(move |log| log.streams(prefix, after, limit))
     }
 
+    fn topics<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>> {
+        self.look(move |log| log.topics(after, limit))
+    }
+
     fn checkpoint<'a>(
         &'a self,
         follower: &'a FollowerKey,

@@ -115,6 +115,19 @@ impl Recorder for SimulatedRecorder {
         )
     }
 
+    fn topics<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>> {
+        let after = after.map(str::to_owned);
+        self.call(
+            Call::Other("topics"),
+            |found| Outcome::counted(found),
+            move |inner| async move { inner.topics(after.as_deref(), limit).await },
+        )
+    }
+
     fn checkpoint<'a>(
         &'a self,
         follower: &'a FollowerKey,

@@ -57,6 +57,15 @@ pub(super) trait Bug: Default + Send + Sync + 'static {
         async move { log.streams(prefix, after, limit).await }
     }
 
+    fn topics(
+        &self,
+        log: &Log,
+        after: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Arc<str>>>> + Send {
+        async move { log.topics(after, limit).await }
+    }
+
     fn stretches(
         &self,
         log: &Log,
@@ -257,6 +266,14 @@ impl<B: Bug> Recorder for BrokenRecorder<B> {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<StreamEntry>>> {
         Box::pin(self.bug.streams(&self.log, prefix, after, limit))
+    }
+
+    fn topics<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Arc<str>>>> {
+        Box::pin(self.bug.topics(&self.log, after, limit))
     }
 
     fn checkpoint<'a>(
