@@ -135,7 +135,7 @@ impl Which {
 
     /// The follower, which was found, for acts that are recorded.
     async fn for_writing(&self) -> Result<FollowerOperator, Failure> {
-        let store = retold::open_store(&self.url).await?;
+        let store = opening::writable(&self.url).await?;
         let application = Application::builder(&*self.log).store(store).open().await?;
         Ok(FollowerOperator::new(&application, &*self.name))
     }

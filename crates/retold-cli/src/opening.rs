@@ -1,10 +1,12 @@
 //! Opening what a command line names: a store by its URL and a log by its name, for reading only; and a
 //! follower by its name, for acts on it.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use retold::prelude::Application;
-use retold::recording::error::Invalid;
+use retold::recording::error::{Invalid, RecordError};
 use retold::recording::limits::PAGE_NAMES_MAX;
 use retold::recording::recorder::Recorder;
 use retold::recording::store::{LogEntry, Store};
@@ -12,6 +14,10 @@ use retold::store_url::StoreUrl;
 use retold::system::FollowerOperator;
 
 use crate::failure::Failure;
+use crate::output::note;
+
+/// How long a store is waited for before that is said.
+const QUIET_WAIT: Duration = Duration::from_secs(2);
 
 /// Most names that an error lists.
 const NAMES_MAX: usize = 20;
@@ -36,6 +42,19 @@ pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, Failure> {
         _ => {}
     }
     Ok(retold::open_store_read_only(url).await?)
+}
+
+/// Opens the store at this URL for writing, and says so when it has to wait for that.
+pub(crate) async fn writable(url: &str) -> Result<Arc<dyn Store>, RecordError> {
+    let mut opening = pin!(retold::open_store(url));
+    tokio::select! {
+        biased;
+        opened = &mut opening => opened,
+        () = tokio::time::sleep(QUIET_WAIT) => {
+            note(&format!("{} is busy or absent; waiting", shown(url)));
+            opening.await
+        }
+    }
 }
 
 /// A URL as messages show it: without a password.

@@ -32,6 +32,7 @@ pub mod snapshot;
 
 pub mod recorder;
 
+pub mod patience;
 pub mod store;
 pub mod verify;
 

@@ -20,8 +20,12 @@ pub(crate) enum Refusal {
     NoSchema,
     #[error("the log was not there after it was born")]
     NotBorn,
-    #[error("none of the servers can be used: {0}")]
-    NoServer(String),
+    #[error("none of the servers can be used: {failures}")]
+    NoServer {
+        failures: String,
+        /// Whether waiting may mend one of them.
+        may_pass: bool,
+    },
     #[error("the inline projections of the log are behind, for others append without them")]
     ViewsBehind,
 }
@@ -71,7 +75,7 @@ fn is_damage(error: &DbError) -> bool {
 #[error("{text}")]
 pub(crate) struct Described {
     text: String,
-    source: Error,
+    pub(crate) source: Error,
 }
 
 impl Described {

@@ -104,6 +104,7 @@ mod place;
 mod queue;
 
 mod log;
+mod opening;
 mod reach;
 
 mod connection;

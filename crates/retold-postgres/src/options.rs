@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use retold_core::recording::patience::OPEN_WAIT_MAX;
+
 /// The schema that holds the tables, unless another is given.
 pub const SCHEMA_DEFAULT: &str = "retold";
 /// Longest name of a schema, in bytes: PostgreSQL cuts longer names.
@@ -90,6 +92,7 @@ pub(crate) const INLINE_ATTEMPTS_MAX: u32 = 8;
 pub struct PostgresOptions {
     pub(crate) schema: Option<String>,
     pub(crate) connections_max: Option<usize>,
+    pub(crate) open_wait_max: Duration,
 }
 
 impl PostgresOptions {
@@ -98,7 +101,17 @@ impl PostgresOptions {
         Self {
             schema: None,
             connections_max: None,
+            open_wait_max: OPEN_WAIT_MAX,
         }
+    }
+
+    /// How long opening the store for writing waits for a server that cannot be reached, starts, or has no
+    /// room for a connection; [`OPEN_WAIT_MAX`] unless told. It does not wait where a server refuses the
+    /// user or the database: time does not mend that.
+    #[must_use]
+    pub fn open_wait_max(mut self, wait: Duration) -> Self {
+        self.open_wait_max = wait;
+        self
     }
 
     /// The schema that holds the tables, in place of the one that the URL names.

@@ -8,6 +8,7 @@ use tokio_postgres::{Client, Error, Socket};
 
 use super::encrypted::{Encrypted, Encrypter};
 use super::error::{Refusal, of_statement};
+use super::opening::may_pass;
 use super::options::CONNECT_WAIT_MAX;
 use super::place::Place;
 
@@ -35,11 +36,15 @@ pub(crate) async fn reach(place: &Place) -> Result<(Client, Link), RecordError> 
     match failures.as_slice() {
         [(_, error)] => Err(error.clone()),
         several => {
+            let may_pass = several.iter().any(|(_, error)| may_pass(error));
             let several = several
                 .iter()
                 .map(|(name, error)| format!("{name}: {error}"));
-            let several = several.collect::<Vec<_>>().join("; ");
-            Err(RecordError::unavailable(WHAT, Refusal::NoServer(several)))
+            let failures = several.collect::<Vec<_>>().join("; ");
+            Err(RecordError::unavailable(
+                WHAT,
+                Refusal::NoServer { failures, may_pass },
+            ))
         }
     }
 }

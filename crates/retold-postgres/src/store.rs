@@ -7,6 +7,7 @@ use retold_core::domain::clock::Timestamp;
 use retold_core::recording::error::{Invalid, RecordError};
 use retold_core::recording::identity::LogId;
 use retold_core::recording::limits::{PAGE_NAMES_MAX, check_name, check_page_limit};
+use retold_core::recording::patience::Patience;
 use retold_core::recording::recorder::{BoxFuture, Recorder};
 use retold_core::recording::store::{Lease, LogEntry, Store, check_lease};
 use tokio::sync::Semaphore;
@@ -19,6 +20,7 @@ use super::leases;
 use super::listener::Listener;
 use super::log::{Log, Logs};
 use super::names::bound;
+use super::opening::may_pass;
 use super::options::{PostgresOptions, VIEWS_SCHEMA_DEFAULT, WRITERS_MAX};
 use super::place::Place;
 use super::pool::Pool;
@@ -57,7 +59,8 @@ impl PostgresStore {
     ///
     /// `Invalid` for a URL that is not understood, a schema of another version, a server that is too old, a
     /// pool that stands before it, or a role that may not make the schema or not write; `Unavailable` if
-    /// the server cannot be reached. Nothing was written then.
+    /// the server refuses the user, or cannot be reached for as long as
+    /// [`PostgresOptions::open_wait_max`] says. Nothing was written then.
     pub async fn open(url: &str) -> Result<Self, RecordError> {
         Self::open_with(url, &PostgresOptions::new()).await
     }
@@ -112,14 +115,24 @@ impl PostgresStore {
         inline.check()?;
         let store = Self::with(url, options, Access::ReadWrite, inline)?;
         let make = async {
-            let mut connection = store.shared.pool.take().await?;
-            schema::make(&mut connection, &store.shared.pool.place).await
+            let mut patience = Patience::new("opening the store", options.open_wait_max);
+            loop {
+                let made = async {
+                    let mut connection = store.shared.pool.take().await?;
+                    schema::make(&mut connection, &store.shared.pool.place).await
+                };
+                match made.await {
+                    Err(error) if may_pass(&error) && patience.pause(&error).await => {}
+                    done => return done,
+                }
+            }
         };
         within(&store.shared.runtime, make).await?;
         Ok(store)
     }
 
-    /// Opens the store at `url` for reading: nothing is made, nothing is written.
+    /// Opens the store at `url` for reading: nothing is made, nothing is written. It does not wait for a
+    /// server that cannot be reached.
     ///
     /// # Errors
     ///

@@ -26,9 +26,10 @@ use std::time::Duration;
 
 use retold_core::application::{Application, Error, Result};
 use retold_core::domain::clock::Timestamp;
-use retold_core::recording::error::Invalid;
+use retold_core::recording::error::{Invalid, RecordError};
 use retold_core::recording::identity::Position;
 use retold_core::recording::limits::check_name;
+use retold_core::recording::patience::Patience;
 use retold_core::recording::store::Store;
 use retold_core::system::projection::ProjectionHandle;
 use retold_core::system::{
@@ -184,6 +185,10 @@ impl Cluster {
     /// Opens the logs of the system and joins under this name. Units come to the node soon; this does
     /// not wait for them. To be called in a runtime of tokio with its timer enabled.
     ///
+    /// It waits for a store that is busy or absent, for each log and for each store's leases as long as
+    /// [`Infrastructure::open_wait_max`] says. Once it has joined, nothing that fails ends the node: it tries
+    /// again until it [leaves](Self::leave) or is dropped.
+    ///
     /// # Errors
     ///
     /// [`JoinError::NameTaken`] while a living node has the name. [`JoinError::Retold`] as for
@@ -246,18 +251,24 @@ impl Cluster {
         for (_, job) in &placed {
             job.tell_elsewhere().await;
         }
-        let deadline = Instant::now() + self.options.name_wait_max;
+        let name_deadline = Instant::now() + self.options.name_wait_max;
         let mut seats = Vec::new();
         for share in shares(infrastructure, placed) {
             let cell = Arc::new(SeatCell::default());
             self.stores
                 .push((Arc::clone(&share.store), Arc::clone(&cell)));
             let mut seat = Seat::new(share.store, around.clone(), share.jobs, cell);
+            let what = format!("joining the system {:?}", self.works.open.system().name());
+            let mut patience = Patience::new(what, infrastructure.open_wait());
             let enlisted = loop {
                 match seat.enlist().await {
-                    Err(NoSlot::Namesake(_)) if Instant::now() < deadline => {
-                        sleep_until(deadline.min(Instant::now() + self.options.rest())).await;
+                    Err(NoSlot::Namesake(_)) if Instant::now() < name_deadline => {
+                        let rest = Instant::now() + self.options.rest();
+                        sleep_until(name_deadline.min(rest)).await;
                     }
+                    Err(NoSlot::Failed(
+                        error @ (RecordError::Unavailable(_) | RecordError::OutcomeUnknown(_)),
+                    )) if patience.pause(&error).await => {}
                     enlisted => break enlisted,
                 }
             };

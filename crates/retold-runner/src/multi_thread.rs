@@ -109,7 +109,8 @@ pub struct MultiThread {
 impl MultiThread {
     /// Opens the logs of the system and starts its followers and timers. They go on from where they are
     /// recorded to be; this does not wait for them to catch up. To be called in a runtime of tokio with
-    /// its timer enabled.
+    /// its timer enabled. Waits for a store that is busy or absent, for each log as long as
+    /// [`Infrastructure::open_wait_max`] says.
     ///
     /// # Errors
     ///

@@ -20,8 +20,9 @@ use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 
 use super::error::{before_commit, is_busy, is_caused_by_busy};
 use super::options::{
-    Durability, READER_CACHE_KIB, READER_MAP_SIZE, SqliteOptions, VIEWS_BUSY_WAIT_MAX,
-    WAL_PAGES_BEFORE_CHECKPOINT, WAL_SIZE_KEPT_MAX, WRITER_CACHE_KIB, check_file_mode,
+    BUSY_WAIT_MAX, Durability, READER_CACHE_KIB, READER_MAP_SIZE, SqliteOptions,
+    VIEWS_BUSY_WAIT_MAX, WAL_PAGES_BEFORE_CHECKPOINT, WAL_SIZE_KEPT_MAX, WRITER_CACHE_KIB,
+    check_file_mode,
 };
 use super::presence::{Before, Presence};
 use super::schema::{self, Kind};
@@ -171,9 +172,11 @@ impl Place {
     pub(crate) fn open_views(&self, file_mode: u32) -> Result<Connection, RecordError> {
         let before = self.make_file(file_mode)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let conn = self.connect(flags, &self.path, VIEWS_BUSY_WAIT_MAX)?;
-        use_write_ahead_log(&conn, VIEWS_BUSY_WAIT_MAX)
+        // A program that begins is more patient than a page of events.
+        let conn = self.connect(flags, &self.path, BUSY_WAIT_MAX)?;
+        use_write_ahead_log(&conn, BUSY_WAIT_MAX)
             .and_then(|()| conn.pragma_update(None, "synchronous", "NORMAL"))
+            .and_then(|()| conn.busy_timeout(VIEWS_BUSY_WAIT_MAX))
             .map_err(|error| self.failed(error))?;
         self.learn_files(&conn, before)?;
         Ok(conn)

@@ -33,6 +33,7 @@ use super::story::{self, WholeOf};
 use super::{read_input, runs};
 use crate::built_in;
 use crate::failure::{Failure, Verdict};
+use crate::opening;
 use crate::output::Output;
 use course::{Course, Plan, patiently};
 use process::Start;
@@ -93,7 +94,7 @@ pub(super) async fn run(
         )));
     }
     let input = read_input(arguments.data.clone(), arguments.flights_max).await?;
-    let store = retold::open_store(&url).await?;
+    let store = opening::writable(&url).await?;
     let infrastructure = Infrastructure::new(Arc::clone(&store));
     let open = OpenSystem::open(&built_in::system(), &infrastructure, Opening::Write).await?;
     let before = Census::of(&open).await?.total();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::definition::{Member, System};
 use super::follower::Follower;
@@ -10,10 +11,11 @@ use super::health::{Finding, FindingKind, Trouble};
 use super::partition::Lane;
 use super::pipeline::Pipeline;
 use super::projection::{ProjectionPipeline, ViewKeeper};
-use crate::application::{Application, Result};
+use crate::application::{Application, Error, Result};
 use crate::domain::clock::Clock;
 use crate::domain::id_source::IdSource;
 use crate::recording::identity::LogId;
+use crate::recording::patience::{OPEN_WAIT_MAX, Patience};
 use crate::recording::recorder::Recorder;
 use crate::recording::store::Store;
 
@@ -35,6 +37,7 @@ pub struct Infrastructure {
     clock: Option<Arc<dyn Clock>>,
     ids: Option<Arc<dyn IdSource>>,
     views: Vec<Arc<dyn ViewKeeper>>,
+    open_wait_max: Duration,
 }
 
 impl Infrastructure {
@@ -47,7 +50,23 @@ impl Infrastructure {
             clock: None,
             ids: None,
             views: Vec::new(),
+            open_wait_max: OPEN_WAIT_MAX,
         }
+    }
+
+    /// How long whatever begins with this, a runner or a node of a cluster, waits for a store that is busy
+    /// or absent, before it fails with what the store said last; [`OPEN_WAIT_MAX`] unless told. It tries
+    /// again after pauses that grow. With zero the first failure counts: so it is to be in a simulation,
+    /// where no time passes.
+    #[must_use]
+    pub fn open_wait_max(mut self, wait: Duration) -> Self {
+        self.open_wait_max = wait;
+        self
+    }
+
+    /// See [`open_wait_max`](Self::open_wait_max).
+    pub fn open_wait(&self) -> Duration {
+        self.open_wait_max
     }
 
     /// The log of this application in another store.
@@ -85,8 +104,19 @@ impl Infrastructure {
         self
     }
 
-    /// Opens one application of a system.
+    /// Opens one application of a system, with patience.
     pub(super) async fn open(&self, member: &Member, opening: Opening) -> Result<Application> {
+        let what = format!("opening the application {:?}", member.name());
+        let mut patience = Patience::new(what, self.open_wait_max);
+        loop {
+            match self.try_open(member, opening).await {
+                Err(error) if may_pass(&error) && patience.pause(&error).await => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_open(&self, member: &Member, opening: Opening) -> Result<Application> {
         let store = Arc::clone(self.store_of(member.name()));
         let mut builder = member.builder().store(store);
         if let Some(clock) = &self.clock {
@@ -115,8 +145,14 @@ impl fmt::Debug for Infrastructure {
         f.debug_struct("Infrastructure")
             .field("elsewhere", &self.stores.keys().collect::<Vec<_>>())
             .field("clock", &self.clock)
+            .field("open_wait_max", &self.open_wait_max)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether waiting may mend what kept something from beginning.
+pub(super) fn may_pass(error: &Error) -> bool {
+    matches!(error, Error::Unavailable(_) | Error::OutcomeUnknown { .. })
 }
 
 /// How logs are opened.
@@ -138,13 +174,13 @@ pub struct OpenSystem {
 }
 
 impl OpenSystem {
-    /// Opens the logs of all applications of the system.
+    /// Opens the logs of all applications of the system. Waits for a store that is busy or absent, for each
+    /// log as long as [`Infrastructure::open_wait_max`] says.
     ///
     /// # Errors
     ///
     /// As for [`ApplicationBuilder::open`](crate::application::ApplicationBuilder::open);
-    /// [`Error::Invalid`](crate::application::Error::Invalid) for a view of an application that the
-    /// system does not have.
+    /// [`Error::Invalid`] for a view of an application that the system does not have.
     pub async fn open(
         system: &System,
         infrastructure: &Infrastructure,

@@ -19,13 +19,14 @@ use super::follower::Follower;
 use super::follower_event::StartingMark;
 use super::health::{Finding, FindingKind, Health, Trouble};
 use super::limits::{PARTITIONS_MAX, STEPS_MAX_DEFAULT};
-use super::open_system::{Infrastructure, OpenSystem, Opening};
+use super::open_system::{Infrastructure, OpenSystem, Opening, may_pass};
 use super::operating::FollowerOperator;
 use super::pipeline::{Pipeline, Step};
 use super::projection::{ProjectionHandle, ProjectionPipeline};
 use super::status::{FollowerStatus, Phase, StatusCell};
 use super::timers::Timers;
 use crate::application::{Application, Conductor, Error, Result};
+use crate::recording::patience::Patience;
 use crate::recording::recorder::BoxFuture;
 use crate::recording::stored_event::StoredEvent;
 
@@ -137,7 +138,8 @@ struct Worker {
 }
 
 impl SingleThread {
-    /// Opens the logs of the system and processes what is in them and not processed yet.
+    /// Opens the logs of the system and processes what is in them and not processed yet. Waits for a store
+    /// that is busy or absent, as long as [`Infrastructure::open_wait_max`] says.
     ///
     /// # Errors
     ///
@@ -160,10 +162,19 @@ impl SingleThread {
     ) -> Result<Self> {
         let open = OpenSystem::open(system, infrastructure, Opening::Write).await?;
         let runner = Self::over(open, steps_max);
+        let what = format!("starting the system {:?}", system.name());
+        let mut patience = Patience::new(what, infrastructure.open_wait());
         let mut work = runner.conductor.work.lock().await;
         work.begin().await;
-        work.process().await?;
-        work.fire_due().await?;
+        loop {
+            match work.start().await {
+                Err(error) if may_pass(&error) && patience.pause(&error).await => {}
+                started => {
+                    started?;
+                    break;
+                }
+            }
+        }
         drop(work);
         Ok(runner)
     }
@@ -420,6 +431,12 @@ impl Work {
         };
         let findings = self.timer_findings.lock();
         findings.unwrap_or_else(PoisonError::into_inner)[index] = finding;
+    }
+
+    /// Processes what is there when the runner starts.
+    async fn start(&mut self) -> Result<()> {
+        self.process().await?;
+        self.fire_due().await
     }
 
     /// Fires what is due, one timer after the other, each with all that it causes.

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{Either, select, select_all};
 
@@ -109,9 +110,11 @@ impl<'s> SystemSimulation<'s> {
         system: &System,
         store: Arc<dyn Store>,
     ) -> Result<Self, String> {
+        // What fails there is tried again by the actors, each attempt a step.
         let infrastructure = Infrastructure::new(store)
             .clock(simulation.clock())
-            .ids(simulation.ids());
+            .ids(simulation.ids())
+            .open_wait_max(Duration::ZERO);
         let open = OpenSystem::open(system, &infrastructure, Opening::Write);
         simulation
             .outside(open)?

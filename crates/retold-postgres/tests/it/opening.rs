@@ -1,5 +1,10 @@
 //! How a store is opened: what is made, what is refused, and from where.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
 use retold_core::recording::append::Append;
 use retold_core::recording::error::RecordError;
 use retold_core::recording::identity::{EventId, LogId};
@@ -7,9 +12,10 @@ use retold_core::recording::new_event::NewEvent;
 use retold_core::recording::recorder::LogRead;
 use retold_core::recording::store::Store;
 use retold_postgres::{PostgresOptions, PostgresStore, roles_sql, schema_sql};
+use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
-use crate::database::{Database, block_on};
+use crate::database::{Database, block_on, port};
 
 fn log_id(number: u128) -> LogId {
     LogId::new(Uuid::from_u128(number))
@@ -126,8 +132,66 @@ fn a_store_that_only_reads_makes_nothing() {
 #[test]
 fn a_server_that_is_not_there_is_unavailable() {
     let nobody = "postgres://retold@127.0.0.1:1/dogs?connect_timeout=1";
-    let opened = block_on(PostgresStore::open(nobody));
-    assert!(matches!(opened, Err(RecordError::Unavailable(_))));
+    for wait in [Duration::ZERO, Duration::from_millis(20)] {
+        let options = PostgresOptions::new().open_wait_max(wait);
+        let opened = block_on(PostgresStore::open_with(nobody, &options));
+        assert!(matches!(opened, Err(RecordError::Unavailable(_))));
+    }
+}
+
+/// A port before the server that closes the first connections at once, as one does behind which the
+/// server is not there yet; and how many connections came.
+async fn door(closed: u32) -> (u16, Arc<AtomicU32>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let door = listener.local_addr().unwrap().port();
+    let count = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            if counted.fetch_add(1, Ordering::SeqCst) >= closed {
+                let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, port()))
+                    .await
+                    .unwrap();
+                tokio::spawn(async move {
+                    // It ends when either side does.
+                    drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+                });
+            }
+        }
+    });
+    (door, count)
+}
+
+#[test]
+fn opening_waits_for_a_server_that_is_not_there_yet() {
+    block_on(async {
+        let database = Database::create().await;
+        let (door, count) = door(3).await;
+        let url = database.url();
+        let url = url.replace(&format!(":{}/", port()), &format!(":{door}/"));
+        let store = PostgresStore::open(&url).await.unwrap();
+        assert!(count.load(Ordering::SeqCst) > 3);
+        store.open("dogs", log_id(1)).await.unwrap();
+    });
+}
+
+#[test]
+fn opening_does_not_wait_for_what_time_does_not_mend() {
+    block_on(async {
+        let database = Database::create().await;
+        for (from, to) in [("retold@", "nobody@"), ("?", "_which_is_not_there?")] {
+            let (door, count) = door(0).await;
+            let url = database.url();
+            let url = url.replace(&format!(":{}/", port()), &format!(":{door}/"));
+            let url = match url.contains(from) {
+                true => url.replace(from, to),
+                false => format!("{url}_which_is_not_there"),
+            };
+            let opened = PostgresStore::open(&url).await;
+            assert!(matches!(opened, Err(RecordError::Unavailable(_))), "{url}");
+            assert_eq!(count.load(Ordering::SeqCst), 1, "{url}");
+        }
+    });
 }
 
 /// Goal: a store that is opened and used without any runtime of tokio works. Method: an executor that

@@ -32,6 +32,7 @@ use crate::job::Job;
 use crate::limits::{ADOPTION_TIMES_TO_LIVE, LEASE_CALLS_MAX, NODES_MAX, NOTE_INTERVAL};
 use crate::log_news::News;
 use crate::options::Range;
+use crate::panics::caught;
 use crate::stop_report::StopReport;
 use crate::telemetry::{LOOK_FAILURES, UNITS_GIVEN_UP, UNITS_TAKEN, count};
 
@@ -192,7 +193,9 @@ impl Seat {
     pub(crate) async fn run(mut self) -> StopReport {
         let mut leaving = self.around.leaving.clone();
         while !*leaving.borrow() {
-            let wait = match self.round().await {
+            // A panic, of a driver perhaps, is a failure like others: only the owner ends the node.
+            let looked = caught(self.round()).await.and_then(|looked| looked);
+            let wait = match looked {
                 Ok(()) => {
                     self.back_off.reset();
                     self.cell.write(|view| view.failure = None);

@@ -14,6 +14,7 @@ mod shop;
 
 mod place;
 
+mod beginning;
 mod cluster;
 mod cluster_processes;
 mod conversation;

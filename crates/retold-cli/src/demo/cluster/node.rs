@@ -28,11 +28,13 @@ use retold_flights::system::FLIGHTS;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::course::patiently;
 use super::monitor::{Joined, Monitor};
 use super::word::Word;
 use crate::built_in;
 use crate::demo::read_input;
 use crate::failure::{Failure, Verdict};
+use crate::opening;
 
 /// Names the store to a node: a URL may have a password in it, which other users could read among the
 /// arguments.
@@ -84,7 +86,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Verdict, Failure> {
         Monitor::install(address, joined.clone()).await?;
     }
     let input = read_input(arguments.data, arguments.flights_max).await?;
-    let infrastructure = Infrastructure::new(retold::open_store(&url).await?);
+    let infrastructure = Infrastructure::new(opening::writable(&url).await?);
     let view = MemoryView::new();
     let keeper = keep_on_time_in_memory(&view).map_err(retold::Error::from)?;
     // Commands need no lease: they are sent while the node waits for its name.
@@ -191,7 +193,8 @@ impl Feeder {
 /// Shows the view when it has everything, and leaves.
 async fn finish(cluster: &Cluster, view: &MemoryView<OnTime>) -> Result<Verdict, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
-    let head = cluster.application(FLIGHTS)?.head().await?.position();
+    let app = cluster.application(FLIGHTS)?;
+    let head = patiently(async || app.head().await).await?.position();
     if let Some(head) = head {
         let shown = cluster.wait_for_view(ON_TIME, head, VIEW_WAIT_MAX);
         shown.await.map_err(|error| failed(&error))?;
