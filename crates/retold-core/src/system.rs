@@ -13,6 +13,8 @@ pub mod projection;
 
 pub mod memory_view;
 
+mod running;
+
 mod caused;
 mod derived_id;
 pub mod follower_event;
@@ -37,6 +39,8 @@ pub mod timers;
 
 pub mod outbox;
 
+pub mod delivery;
+
 pub mod definition;
 
 pub mod open_system;
@@ -53,6 +57,7 @@ pub mod system_simulation;
 pub use context::Context;
 pub use deadline::{Deadline, timer};
 pub use definition::{Member, System, SystemBuilder};
+pub use delivery::{Delivery, OutboxCell, OutboxPipeline, OutboxStatus, OutboxStep};
 pub use follower::{Follower, OnFailure, Start};
 pub use follower_event::{FollowerEvent, Parked, StartingMark};
 pub use follower_record::FollowerRecord;
@@ -63,6 +68,7 @@ pub use outbox::Outbox;
 pub use partition::PartitionRule;
 pub use pipeline::{Counts, Pipeline, Pulled, Step};
 pub use policy::Handle;
+pub use running::Running;
 pub use single_thread::SingleThread;
 pub use status::{FollowerStatus, Phase, StatusCell, StatusChanges, UpstreamStatus};
 pub use system_simulation::SystemSimulation;

@@ -2,7 +2,7 @@
 //!
 //! Every process that runs the system is a node under a name. Leases, in the stores of the
 //! applications' logs, say which nodes live and which of them has which unit: a follower, the timers of
-//! an application, a view. They place work and carry nothing else: that each event is answered once
+//! an application, a view, an outbox. They place work and carry nothing else: that each event is answered once
 //! rests on the stretches, whoever believes to have a lease.
 
 mod options;
@@ -34,7 +34,7 @@ use retold_core::recording::store::Store;
 use retold_core::system::projection::ProjectionHandle;
 use retold_core::system::{
     Finding, FindingKind, FollowerOperator, FollowerStatus, Health, Infrastructure, OpenSystem,
-    Opening, Phase, System, Trouble,
+    Opening, OutboxStatus, Phase, System, Trouble,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -55,6 +55,7 @@ use crate::log_news::watch_logs;
 use crate::stop_report::StopReport;
 use crate::timers_task::TimersStatus;
 use crate::waiting::{ViewWaitError, WaitError};
+use crate::watchdog::Watchdog;
 use crate::works::Works;
 
 /// Why a node could not join.
@@ -89,7 +90,7 @@ pub enum JoinError {
 /// One node of a system that runs on any number of processes and machines.
 ///
 /// Every process opens the stores and joins under a name of its own. The units of the system, that is
-/// each follower, the timers of each application and each view, are spread evenly over the nodes that
+/// each follower, the timers of each application, each view and each outbox, are spread evenly over the nodes that
 /// live, and move when nodes come and go: a node that [leaves](Self::leave) hands its units over at once, the
 /// units of one that dies or hangs are taken over when its leases end. Views in memory are kept by each
 /// node, for its own readers.
@@ -173,6 +174,7 @@ pub struct Cluster {
     /// Views that each node keeps, with their names.
     own_views: Mutex<Vec<(String, JoinHandle<Option<String>>)>>,
     aborts: Vec<AbortHandle>,
+    _watchdog: Watchdog,
 }
 
 /// The parts of a store's share.
@@ -225,6 +227,7 @@ impl Cluster {
             leaving,
         };
         let mut cluster = Self {
+            _watchdog: works.watchdog(),
             works,
             life: around.life.clone(),
             names,
@@ -473,6 +476,12 @@ impl Cluster {
         self.works.timers()
     }
 
+    /// How the outboxes are getting on that were given to this node, in their order; those that another node
+    /// drains are in the phase [`Standby`](Phase::Standby).
+    pub fn outboxes(&self) -> Vec<OutboxStatus> {
+        self.works.outboxes()
+    }
+
     /// How far the followers of the whole cluster are behind: the one that is farthest. Those that are
     /// paused or have failed do not count. Of followers on other nodes only what is recorded is known, so
     /// they may seem behind by what they have passed over and not recorded yet. What is told is at most
@@ -601,6 +610,13 @@ fn unit_of(job: &Job) -> Option<Unit> {
             view: Arc::clone(&handle.outline().name),
             version: handle.outline().version,
         }),
+        Job::Outbox { cell, .. } => {
+            let status = cell.read();
+            Some(Unit::Outbox {
+                application: status.application,
+                outbox: status.outbox,
+            })
+        }
     }
 }
 
@@ -637,7 +653,7 @@ fn check_units(names: &LeaseNames, units: &[Unit]) -> Result<(), Error> {
     let mut seen = BTreeSet::new();
     for unit in units {
         check_name(
-            "name of the lease of a follower, timers or a view",
+            "name of the lease of a follower, timers, a view or an outbox",
             &names.unit(unit),
         )?;
         if !seen.insert(unit) {

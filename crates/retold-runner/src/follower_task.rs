@@ -24,6 +24,7 @@ use crate::limits::{FAILED_LOOK_INTERVAL, OWN_LOG_INTERVAL};
 use crate::log_news::{News, any_news, mark_known, next_news};
 use crate::options::MultiThreadOptions;
 use crate::panics::caught;
+use crate::policy_watch::{Over, policy_over};
 use crate::standby::Standby;
 use crate::station::Station;
 use crate::telemetry::FollowerMetrics;
@@ -60,6 +61,9 @@ enum Round {
     /// Somebody has to look.
     Failed,
 }
+
+/// What came of a piece of work: a step, none if a store kept silent, an error, or a panic.
+type Worked = Result<Result<Option<Step>>, String>;
 
 impl FollowerTask {
     pub(crate) fn new(
@@ -113,7 +117,7 @@ impl FollowerTask {
             application = &*self.station.application,
             follower = &*self.station.follower
         );
-        let worked = caught(self.work()).instrument(span).await;
+        let worked = self.work_watched().instrument(span).await;
         let after = self.pipeline.counts();
         self.metrics.count(before, after);
         self.metrics.tell(&self.station.status.read());
@@ -128,9 +132,45 @@ impl FollowerTask {
         round
     }
 
-    fn judge(&mut self, worked: Result<Result<Step>, String>) -> Round {
+    /// Works, but drops a policy that takes too long, or whose follower an operator has changed.
+    async fn work_watched(&mut self) -> Worked {
+        let status = self.station.status.clone();
+        let name: Arc<str> = Arc::clone(&self.station.follower);
+        let operator = FollowerOperator::new(self.pipeline.application(), name);
+        let over = tokio::select! {
+            biased;
+            worked = caught(self.work()) => return worked.map(|worked| worked.map(Some)),
+            over = policy_over(&status, &operator) => over,
+        };
+        match over {
+            Over::Changed => {
+                self.pipeline.look_again();
+                Ok(Ok(Some(Step::Moved)))
+            }
+            Over::Late(late) => {
+                let reason = format!(
+                    "the policy did not return in {:?}, which is its limit",
+                    late.time_max
+                );
+                self.pipeline.give_up_policy(reason);
+                Ok(Ok(Some(Step::Moved)))
+            }
+            Over::StoreSilent(late, silent) => {
+                self.pipeline.look_again();
+                let reason = format!("{late}, and its store has not answered for {silent:?}");
+                self.pipeline.tell_failure(Phase::Retrying, &reason);
+                Ok(Ok(None))
+            }
+        }
+    }
+
+    fn judge(&mut self, worked: Worked) -> Round {
         let error = match worked {
-            Ok(Ok(step)) => {
+            Ok(Ok(None)) => {
+                self.metrics.count_retry();
+                return Round::Retry;
+            }
+            Ok(Ok(Some(step))) => {
                 self.back_off.reset();
                 return match step {
                     Step::Idle => Round::Idle,

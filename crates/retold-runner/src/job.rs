@@ -1,4 +1,4 @@
-//! A job: one follower, the timers of one application or one view, which some task does for a while.
+//! A job: one follower, the timers of one application, one view or one outbox, which some task does for a while.
 //!
 //! A runner in one process has each job done from its start to its end; in a cluster jobs come and go.
 //! What a job must keep between two turns is kept by it: the pipeline, with what it sent and does not
@@ -9,12 +9,13 @@ use std::sync::Arc;
 use retold_core::application::Application;
 use retold_core::domain::clock::Timestamp;
 use retold_core::system::projection::{ProjectionHandle, ProjectionPipeline};
-use retold_core::system::{Phase, Pipeline};
+use retold_core::system::{OutboxCell, OutboxPipeline, Phase, Pipeline};
 use tokio::sync::{Mutex, watch};
 
 use crate::follower_task::FollowerTask;
 use crate::log_news::News;
 use crate::options::MultiThreadOptions;
+use crate::outbox_task::OutboxTask;
 use crate::station::Station;
 use crate::timers_task::{TimersCell, TimersTask};
 use crate::views_task::ViewsTask;
@@ -37,6 +38,12 @@ pub(crate) enum Job {
         pipeline: Arc<Mutex<ProjectionPipeline>>,
         handle: ProjectionHandle,
     },
+    Outbox {
+        pipeline: Arc<Mutex<OutboxPipeline>>,
+        /// Index of the application.
+        index: usize,
+        cell: OutboxCell,
+    },
 }
 
 impl Job {
@@ -46,6 +53,10 @@ impl Job {
             Self::Follower { station, .. } => station.title(),
             Self::Timers { application, .. } => format!("{}, timers", application.name()),
             Self::View { handle, .. } => format!("{}, view", handle.outline().label()),
+            Self::Outbox { cell, .. } => {
+                let status = cell.read();
+                format!("{}, outbox {}", status.application, status.outbox)
+            }
         }
     }
 
@@ -62,6 +73,7 @@ impl Job {
                 let (at, error) = handle.last_error()?;
                 Some((at, error.to_string()))
             }
+            Self::Outbox { cell, .. } => cell.read().last_error,
         }
     }
 
@@ -97,6 +109,15 @@ impl Job {
                 pipeline.resume();
                 ViewsTask::new(pipeline, stop, options).run().await
             }
+            Self::Outbox {
+                pipeline, index, ..
+            } => {
+                let mut pipeline = pipeline.lock_owned().await;
+                // Others may have delivered since it was here last.
+                pipeline.look_again();
+                let task = OutboxTask::new(pipeline, news[index].clone(), stop, options);
+                task.run(after).await
+            }
         }
     }
 
@@ -115,6 +136,11 @@ impl Job {
                 status.aside = 0;
             }),
             Self::View { pipeline, .. } => pipeline.lock().await.stand_by(),
+            Self::Outbox { pipeline, .. } => {
+                let mut pipeline = pipeline.lock().await;
+                pipeline.look_again();
+                pipeline.tell_phase(Phase::Standby);
+            }
         }
     }
 }

@@ -23,7 +23,11 @@ mod waiting;
 mod log_news;
 mod standby;
 
+mod policy_watch;
+mod watchdog;
+
 mod follower_task;
+mod outbox_task;
 mod timers_task;
 mod views_task;
 

@@ -27,6 +27,13 @@ pub const FAILED_INTERVAL: Duration = Duration::from_secs(30);
 /// Least time between two looks for operators' acts of a follower that cannot go on.
 pub const FAILED_LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How often it is looked whether a policy that runs has had its time, or an operator has acted on its
+/// follower meanwhile; also how long such a look may take.
+pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often a thread looks for policies that are late or keep their threads, to tell of them.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long a follower that was overtaken by another process keeps still the first time. Doubled with
 /// every further time. It is about what an append takes, so that the other one gets ahead.
 pub const STANDBY_MIN: Duration = Duration::from_millis(20);

@@ -8,7 +8,7 @@ use retold_core::recording::identity::Position;
 use retold_core::system::projection::ProjectionHandle;
 use retold_core::system::{
     Finding, FindingKind, FollowerOperator, FollowerStatus, Health, Infrastructure, OpenSystem,
-    Opening, Phase, StartingMark, System, Trouble,
+    Opening, OutboxStatus, Phase, StartingMark, System, Trouble,
 };
 use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -20,6 +20,7 @@ use crate::options::MultiThreadOptions;
 use crate::stop_report::StopReport;
 use crate::timers_task::TimersStatus;
 use crate::waiting::{ViewWaitError, WaitError};
+use crate::watchdog::Watchdog;
 use crate::works::Works;
 
 /// Runs a system on tokio, a task for each follower.
@@ -32,7 +33,9 @@ use crate::works::Works;
 /// [`wait_for`](Self::wait_for), [`wait_for_all_caused`](Self::wait_for_all_caused).
 ///
 /// Several processes may run one system on one store: each event is answered once all the same. Of the
-/// processes that run a follower one works, the others look now and then and take over when it stops.
+/// processes that run a follower one works, the others look now and then and take over when it stops. Only
+/// outboxes do not agree by themselves: give a [`Delivery`](retold_core::system::Delivery) to one of the
+/// processes, or run a [`Cluster`](crate::Cluster), or some events are delivered twice.
 ///
 /// [`stop`](Self::stop) ends it in good order. Dropping it aborts the tasks wherever they are; nothing
 /// is lost by that either, and some events are looked at again at the next start.
@@ -104,6 +107,7 @@ pub struct MultiThread {
     /// Those that end by themselves when told to stop, with their names.
     tasks: Mutex<Vec<(String, JoinHandle<Option<String>>)>>,
     aborts: Vec<AbortHandle>,
+    _watchdog: Watchdog,
 }
 
 impl MultiThread {
@@ -143,6 +147,7 @@ impl MultiThread {
             tasks.push((title, task));
         }
         Ok(Self {
+            _watchdog: works.watchdog(),
             works,
             stop,
             options,
@@ -226,6 +231,11 @@ impl MultiThread {
     /// How the timers of each application are getting on, in the order of declaration.
     pub fn timers(&self) -> Vec<TimersStatus> {
         self.works.timers()
+    }
+
+    /// How the outboxes are getting on, in the order in which the infrastructure has them.
+    pub fn outboxes(&self) -> Vec<OutboxStatus> {
+        self.works.outboxes()
     }
 
     /// How far the followers are behind: the one that is farthest. Those that are paused or have failed

@@ -9,7 +9,9 @@ use retold_core::application::{Application, Error, Result};
 use retold_core::recording::error::Invalid;
 use retold_core::recording::identity::Position;
 use retold_core::system::projection::ProjectionHandle;
-use retold_core::system::{Finding, FollowerOperator, FollowerStatus, Health, OpenSystem};
+use retold_core::system::{
+    Finding, FollowerOperator, FollowerStatus, Health, OpenSystem, OutboxCell, OutboxStatus,
+};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,6 +21,7 @@ use crate::limits::HEALTH_READ_MAX;
 use crate::station::Station;
 use crate::timers_task::{TimersCell, TimersStatus};
 use crate::waiting::{Caused, Goal, ViewWaitError, WaitError, goals, wait_for_goals};
+use crate::watchdog::Watchdog;
 
 /// A system at work.
 pub(crate) struct Works {
@@ -26,17 +29,19 @@ pub(crate) struct Works {
     stations: Vec<Arc<Station>>,
     timers: Vec<Arc<TimersCell>>,
     projections: Vec<ProjectionHandle>,
+    outboxes: Vec<OutboxCell>,
     lag: LagCell,
 }
 
 impl Works {
     /// The works of this system, and its jobs: its followers, the timers of each application, its
-    /// views, each in the order of declaration.
+    /// views, its outboxes, each in the order of declaration.
     pub(crate) fn new(open: OpenSystem) -> (Self, Vec<Job>) {
         let mut works = Self {
             stations: Vec::new(),
             timers: Vec::new(),
             projections: Vec::new(),
+            outboxes: Vec::new(),
             lag: LagCell::default(),
             open,
         };
@@ -66,11 +71,30 @@ impl Works {
             let pipeline = Arc::new(Mutex::new(pipeline));
             jobs.push(Job::View { pipeline, handle });
         }
+        for (index, pipeline) in works.open.outboxes() {
+            let cell = pipeline.status();
+            works.outboxes.push(cell.clone());
+            let pipeline = Arc::new(Mutex::new(pipeline));
+            jobs.push(Job::Outbox {
+                pipeline,
+                index,
+                cell,
+            });
+        }
         (works, jobs)
     }
 
     pub(crate) fn application(&self, name: &str) -> Result<Application> {
         self.open.application(name).cloned()
+    }
+
+    /// Watches policies and deliveries, as long as what is returned is kept.
+    pub(crate) fn watchdog(&self) -> Watchdog {
+        Watchdog::watch(self.stations.clone(), self.outboxes.clone())
+    }
+
+    pub(crate) fn outboxes(&self) -> Vec<OutboxStatus> {
+        self.outboxes.iter().map(OutboxCell::read).collect()
     }
 
     pub(crate) async fn status(&self) -> Vec<FollowerStatus> {
@@ -120,7 +144,12 @@ impl Works {
         findings.dedup();
         findings.extend(self.timers.iter().filter_map(|cell| cell.read().finding()));
         findings.extend(views.into_iter().flatten());
-        findings.extend(self.open.outbox_findings());
+        let outboxes = self.open.outbox_findings();
+        let driven = self.outboxes.iter().flat_map(|cell| cell.read().findings());
+        // An outbox whose store fails tells it by itself, and better.
+        let is_news = |it: &Finding| !outboxes.iter().any(|told| told.name == it.name);
+        findings.extend(driven.filter(is_news));
+        findings.extend(outboxes);
         health.findings.append(&mut findings);
     }
 

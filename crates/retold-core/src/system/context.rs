@@ -16,6 +16,7 @@ use super::caused::caused_by;
 use super::deadline::{Deadline, cancelling, timer};
 use super::derived_id::{IdSeed, Purpose};
 use super::past_recorder::PastRecorder;
+use super::running::RunningCell;
 use crate::application::model::Reach;
 use crate::application::{Application, Error, ExecuteError, Folded, Model, Result};
 use crate::domain::aggregate::Aggregate;
@@ -51,6 +52,8 @@ pub struct Context {
     /// The first error of the store, if there was one: what is decided after it is not recorded, even
     /// if the policy passes over it.
     failed: Option<Error>,
+    /// Where it is noted that the policy waits for the store, if somebody looks.
+    running: Option<RunningCell>,
 }
 
 /// The event that a policy answers, and who answers it.
@@ -101,7 +104,20 @@ impl Context {
             ids_asked: 0,
             metadata: None,
             failed: None,
+            running: None,
         }
+    }
+
+    /// Notes there when the policy waits for the store.
+    #[must_use]
+    pub(super) fn watched(mut self, running: &RunningCell) -> Self {
+        self.running = Some(running.clone());
+        self
+    }
+
+    /// Notes that the policy waits for the store, until what is returned is dropped.
+    fn reading(&self) -> Option<impl Drop + Send + use<>> {
+        self.running.as_ref().map(RunningCell::reading)
     }
 
     /// The batch with what was decided, or the store's error that was met.
@@ -333,6 +349,7 @@ impl Context {
     }
 
     async fn load<A: Aggregate>(&mut self, stream: &Arc<str>) -> Result<Folded<A>> {
+        let _reading = self.reading();
         if self.batch.written(stream) > 0 || self.batch.version_read(stream).is_some() {
             // Read by a query or written to without being read: the state must show that.
             let past = self.past().await?;
@@ -424,6 +441,7 @@ impl Context {
     }
 
     async fn read_model<M: Model>(&mut self, model: &M) -> Result<M::State> {
+        let _reading = self.reading();
         let past = self.past().await?;
         let application = self.application.over(past, 0);
         let (mut state, mut place) = model.begin();

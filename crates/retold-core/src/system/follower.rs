@@ -1,8 +1,9 @@
 //! The declaration of a follower: whose logs it follows, and what their events cause.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::limits::{BATCH_MAX, FOLLOWER_NAME_SIZE_MAX};
+use super::limits::{BATCH_MAX, FOLLOWER_NAME_SIZE_MAX, POLICY_TIME_MAX};
 use super::partition::{self, PartitionRule};
 use super::policy::{Handle, Policies};
 use crate::domain::event::Event;
@@ -53,6 +54,7 @@ pub struct Follower {
     on_failure: OnFailure,
     partitions: u32,
     rule: PartitionRule,
+    policy_time_max: Duration,
 }
 
 /// Where a follower begins when it meets a log for the first time.
@@ -97,6 +99,7 @@ impl Follower {
             on_failure: OnFailure::default(),
             partitions: 1,
             rule: PartitionRule::default(),
+            policy_time_max: POLICY_TIME_MAX,
         }
     }
 
@@ -159,6 +162,25 @@ impl Follower {
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
+    }
+
+    /// How long its policies may take to answer one event, [`POLICY_TIME_MAX`] unless said otherwise. One
+    /// that has not returned then fails as [`on_failure`](Self::on_failure) says. The runners of tokio hold
+    /// it to that; [`SingleThread`](super::SingleThread), a simulation and a retelling have no time, and wait
+    /// for it.
+    ///
+    /// Only a policy that waits can be ended. One that keeps its thread, because it sleeps or loops, is told
+    /// in the status ([`Running::blocks_for`](super::Running::blocks_for)); how long a store
+    /// takes to answer is no failure of a policy, and is tried again.
+    #[must_use]
+    pub fn policy_time_max(mut self, time: Duration) -> Self {
+        self.policy_time_max = time;
+        self
+    }
+
+    /// How long its policies may take to answer one event.
+    pub fn policy_time(&self) -> Duration {
+        self.policy_time_max
     }
 
     /// Splits it into so many partitions, 1 to [`PARTITIONS_MAX`](super::limits::PARTITIONS_MAX), which

@@ -62,6 +62,8 @@ pub enum FindingKind {
 pub enum Trouble {
     /// It failed and tries again by itself, as when its store does not answer.
     Retrying,
+    /// It takes longer than it should: a policy or a delivery does not return.
+    Late,
     /// It goes on, but has put events or timers aside that somebody has to decide about.
     Parked,
     /// It is recorded as paused: an operator paused it, or its policy failed.
@@ -127,6 +129,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Retrying => "retrying",
+            Self::Late => "late",
             Self::Parked => "parked",
             Self::Paused => "paused",
             Self::Failed => "failed",

@@ -45,6 +45,22 @@ pub const TIMERS_PENDING_MAX: usize = 1_000_000;
 /// Longest text of an error that is recorded with a parked event or a stopped follower, in bytes.
 pub const FAILURE_SIZE_MAX: usize = 4 * 1024;
 
+/// How long a policy may take to answer one event, unless its follower says otherwise. A policy decides on
+/// states that are in memory or are read in milliseconds; a store that does not answer gives up before
+/// this.
+pub const POLICY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long an outbox that a runner drains may take to deliver one event, unless it says otherwise: longer
+/// than the time limits of most services that are called.
+pub const DELIVERY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A policy that has run for this part of its time, a half, is told as late.
+pub const POLICY_LATE_PART: u32 = 2;
+
+/// How long a policy may keep its thread without waiting for anything before it is told that it blocks:
+/// much longer than what computes, so that a busy machine does not look like it.
+pub const POLICY_BLOCKED_AFTER: Duration = Duration::from_secs(1);
+
 /// Reactions that one command may cause on a single thread before they are taken for an endless
 /// cycle, unless told otherwise.
 pub const STEPS_MAX_DEFAULT: u64 = 1_000_000;

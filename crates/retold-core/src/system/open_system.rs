@@ -1,11 +1,12 @@
 //! A system with its logs opened: what all runners begin with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::definition::{Member, System};
+use super::delivery::{Delivery, OutboxPipeline};
 use super::follower::Follower;
 use super::health::{Finding, FindingKind, Trouble};
 use super::partition::Lane;
@@ -37,6 +38,7 @@ pub struct Infrastructure {
     clock: Option<Arc<dyn Clock>>,
     ids: Option<Arc<dyn IdSource>>,
     views: Vec<Arc<dyn ViewKeeper>>,
+    deliveries: Vec<Delivery>,
     open_wait_max: Duration,
 }
 
@@ -50,6 +52,7 @@ impl Infrastructure {
             clock: None,
             ids: None,
             views: Vec::new(),
+            deliveries: Vec::new(),
             open_wait_max: OPEN_WAIT_MAX,
         }
     }
@@ -101,6 +104,14 @@ impl Infrastructure {
     #[must_use]
     pub fn view(mut self, keeper: Arc<dyn ViewKeeper>) -> Self {
         self.views.push(keeper);
+        self
+    }
+
+    /// Drains this outbox, in addition to others: `MultiThread` does, and of the nodes of a `Cluster` that
+    /// have it one at a time.
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.deliveries.push(delivery);
         self
     }
 
@@ -171,6 +182,7 @@ pub struct OpenSystem {
     system: System,
     applications: Arc<[Application]>,
     views: Arc<[Arc<dyn ViewKeeper>]>,
+    deliveries: Arc<[Delivery]>,
 }
 
 impl OpenSystem {
@@ -180,7 +192,8 @@ impl OpenSystem {
     /// # Errors
     ///
     /// As for [`ApplicationBuilder::open`](crate::application::ApplicationBuilder::open);
-    /// [`Error::Invalid`] for a view of an application that the system does not have.
+    /// [`Error::Invalid`] for a view or an outbox of an application that the system does not have, or an
+    /// outbox that is given twice.
     pub async fn open(
         system: &System,
         infrastructure: &Infrastructure,
@@ -188,6 +201,17 @@ impl OpenSystem {
     ) -> Result<Self> {
         for view in &infrastructure.views {
             system.expect_index_of(&view.outline().upstream)?;
+        }
+        let mut outboxes = BTreeSet::new();
+        for delivery in &infrastructure.deliveries {
+            let (application, outbox) = (delivery.application(), delivery.outbox());
+            system.expect_index_of(application)?;
+            delivery.check()?;
+            if !outboxes.insert((application, outbox)) {
+                return Err(Error::invalid(format!(
+                    "the outbox {outbox:?} of {application:?} is given twice; give one of them another name"
+                )));
+            }
         }
         let mut applications = Vec::with_capacity(system.members().len());
         for member in system.members() {
@@ -197,6 +221,7 @@ impl OpenSystem {
             system: system.clone(),
             applications: applications.into(),
             views: infrastructure.views.clone().into(),
+            deliveries: infrastructure.deliveries.clone().into(),
         })
     }
 
@@ -267,6 +292,17 @@ impl OpenSystem {
             Finding::new(FindingKind::Outbox, name, trouble, report.reason)
         });
         findings.collect()
+    }
+
+    /// A pipeline for each outbox, in the order in which their deliveries were given; with the index of the
+    /// application whose events it delivers.
+    pub fn outboxes(&self) -> Vec<(usize, OutboxPipeline)> {
+        let outboxes = self.deliveries.iter().filter_map(|delivery| {
+            let index = self.system.index_of(delivery.application())?;
+            let application = self.applications[index].clone();
+            Some((index, OutboxPipeline::new(application, delivery.clone())))
+        });
+        outboxes.collect()
     }
 
     /// A pipeline for each view, in the order in which they were given; with the index of the

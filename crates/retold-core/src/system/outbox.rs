@@ -18,7 +18,7 @@ use crate::application::subscription::check_mark;
 use crate::application::{Application, Error, Logged, Result};
 use crate::domain::event::Event;
 use crate::recording::append::Append;
-use crate::recording::error::Conflict;
+use crate::recording::error::{Conflict, Invalid};
 use crate::recording::identity::{LogId, Mark};
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::query::{Query, QueryItem};
@@ -36,7 +36,8 @@ pub(super) fn is_outbox(key: &FollowerKey) -> bool {
 /// Drains events of type `E` of an application's own log to the outside.
 ///
 /// How far it is, is recorded in the log, under its name. Two programs that drain one outbox at a time
-/// lose nothing and send some things twice.
+/// lose nothing and send some things twice; runners see to it that one does, with a
+/// [`Delivery`](super::Delivery).
 ///
 /// ```
 /// use retold::prelude::*;
@@ -71,7 +72,7 @@ pub struct Outbox<E> {
     query: Query,
     /// Up to here everything is delivered, as it is recorded.
     checkpoint: Option<Mark>,
-    page: VecDeque<Logged<E>>,
+    page: VecDeque<Arc<Logged<E>>>,
     /// How far the page goes, once all of it is delivered.
     page_mark: Option<Mark>,
     /// The event that could not be read, if that is what is next.
@@ -99,13 +100,7 @@ impl<E: Event> Outbox<E> {
     ///
     /// As for [`open`](Self::open).
     pub async fn open_from(application: &Application, name: &str, start: Start) -> Result<Self> {
-        check_name("name of an outbox", name)?;
-        if name.len() > FOLLOWER_NAME_SIZE_MAX {
-            return Err(Error::invalid(format!(
-                "the name of the outbox {name:?} is {} bytes long; at most {FOLLOWER_NAME_SIZE_MAX} are allowed",
-                name.len()
-            )));
-        }
+        check_outbox_name(name)?;
         application.registry().register_event::<E>()?;
         let Some(log) = application.log_id().await? else {
             return Err(Error::invalid(format!(
@@ -145,12 +140,23 @@ impl<E: Event> Outbox<E> {
     /// that can read it delivers it or this one [passes over](Self::pass_over) it;
     /// [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn next(&mut self) -> Result<Option<&Logged<E>>> {
+        self.read_if_empty().await?;
+        Ok(self.page.front().map(|event| &**event))
+    }
+
+    /// As [`next`](Self::next), to be kept.
+    pub(super) async fn next_shared(&mut self) -> Result<Option<Arc<Logged<E>>>> {
+        self.read_if_empty().await?;
+        Ok(self.page.front().cloned())
+    }
+
+    async fn read_if_empty(&mut self) -> Result<()> {
         if self.page.is_empty() {
             let read = self.read().await;
             self.tell(&read);
             read?;
         }
-        Ok(self.page.front())
+        Ok(())
     }
 
     /// Notes that the event that [`next`](Self::next) gave is delivered; recorded when this returns.
@@ -229,7 +235,7 @@ impl<E: Event> Outbox<E> {
         let mut decoded = VecDeque::with_capacity(page.events.len());
         for stored in page.events {
             match self.application.mapper().decode(&stored) {
-                Ok(event) => decoded.push_back(Logged { event, stored }),
+                Ok(event) => decoded.push_back(Arc::new(Logged { event, stored })),
                 // What comes before it is delivered first.
                 Err(_) if !decoded.is_empty() => {
                     self.page = decoded;
@@ -273,6 +279,18 @@ impl<E: Event> Outbox<E> {
         }
         Ok(())
     }
+}
+
+/// Checks the name of an outbox.
+pub(super) fn check_outbox_name(name: &str) -> Result<(), Invalid> {
+    check_name("name of an outbox", name)?;
+    if name.len() > FOLLOWER_NAME_SIZE_MAX {
+        return Err(Invalid::new(format!(
+            "the name of the outbox {name:?} is {} bytes long; at most {FOLLOWER_NAME_SIZE_MAX} are allowed",
+            name.len()
+        )));
+    }
+    Ok(())
 }
 
 /// The query of the events of a type, under their present and former topics.

@@ -28,6 +28,7 @@ use super::follower_record::FollowerRecord;
 use super::limits::{FOLLOW_PAGE_EVENTS, UNFLUSHED_EVENTS_MAX};
 use super::panic_text::panic_text;
 use super::partition::Lane;
+use super::running::Began;
 use super::status::{Phase, StatusCell, UpstreamStatus};
 use crate::application::{Application, Error, Result};
 use crate::recording::append::Append;
@@ -68,8 +69,11 @@ pub struct Pipeline {
     alone: Option<(LogId, Mark)>,
     /// The event that was answered last.
     last: Option<(LogId, Mark)>,
-    /// The event whose effects no recorder takes, and why.
-    refused: Option<((LogId, Mark), String)>,
+    /// The event that counts as failed without asking its policy: no recorder takes its effects, or the
+    /// policy did not return.
+    refused: Option<Refused>,
+    /// The event whose policy runs, or ran when a step was dropped.
+    running: Option<(LogId, Mark)>,
     /// Whether what is in memory joins what is in the logs; false at first, after conflicts, and if a
     /// call was dropped midway.
     is_prepared: bool,
@@ -103,6 +107,14 @@ impl Upstream {
         let after = |limit: Option<Mark>| Some(position) > limit.map(|mark| mark.position);
         self.limit.is_some_and(after)
     }
+}
+
+/// An event that counts as failed, and why, while the follower's stream has this version: an operator's act
+/// lets the policy be asked again.
+struct Refused {
+    place: (LogId, Mark),
+    version: Option<Version>,
+    reason: String,
 }
 
 struct InFlight {
@@ -224,6 +236,7 @@ impl Pipeline {
             alone: None,
             last: None,
             refused: None,
+            running: None,
             is_prepared: false,
             resumed_at: None,
             held_back_at: None,
@@ -602,10 +615,6 @@ impl Pipeline {
         {
             return self.hold_back(index, event).await;
         }
-        if let Some((_, reason)) = self.refused.take_if(|(of, _)| *of == place) {
-            let reads = Batch::default();
-            return self.fail(index, event, Failure { reason, reads }).await;
-        }
         match self.react(index, event, self.key.clone(), None).await? {
             Reaction::Answered => {
                 self.last = Some(place);
@@ -642,6 +651,14 @@ impl Pipeline {
             Arc::clone(&self.upstreams[index].name),
             self.upstreams[index].log,
         );
+        let place = (log, event.mark());
+        if let Some(refused) = self.refused.take_if(|it| it.place == place)
+            && refused.version == self.record.version
+        {
+            let (reason, reads) = (refused.reason, Batch::default());
+            self.look_again();
+            return Ok(Reaction::Failed(Box::new(Failure { reason, reads })));
+        }
         let cause = Cause {
             event: event.clone(),
             upstream: Arc::clone(&upstream),
@@ -654,11 +671,22 @@ impl Pipeline {
         let batch = std::mem::take(&mut self.batch);
         // If this call is dropped or fails, what the batch had is decided again.
         self.is_prepared = false;
-        let mut context = Context::new(self.application.clone(), batch, cause, self.freshness);
+        let context = Context::new(self.application.clone(), batch, cause, self.freshness);
+        let mut context = context.watched(&self.status.running);
+        self.running = Some(place);
         let policies = Arc::clone(&self.follower);
         let reacted = AssertUnwindSafe(policies.policies().react(event, &mut context));
         let span = answer_span(self.application.name(), &self.key, &upstream, event);
-        let reacted = reacted.catch_unwind().instrument(span).await;
+        let reacted = reacted.catch_unwind().instrument(span);
+        let began = Began::new(
+            "policy",
+            upstream,
+            event.clone(),
+            self.record.version,
+            self.follower.policy_time(),
+        );
+        let reacted = self.status.running.watch(began, reacted).await;
+        self.running = None;
         let (mut batch, of_the_store) = context.into_batch();
         if let Some(error) = of_the_store {
             return Err(error);
@@ -778,8 +806,29 @@ impl Pipeline {
         self.batch_max = (self.batch_max / 2).max(1);
         self.alone = self.last;
         if causes == Some(1) {
-            self.refused = self.last.map(|last| (last, reason));
+            let version = self.record.version;
+            self.refused = self.last.map(|place| Refused {
+                place,
+                version,
+                reason,
+            });
         }
+    }
+
+    /// For runners, after a step was dropped in which a policy ran: the event counts as failed by its
+    /// policy, for this reason, unless an operator has acted since. Does nothing if none ran.
+    pub fn give_up_policy(&mut self, reason: String) {
+        let Some(place) = self.running.take() else {
+            return;
+        };
+        self.refused = Some(Refused {
+            place,
+            version: self.record.version,
+            reason,
+        });
+        // What was answered before it is recorded first.
+        self.alone = Some(place);
+        self.look_again();
     }
 
     /// Drops what was decided: the logs are not as it was decided on. What is there counts.

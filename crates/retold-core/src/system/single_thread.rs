@@ -32,6 +32,9 @@ use crate::recording::stored_event::StoredEvent;
 
 /// Runs a system in one thread. A clone is the same runner.
 ///
+/// A command waits for the policies that it asks, without a time limit: one that does not return, or blocks
+/// its thread, keeps the command from returning. [`status`](SingleThread::status) says which event it is at.
+///
 /// ```
 /// use std::sync::Arc;
 /// use retold::prelude::*;
@@ -143,7 +146,8 @@ impl SingleThread {
     ///
     /// # Errors
     ///
-    /// As for [`OpenSystem::open`]. A follower that cannot go on is no error here: see
+    /// As for [`OpenSystem::open`]; [`Error::Invalid`] if the infrastructure has a
+    /// [`Delivery`](super::Delivery). A follower that cannot go on is no error here: see
     /// [`status`](Self::status).
     pub async fn start(system: &System, infrastructure: &Infrastructure) -> Result<Self> {
         Self::start_with(system, infrastructure, STEPS_MAX_DEFAULT).await
@@ -161,6 +165,12 @@ impl SingleThread {
         steps_max: u64,
     ) -> Result<Self> {
         let open = OpenSystem::open(system, infrastructure, Opening::Write).await?;
+        if let Some((_, outbox)) = open.outboxes().first() {
+            return Err(Error::invalid(format!(
+                "the outbox {:?} is not drained by a runner in one thread, whose commands would wait for the outside; drain it with `Outbox`, or take another runner",
+                outbox.delivery().outbox()
+            )));
+        }
         let runner = Self::over(open, steps_max);
         let what = format!("starting the system {:?}", system.name());
         let mut patience = Patience::new(what, infrastructure.open_wait());

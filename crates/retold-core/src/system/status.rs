@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::follower_event::Parked;
 use super::health::{Finding, FindingKind, Trouble};
+use super::running::{Running, RunningCell};
 use crate::domain::clock::Timestamp;
 use crate::recording::identity::{Mark, Position};
 
@@ -75,6 +76,8 @@ pub struct FollowerStatus {
     pub last_error: Option<(Timestamp, String)>,
     /// The failure by which it stopped and that was told, until it goes on.
     told_failure: Option<String>,
+    /// The policy that is answering an event at this moment.
+    pub running: Option<Running>,
 }
 
 /// How far a follower is in one log.
@@ -150,7 +153,15 @@ impl FollowerStatus {
         if self.parked > 0 {
             findings.push(finding(Trouble::Parked, self.parked_reason()));
         }
+        if let Some(late) = self.late_policy() {
+            findings.push(finding(Trouble::Late, late.to_string()));
+        }
         findings
+    }
+
+    /// The policy that runs, if it has run for so long that somebody should look at it.
+    pub fn late_policy(&self) -> Option<&Running> {
+        self.running.as_ref().filter(|it| it.is_late())
     }
 
     fn parked_reason(&self) -> String {
@@ -174,6 +185,7 @@ impl FollowerStatus {
 #[derive(Clone, Debug, Default)]
 pub struct StatusCell {
     cell: Arc<Mutex<Observed>>,
+    pub(super) running: RunningCell,
     /// How often what the follower does, or where it is, was told.
     told: watch::Sender<u64>,
 }
@@ -209,7 +221,21 @@ impl StatusCell {
     /// The status as it is now.
     pub fn read(&self) -> FollowerStatus {
         let observed = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
-        observed.status.clone()
+        let mut status = observed.status.clone();
+        drop(observed);
+        status.running = self.running();
+        status
+    }
+
+    /// The policy that is answering an event at this moment.
+    pub fn running(&self) -> Option<Running> {
+        self.running.read()
+    }
+
+    /// For runners: notes as the last error that a policy is late, which is no failure yet.
+    pub fn tell_late(&self, late: &Running) {
+        let now = std::time::SystemTime::now().into();
+        self.write(|status| status.last_error = Some((now, late.to_string())));
     }
 
     pub(super) fn write(&self, change: impl FnOnce(&mut FollowerStatus)) {

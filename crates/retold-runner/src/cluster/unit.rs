@@ -35,6 +35,13 @@ pub enum Unit {
         /// Version of its projection.
         version: u32,
     },
+    /// An outbox, which one node drains.
+    Outbox {
+        /// Name of the application whose events it delivers.
+        application: Arc<str>,
+        /// Its name.
+        outbox: Arc<str>,
+    },
 }
 
 impl Unit {
@@ -43,7 +50,8 @@ impl Unit {
         match self {
             Self::Follower { application, .. }
             | Self::Timers { application }
-            | Self::View { application, .. } => application,
+            | Self::View { application, .. }
+            | Self::Outbox { application, .. } => application,
         }
     }
 
@@ -66,6 +74,10 @@ impl Unit {
                 view,
                 version,
             } => format!("view/{}/{}/{version}", escaped(application), escaped(view)),
+            Self::Outbox {
+                application,
+                outbox,
+            } => format!("outbox/{}/{}", escaped(application), escaped(outbox)),
         }
     }
 }
@@ -87,6 +99,10 @@ impl fmt::Display for Unit {
                 view,
                 version,
             } => write!(f, "{application}, view {view} version {version}"),
+            Self::Outbox {
+                application,
+                outbox,
+            } => write!(f, "{application}, outbox {outbox}"),
         }
     }
 }
@@ -196,5 +212,11 @@ mod tests {
         };
         let expected = "retold.cluster/my%2Fshop/unit/view/orders/placed/2";
         assert_eq!(&*names.unit(&view), expected);
+        let outbox = Unit::Outbox {
+            application: "orders".into(),
+            outbox: "mail".into(),
+        };
+        let expected = "retold.cluster/my%2Fshop/unit/outbox/orders/mail";
+        assert_eq!(&*names.unit(&outbox), expected);
     }
 }

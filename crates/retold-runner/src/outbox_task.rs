@@ -1,0 +1,108 @@
+//! The task that drains one outbox.
+//!
+//! Told to stop, it finishes the delivery that it is at and records it, so that whoever goes on does not
+//! send that again.
+
+use retold_core::system::{OutboxPipeline, OutboxStep, Phase};
+use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::time::sleep;
+use tracing::Instrument;
+
+use crate::back_off::BackOff;
+use crate::limits::POLICY_LOOK_INTERVAL;
+use crate::log_news::{News, next_news};
+use crate::options::MultiThreadOptions;
+use crate::panics::caught;
+
+/// One outbox in its task.
+pub(crate) struct OutboxTask {
+    pipeline: OwnedMutexGuard<OutboxPipeline>,
+    news: News,
+    stop: watch::Receiver<bool>,
+    options: MultiThreadOptions,
+    back_off: BackOff,
+}
+
+impl OutboxTask {
+    pub(crate) fn new(
+        pipeline: OwnedMutexGuard<OutboxPipeline>,
+        news: News,
+        stop: watch::Receiver<bool>,
+        options: MultiThreadOptions,
+    ) -> Self {
+        Self {
+            pipeline,
+            news,
+            stop,
+            back_off: BackOff::new(options.back_off),
+            options,
+        }
+    }
+
+    /// Works until it is told to stop, and is in the phase `after` then.
+    pub(crate) async fn run(mut self, after: Phase) -> Option<String> {
+        while !*self.stop.borrow() {
+            self.news.mark_unchanged();
+            let delivery = self.pipeline.delivery();
+            let span = tracing::debug_span!(
+                "retold.deliver",
+                application = delivery.application(),
+                outbox = delivery.outbox()
+            );
+            match self.step().instrument(span).await {
+                Some(OutboxStep::Delivered) => {
+                    self.back_off.reset();
+                    tokio::task::yield_now().await;
+                }
+                Some(OutboxStep::Idle) => {
+                    self.back_off.reset();
+                    tokio::select! {
+                        _ = self.stop.changed() => {}
+                        () = next_news(&mut self.news) => {}
+                        () = sleep(self.options.poll_interval) => {}
+                    }
+                }
+                _ => {
+                    let wait = self.back_off.next();
+                    tokio::select! {
+                        _ = self.stop.changed() => {}
+                        () = sleep(wait) => {}
+                    }
+                }
+            }
+        }
+        self.pipeline.tell_phase(after);
+        None
+    }
+
+    /// A step; none if it failed, which is told.
+    async fn step(&mut self) -> Option<OutboxStep> {
+        let status = self.pipeline.status();
+        let late = async {
+            loop {
+                sleep(POLICY_LOOK_INTERVAL).await;
+                let running = status.running();
+                if let Some(late) = running.filter(|it| it.elapsed >= it.time_max) {
+                    return late;
+                }
+            }
+        };
+        let stepped = tokio::select! {
+            biased;
+            stepped = caught(self.pipeline.step()) => stepped,
+            late = late => {
+                let reason = format!("{late}, and was given up");
+                self.pipeline.tell_failure(&reason);
+                return None;
+            }
+        };
+        match stepped {
+            Ok(stepped) => stepped.ok(),
+            Err(panic) => {
+                self.pipeline.look_again();
+                self.pipeline.tell_failure(&panic);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The watchdog: looks, from a thread of its own, whether policies and deliveries are late or keep their
+//! threads.
+//!
+//! A policy that sleeps or loops keeps the task of its follower, and perhaps every thread of the runtime,
+//! from telling anything. Nothing can end it; this tells of it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+
+use retold_core::recording::identity::Mark;
+use retold_core::system::{OutboxCell, Running};
+
+use crate::limits::WATCH_INTERVAL;
+use crate::station::Station;
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    /// Never used: that it is gone ends the thread.
+    _end: Option<Sender<()>>,
+}
+
+impl Watchdog {
+    /// Begins to watch these followers and outboxes.
+    pub(crate) fn watch(stations: Vec<Arc<Station>>, outboxes: Vec<OutboxCell>) -> Self {
+        if stations.is_empty() && outboxes.is_empty() {
+            return Self { _end: None };
+        }
+        let (end, ended) = channel::<()>();
+        let watching = thread::Builder::new()
+            .name("retold-watchdog".into())
+            .spawn(move || {
+                let mut of_stations = vec![None; stations.len()];
+                let mut of_outboxes = vec![None; outboxes.len()];
+                while ended.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                    for (station, told) in stations.iter().zip(&mut of_stations) {
+                        if let Some(late) = newly_late(station.status.running(), told) {
+                            tracing::error!(follower = station.title(), "{late}");
+                            station.status.tell_late(&late);
+                        }
+                    }
+                    for (outbox, told) in outboxes.iter().zip(&mut of_outboxes) {
+                        if let Some(late) = newly_late(outbox.running(), told) {
+                            tracing::error!(outbox = &*outbox.read().outbox, "{late}");
+                            outbox.tell_late(&late);
+                        }
+                    }
+                }
+            });
+        if let Err(error) = watching {
+            tracing::warn!(%error, "nobody tells of policies that do not return");
+        }
+        Self { _end: Some(end) }
+    }
+}
+
+/// What is late and was not told yet: once, and once more if it blocks.
+fn newly_late(running: Option<Running>, told: &mut Option<(Mark, bool)>) -> Option<Running> {
+    let late = running.filter(Running::is_late);
+    let now = late.as_ref().map(|it| (it.event, it.blocks_for.is_some()));
+    let is_new = *told != now;
+    *told = now;
+    late.filter(|_| is_new)
+}
