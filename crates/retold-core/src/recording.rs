@@ -20,6 +20,8 @@ pub mod new_event;
 
 pub mod stored_event;
 
+pub mod checksum;
+
 pub mod query;
 
 pub mod condition;

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use retold_core::recording::append::Append;
+use retold_core::recording::checksum::Content;
 use retold_core::recording::condition::{Condition, ExpectedVersion};
 use retold_core::recording::error::{Invalid, RecordError};
 use retold_core::recording::identity::{EventId, LogId, Position};
 use retold_core::recording::new_event::NewEvent;
 use retold_core::recording::query::{Query, QueryItem};
-use retold_core::recording::stored_event::pack_tags;
+use retold_core::recording::stored_event::{Place, pack_tags};
 use retold_core::recording::stretch::Stretch;
 use tokio_postgres::{Client, Error, Row, Statement, Transaction};
 use uuid::Uuid;
@@ -30,7 +31,7 @@ const NONE_AT_ALL: i32 = 4;
 const APPEND_GROUP: &str = "SELECT * FROM \"retold\".append_group(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
     $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38,
-    $39, $40, $41, $42, $43, $44, $45, $46, $47)";
+    $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49)";
 
 /// The statement that appends a group.
 ///
@@ -83,6 +84,8 @@ struct Events<'a> {
     origins: Vec<String>,
     metadatas: Vec<&'a [u8]>,
     payloads: Vec<Option<&'a [u8]>>,
+    payload_checksums: Vec<i64>,
+    content_checksums: Vec<i64>,
     tag_events: Vec<i32>,
     tag_names: Vec<&'a str>,
 }
@@ -173,16 +176,16 @@ pub(crate) fn check_kinds(append: &Append) -> Result<(), Invalid> {
 }
 
 impl<'a> Group<'a> {
-    /// The columns of these appends, in their order.
-    pub(crate) fn of(appends: impl IntoIterator<Item = &'a Append>) -> Self {
+    /// The columns of these appends to a log, in their order.
+    pub(crate) fn of(log: LogId, appends: impl IntoIterator<Item = &'a Append>) -> Self {
         let mut group = Self::default();
         for append in appends {
-            group.push(append);
+            group.push(log, append);
         }
         group
     }
 
-    fn push(&mut self, append: &'a Append) {
+    fn push(&mut self, log: LogId, append: &'a Append) {
         let (events, conditions) = (append.new_events(), append.all_conditions());
         self.event_counts.push(count(events.len()));
         self.condition_counts.push(count(conditions.len()));
@@ -195,10 +198,9 @@ impl<'a> Group<'a> {
             self.stretches.push(stretch, head);
             self.stretches.has_exception |= events.is_empty();
         }
-        for (index, event) in events.iter().enumerate() {
-            self.events.place_indexes.push(count(index));
-            self.events.place_counts.push(count(events.len()));
-            self.push_event(event);
+        for (index, event) in (0..).zip(events) {
+            let count = u32::try_from(events.len()).expect("a group is bounded");
+            self.push_event(log, event, Place { index, count });
         }
     }
 
@@ -217,7 +219,7 @@ impl<'a> Group<'a> {
             && !self.stretches.has_exception
     }
 
-    fn push_event(&mut self, event: &'a NewEvent) {
+    fn push_event(&mut self, log: LogId, event: &'a NewEvent, place: Place) {
         self.new_events.push(event);
         let stream = event.stream.as_deref();
         let counted = stream.map(|name| {
@@ -234,12 +236,17 @@ impl<'a> Group<'a> {
         events.stream_ordinals.push(ordinal);
         events.topics.push(&event.topic);
         events.revisions.push(event.revision.cast_signed());
-        events
-            .tags
-            .push(pack_tags(event.tags.iter().map(|tag| &**tag)));
+        let tags = pack_tags(event.tags.iter().map(|tag| &**tag));
+        let origin = event.origin.to_text();
+        let content = Content::of_new(log, event, place, &tags, &origin);
+        events.payload_checksums.push(content.payload.cast_signed());
+        events.content_checksums.push(content.event.cast_signed());
+        events.place_indexes.push(place.index.cast_signed());
+        events.place_counts.push(place.count.cast_signed());
+        events.tags.push(tags);
         events.times.push(event.time.as_micros());
         events.encodings.push(event.encoding.as_str());
-        events.origins.push(event.origin.to_text());
+        events.origins.push(origin);
         events.metadatas.push(&event.metadata);
         events.payloads.push(event.payload.as_deref());
         for tag in &event.tags {
@@ -367,7 +374,7 @@ impl Group<'_> {
             .iter()
             .map(|(it, log)| (*it, log.uuid()))
             .unzip();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 47] = [
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 49] = [
             &log,
             &self.is_plain(),
             &self.event_counts,
@@ -388,6 +395,8 @@ impl Group<'_> {
             &e.origins,
             &e.metadatas,
             &e.payloads,
+            &e.payload_checksums,
+            &e.content_checksums,
             &e.tag_events,
             &e.tag_names,
             &ids,

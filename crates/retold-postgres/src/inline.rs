@@ -156,7 +156,7 @@ impl Inline {
             if read.as_ref().is_none_or(|(first, _)| *first != from) {
                 // From the event of the checkpoint on, to see that the log still has it.
                 let schema = self.views.place().quoted_schema();
-                let span = page::span(work, &schema, born.key, (from, appended.last.get()));
+                let span = page::span(work, &schema, born, (from, appended.last.get()));
                 let events = span.await.map_err(Hindrance::Failed)?;
                 read = Some((from, events.map_err(Hindrance::Refused)?));
             }

@@ -5,8 +5,9 @@ use std::pin::pin;
 
 use futures_util::TryStreamExt;
 use retold_core::domain::clock::Timestamp;
+use retold_core::recording::checksum::{self, Checksum};
 use retold_core::recording::error::{Corrupt, RecordError};
-use retold_core::recording::identity::{EventId, Mark, Position, Version};
+use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
 use retold_core::recording::limits::PAGE_SIZE_MAX;
 use retold_core::recording::query::{Query, QueryItem};
 use retold_core::recording::recorder::{Direction, LogRead, Page, PageEnd, StreamRead};
@@ -14,6 +15,7 @@ use retold_core::recording::stored_event::{Place, StoredEvent, StoredEventParts}
 use tokio_postgres::{Error, Row};
 
 use super::connection::{Parameters, in_schema};
+use super::log::Born;
 use super::pool::Pooled;
 use super::work::Work;
 
@@ -24,7 +26,8 @@ const UNTIL: i32 = 1;
 macro_rules! columns {
     () => {
         "e.position, e.id, e.stream, e.version, e.place_index, e.place_count, e.topic, e.revision, \
-         e.tags, e.time, e.recorded_at, e.encoding, e.origin, e.metadata, e.payload"
+         e.tags, e.time, e.recorded_at, e.encoding, e.origin, e.metadata, e.payload, \
+         e.payload_checksum, e.checksum"
     };
 }
 
@@ -35,9 +38,9 @@ macro_rules! page {
         concat!(
             "SELECT 0, l.position, l.head_id, NULL::text, l.topic_count, NULL::integer, NULL::integer, \
              NULL::text, NULL::integer, NULL::bytea, NULL::bigint, NULL::bigint, NULL::text, \
-             NULL::text, NULL::bytea, NULL::bytea FROM \"retold\".log l WHERE l.key = $1 \
+             NULL::text, NULL::bytea, NULL::bytea, NULL::bigint, NULL::bigint FROM \"retold\".log l WHERE l.key = $1 \
              UNION ALL (SELECT 1, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-             NULL, NULL, NULL, NULL, NULL FROM \"retold\".event u WHERE u.log = $1 AND ",
+             NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM \"retold\".event u WHERE u.log = $1 AND ",
             $until,
             ") UNION ALL (SELECT 2, ",
             columns!(),
@@ -102,7 +105,7 @@ const EVENT: &str = concat!(
 pub(crate) async fn span(
     work: &Work<'_>,
     quoted_schema: &str,
-    log: i32,
+    log: Born,
     positions: (u64, u64),
 ) -> Result<Result<Vec<StoredEvent>, RecordError>, Error> {
     const SPAN: &str = concat!(
@@ -113,21 +116,23 @@ pub(crate) async fn span(
     );
     let sql = in_schema(SPAN, quoted_schema);
     let (first, last) = (number(positions.0), number(positions.1));
-    let rows = work.rows(&sql, &[&log, &first, &last]).await?;
-    Ok(rows.iter().map(stored_event).collect())
+    let rows = work.rows(&sql, &[&log.key, &first, &last]).await?;
+    let events = rows.iter().map(|row| stored_event(row, log.id));
+    Ok(events.collect())
 }
 
 /// A page of a log.
 pub(crate) async fn log_page(
     connection: Pooled,
-    log: i32,
+    born: Born,
     read: &LogRead,
 ) -> Result<Page, RecordError> {
-    let limit = read.check()?;
+    let log = born.key;
+    let filling = Filling::new(born.id, read.check()?, read.direction);
     let until = read.until.map(Position::get);
     let (low, high) = asked(read.after.map(Position::get), until, read.direction);
     let until = until.and_then(|it| i64::try_from(it).ok());
-    let most = most(limit);
+    let most = most(filling.limit);
     let direction = read.direction;
     match &read.query {
         Query::Items(items) => {
@@ -148,7 +153,7 @@ pub(crate) async fn log_page(
                 &items.tags,
                 &items.names,
             ];
-            page(connection, sql, parameters, limit, direction).await
+            page(connection, sql, parameters, filling.matching(&read.query)).await
         }
         _ => {
             let sql = match direction {
@@ -156,7 +161,14 @@ pub(crate) async fn log_page(
                 Direction::Backward => LOG_BACKWARD,
             };
             let parameters: Parameters<'_> = &[&log, &until, &low, &high, &i64::from(most)];
-            page(connection, sql, parameters, limit, direction).await
+            let first = number_asked(read.after.map(Position::get));
+            page(
+                connection,
+                sql,
+                parameters,
+                filling.counting(Order::Log, first),
+            )
+            .await
         }
     }
 }
@@ -164,10 +176,11 @@ pub(crate) async fn log_page(
 /// A page of a stream.
 pub(crate) async fn stream_page(
     connection: Pooled,
-    log: i32,
+    born: Born,
     read: &StreamRead,
 ) -> Result<Page, RecordError> {
-    let limit = read.check()?;
+    let log = born.key;
+    let filling = Filling::new(born.id, read.check()?, read.direction);
     let until = read.until.map(Version::get);
     let (low, high) = asked(read.after.map(Version::get), until, read.direction);
     let until = until.and_then(|it| i64::try_from(it).ok());
@@ -175,21 +188,34 @@ pub(crate) async fn stream_page(
         Direction::Forward => STREAM_FORWARD,
         Direction::Backward => STREAM_BACKWARD,
     };
-    let most = i64::from(most(limit));
+    let most = i64::from(most(filling.limit));
     let parameters: Parameters<'_> = &[&log, &until, &low, &high, &most, &&*read.stream];
-    page(connection, sql, parameters, limit, read.direction).await
+    let first = number_asked(read.after.map(Version::get));
+    page(
+        connection,
+        sql,
+        parameters,
+        filling.counting(Order::Stream, first),
+    )
+    .await
 }
 
 /// The event with this id.
 pub(crate) async fn event(
     mut connection: Pooled,
-    log: i32,
+    log: Born,
     id: EventId,
 ) -> Result<Option<StoredEvent>, RecordError> {
     let found = connection
-        .row("reading an event", EVENT, &[&log, &id.uuid()])
+        .row("reading an event", EVENT, &[&log.key, &id.uuid()])
         .await;
-    found?.map(|row| stored_event(&row)).transpose()
+    // The id is compared by the server, with that of the row.
+    found?.map(|row| stored_event(&row, log.id)).transpose()
+}
+
+/// The number that the first event of a page read forward must have.
+fn number_asked(after: Option<u64>) -> u64 {
+    after.map_or(1, |after| after.saturating_add(1))
 }
 
 /// Numbers that a read asks for, both included.
@@ -243,8 +269,22 @@ impl<'a> Items<'a> {
     }
 }
 
+/// By which number the events of a page follow each other without a gap.
+#[derive(Clone, Copy)]
+enum Order {
+    Log,
+    Stream,
+}
+
 /// A page as its rows come in.
-struct Filling {
+struct Filling<'a> {
+    log: LogId,
+    direction: Direction,
+    /// What every event must match.
+    query: Option<&'a Query>,
+    /// How events are counted, and the number that the next one must have, if that is known.
+    order: Option<Order>,
+    due: Option<u64>,
     events: Vec<StoredEvent>,
     size: usize,
     limit: usize,
@@ -253,7 +293,62 @@ struct Filling {
     until: Option<Mark>,
 }
 
-impl Filling {
+impl<'a> Filling<'a> {
+    fn new(log: LogId, limit: usize, direction: Direction) -> Self {
+        Self {
+            log,
+            direction,
+            query: None,
+            order: None,
+            due: None,
+            events: Vec::new(),
+            size: 0,
+            limit,
+            head: None,
+            topics: 0,
+            until: None,
+        }
+    }
+
+    fn matching(mut self, query: &'a Query) -> Self {
+        self.query = Some(query);
+        self
+    }
+
+    fn counting(mut self, order: Order, first: u64) -> Self {
+        self.order = Some(order);
+        self.due = (self.direction == Direction::Forward).then_some(first);
+        self
+    }
+
+    /// An index led to the event: it must be one that was asked for, by its own account, and none may be
+    /// missing before it.
+    fn check(&mut self, event: &StoredEvent) -> Result<(), Corrupt> {
+        let damaged = |what: String| {
+            let place = format!("event {} at {}", event.id(), event.position());
+            Err(Corrupt::new(place, what))
+        };
+        if self.query.is_some_and(|query| !query.matches(event)) {
+            return damaged(
+                "an index names it for a tag, topic or stream that it does not have".into(),
+            );
+        }
+        let number = match self.order {
+            None => return Ok(()),
+            Some(Order::Log) => event.position().get(),
+            Some(Order::Stream) => event.version().map_or(0, Version::get),
+        };
+        let due = self.due.replace(match self.direction {
+            Direction::Forward => number.saturating_add(1),
+            Direction::Backward => number.saturating_sub(1),
+        });
+        match due {
+            Some(due) if due != number => damaged(format!(
+                "it has the number {number} where {due} is due: events before it are missing"
+            )),
+            _ => Ok(()),
+        }
+    }
     fn end(&self) -> PageEnd {
         if self.events.len() == self.limit || self.size >= PAGE_SIZE_MAX {
             PageEnd::Full
@@ -270,7 +365,8 @@ impl Filling {
             }
             UNTIL => self.until = mark(row)?,
             _ => {
-                let event = stored_event(row)?;
+                let event = stored_event(row, self.log)?;
+                self.check(&event)?;
                 self.size += event.size();
                 self.events.push(event);
             }
@@ -279,9 +375,9 @@ impl Filling {
     }
 
     /// Says how far the page went.
-    fn finish(self, direction: Direction) -> Page {
+    fn finish(self) -> Page {
         let end = self.end();
-        let read_to = match (direction, end) {
+        let read_to = match (self.direction, end) {
             (Direction::Backward, _) => self.head,
             (Direction::Forward, PageEnd::Full) => self.events.last().map(StoredEvent::mark),
             (Direction::Forward, PageEnd::Complete) => self.until.or(self.head),
@@ -294,18 +390,9 @@ async fn page(
     mut connection: Pooled,
     sql: &'static str,
     parameters: Parameters<'_>,
-    limit: usize,
-    direction: Direction,
+    mut filling: Filling<'_>,
 ) -> Result<Page, RecordError> {
     const WHAT: &str = "reading events";
-    let mut filling = Filling {
-        events: Vec::new(),
-        size: 0,
-        limit,
-        head: None,
-        topics: 0,
-        until: None,
-    };
     let ask = async |connection: &mut super::connection::Connection| {
         let statement = connection.prepared(sql).await?;
         let parameters = parameters.iter().copied();
@@ -323,7 +410,7 @@ async fn page(
             break;
         }
     }
-    Ok(filling.finish(direction))
+    Ok(filling.finish())
 }
 
 fn damaged(error: Error) -> RecordError {
@@ -344,7 +431,7 @@ fn mark(row: &Row) -> Result<Option<Mark>, RecordError> {
     }))
 }
 
-fn stored_event(row: &Row) -> Result<StoredEvent, RecordError> {
+fn stored_event(row: &Row, log: LogId) -> Result<StoredEvent, RecordError> {
     let read = || -> Result<_, Error> {
         let position: i64 = row.try_get(1)?;
         let stream: Option<&str> = row.try_get(3)?;
@@ -369,7 +456,14 @@ fn stored_event(row: &Row) -> Result<StoredEvent, RecordError> {
             metadata: row.try_get(14)?,
             payload: row.try_get(15)?,
         };
-        Ok(StoredEvent::from_parts(&parts))
+        let stored = Checksum {
+            payload: row.try_get::<_, i64>(16)?.cast_unsigned(),
+            event: row.try_get::<_, i64>(17)?.cast_unsigned(),
+        };
+        Ok((StoredEvent::from_parts(&parts), stored))
     };
-    Ok(read().map_err(damaged)??)
+    let (event, stored) = read().map_err(damaged)?;
+    let event = event?;
+    checksum::check(log, &event, 0, stored)?;
+    Ok(event)
 }

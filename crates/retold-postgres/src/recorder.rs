@@ -52,10 +52,10 @@ impl PostgresRecorder {
         }
     }
 
-    /// A connection and the log's key; none if the log is not born.
-    async fn look(&self) -> Result<Option<(Pooled, i32)>, RecordError> {
+    /// A connection, and what the log was given at its birth; none if it is not born.
+    async fn look(&self) -> Result<Option<(Pooled, Born)>, RecordError> {
         match self.shared.find_birth(&self.log).await? {
-            Some(born) => Ok(Some((self.shared.pool.take().await?, born.key))),
+            Some(born) => Ok(Some((self.shared.pool.take().await?, born))),
             None => Ok(None),
         }
     }
@@ -108,7 +108,7 @@ impl PostgresRecorder {
         let Some((mut connection, log)) = self.look().await? else {
             return Ok(Head::default());
         };
-        match connection.row(WHAT, HEAD, &[&log]).await? {
+        match connection.row(WHAT, HEAD, &[&log.key]).await? {
             Some(row) => head(&row).map_err(|error| of_statement(WHAT, error)),
             None => Ok(Head::default()),
         }
@@ -265,7 +265,7 @@ impl Recorder for PostgresRecorder {
         within(&self.shared.runtime, async move {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             match self.look().await? {
-                Some((connection, log)) => streams(connection, log, prefix, after, limit).await,
+                Some((connection, log)) => streams(connection, log.key, prefix, after, limit).await,
                 None => Ok(Vec::new()),
             }
         })
@@ -279,7 +279,7 @@ impl Recorder for PostgresRecorder {
         within(&self.shared.runtime, async move {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             match self.look().await? {
-                Some((connection, log)) => topics(connection, log, after, limit).await,
+                Some((connection, log)) => topics(connection, log.key, after, limit).await,
                 None => Ok(Vec::new()),
             }
         })
@@ -293,7 +293,7 @@ impl Recorder for PostgresRecorder {
         within(&self.shared.runtime, async move {
             match self.look().await? {
                 Some((connection, log)) => {
-                    stretches::checkpoint(connection, log, follower, upstream).await
+                    stretches::checkpoint(connection, log.key, follower, upstream).await
                 }
                 None => Ok(None),
             }
@@ -307,7 +307,7 @@ impl Recorder for PostgresRecorder {
         within(&self.shared.runtime, async move {
             let limit = read.check()?;
             match self.look().await? {
-                Some((connection, log)) => stretches::read(connection, log, &read, limit).await,
+                Some((connection, log)) => stretches::read(connection, log.key, &read, limit).await,
                 None => Ok(Vec::new()),
             }
         })
@@ -322,7 +322,7 @@ impl Recorder for PostgresRecorder {
             self.check_writable()?;
             snapshot.check(&self.limits())?;
             let (connection, born) = self.write().await?;
-            snapshots::put(connection, born.key, &snapshot).await
+            snapshots::put(connection, born, &snapshot).await
         })
     }
 

@@ -12,7 +12,7 @@ use super::place::Place;
 use super::roles::{quote, reader_role, writer_role};
 
 /// The version of the schema that this program writes and reads.
-pub const SCHEMA_VERSION: i32 = 2;
+pub const SCHEMA_VERSION: i32 = 3;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -149,6 +149,12 @@ pub(crate) async fn check(
     let versions: Result<Vec<i32>, _> = versions.iter().map(|row| row.try_get(0)).collect();
     match versions.map_err(failed)?.as_slice() {
         [SCHEMA_VERSION] => Ok(true),
+        [older @ (1 | 2)] => Err(RecordError::invalid(format!(
+            "the schema {:?} was made by an older version of Retold, whose events have no checksums (it is of \
+             the version {older}, this program reads {SCHEMA_VERSION}); read it with that version, and append its \
+             events to a store in a new schema",
+            place.schema
+        ))),
         others => Err(Invalid::new(format!(
             "the schema {:?} is of the version {others:?}, and this program knows {SCHEMA_VERSION} \
              only",

@@ -1,4 +1,4 @@
--- The tables and functions of a Retold store, version 2. A promise to databases already written: a
+-- The tables and functions of a Retold store, version 3. A promise to databases already written: a
 -- change is a new version, with a conversion of the old one.
 --
 -- "retold" stands for the schema that the store was given. Texts compare by their bytes. Times are
@@ -8,7 +8,7 @@
 CREATE TABLE "retold".schema_version (
     version integer PRIMARY KEY
 );
-INSERT INTO "retold".schema_version VALUES (2);
+INSERT INTO "retold".schema_version VALUES (3);
 
 -- The logs, each with its end. Whoever appends locks the log's row first, so appends of a log come one
 -- after the other and positions are in the order of commit; logs do not wait for each other. The
@@ -25,7 +25,10 @@ CREATE TABLE "retold".log (
 ) WITH (fillfactor = 30);
 
 -- The events. `tags` is the event's own list, each tag a length of one byte and its text; a payload
--- that is NULL was erased. Payloads are not compressed here: the mapper does that.
+-- that is NULL was erased. Payloads are not compressed here: the mapper does that. The checksums are
+-- those of checksum.rs in the core, checked at every read: one of the payload, inverted where that was
+-- erased, and one of everything else. What of the second can be known beforehand comes with the event;
+-- position, version and time are combined with it where the event is recorded, as checksum.rs says.
 CREATE TABLE "retold".event (
     log integer NOT NULL,
     position bigint NOT NULL,
@@ -43,6 +46,8 @@ CREATE TABLE "retold".event (
     origin text COLLATE "C" NOT NULL,
     metadata bytea NOT NULL,
     payload bytea,
+    payload_checksum bigint NOT NULL,
+    checksum bigint NOT NULL,
     PRIMARY KEY (log, position),
     CHECK ((stream IS NULL) = (version IS NULL))
 );
@@ -91,6 +96,7 @@ CREATE TABLE "retold".snapshot (
     time bigint NOT NULL,
     encoding text COLLATE "C" NOT NULL,
     payload bytea NOT NULL,
+    checksum bigint NOT NULL,
     PRIMARY KEY (log, stream, version)
 );
 CREATE TABLE "retold".lease (
@@ -308,14 +314,15 @@ END $$;
 -- Keeps a snapshot in place of one of the same version; drops the lowest of too many.
 CREATE FUNCTION "retold".put_snapshot(
     of_log integer, of_stream text, of_version bytea, its_type text, its_revision integer,
-    its_time bigint, its_encoding text, its_payload bytea, kept_max integer
+    its_time bigint, its_encoding text, its_payload bytea, its_checksum bigint, kept_max integer
 ) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO "retold".snapshot
-        VALUES (of_log, of_stream, of_version, its_type, its_revision, its_time, its_encoding, its_payload)
+        VALUES (of_log, of_stream, of_version, its_type, its_revision, its_time, its_encoding, its_payload,
+            its_checksum)
         ON CONFLICT (log, stream, version) DO UPDATE SET state_type = EXCLUDED.state_type,
             revision = EXCLUDED.revision, time = EXCLUDED.time, encoding = EXCLUDED.encoding,
-            payload = EXCLUDED.payload;
+            payload = EXCLUDED.payload, checksum = EXCLUDED.checksum;
     DELETE FROM "retold".snapshot s WHERE s.log = of_log AND s.stream = of_stream AND s.version IN (
         SELECT o.version FROM "retold".snapshot o WHERE o.log = of_log AND o.stream = of_stream
         ORDER BY o.version DESC OFFSET kept_max
@@ -345,7 +352,7 @@ CREATE FUNCTION "retold".append_judged(
     event_counts integer[], condition_counts integer[], stretch_counts integer[],
     ids uuid[], id_keys integer[], streams text[], stream_keys integer[], topics text[],
     revisions integer[], packed_tags bytea[], times bigint[], encodings text[], origins text[],
-    metadatas bytea[], payloads bytea[],
+    metadatas bytea[], payloads bytea[], payload_checksums bigint[], content_checksums bigint[],
     tag_events integer[], tag_names text[],
     distinct_ids uuid[], distinct_streams text[],
     kinds integer[], condition_streams integer[], condition_numbers bigint[],
@@ -617,11 +624,17 @@ BEGIN
         ) d WHERE NOT "retold".has_topic(of_log, d.topic);
         INSERT INTO "retold".event
             SELECT of_log, n.position, n.id, n.stream, n.version, n.place_index, n.place_count,
-                n.topic, n.revision, n.tags, n.time, now_is, n.encoding, n.origin, n.metadata, n.payload
+                n.topic, n.revision, n.tags, n.time, now_is, n.encoding, n.origin, n.metadata, n.payload,
+                n.payload_checksum, n.content_checksum
+                # ((n.position & 2147483647) * 2146121005 + ((n.position >> 31) & 8589934591) * 374761393)
+                # ((coalesce(n.version, 0) & 2147483647) * 1540483477 + ((coalesce(n.version, 0) >> 31) & 8589934591) * 506952113)
+                # ((now_is & 2147483647) * 1903816577 + ((now_is >> 31) & 8589934591) * 439351297)
             FROM unnest(positions, ids, streams, versions, place_indexes, place_counts, topics,
-                    revisions, packed_tags, times, encodings, origins, metadatas, payloads)
+                    revisions, packed_tags, times, encodings, origins, metadatas, payloads,
+                    payload_checksums, content_checksums)
                 AS n (position, id, stream, version, place_index, place_count, topic,
-                    revision, tags, time, encoding, origin, metadata, payload)
+                    revision, tags, time, encoding, origin, metadata, payload,
+                    payload_checksum, content_checksum)
             WHERE n.position IS NOT NULL;
         IF cardinality(tag_events) > 0 THEN
             INSERT INTO "retold".event_tag
@@ -663,7 +676,7 @@ CREATE FUNCTION "retold".append_group(
     ids uuid[], id_keys integer[], streams text[], stream_keys integer[], stream_ordinals integer[],
     place_indexes integer[], place_counts integer[], topics text[],
     revisions integer[], packed_tags bytea[], times bigint[], encodings text[], origins text[],
-    metadatas bytea[], payloads bytea[],
+    metadatas bytea[], payloads bytea[], payload_checksums bigint[], content_checksums bigint[],
     tag_events integer[], tag_names text[],
     distinct_ids uuid[], distinct_streams text[],
     kinds integer[], condition_streams integer[], condition_numbers bigint[],
@@ -682,6 +695,8 @@ DECLARE
     last_stretch bigint;
     stream_versions bigint[];
     new_topics bigint;
+    version bigint;
+    now_is bigint;
     holds boolean := is_plain;
 BEGIN
     IF holds THEN
@@ -754,7 +769,8 @@ BEGIN
         RETURN QUERY SELECT * FROM "retold".append_judged(
             of_log, event_counts, condition_counts, stretch_counts, ids, id_keys, streams,
             stream_keys, topics, revisions, packed_tags, times, encodings, origins, metadatas,
-            payloads, tag_events, tag_names, distinct_ids, distinct_streams, kinds,
+            payloads, payload_checksums, content_checksums,
+            tag_events, tag_names, distinct_ids, distinct_streams, kinds,
             condition_streams, condition_numbers, item_starts, item_counts, candidate_starts,
             candidate_counts, candidates, name_starts, stream_name_counts, topic_name_counts,
             tag_name_counts, names, stretch_keys, afters, to_positions, to_ids, editions,
@@ -763,26 +779,36 @@ BEGIN
         RETURN;
     END IF;
 
+    now_is := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
     IF cardinality(ids) = 1 THEN
         -- The rows of lists cost more to make than one event does to write.
+        version := stream_versions[stream_keys[1]] + stream_ordinals[1];
         INSERT INTO "retold".event VALUES (
-            of_log, old_position + 1, ids[1], streams[1],
-            stream_versions[stream_keys[1]] + stream_ordinals[1], place_indexes[1], place_counts[1],
-            topics[1], revisions[1], packed_tags[1], times[1],
-            (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, encodings[1],
-            origins[1], metadatas[1], payloads[1]
+            of_log, old_position + 1, ids[1], streams[1], version, place_indexes[1], place_counts[1],
+            topics[1], revisions[1], packed_tags[1], times[1], now_is, encodings[1],
+            origins[1], metadatas[1], payloads[1], payload_checksums[1], content_checksums[1]
+            # (((old_position + 1) & 2147483647) * 2146121005 + (((old_position + 1) >> 31) & 8589934591) * 374761393)
+            # ((coalesce(version, 0) & 2147483647) * 1540483477 + ((coalesce(version, 0) >> 31) & 8589934591) * 506952113)
+            # ((now_is & 2147483647) * 1903816577 + ((now_is >> 31) & 8589934591) * 439351297)
         );
     ELSE
         INSERT INTO "retold".event
-            SELECT of_log, old_position + n.ordinal, n.id, n.stream,
-                stream_versions[n.stream_key] + n.stream_ordinal, n.place_index, n.place_count, n.topic,
-                n.revision, n.tags, n.time,
-                (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
-                n.encoding, n.origin, n.metadata, n.payload
-            FROM unnest(ids, streams, stream_keys, stream_ordinals, place_indexes, place_counts, topics,
-                    revisions, packed_tags, times, encodings, origins, metadatas, payloads)
-                WITH ORDINALITY AS n (id, stream, stream_key, stream_ordinal, place_index, place_count,
-                    topic, revision, tags, time, encoding, origin, metadata, payload, ordinal);
+            SELECT of_log, n.position, n.id, n.stream, n.version, n.place_index, n.place_count, n.topic,
+                n.revision, n.tags, n.time, now_is, n.encoding, n.origin, n.metadata, n.payload,
+                n.payload_checksum, n.content_checksum
+                # ((n.position & 2147483647) * 2146121005 + ((n.position >> 31) & 8589934591) * 374761393)
+                # ((coalesce(n.version, 0) & 2147483647) * 1540483477 + ((coalesce(n.version, 0) >> 31) & 8589934591) * 506952113)
+                # ((now_is & 2147483647) * 1903816577 + ((now_is >> 31) & 8589934591) * 439351297)
+            FROM (
+                SELECT old_position + u.ordinal AS position,
+                    stream_versions[u.stream_key] + u.stream_ordinal AS version, u.*
+                FROM unnest(ids, streams, stream_keys, stream_ordinals, place_indexes, place_counts,
+                        topics, revisions, packed_tags, times, encodings, origins, metadatas, payloads,
+                        payload_checksums, content_checksums)
+                    WITH ORDINALITY AS u (id, stream, stream_key, stream_ordinal, place_index,
+                        place_count, topic, revision, tags, time, encoding, origin, metadata, payload,
+                        payload_checksum, content_checksum, ordinal)
+            ) n;
     END IF;
     IF cardinality(tag_events) > 0 THEN
         INSERT INTO "retold".event_tag

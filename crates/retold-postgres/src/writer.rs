@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::LogId;
 use tokio::sync::oneshot;
 use tokio_postgres::{Row, Statement};
 
@@ -179,8 +180,10 @@ impl Service {
         statement: &Statement,
         members: &[Member],
     ) -> Result<Vec<Row>, Unsent> {
-        let key = self.log.born().map_or(0, |born| born.key);
-        let group = Group::of(members.iter().map(|member| &member.append));
+        let born = self.log.born();
+        // Without one nothing is sent: there is no log with the key 0.
+        let (key, id) = born.map_or((0, LogId::new(uuid::Uuid::nil())), |it| (it.key, it.id));
+        let group = Group::of(id, members.iter().map(|member| &member.append));
         let sent = group.send(Session::Alone(&connection.client), statement, key);
         match tokio::time::timeout(ANSWER_WAIT_MAX, sent).await {
             Ok(sent) => sent.map_err(Unsent::Failed),

@@ -25,12 +25,23 @@ impl Transaction<'_> {
         self.known.trim();
         if self.known.log(key).is_none() {
             let head = head::read(self.conn, key)?;
+            if let Some(mark) = head.mark {
+                // What is recorded goes behind it, whatever it is: so it has to be what was recorded.
+                let seq = key.seq(mark.position.get());
+                let span = Span {
+                    first: seq,
+                    last: seq,
+                };
+                if let Err(error) = log_events(self.conn, log.birth(), span, 1) {
+                    return Ok((Err(error), head.append_count));
+                }
+            }
             self.known.learn_log(key, head.mark, head.append_count);
         }
-        let answer = match self.judge(key, append)? {
+        let answer = match self.judge(log.birth(), append)? {
             Verdict::Answer(answer) => answer,
             Verdict::Record if inline.are_none_of(&log.name) || append.new_events().is_empty() => {
-                Ok(Appended::Recorded(self.record(key, append)?))
+                Ok(Appended::Recorded(self.record(log.birth(), append)?))
             }
             Verdict::Record => self.record_with_views(log, inline, append)?,
         };
@@ -60,16 +71,17 @@ impl Transaction<'_> {
             self.run("RELEASE retold_append")?;
         }
         self.run("SAVEPOINT retold_append")?;
-        let positions = self.record(key, append)?;
+        let positions = self.record(log.birth(), append)?;
         let span = Span {
             first: key.seq(Position::number(positions.first())),
             last: key.seq(Position::number(positions.last())),
         };
-        let taken = log_events(self.conn, span, append.new_events().len()).map(|events| {
-            projections
-                .iter()
-                .find_map(|projection| projection.take_new(self.conn, &events).transpose())
-        });
+        let taken =
+            log_events(self.conn, log.birth(), span, append.new_events().len()).map(|events| {
+                projections
+                    .iter()
+                    .find_map(|projection| projection.take_new(self.conn, &events).transpose())
+            });
         let refusal = match taken {
             Ok(None) => {
                 self.run("RELEASE retold_append")?;

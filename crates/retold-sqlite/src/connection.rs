@@ -267,6 +267,9 @@ impl Place {
         conn.busy_timeout(busy_wait_max)
             .map_err(|error| self.failed(error))?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        // Damage to the tree of a table or index is an error more often than a wrong answer so.
+        conn.pragma_update(None, "cell_size_check", true)
+            .map_err(|error| self.failed(error))?;
         // Without this SQLite parses a prepared statement anew whenever a value is bound that its
         // plan might depend on (sqlite3_bind_*, "QPSG"), which is more work than most look-ups. No
         // statement here has a second plan.

@@ -37,6 +37,11 @@ pub(crate) enum Refusal {
     FileChanged,
 }
 
+/// For look-ups that give the driver's errors: stored data is not what was written.
+pub(crate) fn damaged(what: impl Into<String>) -> Error {
+    Error::FromSqlConversionFailure(0, rusqlite::types::Type::Null, what.into().into())
+}
+
 /// Whether another connection has what this one needs, so that waiting helps.
 pub(crate) fn is_busy(error: &Error) -> bool {
     matches!(

@@ -6,6 +6,7 @@ use retold_core::recording::recorder::Head;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
+use super::error::damaged;
 use super::seq::{self, LogKey, Seq};
 
 /// The end of a log; its topics are not counted.
@@ -50,6 +51,38 @@ pub(crate) fn stream_version(conn: &Connection, stream: i64) -> rusqlite::Result
     .query_row([stream], |row| row.get(0))
     .optional()
     .map(|version| version.map_or(0, unsigned))
+}
+
+/// The same for whoever writes behind it: the event that the index names says so itself.
+///
+/// # Errors
+///
+/// Also if it does not.
+pub(crate) fn checked_stream_version(conn: &Connection, stream: i64) -> rusqlite::Result<u64> {
+    let found: Option<(i64, Seq)> = conn
+        .prepare_cached(
+            "SELECT version, seq FROM event INDEXED BY event_stream WHERE stream = ?1
+             ORDER BY version DESC LIMIT 1",
+        )?
+        .query_row([stream], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((version, seq)) = found else {
+        // A stream is there because it has an event.
+        return Err(damaged(
+            "the index of streams does not have the events of a stream",
+        ));
+    };
+    let there: Option<(Option<i64>, Option<i64>)> = conn
+        .prepare_cached("SELECT stream, version FROM event NOT INDEXED WHERE seq = ?1")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    if there != Some((Some(stream), Some(version))) {
+        return Err(damaged(format!(
+            "the index of streams leads to another event than it says, at position {}",
+            seq::number(seq)
+        )));
+    }
+    Ok(unsigned(version))
 }
 
 /// Position and id, in the first two columns.

@@ -112,14 +112,10 @@ pub(crate) fn catch_up_by_page(
     declared: &Declared,
     log: &Log,
 ) -> rusqlite::Result<Result<CatchUp, RecordError>> {
-    match catch_up(transaction, declared, born(log)) {
+    match catch_up(transaction, declared, log.birth()) {
         Ok(caught_up) => Ok(Ok(caught_up)),
         Err(halt) => refused(halt).map(Err),
     }
-}
-
-fn born(log: &Log) -> Born {
-    log.born().expect("a log that is open for writing is born")
 }
 
 /// Takes a page of what the log has beyond the checkpoint; begins the version if it has not begun, and
@@ -149,7 +145,7 @@ fn catch_up(
             first: born.key.seq(position(checkpoint) + 1),
             last: born.key.seq(position(head)),
         };
-        let events = log_events(conn, span, CATCH_UP_PAGE_EVENTS)
+        let events = log_events(conn, born, span, CATCH_UP_PAGE_EVENTS)
             .map_err(|error| Halt::Refused(declared.error(error)))?;
         if let Some(last) = events.last() {
             checkpoint = take_page(transaction, declared, checkpoint, &events, last.mark())?;
@@ -227,7 +223,7 @@ pub(crate) fn prepare(
     log: &Log,
     head: Option<Mark>,
 ) -> Result<(), Refused> {
-    let born = born(log);
+    let born = log.birth();
     // Mostly it is there already.
     match declared.checkpoint(transaction.conn) {
         Ok(Some((upstream, checkpoint))) if (upstream, checkpoint) == (born.id, head) => {

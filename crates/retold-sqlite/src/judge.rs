@@ -12,9 +12,11 @@ use retold_core::recording::recorder::Direction;
 use retold_core::recording::stretch::{FollowerKey, Stretch};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::error::Refusal;
+use super::error::{Refusal, damaged};
 use super::head;
+use super::log::Born;
 use super::matches::{Matches, Span};
+use super::page::event_that_matches;
 use super::seq::{self, LogKey, NUMBER_MAX};
 use super::stretches;
 use super::transaction::Transaction;
@@ -29,12 +31,13 @@ pub(crate) enum Verdict {
 
 impl Transaction<'_> {
     /// Judges an append to a log that is known. Its own form has been checked already.
-    pub(crate) fn judge(&mut self, log: LogKey, append: &Append) -> rusqlite::Result<Verdict> {
+    pub(crate) fn judge(&mut self, born: Born, append: &Append) -> rusqlite::Result<Verdict> {
+        let log = born.key;
         if let Some(error) = self.refused_by_space(log, append) {
             return Ok(Verdict::Answer(Err(error)));
         }
         if !append.stretches().is_empty()
-            && let Some(conflict) = judge_stretches(self.conn, log, append.stretches())?
+            && let Some(conflict) = judge_stretches(self.conn, born, append.stretches())?
         {
             return Ok(Verdict::Answer(Err(conflict.into())));
         }
@@ -42,7 +45,7 @@ impl Transaction<'_> {
             return Ok(verdict);
         }
         for (index, condition) in append.all_conditions().iter().enumerate() {
-            if let Some(error) = self.judge_condition(log, index, condition)? {
+            if let Some(error) = self.judge_condition(born, index, condition)? {
                 return Ok(Verdict::Answer(Err(error)));
             }
         }
@@ -76,6 +79,12 @@ impl Transaction<'_> {
                 return Ok(Some(Verdict::Answer(Ok(Appended::Repeated(positions)))));
             }
             let id = event.id;
+            let there = head::mark_at(self.conn, log.seq(position.get()))?;
+            if there.map(|mark| mark.event_id) != Some(id) {
+                return Err(damaged(format!(
+                    "the index of ids leads from {id} to another event, at position {position}"
+                )));
+            }
             let conflict = Conflict::EventId { id, position };
             return Ok(Some(Verdict::Answer(Err(conflict.into()))));
         }
@@ -84,13 +93,13 @@ impl Transaction<'_> {
 
     fn judge_condition(
         &mut self,
-        log: LogKey,
+        born: Born,
         index: usize,
         condition: &Condition,
     ) -> rusqlite::Result<Option<RecordError>> {
         match condition {
             Condition::StreamAt { stream, expected } => {
-                let there = self.stream(log, stream)?;
+                let there = self.stream(born.key, stream)?;
                 let actual = Version::new(there.version);
                 if expected.holds(actual) {
                     return Ok(None);
@@ -103,7 +112,7 @@ impl Transaction<'_> {
                 Ok(Some(conflict.into()))
             }
             Condition::NoneMatch { query, after } => {
-                self.judge_none_match(log, index, query, *after)
+                self.judge_none_match(born, index, query, *after)
             }
             _ => Ok(Some(RecordError::invalid(format!(
                 "condition {index} is of a kind that this store does not know"
@@ -113,11 +122,12 @@ impl Transaction<'_> {
 
     fn judge_none_match(
         &mut self,
-        log: LogKey,
+        born: Born,
         index: usize,
         query: &Query,
         after: Option<Position>,
     ) -> rusqlite::Result<Option<RecordError>> {
+        let log = born.key;
         let head = self.log_head(log).map(|mark| mark.position);
         if after > head {
             return Ok(Some(RecordError::invalid(format!(
@@ -132,24 +142,26 @@ impl Transaction<'_> {
         };
         let mut matches = Matches::of(self.conn, log, query, span, Direction::Forward)?;
         let found = match matches.next(self.conn)? {
-            Some(seq) => {
-                let mark = head::mark_at(self.conn, seq)?;
-                // An index names it, but it is not there: the file is damaged.
-                Some(mark.ok_or(rusqlite::Error::QueryReturnedNoRows)?)
-            }
-            None => None,
+            Some(seq) => seq,
+            None => return Ok(None),
         };
-        Ok(found.map(|found| {
-            let condition = index;
-            Conflict::Query { condition, found }.into()
-        }))
+        // An index names it; the event itself says whether it matches.
+        Ok(Some(
+            match event_that_matches(self.conn, born, query, found) {
+                Ok(event) => {
+                    let (condition, found) = (index, event.mark());
+                    Conflict::Query { condition, found }.into()
+                }
+                Err(error) => error,
+            },
+        ))
     }
 }
 
 /// The first stretch that does not begin where the previous one of its follower and upstream ended.
 fn judge_stretches(
     conn: &Connection,
-    log: LogKey,
+    born: Born,
     stretches: &[Stretch],
 ) -> rusqlite::Result<Option<Conflict>> {
     let mut ends: HashMap<(&FollowerKey, LogId), (Option<Mark>, Mark)> = HashMap::new();
@@ -158,7 +170,7 @@ fn judge_stretches(
         let (recorded, previous) = match ends.get(&key) {
             Some((recorded, previous)) => (*recorded, Some(*previous)),
             None => {
-                let recorded = stretches::checkpoint(conn, log, key.0, key.1)?;
+                let recorded = stretches::checkpoint(conn, born, key.0, key.1)?;
                 (recorded, recorded)
             }
         };

@@ -41,11 +41,14 @@ impl Log {
         self.birth.get_or_init(|| born);
     }
 
+    /// What a log that is open for writing was given at its birth.
+    pub(crate) fn birth(&self) -> Born {
+        self.born().expect("a log that is open for writing is born")
+    }
+
     /// Key of a log that is open for writing.
     pub(crate) fn key(&self) -> LogKey {
-        self.born()
-            .expect("a log that is open for writing is born")
-            .key
+        self.birth().key
     }
 
     /// Tells those who wait how many appends there are. Counts may come out of order; a lower one

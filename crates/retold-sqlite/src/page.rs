@@ -1,8 +1,9 @@
 //! Pages of events, read by a connection within one state of the file.
 
 use retold_core::domain::clock::Timestamp;
+use retold_core::recording::checksum::{self, Checksum};
 use retold_core::recording::error::{Corrupt, RecordError};
-use retold_core::recording::identity::{EventId, Mark, Position, Version};
+use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
 use retold_core::recording::limits::PAGE_SIZE_MAX;
 use retold_core::recording::query::Query;
 use retold_core::recording::recorder::{Direction, LogRead, Page, PageEnd, StreamRead};
@@ -13,6 +14,7 @@ use rusqlite::{Connection, Row, Statement, params};
 use super::error::before_commit;
 use super::head::{self, unsigned, uuid};
 use super::judge;
+use super::log::Born;
 use super::matches::{Matches, Span};
 use super::names;
 use super::readers::Reader;
@@ -25,7 +27,8 @@ macro_rules! select_events {
             "SELECT seq, id, place_index, place_count, ",
             $stream,
             ", version, topic, revision, time, \
-             recorded_at, encoding, origin, tags, metadata, payload FROM event ",
+             recorded_at, encoding, origin, tags, metadata, payload, append_number, \
+             payload_checksum, checksum FROM event ",
             $from
         )
     };
@@ -68,7 +71,8 @@ const STREAM_BACKWARD: &str = select_events_of_stream!("ORDER BY version DESC LI
 
 impl Reader {
     /// A page of a log.
-    pub(crate) fn log_page(&mut self, log: LogKey, read: &LogRead) -> Result<Page, RecordError> {
+    pub(crate) fn log_page(&mut self, born: Born, read: &LogRead) -> Result<Page, RecordError> {
+        let log = born.key;
         let limit = read.check()?;
         let until = read.until.map(Position::get);
         let span = asked(read.after.map(Position::get), until, read.direction);
@@ -77,11 +81,11 @@ impl Reader {
             last: log.seq(span.1),
         };
         self.in_one_state(|reader| {
-            let mut page = Filling::new(limit);
+            let mut page = Filling::new(born, limit, read.direction);
             match &read.query {
                 _ if span.is_empty() || span.first > log.last() => {}
                 Query::All => reader.fill_from_log(&mut page, span, read.direction)?,
-                query => reader.fill_from_matches(&mut page, log, query, span, read.direction)?,
+                query => reader.fill_from_matches(&mut page, query, span, read.direction)?,
             }
             let until = match until {
                 Some(until) if until <= NUMBER_MAX => {
@@ -90,22 +94,28 @@ impl Reader {
                 }
                 _ => None,
             };
-            reader.finish(page, log, read.direction, until)
+            let is_whole = read.query == Query::All && !span.is_empty();
+            let page = reader.finish(page, until)?;
+            if is_whole && read.direction == Direction::Forward && page.end == PageEnd::Complete {
+                check_reaches(&page, read.after)?;
+            }
+            Ok(page)
         })
     }
 
     /// A page of a stream.
     pub(crate) fn stream_page(
         &mut self,
-        log: LogKey,
+        born: Born,
         read: &StreamRead,
     ) -> Result<Page, RecordError> {
+        let log = born.key;
         let limit = read.check()?;
         let until = read.until.map(Version::get);
         let (first, last) = asked(read.after.map(Version::get), until, read.direction);
         let failed = |error| before_commit("reading a stream", error);
         self.in_one_state(|reader| {
-            let mut page = Filling::new(limit);
+            let mut page = Filling::new(born, limit, read.direction);
             let mut until_mark = None;
             if let Some(key) = names::stream_key(&reader.conn, log, &read.stream).map_err(failed)? {
                 reader.fill_from_stream(
@@ -121,16 +131,17 @@ impl Reader {
                     };
                 }
             }
-            reader.finish(page, log, read.direction, until_mark)
+            reader.finish(page, until_mark)
         })
     }
 
     /// The event with this id.
     pub(crate) fn event(
         &mut self,
-        log: LogKey,
+        born: Born,
         id: EventId,
     ) -> Result<Option<StoredEvent>, RecordError> {
+        let log = born.key;
         self.in_one_state(|reader| {
             let position = judge::position_of(&reader.conn, log, id)
                 .map_err(|error| before_commit("reading an event", error))?;
@@ -140,7 +151,12 @@ impl Reader {
                     let mut by_seq =
                         by_seq.map_err(|error| before_commit("reading an event", error))?;
                     let seq = log.seq(position.get());
-                    event_at(&reader.conn, &mut reader.topics, &mut by_seq, seq).map(Some)
+                    let event = event_at(&reader.conn, &mut reader.topics, &mut by_seq, born, seq)?;
+                    if event.id() != id {
+                        let what = format!("the index of ids leads to it from {id}");
+                        return Err(Corrupt::new(place_of(seq), what).into());
+                    }
+                    Ok(Some(event))
                 }
                 None => Ok(None),
             }
@@ -157,7 +173,12 @@ impl Reader {
             Direction::Forward => LOG_FORWARD,
             Direction::Backward => LOG_BACKWARD,
         };
-        self.fill(page, sql, params![span.first, span.last, page.limit()])
+        page.first = match direction {
+            Direction::Forward => Some(seq::number(span.first)),
+            Direction::Backward => None,
+        };
+        let row = (span.first, span.last, page.limit());
+        self.fill(page, Order::Log, sql, row)
     }
 
     fn fill_from_stream(
@@ -171,25 +192,41 @@ impl Reader {
             Direction::Forward => STREAM_FORWARD,
             Direction::Backward => STREAM_BACKWARD,
         };
-        let [first, last] = [first, last].map(|it| i64::try_from(it).unwrap_or(i64::MAX));
-        self.fill(page, sql, params![key, first, last, page.limit(), name])
+        page.first = match direction {
+            Direction::Forward => Some(first),
+            Direction::Backward => None,
+        };
+        let [first_there, last] = [first, last].map(|it| i64::try_from(it).unwrap_or(i64::MAX));
+        let parameters = params![key, first_there, last, page.limit(), name];
+        self.fill(page, Order::Stream, sql, parameters)?;
+        let is_at_end = direction == Direction::Backward && page.end() == PageEnd::Complete;
+        if is_at_end && page.last.is_some_and(|last| last > first) {
+            return Err(Corrupt::new(
+                format!("stream {name:?}"),
+                format!("the index of streams does not have its version {first}"),
+            )
+            .into());
+        }
+        Ok(())
     }
 
     fn fill_from_matches(
         &mut self,
         page: &mut Filling,
-        log: LogKey,
         query: &Query,
         span: Span,
         direction: Direction,
     ) -> Result<(), RecordError> {
+        let (born, log) = (page.born, page.born.key);
         let failed = |error| before_commit("answering a query", error);
         let mut by_seq = self.conn.prepare_cached(BY_SEQ).map_err(failed)?;
         let mut matches = Matches::of(&self.conn, log, query, span, direction).map_err(failed)?;
         while page.end() == PageEnd::Complete
             && let Some(seq) = matches.next(&self.conn).map_err(failed)?
         {
-            page.push(event_at(&self.conn, &mut self.topics, &mut by_seq, seq)?);
+            let event = event_at(&self.conn, &mut self.topics, &mut by_seq, born, seq)?;
+            check_matches(query, &event, seq)?;
+            page.push(event);
         }
         Ok(())
     }
@@ -197,6 +234,7 @@ impl Reader {
     fn fill(
         &mut self,
         page: &mut Filling,
+        order: Order,
         sql: &str,
         parameters: impl rusqlite::Params,
     ) -> Result<(), RecordError> {
@@ -206,21 +244,17 @@ impl Reader {
         while page.end() == PageEnd::Complete
             && let Some(row) = rows.next().map_err(failed)?
         {
-            page.push(stored_event(&self.conn, &mut self.topics, row)?);
+            let event = stored_event(&self.conn, &mut self.topics, page.born.id, row)?;
+            page.check_order(order, &event)?;
+            page.push(event);
         }
         Ok(())
     }
 
     /// Says how far a page went.
-    fn finish(
-        &mut self,
-        page: Filling,
-        log: LogKey,
-        direction: Direction,
-        until: Option<Mark>,
-    ) -> Result<Page, RecordError> {
+    fn finish(&mut self, page: Filling, until: Option<Mark>) -> Result<Page, RecordError> {
         let end = page.end();
-        let known = match (direction, end) {
+        let known = match (page.direction, end) {
             (Direction::Backward, _) => None,
             (Direction::Forward, PageEnd::Full) => page.events.last().map(StoredEvent::mark),
             (Direction::Forward, PageEnd::Complete) => until,
@@ -228,12 +262,12 @@ impl Reader {
         let read_to = match known {
             Some(mark) => Some(mark),
             None => {
-                let head = head::read(&self.conn, log);
+                let head = head::read(&self.conn, page.born.key);
                 head.map_err(|error| before_commit("reading the head", error))?
                     .mark
             }
         };
-        let topics = self.topics.count(&self.conn, log);
+        let topics = self.topics.count(&self.conn, page.born.key);
         let topics = topics.map_err(|error| before_commit("counting topics", error))?;
         Ok(Page::new(page.events, read_to, end).topic_count(topics))
     }
@@ -242,11 +276,13 @@ impl Reader {
 /// Events of a log, for whoever writes: those of `span`, at most `limit`.
 pub(crate) fn log_events(
     conn: &Connection,
+    born: Born,
     span: Span,
     limit: usize,
 ) -> Result<Vec<StoredEvent>, RecordError> {
     let failed = |error| before_commit("reading events", error);
-    let mut page = Filling::new(limit);
+    let mut page = Filling::new(born, limit, Direction::Forward);
+    page.first = Some(seq::number(span.first));
     let mut topics = Topics::default();
     let mut select = conn.prepare_cached(LOG_FORWARD).map_err(failed)?;
     let parameters = params![span.first, span.last, page.limit()];
@@ -254,9 +290,51 @@ pub(crate) fn log_events(
     while page.end() == PageEnd::Complete
         && let Some(row) = rows.next().map_err(failed)?
     {
-        page.push(stored_event(conn, &mut topics, row)?);
+        let event = stored_event(conn, &mut topics, born.id, row)?;
+        page.check_order(Order::Log, &event)?;
+        page.push(event);
     }
     Ok(page.events)
+}
+
+/// The event that an index found for a query, for whoever writes: it matches, by its own account.
+pub(crate) fn event_that_matches(
+    conn: &Connection,
+    born: Born,
+    query: &Query,
+    seq: Seq,
+) -> Result<StoredEvent, RecordError> {
+    let failed = |error| before_commit("answering a query", error);
+    let mut by_seq = conn.prepare_cached(BY_SEQ).map_err(failed)?;
+    let event = event_at(conn, &mut Topics::default(), &mut by_seq, born, seq)?;
+    check_matches(query, &event, seq)?;
+    Ok(event)
+}
+
+/// An event that an index gave for a query matches it by what it says itself.
+fn check_matches(query: &Query, event: &StoredEvent, seq: Seq) -> Result<(), RecordError> {
+    if query.matches(event) {
+        return Ok(());
+    }
+    let what = "an index names it for a tag, topic or stream that it does not have";
+    Err(Corrupt::new(place_of(seq), what).into())
+}
+
+/// A page that is complete has every event up to where it was read.
+fn check_reaches(page: &Page, after: Option<Position>) -> Result<(), RecordError> {
+    let last = page.events.last().map(StoredEvent::position).or(after);
+    let to = page.read_to.map(|mark| mark.position);
+    if last < to {
+        return Err(Corrupt::new(
+            format!("position {}", Position::number(last) + 1),
+            format!(
+                "it is missing, but the log goes up to {}",
+                Position::number(to)
+            ),
+        )
+        .into());
+    }
+    Ok(())
 }
 
 /// Numbers that a read asks for, both included.
@@ -287,19 +365,64 @@ fn mark_of_version(reader: &Reader, key: i64, version: u64) -> rusqlite::Result<
     }
 }
 
+/// By which number the events of a page follow each other without a gap.
+#[derive(Clone, Copy)]
+enum Order {
+    Log,
+    Stream,
+}
+
 /// A page being filled.
 struct Filling {
+    born: Born,
+    direction: Direction,
     events: Vec<StoredEvent>,
     size: usize,
     limit: usize,
+    /// The number that the first event must have, if that is known.
+    first: Option<u64>,
+    /// The number of the last event.
+    last: Option<u64>,
 }
 
 impl Filling {
-    fn new(limit: usize) -> Self {
+    fn new(born: Born, limit: usize, direction: Direction) -> Self {
         Self {
+            born,
+            direction,
             events: Vec::new(),
             size: 0,
             limit,
+            first: None,
+            last: None,
+        }
+    }
+
+    /// Takes note of the next event's number: a gap is an event that is hidden by damage.
+    fn check_order(&mut self, order: Order, event: &StoredEvent) -> Result<(), RecordError> {
+        let number = match order {
+            Order::Log => event.position().get(),
+            Order::Stream => event.version().map_or(0, Version::get),
+        };
+        let due = match (self.last, self.direction) {
+            (None, _) => self.first,
+            (Some(last), Direction::Forward) => Some(last + 1),
+            (Some(last), Direction::Backward) => Some(last.saturating_sub(1)),
+        };
+        self.last = Some(number);
+        match due {
+            Some(due) if due != number => {
+                let (place, kind) = match order {
+                    Order::Log => ("the log".to_owned(), "position"),
+                    Order::Stream => (
+                        format!("stream {:?}", event.stream().unwrap_or("")),
+                        "version",
+                    ),
+                };
+                let what = format!("{kind} {number} stands where {due} is due");
+                Err(Corrupt::new(place, what).into())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -330,12 +453,13 @@ fn event_at(
     conn: &Connection,
     topics: &mut Topics,
     by_seq: &mut Statement<'_>,
+    born: Born,
     seq: Seq,
 ) -> Result<StoredEvent, RecordError> {
     let failed = |error| before_commit(&place_of(seq), error);
     let mut rows = by_seq.query([seq]).map_err(failed)?;
     match rows.next().map_err(failed)? {
-        Some(row) => stored_event(conn, topics, row),
+        Some(row) => stored_event(conn, topics, born.id, row),
         None => Err(Corrupt::new(place_of(seq), "an index names it, but it is not there").into()),
     }
 }
@@ -343,6 +467,7 @@ fn event_at(
 fn stored_event(
     conn: &Connection,
     topics: &mut Topics,
+    log: LogId,
     row: &Row<'_>,
 ) -> Result<StoredEvent, RecordError> {
     let seq: Seq = row
@@ -379,7 +504,13 @@ fn stored_event(
         encoding: column(10)?.as_str().map_err(mismatch)?,
         payload: column(14)?.as_blob_or_null().map_err(mismatch)?,
     };
-    Ok(StoredEvent::from_parts(&parts)?)
+    let event = StoredEvent::from_parts(&parts)?;
+    let stored = Checksum {
+        payload: row.get::<_, i64>(16).map_err(failed)?.cast_unsigned(),
+        event: row.get::<_, i64>(17).map_err(failed)?.cast_unsigned(),
+    };
+    checksum::check(log, &event, row.get(15).map_err(failed)?, stored)?;
+    Ok(event)
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Records an append that was judged: its rows, in as few steps as there are rows.
 
 use retold_core::recording::append::{Append, Positions};
+use retold_core::recording::checksum::{Content, Numbers};
 use retold_core::recording::identity::{Mark, Position};
 use retold_core::recording::new_event::NewEvent;
 use retold_core::recording::stored_event::{Place, pack_tags};
 use rusqlite::params;
 
 use super::known::{KnownStream, Label};
+use super::log::Born;
 use super::seq::{LogKey, Seq};
 use super::stretches;
 use super::transaction::Transaction;
@@ -14,11 +16,12 @@ use super::transaction::Transaction;
 /// With a conflict rule that never undoes one statement alone, SQLite keeps no journal of it. The
 /// table's trigger would make it keep one otherwise; a row that is there ends the transaction anyway.
 const INSERT_EVENT: &str = "INSERT OR ROLLBACK INTO event VALUES
-    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
 
 impl Transaction<'_> {
     /// Writes what the append brings and returns its positions.
-    pub(crate) fn record(&mut self, log: LogKey, append: &Append) -> rusqlite::Result<Positions> {
+    pub(crate) fn record(&mut self, born: Born, append: &Append) -> rusqlite::Result<Positions> {
+        let log = born.key;
         let events = append.new_events();
         let head = self.log_head(log).map(|mark| mark.position);
         let first = head.map_or(Position::FIRST, Position::next);
@@ -27,10 +30,10 @@ impl Transaction<'_> {
         for (index, event) in (0..).zip(events) {
             let position = first.plus(u64::from(index));
             let place = Place { index, count };
-            self.record_event(log, position, append_number, place, event)?;
+            self.record_event(born, position, append_number, place, event)?;
         }
         for stretch in append.stretches() {
-            stretches::record(self.conn, log, stretch, head, !events.is_empty())?;
+            stretches::record(self.conn, born, stretch, head, !events.is_empty())?;
         }
         if events.is_empty() {
             stretches::count_eventless(self.conn, log, append_number)?;
@@ -50,16 +53,24 @@ impl Transaction<'_> {
 
     fn record_event(
         &mut self,
-        log: LogKey,
+        born: Born,
         position: Position,
         append_number: u64,
         place: Place,
         event: &NewEvent,
     ) -> rusqlite::Result<()> {
+        let log = born.key;
         let seq = log.seq(position.get());
         let (stream, version) = self.next_version(log, event)?.unzip();
         let topic = self.label_key(log, Label::Topic, &event.topic)?;
         let tags = pack_tags(event.tags.iter().map(|tag| &**tag));
+        let origin = event.origin.to_text();
+        let checksum = Content::of_new(born.id, event, place, &tags, &origin).seal(Numbers {
+            position: position.get().cast_signed(),
+            version: version.unwrap_or(0),
+            recorded_at: self.now.as_micros(),
+            append_number: append_number.cast_signed(),
+        });
         self.conn.prepare_cached(INSERT_EVENT)?.execute(params![
             seq,
             event.id.uuid().as_bytes(),
@@ -73,9 +84,11 @@ impl Transaction<'_> {
             event.time.as_micros(),
             self.now.as_micros(),
             event.encoding.as_str(),
-            event.origin.to_text(),
+            origin,
             tags,
             &event.metadata[..],
+            checksum.payload.cast_signed(),
+            checksum.event.cast_signed(),
             event.payload.as_deref(),
         ])?;
         self.record_tags(log, seq, event)

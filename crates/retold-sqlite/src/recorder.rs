@@ -16,7 +16,7 @@ use rusqlite::{Connection, params};
 
 use super::error::before_commit;
 use super::head;
-use super::log::Log;
+use super::log::{Born, Log};
 use super::readers::Reader;
 use super::seq::LogKey;
 use super::shared::Shared;
@@ -64,17 +64,17 @@ impl SqliteRecorder {
     /// Looks at the log, if it is born; else finds nothing.
     fn look<T: Default>(
         &self,
-        look: impl FnOnce(&mut Reader, LogKey) -> Result<T, RecordError>,
+        look: impl FnOnce(&mut Reader, Born) -> Result<T, RecordError>,
     ) -> Result<T, RecordError> {
         match self.shared.find_birth(&self.log)? {
-            Some(born) => self.shared.readers.read(|reader| look(reader, born.key)),
+            Some(born) => self.shared.readers.read(|reader| look(reader, born)),
             None => Ok(T::default()),
         }
     }
 
     fn page(
         &self,
-        read: impl FnOnce(&mut Reader, LogKey) -> Result<Page, RecordError>,
+        read: impl FnOnce(&mut Reader, Born) -> Result<Page, RecordError>,
     ) -> Result<Page, RecordError> {
         let page = self.look(|reader, log| read(reader, log).map(Some))?;
         Ok(page.unwrap_or_else(|| Page::new(Vec::new(), None, PageEnd::Complete)))
@@ -83,8 +83,8 @@ impl SqliteRecorder {
     fn head_now(&self) -> Result<Head, RecordError> {
         self.look(|reader, log| {
             reader.in_one_state(|reader| {
-                let topic_count = reader.topics.count(&reader.conn, log);
-                head::read(&reader.conn, log)
+                let topic_count = reader.topics.count(&reader.conn, log.key);
+                head::read(&reader.conn, log.key)
                     .and_then(|head| {
                         topic_count.map(|topic_count| Head {
                             topic_count,
@@ -203,7 +203,7 @@ impl Recorder for SqliteRecorder {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             self.look(|reader, log| {
                 reader.in_one_state(|reader| {
-                    streams(&reader.conn, log, prefix, after, limit)
+                    streams(&reader.conn, log.key, prefix, after, limit)
                         .map_err(|error| before_commit("reading the names of streams", error))
                 })
             })
@@ -218,7 +218,7 @@ impl Recorder for SqliteRecorder {
         Box::pin(async move {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             self.look(|reader, log| {
-                topics::list(&reader.conn, log, after, limit)
+                topics::list(&reader.conn, log.key, after, limit)
                     .map_err(|error| before_commit("reading the topics", error))
             })
         })
@@ -259,7 +259,7 @@ impl Recorder for SqliteRecorder {
         Box::pin(async move {
             let writer = self.writer()?;
             snapshot.check(&self.limits())?;
-            let log = self.log.key();
+            let log = self.log.birth();
             let size = snapshot.payload.len();
             let put = move |transaction: &mut Transaction<'_>| {
                 snapshots::put(transaction.conn, log, &snapshot).map(Ok)

@@ -1,4 +1,4 @@
--- The tables of a Retold store, version 1. A promise to files already written: a change is a new
+-- The tables of a Retold store, version 2. A promise to files already written: a change is a new
 -- version, with a conversion of the old one.
 --
 -- Append-only data is kept in the order in which it is written, so that an append touches as few
@@ -35,7 +35,8 @@ CREATE TABLE tag (
 
 -- The events. `append_number` counts the appends of the log; `tags` is the event's own list, each
 -- tag a length of one byte and its text; a payload that is NULL was erased. Times are microseconds
--- since 1970.
+-- since 1970. The checksums are those of checksum.rs in the core, checked at every read: one of the
+-- payload, inverted where that was erased, and one of everything else.
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY,
     id BLOB NOT NULL,
@@ -52,6 +53,8 @@ CREATE TABLE event (
     origin TEXT NOT NULL,
     tags BLOB NOT NULL,
     metadata BLOB NOT NULL,
+    payload_checksum INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,
     payload BLOB
 ) STRICT;
 -- An index ends with the seq by itself. Ids are unique in a log, not in the file: a log may lie
@@ -66,7 +69,7 @@ CREATE TABLE event_tag (
 ) STRICT, WITHOUT ROWID;
 
 -- Who follows which log, and the pieces they have processed. The seq of a stretch is the key of the
--- log that recorded it and the stretch's ordinal in it. Positions of an upstream may be any number;
+-- log that recorded it and the stretch's ordinal in it. A stretch has a checksum as an event has. Positions of an upstream may be any number;
 -- those from 2^63 on stand here less 2^64.
 CREATE TABLE follower (
     key INTEGER PRIMARY KEY,
@@ -83,7 +86,8 @@ CREATE TABLE stretch (
     to_event_id BLOB NOT NULL,
     edition INTEGER NOT NULL,
     head INTEGER,
-    with_events INTEGER NOT NULL
+    with_events INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX stretch_follower ON stretch (follower);
 
@@ -106,6 +110,7 @@ CREATE TABLE snapshot (
     time INTEGER NOT NULL,
     encoding TEXT NOT NULL,
     payload BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
     UNIQUE (log, stream, version)
 ) STRICT;
 CREATE TABLE lease (
@@ -115,8 +120,9 @@ CREATE TABLE lease (
     ends_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The one way in for erasing: while a log stands here, payloads of its events may become NULL, and
--- nothing else may change. Whoever erases puts it here and takes it away in one transaction.
+-- The one way in for erasing: while a log stands here, payloads of its events may become NULL, their
+-- checksums inverted (`~`), and nothing else may change. Whoever erases puts it here and takes it away
+-- in one transaction.
 CREATE TABLE erasing (
     log INTEGER PRIMARY KEY
 ) STRICT;
@@ -132,11 +138,15 @@ CREATE TRIGGER event_never_changes BEFORE UPDATE ON event
 WHEN NOT (
     EXISTS (SELECT 1 FROM erasing WHERE log = old.seq >> 40)
     AND new.payload IS NULL
+    AND new.payload_checksum = CASE WHEN old.payload IS NULL
+        THEN old.payload_checksum ELSE ~old.payload_checksum END
     AND (new.seq, new.id, new.append_number, new.place_index, new.place_count, new.topic)
         = (old.seq, old.id, old.append_number, old.place_index, old.place_count, old.topic)
     AND new.stream IS old.stream AND new.version IS old.version
-    AND (new.revision, new.time, new.recorded_at, new.encoding, new.origin, new.tags, new.metadata)
-        = (old.revision, old.time, old.recorded_at, old.encoding, old.origin, old.tags, old.metadata)
+    AND (new.revision, new.time, new.recorded_at, new.encoding, new.origin, new.tags, new.metadata,
+            new.checksum)
+        = (old.revision, old.time, old.recorded_at, old.encoding, old.origin, old.tags, old.metadata,
+            old.checksum)
 )
 BEGIN
     SELECT RAISE(ABORT, 'retold: a recorded event never changes');

@@ -1,48 +1,78 @@
 //! Stretches in the file: the last one of a follower, the next one recorded or merged, the history.
 
+use retold_core::recording::checksum;
 use retold_core::recording::error::RecordError;
 use retold_core::recording::identity::{EventId, LogId, Mark, Position};
 use retold_core::recording::recorder::StretchRead;
 use retold_core::recording::stretch::{FollowerKey, RecordedStretch, Stretch};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::error::before_commit;
+use super::error::{before_commit, damaged};
 use super::head::uuid;
+use super::log::Born;
 use super::seq::{self, LogKey, Seq};
 
-const COLUMNS: &str = "stretch.seq, name, upstream, after, to_position, to_event_id, edition, head";
+const COLUMNS: &str = "stretch.seq, name, upstream, after, to_position, to_event_id, edition, head, \
+    with_events, checksum";
 
-/// The newest stretch of a follower, as far as merging needs it.
-struct Last {
+/// A row of a stretch.
+struct Kept {
     seq: Seq,
-    to: Mark,
-    edition: u32,
+    stretch: Stretch,
     head: Option<Position>,
     with_events: bool,
+}
+
+impl Kept {
+    fn checksum(&self, log: LogId) -> i64 {
+        let Stretch {
+            follower,
+            upstream,
+            after,
+            to,
+            edition,
+            ..
+        } = &self.stretch;
+        let number = |position: Option<Position>| Position::number(position).to_le_bytes();
+        let checksum = checksum::of_pieces([
+            &log.uuid().as_bytes()[..],
+            &seq::number(self.seq).to_le_bytes(),
+            follower.as_str().as_bytes(),
+            upstream.uuid().as_bytes(),
+            &number(*after),
+            &number(Some(to.position)),
+            to.event_id.uuid().as_bytes(),
+            &edition.to_le_bytes(),
+            &number(self.head),
+            &[u8::from(self.with_events)],
+        ]);
+        checksum.cast_signed()
+    }
 }
 
 /// End of the last stretch of a follower over an upstream.
 pub(crate) fn checkpoint(
     conn: &Connection,
-    log: LogKey,
+    born: Born,
     follower: &FollowerKey,
     upstream: LogId,
 ) -> rusqlite::Result<Option<Mark>> {
-    let Some(key) = follower_key(conn, log, follower, upstream)? else {
+    let Some(key) = follower_key(conn, born.key, follower, upstream)? else {
         return Ok(None);
     };
-    Ok(last(conn, key)?.map(|last| last.to))
+    Ok(last(conn, born, key)?.map(|last| last.stretch.to))
 }
 
 /// Records a stretch: joined to its neighbour if edition and head are the same and neither append
 /// had events, else by itself.
 pub(crate) fn record(
     conn: &Connection,
-    log: LogKey,
+    born: Born,
     stretch: &Stretch,
     head: Option<Position>,
     with_events: bool,
 ) -> rusqlite::Result<()> {
+    let log = born.key;
     let key = match follower_key(conn, log, &stretch.follower, stretch.upstream)? {
         Some(key) => key,
         None => conn
@@ -55,24 +85,36 @@ pub(crate) fn record(
     };
     let to = stretch.to.position.get().cast_signed();
     let to_id = stretch.to.event_id.uuid();
-    if let Some(last) = last(conn, key)?
+    if let Some(mut last) = last(conn, born, key)?
         && !last.with_events
         && !with_events
         && last.head == head
-        && last.edition == stretch.edition
+        && last.stretch.edition == stretch.edition
     {
+        last.stretch.to = stretch.to;
         conn.prepare_cached(
-            "UPDATE stretch SET to_position = ?2, to_event_id = ?3 WHERE seq = ?1",
+            "UPDATE stretch SET to_position = ?2, to_event_id = ?3, checksum = ?4 WHERE seq = ?1",
         )?
-        .execute(params![last.seq, to, to_id.as_bytes()])?;
+        .execute(params![
+            last.seq,
+            to,
+            to_id.as_bytes(),
+            last.checksum(born.id)
+        ])?;
         return Ok(());
     }
     let newest: Option<Seq> = conn
         .prepare_cached("SELECT max(seq) FROM stretch WHERE seq > ?1 AND seq <= ?2")?
         .query_row([log.start(), log.last()], |row| row.get(0))?;
-    conn.prepare_cached("INSERT INTO stretch VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+    let kept = Kept {
+        seq: newest.unwrap_or(log.start()) + 1,
+        stretch: stretch.clone(),
+        head,
+        with_events,
+    };
+    conn.prepare_cached("INSERT INTO stretch VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
         .execute(params![
-            newest.unwrap_or(log.start()) + 1,
+            kept.seq,
             key,
             stretch.after.map(|after| after.get().cast_signed()),
             to,
@@ -80,6 +122,7 @@ pub(crate) fn record(
             stretch.edition,
             head.map(|head| head.get().cast_signed()),
             with_events,
+            kept.checksum(born.id),
         ])?;
     Ok(())
 }
@@ -98,10 +141,11 @@ pub(crate) fn count_eventless(
 /// A page of the history.
 pub(crate) fn read(
     conn: &Connection,
-    log: LogKey,
+    born: Born,
     read: &StretchRead,
     limit: usize,
 ) -> Result<Vec<RecordedStretch>, RecordError> {
+    let log = born.key;
     let failed = |error| before_commit("reading stretches", error);
     let first = log.seq(read.after).saturating_add(1);
     if read.follower.is_none() && read.upstream.is_none() {
@@ -109,7 +153,7 @@ pub(crate) fn read(
             "SELECT {COLUMNS} FROM stretch JOIN follower ON follower.key = stretch.follower
              WHERE stretch.seq >= ?1 AND stretch.seq <= ?2 ORDER BY stretch.seq LIMIT ?3"
         );
-        return collect(conn, &sql, [first, log.last(), signed(limit)]).map_err(failed);
+        return collect(conn, born.id, &sql, [first, log.last(), signed(limit)]).map_err(failed);
     }
     // Of each follower and upstream that is meant as many as the page may have; then the first.
     let sql = format!(
@@ -119,7 +163,7 @@ pub(crate) fn read(
     );
     let mut page = Vec::new();
     for key in keys_meant(conn, log, read).map_err(failed)? {
-        let of_one = collect(conn, &sql, [first, log.last(), signed(limit), key]);
+        let of_one = collect(conn, born.id, &sql, [first, log.last(), signed(limit), key]);
         page.extend(of_one.map_err(failed)?);
     }
     page.sort_unstable_by_key(|stretch| stretch.ordinal);
@@ -144,6 +188,7 @@ fn keys_meant(conn: &Connection, log: LogKey, read: &StretchRead) -> rusqlite::R
 
 fn collect(
     conn: &Connection,
+    log: LogId,
     sql: &str,
     parameters: impl rusqlite::Params,
 ) -> rusqlite::Result<Vec<RecordedStretch>> {
@@ -151,24 +196,35 @@ fn collect(
     let mut rows = select.query(parameters)?;
     let mut page = Vec::new();
     while let Some(row) = rows.next()? {
-        page.push(recorded(row)?);
+        let kept = kept(row, log)?;
+        page.push(RecordedStretch::new(
+            seq::number(kept.seq),
+            kept.stretch,
+            kept.head,
+        ));
     }
     Ok(page)
 }
 
 /// A row with [`COLUMNS`].
-fn recorded(row: &Row<'_>) -> rusqlite::Result<RecordedStretch> {
+fn kept(row: &Row<'_>, log: LogId) -> rusqlite::Result<Kept> {
     let follower = FollowerKey::new(row.get::<_, String>(1)?);
     let upstream = LogId::new(uuid(row, 2)?);
     let after = optional_position(row, 3)?;
     let to = mark(row, 4)?;
-    let stretch = Stretch::new(follower, upstream, after, to).edition(row.get(6)?);
-    let ordinal = seq::number(row.get(0)?);
-    Ok(RecordedStretch::new(
-        ordinal,
-        stretch,
-        optional_position(row, 7)?,
-    ))
+    let kept = Kept {
+        seq: row.get(0)?,
+        stretch: Stretch::new(follower, upstream, after, to).edition(row.get(6)?),
+        head: optional_position(row, 7)?,
+        with_events: row.get(8)?,
+    };
+    if kept.checksum(log) != row.get::<_, i64>(9)? {
+        return Err(damaged(format!(
+            "the stretch {} is not what was recorded: its checksum differs",
+            seq::number(kept.seq)
+        )));
+    }
+    Ok(kept)
 }
 
 fn follower_key(
@@ -185,21 +241,14 @@ fn follower_key(
         .optional()
 }
 
-fn last(conn: &Connection, follower: i64) -> rusqlite::Result<Option<Last>> {
-    conn.prepare_cached(
-        "SELECT seq, to_position, to_event_id, edition, head, with_events FROM stretch
-         WHERE follower = ?1 ORDER BY seq DESC LIMIT 1",
-    )?
-    .query_row([follower], |row| {
-        Ok(Last {
-            seq: row.get(0)?,
-            to: mark(row, 1)?,
-            edition: row.get(3)?,
-            head: optional_position(row, 4)?,
-            with_events: row.get(5)?,
-        })
-    })
-    .optional()
+fn last(conn: &Connection, born: Born, follower: i64) -> rusqlite::Result<Option<Kept>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM stretch JOIN follower ON follower.key = stretch.follower
+         WHERE stretch.follower = ?1 ORDER BY stretch.seq DESC LIMIT 1"
+    );
+    conn.prepare_cached(&sql)?
+        .query_row([follower], |row| kept(row, born.id))
+        .optional()
 }
 
 /// A mark in two columns.

@@ -63,7 +63,7 @@ impl<'a> Transaction<'a> {
         }
         let key = stream_key(self.conn, log, name)?;
         let version = match key {
-            Some(key) => head::stream_version(self.conn, key)?,
+            Some(key) => head::checked_stream_version(self.conn, key)?,
             None => 0,
         };
         let stream = KnownStream { key, version };

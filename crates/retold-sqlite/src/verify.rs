@@ -14,6 +14,7 @@ use super::head::unsigned;
 use super::readers::Reader;
 use super::schema;
 use super::seq::{self, LogKey, Seq};
+use super::snapshots;
 
 /// Rows that contradict others. The first column says where, the second what is wrong.
 const CONTRADICTIONS: &[(&str, &str)] = &[
@@ -84,7 +85,8 @@ pub(crate) fn verify(reader: &mut Reader) -> Result<Vec<Corrupt>, RecordError> {
         for (sql, what) in CONTRADICTIONS {
             findings.check(what, |found| contradictions(conn, sql, found))?;
         }
-        findings.check("checking events", |found| events(conn, found))
+        findings.check("checking events", |found| events(conn, found))?;
+        findings.check("checking snapshots", |found| snapshots::verify(conn, found))
     });
     findings.take(ended)?;
     findings.found.truncate(FINDINGS_MAX);

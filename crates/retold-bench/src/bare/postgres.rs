@@ -23,11 +23,11 @@ use crate::subject::LOG;
 
 /// One event without tags, as a person would write it who has one.
 const INSERT_ONE: &str = "WITH written AS (INSERT INTO event VALUES \
-     ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)) \
+     ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, 0)) \
      UPDATE log SET position = $2, head_id = $3, append_count = append_count + 1 WHERE key = $1";
 
 /// Any number of events, as lists of columns; then the numbers of events and their tags.
-const INSERT_MANY: &str = "WITH written AS (INSERT INTO event SELECT $1, * FROM unnest( \
+const INSERT_MANY: &str = "WITH written AS (INSERT INTO event SELECT $1, *, 0, 0 FROM unnest( \
      $2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::integer[], $7::integer[], $8::text[], \
      $9::integer[], $10::bytea[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], \
      $15::bytea[], $16::bytea[])), \

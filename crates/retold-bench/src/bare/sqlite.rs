@@ -21,8 +21,8 @@ use crate::subject::LOG;
 const POSITION_BITS: u32 = 40;
 
 const INSERT_EVENT: &str = "INSERT INTO event (seq, id, append_number, place_index, place_count, \
-     stream, version, topic, revision, time, recorded_at, encoding, origin, tags, metadata, payload) \
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+     stream, version, topic, revision, time, recorded_at, encoding, origin, tags, metadata, payload, \
+     payload_checksum, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)";
 const INSERT_STREAM: &str = "INSERT INTO stream (log, name) VALUES (?, ?)";
 const INSERT_TOPIC: &str = "INSERT INTO topic (log, name) VALUES (?, ?)";
 const INSERT_TAG: &str = "INSERT INTO tag (log, name) VALUES (?, ?)";

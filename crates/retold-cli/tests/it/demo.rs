@@ -8,6 +8,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::command::run;
+use crate::forging::replace_in_payloads;
 
 /// Four flights of one aircraft, the second of which leaves before the first has landed, one that is
 /// cancelled, and a row that is none.
@@ -228,12 +229,10 @@ fn another_story_is_told_in_full() {
     let (data, store) = (data(&folder), store(&folder));
     run(&["demo", "--data", &data, "--store", &store]).fine();
     let db = rusqlite::Connection::open(folder.path().join("flights.db")).unwrap();
-    db.execute_batch(
-        "DROP TRIGGER event_never_changes;
-         UPDATE event SET payload = CAST(replace(CAST(payload AS TEXT), 'MIA', 'LGA') AS BLOB)
-         WHERE CAST(payload AS TEXT) LIKE '%\"airport\":\"MIA\"%'",
-    )
-    .unwrap();
+    db.execute_batch("DROP TRIGGER event_never_changes")
+        .unwrap();
+    let airport = |name| format!("\"airport\":\"{name}\"");
+    assert!(replace_in_payloads(&db, &airport("MIA"), &airport("LGA")) > 0);
     drop(db);
 
     let told = run(&["demo", "--data", &data, "--store", &store]);

@@ -17,6 +17,7 @@ mod events;
 mod follow;
 mod follower;
 mod followers;
+mod forging;
 mod logs_and_streams;
 mod machines;
 mod monitor;

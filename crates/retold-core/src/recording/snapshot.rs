@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::checksum;
 use super::encoding::Encoding;
 use super::error::Invalid;
-use super::identity::Version;
+use super::identity::{LogId, Version};
 use super::limits::{Limits, check_name};
 use crate::domain::clock::Timestamp;
 
@@ -48,6 +49,31 @@ impl StoredSnapshot {
             encoding: Encoding::JSON,
             payload: payload.into(),
         }
+    }
+
+    /// The checksum that a store keeps beside it, over all its fields and the id of its log.
+    pub fn checksum(&self, log: LogId) -> u64 {
+        checksum::of_pieces([
+            &log.uuid().as_bytes()[..],
+            self.stream.as_bytes(),
+            &self.version.get().to_le_bytes(),
+            self.state_type.as_bytes(),
+            &self.revision.to_le_bytes(),
+            &self.time.as_micros().to_le_bytes(),
+            self.encoding.as_str().as_bytes(),
+            &self.payload,
+        ])
+    }
+
+    /// Whether it is the one that was put with this checksum. One that is not is as good as none: the state is
+    /// folded from its events. The log of the program tells of it.
+    pub fn is_intact(&self, log: LogId, checksum: u64) -> bool {
+        let is_intact = self.checksum(log) == checksum;
+        if !is_intact {
+            tracing::error!(stream = %self.stream, version = self.version.get(),
+                "a snapshot is not what was put; it is left aside");
+        }
+        is_intact
     }
 
     /// Checks names and size. Every recorder calls this before it writes.

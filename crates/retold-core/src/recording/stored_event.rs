@@ -21,6 +21,9 @@ pub struct Place {
     pub count: u32,
 }
 
+/// Parts of an event's buffer before its payload.
+pub(super) const TEXTS_COUNT: usize = 6;
+
 /// An event as a log gives it back. Never changes, but that its payload may be erased.
 ///
 /// All texts and bytes are borrowed from one buffer, so that reading costs one allocation an event
@@ -37,7 +40,7 @@ pub struct StoredEvent {
     erased: bool,
     /// Ends of the parts in `buffer`, in the order: stream, topic, tags, encoding, origin, metadata;
     /// the payload goes to the end.
-    ends: [u32; 6],
+    ends: [u32; TEXTS_COUNT],
     buffer: Bytes,
 }
 
@@ -126,7 +129,7 @@ impl StoredEvent {
             return Err(corrupt("it is larger than any event can be"));
         }
         let mut buffer = BytesMut::with_capacity(size);
-        let mut ends = [0; 6];
+        let mut ends = [0; TEXTS_COUNT];
         for (index, piece) in pieces.iter().enumerate() {
             buffer.put_slice(piece);
             if let Some(end) = ends.get_mut(index) {
@@ -194,6 +197,12 @@ impl StoredEvent {
 
     fn text(&self, index: usize) -> &str {
         std::str::from_utf8(self.part(index)).expect("it was put together from a text")
+    }
+
+    /// Everything before the payload as one piece, and where its parts end.
+    pub(super) fn texts(&self) -> (&[u8], &[u32; TEXTS_COUNT]) {
+        let end = self.ends[TEXTS_COUNT - 1] as usize;
+        (&self.buffer[..end], &self.ends)
     }
 
     /// Place in the log.

@@ -87,11 +87,11 @@ impl Service {
         const WHAT: &str = "appending with inline projections";
         let failed = |error| Unrecorded::Refused(of_statement(WHAT, error));
         let statement = group::prepare(connection).await.map_err(failed)?;
-        let group = Group::of(members.iter().map(|member| &member.append));
         let Some(born) = self.log.born() else {
             let error = RecordError::unavailable(WHAT, Refusal::NotBorn);
             return Err(Unrecorded::Refused(error));
         };
+        let group = Group::of(born.id, members.iter().map(|member| &member.append));
         let sending = async {
             // Until the commit is sent, silence is certain to have written nothing.
             let silent = |_| {

@@ -1,11 +1,15 @@
 //! What is recorded does not change: SQL that would change it is refused.
 
 use retold_core::recording::append::Append;
-use retold_core::recording::identity::{EventId, LogId, Mark, Position};
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
 use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::LogRead;
+use retold_core::recording::query::Query;
+use retold_core::recording::recorder::{LogRead, Recorder, StreamRead};
+use retold_core::recording::snapshot::StoredSnapshot;
 use retold_core::recording::store::Store;
 use retold_core::recording::stretch::{FollowerKey, Stretch};
+use retold_core::recording::verify::verify_log;
 use uuid::Uuid;
 
 use crate::database::{Database, block_on};
@@ -62,5 +66,99 @@ fn sql_that_would_change_history_is_refused() {
             assert!(message.starts_with("retold: "), "{sql}: {message}");
         }
         assert_eq!(recorder.read_log(LogRead::new()).await.unwrap(), before);
+    });
+}
+
+/// Changes of one event behind the triggers, each by another column.
+const DAMAGE: [&str; 16] = [
+    "payload = '\\x7b2031207d'",
+    "payload = NULL",
+    "payload_checksum = payload_checksum + 1",
+    "checksum = checksum # 4",
+    "position = 9",
+    "id = gen_random_uuid()",
+    "stream = 'dog/7'",
+    "version = 9",
+    "place_index = 0",
+    "place_count = 3",
+    "topic = 'Dog.Removed'",
+    "revision = 2",
+    "tags = '\\x0162'",
+    "time = time + 1",
+    "recorded_at = recorded_at # 1024",
+    "origin = '\"library\"'",
+];
+
+fn is_corrupt<T>(read: Result<T, RecordError>) -> bool {
+    matches!(read, Err(RecordError::Corrupt(_)))
+}
+
+/// Goal: whatever of an event is not what was recorded, is found by every read that gives the event, and
+/// by verifying. Method: change one column after the other behind the triggers. The events are recorded by one
+/// statement, alone and as a group that is judged one by one.
+#[test]
+fn an_event_that_is_not_what_was_recorded_is_corrupt() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let client = database.client().await;
+        for (number, set) in (1..).zip(DAMAGE) {
+            let name = format!("dogs {number}");
+            let log = LogId::new(Uuid::from_u128(number));
+            let recorder = store.open(&name, log).await.unwrap();
+            let event = |id| {
+                let id = EventId::new(Uuid::from_u128(id));
+                NewEvent::new(id, "Dog.Registered", "{}")
+                    .stream("dog/1")
+                    .tag("a")
+            };
+            recorder.append(Append::of([event(1)])).await.unwrap();
+            recorder
+                .append(Append::of([event(2), event(3)]))
+                .await
+                .unwrap();
+            let page = recorder.read_log(LogRead::new()).await.unwrap();
+            assert_eq!(page.events.len(), 3);
+            let report = verify_log(&*recorder, &mut |_| {}).await.unwrap();
+            assert!(report.is_sound(), "{report:?}");
+            let damage = format!(
+                "ALTER TABLE retold.event DISABLE TRIGGER USER;
+                 UPDATE retold.event SET {set} WHERE position = 3
+                 AND log = (SELECT key FROM retold.log WHERE name = '{name}');
+                 ALTER TABLE retold.event ENABLE ALWAYS TRIGGER event_never_changes"
+            );
+            client.batch_execute(&damage).await.unwrap();
+            let read = recorder.read_log(LogRead::new()).await;
+            assert!(is_corrupt(read), "{set}");
+            let after = Position::new(2);
+            let read = recorder
+                .read_log(LogRead::of(Query::tag("a")).after(after))
+                .await;
+            let is_hidden = set.starts_with("position");
+            assert!(is_corrupt(read) || is_hidden, "{set}");
+            let read = recorder.read_stream(StreamRead::new("dog/1").after(Version::new(2)));
+            let is_elsewhere = set.starts_with("stream");
+            assert!(is_corrupt(read.await) || is_elsewhere, "{set}");
+            let report = verify_log(&*recorder, &mut |_| {}).await.unwrap();
+            assert!(!report.is_sound(), "{set}");
+        }
+    });
+}
+
+/// A snapshot is a hint: one that is damaged is as good as none.
+#[test]
+fn a_snapshot_that_is_not_what_was_put_is_left_aside() {
+    block_on(async {
+        let database = Database::create().await;
+        let log = LogId::new(Uuid::from_u128(1));
+        let recorder = database.open().await.open("dogs", log).await.unwrap();
+        let snapshot = StoredSnapshot::new("dog/1", Version::FIRST, "Dog", "{}");
+        recorder.put_snapshot(snapshot.clone()).await.unwrap();
+        let read = async || recorder.snapshot("dog/1", None).await.unwrap();
+        assert_eq!(read().await, Some(snapshot));
+        let client = database.client().await;
+        let damage = "UPDATE retold.snapshot SET payload = '[]'";
+        client.batch_execute(damage).await.unwrap();
+        assert_eq!(read().await, None);
     });
 }

@@ -81,7 +81,11 @@ async fn erasing_has_one_way_in() {
     conn.execute_batch("UPDATE event SET payload = NULL, time = 1")
         .expect_err("nothing else");
     conn.execute_batch("UPDATE event SET payload = NULL WHERE version = 2")
-        .unwrap();
+        .expect_err("the checksum says that it was erased");
+    conn.execute_batch(
+        "UPDATE event SET payload = NULL, payload_checksum = ~payload_checksum WHERE version = 2",
+    )
+    .unwrap();
     conn.execute_batch("DELETE FROM erasing; COMMIT").unwrap();
     drop(conn);
 
@@ -105,6 +109,8 @@ async fn verifying_finds_what_was_broken() {
         "UPDATE event SET version = NULL WHERE version = 2",
         "INSERT INTO stream (log, name) VALUES (1, 'dog/2')",
         "UPDATE stretch SET follower = 9",
+        "UPDATE event_tag SET seq = seq + 100 WHERE seq = (SELECT max(seq) FROM event_tag)",
+        "INSERT INTO snapshot VALUES (1, 1, 'dog/1', x'0000000000000001', 's', 1, 1, 'json', x'7b7d', 5)",
         "DELETE FROM log",
     ] {
         let place = filled().await;

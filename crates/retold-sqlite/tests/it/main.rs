@@ -11,6 +11,7 @@ mod tricks;
 
 mod concurrency;
 mod conformance;
+mod damage;
 mod history;
 mod inline;
 mod many_logs;

@@ -64,9 +64,23 @@ fn a_store_of_a_newer_version_is_invalid() {
     let place = Place::new();
     drop(place.open());
     let conn = Connection::open(place.path()).unwrap();
-    conn.pragma_update(None, "user_version", 2).unwrap();
+    conn.pragma_update(None, "user_version", 3).unwrap();
     drop(conn);
     check_is_invalid(&place.path(), "newer version");
+}
+
+/// Its events have no checksums: there is no telling whether they are what was recorded.
+#[test]
+fn a_store_of_the_first_version_is_invalid() {
+    let place = Place::new();
+    let conn = Connection::open(place.path()).unwrap();
+    conn.execute_batch(
+        "CREATE TABLE log (key INTEGER PRIMARY KEY); PRAGMA application_id = 0x52746c64;
+         PRAGMA user_version = 1",
+    )
+    .unwrap();
+    drop(conn);
+    check_is_invalid(&place.path(), "no checksums");
 }
 
 #[test]

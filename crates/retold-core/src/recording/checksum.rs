@@ -1,0 +1,400 @@
+//! Checksums of what a log keeps: what was written is what is read, or the read is an error.
+//!
+//! A store keeps two numbers of 64 bits beside each event, made when the event is recorded and checked
+//! whenever it is read. Damage between the two (a disk, a file that was patched, an index that leads to
+//! another event) is found where it would be believed.
+//!
+//! - [`Checksum::payload`]: the hash of the payload. Where the payload was erased, it stands inverted, so
+//!   that a payload that got lost is not taken for one that was erased.
+//! - [`Checksum::event`]: the hash of everything else (the log's id, all fields, and the hash of the
+//!   payload), combined with the numbers that the log gives: position, version, time of recording, number
+//!   of the append.
+//!
+//! A database may give these numbers itself, in the statement that records the event. So they are combined
+//! by arithmetic that every database has and that cannot overflow: see [`Numbers`].
+//!
+//! The hash is rapidhash V3, whose results are the same on every platform and in every version. It is no
+//! protection against somebody who changes events and computes their checksums: that takes a key.
+
+use rapidhash::v3::rapidhash_v3;
+
+use super::fault::Corrupt;
+use super::identity::{LogId, Version};
+use super::new_event::NewEvent;
+use super::stored_event::{Place, StoredEvent, TEXTS_COUNT};
+
+/// What a store keeps beside an event to find damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "a store keeps all of it")]
+pub struct Checksum {
+    /// Of the payload; inverted where that was erased.
+    pub payload: u64,
+    /// Of everything else.
+    pub event: u64,
+}
+
+/// The numbers that a log gives an event, as databases keep them.
+///
+/// Each is split into its lower 31 and its upper 33 bits, both are multiplied by constants of their own and
+/// added; the results are joined by exclusive or. No product or sum reaches 2^63, so plain arithmetic
+/// on signed numbers of 64 bits does it: in SQL `(n & 2147483647) * A + ((n >> 31) & 8589934591) * B`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "a store says all of it")]
+pub struct Numbers {
+    /// Place in the log.
+    pub position: i64,
+    /// Place in its stream; 0 without one.
+    pub version: i64,
+    /// When it was recorded, in microseconds since 1970.
+    pub recorded_at: i64,
+    /// Number of its append; 0 in a store that does not keep it.
+    pub append_number: i64,
+}
+
+impl Numbers {
+    /// The factors of position, version, time of recording and append number: odd, and below 2^31 and
+    /// 2^29. They are part of stored data and of `schema.sql` of PostgreSQL.
+    const FACTORS: [(i64, i64); 4] = [
+        (2_146_121_005, 374_761_393),
+        (1_540_483_477, 506_952_113),
+        (1_903_816_577, 439_351_297),
+        (1_216_613_327, 288_460_637),
+    ];
+
+    fn combined(self) -> u64 {
+        let numbers = [
+            self.position,
+            self.version,
+            self.recorded_at,
+            self.append_number,
+        ];
+        let parts = numbers.iter().zip(Self::FACTORS).map(|(number, factors)| {
+            (number & 0x7fff_ffff) * factors.0 + ((number >> 31) & 0x1_ffff_ffff) * factors.1
+        });
+        parts.fold(0, |all, part| all ^ part).cast_unsigned()
+    }
+}
+
+/// The part of a checksum that needs nothing of what the log gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "a store sends all of it")]
+pub struct Content {
+    /// [`Checksum::payload`].
+    pub payload: u64,
+    /// What is combined with the [`Numbers`] to [`Checksum::event`].
+    pub event: u64,
+}
+
+impl Content {
+    /// Of an event that is about to be recorded; `tags` as
+    /// [`pack_tags`](super::stored_event::pack_tags) packs them, `origin` as text.
+    pub fn of_new(log: LogId, event: &NewEvent, place: Place, tags: &[u8], origin: &str) -> Self {
+        let pieces: [&[u8]; TEXTS_COUNT] = [
+            event.stream.as_deref().unwrap_or("").as_bytes(),
+            event.topic.as_bytes(),
+            tags,
+            event.encoding.as_str().as_bytes(),
+            origin.as_bytes(),
+            &event.metadata,
+        ];
+        let mut texts = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+        let ends = pieces.map(|piece| {
+            texts.extend_from_slice(piece);
+            u32::try_from(texts.len()).expect("the append was checked against the limits")
+        });
+        // Inverted, an absent payload is 0.
+        let payload = event.payload.as_ref().map_or(!0, |it| rapidhash_v3(it));
+        let fields = Fields {
+            log,
+            id: event.id.uuid().into_bytes(),
+            place,
+            revision: event.revision,
+            has_stream: event.stream.is_some(),
+            time: event.time.as_micros(),
+            ends: &ends,
+            texts: &texts,
+        };
+        let event = match event.payload {
+            Some(_) => fields.hash(payload),
+            None => fields.hash(!payload),
+        };
+        Self { payload, event }
+    }
+
+    /// With the numbers that the log gives.
+    pub fn seal(self, numbers: Numbers) -> Checksum {
+        Checksum {
+            payload: self.payload,
+            event: self.event ^ numbers.combined(),
+        }
+    }
+}
+
+/// Checks that an event is the one that was recorded with this checksum in this log.
+///
+/// # Errors
+///
+/// [`Corrupt`] if it is not.
+pub fn check(
+    log: LogId,
+    event: &StoredEvent,
+    append_number: i64,
+    stored: Checksum,
+) -> Result<(), Corrupt> {
+    let damaged = |what: &str| {
+        let place = format!("event {} at {}", event.id(), event.position());
+        Err(Corrupt::new(place, what))
+    };
+    let payload = match event.payload() {
+        Some(payload) => {
+            let hash = rapidhash_v3(payload);
+            if hash != stored.payload {
+                return damaged("its payload is not what was recorded: the checksum differs");
+            }
+            hash
+        }
+        None => !stored.payload,
+    };
+    let numbers = Numbers {
+        position: event.position().get().cast_signed(),
+        version: event.version().map_or(0, Version::get).cast_signed(),
+        recorded_at: event.recorded_at().as_micros(),
+        append_number,
+    };
+    let (texts, ends) = event.texts();
+    let fields = Fields {
+        log,
+        id: event.id().uuid().into_bytes(),
+        place: event.place(),
+        revision: event.revision(),
+        has_stream: event.version().is_some(),
+        time: event.time().as_micros(),
+        ends,
+        texts,
+    };
+    if fields.hash(payload) ^ numbers.combined() != stored.event {
+        return damaged(
+            "it is not the event that was recorded there: the checksum over its fields, its place and the id of the log differs",
+        );
+    }
+    Ok(())
+}
+
+/// Everything of an event but its payload and what the log gives.
+struct Fields<'a> {
+    log: LogId,
+    id: [u8; 16],
+    place: Place,
+    revision: u32,
+    has_stream: bool,
+    time: i64,
+    /// Ends of the parts in `texts`: stream, topic, tags, encoding, origin, metadata.
+    ends: &'a [u32; TEXTS_COUNT],
+    texts: &'a [u8],
+}
+
+impl Fields<'_> {
+    fn hash(&self, payload: u64) -> u64 {
+        let mut bytes = [0; 96];
+        bytes[..16].copy_from_slice(self.log.uuid().as_bytes());
+        bytes[16..32].copy_from_slice(&self.id);
+        bytes[32..36].copy_from_slice(&self.place.index.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.place.count.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.revision.to_le_bytes());
+        bytes[44..48].copy_from_slice(&u32::from(self.has_stream).to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.time.to_le_bytes());
+        for (index, end) in self.ends.iter().enumerate() {
+            let start = 56 + 4 * index;
+            bytes[start..start + 4].copy_from_slice(&end.to_le_bytes());
+        }
+        bytes[80..88].copy_from_slice(&rapidhash_v3(self.texts).to_le_bytes());
+        bytes[88..].copy_from_slice(&payload.to_le_bytes());
+        rapidhash_v3(&bytes)
+    }
+}
+
+/// A checksum over pieces of anything, each with its size: for what a store keeps beside events.
+pub fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    let mut bytes = Vec::new();
+    for piece in pieces {
+        bytes.extend_from_slice(&(piece.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(piece);
+    }
+    rapidhash_v3(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::super::identity::{EventId, Position};
+    use super::super::origin::Origin;
+    use super::super::stored_event::pack_tags;
+    use super::*;
+    use crate::domain::clock::Timestamp;
+
+    fn log() -> LogId {
+        LogId::new(Uuid::from_u128(7))
+    }
+
+    fn new() -> NewEvent {
+        NewEvent::new(EventId::new(Uuid::from_u128(5)), "Dog.Registered", "{}")
+            .stream("dog/1")
+            .tag("a")
+            .tag("b")
+            .time(Timestamp::from_micros(11))
+            .metadata(&b"meta"[..])
+    }
+
+    const PLACE: Place = Place { index: 1, count: 3 };
+    const NUMBERS: Numbers = Numbers {
+        position: 2,
+        version: 1,
+        recorded_at: 9,
+        append_number: 4,
+    };
+
+    fn stored(new: &NewEvent) -> StoredEvent {
+        let version = new.stream.as_ref().map(|_| Version::FIRST);
+        let now = Timestamp::from_micros(9);
+        StoredEvent::from_new(new, Position::FIRST.next(), version, PLACE, now)
+    }
+
+    fn sealed(new: &NewEvent) -> Checksum {
+        let tags = pack_tags(new.tags.iter().map(|tag| &**tag));
+        let numbers = Numbers {
+            version: i64::from(new.stream.is_some()),
+            ..NUMBERS
+        };
+        Content::of_new(log(), new, PLACE, &tags, &new.origin.to_text()).seal(numbers)
+    }
+
+    #[track_caller]
+    fn check_fits(new: &NewEvent) {
+        check(log(), &stored(new), 4, sealed(new)).unwrap();
+    }
+
+    /// These numbers are a promise to data already written.
+    #[test]
+    fn checksums_are_stable() {
+        let golden = |new: &NewEvent, payload, event| {
+            let found = sealed(new);
+            let expected = Checksum { payload, event };
+            assert_eq!(found, expected, "{:#x} {:#x}", found.payload, found.event);
+        };
+        golden(&new(), 0xa4b7_dc41_c065_ad1e, 0x2ea0_893d_d4b5_de81);
+        golden(&new().erased(), u64::MAX, 0x0527_cf79_4237_a01f);
+    }
+
+    #[test]
+    fn a_checksum_made_before_recording_fits_what_is_recorded() {
+        check_fits(&new());
+        check_fits(&new().erased());
+        let mut bare = NewEvent::new(EventId::new(Uuid::nil()), "T", "");
+        check_fits(&bare);
+        bare.stream = Some("".into());
+        bare.metadata = vec![0; 500].into();
+        check_fits(&bare);
+    }
+
+    /// Each field by itself, also where one ends and the next begins.
+    #[test]
+    fn every_field_counts() {
+        let fits = |new: &NewEvent, sum| check(log(), &stored(new), 4, sum).is_ok();
+        let sum = sealed(&new());
+        assert!(fits(&new(), sum));
+        let mut others = vec![
+            new().stream("dog/2"),
+            new().revision(2),
+            new().tag("c"),
+            new().time(Timestamp::from_micros(12)),
+            new().metadata(&b"meto"[..]),
+            new().erased(),
+        ];
+        let change = |change: fn(&mut NewEvent)| {
+            let mut event = new();
+            change(&mut event);
+            event
+        };
+        others.push(change(|it| it.id = EventId::new(Uuid::from_u128(6))));
+        others.push(change(|it| it.topic = "Dog.Removed".into()));
+        others.push(change(|it| it.payload = Some("[]".into())));
+        others.push(change(|it| it.stream = None));
+        others.push(change(|it| it.origin = Origin::Library));
+        others.push(change(|it| {
+            it.stream = Some("dog/1D".into());
+            it.topic = "og.Registered".into();
+        }));
+        for other in &others {
+            assert!(!fits(other, sum), "{other:?}");
+        }
+        assert!(check(LogId::new(Uuid::nil()), &stored(&new()), 4, sum).is_err());
+        assert!(check(log(), &stored(&new()), 5, sum).is_err());
+        let moved = |position, version, micros, place| {
+            let time = Timestamp::from_micros(micros);
+            let event = StoredEvent::from_new(&new(), position, Some(version), place, time);
+            check(log(), &event, 4, sum)
+        };
+        let (second, version) = (Position::FIRST.next(), Version::FIRST);
+        assert!(moved(second, version, 9, PLACE).is_ok());
+        assert!(moved(Position::FIRST, version, 9, PLACE).is_err());
+        assert!(moved(second, version.next(), 9, PLACE).is_err());
+        assert!(moved(second, version, 8, PLACE).is_err());
+        assert!(moved(second, version, 9, Place { index: 0, ..PLACE }).is_err());
+        assert!(moved(second, version, 9, Place { count: 2, ..PLACE }).is_err());
+    }
+
+    /// A payload that is gone is not erased unless its checksum says so.
+    #[test]
+    fn a_lost_payload_is_not_an_erased_one() {
+        let sum = sealed(&new());
+        let gone = stored(&new().erased());
+        assert!(check(log(), &gone, 4, sum).is_err());
+        let erased = Checksum {
+            payload: !sum.payload,
+            ..sum
+        };
+        assert!(check(log(), &gone, 4, erased).is_ok());
+        assert!(check(log(), &stored(&new()), 4, erased).is_err());
+    }
+
+    /// One, two or three bits of the numbers never make up for each other. All pairs are tried, and
+    /// many of three.
+    #[test]
+    fn flipped_bits_of_numbers_never_cancel_out() {
+        let base = [1_234_567, 89, 1_764_000_000_000_000, 345_678];
+        let combined = |flips: &[usize]| {
+            let mut numbers = base;
+            for flip in flips {
+                numbers[flip / 64] ^= 1_i64 << (flip % 64);
+            }
+            let [position, version, recorded_at, append_number] = numbers;
+            let numbers = Numbers {
+                position,
+                version,
+                recorded_at,
+                append_number,
+            };
+            numbers.combined()
+        };
+        let whole = combined(&[]);
+        for first in 0..256 {
+            assert_ne!(combined(&[first]), whole, "{first}");
+            for second in 0..first {
+                assert_ne!(combined(&[first, second]), whole, "{first} {second}");
+                let third = (first * 31 + second * 7) % 256;
+                if third != first && third != second {
+                    let flips = [first, second, third];
+                    assert_ne!(combined(&flips), whole, "{flips:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_count_with_their_ends() {
+        let of = |pieces: &[&str]| of_pieces(pieces.iter().map(|piece| piece.as_bytes()));
+        assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
+        assert_ne!(of(&["ab"]), of(&["ab", ""]));
+    }
+}

@@ -1,0 +1,341 @@
+//! Flipped bits in a file: what is read is what was recorded, or an error, or it is found by verifying.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::sync::Arc;
+
+use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::condition::{Condition, ExpectedVersion};
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
+use retold_core::recording::new_event::NewEvent;
+use retold_core::recording::query::Query;
+use retold_core::recording::recorder::{
+    Head, LogRead, Page, PageEnd, Recorder, StreamRead, StretchRead,
+};
+use retold_core::recording::snapshot::StoredSnapshot;
+use retold_core::recording::store::Store;
+use retold_core::recording::stored_event::StoredEvent;
+use retold_core::recording::stretch::{FollowerKey, RecordedStretch, Stretch};
+use retold_core::recording::verify::verify_log;
+use retold_sqlite::SqliteStore;
+use uuid::Uuid;
+
+use crate::place::Place;
+
+/// Files that are damaged, unless `RETOLD_ROUNDS` says otherwise.
+const ROUNDS: u64 = 150;
+const LOGS: [&str; 2] = ["dogs", "cats"];
+const EVENTS: u128 = 90;
+
+fn stream(number: u128) -> String {
+    format!("animal/{}", number % 7)
+}
+
+fn tag(number: u128) -> String {
+    format!("breed:{}", number % 3)
+}
+
+fn topic(number: u128) -> &'static str {
+    ["Dog.Registered", "Dog.TrickAdded", "Dog.Renamed"][(number % 3) as usize]
+}
+
+fn new_event(id: u128) -> NewEvent {
+    let size = [2, 40, 700, 9_000][(id % 11 % 4) as usize];
+    let payload = format!("{:?}", "x".repeat(size));
+    let event = NewEvent::new(EventId::new(Uuid::from_u128(id)), topic(id / 2), payload)
+        .tag(tag(id))
+        .tag("all");
+    match id % 5 {
+        0 => event,
+        _ => event.stream(stream(id)),
+    }
+}
+
+fn follower() -> (FollowerKey, LogId) {
+    (FollowerKey::new("f"), LogId::new(Uuid::from_u128(77)))
+}
+
+/// A closed file of two logs with everything that a store keeps.
+async fn fill(place: &Place) {
+    let store = place.open();
+    for (number, name) in (1..).zip(LOGS) {
+        let log = store
+            .open(name, LogId::new(Uuid::from_u128(number)))
+            .await
+            .unwrap();
+        let mut after = None;
+        for first in (1..=EVENTS).step_by(3) {
+            let to = Mark {
+                position: Position::new(first as u64).unwrap(),
+                event_id: EventId::new(Uuid::from_u128(first)),
+            };
+            let (key, upstream) = follower();
+            let events = (first..first + 3).map(new_event);
+            let append = Append::of(events).stretch(Stretch::new(key, upstream, after, to));
+            log.append(append).await.unwrap();
+            after = Some(to.position);
+        }
+        for number in 1..7 {
+            let state = format!("{{\"state\":{number}}}");
+            let snapshot = StoredSnapshot::new(stream(number), Version::FIRST, "Animal", state);
+            log.put_snapshot(snapshot).await.unwrap();
+        }
+    }
+}
+
+type Found<T> = Result<T, RecordError>;
+
+/// What a log gives, by every way in.
+#[derive(Debug, Default, PartialEq)]
+struct Answers {
+    head: Option<Head>,
+    /// Pages by the name of the way in.
+    events: BTreeMap<String, Vec<StoredEvent>>,
+    streams: Vec<(Arc<str>, Version)>,
+    stretches: Vec<RecordedStretch>,
+    checkpoint: Option<Mark>,
+    snapshots: BTreeMap<String, Option<StoredSnapshot>>,
+}
+
+async fn whole(recorder: &dyn Recorder, read: &LogRead) -> Found<Vec<StoredEvent>> {
+    let mut read = read.clone().limit(17);
+    let mut events = Vec::new();
+    loop {
+        let page: Page = recorder.read_log(read.clone()).await?;
+        let last = page.events.last().map(StoredEvent::position);
+        events.extend(page.events);
+        if page.end == PageEnd::Complete || last.is_none() || last == read.after {
+            return Ok(events);
+        }
+        read.after = last;
+    }
+}
+
+/// Reads everything; what could be read is in the answers, and whether something could not.
+async fn ask(recorder: &dyn Recorder) -> (Answers, bool) {
+    let mut answers = Answers::default();
+    let mut failed = false;
+    let mut note = |name: String, found: Found<Vec<StoredEvent>>, answers: &mut Answers| match found
+    {
+        Ok(events) => drop(answers.events.insert(name, events)),
+        Err(_) => failed = true,
+    };
+    for read in [LogRead::new(), LogRead::new().backward()] {
+        let name = format!("log {:?}", read.direction);
+        note(name, whole(recorder, &read).await, &mut answers);
+    }
+    for number in 0..7 {
+        for read in [
+            StreamRead::new(stream(number)),
+            StreamRead::new(stream(number)).backward(),
+        ] {
+            let name = format!("stream {number} {:?}", read.direction);
+            let page = recorder.read_stream(read).await;
+            note(name, page.map(|page| page.events), &mut answers);
+        }
+    }
+    for number in 0..3 {
+        let queries = [
+            Query::tag(tag(number)),
+            Query::topic(topic(number)),
+            Query::tag("all"),
+        ];
+        for query in queries {
+            let name = format!("query {query:?}");
+            let found = whole(recorder, &LogRead::of(query.clone())).await;
+            note(name, found, &mut answers);
+            let name = format!("query backward {query:?}");
+            let found = whole(recorder, &LogRead::of(query).backward()).await;
+            note(name, found, &mut answers);
+        }
+    }
+    for id in 1..=EVENTS {
+        let found = recorder.event(EventId::new(Uuid::from_u128(id))).await;
+        let found = found.map(|event| event.into_iter().collect());
+        note(format!("id {id}"), found, &mut answers);
+    }
+    let mut keep = |is_ok: bool| failed |= !is_ok;
+    let head = recorder.head().await;
+    keep(head.is_ok());
+    answers.head = head.ok();
+    let streams = recorder.streams("", None, 100).await;
+    keep(streams.is_ok());
+    let streams = streams.unwrap_or_default();
+    answers.streams = streams
+        .into_iter()
+        .map(|it| (it.name, it.version))
+        .collect();
+    let stretches = recorder.stretches(StretchRead::new()).await;
+    keep(stretches.is_ok());
+    answers.stretches = stretches.unwrap_or_default();
+    let (key, upstream) = follower();
+    let checkpoint = recorder.checkpoint(&key, upstream).await;
+    keep(checkpoint.is_ok());
+    answers.checkpoint = checkpoint.ok().flatten();
+    for number in 1..7 {
+        let snapshot = recorder.snapshot(&stream(number), None).await;
+        keep(snapshot.is_ok());
+        answers
+            .snapshots
+            .insert(stream(number), snapshot.ok().flatten());
+    }
+    (answers, failed)
+}
+
+/// Content is never wrong, whatever an index hides.
+fn check_content(found: &Answers, truth: &Answers, seed: u64) {
+    let recorded = &truth.events["log Forward"];
+    for (way, events) in &found.events {
+        for event in events {
+            let index = usize::try_from(event.position().get()).unwrap() - 1;
+            assert_eq!(
+                recorded.get(index),
+                Some(event),
+                "{way} gave another event, RETOLD_SEED={seed}"
+            );
+        }
+        // Nor does an event come in twice, or in an answer that it does not belong to.
+        let expected = &truth.events[way];
+        let is_part = events.iter().all(|event| expected.contains(event));
+        assert!(
+            is_part && events.len() <= expected.len(),
+            "{way}, RETOLD_SEED={seed}"
+        );
+    }
+    for stretch in &found.stretches {
+        assert!(
+            truth.stretches.contains(stretch),
+            "{stretch:?}, RETOLD_SEED={seed}"
+        );
+    }
+    for (stream, snapshot) in &found.snapshots {
+        assert!(
+            snapshot.is_none() || *snapshot == truth.snapshots[stream],
+            "{snapshot:?}, RETOLD_SEED={seed}"
+        );
+    }
+}
+
+/// Appends that must be refused; how many are not.
+async fn append_what_must_be_refused(recorder: &dyn Recorder) -> usize {
+    let fresh = |id: u128| NewEvent::new(EventId::new(Uuid::from_u128(id)), "Dog.Renamed", "{}");
+    let mut accepted = 0;
+    let appends = [
+        Append::of([fresh(1_001).stream(stream(1))])
+            .condition(Condition::stream_at(stream(1), ExpectedVersion::None)),
+        Append::of([fresh(1_002).stream(stream(2))]).condition(Condition::stream_at(
+            stream(2),
+            ExpectedVersion::At(Version::FIRST),
+        )),
+        Append::of([fresh(1_003)]).condition(Condition::none_match_after(Query::tag(tag(1)), None)),
+        Append::of([fresh(1_004)])
+            .condition(Condition::none_match_after(Query::topic(topic(2)), None)),
+        Append::of([fresh(17)]),
+    ];
+    for append in appends {
+        if let Ok(Appended::Recorded(_)) = recorder.append(append).await {
+            accepted += 1;
+        }
+    }
+    accepted
+}
+
+async fn is_found(store: &SqliteStore) -> bool {
+    if store.verify().await.map_or(true, |found| !found.is_empty()) {
+        return true;
+    }
+    for name in LOGS {
+        let Ok(recorder) = store.open_read_only(name).await else {
+            return true;
+        };
+        let report = verify_log(&*recorder, &mut |_| {}).await;
+        if report.map_or(true, |report| !report.is_sound()) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Goal: damage never changes what a store says in silence. Method: flip one to three bits of a file, read
+/// everything by every way, append what must be refused, and verify. What was read is what was
+/// recorded; where something is missing or an append was accepted, the verification found damage.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flipped_bits_never_change_what_is_read_in_silence() {
+    let seed = env::var("RETOLD_SEED").ok().and_then(|it| it.parse().ok());
+    let rounds = env::var("RETOLD_ROUNDS")
+        .ok()
+        .and_then(|it| it.parse().ok());
+    let first = seed.unwrap_or_else(|| fastrand::u64(..1 << 40));
+    let rounds = if seed.is_some() {
+        1
+    } else {
+        rounds.unwrap_or(ROUNDS)
+    };
+    println!("RETOLD_SEED={first} is the first of {rounds}");
+    let place = Place::new();
+    fill(&place).await;
+    let sound = fs::read(place.path()).unwrap();
+    let mut truth = Vec::new();
+    {
+        let store = place.open();
+        assert!(!is_found(&store).await);
+        for name in LOGS {
+            let recorder = store.open_read_only(name).await.unwrap();
+            let (answers, failed) = ask(&*recorder).await;
+            assert!(!failed);
+            truth.push(answers);
+        }
+    }
+    let (mut refused, mut hidden, mut accepted) = (0, 0, 0);
+    for seed in first..first + rounds {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut bytes = sound.clone();
+        for _ in 0..random.usize(1..=3) {
+            let at = random.usize(0..bytes.len());
+            bytes[at] ^= 1 << random.u8(0..8);
+        }
+        let place = Place::new();
+        fs::write(place.path(), &bytes).unwrap();
+        let Ok(store) = SqliteStore::open(place.path()) else {
+            refused += 1;
+            continue;
+        };
+        let mut is_different = false;
+        let mut accepted_here = 0;
+        for ((number, name), truth) in (1..).zip(LOGS).zip(&truth) {
+            let Ok(recorder) = store.open(name, LogId::new(Uuid::from_u128(number))).await else {
+                continue;
+            };
+            let (answers, failed) = ask(&*recorder).await;
+            check_content(&answers, truth, seed);
+            is_different |= !failed && answers != *truth;
+        }
+        // What is appended is told from what was there by a verification before.
+        let mut was_found = None;
+        if is_different {
+            hidden += 1;
+            was_found = Some(is_found(&store).await);
+            assert_eq!(
+                was_found,
+                Some(true),
+                "something is missing, RETOLD_SEED={seed}"
+            );
+        }
+        for (number, name) in (1..).zip(LOGS) {
+            let Ok(recorder) = store.open(name, LogId::new(Uuid::from_u128(number))).await else {
+                continue;
+            };
+            accepted_here += append_what_must_be_refused(&*recorder).await;
+        }
+        if accepted_here > 0 {
+            accepted += 1;
+            let is_found = was_found.unwrap_or(false) || is_found(&store).await;
+            assert!(is_found, "an append was accepted, RETOLD_SEED={seed}");
+        }
+    }
+    println!(
+        "{rounds} files: {refused} were not opened, {hidden} gave less and verifying found why, {accepted} accepted an append and verifying found it"
+    );
+}
