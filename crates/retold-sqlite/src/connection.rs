@@ -99,10 +99,19 @@ impl Place {
 
     /// The write-ahead log beside the file; if the path is a link, beside that which it leads to.
     pub(crate) fn wal_path(&self) -> PathBuf {
+        self.beside("-wal")
+    }
+
+    /// The file that says how many appends there were.
+    pub(crate) fn watermark_path(&self) -> PathBuf {
+        self.beside("-watermark")
+    }
+
+    fn beside(&self, end: &str) -> PathBuf {
         let linked = self.path.is_symlink().then(|| fs::canonicalize(&self.path));
         let path = linked.and_then(Result::ok);
         let mut name = path.as_ref().unwrap_or(&self.path).as_os_str().to_owned();
-        name.push("-wal");
+        name.push(end);
         name.into()
     }
 
@@ -202,6 +211,8 @@ impl Place {
                 let what = format!("making {path} (may this process write in its folder?)");
                 RecordError::unavailable(what, error)
             })?;
+            // That of a file which was removed, if there is one.
+            let _ = fs::remove_file(self.watermark_path());
         }
         Ok(self.presence.before_opening())
     }

@@ -13,6 +13,7 @@ use super::options::{POLL_INTERVAL, WAL_EMPTYING_PAUSE, WAL_EMPTYING_WAIT_MAX, W
 use super::queue::Progress;
 use super::wal::Wal;
 use super::watcher::Watcher;
+use super::watermark::Watermark;
 use super::writer::Writer;
 
 /// How often the keeper looks while there is work: the longest that a group waits for a leader.
@@ -35,14 +36,18 @@ impl Keeper {
     /// What the operating system says if there can be no thread.
     pub(crate) fn start(
         alarm: Arc<Alarm>,
-        writer: Option<(Arc<Writer>, Wal)>,
+        writing: Option<(Arc<Writer>, Wal, Watermark)>,
         watcher: Watcher,
     ) -> std::io::Result<Self> {
-        let (writer, wal) = writer.unzip();
+        let (writer, wal, watermark) = match writing {
+            Some((writer, wal, watermark)) => (Some(writer), Some(wal), Some(watermark)),
+            None => (None, None, None),
+        };
         let rounds = Rounds {
             alarm: alarm.clone(),
             writer,
             wal,
+            watermark,
             watcher,
             wal_look_at: Instant::now(),
             last_progress: None,
@@ -76,6 +81,7 @@ struct Rounds {
     alarm: Arc<Alarm>,
     writer: Option<Arc<Writer>>,
     wal: Option<Wal>,
+    watermark: Option<Watermark>,
     watcher: Watcher,
     /// When to look at the size of the write-ahead log.
     wal_look_at: Instant,
@@ -92,6 +98,7 @@ impl Rounds {
                 self.look_after(&writer, raised.lead || raised.stop);
             }
             if raised.stop {
+                self.write_watermark();
                 return;
             }
             if self.alarm.is_waited() {
@@ -109,6 +116,7 @@ impl Rounds {
             self.idle_ticks += 1;
             return self.alarm.sleep(Some(TICK));
         }
+        self.write_watermark();
         self.alarm.fall_asleep();
         // What came between the last look and falling asleep has not woken anybody.
         let has_work = self.alarm.is_waited()
@@ -138,10 +146,18 @@ impl Rounds {
         }
         self.last_progress = Some(progress);
     }
+
+    fn write_watermark(&mut self) {
+        if let Some(watermark) = &mut self.watermark {
+            watermark.write();
+        }
+    }
+
     fn look_at_wal(&mut self, writer: &Writer) {
         if Instant::now() < self.wal_look_at {
             return;
         }
+        self.write_watermark();
         let mut pause = WAL_LOOK_INTERVAL;
         if self.wal.as_ref().is_some_and(Wal::is_too_large) {
             writer.empty_wal(WAL_EMPTYING_WAIT_MAX);

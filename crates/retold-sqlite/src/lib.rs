@@ -81,6 +81,8 @@ mod writer;
 
 mod watcher;
 
+mod watermark;
+
 mod keeper;
 
 mod shared;

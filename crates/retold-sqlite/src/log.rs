@@ -61,6 +61,11 @@ impl Log {
         });
     }
 
+    /// How many appends there were when one was announced last.
+    pub(crate) fn announced(&self) -> u64 {
+        *self.append_count.borrow()
+    }
+
     /// Makes those who wait look for themselves: another process may have written.
     pub(crate) fn nudge(&self) {
         self.append_count.send_modify(|_| {});

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use retold_core::recording::error::RecordError;
+use retold_core::recording::error::{Corrupt, RecordError};
 
 use super::alarm::Alarm;
 use super::birth::birth_of;
@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) readers: Readers,
     pub(crate) alarm: Arc<Alarm>,
     pub(crate) logs: Arc<Logs>,
+    /// What was wrong with the files when they were opened.
+    pub(crate) found_at_opening: Vec<Corrupt>,
     /// Ends with the store; dropped last, so that what is queued is committed.
     pub(crate) _keeper: Keeper,
 }

@@ -10,7 +10,7 @@ use retold_core::domain::clock::Timestamp;
 use retold_core::recording::error::RecordError;
 use retold_core::recording::fault::Corrupt;
 use retold_core::recording::identity::LogId;
-use retold_core::recording::limits::{PAGE_NAMES_MAX, check_name, check_page_limit};
+use retold_core::recording::limits::{FINDINGS_MAX, PAGE_NAMES_MAX, check_name, check_page_limit};
 use retold_core::recording::recorder::{BoxFuture, Recorder};
 use retold_core::recording::store::{Lease, LogEntry, Store, check_lease};
 use rusqlite::params;
@@ -32,8 +32,9 @@ use super::shared::Shared;
 use super::transaction::Transaction;
 use super::verify;
 use super::views::SqliteViews;
-use super::wal::Wal;
+use super::wal::{self, Wal};
 use super::watcher::{Logs, Source, Watcher};
+use super::watermark::{Watermark, find_missing, keep_missing};
 use super::writer::Writer;
 
 /// A store in one SQLite file. A clone is another handle to the same opening.
@@ -108,7 +109,12 @@ impl SqliteStore {
     ) -> Result<Self, RecordError> {
         inline.check()?;
         let place = Place::writable(path.as_ref())?;
+        // Before SQLite has written to it.
+        let damage = wal::find_damage(&place.wal_path());
         let mut conn = place.open_writer(options)?;
+        let watermark = place.watermark_path();
+        let found = find_missing(&conn, &watermark)?;
+        keep_missing(&conn, &watermark, options.file_mode);
         guard_commits(&mut conn).map_err(|error| before_commit("opening the store", error))?;
         let alarm = Arc::new(Alarm::default());
         let busy_wait_max = options.busy_wait_max;
@@ -118,7 +124,16 @@ impl SqliteStore {
         let writer = Arc::new(writer);
         let readers = Readers::new(place.clone(), busy_wait_max, None);
         let wal = Wal::new(&place, options.wal_size_max);
-        Self::with(place, Some((writer, wal)), readers, alarm)
+        let logs = Arc::new(Logs::default());
+        let watermark = Watermark::new(watermark, options.file_mode, logs.clone());
+        let found = tell(&place, damage, found);
+        Self::with(
+            place,
+            Some((writer, wal, watermark)),
+            readers,
+            (alarm, logs),
+            found,
+        )
     }
 
     /// Opens the store at `path` for reading. Nothing is written but the two files beside it by which
@@ -134,19 +149,22 @@ impl SqliteStore {
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, RecordError> {
         let mut place = Place::read_only(path.as_ref())?;
         let busy_wait_max = SqliteOptions::new().busy_wait_max;
+        let damage = wal::find_damage(&place.wal_path());
         let first = place.open_first_reader(busy_wait_max)?;
+        let found = find_missing(&first, &place.watermark_path())?;
+        let found = tell(&place, damage, found);
         let readers = Readers::new(place.clone(), busy_wait_max, Some(first));
-        Self::with(place, None, readers, Arc::default())
+        Self::with(place, None, readers, Default::default(), found)
     }
 
     fn with(
         place: Place,
-        writing: Option<(Arc<Writer>, Wal)>,
+        writing: Option<(Arc<Writer>, Wal, Watermark)>,
         readers: Readers,
-        alarm: Arc<Alarm>,
+        (alarm, logs): (Arc<Alarm>, Arc<Logs>),
+        found_at_opening: Vec<Corrupt>,
     ) -> Result<Self, RecordError> {
-        let logs = Arc::new(Logs::default());
-        let writer = writing.as_ref().map(|(writer, _)| writer.clone());
+        let writer = writing.as_ref().map(|(writer, _, _)| writer.clone());
         let source = match &writer {
             Some(writer) => Source::Writer(writer.clone()),
             None => Source::Reader(place.clone(), None),
@@ -161,6 +179,7 @@ impl SqliteStore {
                 readers,
                 alarm,
                 logs,
+                found_at_opening,
                 _keeper: keeper,
             }),
         })
@@ -233,6 +252,35 @@ impl SqliteStore {
             read(reader).map_err(|error| before_commit("reading the names of logs", error))
         })
     }
+}
+
+/// Tells what was wrong with the files when they were opened.
+fn tell(place: &Place, damage: Option<Corrupt>, missing: Vec<Corrupt>) -> Vec<Corrupt> {
+    let found: Vec<Corrupt> = damage.into_iter().chain(missing).collect();
+    for finding in &found {
+        tracing::error!(path = %place.path().display(), "{finding}");
+    }
+    found
+}
+
+/// Checks the file, and what is beside it, now and when it was opened.
+fn verify_files(shared: &Shared) -> Result<Vec<Corrupt>, RecordError> {
+    let place = &shared.place;
+    let mut found = shared.found_at_opening.clone();
+    found.extend(wal::find_damage(&place.wal_path()));
+    found.append(&mut shared.readers.read(|reader| {
+        let mut found = find_missing(&reader.conn, &place.watermark_path())?;
+        found.append(&mut verify::verify(reader)?);
+        Ok(found)
+    })?);
+    let mut kept: Vec<Corrupt> = Vec::new();
+    for finding in found {
+        if !kept.contains(&finding) {
+            kept.push(finding);
+        }
+    }
+    kept.truncate(FINDINGS_MAX);
+    Ok(kept)
 }
 
 impl fmt::Debug for SqliteStore {
@@ -327,7 +375,7 @@ impl Store for SqliteStore {
         let started = thread::Builder::new()
             .name("retold-verify".into())
             .spawn(move || {
-                let verified = shared.readers.read(verify::verify);
+                let verified = verify_files(&shared);
                 // Nobody waits any more if this fails.
                 drop(sender.send(verified));
             });

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use retold_core::recording::identity::LogId;
 use rusqlite::Connection;
 
 use super::connection::{Place, data_version};
@@ -30,6 +31,14 @@ impl Logs {
         let log = Arc::new(Log::unborn(name));
         logs.insert(log.name.clone(), Arc::downgrade(&log));
         log
+    }
+
+    /// The logs that appends were made to, and how many appends they have by that.
+    pub(crate) fn append_counts(&self) -> Vec<(LogId, u64)> {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let logs = logs.values().filter_map(Weak::upgrade);
+        let counts = logs.filter_map(|log| Some((log.born()?.id, log.announced())));
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 
     /// The logs that somebody waits for.

@@ -21,3 +21,4 @@ mod processes;
 mod projection;
 mod rights;
 mod space;
+mod wal;

@@ -1,0 +1,223 @@
+//! The frames of a write-ahead log, as SQLite's file format lays them out
+//! (<https://www.sqlite.org/fileformat2.html>, section 4): whether it holds transactions that SQLite no longer
+//! sees.
+//!
+//! SQLite believes a write-ahead log up to the last commit whose frames are all valid, each by a checksum over
+//! itself and all before it. A frame that was damaged ends it in silence: what was committed behind it is
+//! gone, though it is in the file. Frames of the same generation (the salt of the header) behind the last
+//! valid one tell of it. But they are not always damage: a transaction that was rolled back or cut off, by a
+//! power cut or the end of the process, leaves frames too, and later ones are written over their beginning.
+//! So it is called damage only where nothing else explains what is there:
+//!
+//! - the frame that ends the log would be valid but for one word of 32 bits, or its salt is another while
+//!   frames behind it have that of the header;
+//! - or two commits follow each other behind it: the second was begun when the first was complete.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+const HEADER_SIZE: usize = 32;
+const FRAME_HEADER_SIZE: usize = 24;
+/// The magic number; its last bit says the order of bytes in checksums.
+const MAGIC: u32 = 0x377f_0682;
+const PAGE_SIZE_MAX: usize = 65_536;
+
+/// What is behind the last frame that SQLite believes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tail {
+    /// The first frame that is not valid, counted from 1.
+    pub(crate) frame: u64,
+    /// How many frames of the same generation begin there.
+    pub(crate) frames: u64,
+    /// How many of them end a transaction.
+    pub(crate) commits: u64,
+    /// Whether nothing but damage explains it.
+    pub(crate) is_damage: bool,
+}
+
+/// A running checksum.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Sum(u32, u32);
+
+struct Frames {
+    is_big_endian: bool,
+    salt: [u8; 8],
+    frame: Vec<u8>,
+}
+
+/// What follows the last valid frame; none if nothing of this generation does, or there is no log.
+///
+/// # Errors
+///
+/// What the system says.
+pub(crate) fn tail(path: &Path) -> io::Result<Option<Tail>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut input = BufReader::with_capacity(1 << 20, file);
+    let mut header = [0; HEADER_SIZE];
+    if !fills(&mut input, &mut header)? {
+        return Ok(None);
+    }
+    let magic = word(&header, 0, true);
+    let page_size = word(&header, 8, true) as usize;
+    if magic & !1 != MAGIC || !page_size.is_power_of_two() || page_size > PAGE_SIZE_MAX {
+        return Ok(None);
+    }
+    let mut salt = [0; 8];
+    salt.copy_from_slice(&header[16..24]);
+    let mut frames = Frames {
+        is_big_endian: magic & 1 == 1,
+        salt,
+        frame: vec![0; FRAME_HEADER_SIZE + page_size],
+    };
+    let mut sum = frames.sum(Sum(0, 0), &header[..24]);
+    if sum != stored(&header, 24) {
+        // SQLite takes nothing of it.
+        return Ok(None);
+    }
+    let mut number = 0;
+    loop {
+        number += 1;
+        if !fills(&mut input, &mut frames.frame)? {
+            return Ok(None);
+        }
+        let after = frames.sum_of_frame(sum);
+        if !frames.is_of_generation() || after != frames.stored() {
+            break;
+        }
+        sum = after;
+    }
+    frames.tail(&mut input, number, sum)
+}
+
+impl Frames {
+    /// From the first frame that is not valid, which is the present one, to the end; `sum` is that of all
+    /// before.
+    fn tail(mut self, input: &mut impl Read, number: u64, sum: Sum) -> io::Result<Option<Tail>> {
+        let has_other_salt = !self.is_of_generation();
+        let mut tail = Tail {
+            frame: number,
+            frames: u64::from(!has_other_salt),
+            commits: 0,
+            is_damage: !has_other_salt && self.is_valid_but_for_a_word(sum),
+        };
+        // Commits in a row of frames that follow each other, as one program writes them.
+        let mut commits_in_row = u64::from(!has_other_salt && self.is_commit());
+        tail.commits = commits_in_row;
+        let mut sum = self.stored();
+        while fills(input, &mut self.frame)? {
+            if !self.is_of_generation() {
+                break;
+            }
+            tail.frames += 1;
+            tail.is_damage |= has_other_salt;
+            let follows = self.sum_of_frame(sum) == self.stored();
+            if !follows {
+                commits_in_row = 0;
+            }
+            if self.is_commit() {
+                tail.commits += 1;
+                commits_in_row += 1;
+            }
+            tail.is_damage |= commits_in_row > 1;
+            sum = self.stored();
+        }
+        Ok((tail.frames > 0).then_some(tail))
+    }
+
+    fn is_of_generation(&self) -> bool {
+        self.frame[8..16] == self.salt
+    }
+
+    fn is_commit(&self) -> bool {
+        word(&self.frame, 4, true) != 0
+    }
+
+    fn stored(&self) -> Sum {
+        stored(&self.frame, 16)
+    }
+
+    fn sum_of_frame(&self, sum: Sum) -> Sum {
+        let sum = self.sum(sum, &self.frame[..8]);
+        self.sum(sum, &self.frame[FRAME_HEADER_SIZE..])
+    }
+
+    fn sum(&self, Sum(mut first, mut second): Sum, bytes: &[u8]) -> Sum {
+        for pair in bytes.chunks_exact(8) {
+            first = first
+                .wrapping_add(word(pair, 0, self.is_big_endian))
+                .wrapping_add(second);
+            second = second
+                .wrapping_add(word(pair, 4, self.is_big_endian))
+                .wrapping_add(first);
+        }
+        Sum(first, second)
+    }
+
+    /// Whether one flipped bit, or a damaged sum, after frames of this sum. The sums are
+    /// linear: a word that differs by `d` changes them by `d` times two numbers that depend on its place
+    /// alone, or one of the stored sums is what differs.
+    fn is_valid_but_for_a_word(&self, sum: Sum) -> bool {
+        let (computed, stored) = (self.sum_of_frame(sum), self.stored());
+        let change = Sum(
+            stored.0.wrapping_sub(computed.0),
+            stored.1.wrapping_sub(computed.1),
+        );
+        if change.0 == 0 || change.1 == 0 {
+            return true;
+        }
+        // From the last word to the first: what an added 1 does to the sums by the end.
+        let words = 2 + (self.frame.len() - FRAME_HEADER_SIZE) / 4;
+        let (mut of_first, mut of_second) = (Sum(1, 1), Sum(0, 1));
+        for index in 0..words {
+            let effect = if index % 2 == 0 { of_second } else { of_first };
+            // One bit, or any difference in a place where it can be told.
+            let is_one_bit = (0..32).any(|bit| {
+                let plus = 1_u32 << bit;
+                let scaled =
+                    |by: u32| Sum(effect.0.wrapping_mul(by), effect.1.wrapping_mul(by)) == change;
+                scaled(plus) || scaled(plus.wrapping_neg())
+            });
+            if is_one_bit {
+                return true;
+            }
+            if index % 2 == 1 {
+                // One pair further from the end.
+                of_first = next(of_first);
+                of_second = next(of_second);
+            }
+        }
+        false
+    }
+}
+
+/// What sums become by one more pair of words that are 0.
+fn next(Sum(first, second): Sum) -> Sum {
+    let first = first.wrapping_add(second);
+    Sum(first, second.wrapping_add(first))
+}
+
+fn stored(bytes: &[u8], at: usize) -> Sum {
+    Sum(word(bytes, at, true), word(bytes, at + 4, true))
+}
+
+fn word(bytes: &[u8], at: usize, is_big_endian: bool) -> u32 {
+    let word = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+    match is_big_endian {
+        true => u32::from_be_bytes(word),
+        false => u32::from_le_bytes(word),
+    }
+}
+
+/// Whether there was enough to fill this.
+fn fills(input: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
+    match input.read_exact(bytes) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}

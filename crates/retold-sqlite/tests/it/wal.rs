@@ -1,0 +1,184 @@
+//! Write-ahead logs that are damaged or gone: what was acknowledged and is missing is reported.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use retold_core::recording::append::Append;
+use retold_core::recording::error::Corrupt;
+use retold_core::recording::store::Store;
+use retold_sqlite::SqliteStore;
+
+use crate::place::{Place, event, log};
+
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// The files of a store as a process leaves them that is killed after these appends: the last ones are in the
+/// write-ahead log only. The watermark is there when it says so many appends.
+async fn killed_after(appends: u128) -> Place {
+    let living = Place::new();
+    let recorder = log(&living.open(), "dogs").await;
+    recorder.append(Append::of([event(1)])).await.unwrap();
+    let other = rusqlite::Connection::open(living.path()).unwrap();
+    other
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .unwrap();
+    for id in 2..=appends {
+        recorder.append(Append::of([event(id)])).await.unwrap();
+    }
+    let watermark = beside(&living.path(), "-watermark");
+    let count = format!(" {appends}\n");
+    let begun = Instant::now();
+    while !fs::read_to_string(&watermark).is_ok_and(|it| it.contains(&count)) {
+        assert!(begun.elapsed() < WAIT_MAX, "the watermark is not written");
+        tokio::task::yield_now().await;
+    }
+    let left = Place::new();
+    for end in ["", "-wal", "-watermark"] {
+        fs::copy(beside(&living.path(), end), beside(&left.path(), end)).unwrap();
+    }
+    left
+}
+
+/// What an opening and a verification report.
+async fn findings(place: &Place) -> Vec<Corrupt> {
+    let read_only = SqliteStore::open_read_only(place.path()).unwrap();
+    let found = read_only.verify().await.unwrap();
+    drop(read_only);
+    let store = place.open();
+    let again = store.verify().await.unwrap();
+    assert_eq!(found.is_empty(), again.is_empty(), "{found:?} {again:?}");
+    again
+}
+
+async fn append_count(place: &Place) -> u64 {
+    log(&place.open(), "dogs")
+        .await
+        .head()
+        .await
+        .unwrap()
+        .append_count
+}
+
+#[tokio::test]
+async fn a_whole_write_ahead_log_is_taken_in_silence() {
+    let place = killed_after(5).await;
+    assert_eq!(findings(&place).await, []);
+    assert_eq!(append_count(&place).await, 5);
+}
+
+/// Sizes of the header of a write-ahead log, of that of a frame, and of a page.
+const SIZES: (usize, usize, usize) = (32, 24, 4096);
+
+/// Goal: a damaged frame is found that hides what was acknowledged behind it. Method: flip a bit of the
+/// page, of the salt, or of the checksum of the first frame.
+#[tokio::test]
+async fn a_damaged_write_ahead_log_is_reported() {
+    let (header, frame, _) = SIZES;
+    for at in [
+        header + frame + 100,
+        header + 9,
+        header + 17,
+        header + frame + 4095,
+    ] {
+        let place = killed_after(5).await;
+        let wal = beside(&place.path(), "-wal");
+        let mut bytes = fs::read(&wal).unwrap();
+        bytes[at] ^= 4;
+        fs::write(&wal, bytes).unwrap();
+        // Not by the watermark.
+        fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+        let found = findings(&place).await;
+        let told = found
+            .iter()
+            .any(|it| it.what().contains("frame 1 is not valid"));
+        assert!(told, "{at}: {found:?}");
+        assert_eq!(append_count(&place).await, 1);
+    }
+}
+
+/// The last frame too, behind which is nothing.
+#[tokio::test]
+async fn a_flipped_bit_in_the_last_frame_is_reported() {
+    let (_, _, page) = SIZES;
+    let place = killed_after(5).await;
+    let wal = beside(&place.path(), "-wal");
+    let mut bytes = fs::read(&wal).unwrap();
+    let at = bytes.len() - page / 2;
+    bytes[at] ^= 64;
+    fs::write(&wal, bytes).unwrap();
+    let found = findings(&place).await;
+    assert!(
+        found.iter().any(|it| it.what().contains("is not valid")),
+        "{found:?}"
+    );
+}
+
+/// A transaction that was cut off is none: nothing of it was acknowledged.
+#[tokio::test]
+async fn a_cut_end_is_no_damage() {
+    let (header, frame, page) = SIZES;
+    let place = killed_after(5).await;
+    let wal = beside(&place.path(), "-wal");
+    let bytes = fs::read(&wal).unwrap();
+    let frames = (bytes.len() - header) / (frame + page);
+    // The commit stands in the last frame of a transaction.
+    let is_commit = |it: usize| bytes[header + it * (frame + page) + 4..][..4] != [0; 4];
+    let first = (0..frames).find(|it| is_commit(*it)).unwrap() + 1;
+    let torn = header + first * (frame + page) + 1000;
+    let mut cut = bytes[..torn].to_vec();
+    fs::write(&wal, &cut).unwrap();
+    fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+    assert_eq!(findings(&place).await, []);
+    assert_eq!(append_count(&place).await, 2);
+    // A page that did not get to the disk, in a transaction whose other frames did.
+    cut = bytes[..header + (first + 2) * (frame + page)].to_vec();
+    let start = header + first * (frame + page) + frame;
+    cut[start..start + page].fill(0);
+    fs::write(&wal, &cut).unwrap();
+    assert_eq!(findings(&place).await, []);
+}
+
+/// Goal: appends that were acknowledged and are gone with the write-ahead log are reported, by every
+/// opening and verification, also when as many are there again.
+#[tokio::test]
+async fn a_write_ahead_log_that_was_deleted_is_reported() {
+    let place = killed_after(5).await;
+    fs::remove_file(beside(&place.path(), "-wal")).unwrap();
+    for _ in 0..2 {
+        let found = findings(&place).await;
+        let [finding] = &found[..] else {
+            panic!("{found:?}");
+        };
+        assert!(
+            finding
+                .what()
+                .contains("5 appends were acknowledged, and the file had 1"),
+            "{finding}"
+        );
+        let recorder = log(&place.open(), "dogs").await;
+        for _ in 0..6 {
+            let id = uuid::Uuid::now_v7().as_u128();
+            recorder.append(Append::of([event(id)])).await.unwrap();
+        }
+    }
+    fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+    assert_eq!(findings(&place).await, []);
+}
+
+/// A file that is made anew at the place of one that was removed is not compared with it.
+#[tokio::test]
+async fn a_new_file_has_no_old_watermark() {
+    let place = killed_after(5).await;
+    for end in ["", "-wal"] {
+        fs::remove_file(beside(&place.path(), end)).unwrap();
+    }
+    drop(log(&place.open(), "dogs").await);
+    assert_eq!(findings(&place).await, []);
+}
