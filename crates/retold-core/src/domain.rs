@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod content;
+pub mod finite;
 pub mod id_source;
 
 pub mod event;

@@ -52,7 +52,13 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
         let revision = it.revision.unwrap_or_else(|| parse_quote!(1));
         quote! {
             const SNAPSHOTS: ::core::option::Option<#krate::domain::aggregate::SnapshotRule<Self>> =
-                ::core::option::Option::Some(#krate::domain::aggregate::SnapshotRule::new(#every, #revision));
+                {
+                    #[allow(unused_imports)]
+                    use #krate::domain::aggregate::NoComparison as _;
+                    let mut rule = #krate::domain::aggregate::SnapshotRule::new(#every, #revision);
+                    rule.is_equal = #krate::domain::aggregate::Comparison::<Self>::IS_EQUAL;
+                    ::core::option::Option::Some(rule)
+                };
         }
     });
     let allow = is_deprecated(&input.attrs).then(|| quote!(#[allow(deprecated)]));

@@ -1,7 +1,7 @@
 //! Opening an application: its log, and what it is opened with.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::cache::Cache;
 use super::error::{Error, Result};
@@ -218,6 +218,7 @@ impl ApplicationBuilder {
                 reports: Reports::default(),
                 store,
                 access: self.access,
+                unfit_for_snapshots: Mutex::default(),
             }),
             metadata: None,
             conductor: None,

@@ -11,6 +11,7 @@ use crate::domain::aggregate::Aggregate;
 use crate::domain::decision::Decision;
 use crate::domain::id::Id;
 use crate::mapping::any_event::{Addressed, AnyEvent};
+use crate::mapping::mapper::Mapper;
 use crate::recording::condition::Condition;
 use crate::recording::error::Invalid;
 
@@ -20,6 +21,7 @@ pub struct Draft<A: Aggregate> {
     id: Id<A>,
     state: A,
     events: Vec<A::Event>,
+    mapper: Mapper,
 }
 
 impl<A: Aggregate> Draft<A> {
@@ -28,14 +30,18 @@ impl<A: Aggregate> Draft<A> {
         &self.id
     }
 
-    /// Records what was decided: the state takes it in at once, the log with all else that the
-    /// change records. A decision that may be refused is asked before:
+    /// Records what was decided: the state takes it in at once, as it will be read from the log, and the
+    /// log with all else that the change records. A decision that may be refused is asked before:
     /// `account.record(account.withdraw(5)?)`.
     pub fn record(&mut self, decision: impl Decision<A::Event, Refusal = Infallible>) {
         let before = self.events.len();
         let Ok(()) = decision.decided(&mut self.events);
         for event in &self.events[before..] {
-            self.state.apply(event);
+            match self.mapper.read_back(event) {
+                Ok(event) => self.state.apply(&event),
+                // The change fails with this error when its events are encoded.
+                Err(_) => self.state.apply(event),
+            }
         }
     }
 }
@@ -58,8 +64,8 @@ pub trait Aggregates: Model + Clone {
     /// What the change is made on.
     type Drafts;
 
-    /// Drafts of these states.
-    fn drafts(&self, state: &Self::State) -> Self::Drafts;
+    /// Drafts of these states, which take in events as this mapper reads them.
+    fn drafts(&self, state: &Self::State, mapper: Mapper) -> Self::Drafts;
 
     /// Adds the events that were recorded on drafts, each for the stream of its aggregate.
     fn recorded(drafts: Self::Drafts, events: &mut Vec<AnyEvent>);
@@ -68,11 +74,12 @@ pub trait Aggregates: Model + Clone {
 impl<A: Aggregate> Aggregates for Id<A> {
     type Drafts = Draft<A>;
 
-    fn drafts(&self, state: &A) -> Draft<A> {
+    fn drafts(&self, state: &A, mapper: Mapper) -> Draft<A> {
         Draft {
             id: self.clone(),
             state: state.clone(),
             events: Vec::new(),
+            mapper,
         }
     }
 
@@ -89,9 +96,9 @@ impl<A: Aggregate> Aggregates for Id<A> {
 impl<T: Aggregates> Aggregates for Vec<T> {
     type Drafts = Vec<T::Drafts>;
 
-    fn drafts(&self, states: &Vec<T::State>) -> Vec<T::Drafts> {
+    fn drafts(&self, states: &Vec<T::State>, mapper: Mapper) -> Vec<T::Drafts> {
         let drafts = self.iter().zip(states);
-        drafts.map(|(id, state)| id.drafts(state)).collect()
+        drafts.map(|(id, state)| id.drafts(state, mapper)).collect()
     }
 
     fn recorded(drafts: Vec<T::Drafts>, events: &mut Vec<AnyEvent>) {
@@ -106,8 +113,8 @@ macro_rules! tuples_of_aggregates {
         impl<$($name: Aggregates),+> Aggregates for ($($name,)+) {
             type Drafts = ($($name::Drafts,)+);
 
-            fn drafts(&self, state: &Self::State) -> Self::Drafts {
-                ($(self.$index.drafts(&state.$index),)+)
+            fn drafts(&self, state: &Self::State, mapper: Mapper) -> Self::Drafts {
+                ($(self.$index.drafts(&state.$index, mapper),)+)
             }
 
             fn recorded(drafts: Self::Drafts, events: &mut Vec<AnyEvent>) {
@@ -190,8 +197,9 @@ impl Application {
     {
         let drafted = ids.clone();
         let fault = check_once_each(&ids).err();
+        let mapper = *self.mapper();
         let mut decide = self.decide(ids, move |states: &I::State| {
-            let mut drafts = drafted.drafts(states);
+            let mut drafts = drafted.drafts(states, mapper);
             let mut others = Vec::new();
             change(&mut drafts).decided(&mut others)?;
             let mut events = Vec::new();

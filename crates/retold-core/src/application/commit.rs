@@ -29,7 +29,7 @@ pub(super) enum Commit {
 
 impl Application {
     /// Records events that were decided on a state, if it is still the newest. They are taken into
-    /// the state then.
+    /// the state then, as they will be read: what a decision had and the log has not must not count.
     pub(super) async fn commit<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -38,7 +38,7 @@ impl Application {
         command: Option<&CommandId>,
     ) -> Result<Commit> {
         let before = folded.version;
-        let new = Stamp::new(self, command).of_stream(stream, events)?;
+        let (new, events) = Stamp::new(self, command).of_stream(stream, events)?;
         let last = new.last().map(|event| event.id);
         let expected = ExpectedVersion::seen(before);
         let append = Append::of(new).condition(Condition::stream_at(Arc::clone(stream), expected));
@@ -51,7 +51,7 @@ impl Application {
             Err(Error::Conflict(conflict)) => return Ok(Commit::Conflict(conflict)),
             Err(error) => return Err(error),
         };
-        *folded = self.core.cache.advance(stream, mem::take(folded), events);
+        *folded = self.core.cache.advance(stream, mem::take(folded), &events);
         self.take_snapshot_if_due(stream, before, folded).await;
         // Only now: a follower of this very log begins with the state that the cache has.
         self.after_commit().await;

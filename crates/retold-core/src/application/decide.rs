@@ -267,15 +267,15 @@ impl Application {
         Ok(Some(repeated(&first, Some(last), None, None)))
     }
 
-    /// Records events of any types under conditions, and gives them back; or says which of the
-    /// conditions does not hold, and what it was about.
+    /// Records events of any types under conditions, and gives them as they will be read; or says which
+    /// of the conditions does not hold, and what it was about.
     async fn commit_any(
         &self,
         events: Vec<AnyEvent>,
         conditions: Vec<Condition>,
         command: Option<CommandId>,
     ) -> Result<Committed> {
-        let new = Stamp::new(self, command.as_ref()).of_any(&events)?;
+        let (new, events) = Stamp::new(self, command.as_ref()).of_any(&events)?;
         let last = new.last().map(|event| event.id);
         let append = Append::of(new).conditions(one_a_stream(conditions));
         let conditions = append.clone();

@@ -23,8 +23,8 @@ use crate::recording::identity::Mark;
 /// no application.
 ///
 /// If it has a persistence subscriber ([`record_into`](Self::record_into)), what is published is
-/// recorded first, and told to others only when it is durable; an error of recording goes to the
-/// publisher, and nobody is told. Telling itself waits for nobody: each subscriber has a bounded
+/// recorded first, and told to others only when it is durable, as it is read back; an error of recording
+/// goes to the publisher, and nobody is told. Telling itself waits for nobody: each subscriber has a bounded
 /// queue, and one that is slow is told how many publications it [`Missed`].
 ///
 /// A clone is the same bus.
@@ -104,7 +104,11 @@ impl EventBus {
             return Ok(None);
         }
         let mark = match self.shared.recorded_into.get() {
-            Some(application) => record(application, &published).await?,
+            Some(application) => {
+                let (mark, read_back) = record(application, &published).await?;
+                published = read_back;
+                mark
+            }
             None => None,
         };
         // An error says that nobody listens, which is no failure of publishing.
@@ -124,12 +128,17 @@ impl EventBus {
     }
 }
 
-async fn record(application: &Application, events: &[AnyEvent]) -> Result<Option<Mark>> {
-    let new = Stamp::new(application, None).of_any(events)?;
+/// Records events, and gives them as they will be read.
+async fn record(
+    application: &Application,
+    events: &[AnyEvent],
+) -> Result<(Option<Mark>, Vec<AnyEvent>)> {
+    let (new, read_back) = Stamp::new(application, None).of_any(events)?;
     let last = new.last().map(|event| event.id);
     let appended = application.settle_new(Append::of(new), None).await?;
     let mark = |(position, event_id)| Mark { position, event_id };
-    Ok(appended.positions().last().zip(last).map(mark))
+    let mark = appended.positions().last().zip(last).map(mark);
+    Ok((mark, read_back))
 }
 
 impl Default for EventBus {

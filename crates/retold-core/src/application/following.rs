@@ -1,7 +1,7 @@
 //! What a follower needs of its own application: states as the cache has them, other recorders under
 //! the same types, and a conductor around commands.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::cache::{Cache, Folded};
 use super::conductor::Conductor;
@@ -65,6 +65,7 @@ impl Application {
                 reports: Reports::default(),
                 store: None,
                 access: Access::ReadOnly,
+                unfit_for_snapshots: Mutex::default(),
             }),
             metadata: None,
             conductor: None,

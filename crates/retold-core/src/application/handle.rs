@@ -1,8 +1,9 @@
 //! The handle of an opened application: one log, with what its commands and reads need.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -57,6 +58,8 @@ pub(super) struct Core {
     /// Where the log is, for opening others beside it; none if a recorder was given.
     pub(super) store: Option<Arc<dyn Store>>,
     pub(super) access: Access,
+    /// Types of streams of which a state was not fit for a snapshot, which is told once.
+    pub(super) unfit_for_snapshots: Mutex<HashSet<&'static str>>,
 }
 
 /// What a log is opened for.

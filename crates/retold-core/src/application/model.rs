@@ -53,8 +53,8 @@ pub trait Model: Send + Sync {
     /// Adds what must hold for a decision on what was read.
     fn conditions(&self, place: &Self::Place, conditions: &mut Vec<Condition>);
 
-    /// Told what was recorded on the conditions of this model, so that what it knows of streams is
-    /// kept for the next command. Does nothing unless said otherwise.
+    /// Told what was recorded on the conditions of this model, as it will be read, so that what it knows
+    /// of streams is kept for the next command. Does nothing unless said otherwise.
     fn remember<'a>(
         &'a self,
         _application: &'a Application,

@@ -1,14 +1,15 @@
 //! Taking snapshots: after a command when one is due, and on demand.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::cache::Folded;
 use super::error::{Error, Result};
-use super::handle::Application;
+use super::handle::{Access, Application};
 use super::repository::absent;
 use super::telemetry;
 use crate::domain::aggregate::{Aggregate, SnapshotRule};
 use crate::domain::id::Id;
+use crate::mapping::json_difference::{Arrays, json_difference};
 use crate::recording::identity::Version;
 use crate::recording::snapshot::StoredSnapshot;
 
@@ -18,7 +19,7 @@ impl Application {
     /// # Errors
     ///
     /// As [`get`](Self::get); [`Error::Invalid`] if the aggregate's type has no rule for snapshots,
-    /// or the state does not become JSON.
+    /// the state does not become JSON, or comes back from it as another.
     pub async fn take_snapshot<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Version> {
         let stream: Arc<str> = id.into().stream().into();
         let folded = self.load::<A>(&stream).await?;
@@ -68,13 +69,26 @@ impl Application {
         let (Some(rule), Some(version)) = (&A::SNAPSHOTS, folded.version) else {
             return;
         };
-        if !is_due(rule, before, version) {
+        // One that only looks at the past, as a retelling does, leaves none.
+        if !is_due(rule, before, version) || matches!(self.core.access, Access::ReadOnly) {
             return;
         }
         if let Err(error) = self.put_snapshot(stream, version, &*folded.state).await {
             telemetry::count(telemetry::SNAPSHOTS_FAILED);
+            // It is the state that is wrong: the next one of the type most likely is too.
+            if matches!(error, Error::Invalid(_)) && !self.is_first_unfit(A::TYPE) {
+                return;
+            }
             tracing::warn!(%stream, version = version.get(), %error, "a snapshot was not taken");
         }
+    }
+
+    /// Whether this is the first state of the type that is not fit for a snapshot.
+    fn is_first_unfit(&self, stream_type: &'static str) -> bool {
+        let unfit = self.core.unfit_for_snapshots.lock();
+        unfit
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(stream_type)
     }
 
     async fn put_snapshot<A: Aggregate>(
@@ -89,17 +103,35 @@ impl Application {
                 A::TYPE
             )));
         };
-        let payload = (rule.encode)(state).map_err(|error| {
-            Error::invalid(format!(
-                "the state of {stream:?} does not become JSON: {error}"
-            ))
-        })?;
+        let payload = written(rule, state)
+            .map_err(|reason| Error::invalid(format!("the state of {stream:?} {reason}")))?;
         let mut snapshot = StoredSnapshot::new(Arc::clone(stream), version, A::TYPE, payload);
         snapshot.revision = rule.revision;
         snapshot.time = self.now();
         self.core.recorder.put_snapshot(snapshot).await?;
         telemetry::count(telemetry::SNAPSHOTS_TAKEN);
         Ok(())
+    }
+}
+
+/// The state as JSON, from which the same state is read; else why not. A snapshot that makes another
+/// state would have whoever begins with it decide otherwise than whoever folds all events.
+fn written<A>(rule: &SnapshotRule<A>, state: &A) -> std::result::Result<Vec<u8>, String> {
+    let not_json = |error| format!("does not become JSON: {error}");
+    let json = (rule.encode)(state).map_err(not_json)?;
+    let read_back = (rule.decode)(&json)
+        .map_err(|error| format!("cannot be read back from its JSON: {error}"))?;
+    let again = (rule.encode)(&read_back).map_err(not_json)?;
+    if let Some(difference) = json_difference(&json, &again, Arrays::Unordered) {
+        return Err(format!(
+            "is not kept, because it comes back from its JSON as another: {difference}"
+        ));
+    }
+    match rule.is_equal {
+        Some(is_equal) if !is_equal(state, &read_back) => Err(
+            "is not kept, because it comes back from its JSON as another that is not equal; does serde skip a field of it?".into(),
+        ),
+        _ => Ok(json),
     }
 }
 

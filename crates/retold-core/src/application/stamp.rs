@@ -41,12 +41,12 @@ impl<'a> Stamp<'a> {
         }
     }
 
-    /// These events of an aggregate's stream, as a recorder takes them.
+    /// These events of an aggregate's stream, as a recorder takes them and as they will be read.
     pub(super) fn of_stream<E: Event>(
         &self,
         stream: &Arc<str>,
         events: &[E],
-    ) -> Result<Vec<NewEvent>> {
+    ) -> Result<(Vec<NewEvent>, Vec<E>)> {
         let mapper = self.application.mapper();
         let encode = |(ordinal, event)| {
             let envelope = self.envelope(ordinal, Some(Arc::clone(stream)));
@@ -55,8 +55,9 @@ impl<'a> Stamp<'a> {
         events.iter().enumerate().map(encode).collect()
     }
 
-    /// These events, each for the stream that it is addressed to, as a recorder takes them.
-    pub(super) fn of_any(&self, events: &[AnyEvent]) -> Result<Vec<NewEvent>> {
+    /// These events, each for the stream that it is addressed to, as a recorder takes them and as they
+    /// will be read.
+    pub(super) fn of_any(&self, events: &[AnyEvent]) -> Result<(Vec<NewEvent>, Vec<AnyEvent>)> {
         let mapper = self.application.mapper();
         let encode = |(ordinal, event): (usize, &AnyEvent)| {
             event.register(self.application.registry())?;

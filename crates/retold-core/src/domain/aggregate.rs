@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::hash::Hash;
+use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::event::{Apply, Event};
+use super::finite;
 
 /// An object whose state is the fold of its events, and the boundary within which decisions about it
 /// are consistent.
@@ -91,6 +93,9 @@ macro_rules! integer_keys {
 
 integer_keys!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128);
 
+/// Whether two states are equal.
+pub type IsEqual<A> = fn(&A, &A) -> bool;
+
 /// How the state of an aggregate is kept in snapshots.
 #[derive(Debug)]
 pub struct SnapshotRule<A> {
@@ -103,16 +108,55 @@ pub struct SnapshotRule<A> {
     pub encode: fn(&A) -> Result<Vec<u8>, serde_json::Error>,
     /// Reads a state from JSON.
     pub decode: fn(&[u8]) -> Result<A, serde_json::Error>,
+    /// Whether two states are equal, if the type can say so. It finds what the JSON does not have, as a
+    /// field that serde skips.
+    pub is_equal: Option<IsEqual<A>>,
 }
 
 impl<A: Serialize + DeserializeOwned> SnapshotRule<A> {
     /// Snapshots of this revision, taken every so many events.
+    ///
+    /// A state that comes back from its JSON as another one is not kept. Where `A` is `PartialEq`, have
+    /// it [`compared`](Self::compared) too; the derive does so.
     pub const fn new(every: u64, revision: u32) -> Self {
         Self {
             every,
             revision,
-            encode: |state| serde_json::to_vec(state),
+            encode: |state| finite::to_json(state),
             decode: |bytes| serde_json::from_slice(bytes),
+            is_equal: None,
         }
     }
+}
+
+impl<A: PartialEq> SnapshotRule<A> {
+    /// Keeps a state only if what is read back is equal to it.
+    #[must_use]
+    pub const fn compared(mut self) -> Self {
+        self.is_equal = Comparison::<A>::IS_EQUAL;
+        self
+    }
+}
+
+/// Tells derived code how states of `A` are compared, if it is `PartialEq`.
+#[doc(hidden)]
+pub struct Comparison<A>(PhantomData<A>);
+
+impl<A: PartialEq> Comparison<A> {
+    /// Found before the constant of the trait, if `A` is `PartialEq`.
+    pub const IS_EQUAL: Option<IsEqual<A>> = Some(|one, other| one == other);
+}
+
+/// What [`Comparison`] is for all other types.
+#[doc(hidden)]
+pub trait NoComparison {
+    /// What cannot be compared.
+    type State;
+
+    /// Found if there is no other.
+    const IS_EQUAL: Option<IsEqual<Self::State>> = None;
+}
+
+impl<A> NoComparison for Comparison<A> {
+    type State = A;
 }

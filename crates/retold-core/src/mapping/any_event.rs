@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::codec::{Codec, CodecError};
+use super::codec::{Codec, RoundTripError};
 use super::topic_registry::{RegistryError, TopicRegistry};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::decision::Decision;
@@ -23,6 +23,7 @@ pub struct AnyEvent {
     address: Option<Address>,
 }
 
+#[derive(Clone)]
 struct Address {
     stream: Arc<str>,
     register: fn(&TopicRegistry) -> Result<(), RegistryError>,
@@ -73,13 +74,11 @@ impl AnyEvent {
         }
     }
 
-    /// Writes its content.
-    ///
-    /// # Errors
-    ///
-    /// As [`Codec::encode`].
-    pub fn encode(&self, codec: Codec) -> Result<Bytes, CodecError> {
-        self.event.encode(codec)
+    /// Its content as bytes, and the event that these are read as, at the same address.
+    pub(super) fn encode_and_decode(&self, codec: Codec) -> Result<(Bytes, Self), RoundTripError> {
+        let (payload, event) = self.event.encode_and_decode(codec)?;
+        let address = self.address.clone();
+        Ok((payload, Self { event, address }))
     }
 }
 
@@ -105,7 +104,10 @@ impl<E: Event> From<E> for AnyEvent {
 trait ErasedEvent: Send + Sync + 'static {
     fn event_type(&self) -> &'static EventType;
     fn tags(&self) -> Tags;
-    fn encode(&self, codec: Codec) -> Result<Bytes, CodecError>;
+    fn encode_and_decode(
+        &self,
+        codec: Codec,
+    ) -> Result<(Bytes, Box<dyn ErasedEvent>), RoundTripError>;
     fn register(&self, registry: &TopicRegistry) -> Result<(), RegistryError>;
     fn as_any(&self) -> &dyn Any;
 }
@@ -119,8 +121,12 @@ impl<E: Event> ErasedEvent for E {
         Event::tags(self)
     }
 
-    fn encode(&self, codec: Codec) -> Result<Bytes, CodecError> {
-        codec.encode(self)
+    fn encode_and_decode(
+        &self,
+        codec: Codec,
+    ) -> Result<(Bytes, Box<dyn ErasedEvent>), RoundTripError> {
+        let (payload, event) = codec.encode_and_decode(self)?;
+        Ok((payload, Box::new(event)))
     }
 
     fn register(&self, registry: &TopicRegistry) -> Result<(), RegistryError> {

@@ -5,8 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_path_to_error::{Segment, Track};
 
+use super::json_difference::{Arrays, json_difference};
 use crate::domain::event::Event;
+use crate::domain::finite::Finite;
 use crate::recording::encoding::Encoding;
 
 /// How an event's content becomes bytes. Its name is stored with every event, so that a log may mix
@@ -15,8 +18,7 @@ use crate::recording::encoding::Encoding;
 #[non_exhaustive]
 pub enum Codec {
     /// JSON (RFC 8259), without white space, fields in the order of their declaration. It has no form
-    /// for floats that are not finite: they are written as `null`, which is read as nothing in an
-    /// `Option` and not at all elsewhere. Keep them out of events.
+    /// for floats that are not finite: an event that has one is an error.
     #[default]
     Json,
 }
@@ -49,20 +51,15 @@ impl Codec {
     ///
     /// # Errors
     ///
-    /// [`CodecError`] if the event's own `Serialize` fails, or it has what the codec cannot express:
-    /// a map whose keys are not texts, in JSON.
+    /// [`CodecError`] if the event's own `Serialize` fails, or it has what the codec cannot express: in
+    /// JSON a map whose keys are not texts, or a float that is not finite.
     pub fn encode<E: Event>(self, event: &E) -> Result<Bytes, CodecError> {
         // Taken, not borrowed: an event's `Serialize` may itself encode an event.
         let mut buffer = BUFFER.take();
-        buffer.clear();
-        let written = match self {
-            Self::Json => event.serialize_payload(&mut serde_json::Serializer::new(&mut buffer)),
-        };
+        let written = self.write(event, &mut buffer);
         let payload = written.map(|()| Bytes::copy_from_slice(&buffer));
-        if buffer.capacity() <= BUFFER_SIZE_KEPT {
-            BUFFER.set(buffer);
-        }
-        payload.map_err(CodecError::new)
+        give_back(buffer);
+        payload
     }
 
     /// Reads the content of an event of the type at `type_index` in [`Event::TYPES`].
@@ -75,38 +72,156 @@ impl Codec {
             Self::Json => {
                 let mut deserializer = serde_json::Deserializer::from_slice(payload);
                 let event = E::deserialize_payload(type_index, &mut deserializer)
-                    .map_err(CodecError::new)?;
+                    .map_err(|error| CodecError::at(path_read::<E>(type_index, payload), error))?;
                 deserializer.end().map_err(CodecError::new)?;
                 Ok(event)
             }
         }
     }
+
+    /// Writes the content of an event, and reads it back: the bytes, and the event that they make.
+    ///
+    /// That event is written once more, and has to come to the same: so whatever is recorded can be
+    /// read, and says what was decided. The elements of an array may come in another order, as those of
+    /// a set that is hashed do.
+    pub(super) fn encode_and_decode<E: Event>(
+        self,
+        event: &E,
+    ) -> Result<(Bytes, E), RoundTripError> {
+        let payload = self.encode(event).map_err(RoundTripError::Encode)?;
+        // As whoever reads it finds it: by its topic.
+        let topic = event.event_type().topic;
+        let type_index = E::index_of_topic(topic).unwrap_or_else(|| event.type_index());
+        let read_back = self.decode::<E>(type_index, &payload);
+        let read_back = read_back.map_err(RoundTripError::ReadBack)?;
+        let fault = |text: String| RoundTripError::ReadBack(CodecError::new(Fault(text)));
+        let found = read_back.event_type().topic;
+        if found != topic {
+            return Err(fault(format!("it comes back as an event {found:?}")));
+        }
+        let mut buffer = BUFFER.take();
+        let difference = match self.write(&read_back, &mut buffer) {
+            Ok(()) => self.difference(&payload, &buffer),
+            Err(error) => Some(format!("it comes back as what cannot be written: {error}")),
+        };
+        give_back(buffer);
+        match difference {
+            None => Ok((payload, read_back)),
+            Some(difference) => Err(fault(difference)),
+        }
+    }
+
+    fn write<E: Event>(self, event: &E, buffer: &mut Vec<u8>) -> Result<(), CodecError> {
+        buffer.clear();
+        match self {
+            Self::Json => {
+                let mut serializer = serde_json::Serializer::new(buffer);
+                event
+                    .serialize_payload(Finite::new(&mut serializer))
+                    .map_err(|error| CodecError::at(path_written(event), error))
+            }
+        }
+    }
+
+    /// The first difference of a payload and the one that was written of what was read back.
+    fn difference(self, written: &[u8], again: &[u8]) -> Option<String> {
+        match self {
+            Self::Json => {
+                let difference = json_difference(written, again, Arrays::Unordered);
+                difference.map(|it| it.to_string())
+            }
+        }
+    }
 }
+
+fn give_back(buffer: Vec<u8>) {
+    if buffer.capacity() <= BUFFER_SIZE_KEPT {
+        BUFFER.set(buffer);
+    }
+}
+
+/// Where in an event the error is that ends its writing as JSON; empty if that cannot be said.
+fn path_written<E: Event>(event: &E) -> String {
+    let (mut track, mut nowhere) = (Track::new(), serde_json::Serializer::new(std::io::sink()));
+    let serializer = serde_path_to_error::Serializer::new(Finite::new(&mut nowhere), &mut track);
+    // It is the same error once more.
+    let _ = event.serialize_payload(serializer);
+    shown(&track.path())
+}
+
+/// Where in an event the error is that ends its reading from JSON; empty if that cannot be said.
+fn path_read<E: Event>(type_index: usize, payload: &[u8]) -> String {
+    let (mut track, mut json) = (Track::new(), serde_json::Deserializer::from_slice(payload));
+    let deserializer = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let _ = E::deserialize_payload(type_index, deserializer);
+    shown(&track.path())
+}
+
+fn shown(path: &serde_path_to_error::Path) -> String {
+    let is_known = |it: &Segment| !matches!(it, Segment::Unknown);
+    let mut text = path.to_string();
+    if !path.iter().any(is_known) {
+        text.clear();
+    }
+    text
+}
+
+/// The words that lead to a place; none to the whole.
+fn at(path: &str) -> String {
+    match path {
+        "" => String::new(),
+        path => format!("at `{path}`: "),
+    }
+}
+
+/// Why an event cannot be recorded.
+pub(super) enum RoundTripError {
+    /// It cannot be written.
+    Encode(CodecError),
+    /// It cannot be read back, or is another one then.
+    ReadBack(CodecError),
+}
+
+/// What is wrong with what was read back.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Fault(String);
 
 /// What a codec, or the event's own serde, found wrong with a payload.
 #[derive(Clone)]
-pub struct CodecError(Arc<dyn std::error::Error + Send + Sync>);
+pub struct CodecError {
+    /// Where in the payload, as in `lines[2].price`; empty if that is not known.
+    path: Arc<str>,
+    error: Arc<dyn std::error::Error + Send + Sync>,
+}
 
 impl CodecError {
     fn new(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self(Arc::new(error))
+        Self::at(String::new(), error)
+    }
+
+    fn at(path: String, error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self {
+            path: path.into(),
+            error: Arc::new(error),
+        }
     }
 }
 
 impl fmt::Debug for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.error, f)
     }
 }
 
 impl fmt::Display for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        write!(f, "{}{}", at(&self.path), self.error)
     }
 }
 
 impl std::error::Error for CodecError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
+        self.error.source()
     }
 }

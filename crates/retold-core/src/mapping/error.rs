@@ -19,6 +19,18 @@ pub enum MappingError {
         /// What its `Serialize` or the codec said.
         source: CodecError,
     },
+    /// An event could not be read back from its bytes, or would be another one then.
+    #[error(
+        "an event {topic:?} is not recorded, because it does not survive it: {source}. What `Serialize` of {type_name} writes, its `Deserialize` must read as the same"
+    )]
+    NotReadBack {
+        /// Topic of the event.
+        topic: &'static str,
+        /// The Rust type of the event.
+        type_name: &'static str,
+        /// What is wrong with what was read back, and where.
+        source: CodecError,
+    },
     /// A stored event's topic is none of the type's that was asked for.
     #[error(
         "{place} has the topic {topic:?}, which {type_name} does not know; it knows {}. If a type was renamed, give it its former topic: `#[event(formerly({topic:?}))]`",

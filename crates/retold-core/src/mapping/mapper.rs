@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::any_event::AnyEvent;
-use super::codec::{Codec, CodecError};
+use super::codec::{Codec, RoundTripError};
 use super::error::{MappingError, StoredEventPlace};
 use crate::domain::clock::Timestamp;
 use crate::domain::event::{Event, EventType, Tags};
@@ -59,53 +59,66 @@ impl Mapper {
         Self { codec }
     }
 
-    /// The event as a recorder takes it.
+    /// The event as a recorder takes it, and the event that this is read as. Fold the latter: it is what
+    /// everybody else will fold.
     ///
     /// # Errors
     ///
-    /// [`MappingError::Encode`].
+    /// [`MappingError::Encode`], and [`MappingError::NotReadBack`] if the event could not be read back, or
+    /// would be another one then.
     pub fn encode<E: Event>(
         &self,
         event: &E,
         envelope: Envelope,
-    ) -> Result<NewEvent, MappingError> {
-        let encoded = self.codec.encode(event);
-        self.seal(event.event_type(), event.tags(), encoded, envelope)
+    ) -> Result<(NewEvent, E), MappingError> {
+        let encoded = self.codec.encode_and_decode(event);
+        let event_type = event.event_type();
+        self.seal(event_type, event.tags(), encoded, envelope)
     }
 
-    /// The event as a recorder takes it, in the stream that it is addressed to; if it is addressed to
+    /// As [`encode`](Self::encode), in the stream that the event is addressed to; if it is addressed to
     /// none, in that of the envelope.
     ///
     /// # Errors
     ///
-    /// [`MappingError::Encode`].
+    /// As [`encode`](Self::encode).
     pub fn encode_any(
         &self,
         event: &AnyEvent,
         mut envelope: Envelope,
-    ) -> Result<NewEvent, MappingError> {
+    ) -> Result<(NewEvent, AnyEvent), MappingError> {
         if let Some(stream) = event.stream() {
             envelope.stream = Some(Arc::clone(stream));
         }
-        let encoded = event.encode(self.codec);
-        self.seal(event.event_type(), event.tags(), encoded, envelope)
+        let encoded = event.encode_and_decode(self.codec);
+        let event_type = event.event_type();
+        self.seal(event_type, event.tags(), encoded, envelope)
+    }
+
+    /// The event as it will be read once it is recorded.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn read_back<E: Event>(&self, event: &E) -> Result<E, MappingError> {
+        let encoded = self.codec.encode_and_decode(event);
+        encoded
+            .map(|(_, read_back)| read_back)
+            .map_err(|error| refused(event.event_type(), error))
     }
 
     /// The last steps on the way out. What compresses and encrypts stands here, in this order, and
     /// says so in the encoding.
-    fn seal(
+    fn seal<E>(
         &self,
         event_type: &'static EventType,
         tags: Tags,
-        encoded: Result<Bytes, CodecError>,
+        encoded: Result<(Bytes, E), RoundTripError>,
         envelope: Envelope,
-    ) -> Result<NewEvent, MappingError> {
-        let payload = encoded.map_err(|source| MappingError::Encode {
-            topic: event_type.topic,
-            source,
-        })?;
+    ) -> Result<(NewEvent, E), MappingError> {
+        let (payload, read_back) = encoded.map_err(|error| refused(event_type, error))?;
         // Put together at once: handed from one builder's step to the next it would be copied each time.
-        Ok(NewEvent {
+        let new = NewEvent {
             id: envelope.id,
             stream: envelope.stream,
             topic: event_type.topic.into(),
@@ -116,7 +129,8 @@ impl Mapper {
             metadata: envelope.metadata,
             encoding: self.codec.encoding(),
             payload: Some(payload),
-        })
+        };
+        Ok((new, read_back))
     }
 
     /// Whether a stored event is an `E`, by its topic.
@@ -161,6 +175,18 @@ impl Mapper {
         let place = Place { index: 0, count: 1 };
         let stored = StoredEvent::from_new(&alone, position, None, place, new.time);
         self.decode(&stored)
+    }
+}
+
+fn refused(event_type: &EventType, error: RoundTripError) -> MappingError {
+    let topic = event_type.topic;
+    match error {
+        RoundTripError::Encode(source) => MappingError::Encode { topic, source },
+        RoundTripError::ReadBack(source) => MappingError::NotReadBack {
+            topic,
+            type_name: event_type.owner_name(),
+            source,
+        },
     }
 }
 
@@ -316,7 +342,8 @@ mod tests {
     #[test]
     fn an_event_becomes_what_a_recorder_takes_and_comes_back() {
         let mapper = Mapper::default();
-        let new = mapper.encode(&registered(), envelope()).unwrap();
+        let (new, read_back) = mapper.encode(&registered(), envelope()).unwrap();
+        assert_eq!(read_back, registered());
         let expected = NewEvent::new(
             EventId::new(Uuid::from_u128(7)),
             "DogEvent.Registered",
@@ -333,7 +360,7 @@ mod tests {
             mapper.decode::<DogEvent>(&store(&new)).unwrap(),
             registered()
         );
-        let walked = mapper.encode(&DogEvent::Walked, envelope()).unwrap();
+        let (walked, _) = mapper.encode(&DogEvent::Walked, envelope()).unwrap();
         assert_eq!(walked.payload.as_deref(), Some(&b"{}"[..]));
         assert_eq!(
             mapper.decode::<DogEvent>(&store(&walked)).unwrap(),
@@ -358,7 +385,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_says_which_event_and_why() {
-        let good = Mapper::default().encode(&registered(), envelope()).unwrap();
+        let (good, _) = Mapper::default().encode(&registered(), envelope()).unwrap();
         let with = |change: fn(&mut NewEvent)| {
             let mut new = good.clone();
             change(&mut new);
@@ -430,7 +457,7 @@ mod tests {
             .unwrap_or_else(|| fastrand::u64(..));
         println!("RETOLD_SEED={seed}");
         let mut random = fastrand::Rng::with_seed(seed);
-        let good = Mapper::default().encode(&registered(), envelope()).unwrap();
+        let (good, _) = Mapper::default().encode(&registered(), envelope()).unwrap();
         for _ in 0..10_000 {
             let mut new = good.clone();
             let mut payload = good.payload.clone().unwrap().to_vec();
@@ -494,11 +521,14 @@ mod tests {
     #[test]
     fn an_addressed_event_is_recorded_in_its_stream() {
         let event = registered().to(&Id::<Dog>::new("rex".into()));
-        let new = Mapper::default().encode_any(&event, envelope()).unwrap();
-        let mut expected = Mapper::default().encode(&registered(), envelope()).unwrap();
+        let (new, read_back) = Mapper::default().encode_any(&event, envelope()).unwrap();
+        let (mut expected, _) = Mapper::default().encode(&registered(), envelope()).unwrap();
         expected.stream = Some("Dog/rex".into());
         assert_eq!(new, expected);
-        assert_eq!(event.downcast_ref::<DogEvent>(), Some(&registered()));
+        for event in [&event, &read_back] {
+            assert_eq!(event.downcast_ref::<DogEvent>(), Some(&registered()));
+            assert_eq!(event.stream().map(|it| &**it), Some("Dog/rex"));
+        }
 
         let registry = TopicRegistry::new();
         event.register(&registry).unwrap();

@@ -7,13 +7,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use fastrand::Rng;
-use serde_json::Value;
 
 use super::open_system::{Infrastructure, OpenSystem};
 use super::recorded_event::as_new;
 use super::single_thread::SingleThread;
 use crate::application::{Error, Result};
 use crate::domain::clock::{ManualClock, Timestamp};
+use crate::mapping::json_difference::{Arrays, canonical_json};
 use crate::recording::append::Append;
 use crate::recording::memory::MemoryStore;
 use crate::recording::origin::Origin;
@@ -134,10 +134,8 @@ async fn by_key<T>(
 
 fn shown(event: &StoredEvent, times: Times) -> String {
     let payload = event.payload().unwrap_or_default();
-    let payload = match serde_json::from_slice::<Value>(payload) {
-        Ok(value) => value.to_string(),
-        Err(_) => String::from_utf8_lossy(payload).into_owned(),
-    };
+    let payload = canonical_json(payload, Arrays::Ordered)
+        .unwrap_or_else(|| String::from_utf8_lossy(payload).into_owned());
     let tags: Vec<_> = event.tags().collect();
     let time = match times {
         Times::Compared => format!("{} ", event.time()),

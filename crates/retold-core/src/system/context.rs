@@ -22,7 +22,6 @@ use crate::application::{Application, Error, ExecuteError, Folded, Model, Result
 use crate::domain::aggregate::Aggregate;
 use crate::domain::clock::Timestamp;
 use crate::domain::decision::Decision;
-use crate::domain::event::Event;
 use crate::domain::id::Id;
 use crate::mapping::any_event::AnyEvent;
 use crate::mapping::mapper::{Envelope, Mapper};
@@ -384,20 +383,31 @@ impl Context {
         stream: &Arc<str>,
         events: Vec<A::Event>,
     ) -> Result<usize> {
+        let mut encoded = Vec::with_capacity(events.len());
         for event in &events {
-            self.push(event, Some(Arc::clone(stream)))?;
+            let envelope = self.envelope(Some(Arc::clone(stream)))?;
+            encoded.push(self.application.mapper().encode(event, envelope)?);
+        }
+        // Only now: if one of them cannot be recorded, none is.
+        for (new, read_back) in encoded {
+            self.batch.push(new);
             if let Some(draft) = self.batch.draft::<A>(stream) {
-                draft.folded.apply(event);
+                draft.folded.apply(&read_back);
             }
         }
         Ok(events.len())
     }
 
     fn record_any(&mut self, events: Vec<AnyEvent>) -> Result<usize> {
+        let mut encoded = Vec::with_capacity(events.len());
         for event in &events {
             event.register(self.application.registry())?;
             let envelope = self.envelope(None)?;
-            let new = self.application.mapper().encode_any(event, envelope)?;
+            let (new, _) = self.application.mapper().encode_any(event, envelope)?;
+            encoded.push(new);
+        }
+        // Only now: if one of them cannot be recorded, none is.
+        for new in encoded {
             if let Some(stream) = &new.stream {
                 // Its type is not known here, so the draft is read anew when it is needed.
                 self.batch.drop_draft(stream);
@@ -405,13 +415,6 @@ impl Context {
             self.batch.push(new);
         }
         Ok(events.len())
-    }
-
-    fn push<E: Event>(&mut self, event: &E, stream: Option<Arc<str>>) -> Result<()> {
-        let envelope = self.envelope(stream)?;
-        let new = self.application.mapper().encode(event, envelope)?;
-        self.batch.push(new);
-        Ok(())
     }
 
     fn envelope(&mut self, stream: Option<Arc<str>>) -> Result<Envelope> {

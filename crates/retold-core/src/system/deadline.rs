@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use serde::ser::Error as _;
-use serde::{Deserializer, Serializer, de};
+use serde::{Deserializer, Serializer};
 
 use super::timer_event::{PlannedEvent, TimerEvent, check_timer_key, timer_stream};
 use crate::application::model::{Reach, ReadTo};
@@ -82,7 +82,7 @@ impl Deadline {
         check_timer_key(&self.key)?;
         // What a timer keeps is text, whatever codec the application writes with.
         let envelope = Envelope::new(EventId::new(uuid::Uuid::nil()), self.due);
-        let planned = Mapper::default().encode_any(&self.event, envelope)?;
+        let (planned, _) = Mapper::default().encode_any(&self.event, envelope)?;
         Ok(TimerEvent::Scheduled {
             due: self.due,
             event: PlannedEvent::of(&planned)?,
@@ -95,13 +95,18 @@ impl Decision<AnyEvent> for Deadline {
 
     fn decided(self, events: &mut Vec<AnyEvent>) -> Result<(), Infallible> {
         let stream = timer_stream(&self.key).into();
-        events.push(AnyEvent::of_the_library(Setting(self), stream));
+        let setting = Setting::Deadline(self);
+        events.push(AnyEvent::of_the_library(setting, stream));
         Ok(())
     }
 }
 
 /// A deadline on its way into the log: becomes [`TimerEvent::Scheduled`].
-struct Setting(Deadline);
+enum Setting {
+    Deadline(Deadline),
+    /// As it is read back.
+    ReadBack(TimerEvent),
+}
 
 impl Event for Setting {
     const TYPES: &'static [EventType] = &[TimerEvent::TYPES[0]];
@@ -111,12 +116,20 @@ impl Event for Setting {
     }
 
     fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let scheduled = self.0.scheduled().map_err(S::Error::custom)?;
-        scheduled.serialize_payload(serializer)
+        match self {
+            Self::Deadline(deadline) => {
+                let scheduled = deadline.scheduled().map_err(S::Error::custom)?;
+                scheduled.serialize_payload(serializer)
+            }
+            Self::ReadBack(event) => event.serialize_payload(serializer),
+        }
     }
 
-    fn deserialize_payload<'de, D: Deserializer<'de>>(_: usize, _: D) -> Result<Self, D::Error> {
-        Err(de::Error::custom("a timer is read as a `TimerEvent`"))
+    fn deserialize_payload<'de, D: Deserializer<'de>>(
+        type_index: usize,
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
+        TimerEvent::deserialize_payload(type_index, deserializer).map(Self::ReadBack)
     }
 }
 

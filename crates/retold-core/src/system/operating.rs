@@ -252,7 +252,7 @@ impl FollowerOperator {
                 origin: Origin::Library,
                 ..Envelope::new(self.application.next_event_id(), self.application.now())
             };
-            let new = self.application.mapper().encode(&event, envelope)?;
+            let (new, _) = self.application.mapper().encode(&event, envelope)?;
             let expected = ExpectedVersion::seen(record.version);
             let condition = Condition::stream_at(record.stream(), expected);
             attempts += 1;

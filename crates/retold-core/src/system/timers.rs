@@ -195,7 +195,7 @@ impl Timers {
             metadata: caused_by(&stored)?,
             ..Envelope::new(timer_event_id(id, due, 0), due)
         };
-        let fired = mapper.encode(&TimerEvent::Fired, envelope.clone())?;
+        let (fired, _) = mapper.encode(&TimerEvent::Fired, envelope.clone())?;
         let planned = planned(event, timer_event_id(id, due, 1), &envelope)?;
         let expected = ExpectedVersion::seen(pending.version);
         let condition = Condition::stream_at(Arc::clone(&pending.stream), expected);

@@ -1,10 +1,15 @@
 //! An event as reports show and compare it: topic, tags and what is recorded of its content.
 
 use serde_json::Value;
+use uuid::Uuid;
 
+use crate::domain::clock::Timestamp;
 use crate::domain::event::Event;
 use crate::mapping::any_event::AnyEvent;
-use crate::mapping::codec::Codec;
+use crate::mapping::error::MappingError;
+use crate::mapping::mapper::{Envelope, Mapper};
+use crate::recording::identity::EventId;
+use crate::recording::new_event::NewEvent;
 
 /// What of an event is compared, and how it is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,52 +26,20 @@ impl ShownEvent {
     ///
     /// # Panics
     ///
-    /// If the event cannot be written, cannot be read back, or is another one then.
+    /// If no application would record the event.
     #[track_caller]
     pub(super) fn of<E: Event>(event: &E) -> Self {
-        let (shown, read_back) = recorded(event);
-        let again = Self::written(&read_back);
-        assert!(
-            shown == again,
-            "{} does not survive being recorded: it is written as\n{}\nand what is read back is\n{}",
-            shown.topic,
-            shown.lines().join("\n"),
-            again.lines().join("\n"),
-        );
-        shown
-    }
-
-    #[track_caller]
-    fn written<E: Event>(event: &E) -> Self {
-        let topic = event.event_type().topic;
-        match event.serialize_payload(serde_json::value::Serializer) {
-            Ok(content) => Self {
-                stream: None,
-                topic: topic.into(),
-                tags: event.tags().iter().map(ToString::to_string).collect(),
-                content,
-            },
-            Err(error) => panic!("{topic} cannot be written as JSON: {error}"),
-        }
+        recorded(event).0
     }
 
     /// `event`, which may be of any type, as its bytes tell it.
     ///
     /// # Panics
     ///
-    /// If the event cannot be written.
+    /// If no application would record the event.
     #[track_caller]
     pub(super) fn of_any(event: &AnyEvent) -> Self {
-        let topic = event.event_type().topic;
-        match event.encode(Codec::Json) {
-            Ok(bytes) => Self {
-                stream: event.stream().map(ToString::to_string),
-                topic: topic.into(),
-                tags: event.tags().iter().map(ToString::to_string).collect(),
-                content: serde_json::from_slice(&bytes).expect("the codec writes JSON"),
-            },
-            Err(error) => panic!("{topic} cannot be written as JSON: {error}"),
-        }
+        shown(Mapper::default().encode_any(event, envelope())).0
     }
 
     /// Topic and tags on the first line, the content as JSON below; no content, no lines.
@@ -98,15 +71,23 @@ fn is_empty(content: &Value) -> bool {
 /// `event` as it is shown, and as it comes back from its bytes.
 #[track_caller]
 pub(super) fn recorded<E: Event>(event: &E) -> (ShownEvent, E) {
-    let shown = ShownEvent::written(event);
-    let bytes = serde_json::to_vec(&shown.content).expect("a JSON value is JSON");
-    let mut deserializer = serde_json::Deserializer::from_slice(&bytes);
-    match E::deserialize_payload(event.type_index(), &mut deserializer) {
-        Ok(read_back) => (shown, read_back),
-        Err(error) => panic!(
-            "{} does not survive being recorded: it is written as\n{}\nwhich cannot be read: {error}",
-            shown.topic,
-            shown.lines().join("\n"),
-        ),
-    }
+    shown(Mapper::default().encode(event, envelope()))
+}
+
+#[track_caller]
+fn shown<E>(encoded: Result<(NewEvent, E), MappingError>) -> (ShownEvent, E) {
+    let (new, read_back) = encoded.unwrap_or_else(|error| panic!("{error}"));
+    let payload = new.payload.as_deref().unwrap_or_default();
+    let shown = ShownEvent {
+        stream: new.stream.as_ref().map(ToString::to_string),
+        topic: new.topic.to_string(),
+        tags: new.tags.iter().map(ToString::to_string).collect(),
+        content: serde_json::from_slice(payload).expect("the codec writes JSON"),
+    };
+    (shown, read_back)
+}
+
+/// What is around an event is not shown.
+fn envelope() -> Envelope {
+    Envelope::new(EventId::new(Uuid::nil()), Timestamp::default())
 }

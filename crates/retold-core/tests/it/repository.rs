@@ -162,6 +162,7 @@ impl Aggregate for Unwritable {
         revision: 1,
         encode: |_| serde_json::from_str::<Vec<u8>>("no"),
         decode: |_| Ok(Self),
+        is_equal: None,
     });
 }
 

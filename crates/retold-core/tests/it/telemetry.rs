@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use retold_core::application::{Application, telemetry};
+use retold_core::domain::aggregate::{Aggregate, SnapshotRule};
+use retold_core::domain::event::Apply;
 use retold_core::domain::id::Id;
 use retold_core::recording::memory::MemoryStore;
+use serde::{Deserialize, Serialize};
 use tracing::span;
 
-use crate::accounts::{Account, deposited, opened};
+use crate::accounts::{Account, AccountEvent, deposited, opened};
 
 /// Counts by name.
 #[derive(Default)]
@@ -156,4 +159,88 @@ fn metrics_and_spans_tell_what_was_done() {
         "{append}"
     );
     assert!(conversation.ends_with(" causation=\"open\""), "{append}");
+}
+
+/// Remembers the warnings that were given.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Fields(String);
+        impl tracing::field::Visit for Fields {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0 += &format!(" {}={value:?}", field.name());
+            }
+        }
+        let mut fields = Fields(String::new());
+        event.record(&mut fields);
+        self.0.lock().unwrap().push(fields.0);
+    }
+}
+
+/// Has a float that is no number, which JSON cannot have.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Mean(Option<f64>);
+
+impl Apply<AccountEvent> for Mean {
+    fn apply(&mut self, _: &AccountEvent) {
+        self.0 = Some(f64::NAN);
+    }
+}
+
+impl Aggregate for Mean {
+    type Event = AccountEvent;
+    type Key = String;
+    const TYPE: &'static str = "Mean";
+    const SNAPSHOTS: Option<SnapshotRule<Self>> = Some(SnapshotRule::new(1, 1));
+}
+
+#[test]
+fn a_state_that_is_not_fit_for_snapshots_is_told_once() {
+    let (counts, warnings) = (Counts::default(), Warnings::default());
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.build().unwrap();
+    let work = || async {
+        let builder = Application::builder("bank").store(Arc::new(MemoryStore::new()));
+        let bank = builder.open().await.unwrap();
+        for key in ["a", "b"] {
+            for _ in 0..3 {
+                bank.execute_or_create(Id::<Mean>::from(key), |_| deposited(1))
+                    .await
+                    .unwrap();
+            }
+            let log = bank.recorder();
+            let found = log.snapshot(&format!("Mean/{key}"), None).await.unwrap();
+            assert_eq!(found, None);
+        }
+    };
+    tracing::subscriber::with_default(warnings.clone(), || {
+        runtime.block_on(work());
+        tracing::callsite::rebuild_interest_cache();
+        warnings.0.lock().unwrap().clear();
+        metrics::with_local_recorder(&counts, || runtime.block_on(work()));
+    });
+    assert_eq!(counts.of(telemetry::SNAPSHOTS_FAILED), 6);
+    let warnings = warnings.0.lock().unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    for part in ["Mean/a", "the float is NaN", "a snapshot was not taken"] {
+        assert!(
+            warnings[0].contains(part),
+            "{part:?} is not in: {warnings:?}"
+        );
+    }
 }

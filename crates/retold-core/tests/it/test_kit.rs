@@ -196,23 +196,16 @@ fn events_that_do_not_survive_being_recorded_are_found() {
     let text = message(|| {
         let _ = given::<Notebook>([Forgetful::Noted { text: "x".into() }]);
     });
-    assert_eq!(
-        text,
-        r#"Forgetful.Noted does not survive being recorded: it is written as
-Forgetful.Noted
-{
-  "text": "x"
-}
-and what is read back is
-Forgetful.Noted
-{
-  "text": ""
-}"#
+    assert!(
+        text.starts_with(
+            r#"an event "Forgetful.Noted" is not recorded, because it does not survive it: at `text`: it is written as "x" and comes back as """#
+        ),
+        "{text}"
     );
     let text = message(|| {
         let _ = given::<Notebook>([]).when(|_| Forgetful::Lost { b: 1 });
     });
-    assert!(text.contains("cannot be read: missing field `b`"), "{text}");
+    assert!(text.contains("missing field `b`"), "{text}");
 }
 
 fn count_of(owner: &str) -> Fold<AccountCount> {

@@ -4,6 +4,7 @@ mod bank;
 
 mod commands;
 mod races;
+mod read_back;
 mod reading;
 
 use std::path::Path;

@@ -12,3 +12,13 @@ mod runtimes;
 mod subscribing;
 mod system;
 mod ui;
+
+/// The seed of a random test, printed so that the test can be repeated.
+fn seed() -> u64 {
+    let seed = std::env::var("RETOLD_SEED").map_or_else(
+        |_| fastrand::u64(..),
+        |seed| seed.parse().expect("RETOLD_SEED is a number"),
+    );
+    println!("RETOLD_SEED={seed}");
+    seed
+}

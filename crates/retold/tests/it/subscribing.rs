@@ -60,12 +60,7 @@ async fn hear(log: LogReader, query: Query, page_size: usize) -> Result<Vec<Even
 
 /// Goal: every subscriber hears all it selected, once, in order, whichever handle of the store it has.
 async fn nothing_is_skipped(url: &str) {
-    let seed = std::env::var("RETOLD_SEED").map_or_else(
-        |_| fastrand::u64(..),
-        |seed| seed.parse().expect("RETOLD_SEED is a number"),
-    );
-    println!("RETOLD_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = fastrand::Rng::with_seed(crate::seed());
     let app = Application::open("notes", url).await.unwrap();
     let stores: [std::sync::Arc<dyn Store>; 2] = [
         open_store(url).await.unwrap(),

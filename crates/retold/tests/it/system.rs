@@ -13,6 +13,7 @@ mod partitions;
 mod partitions_simulated;
 mod planted_bugs;
 mod policies;
+mod read_back;
 mod retelling;
 mod simulated;
 mod single_thread;

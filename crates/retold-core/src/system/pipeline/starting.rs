@@ -162,7 +162,8 @@ impl Pipeline {
                 origin: Origin::Library,
                 ..Envelope::new(self.application.next_event_id(), self.application.now())
             };
-            Ok(self.application.mapper().encode(event, envelope)?)
+            let (new, _) = self.application.mapper().encode(event, envelope)?;
+            Ok(new)
         };
         events.iter().map(encode).collect()
     }

@@ -3,8 +3,7 @@
 //! Compared are id, stream, topic (a former name counts as the present one), tags, time, origin,
 //! metadata and the decoded value. Place in the append, time of recording and encoding are not.
 
-use serde_json::Value;
-
+use crate::mapping::json_difference::{Arrays, json_difference};
 use crate::mapping::topic_registry::TopicRegistry;
 use crate::recording::new_event::NewEvent;
 use crate::recording::stored_event::StoredEvent;
@@ -48,6 +47,5 @@ fn is_one_topic(registry: &TopicRegistry, retold: &str, recorded: &str) -> bool 
 
 /// Whether both are the same bytes, or the same JSON.
 fn is_one_value(one: &[u8], other: &[u8]) -> bool {
-    let read = |bytes| serde_json::from_slice::<Value>(bytes).ok();
-    one == other || read(one).is_some_and(|value| Some(value) == read(other))
+    json_difference(one, other, Arrays::Ordered).is_none()
 }

@@ -150,7 +150,7 @@ async fn split_at_once(shop: OpenSystem) {
             origin: Origin::Library,
             ..Envelope::new(stock.next_event_id(), stock.now())
         };
-        let new = stock.mapper().encode(&split, envelope).expect("it is JSON");
+        let (new, _) = stock.mapper().encode(&split, envelope).expect("it is JSON");
         let seen = ExpectedVersion::seen(record.version);
         let append = Append::of([new]).condition(Condition::stream_at(record.stream(), seen));
         drop(stock.settle(append).await);
