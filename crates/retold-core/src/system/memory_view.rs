@@ -2,11 +2,17 @@
 //!
 //! It persists nothing: it begins with the first event of the log, or with now, whenever the program
 //! starts.
+//!
+//! A handler changes the value in place, and one that fails or panics half-way leaves it half-changed.
+//! So the keeper has an older copy of the value, and the events that it took in since: from these it
+//! makes the value as it was before the event. How often the copy is renewed follows from what that
+//! costs, so that neither large views nor long pages pay much for it.
 
 use std::fmt;
 use std::future::ready;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use super::projection::declaration::Projection;
 use super::projection::error::ProjectionError;
@@ -20,11 +26,14 @@ use crate::recording::error::{Invalid, RecordError};
 use crate::recording::identity::{LogId, Mark, Position};
 use crate::recording::limits::check_page_limit;
 use crate::recording::recorder::BoxFuture;
+use crate::recording::stored_event::StoredEvent;
 
 /// A view in memory, as its readers have it. A clone is the same view.
 ///
-/// Handlers of its projections change the value directly. One that fails must fail before it changes
-/// anything: nothing rolls a value back.
+/// Handlers of its projections change the value directly. What one that fails or panics has changed is
+/// undone, with the whole event: the value is made again from an older copy of it and the events since,
+/// which takes memory for a second value. What the value shares with others, as an `Arc<Mutex<…>>` does, cannot
+/// be undone.
 ///
 /// A program that changes how the view is made gives [`keep`](Self::keep) the projection again with a
 /// higher version and drives it beside the old one: readers see the old value until the new one has
@@ -56,7 +65,29 @@ struct Generation<V> {
     upstream: Option<LogId>,
     checkpoint: Option<Mark>,
     skipped: Vec<SkippedEvent>,
+    /// None before the first page.
+    backup: Option<Backup<V>>,
 }
+
+/// What a generation is made from again if a handler spoils it.
+struct Backup<V> {
+    view: V,
+    checkpoint: Option<Mark>,
+    /// The events that the generation took in since, in their order.
+    since: Vec<StoredEvent>,
+    /// How long it took to make the copy.
+    cost: Duration,
+    /// How long the generation has worked since.
+    worked: Duration,
+}
+
+/// A copy is renewed when this many times its cost was worked since, so it adds a fifth to the work at
+/// most.
+const WORK_PER_COPY: u32 = 5;
+
+/// A copy is renewed when this many events were taken in since, whatever it costs: they are kept, and
+/// taken in again when a handler fails.
+const EVENTS_PER_COPY_MAX: usize = 10_000;
 
 impl<V: Send + Sync + 'static> ViewKind for MemoryView<V> {
     type Target<'a> = V;
@@ -106,7 +137,10 @@ impl<V: Send + Sync + 'static> MemoryView<V> {
     /// # Errors
     ///
     /// [`Invalid`]: see [`ProjectionOutline::check`].
-    pub fn keep(&self, projection: Projection<Self>) -> Result<Arc<dyn ViewKeeper>, Invalid> {
+    pub fn keep(&self, projection: Projection<Self>) -> Result<Arc<dyn ViewKeeper>, Invalid>
+    where
+        V: Clone,
+    {
         projection.outline().check()?;
         Ok(Arc::new(MemoryKeeper {
             projection,
@@ -177,6 +211,7 @@ impl<V> Generation<V> {
             upstream: None,
             checkpoint: None,
             skipped: Vec::new(),
+            backup: None,
         }
     }
 
@@ -198,6 +233,79 @@ impl<V> Generation<V> {
     }
 }
 
+impl<V: Clone + Send + Sync + 'static> Generation<V> {
+    /// Takes in the events of a page, up to the first that fails.
+    fn take_in(&mut self, projection: &Projection<MemoryView<V>>, page: &ViewPage) -> Applied {
+        let mut backup = match self.backup.take() {
+            Some(backup) if !backup.is_due() => backup,
+            _ => self.back_up(),
+        };
+        let begun = Instant::now();
+        for (count, event) in page.events.iter().enumerate() {
+            if let Err(error) = projection.handle(&mut self.view, event) {
+                let error = error.into();
+                return match self.restore(projection, backup) {
+                    Ok(()) => Applied::Until { count, error },
+                    Err(checkpoint) => Applied::Elsewhere(checkpoint),
+                };
+            }
+            self.checkpoint = Some(event.mark());
+            backup.since.push(event.clone());
+        }
+        backup.worked += begun.elapsed();
+        self.backup = Some(backup);
+        self.checkpoint = Some(page.to);
+        Applied::Whole
+    }
+
+    fn back_up(&self) -> Backup<V> {
+        let begun = Instant::now();
+        let view = self.view.clone();
+        Backup {
+            view,
+            checkpoint: self.checkpoint,
+            since: Vec::new(),
+            cost: begun.elapsed(),
+            worked: Duration::ZERO,
+        }
+    }
+
+    /// Makes the view again as it was before the event that was handled last. If that does not succeed,
+    /// because a handler now fails with an event that it took before, the view is that of the backup
+    /// again, and has taken in what is up to the mark that is returned.
+    fn restore(
+        &mut self,
+        projection: &Projection<MemoryView<V>>,
+        backup: Backup<V>,
+    ) -> Result<(), Option<Mark>> {
+        self.view = backup.view.clone();
+        let mut since = backup.since.iter();
+        if since.all(|event| projection.handle(&mut self.view, event).is_ok()) {
+            // The next event may fail too, and nothing is to be taken in again then.
+            self.backup = Some(match backup.since.is_empty() {
+                true => backup,
+                false => self.back_up(),
+            });
+            return Ok(());
+        }
+        let Backup {
+            view, checkpoint, ..
+        } = backup;
+        self.view = view;
+        self.checkpoint = checkpoint;
+        self.skipped
+            .retain(|it| Some(it.mark.position) <= checkpoint.map(|mark| mark.position));
+        Err(checkpoint)
+    }
+}
+
+impl<V> Backup<V> {
+    fn is_due(&self) -> bool {
+        let is_worth = self.worked >= self.cost * WORK_PER_COPY;
+        !self.since.is_empty() && (is_worth || self.since.len() >= EVENTS_PER_COPY_MAX)
+    }
+}
+
 /// Keeps one version of a view: beside the one that readers see while it is built, then there.
 struct MemoryKeeper<V: Send + Sync + 'static> {
     projection: Projection<MemoryView<V>>,
@@ -206,7 +314,7 @@ struct MemoryKeeper<V: Send + Sync + 'static> {
     building: Mutex<Option<Generation<V>>>,
 }
 
-impl<V: Send + Sync + 'static> MemoryKeeper<V> {
+impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
     fn version(&self) -> u32 {
         self.projection.outline().version
     }
@@ -281,15 +389,7 @@ impl<V: Send + Sync + 'static> MemoryKeeper<V> {
             if generation.checkpoint != page.after {
                 return Applied::Elsewhere(generation.checkpoint);
             }
-            for (count, event) in page.events.iter().enumerate() {
-                if let Err(error) = self.projection.handle(&mut generation.view, event) {
-                    let error = error.into();
-                    return Applied::Until { count, error };
-                }
-                generation.checkpoint = Some(event.mark());
-            }
-            generation.checkpoint = Some(page.to);
-            Applied::Whole
+            generation.take_in(&self.projection, page)
         })
     }
 
@@ -373,7 +473,7 @@ impl<V: Send + Sync + 'static> MemoryKeeper<V> {
     }
 }
 
-impl<V: Send + Sync + 'static> ViewKeeper for MemoryKeeper<V> {
+impl<V: Clone + Send + Sync + 'static> ViewKeeper for MemoryKeeper<V> {
     fn outline(&self) -> &ProjectionOutline {
         self.projection.outline()
     }

@@ -130,9 +130,8 @@ impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
     /// Takes the events of type `E`, under its present and former topics. Of two handlers for one type
     /// the first declared acts first. Events of types without a handler are neither read nor decoded.
     ///
-    /// A handler that fails, or panics, leaves the event to what [`on_poison`](Self::on_poison) says. In
-    /// a database its changes are rolled back; one of a view in memory fails before it changes
-    /// anything.
+    /// A handler that fails, or panics, leaves the event to what [`on_poison`](Self::on_poison) says; its
+    /// changes are rolled back.
     pub fn on<E: Event>(
         self,
         handler: impl for<'a, 'b, 'c> Fn(&'a mut K::Target<'b>, &'c Logged<E>) -> Result<(), BoxError>
