@@ -11,7 +11,6 @@ use super::report::{Difference, Shown};
 use crate::application::{Application, Error, Result};
 use crate::mapping::error::MappingError;
 use crate::recording::identity::{EventId, LogId, Position};
-use crate::recording::new_event::NewEvent;
 use crate::recording::origin::Origin;
 use crate::recording::stored_event::StoredEvent;
 use crate::recording::stretch::{FollowerKey, Stretch};
@@ -228,11 +227,6 @@ impl Retold {
         }
         self.batch.keep_drafts(&self.application).await;
         None
-    }
-
-    /// What was decided.
-    pub(super) fn events(&self) -> &[NewEvent] {
-        self.batch.events()
     }
 }
 

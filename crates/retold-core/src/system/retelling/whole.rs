@@ -19,7 +19,6 @@ use crate::mapping::mapper::Mapper;
 use crate::recording::append::Append;
 use crate::recording::identity::{EventId, LogId, Mark, Position};
 use crate::recording::memory::MemoryStore;
-use crate::recording::new_event::NewEvent;
 use crate::recording::origin::Origin;
 use crate::recording::recorder::{LogRead, Recorder, StretchRead};
 use crate::recording::stored_event::StoredEvent;
@@ -249,7 +248,8 @@ fn cut(tracks: &mut [Track], waits: &[Wait]) -> bool {
     is_cut
 }
 
-/// Name and recorder on memory of the log that a stretch is about.
+/// Name of the application that a stretch is about, and its recorded log. What a policy answers is an
+/// event as it is recorded, as in the run; the copy on memory has another time of recording.
 fn upstream_of(
     tracks: &[Track],
     stretch: &RecordedStretch,
@@ -258,7 +258,7 @@ fn upstream_of(
         .iter()
         .find(|track| track.log == Some(stretch.stretch.upstream))?;
     let name = upstream.application.name().into();
-    Some((name, Arc::clone(upstream.application.recorder())))
+    Some((name, Arc::clone(&upstream.recorded)))
 }
 
 type Upstreams = BTreeMap<LogId, (Arc<str>, Arc<dyn Recorder>)>;
@@ -268,7 +268,7 @@ fn upstreams(tracks: &[Track]) -> Upstreams {
         .iter()
         .filter_map(|track| {
             let name: Arc<str> = track.application.name().into();
-            Some((track.log?, (name, Arc::clone(track.application.recorder()))))
+            Some((track.log?, (name, Arc::clone(&track.recorded))))
         })
         .collect()
 }
@@ -493,7 +493,8 @@ impl Track {
         })
     }
 
-    /// Makes the next append on memory: inputs as they were, effects as they were decided.
+    /// Makes the next append on memory, as it is recorded: effects were decided once more and are equal,
+    /// but perhaps under another name of their topic.
     async fn append(
         &mut self,
         recorded: Vec<StoredEvent>,
@@ -504,41 +505,37 @@ impl Track {
             return Ok(None);
         };
         let key = effect_of(first);
-        let mut events = None;
+        let mut is_retold = false;
         for (follower, retold) in std::mem::take(&mut self.open) {
-            if Some(&follower) == key.as_ref() {
-                events = Some(retold.events().to_vec());
-            }
+            is_retold |= Some(&follower) == key.as_ref();
             if let Some(difference) = retold.end().await {
                 return Ok(Some(difference));
             }
         }
         if let Some(resumed) = self.resumed(first)? {
             let resumed = self.resume(&recorded, resumed, upstreams, report).await?;
-            match resumed {
-                Ok(effects) => events = Some(effects),
-                Err(difference) => return Ok(Some(*difference)),
+            if let Some(difference) = resumed {
+                return Ok(Some(difference));
             }
+            is_retold = true;
         }
-        let events = match (events, &key) {
-            (Some(events), _) => events,
-            (None, Some(key)) if self.is_of_present_edition(first, key) => {
+        match &key {
+            _ if is_retold => {}
+            Some(key) if self.is_of_present_edition(first, key) => {
                 let what = "effects are recorded without the stretch they answer";
                 let mut difference = Difference::of_log(what, self.head);
                 difference.recorded = Some(Shown::of_recorded(first));
                 return Ok(Some(difference));
             }
-            (None, _) => {
+            _ => {
                 if key.is_none() {
                     report.inputs += recorded.len() as u64;
                 }
-                for stream in recorded.iter().filter_map(StoredEvent::stream) {
-                    self.application.forget_state(stream);
-                }
-                recorded.iter().map(as_new).collect()
+                self.forget_states(&recorded);
             }
-        };
-        let count = events.len() as u64;
+        }
+        let count = recorded.len() as u64;
+        let events = recorded.iter().map(as_new);
         let appended = self.application.recorder().append(Append::of(events)).await;
         let positions = appended.map_err(Error::from)?.positions();
         let last = recorded.last().map(StoredEvent::position);
@@ -550,6 +547,13 @@ impl Track {
         Ok(None)
     }
 
+    /// What the cache has of these streams does not have these events.
+    fn forget_states(&self, events: &[StoredEvent]) {
+        for stream in events.iter().filter_map(StoredEvent::stream) {
+            self.application.forget_state(stream);
+        }
+    }
+
     fn is_of_present_edition(&self, first: &StoredEvent, key: &FollowerKey) -> bool {
         let edition = self.follower(key).map(|it| it.edition_number());
         matches!(
@@ -558,18 +562,16 @@ impl Track {
         )
     }
 
-    /// Answers an event that had been parked, and gives the whole append: the note, and what was
-    /// decided.
+    /// Answers once more an event that had been parked.
     async fn resume(
         &mut self,
         recorded: &[StoredEvent],
         (log, mark, edition): (LogId, Mark, u32),
         upstreams: &Upstreams,
         report: &mut WholeReport,
-    ) -> Result<std::result::Result<Vec<NewEvent>, Box<Difference>>> {
-        let as_it_is = || recorded.iter().map(as_new).collect();
+    ) -> Result<Option<Difference>> {
         let Some((note, effects)) = recorded.split_first() else {
-            return Ok(Ok(Vec::new()));
+            return Ok(None);
         };
         let name = note.stream().and_then(|it| it.split_once('/'));
         let name = name.map(|(_, name)| name.to_owned()).unwrap_or_default();
@@ -580,13 +582,15 @@ impl Track {
             .cloned();
         let (Some(follower), Some((upstream, recorder))) = (follower, upstreams.get(&log)) else {
             report.facts.other_edition += 1;
-            return Ok(Ok(as_it_is()));
+            self.forget_states(effects);
+            return Ok(None);
         };
         let is_of_edition = edition == follower.edition_number();
         let event = recorder.event(mark.event_id).await?;
         let (Some(event), true) = (event, is_of_edition) else {
             report.facts.other_edition += 1;
-            return Ok(Ok(as_it_is()));
+            self.forget_states(effects);
+            return Ok(None);
         };
         let key = effects.first().and_then(effect_of);
         let key = key.unwrap_or_else(|| FollowerKey::new(format!("{name}@1")));
@@ -599,14 +603,9 @@ impl Track {
         );
         let id: EventId = note.id();
         let answered = retold.answer(upstream, log, &event, Some(id)).await?;
-        if let Some(difference) = count(answered, report) {
-            return Ok(Err(Box::new(difference)));
-        }
-        let mut events = vec![as_new(note)];
-        events.extend(retold.events().iter().cloned());
-        match retold.end().await {
-            Some(difference) => Ok(Err(Box::new(difference))),
-            None => Ok(Ok(events)),
+        match count(answered, report) {
+            Some(difference) => Ok(Some(difference)),
+            None => Ok(retold.end().await),
         }
     }
 }

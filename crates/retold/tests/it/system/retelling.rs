@@ -426,3 +426,115 @@ fn logs_are_retold_while_followers_work() {
         Ok(())
     });
 }
+
+mod before {
+    use retold::prelude::*;
+
+    #[derive(Event, Serialize, Deserialize)]
+    #[event(topic = "done")]
+    pub(super) struct Done {
+        pub(super) count: u32,
+    }
+}
+
+mod after {
+    use retold::prelude::*;
+
+    #[derive(Event, Serialize, Deserialize)]
+    #[event(topic = "finished", formerly("done"), revision = 2)]
+    pub(super) struct Done {
+        pub(super) count: u32,
+    }
+}
+
+#[derive(Event, Serialize, Deserialize)]
+struct Begun {}
+
+#[derive(Event, Serialize, Deserialize)]
+struct Seen {
+    cause: String,
+}
+
+async fn finish_before(_: &Begun, context: &mut Context) -> retold::Result<()> {
+    context.record(before::Done { count: 1 })?;
+    Ok(())
+}
+
+async fn finish_after(_: &Begun, context: &mut Context) -> retold::Result<()> {
+    context.record(after::Done { count: 1 })?;
+    Ok(())
+}
+
+/// Records whatever can be seen of the cause.
+async fn see(context: &mut Context) -> retold::Result<()> {
+    let cause = context.cause();
+    let cause = format!(
+        "{} {} {} {} {:?} {:?}",
+        cause.topic(),
+        cause.revision(),
+        cause.encoding_text(),
+        cause.recorded_at(),
+        cause.place(),
+        cause.payload(),
+    );
+    context.record(Seen { cause })?;
+    Ok(())
+}
+
+async fn see_before(_: &before::Done, context: &mut Context) -> retold::Result<()> {
+    see(context).await
+}
+
+async fn see_after(_: &after::Done, context: &mut Context) -> retold::Result<()> {
+    see(context).await
+}
+
+fn chain(finish: Follower, see: Follower) -> System {
+    System::new("chain")
+        .application("a", |app| app.event::<Begun>())
+        .application("b", |app| app.follower(finish.follows("a")))
+        .application("c", |app| app.event::<Seen>().follower(see.follows("b")))
+        .build()
+        .unwrap()
+}
+
+/// A policy sees its cause as it was recorded, in both forms of retelling, also after the event's type
+/// was renamed and has another revision.
+#[tokio::test]
+async fn a_cause_is_seen_as_it_was_recorded() {
+    let memory = Infrastructure::new(Arc::new(retold::recording::memory::MemoryStore::new()));
+    let old = chain(
+        Follower::new("finishing").on(finish_before),
+        Follower::new("seeing").on(see_before),
+    );
+    let runner = SingleThread::start(&old, &memory).await.unwrap();
+    let begun = runner.application("a").unwrap();
+    begun.decide((), |()| [Begun {}, Begun {}]).await.unwrap();
+    runner.stop().await.unwrap();
+    assert!(retells(&old, &memory).await > 0);
+
+    let new = chain(
+        Follower::new("finishing").on(finish_after),
+        Follower::new("seeing").on(see_after),
+    );
+    assert!(retells(&new, &memory).await > 0);
+    let runner = SingleThread::start(&new, &memory).await.unwrap();
+    let begun = runner.application("a").unwrap();
+    begun.decide((), |()| Begun {}).await.unwrap();
+    let seen = runner.application("c").unwrap().events::<Seen>();
+    let seen = seen.read().collect().await.unwrap();
+    let topics: Vec<_> = seen
+        .iter()
+        .map(|it| {
+            it.event
+                .cause
+                .split(' ')
+                .take(2)
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect();
+    assert_eq!(topics, ["done 1", "done 1", "finished 2"]);
+    runner.stop().await.unwrap();
+    assert!(retells(&new, &memory).await > 0);
+}
