@@ -1,7 +1,8 @@
 //! `retold schema`: the SQL that makes a store's tables and roles, for those who keep a database.
 
 use clap::ValueEnum;
-use retold::postgres::{SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, roles_sql, schema_sql};
+use retold::postgres::{SCHEMA_DEFAULT, roles_sql, schema_sql};
+use retold::recording::error::Invalid;
 use serde_json::json;
 
 use crate::failure::{Failure, Verdict};
@@ -56,13 +57,12 @@ Then, for each program, as in:
 
 pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Verdict, Failure> {
     let Kind::Postgres(Postgres { schema, only }) = &arguments.store;
-    check(schema)?;
     let mut parts = Vec::new();
     if !matches!(only, Some(Part::Roles)) {
-        parts.push(schema_sql(schema));
+        parts.push(schema_sql(schema).map_err(usage)?);
     }
     if !matches!(only, Some(Part::Tables)) {
-        parts.push(roles_sql(schema));
+        parts.push(roles_sql(schema).map_err(usage)?);
     }
     let sql = format!("BEGIN;\n\n{}\nCOMMIT;", parts.join("\n"));
     match output.is_json() {
@@ -72,16 +72,6 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Verdict,
     Ok(Verdict::Fine)
 }
 
-/// What PostgreSQL would cut, or keeps for itself, is no name of a schema.
-fn check(schema: &str) -> Result<(), Failure> {
-    let is_fine = (1..=SCHEMA_NAME_SIZE_MAX).contains(&schema.len())
-        && !schema.starts_with("pg_")
-        && !schema.chars().any(char::is_control);
-    if is_fine {
-        return Ok(());
-    }
-    Err(Failure::Usage(format!(
-        "{schema:?} can be no schema of a store: 1 to {SCHEMA_NAME_SIZE_MAX} bytes without control \
-         characters, not beginning with pg_"
-    )))
+fn usage(invalid: Invalid) -> Failure {
+    Failure::Usage(invalid.to_string())
 }

@@ -1,19 +1,23 @@
 //! A connection to the server, with the statements that were prepared on it.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, ready};
 
 use retold_core::recording::error::RecordError;
 use tokio::task::AbortHandle;
+use tokio_postgres::error::{DbError, Severity};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, Row, SimpleQueryMessage, Statement};
+use tokio_postgres::{AsyncMessage, Client, Error, Row, SimpleQueryMessage, Statement};
 
 use super::error::{Refusal, of_statement};
 use super::kept_statements::KeptStatements;
 use super::options::{ANSWER_WAIT_MAX, CONNECT_WAIT_MAX};
 use super::place::Place;
-use super::reach::{pool_between, reach};
+use super::reach::{Link, pool_between, reach};
 use super::runtime::StoreRuntime;
 
 /// Parameters of a statement.
@@ -24,6 +28,7 @@ pub(crate) struct Connection {
     pub(crate) client: Client,
     /// What moves its bytes.
     link: AbortHandle,
+    pub(crate) standbys: StandbyWaits,
     schema: String,
     statements: HashMap<&'static str, Statement>,
     /// Those whose texts are made while the program runs.
@@ -46,15 +51,18 @@ pub(crate) async fn connect(
     runtime: &Arc<StoreRuntime>,
 ) -> Result<Connection, RecordError> {
     let (client, link) = reach(place).await?;
-    let kept = runtime.clone();
-    let link = runtime.spawn(async move {
-        // What ends the connection is an error of the next call that uses it.
-        let _ = link.await;
-        drop(kept);
+    let (kept, standbys) = (runtime.clone(), StandbyWaits::default());
+    let link = runtime.spawn({
+        let standbys = standbys.clone();
+        async move {
+            move_bytes(link, &standbys).await;
+            drop(kept);
+        }
     });
     let connection = Connection {
         client,
         link: link.abort_handle(),
+        standbys,
         schema: place.quoted_schema(),
         statements: HashMap::new(),
         kept: KeptStatements::default(),
@@ -62,6 +70,41 @@ pub(crate) async fn connect(
     };
     connection.begin().await?;
     Ok(connection)
+}
+
+/// Moves the bytes of a connection until it ends, and hears what the server says of waits for standbys. What
+/// ends the connection is an error of the next call that uses it.
+async fn move_bytes(mut link: Link, standbys: &StandbyWaits) {
+    poll_fn(|context| {
+        loop {
+            match ready!(link.poll_message(context)) {
+                // It comes before the answer that the statement's caller gets.
+                Some(Ok(AsyncMessage::Notice(notice))) => standbys.hear(&notice),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}
+
+/// How often the server stopped waiting for a standby in a commit of a connection, and said so.
+#[derive(Clone, Default)]
+pub(crate) struct StandbyWaits(Arc<AtomicU64>);
+
+impl StandbyWaits {
+    pub(crate) fn cancelled(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn hear(&self, notice: &DbError) {
+        // The server's text is in the server's language; the name of the function that warns is not.
+        let is_cancelled = notice.parsed_severity() == Some(Severity::Warning)
+            && notice.routine() == Some("SyncRepWaitForLSN");
+        if is_cancelled {
+            self.0.fetch_add(1, Ordering::AcqRel);
+        }
+    }
 }
 
 impl Connection {

@@ -9,12 +9,10 @@ use std::task::{Context, Poll};
 use rustls::ClientConfig;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 
-/// Encrypts connections.
-#[derive(Clone)]
-pub(crate) struct Encrypter(pub(crate) Arc<ClientConfig>);
+use super::greeting::Greeted;
 
 /// Encrypts a connection to one server.
 pub(crate) struct ToServer {
@@ -22,20 +20,14 @@ pub(crate) struct ToServer {
     server: ServerName<'static>,
 }
 
-impl<S> MakeTlsConnect<S> for Encrypter
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    type Stream = Encrypted<S>;
-    type TlsConnect = ToServer;
-    type Error = InvalidDnsNameError;
-
-    fn make_tls_connect(&mut self, host: &str) -> Result<ToServer, InvalidDnsNameError> {
-        // For a socket of the system, which is never encrypted, the driver asks with no name.
-        let host = if host.is_empty() { "localhost" } else { host };
-        Ok(ToServer {
-            connector: TlsConnector::from(self.0.clone()),
-            server: ServerName::try_from(host.to_owned())?,
+impl ToServer {
+    /// Encrypts a connection to the server of this name.
+    pub(crate) fn new(config: &Arc<ClientConfig>, name: &str) -> Result<Self, InvalidDnsNameError> {
+        // A socket of the system has no name and is never encrypted.
+        let name = if name.is_empty() { "localhost" } else { name };
+        Ok(Self {
+            connector: TlsConnector::from(config.clone()),
+            server: ServerName::try_from(name.to_owned())?,
         })
     }
 }
@@ -50,12 +42,12 @@ where
 
     fn connect(self, stream: S) -> Self::Future {
         let connecting = self.connector.connect(self.server, stream);
-        Box::pin(async move { connecting.await.map(Encrypted) })
+        Box::pin(async move { connecting.await.map(|it| Encrypted(Greeted::plain(it))) })
     }
 }
 
 /// A connection whose bytes are encrypted.
-pub(crate) struct Encrypted<S>(tokio_rustls::client::TlsStream<S>);
+pub(crate) struct Encrypted<S>(Greeted<tokio_rustls::client::TlsStream<S>>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
     fn channel_binding(&self) -> ChannelBinding {

@@ -1,6 +1,9 @@
 //! From PostgreSQL's errors to the recorder's: the one place that decides whether a caller may send an
 //! append again as if nothing had happened.
 
+use std::io;
+use std::sync::Arc;
+
 use retold_core::recording::error::{Corrupt, RecordError};
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity};
@@ -14,6 +17,13 @@ pub(crate) enum Refusal {
     NoConnection,
     #[error("the server did not answer in time")]
     Silent,
+    #[error("error connecting to server: {0}")]
+    Unreachable(Arc<io::Error>),
+    #[error(
+        "the server's wait for its standby was cancelled: this is recorded here and perhaps nowhere else; \
+         sent again, it waits again"
+    )]
+    NotReplicated,
     #[error("the task that writes stopped before it answered")]
     WriterStopped,
     #[error("it is not there; open the store for writing once, which makes it")]
@@ -32,6 +42,14 @@ pub(crate) enum Refusal {
 
 /// Of an error of a statement that only reads, or that may simply be done again.
 pub(crate) fn of_statement(what: &str, error: Error) -> RecordError {
+    if error.as_db_error().is_some_and(is_missing) {
+        return Corrupt::new(what, describe(&error)).into();
+    }
+    of_statement_on_views(what, error)
+}
+
+/// Of an error of a statement that has to do with tables of a view, which come and go with its versions.
+pub(crate) fn of_statement_on_views(what: &str, error: Error) -> RecordError {
     if error.as_db_error().is_some_and(is_damage) {
         return Corrupt::new(what, describe(&error)).into();
     }
@@ -46,7 +64,9 @@ pub(crate) fn of_statement(what: &str, error: Error) -> RecordError {
 pub(crate) fn of_group(error: Error) -> RecordError {
     const WHAT: &str = "appending";
     match error.as_db_error() {
-        Some(found) if is_damage(found) => Corrupt::new(WHAT, describe(&error)).into(),
+        Some(found) if is_damage(found) || is_missing(found) => {
+            Corrupt::new(WHAT, describe(&error)).into()
+        }
         Some(found) if is_certain(found) => RecordError::unavailable(WHAT, Described::new(error)),
         _ => RecordError::outcome_unknown(WHAT, Described::new(error)),
     }
@@ -68,6 +88,12 @@ fn is_certain(error: &DbError) -> bool {
 /// Classes of errors by which the server says that its files are damaged.
 fn is_damage(error: &DbError) -> bool {
     matches!(error.code().code(), "XX001" | "XX002")
+}
+
+/// Codes by which the server says that a table, a column or a function of the store is not there: something
+/// else dropped or changed it, and no waiting brings it back.
+fn is_missing(error: &DbError) -> bool {
+    matches!(error.code().code(), "3F000" | "42P01" | "42703" | "42883")
 }
 
 /// A driver's error that says in its text what the server said: its own leaves that to its source.
@@ -121,6 +147,9 @@ fn advice(code: &str) -> Option<&'static str> {
         "42501" => {
             "the role has not the rights for this: `retold schema postgres` prints the roles of a \
              reader and of a writer with their grants"
+        }
+        "3F000" | "42P01" | "42703" | "42883" => {
+            "something else dropped or changed what the store had made: restore it from a backup"
         }
         "53100" => "give the server's disk more room; it goes on by itself then",
         "53300" => {

@@ -66,9 +66,9 @@
 //! | a schema of another version, an older server, no rights, a pool between, on opening | `Invalid`, with what to do |
 //!
 //! Every wait has an end, and the store goes on by itself when the fault is over. With a synchronous
-//! standby a commit waits for it, and what was acknowledged is on both. Whoever cancels such a wait (by
-//! terminating the backend, or by restarting the server) leaves an event that is seen and not yet on the
-//! standby; that is PostgreSQL's meaning of it.
+//! standby a commit waits for it, and what was acknowledged is on both. An append whose wait is cancelled
+//! (`pg_cancel_backend`, the end of the backend or the server) is `OutcomeUnknown`: readers see its events,
+//! and the standby may not have them. Sent again it waits again.
 //!
 //! PgBouncer is refused in all of its modes: it does not hand on the settings that each connection begins
 //! with, and one that gives each transaction another connection would mix up prepared statements and
@@ -90,6 +90,9 @@ mod passwords;
 mod server_check;
 pub mod telemetry;
 
+mod greeting;
+mod sql_text;
+
 mod encrypted;
 mod encryption;
 mod error;
@@ -105,6 +108,8 @@ mod queue;
 
 mod log;
 mod opening;
+mod socket;
+
 mod reach;
 
 mod connection;
@@ -137,10 +142,11 @@ mod store;
 
 pub use self::inline::InlineProjections;
 pub use self::options::{
-    ANSWER_WAIT_MAX, CONNECT_WAIT_MAX, CONNECTION_WAIT_MAX, CONNECTIONS_MAX, GROUP_LENGTH_MAX,
-    GROUP_SIZE_MAX, KEEPALIVE_IDLE, KEPT_STATEMENTS_MAX, LISTEN_CHECK_INTERVAL, LOCK_WAIT_MAX,
-    PLACE_SIZE, POLL_INTERVAL, POLL_INTERVAL_WITHOUT_HINTS, PostgresOptions, QUEUE_PLACES_MAX,
-    QUEUE_WAIT_MAX, RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, SWITCH_LOCK_WAIT_MAX,
+    ANSWER_WAIT_MAX, CONNECT_WAIT_MAX, CONNECTION_WAIT_MAX, CONNECTIONS_MAX, GREETING_SIZE_MAX,
+    GROUP_LENGTH_MAX, GROUP_SIZE_MAX, KEEPALIVE_IDLE, KEPT_STATEMENTS_MAX, LISTEN_CHECK_INTERVAL,
+    LOCK_WAIT_MAX, MESSAGE_BEFORE_LOGIN_SIZE_MAX, PLACE_SIZE, POLL_INTERVAL,
+    POLL_INTERVAL_WITHOUT_HINTS, PostgresOptions, QUEUE_PLACES_MAX, QUEUE_WAIT_MAX,
+    RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, SWITCH_LOCK_WAIT_MAX,
     VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX, VIEWS_SCHEMA_DEFAULT, WRITERS_MAX,
 };
 pub use self::projection::{Postgres, PostgresTables, VersionNames, ViewTransaction};

@@ -35,6 +35,7 @@ fn is_passing(cause: &(dyn StdError + 'static)) -> bool {
         return match refusal {
             Refusal::NoConnection | Refusal::Silent | Refusal::NotBorn => true,
             Refusal::NoServer { may_pass, .. } => *may_pass,
+            Refusal::Unreachable(error) => is_passing_of_system(error),
             _ => false,
         };
     }
@@ -43,11 +44,14 @@ fn is_passing(cause: &(dyn StdError + 'static)) -> bool {
         let class = code.and_then(|code| code.get(..2));
         return source.is_closed() || class.is_some_and(|class| PASSING_CLASSES.contains(&class));
     }
-    // What the encryption refuses is an error of input and output too, and stays.
-    cause.downcast_ref().is_some_and(|error: &io::Error| {
-        !matches!(
-            error.kind(),
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other
-        )
-    })
+    cause.downcast_ref().is_some_and(is_passing_of_system)
+}
+
+/// Whether it is the network or the system that fails. What the encryption, or the bound on a greeting,
+/// refuses is an error of input and output too, and stays.
+fn is_passing_of_system(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other
+    )
 }

@@ -19,6 +19,13 @@ pub const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
 /// says another (`connect_timeout`). Of several servers each has it, so that one that is silent does not
 /// keep us from the next.
 pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Largest message that a server may send before it has let a connection in, in bytes. The largest of its
+/// errors are far smaller.
+pub const MESSAGE_BEFORE_LOGIN_SIZE_MAX: usize = 64 * 1024;
+
+/// Most bytes that a server may send before it has let a connection in.
+pub const GREETING_SIZE_MAX: usize = 1024 * 1024;
+
 /// Longest wait for an answer of the server. A connection that stays silent for longer is given up:
 /// what was sent by it may still happen.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);

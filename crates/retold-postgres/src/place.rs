@@ -3,21 +3,21 @@
 
 use std::str::FromStr;
 
-use retold_core::recording::error::{Invalid, RecordError};
+use retold_core::recording::error::RecordError;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::encryption::Encryption;
 use super::options::{
     ANSWER_WAIT_MAX, CONNECT_WAIT_MAX, CONNECTIONS_MAX, KEEPALIVE_IDLE, LOCK_WAIT_MAX,
-    PostgresOptions, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX,
+    PostgresOptions, SCHEMA_DEFAULT,
 };
 use super::passwords::{Passwords, Sought};
-use super::roles::quote;
+use super::sql_text::{check_schema, quote};
 use super::url::take_apart;
 
 /// Where servers listen unless told otherwise.
-const PORT_DEFAULT: u16 = 5432;
+pub(crate) const PORT_DEFAULT: u16 = 5432;
 
 /// A setting that the server does not know and keeps for us, by which we see that our settings came
 /// through: something between that drops them (PgBouncer does) is to be noticed.
@@ -149,21 +149,6 @@ fn settings(given: Option<&str>) -> String {
          -c {SETTINGS_CAME}=yes",
         given.unwrap_or_default()
     )
-}
-
-fn check_schema(name: &str) -> Result<(), Invalid> {
-    if name.is_empty() || name.len() > SCHEMA_NAME_SIZE_MAX {
-        return Err(Invalid::new(format!(
-            "the schema {name:?} has {} bytes; 1 to {SCHEMA_NAME_SIZE_MAX} are allowed",
-            name.len()
-        )));
-    }
-    if name.chars().any(char::is_control) || name.starts_with("pg_") {
-        return Err(Invalid::new(format!(
-            "the schema {name:?} has a name that PostgreSQL keeps for itself or cannot store"
-        )));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

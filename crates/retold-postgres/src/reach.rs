@@ -1,19 +1,23 @@
 //! Reaching a server: of several, the first that lets us in, speaks for itself and is new enough.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use retold_core::recording::error::RecordError;
-use tokio_postgres::config::{Config, Host};
-use tokio_postgres::{Client, Error, Socket};
+use tokio_postgres::config::{Config, Host, SslMode, SslNegotiation, TargetSessionAttrs};
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
-use super::encrypted::{Encrypted, Encrypter};
+use super::encrypted::{Encrypted, ToServer};
 use super::error::{Refusal, of_statement};
+use super::greeting::Greeted;
 use super::opening::may_pass;
 use super::options::CONNECT_WAIT_MAX;
 use super::place::Place;
+use super::socket::{Address, Socket, addresses};
 
 /// What moves the bytes of a connection, and hears what the server says unasked.
-pub(crate) type Link = tokio_postgres::Connection<Socket, Encrypted<Socket>>;
+pub(crate) type Link = tokio_postgres::Connection<Greeted<Socket>, Encrypted<Greeted<Socket>>>;
 
 /// The oldest server that is supported: older ones are not maintained, and nobody tries them.
 const SERVER_VERSION_MIN: u32 = 14;
@@ -50,14 +54,84 @@ pub(crate) async fn reach(place: &Place) -> Result<(Client, Link), RecordError> 
 }
 
 async fn reach_one(config: &Config, place: &Place) -> Result<(Client, Link), RecordError> {
-    let connecting = config.connect(Encrypter(place.encryption.config.clone()));
+    let connecting = async {
+        let mut failure = None;
+        for address in addresses(config) {
+            match connect(&address, config, place).await {
+                Ok(connected) => return Ok(connected),
+                Err(error) => failure = Some(error),
+            }
+        }
+        let nowhere = || unreachable(io::Error::new(io::ErrorKind::InvalidInput, "no host"));
+        Err(failure.unwrap_or_else(nowhere))
+    };
     let reached = tokio::time::timeout(wait_max(config), connecting).await;
     let Ok(reached) = reached else {
         return Err(RecordError::unavailable(WHAT, Refusal::Silent));
     };
-    let (client, link) = reached.map_err(refused)?;
+    let (client, link) = reached?;
     check_version(link.parameter("server_version"))?;
     Ok((client, link))
+}
+
+/// Connects to an address, as the driver does by itself, but for the bound on what the server says before
+/// it lets us in.
+async fn connect(
+    address: &Address,
+    config: &Config,
+    place: &Place,
+) -> Result<(Client, Link), RecordError> {
+    let socket = address.open(config).await.map_err(unreachable)?;
+    let socket = match (config.get_ssl_mode(), config.get_ssl_negotiation()) {
+        (SslMode::Disable, _) => Greeted::plain(socket),
+        (_, SslNegotiation::Direct) => Greeted::encrypted(socket),
+        _ => Greeted::asked_for_encryption(socket),
+    };
+    let encryption = ToServer::new(&place.encryption.config, &address.name);
+    let encryption = encryption.map_err(|error| {
+        RecordError::invalid(format!(
+            "the host {:?} has no certificate: {error}",
+            address.name
+        ))
+    })?;
+    let connected = config.connect_raw(socket, encryption).await;
+    let (client, mut link) = connected.map_err(refused)?;
+    let wanted = config.get_target_session_attrs();
+    if wanted != TargetSessionAttrs::Any {
+        let only_reads = tokio::select! {
+            only_reads = only_reads(&client) => only_reads.map_err(refused)?,
+            // It moves the bytes of the question; it ends first only if it fails.
+            ended = &mut link => {
+                ended.map_err(refused)?;
+                return Err(RecordError::unavailable(WHAT, Refusal::Silent));
+            }
+        };
+        let refusal = match (wanted, only_reads) {
+            (TargetSessionAttrs::ReadWrite, true) => Some("the database does not allow writes"),
+            (TargetSessionAttrs::ReadOnly, false) => Some("the database is not read only"),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            // Another server may become the one that is wanted.
+            let error = io::Error::new(io::ErrorKind::PermissionDenied, refusal);
+            return Err(unreachable(error));
+        }
+    }
+    Ok((client, link))
+}
+
+fn unreachable(error: io::Error) -> RecordError {
+    RecordError::unavailable(WHAT, Refusal::Unreachable(Arc::new(error)))
+}
+
+/// Whether the server takes no writes.
+async fn only_reads(client: &Client) -> Result<bool, Error> {
+    let answer = client.simple_query("SHOW transaction_read_only").await?;
+    let said = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    Ok(said == Some("on"))
 }
 
 /// Longest wait for a server of this place.

@@ -1,6 +1,9 @@
 //! The roles of a store: who may read, who may write, and the SQL that makes them.
 
+use retold_core::recording::error::Invalid;
+
 use super::options::SCHEMA_NAME_SIZE_MAX;
+use super::sql_text::{check_schema, fill, literal, quote};
 
 const ROLES: &str = include_str!("roles.sql");
 
@@ -31,13 +34,21 @@ fn role(schema: &str, suffix: &str) -> String {
 /// and gives them the rights they need and no others. For the owner of the schema, who may make roles;
 /// to be run after that of [`schema_sql`](crate::schema_sql), and again when a new version of the
 /// schema has more tables.
-pub fn roles_sql(schema: &str) -> String {
+///
+/// # Errors
+///
+/// [`Invalid`] for a name that PostgreSQL cannot keep.
+pub fn roles_sql(schema: &str) -> Result<String, Invalid> {
+    check_schema(schema)?;
     let (reader, writer) = (reader_role(schema), writer_role(schema));
-    let grants = ROLES
-        .replace("\"retold_reader\"", &quote(&reader))
-        .replace("\"retold_writer\"", &quote(&writer))
-        .replace("\"retold\"", &quote(schema));
-    format!("{}{}{grants}", make(&reader), make(&writer))
+    let names = [&reader, &writer, schema].map(quote);
+    let placeholders = ["\"retold_reader\"", "\"retold_writer\"", "\"retold\""];
+    let values: Vec<_> = placeholders
+        .into_iter()
+        .zip(names.iter().map(|it| &**it))
+        .collect();
+    let grants = fill(ROLES, &values);
+    Ok(format!("{}{}{grants}", make(&reader), make(&writer)))
 }
 
 fn make(role: &str) -> String {
@@ -48,16 +59,6 @@ fn make(role: &str) -> String {
         quote(role)
     );
     format!("DO {};\n", literal(&make))
-}
-
-/// A name as SQL writes it, whatever its letters.
-pub(crate) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A text as SQL writes it.
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]
@@ -74,10 +75,13 @@ mod tests {
 
     #[test]
     fn names_are_written_so_that_they_are_names() {
-        let sql = roles_sql("a'b\"c");
+        let sql = roles_sql("a'b\"c").unwrap();
         assert!(sql.contains("DO 'BEGIN IF NOT EXISTS"));
         assert!(sql.contains("rolname = ''a''''b\"c_reader''"));
         assert!(sql.contains("\"a'b\"\"c\".matches"));
         assert!(!sql.contains("\"retold"));
+        let sql = roles_sql("x\"retold\"").unwrap();
+        assert!(sql.contains("TO \"x\"\"retold\"\"_reader\""));
+        assert!(roles_sql("a\nb").is_err());
     }
 }

@@ -9,8 +9,9 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA "retold" FROM "retold_reader", "retold_wri
 
 GRANT USAGE ON SCHEMA "retold" TO "retold_reader";
 GRANT SELECT ON ALL TABLES IN SCHEMA "retold" TO "retold_reader";
-GRANT EXECUTE ON FUNCTION "retold".version_from, "retold".matches, "retold".has_tags,
-    "retold".is_named, "retold".streams, "retold".topics, "retold".has_topic TO "retold_reader";
+GRANT EXECUTE ON FUNCTION "retold".version_from, "retold".matches, "retold".rarest,
+    "retold".meeting, "retold".has_tags, "retold".is_named, "retold".streams, "retold".topics,
+    "retold".has_topic TO "retold_reader";
 
 -- A writer bears logs, appends by the one way in, keeps snapshots and takes leases. It has no right to
 -- change or delete anything that is recorded.

@@ -9,7 +9,8 @@ use super::connection::{Connection, in_schema};
 use super::error::{Refusal, of_statement};
 use super::options::ANSWER_WAIT_MAX;
 use super::place::Place;
-use super::roles::{quote, reader_role, writer_role};
+use super::roles::{reader_role, writer_role};
+use super::sql_text::{check_schema, dollar_mark, quote, shell_word};
 
 /// The version of the schema that this program writes and reads.
 pub const SCHEMA_VERSION: i32 = 3;
@@ -21,12 +22,19 @@ const SCHEMA_LOCK: i64 = 0x7265_746f_6c64;
 
 /// The SQL that makes the schema of a store, for those whose role may not. To be run in a transaction,
 /// by the role that is to own the schema; [`roles_sql`](crate::roles_sql) then makes roles for programs.
-pub fn schema_sql(schema: &str) -> String {
+///
+/// # Errors
+///
+/// [`Invalid`] for a name that PostgreSQL cannot keep.
+pub fn schema_sql(schema: &str) -> Result<String, Invalid> {
+    check_schema(schema)?;
     let quoted = quote(schema);
-    let text = in_schema(SCHEMA, &quoted);
-    format!(
+    // The bodies of functions name the schema, so none may end within its name.
+    let text = SCHEMA.replace("$$", &dollar_mark(&quoted));
+    let text = in_schema(&text, &quoted);
+    Ok(format!(
         "CREATE SCHEMA IF NOT EXISTS {quoted};\nREVOKE ALL ON SCHEMA {quoted} FROM PUBLIC;\n{text}"
-    )
+    ))
 }
 
 /// Makes what is missing.
@@ -41,7 +49,8 @@ pub(crate) async fn make(connection: &mut Connection, place: &Place) -> Result<(
     if check(connection, place, Access::ReadWrite).await? {
         return Ok(());
     }
-    let making = make_now(connection, place);
+    let sql = schema_sql(&place.schema)?;
+    let making = make_now(connection, place, &sql);
     let made = match tokio::time::timeout(ANSWER_WAIT_MAX, making).await {
         Ok(made) => made,
         Err(_) => {
@@ -74,19 +83,20 @@ async fn may_not_make(
     Ok(RecordError::invalid(format!(
         "the schema {schema:?} is missing, and the role {role:?} may not make it in the database \
          {database:?}. Let the owner of the database, or a superuser, run there what \
-         `retold schema postgres --schema {schema:?}` prints, and then: GRANT {} TO {};",
+         `retold schema postgres --schema {}` prints, and then: GRANT {} TO {};",
+        shell_word(schema),
         quote(&writer_role(schema)),
         quote(&role)
     )))
 }
 
-async fn make_now(connection: &mut Connection, place: &Place) -> Result<(), Error> {
+async fn make_now(connection: &mut Connection, place: &Place, sql: &str) -> Result<(), Error> {
     let transaction = connection.client.transaction().await?;
-    make_in(&transaction, place).await?;
+    make_in(&transaction, place, sql).await?;
     transaction.commit().await
 }
 
-async fn make_in(transaction: &Transaction<'_>, place: &Place) -> Result<(), Error> {
+async fn make_in(transaction: &Transaction<'_>, place: &Place, sql: &str) -> Result<(), Error> {
     let lock = "SELECT pg_advisory_xact_lock($1)";
     transaction.execute(lock, &[&SCHEMA_LOCK]).await?;
     // Somebody else may have made it just now.
@@ -94,7 +104,7 @@ async fn make_in(transaction: &Transaction<'_>, place: &Place) -> Result<(), Err
     if exists.try_get(0)? {
         return Ok(());
     }
-    transaction.batch_execute(&schema_sql(&place.schema)).await
+    transaction.batch_execute(sql).await
 }
 
 const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables
@@ -138,10 +148,11 @@ pub(crate) async fn check(
         return Err(RecordError::invalid(format!(
             "the role {us:?} may not {what} the store in the schema {0:?}. Let the owner of the schema, or \
              a superuser, run: GRANT {1} TO {2}; where that role is missing, \
-             `retold schema postgres --schema {0:?} --only roles` prints what makes it",
+             `retold schema postgres --schema {3} --only roles` prints what makes it",
             place.schema,
             quote(&role),
-            quote(us)
+            quote(us),
+            shell_word(&place.schema)
         )));
     }
     let sql = "SELECT version FROM \"retold\".schema_version";

@@ -68,6 +68,19 @@ CREATE TABLE "retold".event_tag (
     PRIMARY KEY (log, tag, position)
 );
 
+-- Which events of a block of 8192 positions have a topic (kind `o`) or a tag (`t`), a bit for each
+-- position. It tells nothing that the indexes do not: where several lists that are all long are to be
+-- intersected, a block of bits is compared in place of thousands of rows. Blocks of a name are made when an
+-- append first is judged by it, without a gap from the first one on, for events never change.
+CREATE TABLE "retold".presence (
+    log integer NOT NULL,
+    kind "char" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    block bigint NOT NULL,
+    bits bit(8192) NOT NULL,
+    PRIMARY KEY (log, kind, name, block)
+);
+
 -- The pieces of other logs that followers have processed, counted by ordinal in each log. One grows
 -- while neither its append nor the next one has events.
 CREATE TABLE "retold".stretch (
@@ -115,6 +128,8 @@ CREATE TRIGGER event_never_changes BEFORE UPDATE OR DELETE OR TRUNCATE ON "retol
     FOR EACH STATEMENT EXECUTE FUNCTION "retold".refuse('a recorded event never changes');
 CREATE TRIGGER event_tag_never_changes BEFORE UPDATE OR DELETE OR TRUNCATE ON "retold".event_tag
     FOR EACH STATEMENT EXECUTE FUNCTION "retold".refuse('the tags of a recorded event never change');
+CREATE TRIGGER presence_never_changes BEFORE UPDATE OR DELETE OR TRUNCATE ON "retold".presence
+    FOR EACH STATEMENT EXECUTE FUNCTION "retold".refuse('what tells of recorded events never changes');
 CREATE TRIGGER log_is_never_deleted BEFORE DELETE OR TRUNCATE ON "retold".log
     FOR EACH STATEMENT EXECUTE FUNCTION "retold".refuse('a log is never deleted');
 CREATE TRIGGER log_only_grows BEFORE UPDATE ON "retold".log FOR EACH ROW
@@ -168,8 +183,35 @@ BEGIN
     RETURN first_version;
 END $$;
 
+-- Of these tags and all these topics together, what has the fewest events from `low` to `high`, counted up
+-- to 1000; no tag stands for the topics.
+CREATE FUNCTION "retold".rarest(
+    of_log integer, of_topics text[], of_tags text[], low bigint, high bigint
+) RETURNS TABLE (tag text, count integer) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY SELECT counted.tag, counted.count FROM (
+        SELECT t.tag, bounded.count FROM unnest(of_tags) AS t (tag), LATERAL (
+            SELECT count(*)::integer AS count FROM (
+                SELECT FROM "retold".event_tag g
+                WHERE g.log = of_log AND g.tag = t.tag AND g.position BETWEEN low AND high
+                LIMIT 1000
+            ) rows_of_tag
+        ) bounded
+        UNION ALL
+        SELECT NULL, (
+            SELECT count(*)::integer FROM (
+                SELECT FROM unnest(of_topics) AS t (name), LATERAL (
+                    SELECT FROM "retold".event e WHERE e.log = of_log AND e.topic = t.name
+                    AND e.position + 0 BETWEEN low AND high ORDER BY e.position + 0 LIMIT 1000
+                ) rows_of_topic LIMIT 1000
+            ) rows_of_topics
+        ) WHERE cardinality(of_topics) > 0
+    ) AS counted (tag, count) ORDER BY counted.count LIMIT 1;
+END $$;
+
 -- Positions from `low` to `high` of the events that match an item of a query, in the direction of
--- reading. An empty list does not restrict. Of several tags, the rarest leads.
+-- reading. An empty list does not restrict. Of tags and topics the rarest leads, if one is rare; if none
+-- is, the streams lead, or else they are intersected.
 CREATE FUNCTION "retold".matches(
     of_log integer, of_streams text[], of_topics text[], of_tags text[],
     low bigint, high bigint, is_backward boolean, most integer
@@ -177,29 +219,51 @@ CREATE FUNCTION "retold".matches(
 DECLARE
     rarest text := of_tags[1];
     others text[];
+    by_topics boolean := false;
+    fewest integer := 0;
     is_free boolean := cardinality(of_streams) = 0 AND cardinality(of_topics) = 0;
 BEGIN
     IF cardinality(of_tags) > 0 THEN
-        IF cardinality(of_tags) > 1 THEN
-            SELECT t.tag INTO rarest FROM unnest(of_tags) AS t (tag), LATERAL (
-                SELECT count(*) AS count FROM (
-                    SELECT 1 FROM "retold".event_tag g
-                    WHERE g.log = of_log AND g.tag = t.tag AND g.position BETWEEN low AND high
-                    LIMIT 1000
-                ) bounded
-            ) counted ORDER BY counted.count LIMIT 1;
-            others := array_remove(of_tags, rarest);
+        IF high - low >= 1000
+            AND cardinality(of_tags) + (cardinality(of_topics) > 0)::integer > 1
+        THEN
+            SELECT r.tag, r.count INTO rarest, fewest
+                FROM "retold".rarest(of_log, of_topics, of_tags, low, high) r;
+            by_topics := rarest IS NULL;
         END IF;
-        IF is_backward THEN
+        others := array_remove(of_tags, rarest);
+    END IF;
+    IF cardinality(of_tags) > 0 AND NOT (fewest = 1000 AND cardinality(of_streams) > 0) THEN
+        IF fewest = 1000 THEN
+            RETURN QUERY SELECT "retold".meeting(
+                of_log, of_topics, of_tags, low, high, is_backward, most
+            );
+        ELSIF by_topics AND is_backward THEN
+            RETURN QUERY SELECT found.position FROM unnest(of_topics) AS t (name), LATERAL (
+                SELECT e.position FROM "retold".event e
+                WHERE e.log = of_log AND e.topic = t.name AND e.position + 0 BETWEEN low AND high
+                AND "retold".has_tags(of_log, e.position, of_tags)
+                AND (cardinality(of_streams) = 0 OR e.stream = ANY (of_streams))
+                ORDER BY e.position + 0 DESC LIMIT most
+            ) found ORDER BY found.position DESC LIMIT most;
+        ELSIF by_topics THEN
+            RETURN QUERY SELECT found.position FROM unnest(of_topics) AS t (name), LATERAL (
+                SELECT e.position FROM "retold".event e
+                WHERE e.log = of_log AND e.topic = t.name AND e.position + 0 BETWEEN low AND high
+                AND "retold".has_tags(of_log, e.position, of_tags)
+                AND (cardinality(of_streams) = 0 OR e.stream = ANY (of_streams))
+                ORDER BY e.position + 0 LIMIT most
+            ) found ORDER BY found.position LIMIT most;
+        ELSIF is_backward THEN
             RETURN QUERY SELECT g.position FROM "retold".event_tag g
                 WHERE g.log = of_log AND g.tag = rarest AND g.position BETWEEN low AND high
-                AND (others IS NULL OR "retold".has_tags(of_log, g.position, others))
+                AND (others = '{}' OR "retold".has_tags(of_log, g.position, others))
                 AND (is_free OR "retold".is_named(of_log, g.position, of_streams, of_topics))
                 ORDER BY g.position DESC LIMIT most;
         ELSE
             RETURN QUERY SELECT g.position FROM "retold".event_tag g
                 WHERE g.log = of_log AND g.tag = rarest AND g.position BETWEEN low AND high
-                AND (others IS NULL OR "retold".has_tags(of_log, g.position, others))
+                AND (others = '{}' OR "retold".has_tags(of_log, g.position, others))
                 AND (is_free OR "retold".is_named(of_log, g.position, of_streams, of_topics))
                 ORDER BY g.position LIMIT most;
         END IF;
@@ -211,6 +275,7 @@ BEGIN
                 AND e.version >= "retold".version_from(of_log, s.name, low)
                 AND e.version < "retold".version_from(of_log, s.name, high + 1)
                 AND (cardinality(of_topics) = 0 OR e.topic = ANY (of_topics))
+                AND (cardinality(of_tags) = 0 OR "retold".has_tags(of_log, e.position, of_tags))
                 ORDER BY e.version DESC LIMIT most
             ) found ORDER BY found.position DESC LIMIT most;
         ELSE
@@ -220,6 +285,7 @@ BEGIN
                 AND e.version >= "retold".version_from(of_log, s.name, low)
                 AND e.version < "retold".version_from(of_log, s.name, high + 1)
                 AND (cardinality(of_topics) = 0 OR e.topic = ANY (of_topics))
+                AND (cardinality(of_tags) = 0 OR "retold".has_tags(of_log, e.position, of_tags))
                 ORDER BY e.version LIMIT most
             ) found ORDER BY found.position LIMIT most;
         END IF;
@@ -236,6 +302,163 @@ BEGIN
             ORDER BY e.position + 0 LIMIT most
         ) found ORDER BY found.position LIMIT most;
     END IF;
+END $$;
+
+-- Positions from `low` to `high` of the events that have all these tags and one of these topics, if there
+-- are any, block by block: by bits where all blocks are made, else by rows. A block of which one of the
+-- lists has nothing is leapt over.
+CREATE FUNCTION "retold".meeting(
+    of_log integer, of_topics text[], of_tags text[],
+    low bigint, high bigint, is_backward boolean, most integer
+) RETURNS SETOF bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    lists integer := cardinality(of_tags) + (cardinality(of_topics) > 0)::integer;
+    sign integer := CASE WHEN is_backward THEN -1 ELSE 1 END;
+    made bigint;
+    block bigint;
+    last_block bigint;
+    next_block bigint;
+    bits bit(8192);
+    empty bit(8192) := repeat('0', 8192)::bit(8192);
+    given integer := 0;
+    at bigint;
+BEGIN
+    SELECT least(high, l.position) INTO high FROM "retold".log l WHERE l.key = of_log;
+    IF high < low THEN
+        RETURN;
+    END IF;
+    SELECT min(coalesce(there.block, -1)) INTO made FROM (
+        SELECT 't'::"char", t FROM unnest(of_tags) AS t
+        UNION ALL SELECT 'o'::"char", o FROM unnest(of_topics) AS o
+    ) AS n (kind, name) LEFT JOIN LATERAL (
+        SELECT p.block FROM "retold".presence p
+        WHERE p.log = of_log AND p.kind = n.kind AND p.name = n.name ORDER BY p.block DESC LIMIT 1
+    ) there ON true;
+    block := ((CASE WHEN is_backward THEN high ELSE low END) - 1) / 8192;
+    last_block := ((CASE WHEN is_backward THEN low ELSE high END) - 1) / 8192;
+    WHILE (last_block - block) * sign >= 0 AND given < most LOOP
+        IF block <= made THEN
+            -- The next block that may have some, in one statement.
+            SELECT found.block, found.bits INTO next_block, bits FROM (
+                SELECT b.block, (
+                    SELECT bit_and(p.bits) FROM unnest(of_tags) AS t (name), LATERAL (
+                        SELECT q.bits FROM "retold".presence q WHERE q.log = of_log AND q.kind = 't'
+                        AND q.name = t.name AND q.block = b.block LIMIT 1
+                    ) p
+                ) & CASE WHEN cardinality(of_topics) = 0 THEN ~empty ELSE (
+                    SELECT bit_or(p.bits) FROM unnest(of_topics) AS t (name), LATERAL (
+                        SELECT q.bits FROM "retold".presence q WHERE q.log = of_log AND q.kind = 'o'
+                        AND q.name = t.name AND q.block = b.block LIMIT 1
+                    ) p
+                ) END AS bits
+                FROM generate_series(
+                    block, CASE WHEN is_backward THEN last_block ELSE least(last_block, made) END, sign
+                ) AS b (block)
+            ) found WHERE found.bits <> empty LIMIT 1;
+            IF NOT FOUND THEN
+                EXIT WHEN is_backward OR made >= last_block;
+                block := made + 1;
+                CONTINUE;
+            END IF;
+            block := next_block;
+            FOR at IN
+                SELECT block * 8192 + w.word * 64 + i.bit + 1 FROM (
+                    SELECT z, substring(bits FROM z * 64 + 1 FOR 64)::bit(64)
+                    FROM generate_series(0, 127) AS z
+                ) AS w (word, bits), generate_series(0, 63) AS i (bit)
+                WHERE w.bits::bigint <> 0 AND get_bit(w.bits, i.bit) = 1
+                AND block * 8192 + w.word * 64 + i.bit + 1 BETWEEN low AND high
+                ORDER BY (w.word * 64 + i.bit) * sign LIMIT most - given
+            LOOP
+                given := given + 1;
+                RETURN NEXT at;
+            END LOOP;
+            block := block + sign;
+        ELSE
+            -- Where each list goes on; before the furthest of these nothing is in all of them.
+            SELECT max(n.there * sign) * sign, count(n.there) INTO at, lists FROM (
+                SELECT CASE WHEN is_backward THEN (
+                    SELECT g.position FROM "retold".event_tag g WHERE g.log = of_log AND g.tag = t.name
+                    AND g.position BETWEEN low AND least(high, block * 8192 + 8192)
+                    ORDER BY g.position DESC LIMIT 1
+                ) ELSE (
+                    SELECT g.position FROM "retold".event_tag g WHERE g.log = of_log AND g.tag = t.name
+                    AND g.position BETWEEN greatest(low, block * 8192 + 1) AND high
+                    ORDER BY g.position LIMIT 1
+                ) END FROM unnest(of_tags) AS t (name)
+            ) AS n (there);
+            -- A list that has no more ends it all.
+            EXIT WHEN lists < cardinality(of_tags);
+            lists := lists + (cardinality(of_topics) > 0)::integer;
+            next_block := (at - 1) / 8192;
+            IF next_block <> block THEN
+                block := next_block;
+                CONTINUE;
+            END IF;
+            FOR at IN
+                SELECT u.position FROM (
+                    SELECT g.position FROM unnest(of_tags) AS t (name), LATERAL (
+                        SELECT r.position FROM "retold".event_tag r
+                        WHERE r.log = of_log AND r.tag = t.name AND r.position BETWEEN
+                            greatest(low, block * 8192 + 1) AND least(high, block * 8192 + 8192)
+                        ORDER BY r.position LIMIT 8192
+                    ) g
+                    UNION ALL
+                    SELECT g.position FROM unnest(of_topics) AS t (name), LATERAL (
+                        SELECT r.position FROM "retold".event r
+                        WHERE r.log = of_log AND r.topic = t.name AND r.position + 0 BETWEEN
+                            greatest(low, block * 8192 + 1) AND least(high, block * 8192 + 8192)
+                        ORDER BY r.position + 0 LIMIT 8192
+                    ) g
+                ) u GROUP BY u.position HAVING count(*) = lists
+                ORDER BY u.position * sign LIMIT most - given
+            LOOP
+                given := given + 1;
+                RETURN NEXT at;
+            END LOOP;
+            block := block + sign;
+        END IF;
+    END LOOP;
+END $$;
+
+-- Makes the blocks that are missing, up to a head, of these topics and tags.
+CREATE FUNCTION "retold".make_presence(of_log integer, of_topics text[], of_tags text[], head bigint)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    -- In one order by all who do it, so that none of two waits for the other.
+    INSERT INTO "retold".presence
+        SELECT of_log, n.kind, n.name, b.block, built.bits
+        FROM (
+            SELECT DISTINCT 'o'::"char", o FROM unnest(of_topics) AS o
+            UNION ALL SELECT DISTINCT 't'::"char", t FROM unnest(of_tags) AS t
+        ) AS n (kind, name), LATERAL (
+            SELECT coalesce((
+                SELECT p.block + 1 FROM "retold".presence p
+                WHERE p.log = of_log AND p.kind = n.kind AND p.name = n.name
+                ORDER BY p.block DESC LIMIT 1
+            ), 0) AS first
+        ) missing, LATERAL generate_series(missing.first, head / 8192 - 1) AS b (block), LATERAL (
+            SELECT ('x' || string_agg(lpad(to_hex(w.bits), 16, '0'), '' ORDER BY w.word))::bit(8192) AS bits
+            FROM (
+                SELECT a.word, bit_or(a.bits) AS bits FROM (
+                    SELECT z AS word, 0::bigint AS bits FROM generate_series(0, 127) AS z
+                    UNION ALL
+                    SELECT ((g.position - 1) % 8192 / 64)::integer,
+                        1::bigint << (63 - (g.position - 1) % 64)::integer
+                    FROM "retold".event_tag g
+                    WHERE n.kind = 't' AND g.log = of_log AND g.tag = n.name
+                    AND g.position BETWEEN b.block * 8192 + 1 AND b.block * 8192 + 8192
+                    UNION ALL
+                    SELECT ((e.position - 1) % 8192 / 64)::integer,
+                        1::bigint << (63 - (e.position - 1) % 64)::integer
+                    FROM "retold".event e
+                    WHERE n.kind = 'o' AND e.log = of_log AND e.topic = n.name
+                    AND e.position + 0 BETWEEN b.block * 8192 + 1 AND b.block * 8192 + 8192
+                ) a GROUP BY a.word
+            ) w
+        ) built
+        ORDER BY n.kind, n.name, b.block
+        ON CONFLICT DO NOTHING;
 END $$;
 
 -- Whether the event at a position has all these tags.
@@ -264,23 +487,48 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- A page of names of streams with the versions of their last events: a step from name to name.
+-- A page of names of streams with the versions of their last events. Rows of the index are read many at a
+-- time; where streams are long, in steps from name to name.
 CREATE FUNCTION "retold".streams(of_log integer, prefix text, after_name text, most integer)
 RETURNS TABLE (stream_name text, last_version bigint) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    next_name text;
+    row_count integer := 1024;
+    found record;
+    names integer;
 BEGIN
     IF after_name IS NULL OR after_name COLLATE "C" < prefix COLLATE "C" THEN
-        SELECT e.stream INTO stream_name FROM "retold".event e
+        SELECT e.stream INTO next_name FROM "retold".event e
             WHERE e.log = of_log AND e.stream >= prefix ORDER BY e.stream, e.version LIMIT 1;
     ELSE
-        SELECT e.stream INTO stream_name FROM "retold".event e
+        SELECT e.stream INTO next_name FROM "retold".event e
             WHERE e.log = of_log AND e.stream > after_name ORDER BY e.stream, e.version LIMIT 1;
     END IF;
-    WHILE most > 0 AND starts_with(stream_name, prefix) LOOP
+    WHILE most > 0 AND starts_with(next_name, prefix) LOOP
+        row_count := least(row_count, most * 8);
+        names := 0;
+        FOR found IN
+            SELECT r.stream, max(r.version) AS version FROM (
+                SELECT e.stream, e.version FROM "retold".event e
+                WHERE e.log = of_log AND e.stream >= next_name
+                ORDER BY e.stream, e.version LIMIT row_count
+            ) r GROUP BY r.stream ORDER BY r.stream LIMIT most
+        LOOP
+            EXIT WHEN NOT starts_with(found.stream, prefix);
+            IF names > 0 THEN
+                RETURN NEXT;
+            END IF;
+            names := names + 1;
+            stream_name := found.stream;
+            last_version := found.version;
+        END LOOP;
+        -- The last one may go on behind the rows that were read.
         SELECT e.version INTO last_version FROM "retold".event e
             WHERE e.log = of_log AND e.stream = stream_name ORDER BY e.version DESC LIMIT 1;
         RETURN NEXT;
-        most := most - 1;
-        SELECT e.stream INTO stream_name FROM "retold".event e
+        most := most - names;
+        row_count := CASE WHEN row_count > names * 64 THEN 1 WHEN row_count > 1 THEN row_count * 4 ELSE 1 END;
+        SELECT e.stream INTO next_name FROM "retold".event e
             WHERE e.log = of_log AND e.stream > stream_name ORDER BY e.stream, e.version LIMIT 1;
     END LOOP;
 END $$;
@@ -651,6 +899,71 @@ BEGIN
     END IF;
 END $$;
 
+-- Whether an event beyond `low` and up to `high` matches a query of a group's conditions, each beyond the
+-- position of the condition. Parameters are those of append_group.
+CREATE FUNCTION "retold".any_matches(
+    of_log integer, low bigint, high bigint,
+    condition_numbers bigint[], item_starts integer[], item_counts integer[],
+    name_starts integer[], stream_name_counts integer[], topic_name_counts integer[],
+    tag_name_counts integer[], names text[]
+) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM unnest(condition_numbers, item_starts, item_counts) AS c (number, start, count),
+            LATERAL generate_series(c.start, c.start + c.count - 1) AS i (item),
+            LATERAL "retold".matches(
+                of_log, names[name_starts[i.item]:
+                    name_starts[i.item] + stream_name_counts[i.item] - 1],
+                names[name_starts[i.item] + stream_name_counts[i.item]:
+                    name_starts[i.item] + stream_name_counts[i.item] + topic_name_counts[i.item] - 1],
+                names[name_starts[i.item] + stream_name_counts[i.item] + topic_name_counts[i.item]:
+                    name_starts[i.item] + stream_name_counts[i.item] + topic_name_counts[i.item]
+                        + tag_name_counts[i.item] - 1],
+                -- A number beyond the head, or one of 64 bits, is refused when its turn comes.
+                least(greatest(c.number, low), high) + 1, high, false, 1
+            )
+    );
+END $$;
+
+-- Makes the blocks that judging the queries of a group would gain from: of tags and topics that all have
+-- many events where a query looks far back. Parameters are those of append_group.
+CREATE FUNCTION "retold".prepare_judging(
+    of_log integer, head bigint,
+    condition_numbers bigint[], item_starts integer[], item_counts integer[],
+    name_starts integer[], stream_name_counts integer[], topic_name_counts integer[],
+    tag_name_counts integer[], names text[]
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    start integer;
+    of_topics text[];
+    of_tags text[];
+    all_topics text[] := '{}';
+    all_tags text[] := '{}';
+BEGIN
+    FOR c IN 1 .. cardinality(condition_numbers) LOOP
+        CONTINUE WHEN condition_numbers[c] NOT BETWEEN 0 AND head;
+        CONTINUE WHEN head - condition_numbers[c] < 16384;
+        FOR i IN item_starts[c] .. item_starts[c] + item_counts[c] - 1 LOOP
+            CONTINUE WHEN stream_name_counts[i] > 0
+                OR tag_name_counts[i] + (topic_name_counts[i] > 0)::integer < 2;
+            start := name_starts[i];
+            of_topics := names[start:start + topic_name_counts[i] - 1];
+            start := start + topic_name_counts[i];
+            of_tags := names[start:start + tag_name_counts[i] - 1];
+            CONTINUE WHEN 1000 > (
+                SELECT r.count FROM "retold".rarest(
+                    of_log, of_topics, of_tags, condition_numbers[c] + 1, head
+                ) r
+            );
+            all_topics := all_topics || of_topics;
+            all_tags := all_tags || of_tags;
+        END LOOP;
+    END LOOP;
+    IF cardinality(all_tags) > 0 THEN
+        PERFORM "retold".make_presence(of_log, all_topics, all_tags, head);
+    END IF;
+END $$;
+
 -- Records the appends of a group that hold, and says what each comes to: the one way in.
 --
 -- Lists of events, conditions and stretches stand one append's after the other's, counted from 1; keys
@@ -698,7 +1011,22 @@ DECLARE
     version bigint;
     now_is bigint;
     holds boolean := is_plain;
+    judged_to bigint := 0;
+    is_refused boolean := true;
 BEGIN
+    IF cardinality(names) > 0 THEN
+        -- Queries are judged up to the head of now while others append, for what is recorded never
+        -- changes; only what came since is judged while others wait.
+        SELECT l.position INTO judged_to FROM "retold".log l WHERE l.key = of_log;
+        PERFORM "retold".prepare_judging(
+            of_log, judged_to, condition_numbers, item_starts, item_counts, name_starts,
+            stream_name_counts, topic_name_counts, tag_name_counts, names
+        );
+        holds := holds AND NOT "retold".any_matches(
+            of_log, 0, judged_to, condition_numbers, item_starts, item_counts, name_starts,
+            stream_name_counts, topic_name_counts, tag_name_counts, names
+        );
+    END IF;
     IF holds THEN
         SELECT l.position, l.append_count, l.stretch_count INTO old_position, appends, last_stretch
             FROM "retold".log l WHERE l.key = of_log FOR UPDATE;
@@ -738,20 +1066,10 @@ BEGIN
             END
         );
     END IF;
-    IF holds AND cardinality(names) > 0 THEN
-        holds := NOT EXISTS (
-            SELECT FROM unnest(condition_numbers, item_starts, item_counts) AS c (number, start, count),
-                LATERAL generate_series(c.start, c.start + c.count - 1) AS i (item),
-                LATERAL "retold".matches(
-                    of_log, names[name_starts[i.item]:
-                        name_starts[i.item] + stream_name_counts[i.item] - 1],
-                    names[name_starts[i.item] + stream_name_counts[i.item]:
-                        name_starts[i.item] + stream_name_counts[i.item] + topic_name_counts[i.item] - 1],
-                    names[name_starts[i.item] + stream_name_counts[i.item] + topic_name_counts[i.item]:
-                        name_starts[i.item] + stream_name_counts[i.item] + topic_name_counts[i.item]
-                            + tag_name_counts[i.item] - 1],
-                    c.number + 1, old_position, false, 1
-                )
+    IF holds AND cardinality(names) > 0 AND old_position > judged_to THEN
+        holds := NOT "retold".any_matches(
+            of_log, judged_to, old_position, condition_numbers, item_starts, item_counts, name_starts,
+            stream_name_counts, topic_name_counts, tag_name_counts, names
         );
     END IF;
     IF holds AND cardinality(stretch_keys) > 0 THEN
@@ -766,7 +1084,7 @@ BEGIN
         );
     END IF;
     IF holds IS NOT TRUE THEN
-        RETURN QUERY SELECT * FROM "retold".append_judged(
+        FOR code, at_position, at_event, at_index, appends IN SELECT * FROM "retold".append_judged(
             of_log, event_counts, condition_counts, stretch_counts, ids, id_keys, streams,
             stream_keys, topics, revisions, packed_tags, times, encodings, origins, metadatas,
             payloads, payload_checksums, content_checksums,
@@ -775,7 +1093,15 @@ BEGIN
             candidate_counts, candidates, name_starts, stream_name_counts, topic_name_counts,
             tag_name_counts, names, stretch_keys, afters, to_positions, to_ids, editions,
             distinct_followers, distinct_upstreams
-        );
+        ) LOOP
+            is_refused := is_refused AND code >= 3;
+            RETURN NEXT;
+        END LOOP;
+        IF is_refused THEN
+            -- Nothing is written, nothing need be waited for: neither the disk nor a standby. A repeat and
+            -- a checkpoint tell of what was recorded before and wait as that did.
+            PERFORM set_config('synchronous_commit', 'off', true);
+        END IF;
         RETURN;
     END IF;
 
@@ -838,6 +1164,7 @@ END $$;
 -- to. Appending is done with the owner's rights, so a writer needs none on the tables of history.
 ALTER TABLE "retold".event ENABLE ALWAYS TRIGGER event_never_changes;
 ALTER TABLE "retold".event_tag ENABLE ALWAYS TRIGGER event_tag_never_changes;
+ALTER TABLE "retold".presence ENABLE ALWAYS TRIGGER presence_never_changes;
 ALTER TABLE "retold".log ENABLE ALWAYS TRIGGER log_is_never_deleted;
 ALTER TABLE "retold".log ENABLE ALWAYS TRIGGER log_only_grows;
 ALTER TABLE "retold".stretch ENABLE ALWAYS TRIGGER stretch_is_never_deleted;

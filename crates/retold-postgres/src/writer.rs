@@ -13,7 +13,7 @@ use retold_core::recording::identity::LogId;
 use tokio::sync::oneshot;
 use tokio_postgres::{Row, Statement};
 
-use super::answer::answers;
+use super::answer::{Answer, answers};
 use super::error::{Refusal, is_of_content, of_group, of_statement};
 use super::group::{self, Group, Session};
 use super::log::Log;
@@ -142,8 +142,12 @@ impl Service {
             Ok(prepared) => prepared,
             Err(error) => return refuse(members, &error),
         };
+        let cancelled_before = connection.standbys.cancelled();
         let sent = self.send(&connection, &statement, &members).await;
         match sent {
+            Ok(rows) if connection.standbys.cancelled() != cancelled_before => {
+                self.leave_open(members, &rows);
+            }
             Ok(rows) => {
                 metrics::histogram!(GROUP_SECONDS).record(begun.elapsed().as_secs_f64());
                 self.settle(members, &rows);
@@ -192,6 +196,22 @@ impl Service {
     }
 
     fn settle(&self, members: Vec<Member>, rows: &[Row]) {
+        let answers = self.announce(&members, rows);
+        for (member, answer) in members.into_iter().zip(answers) {
+            // Whoever asked may be gone.
+            let _ = member.answer.send(answer.answer);
+        }
+    }
+
+    /// Answers a group that is committed, and whose standbys may not have it: readers see it, and its callers
+    /// send it again, which waits for the standbys as well.
+    fn leave_open(&self, members: Vec<Member>, rows: &[Row]) {
+        self.announce(&members, rows);
+        refuse(members, &Unsent::NotReplicated.told());
+    }
+
+    /// What the rows say of each member; those who wait for news learn how many appends there are.
+    fn announce(&self, members: &[Member], rows: &[Row]) -> Vec<Answer> {
         let answers = answers(rows, members.iter().map(|member| &member.append));
         let recorded = answers
             .iter()
@@ -200,10 +220,7 @@ impl Service {
             self.log.announce(append_count);
             self.shared.herald.tell(self.log.born());
         }
-        for (member, answer) in members.into_iter().zip(answers) {
-            // Whoever asked may be gone.
-            let _ = member.answer.send(answer.answer);
-        }
+        answers
     }
 }
 
@@ -211,6 +228,8 @@ impl Service {
 enum Unsent {
     Failed(tokio_postgres::Error),
     Silent,
+    /// It is committed, and the server did not wait for its standbys.
+    NotReplicated,
 }
 
 impl Unsent {
@@ -219,6 +238,9 @@ impl Unsent {
         match self {
             Self::Failed(error) => of_group(error),
             Self::Silent => RecordError::outcome_unknown("appending", Refusal::Silent),
+            Self::NotReplicated => {
+                RecordError::outcome_unknown("appending", Refusal::NotReplicated)
+            }
         }
     }
 }

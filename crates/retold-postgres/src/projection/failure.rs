@@ -9,7 +9,7 @@ use retold_core::system::projection::{BoxError, ProjectionError};
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use crate::error::{Described, of_statement};
+use crate::error::{Described, of_statement_on_views};
 
 /// What was being done.
 const WHAT: &str = "keeping a view";
@@ -41,7 +41,7 @@ impl Halt {
                 "{WHAT}: {}; grant the role what it lacks, as CREATE on the schema for views",
                 Described::new(error)
             ))),
-            Self::Postgres(error) => Err(of_statement(WHAT, error)),
+            Self::Postgres(error) => Err(of_statement_on_views(WHAT, error)),
         }
     }
 }

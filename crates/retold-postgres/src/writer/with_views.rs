@@ -12,7 +12,7 @@ use tokio_postgres::Row;
 
 use super::{Service, Unsent, refuse};
 use crate::answer::answers;
-use crate::error::{Refusal, describe, is_of_content, of_statement};
+use crate::error::{Refusal, describe, is_of_content, of_statement, of_statement_on_views};
 use crate::group::{self, Group, Session};
 use crate::inline::{Hindrance, Inline, Positions};
 use crate::log::Born;
@@ -30,6 +30,8 @@ enum Unrecorded {
     AtFault(RecordError),
     /// Perhaps it was: the connection was lost in the commit.
     Unknown(Unsent),
+    /// It was, but the server did not wait for its standbys; with the group's rows.
+    NotReplicated(Vec<Row>),
 }
 
 impl Service {
@@ -69,6 +71,7 @@ impl Service {
                 connection.close();
                 error
             }
+            Err(Unrecorded::NotReplicated(rows)) => return self.leave_open(members, &rows),
             Err(Unrecorded::Unknown(unsent)) => {
                 connection.close();
                 unsent.told()
@@ -92,6 +95,7 @@ impl Service {
             return Err(Unrecorded::Refused(error));
         };
         let group = Group::of(born.id, members.iter().map(|member| &member.append));
+        let standbys = connection.standbys.clone();
         let sending = async {
             // Until the commit is sent, silence is certain to have written nothing.
             let silent = |_| {
@@ -108,8 +112,12 @@ impl Service {
             self.let_take_part(&work, born, members, &rows, inline)
                 .await?;
             // Whatever comes of the commit, it is told by itself.
+            let cancelled_before = standbys.cancelled();
             let committed = tokio::time::timeout(VIEW_WAIT_MAX, work.transaction.commit()).await;
             match committed {
+                Ok(Ok(())) if standbys.cancelled() != cancelled_before => {
+                    Err(Unrecorded::NotReplicated(rows))
+                }
                 Ok(Ok(())) => Ok(rows),
                 Ok(Err(error)) if is_of_content(&error) => {
                     // A constraint of a view that is looked at last.
@@ -159,7 +167,7 @@ impl Service {
             }
             Ok(Err(Hindrance::Refused(error))) => Err(Unrecorded::AtFault(error)),
             Ok(Err(Hindrance::Failed(error))) => {
-                Err(Unrecorded::Refused(of_statement(WHAT, error)))
+                Err(Unrecorded::Refused(of_statement_on_views(WHAT, error)))
             }
             Err(_) => {
                 let error = RecordError::unavailable(WHAT, Refusal::Silent);

@@ -31,7 +31,10 @@ fn a_dump_is_restored_as_the_same_store() {
             log.append(append_of(1, number)).await.unwrap();
         }
         let admin = connect(&server.url("postgres")).await;
-        admin.batch_execute(&roles_sql("retold")).await.unwrap();
+        admin
+            .batch_execute(&roles_sql("retold").unwrap())
+            .await
+            .unwrap();
         let role = "CREATE ROLE service LOGIN IN ROLE retold_writer";
         admin.batch_execute(role).await.unwrap();
         admin.batch_execute("CREATE DATABASE copy").await.unwrap();
@@ -86,7 +89,9 @@ fn a_store_moves_by_logical_replication() {
         old.batch_execute(slot).await.unwrap();
         old.batch_execute("CREATE DATABASE moved").await.unwrap();
         let new = connect(&server.url("moved")).await;
-        new.batch_execute(&schema_sql("retold")).await.unwrap();
+        new.batch_execute(&schema_sql("retold").unwrap())
+            .await
+            .unwrap();
         let subscribe = format!(
             "CREATE SUBSCRIPTION moving CONNECTION 'host=127.0.0.1 port={} user=retold dbname=postgres'
              PUBLICATION moving WITH (create_slot = false)",

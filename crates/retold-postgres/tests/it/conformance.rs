@@ -41,7 +41,10 @@ impl Subject for TemporaryPostgresStore {
         let number = self.images.fetch_add(1, Ordering::Relaxed);
         let image = format!("image_{number}");
         let mut client = self.database.client().await;
-        client.batch_execute(&schema_sql(&image)).await.unwrap();
+        client
+            .batch_execute(&schema_sql(&image).unwrap())
+            .await
+            .unwrap();
         let transaction = client
             .build_transaction()
             .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)

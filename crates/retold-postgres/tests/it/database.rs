@@ -25,6 +25,11 @@ pub(crate) fn port() -> u16 {
     SERVER.port()
 }
 
+/// A program that came with the server.
+pub(crate) fn program(name: &str) -> std::path::PathBuf {
+    SERVER.program(name)
+}
+
 /// Runs a future to its end.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)

@@ -5,18 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use retold_core::recording::append::Append;
+use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::error::RecordError;
 use retold_core::recording::identity::{EventId, LogId};
 use retold_core::recording::new_event::NewEvent;
 use retold_core::recording::recorder::{LogRead, Recorder};
 use retold_core::recording::store::Store;
-use retold_postgres::{PostgresOptions, PostgresStore};
+use retold_postgres::{InlineProjections, PostgresOptions, PostgresStore};
+use tokio_postgres::Client;
 use uuid::Uuid;
 use xtask::pgbouncer::PgBouncer;
 use xtask::postgres_server::{PostgresServer, Setup};
 
 use crate::database::{Database, block_on, connect, until, wait_for_standbys};
+use crate::tricks::{added, tables, tricks};
 use crate::writers::{Writers, append_of, dogs};
 
 /// Size of the disk that is filled, and what it is then, in MiB. A database takes eight.
@@ -249,6 +251,85 @@ fn a_promoted_standby_has_every_acknowledged_event() {
         writers.progress(100).await;
         let store = PostgresStore::open(&standby.url("postgres")).await.unwrap();
         writers.finish(&*dogs(&store).await).await;
+    });
+}
+
+/// Waits until as many sessions of the store wait for a standby, and returns their process ids.
+async fn waiting_for_standbys(admin: &Client, count: usize) -> Vec<i32> {
+    let sql = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' \
+               AND application_name = 'retold'";
+    let mut found = Vec::new();
+    until(async || {
+        let rows = admin.query(sql, &[]).await.unwrap();
+        found = rows.iter().map(|row| row.get(0)).collect();
+        found.len() == count
+    })
+    .await;
+    found
+}
+
+/// Goal: an append whose wait for the standby was cancelled is not acknowledged, and sent again it waits for
+/// the standby and is settled. Method: a standby that is ended and started again, with and without inline
+/// projections.
+#[test]
+fn an_append_whose_wait_for_the_standby_is_cancelled_is_settled_by_sending_again() {
+    block_on(async {
+        let server = start(&Setup::new());
+        let standby = tokio::task::block_in_place(|| server.standby()).unwrap();
+        let admin = connect(&server.url("postgres")).await;
+        let url = server.url("postgres");
+        let inline = InlineProjections::new().with(tricks(1), tables());
+        let options = PostgresOptions::new();
+        let with_views = PostgresStore::open_with_projections(&url, &options, inline);
+        let with_views = with_views.await.unwrap();
+        let birth = LogId::new(Uuid::from_u128(1));
+        let logs = [
+            PostgresStore::open(&url)
+                .await
+                .unwrap()
+                .open("plain", birth)
+                .await
+                .unwrap(),
+            with_views.open("dogs", birth).await.unwrap(),
+        ];
+        wait_for_standbys(&admin, "*").await;
+        for log in logs {
+            log.append(added(["sit"])).await.unwrap();
+            tokio::task::block_in_place(|| standby.crash().unwrap());
+            let append = added(["roll over"]);
+            let send = || {
+                let (log, append) = (log.clone(), append.clone());
+                tokio::spawn(async move { log.append(append).await })
+            };
+            // Once more than once: the second one is a repeat.
+            for _ in 0..2 {
+                let sent = send();
+                let waiting = waiting_for_standbys(&admin, 1).await;
+                let cancel = "SELECT pg_cancel_backend($1)";
+                admin.query(cancel, &[&waiting[0]]).await.unwrap();
+                let answer = sent.await.unwrap();
+                let Err(RecordError::OutcomeUnknown(error)) = answer else {
+                    panic!("{answer:?}");
+                };
+                assert!(error.to_string().contains("standby"), "{error}");
+            }
+            let sent = send();
+            waiting_for_standbys(&admin, 1).await;
+            assert!(!sent.is_finished());
+            tokio::task::block_in_place(|| standby.launch().unwrap());
+            let settled = sent.await.unwrap();
+            assert!(matches!(settled, Ok(Appended::Repeated(_))), "{settled:?}");
+        }
+        tokio::task::block_in_place(|| {
+            server.crash().unwrap();
+            standby.promote().unwrap();
+        });
+        let store = PostgresStore::open(&standby.url("postgres")).await.unwrap();
+        for name in ["plain", "dogs"] {
+            let log = store.open_read_only(name).await.unwrap();
+            let events = log.read_log(LogRead::new()).await.unwrap().events;
+            assert_eq!(events.len(), 2, "{name}");
+        }
     });
 }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::database::{Database, block_on};
 
 /// Statements that would rewrite history, each by another way.
-const REFUSED: [&str; 13] = [
+const REFUSED: [&str; 16] = [
     "UPDATE retold.event SET payload = ''",
     "UPDATE retold.event SET topic = 'x' WHERE position = 1",
     "DELETE FROM retold.event",
@@ -23,6 +23,9 @@ const REFUSED: [&str; 13] = [
     "UPDATE retold.event_tag SET tag = 'x'",
     "DELETE FROM retold.event_tag",
     "TRUNCATE retold.event_tag",
+    "UPDATE retold.presence SET bits = ~bits",
+    "DELETE FROM retold.presence",
+    "TRUNCATE retold.presence",
     "DELETE FROM retold.log",
     "UPDATE retold.log SET position = 0",
     "UPDATE retold.log SET id = gen_random_uuid(), append_count = append_count + 1",
@@ -160,5 +163,42 @@ fn a_snapshot_that_is_not_what_was_put_is_left_aside() {
         let damage = "UPDATE retold.snapshot SET payload = '[]'";
         client.batch_execute(damage).await.unwrap();
         assert_eq!(read().await, None);
+    });
+}
+
+/// Goal: a table, column or function that something else dropped is damage, not a server that is away.
+#[test]
+fn what_something_else_dropped_is_corrupt() {
+    block_on(async {
+        for drop in [
+            "DROP TABLE retold.event",
+            "DROP TABLE retold.log",
+            "DROP FUNCTION retold.append_group, retold.matches",
+            "DROP SCHEMA retold CASCADE",
+        ] {
+            let database = Database::create().await;
+            let store = database.open().await;
+            let log = LogId::new(Uuid::from_u128(1));
+            let recorder = store.open("dogs", log).await.unwrap();
+            let event = || NewEvent::new(EventId::new(Uuid::now_v7()), "Began", "{}");
+            recorder.append(Append::of([event()])).await.unwrap();
+            recorder
+                .read_log(LogRead::of(Query::topic("Began")))
+                .await
+                .unwrap();
+            database.client().await.batch_execute(drop).await.unwrap();
+            let appended = recorder.append(Append::of([event()])).await;
+            assert!(
+                matches!(appended, Err(RecordError::Corrupt(_))),
+                "{drop}: {appended:?}"
+            );
+            let read = recorder.read_log(LogRead::of(Query::topic("Began"))).await;
+            assert!(
+                matches!(read, Err(RecordError::Corrupt(_))),
+                "{drop}: {read:?}"
+            );
+            let error = read.unwrap_err().to_string();
+            assert!(error.contains("dropped or changed"), "{error}");
+        }
     });
 }

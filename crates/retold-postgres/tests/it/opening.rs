@@ -94,7 +94,7 @@ fn a_role_that_may_not_make_the_schema_is_told_what_to_do() {
             "DO $$ BEGIN CREATE ROLE plain LOGIN; EXCEPTION WHEN duplicate_object THEN END $$";
         client.batch_execute(role).await.unwrap();
         let url = database.url().replace("retold@", "plain@");
-        let told = "retold schema postgres --schema \"retold\"";
+        let told = "retold schema postgres --schema retold` prints";
         check_invalid(PostgresStore::open(&url).await, told);
         check_invalid(
             PostgresStore::open(&url).await,
@@ -103,8 +103,8 @@ fn a_role_that_may_not_make_the_schema_is_told_what_to_do() {
 
         // Whoever may does as told.
         for sql in [
-            schema_sql("retold"),
-            roles_sql("retold"),
+            schema_sql("retold").unwrap(),
+            roles_sql("retold").unwrap(),
             "GRANT retold_writer TO plain".into(),
         ] {
             client.batch_execute(&sql).await.unwrap();

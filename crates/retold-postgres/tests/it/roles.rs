@@ -104,10 +104,16 @@ fn roles_may_do_what_they_are_for_and_nothing_else() {
     block_on(async {
         let database = Database::create().await;
         let owner = database.client().await;
-        owner.batch_execute(&schema_sql("kennel")).await.unwrap();
+        owner
+            .batch_execute(&schema_sql("kennel").unwrap())
+            .await
+            .unwrap();
         // The second time changes nothing.
         for _ in 0..2 {
-            owner.batch_execute(&roles_sql("kennel")).await.unwrap();
+            owner
+                .batch_execute(&roles_sql("kennel").unwrap())
+                .await
+                .unwrap();
         }
         let writer = login(&database, &owner, "writer", "IN ROLE kennel_writer").await;
         let reader = login(&database, &owner, "reader", "IN ROLE kennel_reader").await;

@@ -1,0 +1,289 @@
+//! Queries of several tags and topics that are all frequent: read and judged block by block, by bits where
+//! they were judged before, and always as a look at every event says.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fastrand::Rng;
+use retold_core::recording::append::{Append, Appended};
+use retold_core::recording::condition::Condition;
+use retold_core::recording::error::{Conflict, RecordError};
+use retold_core::recording::identity::{EventId, LogId, Position};
+use retold_core::recording::new_event::NewEvent;
+use retold_core::recording::query::{Query, QueryItem};
+use retold_core::recording::recorder::{LogRead, PageEnd, Recorder};
+use retold_core::recording::store::Store;
+use uuid::Uuid;
+
+use crate::database::{Database, block_on, until};
+use crate::writers::seed;
+
+/// Events of the log: four blocks of 8192 positions, and part of a fifth.
+const EVENTS: u64 = 36_000;
+/// Events an append, when the log is filled.
+const BATCH: u64 = 1_000;
+/// Reads, before and after each condition.
+const READS: usize = 40;
+/// Conditions that are judged.
+const CONDITIONS: usize = 40;
+
+const TAGS: [&str; 7] = ["even", "odd", "low", "high", "all", "middle", "seldom"];
+const TOPICS: [&str; 3] = ["Third", "Began", "Other"];
+
+fn topic(position: u64) -> &'static str {
+    match position {
+        _ if position.is_multiple_of(3) => "Third",
+        9_000..12_000 => "Began",
+        _ => "Other",
+    }
+}
+
+fn tags(position: u64) -> BTreeSet<&'static str> {
+    let is_of = |tag: &&str| match *tag {
+        "even" => position.is_multiple_of(2),
+        "odd" => !position.is_multiple_of(2),
+        "low" => position < 20_000,
+        "high" => position >= 20_000,
+        "middle" => (8_000..30_000).contains(&position),
+        "seldom" => position.is_multiple_of(977),
+        _ => true,
+    };
+    TAGS.into_iter().filter(is_of).collect()
+}
+
+/// A question, and the positions up to `EVENTS` that answer it.
+struct Question {
+    query: Query,
+    matches: Vec<u64>,
+}
+
+fn question(random: &mut Rng) -> Question {
+    let some = |random: &mut Rng, names: &[&'static str], most: usize| -> BTreeSet<&'static str> {
+        let count = random.usize(0..=most);
+        random
+            .choose_multiple(names.iter().copied(), count)
+            .into_iter()
+            .collect()
+    };
+    let (mut wanted, topics) = (some(random, &TAGS, 3), some(random, &TOPICS, 2));
+    if wanted.is_empty() {
+        wanted.insert("all");
+    }
+    let mut item = QueryItem::new();
+    for tag in &wanted {
+        item = item.tag(*tag);
+    }
+    for topic in &topics {
+        item = item.topic(*topic);
+    }
+    let is_match = |position: &u64| {
+        wanted.is_subset(&tags(*position))
+            && (topics.is_empty() || topics.contains(topic(*position)))
+    };
+    Question {
+        query: Query::item(item),
+        matches: (1..=EVENTS).filter(is_match).collect(),
+    }
+}
+
+async fn fill(log: &dyn Recorder) {
+    for first in (1..=EVENTS).step_by(BATCH as usize) {
+        let events = (first..first + BATCH).map(|position| {
+            let id = EventId::new(Uuid::from_u128(position.into()));
+            let event = NewEvent::new(id, topic(position), "{}");
+            tags(position).into_iter().fold(event, NewEvent::tag)
+        });
+        log.append(Append::of(events)).await.unwrap();
+    }
+}
+
+async fn read(log: &dyn Recorder, random: &mut Rng, question: &Question) {
+    let limit = random.choice([1, 10, 500]).unwrap();
+    let (one, other) = (random.u64(0..EVENTS), random.u64(1..=EVENTS));
+    let (low, high) = (one.min(other), one.max(other));
+    let is_backward = random.bool();
+    let within = |it: &&u64| match is_backward {
+        true => (low.max(1)..high).contains(it),
+        false => (low + 1..=high).contains(it),
+    };
+    let all: Vec<u64> = question.matches.iter().filter(within).copied().collect();
+    let expected: Vec<u64> = match is_backward {
+        true => all.iter().rev().take(limit).copied().collect(),
+        false => all.iter().take(limit).copied().collect(),
+    };
+    let read = LogRead::of(question.query.clone()).limit(limit);
+    let mut read = match is_backward {
+        true => read.backward().after(Position::new(high)),
+        false => read.after(Position::new(low)),
+    };
+    read.until = Position::new(if is_backward { low.max(1) } else { high });
+    let page = log.read_log(read).await.unwrap();
+    let found: Vec<u64> = page.events.iter().map(|it| it.position().get()).collect();
+    assert_eq!(
+        found, expected,
+        "{:?} {low}..{high} {is_backward}",
+        question.query
+    );
+    assert_eq!(page.end == PageEnd::Complete, all.len() < limit);
+}
+
+async fn judge(log: &dyn Recorder, random: &mut Rng, question: &Question) {
+    let after = match random.bool() {
+        true => 0,
+        false => random.u64(0..EVENTS),
+    };
+    let condition = Condition::NoneMatch {
+        query: question.query.clone(),
+        after: Position::new(after),
+    };
+    let id = EventId::new(Uuid::now_v7());
+    let append = Append::new().event(NewEvent::new(id, "Judged", "{}"));
+    let judged = log.append(append.condition(condition)).await;
+    let first = question.matches.iter().find(|it| **it > after).copied();
+    let found = match judged {
+        Ok(Appended::Recorded(_)) => None,
+        Err(RecordError::Conflict(Conflict::Query { found, .. })) => Some(found.position.get()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(found, first, "{:?} after {after}", question.query);
+}
+
+#[test]
+fn frequent_tags_and_topics_are_intersected() {
+    let mut random = Rng::with_seed(seed());
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let log = store
+            .open("many", LogId::new(Uuid::from_u128(1)))
+            .await
+            .unwrap();
+        fill(&*log).await;
+        // None was judged yet: by rows.
+        for _ in 0..READS {
+            let question = question(&mut random);
+            read(&*log, &mut random, &question).await;
+        }
+        for _ in 0..CONDITIONS {
+            let question = question(&mut random);
+            judge(&*log, &mut random, &question).await;
+        }
+        // Some were: by bits, by rows, and by both where the last block is not whole.
+        for _ in 0..READS {
+            let question = question(&mut random);
+            read(&*log, &mut random, &question).await;
+            judge(&*log, &mut random, &question).await;
+        }
+        let made = "SELECT count(*) FROM retold.presence";
+        let made: i64 = database
+            .client()
+            .await
+            .query_one(made, &[])
+            .await
+            .unwrap()
+            .get(0);
+        assert!(made > 0, "nothing was judged by bits");
+    });
+}
+
+/// Goal: what others record between the judging and the lock is judged too. Method: an append waits for the
+/// log's row, and behind it one, of another opening, that is on condition that there is no such event.
+#[test]
+fn what_comes_after_judging_is_judged_too() {
+    block_on(async {
+        let database = Database::create().await;
+        let birth = LogId::new(Uuid::from_u128(1));
+        let mut logs: Vec<Arc<dyn Recorder>> = Vec::new();
+        for _ in 0..2 {
+            logs.push(database.open().await.open("dogs", birth).await.unwrap());
+        }
+        let event = || NewEvent::new(EventId::new(Uuid::now_v7()), "Began", "{}").tag("a");
+        let client = database.client().await;
+        for round in 0..3 {
+            let blocker = database.client().await;
+            let block = "BEGIN; SELECT 1 FROM retold.log FOR UPDATE";
+            blocker.batch_execute(block).await.unwrap();
+            let none = Condition::NoneMatch {
+                query: Query::tag("a"),
+                after: logs[0].head().await.unwrap().position(),
+            };
+            let appends = [
+                Append::new().event(event()),
+                Append::new().event(event()).condition(none),
+            ];
+            let mut waiting = Vec::new();
+            for (log, append) in logs.iter().cloned().zip(appends) {
+                waiting.push(tokio::spawn(async move { log.append(append).await }));
+                let wait = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+                    AND datname = current_database()";
+                let expected = waiting.len() as i64;
+                until(async || {
+                    client.query_one(wait, &[]).await.unwrap().get::<_, i64>(0) == expected
+                })
+                .await;
+            }
+            blocker.batch_execute("COMMIT").await.unwrap();
+            let refused = waiting.pop().unwrap().await.unwrap();
+            waiting.pop().unwrap().await.unwrap().unwrap();
+            let Err(RecordError::Conflict(Conflict::Query { found, .. })) = refused else {
+                panic!("{round}: {refused:?}");
+            };
+            assert_eq!(found.position.get(), round + 1);
+        }
+    });
+}
+
+/// Goal: names of streams are the same whether streams are short, long or both, in pages of any size.
+#[test]
+fn streams_are_listed_whatever_their_lengths() {
+    let mut random = Rng::with_seed(seed());
+    block_on(async {
+        let database = Database::create().await;
+        let log = database.open().await;
+        let log = log
+            .open("many", LogId::new(Uuid::from_u128(1)))
+            .await
+            .unwrap();
+        let mut versions = std::collections::BTreeMap::<String, u64>::new();
+        let mut number = 0;
+        for stream in 0..600 {
+            let length = random.choice([1, 1, 1, 2, 5, 150]).unwrap();
+            let name = format!("{}/{stream}", ["a", "ab", "b"][stream % 3]);
+            let events = (0..length).map(|_| {
+                number += 1;
+                let id = EventId::new(Uuid::from_u128(number));
+                NewEvent::new(id, "Went", "{}").stream(name.clone())
+            });
+            log.append(Append::of(events)).await.unwrap();
+            versions.insert(name, length);
+        }
+        for prefix in ["", "a", "a/", "ab", "b/1", "c"] {
+            for limit in [1, 7, 100, 10_000] {
+                let mut listed = Vec::new();
+                loop {
+                    let after = listed.last().map(|(name, _): &(String, u64)| name.clone());
+                    let page = log.streams(prefix, after.as_deref(), limit).await.unwrap();
+                    if page.is_empty() {
+                        break;
+                    }
+                    assert!(page.len() <= limit);
+                    listed.extend(
+                        page.iter()
+                            .map(|it| (it.name.to_string(), it.version.get())),
+                    );
+                    // Pages of one name take long; some of them will do.
+                    if limit == 1 && listed.len() == 40 {
+                        break;
+                    }
+                }
+                let expected = versions.iter().filter(|(name, _)| name.starts_with(prefix));
+                let expected = expected.map(|(name, version)| (name.clone(), *version));
+                let expected: Vec<_> = match limit {
+                    1 => expected.take(40).collect(),
+                    _ => expected.collect(),
+                };
+                assert_eq!(listed, expected, "{prefix:?} {limit}");
+            }
+        }
+    });
+}
