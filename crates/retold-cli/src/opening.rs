@@ -60,7 +60,7 @@ pub(crate) async fn writable(url: &str) -> Result<Arc<dyn Store>, RecordError> {
 /// A URL as messages show it: without a password.
 pub(crate) fn shown(url: &str) -> String {
     url.parse::<StoreUrl>()
-        .map_or_else(|_| url.to_owned(), |parsed| parsed.to_string())
+        .map_or_else(|_| "the store".to_owned(), |parsed| parsed.to_string())
 }
 
 /// All logs of a store.

@@ -187,6 +187,47 @@ mod tests {
         refused("postgres://h/d?passfile=/none/x", "/none/x");
     }
 
+    /// Goal: neither a refusal nor the place itself shows a password. Method: URLs that are right, and that
+    /// have characters in the password, or elsewhere, that take the URL apart in another way.
+    #[test]
+    fn no_password_is_shown() {
+        let before = [
+            "ann:", ":", "ann%3A", "ann:a@", "ann:a/", "ann:a?", "ann:a?b=", "ann:a&", "",
+        ];
+        let behind = [
+            "", "@x", "/x", "?x", "?x=y", "&x", "#x", ":x", "%", "%zz", " ", "\n",
+        ];
+        let parameters = [
+            "",
+            "?password=S",
+            "?PASSWORD=S",
+            "?pass%77ord=S",
+            "?passwd=S",
+            "?S",
+            "?schema=S=S&S",
+            "?options=-c%20a.password%3DS",
+            "?user=ann:S",
+            "?sslmode=verify-ca&password=S",
+        ];
+        for (before, behind) in before.iter().flat_map(|it| behind.map(|other| (it, other))) {
+            for parameters in parameters {
+                for host in ["@db/dogs", "@db", "/dogs", "@db,db2:x/dogs"] {
+                    let parameters = parameters.replace('S', "Hunter2");
+                    let url = format!("postgres://{before}Hunter2{behind}{host}{parameters}");
+                    let shown = match Place::new(&url, &PostgresOptions::new()) {
+                        // The driver's own settings hide it; a host or a schema may be called so.
+                        Ok(_) => continue,
+                        Err(error) => format!("{error} {error:?}"),
+                    };
+                    assert!(!shown.contains("Hunter2"), "{url}: {shown}");
+                }
+            }
+        }
+        let url = "postgres://ann:Hunter2@db/dogs?password=Hunter2";
+        let place = Place::new(url, &PostgresOptions::new()).unwrap();
+        assert!(!format!("{place:?}").contains("Hunter2"));
+    }
+
     #[test]
     fn connections_are_bounded_by_url_or_options() {
         let most = |options: &PostgresOptions| {

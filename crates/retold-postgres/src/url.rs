@@ -39,9 +39,9 @@ const OURS: [&str; 7] = [
 ];
 
 /// The parts of a URL.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Parts {
-    /// For each server, in the order to try them. They may hold a password.
+    /// For each server, in the order to try them. They may hold a password, so this is not shown.
     pub(crate) servers: Vec<String>,
     pub(crate) schema: Option<String>,
     pub(crate) connections_max: Option<usize>,
@@ -62,14 +62,23 @@ pub(crate) fn take_apart(url: &str) -> Result<Parts, Invalid> {
         ));
     };
     let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let has_user = |text: &str| text.contains('@');
+    if has_user(parameters) && !(has_user(place) && place.contains('/')) {
+        return Err(Invalid::new(
+            "the URL has an @ behind its ?; in a user's name or password write ? as %3F, and in a \
+             parameter @ as %40"
+                .into(),
+        ));
+    }
     let mut parts = Parts::default();
     let mut seen = Vec::new();
     let mut others = Vec::new();
     for parameter in parameters.split('&').filter(|it| !it.is_empty()) {
         let Some((name, value)) = parameter.split_once('=') else {
-            return Err(Invalid::new(format!(
-                "the URL has {parameter:?} where a parameter name=value stands"
-            )));
+            return Err(Invalid::new(
+                "the URL has something else behind its ? where a parameter name=value stands"
+                    .into(),
+            ));
         };
         if seen.contains(&name) {
             return Err(Invalid::new(format!(
@@ -84,7 +93,7 @@ pub(crate) fn take_apart(url: &str) -> Result<Parts, Invalid> {
             // The driver would take an @ for the end of the user's name.
             others.push(parameter.replace('@', "%40"));
         } else {
-            return Err(unknown(name));
+            return Err(unknown(name, parameters));
         }
     }
     let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
@@ -138,18 +147,24 @@ fn check_of_driver(name: &str, value: &str) -> Result<(), Invalid> {
         ));
     }
     if name == "target_session_attrs" && !["any", "read-write", "read-only"].contains(&value) {
-        return Err(Invalid::new(format!(
-            "target_session_attrs={value} is unknown; known are any, read-write and read-only"
-        )));
+        return Err(Invalid::new(
+            "this target_session_attrs is unknown; known are any, read-write and read-only".into(),
+        ));
     }
     Ok(())
 }
 
-fn unknown(name: &str) -> Invalid {
+fn unknown(name: &str, parameters: &str) -> Invalid {
+    // Behind an @, or with other characters, it may be a piece of a password with a ? in it.
+    let is_name = |it: u8| it.is_ascii_lowercase() || it == b'_';
+    let shown = match !parameters.contains('@') && name.bytes().all(is_name) {
+        true => format!(" {name:?}"),
+        false => String::new(),
+    };
     let mut known: Vec<&str> = OURS.into_iter().chain(OF_DRIVER).collect();
     known.sort_unstable();
     Invalid::new(format!(
-        "the URL has the unknown parameter {name:?}; known are {}",
+        "the URL has the unknown parameter{shown}; known are {}",
         known.join(", ")
     ))
 }
@@ -174,7 +189,7 @@ mod tests {
     #[test]
     fn what_nobody_knows_is_refused_without_a_password() {
         let refused = |url: &str, hint: &str| {
-            let error = take_apart(url).unwrap_err().to_string();
+            let error = take_apart(url).map(drop).unwrap_err().to_string();
             assert!(error.contains(hint), "{url}: {error}");
             assert!(!error.contains("secret"), "{error}");
         };

@@ -13,6 +13,7 @@
 //! it as `name=value`, joined by `&`. What is not known is refused with what is: a mistyped option
 //! never weakens a promise in silence.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -79,25 +80,98 @@ impl PostgresUrl {
 }
 
 impl fmt::Display for PostgresUrl {
-    /// The URL without its password, also where a parameter gives it.
+    /// The URL without what is, or may be, a password: what stands in the place of one, in a parameter that is
+    /// not known to hold none, or in a URL whose parts cannot be told apart.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (url, parameters) = self.0.split_once('?').unwrap_or((&self.0, ""));
-        let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
-        match rest.rsplit_once('@') {
-            Some((user, host)) => {
-                let user = user.split_once(':').map_or(user, |(user, _)| user);
-                write!(f, "{scheme}://{user}@{host}")?;
-            }
-            None => write!(f, "{scheme}://{rest}")?,
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("postgres", ""));
+        let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
+        let has_user = |text: &str| text.contains('@');
+        let is_ambiguous = has_user(parameters) && !(has_user(hosts) && place.contains('/'));
+        if is_ambiguous || !is_plain(database) {
+            // A password with a / or ? in it: where it ends is not certain.
+            return write!(f, "{scheme}://{HIDDEN}");
         }
-        let shown = parameters.split('&');
-        let shown = shown.filter(|it| !it.is_empty() && !it.starts_with("password="));
-        for (number, parameter) in shown.enumerate() {
+        write!(f, "{scheme}://")?;
+        let (user, hosts) = match hosts.rsplit_once('@') {
+            Some((user, hosts)) => (Some(user), hosts),
+            None => (None, hosts),
+        };
+        if let Some(user) = user {
+            write!(f, "{}@", without_password(user))?;
+        }
+        let hosts: Vec<&str> = hosts.split(',').map(shown_host).collect();
+        write!(f, "{}/{database}", hosts.join(","))?;
+        let is_known = |it: &&str| {
+            let parts = it.split_once('=');
+            parts.is_some_and(|(name, value)| SHOWN_PARAMETERS.contains(&name) && is_plain(value))
+        };
+        for (number, parameter) in parameters.split('&').filter(is_known).enumerate() {
             let before = if number == 0 { '?' } else { '&' };
             write!(f, "{before}{parameter}")?;
         }
         Ok(())
     }
+}
+
+/// What stands where something is not shown.
+const HIDDEN: &str = "…";
+
+/// Parameters that hold no password.
+const SHOWN_PARAMETERS: [&str; 13] = [
+    "application_name",
+    "connect_timeout",
+    "connections_max",
+    "dbname",
+    "host",
+    "hostaddr",
+    "passfile",
+    "port",
+    "schema",
+    "sslmode",
+    "sslrootcert",
+    "target_session_attrs",
+    "user",
+];
+
+/// Whether a text has nothing in it that parts a password from a name, however it is written.
+fn is_plain(text: &str) -> bool {
+    let lower_case = text.to_ascii_lowercase();
+    let parts = [
+        ":", "@", "=", ";", "%3a", "%40", "%3d", "%3b", "passw", "pwd", "secret",
+    ];
+    !parts.into_iter().any(|it| lower_case.contains(it))
+}
+
+/// The name of a user as it stands before a host, up to a colon however it is written.
+fn without_password(user: &str) -> &str {
+    let ends = [":", "%3A", "%3a"]
+        .into_iter()
+        .filter_map(|it| user.find(it));
+    &user[..ends.min().unwrap_or(user.len())]
+}
+
+/// A host and its port; hidden unless it can be one, for then it may be a password before a forgotten host.
+fn shown_host(host: &str) -> &str {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let is_port = |it: &str| it.len() <= 5 && it.bytes().all(|it| it.is_ascii_digit());
+    let in_brackets = |it: &str| it.starts_with('[') && it.ends_with(']');
+    let is_host = port.is_none_or(is_port) && (is_plain(name) || in_brackets(name));
+    if is_host { host } else { HIDDEN }
+}
+
+/// A text that is no URL of a store, as a message shows it: whole if it can only be a path.
+fn shown_path(text: &str) -> Cow<'_, str> {
+    let is_drive = text.get(1..3).is_some_and(|it| it == ":\\" || it == ":/");
+    let without_drive = if is_drive { &text[2..] } else { text };
+    let is_path = is_plain(without_drive) && !text.contains(['?', '&']) && !text.starts_with(' ');
+    if !is_path {
+        return Cow::Owned(HIDDEN.into());
+    }
+    Cow::Borrowed(text)
 }
 
 impl fmt::Debug for PostgresUrl {
@@ -123,18 +197,26 @@ impl FromStr for StoreUrl {
     type Err = Invalid;
 
     fn from_str(url: &str) -> Result<Self, Invalid> {
-        let wrong = |reason: &str| Invalid::new(format!("the store URL {url:?} {reason}"));
         let Some((scheme, rest)) = url.split_once(':') else {
-            return Err(wrong(&no_scheme(url)));
+            return Err(Invalid::new(format!("the store URL {}", no_scheme(url))));
+        };
+        // What it may hold is not shown, but for names of files and memory stores.
+        let wrong = |reason: String| {
+            let shown = match shown_path(rest.split('?').next().unwrap_or(rest)) {
+                Cow::Borrowed(path) => format!("{:?}", format!("{scheme}:{path}")),
+                Cow::Owned(hidden) => format!("{scheme}:{hidden}"),
+            };
+            Invalid::new(format!("the store URL {shown} {reason}"))
         };
         match scheme {
-            "memory" => memory(rest).map_err(|reason| wrong(&reason)),
-            "postgres" | "postgresql" => postgres(url, rest).map_err(|reason| {
-                // The URL may hold a password and is not shown.
-                Invalid::new(format!("the store URL {scheme}:… {reason}"))
-            }),
-            "sqlite" => sqlite(rest).map_err(|reason| wrong(&reason)),
-            _ => Err(wrong(&unknown_scheme(url, scheme))),
+            "memory" => memory(rest).map_err(wrong),
+            "postgres" | "postgresql" => postgres(url, rest)
+                .map_err(|reason| Invalid::new(format!("the store URL {scheme}:… {reason}"))),
+            "sqlite" => sqlite(rest).map_err(wrong),
+            _ => Err(Invalid::new(format!(
+                "the store URL {}",
+                unknown_scheme(url, scheme, rest)
+            ))),
         }
     }
 }
@@ -167,21 +249,47 @@ impl fmt::Display for StoreUrl {
 
 fn no_scheme(url: &str) -> String {
     if url.is_empty() {
-        format!("is empty; {KNOWN}")
+        return format!("is empty; {KNOWN}");
+    }
+    let shown = match shown_path(url) {
+        Cow::Borrowed(path) => format!("{path:?}"),
+        Cow::Owned(hidden) => hidden,
+    };
+    let path = shown_path(url);
+    let path = if *path == *HIDDEN {
+        "PATH".into()
     } else {
-        format!("does not say which kind of store; for a SQLite file write sqlite:{url} ({KNOWN})")
+        path
+    };
+    format!(
+        "{shown} does not say which kind of store; for a SQLite file write sqlite:{path} ({KNOWN})"
+    )
+}
+
+/// What is wrong with a URL whose scheme no store has. What stands where the scheme should may be the name
+/// of a user, and what follows a password.
+fn unknown_scheme(url: &str, scheme: &str, rest: &str) -> String {
+    let is_drive = scheme.len() == 1
+        && scheme.chars().all(|it| it.is_ascii_alphabetic())
+        && rest.starts_with(['/', '\\'])
+        && matches!(shown_path(rest), Cow::Borrowed(_));
+    let meant = scheme.trim().to_ascii_lowercase();
+    if is_drive {
+        format!("{url:?} looks like a path; for a SQLite file write sqlite:{url}")
+    } else if ["memory", "sqlite", "postgres", "postgresql"].contains(&&*meant) {
+        format!("{HIDDEN} has its scheme in capitals or with blanks; write {meant}:")
+    } else if rest.starts_with("//") && scheme.chars().all(|it| it.is_ascii_alphanumeric()) {
+        format!("{scheme}:{HIDDEN} is of the unknown scheme {scheme:?}; {KNOWN}")
+    } else {
+        format!("{HIDDEN} is of an unknown scheme; {KNOWN}")
     }
 }
 
-fn unknown_scheme(url: &str, scheme: &str) -> String {
-    let is_drive = scheme.len() == 1 && scheme.chars().all(|it| it.is_ascii_alphabetic());
-    let lower_case = scheme.to_ascii_lowercase();
-    if is_drive {
-        format!("looks like a path; for a SQLite file write sqlite:{url}")
-    } else if ["memory", "sqlite", "postgres", "postgresql"].contains(&&*lower_case) {
-        format!("has its scheme in capitals; write {lower_case}:")
-    } else {
-        format!("is of the unknown scheme {scheme:?}; {KNOWN}")
+/// A text if it is shown, else what stands for it.
+fn or_word<'a>(text: &'a str, word: &'a str) -> &'a str {
+    match shown_path(text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(_) => word,
     }
 }
 
@@ -190,14 +298,21 @@ fn memory(name: &str) -> Result<StoreUrl, String> {
         return Err("has no name; write memory:NAME".into());
     }
     if let Some(name) = name.strip_prefix("//") {
-        return Err(format!("has // before the name; write memory:{name}"));
+        return Err(format!(
+            "has // before the name; write memory:{}",
+            or_word(name, "NAME")
+        ));
     }
     if let Some((name, _)) = name.split_once('?') {
         return Err(format!(
-            "has options, but a memory store has none; write memory:{name}"
+            "has options, but a memory store has none; write memory:{}",
+            or_word(name, "NAME")
         ));
     }
-    check_name("name of a memory store", name).map_err(|error| format!("is refused: {error}"))?;
+    check_name("name of a memory store", name).map_err(|error| match shown_path(name) {
+        Cow::Borrowed(_) => format!("is refused: {error}"),
+        Cow::Owned(_) => "has a name that is refused".to_owned(),
+    })?;
     Ok(StoreUrl::Memory { name: name.into() })
 }
 
@@ -220,6 +335,7 @@ fn sqlite_path(path: &str) -> Result<PathBuf, String> {
         Some(absolute) if absolute.starts_with('/') => absolute,
         Some("") => "",
         Some(name) => {
+            let name = or_word(name, "PATH");
             return Err(format!(
                 "leaves open whether its path is relative; write sqlite:{name} for a relative path, sqlite:///{name} for an absolute one"
             ));
@@ -258,9 +374,7 @@ fn sqlite_options(options: &str) -> Result<SqliteParameters, String> {
                     "full" => Durability::Full,
                     "normal" => Durability::Normal,
                     _ => {
-                        return Err(format!(
-                            "has the unknown value {value:?} for synchronous; {KNOWN}"
-                        ));
+                        return Err(format!("has an unknown value for synchronous; {KNOWN}"));
                     }
                 };
                 found.durability.replace(chosen).is_some()
@@ -269,11 +383,15 @@ fn sqlite_options(options: &str) -> Result<SqliteParameters, String> {
                 let is_octal = value.bytes().all(|digit| (b'0'..b'8').contains(&digit));
                 let mode = u32::from_str_radix(value, 8).ok().filter(|_| is_octal);
                 let mode = mode.ok_or_else(|| {
-                    format!("has {value:?} for mode, which is not one as chmod counts; {KNOWN}")
+                    format!("has a value for mode that is not one as chmod counts; {KNOWN}")
                 })?;
                 found.file_mode.replace(mode).is_some()
             }
-            _ => return Err(format!("has the unknown option {option:?}; {KNOWN}")),
+            Some((name, _)) => {
+                let name = or_word(name, HIDDEN);
+                return Err(format!("has the unknown option {name}; {KNOWN}"));
+            }
+            None => return Err(format!("has an option without a value; {KNOWN}")),
         };
         if is_second {
             let name = option.split_once('=').map_or(option, |(name, _)| name);
@@ -387,6 +505,86 @@ mod tests {
         check_refused("Postgres://db/dogs", "write postgres:");
     }
 
+    /// Where a password may stand, or what somebody may believe to be such a place. `S` is the password.
+    const PLACES: [&str; 45] = [
+        "postgres://ann:S@db/dogs",
+        "postgres://ann:S@db:5432,db2/dogs?schema=x",
+        "postgresql://:S@db/dogs",
+        "postgres://ann%3AS@db/dogs",
+        "postgres://ann:S@db",
+        "postgres://ann:S@/dogs",
+        "postgres://ann:a@S@db/dogs",
+        "postgres://ann:a/S@db/dogs",
+        "postgres://ann:a?S@db/dogs",
+        "postgres://ann:a?S=b@db/dogs",
+        "postgres://ann:a?b=S@db/dogs",
+        "postgres://ann:a&S@db/dogs",
+        "postgres://ann:a#S@db/dogs",
+        "postgres://ann:S/dogs",
+        "postgres://ann:S",
+        "postgres:ann:S@db/dogs",
+        "postgres:/ann:S@db/dogs",
+        "postgres://db/dogs?password=S",
+        "postgres://db/dogs?user=ann&password=S&schema=x",
+        "postgres://db/dogs?PASSWORD=S",
+        "postgres://db/dogs?pass%77ord=S",
+        "postgres://db/dogs?%70assword=S",
+        "postgres://db/dogs?passwd=S",
+        "postgres://db/dogs?sslpassword=S",
+        "postgres://db/dogs?pwd=S",
+        "postgres://db/dogs? password=S",
+        "postgres://db/dogs?schema=x;password=S",
+        "postgres://db/dogs?user=ann:S",
+        "postgres://db/dogs?options=-c%20x.password%3DS",
+        "postgres://db/dogs;password=S",
+        "host=db password=S dbname=dogs",
+        "ann:S@db/dogs",
+        "S@db/dogs",
+        "p:S@db/dogs",
+        "mysql://ann:S@db/dogs",
+        "postgres+tls://ann:S@db/dogs",
+        "jdbc:postgresql://db/dogs?user=ann&password=S",
+        "//ann:S@db/dogs",
+        "sqlite://ann:S@db/dogs",
+        "sqlite:dogs.db?password=S",
+        "sqlite:dogs.db?key=S",
+        "sqlite:dogs.db?synchronous=S",
+        "sqlite:dogs.db?mode=S",
+        "memory://ann:S@db",
+        "memory:dogs?password=S",
+    ];
+
+    /// The ways in which a URL is mistyped.
+    fn variants(url: &str) -> Vec<String> {
+        let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+        let capitals = format!("{}:{rest}", scheme.to_uppercase());
+        let mut variants = vec![url.to_owned(), capitals];
+        for before in [" ", "\t", "\u{a0}", "\"", "x"] {
+            variants.push(format!("{before}{url}"));
+        }
+        for behind in [" ", "\n", "&", "?x", "#x", "&schema=a&schema=b", "/"] {
+            variants.push(format!("{url}{behind}"));
+        }
+        variants
+    }
+
+    /// Goal: no message and no text of a URL shows what may be a password, wherever it stands.
+    #[test]
+    fn no_password_is_shown() {
+        for secret in ["Hunter2", "%48unter2", "Hunter2%21", "1Hunter2"] {
+            for place in PLACES {
+                // What is looked for is not in the places themselves.
+                for url in variants(&place.replace('S', secret)) {
+                    let shown = match url.parse::<StoreUrl>() {
+                        Ok(url) => format!("{url} {url:?}"),
+                        Err(error) => format!("{error} {error:?}"),
+                    };
+                    assert!(!shown.to_lowercase().contains("unter2"), "{url}: {shown}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn others_are_refused_with_what_to_write() {
         check_refused(
@@ -408,9 +606,9 @@ mod tests {
         check_refused("sqlite::memory:", "write memory:NAME");
         check_refused("sqlite:file:d.db", "path of the file");
         check_refused("sqlite:d\n.db", "control character");
-        check_refused("sqlite:d.db?sync=off", "unknown option \"sync=off\"");
-        check_refused("sqlite:d.db?", "unknown option \"\"");
-        check_refused("sqlite:d.db?synchronous=off", "unknown value \"off\"");
+        check_refused("sqlite:d.db?sync=off", "unknown option sync;");
+        check_refused("sqlite:d.db?", "option without a value");
+        check_refused("sqlite:d.db?synchronous=off", "unknown value for");
         check_refused(
             "sqlite:d.db?synchronous=full&synchronous=normal",
             "synchronous twice",
