@@ -1,4 +1,4 @@
--- The tables and functions of a Retold store, version 3. A promise to databases already written: a
+-- The tables and functions of a Retold store, version 4. A promise to databases already written: a
 -- change is a new version, with a conversion of the old one.
 --
 -- "retold" stands for the schema that the store was given. Texts compare by their bytes. Times are
@@ -8,7 +8,7 @@
 CREATE TABLE "retold".schema_version (
     version integer PRIMARY KEY
 );
-INSERT INTO "retold".schema_version VALUES (3);
+INSERT INTO "retold".schema_version VALUES (4);
 
 -- The logs, each with its end. Whoever appends locks the log's row first, so appends of a log come one
 -- after the other and positions are in the order of commit; logs do not wait for each other. The
