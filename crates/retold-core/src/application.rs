@@ -25,6 +25,8 @@ pub mod handle;
 pub mod builder;
 pub mod log_reader;
 pub mod repository;
+mod scope;
+
 mod stamp;
 
 pub mod aggregates;

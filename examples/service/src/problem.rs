@@ -151,6 +151,7 @@ impl From<Error> for Problem {
                     "it may be recorded or not; send it again with the same Idempotency-Key, and it is recorded once",
                 )
             }
+            Error::CommandIdReused { .. } => Self::key_reused(),
             Error::NotFound { .. } => Self::not_found("there is no such thing"),
             Error::Invalid(invalid) => Self::bad_request(invalid.to_string()),
             other => Self::internal(&other),

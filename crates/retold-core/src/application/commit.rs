@@ -8,6 +8,7 @@ use super::command_id::CommandId;
 use super::error::{Error, Result};
 use super::handle::Application;
 use super::recorded::{Outcome, Recorded};
+use super::scope::Scope;
 use super::stamp::Stamp;
 use super::telemetry;
 use crate::domain::aggregate::Aggregate;
@@ -36,9 +37,10 @@ impl Application {
         folded: &mut Folded<A>,
         events: &[A::Event],
         command: Option<&CommandId>,
+        scope: Option<&Scope>,
     ) -> Result<Commit> {
         let before = folded.version;
-        let (new, events) = Stamp::new(self, command).of_stream(stream, events)?;
+        let (new, events) = Stamp::new(self, command, scope).of_stream(stream, events)?;
         let last = new.last().map(|event| event.id);
         let expected = ExpectedVersion::seen(before);
         let append = Append::of(new).condition(Condition::stream_at(Arc::clone(stream), expected));
@@ -78,6 +80,7 @@ impl Application {
         let Some(first) = self.first_of(command).await? else {
             return Ok(None);
         };
+        Scope::stream(stream).check(command, &first)?;
         let count = first.place().count;
         let last = match count {
             1 => Some(first.clone()),
@@ -88,11 +91,8 @@ impl Application {
         };
         let version = last
             .iter()
-            .find(|last| last.stream() == Some(stream) && first.stream() == Some(stream))
+            .find(|last| last.stream() == Some(stream))
             .and_then(StoredEvent::version);
-        if version.is_none() {
-            return Err(reused(command, &first, stream));
-        }
         telemetry::count(telemetry::REPEATS);
         Ok(Some(repeated(&first, last.as_ref(), Some(stream), version)))
     }
@@ -121,16 +121,4 @@ pub(super) fn mark(
 ) -> Option<Mark> {
     let position = positions.last()?;
     last.map(|event_id| Mark { position, event_id })
-}
-
-fn reused(command: &CommandId, first: &StoredEvent, wanted: &str) -> Error {
-    let place = first.position();
-    let about = first.stream().map_or_else(
-        || "an event without a stream".into(),
-        |stream| format!("{stream:?}"),
-    );
-    Error::invalid(format!(
-        "the command id {:?} was used before, for another command: what it recorded is at position {place}, about {about}, not {wanted:?}; give every command an id of its own",
-        command.as_str()
-    ))
 }

@@ -12,6 +12,7 @@ use super::command_id::CommandId;
 use super::commit::Commit;
 use super::error::{Error, Result};
 use super::handle::Application;
+use super::scope::{Scope, reused};
 use super::telemetry;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::decision::Decision;
@@ -104,8 +105,9 @@ impl<A: Aggregate<Key: From<Uuid>>> Create<'_, A> {
         let stream: Arc<str> = id.stream().into();
         let mut folded = Folded::<A>::default();
         let command = self.command.as_ref();
+        let scope = Self::scope();
         let commit = application
-            .commit(&stream, &mut folded, &self.events, command)
+            .commit(&stream, &mut folded, &self.events, command, Some(&scope))
             .await?;
         match (commit, command) {
             (Commit::Recorded(_), _) => Ok(id),
@@ -121,22 +123,23 @@ impl<A: Aggregate<Key: From<Uuid>>> Create<'_, A> {
         }
     }
 
+    fn scope() -> Scope {
+        Scope::Creation(A::TYPE.into())
+    }
+
     /// What an earlier request of this id created.
     async fn created_before(&self, command: &CommandId) -> Result<Option<Id<A>>> {
         let Some(first) = self.application.first_of(command).await? else {
             return Ok(None);
         };
+        let scope = Self::scope();
+        scope.check(command, &first)?;
         match first.stream().and_then(Id::of_stream) {
             Some(id) => {
                 telemetry::count(telemetry::REPEATS);
                 Ok(Some(id))
             }
-            None => Err(Error::invalid(format!(
-                "the command id {:?} was used before, for another command: what it recorded at position {} is not about a {:?}; give every command an id of its own",
-                command.as_str(),
-                first.position(),
-                A::TYPE
-            ))),
+            None => Err(reused(command, &first, Some(&scope))),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::execute::refused;
 use super::handle::Application;
 use super::model::{Model, Reach};
 use super::recorded::{Outcome, Recorded};
+use super::scope::Scope;
 use super::stamp::Stamp;
 use super::telemetry;
 use super::turns::{Turn, contended};
@@ -154,17 +155,21 @@ where
     }
     application.before_command().await;
     let (mut state, mut place) = model.begin();
+    let named = command.map(|command| Named {
+        scope: scope_of(&model, &place),
+        command,
+    });
     let mut retries = 0;
     let mut turn: Option<Arc<Turn>> = None;
     let mut reach = Reach::Cached;
     loop {
-        if let Some(repeated) = application.decided_before(command.as_ref()).await? {
+        if let Some(repeated) = application.decided_before(named.as_ref()).await? {
             return Ok(repeated);
         }
         let read = model.read_on(application, &mut state, &mut place, reach);
         let mut is_one = read.await?.is_one();
         // Whether the command's id was looked up after the state was read.
-        let mut is_looked_up = command.is_none();
+        let mut is_looked_up = named.is_none();
         let events = loop {
             match decide_on(&decide, &state, is_one) {
                 Some(Ok(events)) if !events.is_empty() => break events,
@@ -180,7 +185,7 @@ where
                 continue;
             }
             // It may be its own duplicate that leaves the command nothing to do.
-            if let Some(repeated) = application.decided_before(command.as_ref()).await? {
+            if let Some(repeated) = application.decided_before(named.as_ref()).await? {
                 return Ok(repeated);
             }
             is_looked_up = true;
@@ -190,12 +195,12 @@ where
         let committed = match &turn {
             None => {
                 application
-                    .commit_any(events, conditions, command.clone())
+                    .commit_any(events, conditions, named.clone())
                     .await
             }
             Some(turn) => {
-                let (owned, command) = (application.clone(), command.clone());
-                let work = || async move { owned.commit_any(events, conditions, command).await };
+                let (owned, named) = (application.clone(), named.clone());
+                let work = || async move { owned.commit_any(events, conditions, named).await };
                 match turn.take(work) {
                     Ok(taken) => taken.await,
                     Err(other) => {
@@ -216,7 +221,7 @@ where
             Err(beaten) => beaten,
         };
         if retries == application.core.retries {
-            return match application.decided_before(command.as_ref()).await? {
+            return match application.decided_before(named.as_ref()).await? {
                 Some(repeated) => Ok(repeated),
                 None => Err(conflict.into()),
             };
@@ -243,18 +248,33 @@ fn decide_on<S, D: Decision<AnyEvent>>(
     is_final.then(|| decided.map(|()| events))
 }
 
+/// A command id and what it stands for.
+#[derive(Clone)]
+struct Named {
+    command: CommandId,
+    scope: Scope,
+}
+
+/// What a decision over a model is about, as far as that is known before anything is read.
+fn scope_of<M: Model>(model: &M, place: &M::Place) -> Scope {
+    let mut conditions = Vec::new();
+    model.conditions(place, &mut conditions);
+    Scope::of_conditions(&conditions)
+}
+
 /// What committing a decision comes to.
 type Committed = std::result::Result<(Recorded, Vec<AnyEvent>), (Conflict, u64)>;
 
 impl Application {
     /// What was recorded under this command id, if one is given and it was.
-    async fn decided_before(&self, command: Option<&CommandId>) -> Result<Option<Recorded>> {
-        let Some(command) = command else {
+    async fn decided_before(&self, named: Option<&Named>) -> Result<Option<Recorded>> {
+        let Some(Named { command, scope }) = named else {
             return Ok(None);
         };
         let Some(first) = self.first_of(command).await? else {
             return Ok(None);
         };
+        scope.check(command, &first)?;
         let last: Option<StoredEvent> = match first.place().count {
             1 => None,
             count => {
@@ -273,13 +293,17 @@ impl Application {
         &self,
         events: Vec<AnyEvent>,
         conditions: Vec<Condition>,
-        command: Option<CommandId>,
+        named: Option<Named>,
     ) -> Result<Committed> {
-        let (new, events) = Stamp::new(self, command.as_ref()).of_any(&events)?;
+        let (command, scope) = match &named {
+            Some(Named { command, scope }) => (Some(command), Some(scope)),
+            None => (None, None),
+        };
+        let (new, events) = Stamp::new(self, command, scope).of_any(&events)?;
         let last = new.last().map(|event| event.id);
         let append = Append::of(new).conditions(one_a_stream(conditions));
         let conditions = append.clone();
-        match self.settle_new(append, command.as_ref()).await {
+        match self.settle_new(append, command).await {
             Ok(appended) => {
                 let positions = appended.positions();
                 let recorded = Recorded {

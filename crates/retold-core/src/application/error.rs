@@ -9,7 +9,7 @@ use crate::mapping::error::MappingError;
 use crate::mapping::topic_registry::RegistryError;
 use crate::recording::append::Append;
 use crate::recording::error::{Conflict, Corrupt, Failure, Invalid, RecordError};
-use crate::recording::identity::{LogId, Mark, Version};
+use crate::recording::identity::{LogId, Mark, Position, Version};
 
 /// What an application returns, if it cannot be refused by the domain.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -89,6 +89,19 @@ pub enum Error {
     /// An event could not become bytes, or bytes could not become an event. Nothing was recorded.
     #[error(transparent)]
     Mapping(MappingError),
+    /// The command id was used before, for another command of the log. Nothing was recorded now: give every
+    /// command an id of its own.
+    #[error(
+        "the command id {command:?} was used before, for another command: it recorded {used_for}, at position {position}; give every command an id of its own"
+    )]
+    CommandIdReused {
+        /// The id.
+        command: Arc<str>,
+        /// What was recorded under it first: the topic, and what the command was about.
+        used_for: Arc<str>,
+        /// Where that is.
+        position: Position,
+    },
     /// Two types of the program have one name. Found when the second is registered: at start, or at
     /// its first use.
     #[error(transparent)]

@@ -133,7 +133,7 @@ async fn record(
     application: &Application,
     events: &[AnyEvent],
 ) -> Result<(Option<Mark>, Vec<AnyEvent>)> {
-    let (new, read_back) = Stamp::new(application, None).of_any(events)?;
+    let (new, read_back) = Stamp::new(application, None, None).of_any(events)?;
     let last = new.last().map(|event| event.id);
     let appended = application.settle_new(Append::of(new), None).await?;
     let mark = |(position, event_id)| Mark { position, event_id };

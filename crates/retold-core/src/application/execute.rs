@@ -365,7 +365,8 @@ impl Target<'_> {
     ) -> Result<Option<Commit>> {
         let (application, command) = (self.application, self.command.as_ref());
         let Some(turn) = turn else {
-            let commit = application.commit(&self.stream, &mut basis.folded, &events, command);
+            let commit =
+                application.commit(&self.stream, &mut basis.folded, &events, command, None);
             return Ok(Some(commit.await?));
         };
         let taken = turn.take(|| {
@@ -375,7 +376,7 @@ impl Target<'_> {
             let mut folded = mem::take(&mut basis.folded);
             async move {
                 let commit = application
-                    .commit(&stream, &mut folded, &events, command.as_ref())
+                    .commit(&stream, &mut folded, &events, command.as_ref(), None)
                     .await;
                 (commit, folded)
             }

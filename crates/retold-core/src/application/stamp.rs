@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::command_id::CommandId;
 use super::error::Result;
 use super::handle::Application;
+use super::scope::Scope;
 use crate::domain::clock::Timestamp;
 use crate::domain::event::Event;
 use crate::mapping::any_event::AnyEvent;
@@ -26,18 +27,31 @@ pub(super) struct Stamp<'a> {
     first: EventId,
     time: Timestamp,
     metadata: Bytes,
+    /// The same for the first event, which says what the command is about, where its stream does not.
+    first_metadata: Bytes,
 }
 
 impl<'a> Stamp<'a> {
     /// The stamp of a command that is decided now.
-    pub(super) fn new(application: &'a Application, command: Option<&'a CommandId>) -> Self {
+    pub(super) fn new(
+        application: &'a Application,
+        command: Option<&'a CommandId>,
+        scope: Option<&Scope>,
+    ) -> Self {
         let first = command.map_or_else(|| application.next_event_id(), |it| it.event_id(0));
+        let request = application.metadata.as_deref();
+        let told = metadata(request, command, first, None);
+        let first_metadata = match command.and(scope) {
+            Some(scope) => metadata(request, command, first, Some(scope)),
+            None => told.clone(),
+        };
         Self {
             application,
             command,
             first,
             time: application.now(),
-            metadata: metadata(application.metadata.as_deref(), command, first),
+            metadata: told,
+            first_metadata,
         }
     }
 
@@ -77,12 +91,20 @@ impl<'a> Stamp<'a> {
             stream,
             time: self.time,
             origin: Origin::Command,
-            metadata: self.metadata.clone(),
+            metadata: match ordinal {
+                0 => self.first_metadata.clone(),
+                _ => self.metadata.clone(),
+            },
         }
     }
 }
 
-fn metadata(request: Option<&Metadata>, command: Option<&CommandId>, first: EventId) -> Bytes {
+fn metadata(
+    request: Option<&Metadata>,
+    command: Option<&CommandId>,
+    first: EventId,
+    scope: Option<&Scope>,
+) -> Bytes {
     let (None, None) = (request, command) else {
         let mut metadata = request.cloned().unwrap_or_default();
         if metadata.correlation_id().is_none() {
@@ -90,6 +112,9 @@ fn metadata(request: Option<&Metadata>, command: Option<&CommandId>, first: Even
         }
         if let (None, Some(command)) = (metadata.causation_id(), command) {
             metadata = metadata.with_causation_id(command.as_str());
+        }
+        if let Some(scope) = scope {
+            metadata = metadata.with_command_scope(scope.text());
         }
         return metadata.to_bytes();
     };
@@ -123,7 +148,7 @@ mod tests {
         let command = CommandId::from("order-17");
         let asked = Metadata::new().with("user", "ann");
         let check = |request: Option<&Metadata>, command, expected: Metadata| {
-            let bytes = metadata(request, command, first);
+            let bytes = metadata(request, command, first, None);
             assert_eq!(bytes, expected.to_bytes());
         };
         let correlated = Metadata::new().with_correlation_id(first.to_string());

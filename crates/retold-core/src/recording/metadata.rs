@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 const CORRELATION_ID: &str = "correlation_id";
 const CAUSATION_ID: &str = "causation_id";
+const COMMAND_SCOPE: &str = "retold.command_scope";
 
 /// Entries beside an event's payload: who asked, in which conversation, on behalf of whom.
 ///
@@ -40,6 +41,17 @@ impl Metadata {
     #[must_use]
     pub fn with_causation_id(self, id: impl Into<String>) -> Self {
         self.with(CAUSATION_ID, id.into())
+    }
+
+    /// With what the command is about whose first event this is beside.
+    #[must_use]
+    pub(crate) fn with_command_scope(self, scope: impl Into<String>) -> Self {
+        self.with(COMMAND_SCOPE, scope.into())
+    }
+
+    /// What the command is about whose first event this is beside.
+    pub(crate) fn command_scope(&self) -> Option<&str> {
+        self.get(COMMAND_SCOPE).and_then(Value::as_str)
     }
 
     /// Id of the conversation this belongs to.

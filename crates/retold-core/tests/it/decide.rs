@@ -1,15 +1,18 @@
 //! Decisions over models, views, and changes of several aggregates, over the memory store.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use retold_core::application::EventBus;
 use retold_core::application::limits::FOLD_PAGE_EVENTS;
-use retold_core::application::{Application, Error, ExecuteError, Fold, Outcome, fold_of};
+use retold_core::application::{
+    Application, Error, ExecuteError, Fold, Outcome, Recorded, fold_of,
+};
 use retold_core::domain::content;
 use retold_core::domain::event::{Apply, Event, EventType};
 use retold_core::domain::id::Id;
 use retold_core::mapping::any_event::Addressed;
-use retold_core::recording::identity::Version;
+use retold_core::recording::identity::{Position, Version};
 use retold_core::recording::memory::MemoryStore;
 use retold_core::recording::store::Store;
 use serde::{Deserializer, Serializer};
@@ -465,4 +468,83 @@ async fn a_decision_on_a_view_remembers_what_it_recorded() {
     .unwrap();
     let snapshot = bank.recorder().snapshot(&id.stream(), None).await.unwrap();
     assert_eq!(snapshot.map(|it| it.version.get()), Some(10));
+}
+
+/// Whether an answer says that the id was used for another command, which recorded what is at this position.
+fn is_reused<T, R>(answer: Result<T, ExecuteError<R>>, position: u64) -> bool {
+    matches!(
+        answer,
+        Err(ExecuteError::Retold(Error::CommandIdReused { position: at, .. })) if at.get() == position
+    )
+}
+
+type Answer = Result<Recorded, ExecuteError<Infallible>>;
+
+async fn open_one(bank: &Application, id: &Id<Account>, command: &str) -> Answer {
+    let opened = bank.execute_or_create(id, |_| opened("ann"));
+    opened.command_id(command).await
+}
+
+async fn open_over(bank: &Application, owner: &str, command: &str) -> Answer {
+    let decided = bank.decide(accounts_of(owner), |_| opened("ann").to(&account("2")));
+    decided.command_id(command).await
+}
+
+async fn give_both(
+    bank: &Application,
+    one: &Id<Account>,
+    other: &Id<Account>,
+    command: &str,
+) -> Answer {
+    let given = bank.change((one.clone(), other.clone()), |(one, other)| {
+        one.record(deposited(1));
+        other.record(deposited(1));
+    });
+    given.command_id(command).await
+}
+
+/// What was recorded under an id is no answer to another command, and nothing is recorded for that.
+#[tokio::test]
+async fn a_command_id_of_another_command_is_refused() {
+    let store = MemoryStore::new();
+    let (bank, there) = (open(&store).await, open(&store).await);
+    let ids = ["1", "2", "3"].map(account);
+    open_one(&bank, &ids[0], "a").await.unwrap();
+    open_over(&bank, "ann", "b").await.unwrap();
+    give_both(&bank, &ids[0], &ids[1], "c").await.unwrap();
+    let head = bank.head().await.unwrap().position().map(Position::get);
+    assert_eq!(head, Some(4));
+
+    for bank in [&bank, &there] {
+        // The same commands once more.
+        assert!(open_one(bank, &ids[0], "a").await.unwrap().is_repeated());
+        assert!(open_over(bank, "ann", "b").await.unwrap().is_repeated());
+        assert!(
+            give_both(bank, &ids[1], &ids[0], "c")
+                .await
+                .unwrap()
+                .is_repeated()
+        );
+        // A decision over one aggregate is a command of that.
+        let decided = bank.decide(&ids[0], |_| deposited(1).to(&account("1")));
+        assert!(decided.command_id("a").await.unwrap().is_repeated());
+
+        // Other aggregates, other queries, other kinds of commands.
+        assert!(is_reused(open_one(bank, &ids[1], "a").await, 1));
+        assert!(is_reused(open_over(bank, "ann", "a").await, 1));
+        assert!(is_reused(give_both(bank, &ids[0], &ids[1], "a").await, 1));
+        assert!(is_reused(open_over(bank, "bob", "b").await, 2));
+        assert!(is_reused(open_one(bank, &ids[1], "b").await, 2));
+        assert!(is_reused(give_both(bank, &ids[0], &ids[1], "b").await, 2));
+        assert!(is_reused(give_both(bank, &ids[0], &ids[2], "c").await, 3));
+        assert!(is_reused(open_one(bank, &ids[0], "c").await, 3));
+        assert!(is_reused(open_over(bank, "ann", "c").await, 3));
+        let told = open_one(bank, &ids[1], "a").await.unwrap_err().to_string();
+        assert!(
+            told.contains("it recorded \"AccountEvent.Opened\" about \"Account/1\", at position 1"),
+            "{told}"
+        );
+    }
+    let after = bank.head().await.unwrap().position().map(Position::get);
+    assert_eq!(after, head);
 }

@@ -172,6 +172,16 @@ async fn a_repeated_command_records_nothing() {
             (first.positions, first.version, first.mark)
         );
     }
+    // A creation is another command than one on what it created.
+    let reused = here
+        .execute(fido, |_| DogEvent::Walked)
+        .command_id("register");
+    assert!(matches!(
+        reused.await,
+        Err(ExecuteError::Retold(Error::CommandIdReused { .. }))
+    ));
+    let reused = here.create::<Dog>(registered("Rex")).command_id("teach");
+    assert!(matches!(reused.await, Err(Error::CommandIdReused { .. })));
     let other = Id::<Dog>::new(Uuid::from_u128(1));
     let reused = here
         .execute_or_create(other, |_| DogEvent::Walked)
@@ -179,7 +189,7 @@ async fn a_repeated_command_records_nothing() {
         .await;
     assert!(matches!(
         reused,
-        Err(ExecuteError::Retold(Error::Invalid(_)))
+        Err(ExecuteError::Retold(Error::CommandIdReused { .. }))
     ));
 }
 

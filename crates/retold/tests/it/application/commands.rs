@@ -129,7 +129,7 @@ async fn repeated_commands_record_nothing(place: Place) {
         .await;
     assert!(matches!(
         of_another,
-        Err(ExecuteError::Retold(Error::Invalid(_)))
+        Err(ExecuteError::Retold(Error::CommandIdReused { .. }))
     ));
 }
 
