@@ -79,6 +79,9 @@ pub(crate) fn is_caused_by_busy(error: &RecordError) -> bool {
 
 /// Of an error outside a commit: nothing was written, or the transaction is rolled back.
 pub(crate) fn before_commit(what: &str, error: Error) -> RecordError {
+    if let Error::FromSqlConversionFailure(_, rusqlite::types::Type::Null, damage) = &error {
+        return Corrupt::new(what, damage.to_string()).into();
+    }
     if is_corruption(&error) {
         return Corrupt::new(what, error.to_string()).into();
     }

@@ -412,14 +412,13 @@ impl Filling {
         self.last = Some(number);
         match due {
             Some(due) if due != number => {
-                let (place, kind) = match order {
-                    Order::Log => ("the log".to_owned(), "position"),
-                    Order::Stream => (
-                        format!("stream {:?}", event.stream().unwrap_or("")),
-                        "version",
-                    ),
+                let place = match order {
+                    Order::Log => format!("position {due}"),
+                    Order::Stream => {
+                        format!("version {due} of stream {:?}", event.stream().unwrap_or(""))
+                    }
                 };
-                let what = format!("{kind} {number} stands where {due} is due");
+                let what = format!("it is due next, but there stands {number}");
                 Err(Corrupt::new(place, what).into())
             }
             _ => Ok(()),

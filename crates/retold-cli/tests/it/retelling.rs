@@ -10,7 +10,7 @@ use retold_flights::system::{FLIGHTS, system};
 use rusqlite::Connection;
 
 use crate::command::{objects, run};
-use crate::forging::replace_in_payloads;
+use crate::forging::{change_log_id, replace_in_payloads};
 use crate::shop::with_poison;
 use crate::store::Place;
 
@@ -131,10 +131,11 @@ fn what_cannot_be_retold_is_told_beside_what_can() {
     let place = with_flights();
     let db = Connection::open(place.path()).unwrap();
     db.execute_batch(
-        "DROP TRIGGER log_never_changes;
-         UPDATE log SET id = zeroblob(16) WHERE name = 'aircraft';",
+        "DROP TRIGGER log_never_changes; DROP TRIGGER event_never_changes;
+         DROP TRIGGER stretch_only_grows;",
     )
     .unwrap();
+    change_log_id(&db, "aircraft", uuid::Uuid::nil());
     drop(db);
     let told = run(&["verify", &place.url(), "--retell=whole"]);
     assert_eq!(told.code, Some(1), "{told:?}");

@@ -75,7 +75,7 @@ fn damage_is_found() {
     );
     check_found(
         "UPDATE event SET place_count = 3 WHERE place_count = 2",
-        "at 4",
+        "at 2",
     );
 }
 

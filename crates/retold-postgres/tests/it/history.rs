@@ -5,7 +5,7 @@ use retold_core::recording::error::RecordError;
 use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
 use retold_core::recording::new_event::NewEvent;
 use retold_core::recording::query::Query;
-use retold_core::recording::recorder::{LogRead, Recorder, StreamRead};
+use retold_core::recording::recorder::{LogRead, StreamRead};
 use retold_core::recording::snapshot::StoredSnapshot;
 use retold_core::recording::store::Store;
 use retold_core::recording::stretch::{FollowerKey, Stretch};
