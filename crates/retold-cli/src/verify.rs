@@ -1,6 +1,7 @@
 //! `retold verify`: whether a store keeps what the recorder's contract promises; and whether its logs are
 //! the story that their system tells ([`retelling`]).
 
+mod reading;
 mod retelling;
 
 use std::io::IsTerminal;
@@ -19,6 +20,7 @@ use crate::failure::{Failure, Verdict};
 use crate::opening;
 use crate::output::{Output, Record};
 use crate::table::Column;
+use reading::Reading;
 use retelling::{Retell, Retelling};
 
 /// How often something moves while nothing can be counted.
@@ -30,7 +32,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// Reads everything and changes nothing. Ends with exit code 1 if something is wrong.
 ///
 /// With --retell the followers of the demonstration's system are asked once more what they decide, on
-/// the logs as they were then, and must come to what is recorded, event by event.
+/// the logs as they were then, and must come to what is recorded, event by event. The program also
+/// reads every event and folds every aggregate, and shows what it cannot read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
@@ -172,7 +175,9 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         Some((open, how)) => {
             let retelling = Retelling::of(&open, arguments.log.as_deref(), how).await?;
             retelling.show(output)?;
-            Some(retelling)
+            let reading = Reading::of(&open, arguments.log.as_deref()).await?;
+            reading.show(output)?;
+            Some((retelling, reading))
         }
     };
     conclude(output, &checked, retold.as_ref())
@@ -228,7 +233,7 @@ impl Checked {
 fn conclude(
     output: &mut Output,
     checked: &Checked,
-    retold: Option<&Retelling>,
+    retold: Option<&(Retelling, Reading)>,
 ) -> Result<Verdict, Failure> {
     output.line("")?;
     let count = checked.finding_count;
@@ -244,10 +249,14 @@ fn conclude(
             ))?;
         }
     }
-    if let Some(retold) = retold {
-        output.line(&retold.sentence())?;
+    if let Some((retelling, reading)) = retold {
+        output.line(&retelling.sentence())?;
+        output.line(&reading.sentence())?;
     }
-    match count == 0 && retold.is_none_or(|it| it.finding_count() == 0) {
+    let is_fine = retold.is_none_or(|(retelling, reading)| {
+        retelling.finding_count() == 0 && reading.finding_count() == 0
+    });
+    match count == 0 && is_fine {
         true => Ok(Verdict::Fine),
         false => Ok(Verdict::Found),
     }

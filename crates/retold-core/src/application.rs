@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod limits;
+pub(crate) mod panic_text;
 pub mod telemetry;
 
 pub mod command_id;
@@ -22,7 +23,6 @@ mod turns;
 
 pub mod handle;
 
-pub mod builder;
 pub mod log_reader;
 pub mod repository;
 mod scope;
@@ -30,9 +30,11 @@ mod scope;
 mod stamp;
 
 pub mod aggregates;
+pub mod log_check;
 pub mod model;
 pub mod snapshots;
 
+pub mod builder;
 mod commit;
 pub mod fold;
 mod following;

@@ -13,3 +13,5 @@ pub mod any_event;
 pub mod error;
 
 pub mod mapper;
+
+pub(crate) mod event_reader;

@@ -7,7 +7,6 @@
 
 pub mod health;
 pub mod limits;
-mod panic_text;
 
 pub mod projection;
 
@@ -49,6 +48,7 @@ pub mod operating;
 pub mod single_thread;
 
 pub mod confluence;
+mod log_check;
 pub mod retelling;
 pub mod simulation;
 

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use crate::command::{objects, run};
 use crate::forging::{change_log_id, replace_in_payloads};
 use crate::shop::with_poison;
-use crate::store::Place;
+use crate::store::{Place, event};
 
 const FLIGHTS_CSV: &str = "\
 year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,origin,dest,air_time,distance,hour,minute,time_hour
@@ -43,13 +43,17 @@ fn sound_logs_are_the_same_story() {
     let url = place.url();
     let text = run(&["verify", &url, "--retell"]).fine();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 9, "{text}");
+    assert_eq!(lines.len(), 10, "{text}");
     assert!(lines[4].starts_with("aircraft\tmovements@1\t"), "{text}");
     assert!(lines[4].ends_with("\t0\tthe same"), "{text}");
     assert!(lines[5].starts_with("notices\trisks@1\t"), "{text}");
     assert_eq!(lines[7], "Nothing wrong was found.");
     assert!(
         lines[8].ends_with("answered once more, 0 differences."),
+        "{text}"
+    );
+    assert!(
+        lines[9].starts_with("The program reads all of it: "),
         "{text}"
     );
 
@@ -181,4 +185,23 @@ fn a_follower_that_the_system_does_not_know_is_refused() {
         1,
         "has a follower \"rumours\", of which the system \"flights\" knows nothing",
     );
+}
+
+/// What no policy answers is no difference of a retelling, but may be unreadable all the same.
+#[test]
+fn what_the_program_cannot_read_is_found() {
+    let place = with_flights();
+    let url = place.url();
+    let notices = place.log(&*place.open(), "notices");
+    place.append(&*notices, [event(99, "Notice.Made", "{}")]);
+    drop(notices);
+    let told = run(&["verify", &url, "notices", "--retell"]);
+    assert_eq!(told.code, Some(1), "{told:?}");
+    for said in [
+        "cannot be read as",
+        "missing field",
+        "The program cannot read or fold all of it: ",
+    ] {
+        assert!(told.out.contains(said), "{said:?} is not in\n{}", told.out);
+    }
 }

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use super::cache::Cache;
 use super::error::{Error, Result};
-use super::handle::{Access, Application, Core};
+use super::handle::{Access, Application, Core, Declared, DeclaredAggregate};
 use super::limits::{CACHE_SIZE_DEFAULT, RETRIES_DEFAULT};
+use super::log_check::check_stream;
 use super::publish::Bus;
 use super::reports::Reports;
 use super::turns::Turns;
@@ -15,6 +16,7 @@ use crate::domain::clock::{Clock, SystemClock};
 use crate::domain::event::Event;
 use crate::domain::id_source::{IdSource, UuidV7Source};
 use crate::mapping::codec::Codec;
+use crate::mapping::event_reader::EventReader;
 use crate::mapping::mapper::Mapper;
 use crate::mapping::topic_registry::{RegistryError, TopicRegistry};
 use crate::recording::identity::LogId;
@@ -54,6 +56,7 @@ pub struct ApplicationBuilder {
     retries: u32,
     mapper: Mapper,
     registry: Arc<TopicRegistry>,
+    declared: Declared,
     /// Whether all types that were registered could be; the first error if not.
     registered: Result<(), RegistryError>,
 }
@@ -77,6 +80,7 @@ impl Application {
             retries: RETRIES_DEFAULT,
             mapper: Mapper::default(),
             registry: Arc::default(),
+            declared: Declared::default(),
             registered: Ok(()),
         }
     }
@@ -97,6 +101,7 @@ impl Application {
             retries: self.core.retries,
             mapper: self.core.mapper,
             registry: Arc::clone(&self.core.registry),
+            declared: Declared::clone(&self.core.declared),
             registered: Ok(()),
         }
     }
@@ -163,6 +168,7 @@ impl ApplicationBuilder {
     /// Registers a type of events, so that opening fails if another has one of its topics. A type
     /// that is not registered here is registered at its first use.
     pub fn event<E: Event>(mut self) -> Self {
+        self.declared.readers.push(EventReader::of::<E>());
         let registry = &self.registry;
         self.registered = self
             .registered
@@ -173,6 +179,11 @@ impl ApplicationBuilder {
     /// Registers an aggregate and its events, so that opening fails if another has its type's name
     /// or one of its topics. One that is not registered here is registered at its first use.
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
+        self.declared.readers.push(EventReader::of::<A::Event>());
+        self.declared.aggregates.push(DeclaredAggregate {
+            stream_type: A::TYPE,
+            check: check_stream::<A>,
+        });
         let registry = &self.registry;
         self.registered = self
             .registered
@@ -219,6 +230,7 @@ impl ApplicationBuilder {
                 store,
                 access: self.access,
                 unfit_for_snapshots: Mutex::default(),
+                declared: Arc::new(self.declared),
             }),
             metadata: None,
             conductor: None,

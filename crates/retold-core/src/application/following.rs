@@ -66,6 +66,7 @@ impl Application {
                 store: None,
                 access: Access::ReadOnly,
                 unfit_for_snapshots: Mutex::default(),
+                declared: Arc::clone(&self.core.declared),
             }),
             metadata: None,
             conductor: None,

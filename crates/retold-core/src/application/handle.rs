@@ -20,6 +20,7 @@ use super::telemetry;
 use super::turns::Turns;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id_source::IdSource;
+use crate::mapping::event_reader::EventReader;
 use crate::mapping::mapper::Mapper;
 use crate::mapping::topic_registry::TopicRegistry;
 use crate::recording::append::{Append, Appended};
@@ -27,7 +28,7 @@ use crate::recording::condition::ExpectedVersion;
 use crate::recording::error::{Conflict, Failure, RecordError};
 use crate::recording::identity::{EventId, LogId, Position};
 use crate::recording::metadata::Metadata;
-use crate::recording::recorder::{Head, Recorder};
+use crate::recording::recorder::{BoxFuture, Head, Recorder};
 use crate::recording::store::Store;
 
 /// A named log with its aggregates: executes commands and reads back what was recorded.
@@ -60,6 +61,36 @@ pub(super) struct Core {
     pub(super) access: Access,
     /// Types of streams of which a state was not fit for a snapshot, which is told once.
     pub(super) unfit_for_snapshots: Mutex<HashSet<&'static str>>,
+    pub(super) declared: Arc<Declared>,
+}
+
+/// The types that an application was declared with, for checking a log against them.
+#[derive(Clone, Default)]
+pub(super) struct Declared {
+    pub(super) readers: Vec<EventReader>,
+    pub(super) aggregates: Vec<DeclaredAggregate>,
+}
+
+/// A type of aggregates that an application was declared with.
+#[derive(Clone)]
+pub(super) struct DeclaredAggregate {
+    pub(super) stream_type: &'static str,
+    /// Checks a stream of the type up to and with a position.
+    pub(super) check: CheckStream,
+}
+
+pub(super) type CheckStream =
+    for<'a> fn(&'a Application, &'a Arc<str>, Position) -> BoxFuture<'a, Result<StreamCheck>>;
+
+/// What checking a stream came to.
+#[derive(Debug, Default)]
+pub(super) struct StreamCheck {
+    /// Snapshots that were compared.
+    pub(super) snapshots: u64,
+    /// Whether it cannot be folded because content of it was erased.
+    pub(super) is_erased: bool,
+    /// Places and reasons.
+    pub(super) findings: Vec<(String, String)>,
 }
 
 /// What a log is opened for.

@@ -285,7 +285,7 @@ impl Application {
 }
 
 /// The state in a snapshot, or why it is of no use to this program.
-fn folded_of<A: Aggregate>(
+pub(super) fn folded_of<A: Aggregate>(
     rule: &SnapshotRule<A>,
     snapshot: &StoredSnapshot,
 ) -> Result<Folded<A>, String> {

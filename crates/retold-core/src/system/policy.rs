@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::context::Context;
 use crate::application::Result;
 use crate::domain::event::{Event, EventType};
+use crate::mapping::event_reader::EventReader;
 use crate::mapping::topic_registry::{RegistryError, TopicRegistry};
 use crate::recording::recorder::BoxFuture;
 use crate::recording::stored_event::StoredEvent;
@@ -88,6 +89,7 @@ pub(super) struct Policies {
     by_topic: HashMap<&'static str, Vec<usize>>,
     topics: Vec<&'static str>,
     register: Vec<Register>,
+    readers: Vec<EventReader>,
 }
 
 impl Policies {
@@ -100,6 +102,7 @@ impl Policies {
         let event = PhantomData::<fn(&E)>;
         self.policies.push(Arc::new(Policy { handle, event }));
         self.register.push(TopicRegistry::register_event::<E>);
+        self.readers.push(EventReader::of::<E>());
         for topic in E::TYPES.iter().flat_map(EventType::topics) {
             let of_topic = self.by_topic.entry(topic).or_default();
             if of_topic.is_empty() {
@@ -117,6 +120,11 @@ impl Policies {
     /// Whether events of this topic are answered.
     pub(super) fn answer(&self, topic: &str) -> bool {
         self.by_topic.contains_key(topic)
+    }
+
+    /// What reads the types of events that are answered.
+    pub(super) fn readers(&self) -> impl Iterator<Item = EventReader> + '_ {
+        self.readers.iter().copied()
     }
 
     /// Registers the types of events that are answered.

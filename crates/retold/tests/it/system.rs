@@ -6,6 +6,7 @@ mod adversary;
 mod changing;
 mod confluence;
 mod deadlines;
+mod log_check;
 mod operated;
 mod operating;
 mod outbox;

@@ -13,11 +13,11 @@ use std::task::Poll;
 
 use super::error::BoxError;
 use crate::application::logged::Logged;
+use crate::application::panic_text::panic_text;
 use crate::domain::event::Event;
 use crate::mapping::mapper::Mapper;
 use crate::recording::recorder::BoxFuture;
 use crate::recording::stored_event::StoredEvent;
-use crate::system::panic_text::panic_text;
 
 /// Says what handlers of a kind of views are given to change, and how they do it.
 pub trait ViewKind: Sized + 'static {

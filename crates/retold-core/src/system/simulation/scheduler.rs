@@ -15,10 +15,10 @@ use super::fault::{Fault, Faults};
 use super::limits::{CLOCK_BACK_MAX, CLOCK_FORWARD_MAX, STEP_TIME, TRACE_ENTRIES_DEFAULT};
 use super::parking::{ActorIndex, Hint, LogIndex, Parked, Parking};
 use super::trace::{Entry, Happening, Names, Trace};
+use crate::application::panic_text::panic_text;
 use crate::domain::clock::{Clock, ManualClock, Timestamp};
 use crate::recording::error::RecordError;
 use crate::recording::recorder::Recorder;
-use crate::system::panic_text::panic_text;
 
 /// Weight of an actor of pace 1 among what may happen next. The others are compared with it.
 const WEIGHT_ACTOR: u32 = 16;

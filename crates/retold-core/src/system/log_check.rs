@@ -1,0 +1,77 @@
+//! Checking whether a program can still read and fold all of its logs, with the types of the library and of
+//! those that follow them.
+
+use super::follower_event::FollowerEvent;
+use super::open_system::OpenSystem;
+use super::timer_event::TimerEvent;
+use crate::application::log_check::LogCheck;
+use crate::application::{Application, Result};
+use crate::mapping::event_reader::EventReader;
+
+impl Application {
+    /// Checks whether this program can still read and fold all of the log: every event is read as the types
+    /// that the application was declared with, every aggregate of a declared type is folded, and its
+    /// snapshots are compared with what the events make. A topic that no declared type has is a finding.
+    ///
+    /// For CI, before a program is deployed, on a copy of the log that it will meet. It reads all of the
+    /// log once and the streams of declared aggregates once more, in bounded memory, and writes nothing. What is
+    /// recorded meanwhile is left out.
+    ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// let check = school.check_log().await?;
+    /// assert!(check.is_sound(), "{check}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`](crate::application::Error::Unavailable),
+    /// [`Error::Corrupt`](crate::application::Error::Corrupt) if the log cannot be read. What the program
+    /// cannot read or fold is no error: it is in the report.
+    pub async fn check_log(&self) -> Result<LogCheck> {
+        self.check_against(&of_the_library()).await
+    }
+}
+
+impl OpenSystem {
+    /// Checks the log of an application as [`Application::check_log`] does, and also reads every event as the
+    /// followers of that log do.
+    ///
+    /// # Errors
+    ///
+    /// As [`Application::check_log`]; [`Error::Invalid`](crate::application::Error::Invalid) if the system
+    /// has no application of this name.
+    pub async fn check_log(&self, application: &str) -> Result<LogCheck> {
+        let checked = self.application(application)?;
+        let members = self.system().members().iter();
+        let followers = members.flat_map(|member| member.followers());
+        let readers = followers
+            .filter(|follower| follower.upstreams().any(|it| it == application))
+            .flat_map(|follower| follower.policies().readers())
+            .chain(of_the_library())
+            .collect::<Vec<_>>();
+        checked.check_against(&readers).await
+    }
+
+    /// Checks the logs of all applications, in the order of declaration.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_log`](Self::check_log).
+    pub async fn check_logs(&self) -> Result<Vec<LogCheck>> {
+        let mut checks = Vec::new();
+        for member in self.system().members() {
+            checks.push(self.check_log(member.name()).await?);
+        }
+        Ok(checks)
+    }
+}
+
+fn of_the_library() -> [EventReader; 2] {
+    [
+        EventReader::of::<FollowerEvent>(),
+        EventReader::of::<TimerEvent>(),
+    ]
+}
