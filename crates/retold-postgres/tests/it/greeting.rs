@@ -22,7 +22,8 @@ fn said_of(parameters: &str, answers: &[&[u8]]) -> String {
             let (mut stream, _) = listener.accept().await.unwrap();
             for answer in answers {
                 let mut asked = [0; 1024];
-                stream.read(&mut asked).await.unwrap();
+                let length = stream.read(&mut asked).await.unwrap();
+                assert!(length > 0, "the client asks before it is answered");
                 // It is refused in the middle of it.
                 let _ = stream.write_all(&answer).await;
             }
