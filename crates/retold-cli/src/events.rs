@@ -156,11 +156,17 @@ impl Reader<'_> {
             }
             self.left -= page.events.len() as u64;
             self.count += page.events.len() as u64;
-            let last = page.events.last().map(|event| event.position());
-            self.read.after = match self.read.direction {
-                Direction::Forward => self.read.after.max(page.read_to_position()),
-                Direction::Backward => last.or(self.read.after),
+            let last = page.events.last().map(|event| event.mark());
+            let mark = match self.read.direction {
+                // A position beyond the head is waited for.
+                Direction::Forward => page
+                    .read_to
+                    .filter(|it| Some(it.position) >= self.read.after),
+                Direction::Backward => last,
             };
+            if mark.is_some() {
+                self.read = self.read.clone().after_mark(mark);
+            }
             if page.end == PageEnd::Complete {
                 return Ok(());
             }

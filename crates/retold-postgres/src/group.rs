@@ -20,6 +20,7 @@ use tokio_postgres::{Client, Error, Row, Statement, Transaction};
 use uuid::Uuid;
 
 use super::connection::Connection;
+use super::log::Born;
 
 /// Kinds of conditions, as `append_group` counts them.
 const STREAM_NONE: i32 = 0;
@@ -28,10 +29,11 @@ const STREAM_AT: i32 = 2;
 const NONE_MATCH: i32 = 3;
 const NONE_AT_ALL: i32 = 4;
 
-const APPEND_GROUP: &str = "SELECT * FROM \"retold\".append_group(
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+/// No row if the log is not there.
+const APPEND_GROUP: &str = "SELECT g.* FROM \"retold\".log l, LATERAL \"retold\".append_group(
+    l.key, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
     $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38,
-    $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49)";
+    $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49) g WHERE l.key = $1 AND l.id = $50";
 
 /// The statement that appends a group.
 ///
@@ -359,12 +361,13 @@ fn would_match(item: &QueryItem, event: &NewEvent) -> bool {
 
 impl Group<'_> {
     /// Sends the group. When this gives rows, one of each append or one for all that are recorded, the
-    /// group is durable, unless it is within a transaction, which is to be committed.
+    /// group is durable, unless it is within a transaction, which is to be committed. Without rows nothing
+    /// is recorded: the log is not there.
     pub(crate) async fn send(
         &self,
         session: Session<'_>,
         statement: &Statement,
-        log: i32,
+        log: Born,
     ) -> Result<Vec<Row>, Error> {
         let (e, c, s) = (&self.events, &self.conditions, &self.stretches);
         let ids: Vec<Uuid> = self.ids.all.iter().map(|id| id.uuid()).collect();
@@ -374,8 +377,8 @@ impl Group<'_> {
             .iter()
             .map(|(it, log)| (*it, log.uuid()))
             .unzip();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 49] = [
-            &log,
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 50] = [
+            &log.key,
             &self.is_plain(),
             &self.event_counts,
             &self.condition_counts,
@@ -424,6 +427,7 @@ impl Group<'_> {
             &followers,
             &upstreams,
             &s.first_afters,
+            &log.id.uuid(),
         ];
         match session {
             Session::Alone(client) => client.query(statement, &parameters).await,

@@ -16,6 +16,23 @@ pub(crate) struct Born {
     pub(crate) id: LogId,
 }
 
+/// A log that a recorder met, and is to serve; no other that has its name or its key now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Met<'a> {
+    pub(crate) name: &'a Arc<str>,
+    pub(crate) born: Born,
+}
+
+impl Met<'_> {
+    pub(crate) fn key(&self) -> i32 {
+        self.born.key
+    }
+
+    pub(crate) fn id(&self) -> uuid::Uuid {
+        self.born.id.uuid()
+    }
+}
+
 /// A log, shared by all its recorders of an opening.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -46,6 +63,17 @@ impl Log {
     /// Takes note of a birth; a log is born once, so the first is right.
     pub(crate) fn learn_birth(&self, born: Born) -> Born {
         *self.born.get_or_init(|| born)
+    }
+
+    /// Takes note of how many appends the server has. Fewer than were announced: it was restored from an
+    /// older copy, or a standby that lacks them was promoted. Every change wakes those who wait, and they
+    /// ask the server before they wait again, so an announcement that comes at the same time is not lost.
+    pub(crate) fn correct(&self, append_count: u64) {
+        self.append_count.send_if_modified(|known| {
+            let is_less = append_count < *known;
+            *known = append_count.min(*known);
+            is_less
+        });
     }
 
     /// Tells those who wait how many appends are durable. A lower count never replaces a higher.
@@ -79,16 +107,21 @@ impl Logs {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The log of this name, shared with everybody who has it.
-    pub(crate) fn share(&self, name: &str) -> Arc<Log> {
+    /// The log of this name, which has this birth now, shared with everybody who has it. Whoever has one of
+    /// another birth, for another log was put in its place, keeps that.
+    pub(crate) fn share(&self, name: &str, birth: Option<Born>) -> Arc<Log> {
         let mut logs = self.logs();
-        if let Some(log) = logs.get(name).and_then(Weak::upgrade) {
+        let known = logs.get(name).and_then(Weak::upgrade);
+        let is_same = |log: &Arc<Log>| log.born().is_none_or(|born| Some(born) == birth);
+        if let Some(log) = known.filter(is_same) {
+            birth.map(|born| log.learn_birth(born));
             return log;
         }
         if logs.len() == logs.capacity() {
             logs.retain(|_, log| log.strong_count() > 0);
         }
         let log = Arc::new(Log::unborn(name));
+        birth.map(|born| log.learn_birth(born));
         logs.insert(log.name.clone(), Arc::downgrade(&log));
         log
     }

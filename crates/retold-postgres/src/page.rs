@@ -1,5 +1,5 @@
-//! Pages of events: one statement gives the events, the head, and the event that the read ends at, all
-//! of one state.
+//! Pages of events: one statement gives the events, the head, the event that the read ends at and the one
+//! that it begins after, all of one state.
 
 use std::pin::pin;
 
@@ -15,13 +15,15 @@ use retold_core::recording::stored_event::{Place, StoredEvent, StoredEventParts}
 use tokio_postgres::{Error, Row};
 
 use super::connection::{Parameters, in_schema};
-use super::log::Born;
+use super::log::{Born, Met};
 use super::pool::Pooled;
+use super::shared::replaced;
 use super::work::Work;
 
 /// What a row of a page is.
 const HEAD: i32 = 0;
 const UNTIL: i32 = 1;
+const AFTER: i32 = 3;
 
 macro_rules! columns {
     () => {
@@ -31,17 +33,21 @@ macro_rules! columns {
     };
 }
 
-/// The head, the event of `$until`, and events: rows of kind 0, 1 and 2. The head has the number of
-/// topics where events have their version.
+/// The head, if the log is there, the event of `$until`, the one of `$after`, and events: rows of kind 0, 1,
+/// 3 and 2. The head has the number of topics where events have their version.
 macro_rules! page {
-    ($until:literal, $from:literal) => {
+    ($log_id:literal, $until:literal, $after:literal, $from:literal) => {
         concat!(
             "SELECT 0, l.position, l.head_id, NULL::text, l.topic_count, NULL::integer, NULL::integer, \
              NULL::text, NULL::integer, NULL::bytea, NULL::bigint, NULL::bigint, NULL::text, \
-             NULL::text, NULL::bytea, NULL::bytea, NULL::bigint, NULL::bigint FROM \"retold\".log l WHERE l.key = $1 \
-             UNION ALL (SELECT 1, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+             NULL::text, NULL::bytea, NULL::bytea, NULL::bigint, NULL::bigint FROM \"retold\".log l WHERE l.key = $1 AND l.id = ",
+            $log_id,
+            " UNION ALL (SELECT 1, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
              NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM \"retold\".event u WHERE u.log = $1 AND ",
             $until,
+            ") UNION ALL (SELECT 3, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+             NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM \"retold\".event u WHERE u.log = $1 AND ",
+            $after,
             ") UNION ALL (SELECT 2, ",
             columns!(),
             " FROM ",
@@ -52,27 +58,37 @@ macro_rules! page {
 }
 
 const LOG_FORWARD: &str = page!(
+    "$6",
     "u.position = $2",
+    "u.position = $7",
     "\"retold\".event e WHERE e.log = $1 AND e.position BETWEEN $3 AND $4
      ORDER BY e.position LIMIT $5"
 );
 const LOG_BACKWARD: &str = page!(
+    "$6",
     "u.position = $2",
+    "u.position = $7",
     "\"retold\".event e WHERE e.log = $1 AND e.position BETWEEN $3 AND $4
      ORDER BY e.position DESC LIMIT $5"
 );
 const STREAM_FORWARD: &str = page!(
+    "$7",
     "u.stream = $6 AND u.version BETWEEN $2 AND $2 ORDER BY u.version LIMIT 1",
+    "u.stream = $6 AND u.version BETWEEN $8 AND $8 ORDER BY u.version LIMIT 1",
     "\"retold\".event e WHERE e.log = $1 AND e.stream = $6 AND e.version BETWEEN $3 AND $4
      ORDER BY e.version LIMIT $5"
 );
 const STREAM_BACKWARD: &str = page!(
+    "$7",
     "u.stream = $6 AND u.version BETWEEN $2 AND $2 ORDER BY u.version LIMIT 1",
+    "u.stream = $6 AND u.version BETWEEN $8 AND $8 ORDER BY u.version LIMIT 1",
     "\"retold\".event e WHERE e.log = $1 AND e.stream = $6 AND e.version BETWEEN $3 AND $4
      ORDER BY e.version DESC LIMIT $5"
 );
 const MATCHES_FORWARD: &str = page!(
+    "$11",
     "u.position = $2",
+    "u.position = $12",
     "(SELECT DISTINCT m.position FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::integer[])
          AS i (start, streams, topics, tags),
      LATERAL \"retold\".matches($1, ($10::text[])[i.start:i.start + i.streams - 1],
@@ -84,7 +100,9 @@ const MATCHES_FORWARD: &str = page!(
          LIMIT 1) e ORDER BY found.position"
 );
 const MATCHES_BACKWARD: &str = page!(
+    "$11",
     "u.position = $2",
+    "u.position = $12",
     "(SELECT DISTINCT m.position FROM unnest($6::integer[], $7::integer[], $8::integer[], $9::integer[])
          AS i (start, streams, topics, tags),
      LATERAL \"retold\".matches($1, ($10::text[])[i.start:i.start + i.streams - 1],
@@ -95,10 +113,12 @@ const MATCHES_BACKWARD: &str = page!(
      LATERAL (SELECT * FROM \"retold\".event x WHERE x.log = $1 AND x.position = found.position
          LIMIT 1) e ORDER BY found.position DESC"
 );
+/// With an empty event if there is none, and no row if the log is not there.
 const EVENT: &str = concat!(
     "SELECT 2, ",
     columns!(),
-    " FROM \"retold\".event e WHERE e.log + 0 = $1 AND e.id = $2"
+    " FROM \"retold\".log l LEFT JOIN LATERAL (SELECT * FROM \"retold\".event x
+         WHERE x.log + 0 = $1 AND x.id = $2 LIMIT 1) e ON true WHERE l.key = $1 AND l.id = $3"
 );
 
 /// Events of a log from one position to another, both included, of the state that a transaction sees.
@@ -124,11 +144,12 @@ pub(crate) async fn span(
 /// A page of a log.
 pub(crate) async fn log_page(
     connection: Pooled,
-    born: Born,
+    log: Met<'_>,
     read: &LogRead,
 ) -> Result<Page, RecordError> {
-    let log = born.key;
-    let filling = Filling::new(born.id, read.check()?, read.direction);
+    let filling = Filling::new(log, read.check()?, read.direction).after(read.mark());
+    let (key, id) = (log.key(), log.id());
+    let after = read.mark().map(|mark| number(mark.position.get()));
     let until = read.until.map(Position::get);
     let (low, high) = asked(read.after.map(Position::get), until, read.direction);
     let until = until.and_then(|it| i64::try_from(it).ok());
@@ -142,7 +163,7 @@ pub(crate) async fn log_page(
                 Direction::Backward => MATCHES_BACKWARD,
             };
             let parameters: Parameters<'_> = &[
-                &log,
+                &key,
                 &until,
                 &low,
                 &high,
@@ -152,6 +173,8 @@ pub(crate) async fn log_page(
                 &items.topics,
                 &items.tags,
                 &items.names,
+                &id,
+                &after,
             ];
             page(connection, sql, parameters, filling.matching(&read.query)).await
         }
@@ -160,7 +183,8 @@ pub(crate) async fn log_page(
                 Direction::Forward => LOG_FORWARD,
                 Direction::Backward => LOG_BACKWARD,
             };
-            let parameters: Parameters<'_> = &[&log, &until, &low, &high, &i64::from(most)];
+            let most = i64::from(most);
+            let parameters: Parameters<'_> = &[&key, &until, &low, &high, &most, &id, &after];
             let first = number_asked(read.after.map(Position::get));
             page(
                 connection,
@@ -176,11 +200,11 @@ pub(crate) async fn log_page(
 /// A page of a stream.
 pub(crate) async fn stream_page(
     connection: Pooled,
-    born: Born,
+    log: Met<'_>,
     read: &StreamRead,
 ) -> Result<Page, RecordError> {
-    let log = born.key;
-    let filling = Filling::new(born.id, read.check()?, read.direction);
+    let (version, mark) = read.mark().unzip();
+    let filling = Filling::new(log, read.check()?, read.direction).after(mark);
     let until = read.until.map(Version::get);
     let (low, high) = asked(read.after.map(Version::get), until, read.direction);
     let until = until.and_then(|it| i64::try_from(it).ok());
@@ -189,7 +213,9 @@ pub(crate) async fn stream_page(
         Direction::Backward => STREAM_BACKWARD,
     };
     let most = i64::from(most(filling.limit));
-    let parameters: Parameters<'_> = &[&log, &until, &low, &high, &most, &&*read.stream];
+    let after = version.map(|version: Version| number(version.get()));
+    let (key, id, stream) = (log.key(), log.id(), &*read.stream);
+    let parameters: Parameters<'_> = &[&key, &until, &low, &high, &most, &stream, &id, &after];
     let first = number_asked(read.after.map(Version::get));
     page(
         connection,
@@ -203,14 +229,19 @@ pub(crate) async fn stream_page(
 /// The event with this id.
 pub(crate) async fn event(
     mut connection: Pooled,
-    log: Born,
+    log: Met<'_>,
     id: EventId,
 ) -> Result<Option<StoredEvent>, RecordError> {
-    let found = connection
-        .row("reading an event", EVENT, &[&log.key, &id.uuid()])
-        .await;
+    let parameters: Parameters<'_> = &[&log.key(), &id.uuid(), &log.id()];
+    let found = connection.row("reading an event", EVENT, parameters).await;
+    let Some(row) = found? else {
+        return Err(replaced(&mut connection, log).await);
+    };
+    let position: Option<i64> = row.try_get(1).map_err(damaged)?;
     // The id is compared by the server, with that of the row.
-    found?.map(|row| stored_event(&row, log.id)).transpose()
+    position
+        .map(|_| stored_event(&row, log.born.id))
+        .transpose()
 }
 
 /// The number that the first event of a page read forward must have.
@@ -278,7 +309,7 @@ enum Order {
 
 /// A page as its rows come in.
 struct Filling<'a> {
-    log: LogId,
+    log: Met<'a>,
     direction: Direction,
     /// What every event must match.
     query: Option<&'a Query>,
@@ -291,10 +322,15 @@ struct Filling<'a> {
     head: Option<Mark>,
     topics: i64,
     until: Option<Mark>,
+    /// Whether the log is there.
+    is_there: bool,
+    /// What the log must have to be read on, and what it has there.
+    mark: Option<Mark>,
+    after: Option<Mark>,
 }
 
 impl<'a> Filling<'a> {
-    fn new(log: LogId, limit: usize, direction: Direction) -> Self {
+    fn new(log: Met<'a>, limit: usize, direction: Direction) -> Self {
         Self {
             log,
             direction,
@@ -307,7 +343,15 @@ impl<'a> Filling<'a> {
             head: None,
             topics: 0,
             until: None,
+            is_there: false,
+            mark: None,
+            after: None,
         }
+    }
+
+    fn after(mut self, mark: Option<Mark>) -> Self {
+        self.mark = mark;
+        self
     }
 
     fn matching(mut self, query: &'a Query) -> Self {
@@ -360,18 +404,28 @@ impl<'a> Filling<'a> {
     fn take(&mut self, row: &Row) -> Result<(), RecordError> {
         match row.try_get(0).map_err(damaged)? {
             HEAD => {
+                self.is_there = true;
                 self.head = mark(row)?;
                 self.topics = row.try_get(4).map_err(damaged)?;
             }
             UNTIL => self.until = mark(row)?,
+            AFTER => self.after = mark(row)?,
             _ => {
-                let event = stored_event(row, self.log)?;
+                let event = stored_event(row, self.log.born.id)?;
                 self.check(&event)?;
                 self.size += event.size();
                 self.events.push(event);
             }
         }
         Ok(())
+    }
+
+    /// The page, if the log has the mark that it begins after.
+    fn proven(self) -> Result<Page, RecordError> {
+        if let Some(mark) = self.mark {
+            RecordError::check_mark(self.log.name, mark, self.after)?;
+        }
+        Ok(self.finish())
     }
 
     /// Says how far the page went.
@@ -405,12 +459,15 @@ async fn page(
         let Some(row) = next.await? else { break };
         filling.take(&row)?;
         if filling.size >= PAGE_SIZE_MAX {
-            // The rest may be large, and nobody wants it.
+            // The rest may be large, and nobody wants it. The head comes before all events.
             connection.abandon();
-            break;
+            return filling.proven();
         }
     }
-    Ok(filling.finish())
+    match filling.is_there {
+        true => filling.proven(),
+        false => Err(replaced(&mut connection, filling.log).await),
+    }
 }
 
 fn damaged(error: Error) -> RecordError {

@@ -18,21 +18,24 @@ use super::access::Access;
 use super::error::{Refusal, of_statement};
 use super::group;
 use super::inline::{Inline, is_of_views_behind};
-use super::log::{Born, Log};
+use super::log::{Born, Log, Met};
 use super::names::{bound, possible};
 use super::options::INLINE_ATTEMPTS_MAX;
 use super::page;
 use super::pool::Pooled;
 use super::runtime::within;
-use super::shared::Shared;
+use super::shared::{Shared, replaced};
 use super::snapshots;
 use super::stretches;
 use super::writer;
 
 const HEAD: &str = "SELECT position, head_id, append_count, topic_count FROM \"retold\".log
-    WHERE key = $1";
-const TOPICS: &str = "SELECT * FROM \"retold\".topics($1, $2, $3)";
-const STREAMS: &str = "SELECT stream_name, last_version FROM \"retold\".streams($1, $2, $3, $4)";
+    WHERE key = $1 AND id = $2";
+/// These have an empty row if there are none.
+const TOPICS: &str = "SELECT t.* FROM \"retold\".log l
+    LEFT JOIN LATERAL \"retold\".topics(l.key, $2, $3) t ON true WHERE l.key = $1 AND l.id = $4";
+const STREAMS: &str = "SELECT s.stream_name, s.last_version FROM \"retold\".log l
+    LEFT JOIN LATERAL \"retold\".streams(l.key, $2, $3, $4) s ON true WHERE l.key = $1 AND l.id = $5";
 
 /// One opening of a log.
 pub(crate) struct PostgresRecorder {
@@ -52,21 +55,28 @@ impl PostgresRecorder {
         }
     }
 
-    /// A connection, and what the log was given at its birth; none if it is not born.
-    async fn look(&self) -> Result<Option<(Pooled, Born)>, RecordError> {
+    fn met(&self, born: Born) -> Met<'_> {
+        Met {
+            name: &self.log.name,
+            born,
+        }
+    }
+
+    /// A connection and the log that was met; none if it is not born.
+    async fn look(&self) -> Result<Option<(Pooled, Met<'_>)>, RecordError> {
         match self.shared.find_birth(&self.log).await? {
-            Some(born) => Ok(Some((self.shared.pool.take().await?, born))),
+            Some(born) => Ok(Some((self.shared.pool.take().await?, self.met(born)))),
             None => Ok(None),
         }
     }
 
-    async fn write(&self) -> Result<(Pooled, Born), RecordError> {
+    async fn write(&self) -> Result<(Pooled, Met<'_>), RecordError> {
         self.check_writable()?;
         let born = self
             .log
             .born()
             .ok_or_else(|| RecordError::unavailable("writing to a log", Refusal::NotBorn))?;
-        Ok((self.shared.pool.take().await?, born))
+        Ok((self.shared.pool.take().await?, self.met(born)))
     }
 
     /// Appends; lets the inline projections catch up first where that is needed.
@@ -108,9 +118,9 @@ impl PostgresRecorder {
         let Some((mut connection, log)) = self.look().await? else {
             return Ok(Head::default());
         };
-        match connection.row(WHAT, HEAD, &[&log.key]).await? {
+        match connection.row(WHAT, HEAD, &[&log.key(), &log.id()]).await? {
             Some(row) => head(&row).map_err(|error| of_statement(WHAT, error)),
-            None => Ok(Head::default()),
+            None => Err(replaced(&mut connection, log).await),
         }
     }
 
@@ -124,7 +134,8 @@ impl PostgresRecorder {
                 return Ok(known);
             }
             let there = self.head_now().await?.append_count;
-            if there > append_count {
+            self.log.correct(there);
+            if there != append_count {
                 return Ok(there);
             }
             let interval = self.shared.listener.poll_interval();
@@ -152,7 +163,7 @@ fn head(row: &Row) -> Result<Head, tokio_postgres::Error> {
 
 async fn streams(
     mut connection: Pooled,
-    log: i32,
+    log: Met<'_>,
     prefix: &str,
     after: Option<&str>,
     limit: usize,
@@ -162,15 +173,23 @@ async fn streams(
         return Ok(Vec::new());
     };
     let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+    let after = after.map(bound);
     let rows = connection
-        .rows(WHAT, STREAMS, &[&log, &prefix, &after.map(bound), &limit])
-        .await;
+        .rows(
+            WHAT,
+            STREAMS,
+            &[&log.key(), &prefix, &after, &limit, &log.id()],
+        )
+        .await?;
+    if rows.is_empty() {
+        return Err(replaced(&mut connection, log).await);
+    }
     let mut page = Vec::new();
-    for row in rows? {
-        let name = row.try_get(0).map_err(|error| of_statement(WHAT, error))?;
-        let version: i64 = row.try_get(1).map_err(|error| of_statement(WHAT, error))?;
-        if let Some(version) = Version::new(version.cast_unsigned()) {
-            let name: &str = name;
+    for row in rows {
+        let name: Option<&str> = row.try_get(0).map_err(|error| of_statement(WHAT, error))?;
+        let version: Option<i64> = row.try_get(1).map_err(|error| of_statement(WHAT, error))?;
+        let version = version.and_then(|it| Version::new(it.cast_unsigned()));
+        if let Some((name, version)) = name.zip(version) {
             page.push(StreamEntry {
                 name: name.into(),
                 version,
@@ -182,17 +201,22 @@ async fn streams(
 
 async fn topics(
     mut connection: Pooled,
-    log: i32,
+    log: Met<'_>,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<Arc<str>>, RecordError> {
     const WHAT: &str = "reading the topics";
     let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+    let after = after.map(bound);
     let rows = connection
-        .rows(WHAT, TOPICS, &[&log, &after.map(bound), &limit])
-        .await;
-    let name = |row: &Row| row.try_get(0).map(|name: &str| Arc::from(name));
-    let names: Result<_, _> = rows?.iter().map(name).collect();
+        .rows(WHAT, TOPICS, &[&log.key(), &after, &limit, &log.id()])
+        .await?;
+    if rows.is_empty() {
+        return Err(replaced(&mut connection, log).await);
+    }
+    let name = |row: &Row| row.try_get(0).map(|name: Option<&str>| name.map(Arc::from));
+    let names = rows.iter().filter_map(|row| name(row).transpose());
+    let names: Result<_, _> = names.collect();
     names.map_err(|error| of_statement(WHAT, error))
 }
 
@@ -207,8 +231,8 @@ impl Recorder for PostgresRecorder {
 
     fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
         within(&self.shared.runtime, async {
-            let born = self.shared.find_birth(&self.log).await?;
-            Ok(born.map(|born| born.id))
+            self.head_now().await?;
+            Ok(self.log.born().map(|born| born.id))
         })
     }
 
@@ -265,7 +289,7 @@ impl Recorder for PostgresRecorder {
         within(&self.shared.runtime, async move {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             match self.look().await? {
-                Some((connection, log)) => streams(connection, log.key, prefix, after, limit).await,
+                Some((connection, log)) => streams(connection, log, prefix, after, limit).await,
                 None => Ok(Vec::new()),
             }
         })
@@ -279,7 +303,7 @@ impl Recorder for PostgresRecorder {
         within(&self.shared.runtime, async move {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             match self.look().await? {
-                Some((connection, log)) => topics(connection, log.key, after, limit).await,
+                Some((connection, log)) => topics(connection, log, after, limit).await,
                 None => Ok(Vec::new()),
             }
         })
@@ -293,7 +317,7 @@ impl Recorder for PostgresRecorder {
         within(&self.shared.runtime, async move {
             match self.look().await? {
                 Some((connection, log)) => {
-                    stretches::checkpoint(connection, log.key, follower, upstream).await
+                    stretches::checkpoint(connection, log, follower, upstream).await
                 }
                 None => Ok(None),
             }
@@ -307,7 +331,7 @@ impl Recorder for PostgresRecorder {
         within(&self.shared.runtime, async move {
             let limit = read.check()?;
             match self.look().await? {
-                Some((connection, log)) => stretches::read(connection, log.key, &read, limit).await,
+                Some((connection, log)) => stretches::read(connection, log, &read, limit).await,
                 None => Ok(Vec::new()),
             }
         })
@@ -321,8 +345,8 @@ impl Recorder for PostgresRecorder {
         within(&self.shared.runtime, async move {
             self.check_writable()?;
             snapshot.check(&self.limits())?;
-            let (connection, born) = self.write().await?;
-            snapshots::put(connection, born, &snapshot).await
+            let (connection, log) = self.write().await?;
+            snapshots::put(connection, log, &snapshot).await
         })
     }
 
@@ -341,8 +365,8 @@ impl Recorder for PostgresRecorder {
 
     fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
         within(&self.shared.runtime, async move {
-            let (connection, born) = self.write().await?;
-            snapshots::drop_all(connection, born.key, stream).await
+            let (connection, log) = self.write().await?;
+            snapshots::drop_all(connection, log, stream).await
         })
     }
 }

@@ -7,11 +7,12 @@ use retold_core::recording::identity::LogId;
 use tokio::sync::Semaphore;
 use tokio_postgres::Row;
 
+use super::connection::Connection;
 use super::error::of_statement;
 use super::herald::Herald;
 use super::inline::Inline;
 use super::listener::Listener;
-use super::log::{Born, Log, Logs};
+use super::log::{Born, Log, Logs, Met};
 use super::pool::Pool;
 use super::runtime::StoreRuntime;
 
@@ -38,15 +39,38 @@ impl Shared {
 
     /// Key and id of a log, if it is born.
     pub(crate) async fn find_birth(&self, log: &Log) -> Result<Option<Born>, RecordError> {
-        const WHAT: &str = "looking for a log";
         if let Some(born) = log.born() {
             return Ok(Some(born));
         }
-        let mut connection = self.pool.take().await?;
-        let found = connection.row(WHAT, FIND_BIRTH, &[&&*log.name]).await?;
-        let Some(row) = found else { return Ok(None) };
-        let born = born(&row).map_err(|error| of_statement(WHAT, error))?;
-        Ok(Some(log.learn_birth(born)))
+        let found = birth_now(&mut *self.pool.take().await?, &log.name).await?;
+        Ok(found.map(|born| log.learn_birth(born)))
+    }
+
+    /// The log that has this name now, for whoever opens it.
+    pub(crate) async fn open(&self, name: &str) -> Result<Arc<Log>, RecordError> {
+        let found = birth_now(&mut *self.pool.take().await?, name).await?;
+        Ok(self.logs.share(name, found))
+    }
+}
+
+/// Key and id of the log that has this name now.
+async fn birth_now(connection: &mut Connection, name: &str) -> Result<Option<Born>, RecordError> {
+    const WHAT: &str = "looking for a log";
+    let found = connection.row(WHAT, FIND_BIRTH, &[&name]).await?;
+    let found = found.as_ref().map(born).transpose();
+    found.map_err(|error| of_statement(WHAT, error))
+}
+
+/// What is told where the log that was met is not there: a statement about it found nothing by its key and
+/// its id.
+pub(crate) async fn replaced(connection: &mut Connection, log: Met<'_>) -> RecordError {
+    match birth_now(connection, log.name).await {
+        Ok(found) => RecordError::Replaced {
+            log: Arc::clone(log.name),
+            expected: log.born.id,
+            found: found.map(|born| born.id),
+        },
+        Err(error) => error,
     }
 }
 

@@ -225,8 +225,8 @@ impl PostgresStore {
     async fn open_log(&self, name: &str, birth: LogId) -> Result<Arc<dyn Recorder>, RecordError> {
         check_name("log name", name)?;
         self.check_writable()?;
-        let log = self.shared.logs.share(name);
-        if self.shared.find_birth(&log).await?.is_none() {
+        let log = self.shared.open(name).await?;
+        if log.born().is_none() {
             let mut connection = self.shared.pool.take().await?;
             let born = connection
                 .rows("bearing a log", BEAR, &[&name, &birth.uuid()])
@@ -248,8 +248,7 @@ impl PostgresStore {
 
     async fn open_log_read_only(&self, name: &str) -> Result<Arc<dyn Recorder>, RecordError> {
         check_name("log name", name)?;
-        let log = self.shared.logs.share(name);
-        self.shared.find_birth(&log).await?;
+        let log = self.shared.open(name).await?;
         Ok(self.recorder(log, Access::ReadOnly))
     }
 

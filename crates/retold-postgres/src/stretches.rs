@@ -7,25 +7,49 @@ use retold_core::recording::stretch::{FollowerKey, RecordedStretch, Stretch};
 use tokio_postgres::{Error, Row};
 
 use super::error::of_statement;
+use super::log::Met;
 use super::names::possible;
 use super::pool::Pooled;
+use super::shared::replaced;
 
-const CHECKPOINT: &str = "SELECT to_position, to_id FROM \"retold\".stretch
-    WHERE log = $1 AND follower = $2 AND upstream = $3 ORDER BY ordinal + 0 DESC LIMIT 1";
+/// A statement about the stretches of a log: the rows of a query, or an empty one if it has none; no row if
+/// the log is not there.
+macro_rules! of_log {
+    ($id:literal, $query:literal) => {
+        concat!(
+            "SELECT s.* FROM \"retold\".log l LEFT JOIN LATERAL (",
+            $query,
+            ") s ON true WHERE l.key = $1 AND l.id = ",
+            $id
+        )
+    };
+}
 
-const HISTORY: &str = "SELECT to_position, to_id, ordinal, follower, upstream, after, edition, head
+const CHECKPOINT: &str = of_log!(
+    "$4",
+    "SELECT to_position, to_id FROM \"retold\".stretch
+    WHERE log = $1 AND follower = $2 AND upstream = $3 ORDER BY ordinal + 0 DESC LIMIT 1"
+);
+
+const HISTORY: &str = of_log!(
+    "$6",
+    "SELECT to_position, to_id, ordinal, follower, upstream, after, edition, head
     FROM \"retold\".stretch WHERE log = $1 AND ordinal > $2
     AND ($4::text IS NULL OR follower = $4) AND ($5::uuid IS NULL OR upstream = $5)
-    ORDER BY ordinal LIMIT $3";
-const HISTORY_OF_FOLLOWER: &str = "SELECT to_position, to_id, ordinal, follower, upstream, after,
+    ORDER BY ordinal LIMIT $3"
+);
+const HISTORY_OF_FOLLOWER: &str = of_log!(
+    "$6",
+    "SELECT to_position, to_id, ordinal, follower, upstream, after,
     edition, head FROM \"retold\".stretch WHERE log = $1 AND ordinal > $2
     AND follower = $4 AND ($5::uuid IS NULL OR upstream = $5)
-    ORDER BY ordinal LIMIT $3";
+    ORDER BY ordinal LIMIT $3"
+);
 
 /// End of the last stretch of a follower over an upstream.
 pub(crate) async fn checkpoint(
     mut connection: Pooled,
-    log: i32,
+    log: Met<'_>,
     follower: &FollowerKey,
     upstream: LogId,
 ) -> Result<Option<Mark>, RecordError> {
@@ -33,12 +57,20 @@ pub(crate) async fn checkpoint(
     let Some(follower) = possible(follower.as_str()) else {
         return Ok(None);
     };
+    let upstream = upstream.uuid();
     let found = connection
-        .row(WHAT, CHECKPOINT, &[&log, &follower, &upstream.uuid()])
-        .await;
-    let Some(row) = found? else {
-        return Ok(None);
+        .row(
+            WHAT,
+            CHECKPOINT,
+            &[&log.key(), &follower, &upstream, &log.id()],
+        )
+        .await?;
+    let Some(row) = found else {
+        return Err(replaced(&mut connection, log).await);
     };
+    if is_empty(&row).map_err(|error| of_statement(WHAT, error))? {
+        return Ok(None);
+    }
     let mark = mark(&row).map_err(|error| of_statement(WHAT, error))?;
     mark.map(Some).ok_or_else(|| beyond("a checkpoint"))
 }
@@ -46,7 +78,7 @@ pub(crate) async fn checkpoint(
 /// A page of the history.
 pub(crate) async fn read(
     mut connection: Pooled,
-    log: i32,
+    log: Met<'_>,
     read: &StretchRead,
     limit: usize,
 ) -> Result<Vec<RecordedStretch>, RecordError> {
@@ -61,14 +93,28 @@ pub(crate) async fn read(
         Some(None) => return Ok(Vec::new()),
     };
     let rows = connection
-        .rows(WHAT, sql, &[&log, &after, &limit, &follower, &upstream])
-        .await;
-    let rows = rows?;
+        .rows(
+            WHAT,
+            sql,
+            &[&log.key(), &after, &limit, &follower, &upstream, &log.id()],
+        )
+        .await?;
+    match rows.first().map(is_empty).transpose() {
+        Ok(None) => return Err(replaced(&mut connection, log).await),
+        Ok(Some(true)) => return Ok(Vec::new()),
+        Ok(Some(false)) => {}
+        Err(error) => return Err(of_statement(WHAT, error)),
+    }
     let stretches = rows.iter().map(|row| {
         let read = recorded(row).map_err(|error| of_statement(WHAT, error))?;
         read.ok_or_else(|| beyond("a stretch"))
     });
     stretches.collect()
+}
+
+/// Whether a row stands for none.
+fn is_empty(row: &Row) -> Result<bool, Error> {
+    Ok(row.try_get::<_, Option<i64>>(0)?.is_none())
 }
 
 fn beyond(what: &str) -> RecordError {

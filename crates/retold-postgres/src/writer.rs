@@ -9,21 +9,20 @@ use std::time::{Duration, Instant};
 
 use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::LogId;
 use tokio::sync::oneshot;
 use tokio_postgres::{Row, Statement};
 
 use super::answer::{Answer, answers};
 use super::error::{Refusal, is_of_content, of_group, of_statement};
 use super::group::{self, Group, Session};
-use super::log::Log;
+use super::log::{Born, Log, Met};
 use super::options::{
     ANSWER_WAIT_MAX, GATHER_SHARE, GATHER_WAIT_MAX, GROUP_LENGTH_MAX, PLACE_SIZE, QUEUE_PLACES_MAX,
     QUEUE_WAIT_MAX,
 };
 use super::pool::Pooled;
 use super::queue::{Member, size};
-use super::shared::Shared;
+use super::shared::{Shared, replaced};
 use super::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 
 /// Queues an append and waits for its answer.
@@ -138,13 +137,22 @@ impl Service {
                 &RecordError::unavailable(what, Refusal::NoConnection),
             );
         };
-        let (connection, statement) = match self.prepare().await {
+        let Some(born) = self.log.born() else {
+            let error = RecordError::unavailable("appending", Refusal::NotBorn);
+            return refuse(members, &error);
+        };
+        let (mut connection, statement) = match self.prepare().await {
             Ok(prepared) => prepared,
             Err(error) => return refuse(members, &error),
         };
         let cancelled_before = connection.standbys.cancelled();
-        let sent = self.send(&connection, &statement, &members).await;
+        let sent = self.send(&connection, &statement, born, &members).await;
         match sent {
+            Ok(rows) if rows.is_empty() => {
+                let name = &self.log.name;
+                let error = replaced(&mut connection, Met { name, born }).await;
+                refuse(members, &error);
+            }
             Ok(rows) if connection.standbys.cancelled() != cancelled_before => {
                 self.leave_open(members, &rows);
             }
@@ -182,13 +190,11 @@ impl Service {
         &self,
         connection: &Pooled,
         statement: &Statement,
+        born: Born,
         members: &[Member],
     ) -> Result<Vec<Row>, Unsent> {
-        let born = self.log.born();
-        // Without one nothing is sent: there is no log with the key 0.
-        let (key, id) = born.map_or((0, LogId::new(uuid::Uuid::nil())), |it| (it.key, it.id));
-        let group = Group::of(id, members.iter().map(|member| &member.append));
-        let sent = group.send(Session::Alone(&connection.client), statement, key);
+        let group = Group::of(born.id, members.iter().map(|member| &member.append));
+        let sent = group.send(Session::Alone(&connection.client), statement, born);
         match tokio::time::timeout(ANSWER_WAIT_MAX, sent).await {
             Ok(sent) => sent.map_err(Unsent::Failed),
             Err(_) => Err(Unsent::Silent),

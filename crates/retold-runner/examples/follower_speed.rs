@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retold::prelude::*;
+use retold::recording::identity::Mark;
 use retold::recording::recorder::LogRead;
 use retold::runner::MultiThread;
 use retold::system::limits::FOLLOW_PAGE_EVENTS;
@@ -100,9 +101,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let head = counters.head().await?.position().ok_or("it has events")?;
     let (begun, mut after) = (Instant::now(), None);
-    while after < Some(head) {
-        let read = LogRead::new().after(after).limit(FOLLOW_PAGE_EVENTS);
-        after = counters.recorder().read_log(read).await?.read_to_position();
+    while after.is_none_or(|mark: Mark| mark.position < head) {
+        let read = LogRead::new().after_mark(after).limit(FOLLOW_PAGE_EVENTS);
+        after = counters.recorder().read_log(read).await?.read_to;
     }
     println!("reading the pages alone: {:?}", begun.elapsed());
     let begun = Instant::now();

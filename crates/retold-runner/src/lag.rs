@@ -89,7 +89,7 @@ pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Ve
             upstream.waiting_since = match upstream.lag_events() {
                 0 => None,
                 _ => {
-                    let reached = upstream.reached.map(|mark| mark.position);
+                    let reached = upstream.reached;
                     let next = next_recorded_at(&open.applications()[*log], reached).await;
                     next.or(upstream.waiting_since)
                 }
@@ -140,7 +140,7 @@ async fn take_in_recorded(
         upstream.reached = checkpoint;
         // That it passed over what is not for it is recorded late.
         let left = LogRead::of(station.query.clone())
-            .after(checkpoint.map(|mark| mark.position))
+            .after_mark(checkpoint)
             .limit(LEFT_PAGE_EVENTS);
         let page = application.recorder().read_log(left).await?;
         let is_left = |event: &StoredEvent| station.is_of(event, partition, record.partitions);
@@ -169,9 +169,9 @@ async fn last_of(
     Ok(last)
 }
 
-/// When the event after this position was recorded.
-async fn next_recorded_at(application: &Application, after: Option<Position>) -> Option<Timestamp> {
-    let read = LogRead::new().after(after).limit(1);
+/// When the event after this mark was recorded.
+async fn next_recorded_at(application: &Application, after: Option<Mark>) -> Option<Timestamp> {
+    let read = LogRead::new().after_mark(after).limit(1);
     let page = application.recorder().read_log(read).await.ok()?;
     page.events.first().map(|event| event.recorded_at())
 }

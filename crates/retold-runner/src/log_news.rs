@@ -41,7 +41,8 @@ async fn watch_log(
     let mut count = 0;
     loop {
         let failure = match caught(recorder.changed_since(count)).await {
-            Ok(Ok(now)) if now > count => {
+            // Fewer, if the log was restored from an older copy: who reads it is to find that out.
+            Ok(Ok(now)) if now != count => {
                 count = now;
                 back_off.reset();
                 news.send_replace(count);

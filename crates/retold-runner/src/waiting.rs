@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use retold_core::application::{Application, Error, Result as RetoldResult};
 use retold_core::recording::error::Invalid;
-use retold_core::recording::identity::{LogId, Position};
+use retold_core::recording::identity::{LogId, Mark, Position};
 use retold_core::recording::origin::Origin;
 use retold_core::recording::recorder::{LogRead, PageEnd};
 use retold_core::system::projection::{ProjectionError, ProjectionState};
@@ -191,13 +191,13 @@ impl Goal<'_> {
     async fn is_passed(
         &self,
         upstream: &Application,
-        checkpoint: Option<Position>,
+        checkpoint: Option<Mark>,
         (partition, partitions): (u32, u32),
     ) -> Result<bool, WaitError> {
         let mut after = checkpoint;
         loop {
             let left = LogRead::of(self.station.query.clone())
-                .after(after)
+                .after_mark(after)
                 .until(self.position)
                 .limit(LEFT_PAGE_EVENTS);
             let page = upstream.recorder().read_log(left).await;
@@ -206,9 +206,10 @@ impl Goal<'_> {
             if events.any(|event| self.station.is_of(event, partition, partitions)) {
                 return Ok(false);
             }
-            after = page.read_to_position().max(after);
-            if page.end == PageEnd::Complete || after >= Some(self.position) {
-                return Ok(after >= Some(self.position));
+            after = page.read_to;
+            let is_there = page.read_to_position() >= Some(self.position);
+            if page.end == PageEnd::Complete || is_there {
+                return Ok(is_there);
             }
         }
     }
@@ -225,8 +226,7 @@ impl Goal<'_> {
         };
         for partition in self.station.partitions_of(record.partitions) {
             let checkpoint = operator.checkpoint_of(record, partition, log).await?;
-            let checkpoint = checkpoint.map(|mark| mark.position);
-            if checkpoint >= Some(self.position) {
+            if checkpoint.map(|mark| mark.position) >= Some(self.position) {
                 continue;
             }
             let of = (partition, record.partitions);
@@ -402,10 +402,12 @@ impl<'a> Caused<'a> {
         until: Position,
     ) -> RetoldResult<()> {
         let recorder = self.open.applications()[application].recorder();
-        let mut after = after;
-        while after < until {
-            let read = LogRead::new().after(after).until(until);
-            let page = recorder.read_log(read.limit(CAUSED_PAGE_EVENTS)).await?;
+        let mut read = LogRead::new()
+            .after(after)
+            .until(until)
+            .limit(CAUSED_PAGE_EVENTS);
+        while read.after < Some(until) {
+            let page = recorder.read_log(read.clone()).await?;
             for event in &page.events {
                 if self.is_concerned(&event.origin()?)
                     && let Some(concerned) = self.concerned.get_mut(&application)
@@ -413,10 +415,10 @@ impl<'a> Caused<'a> {
                     concerned.beyond.insert(event.position());
                 }
             }
-            match page.read_to_position() {
-                Some(read_to) if page.end == PageEnd::Full => after = read_to,
-                _ => break,
+            if page.end == PageEnd::Complete {
+                break;
             }
+            read = read.after_mark(page.read_to);
         }
         let counts = self.concerned.values().map(|it| it.beyond.len());
         match counts.sum::<usize>() <= CAUSED_EVENTS_MAX {

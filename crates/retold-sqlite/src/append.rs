@@ -4,7 +4,6 @@ use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::error::RecordError;
 use retold_core::recording::identity::Position;
 
-use super::head;
 use super::inline::{self, InlineProjections};
 use super::judge::Verdict;
 use super::log::Log;
@@ -21,24 +20,12 @@ impl Transaction<'_> {
         inline: &InlineProjections,
         append: &Append,
     ) -> rusqlite::Result<(Result<Appended, RecordError>, u64)> {
-        let key = log.key();
-        self.known.trim();
-        if self.known.log(key).is_none() {
-            let head = head::read(self.conn, key)?;
-            if let Some(mark) = head.mark {
-                // What is recorded goes behind it, whatever it is: so it has to be what was recorded.
-                let seq = key.seq(mark.position.get());
-                let span = Span {
-                    first: seq,
-                    last: seq,
-                };
-                if let Err(error) = log_events(self.conn, log.birth(), span, 1) {
-                    return Ok((Err(error), head.append_count));
-                }
-            }
-            self.known.learn_log(key, head.mark, head.append_count);
-        }
-        let answer = match self.judge(log.birth(), append)? {
+        let born = match self.meet(log)? {
+            Ok(born) => born,
+            Err(refused) => return Ok((Err(refused), 0)),
+        };
+        let key = born.key;
+        let answer = match self.judge(born, append)? {
             Verdict::Answer(answer) => answer,
             Verdict::Record if inline.are_none_of(&log.name) || append.new_events().is_empty() => {
                 Ok(Appended::Recorded(self.record(log.birth(), append)?))
@@ -56,7 +43,8 @@ impl Transaction<'_> {
         inline: &InlineProjections,
         append: &Append,
     ) -> rusqlite::Result<Result<Appended, RecordError>> {
-        let key = log.key();
+        let born = log.birth();
+        let key = born.key;
         let projections = inline.of(&log.name);
         let head = self.log_head(key);
         for projection in &projections {
@@ -94,7 +82,7 @@ impl Transaction<'_> {
         };
         self.run("ROLLBACK TO retold_append")?;
         self.run("RELEASE retold_append")?;
-        self.forget_log_after_rollback(key)?;
+        self.forget_log_after_rollback(&log.name, born)?;
         Ok(Err(refusal))
     }
 

@@ -1,5 +1,7 @@
 //! The birth of a log: its key in the file and its id, given once.
 
+use std::sync::Arc;
+
 use retold_core::recording::error::RecordError;
 use retold_core::recording::identity::LogId;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -20,6 +22,32 @@ pub(crate) fn birth_of(conn: &Connection, name: &str) -> rusqlite::Result<Option
             })
         })
         .optional()
+}
+
+/// Checks that a log is still where it was met: a file that was restored may have another log there.
+///
+/// # Errors
+///
+/// [`RecordError::Replaced`].
+pub(crate) fn check_birth(
+    conn: &Connection,
+    name: &Arc<str>,
+    met: Born,
+) -> rusqlite::Result<Result<(), RecordError>> {
+    let mut select = conn.prepare_cached("SELECT name, id FROM log WHERE key = ?1")?;
+    let mut rows = select.query([met.key.0])?;
+    if let Some(row) = rows.next()?
+        && row.get_ref(0)?.as_str()? == &**name
+        && uuid(row, 1)? == met.id.uuid()
+    {
+        return Ok(Ok(()));
+    }
+    let found = birth_of(conn, name)?;
+    Ok(Err(RecordError::Replaced {
+        log: Arc::clone(name),
+        expected: met.id,
+        found: found.map(|born| born.id),
+    }))
 }
 
 /// Bears a log, unless it is born already.

@@ -112,7 +112,11 @@ pub(crate) fn catch_up_by_page(
     declared: &Declared,
     log: &Log,
 ) -> rusqlite::Result<Result<CatchUp, RecordError>> {
-    match catch_up(transaction, declared, log.birth()) {
+    let born = match transaction.meet(log)? {
+        Ok(born) => born,
+        Err(replaced) => return Ok(Err(replaced)),
+    };
+    match catch_up(transaction, declared, born) {
         Ok(caught_up) => Ok(Ok(caught_up)),
         Err(halt) => refused(halt).map(Err),
     }

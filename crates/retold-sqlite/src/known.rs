@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use retold_core::recording::identity::{EventId, Mark};
+use retold_core::recording::recorder::Head;
 
+use super::log::Born;
 use super::seq::LogKey;
 
 /// Most names that are known at a time, of all logs together.
@@ -29,6 +31,9 @@ pub(crate) struct Known {
 /// What is known of one log.
 #[derive(Debug)]
 pub(crate) struct KnownLog {
+    /// Its name and what it was given at its birth, as the file has them.
+    pub(crate) name: Arc<str>,
+    pub(crate) born: Born,
     pub(crate) head: Option<Mark>,
     pub(crate) append_count: u64,
     streams: HashMap<Arc<str>, KnownStream>,
@@ -69,16 +74,18 @@ impl Known {
         self.logs.get(&key)
     }
 
-    pub(crate) fn learn_log(&mut self, key: LogKey, head: Option<Mark>, append_count: u64) {
+    pub(crate) fn learn_log(&mut self, name: &Arc<str>, born: Born, head: Head) {
         self.names += 1;
         let log = KnownLog {
-            head,
-            append_count,
+            name: Arc::clone(name),
+            born,
+            head: head.mark,
+            append_count: head.append_count,
             streams: HashMap::new(),
             topics: HashMap::new(),
             tags: HashMap::new(),
         };
-        self.logs.insert(key, log);
+        self.logs.insert(born.key, log);
     }
 
     /// What has to be changed of a log that is known.

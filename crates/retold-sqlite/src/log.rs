@@ -46,9 +46,15 @@ impl Log {
         self.born().expect("a log that is open for writing is born")
     }
 
-    /// Key of a log that is open for writing.
-    pub(crate) fn key(&self) -> LogKey {
-        self.birth().key
+    /// Takes note of how many appends the file has. Fewer than were announced: it was restored from an
+    /// older copy. Every change wakes those who wait, and they look at the file before they wait again,
+    /// so an announcement that comes at the same time is not lost.
+    pub(crate) fn correct(&self, append_count: u64) {
+        self.append_count.send_if_modified(|known| {
+            let is_less = append_count < *known;
+            *known = append_count.min(*known);
+            is_less
+        });
     }
 
     /// Tells those who wait how many appends there are. Counts may come out of order; a lower one

@@ -71,7 +71,12 @@ const STREAM_BACKWARD: &str = select_events_of_stream!("ORDER BY version DESC LI
 
 impl Reader {
     /// A page of a log.
-    pub(crate) fn log_page(&mut self, born: Born, read: &LogRead) -> Result<Page, RecordError> {
+    pub(crate) fn log_page(
+        &mut self,
+        log: (&str, Born),
+        read: &LogRead,
+    ) -> Result<Page, RecordError> {
+        let (name, born) = log;
         let log = born.key;
         let limit = read.check()?;
         let until = read.until.map(Position::get);
@@ -80,59 +85,65 @@ impl Reader {
             first: log.seq(span.0),
             last: log.seq(span.1),
         };
-        self.in_one_state(|reader| {
-            let mut page = Filling::new(born, limit, read.direction);
-            match &read.query {
-                _ if span.is_empty() || span.first > log.last() => {}
-                Query::All => reader.fill_from_log(&mut page, span, read.direction)?,
-                query => reader.fill_from_matches(&mut page, query, span, read.direction)?,
-            }
-            let until = match until {
-                Some(until) if until <= NUMBER_MAX => {
-                    let mark = head::mark_at(&reader.conn, log.seq(until));
-                    mark.map_err(|error| before_commit("reading a log", error))?
-                }
-                _ => None,
-            };
-            let is_whole = read.query == Query::All && !span.is_empty();
-            let page = reader.finish(page, until)?;
-            if is_whole && read.direction == Direction::Forward && page.end == PageEnd::Complete {
-                check_reaches(&page, read.after)?;
-            }
-            Ok(page)
-        })
+        if let Some(mark) = read.mark() {
+            let found = self.mark_at(log, mark.position)?;
+            RecordError::check_mark(name, mark, found)?;
+        }
+        let mut page = Filling::new(born, limit, read.direction);
+        match &read.query {
+            _ if span.is_empty() || span.first > log.last() => {}
+            Query::All => self.fill_from_log(&mut page, span, read.direction)?,
+            query => self.fill_from_matches(&mut page, query, span, read.direction)?,
+        }
+        let until = match read.until {
+            Some(until) => self.mark_at(log, until)?,
+            None => None,
+        };
+        let is_whole = read.query == Query::All && !span.is_empty();
+        let page = self.finish(page, until)?;
+        if is_whole && read.direction == Direction::Forward && page.end == PageEnd::Complete {
+            check_reaches(&page, read.after)?;
+        }
+        Ok(page)
     }
 
     /// A page of a stream.
     pub(crate) fn stream_page(
         &mut self,
-        born: Born,
+        log: (&str, Born),
         read: &StreamRead,
     ) -> Result<Page, RecordError> {
+        let (name, born) = log;
         let log = born.key;
         let limit = read.check()?;
         let until = read.until.map(Version::get);
         let (first, last) = asked(read.after.map(Version::get), until, read.direction);
         let failed = |error| before_commit("reading a stream", error);
-        self.in_one_state(|reader| {
-            let mut page = Filling::new(born, limit, read.direction);
-            let mut until_mark = None;
-            if let Some(key) = names::stream_key(&reader.conn, log, &read.stream).map_err(failed)? {
-                reader.fill_from_stream(
-                    &mut page,
-                    (key, &read.stream),
-                    (first, last),
-                    read.direction,
-                )?;
-                if read.direction == Direction::Forward && page.end() == PageEnd::Complete {
-                    until_mark = match until {
-                        Some(until) => mark_of_version(reader, key, until).map_err(failed)?,
-                        None => None,
-                    };
-                }
+        let key = names::stream_key(&self.conn, log, &read.stream).map_err(failed)?;
+        let mark_of = |reader: &Self, version| match key {
+            Some(key) => mark_of_version(reader, key, version).map_err(failed),
+            None => Ok(None),
+        };
+        if let Some((version, mark)) = read.mark() {
+            RecordError::check_mark(name, mark, mark_of(self, version.get())?)?;
+        }
+        let mut page = Filling::new(born, limit, read.direction);
+        let mut until_mark = None;
+        if let Some(key) = key {
+            self.fill_from_stream(
+                &mut page,
+                (key, &read.stream),
+                (first, last),
+                read.direction,
+            )?;
+            if read.direction == Direction::Forward && page.end() == PageEnd::Complete {
+                until_mark = match until {
+                    Some(until) => mark_of(self, until)?,
+                    None => None,
+                };
             }
-            reader.finish(page, until_mark)
-        })
+        }
+        self.finish(page, until_mark)
     }
 
     /// The event with this id.
@@ -142,25 +153,28 @@ impl Reader {
         id: EventId,
     ) -> Result<Option<StoredEvent>, RecordError> {
         let log = born.key;
-        self.in_one_state(|reader| {
-            let position = judge::position_of(&reader.conn, log, id)
-                .map_err(|error| before_commit("reading an event", error))?;
-            match position {
-                Some(position) => {
-                    let by_seq = reader.conn.prepare_cached(BY_SEQ);
-                    let mut by_seq =
-                        by_seq.map_err(|error| before_commit("reading an event", error))?;
-                    let seq = log.seq(position.get());
-                    let event = event_at(&reader.conn, &mut reader.topics, &mut by_seq, born, seq)?;
-                    if event.id() != id {
-                        let what = format!("the index of ids leads to it from {id}");
-                        return Err(Corrupt::new(place_of(seq), what).into());
-                    }
-                    Ok(Some(event))
-                }
-                None => Ok(None),
-            }
-        })
+        let failed = |error| before_commit("reading an event", error);
+        let position = judge::position_of(&self.conn, log, id).map_err(failed)?;
+        let Some(position) = position else {
+            return Ok(None);
+        };
+        let mut by_seq = self.conn.prepare_cached(BY_SEQ).map_err(failed)?;
+        let seq = log.seq(position.get());
+        let event = event_at(&self.conn, &mut self.topics, &mut by_seq, born, seq)?;
+        if event.id() != id {
+            let what = format!("the index of ids leads to it from {id}");
+            return Err(Corrupt::new(place_of(seq), what).into());
+        }
+        Ok(Some(event))
+    }
+
+    /// The mark of the event at a position of a log, if it is there.
+    fn mark_at(&self, log: LogKey, position: Position) -> Result<Option<Mark>, RecordError> {
+        match position.get() {
+            number @ ..=NUMBER_MAX => head::mark_at(&self.conn, log.seq(number))
+                .map_err(|error| before_commit("reading a log", error)),
+            _ => Ok(None),
+        }
     }
 
     fn fill_from_log(

@@ -44,7 +44,9 @@ impl Reader {
             conn.prepare_cached(sql)?.execute([]).map(drop)
         };
         run(&self.conn, "BEGIN").map_err(|error| before_commit("beginning to read", error))?;
-        let found = read(self);
+        let begun = self.topics.begin(&self.conn);
+        let begun = begun.map_err(|error| before_commit("beginning to read", error));
+        let found = begun.and_then(|()| read(self));
         let ended = run(&self.conn, "COMMIT");
         let found = found?;
         ended.map_err(|error| before_commit("ending a read", error))?;

@@ -14,6 +14,7 @@ use retold_core::recording::stored_event::StoredEvent;
 use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
 use rusqlite::{Connection, params};
 
+use super::birth::check_birth;
 use super::error::before_commit;
 use super::head;
 use super::log::{Born, Log};
@@ -61,15 +62,21 @@ impl SqliteRecorder {
         })
     }
 
-    /// Looks at the log, if it is born; else finds nothing.
+    /// Looks at one state of the log, if it is born; else finds nothing.
     fn look<T: Default>(
         &self,
         look: impl FnOnce(&mut Reader, Born) -> Result<T, RecordError>,
     ) -> Result<T, RecordError> {
-        match self.shared.find_birth(&self.log)? {
-            Some(born) => self.shared.readers.read(|reader| look(reader, born)),
-            None => Ok(T::default()),
-        }
+        let Some(born) = self.shared.find_birth(&self.log)? else {
+            return Ok(T::default());
+        };
+        self.shared.readers.read(|reader| {
+            reader.in_one_state(|reader| {
+                let checked = check_birth(&reader.conn, &self.log.name, born);
+                checked.map_err(|error| before_commit("looking for a log", error))??;
+                look(reader, born)
+            })
+        })
     }
 
     fn page(
@@ -82,17 +89,15 @@ impl SqliteRecorder {
 
     fn head_now(&self) -> Result<Head, RecordError> {
         self.look(|reader, log| {
-            reader.in_one_state(|reader| {
-                let topic_count = reader.topics.count(&reader.conn, log.key);
-                head::read(&reader.conn, log.key)
-                    .and_then(|head| {
-                        topic_count.map(|topic_count| Head {
-                            topic_count,
-                            ..head
-                        })
+            let topic_count = reader.topics.count(&reader.conn, log.key);
+            head::read(&reader.conn, log.key)
+                .and_then(|head| {
+                    topic_count.map(|topic_count| Head {
+                        topic_count,
+                        ..head
                     })
-                    .map_err(|error| before_commit("reading the head", error))
-            })
+                })
+                .map_err(|error| before_commit("reading the head", error))
         })
     }
 
@@ -106,7 +111,8 @@ impl SqliteRecorder {
                 return Ok(known);
             }
             let there = self.head_now()?.append_count;
-            if there > append_count {
+            self.log.correct(there);
+            if there != append_count {
                 return Ok(there);
             }
             news.changed()
@@ -157,10 +163,7 @@ impl Recorder for SqliteRecorder {
     }
 
     fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
-        Box::pin(async {
-            let born = self.shared.find_birth(&self.log)?;
-            Ok(born.map(|born| born.id))
-        })
+        Box::pin(async { self.look(|_, _| Ok(self.log.born().map(|born| born.id))) })
     }
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
@@ -174,14 +177,14 @@ impl Recorder for SqliteRecorder {
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
         Box::pin(async move {
             read.check()?;
-            self.page(|reader, log| reader.log_page(log, &read))
+            self.page(|reader, log| reader.log_page((&self.log.name, log), &read))
         })
     }
 
     fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
         Box::pin(async move {
             read.check()?;
-            self.page(|reader, log| reader.stream_page(log, &read))
+            self.page(|reader, log| reader.stream_page((&self.log.name, log), &read))
         })
     }
 
@@ -202,10 +205,8 @@ impl Recorder for SqliteRecorder {
         Box::pin(async move {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             self.look(|reader, log| {
-                reader.in_one_state(|reader| {
-                    streams(&reader.conn, log.key, prefix, after, limit)
-                        .map_err(|error| before_commit("reading the names of streams", error))
-                })
+                streams(&reader.conn, log.key, prefix, after, limit)
+                    .map_err(|error| before_commit("reading the names of streams", error))
             })
         })
     }
@@ -231,10 +232,8 @@ impl Recorder for SqliteRecorder {
     ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>> {
         Box::pin(async move {
             self.look(|reader, log| {
-                reader.in_one_state(|reader| {
-                    stretches::checkpoint(&reader.conn, log, follower, upstream)
-                        .map_err(|error| before_commit("reading a checkpoint", error))
-                })
+                stretches::checkpoint(&reader.conn, log, follower, upstream)
+                    .map_err(|error| before_commit("reading a checkpoint", error))
             })
         })
     }
@@ -245,9 +244,7 @@ impl Recorder for SqliteRecorder {
     ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>> {
         Box::pin(async move {
             let limit = read.check()?;
-            self.look(|reader, log| {
-                reader.in_one_state(|reader| stretches::read(&reader.conn, log, &read, limit))
-            })
+            self.look(|reader, log| stretches::read(&reader.conn, log, &read, limit))
         })
     }
 
@@ -259,10 +256,11 @@ impl Recorder for SqliteRecorder {
         Box::pin(async move {
             let writer = self.writer()?;
             snapshot.check(&self.limits())?;
-            let log = self.log.birth();
+            let log = self.log.clone();
             let size = snapshot.payload.len();
-            let put = move |transaction: &mut Transaction<'_>| {
-                snapshots::put(transaction.conn, log, &snapshot).map(Ok)
+            let put = move |transaction: &mut Transaction<'_>| match transaction.meet(&log)? {
+                Ok(born) => snapshots::put(transaction.conn, born, &snapshot).map(Ok),
+                Err(replaced) => Ok(Err(replaced)),
             };
             writer.work(size, put).await
         })
@@ -280,10 +278,11 @@ impl Recorder for SqliteRecorder {
 
     fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
         Box::pin(async move {
-            let (writer, log) = (self.writer()?, self.log.key());
+            let (writer, log) = (self.writer()?, self.log.clone());
             let stream = stream.to_owned();
-            let drop_them = move |transaction: &mut Transaction<'_>| {
-                snapshots::drop_all(transaction.conn, log, &stream).map(Ok)
+            let drop_them = move |transaction: &mut Transaction<'_>| match transaction.meet(&log)? {
+                Ok(born) => snapshots::drop_all(transaction.conn, born.key, &stream).map(Ok),
+                Err(replaced) => Ok(Err(replaced)),
             };
             writer.work(0, drop_them).await
         })

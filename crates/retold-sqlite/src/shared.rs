@@ -48,13 +48,23 @@ impl Shared {
         if let Some(born) = log.born() {
             return Ok(Some(born));
         }
-        let found = self.readers.read(|reader| {
-            birth_of(&reader.conn, &log.name)
-                .map_err(|error| before_commit("looking for a log", error))
-        })?;
+        let found = self.birth_now(&log.name)?;
         if let Some(born) = found {
             log.learn_birth(born);
         }
         Ok(found)
+    }
+
+    /// What the log that has this name now was given at its birth.
+    fn birth_now(&self, name: &str) -> Result<Option<Born>, RecordError> {
+        self.readers.read(|reader| {
+            birth_of(&reader.conn, name).map_err(|error| before_commit("looking for a log", error))
+        })
+    }
+
+    /// The log that has this name now, for whoever opens it; whether it is born.
+    pub(crate) fn open(&self, name: &str) -> Result<(Arc<Log>, bool), RecordError> {
+        let found = self.birth_now(name)?;
+        Ok((self.logs.share(name, found), found.is_some()))
     }
 }

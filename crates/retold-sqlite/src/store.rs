@@ -199,8 +199,8 @@ impl SqliteStore {
     async fn open_log(&self, name: &str, birth: LogId) -> Result<Arc<dyn Recorder>, RecordError> {
         check_name("log name", name)?;
         let writer = self.shared.writer()?;
-        let log = self.shared.logs.share(name);
-        if self.shared.find_birth(&log)?.is_none() {
+        let (log, is_born) = self.shared.open(name)?;
+        if !is_born {
             let name = log.name.clone();
             let born = writer.work(0, move |transaction| bear(transaction, &name, birth));
             log.learn_birth(born.await?);
@@ -225,8 +225,7 @@ impl SqliteStore {
 
     fn open_log_read_only(&self, name: &str) -> Result<Arc<dyn Recorder>, RecordError> {
         check_name("log name", name)?;
-        let log = self.shared.logs.share(name);
-        self.shared.find_birth(&log)?;
+        let (log, _) = self.shared.open(name)?;
         Ok(Arc::new(SqliteRecorder::read_only(
             self.shared.clone(),
             log,

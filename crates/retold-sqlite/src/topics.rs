@@ -1,7 +1,8 @@
 //! The topics behind the numbers in rows, as one reading connection has met them.
 //!
 //! A topic's number never changes once it is committed, so what is kept here stays true, whoever
-//! writes. Bounded: a table of fixed size, where a newcomer takes the place of another. A log has few
+//! writes; until another file is copied into this one, as a restore does. SQLite counts that as a change
+//! of the schema (`sqlite3_backup_step`), and all is forgotten then. Bounded: a table of fixed size, where a newcomer takes the place of another. A log has few
 //! topics and many streams, so topics are kept here while a stream's name is read with its events.
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ pub(crate) struct Topics {
     /// Empty until the first topic is met.
     kept: Vec<Option<(i64, Arc<str>)>>,
     counts: Counts,
+    schema_version: i64,
 }
 
 /// How many topics logs have. A new topic of any log has a higher key than all before, so the numbers
@@ -56,6 +58,19 @@ pub(crate) fn list(
 const LIST: &str = "SELECT name FROM topic WHERE log = ?1 AND name > ?2 ORDER BY name LIMIT ?3";
 
 impl Topics {
+    /// At the beginning of a read: forgets all if the file may be another than at the last one.
+    pub(crate) fn begin(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        let version = conn
+            .prepare_cached("PRAGMA schema_version")?
+            .query_row([], |row| row.get(0))?;
+        if version != self.schema_version {
+            self.kept.clear();
+            self.counts = Counts::default();
+            self.schema_version = version;
+        }
+        Ok(())
+    }
+
     /// How many topics a log has, in the state that the connection shows: one step in an index, unless
     /// there is a new topic in the file.
     pub(crate) fn count(&mut self, conn: &Connection, log: LogKey) -> rusqlite::Result<u64> {

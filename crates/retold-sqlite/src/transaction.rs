@@ -6,14 +6,19 @@
 use std::sync::Arc;
 
 use retold_core::domain::clock::Timestamp;
+use retold_core::recording::error::RecordError;
 use retold_core::recording::identity::{EventId, Mark};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
+use super::birth::check_birth;
 use super::connection::data_version;
 use super::head;
-use super::known::{Known, KnownStream, Label};
+use super::known::{Known, KnownLog, KnownStream, Label};
+use super::log::{Born, Log};
+use super::matches::Span;
 use super::names::{label_key, stream_key};
+use super::page::log_events;
 use super::seq::LogKey;
 
 /// A write transaction that is open.
@@ -39,15 +44,49 @@ impl<'a> Transaction<'a> {
         Ok(Self { conn, known, now })
     }
 
+    /// Where a log that is written to is in the file, once it is known that it is that log.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Replaced`]; `Corrupt` if its last event is not what was recorded.
+    pub(crate) fn meet(&mut self, log: &Log) -> rusqlite::Result<Result<Born, RecordError>> {
+        let born = log.birth();
+        self.known.trim();
+        let is_known = |it: &KnownLog| it.born == born && it.name == log.name;
+        if !self.known.log(born.key).is_some_and(is_known) {
+            if let Err(replaced) = check_birth(self.conn, &log.name, born)? {
+                return Ok(Err(replaced));
+            }
+            let head = head::read(self.conn, born.key)?;
+            if let Some(mark) = head.mark {
+                // What is recorded goes behind it, whatever it is: so it has to be what was recorded.
+                let seq = born.key.seq(mark.position.get());
+                let span = Span {
+                    first: seq,
+                    last: seq,
+                };
+                if let Err(error) = log_events(self.conn, born, span, 1) {
+                    return Ok(Err(error));
+                }
+            }
+            self.known.learn_log(&log.name, born, head);
+        }
+        Ok(Ok(born))
+    }
+
     /// After a part of the transaction was rolled back: forgets what was learned in it, and looks anew
     /// at the log.
-    pub(crate) fn forget_log_after_rollback(&mut self, log: LogKey) -> rusqlite::Result<()> {
+    pub(crate) fn forget_log_after_rollback(
+        &mut self,
+        name: &Arc<str>,
+        born: Born,
+    ) -> rusqlite::Result<()> {
         let data_version = self.known.data_version;
         self.known.forget();
         self.known.data_version = data_version;
         self.known.greatest_id = greatest_id(self.conn)?;
-        let head = head::read(self.conn, log)?;
-        self.known.learn_log(log, head.mark, head.append_count);
+        let head = head::read(self.conn, born.key)?;
+        self.known.learn_log(name, born, head);
         Ok(())
     }
 

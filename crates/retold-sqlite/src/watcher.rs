@@ -8,7 +8,7 @@ use retold_core::recording::identity::LogId;
 use rusqlite::Connection;
 
 use super::connection::{Place, data_version};
-use super::log::Log;
+use super::log::{Born, Log};
 use super::presence::Presence;
 use super::writer::Writer;
 
@@ -19,16 +19,21 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// The log of this name, shared with everybody who has it.
-    pub(crate) fn share(&self, name: &str) -> Arc<Log> {
+    /// The log of this name, which has this birth now, shared with everybody who has it. Whoever has one of
+    /// another birth, for another log was put in its place, keeps that.
+    pub(crate) fn share(&self, name: &str, birth: Option<Born>) -> Arc<Log> {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(log) = logs.get(name).and_then(Weak::upgrade) {
+        let known = logs.get(name).and_then(Weak::upgrade);
+        let is_same = |log: &Arc<Log>| log.born().is_none_or(|born| Some(born) == birth);
+        if let Some(log) = known.filter(is_same) {
+            birth.into_iter().for_each(|born| log.learn_birth(born));
             return log;
         }
         if logs.len() == logs.capacity() {
             logs.retain(|_, log| log.strong_count() > 0);
         }
         let log = Arc::new(Log::unborn(name));
+        birth.into_iter().for_each(|born| log.learn_birth(born));
         logs.insert(log.name.clone(), Arc::downgrade(&log));
         log
     }
@@ -122,7 +127,7 @@ mod tests {
         let writer = Writer::new(conn, presence, Arc::<Alarm>::default(), Duration::ZERO);
         let writer = Arc::new(writer);
         let logs = Arc::new(Logs::default());
-        let log = logs.share("dogs");
+        let log = logs.share("dogs", None);
         let mut watcher = Watcher::new(
             logs,
             Source::Writer(writer.clone()),

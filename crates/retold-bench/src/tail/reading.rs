@@ -57,14 +57,15 @@ pub(super) async fn read(url: &str, log: &str, writers: u32) -> Result<()> {
     let lanes = writers * LANES_PER_WRITER;
     sight.lanes.resize_with(lanes as usize, Seen::default);
     let (mut known, mut told): (u64, Option<Vec<u64>>) = (0, None);
+    let mut read_to = None;
     loop {
         loop {
             // Of all sizes, the same in every run.
             let limit = 1 + (sight.events as usize * 31) % PAGE_EVENTS_MAX;
-            let after = Position::new(sight.last);
             let page = recorder
-                .read_log(LogRead::new().after(after).limit(limit))
+                .read_log(LogRead::new().after_mark(read_to).limit(limit))
                 .await?;
+            read_to = page.read_to;
             for event in &page.events {
                 sight.see(event.position(), event.id());
             }

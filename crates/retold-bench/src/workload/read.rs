@@ -170,11 +170,11 @@ async fn read_pages(recorder: &Arc<dyn Recorder>, query: Query) -> Result<Found>
     let mut after = None;
     loop {
         let page = recorder
-            .read_log(LogRead::of(query.clone()).after(after))
+            .read_log(LogRead::of(query.clone()).after_mark(after))
             .await?;
         add_all(&mut found, &page.events);
         match page.end {
-            PageEnd::Full => after = page.read_to_position(),
+            PageEnd::Full => after = page.read_to,
             PageEnd::Complete => return Ok(found),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A cached state is a fold of a prefix of its stream: never wrong, perhaps old. Whoever relies on
 //! its being the newest reads on from its version, or lets the append judge. Only if the log was
-//! restored from an older copy may a state be ahead of it; the first conflict that shows it ends that.
+//! restored from an older copy may a state be of events that are gone. Reading on after the mark of its
+//! last event finds that, and the state is folded from the log again.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,7 +12,7 @@ use quick_cache::sync::Cache as QuickCache;
 
 use super::telemetry;
 use crate::domain::aggregate::Aggregate;
-use crate::recording::identity::Version;
+use crate::recording::identity::{Mark, Version};
 
 /// A state and the last version that it has seen.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Folded<A> {
     pub(crate) state: Arc<A>,
     /// None before the first event.
     pub(crate) version: Option<Version>,
+    /// The event of that version in the log; none also where it is not recorded yet.
+    pub(crate) mark: Option<Mark>,
 }
 
 impl<A> Clone for Folded<A> {
@@ -26,6 +29,7 @@ impl<A> Clone for Folded<A> {
         Self {
             state: Arc::clone(&self.state),
             version: self.version,
+            mark: self.mark,
         }
     }
 }
@@ -35,6 +39,7 @@ impl<A: Default> Default for Folded<A> {
         Self {
             state: Arc::new(A::default()),
             version: None,
+            mark: None,
         }
     }
 }
@@ -44,6 +49,7 @@ impl<A: Aggregate> Folded<A> {
     pub(crate) fn apply(&mut self, event: &A::Event) {
         Arc::make_mut(&mut self.state).apply(event);
         self.version = Some(next(self.version));
+        self.mark = None;
     }
 }
 
@@ -107,13 +113,15 @@ impl Cache {
         }
     }
 
-    /// Takes in the events that were just recorded after `base`, and returns the state after them.
+    /// Takes in the events that were just recorded after `base`, of which `last` is the last, and returns
+    /// the state after them.
     /// Nothing is cloned if nobody else holds the state.
     pub(super) fn advance<'e, A: Aggregate>(
         &self,
         stream: &Arc<str>,
         mut base: Folded<A>,
         events: impl IntoIterator<Item = &'e A::Event>,
+        last: Option<Mark>,
     ) -> Folded<A> {
         let slot = self.slot::<A>(stream);
         let taken = slot.as_ref().and_then(|slot| {
@@ -127,6 +135,7 @@ impl Cache {
         drop(taken);
         for event in events {
             base.apply(event);
+            base.mark = last;
         }
         match slot {
             Some(slot) => {

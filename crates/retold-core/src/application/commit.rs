@@ -53,7 +53,9 @@ impl Application {
             Err(Error::Conflict(conflict)) => return Ok(Commit::Conflict(conflict)),
             Err(error) => return Err(error),
         };
-        *folded = self.core.cache.advance(stream, mem::take(folded), &events);
+        let last = mark(positions, last);
+        let base = mem::take(folded);
+        *folded = self.core.cache.advance(stream, base, &events, last);
         self.take_snapshot_if_due(stream, before, folded).await;
         // Only now: a follower of this very log begins with the state that the cache has.
         self.after_commit().await;
@@ -61,7 +63,7 @@ impl Application {
             stream: Some(Arc::clone(stream)),
             version: folded.version,
             positions,
-            mark: mark(positions, last),
+            mark: last,
             outcome: Outcome::Recorded,
         }))
     }

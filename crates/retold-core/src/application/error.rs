@@ -8,7 +8,9 @@ use crate::domain::clock::Timestamp;
 use crate::mapping::error::MappingError;
 use crate::mapping::topic_registry::RegistryError;
 use crate::recording::append::Append;
-use crate::recording::error::{Conflict, Corrupt, Failure, Invalid, RecordError};
+use crate::recording::error::{
+    Conflict, Corrupt, Failure, Invalid, RecordError, found_log, found_there,
+};
 use crate::recording::identity::{LogId, Mark, Position, Version};
 
 /// What an application returns, if it cannot be refused by the domain.
@@ -61,7 +63,7 @@ pub enum Error {
     /// copy. Whatever was made of what was read may speak of events that are gone; find out, and begin
     /// again from the first event or from a mark the log has.
     #[error(
-        "the log {log:?} has diverged: {mark} was read of it, but {}",
+        "the log {log:?} has diverged: {mark} was read of it, but {}; it was cut, replaced, or restored from an older copy since. Compare it with what was restored; then begin again: reset a follower (`retold follower reset`), rebuild a view, open an outbox of another name, or read after a mark that the log has",
         found_there(mark, found)
     )]
     Diverged {
@@ -76,7 +78,7 @@ pub enum Error {
     /// [`Diverged`](Self::Diverged): find out, and begin again.
     #[error(
         "the log {log:?} has been replaced: it had the id {expected}, and now {}",
-        found_log(found)
+        found_log(expected, found)
     )]
     Replaced {
         /// Name of the log.
@@ -119,21 +121,6 @@ fn not_found(stream: &str, version: &Option<Version>, time: &Option<Timestamp>) 
     }
 }
 
-fn found_there(mark: &Mark, found: &Option<Mark>) -> String {
-    match found {
-        Some(found) if found == mark => "the log of that name has another id now".into(),
-        Some(found) => format!("the event there is {}", found.event_id),
-        None => "it does not reach so far".into(),
-    }
-}
-
-fn found_log(found: &Option<LogId>) -> String {
-    match found {
-        Some(found) => format!("has {found}"),
-        None => "there is none of this name".into(),
-    }
-}
-
 impl Error {
     /// Whether a log is no longer the one that was read: replaced, cut, or restored from an older
     /// copy.
@@ -172,6 +159,16 @@ impl From<RecordError> for Error {
             },
             RecordError::Corrupt(corrupt) => Self::Corrupt(corrupt),
             RecordError::Invalid(invalid) => Self::Invalid(invalid),
+            RecordError::Diverged { log, mark, found } => Self::Diverged { log, mark, found },
+            RecordError::Replaced {
+                log,
+                expected,
+                found,
+            } => Self::Replaced {
+                log,
+                expected,
+                found,
+            },
         }
     }
 }

@@ -328,9 +328,17 @@ impl Target<'_> {
 
     /// Makes the state the newest.
     async fn renew<A: Aggregate>(&self, basis: &mut Basis<A>) -> Result<()> {
-        self.application
-            .fast_forward(&self.stream, &mut basis.folded)
-            .await?;
+        let read_on = self
+            .application
+            .fast_forward(&self.stream, &mut basis.folded);
+        match read_on.await {
+            Ok(_) => {}
+            Err(error @ Error::Diverged { .. }) => {
+                self.application.distrust(&self.stream, &error);
+                basis.folded = self.application.load_uncached(&self.stream).await?.0;
+            }
+            Err(error) => return Err(error),
+        }
         basis.fresh = true;
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::mapping::mapper::Mapper;
 use crate::mapping::topic_registry::{RegistryError, TopicRegistry};
 use crate::recording::condition::Condition;
 use crate::recording::error::Invalid;
-use crate::recording::identity::Position;
+use crate::recording::identity::Mark;
 use crate::recording::limits::QUERY_NAMES_MAX;
 use crate::recording::query::{Query, QueryItem};
 use crate::recording::recorder::{BoxFuture, LogRead, PageEnd};
@@ -170,10 +170,10 @@ impl<S> Kind<S> {
 
 impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
     type State = S;
-    /// The last position that was read.
-    type Place = Option<Position>;
+    /// The last event that was read, or that was passed over.
+    type Place = Option<Mark>;
 
-    fn begin(&self) -> (S, Option<Position>) {
+    fn begin(&self) -> (S, Option<Mark>) {
         (self.initial.clone(), None)
     }
 
@@ -181,7 +181,7 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
         &'a self,
         application: &'a Application,
         state: &'a mut S,
-        place: &'a mut Option<Position>,
+        place: &'a mut Option<Mark>,
         reach: Reach,
     ) -> BoxFuture<'a, Result<ReadTo>> {
         Box::pin(async move {
@@ -193,29 +193,34 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
                 let until = match reach {
                     Reach::Cached | Reach::Newest => None,
                     // A fold that is farther already stays there.
-                    Reach::UpTo(until) => Some(place.map_or(until, |place| place.max(until))),
+                    Reach::UpTo(until) => {
+                        Some(place.map_or(until, |place| place.position.max(until)))
+                    }
                 };
                 let read = LogRead::of(query.clone())
-                    .after(*place)
+                    .after_mark(*place)
                     .until(until)
                     .limit(FOLD_PAGE_EVENTS);
                 let page = application.recorder().read_log(read).await?;
                 for stored in &page.events {
                     self.take_in(application.mapper(), stored, state)?;
-                    *place = Some(stored.position());
+                    *place = Some(stored.mark());
                 }
                 if page.end == PageEnd::Complete {
-                    *place = page.read_to_position().max(*place);
+                    *place = page.read_to;
                     return Ok(ReadTo::one(page.read_to));
                 }
             }
         })
     }
 
-    fn conditions(&self, place: &Option<Position>, conditions: &mut Vec<Condition>) {
+    fn conditions(&self, place: &Option<Mark>, conditions: &mut Vec<Condition>) {
         // A query that is wrong has failed the read.
         if let Ok(query) = self.query() {
-            conditions.push(Condition::none_match_after(query, *place));
+            conditions.push(Condition::none_match_after(
+                query,
+                place.map(|mark| mark.position),
+            ));
         }
     }
 }

@@ -80,7 +80,7 @@ impl<T> Reading<T> {
             until,
             direction,
             left: limit.unwrap_or(usize::MAX),
-            next: Next::After(after),
+            next: Next::First(after),
             pending: None,
             page: VecDeque::new(),
             read_to: None,
@@ -114,7 +114,10 @@ impl<T> Reading<T> {
 /// Where the next page begins.
 #[derive(Clone, Copy, Debug)]
 enum Next {
-    After(Option<Position>),
+    /// Where the reading begins.
+    First(Option<Position>),
+    /// After an event that was read.
+    After(Mark),
     Nothing,
 }
 
@@ -140,8 +143,9 @@ impl<T> Events<T> {
     /// # Errors
     ///
     /// `Invalid` for a query beyond the limits or an `until` that lies before `after` in the
-    /// direction of reading; `Unavailable`, after which the next call tries again; `Corrupt`, and
-    /// whatever keeps an event from being decoded, which the next call will tell again.
+    /// direction of reading; `Unavailable`, after which the next call tries again; `Diverged` if the log
+    /// no longer has what the pages before were read of it; `Corrupt`, and whatever keeps an event from
+    /// being decoded, which the next call will tell again.
     pub async fn next(&mut self) -> Result<Option<T>, Error> {
         poll_fn(|context| self.poll(context)).await
     }
@@ -174,16 +178,15 @@ impl<T> Events<T> {
             if let Some(event) = self.take()? {
                 return Poll::Ready(Ok(Some(event)));
             }
-            let Next::After(after) = self.next else {
-                return Poll::Ready(Ok(None));
-            };
             if self.left == 0 {
                 return Poll::Ready(Ok(None));
             }
             let pending = match &mut self.pending {
                 Some(pending) => pending,
                 None => {
-                    let read = self.page_after(after)?;
+                    let Some(read) = self.next_read()? else {
+                        return Poll::Ready(Ok(None));
+                    };
                     let recorder = self.selection.recorder().clone();
                     self.pending
                         .insert(Box::pin(async move { recorder.read_log(read).await }))
@@ -211,21 +214,26 @@ impl<T> Events<T> {
         Ok(None)
     }
 
-    fn page_after(&self, after: Option<Position>) -> Result<LogRead, Invalid> {
+    /// The next page; none at the end.
+    fn next_read(&self) -> Result<Option<LogRead>, Invalid> {
         let read = LogRead::of(self.selection.query()?)
-            .after(after)
             .until(self.until)
             .limit(self.selection.page_events().min(self.left));
-        Ok(match self.direction {
+        let read = match self.next {
+            Next::First(after) => read.after(after),
+            Next::After(mark) => read.after_mark(mark),
+            Next::Nothing => return Ok(None),
+        };
+        Ok(Some(match self.direction {
             Direction::Forward => read,
             Direction::Backward => read.backward(),
-        })
+        }))
     }
 
     fn accept(&mut self, page: Page) {
-        let last = page.events.last().map(StoredEvent::position);
+        let last = page.events.last().map(StoredEvent::mark);
         self.next = match (page.end, last) {
-            (PageEnd::Full, Some(last)) => Next::After(Some(last)),
+            (PageEnd::Full, Some(last)) => Next::After(last),
             _ => Next::Nothing,
         };
         // A backward reading shows the head as it was at its beginning.

@@ -141,20 +141,43 @@ impl ReadTo {
     }
 }
 
+/// How far a stream was read: to which version, and to which event of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamPlace {
+    version: Option<Version>,
+    mark: Option<Mark>,
+}
+
+impl StreamPlace {
+    fn of<A>(folded: &Folded<A>) -> Self {
+        Self {
+            version: folded.version,
+            mark: folded.mark,
+        }
+    }
+
+    fn folded<A: Clone>(self, state: &A) -> Folded<A> {
+        Folded {
+            state: Arc::new(state.clone()),
+            version: self.version,
+            mark: self.mark,
+        }
+    }
+}
+
 impl<A: Aggregate> Model for Id<A> {
     type State = A;
-    /// The last version that was read.
-    type Place = Option<Version>;
+    type Place = StreamPlace;
 
-    fn begin(&self) -> (A, Option<Version>) {
-        (A::default(), None)
+    fn begin(&self) -> (A, StreamPlace) {
+        (A::default(), StreamPlace::default())
     }
 
     fn read_on<'a>(
         &'a self,
         application: &'a Application,
         state: &'a mut A,
-        place: &'a mut Option<Version>,
+        place: &'a mut StreamPlace,
         reach: Reach,
     ) -> BoxFuture<'a, Result<ReadTo>> {
         Box::pin(async move {
@@ -168,10 +191,7 @@ impl<A: Aggregate> Model for Id<A> {
                 (None, Reach::UpTo(until)) => {
                     // The cache may be newer.
                     application.register::<A>()?;
-                    let mut folded = Folded {
-                        state: Arc::new(state.clone()),
-                        version: *place,
-                    };
+                    let mut folded = place.folded(state);
                     let goes_on = |stored: &StoredEvent| stored.position() <= until;
                     let read_to = application
                         .fold_while(&stream, &mut folded, None, goes_on)
@@ -187,16 +207,17 @@ impl<A: Aggregate> Model for Id<A> {
                     (folded, ReadTo::one(head))
                 }
             };
-            if folded.version != *place {
+            let read = StreamPlace::of(&folded);
+            if read != *place {
                 *state = Arc::unwrap_or_clone(folded.state);
-                *place = folded.version;
+                *place = read;
             }
             Ok(read_to)
         })
     }
 
-    fn conditions(&self, place: &Option<Version>, conditions: &mut Vec<Condition>) {
-        let expected = ExpectedVersion::seen(*place);
+    fn conditions(&self, place: &StreamPlace, conditions: &mut Vec<Condition>) {
+        let expected = ExpectedVersion::seen(place.version);
         conditions.push(Condition::stream_at(self.stream(), expected));
     }
 
@@ -204,7 +225,7 @@ impl<A: Aggregate> Model for Id<A> {
         &'a self,
         application: &'a Application,
         state: &'a A,
-        place: &'a Option<Version>,
+        place: &'a StreamPlace,
         events: &'a [AnyEvent],
     ) -> BoxFuture<'a, ()> {
         let stream: Arc<str> = self.stream().into();
@@ -218,15 +239,12 @@ impl<A: Aggregate> Model for Id<A> {
             return Box::pin(ready(()));
         }
         let cached = application.core.cache.peek::<A>(&stream);
-        let base = cached.filter(|it| it.version == *place);
-        let base = base.unwrap_or_else(|| Folded {
-            state: Arc::new(state.clone()),
-            version: *place,
-        });
-        let folded = application.core.cache.advance(&stream, base, own);
+        let base = cached.filter(|it| StreamPlace::of(it) == *place);
+        let base = base.unwrap_or_else(|| place.folded(state));
+        let folded = application.core.cache.advance(&stream, base, own, None);
         Box::pin(async move {
             application
-                .take_snapshot_if_due(&stream, *place, &folded)
+                .take_snapshot_if_due(&stream, place.version, &folded)
                 .await;
         })
     }

@@ -134,12 +134,22 @@ impl Application {
         stream: &Arc<str>,
     ) -> Result<(Folded<A>, Option<Mark>)> {
         match self.core.cache.get(stream) {
-            Some(mut folded) => {
-                let head = self.fast_forward(stream, &mut folded).await?;
-                Ok((folded, head))
-            }
+            Some(mut folded) => match self.fast_forward(stream, &mut folded).await {
+                Ok(head) => Ok((folded, head)),
+                Err(error @ Error::Diverged { .. }) => {
+                    self.distrust(stream, &error);
+                    self.load_uncached(stream).await
+                }
+                Err(error) => Err(error),
+            },
             None => self.load_uncached(stream).await,
         }
+    }
+
+    /// Forgets a state that the log does not bear out: it was restored from an older copy since.
+    pub(super) fn distrust(&self, stream: &str, error: &Error) {
+        tracing::warn!(%stream, %error, "a state is folded from the log again");
+        self.core.cache.forget(stream);
     }
 
     /// The newest state of a stream that is not in the cache; it is, afterwards.
@@ -166,11 +176,16 @@ impl Application {
     ) -> Result<Folded<A>> {
         self.register::<A>()?;
         let cached = self.core.cache.get::<A>(stream);
-        let mut folded = match cached.filter(|it| it.version <= Some(version)) {
-            Some(folded) => folded,
-            None => self.begin(stream, Some(version)).await?,
-        };
-        self.fold_while(stream, &mut folded, Some(version), |_| true)
+        let until = Some(version);
+        if let Some(mut folded) = cached.filter(|it| it.version <= until) {
+            match self.fold_while(stream, &mut folded, until, |_| true).await {
+                Ok(_) => return Ok(folded),
+                Err(error @ Error::Diverged { .. }) => self.distrust(stream, &error),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut folded = self.begin(stream, until).await?;
+        self.fold_while(stream, &mut folded, until, |_| true)
             .await?;
         Ok(folded)
     }
@@ -194,11 +209,14 @@ impl Application {
             }
         };
         let folded = match folded_of(rule, &snapshot) {
-            Ok(folded) if self.is_borne_out(stream, folded.version).await? => {
-                telemetry::count(telemetry::SNAPSHOTS_USED);
-                return Ok(folded);
+            Ok(mut folded) => {
+                folded.mark = self.event_of_version(stream, folded.version).await?;
+                if folded.mark.is_some() {
+                    telemetry::count(telemetry::SNAPSHOTS_USED);
+                    return Ok(folded);
+                }
+                "it is beyond the end of its stream".into()
             }
-            Ok(_) => "it is beyond the end of its stream".into(),
             Err(reason) => reason,
         };
         telemetry::count(telemetry::SNAPSHOTS_IGNORED);
@@ -207,15 +225,19 @@ impl Application {
         Ok(Folded::default())
     }
 
-    /// Whether the stream has this version: a log that was restored may have lost it.
-    async fn is_borne_out(&self, stream: &Arc<str>, version: Option<Version>) -> Result<bool> {
+    /// The event of this version of a stream: a log that was restored may have lost it.
+    async fn event_of_version(
+        &self,
+        stream: &Arc<str>,
+        version: Option<Version>,
+    ) -> Result<Option<Mark>> {
         let before = Version::new(Version::number(version).saturating_sub(1));
         let read = StreamRead::new(Arc::clone(stream))
             .after(before)
             .until(version)
             .limit(1);
         let page = self.core.recorder.read_stream(read).await?;
-        Ok(!page.events.is_empty())
+        Ok(page.events.first().map(StoredEvent::mark))
     }
 
     /// Takes in all events that the state has not seen, and keeps it in the cache. Returns the head
@@ -232,6 +254,7 @@ impl Application {
 
     /// Takes in the events after the state's version, up to and with `until`, before the first of
     /// which `goes_on` does not hold. Returns how far the read went, if it went to the stream's end.
+    /// `Diverged` if the log no longer has the event that the state has seen last.
     pub(super) async fn fold_while<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -239,15 +262,18 @@ impl Application {
         until: Option<Version>,
         goes_on: impl Fn(&StoredEvent) -> bool + Send,
     ) -> Result<Option<Mark>> {
+        // A state that is there already is proven by the first read.
+        let mut is_proven = folded.mark.is_none();
         loop {
-            if until.is_some() && folded.version >= until {
+            if until.is_some() && folded.version >= until && is_proven {
                 return Ok(None);
             }
             let read = StreamRead::new(Arc::clone(stream))
-                .after(folded.version)
+                .after_mark(folded.version, folded.mark)
                 .until(until)
                 .limit(FOLD_PAGE_EVENTS);
             let page = self.core.recorder.read_stream(read).await?;
+            is_proven = true;
             let mut ends = page.end == PageEnd::Complete;
             for stored in &page.events {
                 if !goes_on(stored) {
@@ -280,6 +306,7 @@ impl Application {
         }
         let event: A::Event = self.core.mapper.decode(stored)?;
         folded.apply(&event);
+        folded.mark = Some(stored.mark());
         Ok(())
     }
 }
@@ -305,6 +332,7 @@ pub(super) fn folded_of<A: Aggregate>(
     Ok(Folded {
         state: Arc::new(state),
         version: Some(snapshot.version),
+        mark: None,
     })
 }
 

@@ -116,30 +116,16 @@ impl<T: 'static> IntoFuture for Subscribing<T> {
     }
 }
 
-/// The event at a position of a log, or none if the log does not reach so far.
-async fn stored_at(
-    recorder: &dyn Recorder,
-    position: Position,
-) -> Result<Option<StoredEvent>, RecordError> {
-    let page = recorder.read_log(LogRead::at(position)).await?;
-    Ok(page.events.into_iter().next())
-}
-
 /// The mark, if the log has its event at its position; else `Diverged`.
 pub(crate) async fn check_mark(recorder: &dyn Recorder, mark: Mark) -> Result<Mark, Error> {
-    let found = stored_at(recorder, mark.position).await?;
-    if found.as_ref().map(StoredEvent::id) == Some(mark.event_id) {
-        return Ok(mark);
-    }
-    Err(Error::diverged(
-        recorder.log_name(),
-        mark,
-        found.map(|it| it.mark()),
-    ))
+    let proof = LogRead::new().after_mark(mark).limit(1);
+    recorder.read_log(proof.until(mark.position)).await?;
+    Ok(mark)
 }
 
 async fn mark_at(recorder: &dyn Recorder, position: Position) -> Result<Mark, Error> {
-    match stored_at(recorder, position).await? {
+    let page = recorder.read_log(LogRead::at(position)).await?;
+    match page.events.first() {
         Some(event) => Ok(event.mark()),
         None => Err(RecordError::invalid(format!(
             "the log {:?} does not reach position {position} yet; subscribe after a position it has",
@@ -212,7 +198,7 @@ impl<T> Subscription<T> {
     /// # Errors
     ///
     /// `Unavailable`: the next call tries again. `Diverged`: the log no longer has what was read from
-    /// it; only a new subscription helps. `Corrupt`, and whatever keeps an event from being decoded:
+    /// it, and the next call tells that again; only a new subscription helps. `Corrupt`, and whatever keeps an event from being decoded:
     /// the next call tells it again, unless the event is [passed over](Self::pass_over).
     pub async fn next(&mut self) -> Result<T, Error> {
         loop {
@@ -255,7 +241,7 @@ impl<T> Subscription<T> {
             match &mut self.step {
                 Step::Read => {
                     let read = LogRead::of(self.query.clone())
-                        .after(self.mark.map(|mark| mark.position))
+                        .after_mark(self.mark)
                         .limit(self.selection.page_events());
                     let recorder = self.selection.recorder().clone();
                     let page = Box::pin(async move { recorder.read_log(read).await });
@@ -264,7 +250,7 @@ impl<T> Subscription<T> {
                 Step::Reading(page) => {
                     let page = ready!(page.as_mut().poll(context));
                     self.step = Step::Read;
-                    self.accept(page?)?;
+                    self.accept(page?);
                 }
                 Step::Wait => {
                     let recorder = self.selection.recorder().clone();
@@ -310,8 +296,7 @@ impl<T> Subscription<T> {
         Some(event)
     }
 
-    fn accept(&mut self, page: Page) -> Result<(), Error> {
-        self.check_joins(&page)?;
+    fn accept(&mut self, page: Page) {
         self.page_mark = page.read_to;
         self.page = page.events.into();
         if self.page.is_empty() {
@@ -327,26 +312,6 @@ impl<T> Subscription<T> {
             (State::Live, State::CatchingUp) => Some(Due::FellBehind),
             _ => None,
         };
-        Ok(())
-    }
-
-    /// A log only grows. One that ends before what was read of it, or with another event there, is not
-    /// the log that was read.
-    fn check_joins(&self, page: &Page) -> Result<(), Error> {
-        let Some(mark) = self.mark else {
-            return Ok(());
-        };
-        let joins = match page.read_to {
-            Some(to) if to.position == mark.position => to.event_id == mark.event_id,
-            Some(to) => to.position > mark.position,
-            None => false,
-        };
-        if joins {
-            return Ok(());
-        }
-        let found = page.read_to.filter(|to| to.position == mark.position);
-        let log = self.selection.recorder().log_name();
-        Err(Error::diverged(log, mark, found))
     }
 }
 

@@ -134,13 +134,6 @@ impl<M: Model> View<M> {
         self.check_is_of(application)?;
         let (state, place) = (&mut self.state, &mut self.place);
         let read_to = application.read_as_one(&self.model, state, place).await?;
-        if let Some(before) = self.read_to {
-            let joins = |to: Mark| to == before || to.position > before.position;
-            if !read_to.is_some_and(joins) {
-                let found = read_to.filter(|to| to.position == before.position);
-                return Err(Error::diverged(&self.log, before, found));
-            }
-        }
         self.read_to = read_to;
         Ok(())
     }

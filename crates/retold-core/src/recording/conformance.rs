@@ -32,7 +32,9 @@ mod linearizability;
 mod model;
 mod names;
 mod order;
+mod proving;
 mod reading;
+mod replacing;
 mod snapshots;
 mod stretches;
 mod tailing;
@@ -57,10 +59,12 @@ pub use self::names::{
     names_are_never_confused, streams_are_listed_by_prefix, topics_are_listed_and_counted,
 };
 pub use self::order::{positions_have_no_gaps, versions_have_no_gaps};
+pub use self::proving::a_read_proves_its_place;
 pub use self::reading::{
     a_read_says_how_far_it_went, a_read_sees_what_was_acknowledged,
     backward_reads_mirror_forward_reads, unknown_is_empty,
 };
+pub use self::replacing::a_recorder_never_serves_another_log;
 pub use self::snapshots::snapshots_are_kept_by_version;
 pub use self::stretches::stretches_join;
 pub use self::subject::Subject;
@@ -96,6 +100,8 @@ macro_rules! conformance_suite {
             unknown_is_empty
             memory_is_the_model
             topics_are_listed_and_counted
+            a_read_proves_its_place
+            a_recorder_never_serves_another_log
             concurrent_operations_are_linearizable
             backward_reads_mirror_forward_reads
             events_come_back_as_they_were

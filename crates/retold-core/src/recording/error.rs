@@ -34,6 +34,56 @@ pub enum RecordError {
     /// never succeed.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// The log does not have the event that it was to be read after: it was replaced, cut, or restored
+    /// from an older copy since. Nothing was read or written.
+    #[error(
+        "the log {log:?} has diverged: {mark} was read of it, but {}; it was cut, replaced, or restored from an older copy since",
+        found_there(mark, found)
+    )]
+    Diverged {
+        /// Name of the log.
+        log: Arc<str>,
+        /// What was read of it once.
+        mark: Mark,
+        /// What is there now, at that position or at that version of the stream; none if the log or
+        /// the stream does not reach so far.
+        found: Option<Mark>,
+    },
+    /// The name of the log leads to another log than the recorder met, or to none. Nothing was read or
+    /// written, and this recorder never serves another log.
+    #[error(
+        "the log {log:?} has been replaced: it had the id {expected}, and now {}; restore the right copy, or open the log again if this is the right one",
+        found_log(expected, found)
+    )]
+    Replaced {
+        /// Name of the log.
+        log: Arc<str>,
+        /// Id of the log that the recorder met.
+        expected: LogId,
+        /// Id that the log of this name has now; none if there is none.
+        found: Option<LogId>,
+    },
+}
+
+/// What is where a mark should be, for messages.
+pub(crate) fn found_there(mark: &Mark, found: &Option<Mark>) -> String {
+    match found {
+        Some(found) if found == mark => "the log of that name has another id now".into(),
+        Some(found) if found.position == mark.position => {
+            format!("the event there is {}", found.event_id)
+        }
+        Some(found) => format!("the event of that version is {found}"),
+        None => "it does not reach so far".into(),
+    }
+}
+
+/// Which log a name leads to, for messages.
+pub(crate) fn found_log(expected: &LogId, found: &Option<LogId>) -> String {
+    match found {
+        Some(found) if found == expected => "another log has its place in the store".into(),
+        Some(found) => format!("has {found}"),
+        None => "there is none of this name".into(),
+    }
 }
 
 impl RecordError {
@@ -51,6 +101,22 @@ impl RecordError {
         source: impl StdError + Send + Sync + 'static,
     ) -> Self {
         Self::OutcomeUnknown(Failure::new(what, source))
+    }
+
+    /// [`Self::Diverged`], unless `found` is the mark that was read once.
+    ///
+    /// # Errors
+    ///
+    /// [`Self::Diverged`].
+    pub fn check_mark(log: &str, mark: Mark, found: Option<Mark>) -> Result<(), Self> {
+        match found == Some(mark) {
+            true => Ok(()),
+            false => Err(Self::Diverged {
+                log: log.into(),
+                mark,
+                found,
+            }),
+        }
     }
 
     /// [`Self::Invalid`], for this reason.

@@ -10,7 +10,7 @@ mod memory_recorder;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use self::memory_recorder::{Access, MemoryRecorder, SharedLog};
@@ -102,17 +102,48 @@ impl MemoryStore {
         }
     }
 
+    /// Puts the logs and leases of another store in place of those that are there, under all recorders
+    /// that are open, as restoring an older copy of a file or database does. So a test sees what a
+    /// program makes of that.
+    ///
+    /// A recorder whose log is no longer there, or is another one of the same name, fails with
+    /// [`RecordError::Replaced`] from then on; the log is to be opened again.
+    pub fn restore(&self, copy: &Self) {
+        let copy = copy.fork();
+        let copy = copy.state();
+        let mut state = self.state();
+        for (name, shared) in std::mem::take(&mut state.logs) {
+            let log = copy.logs.get(&name);
+            shared.restore(log.map(|log| &**log));
+            match log {
+                Some(_) => drop(state.logs.insert(name, shared)),
+                None => drop(state.unborn.insert(name, Arc::downgrade(&shared))),
+            }
+        }
+        for (name, log) in &copy.logs {
+            if !state.logs.contains_key(name) {
+                let shared = state.await_birth(name);
+                shared.restore(Some(log));
+                state.unborn.remove(name);
+                state.logs.insert(Arc::clone(name), shared);
+            }
+        }
+        state.leases = copy.leases.clone();
+    }
+
     fn state(&self) -> MutexGuard<'_, StoreState> {
         // No code that holds the lock leaves the store half changed, even if it panics.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn recorder(&self, shared: Arc<SharedLog>, access: Access) -> Arc<dyn Recorder> {
+        let met = shared.id().map_or_else(OnceLock::new, OnceLock::from);
         Arc::new(MemoryRecorder {
             shared,
             clock: self.clock.clone(),
             limits: self.limits,
             access,
+            met,
         })
     }
 

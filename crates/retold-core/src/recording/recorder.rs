@@ -45,6 +45,13 @@
 //! 19. `topics_are_listed_and_counted`: the list has each topic that an event of the log has, once, and
 //!     no other. Every page and head says how many there are in the state that it shows, so that a reader
 //!     by topics notices one that it does not know. A topic, once recorded, stays in the list.
+//! 20. `a_read_proves_its_place`: a page after a mark is of a state of the log in which the event of the
+//!     mark is at its place: at its position, and in a read of a stream at its version too. Else the
+//!     read is [`Diverged`](RecordError::Diverged) and gives nothing.
+//! 21. `a_recorder_never_serves_another_log`: every call of a recorder is about the log whose id the
+//!     name had when the recorder met it. If the name leads to another log or to none, or another log
+//!     has its place in the store, the call is [`Replaced`](RecordError::Replaced), and nothing is read
+//!     or written. This is checked in the statement or transaction that reads or writes.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -67,7 +74,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// One log: append and reads. See the [module](self) for its contract.
 ///
 /// The trait is dyn-compatible and holds only what databases do differently. A recorder is shared by
-/// reference between tasks and threads; it stays usable after every error.
+/// reference between tasks and threads; it stays usable after every error. Every method that asks the
+/// store may also fail with [`RecordError::Replaced`] (rule 21).
 pub trait Recorder: Send + Sync {
     /// Name of the log.
     fn log_name(&self) -> &str;
@@ -99,7 +107,8 @@ pub trait Recorder: Send + Sync {
     /// # Errors
     ///
     /// `Invalid` for a limit of 0, a query beyond the limits, or an `until` that lies before `after`
-    /// in the direction of reading; `Unavailable`, `Corrupt`. An `after` beyond the head is no error:
+    /// in the direction of reading; `Diverged` if the log does not have the mark to read after (rule
+    /// 20); `Unavailable`, `Corrupt`. An `after` beyond the head that is a bare position is no error:
     /// nothing is there, the page is empty and complete.
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>>;
 
@@ -108,7 +117,8 @@ pub trait Recorder: Send + Sync {
     /// # Errors
     ///
     /// `Invalid` for a limit of 0, a bad name, or an `until` that lies before `after` in the
-    /// direction of reading; `Unavailable`, `Corrupt`.
+    /// direction of reading; `Diverged` if the stream does not have the mark to read after at its
+    /// version (rule 20); `Unavailable`, `Corrupt`.
     fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>>;
 
     /// The event with this id, or none.
@@ -173,7 +183,8 @@ pub trait Recorder: Send + Sync {
     ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>>;
 
     /// Waits until more appends are recorded than `append_count`, and returns how many are. The count
-    /// comes from [`Head::append_count`] or from the last call.
+    /// comes from [`Head::append_count`] or from the last call. Returns a lower count too: then the log
+    /// was restored from an older copy, and the next read after a mark tells.
     ///
     /// Wakes on a hint and falls back to polling at an interval the store names. May be dropped at
     /// any time.
@@ -271,6 +282,8 @@ pub struct LogRead {
     /// Begin just after this position in the direction of reading; without it, at the end of the log
     /// where the direction begins.
     pub after: Option<Position>,
+    /// Id of the event that must be at `after`; see [`after_mark`](Self::after_mark).
+    pub after_event: Option<EventId>,
     /// Read up to and with this position; without it, to where the direction ends.
     pub until: Option<Position>,
     /// Which way.
@@ -290,6 +303,7 @@ impl LogRead {
         Self {
             query,
             after: None,
+            after_event: None,
             until: None,
             direction: Direction::Forward,
             limit: PAGE_EVENTS_MAX,
@@ -302,11 +316,31 @@ impl LogRead {
         Self::new().after(before).until(position).limit(1)
     }
 
-    /// After this position.
+    /// After this position, whatever event is there.
     #[must_use]
     pub fn after(mut self, after: impl Into<Option<Position>>) -> Self {
         self.after = after.into();
+        self.after_event = None;
         self
+    }
+
+    /// After this mark, which an earlier read gave: the page is given only if the event of the mark is
+    /// at its position (rule 20). With none, from where the direction begins.
+    ///
+    /// Whoever reads on reads after a mark. A log that is restored from an older copy hands out its
+    /// positions again, and whoever knows a position only would pass over what is new below it.
+    #[must_use]
+    pub fn after_mark(mut self, mark: impl Into<Option<Mark>>) -> Self {
+        let mark = mark.into();
+        self.after = mark.map(|mark| mark.position);
+        self.after_event = mark.map(|mark| mark.event_id);
+        self
+    }
+
+    /// The mark that the log must have, if the read begins after one.
+    pub fn mark(&self) -> Option<Mark> {
+        let (position, event_id) = self.after.zip(self.after_event)?;
+        Some(Mark { position, event_id })
     }
 
     /// Up to and with this position.
@@ -365,6 +399,8 @@ pub struct StreamRead {
     pub stream: Arc<str>,
     /// Begin just after this version in the direction of reading.
     pub after: Option<Version>,
+    /// The event that must have the version `after`; see [`after_mark`](Self::after_mark).
+    pub after_mark: Option<Mark>,
     /// Read up to and with this version.
     pub until: Option<Version>,
     /// Which way.
@@ -379,17 +415,33 @@ impl StreamRead {
         Self {
             stream: stream.into(),
             after: None,
+            after_mark: None,
             until: None,
             direction: Direction::Forward,
             limit: PAGE_EVENTS_MAX,
         }
     }
 
-    /// After this version.
+    /// After this version, whatever event has it.
     #[must_use]
     pub fn after(mut self, after: impl Into<Option<Version>>) -> Self {
         self.after = after.into();
+        self.after_mark = None;
         self
+    }
+
+    /// After this version; if the mark is given, only if the event of the mark has that version in the
+    /// stream (rule 20). Without a version, from where the direction begins.
+    #[must_use]
+    pub fn after_mark(mut self, version: Option<Version>, mark: Option<Mark>) -> Self {
+        self.after = version;
+        self.after_mark = mark.filter(|_| version.is_some());
+        self
+    }
+
+    /// The mark that the stream must have, and at which version, if the read begins after one.
+    pub fn mark(&self) -> Option<(Version, Mark)> {
+        self.after.zip(self.after_mark)
     }
 
     /// Up to and with this version.

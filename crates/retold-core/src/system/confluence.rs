@@ -128,7 +128,7 @@ async fn by_key<T>(
         if page.end == PageEnd::Complete {
             return Ok(Some(by_key));
         }
-        read = read.after(page.read_to_position());
+        read = read.after_mark(page.read_to);
     }
 }
 
@@ -317,7 +317,7 @@ async fn inputs(open: &OpenSystem) -> Result<Vec<Input>> {
             if page.end == PageEnd::Complete {
                 break;
             }
-            read = read.after(page.read_to.map(|mark| mark.position));
+            read = read.after_mark(page.read_to);
         }
     }
     Ok(inputs)

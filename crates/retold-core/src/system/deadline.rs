@@ -180,7 +180,9 @@ impl Model for TimerModel {
                     read = read.after(event.version());
                     continue;
                 }
-                if last.and_then(|event| event.version()) >= *place {
+                // Read up to a position, it may be older than what was seen.
+                let is_newest = !matches!(reach, Reach::UpTo(_));
+                if is_newest || last.and_then(|event| event.version()) >= *place {
                     *place = last.and_then(|event| event.version());
                     *state = match last {
                         Some(event) => due(&application.mapper().decode(event)?),

@@ -7,7 +7,8 @@ use super::follower_event::{FollowerEvent, Parked, StartingMark, follower_stream
 use crate::application::Error;
 use crate::domain::event::Apply;
 use crate::mapping::mapper::Mapper;
-use crate::recording::identity::{LogId, Position, Version};
+use crate::recording::error::RecordError;
+use crate::recording::identity::{LogId, Mark, Position, Version};
 use crate::recording::recorder::{PageEnd, Recorder, StreamRead};
 use crate::recording::stretch::FollowerKey;
 
@@ -19,6 +20,8 @@ pub struct FollowerRecord {
     pub name: Arc<str>,
     /// Version of its stream; none if it never started.
     pub version: Option<Version>,
+    /// The event of that version, which proves that the log still has what was read of it.
+    mark: Option<Mark>,
     /// Number of the present generation, from 1.
     pub generation: u64,
     /// Number of the generation by which ids of effects are told: the one that began with the last reset,
@@ -58,6 +61,7 @@ impl FollowerRecord {
         Self {
             name: name.into(),
             version: None,
+            mark: None,
             generation: 1,
             generation_of_ids: 1,
             partitions: 1,
@@ -131,24 +135,33 @@ impl FollowerRecord {
     /// # Errors
     ///
     /// `Mapping` if an event was recorded by a newer version of the library; what the recorder
-    /// reports. What was read before is taken in.
+    /// reports. What was read before is taken in. If the log no longer has that, because it was restored
+    /// from an older copy, all is read again.
     pub async fn read_on(
         &mut self,
         recorder: &dyn Recorder,
         mapper: &Mapper,
     ) -> Result<bool, Error> {
         let stream = self.stream();
-        let before = self.version;
+        let mut before = Some(self.version);
         loop {
-            let read = StreamRead::new(Arc::clone(&stream)).after(self.version);
-            let page = recorder.read_stream(read).await?;
+            let read = StreamRead::new(Arc::clone(&stream)).after_mark(self.version, self.mark);
+            let page = match recorder.read_stream(read).await {
+                Err(RecordError::Diverged { .. }) => {
+                    *self = Self::new(Arc::clone(&self.name));
+                    before = None;
+                    continue;
+                }
+                page => page?,
+            };
             for stored in &page.events {
                 let event: FollowerEvent = mapper.decode(stored)?;
                 self.apply(&event);
                 self.version = stored.version();
+                self.mark = Some(stored.mark());
             }
             if page.end == PageEnd::Complete {
-                return Ok(self.version != before);
+                return Ok(Some(self.version) != before);
             }
         }
     }

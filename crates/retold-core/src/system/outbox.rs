@@ -138,7 +138,9 @@ impl<E: Event> Outbox<E> {
     ///
     /// [`Error::Mapping`] for an event that cannot be read: it is told again and again, until a program
     /// that can read it delivers it or this one [passes over](Self::pass_over) it;
-    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    /// [`Error::Diverged`] if the log no longer has what was delivered of it, which stays so until
+    /// somebody decides what is to be delivered; [`Error::Replaced`], [`Error::Unavailable`],
+    /// [`Error::Corrupt`].
     pub async fn next(&mut self) -> Result<Option<&Logged<E>>> {
         self.read_if_empty().await?;
         Ok(self.page.front().map(|event| &**event))
@@ -229,7 +231,7 @@ impl<E: Event> Outbox<E> {
         let number = |mark: &Option<Mark>| mark.map(|mark| mark.position);
         let after = max_by_key(self.page_mark, self.checkpoint, number);
         let read = LogRead::of(self.query.clone())
-            .after(after.map(|mark| mark.position))
+            .after_mark(after)
             .limit(OUTBOX_PAGE_EVENTS);
         let page = self.application.recorder().read_log(read).await?;
         let mut decoded = VecDeque::with_capacity(page.events.len());

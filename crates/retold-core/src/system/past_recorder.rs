@@ -112,6 +112,49 @@ impl PastRecorder {
         Ok(self.recorder.read_log(LogRead::at(until)).await?.read_to)
     }
 
+    /// Checks the mark that a read begins after, and takes it off the read: it may be of an event that
+    /// is not recorded yet.
+    async fn prove_position(&self, read: &mut LogRead) -> Result<(), RecordError> {
+        let Some(mark) = read.mark() else {
+            return Ok(());
+        };
+        read.after_event = None;
+        let mut pending = self.pending.iter().map(StoredEvent::mark);
+        let found = match pending.find(|it| it.position == mark.position) {
+            Some(found) => Some(found),
+            None if Some(mark.position) > self.until() => None,
+            None => {
+                let page = self.recorder.read_log(LogRead::at(mark.position)).await?;
+                page.events.first().map(StoredEvent::mark)
+            }
+        };
+        RecordError::check_mark(self.log_name(), mark, found)
+    }
+
+    /// As [`prove_position`](Self::prove_position), of a read of a stream.
+    async fn prove_version(&self, read: &mut StreamRead) -> Result<(), RecordError> {
+        let Some((version, mark)) = read.mark() else {
+            return Ok(());
+        };
+        read.after_mark = None;
+        let is_meant = |event: &&StoredEvent| {
+            event.stream() == Some(&*read.stream) && event.version() == Some(version)
+        };
+        let found = match self.pending.iter().find(is_meant) {
+            Some(event) => Some(event.mark()),
+            None => {
+                let before = Version::new(version.get() - 1);
+                let at = StreamRead::new(Arc::clone(&read.stream))
+                    .after(before)
+                    .until(version)
+                    .limit(1);
+                let page = self.recorder.read_stream(at).await?;
+                page.events.first().map(StoredEvent::mark)
+            }
+        };
+        RecordError::check_mark(self.log_name(), mark, found)
+    }
+
     async fn log_forward(&self, read: LogRead, limit: usize) -> Result<Page, RecordError> {
         let until = self.until();
         let mut events = Vec::new();
@@ -268,9 +311,10 @@ impl Recorder for PastRecorder {
         self.refuse("writing to it")
     }
 
-    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+    fn read_log(&self, mut read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
         Box::pin(async move {
             let limit = read.check()?;
+            self.prove_position(&mut read).await?;
             match read.direction {
                 Direction::Forward => self.log_forward(read, limit).await,
                 Direction::Backward => self.log_backward(read, limit).await,
@@ -278,9 +322,10 @@ impl Recorder for PastRecorder {
         })
     }
 
-    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+    fn read_stream(&self, mut read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
         Box::pin(async move {
             let limit = read.check()?;
+            self.prove_version(&mut read).await?;
             self.stream_page(read, limit).await
         })
     }

@@ -158,8 +158,8 @@ pub struct Counts {
 pub struct Pulled {
     /// Which log, by its index in the order of declaration.
     index: usize,
-    /// It begins just after this position.
-    after: Option<Position>,
+    /// It begins just after this mark, which the log has.
+    after: Option<Mark>,
     page: Page,
 }
 
@@ -169,9 +169,16 @@ impl Pulled {
         self.page.end == PageEnd::Full
     }
 
-    /// Position up to which it goes; what follows is read after this.
-    pub fn read_to(&self) -> Option<Position> {
-        self.page.read_to_position()
+    /// How far it goes; what follows is read after this.
+    pub fn read_to(&self) -> Option<Mark> {
+        self.page.read_to
+    }
+
+    /// Whether it goes on where the follower is: from the same mark, or over it. A page that was read
+    /// before the follower was elsewhere may be of a history that is gone.
+    fn goes_on_from(&self, reached: Option<Mark>) -> bool {
+        let is_reached = |event: &StoredEvent| Some(event.mark()) == reached;
+        self.after == reached || self.page.events.iter().any(is_reached)
     }
 }
 
@@ -344,6 +351,11 @@ impl Pipeline {
     /// a policy is no error here: it is recorded as the follower says, by its status and its stream.
     pub async fn step(&mut self) -> Result<Step> {
         let stepped = self.step_on().await;
+        if stepped.as_ref().is_err_and(Error::is_diverged) {
+            // What is in memory may rest on events that are gone; the logs tell whether what is recorded
+            // does too.
+            self.look_again();
+        }
         self.tell(&stepped);
         stepped
     }
@@ -512,32 +524,36 @@ impl Pipeline {
     ///
     /// # Errors
     ///
+    /// [`Error::Diverged`] if the log no longer has what was answered last; [`Error::Replaced`],
     /// [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn read(&self, index: usize) -> Result<Pulled> {
         let upstream = &self.upstreams[index];
-        let after = self.reached(index);
+        let after = upstream.reached;
         // It may be beyond, for somebody else was let go on since this pipeline was told to halt.
         let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
-        if upstream.limit.is_some_and(|it| position(it) <= after) {
+        if upstream
+            .limit
+            .is_some_and(|it| position(it) <= position(after))
+        {
             let page = Page::new(Vec::new(), upstream.reached, PageEnd::Complete);
             return Ok(Pulled { index, after, page });
         }
         self.pull(index, after).await
     }
 
-    /// A future that reads the page of the log at this index after a position, for runners that read
+    /// A future that reads the page of the log at this index after a mark, for runners that read
     /// ahead.
     pub fn pull(
         &self,
         index: usize,
-        after: Option<Position>,
+        after: Option<Mark>,
     ) -> impl Future<Output = Result<Pulled>> + Send + use<> {
         let recorder = Arc::clone(&self.upstreams[index].recorder);
         let mut read = LogRead::of(self.query.clone())
-            .after(after)
+            .after_mark(after)
             .limit(FOLLOW_PAGE_EVENTS);
         if let Some(Some(limit)) = self.upstreams[index].limit
-            && Some(limit.position) > after
+            && Some(limit.position) > read.after
         {
             read = read.until(limit.position);
         }
@@ -547,18 +563,18 @@ impl Pipeline {
         }
     }
 
-    /// Answers a page. What was answered of it already is passed over; a page that begins beyond what
-    /// was answered, because that had to be decided again, is passed over as a whole.
+    /// Answers a page. What was answered of it already is passed over; a page that does not go on from
+    /// what was answered, because that had to be decided again, is passed over as a whole.
     ///
     /// # Errors
     ///
     /// As for [`step`](Self::step).
     pub async fn take(&mut self, pulled: Pulled) -> Result<()> {
-        let Pulled { index, after, page } = pulled;
-        self.observe(index, &page);
-        if after > self.reached(index) {
+        self.observe(pulled.index, &pulled.page);
+        if !pulled.goes_on_from(self.upstreams[pulled.index].reached) {
             return Ok(());
         }
+        let Pulled { index, page, .. } = pulled;
         for event in &page.events {
             if !self.is_prepared || self.record.paused.is_some() {
                 return Ok(());

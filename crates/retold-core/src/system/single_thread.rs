@@ -492,6 +492,7 @@ impl Work {
         self.fill(log).await?;
         // What was left behind by commands that nobody awaited to their end.
         self.fill_all().await?;
+        self.find_ways().await?;
         self.drain().await
     }
 
@@ -499,6 +500,8 @@ impl Work {
     async fn process(&mut self) -> Result<()> {
         self.find_ways().await?;
         self.fill_all().await?;
+        // Those that found just now that a log is not as they read it.
+        self.find_ways().await?;
         self.drain().await
     }
 
@@ -584,7 +587,28 @@ impl Work {
         };
         let recorder = self.open.applications()[log].recorder();
         let queue = &mut self.queue;
-        queue.fill(log, &**recorder, readers, is_to_answer).await
+        let filled = queue.fill(log, &**recorder, readers, is_to_answer).await;
+        match filled {
+            Err(error) if error.is_diverged() => {
+                tracing::error!(%error, "the followers of a log look whether they can go on");
+                self.forget(log);
+                Ok(())
+            }
+            filled => filled,
+        }
+    }
+
+    /// Forgets what is queued of a log that is not as it was read. Its followers look at what is recorded
+    /// before they answer anything.
+    fn forget(&mut self, log: usize) {
+        let followers = &self.followers;
+        let is_of_log = |item: &Item| followers[item.follower].upstreams[item.upstream] == log;
+        self.queue.forget(log, is_of_log);
+        for (follower, _) in &self.readers[log] {
+            let worker = &mut self.followers[*follower];
+            worker.is_astray = true;
+            worker.pipelines.iter_mut().for_each(Pipeline::look_again);
+        }
     }
 
     async fn answer(&mut self, item: Item) -> Result<()> {

@@ -20,7 +20,7 @@ use crate::recording::append::Append;
 use crate::recording::condition::{Condition, ExpectedVersion};
 use crate::recording::encoding::Encoding;
 use crate::recording::error::Corrupt;
-use crate::recording::identity::{EventId, Position, Version};
+use crate::recording::identity::{EventId, Mark, Position, Version};
 use crate::recording::new_event::NewEvent;
 use crate::recording::origin::Origin;
 use crate::recording::query::{Query, QueryItem};
@@ -37,7 +37,7 @@ pub struct Timers {
     by_stream: HashMap<Arc<str>, (Timestamp, Position)>,
     /// Those that are due and cannot be fired, by their streams, with the reason.
     aside: BTreeMap<Arc<str>, String>,
-    read_to: Option<Position>,
+    read_to: Option<Mark>,
 }
 
 struct Pending {
@@ -65,16 +65,24 @@ impl Timers {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if more than [`TIMERS_PENDING_MAX`] are pending; [`Error::Unavailable`],
-    /// [`Error::Corrupt`], [`Error::Mapping`].
+    /// [`Error::Diverged`] if the log no longer has what was read of it: nothing is pending then, and the
+    /// next call reads all again; [`Error::Invalid`] if more than [`TIMERS_PENDING_MAX`] are pending;
+    /// [`Error::Replaced`], [`Error::Unavailable`], [`Error::Corrupt`], [`Error::Mapping`].
     pub async fn read_on(&mut self) -> Result<()> {
         loop {
-            let read = LogRead::of(self.query.clone()).after(self.read_to);
-            let page = self.application.recorder().read_log(read).await?;
+            let read = LogRead::of(self.query.clone()).after_mark(self.read_to);
+            let page = self.application.recorder().read_log(read).await;
+            let page = page.map_err(Error::from).inspect_err(|error| {
+                if error.is_diverged() {
+                    self.pending.clear();
+                    self.by_stream.clear();
+                    self.read_to = None;
+                }
+            })?;
             for stored in &page.events {
                 self.take_in(stored)?;
             }
-            self.read_to = page.read_to_position().max(self.read_to);
+            self.read_to = page.read_to;
             if page.end == PageEnd::Complete {
                 return Ok(());
             }

@@ -54,6 +54,10 @@ caught! {
     an_append_too_large_is_caught: TooManySplit => limits_are_enforced;
     names_that_are_cut_are_caught: NamesCut => limits_are_enforced;
     a_log_born_by_a_reader_is_caught: ReaderBears => unknown_is_empty;
+    a_mark_that_is_not_proven_is_caught: MarkUnproven => a_read_proves_its_place;
+    a_mark_that_is_proven_by_its_position_is_caught: MarkByPosition => a_read_proves_its_place;
+    a_mark_of_a_stream_that_is_not_proven_is_caught: StreamMarkUnproven => a_read_proves_its_place;
+    a_log_that_is_opened_by_its_name_is_caught: LogByName => a_recorder_never_serves_another_log;
     a_match_of_the_first_item_is_caught: FirstItemFirst => memory_is_the_model;
     a_torn_page_is_caught: TornPage => concurrent_operations_are_linearizable;
     a_prefix_as_a_pattern_is_caught: PrefixIsPattern => streams_are_listed_by_prefix;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, LazyLock};
 
 use retold_core::recording::conformance::{self, Subject};
+use retold_core::recording::identity::LogId;
 use retold_core::recording::limits::Limits;
 use retold_core::recording::memory::MemoryStore;
 use retold_core::recording::store::Store;
@@ -29,6 +30,14 @@ impl Subject for Memory {
         Arc::new(self.0.clone())
     }
 
+    async fn replace(&self, logs: &[(&str, LogId)]) {
+        let copy = MemoryStore::new();
+        for (name, id) in logs {
+            copy.open(name, *id).await.unwrap();
+        }
+        self.0.restore(&copy);
+    }
+
     async fn crash_image(&self) -> Arc<dyn Store> {
         Arc::new(self.0.fork())
     }
@@ -52,6 +61,14 @@ impl Subject for LeastMemory {
 
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(self.0.clone())
+    }
+
+    async fn replace(&self, logs: &[(&str, LogId)]) {
+        let copy = MemoryStore::new();
+        for (name, id) in logs {
+            copy.open(name, *id).await.unwrap();
+        }
+        self.0.restore(&copy);
     }
 
     async fn crash_image(&self) -> Arc<dyn Store> {

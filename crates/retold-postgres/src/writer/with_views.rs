@@ -15,12 +15,15 @@ use crate::answer::answers;
 use crate::error::{Refusal, describe, is_of_content, of_statement, of_statement_on_views};
 use crate::group::{self, Group, Session};
 use crate::inline::{Hindrance, Inline, Positions};
-use crate::log::Born;
+use crate::log::{Born, Met};
 use crate::options::{ANSWER_WAIT_MAX, VIEW_WAIT_MAX};
 use crate::pool::Pooled;
 use crate::queue::Member;
+use crate::shared::replaced;
 use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 use crate::work::{Purpose, Work};
+
+const WHAT: &str = "appending with inline projections";
 
 /// Why a group was not recorded.
 enum Unrecorded {
@@ -53,7 +56,16 @@ impl Service {
                 );
             }
         };
-        let error = match self.record(&mut connection, &members, inline).await {
+        let Some(born) = self.log.born() else {
+            let error = RecordError::unavailable(WHAT, Refusal::NotBorn);
+            return refuse(members, &error);
+        };
+        let recorded = self.record(&mut connection, born, &members, inline).await;
+        let error = match recorded {
+            Ok(rows) if rows.is_empty() => {
+                let name = &self.log.name;
+                replaced(&mut connection, Met { name, born }).await
+            }
             Ok(rows) => {
                 metrics::histogram!(GROUP_SECONDS).record(begun.elapsed().as_secs_f64());
                 return self.settle(members, &rows);
@@ -80,20 +92,17 @@ impl Service {
         refuse(members, &error);
     }
 
-    /// Records a group and lets the projections take it. When this gives rows, all that is durable.
+    /// Records a group and lets the projections take it. When this gives rows, all that is durable; without
+    /// rows nothing is recorded, for the log is not there.
     async fn record(
         &self,
         connection: &mut Pooled,
+        born: Born,
         members: &[Member],
         inline: &Inline,
     ) -> Result<Vec<Row>, Unrecorded> {
-        const WHAT: &str = "appending with inline projections";
         let failed = |error| Unrecorded::Refused(of_statement(WHAT, error));
         let statement = group::prepare(connection).await.map_err(failed)?;
-        let Some(born) = self.log.born() else {
-            let error = RecordError::unavailable(WHAT, Refusal::NotBorn);
-            return Err(Unrecorded::Refused(error));
-        };
         let group = Group::of(born.id, members.iter().map(|member| &member.append));
         let standbys = connection.standbys.clone();
         let sending = async {
@@ -106,9 +115,12 @@ impl Service {
             let begun = tokio::time::timeout(ANSWER_WAIT_MAX, beginning).await;
             let work = begun.map_err(silent)?.map_err(failed)?;
             let session = Session::Within(&work.transaction);
-            let sending = group.send(session, &statement, born.key);
+            let sending = group.send(session, &statement, born);
             let sent = tokio::time::timeout(ANSWER_WAIT_MAX, sending).await;
             let rows = sent.map_err(silent)?.map_err(at_fault)?;
+            if rows.is_empty() {
+                return Ok(rows);
+            }
             self.let_take_part(&work, born, members, &rows, inline)
                 .await?;
             // Whatever comes of the commit, it is told by itself.
@@ -144,7 +156,6 @@ impl Service {
         rows: &[Row],
         inline: &Inline,
     ) -> Result<(), Unrecorded> {
-        const WHAT: &str = "appending with inline projections";
         let answers = answers(rows, members.iter().map(|member| &member.append));
         let recorded = answers.into_iter().filter_map(|it| match it.answer {
             Ok(Appended::Recorded(positions)) => positions.first().zip(positions.last()),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use retold_core::recording::conformance::Subject;
+use retold_core::recording::identity::LogId;
 use retold_core::recording::store::Store;
-use retold_postgres::{PostgresOptions, PostgresStore, schema_sql};
+use retold_postgres::{PostgresOptions, PostgresStore, VIEWS_SCHEMA_DEFAULT, schema_sql};
 
 use crate::database::{Database, block_on};
 
@@ -33,6 +34,19 @@ impl Subject for TemporaryPostgresStore {
 
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(self.database.open().await)
+    }
+
+    async fn replace(&self, logs: &[(&str, LogId)]) {
+        let client = self.database.client().await;
+        let mut sql = format!(
+            "DROP SCHEMA retold CASCADE; DROP SCHEMA IF EXISTS {VIEWS_SCHEMA_DEFAULT} CASCADE; {}",
+            schema_sql("retold").unwrap()
+        );
+        for (name, id) in logs {
+            let bear = format!("; INSERT INTO retold.log (name, id) VALUES ('{name}', '{id}')");
+            sql.push_str(&bear);
+        }
+        client.batch_execute(&sql).await.unwrap();
     }
 
     /// A transaction is visible to others only when it is durable, as long as nothing switched
@@ -93,6 +107,10 @@ mod with_a_projection {
             let (url, options) = (self.0.database.url(), PostgresOptions::new());
             let store = PostgresStore::open_with_projections(&url, &options, inline).await;
             Arc::new(store.unwrap())
+        }
+
+        async fn replace(&self, logs: &[(&str, LogId)]) {
+            self.0.replace(logs).await;
         }
 
         async fn crash_image(&self) -> Arc<dyn Store> {

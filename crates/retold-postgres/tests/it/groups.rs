@@ -189,7 +189,10 @@ impl Source {
 
     fn stream_condition(&mut self, holding: bool) -> Condition {
         let stream = self.pick(&STREAMS);
-        let there = self.model.read_stream(&StreamRead::new(stream)).unwrap();
+        let there = self
+            .model
+            .read_stream("dogs", &StreamRead::new(stream))
+            .unwrap();
         let there = there.events.len() as u64;
         let expected = match self.random.u8(0..4) {
             0 if !holding || there == 0 => ExpectedVersion::None,
@@ -246,7 +249,10 @@ async fn same_history(log: &dyn Recorder, model: &MemoryLog) {
     let mut after = None;
     loop {
         let read = LogRead::of(Query::All).after(after).limit(50);
-        let (page, expected) = (log.read_log(read.clone()), model.read_log(&read).unwrap());
+        let (page, expected) = (
+            log.read_log(read.clone()),
+            model.read_log(log.log_name(), &read).unwrap(),
+        );
         let page = page.await.unwrap();
         let shown = |events: &[StoredEvent]| {
             let shown = events.iter().map(|event| {

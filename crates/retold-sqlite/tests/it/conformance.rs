@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use retold_core::recording::conformance::Subject;
+use retold_core::recording::identity::LogId;
 use retold_core::recording::store::Store;
 use retold_sqlite::{InlineProjections, SqliteOptions, SqliteStore};
 use rusqlite::{Connection, OpenFlags};
 use tokio::runtime::Runtime;
 
-use crate::place::Place;
+use crate::place::{Place, restore};
 
 /// A SQLite file, removed when it is dropped.
 struct TemporarySqliteStore {
@@ -35,6 +36,16 @@ impl Subject for TemporarySqliteStore {
 
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(self.place.open())
+    }
+
+    async fn replace(&self, logs: &[(&str, LogId)]) {
+        let number = self.images.fetch_add(1, Ordering::Relaxed);
+        let copy = self.place.path().with_extension(format!("{number}.db"));
+        let store = SqliteStore::open(&copy).unwrap();
+        for (name, id) in logs {
+            store.open(name, *id).await.unwrap();
+        }
+        restore(&copy, &self.place.path());
     }
 
     async fn crash_image(&self) -> Arc<dyn Store> {
@@ -82,6 +93,10 @@ mod with_a_projection {
             let options = SqliteOptions::new();
             let store = SqliteStore::open_with_projections(path, &options, inline);
             Arc::new(store.unwrap())
+        }
+
+        async fn replace(&self, logs: &[(&str, LogId)]) {
+            self.0.replace(logs).await;
         }
 
         async fn crash_image(&self) -> Arc<dyn Store> {

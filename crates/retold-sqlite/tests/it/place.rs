@@ -1,13 +1,16 @@
 //! A place for a store, and what tests put into it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use retold_core::recording::identity::{EventId, LogId};
 use retold_core::recording::new_event::NewEvent;
 use retold_core::recording::recorder::Recorder;
 use retold_core::recording::store::Store;
 use retold_sqlite::SqliteStore;
+use rusqlite::Connection;
+use rusqlite::backup::Backup;
 use uuid::Uuid;
 
 /// The path of a store; a new one is in a folder that is removed when it is dropped.
@@ -40,6 +43,17 @@ impl Place {
     pub(crate) fn open(&self) -> SqliteStore {
         SqliteStore::open(self.path()).unwrap()
     }
+}
+
+/// Copies a store into the file of another by SQLite's backup interface, whoever has that open.
+pub(crate) fn restore(copy: &Path, into: &Path) {
+    let copy = Connection::open(copy).unwrap();
+    let mut into = Connection::open(into).unwrap();
+    into.busy_timeout(Duration::from_secs(60)).unwrap();
+    let backup = Backup::new(&copy, &mut into).unwrap();
+    backup
+        .run_to_completion(1_000, Duration::from_millis(1), None)
+        .unwrap();
 }
 
 /// Opens a log, whose id is born of the number.

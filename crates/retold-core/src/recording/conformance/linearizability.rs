@@ -11,8 +11,8 @@ use futures_util::FutureExt;
 use super::dropping::poll_at_most;
 use super::history::{Operation, Specification, linearize};
 use super::scene::{
-    Outcome, Scene, at_once, event_of, head, log_id, open, outcome, read, read_stream, seed, send,
-    stretch,
+    LOG, Outcome, Scene, at_once, event_of, head, log_id, open, outcome, read, read_stream, seed,
+    send, stretch,
 };
 use super::subject::Subject;
 use crate::domain::clock::Timestamp;
@@ -118,8 +118,10 @@ impl Specification for LogSpecification {
             }
             Call::Head => Answer::Head(self.log.head()),
             Call::Checkpoint => Answer::Checkpoint(self.checkpoint()),
-            Call::Stream(read) => Answer::page(&self.log.read_stream(read).expect("a good read")),
-            Call::Log(read) => Answer::page(&self.log.read_log(read).expect("a good read")),
+            Call::Stream(read) => {
+                Answer::page(&self.log.read_stream(LOG, read).expect("a good read"))
+            }
+            Call::Log(read) => Answer::page(&self.log.read_log(LOG, read).expect("a good read")),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::scene::{Outcome, outcome, without_wall_clock};
+use super::scene::{LOG, Outcome, outcome, without_wall_clock};
 use crate::domain::clock::Timestamp;
 use crate::recording::append::Append;
 use crate::recording::error::RecordError;
@@ -57,6 +57,8 @@ pub(super) enum Answer {
     Snapshot(Option<StoredSnapshot>),
     Done,
     Invalid,
+    /// The log does not have this mark; what it has in place of it.
+    Diverged(Mark, Option<Mark>),
     /// The store failed, which no operation here causes.
     Failed(String),
 }
@@ -65,6 +67,7 @@ fn answered<T>(result: Result<T, RecordError>, answer: impl FnOnce(T) -> Answer)
     match result {
         Ok(value) => answer(value),
         Err(RecordError::Invalid(_)) => Answer::Invalid,
+        Err(RecordError::Diverged { mark, found, .. }) => Answer::Diverged(mark, found),
         Err(error) => Answer::Failed(error.to_string()),
     }
 }
@@ -123,8 +126,8 @@ impl Operation {
             Self::Append(append) => {
                 Answer::Append(outcome(log.append(&append, limits, Timestamp::default())))
             }
-            Self::ReadLog(read) => answered(log.read_log(&read), page),
-            Self::ReadStream(read) => answered(log.read_stream(&read), page),
+            Self::ReadLog(read) => answered(log.read_log(LOG, &read), page),
+            Self::ReadStream(read) => answered(log.read_stream(LOG, &read), page),
             Self::Event(id) => event(log.event(id).cloned()),
             Self::Head => Answer::Head(log.head()),
             Self::Streams {

@@ -7,18 +7,19 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::operation::Operation;
-use super::scene::{event_id, log_id, mark};
+use super::scene::{LOG, event_id, log_id, mark};
 use crate::domain::clock::Timestamp;
 use crate::recording::append::Append;
 use crate::recording::condition::{Condition, ExpectedVersion};
 use crate::recording::encoding::Encoding;
-use crate::recording::identity::{LogId, Position, Version};
+use crate::recording::identity::{LogId, Mark, Position, Version};
 use crate::recording::memory::MemoryLog;
 use crate::recording::new_event::NewEvent;
 use crate::recording::origin::Origin;
 use crate::recording::query::{Query, QueryItem};
 use crate::recording::recorder::{Direction, LogRead, StreamRead, StretchRead};
 use crate::recording::snapshot::StoredSnapshot;
+use crate::recording::stored_event::StoredEvent;
 use crate::recording::stretch::{FollowerKey, Stretch};
 
 /// Names of streams, of which some begin with others.
@@ -48,7 +49,7 @@ impl RandomOperations {
         match self.random.u8(..100) {
             0..45 => Operation::Append(self.append(log)),
             45..60 => Operation::ReadLog(self.log_read(log)),
-            60..70 => Operation::ReadStream(self.stream_read()),
+            60..70 => Operation::ReadStream(self.stream_read(log)),
             70..74 => Operation::Event(event_id(self.random.u128(..self.next_id + 2))),
             74..77 => Operation::Head,
             77..82 => self.streams(),
@@ -151,7 +152,7 @@ impl RandomOperations {
             return Condition::none_match_after(self.query(), after);
         }
         let stream = self.one_of(&STREAMS);
-        let last = log.read_stream(&StreamRead::new(stream).backward().limit(1));
+        let last = log.read_stream(LOG, &StreamRead::new(stream).backward().limit(1));
         let last = last
             .expect("a good read")
             .events
@@ -230,11 +231,12 @@ impl RandomOperations {
             read
         };
         let after = self.position(log);
-        match self.random.u8(..6) {
+        match self.random.u8(..7) {
             0 => read,
             1 => read.after(after),
             2 => read.until(after),
             3 => read.after(after).until(self.position(log)),
+            4 => read.after_mark(after.map(|after| self.mark_at(log, after))),
             _ => {
                 let (until, limit) = self.full_at_its_end(Position::number(after), read.direction);
                 read.after(after).until(Position::new(until)).limit(limit)
@@ -242,19 +244,38 @@ impl RandomOperations {
         }
     }
 
-    fn stream_read(&mut self) -> StreamRead {
-        let read = StreamRead::new(self.one_of(&STREAMS)).limit(self.limit());
+    /// What the log has at a position, or mostly not.
+    fn mark_at(&mut self, log: &MemoryLog, at: Position) -> Mark {
+        let page = log.read_log(LOG, &LogRead::at(at)).expect("a good read");
+        let there = page.events.first().map(StoredEvent::mark);
+        let other = mark(at.get(), self.random.u128(..self.next_id + 2));
+        there.filter(|_| self.random.u8(..4) > 0).unwrap_or(other)
+    }
+
+    fn stream_read(&mut self, log: &MemoryLog) -> StreamRead {
+        let stream = self.one_of(&STREAMS);
+        let read = StreamRead::new(stream).limit(self.limit());
         let read = if self.random.bool() {
             read.backward()
         } else {
             read
         };
         let after = self.version(40);
-        match self.random.u8(..6) {
+        match self.random.u8(..7) {
             0 => read,
             1 => read.after(after),
             2 => read.until(after),
             3 => read.after(after).until(self.version(40)),
+            4 => {
+                let before = Version::new(Version::number(after).saturating_sub(1));
+                let one = StreamRead::new(stream).after(before).limit(1);
+                let page = log.read_stream(LOG, &one).expect("a good read");
+                let there = page.events.first().map(StoredEvent::mark);
+                let position = self.position(log).unwrap_or(Position::FIRST);
+                let other = self.mark_at(log, position);
+                let given = there.filter(|_| self.random.u8(..4) > 0).unwrap_or(other);
+                read.after_mark(after, Some(given))
+            }
             _ => {
                 let (until, limit) = self.full_at_its_end(Version::number(after), read.direction);
                 read.after(after).until(Version::new(until)).limit(limit)

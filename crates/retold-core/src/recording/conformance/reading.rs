@@ -17,9 +17,9 @@ use crate::recording::recorder::{Head, LogRead, Page, PageEnd, Recorder, StreamR
 use crate::recording::stretch::FollowerKey;
 
 /// What a page is expected to be: the numbers of its events, the position it went to, its end.
-type Expected<'a> = (&'a [u128], u64, PageEnd);
+pub(super) type Expected<'a> = (&'a [u128], u64, PageEnd);
 
-fn check_page(what: &str, page: &Page, (events, read_to, end): Expected<'_>) {
+pub(super) fn check_page(what: &str, page: &Page, (events, read_to, end): Expected<'_>) {
     let found = numbers(&page.events);
     let went = Position::number(page.read_to_position());
     assert_eq!(
@@ -35,7 +35,7 @@ fn check_page(what: &str, page: &Page, (events, read_to, end): Expected<'_>) {
 }
 
 /// Six events: 1, 3 and 6 in one stream, 2 and 5 with a tag.
-async fn six_events(log: &dyn Recorder) {
+pub(super) async fn six_events(log: &dyn Recorder) {
     record(log, append_to("dog/1", [1])).await;
     record(log, Append::of([event(2).tag("tag"), event_of("dog/1", 3)])).await;
     record(log, append_of([4])).await;

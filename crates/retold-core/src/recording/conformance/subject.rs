@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::recording::identity::LogId;
 use crate::recording::store::Store;
 
 /// A store under test: a place that can be opened more than once, as several processes would.
@@ -25,6 +26,10 @@ pub trait Subject: Send + Sync + Sized + 'static {
     /// Opens the store for reading and writing: every call as another process would, sharing nothing
     /// with earlier calls but what is stored, where that can be.
     fn open(&self) -> impl Future<Output = Arc<dyn Store>> + Send;
+
+    /// Puts an empty store in place of what there is, under all that is open, and has these logs born in
+    /// it, in this order: what restoring a copy of another store comes to.
+    fn replace(&self, logs: &[(&str, LogId)]) -> impl Future<Output = ()> + Send;
 
     /// A store of its own that holds just what a crash at one instant during this call would leave,
     /// as the store finds it when it is opened after the crash. Writers may be at work.

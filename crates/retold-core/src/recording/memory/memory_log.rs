@@ -254,13 +254,17 @@ impl MemoryLog {
         self.at(self.by_id.get(&id)?.get())
     }
 
-    /// Reads a page of the log.
+    /// Reads a page of the log of this name.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a read that [`LogRead::check`] refuses.
-    pub fn read_log(&self, read: &LogRead) -> Result<Page, RecordError> {
+    /// `Invalid` for a read that [`LogRead::check`] refuses; `Diverged` by rule 20.
+    pub fn read_log(&self, name: &str, read: &LogRead) -> Result<Page, RecordError> {
         let limit = read.check()?;
+        if let Some(mark) = read.mark() {
+            let found = self.at(mark.position.get()).map(StoredEvent::mark);
+            RecordError::check_mark(name, mark, found)?;
+        }
         let (after, until) = (read.after.map(Position::get), read.until.map(Position::get));
         let span = Span::asked(after, until, self.count(), read.direction);
         let matches = self.index.matches(&read.query);
@@ -271,12 +275,12 @@ impl MemoryLog {
         Ok(self.finish(page, read.direction, until.and_then(|it| self.at(it))))
     }
 
-    /// Reads a page of a stream.
+    /// Reads a page of a stream of the log of this name.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a read that [`StreamRead::check`] refuses.
-    pub fn read_stream(&self, read: &StreamRead) -> Result<Page, RecordError> {
+    /// `Invalid` for a read that [`StreamRead::check`] refuses; `Diverged` by rule 20.
+    pub fn read_stream(&self, name: &str, read: &StreamRead) -> Result<Page, RecordError> {
         let limit = read.check()?;
         let (after, until) = (read.after.map(Version::get), read.until.map(Version::get));
         let stream = self.index.stream(&read.stream);
@@ -284,6 +288,10 @@ impl MemoryLog {
             let index = usize::try_from(version - 1).ok()?;
             self.at(*stream.get(index)?)
         };
+        if let Some((version, mark)) = read.mark() {
+            let found = at(version.get()).map(StoredEvent::mark);
+            RecordError::check_mark(name, mark, found)?;
+        }
         let span = Span::asked(after, until, stream.len() as u64, read.direction);
         let page = self.page(span, read.direction, limit, |span| {
             let version = span.begin(read.direction)?;

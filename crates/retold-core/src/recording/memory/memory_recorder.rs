@@ -1,6 +1,6 @@
 //! The memory log as a recorder: behind a lock, with a hint for those who wait.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
@@ -25,7 +25,7 @@ pub(super) struct SharedLog {
     append_count: watch::Sender<u64>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct LogState {
     id: Option<LogId>,
     log: MemoryLog,
@@ -36,10 +36,7 @@ impl SharedLog {
     pub(super) fn unborn(name: &str) -> Self {
         Self {
             name: name.into(),
-            state: Mutex::new(LogState {
-                id: None,
-                log: MemoryLog::new(),
-            }),
+            state: Mutex::default(),
             append_count: watch::Sender::new(0),
         }
     }
@@ -62,6 +59,14 @@ impl SharedLog {
     /// Id of the log, if it is born.
     pub(super) fn id(&self) -> Option<LogId> {
         self.state().id
+    }
+
+    /// Takes over id and history of another log, or becomes a log that is not born.
+    pub(super) fn restore(&self, copy: Option<&Self>) {
+        let state = copy.map_or_else(LogState::default, |copy| copy.state().clone());
+        let append_count = state.log.head().append_count;
+        *self.state() = state;
+        self.append_count.send_replace(append_count);
     }
 
     fn state(&self) -> MutexGuard<'_, LogState> {
@@ -94,9 +99,28 @@ pub(super) struct MemoryRecorder {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
     pub(super) access: Access,
+    /// Id of the log, once it is known to be born.
+    pub(super) met: OnceLock<LogId>,
 }
 
 impl MemoryRecorder {
+    /// The log, if it is the one that the recorder met.
+    fn state(&self) -> Result<MutexGuard<'_, LogState>, RecordError> {
+        let state = self.shared.state();
+        let Some(id) = self.met.get().copied().or(state.id) else {
+            return Ok(state);
+        };
+        let expected = *self.met.get_or_init(|| id);
+        match state.id == Some(expected) {
+            true => Ok(state),
+            false => Err(RecordError::Replaced {
+                log: Arc::clone(&self.shared.name),
+                expected,
+                found: state.id,
+            }),
+        }
+    }
+
     fn check_writable(&self) -> Result<(), RecordError> {
         match self.access {
             Access::ReadWrite => Ok(()),
@@ -109,7 +133,7 @@ impl MemoryRecorder {
 
     fn append_now(&self, append: &Append) -> Result<Appended, RecordError> {
         self.check_writable()?;
-        let mut state = self.shared.state();
+        let mut state = self.state()?;
         let appended = state.log.append(append, &self.limits, self.clock.now())?;
         let append_count = state.log.head().append_count;
         drop(state);
@@ -122,7 +146,7 @@ impl MemoryRecorder {
         &'a self,
         look: impl FnOnce(&MemoryLog) -> Result<T, RecordError> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, RecordError>> {
-        Box::pin(async move { look(&self.shared.state().log) })
+        Box::pin(async move { look(&self.state()?.log) })
     }
 }
 
@@ -136,7 +160,7 @@ impl Recorder for MemoryRecorder {
     }
 
     fn log_id(&self) -> BoxFuture<'_, Result<Option<LogId>, RecordError>> {
-        Box::pin(async { Ok(self.shared.id()) })
+        Box::pin(async { Ok(self.state()?.id) })
     }
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
@@ -144,11 +168,11 @@ impl Recorder for MemoryRecorder {
     }
 
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        self.look(move |log| log.read_log(&read))
+        self.look(move |log| log.read_log(&self.shared.name, &read))
     }
 
     fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        self.look(move |log| log.read_stream(&read))
+        self.look(move |log| log.read_stream(&self.shared.name, &read))
     }
 
     fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>> {
@@ -193,16 +217,22 @@ impl Recorder for MemoryRecorder {
 
     fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
         Box::pin(async move {
-            let mut counts = self.shared.append_count.subscribe();
-            let count = counts.wait_for(|count| *count > append_count).await;
-            Ok(*count.expect("this recorder keeps the sender"))
+            let mut news = self.shared.append_count.subscribe();
+            loop {
+                let there = self.state()?.log.head().append_count;
+                if there != append_count {
+                    return Ok(there);
+                }
+                let changed = news.changed().await;
+                changed.expect("this recorder keeps the sender");
+            }
         })
     }
 
     fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
         Box::pin(async move {
             self.check_writable()?;
-            let mut state = self.shared.state();
+            let mut state = self.state()?;
             state.log.put_snapshot(snapshot, &self.limits)
         })
     }
@@ -218,7 +248,7 @@ impl Recorder for MemoryRecorder {
     fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
         Box::pin(async move {
             self.check_writable()?;
-            self.shared.state().log.drop_snapshots(stream);
+            self.state()?.log.drop_snapshots(stream);
             Ok(())
         })
     }

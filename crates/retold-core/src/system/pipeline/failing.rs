@@ -3,6 +3,7 @@
 
 use super::{Failure, Pipeline, Reaction};
 use crate::application::{Error, Result};
+use crate::recording::error::RecordError;
 use crate::recording::identity::{LogId, Position};
 use crate::recording::recorder::LogRead;
 use crate::recording::stored_event::StoredEvent;
@@ -224,13 +225,11 @@ impl Pipeline {
             )));
         };
         let read = LogRead::at(parked.event.position);
-        let event = self.upstreams[index]
-            .recorder
-            .read_log(read)
-            .await?
-            .events
-            .pop();
-        let Some(event) = event.filter(|event| event.mark() == parked.event) else {
+        let page = self.upstreams[index].recorder.read_log(read).await?;
+        let found = page.events.into_iter().next();
+        let there = found.as_ref().map(StoredEvent::mark);
+        RecordError::check_mark(&parked.upstream, parked.event, there)?;
+        let Some(event) = found else {
             return Err(Error::diverged(&parked.upstream, parked.event, None));
         };
         // Decided again after every conflict, until it is parked no more, by this or by another.

@@ -169,9 +169,19 @@ impl ProjectionError {
                     failure,
                 }
             }
-            other => Self::Unavailable {
+            RecordError::Diverged { log, mark, found } => Self::Diverged {
                 projection,
-                failure: Failure::new("keeping a view", other),
+                log,
+                mark,
+                found,
+            },
+            replaced @ RecordError::Replaced { .. } => Self::Invalid {
+                projection,
+                invalid: Invalid::new(replaced.to_string()),
+            },
+            conflict @ RecordError::Conflict(_) => Self::Unavailable {
+                projection,
+                failure: Failure::new("keeping a view", conflict),
             },
         }
     }

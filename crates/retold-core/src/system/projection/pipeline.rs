@@ -20,8 +20,7 @@ use crate::recording::error::{Failure, Invalid, RecordError};
 use crate::recording::identity::{LogId, Mark, Position};
 use crate::recording::limits::PAGE_EVENTS_MAX;
 use crate::recording::query::Query;
-use crate::recording::recorder::{LogRead, Page, PageEnd, Recorder};
-use crate::recording::stored_event::StoredEvent;
+use crate::recording::recorder::{LogRead, PageEnd, Recorder};
 
 /// Events of a page, and so of a transaction on the view, unless told otherwise. Long enough that a
 /// commit costs little beside the events, short enough that others who write there hardly wait.
@@ -328,22 +327,21 @@ impl ProjectionPipeline {
         log_id: LogId,
         mark: Mark,
     ) -> Result<(), ProjectionError> {
-        let page = self.recorder.read_log(LogRead::at(mark.position)).await;
-        let page = page.map_err(|error| self.error(error))?;
-        let found = page.events.first().map(StoredEvent::mark);
-        if begun_with == log_id && found == Some(mark) {
-            return Ok(());
+        let proof = LogRead::new().after_mark(mark).until(mark.position);
+        let proven = self.recorder.read_log(proof.limit(1)).await;
+        proven.map_err(|error| self.error(error))?;
+        match begun_with == log_id {
+            true => Ok(()),
+            false => Err(self.diverged(mark, Some(mark))),
         }
-        Err(self.diverged(mark, found))
     }
 
     async fn try_step(&mut self) -> Result<Step, ProjectionError> {
         let read = LogRead::of(self.query.clone())
-            .after(self.read_to.map(|mark| mark.position))
+            .after_mark(self.read_to)
             .limit(self.page_events);
         let page = self.recorder.read_log(read).await;
         let page = page.map_err(|error| self.error(error))?;
-        self.check_joins(&page)?;
         let Some(to) = page.read_to else {
             return self.finish(0, PageEnd::Complete).await;
         };
@@ -471,24 +469,6 @@ impl ProjectionPipeline {
 
     fn checkpoint_number(&self) -> u64 {
         Position::number(self.checkpoint.map(|mark| mark.position))
-    }
-
-    /// A log only grows. One that ends before what was read of it, or with another event there, is not
-    /// the log that was read.
-    fn check_joins(&self, page: &Page) -> Result<(), ProjectionError> {
-        let Some(mark) = self.read_to else {
-            return Ok(());
-        };
-        let joins = match page.read_to {
-            Some(to) if to.position == mark.position => to == mark,
-            Some(to) => to.position > mark.position,
-            None => false,
-        };
-        if joins {
-            return Ok(());
-        }
-        let found = page.read_to.filter(|to| to.position == mark.position);
-        Err(self.diverged(mark, found))
     }
 
     fn diverged(&self, mark: Mark, found: Option<Mark>) -> ProjectionError {

@@ -273,7 +273,7 @@ impl ProjectionHandle {
             return Ok(kept.seen == Seen::This);
         }
         let left = LogRead::of(self.outline().query())
-            .after(checkpoint)
+            .after_mark(kept.checkpoint)
             .until(position)
             .limit(1);
         let page = self.recorder.read_log(left).await;
@@ -303,7 +303,7 @@ impl ProjectionHandle {
         let mut lag = Duration::ZERO;
         if lag_events > 0 {
             let next = LogRead::of(outline.query())
-                .after(progress.read_to.map(|mark| mark.position))
+                .after_mark(progress.read_to)
                 .limit(1);
             let page = self.recorder.read_log(next).await.map_err(failed)?;
             if let Some(next) = page.events.first() {

@@ -111,7 +111,9 @@ pub(super) async fn generations_of(
             record.apply(&event);
             take_in(&mut all, event, stored, &record);
         }
-        read = read.after(page.events.last().and_then(StoredEvent::version));
+        if let Some(last) = page.events.last() {
+            read = read.after_mark(last.version(), Some(last.mark()));
+        }
         if page.end == PageEnd::Complete {
             return Ok(all);
         }

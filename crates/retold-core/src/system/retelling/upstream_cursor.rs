@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::application::Result;
-use crate::recording::identity::{LogId, Position};
+use crate::recording::identity::{LogId, Mark, Position};
 use crate::recording::query::Query;
 use crate::recording::recorder::{LogRead, Recorder};
 use crate::recording::stored_event::StoredEvent;
@@ -20,7 +20,9 @@ pub(super) struct UpstreamCursor {
     query: Query,
     page: VecDeque<StoredEvent>,
     /// How far the log is read.
-    read_to: Option<Position>,
+    read_to: Option<Mark>,
+    /// Where it begins.
+    start: Option<Position>,
 }
 
 impl UpstreamCursor {
@@ -38,18 +40,22 @@ impl UpstreamCursor {
             recorder,
             query,
             page: VecDeque::new(),
-            read_to: after,
+            read_to: None,
+            start: after,
         }
     }
 
     /// The next event up to and with `until`; none if there is no more of them.
     pub(super) async fn next(&mut self, until: Position) -> Result<Option<StoredEvent>> {
-        if self.page.is_empty() && self.read_to < Some(until) {
-            let read = LogRead::of(self.query.clone())
-                .after(self.read_to)
-                .limit(PAGE_EVENTS);
+        let read_to = self.read_to.map(|mark| mark.position).or(self.start);
+        if self.page.is_empty() && read_to < Some(until) {
+            let read = LogRead::of(self.query.clone()).limit(PAGE_EVENTS);
+            let read = match self.read_to {
+                None => read.after(self.start),
+                mark => read.after_mark(mark),
+            };
             let page = self.recorder.read_log(read).await?;
-            self.read_to = page.read_to_position().max(self.read_to);
+            self.read_to = page.read_to.filter(|it| Some(it.position) >= read_to);
             self.page = page.events.into();
         }
         let is_next = |event: &StoredEvent| event.position() <= until;

@@ -129,6 +129,8 @@ impl Outcome {
             RecordError::OutcomeUnknown(_) => "unknown",
             RecordError::Corrupt(_) => "corrupt",
             RecordError::Invalid(_) => "invalid",
+            RecordError::Diverged { .. } => "diverged",
+            RecordError::Replaced { .. } => "replaced",
         })
     }
 }

@@ -61,6 +61,12 @@ impl Queue {
         self.queued[log] = Some(after);
     }
 
+    /// Forgets what was queued of a log, for that may be of a history that is gone.
+    pub(super) fn forget(&mut self, log: usize, is_of_log: impl Fn(&Item) -> bool) {
+        self.queued[log] = None;
+        self.items.retain(|item| !is_of_log(item));
+    }
+
     /// Gives back what was taken and not done.
     pub(super) fn put_back(&mut self, item: Item) {
         self.items.push_front(item);
@@ -81,10 +87,8 @@ impl Queue {
                 self.is_cut = true;
                 return Ok(());
             }
-            let after = self.queued[log].map(|mark| mark.position);
-            let page = recorder
-                .read_log(LogRead::new().after(after).limit(room))
-                .await?;
+            let read = LogRead::new().after_mark(self.queued[log]).limit(room);
+            let page = recorder.read_log(read).await?;
             for event in &page.events {
                 let meant = readers.iter().filter(|it| is_to_answer(event, **it));
                 for (follower, upstream) in meant {

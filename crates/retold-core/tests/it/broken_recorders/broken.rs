@@ -123,6 +123,14 @@ pub(super) struct Log {
     pub(super) store: MemoryStore,
 }
 
+impl Log {
+    /// The log that has the name now, for writing.
+    pub(super) async fn now(&self) -> Arc<dyn Recorder> {
+        let birth = LogId::new(uuid::Uuid::nil());
+        self.store.open(self.log_name(), birth).await.unwrap()
+    }
+}
+
 impl std::ops::Deref for Log {
     type Target = dyn Recorder;
 
@@ -150,6 +158,14 @@ impl<B: Bug> Subject for Broken<B> {
     async fn open(&self) -> Arc<dyn Store> {
         let (store, bug) = (self.store.clone(), self.bug.clone());
         Arc::new(Self { store, bug })
+    }
+
+    async fn replace(&self, logs: &[(&str, LogId)]) {
+        let copy = MemoryStore::new();
+        for (name, id) in logs {
+            copy.open(name, *id).await.unwrap();
+        }
+        self.store.restore(&copy);
     }
 
     async fn crash_image(&self) -> Arc<dyn Store> {

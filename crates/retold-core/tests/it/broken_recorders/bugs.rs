@@ -126,6 +126,56 @@ impl Bug for ConditionsBeforeIds {
     }
 }
 
+/// Rule 20: the mark to read after is taken for a position.
+#[derive(Default)]
+pub(super) struct MarkUnproven;
+
+impl Bug for MarkUnproven {
+    async fn read_log(&self, log: &Log, mut read: LogRead) -> Result<Page> {
+        read.after_event = Option::None;
+        log.read_log(read).await
+    }
+}
+
+/// Rule 20: only whether the log reaches so far is looked at.
+#[derive(Default)]
+pub(super) struct MarkByPosition;
+
+impl Bug for MarkByPosition {
+    async fn read_log(&self, log: &Log, mut read: LogRead) -> Result<Page> {
+        let head = log.head().await?.position();
+        if read.after <= head {
+            read.after_event = Option::None;
+        }
+        log.read_log(read).await
+    }
+}
+
+/// Rule 20: in a stream, the mark to read after is taken for a version.
+#[derive(Default)]
+pub(super) struct StreamMarkUnproven;
+
+impl Bug for StreamMarkUnproven {
+    async fn read_stream(&self, log: &Log, mut read: StreamRead) -> Result<Page> {
+        read.after_mark = Option::None;
+        log.read_stream(read).await
+    }
+}
+
+/// Rule 21: whatever log has the name is served.
+#[derive(Default)]
+pub(super) struct LogByName;
+
+impl Bug for LogByName {
+    async fn append(&self, log: &Log, append: Append) -> Result<Appended> {
+        log.now().await.append(append).await
+    }
+
+    async fn read_log(&self, log: &Log, read: LogRead) -> Result<Page> {
+        log.now().await.read_log(read).await
+    }
+}
+
 /// Rule 3: versions are not looked at.
 #[derive(Default)]
 pub(super) struct VersionsUnchecked;
