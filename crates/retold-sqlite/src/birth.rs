@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use retold_core::domain::clock::Timestamp;
 use retold_core::recording::error::RecordError;
 use retold_core::recording::identity::LogId;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -10,7 +11,6 @@ use super::error::Refusal;
 use super::head::uuid;
 use super::log::Born;
 use super::seq::{LOGS_MAX, LogKey};
-use super::transaction::Transaction;
 
 /// What a log was given at its birth; none if it is not born.
 pub(crate) fn birth_of(conn: &Connection, name: &str) -> rusqlite::Result<Option<Born>> {
@@ -50,13 +50,13 @@ pub(crate) fn check_birth(
     }))
 }
 
-/// Bears a log, unless it is born already.
+/// Bears a log in a transaction that is open, unless it is born already.
 pub(crate) fn bear(
-    transaction: &mut Transaction<'_>,
+    conn: &Connection,
+    now: Timestamp,
     name: &str,
     birth: LogId,
 ) -> rusqlite::Result<Result<Born, RecordError>> {
-    let conn = transaction.conn;
     if let Some(born) = birth_of(conn, name)? {
         return Ok(Ok(born));
     }
@@ -69,12 +69,7 @@ pub(crate) fn bear(
         return Ok(Err(error));
     }
     conn.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![
-            key,
-            name,
-            birth.uuid().as_bytes(),
-            transaction.now.as_micros()
-        ])?;
+        .execute(params![key, name, birth.uuid().as_bytes(), now.as_micros()])?;
     Ok(Ok(Born {
         key: LogKey(key),
         id: birth,

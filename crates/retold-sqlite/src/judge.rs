@@ -6,18 +6,18 @@ use std::collections::HashMap;
 use retold_core::recording::append::{Append, Appended, Positions};
 use retold_core::recording::condition::Condition;
 use retold_core::recording::error::{Conflict, RecordError};
-use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
+use retold_core::recording::identity::{LogId, Mark, Position, Version};
 use retold_core::recording::query::Query;
 use retold_core::recording::recorder::Direction;
 use retold_core::recording::stretch::{FollowerKey, Stretch};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::error::{Refusal, damaged};
 use super::head;
 use super::log::Born;
 use super::matches::{Matches, Span};
-use super::page::event_that_matches;
-use super::seq::{self, LogKey, NUMBER_MAX};
+use super::page::{event_that_matches, position_of};
+use super::seq::{LogKey, NUMBER_MAX};
 use super::stretches;
 use super::transaction::Transaction;
 
@@ -184,22 +184,6 @@ fn judge_stretches(
         ends.insert(key, (recorded, stretch.to));
     }
     Ok(None)
-}
-
-/// Where the event with this id is in the log.
-pub(crate) fn position_of(
-    conn: &Connection,
-    log: LogKey,
-    id: EventId,
-) -> rusqlite::Result<Option<Position>> {
-    let seq = conn
-        .prepare_cached("SELECT seq FROM event WHERE id = ?1 AND seq > ?2 AND seq <= ?3 LIMIT 1")?
-        .query_row(
-            params![id.uuid().as_bytes(), log.start(), log.last()],
-            |row| row.get(0),
-        )
-        .optional()?;
-    Ok(seq.and_then(seq::position))
 }
 
 /// Whether the append that begins at this position has the ids of this one, all and in order.

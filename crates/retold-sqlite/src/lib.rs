@@ -44,27 +44,30 @@ mod schema;
 
 mod connection;
 mod head;
-mod known;
 mod log;
+
+mod known;
 mod topics;
+mod wal;
 
 mod names;
-mod wal;
 
 mod matches;
 mod readers;
 mod stretches;
-mod transaction;
 
 mod birth;
+mod page;
+
+mod transaction;
+
 mod judge;
 mod leases;
 mod projection;
 mod record;
 mod snapshots;
-mod verify;
 
-mod page;
+mod verify;
 
 mod inline;
 

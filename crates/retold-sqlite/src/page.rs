@@ -9,11 +9,10 @@ use retold_core::recording::query::Query;
 use retold_core::recording::recorder::{Direction, LogRead, Page, PageEnd, StreamRead};
 use retold_core::recording::stored_event::{Place, StoredEvent, StoredEventParts};
 use rusqlite::types::FromSqlError;
-use rusqlite::{Connection, Row, Statement, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use super::error::before_commit;
 use super::head::{self, unsigned, uuid};
-use super::judge;
 use super::log::Born;
 use super::matches::{Matches, Span};
 use super::names;
@@ -154,7 +153,7 @@ impl Reader {
     ) -> Result<Option<StoredEvent>, RecordError> {
         let log = born.key;
         let failed = |error| before_commit("reading an event", error);
-        let position = judge::position_of(&self.conn, log, id).map_err(failed)?;
+        let position = position_of(&self.conn, log, id).map_err(failed)?;
         let Some(position) = position else {
             return Ok(None);
         };
@@ -309,6 +308,22 @@ pub(crate) fn log_events(
         page.push(event);
     }
     Ok(page.events)
+}
+
+/// Where the event with this id is in the log.
+pub(crate) fn position_of(
+    conn: &Connection,
+    log: LogKey,
+    id: EventId,
+) -> rusqlite::Result<Option<Position>> {
+    let seq = conn
+        .prepare_cached("SELECT seq FROM event WHERE id = ?1 AND seq > ?2 AND seq <= ?3 LIMIT 1")?
+        .query_row(
+            params![id.uuid().as_bytes(), log.start(), log.last()],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(seq.and_then(seq::position))
 }
 
 /// The event that an index found for a query, for whoever writes: it matches, by its own account.

@@ -202,7 +202,9 @@ impl SqliteStore {
         let (log, is_born) = self.shared.open(name)?;
         if !is_born {
             let name = log.name.clone();
-            let born = writer.work(0, move |transaction| bear(transaction, &name, birth));
+            let born = writer.work(0, move |transaction| {
+                bear(transaction.conn, transaction.now, &name, birth)
+            });
             log.learn_birth(born.await?);
         }
         for projection in writer.inline().of(name) {
