@@ -228,6 +228,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let place = Place::writable(&folder.path().join("dogs.db")).unwrap();
             let conn = place.open_writer(&SqliteOptions::new()).unwrap();
+            conn.execute("INSERT INTO log VALUES (1, 'dogs', zeroblob(16), 0)", [])
+                .unwrap();
             let log = Log::unborn("dogs");
             log.learn_birth(Born {
                 key: LogKey(1),
