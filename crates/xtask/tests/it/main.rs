@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod bounds;
 mod crate_directions;
 mod module_order;
 mod telemetry;
