@@ -49,7 +49,7 @@ struct Options {
 
     /// Only workloads whose name, or the name of their group, begins with NAME; may be given several
     /// times. Groups: append, load, read, condition, application, system, rebuild,
-    /// processes.
+    /// processes, idle.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 

@@ -3,6 +3,7 @@
 pub(crate) mod append;
 pub(crate) mod application;
 pub(crate) mod condition;
+pub(crate) mod idle;
 pub(crate) mod load;
 pub(crate) mod processes;
 pub(crate) mod read;
@@ -32,11 +33,13 @@ pub(crate) enum Group {
     Rebuild,
     /// Several processes on one database.
     Processes,
+    /// Systems that have nothing to do.
+    Idle,
 }
 
 impl Group {
     /// All of them, in the order they are measured: reads before the log of orders grows.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Append,
         Self::Load,
         Self::Read,
@@ -45,6 +48,7 @@ impl Group {
         Self::System,
         Self::Rebuild,
         Self::Processes,
+        Self::Idle,
     ];
 
     /// Name of the group, by which it is chosen.
@@ -58,6 +62,7 @@ impl Group {
             Self::System => "system",
             Self::Rebuild => "rebuild",
             Self::Processes => "processes",
+            Self::Idle => "idle",
         }
     }
 
@@ -76,6 +81,7 @@ impl Group {
             Self::System => system::contenders(bench, subject),
             Self::Rebuild => rebuild::contenders(bench, subject),
             Self::Processes => processes::contenders(bench, subject),
+            Self::Idle => idle::contenders(bench, subject),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::failure::{Failure, Verdict};
 use crate::opening;
 use crate::output::{Output, one_line};
 
-/// Acts on a follower: pauses it, lets it go on, skips what it parked, splits it, lets it begin anew.
+/// Acts on a follower: pauses it, lets it go on, skips what it parked, splits it, lets it begin anew, retires it.
 ///
 /// An act is an event in the log of the follower's application, so whoever can write to the store can
 /// act, from anywhere. Processes that run the follower notice by themselves.
@@ -40,12 +40,14 @@ Examples:
   retold follower resume sqlite:flights.db aircraft movements
   retold follower skip sqlite:flights.db aircraft movements flights 815 --reason \"no such tail\"
   retold follower partition sqlite:flights.db aircraft movements 4
-  retold follower reset sqlite:flights.db notices risks --after flights=9000 --yes";
+  retold follower reset sqlite:flights.db notices risks --after flights=9000 --yes
+  retold follower retire sqlite:flights.db notices risks --reason \"the mailing was ended\"";
 
 #[derive(Debug, clap::Subcommand)]
 enum Act {
     Pause(Pause),
     Resume(Resume),
+    Retire(Retire),
     Skip(Skip),
     Partition(partition::Partition),
     Reset(reset::Reset),
@@ -72,7 +74,19 @@ struct Pause {
     reason: String,
 }
 
-/// Lets a follower go on that is paused, and answer once more what it has parked.
+/// Retires a follower that was removed from the programs: it records nothing more, and is listed as retired.
+///
+/// A program that still declares it is refused when it starts. `retold follower resume` takes it back.
+#[derive(Debug, clap::Args)]
+struct Retire {
+    #[command(flatten)]
+    which: Which,
+    /// Why, for whoever looks for it
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    reason: String,
+}
+
+/// Lets a follower go on that is paused or retired, and answer once more what it has parked.
 ///
 /// A parked event whose policy fails again stays parked, and what it holds back with it.
 #[derive(Debug, clap::Args)]
@@ -108,6 +122,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     match &arguments.act {
         Act::Pause(pause) => pause.act(output).await,
         Act::Resume(resume) => resume.act(output).await,
+        Act::Retire(retire) => retire.act(output).await,
         Act::Skip(skip) => skip.act(output).await,
         Act::Partition(partition) => partition.act(output).await,
         Act::Reset(reset) => reset.act(output).await,
@@ -189,6 +204,35 @@ impl Pause {
     }
 }
 
+impl Retire {
+    async fn act(&self, output: &mut Output) -> Result<(), Failure> {
+        let which = &self.which;
+        which.look().await?;
+        let follower = which.for_writing().await?;
+        let is_recorded = follower.retire(&self.reason).await?;
+        let after = follower.record().await?;
+        if output.is_json() {
+            return output.object(&json!({
+                "act": "retire", "log": which.log, "follower": which.name,
+                "recorded": is_recorded, "retired": after.retired,
+            }));
+        }
+        if !is_recorded {
+            let reason = one_line(after.retired.as_deref().unwrap_or_default());
+            return output.line(&format!(
+                "{} is retired already: {reason}. Nothing was recorded.",
+                which.text()
+            ));
+        }
+        output.line(&format!(
+            "{} is retired. A program that declares it is refused; `{}` takes that back.",
+            which.text(),
+            which.resume_command()
+        ))?;
+        notice_by_themselves(output)
+    }
+}
+
 impl Resume {
     async fn act(&self, output: &mut Output) -> Result<(), Failure> {
         let which = &self.which;
@@ -201,7 +245,8 @@ impl Resume {
         if output.is_json() {
             return output.object(&json!({
                 "act": "resume", "log": which.log, "follower": which.name,
-                "recorded": is_recorded, "was_paused": before.paused, "parked": before.parked.len(),
+                "recorded": is_recorded, "was_paused": before.paused,
+                "was_retired": before.retired, "parked": before.parked.len(),
             }));
         }
         if !is_recorded {
@@ -210,13 +255,18 @@ impl Resume {
                 which.text()
             ));
         }
-        output.line(&match &before.paused {
-            Some(reason) => format!(
+        output.line(&match (&before.retired, &before.paused) {
+            (Some(reason), _) => format!(
+                "{} goes on. It was retired: {}",
+                which.text(),
+                one_line(reason)
+            ),
+            (None, Some(reason)) => format!(
                 "{} goes on. It was paused: {}",
                 which.text(),
                 one_line(reason)
             ),
-            None => format!("{} goes on.", which.text()),
+            (None, None) => format!("{} goes on.", which.text()),
         })?;
         match before.parked.len() {
             0 => {}

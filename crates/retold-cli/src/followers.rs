@@ -1,11 +1,13 @@
 //! `retold followers`: how far the followers of a store are, and what they have put aside.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use retold::recording::identity::{EventId, LogId, Mark, Position};
 use retold::recording::recorder::LogRead;
 use retold::recording::store::{LogEntry, Store};
+use retold::runner::ClusterOverview;
 use retold::system::{FollowerOperator, Parked, StartingMark, UpstreamStatus};
 use serde::Serialize;
 
@@ -20,8 +22,8 @@ const PAGE: usize = 100;
 /// Lists the followers in a store: how far each is in each log that it follows, whether it is paused,
 /// and how much it has parked.
 ///
-/// Whatever is listed is recorded: it is the same from every machine, and whether a process runs the
-/// follower now does not show.
+/// Whatever is listed is recorded: it is the same from every machine. Of programs that run on one thread
+/// nothing is seen; others are known by the leases of what they have.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
@@ -38,7 +40,8 @@ const AFTER_HELP: &str = "\
 FOLLOWER has the number of the generation after the name, and then that of the partition, if the
 follower is split; PARKED and STATE are of the follower as a whole. LAG is how many events of the followed
 log come after the checkpoint, those that do not concern the follower among them; SECONDS is how
-long ago the first of them was recorded. Both are unknown (-) if the log is not in this store.
+long ago the first of them was recorded. Both are unknown (-) if the log is not in this store. A follower that
+`no running system knows` was removed from the programs perhaps: `retold follower retire` ends it for good.
 
 Examples:
   retold followers sqlite:flights.db
@@ -65,6 +68,12 @@ pub(crate) struct FollowerRecord {
     lag_seconds: Option<f64>,
     parked: usize,
     paused: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retired: Option<String>,
+    /// Name of the system that it is part of, if that was noted.
+    system: Option<String>,
+    /// Whether a running system is known to have it.
+    is_known: bool,
 }
 
 /// Nothing of it is told of a follower that is not split, nor to be.
@@ -77,6 +86,31 @@ struct Split {
     /// How many there are to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     partitioning: Option<u32>,
+}
+
+/// What the running systems on a store are known to have, by their leases.
+pub(crate) struct Known(HashSet<(Arc<str>, Vec<Arc<str>>)>);
+
+impl Known {
+    pub(crate) fn of(systems: &[ClusterOverview]) -> Self {
+        let units = systems.iter().flat_map(|system| &system.units);
+        let held = units.filter(|unit| unit.node.is_some());
+        // Of a follower that is split each part is a unit, with its number at the end.
+        let held = held.map(|unit| {
+            let names = match &*unit.kind {
+                "follower" => unit.names.iter().take(2).cloned().collect(),
+                _ => unit.names.clone(),
+            };
+            (Arc::clone(&unit.kind), names)
+        });
+        Self(held.collect())
+    }
+
+    /// Whether one has the unit of this kind and these names.
+    pub(crate) fn has(&self, kind: &str, names: &[&str]) -> bool {
+        let names = names.iter().map(|name| Arc::from(*name)).collect();
+        self.0.contains(&(kind.into(), names))
+    }
 }
 
 /// Whether the log that is followed is at hand.
@@ -146,9 +180,14 @@ impl FollowerRecord {
         };
         let paused = self.paused.as_deref();
         let paused = paused.map(|reason| one_line(&format!("paused: {reason}")));
+        if let Some(reason) = &self.retired {
+            return one_line(&format!("retired: {reason}"));
+        }
+        let unknown = (!self.is_known).then(|| "no running system knows it".to_owned());
         let wanted = self.split.partitioning;
         let wanted = wanted.map(|it| format!("to be split into {it} partitions"));
-        let words: Vec<String> = upstream.into_iter().chain(paused).chain(wanted).collect();
+        let words = upstream.into_iter().chain(paused).chain(wanted);
+        let words: Vec<String> = words.chain(unknown).collect();
         match words.is_empty() {
             true => "goes on".into(),
             false => words.join("; "),
@@ -240,12 +279,15 @@ async fn of_log(
 }
 
 /// All followers in a store, each in each log that it follows.
-pub(crate) async fn all(store: &Arc<dyn Store>) -> Result<Vec<FollowerRecord>, Failure> {
+pub(crate) async fn all(
+    store: &Arc<dyn Store>,
+    known: &Known,
+) -> Result<Vec<FollowerRecord>, Failure> {
     let logs = opening::logs(&**store).await?;
     let mut records = Vec::new();
     for log in &logs {
         for (log, follower) in of_log(store, &log.name).await? {
-            records.extend(look(&**store, &logs, &log, &follower).await?);
+            records.extend(look(&**store, &logs, known, (&log, &follower)).await?);
         }
     }
     Ok(records)
@@ -257,10 +299,11 @@ async fn show(
     followers: &[(Arc<str>, FollowerOperator)],
     output: &mut Output,
 ) -> Result<(), Failure> {
+    let known = Known::of(&ClusterOverview::read_all(store).await?);
     for followers in followers.chunks(PAGE) {
         let mut records = Vec::with_capacity(followers.len());
         for (log, follower) in followers {
-            records.extend(look(store, logs, log, follower).await?);
+            records.extend(look(store, logs, &known, (log, follower)).await?);
         }
         output.records(&records)?;
     }
@@ -293,11 +336,12 @@ async fn show_parked(
 async fn look(
     store: &dyn Store,
     logs: &[LogEntry],
-    log: &Arc<str>,
-    follower: &FollowerOperator,
+    known: &Known,
+    (log, follower): (&Arc<str>, &FollowerOperator),
 ) -> Result<Vec<FollowerRecord>, Failure> {
     let recorded = follower.record().await?;
     let partitions = recorded.partitions;
+    let is_known = known.has("follower", &[log, follower.name()]);
     let mut records = Vec::with_capacity(recorded.starts.len() * partitions as usize);
     let places = recorded.starts.values();
     let places = places.flat_map(|start| (0..partitions).map(move |it| (start, it)));
@@ -328,6 +372,9 @@ async fn look(
                 .filter(|parked| parked.log == start.log)
                 .count(),
             paused: recorded.paused.clone(),
+            retired: recorded.retired.clone(),
+            system: recorded.system.clone(),
+            is_known,
         });
     }
     Ok(records)

@@ -30,6 +30,7 @@ pub mod append;
 
 pub mod error;
 
+pub mod own_process;
 pub mod snapshot;
 
 pub mod recorder;

@@ -16,10 +16,10 @@ use retold_core::system::projection::{Projection, ProjectionError, ProjectionPip
 
 use super::error::Refusal;
 use super::log::Born;
-use super::options::{INLINE_LAG_MAX, INLINE_PAGE_EVENTS, VIEWS_SCHEMA_DEFAULT};
+use super::options::{INLINE_LAG_MAX, INLINE_PAGE_EVENTS};
 use super::page;
 use super::place::Place;
-use super::projection::{Declared, Halt, Postgres, PostgresTables, check_word};
+use super::projection::{Declared, Halt, Home, Postgres, PostgresTables, check_word};
 use super::runtime::StoreRuntime;
 use super::views::PostgresViews;
 use super::work::Work;
@@ -40,36 +40,43 @@ use super::work::Work;
 /// still have that are refused from then on, for they would leave the view behind.
 #[derive(Clone)]
 pub struct InlineProjections {
-    declared: Vec<Arc<Declared>>,
-    schema: Arc<str>,
+    declared: Vec<(Arc<Projection<Postgres>>, PostgresTables)>,
+    /// None for that of the store.
+    schema: Option<Arc<str>>,
 }
 
 impl InlineProjections {
-    /// None yet; their views are to be in the schema
-    /// [`VIEWS_SCHEMA_DEFAULT`](crate::VIEWS_SCHEMA_DEFAULT).
+    /// None yet; their views are to be in the schema of the store.
     pub fn new() -> Self {
-        Self::in_schema(VIEWS_SCHEMA_DEFAULT)
+        Self {
+            declared: Vec::new(),
+            schema: None,
+        }
     }
 
     /// None yet; their views are to be in this schema, which is made with the first if it is missing.
     pub fn in_schema(schema: impl Into<Arc<str>>) -> Self {
         Self {
             declared: Vec::new(),
-            schema: schema.into(),
+            schema: Some(schema.into()),
         }
     }
 
     /// And this one, with the tables of its view. Of several over one log the first acts first.
     #[must_use]
     pub fn with(mut self, projection: Projection<Postgres>, tables: PostgresTables) -> Self {
-        let declared = Declared::new(projection, tables, self.schema.clone());
-        self.declared.push(Arc::new(declared));
+        self.declared.push((Arc::new(projection), tables));
         self
     }
 
     pub(crate) fn check(&self) -> Result<(), Invalid> {
-        check_word("the schema", &self.schema)?;
-        self.declared.iter().try_for_each(|it| it.check())
+        if let Some(schema) = &self.schema {
+            check_word("the schema", schema)?;
+        }
+        self.declared.iter().try_for_each(|(projection, tables)| {
+            projection.outline().check()?;
+            tables.check()
+        })
     }
 }
 
@@ -81,7 +88,7 @@ impl Default for InlineProjections {
 
 impl fmt::Debug for InlineProjections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let outlines = self.declared.iter().map(|it| it.outline());
+        let outlines = self.declared.iter().map(|(it, _)| it.outline());
         f.debug_list().entries(outlines).finish()
     }
 }
@@ -109,10 +116,18 @@ impl Inline {
         place: &Place,
         runtime: &Arc<StoreRuntime>,
     ) -> Option<Self> {
-        let declared = projections.declared;
+        let home = match &projections.schema {
+            Some(schema) => Home::given(schema),
+            None => Home::of_store(&place.schema),
+        };
+        let declared = projections.declared.into_iter();
+        let declared = declared
+            .map(|(projection, tables)| Declared::new(projection, tables, home.clone()))
+            .map(Arc::new);
+        let declared: Vec<_> = declared.collect();
         (!declared.is_empty()).then(|| Self {
             declared,
-            views: PostgresViews::beside_appends(place, projections.schema, runtime.clone()),
+            views: PostgresViews::beside_appends(place, home, runtime.clone()),
         })
     }
 

@@ -147,7 +147,7 @@ pub use self::options::{
     LOCK_WAIT_MAX, MESSAGE_BEFORE_LOGIN_SIZE_MAX, PLACE_SIZE, POLL_INTERVAL,
     POLL_INTERVAL_WITHOUT_HINTS, PostgresOptions, QUEUE_PLACES_MAX, QUEUE_WAIT_MAX,
     RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, SWITCH_LOCK_WAIT_MAX,
-    VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX, VIEWS_SCHEMA_DEFAULT, WRITERS_MAX,
+    VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX, WRITERS_MAX,
 };
 pub use self::projection::{Postgres, PostgresTables, VersionNames, ViewTransaction};
 pub use self::roles::{reader_role, roles_sql, writer_role};

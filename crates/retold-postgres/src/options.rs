@@ -72,8 +72,9 @@ pub(crate) const HINT_PAUSE: Duration = Duration::from_millis(2);
 /// Pause before the connection that listens, or tells, is opened again.
 pub const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
-/// The schema for views, unless another is given.
-pub const VIEWS_SCHEMA_DEFAULT: &str = "public";
+/// Where views were before they were kept in the schema of their store: those that are still there are not
+/// built a second time in silence.
+pub(crate) const VIEWS_SCHEMA_FORMER: &str = "public";
 /// Most connections of a place for views: as many projections are at work at a time.
 pub const VIEW_CONNECTIONS_MAX: usize = 8;
 /// Longest time for one transaction on views, the handlers of a page included. Then its connection is

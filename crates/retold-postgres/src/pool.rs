@@ -41,6 +41,7 @@ impl Pool {
 
     /// A connection to use and give back.
     pub(crate) async fn take(self: &Arc<Self>) -> Result<Pooled, RecordError> {
+        self.runtime.check()?;
         let permit = self.permits.clone().acquire_owned();
         let permit = tokio::time::timeout(CONNECTION_WAIT_MAX, permit).await;
         let Ok(Ok(permit)) = permit else {

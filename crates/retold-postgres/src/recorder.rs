@@ -238,6 +238,7 @@ impl Recorder for PostgresRecorder {
 
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
         within(&self.shared.runtime, async move {
+            self.shared.runtime.check()?;
             self.check_writable()?;
             group::check(&append, &self.limits())?;
             match self.shared.inline_of(&self.log.name) {

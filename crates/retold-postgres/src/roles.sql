@@ -13,6 +13,10 @@ GRANT EXECUTE ON FUNCTION "retold".version_from, "retold".matches, "retold".rare
     "retold".meeting, "retold".has_tags, "retold".is_named, "retold".streams, "retold".topics,
     "retold".has_topic TO "retold_reader";
 
+-- The owner's views are tables of this schema too. A writer keeps views in a schema of its own, as in
+-- CREATE SCHEMA "shop_views" AUTHORIZATION "retold_writer": it may make no tables here.
+ALTER DEFAULT PRIVILEGES IN SCHEMA "retold" GRANT SELECT ON TABLES TO "retold_reader";
+
 -- A writer bears logs, appends by the one way in, keeps snapshots and takes leases. It has no right to
 -- change or delete anything that is recorded.
 GRANT "retold_reader" TO "retold_writer";

@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use retold_core::recording::error::RecordError;
+use retold_core::recording::own_process::OwnProcess;
 use retold_core::recording::recorder::BoxFuture;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
@@ -23,6 +24,7 @@ pub(crate) struct StoreRuntime {
     /// None only while this is dropped.
     runtime: Option<Runtime>,
     handle: Handle,
+    process: OwnProcess,
 }
 
 impl StoreRuntime {
@@ -35,7 +37,11 @@ impl StoreRuntime {
         static SHARED: Mutex<Weak<StoreRuntime>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(there) = shared.upgrade() {
-            return Ok(there);
+            match there.process.is_inherited() {
+                false => return Ok(there),
+                // Its threads are the parent's.
+                true => std::mem::forget(there),
+            }
         }
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
@@ -45,10 +51,20 @@ impl StoreRuntime {
             .map_err(|error| RecordError::unavailable("starting a thread", error))?;
         let made = Arc::new(Self {
             handle: runtime.handle().clone(),
+            process: OwnProcess::current(),
             runtime: Some(runtime),
         });
         *shared = Arc::downgrade(&made);
         Ok(made)
+    }
+
+    /// Checks that its threads are of this process.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` in a child that inherited the store.
+    pub(crate) fn check(&self) -> Result<(), RecordError> {
+        self.process.check()
     }
 
     /// Starts a task, which does not keep the runtime from its end.
@@ -66,6 +82,10 @@ impl StoreRuntime {
 impl Drop for StoreRuntime {
     /// Its end is not waited for: this may be within a runtime, or in one of the runtime's own threads.
     fn drop(&mut self) {
+        if self.process.is_inherited() {
+            // Its threads are the parent's: there is nothing to end.
+            std::mem::forget(self.runtime.take());
+        }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

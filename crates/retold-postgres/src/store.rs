@@ -9,7 +9,7 @@ use retold_core::recording::identity::LogId;
 use retold_core::recording::limits::{PAGE_NAMES_MAX, check_name, check_page_limit};
 use retold_core::recording::patience::Patience;
 use retold_core::recording::recorder::{BoxFuture, Recorder};
-use retold_core::recording::store::{Lease, LogEntry, Store, check_lease};
+use retold_core::recording::store::{Lease, LogEntry, Store, ViewEntry, check_lease};
 use tokio::sync::Semaphore;
 
 use super::access::Access;
@@ -21,10 +21,10 @@ use super::listener::Listener;
 use super::log::{Log, Logs};
 use super::names::bound;
 use super::opening::may_pass;
-use super::options::{PostgresOptions, VIEWS_SCHEMA_DEFAULT, WRITERS_MAX};
+use super::options::{PostgresOptions, WRITERS_MAX};
 use super::place::Place;
 use super::pool::Pool;
-use super::projection::check_word;
+use super::projection::{self, Home, check_word};
 use super::recorder::PostgresRecorder;
 use super::runtime::{StoreRuntime, within};
 use super::schema;
@@ -39,7 +39,8 @@ const LOGS: &str = "SELECT name, id FROM \"retold\".log WHERE $1::text IS NULL O
 
 /// A store in a PostgreSQL database. A clone is another handle to the same opening.
 ///
-/// Several openings of one schema are correct, in one process and in many.
+/// Several openings of one schema are correct, in one process and in many. A child process that is made by
+/// `fork` opens the store by itself: one that it inherited is refused with a clear error.
 ///
 /// Its connections and the tasks that append belong to a runtime of their own, one thread that all open
 /// stores of the process share; it ends with the last of them. So the store, its recorders and its views
@@ -154,30 +155,30 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// A place for views in the store's database, in the schema
-    /// [`VIEWS_SCHEMA_DEFAULT`](crate::VIEWS_SCHEMA_DEFAULT), with connections of its own.
+    /// A place for views in the store's own schema, with connections of its own. So two stores never share
+    /// the tables of a view.
     pub fn views(&self) -> PostgresViews {
-        self.views_at(VIEWS_SCHEMA_DEFAULT)
+        self.views_at(Home::of_store(&self.shared.pool.place.schema))
     }
 
     /// A place for views in the store's database, in this schema, which is made with the first view if it
-    /// is missing.
+    /// is missing. Give each store a schema of its own.
     ///
     /// # Errors
     ///
     /// [`Invalid`] for a name that needs quotes in SQL.
     pub fn views_in(&self, schema: &str) -> Result<PostgresViews, Invalid> {
         check_word("the schema", schema)?;
-        Ok(self.views_at(schema))
+        Ok(self.views_at(Home::given(schema)))
     }
 
-    fn views_at(&self, schema: &str) -> PostgresViews {
+    fn views_at(&self, home: Home) -> PostgresViews {
         let purpose = match self.access {
             Access::ReadWrite => Purpose::Write,
             Access::ReadOnly => Purpose::Read,
         };
         let (place, runtime) = (&self.shared.pool.place, &self.shared.runtime);
-        PostgresViews::at(place, schema.into(), runtime.clone(), purpose)
+        PostgresViews::at(place, home, runtime.clone(), purpose)
     }
 
     fn with(
@@ -335,6 +336,15 @@ impl Store for PostgresStore {
         within(&self.shared.runtime, async move {
             let limit = check_page_limit(limit, PAGE_NAMES_MAX)?;
             leases::read(self.shared.pool.take().await?, prefix, after, limit).await
+        })
+    }
+
+    fn views(&self) -> BoxFuture<'_, Result<Vec<ViewEntry>, RecordError>> {
+        within(&self.shared.runtime, async move {
+            let mut connection = self.shared.pool.take().await?;
+            let schema = &self.shared.pool.place.schema;
+            let entries = projection::all(&mut connection, schema).await;
+            entries.map_err(|error| of_statement("reading what is kept of views", error))
         })
     }
 

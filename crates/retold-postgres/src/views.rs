@@ -19,7 +19,8 @@ use super::error::Refusal;
 use super::options::{PostgresOptions, VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX};
 use super::place::Place;
 use super::pool::{Pool, Pooled};
-use super::projection::{Declared, Halt, Postgres, PostgresTables, check_word};
+use super::projection::{Declared, Halt, Home, Postgres, PostgresTables, check_word};
+use super::roles::quote;
 use super::runtime::{StoreRuntime, within};
 use super::work::Purpose;
 
@@ -62,7 +63,7 @@ use super::work::Purpose;
 #[derive(Clone)]
 pub struct PostgresViews {
     pool: Arc<Pool>,
-    schema: Arc<str>,
+    home: Home,
     runtime: Arc<StoreRuntime>,
     purpose: Purpose,
 }
@@ -87,7 +88,7 @@ impl PostgresViews {
         let place = Place::new(url, &PostgresOptions::new())?;
         Ok(Self::at(
             &place,
-            schema.into(),
+            Home::given(schema),
             StoreRuntime::share()?,
             Purpose::Write,
         ))
@@ -95,25 +96,21 @@ impl PostgresViews {
 
     pub(crate) fn at(
         place: &Place,
-        schema: Arc<str>,
+        home: Home,
         runtime: Arc<StoreRuntime>,
         purpose: Purpose,
     ) -> Self {
-        Self::planned(place, schema, runtime, purpose, FREE_PLANS)
+        Self::planned(place, home, runtime, purpose, FREE_PLANS)
     }
 
     /// A place whose connections append as well, and plan as those of the store do.
-    pub(crate) fn beside_appends(
-        place: &Place,
-        schema: Arc<str>,
-        runtime: Arc<StoreRuntime>,
-    ) -> Self {
-        Self::planned(place, schema, runtime, Purpose::Write, "")
+    pub(crate) fn beside_appends(place: &Place, home: Home, runtime: Arc<StoreRuntime>) -> Self {
+        Self::planned(place, home, runtime, Purpose::Write, "")
     }
 
     fn planned(
         place: &Place,
-        schema: Arc<str>,
+        home: Home,
         runtime: Arc<StoreRuntime>,
         purpose: Purpose,
         plans: &str,
@@ -121,14 +118,15 @@ impl PostgresViews {
         let mut place = place.clone();
         for server in &mut place.servers {
             let settings = format!(
-                "{} -c default_transaction_read_only=on -c search_path={schema},public {plans}",
+                "{} -c default_transaction_read_only=on -c search_path={},public {plans}",
                 server.get_options().unwrap_or_default(),
+                escaped(&quote(&home.schema)),
             );
             server.options(settings);
         }
         Self {
             pool: Pool::new(place, runtime.clone(), VIEW_CONNECTIONS_MAX),
-            schema,
+            home,
             runtime,
             purpose,
         }
@@ -136,7 +134,7 @@ impl PostgresViews {
 
     /// The schema.
     pub fn schema(&self) -> &str {
-        &self.schema
+        &self.home.schema
     }
 
     /// The keeper of this projection's version of its view, for a pipeline.
@@ -149,7 +147,7 @@ impl PostgresViews {
         projection: Projection<Postgres>,
         tables: PostgresTables,
     ) -> Result<Arc<dyn ViewKeeper>, Invalid> {
-        let declared = Declared::new(projection, tables, self.schema.clone());
+        let declared = Declared::new(Arc::new(projection), tables, self.home.clone());
         declared.check()?;
         Ok(self.keeper(Arc::new(declared)))
     }
@@ -181,10 +179,22 @@ impl PostgresViews {
     }
 }
 
+/// A text as the options of a connection take it: blanks end an option there.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_whitespace() || letter == '\\' {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped
+}
+
 impl fmt::Debug for PostgresViews {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresViews")
-            .field("schema", &self.schema)
+            .field("schema", &self.home.schema)
             .finish_non_exhaustive()
     }
 }

@@ -47,7 +47,7 @@ pub use self::unit::Unit;
 
 use self::roster::{NodeLife, Roster};
 use self::seat::{NoSlot, Seat, SeatCell, Surroundings};
-use self::unit::LeaseNames;
+pub(crate) use self::unit::{LeaseNames, unit_of};
 use crate::job::Job;
 use crate::lag::Lag;
 use crate::limits::{HEALTH_LOOK_TIMES_TO_LIVE, NODE_NAME_MAX, NODES_MAX, WAIT_LOOK_INTERVAL};
@@ -210,11 +210,7 @@ impl Cluster {
         let (placed, own): (Vec<_>, Vec<_>) = jobs
             .into_iter()
             .map(|job| (unit_of(&job), job))
-            .partition(|(unit, _)| unit.is_some());
-        let placed: Vec<_> = placed
-            .into_iter()
-            .filter_map(|(unit, job)| Some((unit?, job)))
-            .collect();
+            .partition(|(_, job)| !job.is_of_each_process());
         let units: Vec<_> = placed.iter().map(|(unit, _)| unit.clone()).collect();
         check_units(&names, &units)?;
         let (leave, leaving) = watch::channel(false);
@@ -590,33 +586,6 @@ impl Cluster {
         }
         self.aborts.iter().for_each(AbortHandle::abort);
         report
-    }
-}
-
-/// The unit that a job is; none for one that each node does by itself.
-fn unit_of(job: &Job) -> Option<Unit> {
-    match job {
-        Job::Follower { station, .. } => Some(Unit::Follower {
-            application: Arc::clone(&station.application),
-            follower: Arc::clone(&station.follower),
-            pipeline: station.pipeline(),
-        }),
-        Job::Timers { application, .. } => Some(Unit::Timers {
-            application: application.name().into(),
-        }),
-        Job::View { handle, .. } if handle.is_of_this_process() => None,
-        Job::View { handle, .. } => Some(Unit::View {
-            application: Arc::clone(&handle.outline().upstream),
-            view: Arc::clone(&handle.outline().name),
-            version: handle.outline().version,
-        }),
-        Job::Outbox { cell, .. } => {
-            let status = cell.read();
-            Some(Unit::Outbox {
-                application: status.application,
-                outbox: status.outbox,
-            })
-        }
     }
 }
 

@@ -25,6 +25,7 @@ use crate::log_news::{News, any_news, mark_known, next_news};
 use crate::options::MultiThreadOptions;
 use crate::panics::caught;
 use crate::policy_watch::{Over, policy_over};
+use crate::polling::next_look;
 use crate::standby::Standby;
 use crate::station::Station;
 use crate::telemetry::FollowerMetrics;
@@ -253,7 +254,7 @@ impl FollowerTask {
         }
         let flush_delay = self.flush_delay();
         let flush = self.unflushed_since.map(|since| since + flush_delay);
-        let poll = Instant::now() + self.options.poll_interval;
+        let poll = next_look(self.options.poll_interval);
         let wake = flush.map_or(poll, |flush| flush.min(poll));
         let own_look = self.looked_at + OWN_LOG_INTERVAL;
         let is_unflushed = self.unflushed_since.is_some() && !self.standby.is_on();
@@ -280,7 +281,7 @@ impl FollowerTask {
     }
 
     async fn wait_for_operator(&mut self) {
-        let poll = Instant::now() + self.options.poll_interval;
+        let poll = next_look(self.options.poll_interval);
         let look = self.looked_at + OWN_LOG_INTERVAL;
         let upstreams = &mut self.upstreams;
         tokio::select! {

@@ -60,6 +60,11 @@ impl Job {
         }
     }
 
+    /// Whether each process of a cluster does it by itself: it keeps a view that only the process sees.
+    pub(crate) fn is_of_each_process(&self) -> bool {
+        matches!(self, Self::View { handle, .. } if handle.is_of_this_process())
+    }
+
     /// The last failure in this process, with when it was.
     pub(crate) fn last_error(&self) -> Option<(Timestamp, String)> {
         match self {

@@ -45,7 +45,8 @@ impl LagCell {
         // A follower that is paused or has failed is somebody's to look after; commands that are put
         // off for it would be so for as long.
         let statuses = statuses.iter();
-        let working = statuses.filter(|it| !matches!(it.phase, Phase::Paused | Phase::Failed));
+        let working = statuses
+            .filter(|it| !matches!(it.phase, Phase::Paused | Phase::Retired | Phase::Failed));
         let lag = working.fold(Lag::default(), |lag, status| Lag {
             events: lag.events.max(status.lag_events()),
             time: lag.time.max(status.lag(now)),
@@ -110,9 +111,12 @@ pub(crate) async fn take_in_acts(
     let application = &open.applications()[station.application_index];
     let operator = FollowerOperator::new(application, Arc::clone(&station.follower));
     let record = operator.record().await?;
-    if record.paused.is_some() {
+    if record.retired.is_some() {
+        status.phase = Phase::Retired;
+    } else if record.paused.is_some() {
         status.phase = Phase::Paused;
     }
+    status.retired.clone_from(&record.retired);
     status.paused.clone_from(&record.paused);
     status.parked = record.parked.len();
     status.first_parked = record.first_failed().cloned();

@@ -18,6 +18,7 @@ mod stop_report;
 
 mod back_off;
 mod lag;
+mod polling;
 mod waiting;
 
 mod log_news;
@@ -36,6 +37,9 @@ mod job;
 mod works;
 
 mod cluster;
+
+mod presence;
+
 mod multi_thread;
 
 pub use self::cluster::{

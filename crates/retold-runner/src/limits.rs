@@ -110,6 +110,16 @@ pub const NODES_MAX: usize = 1_000;
 /// Bytes of a node's name: with the id of the node's life it must fit into the name of a lease's holder.
 pub const NODE_NAME_MAX: usize = 200;
 
+/// How often a runner in one process tells that it has its followers, timers and views: one small write to
+/// each store, so that it costs nothing.
+pub const PRESENCE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// As long as this a process that was killed is still seen.
+pub const PRESENCE_TIME_TO_LIVE: Duration = Duration::from_secs(180);
+
+/// How long one call for that may take; a stop waits for it at most.
+pub const PRESENCE_CALL_MAX: Duration = Duration::from_secs(2);
+
 /// Pause between two pages of a view that catches up. A page is worked through on a thread of the
 /// runtime, which meanwhile looks neither at its timers nor at those who write.
 pub const VIEW_PAGE_PAUSE: Duration = Duration::from_millis(1);

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::lag::Lag;
 use crate::log_news::watch_logs;
 use crate::options::MultiThreadOptions;
+use crate::presence::Presence;
 use crate::stop_report::StopReport;
 use crate::timers_task::TimersStatus;
 use crate::waiting::{ViewWaitError, WaitError};
@@ -139,6 +140,10 @@ impl MultiThread {
         let (stop, stopped) = watch::channel(false);
         let (news, mut aborts) = watch_logs(&works.open, &options);
         let mut tasks = Vec::new();
+        let presence = Presence::new(system.name(), infrastructure, &jobs);
+        let presence = tokio::spawn(presence.keep(stopped.clone()));
+        aborts.push(presence.abort_handle());
+        tasks.push(("presence".to_owned(), presence));
         for job in jobs {
             let title = job.title();
             let (news, stopped) = (news.clone(), stopped.clone());

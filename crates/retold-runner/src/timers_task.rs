@@ -19,6 +19,7 @@ use crate::limits::TIMERS_READ_INTERVAL;
 use crate::log_news::{News, next_news};
 use crate::options::MultiThreadOptions;
 use crate::panics::caught;
+use crate::polling::next_look;
 use crate::telemetry::TIMERS_FIRED;
 
 /// How the timers of an application are getting on.
@@ -215,7 +216,8 @@ impl TimersTask {
                 .saturating_sub(self.application.now().as_micros());
             Duration::from_micros(u64::try_from(micros).unwrap_or(0))
         });
-        let poll = self.options.poll_interval;
+        let poll = next_look(self.options.poll_interval);
+        let wake = due.and_then(|due| Instant::now().checked_add(due));
         let news = async {
             next_news(&mut self.news).await;
             sleep_until(read_next).await;
@@ -223,7 +225,7 @@ impl TimersTask {
         tokio::select! {
             _ = self.stop.changed() => {}
             () = news => {}
-            () = sleep(due.map_or(poll, |due| due.min(poll))) => {}
+            () = sleep_until(wake.map_or(poll, |wake| wake.min(poll))) => {}
         }
     }
 }

@@ -5,12 +5,13 @@
 
 use retold_core::system::projection::{ProjectionError, ProjectionPipeline};
 use tokio::sync::{OwnedMutexGuard, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout_at};
 
 use crate::back_off::BackOff;
 use crate::limits::VIEW_PAGE_PAUSE;
 use crate::options::MultiThreadOptions;
 use crate::panics::caught;
+use crate::polling::next_look;
 
 /// One view in its task.
 pub(crate) struct ViewsTask {
@@ -54,7 +55,8 @@ impl ViewsTask {
                 sleep(VIEW_PAGE_PAUSE).await;
             }
             // What was missed by a lost hint is found by looking.
-            match timeout(self.options.poll_interval, self.pipeline.changed()).await {
+            let look = next_look(self.options.poll_interval);
+            match timeout_at(look, self.pipeline.changed()).await {
                 Ok(changed) => changed,
                 Err(_) => Ok(()),
             }

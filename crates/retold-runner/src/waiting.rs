@@ -169,7 +169,10 @@ impl Goal<'_> {
                 return Ok(true);
             }
             let phase = station.status.read().phase;
-            let is_halted = matches!(phase, Phase::Paused | Phase::Failed | Phase::Stopped);
+            let is_halted = matches!(
+                phase,
+                Phase::Paused | Phase::Retired | Phase::Failed | Phase::Stopped
+            );
             if is_halted || look <= Instant::now() {
                 if self.is_recorded(open, is_halted.then_some(phase)).await? {
                     return Ok(true);
@@ -264,12 +267,15 @@ impl Goal<'_> {
             phase,
             reason,
         };
+        if let Some(reason) = record.retired.clone() {
+            return Err(halt(Phase::Retired, reason));
+        }
         if let Some(reason) = record.paused.clone() {
             return Err(halt(Phase::Paused, reason));
         }
         match halted {
             // It has not noticed yet that it was let continue.
-            None | Some(Phase::Paused) => Ok(false),
+            None | Some(Phase::Paused | Phase::Retired) => Ok(false),
             Some(Phase::Stopped) => Err(halt(Phase::Stopped, "its runner was stopped".into())),
             Some(phase) => {
                 let failure = station.status.read().last_error;

@@ -69,8 +69,10 @@ impl Alarm {
 
     /// Somebody waits for news, until what is returned is dropped.
     pub(crate) fn wait_for_news(self: &Arc<Self>) -> Waiting {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        self.stay_awake();
+        // While others wait, the keeper looks as often as it is to.
+        if self.waiting.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.stay_awake();
+        }
         Waiting(self.clone())
     }
 

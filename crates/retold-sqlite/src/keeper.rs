@@ -8,8 +8,13 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use retold_core::recording::own_process::OwnProcess;
+
 use super::alarm::{Alarm, Raised};
-use super::options::{POLL_INTERVAL, WAL_EMPTYING_PAUSE, WAL_EMPTYING_WAIT_MAX, WAL_LOOK_INTERVAL};
+use super::options::{
+    POLL_INTERVAL, POLL_INTERVAL_IDLE, POLL_QUICK_FOR, WAL_EMPTYING_PAUSE, WAL_EMPTYING_WAIT_MAX,
+    WAL_LOOK_INTERVAL,
+};
 use super::queue::Progress;
 use super::wal::Wal;
 use super::watcher::Watcher;
@@ -19,11 +24,12 @@ use super::writer::Writer;
 /// How often the keeper looks while there is work: the longest that a group waits for a leader.
 const TICK: Duration = Duration::from_millis(5);
 /// Looks without any work after which the keeper sleeps until it is woken.
-const IDLE_TICKS: u32 = 20;
+const IDLE_TICKS: u32 = 2;
 
 /// The thread. Dropped, it commits what is queued and ends.
 #[derive(Debug)]
 pub(crate) struct Keeper {
+    process: Arc<OwnProcess>,
     alarm: Arc<Alarm>,
     thread: Option<JoinHandle<()>>,
 }
@@ -35,6 +41,7 @@ impl Keeper {
     ///
     /// What the operating system says if there can be no thread.
     pub(crate) fn start(
+        process: Arc<OwnProcess>,
         alarm: Arc<Alarm>,
         writing: Option<(Arc<Writer>, Wal, Watermark)>,
         watcher: Watcher,
@@ -52,12 +59,13 @@ impl Keeper {
             wal_look_at: Instant::now(),
             last_progress: None,
             idle_ticks: 0,
-            polled_at: Instant::now(),
+            polls: Polls::new(),
         };
         let thread = thread::Builder::new()
             .name("retold-sqlite".into())
             .spawn(move || rounds.run())?;
         Ok(Self {
+            process,
             alarm,
             thread: Some(thread),
         })
@@ -66,6 +74,11 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
+        if self.process.is_inherited() {
+            // The thread is the parent's, and may hold the lock of the alarm.
+            std::mem::forget(self.thread.take());
+            return;
+        }
         self.alarm.stop();
         // Whom the keeper answers may be the last to hold the store; it ends by itself then.
         if let Some(thread) = self.thread.take()
@@ -87,7 +100,58 @@ struct Rounds {
     wal_look_at: Instant,
     last_progress: Option<Progress>,
     idle_ticks: u32,
+    polls: Polls,
+}
+
+/// When the file is asked whether another process has written: often while the logs grow, whoever writes,
+/// and less and less often while nothing happens.
+struct Polls {
     polled_at: Instant,
+    interval: Duration,
+    /// When a log was last known to have grown.
+    grown_at: Instant,
+    /// How many appends the logs were known to have then.
+    append_count: u64,
+}
+
+impl Polls {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            polled_at: now,
+            interval: POLL_INTERVAL,
+            grown_at: now,
+            append_count: 0,
+        }
+    }
+
+    /// Looks if it is time to.
+    fn look(&mut self, watcher: &mut Watcher) {
+        let append_count = watcher.append_count();
+        if append_count != self.append_count {
+            self.append_count = append_count;
+            self.be_quick();
+        }
+        if self.polled_at.elapsed() < self.interval {
+            return;
+        }
+        self.polled_at = Instant::now();
+        if watcher.look() {
+            self.be_quick();
+        } else if self.grown_at.elapsed() >= POLL_QUICK_FOR {
+            self.interval = (self.interval * 2).min(POLL_INTERVAL_IDLE);
+        }
+    }
+
+    fn be_quick(&mut self) {
+        self.grown_at = Instant::now();
+        self.interval = POLL_INTERVAL;
+    }
+
+    /// How long until the next look.
+    fn rest(&self) -> Duration {
+        self.interval.saturating_sub(self.polled_at.elapsed())
+    }
 }
 
 impl Rounds {
@@ -102,11 +166,7 @@ impl Rounds {
                 return;
             }
             if self.alarm.is_waited() {
-                self.idle_ticks = 0;
-                if self.polled_at.elapsed() >= POLL_INTERVAL {
-                    self.watcher.look();
-                    self.polled_at = Instant::now();
-                }
+                self.polls.look(&mut self.watcher);
             }
         }
     }
@@ -119,14 +179,19 @@ impl Rounds {
         self.write_watermark();
         self.alarm.fall_asleep();
         // What came between the last look and falling asleep has not woken anybody.
-        let has_work = self.alarm.is_waited()
-            || self.writer.as_ref().is_some_and(|writer| {
-                let progress = writer.progress();
-                progress.length > 0 || progress.has_refused
-            });
-        let raised = self.alarm.sleep(has_work.then_some(TICK));
+        let has_work = self.writer.as_ref().is_some_and(|writer| {
+            let progress = writer.progress();
+            progress.length > 0 || progress.has_refused
+        });
+        let wait = match has_work {
+            true => Some(TICK),
+            false => self.alarm.is_waited().then(|| self.polls.rest()),
+        };
+        let raised = self.alarm.sleep(wait);
         self.alarm.wake_up();
-        self.idle_ticks = 0;
+        if has_work || raised.lead || raised.wake {
+            self.idle_ticks = 0;
+        }
         raised
     }
 

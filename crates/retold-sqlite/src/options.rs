@@ -21,8 +21,14 @@ pub const GROUP_LENGTH_MAX: usize = 512;
 pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
 /// Most connections that read at the same time; further reads wait their turn.
 pub const READERS_MAX: usize = 8;
-/// How often the file is asked whether another process wrote, while somebody waits for that.
+/// How often the file is asked whether another process wrote, while somebody waits for that and a log has
+/// grown lately, whoever wrote. One look serves all who wait, for whichever log.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// As long as this after a log has grown it is asked that often; then each wait is twice the one before.
+pub const POLL_QUICK_FOR: Duration = Duration::from_millis(200);
+/// The longest of these waits: after a pause, what another process records is noticed this much later at
+/// worst. What the same process records is noticed at once.
+pub const POLL_INTERVAL_IDLE: Duration = Duration::from_millis(400);
 /// Pages in the write-ahead log after which a commit copies them into the file (4 KiB each).
 ///
 /// SQLite's own default is 1000. More copies a page that is written often less often, and makes the

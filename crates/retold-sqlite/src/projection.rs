@@ -12,5 +12,6 @@ mod ledger;
 
 mod upkeep;
 
+pub(crate) use ledger::all;
 pub use tables::{Sqlite, SqliteTables, ViewTransaction};
 pub(crate) use upkeep::{Declared, Halt, guard_commits};

@@ -5,10 +5,11 @@
 //! way to another thread takes.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use retold_core::recording::error::RecordError;
+use retold_core::recording::own_process::OwnProcess;
 use rusqlite::Connection;
 
 use super::connection::Place;
@@ -57,6 +58,7 @@ impl Reader {
 /// The pool.
 #[derive(Debug)]
 pub(crate) struct Readers {
+    process: Arc<OwnProcess>,
     place: Place,
     busy_wait_max: Duration,
     state: Mutex<State>,
@@ -75,18 +77,30 @@ struct State {
 impl Readers {
     /// A pool that opens connections as they are needed. A store that only reads gives the connection
     /// by which it was opened.
-    pub(crate) fn new(place: Place, busy_wait_max: Duration, anchor: Option<Connection>) -> Self {
+    pub(crate) fn new(
+        process: Arc<OwnProcess>,
+        place: Place,
+        busy_wait_max: Duration,
+        anchor: Option<Connection>,
+    ) -> Self {
         let state = State {
             idle: Vec::new(),
             open_count: 0,
             _anchor: anchor,
         };
         Self {
+            process,
             place,
             busy_wait_max,
             state: Mutex::new(state),
             returned: Condvar::new(),
         }
+    }
+
+    /// Leaves its connections as they are, and open.
+    pub(crate) fn forget(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::forget(std::mem::take(state));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -104,6 +118,7 @@ impl Readers {
         &self,
         read: impl FnOnce(&mut Reader) -> Result<T, RecordError>,
     ) -> Result<T, RecordError> {
+        self.process.check()?;
         let presence = self.place.presence();
         if !self.place.is_immutable() {
             presence.check_now_and_then()?;

@@ -102,6 +102,7 @@ impl SqliteRecorder {
     }
 
     async fn wait_for_change(&self, append_count: u64) -> Result<u64, RecordError> {
+        self.shared.process.check()?;
         // Subscribed before the first look, so that no news falls between the two.
         let mut news = self.log.subscribe();
         let _waiting = self.shared.alarm.wait_for_news();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use retold_core::recording::error::{Corrupt, RecordError};
+use retold_core::recording::own_process::OwnProcess;
 
 use super::alarm::Alarm;
 use super::birth::birth_of;
@@ -16,6 +17,7 @@ use super::writer::Writer;
 
 /// What recorders share with their store.
 pub(crate) struct Shared {
+    pub(crate) process: Arc<OwnProcess>,
     pub(crate) place: Place,
     /// None of a store that was opened for reading only.
     pub(crate) writer: Option<Arc<Writer>>,
@@ -33,8 +35,9 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// `Invalid` from a store that was opened for reading only.
+    /// `Invalid` from a store that was opened for reading only, or by another process.
     pub(crate) fn writer(&self) -> Result<&Arc<Writer>, RecordError> {
+        self.process.check()?;
         self.writer.as_ref().ok_or_else(|| {
             RecordError::invalid(format!(
                 "the store {} was opened for reading only",
@@ -66,5 +69,16 @@ impl Shared {
     pub(crate) fn open(&self, name: &str) -> Result<(Arc<Log>, bool), RecordError> {
         let found = self.birth_now(name)?;
         Ok((self.logs.share(name, found), found.is_some()))
+    }
+}
+
+impl Drop for Shared {
+    /// A child that inherited the store leaves connections as they are: to close them would act on locks and
+    /// files of its parent.
+    fn drop(&mut self) {
+        if self.process.is_inherited() {
+            std::mem::forget(self.writer.take());
+            self.readers.forget();
+        }
     }
 }

@@ -11,8 +11,9 @@ use retold_core::recording::error::RecordError;
 use retold_core::recording::fault::Corrupt;
 use retold_core::recording::identity::LogId;
 use retold_core::recording::limits::{FINDINGS_MAX, PAGE_NAMES_MAX, check_name, check_page_limit};
+use retold_core::recording::own_process::OwnProcess;
 use retold_core::recording::recorder::{BoxFuture, Recorder};
-use retold_core::recording::store::{Lease, LogEntry, Store, check_lease};
+use retold_core::recording::store::{Lease, LogEntry, Store, ViewEntry, check_lease};
 use rusqlite::params;
 use tokio::sync::oneshot;
 
@@ -25,7 +26,7 @@ use super::inline::{CatchUp, InlineProjections, catch_up_by_page};
 use super::keeper::Keeper;
 use super::leases;
 use super::options::SqliteOptions;
-use super::projection::guard_commits;
+use super::projection::{self, guard_commits};
 use super::readers::{Reader, Readers};
 use super::recorder::SqliteRecorder;
 use super::shared::Shared;
@@ -42,6 +43,9 @@ use super::writer::Writer;
 /// Several openings of one file are correct, in one process and in many: what is judged is judged
 /// while nobody else can write. One opening per process is faster, for only its own appends share a
 /// sync.
+///
+/// A child process that is made by `fork` opens the store by itself: one that it inherited is refused with a clear
+/// error, and does nothing to its parent's.
 ///
 /// It needs no runtime. Appends commit on the thread that polls them, and reads run on it; see the
 /// [crate] for what that means.
@@ -122,12 +126,14 @@ impl SqliteStore {
         let writer = Writer::new(conn, presence, alarm.clone(), busy_wait_max);
         let writer = writer.with_inline(inline);
         let writer = Arc::new(writer);
-        let readers = Readers::new(place.clone(), busy_wait_max, None);
+        let process = Arc::new(OwnProcess::current());
+        let readers = Readers::new(Arc::clone(&process), place.clone(), busy_wait_max, None);
         let wal = Wal::new(&place, options.wal_size_max);
         let logs = Arc::new(Logs::default());
         let watermark = Watermark::new(watermark, options.file_mode, logs.clone());
         let found = tell(&place, damage, found);
         Self::with(
+            process,
             place,
             Some((writer, wal, watermark)),
             readers,
@@ -153,11 +159,18 @@ impl SqliteStore {
         let first = place.open_first_reader(busy_wait_max)?;
         let found = find_missing(&first, &place.watermark_path())?;
         let found = tell(&place, damage, found);
-        let readers = Readers::new(place.clone(), busy_wait_max, Some(first));
-        Self::with(place, None, readers, Default::default(), found)
+        let process = Arc::new(OwnProcess::current());
+        let readers = Readers::new(
+            Arc::clone(&process),
+            place.clone(),
+            busy_wait_max,
+            Some(first),
+        );
+        Self::with(process, place, None, readers, Default::default(), found)
     }
 
     fn with(
+        process: Arc<OwnProcess>,
         place: Place,
         writing: Option<(Arc<Writer>, Wal, Watermark)>,
         readers: Readers,
@@ -170,10 +183,11 @@ impl SqliteStore {
             None => Source::Reader(place.clone(), None),
         };
         let watcher = Watcher::new(logs.clone(), source, place.presence().clone());
-        let keeper = Keeper::start(alarm.clone(), writing, watcher)
+        let keeper = Keeper::start(Arc::clone(&process), alarm.clone(), writing, watcher)
             .map_err(|error| RecordError::unavailable("starting a thread", error))?;
         Ok(Self {
             shared: Arc::new(Shared {
+                process,
                 place,
                 writer,
                 readers,
@@ -364,6 +378,15 @@ impl Store for SqliteStore {
         })
     }
 
+    fn views(&self) -> BoxFuture<'_, Result<Vec<ViewEntry>, RecordError>> {
+        Box::pin(async move {
+            self.shared.readers.read(|reader| {
+                let entries = projection::all(&reader.conn);
+                entries.map_err(|error| before_commit("reading what is kept of views", error))
+            })
+        })
+    }
+
     fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>> {
         // The host's clock is the store's.
         Box::pin(std::future::ready(Ok(SystemTime::now().into())))
@@ -385,5 +408,47 @@ impl Store for SqliteStore {
             let stopped = |error| RecordError::unavailable("verifying", error);
             receiver.await.map_err(stopped)?
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    /// Goal: a child that inherited a store can do nothing with it, and drops it without a trace. Method: the store
+    /// is made to take this process for such a child.
+    #[tokio::test]
+    async fn a_store_that_was_inherited_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dogs.db");
+        let parents = SqliteStore::open(&path).unwrap();
+        let store = SqliteStore::open(&path).unwrap();
+        let birth = LogId::new(Uuid::from_u128(1));
+        let log = Store::open(&store, "dogs", birth).await.unwrap();
+        store.shared.process.pretend();
+        let refused = |error: RecordError| {
+            let text = error.to_string();
+            assert!(matches!(error, RecordError::Invalid(_)), "{text}");
+            assert!(text.contains("inherited it by `fork`"), "{text}");
+        };
+        refused(log.append(Default::default()).await.unwrap_err());
+        refused(log.head().await.unwrap_err());
+        refused(log.changed_since(0).await.unwrap_err());
+        refused(store.logs(None, 1).await.unwrap_err());
+        refused(
+            Store::open(&store, "dogs", birth)
+                .await
+                .map(drop)
+                .unwrap_err(),
+        );
+        let held = store.acquire_lease("a", "b", Duration::ZERO).await;
+        refused(held.map(drop).unwrap_err());
+        drop((log, store));
+        assert!(path.with_extension("db-wal").exists());
+        assert_eq!(parents.logs(None, 10).await.unwrap().len(), 1);
+        // What a child opens by itself works.
+        let own = SqliteStore::open(&path).unwrap();
+        assert_eq!(own.logs(None, 10).await.unwrap().len(), 1);
     }
 }

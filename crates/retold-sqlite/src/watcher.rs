@@ -46,6 +46,13 @@ impl Logs {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
+    /// How many appends all logs are known to have; it changes when one grows.
+    fn append_count(&self) -> u64 {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let logs = logs.values().filter_map(Weak::upgrade);
+        logs.fold(0, |sum, log| sum.wrapping_add(log.announced()))
+    }
+
     /// The logs that somebody waits for.
     fn awaited(&self) -> Vec<Arc<Log>> {
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,20 +87,28 @@ impl Watcher {
         }
     }
 
+    /// How many appends the logs are known to have together; it changes when one grows.
+    pub(crate) fn append_count(&self) -> u64 {
+        self.logs.append_count()
+    }
+
     /// Looks whether the file has changed since the last look; then those who wait look for
-    /// themselves. A failure is a change, and so is another file: theirs will say what it is.
-    pub(crate) fn look(&mut self) {
+    /// themselves. A failure is a change, and so is another file: theirs will say what it is. Says whether
+    /// others have written.
+    pub(crate) fn look(&mut self) -> bool {
         let found = match &mut self.source {
             _ if self.presence.check().is_err() => None,
             Source::Writer(writer) => writer.data_version().ok(),
             Source::Reader(place, conn) => read_by(place, conn),
         };
-        if found.is_none() || found != self.data_version {
+        let is_written = found.is_some() && found != self.data_version;
+        if found.is_none() || is_written {
             for log in self.logs.awaited() {
                 log.nudge();
             }
         }
         self.data_version = found;
+        is_written
     }
 }
 

@@ -26,6 +26,10 @@ use crate::store_url::StoreUrl;
 /// A file that is missing is made, its folder is not; so is a schema, its database is not. Opening
 /// `memory:NAME` again gives the same store. Opening a file takes the thread for a moment, longer while another process makes it.
 ///
+/// A child process that is made by `fork` opens its stores by itself, after the fork: it has none of the threads
+/// and locks of its parent, and a store in a file or on a server that it inherited is refused with a clear
+/// error.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), retold::recording::error::RecordError> {

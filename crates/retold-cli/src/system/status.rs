@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold::prelude::Timestamp;
+use retold::recording::identity::{Mark, Position};
+use retold::recording::recorder::LogRead;
 use retold::recording::store::Store;
 use retold::runner::{ClusterOverview, NodeStatus, UnitOverview};
 use serde::Serialize;
 
 use crate::failure::{Failure, Verdict};
-use crate::followers::{self, FollowerRecord};
+use crate::followers::{self, FollowerRecord, Known};
 use crate::opening;
 use crate::output::{Output, Record, note, one_line};
 use crate::table::Column;
 
 /// Shows the nodes that run systems on a store, who has what, and how far each follower is.
 ///
-/// It reads leases and logs, and takes no lease. A system that runs in one process has no nodes; its
-/// followers are shown all the same.
+/// It reads leases, logs and what is kept of views, and takes no lease. A system that runs in one process has
+/// no nodes; its followers and views are shown all the same.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
@@ -36,11 +38,13 @@ pub(crate) struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Three kinds of rows. A `node` is a process, LEASE the seconds after which it is taken for dead unless it
+Four kinds of rows. A `node` is a process, LEASE the seconds after which it is taken for dead unless it
 renews. A `follower`, `timers` or a `view` is a unit: which node has it, how often it went from one to
 another (TERM), the last error any node had with it. `progress` is how far a follower is in a log that it
 follows: LAG is how many events come after its checkpoint, SECONDS how long ago the first of them was
-recorded.
+recorded. `rows` are the tables of a view in this store, whoever keeps them: LAG counts all events after the
+checkpoint, of which up to 1,000 may not be for the view. Programs of many threads show as the node
+`process ID`; of those on one thread nothing is seen but what they recorded.
 
 Examples:
   retold system status postgres://localhost/shop --watch
@@ -76,6 +80,51 @@ struct ProgressRecord {
     nodes: Vec<Arc<str>>,
     #[serde(flatten)]
     follower: FollowerRecord,
+}
+
+/// The tables of a view, and how far they are.
+#[derive(Debug, Serialize)]
+struct ViewRecord {
+    kind: &'static str,
+    view: Arc<str>,
+    version: u32,
+    upstream: Arc<str>,
+    checkpoint: u64,
+    head: Option<u64>,
+    lag_events: Option<u64>,
+    skipped: u64,
+    is_seen: bool,
+    is_known: bool,
+    state: String,
+}
+
+impl Record for ViewRecord {
+    const COLUMNS: &'static [Column] = &[
+        Column::name("KIND"),
+        Column::name("VIEW"),
+        Column::number("VERSION"),
+        Column::name("UPSTREAM"),
+        Column::number("CHECKPOINT"),
+        Column::number("HEAD"),
+        Column::number("LAG"),
+        Column::number("SKIPPED"),
+        Column::text("STATE"),
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let or_dash = |it: Option<u64>| it.map_or_else(|| "-".into(), |it| it.to_string());
+        vec![
+            self.kind.into(),
+            self.view.to_string(),
+            self.version.to_string(),
+            self.upstream.to_string(),
+            self.checkpoint.to_string(),
+            or_dash(self.head),
+            or_dash(self.lag_events),
+            self.skipped.to_string(),
+            self.state.clone(),
+        ]
+    }
 }
 
 impl Record for NodeRecord {
@@ -174,8 +223,10 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
 
 async fn show(store: &Arc<dyn Store>, output: &mut Output) -> Result<(), Failure> {
     let clusters = ClusterOverview::read_all(&**store).await?;
-    let followers = followers::all(store).await?;
-    if clusters.is_empty() && followers.is_empty() {
+    let known = Known::of(&clusters);
+    let followers = followers::all(store, &known).await?;
+    let views = views(&**store, &known).await?;
+    if clusters.is_empty() && followers.is_empty() && views.is_empty() {
         note("no system has run on this store: there are neither leases of nodes nor followers");
         return Ok(());
     }
@@ -207,7 +258,73 @@ async fn show(store: &Arc<dyn Store>, output: &mut Output) -> Result<(), Failure
     if !followers.is_empty() {
         output.records(&followers)?;
     }
+    output.new_table();
+    if !views.is_empty() {
+        output.records(&views)?;
+    }
     Ok(())
+}
+
+/// What is recorded in the store of all views that are kept there, whoever keeps them.
+async fn views(store: &dyn Store, known: &Known) -> Result<Vec<ViewRecord>, Failure> {
+    let logs = opening::logs(store).await?;
+    let mut records = Vec::new();
+    for view in store.views().await? {
+        let checkpoint = number(view.checkpoint);
+        let names = [&*view.upstream, &*view.name, &*view.version.to_string()];
+        let mut words = Vec::new();
+        let (mut head, mut lag_events) = (None, None);
+        match logs.iter().find(|log| log.name == view.upstream) {
+            None => words.push("it shows a log that is not in this store".to_owned()),
+            Some(log) if log.id != view.log => words.push(format!(
+                "diverged: its rows are of the log {}, and {:?} of this store is {}",
+                view.log, view.upstream, log.id
+            )),
+            Some(log) => {
+                let recorder = store.open_read_only(&log.name).await?;
+                let end = number(recorder.head().await?.mark);
+                (head, lag_events) = (Some(end), end.checked_sub(checkpoint));
+                if let Some(mark) = view.checkpoint {
+                    let there = recorder.read_log(LogRead::at(mark.position)).await?;
+                    if there.events.first().map(|event| event.mark()) != Some(mark) {
+                        words.push("diverged: the log has not the event of the checkpoint".into());
+                    }
+                }
+            }
+        }
+        if !view.is_seen {
+            words.push("readers see an older version".into());
+        }
+        if view.skipped > 0 {
+            words.push(format!("{} events were passed over", view.skipped));
+        }
+        let is_known = known.has("view", &names);
+        if !is_known {
+            words.push("no running system knows it".into());
+        }
+        let state = match words.is_empty() {
+            true => "goes on".to_owned(),
+            false => words.join("; "),
+        };
+        records.push(ViewRecord {
+            kind: "rows",
+            view: view.name,
+            version: view.version,
+            upstream: view.upstream,
+            checkpoint,
+            head,
+            lag_events,
+            skipped: view.skipped,
+            is_seen: view.is_seen,
+            is_known,
+            state,
+        });
+    }
+    Ok(records)
+}
+
+fn number(mark: Option<Mark>) -> u64 {
+    Position::number(mark.map(|mark| mark.position))
 }
 
 fn node_record(cluster: &ClusterOverview, node: &NodeStatus) -> NodeRecord {

@@ -287,3 +287,39 @@ fn a_follower_is_split_by_the_programs_that_run_it() {
         "reservations of stock has 3 partitions already. Nothing was recorded.\n"
     );
 }
+
+#[test]
+fn a_follower_is_retired_and_taken_back() {
+    let place = with_poison();
+    let url = place.url();
+    let told = act(&place, "retire", LETTERS, &["--reason", "no more letters"]).fine();
+    assert_eq!(
+        told,
+        format!(
+            "thanks of letters is retired. A program that declares it is refused; \
+             `retold follower resume {url} letters thanks` takes that back.\n\
+             Processes that run it notice by themselves; if none does, it counts from the next start on.\n"
+        )
+    );
+    let again = act(&place, "retire", LETTERS, &["--reason", "again"]).fine();
+    assert_eq!(
+        again,
+        "thanks of letters is retired already: no more letters. Nothing was recorded.\n"
+    );
+    let line = run(&["followers", &url, "letters"]).fine();
+    assert!(line.ends_with("\tretired: no more letters\n"), "{line}");
+    let status = run(&["system", "status", &url]).fine();
+    assert!(
+        status.contains("\tretired: no more letters\t-\n"),
+        "{status}"
+    );
+    let paused = act(&place, "pause", LETTERS, &["--reason", "for a while"]);
+    paused.check_refused(1, "is retired (no more letters)");
+
+    let told = act(&place, "resume", LETTERS, &[]).fine();
+    assert!(
+        told.starts_with("thanks of letters goes on. It was retired: no more letters\n"),
+        "{told}"
+    );
+    process(&place);
+}

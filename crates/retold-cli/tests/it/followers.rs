@@ -29,25 +29,26 @@ fn followers_are_listed_with_how_far_they_are() {
     let thanks = json!({
         "log": "letters", "follower": "thanks", "generation": 1, "upstream": "orders",
         "upstream_state": "here", "checkpoint": 2, "head": 5, "lag_events": 3, "parked": 0,
-        "paused": reason,
+        "paused": reason, "system": "shop", "is_known": false,
     });
     let reservations = json!({
         "log": "stock", "follower": "reservations", "generation": 1, "upstream": "orders",
         "upstream_state": "here", "checkpoint": 5, "head": 5, "lag_events": 0, "parked": 3,
-        "paused": null,
+        "paused": null, "system": "shop", "is_known": false,
     });
     assert_eq!(objects, [thanks, reservations]);
 
     let line = run(&["followers", &url, "stock"]).fine();
     assert_eq!(
         line,
-        "stock\treservations@1\torders\t5\t5\t0\t0.0\t3\tgoes on\n"
+        "stock\treservations@1\torders\t5\t5\t0\t0.0\t3\tno running system knows it\n"
     );
     let line = run(&["followers", &url, "letters"]).fine();
     let (_, state) = line.rsplit_once('\t').unwrap();
     assert_eq!(
         state,
-        "paused: the policy for the event at 3 of \"orders\" failed: refused: nobody sells poison\n"
+        "paused: the policy for the event at 3 of \"orders\" failed: refused: nobody sells poison; \
+         no running system knows it\n"
     );
 }
 

@@ -9,6 +9,7 @@ mod command;
 mod hosts;
 mod store;
 
+mod kennel;
 mod shop;
 
 mod demo;

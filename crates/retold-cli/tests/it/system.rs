@@ -98,3 +98,52 @@ fn a_store_without_systems_says_so() {
     run(&["system", "status", "memory:x"]).check_refused(2, "in the memory");
     run(&["system", "status", &place.url(), "--watch", "0"]).check_refused(2, "--watch");
 }
+
+/// Goal: views are shown whoever keeps them, and what no program has is told from what one has. Method: a
+/// program of many threads, then none, then the view of another store.
+#[test]
+fn views_are_shown_whoever_keeps_them() {
+    let place = Place::with_dogs();
+    let url = place.url();
+    let rows = || {
+        of_kind(
+            &run(&["system", "status", &url, "--json"]).objects(),
+            "rows",
+        )
+        .into_iter()
+        .cloned()
+        .collect::<Vec<_>>()
+    };
+    let runner = crate::kennel::run(&place);
+    let row = loop {
+        let rows = rows();
+        if let Some(row) = rows.first()
+            && row["checkpoint"] == 5
+            && row["is_known"] == true
+        {
+            break row.clone();
+        }
+    };
+    assert_eq!(
+        (&row["view"], &row["version"]),
+        (&"topics".into(), &1.into())
+    );
+    assert_eq!((&row["head"], &row["lag_events"]), (&5.into(), &0.into()));
+    assert_eq!(row["state"], "goes on");
+    place.block_on(async { Ok::<_, retold::Error>(runner.stop().await) });
+    assert_eq!(rows()[0]["state"], "no running system knows it");
+    let lines = run(&["system", "status", &url]).fine();
+    assert!(
+        lines.contains("rows\ttopics\t1\tdogs\t5\t5\t0\t0\t"),
+        "{lines}"
+    );
+
+    let file = rusqlite::Connection::open(place.path()).unwrap();
+    let sql = "UPDATE retold_projection SET upstream_id = randomblob(16)";
+    file.execute(sql, []).unwrap();
+    let state = rows()[0]["state"].to_string();
+    assert!(
+        state.contains("diverged: its rows are of the log"),
+        "{state}"
+    );
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::RecordError;
 use super::fault::{Corrupt, Invalid};
-use super::identity::LogId;
+use super::identity::{LogId, Mark};
 use super::limits::check_name;
 use super::recorder::{BoxFuture, Recorder};
 use crate::domain::clock::Timestamp;
@@ -100,6 +100,17 @@ pub trait Store: Send + Sync {
     /// `Unavailable`.
     fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>>;
 
+    /// What is kept in the store of views that projections build of its logs, by name and version: the
+    /// tables of PostgreSQL in the store's schema, or of SQLite in its file. Those that are kept elsewhere,
+    /// or in memory, are not known here.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt`.
+    fn views(&self) -> BoxFuture<'_, Result<Vec<ViewEntry>, RecordError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     /// Checks what no read of a log shows: that the database is whole, and that what it keeps of a
     /// log in several places agrees. Gives what is wrong, at most
     /// [`FINDINGS_MAX`](super::limits::FINDINGS_MAX); nothing, if all is well or there is nothing
@@ -120,6 +131,26 @@ pub struct LogEntry {
     pub name: Arc<str>,
     /// Its id.
     pub id: LogId,
+}
+
+/// A version of a view, as it is kept beside its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "a store must say all of it")]
+pub struct ViewEntry {
+    /// Name of its projection.
+    pub name: Arc<str>,
+    /// Version of its projection.
+    pub version: u32,
+    /// Name of the log that it shows.
+    pub upstream: Arc<str>,
+    /// Id of that log when the version began.
+    pub log: LogId,
+    /// The last event that is taken in or passed over; none before the first.
+    pub checkpoint: Option<Mark>,
+    /// Whether readers see this version.
+    pub is_seen: bool,
+    /// How many events were passed over as poison.
+    pub skipped: u64,
 }
 
 /// Who does some work for now.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::follower::Follower;
+use super::follower_record::SystemNames;
 use crate::application::{Application, ApplicationBuilder};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::event::Event;
@@ -44,7 +45,7 @@ pub struct System {
 }
 
 struct Parts {
-    name: String,
+    names: SystemNames,
     members: Vec<Member>,
 }
 
@@ -65,26 +66,39 @@ pub type ConfluenceKey = Arc<dyn Fn(&StoredEvent) -> Option<String> + Send + Syn
 /// A system that is being defined; [`build`](SystemBuilder::build) ends it.
 #[must_use = "a system is defined by `build`"]
 pub struct SystemBuilder {
-    name: String,
+    names: SystemNames,
     members: Vec<Member>,
 }
 
 impl System {
-    /// Begins to define a system of this name, which is for people: in pictures and reports.
+    /// Begins to define a system of this name: by it nodes of a cluster find each other, and followers record
+    /// which system they are part of. A program whose system has another name is refused on a store where
+    /// followers of its applications and names have worked already; see
+    /// [`formerly`](SystemBuilder::formerly) for a system that is renamed. Two systems of one name with
+    /// other policies are not told apart.
     #[expect(
         clippy::new_ret_no_self,
         reason = "a system is complete when it is built"
     )]
     pub fn new(name: impl Into<String>) -> SystemBuilder {
-        SystemBuilder {
+        let names = SystemNames {
             name: name.into(),
+            former: Vec::new(),
+        };
+        SystemBuilder {
+            names,
             members: Vec::new(),
         }
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.parts.name
+        &self.parts.names.name
+    }
+
+    /// Its name, and those that it had before.
+    pub(super) fn names(&self) -> &SystemNames {
+        &self.parts.names
     }
 
     /// Its applications, in the order of declaration.
@@ -266,6 +280,13 @@ impl Member {
 }
 
 impl SystemBuilder {
+    /// The system had this name before, which its followers have recorded: they go on under the new one.
+    /// To be kept for as long as there are such followers.
+    pub fn formerly(mut self, name: impl Into<String>) -> Self {
+        self.names.former.push(name.into());
+        self
+    }
+
     /// With an application of this name, which is the name of its log too: its types and followers are
     /// given by `define`. The order of declaration is the order in which a single thread works.
     pub fn application(
@@ -303,7 +324,7 @@ impl SystemBuilder {
         if names.is_empty() {
             return Err(Invalid::new(format!(
                 "the system {:?} has no application; give one with `application`",
-                self.name
+                self.names.name
             )));
         }
         for member in &self.members {
@@ -311,7 +332,7 @@ impl SystemBuilder {
         }
         Ok(System {
             parts: Arc::new(Parts {
-                name: self.name,
+                names: self.names,
                 members: self.members,
             }),
         })
@@ -353,7 +374,7 @@ fn check_followers(member: &Member, applications: &BTreeSet<&str>) -> Result<(),
 impl fmt::Debug for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("System")
-            .field("name", &self.parts.name)
+            .field("name", &self.parts.names.name)
             .field("members", &self.parts.members)
             .finish()
     }
@@ -372,7 +393,7 @@ impl fmt::Debug for Member {
 impl fmt::Debug for SystemBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SystemBuilder")
-            .field("name", &self.name)
+            .field("name", &self.names.name)
             .field("members", &self.members)
             .finish()
     }

@@ -29,6 +29,10 @@ pub struct StartingMark {
     pub log: LogId,
     /// The first event that is processed is the one after this mark; with none, the log's first.
     pub after: Option<Mark>,
+    /// Name of the system whose program recorded that; none in what was recorded before this was noted, and
+    /// in what an operator asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
 }
 
 impl StartingMark {
@@ -38,7 +42,15 @@ impl StartingMark {
             upstream: upstream.into(),
             log,
             after,
+            system: None,
         }
+    }
+
+    /// Recorded for the system of this name.
+    #[must_use]
+    pub(super) fn of_system(mut self, system: Option<&str>) -> Self {
+        self.system = system.map(str::to_owned);
+        self
     }
 }
 
@@ -104,7 +116,7 @@ pub enum FollowerEvent {
         /// The event whose policy failed, if it was that: its log and place.
         failed: Option<(LogId, Mark)>,
     },
-    /// An operator let it go on, and answer what is parked once more.
+    /// An operator let it go on, and answer what is parked once more; also one that was retired.
     Continued,
     /// An operator let it begin anew: a generation with its own key, its own stretches, and ids of
     /// effects of its own. What was parked is parked no more; what was paused stays paused.
@@ -135,6 +147,11 @@ pub enum FollowerEvent {
         /// Where all of them begin, for each log that it follows.
         starts: Vec<StartingMark>,
     },
+    /// An operator ended it for good: it records nothing more, and a program that declares it is refused.
+    Retired {
+        /// Why, for people.
+        reason: String,
+    },
 }
 
 impl FollowerEvent {
@@ -155,6 +172,7 @@ impl Event for FollowerEvent {
         EventType::of::<Self>("retold.reset"),
         EventType::of::<Self>("retold.partitioning"),
         EventType::of::<Self>("retold.partitioned"),
+        EventType::of::<Self>("retold.retired"),
     ];
 
     fn type_index(&self) -> usize {
@@ -168,6 +186,7 @@ impl Event for FollowerEvent {
             Self::Reset { .. } => 6,
             Self::Partitioning { .. } => 7,
             Self::Partitioned { .. } => 8,
+            Self::Retired { .. } => 9,
         }
     }
 
@@ -241,6 +260,24 @@ mod tests {
                     by: None,
                 },
                 r#"retold.partitioning {"partitions":4,"by":null}"#.into(),
+            ),
+            (
+                FollowerEvent::Retired {
+                    reason: "done".into(),
+                },
+                r#"retold.retired {"reason":"done"}"#.into(),
+            ),
+            (
+                FollowerEvent::Started(
+                    StartingMark::new("orders", log, None).of_system(Some("shop")),
+                ),
+                format!(
+                    r#"retold.started {{"upstream":"orders","log":"{uuid}","after":null,"system":"shop"}}"#
+                ),
+            ),
+            (
+                FollowerEvent::Started(StartingMark::new("orders", log, None)),
+                format!(r#"retold.started {{"upstream":"orders","log":"{uuid}","after":null}}"#),
             ),
             (
                 FollowerEvent::Partitioned {

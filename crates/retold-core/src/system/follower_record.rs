@@ -7,7 +7,7 @@ use super::follower_event::{FollowerEvent, Parked, StartingMark, follower_stream
 use crate::application::Error;
 use crate::domain::event::Apply;
 use crate::mapping::mapper::Mapper;
-use crate::recording::error::RecordError;
+use crate::recording::error::{Invalid, RecordError};
 use crate::recording::identity::{LogId, Mark, Position, Version};
 use crate::recording::recorder::{PageEnd, Recorder, StreamRead};
 use crate::recording::stretch::FollowerKey;
@@ -35,14 +35,31 @@ pub struct FollowerRecord {
     pub partitioning: Option<Partitioning>,
     /// Where the present generation began, by the name of the upstream.
     pub starts: BTreeMap<String, StartingMark>,
+    /// Name of the system that it is part of; none if that was not noted yet.
+    pub system: Option<String>,
     /// Why it is paused, if it is.
     pub paused: Option<String>,
+    /// Why it is retired, if it is.
+    pub retired: Option<String>,
     /// How often it was let continue: each time it answers what is parked once more.
     pub continued: u64,
     /// What it has put aside, by log and position.
     pub parked: BTreeMap<(LogId, Position), Parked>,
     /// Where parked events are of each stream, for asking with every event.
     held: HashMap<(LogId, String), BTreeSet<Position>>,
+}
+
+/// The name of a system, and those that it had before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SystemNames {
+    pub(super) name: String,
+    pub(super) former: Vec<String>,
+}
+
+impl SystemNames {
+    fn has(&self, name: &str) -> bool {
+        self.name == name || self.former.iter().any(|it| it == name)
+    }
 }
 
 /// What a follower is to be split into.
@@ -68,7 +85,9 @@ impl FollowerRecord {
             partitioned_by: None,
             partitioning: None,
             starts: BTreeMap::new(),
+            system: None,
             paused: None,
+            retired: None,
             continued: 0,
             parked: BTreeMap::new(),
             held: HashMap::new(),
@@ -96,6 +115,58 @@ impl FollowerRecord {
     pub fn holds_back(&self, log: LogId, stream: &str) -> Option<&Parked> {
         let first = self.held.get(&(log, stream.to_owned()))?.first()?;
         self.parked.get(&(log, *first))
+    }
+
+    /// Whether it records nothing until an operator lets it go on: it is paused, or retired.
+    pub fn is_halted(&self) -> bool {
+        self.paused.is_some() || self.retired.is_some()
+    }
+
+    /// Checks that a program may run it that has it in the system of this name, or of one of the names that
+    /// the system had before.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if it is part of another system.
+    pub(super) fn check_system(
+        &self,
+        application: &str,
+        system: &SystemNames,
+    ) -> Result<(), Invalid> {
+        match &self.system {
+            Some(recorded) if !system.has(recorded) => Err(Invalid::new(format!(
+                "the follower {:?} of {application:?} is part of the system {recorded:?}, and this program is the system {:?}: two systems must not share a follower, for each would take the other's work as its own; open another store, rename the application or the follower, or, if the system was renamed, declare `.formerly({recorded:?})`",
+                self.name, system.name
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that a program may declare it.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if it is retired.
+    pub(super) fn check_not_retired(&self, application: &str) -> Result<(), Invalid> {
+        match &self.retired {
+            Some(reason) => Err(Invalid::new(format!(
+                "the follower {:?} of {application:?} is retired ({reason}); remove it from the program, or let it go on with `retold follower resume`",
+                self.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn take_starts(&mut self, starts: &[StartingMark]) {
+        self.starts = by_upstream(starts);
+        self.note_system(starts);
+    }
+
+    fn note_system(&mut self, starts: &[StartingMark]) {
+        let noted = starts.iter().find_map(|start| start.system.as_ref());
+        if let Some(system) = noted {
+            self.system = Some(system.clone());
+        }
     }
 
     /// The first parked event whose policy failed, by log and position; none if nothing is parked.
@@ -199,6 +270,7 @@ impl Apply<FollowerEvent> for FollowerRecord {
         match event {
             FollowerEvent::Started(start) => {
                 self.starts.insert(start.upstream.clone(), start.clone());
+                self.note_system(std::slice::from_ref(start));
             }
             FollowerEvent::Parked(parked) => self.park(parked),
             FollowerEvent::Resumed { log, event, .. }
@@ -208,14 +280,16 @@ impl Apply<FollowerEvent> for FollowerRecord {
             FollowerEvent::Paused { reason, .. } => self.paused = Some(reason.clone()),
             FollowerEvent::Continued => {
                 self.paused = None;
+                self.retired = None;
                 self.continued += 1;
             }
+            FollowerEvent::Retired { reason } => self.retired = Some(reason.clone()),
             FollowerEvent::Reset { generation, starts } => {
                 self.generation = *generation;
                 self.generation_of_ids = *generation;
                 self.parked.clear();
                 self.held.clear();
-                self.starts = by_upstream(starts);
+                self.take_starts(starts);
             }
             FollowerEvent::Partitioning { partitions, by } => {
                 let is_as_it_is = *partitions == self.partitions
@@ -238,7 +312,7 @@ impl Apply<FollowerEvent> for FollowerRecord {
                 self.partitions = *partitions;
                 self.partitioned_by = Some(by.clone());
                 self.partitioning = None;
-                self.starts = by_upstream(starts);
+                self.take_starts(starts);
             }
         }
     }

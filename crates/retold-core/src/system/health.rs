@@ -68,6 +68,8 @@ pub enum Trouble {
     Parked,
     /// It is recorded as paused: an operator paused it, or its policy failed.
     Paused,
+    /// It is recorded as retired, and this program still declares it.
+    Retired,
     /// It has stopped, and only somebody who acts helps.
     Failed,
 }
@@ -132,6 +134,7 @@ impl fmt::Display for Trouble {
             Self::Late => "late",
             Self::Parked => "parked",
             Self::Paused => "paused",
+            Self::Retired => "retired",
             Self::Failed => "failed",
         })
     }

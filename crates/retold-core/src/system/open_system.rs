@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::definition::{Member, System};
 use super::delivery::{Delivery, OutboxPipeline};
 use super::follower::Follower;
+use super::follower_record::FollowerRecord;
 use super::health::{Finding, FindingKind, Trouble};
 use super::partition::Lane;
 use super::pipeline::Pipeline;
@@ -193,7 +194,8 @@ impl OpenSystem {
     ///
     /// As for [`ApplicationBuilder::open`](crate::application::ApplicationBuilder::open);
     /// [`Error::Invalid`] for a view or an outbox of an application that the system does not have, or an
-    /// outbox that is given twice.
+    /// outbox that is given twice; and, opened for writing, if one of its followers is retired, or is
+    /// recorded to be part of another system.
     pub async fn open(
         system: &System,
         infrastructure: &Infrastructure,
@@ -215,7 +217,13 @@ impl OpenSystem {
         }
         let mut applications = Vec::with_capacity(system.members().len());
         for member in system.members() {
-            applications.push(infrastructure.open(member, opening).await?);
+            let application = infrastructure.open(member, opening).await?;
+            if opening == Opening::Write {
+                for follower in member.followers() {
+                    check_declared(&application, follower, system).await?;
+                }
+            }
+            applications.push(application);
         }
         Ok(Self {
             system: system.clone(),
@@ -275,6 +283,7 @@ impl OpenSystem {
         let pipelines = (0..count).map(|lane| {
             let application = self.applications[index].clone();
             let pipeline = Pipeline::new(application, Arc::clone(follower), upstreams.clone());
+            let pipeline = pipeline.of_system(self.system.names().clone());
             pipeline.in_lane(Lane { index: lane, count })
         });
         pipelines.collect()
@@ -315,6 +324,20 @@ impl OpenSystem {
         });
         views.collect()
     }
+}
+
+/// Checks that a program may run this follower, by what is recorded of it.
+async fn check_declared(
+    application: &Application,
+    follower: &Follower,
+    system: &System,
+) -> Result<()> {
+    let mut record = FollowerRecord::new(follower.shared_name());
+    let recorder: &dyn Recorder = &**application.recorder();
+    record.read_on(recorder, application.mapper()).await?;
+    record.check_system(application.name(), system.names())?;
+    record.check_not_retired(application.name())?;
+    Ok(())
 }
 
 impl fmt::Debug for OpenSystem {

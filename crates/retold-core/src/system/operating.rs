@@ -131,14 +131,31 @@ impl FollowerOperator {
         .await
     }
 
-    /// Lets it go on, and answer what is parked once more. Says whether there was anything to let.
+    /// Retires it: it records nothing more, and a program that still declares it is refused at its start. For
+    /// a follower that was removed from the programs. Says whether it was not retired already; if it was,
+    /// nothing is recorded. [`resume`](Self::resume) takes it back.
+    ///
+    /// # Errors
+    ///
+    /// As for [`pause`](Self::pause).
+    pub async fn retire(&self, reason: &str) -> Result<bool> {
+        let retired = |record: &FollowerRecord| {
+            Ok(record.retired.is_none().then(|| FollowerEvent::Retired {
+                reason: reason.to_owned(),
+            }))
+        };
+        self.act_on_any(retired).await
+    }
+
+    /// Lets it go on, also if it is retired, and answer what is parked once more. Says whether there was
+    /// anything to let.
     ///
     /// # Errors
     ///
     /// As for [`pause`](Self::pause).
     pub async fn resume(&self) -> Result<bool> {
-        self.act(|record| {
-            let is_needed = record.paused.is_some() || !record.parked.is_empty();
+        self.act_on_any(|record| {
+            let is_needed = record.is_halted() || !record.parked.is_empty();
             Ok(is_needed.then_some(FollowerEvent::Continued))
         })
         .await
@@ -181,6 +198,8 @@ impl FollowerOperator {
             let is_named = |old: &StartingMark| starts.iter().any(|it| it.upstream == old.upstream);
             let others = record.starts.values().filter(|old| !is_named(old));
             begun.extend(others.map(|old| StartingMark::new(&*old.upstream, old.log, None)));
+            let system = record.system.as_deref();
+            let begun = begun.into_iter().map(|it| it.of_system(system)).collect();
             Ok(Some(FollowerEvent::Reset {
                 generation: record.generation + 1,
                 starts: begun,
@@ -229,8 +248,24 @@ impl FollowerOperator {
         Ok(self.record().await?.parked.into_values().collect())
     }
 
-    /// Records an act; false if there is none to record.
+    /// Records an act on a follower that is not retired; false if there is none to record.
     async fn act(
+        &self,
+        decide: impl Fn(&FollowerRecord) -> Result<Option<FollowerEvent>>,
+    ) -> Result<bool> {
+        self.act_on_any(|record| match &record.retired {
+            None => decide(record),
+            Some(reason) => Err(Error::invalid(format!(
+                "the follower {:?} of {:?} is retired ({reason}); let it go on first, with `retold follower resume`",
+                self.name,
+                self.application.name()
+            ))),
+        })
+        .await
+    }
+
+    /// Records an act; false if there is none to record.
+    async fn act_on_any(
         &self,
         decide: impl Fn(&FollowerRecord) -> Result<Option<FollowerEvent>>,
     ) -> Result<bool> {

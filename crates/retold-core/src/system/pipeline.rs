@@ -24,7 +24,7 @@ use super::batch::Batch;
 use super::caused::answer_span;
 use super::context::{Cause, Context, Freshness, is_of_the_store};
 use super::follower::Follower;
-use super::follower_record::FollowerRecord;
+use super::follower_record::{FollowerRecord, SystemNames};
 use super::limits::{FOLLOW_PAGE_EVENTS, UNFLUSHED_EVENTS_MAX};
 use super::partition::Lane;
 use super::running::Began;
@@ -48,6 +48,8 @@ pub struct Pipeline {
     upstreams: Vec<Upstream>,
     record: FollowerRecord,
     stream: Arc<str>,
+    /// The system that it is part of; none of a pipeline that is driven by itself.
+    system: Option<SystemNames>,
     /// Which partitions are its work.
     lane: Lane,
     /// The partition that it is at; none if there is none for it.
@@ -229,6 +231,7 @@ impl Pipeline {
         Self {
             upstreams: upstreams.collect(),
             stream: record.stream(),
+            system: None,
             lane: Lane::ONLY,
             partition: None,
             key: record.key(0),
@@ -253,6 +256,13 @@ impl Pipeline {
             query: follower.query(),
             follower,
         }
+    }
+
+    /// For the system of this name.
+    #[must_use]
+    pub(super) fn of_system(mut self, system: SystemNames) -> Self {
+        self.system = Some(system);
+        self
     }
 
     /// One of several pipelines, each for some of the follower's partitions.
@@ -362,7 +372,7 @@ impl Pipeline {
 
     async fn step_on(&mut self) -> Result<Step> {
         self.prepare().await?;
-        if self.record.paused.is_some() {
+        if self.record.is_halted() {
             return Ok(Step::Paused);
         }
         if self.is_resume_due() {
@@ -576,14 +586,14 @@ impl Pipeline {
         }
         let Pulled { index, page, .. } = pulled;
         for event in &page.events {
-            if !self.is_prepared || self.record.paused.is_some() {
+            if !self.is_prepared || self.record.is_halted() {
                 return Ok(());
             }
             self.answer_untold(index, event).await?;
         }
         if let Some(read_to) = page.read_to
             && self.is_prepared
-            && self.record.paused.is_none()
+            && !self.record.is_halted()
         {
             self.pass(index, read_to);
             if self.unflushed(index) >= UNFLUSHED_EVENTS_MAX {
@@ -889,6 +899,7 @@ impl Pipeline {
                     Step::Moved => Phase::Running,
                     Step::Idle if self.record.partitioning.is_some() => Phase::Draining,
                     Step::Idle => Phase::CaughtUp,
+                    Step::Paused if self.record.retired.is_some() => Phase::Retired,
                     Step::Paused => Phase::Paused,
                 };
                 self.status.stepped(phase);
@@ -922,6 +933,7 @@ impl Pipeline {
         self.status.write(|status| {
             status.partitions = record.partitions;
             status.paused.clone_from(&record.paused);
+            status.retired.clone_from(&record.retired);
             status.parked = parked;
             status.first_parked = record.first_failed().cloned();
             status.overtaken = overtaken;

@@ -406,7 +406,7 @@ impl Work {
             worker.is_astray = false;
             for pipeline in &mut worker.pipelines {
                 worker.is_astray |= pipeline.prepare().await.is_err()
-                    || pipeline.record().paused.is_some()
+                    || pipeline.record().is_halted()
                     || pipeline.is_resume_due()
                     || !pipeline.has_one_partition();
             }

@@ -31,6 +31,8 @@ pub enum Phase {
     Retrying,
     /// It is recorded as paused: by an operator, or because a policy failed.
     Paused,
+    /// It is recorded as retired: an operator ended it for good.
+    Retired,
     /// It cannot go on: a log has diverged or is corrupt. It needs somebody to look.
     Failed,
     /// It was ended with its runner.
@@ -66,6 +68,8 @@ pub struct FollowerStatus {
     pub overtaken: u64,
     /// Why it is recorded as paused, if it is.
     pub paused: Option<String>,
+    /// Why it is recorded as retired, if it is: while this program runs it, which should declare it no more.
+    pub retired: Option<String>,
     /// How many events it has parked.
     pub parked: usize,
     /// The first of those whose policy failed, with the reason.
@@ -137,6 +141,10 @@ impl FollowerStatus {
         let finding =
             |trouble, reason| Finding::new(FindingKind::Follower, name.clone(), trouble, reason);
         let mut findings = Vec::new();
+        if let Some(reason) = &self.retired {
+            let reason = format!("{reason}; remove it from the program");
+            findings.push(finding(Trouble::Retired, reason));
+        }
         if let Some(reason) = &self.paused {
             findings.push(finding(Trouble::Paused, reason.clone()));
         }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use retold_core::domain::clock::Timestamp;
 use retold_core::recording::identity::{EventId, LogId, Mark, Position};
+use retold_core::recording::store::ViewEntry;
 use retold_core::system::projection::SkippedEvent;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
+use crate::roles::quote;
 use crate::work::Work;
 
 /// A promise to databases already written: these tables only ever grow columns. `state` is `seen` for the
@@ -68,6 +70,7 @@ pub(crate) struct Entry {
 #[derive(Clone, Copy)]
 pub(super) struct Ledger<'a> {
     pub(super) work: &'a Work<'a>,
+    /// As the catalog has it.
     pub(super) schema: &'a str,
     pub(super) name: &'a str,
 }
@@ -75,7 +78,7 @@ pub(super) struct Ledger<'a> {
 impl Ledger<'_> {
     /// The text, with the schema where it says `@`.
     pub(super) fn sql(&self, text: &str) -> String {
-        text.replace("@.", &format!("{}.", self.schema))
+        text.replace("@.", &format!("{}.", quote(self.schema)))
     }
 
     async fn rows(
@@ -108,9 +111,8 @@ impl Ledger<'_> {
             return Ok(());
         }
         let has_schema = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1";
-        let schema = self.schema.to_ascii_lowercase();
-        if self.work.row(has_schema, &[&schema]).await?.is_none() {
-            let create = format!("CREATE SCHEMA {schema}");
+        if self.work.row(has_schema, &[&self.schema]).await?.is_none() {
+            let create = format!("CREATE SCHEMA {}", quote(self.schema));
             self.work.transaction.batch_execute(&create).await?;
         }
         self.batch(SCHEMA).await
@@ -121,11 +123,51 @@ impl Ledger<'_> {
         self.has_table("retold_projection").await
     }
 
+    /// Whether another schema has a version of this projection over the log of this id.
+    pub(super) async fn is_kept_in(&self, schema: &str, log: LogId) -> Result<bool, Error> {
+        let other = Ledger { schema, ..*self };
+        if !other.exists().await? {
+            return Ok(false);
+        }
+        let select = "SELECT 1 FROM @.retold_projection WHERE name = $1 AND upstream_id = $2";
+        let rows = other.rows(select, &[&self.name, &log.uuid()]).await?;
+        Ok(!rows.is_empty())
+    }
+
+    /// All versions of all projections, by name and version.
+    pub(super) async fn all(&self) -> Result<Vec<ViewEntry>, Error> {
+        const SELECT: &str = concat!(
+            "SELECT ",
+            columns!(),
+            ", name, upstream, (SELECT count(*) FROM @.retold_projection_skipped s
+                WHERE s.name = p.name AND s.version = p.version)
+            FROM @.retold_projection p ORDER BY name, version"
+        );
+        if !self.exists().await? {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows(SELECT, &[]).await?;
+        let entries = rows.iter().map(|row| {
+            let kept = entry(row)?;
+            let skipped: i64 = row.try_get(8)?;
+            Ok(ViewEntry {
+                name: text(row, 6)?,
+                version: kept.version,
+                upstream: text(row, 7)?,
+                log: kept.upstream,
+                checkpoint: kept.checkpoint,
+                is_seen: kept.is_seen,
+                skipped: skipped.cast_unsigned(),
+            })
+        });
+        entries.collect()
+    }
+
     /// Whether the schema has this table.
     pub(super) async fn has_table(&self, name: &str) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = $2";
-        let (schema, name) = (self.schema.to_ascii_lowercase(), name.to_ascii_lowercase());
-        Ok(self.work.row(sql, &[&schema, &name]).await?.is_some())
+        let name = name.to_ascii_lowercase();
+        Ok(self.work.row(sql, &[&self.schema, &name]).await?.is_some())
     }
 
     /// All versions, the oldest first, which nobody else changes until the transaction ends.

@@ -150,7 +150,7 @@ impl PostgresTables {
         (self.create)(names)
     }
 
-    pub(super) fn check(&self) -> Result<(), Invalid> {
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
         if self.names.is_empty() || self.names.len() > TABLES_MAX {
             return Err(Invalid::new(format!(
                 "a view has 1 to {TABLES_MAX} tables, not {}",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use retold_core::recording::error::{Invalid, RecordError};
 use retold_core::recording::identity::{LogId, Mark, Position};
+use retold_core::recording::store::ViewEntry;
 use retold_core::recording::stored_event::StoredEvent;
 use retold_core::system::projection::keeper::{SKIPPED_EVENTS_MAX, Seen};
 use retold_core::system::projection::{
@@ -20,15 +21,52 @@ use super::ledger::{Entry, Ledger};
 use super::tables::{Postgres, PostgresTables, VersionNames, ViewTransaction};
 use crate::connection::Connection;
 use crate::error::{describe, is_of_content};
-use crate::options::SWITCH_LOCK_WAIT_MAX;
+use crate::options::{SWITCH_LOCK_WAIT_MAX, VIEWS_SCHEMA_FORMER};
 use crate::work::{Purpose, Work};
 
 /// A projection and its tables, in a schema for views.
 #[derive(Debug)]
 pub(crate) struct Declared {
-    projection: Projection<Postgres>,
+    projection: Arc<Projection<Postgres>>,
     tables: PostgresTables,
-    schema: Arc<str>,
+    home: Home,
+}
+
+/// The schema of views.
+#[derive(Clone, Debug)]
+pub(crate) struct Home {
+    /// As the catalog has it.
+    pub(crate) schema: Arc<str>,
+    /// Where they were kept before, as long as that is where nobody said another place.
+    pub(crate) former: Option<&'static str>,
+}
+
+impl Home {
+    /// A schema that was asked for, by a word that needs no quotes.
+    pub(crate) fn given(schema: &str) -> Self {
+        Self {
+            schema: schema.to_ascii_lowercase().into(),
+            former: None,
+        }
+    }
+
+    /// The schema of a store, where views are unless another is asked for.
+    pub(crate) fn of_store(schema: &str) -> Self {
+        Self {
+            schema: schema.into(),
+            former: Some(VIEWS_SCHEMA_FORMER),
+        }
+    }
+}
+
+/// All versions of all views in a schema.
+pub(crate) async fn all(
+    connection: &mut Connection,
+    schema: &str,
+) -> Result<Vec<ViewEntry>, Error> {
+    let work = Work::begin(connection, Purpose::Read).await?;
+    let (work, name) = (&work, "");
+    Ledger { work, schema, name }.all().await
 }
 
 /// How far events could be taken.
@@ -48,14 +86,14 @@ enum Look {
 
 impl Declared {
     pub(crate) fn new(
-        projection: Projection<Postgres>,
+        projection: Arc<Projection<Postgres>>,
         tables: PostgresTables,
-        schema: Arc<str>,
+        home: Home,
     ) -> Self {
         Self {
             projection,
             tables,
-            schema,
+            home,
         }
     }
 
@@ -79,7 +117,7 @@ impl Declared {
     fn ledger<'a>(&'a self, work: &'a Work<'_>) -> Ledger<'a> {
         Ledger {
             work,
-            schema: &self.schema,
+            schema: &self.home.schema,
             name: &self.outline().name,
         }
     }
@@ -189,6 +227,16 @@ impl Declared {
             },
         };
         if begun.is_none() {
+            if entries.is_empty()
+                && let Some(former) = self.home.former
+                && *former != *self.home.schema
+                && ledger.is_kept_in(former, upstream).await?
+            {
+                return Err(Halt::Refused(self.invalid(format!(
+                    "its tables are in the schema {former:?}, and views are kept in that of their store, {:?}, unless another is asked for: keep it where it is with `views_in({former:?})`; or build it anew in {:?}, after its rows in {former}.retold_projection and its tables there are dropped",
+                    self.home.schema, self.home.schema
+                ))));
+            }
             self.create_tables(ledger).await?;
             if entry.is_seen {
                 self.show(ledger, &entry, &[]).await?;
@@ -549,11 +597,8 @@ async fn rights(ledger: Ledger<'_>, view: &str) -> Result<String, Error> {
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,
             pg_catalog.aclexplode(c.relacl) a
         WHERE n.nspname = $1 AND c.relname = $2 AND a.grantee <> c.relowner";
-    let (schema, name) = (
-        ledger.schema.to_ascii_lowercase(),
-        view.to_ascii_lowercase(),
-    );
-    let rows = ledger.work.rows(GRANTED, &[&schema, &name]).await?;
+    let name = view.to_ascii_lowercase();
+    let rows = ledger.work.rows(GRANTED, &[&ledger.schema, &name]).await?;
     let mut sql = String::new();
     for row in &rows {
         let (right, role): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);

@@ -24,7 +24,7 @@ fn silence_ends_an_append_with_inline_projections() {
     block_on(async {
         let database = Database::create().await;
         let proxy = Proxy::before(port()).await;
-        let inline = InlineProjections::new().with(tricks(1), tables());
+        let inline = InlineProjections::in_schema("public").with(tricks(1), tables());
         let (url, options) = (proxy.url(database.name()), PostgresOptions::new());
         let store = PostgresStore::open_with_projections(&url, &options, inline)
             .await

@@ -22,7 +22,7 @@ use crate::tricks::{
 };
 
 async fn open_with(database: &Database, projection: Projection<Postgres>) -> PostgresStore {
-    let inline = InlineProjections::new().with(projection, tables());
+    let inline = InlineProjections::in_schema("public").with(projection, tables());
     open_inline(database, inline).await.unwrap()
 }
 
@@ -41,7 +41,7 @@ fn the_view_has_what_was_acknowledged() {
         let store = open_with(&database, tricks(1)).await;
         let dogs = log(&store, "dogs").await;
         let other = log(&store, "cats").await;
-        let views = store.views();
+        let views = store.views_in("public").unwrap();
         assert_eq!(read(&views).await, [""; 0]);
         for number in 1..=10 {
             dogs.append(added(["sit", "fetch"])).await.unwrap();
@@ -117,7 +117,10 @@ fn one_that_fails_fails_its_own_append_alone() {
         let head = log.head().await.unwrap();
         assert_eq!(head.position().unwrap().get(), good);
         assert_eq!(head.append_count, good);
-        assert_eq!(read(&store.views()).await.len() as u64, good);
+        assert_eq!(
+            read(&store.views_in("public").unwrap()).await.len() as u64,
+            good
+        );
         let report = verify_log(&*log, &mut |_| {}).await.unwrap();
         assert_eq!(report.findings, []);
     });
@@ -140,7 +143,7 @@ fn several_projections_take_an_append_or_none_does() {
         let quiet = PostgresTables::new(["quiet"], |names| {
             format!("CREATE TABLE {} (it integer)", names.table("quiet"))
         });
-        let inline = InlineProjections::new()
+        let inline = InlineProjections::in_schema("public")
             .with(tricks(1), tables())
             .with(strict, quiet);
         let store = open_inline(&database, inline).await.unwrap();
@@ -149,8 +152,11 @@ fn several_projections_take_an_append_or_none_does() {
         let answers = join_all(appends.map(|append| log.append(append))).await;
         let recorded: Vec<_> = answers.iter().map(Result::is_ok).collect();
         assert_eq!(recorded, [true, false, false, true], "{answers:?}");
-        assert_eq!(read(&store.views()).await, ["sit", "fetch"]);
-        let reader = store.views().reader().await.unwrap();
+        assert_eq!(
+            read(&store.views_in("public").unwrap()).await,
+            ["sit", "fetch"]
+        );
+        let reader = store.views_in("public").unwrap().reader().await.unwrap();
         for table in ["quiet", "retold_projection"] {
             let sql = format!("SELECT count(*) FROM {table}");
             let count: i64 = reader.query_one(&sql, &[]).await.unwrap().get(0);
@@ -186,7 +192,7 @@ fn one_that_spoils_the_transaction_is_refused() {
         for refused in answers.iter().filter_map(|it| it.as_ref().err()) {
             assert!(matches!(refused, RecordError::Invalid(_)), "{refused}");
         }
-        let mut names = read(&store.views()).await;
+        let mut names = read(&store.views_in("public").unwrap()).await;
         names.sort();
         assert_eq!(names, ["fetch", "sit", "speak"]);
     });
@@ -204,7 +210,7 @@ fn it_catches_up_before_the_first_append_and_with_other_programs() {
         }
         let store = open_with(&database, tricks(1)).await;
         let with = log(&store, "dogs").await;
-        let views = store.views();
+        let views = store.views_in("public").unwrap();
         assert_eq!(read(&views).await.len(), 2100);
         // A program that does not know the projection appends a little, then much.
         let without = log(&database.open().await, "dogs").await;
@@ -240,7 +246,7 @@ fn poison_that_is_there_fails_the_opening_unless_it_is_skipped() {
         }
         let store = open_with(&database, tricks(1).on_poison(OnPoison::Skip)).await;
         let log = log(&store, "dogs").await;
-        let views = store.views();
+        let views = store.views_in("public").unwrap();
         assert_eq!(read(&views).await, ["sit", "fetch"]);
         // What is not recorded yet is not skipped but refused.
         assert!(teach(&*log, "bite").await.is_err());
@@ -260,12 +266,18 @@ fn a_newer_version_takes_the_place_of_the_older() {
         teach(&*old_log, "sit").await.unwrap();
         let new = open_with(&database, tricks(2)).await;
         let new_log = log(&new, "dogs").await;
-        assert_eq!(read(&new.views()).await, ["sit"]);
+        assert_eq!(read(&new.views_in("public").unwrap()).await, ["sit"]);
         teach(&*new_log, "fetch").await.unwrap();
-        assert_eq!(checkpoint_and_rows(&new.views(), 2).await, (2, 2));
+        assert_eq!(
+            checkpoint_and_rows(&new.views_in("public").unwrap(), 2).await,
+            (2, 2)
+        );
         let error = teach(&*old_log, "speak").await.unwrap_err();
         assert!(error.to_string().contains("superseded"), "{error}");
-        assert_eq!(read(&new.views()).await, ["sit", "fetch"]);
+        assert_eq!(
+            read(&new.views_in("public").unwrap()).await,
+            ["sit", "fetch"]
+        );
     });
 }
 
@@ -310,7 +322,7 @@ fn connections_that_are_cut_leave_log_and_view_together() {
         }
         assert!(cut > 0, "nothing was cut");
         let there = 4 * APPENDS * 2;
-        assert_eq!(read(&store.views()).await.len(), there);
+        assert_eq!(read(&store.views_in("public").unwrap()).await.len(), there);
         let head = dogs.head().await.unwrap().position().unwrap().get();
         assert_eq!(head as usize, there);
         let report = verify_log(&*dogs, &mut |_| {}).await.unwrap();
@@ -328,7 +340,7 @@ fn it_may_begin_with_now() {
         let store = open_with(&database, tricks(1).from_now()).await;
         let log = log(&store, "dogs").await;
         teach(&*log, "fetch").await.unwrap();
-        assert_eq!(read(&store.views()).await, ["fetch"]);
+        assert_eq!(read(&store.views_in("public").unwrap()).await, ["fetch"]);
     });
 }
 
@@ -337,7 +349,7 @@ fn what_is_declared_wrongly_is_invalid() {
     block_on(async {
         let database = Database::create().await;
         let bare = Projection::<Postgres>::new("tricks", 1, "dogs");
-        let bare = InlineProjections::new().with(bare, tables());
+        let bare = InlineProjections::in_schema("public").with(bare, tables());
         let quoted = InlineProjections::in_schema("a b").with(tricks(1), tables());
         for inline in [bare, quoted] {
             let opened = open_inline(&database, inline).await.map(drop);

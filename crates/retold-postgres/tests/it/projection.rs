@@ -85,7 +85,7 @@ fn poison_leaves_no_trace_and_goes_where_it_was_said() {
         let database = Database::create().await;
         let store = database.open().await;
         let log = log(&store, "dogs").await;
-        let views = store.views();
+        let views = store.views_in("public").unwrap();
         log.append(added(["sit", "bite", "fetch", "panic", "roll over"]))
             .await
             .unwrap();
@@ -120,7 +120,7 @@ fn a_handler_that_spoils_the_transaction_is_found() {
             let database = Database::create().await;
             let store = database.open().await;
             let log = log(&store, "dogs").await;
-            let views = store.views();
+            let views = store.views_in("public").unwrap();
             log.append(added(["sit", trick, "fetch", "speak"]))
                 .await
                 .unwrap();
@@ -150,7 +150,7 @@ fn racing_pipelines_of_one_version_apply_once() {
         for _ in 0..4 {
             // As other processes would, each with connections of its own.
             let store = database.open().await;
-            let (log, views) = (log(&store, "dogs").await, store.views());
+            let (log, views) = (log(&store, "dogs").await, store.views_in("public").unwrap());
             tasks.push(tokio::spawn(async move {
                 let mut pipeline = pipeline(&log, &views, tricks(1)).page_size(3);
                 while let Err(error) = pipeline.catch_up().await {
@@ -161,7 +161,7 @@ fn racing_pipelines_of_one_version_apply_once() {
         for task in tasks {
             tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
         }
-        assert_eq!(read(&store.views()).await.len(), 50);
+        assert_eq!(read(&store.views_in("public").unwrap()).await.len(), 50);
     });
 }
 
@@ -173,7 +173,7 @@ fn a_new_version_is_built_while_readers_see_the_old_one() {
         let database = Database::create().await;
         let store = database.open().await;
         let log = log(&store, "dogs").await;
-        let views = store.views();
+        let views = store.views_in("public").unwrap();
         let mut first = pipeline(&log, &views, tricks(1));
         teach(&*log, "sit").await.unwrap();
         first.catch_up().await.unwrap();
@@ -249,7 +249,7 @@ fn a_new_version_may_have_other_columns() {
         let database = Database::create().await;
         let store = database.open().await;
         let log = log(&store, "dogs").await;
-        let views = store.views();
+        let views = store.views_in("public").unwrap();
         teach(&*log, "sit").await.unwrap();
         pipeline(&log, &views, tricks(1)).catch_up().await.unwrap();
         let admin = database.client().await;
@@ -320,7 +320,7 @@ fn tables_that_cannot_be_are_a_clear_error() {
         let admin = database.client().await;
         let taken = "CREATE TABLE public.taken (it integer)";
         admin.batch_execute(taken).await.unwrap();
-        let views = store.views();
+        let views = store.views_in("public").unwrap();
         assert!(store.views_in("a b").is_err());
         let projection =
             |name: &str| Projection::<Postgres>::new(name, 1, "dogs").on_async(nothing);
@@ -375,7 +375,7 @@ fn a_connection_that_is_cut_poisons_nothing() {
         let store = database.open().await;
         let log = log(&store, "dogs").await;
         log.append(added(["sit"; 20])).await.unwrap();
-        let views = store.views();
+        let views = store.views_in("public").unwrap();
         let projection = Projection::<Postgres>::new("tricks", 1, "dogs")
             .on_async(
                 async |view: &ViewTransaction<'_>, logged: &Logged<TrickAdded>| {
@@ -443,7 +443,7 @@ fn child() {
 async fn drive(url: &str) {
     let store = PostgresStore::open(url).await.unwrap();
     let log = log(&store, "dogs").await;
-    let views = store.views();
+    let views = store.views_in("public").unwrap();
     let appending = log.clone();
     tokio::spawn(async move {
         loop {
@@ -466,7 +466,7 @@ async fn drive(url: &str) {
 
 /// The child whose view changes with its appends.
 async fn append_inline(url: &str) {
-    let inline = InlineProjections::new().with(tricks(1), tables());
+    let inline = InlineProjections::in_schema("public").with(tricks(1), tables());
     let options = PostgresOptions::new();
     let store = PostgresStore::open_with_projections(url, &options, inline).await;
     let log = log(&store.unwrap(), "dogs").await;
@@ -542,7 +542,7 @@ fn killed_processes_leave_view_and_checkpoint_together() {
         check_versions(&database).await;
         let store = database.open().await;
         let log = log(&store, "dogs").await;
-        let views = store.views();
+        let views = store.views_in("public").unwrap();
         let version = newest_version(&views).await + 1;
         let mut last = pipeline(&log, &views, tricks(version));
         while let Err(error) = last.catch_up().await {
@@ -620,9 +620,104 @@ fn a_store_that_is_read_only_looks_at_views() {
             .await
             .unwrap();
         let log: Arc<dyn Recorder> = store.open_read_only("dogs").await.unwrap();
-        let keeper = store.views().keep(tricks(1), tables()).unwrap();
+        let keeper = store
+            .views_in("public")
+            .unwrap()
+            .keep(tricks(1), tables())
+            .unwrap();
         let error = ProjectionPipeline::new(log, keeper).step().await;
         let error = error.unwrap_err();
         assert!(error.to_string().contains("reading only"), "{error}");
+    });
+}
+
+/// Goal: each store keeps its views by itself. Method: two stores in one database with a projection of one name,
+/// one of them in a schema whose name needs quotes.
+#[test]
+fn two_stores_never_share_the_tables_of_a_view() {
+    block_on(async {
+        let database = Database::create().await;
+        for (schema, trick) in [("retold", "sit"), ("The \"Dogs\" \\ 2", "fetch")] {
+            let options = PostgresOptions::new().schema(schema);
+            let store = PostgresStore::open_with(&database.url(), &options)
+                .await
+                .unwrap();
+            let log = log(&store, "dogs").await;
+            teach(&*log, trick).await.unwrap();
+            let views = store.views();
+            assert_eq!(views.schema(), schema);
+            let mut first = pipeline(&log, &views, tricks(1));
+            first.catch_up().await.unwrap();
+            assert_eq!(read(&views).await, [trick]);
+            // A new version takes its place there.
+            pipeline(&log, &views, tricks(2)).catch_up().await.unwrap();
+            assert_eq!(read(&views).await, [trick]);
+            let kept = Store::views(&store).await.unwrap();
+            let [kept] = &kept[..] else {
+                panic!("{kept:?}");
+            };
+            assert_eq!(
+                (&*kept.name, kept.version, &*kept.upstream),
+                ("tricks", 2, "dogs")
+            );
+            assert_eq!(Some(kept.log), log.log_id().await.unwrap());
+            assert_eq!(kept.checkpoint, log.head().await.unwrap().mark);
+            assert!(kept.is_seen);
+        }
+    });
+}
+
+/// What an earlier version of the library kept in `public` is not built a second time while readers still see the
+/// old rows.
+#[test]
+fn views_that_were_kept_in_public_are_not_built_twice_in_silence() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let log = log(&store, "dogs").await;
+        teach(&*log, "sit").await.unwrap();
+        let former = store.views_in("public").unwrap();
+        pipeline(&log, &former, tricks(1)).catch_up().await.unwrap();
+        let mut moved = pipeline(&log, &store.views(), tricks(1));
+        let error = moved.catch_up().await.unwrap_err().to_string();
+        assert!(error.contains("views_in(\"public\")"), "{error}");
+        // Where it is, it goes on; and anew when it is gone.
+        teach(&*log, "fetch").await.unwrap();
+        pipeline(&log, &former, tricks(1)).catch_up().await.unwrap();
+        assert_eq!(read(&former).await, ["sit", "fetch"]);
+        former
+            .keep(tricks(1), tables())
+            .unwrap()
+            .discard()
+            .await
+            .unwrap();
+        moved.resume();
+        moved.catch_up().await.unwrap();
+        assert_eq!(read(&store.views()).await, ["sit", "fetch"]);
+    });
+}
+
+/// Two stores that were given one schema for views: the second says whose rows it found.
+#[test]
+fn a_view_with_the_rows_of_another_store_says_so() {
+    block_on(async {
+        let database = Database::create().await;
+        let mut ids = Vec::new();
+        for schema in ["one", "two"] {
+            let options = PostgresOptions::new().schema(schema);
+            let store = PostgresStore::open_with(&database.url(), &options)
+                .await
+                .unwrap();
+            let log = log(&store, "dogs").await;
+            teach(&*log, "sit").await.unwrap();
+            let views = store.views_in("reports").unwrap();
+            let caught_up = pipeline(&log, &views, tricks(1)).catch_up().await;
+            ids.push(log.log_id().await.unwrap().unwrap().to_string());
+            if schema == "two" {
+                let error = caught_up.unwrap_err().to_string();
+                assert!(ids.iter().all(|id| error.contains(id)), "{error}: {ids:?}");
+                assert!(error.contains("rows of another store"), "{error}");
+            }
+        }
     });
 }

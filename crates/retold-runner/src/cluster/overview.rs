@@ -11,10 +11,11 @@ use retold_core::recording::store::{Lease, Store};
 use super::note::Note;
 use super::roster::NodeLife;
 use super::status::NodeStatus;
-use super::unit::{CLUSTERS, unescaped};
+use super::unit::{CLUSTERS, RUNNERS, unescaped};
 use crate::limits::LEASE_PAGE;
 
-/// A cluster as its leases in one store show it.
+/// A system as its leases in one store show it: a cluster, with its nodes, or what runners in one process have,
+/// each as the node `process ID`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterOverview {
@@ -24,7 +25,9 @@ pub struct ClusterOverview {
     pub now: Timestamp,
     /// The nodes that live, by name.
     pub nodes: Vec<NodeStatus>,
-    /// The units that any node ever had, in the order of the names of their leases.
+    /// The units that any node ever had, in the order of the names of their leases; then those that runners
+    /// in one process have, for whom no nodes are listed. A process that was killed seems to have them for
+    /// [`PRESENCE_TIME_TO_LIVE`](crate::limits::PRESENCE_TIME_TO_LIVE).
     pub units: Vec<UnitOverview>,
 }
 
@@ -55,25 +58,20 @@ impl ClusterOverview {
     /// `Unavailable`, `Corrupt`.
     pub async fn read_all(store: &dyn Store) -> Result<Vec<Self>, RecordError> {
         let mut clusters: BTreeMap<Arc<str>, Vec<Lease>> = BTreeMap::new();
-        let mut after: Option<Arc<str>> = None;
-        loop {
-            let page = store.leases(CLUSTERS, after.as_deref(), LEASE_PAGE).await?;
-            let is_full = page.len() == LEASE_PAGE;
-            after = page.last().map(|it| Arc::clone(&it.name));
-            for lease in page {
-                let rest = lease.name.strip_prefix(CLUSTERS);
-                let system = rest.and_then(|rest| rest.split_once('/'));
-                if let Some((system, _)) = system {
-                    let system = unescaped(system);
-                    clusters.entry(system).or_default().push(lease);
-                }
-            }
-            if !is_full {
-                break;
+        for lease in read_leases(store, CLUSTERS).await? {
+            if let Some(system) = system_of(&lease, CLUSTERS) {
+                clusters.entry(system).or_default().push(lease);
             }
         }
+        let runners = read_leases(store, RUNNERS).await?;
         // After the leases, so that none that has ended seems to be held.
         let now = store.now().await?;
+        // One that has ended is of a runner that is gone, which leaves nothing to be told.
+        for lease in runners.into_iter().filter(|lease| lease.ends_at > now) {
+            if let Some(system) = system_of(&lease, RUNNERS) {
+                clusters.entry(system).or_default().push(lease);
+            }
+        }
         let clusters = clusters.into_iter();
         Ok(clusters
             .map(|(system, leases)| Self::of(system, &leases, now))
@@ -118,6 +116,26 @@ impl ClusterOverview {
             units,
         }
     }
+}
+
+/// All leases whose names begin so.
+async fn read_leases(store: &dyn Store, prefix: &str) -> Result<Vec<Lease>, RecordError> {
+    let mut leases: Vec<Lease> = Vec::new();
+    loop {
+        let after = leases.last().map(|it| Arc::clone(&it.name));
+        let page = store.leases(prefix, after.as_deref(), LEASE_PAGE).await?;
+        let is_full = page.len() == LEASE_PAGE;
+        leases.extend(page);
+        if !is_full {
+            return Ok(leases);
+        }
+    }
+}
+
+/// The system whose lease it is.
+fn system_of(lease: &Lease, prefix: &str) -> Option<Arc<str>> {
+    let (system, _) = lease.name.strip_prefix(prefix)?.split_once('/')?;
+    Some(unescaped(system))
 }
 
 impl UnitOverview {

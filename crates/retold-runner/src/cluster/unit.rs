@@ -7,6 +7,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::job::Job;
+
 /// Something that one node of a cluster does at a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -52,6 +54,22 @@ impl Unit {
             | Self::Timers { application }
             | Self::View { application, .. }
             | Self::Outbox { application, .. } => application,
+        }
+    }
+
+    /// The follower that it is a part of, or itself.
+    pub(crate) fn as_a_whole(self) -> Self {
+        match self {
+            Self::Follower {
+                application,
+                follower,
+                ..
+            } => Self::Follower {
+                application,
+                follower,
+                pipeline: None,
+            },
+            other => other,
         }
     }
 
@@ -107,6 +125,35 @@ impl fmt::Display for Unit {
     }
 }
 
+/// The unit that a job is.
+pub(crate) fn unit_of(job: &Job) -> Unit {
+    match job {
+        Job::Follower { station, .. } => Unit::Follower {
+            application: Arc::clone(&station.application),
+            follower: Arc::clone(&station.follower),
+            pipeline: station.pipeline(),
+        },
+        Job::Timers { application, .. } => Unit::Timers {
+            application: application.name().into(),
+        },
+        Job::View { handle, .. } => Unit::View {
+            application: Arc::clone(&handle.outline().upstream),
+            view: Arc::clone(&handle.outline().name),
+            version: handle.outline().version,
+        },
+        Job::Outbox { cell, .. } => {
+            let status = cell.read();
+            Unit::Outbox {
+                application: status.application,
+                outbox: status.outbox,
+            }
+        }
+    }
+}
+
+/// What the names of all leases of runners in one process begin with, by which they are seen.
+pub(crate) const RUNNERS: &str = "retold.runner/";
+
 /// What the names of all leases of clusters begin with.
 pub(crate) const CLUSTERS: &str = "retold.cluster/";
 
@@ -119,6 +166,12 @@ pub(crate) struct LeaseNames {
 impl LeaseNames {
     pub(crate) fn of_system(system: &str) -> Self {
         let prefix = format!("{CLUSTERS}{}/", escaped(system)).into();
+        Self { prefix }
+    }
+
+    /// Those of runners in one process.
+    pub(crate) fn of_runners(system: &str) -> Self {
+        let prefix = format!("{RUNNERS}{}/", escaped(system)).into();
         Self { prefix }
     }
 

@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use retold::recording::memory::MemoryStore;
 use retold::recording::store::Store;
 use retold::runner::{Cluster, ClusterOverview, MultiThread};
-use retold::system::{Context, Follower, Infrastructure, System};
+use retold::system::memory_view::MemoryView;
+use retold::system::projection::Projection;
+use retold::system::{Context, Follower, Infrastructure, Phase, System, Trouble};
 
 use crate::leasing::{Leasing, LeasingStore};
 use crate::nodes::{TIME_TO_LIVE, join, options, until_spread};
-use crate::patience::until;
-use crate::shop::{Order, Placed, Stock, memory, place, reserve, shop};
+use crate::patience::{PATIENCE, until, until_phase};
+use crate::shop::{Order, Placed, Stock, memory, one_way, place, reservations, reserve, shop};
 
 static IS_BROKEN: AtomicBool = AtomicBool::new(true);
 
@@ -123,4 +125,67 @@ async fn a_runner_of_one_process_is_ready_until_it_stops() {
     runner.stop().await;
     let health = runner.health().await;
     assert!(health.is_live() && !health.is_ready(), "{health:?}");
+}
+
+/// Goal: what runs in one process is seen from others, until it stops. Method: by whoever looks at the leases.
+#[tokio::test]
+async fn what_a_runner_of_one_process_has_is_seen() {
+    let view = MemoryView::<u64>::new();
+    let counting = Projection::new("placed", 1, "orders").on::<Placed>(|placed: &mut u64, _| {
+        *placed += 1;
+        Ok(())
+    });
+    let infrastructure = memory().view(view.keep(counting).unwrap());
+    let store = Arc::clone(infrastructure.store_of("orders"));
+    let units = async || {
+        let systems = ClusterOverview::read_all(&*store).await.unwrap();
+        let units = systems.iter().flat_map(|system| &system.units);
+        let shown = units.filter(|unit| unit.node.is_some());
+        let shown = shown.map(|unit| format!("{} {}", unit.kind, unit.names.join("/")));
+        shown.collect::<Vec<_>>()
+    };
+    let system = one_way(reservations().partitioned(2));
+    let runner = MultiThread::start(&system, &infrastructure).await.unwrap();
+    let expected = [
+        "follower stock/reservations",
+        "timers orders",
+        "timers stock",
+        "view orders/placed/1",
+    ];
+    until("all are seen", async || units().await == expected).await;
+    let systems = ClusterOverview::read_all(&*store).await.unwrap();
+    let node = systems[0].units[0].node.as_deref().unwrap();
+    assert_eq!(node, format!("process {}", std::process::id()));
+    assert!(runner.stop().await.is_clean());
+    assert_eq!(units().await, [""; 0]);
+}
+
+/// A runner notices that one of its followers was retired, and says so.
+#[tokio::test]
+async fn a_follower_that_is_retired_at_work_is_a_finding() {
+    let runner = MultiThread::start(&one_way(reservations()), &memory())
+        .await
+        .unwrap();
+    let operator = runner.operator("stock", "reservations").unwrap();
+    let orders = runner.application("orders").unwrap();
+    let position = place(&orders, "1", "tea").await;
+    runner.wait_for("orders", position, PATIENCE).await.unwrap();
+    operator.retire("nothing is sold any more").await.unwrap();
+    until_phase(&runner, "reservations", Phase::Retired).await;
+    let position = place(&orders, "2", "tea").await;
+    let halted = runner
+        .wait_for("orders", position, PATIENCE)
+        .await
+        .unwrap_err();
+    assert!(
+        halted.to_string().contains("nothing is sold any more"),
+        "{halted}"
+    );
+    let health = runner.health().await;
+    assert_eq!(health.findings.len(), 1);
+    assert_eq!(health.findings[0].trouble, Trouble::Retired);
+    operator.resume().await.unwrap();
+    runner.wait_for("orders", position, PATIENCE).await.unwrap();
+    assert!(runner.health().await.is_well());
+    runner.stop().await;
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use retold_core::domain::clock::Timestamp;
 use retold_core::recording::identity::{EventId, LogId, Mark, Position};
+use retold_core::recording::store::ViewEntry;
 use retold_core::system::projection::SkippedEvent;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -79,6 +80,32 @@ pub(super) fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool>
 pub(super) fn entries(conn: &Connection, name: &str) -> rusqlite::Result<Vec<Entry>> {
     let mut select = conn.prepare_cached(&format!("{SELECT} WHERE name = ?1 ORDER BY version"))?;
     select.query_map([name], entry)?.collect()
+}
+
+/// All versions of all projections, by name and version.
+pub(crate) fn all(conn: &Connection) -> rusqlite::Result<Vec<ViewEntry>> {
+    if !exists(conn)? {
+        return Ok(Vec::new());
+    }
+    let mut select = conn.prepare_cached(
+        "SELECT version, upstream_id, position, event_id, state, tables, name, upstream,
+            (SELECT count(*) FROM retold_projection_skipped s
+             WHERE s.name = p.name AND s.version = p.version)
+         FROM retold_projection p ORDER BY name, version",
+    )?;
+    let entries = select.query_map([], |row| {
+        let kept = entry(row)?;
+        Ok(ViewEntry {
+            name: row.get::<_, String>(6)?.into(),
+            version: kept.version,
+            upstream: row.get::<_, String>(7)?.into(),
+            log: kept.upstream,
+            checkpoint: kept.checkpoint,
+            is_seen: kept.is_seen,
+            skipped: unsigned(row.get(8)?),
+        })
+    })?;
+    entries.collect()
 }
 
 /// One version of a projection; none if it has not begun or was dropped.

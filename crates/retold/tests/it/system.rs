@@ -3,6 +3,7 @@
 mod shop;
 
 mod adversary;
+mod belonging;
 mod changing;
 mod confluence;
 mod deadlines;

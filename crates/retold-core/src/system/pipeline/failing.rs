@@ -178,7 +178,7 @@ impl Pipeline {
         let mut is_any_held_back = false;
         let is_meant = |it: &Parked| which.is_none_or(|which| which == (it.log, it.event.position));
         for parked in parked.into_iter().filter(is_meant) {
-            if self.record.paused.is_some() {
+            if self.record.is_halted() {
                 break;
             }
             if self.is_held_back(&parked) {
@@ -238,8 +238,9 @@ impl Pipeline {
             if !self.record.parked.contains_key(&place) {
                 return Ok(Resumption::Answered);
             }
-            if let Some(paused) = &self.record.paused {
-                let reason = format!("the follower is paused: {paused}");
+            let halted = self.record.retired.as_ref().or(self.record.paused.as_ref());
+            if let Some(halted) = halted {
+                let reason = format!("the follower is paused: {halted}");
                 return Ok(Resumption::Failed(reason));
             }
             // Found out each time, for the follower may be split anew meanwhile.

@@ -31,6 +31,9 @@ impl Pipeline {
             let recorder = Arc::clone(self.application.recorder());
             let mapper = *self.application.mapper();
             self.record.read_on(&*recorder, &mapper).await?;
+            if let Some(system) = &self.system {
+                self.record.check_system(self.application.name(), system)?;
+            }
             if self.start_anew().await? && self.split_anew().await? {
                 break;
             }
@@ -52,6 +55,7 @@ impl Pipeline {
     /// Records the start over logs that are followed for the first time. False if somebody else
     /// changed the follower meanwhile.
     async fn start_anew(&mut self) -> Result<bool> {
+        let system = self.system.as_ref().map(|it| it.name.as_str());
         let mut starts = Vec::new();
         for upstream in &self.upstreams {
             if self.record.starts.contains_key(&*upstream.name) {
@@ -62,7 +66,7 @@ impl Pipeline {
                 Start::FirstEvent => None,
                 Start::Now => upstream.recorder.head().await?.mark,
             };
-            starts.push(StartingMark::new(&*upstream.name, log, after));
+            starts.push(StartingMark::new(&*upstream.name, log, after).of_system(system));
         }
         if starts.is_empty() {
             return Ok(true);
@@ -104,7 +108,9 @@ impl Pipeline {
                 is_even &= partition == 0 || place == farthest;
                 farthest = max_by_key(farthest, place, |mark| mark.map(|mark| mark.position));
             }
-            starts.push(StartingMark::new(&*start.upstream, start.log, farthest));
+            let system = self.record.system.as_deref();
+            let start = StartingMark::new(&*start.upstream, start.log, farthest);
+            starts.push(start.of_system(system));
         }
         for upstream in &mut self.upstreams {
             let mut starts = starts.iter();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::application::error::Error;
 use crate::recording::error::{Corrupt, Failure, Invalid, RecordError};
-use crate::recording::identity::Mark;
+use crate::recording::identity::{LogId, Mark};
 
 /// What a handler may fail with: any error.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -47,7 +47,7 @@ pub enum ProjectionError {
     },
     /// The upstream log no longer has what was read of it: it was replaced, cut, or restored from an
     /// older copy. The view may show events that are gone; discard it and build it anew.
-    #[error("{projection} stopped: {}", diverged(log, mark, found))]
+    #[error("{projection} stopped: {}", diverged(log, mark, found, ids))]
     Diverged {
         /// Name and version of the projection.
         projection: ProjectionLabel,
@@ -57,6 +57,9 @@ pub enum ProjectionError {
         mark: Mark,
         /// What is at that position now; none if the log does not reach so far.
         found: Option<Mark>,
+        /// Ids of the log that its rows are of, and of the one that has the name now, if they are not the
+        /// same: the rows are those of another store, mostly.
+        ids: Option<(LogId, LogId)>,
     },
     /// An event could not be taken into the view.
     #[error("{projection} cannot take {event}{}", and_then(attempts_left))]
@@ -129,8 +132,18 @@ impl StdError for PoisonedEvent {
     }
 }
 
-fn diverged(log: &Arc<str>, mark: &Mark, found: &Option<Mark>) -> Error {
-    Error::diverged(log, *mark, *found)
+fn diverged(
+    log: &Arc<str>,
+    mark: &Mark,
+    found: &Option<Mark>,
+    ids: &Option<(LogId, LogId)>,
+) -> String {
+    match ids {
+        None => Error::diverged(log, *mark, *found).to_string(),
+        Some((rows, now)) => format!(
+            "the log {log:?} has diverged: the view's rows are of a log with the id {rows}, and the log has the id {now}; they are the rows of another store, which should have a place of its own for its views, or the log was replaced, and then the view is to be built anew"
+        ),
+    }
 }
 
 fn and_then(attempts_left: &u32) -> String {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::error::{ProjectionError, ProjectionLabel};
 use crate::recording::error::Invalid;
-use crate::recording::identity::Mark;
+use crate::recording::identity::{LogId, Mark};
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::query::{Query, QueryItem};
 
@@ -87,6 +87,23 @@ impl ProjectionOutline {
             log: self.upstream.clone(),
             mark,
             found,
+            ids: None,
+        }
+    }
+
+    /// The same, for its rows are of a log with another id: that of the rows, then the one that the log has.
+    pub(super) fn of_another_log(
+        &self,
+        mark: Mark,
+        found: Option<Mark>,
+        ids: (LogId, LogId),
+    ) -> ProjectionError {
+        ProjectionError::Diverged {
+            projection: self.label(),
+            log: self.upstream.clone(),
+            mark,
+            found,
+            ids: Some(ids),
         }
     }
 

@@ -327,13 +327,16 @@ impl ProjectionPipeline {
         log_id: LogId,
         mark: Mark,
     ) -> Result<(), ProjectionError> {
+        if begun_with != log_id {
+            let page = self.recorder.read_log(LogRead::at(mark.position)).await;
+            let page = page.map_err(|error| self.error(error))?;
+            let found = page.events.first().map(StoredEvent::mark);
+            let outline = self.outline();
+            return Err(outline.of_another_log(mark, found, (begun_with, log_id)));
+        }
         let proof = LogRead::new().after_mark(mark).until(mark.position);
         let proven = self.recorder.read_log(proof.limit(1)).await;
-        proven.map_err(|error| self.error(error))?;
-        match begun_with == log_id {
-            true => Ok(()),
-            false => Err(self.diverged(mark, Some(mark))),
-        }
+        proven.map(drop).map_err(|error| self.error(error))
     }
 
     async fn try_step(&mut self) -> Result<Step, ProjectionError> {

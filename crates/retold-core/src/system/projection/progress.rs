@@ -246,9 +246,12 @@ impl ProjectionHandle {
         let page = self.recorder.read_log(LogRead::at(mark.position)).await;
         let page = page.map_err(failed)?;
         let found = page.events.first().map(StoredEvent::mark);
-        match log == Some(kept.upstream) && found == Some(mark) {
-            true => Ok(()),
-            false => Err(outline.diverged(mark, found)),
+        match log {
+            Some(log) if log != kept.upstream => {
+                Err(outline.of_another_log(mark, found, (kept.upstream, log)))
+            }
+            Some(_) if found == Some(mark) => Ok(()),
+            _ => Err(outline.diverged(mark, found)),
         }
     }
 

@@ -166,6 +166,7 @@ fn take_in(
         FollowerEvent::Skipped { .. }
         | FollowerEvent::Paused { .. }
         | FollowerEvent::Continued
+        | FollowerEvent::Retired { .. }
         | FollowerEvent::Partitioning { .. } => {}
     }
 }

@@ -1,0 +1,104 @@
+//! What a system costs that has nothing to do: how often the threads of the process are switched to and from, in
+//! a second.
+
+use std::time::Duration;
+
+use retold::runner::{Cluster, ClusterOptions, MultiThread};
+use retold::system::Infrastructure;
+use tokio::runtime::Runtime;
+
+use super::system::{one_order, shop};
+use crate::bench::Bench;
+use crate::contender::{Contender, Result, RunFn};
+use crate::sample::{Run, Stopwatch};
+use crate::subject::{Subject, open_store};
+
+/// So many times the budget of other workloads: little happens.
+const BUDGETS: u32 = 8;
+/// So many budgets pass before, until all is caught up and quiet.
+const BUDGETS_BEFORE: u32 = 4;
+
+/// The runners whose rest is measured.
+#[derive(Clone, Copy)]
+enum Runner {
+    MultiThread,
+    Cluster,
+}
+
+/// All workloads of this module on `subject`; none where the system does not count switches.
+pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
+    if switches().is_err() {
+        return Vec::new();
+    }
+    let runtime = &bench.many_threads;
+    vec![
+        rest(subject, runtime, "idle runner", Runner::MultiThread),
+        rest(subject, runtime, "idle node", Runner::Cluster),
+    ]
+}
+
+fn rest<'a>(
+    subject: &'a Subject,
+    runtime: &'a Runtime,
+    workload: &'static str,
+    runner: Runner,
+) -> Contender<'a> {
+    Contender::new(workload, subject.label, "switches", move || {
+        let mut number = 0;
+        Ok(Box::new(move |budget| {
+            number += 1;
+            let url = subject.url(&format!("{}-{number}", workload.replace(' ', "-")));
+            runtime.block_on(async {
+                let infrastructure = Infrastructure::new(open_store(&url).await?);
+                rest_once(&infrastructure, runner, budget).await
+            })
+        }) as RunFn<'_>)
+    })
+}
+
+async fn rest_once(on: &Infrastructure, runner: Runner, budget: Duration) -> Result<Run> {
+    let shop = shop(1)?;
+    match runner {
+        Runner::MultiThread => {
+            let runner = MultiThread::start(&shop, on).await?;
+            one_order(&runner.application("orders")?, 1).await?;
+            let run = count(budget).await;
+            runner.stop().await;
+            run
+        }
+        Runner::Cluster => {
+            let node = Cluster::join(&shop, on, "one", ClusterOptions::new()).await?;
+            one_order(&node.application("orders")?, 1).await?;
+            let run = count(budget).await;
+            node.leave().await;
+            run
+        }
+    }
+}
+
+async fn count(budget: Duration) -> Result<Run> {
+    tokio::time::sleep(budget * BUDGETS_BEFORE).await;
+    let (before, watch) = (switches()?, Stopwatch::start(budget));
+    tokio::time::sleep(budget * BUDGETS).await;
+    let (after, elapsed) = (switches()?, watch.elapsed());
+    let mut run = Run::new();
+    run.add(elapsed, after.saturating_sub(before));
+    Ok(run.took(elapsed))
+}
+
+/// How often the threads of this process were switched to and from, of their own accord or not.
+fn switches() -> Result<u64> {
+    let mut sum = 0;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        // One that has ended meanwhile is none of those that rest.
+        let status = std::fs::read_to_string(thread?.path().join("status"));
+        for line in status.unwrap_or_default().lines() {
+            if let Some((name, count)) = line.split_once(':')
+                && name.ends_with("voluntary_ctxt_switches")
+            {
+                sum += count.trim().parse::<u64>()?;
+            }
+        }
+    }
+    Ok(sum)
+}

@@ -1,0 +1,77 @@
+//! Presence: how a runner in one process is seen from others. It holds a lease for each follower, for the timers
+//! of each application and for each view that it runs, under names of their own, so that whoever looks into the
+//! store knows what a running system still has. Nothing is placed by them: several processes that run the same
+//! hold them in turn, and a process that was killed is seen until they end.
+
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt};
+use retold_core::recording::store::Store;
+use retold_core::system::Infrastructure;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::cluster::{LeaseNames, unit_of};
+use crate::job::Job;
+use crate::limits::{LEASE_CALLS_MAX, PRESENCE_CALL_MAX, PRESENCE_INTERVAL, PRESENCE_TIME_TO_LIVE};
+
+/// The leases of a runner, each with its store.
+pub(crate) struct Presence {
+    holder: String,
+    leases: Vec<(Arc<dyn Store>, Arc<str>)>,
+}
+
+impl Presence {
+    /// Of a runner that does these jobs of the system of this name.
+    pub(crate) fn new(system: &str, infrastructure: &Infrastructure, jobs: &[Job]) -> Self {
+        let names = LeaseNames::of_runners(system);
+        let mut leases: Vec<(Arc<dyn Store>, Arc<str>)> = Vec::new();
+        for job in jobs {
+            let unit = unit_of(job).as_a_whole();
+            let lease = names.unit(&unit);
+            if leases.iter().all(|(_, it)| *it != lease) {
+                let store = Arc::clone(infrastructure.store_of(unit.application()));
+                leases.push((store, lease));
+            }
+        }
+        let process = std::process::id();
+        let id = uuid::Uuid::now_v7();
+        let holder = format!("process {process}/{id}");
+        Self { holder, leases }
+    }
+
+    /// Keeps the leases until it is told to stop, and gives them back then. A store that does not take one is
+    /// asked again in the next round: nothing depends on it.
+    pub(crate) async fn keep(self, mut stop: watch::Receiver<bool>) -> Option<String> {
+        let holder = &*self.holder;
+        while !*stop.borrow() {
+            self.each(|store, lease| async move {
+                let held = store.acquire_lease(&lease, holder, PRESENCE_TIME_TO_LIVE);
+                if let Ok(Err(error)) = timeout(PRESENCE_CALL_MAX, held).await {
+                    tracing::debug!(%lease, %error, "it is not told that it is run here");
+                }
+            })
+            .await;
+            tokio::select! {
+                _ = stop.changed() => {}
+                () = sleep(PRESENCE_INTERVAL) => {}
+            }
+        }
+        let given_back = self.each(|store, lease| async move {
+            let _ = store.release_lease(&lease, holder).await;
+        });
+        let _ = timeout(PRESENCE_CALL_MAX, given_back).await;
+        None
+    }
+
+    async fn each<F: Future<Output = ()>>(&self, call: impl Fn(Arc<dyn Store>, Arc<str>) -> F) {
+        let calls = self.leases.iter();
+        let calls = calls.map(|(store, lease)| call(Arc::clone(store), Arc::clone(lease)));
+        let calls: Vec<_> = calls.collect();
+        let calls = stream::iter(calls).buffer_unordered(LEASE_CALLS_MAX);
+        calls.collect::<()>().await;
+    }
+}
+
+/// Leases are renewed well before they end.
+const _: () = assert!(PRESENCE_TIME_TO_LIVE.as_secs() >= 2 * PRESENCE_INTERVAL.as_secs());
