@@ -5,7 +5,7 @@
 
 use retold_core::system::{OutboxPipeline, OutboxStep, Phase};
 use tokio::sync::{OwnedMutexGuard, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use tracing::Instrument;
 
 use crate::back_off::BackOff;
@@ -13,6 +13,7 @@ use crate::limits::POLICY_LOOK_INTERVAL;
 use crate::log_news::{News, next_news};
 use crate::options::MultiThreadOptions;
 use crate::panics::caught;
+use crate::polling::next_look;
 
 /// One outbox in its task.
 pub(crate) struct OutboxTask {
@@ -56,10 +57,11 @@ impl OutboxTask {
                 }
                 Some(OutboxStep::Idle) => {
                     self.back_off.reset();
+                    let look = next_look(self.options.poll_interval);
                     tokio::select! {
                         _ = self.stop.changed() => {}
                         () = next_news(&mut self.news) => {}
-                        () = sleep(self.options.poll_interval) => {}
+                        () = sleep_until(look) => {}
                     }
                 }
                 _ => {

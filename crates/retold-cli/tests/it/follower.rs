@@ -243,7 +243,7 @@ fn a_follower_is_split_by_the_programs_that_run_it() {
         "{line}"
     );
     assert!(
-        line.ends_with("\tto be split into 3 partitions\n"),
+        line.ends_with("\tto be split into 3 partitions; no running system knows it\n"),
         "{line}"
     );
 

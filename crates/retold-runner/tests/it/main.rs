@@ -23,6 +23,7 @@ mod deliveries;
 mod failing;
 mod following;
 mod health;
+mod idle;
 mod partitions;
 mod processes;
 mod retelling;
