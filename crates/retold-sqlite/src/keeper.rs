@@ -24,7 +24,7 @@ use super::writer::Writer;
 /// How often the keeper looks while there is work: the longest that a group waits for a leader.
 const TICK: Duration = Duration::from_millis(5);
 /// Looks without any work after which the keeper sleeps until it is woken.
-const IDLE_TICKS: u32 = 2;
+const IDLE_TICKS: u32 = 4;
 
 /// The thread. Dropped, it commits what is queued and ends.
 #[derive(Debug)]
