@@ -20,8 +20,8 @@ use super::options::{PostgresOptions, VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX};
 use super::place::Place;
 use super::pool::{Pool, Pooled};
 use super::projection::{Declared, Halt, Home, Postgres, PostgresTables, check_word};
-use super::roles::quote;
 use super::runtime::{StoreRuntime, within};
+use super::sql_text::quote;
 use super::work::Purpose;
 
 /// A place for views: a schema of a PostgreSQL database. A clone is the same place.

@@ -9,7 +9,7 @@ use retold_core::system::projection::SkippedEvent;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
-use crate::roles::quote;
+use crate::sql_text::quote;
 use crate::work::Work;
 
 /// A promise to databases already written: these tables only ever grow columns. `state` is `seen` for the

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use retold_core::recording::conformance::Subject;
 use retold_core::recording::identity::LogId;
 use retold_core::recording::store::Store;
-use retold_postgres::{PostgresOptions, PostgresStore, VIEWS_SCHEMA_DEFAULT, schema_sql};
+use retold_postgres::{PostgresOptions, PostgresStore, schema_sql};
 
 use crate::database::{Database, block_on};
 
@@ -39,7 +39,7 @@ impl Subject for TemporaryPostgresStore {
     async fn replace(&self, logs: &[(&str, LogId)]) {
         let client = self.database.client().await;
         let mut sql = format!(
-            "DROP SCHEMA retold CASCADE; DROP SCHEMA IF EXISTS {VIEWS_SCHEMA_DEFAULT} CASCADE; {}",
+            "DROP SCHEMA retold CASCADE; {}",
             schema_sql("retold").unwrap()
         );
         for (name, id) in logs {

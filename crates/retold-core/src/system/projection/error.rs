@@ -187,6 +187,7 @@ impl ProjectionError {
                 log,
                 mark,
                 found,
+                ids: None,
             },
             replaced @ RecordError::Replaced { .. } => Self::Invalid {
                 projection,

@@ -21,6 +21,7 @@ use crate::recording::identity::{LogId, Mark, Position};
 use crate::recording::limits::PAGE_EVENTS_MAX;
 use crate::recording::query::Query;
 use crate::recording::recorder::{LogRead, PageEnd, Recorder};
+use crate::recording::stored_event::StoredEvent;
 
 /// Events of a page, and so of a transaction on the view, unless told otherwise. Long enough that a
 /// commit costs little beside the events, short enough that others who write there hardly wait.
