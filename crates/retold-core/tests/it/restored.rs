@@ -9,7 +9,9 @@ use retold_core::domain::id::Id;
 use retold_core::mapping::any_event::Addressed;
 use retold_core::recording::identity::Version;
 use retold_core::recording::layer::RecorderLayer;
+use retold_core::recording::memory::MemoryStore;
 use retold_core::recording::recorder::Recorder;
+use retold_core::system::Outbox;
 
 use crate::accounts::{Account, AccountCount, AccountEvent, deposited, opened};
 use crate::racing;
@@ -96,4 +98,55 @@ async fn a_view_says_that_the_log_diverged() {
         assert_eq!((Some(mark), found.is_some()), (before, found_there));
         racing::append(&*log.copy, "AccountEvent.Any", 1).await;
     }
+}
+
+/// Goal: a log that is restored and grows past its readers passes no event by them: positions are handed out
+/// again, and each reader says so. Method: a memory store with a copy of an earlier state.
+#[tokio::test]
+async fn readers_of_a_log_that_grew_again_say_that_it_diverged() {
+    let store = MemoryStore::new();
+    let builder = Application::builder("bank").store(Arc::new(store.clone()));
+    let bank = builder.open().await.unwrap();
+    let account = |name: &str| Id::<Account>::new(name.into());
+    bank.execute_or_create(account("kept"), |_| opened("ann"))
+        .await
+        .unwrap();
+    let copy = store.fork();
+    for name in ["lost 1", "lost 2"] {
+        bank.execute_or_create(account(name), |_| opened("bob"))
+            .await
+            .unwrap();
+    }
+    let mut subscription = bank.events::<AccountEvent>().subscribe().await.unwrap();
+    for _ in 0..3 {
+        subscription.next().await.unwrap();
+    }
+    let mut outbox = Outbox::<AccountEvent>::open(&bank, "mail").await.unwrap();
+    while outbox.next().await.unwrap().is_some() {
+        outbox.delivered().await.unwrap();
+    }
+    let mut view = bank
+        .view(fold_of::<AccountCount, AccountEvent>())
+        .await
+        .unwrap();
+    let mut first = bank.events::<AccountEvent>().page_size(2).read().events();
+    first.next().await.unwrap();
+    first.next().await.unwrap();
+
+    store.restore(&copy);
+    for number in 0..5 {
+        let name = format!("new {number}");
+        bank.execute_or_create(account(&name), |_| opened("cid"))
+            .await
+            .unwrap();
+    }
+    let diverged = |error: Error| matches!(error, Error::Diverged { .. });
+    assert!(subscription.next().await.is_err_and(diverged));
+    assert!(subscription.next().await.is_err_and(diverged), "again");
+    assert!(outbox.next().await.map(drop).is_err_and(diverged));
+    assert!(view.refresh(&bank).await.is_err_and(diverged));
+    assert!(first.next().await.is_err_and(diverged));
+    // States of events that are gone are folded from the log again.
+    assert!(bank.find(account("lost 1")).await.unwrap().is_none());
+    assert!(bank.find(account("new 4")).await.unwrap().is_some());
 }
