@@ -6,7 +6,8 @@
 //! last event finds that, and the state is folded from the log again.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use quick_cache::sync::Cache as QuickCache;
 
@@ -61,12 +62,38 @@ pub(super) fn next(version: Option<Version>) -> Version {
 /// States by the names of their streams. Bounded; takes no memory before it is used.
 pub(super) struct Cache {
     size: usize,
-    slots: OnceLock<QuickCache<Arc<str>, Arc<dyn Any + Send + Sync>>>,
+    slots: OnceLock<QuickCache<Arc<str>, Arc<dyn AnySlot>>>,
 }
 
-/// Where a state is kept; empty while it is changed, so that a fold that panics leaves nothing
-/// half-changed behind.
-type Slot<A> = Mutex<Option<Folded<A>>>;
+/// Where a state is kept.
+struct Slot<A> {
+    /// Empty while it is changed, so that a fold that panics leaves nothing half-changed behind.
+    folded: Mutex<Option<Folded<A>>>,
+    /// Whether the stream is known to have later events than the state has seen.
+    is_outdated: AtomicBool,
+}
+
+/// A [`Slot`] of any type.
+trait AnySlot: Any + Send + Sync {
+    fn outdate(&self);
+}
+
+impl<A: Aggregate> AnySlot for Slot<A> {
+    fn outdate(&self) {
+        let _kept = lock(self);
+        self.is_outdated.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<A> Slot<A> {
+    /// Keeps a state in place of what is kept, if it is newer. The caller has the lock.
+    fn renew(&self, kept: &mut Option<Folded<A>>, folded: &Folded<A>) {
+        if kept.as_ref().is_none_or(|it| it.version < folded.version) {
+            *kept = Some(folded.clone());
+            self.is_outdated.store(false, Ordering::Relaxed);
+        }
+    }
+}
 
 impl Cache {
     /// A cache of about this many states.
@@ -92,6 +119,16 @@ impl Cache {
         found
     }
 
+    /// As [`get`](Self::get), but none if the state is known to be [outdated](Self::outdate).
+    pub(super) fn get_if_current<A: Aggregate>(&self, stream: &str) -> Option<Folded<A>> {
+        let slot = self.slot::<A>(stream)?;
+        let is_outdated = slot.is_outdated.load(Ordering::Relaxed);
+        match is_outdated {
+            true => None,
+            false => self.get(stream),
+        }
+    }
+
     /// As [`get`](Self::get), not counted as a use.
     pub(super) fn peek<A: Aggregate>(&self, stream: &str) -> Option<Folded<A>> {
         self.slot::<A>(stream).and_then(|slot| lock(&slot).clone())
@@ -104,10 +141,7 @@ impl Cache {
         }
         match self.slot::<A>(stream) {
             Some(slot) => {
-                let mut kept = lock(&slot);
-                if kept.as_ref().is_none_or(|it| it.version < folded.version) {
-                    *kept = Some(folded.clone());
-                }
+                slot.renew(&mut lock(&slot), folded);
             }
             None => self.insert(stream, folded.clone()),
         }
@@ -139,10 +173,7 @@ impl Cache {
         }
         match slot {
             Some(slot) => {
-                let mut kept = lock(&slot);
-                if kept.as_ref().is_none_or(|it| it.version < base.version) {
-                    *kept = Some(base.clone());
-                }
+                slot.renew(&mut lock(&slot), &base);
             }
             None if self.size > 0 => self.insert(stream, base.clone()),
             None => {}
@@ -157,12 +188,24 @@ impl Cache {
         }
     }
 
+    /// Notes that the stream has events that the kept state has not seen. The state stays, to be read
+    /// on from.
+    pub(super) fn outdate(&self, stream: &str) {
+        if let Some(slot) = self.slots.get().and_then(|slots| slots.get(stream)) {
+            slot.outdate();
+        }
+    }
+
     fn slot<A: Aggregate>(&self, stream: &str) -> Option<Arc<Slot<A>>> {
-        self.slots.get()?.get(stream)?.downcast().ok()
+        let slot: Arc<dyn Any + Send + Sync> = self.slots.get()?.get(stream)?;
+        slot.downcast().ok()
     }
 
     fn insert<A: Aggregate>(&self, stream: &Arc<str>, folded: Folded<A>) {
-        let slot: Slot<A> = Mutex::new(Some(folded));
+        let slot = Slot {
+            folded: Mutex::new(Some(folded)),
+            is_outdated: AtomicBool::new(false),
+        };
         self.slots
             .get_or_init(|| QuickCache::new(self.size))
             .insert(Arc::clone(stream), Arc::new(slot));
@@ -170,6 +213,6 @@ impl Cache {
 }
 
 /// A slot is never left half-changed, so a panic elsewhere does not spoil it.
-fn lock<A>(slot: &Slot<A>) -> std::sync::MutexGuard<'_, Option<Folded<A>>> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<A>(slot: &Slot<A>) -> MutexGuard<'_, Option<Folded<A>>> {
+    slot.folded.lock().unwrap_or_else(PoisonError::into_inner)
 }

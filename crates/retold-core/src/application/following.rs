@@ -7,6 +7,7 @@ use super::cache::{Cache, Folded};
 use super::conductor::Conductor;
 use super::error::Result;
 use super::handle::{Access, Application, Core};
+use super::past::{Own, Past};
 use super::publish::Bus;
 use super::reports::Reports;
 use super::turns::Turns;
@@ -15,15 +16,15 @@ use crate::recording::identity::Version;
 use crate::recording::recorder::Recorder;
 
 impl Application {
-    /// The state of a stream as the cache has it, perhaps old; read if the cache has none. For those
-    /// who let the append judge whether it was the newest.
+    /// The state of a stream as the cache has it, perhaps old; read if the cache has none, read on if it
+    /// is known to be outdated. For callers that have the append judge whether it was the newest.
     pub(crate) async fn state_to_be_judged<A: Aggregate>(
         &self,
         stream: &Arc<str>,
     ) -> Result<Folded<A>> {
-        match self.core.cache.get(stream) {
+        match self.core.cache.get_if_current(stream) {
             Some(folded) => Ok(folded),
-            None => Ok(self.load_uncached(stream).await?.0),
+            None => self.load(stream).await,
         }
     }
 
@@ -43,21 +44,38 @@ impl Application {
         self.take_snapshot_if_due(stream, before, folded).await;
     }
 
-    /// Keeps the state of this stream no longer.
-    pub(crate) fn forget_state(&self, stream: &str) {
-        self.core.cache.forget(stream);
+    /// Notes that the stream has events that the cached state has not seen: it is read on from there
+    /// when it is needed next.
+    pub(crate) fn outdate_state(&self, stream: &str) {
+        self.core.cache.outdate(stream);
     }
 
-    /// The same application, with its types and its clock, over another recorder and with a cache of
+    /// The same application, with its types and its clock, over a log as it was and with a cache of
     /// its own. It is read, never written.
-    pub(crate) fn over(&self, recorder: Arc<dyn Recorder>, cache_size: usize) -> Self {
+    pub(crate) fn over(&self, past: Arc<dyn Recorder>, cache_size: usize) -> Self {
+        self.reading(past, Cache::new(cache_size), None)
+    }
+
+    /// The same application over its log as it was, with events that are not recorded. It is read, never
+    /// written. States are read on from those of this application's cache, which keeps what they are
+    /// without the events that are not recorded.
+    pub(crate) fn over_own<P: Past + 'static>(&self, past: Arc<P>) -> Self {
+        let own = Own::new(
+            Arc::clone(&self.core.cache),
+            Arc::clone(&past) as Arc<dyn Past>,
+        );
+        self.reading(past, Cache::new(0), Some(own))
+    }
+
+    fn reading(&self, recorder: Arc<dyn Recorder>, cache: Cache, own: Option<Own>) -> Self {
         Self {
             core: Arc::new(Core {
                 recorder,
+                own,
                 clock: Arc::clone(&self.core.clock),
                 ids: Arc::clone(&self.core.ids),
                 retries: self.core.retries,
-                cache: Cache::new(cache_size),
+                cache: Arc::new(cache),
                 turns: Turns::default(),
                 bus: Bus::default(),
                 mapper: self.core.mapper,

@@ -14,6 +14,7 @@ use super::command_id::CommandId;
 use super::conductor::Conductor;
 use super::error::{Error, Result};
 use super::limits::SETTLE_ATTEMPTS_MAX;
+use super::past::Own;
 use super::publish::{Bus, Commits};
 use super::reports::Reports;
 use super::telemetry;
@@ -50,7 +51,7 @@ pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<dyn IdSource>,
     pub(super) retries: u32,
-    pub(super) cache: Cache,
+    pub(super) cache: Arc<Cache>,
     pub(super) turns: Turns,
     pub(super) bus: Bus,
     pub(super) mapper: Mapper,
@@ -62,6 +63,8 @@ pub(super) struct Core {
     /// Types of streams of which a state was not fit for a snapshot, which is told once.
     pub(super) unfit_for_snapshots: Mutex<HashSet<&'static str>>,
     pub(super) declared: Arc<Declared>,
+    /// The application whose log the recorder shows as it was; none if it is the log itself.
+    pub(super) own: Option<Own>,
 }
 
 /// The types that an application was declared with, for checking a log against them.

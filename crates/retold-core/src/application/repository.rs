@@ -197,6 +197,12 @@ impl Application {
         stream: &Arc<str>,
         until: Option<Version>,
     ) -> Result<Folded<A>> {
+        if let Some(own) = &self.core.own
+            && let Some(folded) = own.cached::<A>(stream).await?
+            && until.is_none_or(|until| folded.version <= Some(until))
+        {
+            return Ok(folded);
+        }
         let Some(rule) = &A::SNAPSHOTS else {
             return Ok(Folded::default());
         };
@@ -247,9 +253,25 @@ impl Application {
         stream: &Arc<str>,
         folded: &mut Folded<A>,
     ) -> Result<Option<Mark>> {
-        let head = self.fold_while(stream, folded, None, |_| true).await?;
-        self.core.cache.put(stream, folded);
-        Ok(head)
+        let Some(own) = &self.core.own else {
+            let head = self.fold_while(stream, folded, None, |_| true).await?;
+            self.core.cache.put(stream, folded);
+            return Ok(head);
+        };
+        match own.pending_after(stream) {
+            None => {
+                let head = self.fold_while(stream, folded, None, |_| true).await?;
+                own.keep(stream, folded);
+                Ok(head)
+            }
+            Some(last) => {
+                if last.is_some() {
+                    self.fold_while(stream, folded, last, |_| true).await?;
+                    own.keep(stream, folded);
+                }
+                self.fold_while(stream, folded, None, |_| true).await
+            }
+        }
     }
 
     /// Takes in the events after the state's version, up to and with `until`, before the first of

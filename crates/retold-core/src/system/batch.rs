@@ -231,8 +231,8 @@ impl Batch {
         for stream in self.written.keys() {
             match self.drafts.get(stream) {
                 Some(draft) => draft.keep(application, stream).await,
-                // What the cache has of it is known to be old.
-                None => application.forget_state(stream),
+                // It was written without being folded, so what the cache has is older.
+                None => application.outdate_state(stream),
             }
         }
     }

@@ -352,7 +352,7 @@ impl Context {
         if self.batch.written(stream) > 0 || self.batch.version_read(stream).is_some() {
             // Read by a query or written to without being read: the state must show that.
             let past = self.past().await?;
-            let folded = self.application.over(past, 0).newest_state(stream).await?;
+            let folded = self.application.over_own(past).newest_state(stream).await?;
             return Ok(folded);
         }
         match self.freshness {
@@ -446,7 +446,7 @@ impl Context {
     async fn read_model<M: Model>(&mut self, model: &M) -> Result<M::State> {
         let _reading = self.reading();
         let past = self.past().await?;
-        let application = self.application.over(past, 0);
+        let application = self.application.over_own(past);
         let (mut state, mut place) = model.begin();
         let read = model
             .read_on(&application, &mut state, &mut place, Reach::Newest)
@@ -504,18 +504,17 @@ impl Context {
 
     async fn past_at(&self, head: Option<Mark>) -> Result<Arc<PastRecorder>> {
         let recorder = self.application.recorder();
-        let until = head.map(|mark| mark.position);
-        let pending = self.pending(until).await?;
-        let past = PastRecorder::new(Arc::clone(recorder), until, pending);
+        let pending = self.pending(head).await?;
+        let past = PastRecorder::new(Arc::clone(recorder), head, pending);
         Ok(Arc::new(past.with_versions(self.batch.streams())))
     }
 
-    /// The effects of this batch as the log would give them after this position.
-    async fn pending(&self, until: Option<Position>) -> Result<Vec<StoredEvent>> {
+    /// The effects of this batch as the log would give them after this event.
+    async fn pending(&self, until: Option<Mark>) -> Result<Vec<StoredEvent>> {
         let events = self.batch.events();
         let mut versions: Vec<(Arc<str>, Option<Version>)> = Vec::new();
         let mut pending = Vec::with_capacity(events.len());
-        let first = until.map_or(Position::FIRST, Position::next);
+        let first = until.map_or(Position::FIRST, |mark| mark.position.next());
         for (index, new) in (0..).zip(events) {
             let version = match &new.stream {
                 None => None,
@@ -541,12 +540,8 @@ impl Context {
         Ok(pending)
     }
 
-    /// The version of a stream in the log at a position.
-    async fn version_at(
-        &self,
-        stream: &Arc<str>,
-        until: Option<Position>,
-    ) -> Result<Option<Version>> {
+    /// The version of a stream in the log at an event.
+    async fn version_at(&self, stream: &Arc<str>, until: Option<Mark>) -> Result<Option<Version>> {
         if let Some(version) = self.batch.version_read(stream) {
             return Ok(version);
         }

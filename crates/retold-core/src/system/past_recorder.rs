@@ -6,9 +6,9 @@
 //! by it, and what it cannot say of the past (names of streams, checkpoints) it refuses to say.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::application::Past;
 use crate::recording::append::{Append, Appended};
 use crate::recording::error::RecordError;
 use crate::recording::identity::{EventId, LogId, Mark, Position, Version};
@@ -24,8 +24,8 @@ use crate::recording::stretch::{FollowerKey, RecordedStretch};
 /// A recorder's log up to a position, followed by events that are not recorded yet.
 pub(super) struct PastRecorder {
     recorder: Arc<dyn Recorder>,
-    /// Number of the last position that is shown of the recorder's log; 0 for none.
-    until: AtomicU64,
+    /// The last event that is shown of the recorder's log, and what is known of the streams there.
+    shown: Mutex<Shown>,
     /// What follows it; their positions follow each other from the one after `until`.
     pending: Vec<StoredEvent>,
     /// Versions up to which streams are shown, whatever `until` says of them.
@@ -34,23 +34,69 @@ pub(super) struct PastRecorder {
     snapshots_given: Mutex<BTreeMap<Arc<str>, Version>>,
 }
 
+/// How much is shown of a log that is shown from its beginning on, event after event.
+#[derive(Default)]
+struct Shown {
+    until: Option<Mark>,
+    /// Last versions of streams among the events that were passed; none if the log was not shown from
+    /// its beginning on.
+    passed: Option<Passed>,
+}
+
+/// Last versions of streams, as far as they are remembered.
+#[derive(Default)]
+struct Passed {
+    versions: HashMap<Arc<str>, Version>,
+    /// Whether some were forgotten, so that a stream that is not there may have events.
+    has_gaps: bool,
+}
+
 /// Streams whose snapshots are remembered; one more, and all are forgotten.
 const SNAPSHOTS_REMEMBERED_MAX: usize = 10_000;
+/// Streams whose versions are remembered; one more, and all are forgotten. A version that was forgotten
+/// is searched for, in a number of reads that grows with its logarithm.
+const VERSIONS_REMEMBERED_MAX: usize = 100_000;
+
+impl Passed {
+    fn remember(&mut self, stream: &str, version: Version) {
+        if let Some(known) = self.versions.get_mut(stream) {
+            *known = version;
+            return;
+        }
+        if self.versions.len() == VERSIONS_REMEMBERED_MAX {
+            self.versions.clear();
+            self.has_gaps = true;
+        }
+        self.versions.insert(stream.into(), version);
+    }
+}
 
 impl PastRecorder {
-    /// The log up to and with this position, which it has.
+    /// The log up to and with this event, which it has.
     pub(super) fn new(
         recorder: Arc<dyn Recorder>,
-        until: Option<Position>,
+        until: Option<Mark>,
         pending: Vec<StoredEvent>,
     ) -> Self {
+        let shown = Shown {
+            until,
+            passed: None,
+        };
         Self {
             recorder,
-            until: AtomicU64::new(Position::number(until)),
+            shown: Mutex::new(shown),
             pending,
             versions: HashMap::new(),
             snapshots_given: Mutex::default(),
         }
+    }
+
+    /// The log before its first event, to be shown event after event by [`pass`](Self::pass). What is
+    /// read of a stream is then no more than what is shown of it, however much the log has of it later.
+    pub(super) fn before_all(recorder: Arc<dyn Recorder>) -> Self {
+        let past = Self::new(recorder, None, Vec::new());
+        past.shown().passed = Some(Passed::default());
+        past
     }
 
     /// With streams that are shown up to these versions, as they were when they were read; `pending`
@@ -76,40 +122,92 @@ impl PastRecorder {
         }
     }
 
+    /// The last version that is shown of a stream of the recorder's log, if that is known or can be
+    /// found without reading what comes later.
+    async fn last_version(&self, stream: &str) -> Result<Option<Option<Version>>, RecordError> {
+        if let Some(last) = self.versions.get(stream) {
+            return Ok(Some(*last));
+        }
+        match &self.shown().passed {
+            None => return Ok(None),
+            Some(passed) => match passed.versions.get(stream) {
+                Some(version) => return Ok(Some(Some(*version))),
+                None if !passed.has_gaps => return Ok(Some(None)),
+                None => {}
+            },
+        }
+        let last = self.search(stream).await?;
+        if let (Some(last), Some(passed)) = (last, &mut self.shown().passed) {
+            passed.remember(stream, last);
+        }
+        Ok(Some(last))
+    }
+
+    /// Searches for the last version that is shown of a stream: doubles a version until it is not shown,
+    /// and halves the distance from there.
+    async fn search(&self, stream: &str) -> Result<Option<Version>, RecordError> {
+        let (mut shown, mut beyond) = (0, 1);
+        while self.is_version_shown(stream, beyond).await? {
+            shown = beyond;
+            beyond = beyond.saturating_mul(2);
+        }
+        while beyond - shown > 1 {
+            let middle = shown + (beyond - shown) / 2;
+            match self.is_version_shown(stream, middle).await? {
+                true => shown = middle,
+                false => beyond = middle,
+            }
+        }
+        Ok(Version::new(shown))
+    }
+
+    async fn is_version_shown(&self, stream: &str, version: u64) -> Result<bool, RecordError> {
+        let read = StreamRead::new(stream)
+            .after(Version::new(version - 1))
+            .until(Version::new(version))
+            .limit(1);
+        let page = self.recorder.read_stream(read).await?;
+        Ok(page
+            .events
+            .first()
+            .is_some_and(|event| self.is_shown(stream, event)))
+    }
+
     /// Version of the snapshot of this stream that was given last, if one was.
     pub(super) fn snapshot_given(&self, stream: &str) -> Option<Version> {
         self.snapshots().get(stream).copied()
     }
 
+    // Nothing is left half-changed under these locks.
     fn snapshots(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Version>> {
-        // Nothing is left half-changed under this lock.
         self.snapshots_given
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows the log up to and with a later position, which it has.
-    pub(super) fn move_to(&self, until: Option<Position>) {
-        self.until.store(Position::number(until), Ordering::SeqCst);
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows one more event of the log: the one after the last that is shown.
+    pub(super) fn pass(&self, event: &StoredEvent) {
+        let mut shown = self.shown();
+        shown.until = Some(event.mark());
+        if let (Some(stream), Some(version)) = (event.stream(), event.version())
+            && let Some(passed) = &mut shown.passed
+        {
+            passed.remember(stream, version);
+        }
     }
 
     fn until(&self) -> Option<Position> {
-        Position::new(self.until.load(Ordering::SeqCst))
+        self.shown().until.map(|mark| mark.position)
     }
 
     /// The event that is shown last, none if nothing is.
-    async fn last(&self) -> Result<Option<Mark>, RecordError> {
-        if let Some(event) = self.pending.last() {
-            return Ok(Some(event.mark()));
-        }
-        self.recorded_last().await
-    }
-
-    async fn recorded_last(&self) -> Result<Option<Mark>, RecordError> {
-        let Some(until) = self.until() else {
-            return Ok(None);
-        };
-        Ok(self.recorder.read_log(LogRead::at(until)).await?.read_to)
+    fn last(&self) -> Option<Mark> {
+        let pending = self.pending.last().map(StoredEvent::mark);
+        pending.or_else(|| self.shown().until)
     }
 
     /// Checks the mark that a read begins after, and takes it off the read: it may be of an event that
@@ -190,13 +288,13 @@ impl PastRecorder {
             read_to = Some(event.mark());
         }
         if read_to.is_none() {
-            read_to = self.last().await?;
+            read_to = self.last();
         }
         Ok(Page::new(events, read_to, PageEnd::Complete).topic_count(topics))
     }
 
     async fn log_backward(&self, read: LogRead, limit: usize) -> Result<Page, RecordError> {
-        let head = self.last().await?;
+        let head = self.last();
         let goes_on = |event: &&StoredEvent| {
             read.after.is_none_or(|after| event.position() < after)
                 && Some(event.position()) >= read.until
@@ -227,11 +325,6 @@ impl PastRecorder {
     }
 
     async fn stream_page(&self, read: StreamRead, limit: usize) -> Result<Page, RecordError> {
-        let is_past = |event: &StoredEvent| self.is_shown(&read.stream, event);
-        let may_have_events = match self.versions.get(&read.stream) {
-            Some(last) => last.is_some(),
-            None => self.until().is_some(),
-        };
         let forward = read.direction == Direction::Forward;
         let pending = self.pending.iter().filter(|event| {
             event.stream() == Some(&*read.stream) && is_within(&read, event.version())
@@ -240,12 +333,10 @@ impl PastRecorder {
         if !forward {
             events.extend(pending.clone().rev().take(limit).cloned());
         }
-        let mut rest = StreamRead {
-            limit,
-            ..read.clone()
-        };
-        while events.len() < limit && may_have_events {
-            let page = self.recorder.read_stream(rest.clone()).await?;
+        let is_past = |event: &StoredEvent| self.is_shown(&read.stream, event);
+        let mut rest = self.recorded_part(&read, limit).await?;
+        while let Some(recorded) = rest.take_if(|_| events.len() < limit) {
+            let page = self.recorder.read_stream(recorded.clone()).await?;
             let last = page.events.last().and_then(StoredEvent::version);
             let is_cut = forward && page.events.last().is_some_and(|it| !is_past(it));
             events.extend(page.events.into_iter().filter(is_past));
@@ -257,7 +348,7 @@ impl PastRecorder {
                 let read_to = events.last().map(StoredEvent::mark);
                 return Ok(Page::new(events, read_to, PageEnd::Full));
             }
-            rest = rest.after(last);
+            rest = Some(recorded.after(last));
         }
         if forward {
             events.extend(pending.cloned());
@@ -269,9 +360,41 @@ impl PastRecorder {
         };
         let read_to = match (forward, end) {
             (true, PageEnd::Full) => events.last().map(StoredEvent::mark),
-            _ => self.last().await?,
+            _ => self.last(),
         };
         Ok(Page::new(events, read_to, end))
+    }
+
+    /// What of a read of a stream is to be read of the recorder's log; none if nothing of it is shown.
+    /// Ends with what is shown, if that is known.
+    async fn recorded_part(
+        &self,
+        read: &StreamRead,
+        limit: usize,
+    ) -> Result<Option<StreamRead>, RecordError> {
+        let read = StreamRead {
+            limit,
+            ..read.clone()
+        };
+        let Some(last) = self.last_version(&read.stream).await? else {
+            return Ok(self.until().map(|_| read));
+        };
+        let Some(last) = last else {
+            return Ok(None);
+        };
+        Ok(match read.direction {
+            Direction::Forward if read.after >= Some(last) => None,
+            Direction::Forward => {
+                let until = read.until.map_or(last, |until| until.min(last));
+                Some(read.until(until))
+            }
+            Direction::Backward if read.until > Some(last) => None,
+            Direction::Backward => {
+                let after = last.next();
+                let after = read.after.map_or(after, |it| it.min(after));
+                Some(read.after(after))
+            }
+        })
     }
 
     fn refuse<T: Send + 'static>(&self, what: &str) -> BoxFuture<'_, Result<T, RecordError>> {
@@ -280,6 +403,27 @@ impl PastRecorder {
             self.log_name()
         ));
         Box::pin(async { Err(error) })
+    }
+}
+
+impl Past for PastRecorder {
+    fn is_recorded<'a>(
+        &'a self,
+        stream: &'a str,
+        version: Version,
+    ) -> BoxFuture<'a, Result<bool, RecordError>> {
+        Box::pin(async move {
+            match self.last_version(stream).await? {
+                Some(last) => Ok(Some(version) <= last),
+                None => self.is_version_shown(stream, version.get()).await,
+            }
+        })
+    }
+
+    fn pending_after(&self, stream: &str) -> Option<Option<Version>> {
+        let of_stream = |event: &&StoredEvent| event.stream() == Some(stream);
+        let first = self.pending.iter().find(of_stream)?;
+        Some(Version::new(Version::number(first.version()) - 1))
     }
 }
 
@@ -342,7 +486,7 @@ impl Recorder for PastRecorder {
 
     fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
         Box::pin(async move {
-            let mark = self.last().await?;
+            let mark = self.last();
             let append_count = Position::number(mark.map(|mark| mark.position));
             Ok(Head {
                 mark,
@@ -400,20 +544,17 @@ impl Recorder for PastRecorder {
         until: Option<Version>,
     ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>> {
         Box::pin(async move {
+            let until = match self.last_version(stream).await? {
+                Some(None) => return Ok(None),
+                Some(last) => until.min(last).or(last),
+                None => until,
+            };
             let Some(snapshot) = self.recorder.snapshot(stream, until).await? else {
                 return Ok(None);
             };
-            // One of the future is of no use; whether this is one tells the event at its version.
-            let before = Version::new(snapshot.version.get() - 1);
-            let read = StreamRead::new(stream)
-                .after(before)
-                .until(snapshot.version)
-                .limit(1);
-            let page = self.recorder.read_stream(read).await?;
-            let is_past = page
-                .events
-                .first()
-                .is_some_and(|event| self.is_shown(stream, event));
+            // One of the future is of no use; the event at its version says whether this is one.
+            let version = snapshot.version.get();
+            let is_past = self.is_version_shown(stream, version).await?;
             if is_past {
                 let mut given = self.snapshots();
                 if given.len() == SNAPSHOTS_REMEMBERED_MAX {
@@ -427,5 +568,83 @@ impl Recorder for PastRecorder {
 
     fn drop_snapshots<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), RecordError>> {
         self.refuse("dropping snapshots")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::memory::MemoryStore;
+    use crate::recording::new_event::NewEvent;
+    use crate::recording::store::Store;
+
+    const STREAM: &str = "Dog/fido";
+
+    /// A log with a stream of so many events, and another event before and after each of them.
+    async fn log(versions: u64) -> Arc<dyn Recorder> {
+        let birth = LogId::new(uuid::Uuid::from_u128(7));
+        let recorder = MemoryStore::new().open("dogs", birth).await;
+        let recorder = recorder.expect("memory opens");
+        for number in 0..=2 * u128::from(versions) {
+            let id = EventId::new(uuid::Uuid::from_u128(number + 1));
+            let event = NewEvent::new(id, "walked", "{}");
+            let event = match number % 2 {
+                0 => event,
+                _ => event.stream(STREAM),
+            };
+            let appended = recorder.append(Append::of([event])).await;
+            appended.expect("nothing contradicts it");
+        }
+        recorder
+    }
+
+    async fn versions(past: &PastRecorder, read: StreamRead) -> Vec<u64> {
+        let page = past.read_stream(read).await.expect("memory reads");
+        let versions = page.events.iter().map(|event| event.version());
+        versions.map(Version::number).collect()
+    }
+
+    /// What is shown of a stream does not depend on whether its version is remembered, was forgotten, or was
+    /// never noted.
+    #[tokio::test]
+    async fn a_stream_is_shown_up_to_the_last_event_that_was_passed() {
+        let count = 9;
+        let recorder = log(count).await;
+        let events = recorder
+            .read_log(LogRead::new())
+            .await
+            .expect("memory reads");
+        let passing = PastRecorder::before_all(Arc::clone(&recorder));
+        let mut last = 0;
+        for event in &events.events {
+            passing.pass(event);
+            last = event.version().map_or(last, Version::get);
+            let forgetful = PastRecorder::before_all(Arc::clone(&recorder));
+            forgetful.shown().until = Some(event.mark());
+            forgetful.shown().passed = Some(Passed {
+                has_gaps: true,
+                ..Passed::default()
+            });
+            let plain = PastRecorder::new(Arc::clone(&recorder), Some(event.mark()), Vec::new());
+            for past in [&passing, &forgetful, &plain] {
+                let read = StreamRead::new(STREAM);
+                let all: Vec<_> = (1..=last).collect();
+                assert_eq!(versions(past, read.clone()).await, all);
+                let backward = read.clone().backward();
+                assert_eq!(
+                    versions(past, backward.clone().limit(2)).await,
+                    all.iter().rev().take(2).copied().collect::<Vec<_>>()
+                );
+                let from_the_future = backward.after(Version::new(count)).limit(1);
+                let before_last = all.iter().rfind(|version| **version < count);
+                assert_eq!(versions(past, from_the_future).await.first(), before_last);
+                for version in 1..=count {
+                    let version = Version::new(version).expect("it is not 0");
+                    let is_recorded = past.is_recorded(STREAM, version).await;
+                    assert_eq!(is_recorded.expect("memory reads"), version.get() <= last);
+                }
+            }
+        }
+        assert_eq!(last, count);
     }
 }

@@ -17,6 +17,7 @@ mod planted_bugs;
 mod policies;
 mod read_back;
 mod retelling;
+mod retelling_cost;
 mod simulated;
 mod single_thread;
 mod views;

@@ -173,7 +173,7 @@ impl FollowerRetelling {
             .policies()
             .register(self.application.registry())?;
         let recorder = Arc::clone(self.application.recorder());
-        let past = Arc::new(PastRecorder::new(Arc::clone(&recorder), None, Vec::new()));
+        let past = Arc::new(PastRecorder::before_all(Arc::clone(&recorder)));
         let shown = self.application.over(past.clone(), CACHE_SIZE);
         let report = FollowerReport {
             application: self.application.name().into(),
@@ -506,8 +506,8 @@ impl Walk {
             }
             for event in &append {
                 if let Some(stream) = event.stream() {
-                    // Somebody else wrote to it: what is cached is of the past.
-                    self.shown.forget_state(stream);
+                    // Another writer's event: the cached state is read on when it is needed next.
+                    self.shown.outdate_state(stream);
                 }
             }
             self.pass_own(append.len()).await?;
@@ -570,8 +570,8 @@ impl Walk {
     async fn pass_own(&mut self, count: usize) -> Result<()> {
         for event in self.own.drain(..count) {
             self.head = Some(event.position());
+            self.past.pass(&event);
         }
-        self.past.move_to(self.head);
         Ok(())
     }
 }

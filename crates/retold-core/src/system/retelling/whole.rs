@@ -531,7 +531,7 @@ impl Track {
                 if key.is_none() {
                     report.inputs += recorded.len() as u64;
                 }
-                self.forget_states(&recorded);
+                self.outdate_states(&recorded);
             }
         }
         let count = recorded.len() as u64;
@@ -548,9 +548,9 @@ impl Track {
     }
 
     /// What the cache has of these streams does not have these events.
-    fn forget_states(&self, events: &[StoredEvent]) {
+    fn outdate_states(&self, events: &[StoredEvent]) {
         for stream in events.iter().filter_map(StoredEvent::stream) {
-            self.application.forget_state(stream);
+            self.application.outdate_state(stream);
         }
     }
 
@@ -582,14 +582,14 @@ impl Track {
             .cloned();
         let (Some(follower), Some((upstream, recorder))) = (follower, upstreams.get(&log)) else {
             report.facts.other_edition += 1;
-            self.forget_states(effects);
+            self.outdate_states(effects);
             return Ok(None);
         };
         let is_of_edition = edition == follower.edition_number();
         let event = recorder.event(mark.event_id).await?;
         let (Some(event), true) = (event, is_of_edition) else {
             report.facts.other_edition += 1;
-            self.forget_states(effects);
+            self.outdate_states(effects);
             return Ok(None);
         };
         let key = effects.first().and_then(effect_of);
