@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use retold_core::domain::clock::Timestamp;
 use retold_core::recording::error::{Corrupt, RecordError};
+use retold_core::recording::limits::LEASE_CLOCK_BACK_MAX;
 use retold_core::recording::store::Lease;
 use tokio_postgres::{Error, Row};
 
@@ -11,12 +12,11 @@ use super::error::of_statement;
 use super::names::{bound, possible};
 use super::pool::Pooled;
 
-const ACQUIRE: &str =
-    "SELECT name, holder, term, ends_at FROM \"retold\".acquire_lease($1, $2, $3)";
+const ACQUIRE: &str = "SELECT name, holder, term, since, renewed_at, ends_at FROM \"retold\".acquire_lease($1, $2, $3, $4)";
 const RELEASE: &str =
     "UPDATE \"retold\".lease SET ends_at = least(ends_at, \"retold\".now_micros())
     WHERE name = $1 AND holder = $2";
-const PAGE: &str = "SELECT name, holder, term, ends_at FROM \"retold\".lease
+const PAGE: &str = "SELECT name, holder, term, since, renewed_at, ends_at FROM \"retold\".lease
     WHERE name >= $1 AND ($2::text IS NULL OR name > $2) AND starts_with(name, $1)
     ORDER BY name LIMIT $3";
 const NOW: &str = "SELECT \"retold\".now_micros()";
@@ -24,6 +24,9 @@ const NOW: &str = "SELECT \"retold\".now_micros()";
 /// Longest time to live that a lease is given, in microseconds: some hundred thousand years, so that
 /// its end can be told as a number.
 const TIME_TO_LIVE_MAX: i64 = i64::MAX / 2;
+
+/// [`LEASE_CLOCK_BACK_MAX`] in microseconds.
+const CLOCK_BACK_MAX: i64 = LEASE_CLOCK_BACK_MAX.as_micros() as i64;
 
 /// Takes or renews a lease if nobody else holds it; returns it as it is then.
 pub(crate) async fn acquire(
@@ -36,7 +39,7 @@ pub(crate) async fn acquire(
     let micros = i64::try_from(time_to_live.as_micros()).unwrap_or(TIME_TO_LIVE_MAX);
     let micros = micros.min(TIME_TO_LIVE_MAX);
     let found = connection
-        .row(WHAT, ACQUIRE, &[&name, &holder, &micros])
+        .row(WHAT, ACQUIRE, &[&name, &holder, &micros, &CLOCK_BACK_MAX])
         .await;
     match found? {
         Some(row) => lease(&row).map_err(|error| of_statement(WHAT, error)),
@@ -94,6 +97,8 @@ fn lease(row: &Row) -> Result<Lease, Error> {
         name: row.try_get::<_, &str>(0)?.into(),
         holder: row.try_get::<_, &str>(1)?.into(),
         term: row.try_get::<_, i64>(2)?.cast_unsigned(),
-        ends_at: Timestamp::from_micros(row.try_get(3)?),
+        since: Timestamp::from_micros(row.try_get(3)?),
+        renewed_at: Timestamp::from_micros(row.try_get(4)?),
+        ends_at: Timestamp::from_micros(row.try_get(5)?),
     })
 }

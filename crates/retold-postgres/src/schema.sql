@@ -1,4 +1,4 @@
--- The tables and functions of a Retold store, version 4. A promise to databases already written: a
+-- The tables and functions of a Retold store, version 5. A promise to databases already written: a
 -- change is a new version, with a conversion of the old one.
 --
 -- "retold" stands for the schema that the store was given. Texts compare by their bytes. Times are
@@ -8,7 +8,7 @@
 CREATE TABLE "retold".schema_version (
     version integer PRIMARY KEY
 );
-INSERT INTO "retold".schema_version VALUES (4);
+INSERT INTO "retold".schema_version VALUES (5);
 
 -- The logs, each with its end. Whoever appends locks the log's row first, so appends of a log come one
 -- after the other and positions are in the order of commit; logs do not wait for each other. The
@@ -116,6 +116,8 @@ CREATE TABLE "retold".lease (
     name text COLLATE "C" PRIMARY KEY,
     holder text COLLATE "C" NOT NULL,
     term bigint NOT NULL,
+    since bigint NOT NULL,
+    renewed_at bigint NOT NULL,
     ends_at bigint NOT NULL
 );
 
@@ -581,15 +583,24 @@ CREATE FUNCTION "retold".now_micros() RETURNS bigint LANGUAGE sql VOLATILE AS $$
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 $$;
 
--- Takes or renews a lease if nobody else holds it; gives it as it is then.
-CREATE FUNCTION "retold".acquire_lease(of_name text, of_holder text, time_to_live bigint)
+-- Takes or renews a lease if nobody else holds it; gives it as it is then. One that was renewed later than
+-- the clock shows, by more than clock_back_max, is held by nobody: the clock was put back since.
+CREATE FUNCTION "retold".acquire_lease(of_name text, of_holder text, time_to_live bigint,
+    clock_back_max bigint)
 RETURNS SETOF "retold".lease LANGUAGE plpgsql AS $$
+DECLARE
+    clock bigint := "retold".now_micros();
 BEGIN
     INSERT INTO "retold".lease AS there
-        VALUES (of_name, of_holder, 1, "retold".now_micros() + time_to_live)
-        ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, ends_at = EXCLUDED.ends_at,
-            term = there.term + CASE WHEN there.holder = EXCLUDED.holder THEN 0 ELSE 1 END
-        WHERE there.holder = EXCLUDED.holder OR there.ends_at <= "retold".now_micros();
+        VALUES (of_name, of_holder, 1, clock, clock, clock + time_to_live)
+        ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder,
+            term = there.term + CASE WHEN there.holder = EXCLUDED.holder THEN 0 ELSE 1 END,
+            since = CASE WHEN there.holder = EXCLUDED.holder THEN there.since
+                ELSE EXCLUDED.since END,
+            renewed_at = EXCLUDED.renewed_at, ends_at = EXCLUDED.ends_at
+        -- By the clock as it is now, not as it was before another holder's transaction ended.
+        WHERE there.holder = EXCLUDED.holder OR there.ends_at <= "retold".now_micros()
+            OR there.renewed_at > "retold".now_micros() + clock_back_max;
     RETURN QUERY SELECT * FROM "retold".lease l WHERE l.name = of_name;
 END $$;
 

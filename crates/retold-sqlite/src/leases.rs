@@ -18,30 +18,26 @@ pub(crate) fn acquire(
     time_to_live: Duration,
     now: Timestamp,
 ) -> rusqlite::Result<Lease> {
-    let ends_at = now.saturating_add(time_to_live);
     let there = conn
-        .prepare_cached("SELECT name, holder, term, ends_at FROM lease WHERE name = ?1")?
+        .prepare_cached(
+            "SELECT name, holder, term, since, renewed_at, ends_at FROM lease WHERE name = ?1",
+        )?
         .query_row([name], lease)
         .optional()?;
-    let term = match there {
-        None => 1,
-        Some(lease) if &*lease.holder == holder => lease.term,
-        Some(lease) if lease.ends_at <= now => lease.term + 1,
-        Some(lease) => return Ok(lease),
+    let taken = match Lease::taken(there.as_ref(), name, holder, time_to_live, now) {
+        Some(taken) => taken,
+        None => return there.ok_or(rusqlite::Error::QueryReturnedNoRows),
     };
-    conn.prepare_cached("INSERT OR REPLACE INTO lease VALUES (?1, ?2, ?3, ?4)")?
+    conn.prepare_cached("INSERT OR REPLACE INTO lease VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
         .execute(params![
             name,
             holder,
-            term.cast_signed(),
-            ends_at.as_micros()
+            taken.term.cast_signed(),
+            taken.since.as_micros(),
+            taken.renewed_at.as_micros(),
+            taken.ends_at.as_micros()
         ])?;
-    Ok(Lease {
-        name: name.into(),
-        holder: holder.into(),
-        term,
-        ends_at,
-    })
+    Ok(taken)
 }
 
 /// Gives a lease back, if this holder has it.
@@ -67,7 +63,7 @@ pub(crate) fn read(
 ) -> Result<Vec<Lease>, RecordError> {
     let read = || {
         let mut select = conn.prepare_cached(
-            "SELECT name, holder, term, ends_at FROM lease
+            "SELECT name, holder, term, since, renewed_at, ends_at FROM lease
              WHERE name >= ?1 AND (?2 IS NULL OR name > ?2) ORDER BY name",
         )?;
         let mut rows = select.query(params![prefix, after])?;
@@ -91,6 +87,8 @@ fn lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
         name: row.get::<_, String>(0)?.into(),
         holder: row.get::<_, String>(1)?.into(),
         term: unsigned(row.get(2)?),
-        ends_at: Timestamp::from_micros(row.get(3)?),
+        since: Timestamp::from_micros(row.get(3)?),
+        renewed_at: Timestamp::from_micros(row.get(4)?),
+        ends_at: Timestamp::from_micros(row.get(5)?),
     })
 }

@@ -117,6 +117,8 @@ CREATE TABLE lease (
     name TEXT PRIMARY KEY,
     holder TEXT NOT NULL,
     term INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    renewed_at INTEGER NOT NULL,
     ends_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

@@ -1,5 +1,7 @@
 //! The limits and defaults of recording, in one place.
 
+use std::time::Duration;
+
 use super::fault::Invalid;
 
 /// Longest name of a log, stream, tag or topic, in bytes of UTF-8; the shortest has one.
@@ -23,6 +25,9 @@ pub const PAGE_SIZE_MAX: usize = 64 * 1024 * 1024;
 pub const PAGE_NAMES_MAX: usize = 10_000;
 /// Snapshots kept of one stream; a put beyond drops the one of the lowest version.
 pub const SNAPSHOTS_PER_STREAM_MAX: usize = 16;
+/// How far the clock of a store may go back without a lease being disbelieved that was renewed before:
+/// clocks that are corrected step by step, and those of several processes on one host, differ by less.
+pub const LEASE_CLOCK_BACK_MAX: Duration = Duration::from_secs(1);
 /// Most findings that a verification keeps; more are only counted, so that a ruined log does not
 /// fill the memory.
 pub const FINDINGS_MAX: usize = 1_000;

@@ -174,27 +174,15 @@ impl MemoryStore {
         time_to_live: Duration,
     ) -> Result<Lease, RecordError> {
         check_lease(name, holder)?;
-        let now = self.clock.now();
-        let ends_at = now.saturating_add(time_to_live);
         let mut state = self.state();
-        let Some(lease) = state.leases.get_mut(name) else {
-            let lease = Lease {
-                name: name.into(),
-                holder: holder.into(),
-                term: 1,
-                ends_at,
-            };
-            state.leases.insert(name.into(), lease.clone());
-            return Ok(lease);
-        };
-        if *lease.holder == *holder {
-            lease.ends_at = ends_at;
-        } else if lease.ends_at <= now {
-            lease.holder = holder.into();
-            lease.term += 1;
-            lease.ends_at = ends_at;
+        let there = state.leases.get(name);
+        match Lease::taken(there, name, holder, time_to_live, self.clock.now()) {
+            Some(lease) => {
+                state.leases.insert(name.into(), lease.clone());
+                Ok(lease)
+            }
+            None => Ok(there.expect("somebody else holds it").clone()),
         }
-        Ok(lease.clone())
     }
 
     fn release_lease_now(&self, name: &str, holder: &str) -> Result<(), RecordError> {
@@ -337,6 +325,7 @@ mod tests {
     use crate::domain::clock::ManualClock;
     use crate::recording::append::{Append, Appended};
     use crate::recording::identity::EventId;
+    use crate::recording::limits::LEASE_CLOCK_BACK_MAX;
     use crate::recording::new_event::NewEvent;
     use crate::recording::recorder::LogRead;
 
@@ -393,5 +382,40 @@ mod tests {
         clock.advance(Duration::from_micros(1));
         let taken = store.acquire_lease("work", "b", minute).await.unwrap();
         assert_eq!((&*taken.holder, taken.term), ("b", 2));
+    }
+
+    /// A clock that is put back, by a virtual machine that is resumed or a wrong time server, must not
+    /// make a dead holder's lease last for as long as it went back.
+    #[tokio::test]
+    async fn a_lease_of_the_future_is_not_believed() {
+        let hour = Duration::from_secs(3_600);
+        let at = |time: Duration| Timestamp::from_micros(0).saturating_add(time);
+        let clock = Arc::new(ManualClock::new(at(2 * hour)));
+        let store = MemoryStore::new().with_clock(clock.clone());
+        let minute = Duration::from_secs(60);
+        let taken = store.acquire_lease("work", "a", minute).await.unwrap();
+        assert_eq!(
+            (taken.since, taken.renewed_at),
+            (at(2 * hour), at(2 * hour))
+        );
+
+        // What is no more than a correction of the clock takes no lease from its holder.
+        clock.set(at(2 * hour - LEASE_CLOCK_BACK_MAX));
+        let held = store.acquire_lease("work", "b", minute).await.unwrap();
+        assert_eq!(held, taken);
+        clock.set(at(hour));
+        // Its holder renews it, and then it is believed again.
+        let renewed = store.acquire_lease("work", "a", minute).await.unwrap();
+        assert_eq!((renewed.term, renewed.since), (1, taken.since));
+        assert_eq!(renewed.ends_at, at(hour + minute));
+        assert_eq!(
+            store.acquire_lease("work", "b", minute).await.unwrap(),
+            renewed
+        );
+        clock.set(at(Duration::ZERO));
+        assert!(!renewed.is_held_at(clock.now()));
+        let lost = store.acquire_lease("work", "b", minute).await.unwrap();
+        assert_eq!((&*lost.holder, lost.term), ("b", 2));
+        assert_eq!(lost.ends_at, at(minute));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::RecordError;
 use super::fault::{Corrupt, Invalid};
 use super::identity::{LogId, Mark};
-use super::limits::check_name;
+use super::limits::{LEASE_CLOCK_BACK_MAX, check_name};
 use super::recorder::{BoxFuture, Recorder};
 use crate::domain::clock::Timestamp;
 
@@ -53,7 +53,10 @@ pub trait Store: Send + Sync {
     /// store's clock. Returns the lease as it is then, whoever holds it.
     ///
     /// From the instant it ends on, anyone may take it. The last holder renews it as long as nobody
-    /// did, and its term stays.
+    /// did, and its term stays. A lease that was renewed later than the store's clock shows now, by more
+    /// than [`LEASE_CLOCK_BACK_MAX`](super::limits::LEASE_CLOCK_BACK_MAX), is not believed: the clock was
+    /// put back since, and the lease would last longer than it was meant to. Anyone may take it, and its
+    /// holder may renew it. See [`Lease::is_held_at`].
     ///
     /// A lease places work; it never carries correctness: its holder may sleep past its end.
     ///
@@ -163,8 +166,45 @@ pub struct Lease {
     /// How often it went from one holder to another, counted from 1 for the first holder. Nobody
     /// holds a lease in a term lower than one that was seen.
     pub term: u64,
+    /// When this holder took it, by the store's clock.
+    pub since: Timestamp,
+    /// When it was taken or renewed last, by the store's clock.
+    pub renewed_at: Timestamp,
     /// When it ends, by the store's clock.
     pub ends_at: Timestamp,
+}
+
+impl Lease {
+    /// Whether somebody holds it when the store's clock shows `now`: it has not ended, and was not renewed
+    /// at a time that the clock has not reached yet. Every store judges by this.
+    pub fn is_held_at(&self, now: Timestamp) -> bool {
+        now < self.ends_at && self.renewed_at <= now.saturating_add(LEASE_CLOCK_BACK_MAX)
+    }
+
+    /// The lease as it is when `holder` has taken or renewed it while the store's clock shows `now`; none
+    /// if somebody else holds it. `there` is the lease as the store has it.
+    pub fn taken(
+        there: Option<&Self>,
+        name: &str,
+        holder: &str,
+        time_to_live: Duration,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let (term, since) = match there {
+            None => (1, now),
+            Some(lease) if *lease.holder == *holder => (lease.term, lease.since),
+            Some(lease) if lease.is_held_at(now) => return None,
+            Some(lease) => (lease.term + 1, now),
+        };
+        Some(Self {
+            name: name.into(),
+            holder: holder.into(),
+            term,
+            since,
+            renewed_at: now,
+            ends_at: now.saturating_add(time_to_live),
+        })
+    }
 }
 
 /// Checks the names of a lease. Every store calls this first.

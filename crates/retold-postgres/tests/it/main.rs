@@ -24,6 +24,7 @@ mod groups;
 mod history;
 mod inline;
 mod intersections;
+mod leases;
 mod names;
 mod opening;
 mod plans;

@@ -39,10 +39,10 @@ const REFUSED_TO_BOTH: [&str; 14] = [
 /// What a reader may not do either.
 const REFUSED_TO_READERS: [&str; 5] = [
     "INSERT INTO kennel.log (name, id) VALUES ('x', gen_random_uuid())",
-    "INSERT INTO kennel.lease VALUES ('a', 'b', 1, 1)",
+    "INSERT INTO kennel.lease VALUES ('a', 'b', 1, 1, 1, 1)",
     "UPDATE kennel.lease SET holder = 'me'",
     "DELETE FROM kennel.snapshot",
-    "SELECT * FROM kennel.acquire_lease('a', 'b', 1)",
+    "SELECT * FROM kennel.acquire_lease('a', 'b', 1, 1)",
 ];
 
 /// What nobody may do who was given nothing.

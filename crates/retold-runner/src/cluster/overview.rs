@@ -87,7 +87,7 @@ impl ClusterOverview {
             match path.split_once('/') {
                 Some(("note", unit)) => drop(notes.insert(unit.to_owned(), Note::of(lease))),
                 Some(("unit", unit)) => units.push((unit, lease)),
-                Some(("node", _)) if lease.ends_at > now => {
+                Some(("node", _)) if lease.is_held_at(now) => {
                     if let Some(life) = NodeLife::parse(Arc::clone(&lease.holder)) {
                         let status = NodeStatus {
                             name: Arc::clone(&life.name),
@@ -141,7 +141,7 @@ fn system_of(lease: &Lease, prefix: &str) -> Option<Arc<str>> {
 impl UnitOverview {
     fn of(path: &str, lease: &Lease, now: Timestamp, note: Option<&Note>) -> Self {
         let mut names = path.split('/').map(unescaped);
-        let is_held = lease.ends_at > now;
+        let is_held = lease.is_held_at(now);
         Self {
             kind: names.next().unwrap_or_default(),
             names: names.collect(),

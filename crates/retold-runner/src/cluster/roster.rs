@@ -112,7 +112,7 @@ impl Roster {
                     roster.notes.insert(unit, Note::of(&lease));
                 } else if !names.is_slot(&lease.name) {
                     roster.units.insert(Arc::clone(&lease.name), lease);
-                } else if lease.ends_at > now
+                } else if lease.is_held_at(now)
                     && let Some(life) = NodeLife::parse(Arc::clone(&lease.holder))
                 {
                     roster.nodes.push((life, lease));
@@ -140,7 +140,7 @@ impl Roster {
     /// The lease of a unit that somebody holds.
     pub(crate) fn held(&self, unit: &str) -> Option<&Lease> {
         let lease = self.units.get(unit)?;
-        (lease.ends_at > self.now).then_some(lease)
+        lease.is_held_at(self.now).then_some(lease)
     }
 }
 

@@ -110,6 +110,8 @@ impl Store for LeasingStore {
                     name: name.into(),
                     holder: holder.into(),
                     term: 1,
+                    since: now,
+                    renewed_at: now,
                     ends_at: now.saturating_add(time_to_live),
                 }
             };

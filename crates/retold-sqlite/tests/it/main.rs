@@ -14,6 +14,7 @@ mod conformance;
 mod damage;
 mod history;
 mod inline;
+mod leases;
 mod many_logs;
 mod opening;
 mod presence;

@@ -64,7 +64,7 @@ fn a_store_of_a_newer_version_is_invalid() {
     let place = Place::new();
     drop(place.open());
     let conn = Connection::open(place.path()).unwrap();
-    conn.pragma_update(None, "user_version", 3).unwrap();
+    conn.pragma_update(None, "user_version", 4).unwrap();
     drop(conn);
     check_is_invalid(&place.path(), "newer version");
 }

@@ -35,6 +35,9 @@ pub async fn leases_have_one_holder<S: Subject>() {
         .await
         .expect("answered");
     assert_eq!(long, held, "the lease that is held is shown as it is");
+    assert!(long.since <= long.renewed_at && long.renewed_at < long.ends_at);
+    let now = two.now().await.expect("the clock is told");
+    assert!(long.is_held_at(now) && !long.is_held_at(long.ends_at));
     assert_eq!(acquire(one, "a", HOUR).await, ("a".into(), 1), "renewed");
 
     // Somebody else cannot give it back.
@@ -47,6 +50,11 @@ pub async fn leases_have_one_holder<S: Subject>() {
         .expect("it is given back");
     assert_eq!(acquire(two, "b", HOUR).await, ("b".into(), 2));
     assert_eq!(acquire(one, "a", HOUR).await, ("b".into(), 2));
+    let of_two = one.leases("work", None, 1).await.expect("are read");
+    assert!(of_two[0].since >= long.since, "it was taken later");
+    let renewed = two.acquire_lease("work", "b", HOUR).await;
+    let renewed = renewed.expect("renewed");
+    assert_eq!(renewed.since, of_two[0].since, "it is held since then");
 
     // A lease of no time ends at once: anybody may take it. Its holder renews it, if nobody did.
     assert_eq!(acquire(two, "b", Duration::ZERO).await, ("b".into(), 2));
