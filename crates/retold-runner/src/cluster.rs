@@ -48,13 +48,14 @@ pub use self::unit::Unit;
 use self::roster::{NodeLife, Roster};
 use self::seat::{NoSlot, Seat, SeatCell, Surroundings};
 pub(crate) use self::unit::{LeaseNames, unit_of};
+use self::unit::unit_of_view;
 use crate::job::Job;
 use crate::lag::Lag;
 use crate::limits::{HEALTH_LOOK_TIMES_TO_LIVE, NODE_NAME_MAX, NODES_MAX, WAIT_LOOK_INTERVAL};
 use crate::log_news::watch_logs;
 use crate::stop_report::StopReport;
 use crate::timers_task::TimersStatus;
-use crate::waiting::{ViewWaitError, WaitError};
+use crate::waiting::{Holder, ViewWaitError, WaitError};
 use crate::watchdog::Watchdog;
 use crate::works::Works;
 
@@ -447,21 +448,27 @@ impl Cluster {
     ) -> Result<(), ViewWaitError> {
         let handle = self.works.projection(view)?;
         let deadline = Instant::now() + wait_max;
+        let mut checkpoint = None;
         let shown = async {
             if handle.is_of_this_process() {
                 return handle.wait_for(position).await;
             }
-            while !handle.has_recorded(position).await? {
+            loop {
+                checkpoint = handle.recorded_checkpoint().await?;
+                if checkpoint >= Some(position) || handle.has_recorded(position).await? {
+                    return Ok(());
+                }
                 sleep(WAIT_LOOK_INTERVAL).await;
             }
-            Ok(())
         };
         match timeout_at(deadline, shown).await {
             Ok(waited) => Ok(waited?),
             Err(_) => Err(ViewWaitError::Timeout {
                 view: view.into(),
                 position,
+                checkpoint: checkpoint.max(handle.checkpoint()),
                 state: handle.state(),
+                holder: (!handle.is_of_this_process()).then(|| self.holder(unit_of_view(handle))),
             }),
         }
     }
@@ -515,8 +522,8 @@ impl Cluster {
         position: Position,
         timeout: Duration,
     ) -> Result<(), WaitError> {
-        let works = &self.works;
-        works.wait_for(application, position, timeout).await
+        let waited = self.works.wait_for(application, position, timeout).await;
+        waited.map_err(|error| self.with_holders(error))
     }
 
     /// Waits until one follower has processed the log of `upstream` up to and with this position, and
@@ -535,7 +542,7 @@ impl Cluster {
     ) -> Result<(), WaitError> {
         let works = &self.works;
         let waited = works.wait_for_follower(application, follower, upstream, position, timeout);
-        waited.await
+        waited.await.map_err(|error| self.with_holders(error))
     }
 
     /// Waits until everything is processed that the events of an application's log up to and with this
@@ -552,9 +559,37 @@ impl Cluster {
         timeout: Duration,
     ) -> Result<(), WaitError> {
         let works = &self.works;
-        works
-            .wait_for_all_caused(application, position, timeout)
-            .await
+        let waited = works.wait_for_all_caused(application, position, timeout);
+        waited.await.map_err(|error| self.with_holders(error))
+    }
+
+    /// Says of followers that are behind which node has them.
+    fn with_holders(&self, error: WaitError) -> WaitError {
+        match error {
+            WaitError::Timeout {
+                mut behind,
+                searching,
+            } => {
+                for it in &mut behind {
+                    let unit = Unit::Follower {
+                        application: Arc::clone(&it.application),
+                        follower: Arc::clone(&it.follower),
+                        pipeline: it.pipeline,
+                    };
+                    it.holder = Some(self.holder(unit));
+                }
+                WaitError::Timeout { behind, searching }
+            }
+            error => error,
+        }
+    }
+
+    /// Who had a unit at this node's last look at the leases.
+    fn holder(&self, unit: Unit) -> Holder {
+        let lease = self.names.unit(&unit);
+        let rosters = self.stores.iter().map(|(_, cell)| cell.read().roster);
+        let roster = rosters.into_iter().find(|it| it.units.contains_key(&lease));
+        UnitStatus::of(unit, &self.names, &roster.unwrap_or_default()).holder()
     }
 
     /// Leaves the cluster: each unit of this node finishes the page that it is at, records how far it

@@ -51,4 +51,4 @@ pub use self::multi_thread::MultiThread;
 pub use self::options::MultiThreadOptions;
 pub use self::stop_report::StopReport;
 pub use self::timers_task::TimersStatus;
-pub use self::waiting::{Behind, ViewWaitError, WaitError};
+pub use self::waiting::{Behind, Holder, Searching, ViewWaitError, WaitError};

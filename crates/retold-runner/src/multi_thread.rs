@@ -228,7 +228,9 @@ impl MultiThread {
             Err(_) => Err(ViewWaitError::Timeout {
                 view: view.into(),
                 position,
+                checkpoint: handle.checkpoint(),
                 state: handle.state(),
+                holder: None,
             }),
         }
     }

@@ -5,18 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use retold_core::application::{Application, Error, Result as RetoldResult};
+use retold_core::domain::clock::Timestamp;
 use retold_core::recording::error::Invalid;
 use retold_core::recording::identity::{LogId, Mark, Position};
 use retold_core::recording::origin::Origin;
 use retold_core::recording::recorder::{LogRead, PageEnd};
 use retold_core::system::projection::{ProjectionError, ProjectionState};
 use retold_core::system::{FollowerOperator, FollowerRecord, OpenSystem, Phase};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::limits::{
     CAUSED_EVENTS_MAX, CAUSED_PAGE_EVENTS, LEFT_PAGE_EVENTS, WAIT_LOOK_INTERVAL,
@@ -29,10 +31,13 @@ use crate::station::Station;
 #[non_exhaustive]
 pub enum WaitError {
     /// The time is up.
-    #[error("not processed in time: {}", listed(behind))]
+    #[error("not processed in time: {}", unfinished(behind, searching.as_ref()))]
     Timeout {
-        /// Who is behind, and where.
+        /// Which followers are behind, and where.
         behind: Vec<Behind>,
+        /// Where the search for what was caused was, if the time was up in the middle of it. Only
+        /// `wait_for_all_caused` searches.
+        searching: Option<Searching>,
     },
     /// A follower does not go on: it is paused, or has failed. Waiting longer does not help; somebody
     /// has to look.
@@ -60,14 +65,23 @@ pub enum WaitError {
 #[non_exhaustive]
 pub enum ViewWaitError {
     /// The time is up.
-    #[error("the view {view:?} does not show position {position} yet; it is {state:?}")]
+    #[error(
+        "the view {view:?} does not show position {position} yet; it is recorded at {}{}",
+        Position::number(*checkpoint),
+        doing(*state, holder.as_ref())
+    )]
     Timeout {
         /// Name of the view's projection.
         view: String,
         /// What was waited for.
         position: Position,
-        /// What the projection was doing.
+        /// How far it is recorded to be, as far as is known here.
+        checkpoint: Option<Position>,
+        /// What the projection was doing in this process.
         state: ProjectionState,
+        /// Which node of the cluster has the view and since when, as this node saw at its last look at the
+        /// leases; none if each process keeps the view for itself.
+        holder: Option<Holder>,
     },
     /// The runner keeps no view of this name.
     #[error("there is no view {view:?}; give it to the infrastructure")]
@@ -80,6 +94,13 @@ pub enum ViewWaitError {
     Stopped(#[from] ProjectionError),
 }
 
+fn doing(state: ProjectionState, holder: Option<&Holder>) -> String {
+    match holder {
+        Some(holder) => format!("; {holder}"),
+        None => format!(" ({state:?})"),
+    }
+}
+
 /// A follower that has not processed what was waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -88,33 +109,107 @@ pub struct Behind {
     pub application: Arc<str>,
     /// Its name.
     pub follower: Arc<str>,
+    /// Number of its pipeline, if it has several.
+    pub pipeline: Option<u32>,
     /// Name of the application whose log is to be processed.
     pub upstream: Arc<str>,
     /// Up to this position.
     pub position: Position,
-    /// How far it is recorded to be, as far as is known here.
+    /// How far it is recorded to be, as far as is known here: of one whose work another process does, as
+    /// the log was when it was asked last.
     pub checkpoint: Option<Position>,
-    /// What it was doing.
+    /// What it was doing in this process.
     pub phase: Phase,
+    /// Which node of the cluster has it and since when, as this node saw at its last look at the leases;
+    /// none on a runner that is no cluster.
+    pub holder: Option<Holder>,
 }
 
 impl fmt::Display for Behind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the follower {:?} of {:?} is at {} of {:?} and not yet at {} ({:?})",
-            self.follower,
-            self.application,
+            "the follower {:?} of {:?}",
+            self.follower, self.application
+        )?;
+        if let Some(pipeline) = self.pipeline {
+            write!(f, ", pipeline {pipeline},")?;
+        }
+        write!(
+            f,
+            " is recorded at {} of {:?} and not yet at {}",
             Position::number(self.checkpoint),
             self.upstream,
             self.position,
-            self.phase,
-        )
+        )?;
+        match &self.holder {
+            Some(holder) => write!(f, "; {holder}"),
+            None => write!(f, " ({:?})", self.phase),
+        }
     }
 }
 
-fn listed(behind: &[Behind]) -> String {
-    let lines: Vec<_> = behind.iter().map(Behind::to_string).collect();
+/// Who has a follower or view of a cluster, as its lease says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Name of the node; none while it goes from one to another.
+    pub node: Option<Arc<str>>,
+    /// Since when that node has it, by the store's clock.
+    pub since: Option<Timestamp>,
+    /// How often it went from one holder to another; 0 before the first.
+    pub term: u64,
+    /// Its last failure on any node: when it was told, by the store's clock, and the node with what it said.
+    /// Told of followers.
+    pub last_error: Option<(Timestamp, String)>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let term = self.term;
+        match (&self.node, self.since) {
+            (Some(node), Some(since)) => {
+                write!(
+                    f,
+                    "the node {node:?} has had its lease since {since} (term {term})"
+                )?;
+            }
+            (Some(node), None) => write!(f, "the node {node:?} has its lease (term {term})")?,
+            (None, _) => write!(f, "no node has its lease (term {term})")?,
+        }
+        match &self.last_error {
+            Some((at, error)) => write!(f, "; last error at {at}, on {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A log that was being searched for effects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Searching {
+    /// Name of the application whose log it is.
+    pub application: Arc<str>,
+    /// How far the log was searched.
+    pub read_to: Option<Position>,
+    /// How far it is to be searched; none if its end was not known yet.
+    pub until: Option<Position>,
+}
+
+impl fmt::Display for Searching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, read_to) = (&self.application, Position::number(self.read_to));
+        write!(f, "the search for what was caused is at {read_to} of ")?;
+        match self.until {
+            Some(until) => write!(f, "the {until} events in the log {name:?}"),
+            None => write!(f, "the log {name:?}, whose end the store did not tell yet"),
+        }
+    }
+}
+
+fn unfinished(behind: &[Behind], searching: Option<&Searching>) -> String {
+    let behind = behind.iter().map(Behind::to_string);
+    let lines: Vec<_> = behind.chain(searching.map(Searching::to_string)).collect();
     lines.join("; ")
 }
 
@@ -124,9 +219,20 @@ pub(crate) struct Goal<'a> {
     /// Index among the logs that the follower follows.
     pub(crate) upstream: usize,
     pub(crate) position: Position,
+    /// How far the log said last that it is recorded to be.
+    recorded: Mutex<Option<Position>>,
 }
 
-impl Goal<'_> {
+impl<'a> Goal<'a> {
+    pub(crate) fn new(station: &'a Station, upstream: usize, position: Position) -> Self {
+        Self {
+            station,
+            upstream,
+            position,
+            recorded: Mutex::default(),
+        }
+    }
+
     fn checkpoint(&self) -> Option<Position> {
         let status = self.station.status.read();
         let upstream = status.upstreams.get(self.upstream)?;
@@ -139,14 +245,17 @@ impl Goal<'_> {
     }
 
     fn behind(&self) -> Behind {
+        let recorded = *self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         let status = self.station.status.read();
         Behind {
             application: Arc::clone(&self.station.application),
             follower: Arc::clone(&self.station.follower),
+            pipeline: self.station.pipeline(),
             upstream: Arc::clone(&status.upstreams[self.upstream].upstream),
             position: self.position,
-            checkpoint: self.checkpoint(),
+            checkpoint: self.checkpoint().max(recorded),
             phase: status.phase,
+            holder: None,
         }
     }
 
@@ -158,15 +267,26 @@ impl Goal<'_> {
         }
     }
 
-    /// Waits until it is reached; false if the deadline came first.
+    /// Waits until it is reached; false if the deadline came first, whatever the store was asked then.
     async fn wait(&self, open: &OpenSystem, deadline: Instant) -> Result<bool, WaitError> {
+        match timeout_at(deadline, self.reached(open)).await {
+            Ok(reached) => reached.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn reached(&self, open: &OpenSystem) -> Result<(), WaitError> {
         let station = self.station;
         let _hurry = station.hurry();
         let mut changes = station.status.changes();
-        let mut look = Instant::now() + self.look_interval();
+        let mut look = match station.is_elsewhere() {
+            // What is known here is as old as it is.
+            true => Instant::now(),
+            false => Instant::now() + self.look_interval(),
+        };
         loop {
             if self.is_reached() {
-                return Ok(true);
+                return Ok(());
             }
             let phase = station.status.read().phase;
             let is_halted = matches!(
@@ -175,16 +295,13 @@ impl Goal<'_> {
             );
             if is_halted || look <= Instant::now() {
                 if self.is_recorded(open, is_halted.then_some(phase)).await? {
-                    return Ok(true);
+                    return Ok(());
                 }
                 look = Instant::now() + self.look_interval();
             }
-            if deadline <= Instant::now() {
-                return Ok(false);
-            }
             tokio::select! {
                 () = changes.next() => {}
-                () = sleep_until(look.min(deadline)) => {}
+                () = sleep_until(look) => {}
             }
         }
     }
@@ -214,6 +331,8 @@ impl Goal<'_> {
             if page.end == PageEnd::Complete || is_there {
                 return Ok(is_there);
             }
+            // A store that answers at once would keep the deadline from being looked at.
+            yield_now().await;
         }
     }
 
@@ -232,6 +351,7 @@ impl Goal<'_> {
             if checkpoint.map(|mark| mark.position) >= Some(self.position) {
                 continue;
             }
+            *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) = checkpoint;
             let of = (partition, record.partitions);
             let is_there =
                 self.station.is_elsewhere() && self.is_passed(upstream, checkpoint, of).await?;
@@ -299,7 +419,10 @@ pub(crate) async fn wait_for_goals(
     let behind: Vec<_> = late.map(|(goal, _)| goal.behind()).collect();
     match behind.is_empty() {
         true => Ok(()),
-        false => Err(WaitError::Timeout { behind }),
+        false => Err(WaitError::Timeout {
+            behind,
+            searching: None,
+        }),
     }
 }
 
@@ -309,15 +432,31 @@ pub(crate) async fn wait_for_goals(
 /// is in their logs. A log that is met for the first time is concerned up to its end, for what was
 /// caused before the search began is somewhere in it; beyond that only effects of what is concerned
 /// are. So a cycle comes to an end when its effects do, whatever else is recorded meanwhile.
+///
+/// Each log is read forward once. An effect may be read before its cause, because the cause is in
+/// another log: it is kept until that log is read as far.
 pub(crate) struct Caused<'a> {
     open: &'a OpenSystem,
     stations: &'a [Arc<Station>],
+    /// Where the search begins.
+    first: (usize, Position),
     /// By the index of their applications.
     concerned: BTreeMap<usize, Concerned>,
     /// Logs whose followers are to be waited for.
     queue: VecDeque<usize>,
     logs: BTreeMap<LogId, usize>,
+    /// The applications that effects of the first one can reach.
+    downstream: BTreeSet<usize>,
+    /// Effects that were read and of which it is not known whether they are concerned, because it is not
+    /// known of their causes.
+    undecided: BTreeSet<Place>,
+    /// The same by their causes.
+    awaiting: BTreeMap<Place, Vec<Place>>,
+    searching: Searching,
 }
+
+/// An event: the index of its application, and its position.
+type Place = (usize, Position);
 
 /// What of a log is concerned.
 struct Concerned {
@@ -325,6 +464,8 @@ struct Concerned {
     until: Position,
     /// And these.
     beyond: BTreeSet<Position>,
+    /// How far the log was read.
+    read_to: Position,
 }
 
 impl Concerned {
@@ -337,39 +478,58 @@ impl Concerned {
     }
 }
 
+/// Whether an event is an effect of what is concerned.
+enum Verdict {
+    Concerned,
+    Other,
+    /// That is known once it is known of this cause.
+    Undecided(Place),
+}
+
 impl<'a> Caused<'a> {
-    pub(crate) async fn by(
+    pub(crate) fn by(
         open: &'a OpenSystem,
         stations: &'a [Arc<Station>],
         application: usize,
         position: Position,
-    ) -> RetoldResult<Self> {
-        let mut logs = BTreeMap::new();
-        for (index, application) in open.applications().iter().enumerate() {
-            if let Some(log) = application.log_id().await? {
-                logs.insert(log, index);
-            }
-        }
-        let mut caused = Self {
+    ) -> Self {
+        Self {
             open,
             stations,
+            first: (application, position),
             concerned: BTreeMap::new(),
             queue: VecDeque::new(),
-            logs,
-        };
-        caused.begin(application, position);
-        Ok(caused)
-    }
-
-    fn begin(&mut self, application: usize, until: Position) {
-        let beyond = BTreeSet::new();
-        let concerned = Concerned { until, beyond };
-        self.concerned.insert(application, concerned);
-        self.queue.push_back(application);
+            logs: BTreeMap::new(),
+            downstream: downstream(stations, application),
+            undecided: BTreeSet::new(),
+            awaiting: BTreeMap::new(),
+            searching: Searching {
+                application: open.applications()[application].name().into(),
+                read_to: None,
+                until: None,
+            },
+        }
     }
 
     /// Waits until everything is processed.
     pub(crate) async fn wait(mut self, deadline: Instant) -> Result<(), WaitError> {
+        match timeout_at(deadline, self.follow(deadline)).await {
+            Ok(waited) => waited,
+            Err(_) => Err(WaitError::Timeout {
+                behind: Vec::new(),
+                searching: Some(self.searching),
+            }),
+        }
+    }
+
+    async fn follow(&mut self, deadline: Instant) -> Result<(), WaitError> {
+        for (index, application) in self.open.applications().iter().enumerate() {
+            if let Some(log) = application.log_id().await? {
+                self.logs.insert(log, index);
+            }
+        }
+        let (first, position) = self.first;
+        self.begin(first, position);
         while let Some(log) = self.queue.pop_front() {
             let goals = goals(self.stations, log, self.concerned[&log].last());
             wait_for_goals(self.open, &goals, deadline).await?;
@@ -381,83 +541,170 @@ impl<'a> Caused<'a> {
         Ok(())
     }
 
-    /// Finds out how far a log is concerned now.
-    async fn extend(&mut self, application: usize) -> RetoldResult<()> {
-        let head = self.open.applications()[application].head().await?;
-        let Some(head) = head.position() else {
-            return Ok(());
+    /// Begins with a log: all of it up to here is concerned.
+    fn begin(&mut self, application: usize, until: Position) {
+        let concerned = Concerned {
+            until,
+            beyond: BTreeSet::new(),
+            read_to: until,
         };
-        let Some(known) = self.concerned.get(&application) else {
-            self.begin(application, head);
-            return Ok(());
-        };
-        let count = known.beyond.len();
-        self.read_on(application, known.until, head).await?;
-        let is_more = self.concerned[&application].beyond.len() > count;
-        if is_more && !self.queue.contains(&application) {
-            self.queue.push_back(application);
-        }
-        Ok(())
+        self.concerned.insert(application, concerned);
+        self.queue.push_back(application);
+        let later = self.awaiting.split_off(&(application, until.next()));
+        let mut before = std::mem::replace(&mut self.awaiting, later);
+        let effects = before.split_off(&(application, Position::FIRST));
+        self.awaiting.extend(before);
+        effects
+            .into_values()
+            .flatten()
+            .for_each(|effect| self.concern(effect));
     }
 
-    /// Finds the effects of what is concerned in a piece of a log.
-    async fn read_on(
-        &mut self,
-        application: usize,
-        after: Position,
-        until: Position,
-    ) -> RetoldResult<()> {
+    /// Finds out how far a log is concerned now.
+    async fn extend(&mut self, application: usize) -> RetoldResult<()> {
+        let known = self.concerned.get(&application);
+        let open = self.open;
+        let log = &open.applications()[application];
+        self.searching = Searching {
+            application: log.name().into(),
+            read_to: known.map(|known| known.read_to),
+            until: None,
+        };
+        let Some(head) = log.head().await?.position() else {
+            return Ok(());
+        };
+        self.searching.until = Some(head);
+        match self.concerned.contains_key(&application) {
+            true => self.read_on(application, head).await,
+            false => {
+                self.begin(application, head);
+                Ok(())
+            }
+        }
+    }
+
+    /// Finds the effects of what is concerned in what of a log was not read yet.
+    async fn read_on(&mut self, application: usize, until: Position) -> RetoldResult<()> {
         let recorder = self.open.applications()[application].recorder();
         let mut read = LogRead::new()
-            .after(after)
+            .after(self.read_to(application))
             .until(until)
             .limit(CAUSED_PAGE_EVENTS);
-        while read.after < Some(until) {
+        while let Some(after) = self.read_to(application).filter(|after| *after < until) {
             let page = recorder.read_log(read.clone()).await?;
             for event in &page.events {
-                if self.is_concerned(&event.origin()?)
-                    && let Some(concerned) = self.concerned.get_mut(&application)
-                {
-                    concerned.beyond.insert(event.position());
+                let place = (application, event.position());
+                match self.verdict(&event.origin()?) {
+                    Verdict::Concerned => self.concern(place),
+                    Verdict::Other => self.dismiss(place),
+                    Verdict::Undecided(cause) => {
+                        self.undecided.insert(place);
+                        self.awaiting.entry(cause).or_default().push(place);
+                    }
                 }
+                self.move_to(application, event.position());
+            }
+            let read_to = page.read_to_position().unwrap_or(after);
+            self.move_to(application, read_to);
+            self.searching.read_to = Some(read_to);
+            let beyond = self.concerned.values().map(|it| it.beyond.len());
+            if beyond.sum::<usize>() + self.undecided.len() > CAUSED_EVENTS_MAX {
+                return Err(Invalid::new(format!(
+                    "more than {CAUSED_EVENTS_MAX} events are to be remembered in the search for what an event has caused; its followers cause events in an endless cycle, perhaps"
+                ))
+                .into());
             }
             if page.end == PageEnd::Complete {
                 break;
             }
             read = read.after_mark(page.read_to);
+            // A store that answers at once would keep the deadline from being looked at.
+            yield_now().await;
         }
-        let counts = self.concerned.values().map(|it| it.beyond.len());
-        match counts.sum::<usize>() <= CAUSED_EVENTS_MAX {
-            true => Ok(()),
-            false => Err(Invalid::new(format!(
-                "an event has caused more than {CAUSED_EVENTS_MAX} others while that was waited for; its followers go round in an endless cycle, perhaps"
-            ))
-            .into()),
+        Ok(())
+    }
+
+    fn read_to(&self, application: usize) -> Option<Position> {
+        Some(self.concerned.get(&application)?.read_to)
+    }
+
+    fn move_to(&mut self, application: usize, position: Position) {
+        if let Some(concerned) = self.concerned.get_mut(&application) {
+            concerned.read_to = concerned.read_to.max(position);
         }
     }
 
-    fn is_concerned(&self, origin: &Origin) -> bool {
+    /// Notes that an event is concerned, and with it the effects of it that were read before.
+    fn concern(&mut self, event: Place) {
+        for (application, position) in self.decide(event) {
+            let Some(concerned) = self.concerned.get_mut(&application) else {
+                continue;
+            };
+            concerned.beyond.insert(position);
+            if !self.queue.contains(&application) {
+                self.queue.push_back(application);
+            }
+        }
+    }
+
+    /// Notes that an event is not concerned, nor what was caused by it.
+    fn dismiss(&mut self, event: Place) {
+        self.decide(event);
+    }
+
+    /// Takes an event and the effects of it that were read before out of what is undecided, and returns
+    /// them.
+    fn decide(&mut self, event: Place) -> Vec<Place> {
+        let mut decided = vec![event];
+        let mut next = 0;
+        while let Some(event) = decided.get(next).copied() {
+            self.undecided.remove(&event);
+            decided.extend(self.awaiting.remove(&event).unwrap_or_default());
+            next += 1;
+        }
+        decided
+    }
+
+    fn verdict(&self, origin: &Origin) -> Verdict {
         let Origin::Effect {
             upstream, position, ..
         } = origin
         else {
-            return false;
+            return Verdict::Other;
         };
-        let log = self.logs.get(upstream);
-        let concerned = log.and_then(|log| self.concerned.get(log));
-        concerned.is_some_and(|it| it.has(*position))
+        let Some(upstream) = self.logs.get(upstream) else {
+            return Verdict::Other;
+        };
+        let cause = (*upstream, *position);
+        match self.concerned.get(upstream) {
+            Some(concerned) if concerned.has(*position) => Verdict::Concerned,
+            Some(_) if self.undecided.contains(&cause) => Verdict::Undecided(cause),
+            Some(concerned) if *position <= concerned.read_to => Verdict::Other,
+            _ if self.downstream.contains(upstream) => Verdict::Undecided(cause),
+            // It will not be read.
+            _ => Verdict::Other,
+        }
     }
+}
+
+/// The applications whose followers follow this one, and those whose followers follow them in turn.
+fn downstream(stations: &[Arc<Station>], application: usize) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    let mut upstreams = vec![application];
+    while let Some(upstream) = upstreams.pop() {
+        let followers = stations.iter();
+        let followers = followers.filter(|station| station.upstream_of(upstream).is_some());
+        let new = followers.map(|station| station.application_index);
+        upstreams.extend(new.filter(|application| found.insert(*application)));
+    }
+    found
 }
 
 /// All followers of a log, and that they have processed it up to a position.
 pub(crate) fn goals(stations: &[Arc<Station>], log: usize, position: Position) -> Vec<Goal<'_>> {
     let goals = stations.iter().filter_map(|station| {
         let upstream = station.upstream_of(log)?;
-        Some(Goal {
-            station,
-            upstream,
-            position,
-        })
+        Some(Goal::new(station, upstream, position))
     });
     goals.collect()
 }

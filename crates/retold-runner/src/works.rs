@@ -216,11 +216,7 @@ impl Works {
         let all = self.stations.iter().filter(|it| {
             it.application_index == first.application_index && it.follower == first.follower
         });
-        let goals = all.map(|station| Goal {
-            station,
-            upstream,
-            position,
-        });
+        let goals = all.map(|station| Goal::new(station, upstream, position));
         let goals: Vec<_> = goals.collect();
         wait_for_goals(&self.open, &goals, Instant::now() + timeout).await
     }
@@ -234,7 +230,7 @@ impl Works {
         let deadline = Instant::now() + timeout;
         let log = self.open.system().expect_index_of(application);
         let log = log.map_err(Error::from)?;
-        let caused = Caused::by(&self.open, &self.stations, log, position).await?;
+        let caused = Caused::by(&self.open, &self.stations, log, position);
         caused.wait(deadline).await
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct SeatCell(Mutex<SeatView>);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SeatView {
     pub(crate) clock: Option<StoreClock>,
+    /// The leases as they were when this node looked last.
+    pub(crate) roster: Arc<Roster>,
     /// Why the last round failed, if it did.
     pub(crate) failure: Option<String>,
     /// When the last round ended, or the node joined.
@@ -237,6 +239,8 @@ impl Seat {
         let clock = clock.ok_or("the store's clock is not known yet")?;
         let roster = self.read_roster(clock).await;
         let roster = roster.map_err(|error| error.to_string())?;
+        let roster = Arc::new(roster);
+        self.cell.write(|view| view.roster = Arc::clone(&roster));
         let taken = self.follow(&roster).await;
         self.note_failures().await;
         renewed.and(taken).map_err(|error| error.to_string())

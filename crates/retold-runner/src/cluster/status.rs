@@ -9,6 +9,7 @@ use retold_core::system::{Finding, FollowerStatus};
 
 use super::roster::Roster;
 use super::unit::{LeaseNames, Unit};
+use crate::waiting::Holder;
 
 /// What a cluster looks like. `Display` writes it in lines, for people.
 #[derive(Clone, Debug)]
@@ -64,6 +65,8 @@ pub struct UnitStatus {
     /// How often it went from one holder to another, a node that was started again counting as another;
     /// 0 before the first.
     pub term: u64,
+    /// Since when that node has it, by the store's clock.
+    pub since: Option<Timestamp>,
     /// When the lease ends unless it is renewed, by the store's clock.
     pub lease_ends_at: Option<Timestamp>,
     /// The last failure of the unit on any node: when it was told, by the store's clock, and the node
@@ -82,6 +85,16 @@ impl ClusterStatus {
 }
 
 impl UnitStatus {
+    /// What a wait that timed out tells of the unit.
+    pub(crate) fn holder(self) -> Holder {
+        Holder {
+            node: self.node,
+            since: self.since,
+            term: self.term,
+            last_error: self.last_error,
+        }
+    }
+
     pub(crate) fn of(unit: Unit, names: &LeaseNames, roster: &Roster) -> Self {
         let lease = names.unit(&unit);
         let held = roster.held(&lease);
@@ -92,6 +105,7 @@ impl UnitStatus {
                 named.map_or_else(|| Arc::clone(&lease.holder), |(name, _)| name.into())
             }),
             term: roster.units.get(&lease).map_or(0, |lease| lease.term),
+            since: held.map(|lease| lease.since),
             lease_ends_at: held.map(|lease| lease.ends_at),
             last_error: roster.notes.get(&lease).map(|note| {
                 let text = note.text.to_string();
@@ -138,7 +152,11 @@ impl fmt::Display for ClusterStatus {
         }
         for it in &self.units {
             let node = it.node.as_deref().unwrap_or("nobody");
-            write!(f, "{}: with {node}, term {}", it.unit, it.term)?;
+            write!(f, "{}: with {node}", it.unit)?;
+            if let Some(since) = it.since {
+                write!(f, " since {since}")?;
+            }
+            write!(f, ", term {}", it.term)?;
             if let (Some(now), Some(ends_at)) = (self.now, it.lease_ends_at) {
                 let left = ends_at.as_micros().saturating_sub(now.as_micros());
                 write!(f, ", leased for {:.1} s", left.max(0) as f64 / 1e6)?;

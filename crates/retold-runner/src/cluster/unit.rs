@@ -7,6 +7,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use retold_core::system::projection::ProjectionHandle;
+
 use crate::job::Job;
 
 /// Something that one node of a cluster does at a time.
@@ -136,11 +138,7 @@ pub(crate) fn unit_of(job: &Job) -> Unit {
         Job::Timers { application, .. } => Unit::Timers {
             application: application.name().into(),
         },
-        Job::View { handle, .. } => Unit::View {
-            application: Arc::clone(&handle.outline().upstream),
-            view: Arc::clone(&handle.outline().name),
-            version: handle.outline().version,
-        },
+        Job::View { handle, .. } => unit_of_view(handle),
         Job::Outbox { cell, .. } => {
             let status = cell.read();
             Unit::Outbox {
@@ -148,6 +146,15 @@ pub(crate) fn unit_of(job: &Job) -> Unit {
                 outbox: status.outbox,
             }
         }
+    }
+}
+
+/// The unit that a view is.
+pub(crate) fn unit_of_view(handle: &ProjectionHandle) -> Unit {
+    Unit::View {
+        application: Arc::clone(&handle.outline().upstream),
+        view: Arc::clone(&handle.outline().name),
+        version: handle.outline().version,
     }
 }
 

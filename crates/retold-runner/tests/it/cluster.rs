@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use retold::recording::identity::Position;
 use retold::recording::memory::MemoryStore;
-use retold::runner::{Cluster, ClusterOptions, JoinError, MultiThreadOptions};
+use retold::runner::{Cluster, ClusterOptions, JoinError, MultiThreadOptions, WaitError};
 use retold::system::memory_view::MemoryView;
 use retold::system::projection::Projection;
 use retold::system::{Infrastructure, Phase};
@@ -88,6 +89,48 @@ async fn a_node_that_leaves_hands_over_at_once(home: Place) {
     place(&one.application("orders").unwrap(), "3", "tea").await;
     settled(&again).await;
     answered_once(two.open_system(), &home.open().await, 3).await;
+}
+
+#[tokio::test]
+async fn a_timeout_names_the_node_that_has_the_follower() {
+    let memory = memory();
+    let nodes = [join(&memory, "one").await, join(&memory, "two").await];
+    until_spread(&nodes[0], &["one", "two"]).await;
+    place(&nodes[0].application("orders").unwrap(), "1", "tea").await;
+    settled(&nodes[0]).await;
+    let beyond = Position::new(1_000).unwrap();
+    for node in &nodes {
+        let units = node.status().await.units;
+        let waited = node.wait_for("orders", beyond, Duration::from_millis(100));
+        let error = waited.await.unwrap_err();
+        let WaitError::Timeout { behind, searching } = &error else {
+            panic!("another error: {error}");
+        };
+        assert!(searching.is_none());
+        assert_eq!(behind.len(), 2, "{error}");
+        for it in behind {
+            let seen = it.holder.as_ref().expect("it is a cluster");
+            let name = format!("{}/{}", it.application, it.follower);
+            let unit = units.iter().find(|unit| unit.unit.to_string() == name);
+            let unit = unit.expect("it is a unit");
+            assert!(seen.node.is_some(), "{error}");
+            assert_eq!(
+                (&seen.node, seen.since),
+                (&unit.node, unit.since),
+                "{error}"
+            );
+            assert!(it.checkpoint.is_some(), "{error}");
+            let has = format!(
+                "the node {:?} has had its lease since",
+                seen.node.as_deref().unwrap()
+            );
+            assert!(error.to_string().contains(&has), "{error}");
+        }
+        assert!(!error.to_string().contains("Standby"), "{error}");
+    }
+    for node in nodes {
+        node.leave().await;
+    }
 }
 
 async fn a_name_is_refused_while_its_node_lives(home: Place) {

@@ -17,6 +17,7 @@ mod place;
 mod beginning;
 mod cluster;
 mod cluster_processes;
+
 mod conversation;
 mod deadlines;
 mod deliveries;
@@ -32,3 +33,4 @@ mod slow_policies;
 mod stopping;
 mod views;
 mod waiting;
+mod waiting_rounds;

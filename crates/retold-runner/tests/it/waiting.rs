@@ -20,7 +20,7 @@ async fn a_timeout_tells_who_is_behind() {
     let beyond = Position::new(1_000).unwrap();
     let error = runner.wait_for("orders", beyond, Duration::from_millis(20));
     let error = error.await.unwrap_err();
-    let WaitError::Timeout { behind } = &error else {
+    let WaitError::Timeout { behind, .. } = &error else {
         panic!("another error: {error}");
     };
     let names: Vec<_> = behind.iter().map(|it| &*it.follower).collect();

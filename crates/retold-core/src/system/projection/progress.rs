@@ -255,6 +255,26 @@ impl ProjectionHandle {
         }
     }
 
+    /// How far the projection is recorded to be, as this process last heard of it.
+    pub fn checkpoint(&self) -> Option<Position> {
+        let checkpoint = self.receiver.borrow().checkpoint;
+        checkpoint.map(|mark| mark.position)
+    }
+
+    /// Asks the keeper how far the view that readers see is recorded to be, whoever drives the projection,
+    /// in whatever process; none if readers see nothing of this version.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt`.
+    pub async fn recorded_checkpoint(&self) -> Result<Option<Position>, ProjectionError> {
+        let kept = self.keeper.kept().await?;
+        let kept = kept.filter(|kept| kept.seen == Seen::This);
+        Ok(kept
+            .and_then(|kept| kept.checkpoint)
+            .map(|mark| mark.position))
+    }
+
     /// See [`ViewKeeper::is_of_this_process`].
     pub fn is_of_this_process(&self) -> bool {
         self.keeper.is_of_this_process()

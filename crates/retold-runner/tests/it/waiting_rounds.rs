@@ -1,0 +1,209 @@
+//! Waiting for what goes round in a cycle: it keeps its timeout, reads each log once, and ends though a
+//! store does not answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use retold::prelude::*;
+use retold::recording::error::RecordError;
+use retold::recording::identity::{LogId, Position};
+use retold::recording::layer::{RecorderLayer, StoreLayer};
+use retold::recording::memory::MemoryStore;
+use retold::recording::query::Query;
+use retold::recording::recorder::{BoxFuture, Head, LogRead, Page, Recorder};
+use retold::recording::store::Store;
+use retold::runner::limits::CAUSED_PAGE_EVENTS;
+use retold::runner::{MultiThread, WaitError};
+use retold::system::{Context, Follower, Infrastructure, System};
+use tokio::sync::Semaphore;
+
+use crate::patience::{PATIENCE, in_time};
+
+/// A ball that two players throw to each other.
+#[derive(Event, Serialize, Deserialize)]
+struct Thrown {
+    throws_left: u64,
+    /// Whether players throw only as fast as the search reads.
+    is_gated: bool,
+}
+
+/// One throw for each page that the search has read, and a few ahead of it.
+static THROWS: Semaphore = Semaphore::const_new(4);
+
+async fn throw_back(thrown: &Thrown, context: &mut Context) -> retold::Result<()> {
+    let Some(throws_left) = thrown.throws_left.checked_sub(1) else {
+        return Ok(());
+    };
+    if thrown.is_gated {
+        let throw = THROWS.acquire().await.expect("nobody closes it");
+        throw.forget();
+    }
+    context.record(Thrown {
+        throws_left,
+        is_gated: thrown.is_gated,
+    })?;
+    Ok(())
+}
+
+fn cycle() -> System {
+    let player = |name: &str, other: &str| Follower::new(name).follows(other).on(throw_back);
+    System::new("game")
+        .application("left", |app| app.follower(player("l", "right")))
+        .application("right", |app| app.follower(player("r", "left")))
+        .build()
+        .unwrap()
+}
+
+/// What the store counts, and whether it still answers.
+#[derive(Default)]
+struct Watch {
+    /// Events that searches for effects have read.
+    searched: AtomicU64,
+    is_silent: AtomicBool,
+}
+
+struct WatchedStore {
+    inner: Arc<dyn Store>,
+    watch: Arc<Watch>,
+}
+
+impl StoreLayer for WatchedStore {
+    fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
+    }
+
+    fn open<'a>(
+        &'a self,
+        log: &'a str,
+        birth: LogId,
+    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+        Box::pin(async move {
+            let inner = self.inner.open(log, birth).await?;
+            let watch = Arc::clone(&self.watch);
+            Ok(Arc::new(WatchedRecorder { inner, watch }) as Arc<dyn Recorder>)
+        })
+    }
+}
+
+struct WatchedRecorder {
+    inner: Arc<dyn Recorder>,
+    watch: Arc<Watch>,
+}
+
+impl WatchedRecorder {
+    /// Does not return while the store is silent.
+    async fn heard(&self) {
+        if self.watch.is_silent.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl RecorderLayer for WatchedRecorder {
+    fn inner(&self) -> &Arc<dyn Recorder> {
+        &self.inner
+    }
+
+    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        Box::pin(async move {
+            self.heard().await;
+            let is_search = read.query == Query::All && read.limit == CAUSED_PAGE_EVENTS;
+            let page = self.inner.read_log(read).await?;
+            if is_search {
+                let count = page.events.len() as u64;
+                self.watch.searched.fetch_add(count, Ordering::SeqCst);
+                THROWS.add_permits(1);
+            }
+            Ok(page)
+        })
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
+        Box::pin(async move {
+            self.heard().await;
+            self.inner.head().await
+        })
+    }
+}
+
+async fn start() -> (MultiThread, Arc<Watch>) {
+    let watch = Arc::new(Watch::default());
+    let store = WatchedStore {
+        inner: Arc::new(MemoryStore::new()),
+        watch: Arc::clone(&watch),
+    };
+    let infrastructure = Infrastructure::new(Arc::new(store));
+    let runner = MultiThread::start(&cycle(), &infrastructure).await.unwrap();
+    (runner, watch)
+}
+
+async fn throw(runner: &MultiThread, throws_left: u64, is_gated: bool) -> Position {
+    let left = runner.application("left").unwrap();
+    let thrown = move |(): &()| Thrown {
+        throws_left,
+        is_gated,
+    };
+    left.decide((), thrown).await.unwrap().position().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_reads_each_log_once_however_often_it_comes_round() {
+    let (runner, watch) = start().await;
+    let throws = 200;
+    let position = throw(&runner, throws, true).await;
+    let caused = runner.wait_for_all_caused("left", position, PATIENCE);
+    caused.await.unwrap();
+    let mut count = 0;
+    for player in ["left", "right"] {
+        let events = runner.application(player).unwrap().events::<Thrown>();
+        count += events.read().collect().await.unwrap().len() as u64;
+    }
+    assert_eq!(count, 1 + throws, "all that was caused is there");
+    let searched = watch.searched.load(Ordering::SeqCst);
+    // Those of the followers themselves are among them.
+    let ends = async |player| {
+        let head = runner.application(player).unwrap().head().await;
+        Position::number(head.unwrap().position())
+    };
+    let recorded = ends("left").await + ends("right").await;
+    assert!(searched > throws / 2, "it went round: {searched}");
+    assert!(searched <= recorded, "{searched} of {recorded} events");
+    runner.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_an_endless_cycle_keeps_its_timeout() {
+    let (runner, _) = start().await;
+    let position = throw(&runner, u64::MAX, false).await;
+    let timeout = Duration::from_millis(200);
+    let waited = runner.wait_for_all_caused("left", position, timeout);
+    let waited = in_time("the timeout", waited).await;
+    let Err(WaitError::Timeout { behind, searching }) = &waited else {
+        panic!("it has no end: {waited:?}");
+    };
+    let names_something = !behind.is_empty() || searching.is_some();
+    assert!(names_something, "{waited:?}");
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn a_wait_keeps_its_timeout_though_the_store_is_silent() {
+    let (runner, watch) = start().await;
+    let position = throw(&runner, 0, false).await;
+    runner
+        .wait_for_all_caused("left", position, PATIENCE)
+        .await
+        .unwrap();
+    watch.is_silent.store(true, Ordering::SeqCst);
+    let timeout = Duration::from_millis(50);
+    let waited = runner.wait_for_all_caused("left", position, timeout);
+    let error = in_time("the timeout", waited).await.unwrap_err();
+    assert!(matches!(&error, WaitError::Timeout { .. }), "{error}");
+    let expected = "the search for what was caused is at 0 of the log \"right\"";
+    assert!(error.to_string().contains(expected), "{error}");
+    let beyond = Position::new(1_000).unwrap();
+    let waited = runner.wait_for("left", beyond, timeout);
+    let error = in_time("the timeout", waited).await.unwrap_err();
+    assert!(error.to_string().contains("not yet at 1000"), "{error}");
+}
