@@ -253,6 +253,14 @@ impl OpenSystem {
         Ok(&self.applications[self.system.expect_index_of(name)?])
     }
 
+    /// The same opening with other handles of the applications, in the same order.
+    pub(super) fn with_applications(&self, applications: Vec<Application>) -> Self {
+        Self {
+            applications: applications.into(),
+            ..self.clone()
+        }
+    }
+
     /// The pipelines of all followers of the system, in the order of declaration: application by
     /// application, follower by follower, of one that is partitioned its pipelines in their order; with
     /// the index of the application.

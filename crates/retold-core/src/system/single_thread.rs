@@ -91,9 +91,12 @@ use crate::recording::stored_event::StoredEvent;
 #[derive(Clone)]
 pub struct SingleThread {
     conductor: Arc<SingleThreadConductor>,
+    /// The system with applications whose commands are conducted: the only ones that are given out.
+    open: OpenSystem,
 }
 
 struct SingleThreadConductor {
+    /// The system with applications whose commands cause nothing by themselves.
     open: OpenSystem,
     statuses: Statuses,
     timer_findings: TimerFindings,
@@ -233,14 +236,21 @@ impl SingleThread {
             readers,
             steps_max,
         };
+        let conductor = Arc::new(SingleThreadConductor {
+            open: open.clone(),
+            statuses,
+            timer_findings,
+            projections: handles,
+            work: Mutex::new(work),
+        });
+        let applications = open.applications().iter().enumerate();
+        let conducted = applications.map(|(log, application)| {
+            let conductor = Arc::clone(&conductor);
+            application.conducted(Arc::new(Conducted { conductor, log }))
+        });
         Self {
-            conductor: Arc::new(SingleThreadConductor {
-                open,
-                statuses,
-                timer_findings,
-                projections: handles,
-                work: Mutex::new(work),
-            }),
+            open: open.with_applications(conducted.collect()),
+            conductor,
         }
     }
 
@@ -251,18 +261,14 @@ impl SingleThread {
     ///
     /// [`Error::Invalid`] if there is none, with the names that there are.
     pub fn application(&self, name: &str) -> Result<Application> {
-        let open = &self.conductor.open;
-        let log = open.system().expect_index_of(name)?;
-        let conducted = Conducted {
-            conductor: Arc::clone(&self.conductor),
-            log,
-        };
-        Ok(open.applications()[log].conducted(Arc::new(conducted)))
+        self.open.application(name).cloned()
     }
 
-    /// The system with its logs, without what the runner adds to commands.
+    /// The system with its logs. Its applications are those that [`application`](Self::application) gives:
+    /// a command returns when everything that it caused has happened. What is appended by way of a
+    /// recorder is processed with the next command, or by [`catch_up`](Self::catch_up).
     pub fn open_system(&self) -> &OpenSystem {
-        &self.conductor.open
+        &self.open
     }
 
     /// Fires the timers that are due by the applications' clocks, and processes everything that is in

@@ -21,6 +21,38 @@ async fn a_command_returns_when_everything_it_caused_has_happened() {
     assert_retold(runner.open_system()).await;
 }
 
+/// Whichever way a program comes to an application, what its commands cause happens before they return.
+#[tokio::test]
+async fn an_application_of_the_open_system_is_the_runner_s() {
+    let (memory, _) = memory();
+    let runner = SingleThread::start(&shop(), &memory).await.unwrap();
+    let open = runner.open_system();
+    let ways = [
+        runner.application("orders").unwrap(),
+        open.application("orders").unwrap().clone(),
+        open.applications()[0].clone(),
+        open.clone()
+            .application("orders")
+            .unwrap()
+            .with(Metadata::new().with("user", "ann")),
+    ];
+    // What there is in stock is enough for three.
+    for (order, orders) in ways.iter().enumerate() {
+        let order = order.to_string();
+        place(orders, &order, "tea").await.unwrap();
+        let state = orders.get::<Order>(order).await.unwrap().state;
+        assert_eq!(state.confirmed + state.declined, 1);
+    }
+    let placed = Placed {
+        item: "coffee".into(),
+    };
+    let id = Id::<Order>::from("by decision");
+    let decided = |(): &()| placed.clone().to(&id);
+    ways[1].decide((), decided).await.unwrap();
+    assert_eq!(ways[1].get(&id).await.unwrap().state.confirmed, 1);
+    assert_retold(open).await;
+}
+
 /// The same commands give the same logs, down to ids.
 #[tokio::test]
 async fn the_same_commands_give_the_same_logs() {
