@@ -8,8 +8,10 @@
 //! [`Simulation::ids`], choose between ready futures in a fixed order, and run in no other runtime.
 //!
 //! After the steps under faults comes a calm: what is down starts, what is late lands, and everything
-//! goes on until all actors have returned or wait for changes that do not come. Then the test looks at
-//! what is recorded.
+//! goes on until all actors have returned or wait for changes that do not come. The calm lasts as long as
+//! there is progress: an actor returns, a command or timer is recorded, or what followers answer to them.
+//! If there is none for [`calm_steps`](Simulation::calm_steps) the run fails, and says which actors still
+//! go on. After a calm the test looks at what is recorded.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -77,8 +79,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use self::actor::{Life, ProcessState};
-use self::limits::{CALM_STEPS_DEFAULT, STEPS_DEFAULT};
-use self::scheduler::{Progress, Scheduler};
+use self::limits::{CALM_STEPS_DEFAULT, CALM_STEPS_MAX, STEPS_DEFAULT};
+use self::scheduler::{Calm, Scheduler};
 use crate::domain::clock::ManualClock;
 use crate::domain::id_source::SequentialIds;
 use crate::recording::store::Store;
@@ -160,7 +162,11 @@ impl Simulation {
         self
     }
 
-    /// At most this many steps in the calm; [`CALM_STEPS_DEFAULT`] by default.
+    /// At most this many steps in the calm from one progress to the next, however long the whole run is;
+    /// [`CALM_STEPS_DEFAULT`] by default. Progress is an actor that returns, an append of events by a command
+    /// or timer, and one by a follower, of which
+    /// [`EFFECT_APPENDS_PER_INPUT`](limits::EFFECT_APPENDS_PER_INPUT) count for each of those. Raise it for actors
+    /// that read much before they record anything.
     pub fn calm_steps(&mut self, steps: u64) -> &mut Self {
         self.calm_steps = steps;
         self
@@ -200,7 +206,7 @@ impl Simulation {
     /// # Errors
     ///
     /// [`Failure`] if an actor panics, if some wait for ever for something else than a log (deadlock),
-    /// or if they still go on after the steps of the calm (no progress). The run is over then.
+    /// or if they still go on in the calm without progress, or without end. The run is over then.
     pub fn run(&mut self) -> Result<Report, Failure> {
         match self.run_to_rest() {
             Ok(()) => Ok(self.report()),
@@ -210,14 +216,19 @@ impl Simulation {
 
     fn run_to_rest(&mut self) -> Result<(), String> {
         self.scheduler.run(self.faults.clone(), self.steps)?;
-        match self.scheduler.run(Faults::none(), self.calm_steps)? {
-            Progress::Rest => Ok(()),
-            Progress::Made => Err(format!(
-                "no progress: after {} steps without faults these still go on: {}",
-                self.calm_steps,
-                self.scheduler.busy_actors()
-            )),
-        }
+        let calm = self.scheduler.run_in_calm(self.calm_steps)?;
+        let reason = match calm {
+            Calm::Rest => return Ok(()),
+            Calm::NoProgress => format!(
+                "no progress: in {} steps without faults no actor has returned and nothing was recorded that a command or timer caused",
+                self.calm_steps
+            ),
+            Calm::NoEnd => format!("no end: after {CALM_STEPS_MAX} steps without faults"),
+        };
+        let busy = self.scheduler.busy();
+        Err(format!(
+            "{reason}. These still go on: {busy}. If they need more steps to record anything, allow more by `calm_steps`"
+        ))
     }
 
     /// Awaits a future outside of the run: its calls go straight through, without a schedule and

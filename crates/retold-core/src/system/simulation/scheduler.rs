@@ -12,7 +12,10 @@ use fastrand::Rng;
 use super::actor::{Actor, Life, Process, ProcessState, Role};
 use super::call::{Call, Outcome};
 use super::fault::{Fault, Faults};
-use super::limits::{CLOCK_BACK_MAX, CLOCK_FORWARD_MAX, STEP_TIME, TRACE_ENTRIES_DEFAULT};
+use super::limits::{
+    CALM_STEPS_MAX, CLOCK_BACK_MAX, CLOCK_FORWARD_MAX, EFFECT_APPENDS_PER_INPUT, STEP_TIME,
+    TRACE_ENTRIES_DEFAULT,
+};
 use super::parking::{ActorIndex, Hint, LogIndex, Parked, Parking};
 use super::trace::{Entry, Happening, Names, Trace};
 use crate::application::panic_text::panic_text;
@@ -41,6 +44,12 @@ pub(super) struct Scheduler {
     faults: Faults,
     pub(super) fault_counts: [u64; Fault::ALL.len()],
     pub(super) steps: u64,
+    /// The step of the last progress.
+    progress_at: u64,
+    /// Appends of followers that recorded how far they are.
+    follower_appends: u64,
+    /// Those of them that recorded events.
+    effect_appends: u64,
     pub(super) trace: Trace,
     choices: Vec<(Choice, u32)>,
     /// Kept between steps to save its memory.
@@ -68,6 +77,16 @@ pub(super) enum Progress {
     Rest,
 }
 
+/// How a calm ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Calm {
+    Rest,
+    /// There was no progress for as many steps as were allowed.
+    NoProgress,
+    /// There was progress, but for too long.
+    NoEnd,
+}
+
 /// Why a run cannot go on.
 pub(super) type Reason = String;
 
@@ -89,6 +108,9 @@ impl Scheduler {
             faults: Faults::none(),
             fault_counts: [0; Fault::ALL.len()],
             steps: 0,
+            progress_at: 0,
+            follower_appends: 0,
+            effect_appends: 0,
             trace: Trace::new(TRACE_ENTRIES_DEFAULT),
             choices: Vec::new(),
             changed: Vec::new(),
@@ -106,19 +128,95 @@ impl Scheduler {
         Ok(Progress::Made)
     }
 
+    /// Makes steps without faults while there is progress at least once in so many.
+    pub(super) fn run_in_calm(&mut self, without_progress_max: u64) -> Result<Calm, Reason> {
+        self.faults = Faults::none();
+        self.progress_at = self.steps;
+        let begun_at = self.steps;
+        loop {
+            if self.steps - self.progress_at >= without_progress_max {
+                return Ok(Calm::NoProgress);
+            }
+            if self.steps - begun_at >= CALM_STEPS_MAX {
+                return Ok(Calm::NoEnd);
+            }
+            if self.step()? == Progress::Rest {
+                return Ok(Calm::Rest);
+            }
+        }
+    }
+
     /// The faults of this seed.
     pub(super) fn varied(&mut self, faults: &Faults) -> Faults {
         faults.varied(&mut self.random)
     }
 
-    /// Actors that are neither done nor waiting for a change.
-    pub(super) fn busy_actors(&self) -> String {
-        let waiting = self.waiting_actors();
-        let is_busy = |(index, actor): &(usize, &Actor)| !actor.is_done && !waiting[*index];
-        let busy = self.actors.iter().enumerate().filter(is_busy);
-        busy.map(|(_, actor)| &*actor.name)
-            .collect::<Vec<_>>()
-            .join(", ")
+    /// The actors that are neither done nor at rest, each with the call that it makes; processes that are
+    /// to start, and appends on their way.
+    pub(super) fn busy(&self) -> String {
+        let title = |actor: &Actor| {
+            let process = &self.processes[actor.process].name;
+            match *process == actor.name {
+                true => actor.name.to_string(),
+                false => format!("{process}/{}", actor.name),
+            }
+        };
+        let mut busy: Vec<String> = Vec::new();
+        let state = self.parking.state();
+        for (index, actor) in self.actors.iter().enumerate() {
+            let own = |parked: &&Parked| parked.actor as usize == index;
+            let mut calls = state.parked.iter().filter(own);
+            let call = calls.find(|parked| !self.is_at_rest(parked));
+            match call {
+                _ if actor.is_done => {}
+                Some(parked) => busy.push(format!("{} ({})", title(actor), parked.call)),
+                None if actor.is_woken() => busy.push(title(actor)),
+                None => {}
+            }
+        }
+        drop(state);
+        let down = self.processes.iter().filter(|it| it.life == Life::Down);
+        busy.extend(down.map(|process| format!("{} (about to start)", process.name)));
+        if !self.late.is_empty() {
+            busy.push(format!("{} appends on their way", self.late.len()));
+        }
+        busy.join(", ")
+    }
+
+    /// Whether a call waits for what nobody does, if it stays so.
+    fn is_at_rest(&self, parked: &Parked) -> bool {
+        match (&parked.call, parked.hint) {
+            (Call::ChangedSince { .. }, hint) => matches!(hint, Hint::Unseen | Hint::Awaited),
+            (Call::WaitUntil { .. }, _) => self.actors[parked.actor as usize].role == Role::Service,
+            _ => false,
+        }
+    }
+
+    /// Notes progress, if what was recorded is some.
+    fn count_append(&mut self, call: &Call, outcome: Outcome) {
+        let Call::Append {
+            events, stretches, ..
+        } = call
+        else {
+            return;
+        };
+        if !matches!(outcome, Outcome::Recorded(_)) {
+            return;
+        }
+        self.follower_appends += u64::from(*stretches > 0);
+        self.effect_appends += u64::from(*stretches > 0 && *events > 0);
+        if *events > 0 && (*stretches == 0 || self.may_be_caused()) {
+            self.progress_at = self.steps;
+        }
+    }
+
+    /// Whether what followers recorded may be what commands and timers caused, those before the run among
+    /// them, or comes of an endless cycle.
+    fn may_be_caused(&self) -> bool {
+        let logs = &self.parking.state().logs;
+        let appends: u64 = logs.iter().map(|log| log.append_count).sum();
+        let inputs = appends.saturating_sub(self.follower_appends);
+        self.effect_appends <= inputs.saturating_mul(EFFECT_APPENDS_PER_INPUT)
     }
 
     pub(super) fn names(&self) -> Names {
@@ -419,6 +517,7 @@ impl Scheduler {
         let outcome = parked.deed.carry_out();
         if matches!(outcome, Outcome::Recorded(_)) {
             self.parking.mark_changed(parked.log);
+            self.count_append(&parked.call, outcome);
         }
         outcome
     }
@@ -445,6 +544,7 @@ impl Scheduler {
             Ok(Poll::Pending) => Ok(()),
             Ok(Poll::Ready(())) => {
                 actor.is_done = true;
+                self.progress_at = self.steps;
                 drop(actor.future.take());
                 let process = actor.process;
                 self.note(Some(index), None, None, Happening::Returned);

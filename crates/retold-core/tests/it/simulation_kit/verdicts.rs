@@ -81,7 +81,33 @@ fn whoever_goes_on_for_ever_makes_no_progress() {
         }
     });
     let failure = simulation.run().unwrap_err();
-    check_failure(&failure, "no progress: after 500 steps without faults");
+    check_failure(&failure, "no progress: in 500 steps without faults");
+    check_failure(
+        &failure,
+        "These still go on: restless (open). If they need more",
+    );
+}
+
+/// How long a run is says nothing about progress.
+#[test]
+fn a_long_run_that_makes_progress_comes_to_its_end() {
+    let mut simulation = Simulation::new(1);
+    let (steps_max, appends) = (100, 500);
+    simulation.steps(0).calm_steps(steps_max);
+    let store = store(&mut simulation);
+    let ids = simulation.ids();
+    simulation.actor("diligent", move || {
+        let (store, ids) = (store.clone(), Arc::clone(&ids));
+        async move {
+            let log = open(&store).await;
+            for _ in 0..appends {
+                let append = Append::of([event(&*ids, "1")]);
+                log.append(append).await.unwrap();
+            }
+        }
+    });
+    let report = simulation.run().unwrap();
+    assert!(report.steps() > appends, "{report:?}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The shop under simulation: everything goes wrong that may, and its logs are as they should be.
 
+use retold::prelude::*;
 use retold::system::simulation::{Simulation, seeds};
-use retold::system::{OpenSystem, System, SystemSimulation};
+use retold::system::{Context, Follower, OpenSystem, System, SystemSimulation};
 
 use super::shop::{Order, OrderEvent, Overdue, Placed, STOCK, Stock, StockEvent, shop};
 
@@ -40,6 +41,36 @@ pub(crate) async fn reserve_directly(shop: OpenSystem) {
             .command_id("over the counter")
     };
     while reserve().await.is_err() {}
+}
+
+/// A ball that two players throw to each other without end.
+#[derive(Event, Serialize, Deserialize)]
+struct Thrown;
+
+async fn throw_back(_: &Thrown, context: &mut Context) -> retold::Result<()> {
+    context.record(Thrown)?;
+    Ok(())
+}
+
+#[test]
+fn followers_in_an_endless_cycle_are_named() {
+    let player = |name: &str, other: &str| Follower::new(name).follows(other).on(throw_back);
+    let game = System::new("game")
+        .application("left", |app| app.follower(player("l", "right")))
+        .application("right", |app| app.follower(player("r", "left")))
+        .build()
+        .unwrap();
+    let mut simulation = Simulation::new(1);
+    simulation.steps(10).calm_steps(100);
+    let mut game = SystemSimulation::new(&mut simulation, &game).unwrap();
+    game.processes(1).commands("first", |game| async move {
+        let left = game.application("left").unwrap();
+        let throw = || left.decide((), |(): &()| Thrown).command_id("first");
+        while throw().await.is_err() {}
+    });
+    let failure = game.run().unwrap_err();
+    assert!(failure.contains("no progress: in 100 steps"), "{failure}");
+    assert!(failure.contains("These still go on: node-1/"), "{failure}");
 }
 
 /// Runs a system that is a shop, and checks what a shop promises.
