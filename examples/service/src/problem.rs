@@ -272,6 +272,7 @@ mod tests {
         let unknown = Error::OutcomeUnknown {
             failure: failure(),
             append: None,
+            is_repeatable: true,
         };
         check(unknown, 503, true);
         let absent = Error::NotFound {

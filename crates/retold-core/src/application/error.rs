@@ -41,6 +41,10 @@ pub enum Error {
         failure: Failure,
         /// What may be recorded or not; none if the recorder said this of a read.
         append: Option<Append>,
+        /// Whether the same call may be made again and records nothing twice: a command with an id, a
+        /// settling of the same append, or a read. A command without an id would be decided again under
+        /// other ids of events: settle its append.
+        is_repeatable: bool,
     },
     /// Stored data is not what was written.
     #[error("{0}; check the log with `retold verify`")]
@@ -142,9 +146,33 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed when it is made again, without knowing more.
+    /// Whether the same call may succeed when it is made again, and records nothing twice: of a conflict,
+    /// of a store that is unavailable, and of an unknown outcome where the same command id or the same append
+    /// is sent again. Not of an unknown outcome of a command without an id, whose append is to be
+    /// [settled](super::handle::Application::settle).
+    ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// // The id makes that the trick is added once, however often it is sent.
+    /// let attempts_max = 10;
+    /// for attempt in 1.. {
+    ///     let add = school.execute(fido, |_| DogEvent::TrickAdded { trick: "sit".into() });
+    ///     match add.command_id("request 7").await {
+    ///         Ok(_) => break,
+    ///         Err(retold::application::ExecuteError::Retold(error))
+    ///             if error.is_retriable() && attempt < attempts_max => {}
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_retriable(&self) -> bool {
-        matches!(self, Self::Conflict(_) | Self::Unavailable(_))
+        match self {
+            Self::Conflict(_) | Self::Unavailable(_) => true,
+            Self::OutcomeUnknown { is_repeatable, .. } => *is_repeatable,
+            _ => false,
+        }
     }
 }
 
@@ -156,6 +184,7 @@ impl From<RecordError> for Error {
             RecordError::OutcomeUnknown(failure) => Self::OutcomeUnknown {
                 failure,
                 append: None,
+                is_repeatable: true,
             },
             RecordError::Corrupt(corrupt) => Self::Corrupt(corrupt),
             RecordError::Invalid(invalid) => Self::Invalid(invalid),

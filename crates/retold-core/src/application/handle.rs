@@ -206,7 +206,12 @@ impl Application {
         append: Append,
         command: Option<&CommandId>,
     ) -> Result<Appended> {
-        match self.send(append).await? {
+        let mut sent = self.send(append).await;
+        if let Err(Error::OutcomeUnknown { is_repeatable, .. }) = &mut sent {
+            // Without an id the same command would be another append.
+            *is_repeatable = command.is_some();
+        }
+        match sent? {
             (Appended::Repeated(positions), None) if command.is_none() => {
                 Err(Error::invalid(format!(
                     "nothing is recorded: the id source gave ids that the events in {:?} from position {} on have already; two sources of one seed must not serve one log",
@@ -256,6 +261,7 @@ impl Application {
                 Some(failure) => Error::OutcomeUnknown {
                     failure,
                     append: Some(append),
+                    is_repeatable: true,
                 },
                 None => error.into(),
             }),

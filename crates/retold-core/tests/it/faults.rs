@@ -99,6 +99,11 @@ impl Faulty {
         &self.sound
     }
 
+    /// From now on this goes wrong, and nothing else.
+    fn fail(&self, faults: impl IntoIterator<Item = (usize, Fault)>) {
+        self.state.lock().unwrap().faults = faults.into_iter().collect();
+    }
+
     fn calls(&self) -> usize {
         self.state.lock().unwrap().calls
     }
@@ -367,6 +372,56 @@ async fn an_outcome_that_stays_unknown_is_given_back_and_settled() {
         bank.settle(append).await.unwrap(),
         Appended::Repeated(_)
     ));
+}
+
+/// What may be sent again without recording anything twice is retriable, and that is true.
+#[tokio::test]
+async fn an_unknown_outcome_is_retriable_where_the_same_is_sent_again() {
+    for recorded in [Fault::UnknownRecorded, Fault::UnknownNotRecorded] {
+        let log = racing::log().await;
+        let faulty = Faulty::new(log.clone(), []);
+        let builder = Application::builder("bank").recorder(faulty.clone());
+        let bank = builder.open().await.unwrap();
+        let fail = || {
+            // Reads do not fail in this way.
+            let next = faulty.calls();
+            faulty.fail(
+                (next..next + 10 * SETTLE_ATTEMPTS_MAX as usize).map(|call| (call, recorded)),
+            );
+        };
+        let id: Id<Account> = "1".into();
+        let open = || bank.execute_or_create(&id, |_| opened("ann"));
+        fail();
+        let unknown = open().command_id("request 1").await;
+        let Err(ExecuteError::Retold(error)) = unknown else {
+            panic!("{recorded:?}: {unknown:?}");
+        };
+        assert!(error.is_retriable(), "{recorded:?}: {error}");
+        faulty.fail([]);
+        open().command_id("request 1").await.unwrap();
+        assert_eq!(bank.get(&id).await.unwrap().version, Version::FIRST);
+
+        // Without an id it would be another command.
+        fail();
+        let unknown = bank.execute(&id, |_| deposited(1)).await;
+        let Err(ExecuteError::Retold(error)) = unknown else {
+            panic!("{recorded:?}: {unknown:?}");
+        };
+        assert!(!error.is_retriable(), "{recorded:?}: {error}");
+        let Error::OutcomeUnknown {
+            append: Some(append),
+            ..
+        } = error
+        else {
+            panic!("{recorded:?}: {error}");
+        };
+        // The append that was given back is the same one.
+        let error = bank.settle(append.clone()).await.unwrap_err();
+        assert!(error.is_retriable(), "{recorded:?}: {error}");
+        faulty.fail([]);
+        bank.settle(append).await.unwrap();
+        assert_eq!(bank.get(&id).await.unwrap().state.cents, 1);
+    }
 }
 
 /// A conflict that others may end by writing does not settle an attempt that may still be on its way

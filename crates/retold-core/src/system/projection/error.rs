@@ -155,7 +155,8 @@ fn and_then(attempts_left: &u32) -> String {
 
 impl ProjectionError {
     /// Whether the same step may succeed later, without anybody doing anything: wait a little, then
-    /// step again.
+    /// step again. So may one whose outcome is unknown, which is `Unavailable` here: the checkpoint says
+    /// whether it was recorded, and the next step goes by that.
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
