@@ -65,4 +65,5 @@ pub use model::Model;
 pub(crate) use past::Past;
 pub use recorded::{Outcome, Recorded};
 pub use repository::Loaded;
+pub(crate) use turns::contended;
 pub use view::View;

@@ -205,7 +205,14 @@ impl FollowerTask {
 
     /// A step; and if there is nothing left to read and it is time, what was answered is recorded.
     async fn work(&mut self) -> Result<Step> {
-        let step = self.pipeline.step().await?;
+        let turn = match self.pipeline.contended() {
+            Some(contended) => self.turn(contended).await,
+            None => None,
+        };
+        let step = match turn {
+            Some(turn) => self.pipeline.step_in_turn(turn).await?,
+            None => self.pipeline.step().await?,
+        };
         if !self.pipeline.is_unflushed() {
             self.unflushed_since = None;
             return Ok(step);
@@ -217,6 +224,17 @@ impl FollowerTask {
         self.unflushed_since = None;
         self.pipeline.rest().await?;
         Ok(Step::Moved)
+    }
+
+    /// Waits for the turn to decide on what others changed; none if it takes too long, or the runner stops.
+    async fn turn(&mut self, contended: u64) -> Option<OwnedMutexGuard<()>> {
+        // A receiver of its own, so that the task itself still sees the change.
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            _ = stop.changed() => None,
+            turn = self.station.turns.take(contended) => turn,
+        }
     }
 
     fn flush_delay(&self) -> Duration {

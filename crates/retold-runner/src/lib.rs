@@ -12,6 +12,8 @@ pub mod limits;
 mod panics;
 pub mod telemetry;
 
+mod turns;
+
 mod options;
 mod station;
 mod stop_report;

@@ -41,6 +41,11 @@ pub const STANDBY_MIN: Duration = Duration::from_millis(20);
 /// The longest it keeps still: as long as this nobody works if the other process dies.
 pub const STANDBY_MAX: Duration = Duration::from_secs(1);
 
+/// How long a follower that was overtaken waits for another one that has the turn to decide on the same,
+/// before it decides without a turn. A turn takes about what an append takes; one that takes longer is held
+/// up by a policy or a store that does not return.
+pub const TURN_HELD_MAX: Duration = Duration::from_secs(1);
+
 /// How long a stop waits for the followers to finish the page they are at, unless told otherwise.
 pub const STOP_WAIT_MAX: Duration = Duration::from_secs(10);
 

@@ -8,6 +8,8 @@ use retold_core::recording::stored_event::StoredEvent;
 use retold_core::system::{Follower, FollowerStatus, Pipeline, StatusCell};
 use tokio::sync::Notify;
 
+use crate::turns::Turns;
+
 /// The public side of one follower at work.
 #[derive(Debug)]
 pub(crate) struct Station {
@@ -26,6 +28,8 @@ pub(crate) struct Station {
     /// What it answers.
     pub(crate) query: Query,
     pub(crate) status: StatusCell,
+    /// Those of its application, for followers that contend for the same.
+    pub(crate) turns: Arc<Turns>,
     /// How many wait for it to record how far it is.
     waiters: AtomicUsize,
     hurried: Notify,
@@ -34,7 +38,12 @@ pub(crate) struct Station {
 }
 
 impl Station {
-    pub(crate) fn new(pipeline: &Pipeline, application: usize, upstreams: Vec<usize>) -> Self {
+    pub(crate) fn new(
+        pipeline: &Pipeline,
+        application: usize,
+        upstreams: Vec<usize>,
+        turns: &Arc<Turns>,
+    ) -> Self {
         let status = pipeline.status();
         let FollowerStatus {
             application: name,
@@ -50,6 +59,7 @@ impl Station {
             definition: pipeline.follower().clone(),
             query: pipeline.follower().query(),
             status,
+            turns: Arc::clone(turns),
             waiters: AtomicUsize::new(0),
             hurried: Notify::new(),
             is_elsewhere: AtomicBool::new(false),

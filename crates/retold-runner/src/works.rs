@@ -20,6 +20,7 @@ use crate::lag::{Lag, LagCell, statuses, take_in_acts};
 use crate::limits::HEALTH_READ_MAX;
 use crate::station::Station;
 use crate::timers_task::{TimersCell, TimersStatus};
+use crate::turns::Turns;
 use crate::waiting::{Caused, Goal, ViewWaitError, WaitError, goals, wait_for_goals};
 use crate::watchdog::Watchdog;
 
@@ -46,10 +47,18 @@ impl Works {
             open,
         };
         let mut jobs = Vec::new();
+        let turns: Vec<Arc<Turns>> = works
+            .open
+            .applications()
+            .iter()
+            .map(|_| Arc::default())
+            .collect();
         for (application, pipeline) in works.open.pipelines() {
             let upstreams = pipeline.follower().upstreams();
             let upstreams = upstreams.filter_map(|name| works.open.system().index_of(name));
-            let station = Arc::new(Station::new(&pipeline, application, upstreams.collect()));
+            let turns = &turns[application];
+            let station = Station::new(&pipeline, application, upstreams.collect(), turns);
+            let station = Arc::new(station);
             works.stations.push(Arc::clone(&station));
             let pipeline = Arc::new(Mutex::new(pipeline));
             jobs.push(Job::Follower { pipeline, station });

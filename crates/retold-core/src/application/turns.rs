@@ -175,7 +175,7 @@ impl Drop for Held {
 
 /// What a conflict was about: equal for all that contend for the same. `conditions` are those of the
 /// append that conflicted.
-pub(super) fn contended(conflict: &Conflict, conditions: &[Condition]) -> u64 {
+pub(crate) fn contended(conflict: &Conflict, conditions: &[Condition]) -> u64 {
     let mut hasher = DefaultHasher::new();
     match conflict {
         Conflict::Stream { stream, .. } => stream.hash(&mut hasher),

@@ -12,9 +12,10 @@ mod starting;
 
 pub use self::failing::Resumed;
 
+use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 
@@ -30,7 +31,7 @@ use super::partition::Lane;
 use super::running::Began;
 use super::status::{Phase, StatusCell, UpstreamStatus};
 use crate::application::panic_text::panic_text;
-use crate::application::{Application, Error, Result};
+use crate::application::{Application, Error, Result, contended};
 use crate::recording::append::Append;
 use crate::recording::error::Conflict;
 use crate::recording::identity::{EventId, LogId, Mark, Position, Version};
@@ -64,6 +65,9 @@ pub struct Pipeline {
     batch_limit: usize,
     counts: Counts,
     freshness: Freshness,
+    /// What others of the application changed just before this follower could record.
+    contended: Option<u64>,
+    turn: TurnCell,
     /// What was sent and is not known to be recorded or not.
     in_flight: Option<InFlight>,
     /// The event that is answered by itself, on the newest state and with everything before it
@@ -117,6 +121,36 @@ struct Refused {
     place: (LogId, Mark),
     version: Option<Version>,
     reason: String,
+}
+
+/// A turn that the pipeline has, until something is recorded or the step ends, also by being dropped.
+#[derive(Clone, Default)]
+struct TurnCell(Arc<Mutex<Option<Box<dyn Any + Send>>>>);
+
+/// Gives a turn back when it is dropped.
+struct HeldTurn(TurnCell);
+
+impl TurnCell {
+    fn hold(&self, turn: Box<dyn Any + Send>) -> HeldTurn {
+        *self.lock() = Some(turn);
+        HeldTurn(self.clone())
+    }
+
+    fn give_back(&self) {
+        let turn = self.lock().take();
+        drop(turn);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<dyn Any + Send>>> {
+        // Nothing is left half-changed under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for HeldTurn {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
 }
 
 struct InFlight {
@@ -242,6 +276,8 @@ impl Pipeline {
             batch_limit: follower.batch_max(),
             counts: Counts::default(),
             freshness: Freshness::Judged,
+            contended: None,
+            turn: TurnCell::default(),
             in_flight: None,
             alone: None,
             last: None,
@@ -368,6 +404,25 @@ impl Pipeline {
         }
         self.tell(&stepped);
         stepped
+    }
+
+    /// What the follower decided on and lost to others of its application, equal for all that contend for
+    /// the same; none once it has recorded something since. A runner that lets those who contend decide one
+    /// after the other spares them conflicts: of so many followers of one event that decide on one aggregate
+    /// each would else be overtaken by nearly all others.
+    pub fn contended(&self) -> Option<u64> {
+        self.contended
+    }
+
+    /// As [`step`](Self::step), and keeps `turn` until something is recorded, at the longest to the end of
+    /// the step.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub async fn step_in_turn(&mut self, turn: impl Any + Send) -> Result<Step> {
+        let _held = self.turn.hold(Box::new(turn));
+        self.step().await
     }
 
     async fn step_on(&mut self) -> Result<Step> {
@@ -802,6 +857,8 @@ impl Pipeline {
                 self.counts.effects += in_flight.append.new_events().len() as u64;
                 self.batch_max = (self.batch_max * 2).min(self.batch_limit);
                 self.freshness = Freshness::Judged;
+                self.contended = None;
+                self.turn.give_back();
                 self.tell_places();
                 Ok(())
             }
@@ -859,7 +916,14 @@ impl Pipeline {
 
     /// Drops what was decided: the logs are not as it was decided on. What is there counts.
     fn give_way(&mut self, conflict: &Conflict) {
-        self.in_flight = None;
+        let in_flight = self.in_flight.take();
+        let is_own = matches!(conflict, Conflict::Stream { stream, .. } if *stream == self.stream);
+        self.contended = match conflict {
+            Conflict::Stream { .. } | Conflict::Query { .. } if !is_own => {
+                in_flight.map(|it| contended(conflict, it.append.all_conditions()))
+            }
+            _ => None,
+        };
         self.batch = Batch::default();
         self.is_prepared = false;
         self.freshness = Freshness::Newest;

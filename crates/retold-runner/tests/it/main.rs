@@ -18,6 +18,7 @@ mod beginning;
 mod cluster;
 mod cluster_processes;
 
+mod contention;
 mod conversation;
 mod deadlines;
 mod deliveries;
