@@ -47,8 +47,8 @@ pub use self::unit::Unit;
 
 use self::roster::{NodeLife, Roster};
 use self::seat::{NoSlot, Seat, SeatCell, Surroundings};
-pub(crate) use self::unit::{LeaseNames, unit_of};
 use self::unit::unit_of_view;
+pub(crate) use self::unit::{LeaseNames, unit_of};
 use crate::job::Job;
 use crate::lag::Lag;
 use crate::limits::{HEALTH_LOOK_TIMES_TO_LIVE, NODE_NAME_MAX, NODES_MAX, WAIT_LOOK_INTERVAL};

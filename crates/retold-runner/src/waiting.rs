@@ -348,10 +348,11 @@ impl<'a> Goal<'a> {
         };
         for partition in self.station.partitions_of(record.partitions) {
             let checkpoint = operator.checkpoint_of(record, partition, log).await?;
-            if checkpoint.map(|mark| mark.position) >= Some(self.position) {
+            let recorded = checkpoint.map(|mark| mark.position);
+            if recorded >= Some(self.position) {
                 continue;
             }
-            *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) = checkpoint;
+            *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) = recorded;
             let of = (partition, record.partitions);
             let is_there =
                 self.station.is_elsewhere() && self.is_passed(upstream, checkpoint, of).await?;
