@@ -68,7 +68,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
         impl #krate::domain::aggregate::Aggregate for #name {
             type Event = #event;
             type Key = #key;
-            const TYPE: &'static str = #stream_type;
+            const TYPE: &'static ::core::primitive::str = #stream_type;
             #snapshots
         }
     })

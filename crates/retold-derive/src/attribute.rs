@@ -1,5 +1,6 @@
 //! Reading attributes: keys known and unknown, each once, with values of the right kind.
 
+use proc_macro2::Span;
 use syn::meta::ParseNestedMeta;
 use syn::{Attribute, Error, Ident, LitInt, LitStr, Path, Result, Token, parenthesized};
 
@@ -139,6 +140,12 @@ pub(crate) fn refuse_on_fields(fields: &syn::Fields, name: &str, place: &str) ->
 /// Whether something is marked as deprecated, so that code that names it must be allowed to.
 pub(crate) fn is_deprecated(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|it| it.path().is_ident("deprecated"))
+}
+
+/// The place of a span, for errors, with the meaning that names have where the derive is written: so that a
+/// name which code of ours binds is found by it, also where the type is made by a macro.
+pub(crate) fn place_of(span: Span) -> Span {
+    span.resolved_at(Span::call_site())
 }
 
 /// The name without the mark of a raw identifier.

@@ -77,6 +77,9 @@ fn refuse_generics(input: &DeriveInput) -> Result<()> {
 }
 
 /// What every implementation of `Event` is made of.
+///
+/// Names that it binds begin with `__`, so that no type, constant or parameter of the user is meant by
+/// one of them, and all paths are absolute, for the user may have an `Option` or a module `core` too.
 struct Implementation<'i> {
     input: &'i DeriveInput,
     krate: Path,
@@ -119,23 +122,23 @@ impl Implementation<'_> {
             impl #krate::domain::event::Event for #name {
                 const TYPES: &'static [#krate::domain::event::EventType] = #types;
 
-                fn type_index(&self) -> usize {
+                fn type_index(&self) -> ::core::primitive::usize {
                     #type_index
                 }
 
                 #tags
 
-                fn serialize_payload<S: #krate::serde::Serializer>(
+                fn serialize_payload<__S: #krate::serde::Serializer>(
                     &self,
-                    serializer: S,
-                ) -> ::core::result::Result<S::Ok, S::Error> {
+                    __serializer: __S,
+                ) -> ::core::result::Result<__S::Ok, __S::Error> {
                     #serialize
                 }
 
-                fn deserialize_payload<'de, D: #krate::serde::Deserializer<'de>>(
-                    type_index: usize,
-                    deserializer: D,
-                ) -> ::core::result::Result<Self, D::Error> {
+                fn deserialize_payload<'de, __D: #krate::serde::Deserializer<'de>>(
+                    __type_index: ::core::primitive::usize,
+                    __deserializer: __D,
+                ) -> ::core::result::Result<Self, __D::Error> {
                     #deserialize
                 }
             }

@@ -36,9 +36,10 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let field = fields.iter().next().expect("it was counted");
     let inner = &field.ty;
     let (access, made) = match (&field.ident, fields) {
-        (Some(ident), Fields::Named(_)) => {
-            (quote!(self.#ident), quote!(|inner| Self { #ident: inner }))
-        }
+        (Some(ident), Fields::Named(_)) => (
+            quote!(self.#ident),
+            quote!(|__inner| Self { #ident: __inner }),
+        ),
         _ => (quote!(self.0), quote!(Self)),
     };
     Ok(quote! {
@@ -48,18 +49,18 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
                 <#inner as #krate::domain::aggregate::Key>::to_text(&#access)
             }
 
-            fn from_text(text: &str) -> ::core::option::Option<Self> {
-                <#inner as #krate::domain::aggregate::Key>::from_text(text).map(#made)
+            fn from_text(__text: &::core::primitive::str) -> ::core::option::Option<Self> {
+                <#inner as #krate::domain::aggregate::Key>::from_text(__text).map(#made)
             }
         }
 
         #[automatically_derived]
-        impl<A> ::core::convert::From<#name> for #krate::domain::id::Id<A>
+        impl<__A> ::core::convert::From<#name> for #krate::domain::id::Id<__A>
         where
-            A: #krate::domain::aggregate::Aggregate<Key = #name>,
+            __A: #krate::domain::aggregate::Aggregate<Key = #name>,
         {
-            fn from(key: #name) -> Self {
-                Self::new(key)
+            fn from(__key: #name) -> Self {
+                Self::new(__key)
             }
         }
     })

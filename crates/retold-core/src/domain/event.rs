@@ -154,6 +154,12 @@ pub trait Event: Sized + Send + Sync + 'static {
     }
 }
 
+/// What a derive makes of `#[event(tags = function)]`.
+#[doc(hidden)]
+pub fn add_tags(tags: &mut Tags, more: impl IntoIterator<Item: Into<Arc<str>>>) {
+    tags.extend(more.into_iter().map(Into::into));
+}
+
 /// A tag with this text: `tags.insert(tag(format_args!("aircraft:{tail}")))`.
 pub fn tag(text: fmt::Arguments<'_>) -> Arc<str> {
     thread_local! {

@@ -8,7 +8,7 @@ use syn::{DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Var
 use super::attributes::{EnumAttributes, TypeAttributes};
 use super::tag::{Template, insertions};
 use super::{Implementation, event_type, serde_attributes};
-use crate::attribute::{plain_name, refuse_on_fields};
+use crate::attribute::{place_of, plain_name, refuse_on_fields};
 use crate::name::check_topic;
 
 /// A variant with all that is said of it.
@@ -52,7 +52,7 @@ pub(super) fn expand(
     let variants = kinds.iter().map(|it| &it.variant.ident);
     let indexes = 0..kinds.len();
     // Spanned like the name, so that a missing `Serialize` is shown there.
-    let span = name.span();
+    let span = place_of(name.span());
     let checks = kinds.iter().filter_map(|it| it.join_check(krate));
     let checks: TokenStream = checks.collect();
     let implementation = Implementation {
@@ -66,10 +66,10 @@ pub(super) fn expand(
         },
         tags: tags(attributes, &kinds),
         serialize: quote_spanned! {span=>
-            #krate::domain::content::serialize_variant::<Self, S>(self, serializer)
+            #krate::domain::content::serialize_variant::<Self, __S>(self, __serializer)
         },
         deserialize: quote_spanned! {span=>
-            #krate::domain::content::deserialize_variant::<Self, D>(type_index, deserializer)
+            #krate::domain::content::deserialize_variant::<Self, __D>(__type_index, __deserializer)
         },
     }
     .into_tokens();
@@ -132,7 +132,7 @@ impl<'v> Kind<'v> {
             "`{}` is itself an event; write `#[event(join)]` on the enum, so that its topic and tags are kept",
             ty.to_token_stream()
         );
-        Some(quote_spanned! {ty.span()=>
+        Some(quote_spanned! {place_of(ty.span())=>
             const _: () = {
                 #[allow(unused_imports)]
                 use #krate::domain::event::NoJoin as _;
@@ -165,10 +165,10 @@ fn tags(attributes: &EnumAttributes, kinds: &[Kind<'_>]) -> Option<TokenStream> 
     let others = (!others.is_empty()).then(|| quote!(#(Self::#others { .. })|* => {}));
     let by_variant = (!arms.is_empty()).then(|| quote!(match self { #(#arms)* #others }));
     Some(quote! {
-        let mut tags = #krate::domain::event::Tags::new();
+        let mut __tags = #krate::domain::event::Tags::new();
         #by_variant
-        #(tags.extend(#functions(self).into_iter().map(::core::convert::Into::into));)*
-        tags
+        #(#krate::domain::event::add_tags(&mut __tags, #functions(self));)*
+        __tags
     })
 }
 

@@ -7,7 +7,7 @@ use syn::{DataEnum, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Typ
 
 use super::Implementation;
 use super::attributes::EnumAttributes;
-use crate::attribute::{is_deprecated, plain_name};
+use crate::attribute::{is_deprecated, place_of, plain_name};
 
 pub(super) fn expand(
     input: &DeriveInput,
@@ -26,18 +26,22 @@ pub(super) fn expand(
     let types = parts.iter().map(|(_, ty)| call(krate, ty, &quote!(TYPES)));
     let indexes = variants.iter().enumerate().map(|(index, variant)| {
         let before = &counts[..index];
-        let inner = call(krate, parts[index].1, &quote!(type_index(event)));
-        quote!(Self::#variant(event) => #(#before +)* #inner)
+        let inner = call(krate, parts[index].1, &quote!(type_index(__event)));
+        quote!(Self::#variant(__event) => #(#before +)* #inner)
     });
     let reads = parts
         .iter()
         .zip(&counts)
         .enumerate()
         .map(|(part, ((variant, ty), count))| {
-            let next = (part + 1 < parts.len()).then(|| quote!(let index = index - #count;));
-            let read = call(krate, ty, &quote!(deserialize_payload(index, deserializer)));
+            let next = (part + 1 < parts.len()).then(|| quote!(let __index = __index - #count;));
+            let read = call(
+                krate,
+                ty,
+                &quote!(deserialize_payload(__index, __deserializer)),
+            );
             quote! {
-                if index < #count {
+                if __index < #count {
                     return #read.map(Self::#variant);
                 }
                 #next
@@ -45,25 +49,25 @@ pub(super) fn expand(
         });
     let tags = parts
         .iter()
-        .map(|(_, ty)| call(krate, ty, &quote!(tags(event))));
+        .map(|(_, ty)| call(krate, ty, &quote!(tags(__event))));
     let writes = parts
         .iter()
-        .map(|(_, ty)| call(krate, ty, &quote!(serialize_payload(event, serializer))));
+        .map(|(_, ty)| call(krate, ty, &quote!(serialize_payload(__event, __serializer))));
     let implementation = Implementation {
         input,
         krate: krate.clone(),
         types: quote!(&#krate::domain::event::join_types::<{ #(#counts)+* }>(&[#(#types),*])),
         type_index: quote!(match self { #(#indexes,)* }),
         tags: Some(quote! {
-            match self { #(Self::#variants(event) => #tags,)* }
+            match self { #(Self::#variants(__event) => #tags,)* }
         }),
         serialize: quote! {
-            match self { #(Self::#variants(event) => #writes,)* }
+            match self { #(Self::#variants(__event) => #writes,)* }
         },
         deserialize: quote! {
-            let index = type_index;
+            let __index = __type_index;
             #(#reads)*
-            ::core::result::Result::Err(#krate::domain::content::no_such_type(type_index))
+            ::core::result::Result::Err(#krate::domain::content::no_such_type(__type_index))
         },
     }
     .into_tokens();
@@ -72,7 +76,7 @@ pub(super) fn expand(
         let deprecated = is_deprecated(&it.attrs) || is_deprecated(&input.attrs);
         conversion(input, attributes, variant, ty, deprecated)
     });
-    let check = quote_spanned! {name.span()=>
+    let check = quote_spanned! {place_of(name.span())=>
         const _: () = #krate::domain::event::check_distinct_topics(
             #text,
             <#name as #krate::domain::event::Event>::TYPES,
@@ -88,7 +92,7 @@ pub(super) fn expand(
 /// A call of the event's own implementation, in the span of its type: so that one that is no event is
 /// shown there.
 fn call(krate: &Path, ty: &Type, method: &TokenStream) -> TokenStream {
-    quote_spanned!(ty.span()=> <#ty as #krate::domain::event::Event>::#method)
+    quote_spanned!(place_of(ty.span())=> <#ty as #krate::domain::event::Event>::#method)
 }
 
 /// The variants with the events that they join.
@@ -143,8 +147,8 @@ fn conversion(
         #[automatically_derived]
         #allow
         impl ::core::convert::From<#ty> for #name {
-            fn from(event: #ty) -> Self {
-                Self::#variant(event)
+            fn from(__event: #ty) -> Self {
+                Self::#variant(__event)
             }
         }
 
@@ -155,9 +159,9 @@ fn conversion(
 
             fn decided(
                 self,
-                events: &mut ::std::vec::Vec<#name>,
+                __events: &mut ::std::vec::Vec<#name>,
             ) -> ::core::result::Result<(), ::core::convert::Infallible> {
-                events.push(#name::#variant(self));
+                __events.push(#name::#variant(self));
                 ::core::result::Result::Ok(())
             }
         }

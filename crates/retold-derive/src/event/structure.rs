@@ -7,7 +7,7 @@ use syn::{DataStruct, DeriveInput, Error, Fields, LitStr, Result};
 use super::attributes::StructAttributes;
 use super::tag::insertions;
 use super::{Implementation, event_type};
-use crate::attribute::{plain_name, refuse_on_fields};
+use crate::attribute::{place_of, plain_name, refuse_on_fields};
 use crate::name::check_topic;
 
 pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStream> {
@@ -39,24 +39,24 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         let bind = (!own.tags.is_empty()).then(|| quote!(let Self #pattern = self;));
         let functions = &common.tag_functions;
         quote! {
-            let mut tags = #krate::domain::event::Tags::new();
+            let mut __tags = #krate::domain::event::Tags::new();
             #bind
             #statements
-            #(tags.extend(#functions(self).into_iter().map(::core::convert::Into::into));)*
-            tags
+            #(#krate::domain::event::add_tags(&mut __tags, #functions(self));)*
+            __tags
         }
     });
     // Spanned like the name, so that a missing `Serialize` is shown there.
-    let span = name.span();
+    let span = place_of(name.span());
     let (serialize, read) = if matches!(data.fields, Fields::Unit) {
         (
-            quote!(#krate::domain::content::serialize_nothing(serializer)),
-            quote!(#krate::domain::content::deserialize_nothing(deserializer).map(|()| Self)),
+            quote!(#krate::domain::content::serialize_nothing(__serializer)),
+            quote!(#krate::domain::content::deserialize_nothing(__deserializer).map(|()| Self)),
         )
     } else {
         (
-            quote_spanned!(span=> <Self as #krate::serde::Serialize>::serialize(self, serializer)),
-            quote_spanned!(span=> <Self as #krate::serde::Deserialize<'de>>::deserialize(deserializer)),
+            quote_spanned!(span=> <Self as #krate::serde::Serialize>::serialize(self, __serializer)),
+            quote_spanned!(span=> <Self as #krate::serde::Deserialize<'de>>::deserialize(__deserializer)),
         )
     };
     Ok(Implementation {
@@ -66,9 +66,9 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         tags,
         serialize,
         deserialize: quote! {
-            match type_index {
+            match __type_index {
                 0 => #read,
-                _ => ::core::result::Result::Err(#krate::domain::content::no_such_type(type_index)),
+                _ => ::core::result::Result::Err(#krate::domain::content::no_such_type(__type_index)),
             }
         },
         krate,

@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{Error, Field, Fields, Ident, Index, LitStr, Member, Path, Result, Type};
 
-use crate::attribute::plain_name;
+use crate::attribute::{place_of, plain_name};
 
 /// A tag as it was written, `aircraft:{tail}`.
 #[derive(Clone)]
@@ -149,7 +149,7 @@ fn insertion(
     for name in &template.fields {
         let (index, field) = find(fields, name).expect("the template was checked");
         // Spanned like the template, so that a field that cannot be printed is shown there.
-        let ident = format_ident!("field_{index}", span = template.span());
+        let ident = format_ident!("__field_{index}", span = place_of(template.span()));
         let member = match &field.ident {
             Some(ident) => Member::Named(ident.clone()),
             None => Member::Unnamed(Index::from(index)),
@@ -164,7 +164,7 @@ fn insertion(
     }
     let format = LitStr::new(&template.format, template.span());
     let insert = quote! {
-        tags.insert(#krate::domain::event::tag(::core::format_args!(#format #(, #arguments)*)));
+        __tags.insert(#krate::domain::event::tag(::core::format_args!(#format #(, #arguments)*)));
     };
     optional.iter().fold(insert, |inner, ident| {
         quote! {

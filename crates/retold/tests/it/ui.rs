@@ -18,10 +18,15 @@ fn misuse_is_a_compile_error_that_says_what_to_do() {
 mod pass {
     pub(super) mod enum_of_events;
     pub(super) mod joined_events;
+    pub(super) mod made_by_macros;
+    #[allow(clippy::pedantic, reason = "it has names that nobody would choose")]
+    pub(super) mod shadowed_names;
 }
 
 #[test]
 fn right_use_compiles_without_a_warning() {
     pass::enum_of_events::main();
     pass::joined_events::main();
+    pass::made_by_macros::main();
+    pass::shadowed_names::main();
 }
