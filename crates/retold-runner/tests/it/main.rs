@@ -28,6 +28,7 @@ mod health;
 mod idle;
 mod partitions;
 mod processes;
+mod restored;
 mod retelling;
 mod sharing;
 mod slow_policies;
