@@ -20,6 +20,7 @@ pub mod log_reading;
 mod past;
 pub(crate) mod reports;
 pub mod subscription;
+pub(crate) mod topic_watch;
 mod turns;
 
 pub mod handle;

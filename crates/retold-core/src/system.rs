@@ -70,7 +70,7 @@ pub use pipeline::{Counts, Pipeline, Pulled, Step};
 pub use policy::Handle;
 pub use running::Running;
 pub use single_thread::SingleThread;
-pub use status::{FollowerStatus, Phase, StatusCell, StatusChanges, UpstreamStatus};
+pub use status::{FollowerStatus, HeldEvent, Phase, StatusCell, StatusChanges, UpstreamStatus};
 pub use system_simulation::SystemSimulation;
 pub use timer_event::{PlannedEvent, TimerEvent};
 pub use timers::Timers;

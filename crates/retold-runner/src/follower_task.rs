@@ -174,7 +174,8 @@ impl FollowerTask {
             Ok(Ok(Some(step))) => {
                 self.back_off.reset();
                 return match step {
-                    Step::Idle => Round::Idle,
+                    // What it holds before may be answered by another process, which brings news.
+                    Step::Idle | Step::Holding => Round::Idle,
                     Step::Paused => Round::Paused,
                     _ => Round::Moved,
                 };

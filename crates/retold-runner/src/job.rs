@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use retold_core::application::Application;
 use retold_core::domain::clock::Timestamp;
-use retold_core::system::projection::{ProjectionHandle, ProjectionPipeline};
+use retold_core::system::projection::{ProjectionHandle, ProjectionPipeline, ProjectionState};
 use retold_core::system::{OutboxCell, OutboxPipeline, Phase, Pipeline};
 use tokio::sync::{Mutex, watch};
 
@@ -79,6 +79,15 @@ impl Job {
                 Some((at, error.to_string()))
             }
             Self::Outbox { cell, .. } => cell.read().last_error,
+        }
+    }
+
+    /// Whether it holds before an event that this program does not know.
+    pub(crate) fn is_holding(&self) -> bool {
+        match self {
+            Self::Follower { station, .. } => station.status.read().phase == Phase::Holding,
+            Self::Timers { .. } | Self::Outbox { .. } => false,
+            Self::View { handle, .. } => handle.state() == ProjectionState::Holding,
         }
     }
 

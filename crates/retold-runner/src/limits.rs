@@ -97,6 +97,10 @@ pub const LEASE_PAGE: usize = 1_000;
 /// one may try again: if it does not even know the unit, nobody works at it for one time to live.
 pub const ADOPTION_TIMES_TO_LIVE: u32 = 10;
 
+/// How many times to live a unit must be free before a node takes it that has held it before an event
+/// that it does not know: nodes that may know the event take it after one.
+pub const HELD_TIMES_TO_LIVE: u32 = 3;
+
 /// Times to live within which a node must look at its leases to be taken for working. A look has several
 /// calls, of which each may take a third of one before it is given up.
 pub const HEALTH_LOOK_TIMES_TO_LIVE: u32 = 6;

@@ -115,6 +115,7 @@ mod guide {
         DecisionsOverAQuery: "docs/guide/src/decisions_over_a_query.md",
         Snapshots: "docs/guide/src/snapshots.md",
         ReadingAndSubscribing: "docs/guide/src/reading_and_subscribing.md",
+        ChangingEvents: "docs/guide/src/changing_events.md",
         Testing: "docs/guide/src/testing.md",
         #[cfg(feature = "sqlite")]
         ASystem: "docs/guide/src/a_system.md",

@@ -10,6 +10,7 @@ use super::limits::{CACHE_SIZE_DEFAULT, RETRIES_DEFAULT};
 use super::log_check::check_stream;
 use super::publish::Bus;
 use super::reports::Reports;
+use super::topic_watch::check_topics;
 use super::turns::Turns;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::clock::{Clock, SystemClock};
@@ -165,19 +166,21 @@ impl ApplicationBuilder {
         self
     }
 
-    /// Registers a type of events, so that opening fails if another has one of its topics. A type
-    /// that is not registered here is registered at its first use.
+    /// Declares a type of events, so that opening fails if another has one of its topics.
+    ///
+    /// An application that declares any type, or a [`retired`](Self::retired) topic, is to declare all of
+    /// its log: opening fails if the log has a topic that none of them has, for an event that no type
+    /// fits is passed over by every reader. One that declares none knows a type from its first use on,
+    /// and decisions over a query are checked against the types that are known then.
     pub fn event<E: Event>(mut self) -> Self {
         self.declared.readers.push(EventReader::of::<E>());
         let registry = &self.registry;
-        self.registered = self
-            .registered
-            .and_then(|()| registry.register_event::<E>());
+        self.registered = self.registered.and_then(|()| registry.declare_event::<E>());
         self
     }
 
-    /// Registers an aggregate and its events, so that opening fails if another has its type's name
-    /// or one of its topics. One that is not registered here is registered at its first use.
+    /// Declares an aggregate and its events, as [`event`](Self::event) does, so that opening fails if
+    /// another has its type's name or one of its topics.
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
         self.declared.readers.push(EventReader::of::<A::Event>());
         self.declared.aggregates.push(DeclaredAggregate {
@@ -187,7 +190,21 @@ impl ApplicationBuilder {
         let registry = &self.registry;
         self.registered = self
             .registered
-            .and_then(|()| registry.register_aggregate::<A>());
+            .and_then(|()| registry.declare_aggregate::<A>());
+        self
+    }
+
+    /// Declares a topic of the past: the log has events of it, and the program has no type for them any
+    /// more. All readers pass over them, aggregates too.
+    pub fn retired(mut self, topic: &'static str) -> Self {
+        let registry = &self.registry;
+        self.registered = self.registered.and_then(|()| registry.retire(topic));
+        self
+    }
+
+    /// Topics that other members of a system answer, by types of their own.
+    pub(crate) fn answered_by_others(self, topics: &[&'static str]) -> Self {
+        self.registry.note_of_others(topics);
         self
     }
 
@@ -195,8 +212,9 @@ impl ApplicationBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a bad name, or without a store; [`Error::Registry`] if two registered
-    /// types have one name; [`Error::Unavailable`], [`Error::Corrupt`].
+    /// [`Error::Invalid`] for a bad name, or without a store; [`Error::Registry`] if two declared
+    /// types have one name; [`Error::Mapping`] if types are declared and the log has a topic that is none
+    /// of theirs and not retired; [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn open(self) -> Result<Application> {
         self.registered?;
         let (recorder, store) = match (self.log, self.access) {
@@ -215,6 +233,9 @@ impl ApplicationBuilder {
                 )));
             }
         };
+        if self.registry.is_declared() {
+            check_topics(&*recorder, &self.registry).await?;
+        }
         Ok(Application {
             core: Arc::new(Core {
                 recorder,
@@ -228,6 +249,7 @@ impl ApplicationBuilder {
                 mapper: self.mapper,
                 registry: self.registry,
                 reports: Reports::default(),
+                topics: Arc::default(),
                 store,
                 access: self.access,
                 unfit_for_snapshots: Mutex::default(),

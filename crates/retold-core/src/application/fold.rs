@@ -8,6 +8,7 @@ use super::error::Result;
 use super::handle::Application;
 use super::limits::FOLD_PAGE_EVENTS;
 use super::model::{Model, Reach, ReadTo};
+use super::topic_watch::unknown_topic;
 use crate::domain::event::{Apply, Event, EventType};
 use crate::mapping::mapper::Mapper;
 use crate::mapping::topic_registry::{RegistryError, TopicRegistry};
@@ -129,11 +130,16 @@ impl<S> Fold<S> {
         Ok(Query::Items(items.collect()))
     }
 
-    fn take_in(&self, mapper: &Mapper, stored: &StoredEvent, state: &mut S) -> Result<()> {
+    fn take_in(
+        &self,
+        application: &Application,
+        stored: &StoredEvent,
+        state: &mut S,
+    ) -> Result<()> {
         let takes = |kind: &&Kind<S>| kind.takes(stored.topic());
         match self.kinds.iter().find(takes) {
-            Some(kind) => (kind.take_in)(mapper, stored, state),
-            None => Ok(()),
+            Some(kind) => (kind.take_in)(application.mapper(), stored, state),
+            None => Err(unknown_topic(application.registry(), stored).into()),
         }
     }
 }
@@ -201,9 +207,9 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
                     .after_mark(*place)
                     .until(until)
                     .limit(FOLD_PAGE_EVENTS);
-                let page = application.recorder().read_log(read).await?;
+                let page = application.read_by_topics(read).await?;
                 for stored in &page.events {
-                    self.take_in(application.mapper(), stored, state)?;
+                    self.take_in(application, stored, state)?;
                     *place = Some(stored.mark());
                 }
                 if page.end == PageEnd::Complete {

@@ -81,6 +81,7 @@ impl Application {
                 mapper: self.core.mapper,
                 registry: Arc::clone(&self.core.registry),
                 reports: Reports::default(),
+                topics: Arc::clone(&self.core.topics),
                 store: None,
                 access: Access::ReadOnly,
                 unfit_for_snapshots: Mutex::default(),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ use super::past::Own;
 use super::publish::{Bus, Commits};
 use super::reports::Reports;
 use super::telemetry;
+use super::topic_watch::TopicWatch;
 use super::turns::Turns;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::id_source::IdSource;
@@ -29,7 +30,7 @@ use crate::recording::condition::ExpectedVersion;
 use crate::recording::error::{Conflict, Failure, RecordError};
 use crate::recording::identity::{EventId, LogId, Position};
 use crate::recording::metadata::Metadata;
-use crate::recording::recorder::{BoxFuture, Head, Recorder};
+use crate::recording::recorder::{BoxFuture, Head, LogRead, Page, Recorder};
 use crate::recording::store::Store;
 
 /// A named log with its aggregates: executes commands and reads back what was recorded.
@@ -57,6 +58,8 @@ pub(super) struct Core {
     pub(super) mapper: Mapper,
     pub(super) registry: Arc<TopicRegistry>,
     pub(super) reports: Reports,
+    /// What is known of the log's topics.
+    pub(super) topics: Arc<Mutex<TopicWatch>>,
     /// Where the log is, for opening others beside it; none if a recorder was given.
     pub(super) store: Option<Arc<dyn Store>>,
     pub(super) access: Access,
@@ -123,6 +126,20 @@ impl Application {
     /// register themselves.
     pub fn registry(&self) -> &TopicRegistry {
         &self.core.registry
+    }
+
+    pub(crate) fn shared_registry(&self) -> &Arc<TopicRegistry> {
+        &self.core.registry
+    }
+
+    /// Reads a page, and with it the events of topics that no registered type has.
+    pub(super) async fn read_by_topics(&self, read: LogRead) -> Result<Page, RecordError> {
+        let core = &self.core;
+        let lock = || core.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watch = lock().clone();
+        let page = watch.read(&*core.recorder, &core.registry, read).await;
+        *lock() = watch;
+        page
     }
 
     /// Id of the log; none for one that is not born, which only a read-only application meets.

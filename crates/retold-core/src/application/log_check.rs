@@ -184,6 +184,7 @@ impl Application {
                 check.events += 1;
                 check.erased += u64::from(stored.is_erased());
                 match by_topic.get(stored.topic()) {
+                    None if self.core.registry.is_retired(stored.topic()) => {}
                     None => count_unknown(&mut unknown, stored),
                     Some(_) if stored.is_erased() => {}
                     Some(readers) => {

@@ -1,6 +1,5 @@
 //! The reader of a log: where reading and subscribing begin.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,12 +7,11 @@ use super::error::Error;
 use super::handle::Application;
 use super::logged::Logged;
 use super::selection::Selection;
+use super::topic_watch::unknown_topic;
 use crate::domain::event::Event;
-use crate::mapping::error::MappingError;
 use crate::mapping::mapper::Mapper;
 use crate::mapping::topic_registry::TopicRegistry;
 use crate::recording::identity::EventId;
-use crate::recording::limits::RESERVED_PREFIX;
 use crate::recording::recorder::Recorder;
 use crate::recording::stored_event::StoredEvent;
 
@@ -94,12 +92,14 @@ impl LogReader {
     }
 
     /// The events as they are stored; of topics that no type has which the application knows now,
-    /// as `unknown` says. The library's own topics are always known.
+    /// as `unknown` says. Retired topics and the library's own are always known.
     pub fn stored_where(&self, unknown: UnknownTopics) -> Selection<StoredEvent> {
-        let known: BTreeSet<_> = self.registry.topics().into_iter().collect();
+        let registry = Arc::clone(&self.registry);
         let decode = move |event: &StoredEvent| match unknown {
-            UnknownTopics::Skip if !is_known(&known, event) => Ok(None),
-            UnknownTopics::Fail if !is_known(&known, event) => Err(unknown_topic(&known, event)),
+            UnknownTopics::Skip if !registry.knows(event.topic()) => Ok(None),
+            UnknownTopics::Fail if !registry.knows(event.topic()) => {
+                Err(unknown_topic(&registry, event).into())
+            }
             _ => Ok(Some(event.clone())),
         };
         Selection::new(Arc::clone(&self.recorder), None, Arc::new(decode))
@@ -139,19 +139,6 @@ impl LogReader {
         let event = self.mapper.decode(&stored)?;
         Ok(Some(Logged { event, stored }))
     }
-}
-
-fn is_known(known: &BTreeSet<&'static str>, event: &StoredEvent) -> bool {
-    event.topic().starts_with(RESERVED_PREFIX) || known.contains(event.topic())
-}
-
-fn unknown_topic(known: &BTreeSet<&'static str>, event: &StoredEvent) -> Error {
-    Error::Mapping(MappingError::UnknownTopic {
-        place: event.into(),
-        topic: event.topic().into(),
-        type_name: "the application",
-        known: known.iter().copied().collect(),
-    })
 }
 
 impl fmt::Debug for LogReader {

@@ -12,6 +12,7 @@ use super::telemetry;
 use crate::domain::aggregate::{Aggregate, SnapshotRule};
 use crate::domain::clock::Timestamp;
 use crate::domain::id::Id;
+use crate::mapping::error::MappingError;
 use crate::recording::encoding::Encoding;
 use crate::recording::error::Corrupt;
 use crate::recording::identity::{Mark, Version};
@@ -326,8 +327,15 @@ impl Application {
             let place = format!("event at {}", stored.position());
             return Err(Corrupt::new(place, what).into());
         }
-        let event: A::Event = self.core.mapper.decode(stored)?;
-        folded.apply(&event);
+        match self.core.mapper.decode::<A::Event>(stored) {
+            Ok(event) => folded.apply(&event),
+            Err(MappingError::UnknownTopic { topic, .. })
+                if self.core.registry.is_retired(&topic) =>
+            {
+                folded.version = Some(expected);
+            }
+            Err(error) => return Err(error.into()),
+        }
         folded.mark = Some(stored.mark());
         Ok(())
     }

@@ -33,7 +33,7 @@ pub enum MappingError {
     },
     /// A stored event's topic is none of the type's that was asked for.
     #[error(
-        "{place} has the topic {topic:?}, which {type_name} does not know; it knows {}. If a type was renamed, give it its former topic: `#[event(formerly({topic:?}))]`",
+        "{place} has the topic {topic:?}, which {type_name} does not know; it knows {}. If a type was renamed, give it its former topic: `#[event(formerly({topic:?}))]`. If the program has the type, register it with the application: `.event::<T>()` or `.aggregate::<A>()`. If the events are past, declare that: `.retired({topic:?})`. If a newer program recorded it, update this one",
         list(known)
     )]
     UnknownTopic {
@@ -98,12 +98,27 @@ pub enum MappingError {
     },
 }
 
+impl MappingError {
+    /// Whether another program recorded the event, most likely a newer one: this one knows the topic or
+    /// the revision not, and the other knows what to do with it.
+    pub fn is_of_another_program(&self) -> bool {
+        matches!(self, Self::UnknownTopic { .. } | Self::NewerRevision { .. })
+    }
+}
+
+/// Most topics that an error names.
+const TOPICS_NAMED_MAX: usize = 20;
+
 fn list(topics: &[&str]) -> String {
     if topics.is_empty() {
         return "none".into();
     }
-    let quoted: Vec<_> = topics.iter().map(|topic| format!("{topic:?}")).collect();
-    quoted.join(", ")
+    let quoted = topics.iter().take(TOPICS_NAMED_MAX);
+    let quoted: Vec<_> = quoted.map(|topic| format!("{topic:?}")).collect();
+    match topics.len().saturating_sub(TOPICS_NAMED_MAX) {
+        0 => quoted.join(", "),
+        more => format!("{} and {more} more", quoted.join(", ")),
+    }
 }
 
 /// Where a stored event is.

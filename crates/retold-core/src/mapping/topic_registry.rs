@@ -28,6 +28,12 @@ struct Names {
     /// Types that were registered without error.
     registered: HashSet<TypeId>,
     topics: HashMap<&'static str, Owner>,
+    /// Topics of the past: events may have them, and no type does.
+    retired: HashSet<&'static str>,
+    /// Topics that others answer who read the same log, by types of their own.
+    of_others: HashSet<&'static str>,
+    /// Whether types or retired topics were declared before the first use.
+    is_declared: bool,
     stream_types: HashMap<&'static str, Owner>,
 }
 
@@ -55,6 +61,100 @@ impl TopicRegistry {
         Self::default()
     }
 
+    /// Declares an event type: registers it, and says by that that the program declares the types of
+    /// the log. See [`is_declared`](Self::is_declared).
+    ///
+    /// # Errors
+    ///
+    /// As for [`register_event`](Self::register_event).
+    pub fn declare_event<E: Event>(&self) -> Result<(), RegistryError> {
+        self.declare();
+        self.register_event::<E>()
+    }
+
+    /// Declares an aggregate and its events.
+    ///
+    /// # Errors
+    ///
+    /// As for [`register_aggregate`](Self::register_aggregate).
+    pub fn declare_aggregate<A: Aggregate>(&self) -> Result<(), RegistryError> {
+        self.declare();
+        self.register_aggregate::<A>()
+    }
+
+    /// Declares a topic of the past: events of the log may have it, and the program passes over them.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError`] for a bad name, or a topic that a registered type has.
+    pub fn retire(&self, topic: &'static str) -> Result<(), RegistryError> {
+        let owner = "a retired topic";
+        check_name("topic", topic).map_err(|error| RegistryError::Name { owner, error })?;
+        if topic.starts_with(RESERVED_PREFIX) {
+            return Err(RegistryError::Reserved { name: topic, owner });
+        }
+        self.declare();
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(owner) = names.topics.get(topic) {
+            let owner = owner.type_name;
+            return Err(RegistryError::Retired { topic, owner });
+        }
+        names.retired.insert(topic);
+        Ok(())
+    }
+
+    fn declare(&self) {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.is_declared = true;
+    }
+
+    /// Whether the program declared types or retired topics. Then it is to declare all of the log's;
+    /// else types are known from their first use on.
+    pub fn is_declared(&self) -> bool {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.is_declared
+    }
+
+    /// Notes topics that others answer who read the same log, by types of their own.
+    pub(crate) fn note_of_others(&self, topics: &[&'static str]) {
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.of_others.extend(topics);
+    }
+
+    /// Whether the topic is known: a registered type has it, it is retired, others of the same system
+    /// answer it, or it is the library's.
+    pub fn knows(&self, topic: &str) -> bool {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        topic.starts_with(RESERVED_PREFIX)
+            || names.topics.contains_key(topic)
+            || names.retired.contains(topic)
+            || names.of_others.contains(topic)
+    }
+
+    /// Whether the topic was declared to be of the past.
+    pub fn is_retired(&self, topic: &str) -> bool {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.retired.contains(topic)
+    }
+
+    /// Whether the type of this topic has another one, present or former, for which this holds.
+    pub(crate) fn has_other_name(&self, topic: &str, holds: impl Fn(&str) -> bool) -> bool {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(owner) = names.topics.get(topic) else {
+            return false;
+        };
+        let is_same =
+            |other: &Owner| other.type_id == owner.type_id && other.present == owner.present;
+        let mut topics = names.topics.iter();
+        topics.any(|(other, of)| *other != topic && is_same(of) && holds(other))
+    }
+
+    /// How many names are known. It only grows.
+    pub(crate) fn name_count(&self) -> usize {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.topics.len() + names.retired.len() + names.of_others.len()
+    }
+
     /// Registers an event type with its present and former topics.
     ///
     /// # Errors
@@ -62,7 +162,7 @@ impl TopicRegistry {
     /// [`RegistryError`]; nothing is registered then.
     pub fn register_event<E: Event>(&self) -> Result<(), RegistryError> {
         let key = TypeId::of::<E>();
-        if self.knows(key) {
+        if self.is_registered(key) {
             return Ok(());
         }
         E::TYPES.iter().try_for_each(check_event_type)?;
@@ -83,7 +183,7 @@ impl TopicRegistry {
             type_name: type_name::<A>(),
             present: A::TYPE,
         };
-        if self.knows(owner.type_id) {
+        if self.is_registered(owner.type_id) {
             return Ok(());
         }
         check_stream_type(A::TYPE, owner.type_name)?;
@@ -116,7 +216,7 @@ impl TopicRegistry {
         names.topics.get(topic).map(|owner| owner.present)
     }
 
-    fn knows(&self, key: TypeId) -> bool {
+    fn is_registered(&self, key: TypeId) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.registered.contains(&key)
     }
@@ -129,6 +229,10 @@ impl Names {
         for event_type in types {
             let owner = Owner::of(event_type);
             for topic in event_type.topics() {
+                if self.retired.contains(topic) {
+                    let owner = owner.type_name;
+                    return Err(RegistryError::Retired { topic, owner });
+                }
                 let others = self
                     .topics
                     .get(topic)
@@ -213,6 +317,16 @@ pub enum RegistryError {
         first: &'static str,
         /// Who wants it too.
         second: &'static str,
+    },
+    /// A topic that was declared to be of the past, and a type that has it.
+    #[error(
+        "the topic {topic:?} is declared as retired, and {owner} has it; remove `retired({topic:?})`, or the topic from the type"
+    )]
+    Retired {
+        /// The topic.
+        topic: &'static str,
+        /// The type that has it.
+        owner: &'static str,
     },
     /// A name that belongs to the library.
     #[error("{owner} is named {name:?}, but names that begin with `retold.` belong to the library")]

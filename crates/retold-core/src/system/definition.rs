@@ -56,6 +56,8 @@ pub struct Member {
     set_up: Vec<SetUp>,
     followers: Vec<Arc<Follower>>,
     confluent: Option<ConfluenceKey>,
+    /// Topics of its log that followers answer, whatever their types are.
+    answered: BTreeSet<&'static str>,
 }
 
 type SetUp = Arc<dyn Fn(ApplicationBuilder) -> ApplicationBuilder + Send + Sync>;
@@ -202,6 +204,7 @@ impl Member {
             set_up: Vec::new(),
             followers: Vec::new(),
             confluent: None,
+            answered: BTreeSet::new(),
         }
     }
 
@@ -215,6 +218,12 @@ impl Member {
     #[must_use]
     pub fn event<E: Event>(self) -> Self {
         self.set_up(|builder| builder.event::<E>())
+    }
+
+    /// With a topic of the past: see [`ApplicationBuilder::retired`].
+    #[must_use]
+    pub fn retired(self, topic: &'static str) -> Self {
+        self.set_up(move |builder| builder.retired(topic))
     }
 
     /// With what this makes of its builder: another codec, a larger cache.
@@ -274,7 +283,8 @@ impl Member {
     }
 
     pub(super) fn builder(&self) -> ApplicationBuilder {
-        let builder = Application::builder(&*self.name);
+        let answered: Vec<_> = self.answered.iter().copied().collect();
+        let builder = Application::builder(&*self.name).answered_by_others(&answered);
         self.set_up.iter().fold(builder, |builder, it| it(builder))
     }
 }
@@ -330,10 +340,21 @@ impl SystemBuilder {
         for member in &self.members {
             check_followers(member, &names)?;
         }
+        let mut members = self.members;
+        let followers = members.iter().flat_map(|member| &member.followers);
+        let followers: Vec<_> = followers.cloned().collect();
+        for follower in followers {
+            for upstream in follower.upstreams() {
+                let followed = members.iter_mut().find(|it| *it.name == *upstream);
+                if let Some(followed) = followed {
+                    followed.answered.extend(follower.policies().topics());
+                }
+            }
+        }
         Ok(System {
             parts: Arc::new(Parts {
                 names: self.names,
-                members: self.members,
+                members,
             }),
         })
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::limits::{BATCH_MAX, FOLLOWER_NAME_SIZE_MAX, POLICY_TIME_MAX};
 use super::partition::{self, PartitionRule};
 use super::policy::{Handle, Policies};
+use crate::application::topic_watch::is_unknown;
 use crate::domain::event::Event;
+use crate::mapping::topic_registry::TopicRegistry;
 use crate::recording::error::Invalid;
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::query::{Query, QueryItem};
@@ -55,6 +57,7 @@ pub struct Follower {
     partitions: u32,
     rule: PartitionRule,
     policy_time_max: Duration,
+    skips_unknown_events: bool,
 }
 
 /// Where a follower begins when it meets a log for the first time.
@@ -100,6 +103,7 @@ impl Follower {
             partitions: 1,
             rule: PartitionRule::default(),
             policy_time_max: POLICY_TIME_MAX,
+            skips_unknown_events: false,
         }
     }
 
@@ -244,6 +248,22 @@ impl Follower {
         self
     }
 
+    /// Passes over events of topics that the program does not know. Without this it holds before such an
+    /// event, for most likely a newer program recorded it: everything before is answered, nothing after,
+    /// until a program that knows the topic does the follower's work.
+    ///
+    /// Known is what the types of the application that it follows have, what that application declared
+    /// as retired, and what any follower of it in the system answers.
+    #[must_use]
+    pub fn skips_unknown_events(mut self) -> Self {
+        self.skips_unknown_events = true;
+        self
+    }
+
+    pub(super) fn holds_before_unknown(&self) -> bool {
+        !self.skips_unknown_events
+    }
+
     /// How many pipelines a program has for it, which is how many partitions it starts with.
     pub fn pipeline_count(&self) -> u32 {
         self.partitions
@@ -292,6 +312,14 @@ impl Follower {
     /// Whether it answers this event.
     pub(super) fn answers(&self, event: &StoredEvent) -> bool {
         self.policies.answer(event.topic()) && self.tags.iter().all(|tag| event.has_tag(tag))
+    }
+
+    /// Whether it would pass over this event of a log whose types are in the registry, without knowing what
+    /// it is.
+    pub(super) fn is_unknown(&self, registry: &TopicRegistry, event: &StoredEvent) -> bool {
+        self.holds_before_unknown()
+            && is_unknown(registry, event.topic(), |topic| self.policies.answer(topic))
+            && self.tags.iter().all(|tag| event.has_tag(tag))
     }
 
     /// The query that selects what it answers.

@@ -64,6 +64,9 @@ pub enum Trouble {
     Retrying,
     /// It takes longer than it should: a policy or a delivery does not return.
     Late,
+    /// It holds before an event of a topic or revision that this program does not know, until another
+    /// program answers it.
+    Holding,
     /// It goes on, but has put events or timers aside that somebody has to decide about.
     Parked,
     /// It is recorded as paused: an operator paused it, or its policy failed.
@@ -132,6 +135,7 @@ impl fmt::Display for Trouble {
         f.write_str(match self {
             Self::Retrying => "retrying",
             Self::Late => "late",
+            Self::Holding => "holding",
             Self::Parked => "parked",
             Self::Paused => "paused",
             Self::Retired => "retired",

@@ -282,11 +282,9 @@ impl OpenSystem {
         follower: &Arc<Follower>,
         count: u32,
     ) -> Vec<Pipeline> {
-        let upstreams = follower.upstreams().filter_map(|name| {
-            let upstream = &self.applications[self.system.index_of(name)?];
-            let recorder: Arc<dyn Recorder> = Arc::clone(upstream.recorder());
-            Some((Arc::from(name), recorder))
-        });
+        let upstreams = follower
+            .upstreams()
+            .filter_map(|name| Some(self.applications[self.system.index_of(name)?].clone()));
         let upstreams: Vec<_> = upstreams.collect();
         let pipelines = (0..count).map(|lane| {
             let application = self.applications[index].clone();
@@ -327,8 +325,10 @@ impl OpenSystem {
     pub fn projections(&self) -> Vec<(usize, ProjectionPipeline)> {
         let views = self.views.iter().filter_map(|keeper| {
             let index = self.system.index_of(&keeper.outline().upstream)?;
-            let recorder = Arc::clone(self.applications[index].recorder());
-            Some((index, ProjectionPipeline::new(recorder, Arc::clone(keeper))))
+            let application = &self.applications[index];
+            let pipeline =
+                ProjectionPipeline::new(Arc::clone(application.recorder()), Arc::clone(keeper));
+            Some((index, pipeline.knowing_types_of(application)))
         });
         views.collect()
     }

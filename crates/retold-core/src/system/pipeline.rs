@@ -29,9 +29,12 @@ use super::follower_record::{FollowerRecord, SystemNames};
 use super::limits::{FOLLOW_PAGE_EVENTS, UNFLUSHED_EVENTS_MAX};
 use super::partition::Lane;
 use super::running::Began;
-use super::status::{Phase, StatusCell, UpstreamStatus};
+use super::status::{HeldEvent, Phase, StatusCell, UpstreamStatus};
 use crate::application::panic_text::panic_text;
+use crate::application::topic_watch::{TopicWatch, unknown_topic};
 use crate::application::{Application, Error, Result, contended};
+use crate::mapping::error::MappingError;
+use crate::mapping::topic_registry::TopicRegistry;
 use crate::recording::append::Append;
 use crate::recording::error::Conflict;
 use crate::recording::identity::{EventId, LogId, Mark, Position, Version};
@@ -105,13 +108,44 @@ struct Upstream {
     reached: Option<Mark>,
     /// While the follower is to be split anew: nothing after this mark is answered before that.
     limit: Option<Option<Mark>>,
+    /// The types of its application.
+    registry: Arc<TopicRegistry>,
+    /// What is known of its topics.
+    topics: TopicWatch,
+    /// The event that this program does not know, and holds before.
+    hold: Option<Hold>,
+}
+
+/// Why a pipeline holds.
+struct Hold {
+    held: HeldEvent,
+    /// How many names the log's types and the follower's own had then: with others it may be known.
+    names: (usize, usize),
 }
 
 impl Upstream {
     /// Whether a position may not be answered yet.
     fn is_beyond_limit(&self, position: Position) -> bool {
         let after = |limit: Option<Mark>| Some(position) > limit.map(|mark| mark.position);
-        self.limit.is_some_and(after)
+        self.limit.is_some_and(after) || self.is_held_at(position)
+    }
+
+    /// Whether a position is that of the event that is held before, or beyond.
+    fn is_held_at(&self, position: Position) -> bool {
+        let hold = self.hold.as_ref();
+        hold.is_some_and(|hold| position >= hold.held.event.position)
+    }
+
+    /// Where its next page is to end, at the latest; none if nothing stands against it, and an empty
+    /// one if nothing may be answered at all.
+    fn read_until(&self) -> Option<Option<Position>> {
+        let limit = self.limit.map(|it| it.map(|mark| mark.position));
+        let before = |hold: &Hold| Position::new(hold.held.event.position.get() - 1);
+        let held = self.hold.as_ref().map(before);
+        match (limit, held) {
+            (Some(limit), Some(held)) => Some(limit.min(held)),
+            (limit, held) => limit.or(held),
+        }
     }
 }
 
@@ -167,6 +201,8 @@ pub enum Step {
     Moved,
     /// There was nothing, and everything that was answered is recorded.
     Idle,
+    /// Everything is answered and recorded before an event that this program does not know.
+    Holding,
     /// The follower is recorded as paused, and nothing was done.
     Paused,
 }
@@ -197,6 +233,8 @@ pub struct Pulled {
     /// It begins just after this mark, which the log has.
     after: Option<Mark>,
     page: Page,
+    /// What is known of the log's topics since it was read.
+    topics: TopicWatch,
 }
 
 impl Pulled {
@@ -222,6 +260,8 @@ impl Pulled {
 enum Reaction {
     Answered,
     Failed(Box<Failure>),
+    /// The program does not know something that another program recorded.
+    Unknown(MappingError),
 }
 
 /// A policy failed.
@@ -232,12 +272,12 @@ struct Failure {
 }
 
 impl Pipeline {
-    /// A pipeline of this follower for its application, over the logs that it follows: their names
-    /// and recorders, in the order of the follower's declaration.
+    /// A pipeline of this follower for its application, over the logs of the applications that it
+    /// follows, in the order of the follower's declaration.
     pub fn new(
         application: Application,
         follower: Arc<Follower>,
-        upstreams: Vec<(Arc<str>, Arc<dyn Recorder>)>,
+        upstreams: Vec<Application>,
     ) -> Self {
         let record = FollowerRecord::new(follower.shared_name());
         let status = StatusCell::default();
@@ -247,16 +287,19 @@ impl Pipeline {
             status.follower = follower.shared_name();
             status.upstreams = upstreams
                 .iter()
-                .map(|(name, _)| UpstreamStatus {
-                    upstream: Arc::clone(name),
+                .map(|upstream| UpstreamStatus {
+                    upstream: upstream.name().into(),
                     ..UpstreamStatus::default()
                 })
                 .collect();
         });
         let unknown = LogId::new(uuid::Uuid::nil());
-        let upstreams = upstreams.into_iter().map(|(name, recorder)| Upstream {
-            name,
-            recorder,
+        let upstreams = upstreams.into_iter().map(|upstream| Upstream {
+            name: upstream.name().into(),
+            recorder: Arc::clone(upstream.recorder()),
+            registry: Arc::clone(upstream.shared_registry()),
+            topics: TopicWatch::default(),
+            hold: None,
             log: unknown,
             checkpoint: None,
             reached: None,
@@ -426,6 +469,10 @@ impl Pipeline {
     }
 
     async fn step_on(&mut self) -> Result<Step> {
+        if self.is_holding() && !self.is_unflushed() {
+            // Another program may have answered what this one holds before.
+            self.look_again();
+        }
         self.prepare().await?;
         if self.record.is_halted() {
             return Ok(Step::Paused);
@@ -437,6 +484,7 @@ impl Pipeline {
             self.resumed_at = Some(occasion);
             return Ok(Step::Moved);
         }
+        self.review_holds();
         let partitions = 0..self.record.partitions;
         let own = partitions.filter(|it| self.lane.has(*it)).count();
         // All of them in one step: whoever is told that there is nothing left waits for what comes after.
@@ -448,7 +496,64 @@ impl Pipeline {
                 return Ok(Step::Moved);
             }
         }
-        Ok(Step::Idle)
+        if !self.is_holding() {
+            return Ok(Step::Idle);
+        }
+        // Another program is to go on from here.
+        self.flush().await?;
+        match self.is_prepared {
+            true => Ok(Step::Holding),
+            false => Ok(Step::Moved),
+        }
+    }
+
+    /// Whether it holds before an event that this program does not know.
+    pub fn is_holding(&self) -> bool {
+        self.upstreams
+            .iter()
+            .any(|upstream| upstream.hold.is_some())
+    }
+
+    /// Ends holds before events that another program has answered, or that this one may know now.
+    fn review_holds(&mut self) {
+        let own = self.application.registry().name_count();
+        for upstream in &mut self.upstreams {
+            let reached = upstream.reached.map(|mark| mark.position);
+            let names = (upstream.registry.name_count(), own);
+            upstream
+                .hold
+                .take_if(|hold| reached >= Some(hold.held.event.position) || hold.names != names);
+        }
+    }
+
+    /// Holds before an event that this program does not know.
+    fn hold(&mut self, index: usize, event: &StoredEvent, reason: String) {
+        let own = self.application.registry().name_count();
+        let upstream = &mut self.upstreams[index];
+        tracing::warn!(
+            follower = %self.key,
+            log = &*upstream.name,
+            event = %event.mark(),
+            topic = event.topic(),
+            %reason,
+            "a follower holds before an event that this program does not know"
+        );
+        self.status.holds(&reason);
+        upstream.hold = Some(Hold {
+            held: HeldEvent {
+                event: event.mark(),
+                topic: event.topic().into(),
+                reason: reason.into(),
+            },
+            names: (upstream.registry.name_count(), own),
+        });
+        self.tell_places();
+    }
+
+    /// Whether the program would pass over this event of the log at this index without knowing what it is.
+    fn is_unknown(&self, index: usize, event: &StoredEvent) -> bool {
+        self.follower
+            .is_unknown(&self.upstreams[index].registry, event)
     }
 
     /// Reads the next page of each log in turn, until one has events for the partition that it is at, and
@@ -516,9 +621,11 @@ impl Pipeline {
         (self.record.generation, self.record.continued)
     }
 
-    /// Whether the follower has a policy for this event, and it is in the partition that this is at.
-    pub(super) fn answers(&self, event: &StoredEvent) -> bool {
-        self.follower.answers(event) && self.is_of_partition(event)
+    /// Whether the follower has a policy for this event of the log at this index, and it is in the
+    /// partition that this is at; or whether it holds before it.
+    pub(super) fn answers(&self, index: usize, event: &StoredEvent) -> bool {
+        (self.follower.answers(event) && self.is_of_partition(event))
+            || self.is_unknown(index, event)
     }
 
     /// How many effects this pipeline has recorded.
@@ -595,13 +702,14 @@ impl Pipeline {
         let upstream = &self.upstreams[index];
         let after = upstream.reached;
         // It may be beyond, for somebody else was let go on since this pipeline was told to halt.
-        let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
-        if upstream
-            .limit
-            .is_some_and(|it| position(it) <= position(after))
-        {
-            let page = Page::new(Vec::new(), upstream.reached, PageEnd::Complete);
-            return Ok(Pulled { index, after, page });
+        let position = after.map(|mark| mark.position);
+        if upstream.read_until().is_some_and(|until| until <= position) {
+            return Ok(Pulled {
+                index,
+                after,
+                page: Page::new(Vec::new(), upstream.reached, PageEnd::Complete),
+                topics: upstream.topics.clone(),
+            });
         }
         self.pull(index, after).await
     }
@@ -613,18 +721,30 @@ impl Pipeline {
         index: usize,
         after: Option<Mark>,
     ) -> impl Future<Output = Result<Pulled>> + Send + use<> {
-        let recorder = Arc::clone(&self.upstreams[index].recorder);
+        let upstream = &self.upstreams[index];
+        let recorder = Arc::clone(&upstream.recorder);
+        let registry = Arc::clone(&upstream.registry);
+        let mut topics = upstream.topics.clone();
+        let holds = self.follower.holds_before_unknown();
         let mut read = LogRead::of(self.query.clone())
             .after_mark(after)
             .limit(FOLLOW_PAGE_EVENTS);
-        if let Some(Some(limit)) = self.upstreams[index].limit
-            && Some(limit.position) > read.after
+        if let Some(Some(until)) = upstream.read_until()
+            && Some(until) > read.after
         {
-            read = read.until(limit.position);
+            read = read.until(until);
         }
         async move {
-            let page = recorder.read_log(read).await?;
-            Ok(Pulled { index, after, page })
+            let page = match holds {
+                true => topics.read(&*recorder, &registry, read).await?,
+                false => recorder.read_log(read).await?,
+            };
+            Ok(Pulled {
+                index,
+                after,
+                page,
+                topics,
+            })
         }
     }
 
@@ -635,6 +755,7 @@ impl Pipeline {
     ///
     /// As for [`step`](Self::step).
     pub async fn take(&mut self, pulled: Pulled) -> Result<()> {
+        self.upstreams[pulled.index].topics = pulled.topics.clone();
         self.observe(pulled.index, &pulled.page);
         if !pulled.goes_on_from(self.upstreams[pulled.index].reached) {
             return Ok(());
@@ -677,7 +798,15 @@ impl Pipeline {
         let (log, reached) = (upstream.log, upstream.reached);
         let is_answered = Some(event.position()) <= reached.map(|mark| mark.position);
         let is_early = upstream.is_beyond_limit(event.position());
-        if is_answered || is_early || !self.is_of_partition(event) {
+        if is_answered || is_early {
+            return Ok(());
+        }
+        if self.is_unknown(index, event) {
+            let reason = unknown_topic(&self.upstreams[index].registry, event).to_string();
+            self.hold(index, event, reason);
+            return Ok(());
+        }
+        if !self.is_of_partition(event) {
             return Ok(());
         }
         let place = (log, event.mark());
@@ -709,6 +838,12 @@ impl Pipeline {
                 Ok(())
             }
             Reaction::Failed(failure) => self.fail(index, event, *failure).await,
+            Reaction::Unknown(error) => {
+                // Asking the policy cost the batch; the next round stops before this event.
+                self.look_again();
+                self.hold(index, event, error.to_string());
+                Ok(())
+            }
         }
     }
 
@@ -779,6 +914,10 @@ impl Pipeline {
                 return Ok(Reaction::Answered);
             }
             Ok(Err(error)) if is_of_the_store(&error) => return Err(error),
+            // Recorded as a failure it would stop the program that knows what to do, too.
+            Ok(Err(Error::Mapping(error))) if error.is_of_another_program() => {
+                return Ok(Reaction::Unknown(error));
+            }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => {
                 let text = panic_text(&*panic).unwrap_or("without a word");
@@ -963,6 +1102,7 @@ impl Pipeline {
                     Step::Moved => Phase::Running,
                     Step::Idle if self.record.partitioning.is_some() => Phase::Draining,
                     Step::Idle => Phase::CaughtUp,
+                    Step::Holding => Phase::Holding,
                     Step::Paused if self.record.retired.is_some() => Phase::Retired,
                     Step::Paused => Phase::Paused,
                 };
@@ -1004,6 +1144,7 @@ impl Pipeline {
             for (told, upstream) in status.upstreams.iter_mut().zip(&self.upstreams) {
                 told.checkpoint = upstream.checkpoint;
                 told.reached = upstream.reached;
+                told.held = upstream.hold.as_ref().map(|hold| hold.held.clone());
             }
         });
     }

@@ -589,7 +589,9 @@ impl Work {
         let followers = &self.followers;
         let is_to_answer = |event: &StoredEvent, (follower, upstream): (usize, usize)| {
             let mut pipelines = followers[follower].pipelines.iter();
-            pipelines.any(|it| it.answers(event) && Some(event.position()) > it.reached(upstream))
+            pipelines.any(|it| {
+                it.answers(upstream, event) && Some(event.position()) > it.reached(upstream)
+            })
         };
         let recorder = self.open.applications()[log].recorder();
         let queue = &mut self.queue;
@@ -625,13 +627,13 @@ impl Work {
         let before = worker.effects_recorded();
         let mut pipelines = worker.pipelines.iter_mut();
         // The partition that the event is in.
-        let Some(pipeline) = pipelines.find(|it| it.answers(&item.event)) else {
+        let Some(pipeline) = pipelines.find(|it| it.answers(item.upstream, &item.event)) else {
             return Ok(());
         };
         // If this is dropped midway, what it took from the queue is found in the logs.
         worker.is_astray = true;
         let answered = pipeline.answer(item.upstream, &item.event).await;
-        if answered.is_err() || !pipeline.is_prepared() {
+        if answered.is_err() || !pipeline.is_prepared() || pipeline.is_holding() {
             return self.find_way(item.follower).await;
         }
         worker.is_astray = false;
@@ -755,7 +757,7 @@ async fn find_way(pipeline: &mut Pipeline, steps_max: u64) -> bool {
         }
         match pipeline.step().await {
             Ok(Step::Moved) => {}
-            Ok(Step::Paused) => return false,
+            Ok(Step::Paused | Step::Holding) => return false,
             Ok(Step::Idle) => {
                 if pipeline.rest().await.is_err() {
                     return false;

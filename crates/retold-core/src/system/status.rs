@@ -29,6 +29,9 @@ pub enum Phase {
     Standby,
     /// Its store failed; it will try again.
     Retrying,
+    /// It holds before an event that this program does not know, and does nothing before another program
+    /// has answered it: see [`UpstreamStatus::held`].
+    Holding,
     /// It is recorded as paused: by an operator, or because a policy failed.
     Paused,
     /// It is recorded as retired: an operator ended it for good.
@@ -98,6 +101,20 @@ pub struct UpstreamStatus {
     pub head: Option<Mark>,
     /// When the next event to be answered was recorded; none if there is none.
     pub waiting_since: Option<Timestamp>,
+    /// The event that the follower holds before, because this program does not know it.
+    pub held: Option<HeldEvent>,
+}
+
+/// An event that a program does not know: another program, most likely a newer one, recorded it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldEvent {
+    /// Which event.
+    pub event: Mark,
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// What the program does not know, and what to do.
+    pub reason: Arc<str>,
 }
 
 impl UpstreamStatus {
@@ -153,6 +170,8 @@ impl FollowerStatus {
             Phase::Retrying => Some(Trouble::Retrying),
             _ => None,
         };
+        let held = self.upstreams.iter().filter_map(|it| it.held.as_ref());
+        findings.extend(held.map(|held| finding(Trouble::Holding, held.reason.to_string())));
         if let Some(trouble) = stuck {
             let error = self.last_error.as_ref();
             let error = error.map_or("it is not known why", |(_, error)| error);
@@ -272,6 +291,12 @@ impl StatusCell {
             observed.status.rate = (processed - before) as f64 / elapsed.as_secs_f64();
             observed.since = Some((now, processed));
         }
+    }
+
+    /// Notes that the follower holds, since now, and why.
+    pub(super) fn holds(&self, reason: &str) {
+        let now = std::time::SystemTime::now().into();
+        self.write(|status| status.last_error = Some((now, reason.to_owned())));
     }
 
     /// Notes an error that happened now. That a follower fails is told at the level of errors once, however

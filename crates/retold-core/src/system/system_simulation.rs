@@ -295,7 +295,7 @@ async fn follow(mut pipeline: Pipeline) {
                 settled(pipeline.rest().await);
                 false
             }
-            Ok(Step::Idle | Step::Paused) => true,
+            Ok(Step::Idle | Step::Holding | Step::Paused) => true,
             Err(error) => {
                 settled(Err(error));
                 false

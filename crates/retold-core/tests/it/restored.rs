@@ -84,6 +84,7 @@ async fn a_view_says_that_the_log_diverged() {
     racing::append(&*log.newest, "AccountEvent.Any", 2).await;
     racing::append(&*log.copy, "AccountEvent.Any", 1).await;
     let builder = Application::builder("bank").recorder(log.clone());
+    let builder = builder.event::<AccountEvent>().retired("AccountEvent.Any");
     let bank = builder.open().await.unwrap();
     let accounts = fold_of::<AccountCount, AccountEvent>();
     let mut view = bank.view(accounts).await.unwrap();

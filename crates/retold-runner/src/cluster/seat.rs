@@ -29,7 +29,9 @@ use super::unit::{LeaseNames, Unit};
 use super::worker::Worker;
 use crate::back_off::BackOff;
 use crate::job::Job;
-use crate::limits::{ADOPTION_TIMES_TO_LIVE, LEASE_CALLS_MAX, NODES_MAX, NOTE_INTERVAL};
+use crate::limits::{
+    ADOPTION_TIMES_TO_LIVE, HELD_TIMES_TO_LIVE, LEASE_CALLS_MAX, NODES_MAX, NOTE_INTERVAL,
+};
 use crate::log_news::News;
 use crate::options::Range;
 use crate::panics::caught;
@@ -115,6 +117,8 @@ struct Place {
     /// Since when nobody has been seen to hold its lease.
     free_since: Option<Instant>,
     adopted: Option<Adoption>,
+    /// The unit has held here before an event that this program does not know: other nodes are to have it.
+    has_held: bool,
     noted: Option<Noted>,
 }
 
@@ -146,6 +150,7 @@ impl Seat {
             worker: None,
             free_since: None,
             adopted: None,
+            has_held: false,
             noted: None,
         });
         Self {
@@ -345,7 +350,10 @@ impl Seat {
         for (index, place) in self.places.iter_mut().enumerate() {
             let held = roster.held(&place.lease);
             let is_free = held.is_none_or(|lease| lease.holder == self.around.life.holder);
-            let belongs_here = *placed[index] == self.around.life.name;
+            place.look_for_hold(&self.around.life.name);
+            // A node that holds gives the unit to one that may know the event.
+            let is_left_to_others = place.has_held && living.len() > 1;
+            let belongs_here = *placed[index] == self.around.life.name && !is_left_to_others;
             place.consider_adoption(is_free, belongs_here, &living, grace);
             match &mut place.worker {
                 Some(worker) if !belongs_here && place.adopted.is_none() => {
@@ -509,6 +517,20 @@ impl Seat {
 }
 
 impl Place {
+    fn look_for_hold(&mut self, node: &str) {
+        if self.worker.is_some() && self.job.is_holding() && !self.has_held {
+            self.has_held = true;
+            let unit = self.job.title();
+            let reason = self.job.last_error().map(|(_, reason)| reason);
+            tracing::warn!(
+                node,
+                unit,
+                reason,
+                "a unit holds before an event that this node does not know; other nodes may take it"
+            );
+        }
+    }
+
     fn consider_adoption(
         &mut self,
         is_free: bool,
@@ -527,9 +549,14 @@ impl Place {
         if belongs_here || is_elsewhere || self.adopted.as_mut().is_some_and(is_over) {
             self.adopted = None;
         }
+        // Whoever may know what is held before comes first.
+        let patience = match self.has_held {
+            true => time_to_live * HELD_TIMES_TO_LIVE,
+            false => time_to_live,
+        };
         let is_orphan = self
             .free_since
-            .is_some_and(|since| since.elapsed() >= time_to_live);
+            .is_some_and(|since| since.elapsed() >= patience);
         if is_orphan && !belongs_here {
             self.adopted.get_or_insert_with(|| Adoption {
                 among: living.clone(),

@@ -115,6 +115,7 @@ pub(crate) fn shop() -> System {
     System::new("shop")
         .application("orders", |app| {
             app.aggregate::<Order>()
+                .event::<Overdue>()
                 .follower(confirmations())
                 .follower(deadlines())
         })

@@ -5,6 +5,7 @@ mod shop;
 mod adversary;
 mod belonging;
 mod changing;
+mod changing_events;
 mod confluence;
 mod deadlines;
 mod log_check;

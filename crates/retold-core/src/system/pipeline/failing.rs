@@ -273,6 +273,9 @@ impl Pipeline {
                 Reaction::Failed(failure) => {
                     return Ok(Resumption::Failed(cut(failure.reason)));
                 }
+                Reaction::Unknown(error) => {
+                    return Ok(Resumption::Failed(cut(error.to_string())));
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::application::error::Error;
+use crate::mapping::error::MappingError;
 use crate::recording::error::{Corrupt, Failure, Invalid, RecordError};
 use crate::recording::identity::{LogId, Mark};
 
@@ -71,6 +72,16 @@ pub enum ProjectionError {
         event: PoisonedEvent,
         /// How often it will be tried again; 0 if the projection stopped at it.
         attempts_left: u32,
+    },
+    /// The log has an event of a topic that the program does not know, most likely of a newer program. The
+    /// view has everything before it and nothing after, until a program that knows it takes it.
+    #[error("{projection} holds: {error}")]
+    UnknownTopic {
+        /// Name and version of the projection.
+        projection: ProjectionLabel,
+        /// Which event, and what to do.
+        #[source]
+        error: MappingError,
     },
     /// Readers see a newer version already: this one is not needed any more, and was dropped.
     #[error("{projection} is superseded: readers see version {current}")]
@@ -159,7 +170,7 @@ impl ProjectionError {
     /// whether it was recorded, and the next step goes by that.
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Unavailable { .. } => true,
+            Self::Unavailable { .. } | Self::UnknownTopic { .. } => true,
             Self::Poison { attempts_left, .. } => *attempts_left > 0,
             _ => false,
         }
@@ -209,6 +220,7 @@ impl From<ProjectionError> for Error {
             ProjectionError::Unavailable { failure, .. } => Self::Unavailable(failure),
             ProjectionError::Corrupt { corrupt, .. } => Self::Corrupt(corrupt),
             ProjectionError::Invalid { invalid, .. } => Self::Invalid(invalid),
+            ProjectionError::UnknownTopic { error, .. } => Self::Mapping(error),
             ProjectionError::Diverged {
                 log, mark, found, ..
             } => Self::diverged(&log, mark, found),

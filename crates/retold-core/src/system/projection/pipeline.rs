@@ -14,13 +14,16 @@ use super::error::{PoisonedEvent, ProjectionError};
 use super::keeper::{Applied, Seen, SkippedEvent, Supersede, Switched, ViewKeeper, ViewPage};
 use super::outline::{OnPoison, ProjectionOutline, StartFrom};
 use super::progress::{Progress, ProjectionHandle, ProjectionState};
+use crate::application::Application;
 use crate::application::handle::yield_once;
+use crate::application::topic_watch::{TopicWatch, is_unknown, unknown_topic};
 use crate::domain::clock::{Clock, SystemClock};
+use crate::mapping::topic_registry::TopicRegistry;
 use crate::recording::error::{Failure, Invalid, RecordError};
 use crate::recording::identity::{LogId, Mark, Position};
 use crate::recording::limits::PAGE_EVENTS_MAX;
 use crate::recording::query::Query;
-use crate::recording::recorder::{LogRead, PageEnd, Recorder};
+use crate::recording::recorder::{LogRead, Page, PageEnd, Recorder};
 use crate::recording::stored_event::StoredEvent;
 
 /// Events of a page, and so of a transaction on the view, unless told otherwise. Long enough that a
@@ -40,6 +43,9 @@ pub struct ProjectionPipeline {
     keeper: Arc<dyn ViewKeeper>,
     clock: Arc<dyn Clock>,
     query: Query,
+    /// The types of the log's application, if they are known; and what is known of its topics.
+    registry: Option<Arc<TopicRegistry>>,
+    topics: TopicWatch,
     page_events: usize,
     /// The checkpoint as the keeper last said.
     checkpoint: Option<Mark>,
@@ -85,6 +91,8 @@ impl ProjectionPipeline {
         Self {
             query: keeper.outline().query(),
             recorder,
+            registry: None,
+            topics: TopicWatch::default(),
             keeper,
             clock: Arc::new(SystemClock),
             page_events: PROJECTION_PAGE_EVENTS_DEFAULT,
@@ -106,6 +114,15 @@ impl ProjectionPipeline {
     #[must_use]
     pub fn page_size(mut self, events: usize) -> Self {
         self.page_events = events.clamp(1, PAGE_EVENTS_MAX);
+        self
+    }
+
+    /// Holds before an event of a topic that this application, which is that of the log, does not know and
+    /// the projection does not take. Runners of systems do that for every view; without it such events are
+    /// passed over.
+    #[must_use]
+    pub fn knowing_types_of(mut self, application: &Application) -> Self {
+        self.registry = Some(Arc::clone(application.shared_registry()));
         self
     }
 
@@ -344,8 +361,12 @@ impl ProjectionPipeline {
         let read = LogRead::of(self.query.clone())
             .after_mark(self.read_to)
             .limit(self.page_events);
-        let page = self.recorder.read_log(read).await;
-        let page = page.map_err(|error| self.error(error))?;
+        let page = match &self.registry {
+            None => self.recorder.read_log(read).await,
+            Some(registry) => self.topics.read(&*self.recorder, registry, read).await,
+        };
+        let mut page = page.map_err(|error| self.error(error))?;
+        self.cut_before_unknown(&mut page)?;
         let Some(to) = page.read_to else {
             return self.finish(0, PageEnd::Complete).await;
         };
@@ -475,6 +496,33 @@ impl ProjectionPipeline {
         Position::number(self.checkpoint.map(|mark| mark.position))
     }
 
+    /// Leaves of a page what is before the first event that the program does not know.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownTopic` if that is nothing.
+    fn cut_before_unknown(&self, page: &mut Page) -> Result<(), ProjectionError> {
+        let Some(registry) = &self.registry else {
+            return Ok(());
+        };
+        let topics = &self.outline().topics;
+        let is_asked = |topic: &str| topics.contains(topic);
+        let mut events = page.events.iter();
+        let Some(known) = events.position(|it| is_unknown(registry, it.topic(), is_asked)) else {
+            return Ok(());
+        };
+        let Some(last) = known.checked_sub(1) else {
+            return Err(ProjectionError::UnknownTopic {
+                projection: self.outline().label(),
+                error: unknown_topic(registry, &page.events[0]),
+            });
+        };
+        page.read_to = Some(page.events[last].mark());
+        page.events.truncate(known);
+        page.end = PageEnd::Full;
+        Ok(())
+    }
+
     fn diverged(&self, mark: Mark, found: Option<Mark>) -> ProjectionError {
         self.outline().diverged(mark, found)
     }
@@ -512,9 +560,10 @@ impl ProjectionPipeline {
     }
 
     fn fail(&mut self, error: &ProjectionError) {
-        let state = match error.is_retriable() {
-            true => ProjectionState::Retrying,
-            false => ProjectionState::Stopped,
+        let state = match error {
+            ProjectionError::UnknownTopic { .. } => ProjectionState::Holding,
+            _ if error.is_retriable() => ProjectionState::Retrying,
+            _ => ProjectionState::Stopped,
         };
         if state == ProjectionState::Stopped {
             self.stopped = Some(error.clone());

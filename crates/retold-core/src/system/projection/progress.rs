@@ -27,6 +27,8 @@ pub enum ProjectionState {
     CatchingUp,
     /// It has caught up with the log as it last saw it, and waits for more.
     CaughtUp,
+    /// It holds before an event of a topic that the program does not know; see the last error.
+    Holding,
     /// The last step failed; it will be tried again.
     Retrying,
     /// It stopped, and only somebody who acts helps: see the last error.
@@ -176,7 +178,11 @@ impl ProjectionHandle {
         };
         let mut receiver = self.receiver.clone();
         let is_settled = |progress: &Progress| {
-            progress.has_reached(position) || progress.state == ProjectionState::Stopped
+            let is_stuck = matches!(
+                progress.state,
+                ProjectionState::Stopped | ProjectionState::Holding
+            );
+            progress.has_reached(position) || is_stuck
         };
         let settled = match receiver.wait_for(is_settled).await {
             Ok(progress) => progress.clone(),
@@ -186,7 +192,7 @@ impl ProjectionHandle {
             return Ok(());
         }
         match (settled.state, settled.last_error) {
-            (ProjectionState::Stopped, Some(error)) => Err(error),
+            (ProjectionState::Stopped | ProjectionState::Holding, Some(error)) => Err(error),
             _ => Err(ProjectionError::Ended {
                 projection: self.outline().label(),
             }),
@@ -211,6 +217,7 @@ impl ProjectionHandle {
         let progress = self.receiver.borrow().clone();
         let trouble = match progress.state {
             ProjectionState::Stopped => Trouble::Failed,
+            ProjectionState::Holding => Trouble::Holding,
             ProjectionState::Retrying => Trouble::Retrying,
             ProjectionState::NotStarted if !self.is_of_this_process() => {
                 let error = self.check_recorded().await.err()?;

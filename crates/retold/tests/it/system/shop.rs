@@ -158,6 +158,7 @@ pub(crate) fn shop_of(reservations: Follower, batch: usize) -> System {
     System::new("shop")
         .application("orders", |app| {
             app.aggregate::<Order>()
+                .event::<Overdue>()
                 .follower(answers.batch(batch))
                 .follower(deadlines.batch(batch))
         })

@@ -1,0 +1,174 @@
+//! Reading by topics without passing over a topic that the program does not know.
+//!
+//! A reader asks a log for the topics of its types. An event that a newer program records under another
+//! topic, or an older one recorded before a type was renamed, would never reach it. So each page says how
+//! many topics the log has; when there are others than were looked at, they are listed, and those that the
+//! program does not know are read too. The reader then meets their events in their order, and refuses them
+//! or waits before them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::error::{Error, Result};
+use crate::mapping::error::MappingError;
+use crate::mapping::topic_registry::TopicRegistry;
+use crate::recording::error::RecordError;
+use crate::recording::limits::{PAGE_NAMES_MAX, QUERY_NAMES_MAX};
+use crate::recording::query::{Query, QueryItem};
+use crate::recording::recorder::{LogRead, Page, Recorder};
+use crate::recording::stored_event::StoredEvent;
+
+/// Topics that a program does not know and reads all the same, to meet their events. A program that does
+/// not know more of a log's topics does not know the log.
+const UNKNOWN_TOPICS_MAX: usize = 100;
+
+/// What one reader knows of the topics of a log.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TopicWatch {
+    /// How many topics the log had when they were listed.
+    listed: u64,
+    /// How many names the registry knew then.
+    names: usize,
+    unknown: BTreeSet<Arc<str>>,
+}
+
+impl TopicWatch {
+    /// Reads a page, and with it the events of topics that the program does not know, wherever the query
+    /// asks for topics.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if the program does not know too many topics of the log; what the recorder
+    /// reports.
+    pub(crate) async fn read(
+        &mut self,
+        recorder: &dyn Recorder,
+        registry: &TopicRegistry,
+        read: LogRead,
+    ) -> Result<Page, RecordError> {
+        let Some(asked) = asked(&read.query) else {
+            return recorder.read_log(read).await;
+        };
+        loop {
+            let query = self.widened(&read.query);
+            let page = recorder
+                .read_log(LogRead {
+                    query,
+                    ..read.clone()
+                })
+                .await?;
+            let names = registry.name_count();
+            let may_be_known_now = !self.unknown.is_empty() && self.names != names;
+            if page.topic_count == self.listed && !may_be_known_now {
+                return Ok(page);
+            }
+            let is_unknown = |topic: &str| is_unknown(registry, topic, |it| asked.contains(it));
+            let unknown = unknown_topics(recorder, is_unknown).await?;
+            (self.listed, self.names) = (page.topic_count, names);
+            if std::mem::replace(&mut self.unknown, unknown) == self.unknown {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// The query, and of the same streams and tags also the unknown topics.
+    fn widened(&self, query: &Query) -> Query {
+        let Query::Items(items) = query else {
+            return query.clone();
+        };
+        let mut items = items.clone();
+        let restrictions: BTreeSet<_> = items
+            .iter()
+            .map(|item| (item.streams.clone(), item.tags.clone()))
+            .collect();
+        let unknown: Vec<_> = self.unknown.iter().collect();
+        for (streams, tags) in restrictions {
+            let room = QUERY_NAMES_MAX.saturating_sub(streams.len() + tags.len());
+            items.extend(unknown.chunks(room.max(1)).map(|topics| {
+                let mut item = QueryItem::new();
+                item.streams = streams.clone();
+                item.tags = tags.clone();
+                item.topics = topics.iter().map(|topic| Arc::clone(topic)).collect();
+                item
+            }));
+        }
+        Query::Items(items)
+    }
+}
+
+/// The topics that a query asks for; none if it asks for events of any topic.
+fn asked(query: &Query) -> Option<BTreeSet<Arc<str>>> {
+    let Query::Items(items) = query else {
+        return None;
+    };
+    if items.iter().any(|item| item.topics.is_empty()) {
+        return None;
+    }
+    Some(items.iter().flat_map(|item| item.topics.clone()).collect())
+}
+
+/// Whether a program that asks for some topics would pass over this one without knowing it: no type has
+/// it, or a type that has it has also a topic that is asked for, so that it is another name of what is
+/// wanted.
+pub(crate) fn is_unknown(
+    registry: &TopicRegistry,
+    topic: &str,
+    is_asked: impl Fn(&str) -> bool,
+) -> bool {
+    !is_asked(topic) && (!registry.knows(topic) || registry.has_other_name(topic, is_asked))
+}
+
+async fn unknown_topics(
+    recorder: &dyn Recorder,
+    is_unknown: impl Fn(&str) -> bool,
+) -> Result<BTreeSet<Arc<str>>, RecordError> {
+    let mut unknown = BTreeSet::new();
+    let mut after: Option<Arc<str>> = None;
+    loop {
+        let page = recorder.topics(after.as_deref(), PAGE_NAMES_MAX).await?;
+        let Some(last) = page.last() else {
+            return Ok(unknown);
+        };
+        after = Some(Arc::clone(last));
+        unknown.extend(page.into_iter().filter(|topic| is_unknown(topic)));
+        if unknown.len() > UNKNOWN_TOPICS_MAX {
+            let first = unknown.first();
+            return Err(RecordError::invalid(format!(
+                "the log {:?} has more than {UNKNOWN_TOPICS_MAX} topics that no type of this program has, {first:?} among them; register the types of the application, or declare topics that are past with `retired`",
+                recorder.log_name()
+            )));
+        }
+    }
+}
+
+/// Refuses a log that has a topic which the program does not know.
+///
+/// # Errors
+///
+/// [`MappingError::UnknownTopic`] of the first event that has one; what the recorder reports.
+pub(crate) async fn check_topics(recorder: &dyn Recorder, registry: &TopicRegistry) -> Result<()> {
+    let unknown = unknown_topics(recorder, |topic| !registry.knows(topic)).await?;
+    let Some(first) = unknown.first() else {
+        return Ok(());
+    };
+    let read = LogRead::of(Query::topic(Arc::clone(first))).limit(1);
+    let page = recorder.read_log(read).await?;
+    match page.events.first() {
+        Some(event) => Err(unknown_topic(registry, event).into()),
+        // A list that names what no event has is of a damaged store.
+        None => Err(Error::invalid(format!(
+            "the log {:?} lists the topic {first:?}, and no event has it; check it with `retold verify`",
+            recorder.log_name()
+        ))),
+    }
+}
+
+/// That the program does not know the topic of this event.
+pub(crate) fn unknown_topic(registry: &TopicRegistry, event: &StoredEvent) -> MappingError {
+    MappingError::UnknownTopic {
+        place: event.into(),
+        topic: event.topic().into(),
+        type_name: "the application",
+        known: registry.topics(),
+    }
+}

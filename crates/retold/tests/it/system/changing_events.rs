@@ -1,0 +1,518 @@
+//! Events that change between two programs on one log: renamed, new, with a new field, without a field,
+//! retired. No topic that a program does not know passes silently, for any reader; nothing is lost when
+//! programs of both versions run for a while. These are the cases of the guide's chapter.
+
+use std::sync::Arc;
+
+use retold::application::{ExecuteError, fold_of};
+use retold::prelude::*;
+use retold::recording::memory::MemoryStore;
+use retold::recording::store::Store;
+use retold::system::memory_view::MemoryView;
+use retold::system::projection::{Projection, ProjectionState};
+use retold::system::simulation::seeds;
+use retold::system::{
+    Context, Follower, Infrastructure, OpenSystem, Opening, Phase, SingleThread, System,
+    SystemSimulation, Trouble,
+};
+
+/// The program that runs at first.
+mod old {
+    use retold::prelude::*;
+
+    #[derive(Event, Serialize, Deserialize, Clone)]
+    #[event(topic = "placed", tag = "room:{room}")]
+    pub(super) struct Placed {
+        pub(super) room: u32,
+        #[serde(default)]
+        pub(super) by: String,
+    }
+
+    #[derive(Event, Serialize, Deserialize, Clone)]
+    #[event(topic = "called off")]
+    pub(super) struct CalledOff {
+        pub(super) room: u32,
+    }
+}
+
+/// Programs that come after it, each with one change.
+mod new {
+    use retold::prelude::*;
+
+    #[derive(Event, Serialize, Deserialize, Clone)]
+    #[event(topic = "booked", formerly("placed"), tag = "room:{room}")]
+    pub(super) struct Renamed {
+        pub(super) room: u32,
+    }
+
+    /// The former topic was forgotten.
+    #[derive(Event, Serialize, Deserialize, Clone)]
+    #[event(topic = "booked", tag = "room:{room}")]
+    pub(super) struct Forgetful {
+        pub(super) room: u32,
+    }
+
+    #[derive(Event, Serialize, Deserialize, Clone)]
+    #[event(topic = "placed", tag = "room:{room}")]
+    pub(super) struct WithField {
+        pub(super) room: u32,
+        #[serde(default)]
+        pub(super) guests: u32,
+    }
+
+    /// The old program would read it without `by`, which it needs: so the revision is raised.
+    #[derive(Event, Serialize, Deserialize, Clone)]
+    #[event(topic = "placed", revision = 2, tag = "room:{room}")]
+    pub(super) struct WithoutField {
+        pub(super) room: u32,
+    }
+}
+
+#[derive(Event, Serialize, Deserialize, Clone)]
+#[event(topic = "letter", tag = "room:{room}")]
+struct Letter {
+    room: u32,
+}
+
+macro_rules! policy {
+    ($name:ident, $event:ty) => {
+        async fn $name(event: &$event, context: &mut Context) -> retold::Result<()> {
+            context.record(Letter { room: event.room })?;
+            Ok(())
+        }
+    };
+}
+
+policy!(on_placed, old::Placed);
+policy!(on_called_off, old::CalledOff);
+policy!(on_renamed, new::Renamed);
+policy!(on_with_field, new::WithField);
+policy!(on_without_field, new::WithoutField);
+
+fn letters() -> Follower {
+    Follower::new("letters").follows("orders")
+}
+
+/// Orders of these types, and letters about them.
+fn system(
+    orders: impl Fn(retold::system::Member) -> retold::system::Member,
+    follower: Follower,
+) -> System {
+    System::new("hotel")
+        .application("orders", orders)
+        .application("letters", |app| app.event::<Letter>().follower(follower))
+        .build()
+        .unwrap()
+}
+
+fn old_system() -> System {
+    system(|app| app.event::<old::Placed>(), letters().on(on_placed))
+}
+
+fn placed(room: u32) -> old::Placed {
+    let by = "ann".into();
+    old::Placed { room, by }
+}
+
+/// Records an event of the application `orders` of a program, without its followers.
+async fn record<E: Event + Clone>(system: &System, store: &Infrastructure, event: E) {
+    let open = OpenSystem::open(system, store, Opening::Write)
+        .await
+        .unwrap();
+    let orders = open.application("orders").unwrap();
+    orders.decide((), move |()| event.clone()).await.unwrap();
+}
+
+async fn rooms(runner: &SingleThread) -> Vec<u32> {
+    let letters = runner.application("letters").unwrap();
+    let letters = letters.events::<Letter>().read().collect().await.unwrap();
+    letters.iter().map(|it| it.event.room).collect()
+}
+
+/// The stores of two programs: what each opens, over one place.
+struct Stores {
+    old: Infrastructure,
+    new: Infrastructure,
+}
+
+async fn memory() -> Stores {
+    let store = MemoryStore::new();
+    let open = || Infrastructure::new(Arc::new(store.clone()));
+    Stores {
+        old: open(),
+        new: open(),
+    }
+}
+
+async fn at(url: &str) -> Stores {
+    let open = async || Infrastructure::new(retold::open_store(url).await.unwrap());
+    Stores {
+        old: open().await,
+        new: open().await,
+    }
+}
+
+/// The old program answers what it knows, holds before what it does not, and says so; the new one goes on
+/// there, and everything is answered once.
+async fn check_held<E: Event + Clone>(
+    stores: Stores,
+    new: System,
+    unknown: impl Fn(u32) -> E,
+    topic: &str,
+) {
+    let view = MemoryView::<u32>::new();
+    let counted = Projection::new("count", 1, "orders");
+    let counted = counted.on::<old::Placed>(|count: &mut u32, _| {
+        *count += 1;
+        Ok(())
+    });
+    let infrastructure = stores.old.clone().view(view.keep(counted).unwrap());
+    let old = SingleThread::start(&old_system(), &infrastructure)
+        .await
+        .unwrap();
+    let by_old = old.application("orders").unwrap();
+    by_old.decide((), |()| placed(1)).await.unwrap();
+    assert_eq!(rooms(&old).await, [1]);
+
+    record(&new, &stores.new, unknown(2)).await;
+    // Recorded by the old program, after what it does not know.
+    by_old.decide((), |()| placed(3)).await.unwrap();
+    old.catch_up().await.unwrap();
+    assert_eq!(
+        rooms(&old).await,
+        [1],
+        "nothing after the event is answered"
+    );
+    let status = &old.status()[0];
+    assert_eq!(status.phase, Phase::Holding, "{status:?}");
+    assert!(!status.is_well());
+    assert_eq!(status.findings()[0].trouble, Trouble::Holding);
+    let held = status.upstreams[0].held.clone().unwrap();
+    assert_eq!((&*held.topic, held.event.position.get()), (topic, 2));
+    assert!(held.reason.contains(topic), "{}", held.reason);
+    let is_renamed = topic != "placed";
+    let view_state = old.projections()[0].state();
+    assert_eq!(
+        view_state == ProjectionState::Holding,
+        is_renamed,
+        "{view_state:?}"
+    );
+
+    let after = SingleThread::start(&new, &stores.new).await.unwrap();
+    assert_eq!(rooms(&after).await, [1, 2, 3]);
+    // The old program goes by what the new one has recorded, and answers nothing twice.
+    old.catch_up().await.unwrap();
+    assert_eq!(old.status()[0].phase, Phase::CaughtUp);
+    assert_eq!(rooms(&old).await, [1, 2, 3]);
+}
+
+async fn check_rename(stores: Stores) {
+    let new = system(|app| app.event::<new::Renamed>(), letters().on(on_renamed));
+    check_held(stores, new, |room| new::Renamed { room }, "booked").await;
+}
+
+async fn check_new_event(stores: Stores) {
+    let new = system(
+        |app| app.event::<old::Placed>().event::<old::CalledOff>(),
+        letters().on(on_placed).on(on_called_off),
+    );
+    check_held(stores, new, |room| old::CalledOff { room }, "called off").await;
+}
+
+async fn check_removed_field(stores: Stores) {
+    let new = system(
+        |app| app.event::<new::WithoutField>(),
+        letters().on(on_without_field),
+    );
+    check_held(stores, new, |room| new::WithoutField { room }, "placed").await;
+}
+
+/// A new field with a default needs nothing: each program reads what the other wrote.
+async fn check_new_field(stores: Stores) {
+    let old = SingleThread::start(&old_system(), &stores.old)
+        .await
+        .unwrap();
+    let new = system(
+        |app| app.event::<new::WithField>(),
+        letters().on(on_with_field),
+    );
+    let guests = 2;
+    let by_new = |room| new::WithField { room, guests };
+    record(&new, &stores.new, by_new(1)).await;
+    old.catch_up().await.unwrap();
+    assert_eq!(rooms(&old).await, [1]);
+    let by_old = old.application("orders").unwrap();
+    by_old.decide((), |()| placed(2)).await.unwrap();
+    let new = SingleThread::start(&new, &stores.new).await.unwrap();
+    assert_eq!(rooms(&new).await, [1, 2]);
+    assert!(new.status()[0].is_well());
+}
+
+/// A type that is removed is declared to be of the past, or the program does not open.
+async fn check_retirement(stores: Stores) {
+    let both = system(
+        |app| app.event::<old::Placed>().event::<old::CalledOff>(),
+        letters().on(on_placed).on(on_called_off),
+    );
+    record(&both, &stores.old, old::CalledOff { room: 1 }).await;
+    let refused = SingleThread::start(&old_system(), &stores.new).await;
+    let refused = refused
+        .err()
+        .expect("the log has a topic that is not known")
+        .to_string();
+    assert!(refused.contains("\"called off\""), "{refused}");
+    assert!(refused.contains(".retired(\"called off\")"), "{refused}");
+    let retired = system(
+        |app| app.event::<old::Placed>().retired("called off"),
+        letters().on(on_placed),
+    );
+    let new = SingleThread::start(&retired, &stores.new).await.unwrap();
+    let orders = new.application("orders").unwrap();
+    orders.decide((), |()| placed(2)).await.unwrap();
+    assert_eq!(rooms(&new).await, [2]);
+    assert!(new.status()[0].is_well());
+}
+
+macro_rules! on_every_store {
+    ($($name:ident: $check:ident),* $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            $check(memory().await).await;
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("hotel.db");
+            $check(at(&format!("sqlite:{}", file.display())).await).await;
+            $check(at(&xtask::postgres_server::database()).await).await;
+        }
+    )*};
+}
+
+on_every_store! {
+    a_renamed_event_is_held_before: check_rename,
+    a_new_event_is_held_before: check_new_event,
+    a_removed_field_is_held_before_by_its_revision: check_removed_field,
+    a_new_field_needs_nothing: check_new_field,
+    a_removed_event_is_retired: check_retirement,
+    a_booked_room_is_not_booked_again: check_rooms,
+}
+
+/// Whether a room is taken.
+#[derive(Clone, Default)]
+struct Taken(bool);
+
+impl Apply<old::Placed> for Taken {
+    fn apply(&mut self, _: &old::Placed) {
+        self.0 = true;
+    }
+}
+
+impl Apply<new::Forgetful> for Taken {
+    fn apply(&mut self, _: &new::Forgetful) {
+        self.0 = true;
+    }
+}
+
+impl Apply<new::Renamed> for Taken {
+    fn apply(&mut self, _: &new::Renamed) {
+        self.0 = true;
+    }
+}
+
+/// Books a room by a decision over a query: false if it is taken.
+async fn book<E: Event>(
+    orders: &Application,
+    room: u32,
+    event: impl Fn(u32) -> E + Send + Sync,
+) -> retold::Result<bool>
+where
+    Taken: Apply<E>,
+{
+    let is_taken = fold_of::<Taken, E>().tag(format!("room:{room}"));
+    let decided = orders
+        .decide(is_taken, |taken| match taken.0 {
+            true => Err(()),
+            false => Ok(event(room)),
+        })
+        .await;
+    match decided {
+        Ok(_) => Ok(true),
+        Err(ExecuteError::Refused(())) => Ok(false),
+        Err(ExecuteError::Retold(error)) => Err(error),
+    }
+}
+
+fn opening(stores: &Infrastructure) -> retold::application::ApplicationBuilder {
+    Application::builder("orders").store(Arc::clone(stores.store_of("orders")))
+}
+
+#[track_caller]
+fn assert_unknown<T: std::fmt::Debug>(result: retold::Result<T>, topic: &str) {
+    let message = result.unwrap_err().to_string();
+    assert!(message.contains(&format!("{topic:?}")), "{message}");
+    assert!(
+        message.contains(&format!("formerly({topic:?})")),
+        "{message}"
+    );
+}
+
+/// A room that was booked before the event was renamed is not sold a second time: neither by a program
+/// that declares its types, nor by one that declares none, nor by one that runs already.
+async fn check_rooms(stores: Stores) {
+    let old = opening(&stores.old)
+        .event::<old::Placed>()
+        .open()
+        .await
+        .unwrap();
+    assert!(book(&old, 7, placed).await.unwrap());
+    assert!(!book(&old, 7, placed).await.unwrap());
+
+    let forgetful = |room| new::Forgetful { room };
+    let declared = opening(&stores.new).event::<new::Forgetful>().open().await;
+    assert_unknown(declared.map(drop), "placed");
+    let undeclared = opening(&stores.new).open().await.unwrap();
+    assert_unknown(book(&undeclared, 7, forgetful).await, "placed");
+    let view = fold_of::<Taken, new::Forgetful>();
+    assert_unknown(undeclared.view(view).await.map(drop), "placed");
+    // A room of which nothing is recorded under that topic.
+    assert!(book(&undeclared, 8, forgetful).await.unwrap());
+
+    let new = opening(&stores.new)
+        .event::<new::Renamed>()
+        .open()
+        .await
+        .unwrap();
+    let renamed = |room| new::Renamed { room };
+    assert!(!book(&new, 7, renamed).await.unwrap());
+    assert!(!book(&new, 8, renamed).await.unwrap());
+    assert!(book(&new, 9, renamed).await.unwrap());
+    // The old program still runs.
+    assert_unknown(book(&old, 9, placed).await, "booked");
+    assert!(book(&old, 10, placed).await.unwrap());
+    assert!(!book(&new, 10, renamed).await.unwrap());
+}
+
+/// A follower that is said to skip unknown events does so.
+#[tokio::test]
+async fn a_follower_may_skip_unknown_events() {
+    let stores = memory().await;
+    let follower = letters().on(on_placed).skips_unknown_events();
+    let old = system(|app| app.event::<old::Placed>(), follower);
+    let old = SingleThread::start(&old, &stores.old).await.unwrap();
+    let new = system(|app| app.event::<new::Renamed>(), letters().on(on_renamed));
+    record(&new, &stores.new, new::Renamed { room: 1 }).await;
+    let orders = old.application("orders").unwrap();
+    orders.decide((), |()| placed(2)).await.unwrap();
+    assert_eq!(rooms(&old).await, [2]);
+    assert_eq!(old.status()[0].phase, Phase::CaughtUp);
+}
+
+/// In one process, and with types that are declared nowhere: the type that records has the topic that the
+/// follower answers as a former one.
+#[tokio::test]
+async fn another_name_of_what_a_follower_answers_is_held_before() {
+    async fn finish(_: &old::CalledOff, context: &mut Context) -> retold::Result<()> {
+        context.record(new::Renamed { room: 5 })?;
+        Ok(())
+    }
+    let stores = memory().await;
+    let mixed = |answer: Follower| {
+        System::new("mixed")
+            .application("orders", |app| app.event::<old::CalledOff>())
+            .application("rooms", |app| {
+                app.follower(Follower::new("finish").follows("orders").on(finish))
+            })
+            .application("letters", |app| app.follower(answer))
+            .build()
+            .unwrap()
+    };
+    let follower = || Follower::new("letters").follows("rooms");
+    let both = mixed(follower().on(on_placed));
+    let runner = SingleThread::start(&both, &stores.old).await.unwrap();
+    let orders = runner.application("orders").unwrap();
+    let called_off = || old::CalledOff { room: 5 };
+    orders.decide((), |()| called_off()).await.unwrap();
+    assert_eq!(rooms(&runner).await, [0; 0]);
+    let status = &runner.status()[1];
+    assert_eq!(status.phase, Phase::Holding, "{status:?}");
+    let after = mixed(follower().on(on_renamed));
+    let after = SingleThread::start(&after, &stores.new).await.unwrap();
+    assert_eq!(rooms(&after).await, [5]);
+}
+
+/// A view has what came before the unknown event and nothing after, and waiting for more says why.
+#[tokio::test]
+async fn a_view_holds_before_an_unknown_event() {
+    let stores = memory().await;
+    let view = MemoryView::<u32>::new();
+    let count = Projection::new("count", 1, "orders").on::<old::Placed>(|count: &mut u32, _| {
+        *count += 1;
+        Ok(())
+    });
+    let infrastructure = stores.old.clone().view(view.keep(count).unwrap());
+    let old = SingleThread::start(&old_system(), &infrastructure)
+        .await
+        .unwrap();
+    let orders = old.application("orders").unwrap();
+    orders.decide((), |()| placed(1)).await.unwrap();
+    let new = system(|app| app.event::<new::Renamed>(), letters().on(on_renamed));
+    record(&new, &stores.new, new::Renamed { room: 2 }).await;
+    orders.decide((), |()| placed(3)).await.unwrap();
+    assert_eq!(view.read(|count| *count), 1);
+    let handle = &old.projections()[0];
+    let refused = handle
+        .wait_for(orders.head().await.unwrap().position())
+        .await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("\"booked\""), "{refused}");
+}
+
+/// Under faults: an old program's followers, in several processes that crash, answer everything before the
+/// unknown event and nothing after; the new program does the rest, once.
+#[test]
+fn an_unknown_event_is_held_before_under_every_fault() {
+    // Nothing is declared here, or a process that starts again would be refused.
+    let old = system(|app| app, letters().on(on_placed));
+    let new = system(|app| app.event::<new::Renamed>(), letters().on(on_renamed));
+    seeds(40, |simulation| {
+        let store = MemoryStore::new().with_clock(simulation.clock());
+        let store: Arc<dyn Store> = simulation.store(Arc::new(store));
+        let mut hotel = SystemSimulation::over(simulation, &old, Arc::clone(&store))?;
+        let opened = Arc::clone(&store);
+        hotel.commands("desk", move |_| {
+            let store = Arc::clone(&opened);
+            async move {
+                let open = async || loop {
+                    let builder = Application::builder("orders").store(Arc::clone(&store));
+                    if let Ok(orders) = builder.open().await {
+                        break orders;
+                    }
+                };
+                // One program cannot have both types.
+                let (by_old, by_new) = (open().await, open().await);
+                for room in 1..=6_u32 {
+                    let id = format!("room-{room}");
+                    if room == 4 {
+                        let book = || by_new.decide((), |()| new::Renamed { room });
+                        while book().command_id(id.as_str()).await.is_err() {}
+                    } else {
+                        let book = || by_old.decide((), |()| placed(room));
+                        while book().command_id(id.as_str()).await.is_err() {}
+                    }
+                }
+            }
+        });
+        let behind = hotel.run().expect_err("the followers hold");
+        let infrastructure = Infrastructure::new(store);
+        let after = hotel.simulation().outside(async {
+            let open = OpenSystem::open(&old, &infrastructure, Opening::ReadOnly).await?;
+            let letters = open.application("letters")?;
+            let held = letters.events::<Letter>().read().collect().await?;
+            let runner = SingleThread::start(&new, &infrastructure).await?;
+            Ok::<_, retold::Error>((held.len(), rooms(&runner).await))
+        })?;
+        let (held, answered) = after.map_err(|error| error.to_string())?;
+        match (held, answered.as_slice()) {
+            (3, [1, 2, 3, 4, 5, 6]) => Ok(()),
+            _ => Err(format!("{held} were answered, then {answered:?}; {behind}")),
+        }
+    });
+}
