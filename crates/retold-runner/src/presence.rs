@@ -27,7 +27,7 @@ impl Presence {
         let names = LeaseNames::of_runners(system);
         let mut leases: Vec<(Arc<dyn Store>, Arc<str>)> = Vec::new();
         for job in jobs {
-            let unit = unit_of(job).as_a_whole();
+            let unit = unit_of(job).into_whole();
             let lease = names.unit(&unit);
             if leases.iter().all(|(_, it)| *it != lease) {
                 let store = Arc::clone(infrastructure.store_of(unit.application()));

@@ -80,7 +80,7 @@ fn events_are_selected() {
 }
 
 #[test]
-fn a_log_of_many_pages_is_shown_as_a_whole() {
+fn a_log_of_many_pages_is_shown_into_whole() {
     const COUNT: u128 = 2_500;
     let place = Place::new();
     let log = place.log(&*place.open(), "many");

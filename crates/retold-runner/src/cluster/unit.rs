@@ -60,7 +60,7 @@ impl Unit {
     }
 
     /// The follower that it is a part of, or itself.
-    pub(crate) fn as_a_whole(self) -> Self {
+    pub(crate) fn into_whole(self) -> Self {
         match self {
             Self::Follower {
                 application,

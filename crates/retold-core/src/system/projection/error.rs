@@ -60,7 +60,7 @@ pub enum ProjectionError {
         found: Option<Mark>,
         /// Ids of the log that its rows are of, and of the one that has the name now, if they are not the
         /// same: the rows are those of another store, mostly.
-        ids: Option<(LogId, LogId)>,
+        ids: Option<Box<(LogId, LogId)>>,
     },
     /// An event could not be taken into the view.
     #[error("{projection} cannot take {event}{}", and_then(attempts_left))]
@@ -147,12 +147,13 @@ fn diverged(
     log: &Arc<str>,
     mark: &Mark,
     found: &Option<Mark>,
-    ids: &Option<(LogId, LogId)>,
+    ids: &Option<Box<(LogId, LogId)>>,
 ) -> String {
     match ids {
         None => Error::diverged(log, *mark, *found).to_string(),
-        Some((rows, now)) => format!(
-            "the log {log:?} has diverged: the view's rows are of a log with the id {rows}, and the log has the id {now}; they are the rows of another store, which should have a place of its own for its views, or the log was replaced, and then the view is to be built anew"
+        Some(ids) => format!(
+            "the log {log:?} has diverged: the view's rows are of a log with the id {}, and the log has the id {}; they are the rows of another store, which should have a place of its own for its views, or the log was replaced, and then the view is to be built anew",
+            ids.0, ids.1
         ),
     }
 }

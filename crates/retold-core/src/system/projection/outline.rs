@@ -103,7 +103,7 @@ impl ProjectionOutline {
             log: self.upstream.clone(),
             mark,
             found,
-            ids: Some(ids),
+            ids: Some(Box::new(ids)),
         }
     }
 

@@ -92,7 +92,7 @@ fn finds(check: &LogCheck, findings: &[(&str, Option<&str>, &str)]) {
 }
 
 #[tokio::test]
-async fn a_sound_log_is_read_and_folded_as_a_whole() {
+async fn a_sound_log_is_read_and_folded_into_whole() {
     let store = Arc::new(MemoryStore::new());
     let counters = open(&store).await;
     let empty = counters.check_log().await.unwrap();
