@@ -81,7 +81,7 @@ pub enum ProjectionError {
         projection: ProjectionLabel,
         /// Which event, and what to do.
         #[source]
-        error: MappingError,
+        error: Box<MappingError>,
     },
     /// Readers see a newer version already: this one is not needed any more, and was dropped.
     #[error("{projection} is superseded: readers see version {current}")]
@@ -221,7 +221,7 @@ impl From<ProjectionError> for Error {
             ProjectionError::Unavailable { failure, .. } => Self::Unavailable(failure),
             ProjectionError::Corrupt { corrupt, .. } => Self::Corrupt(corrupt),
             ProjectionError::Invalid { invalid, .. } => Self::Invalid(invalid),
-            ProjectionError::UnknownTopic { error, .. } => Self::Mapping(error),
+            ProjectionError::UnknownTopic { error, .. } => Self::Mapping(*error),
             ProjectionError::Diverged {
                 log, mark, found, ..
             } => Self::diverged(&log, mark, found),

@@ -514,7 +514,7 @@ impl ProjectionPipeline {
         let Some(last) = known.checked_sub(1) else {
             return Err(ProjectionError::UnknownTopic {
                 projection: self.outline().label(),
-                error: unknown_topic(registry, &page.events[0]),
+                error: Box::new(unknown_topic(registry, &page.events[0])),
             });
         };
         page.read_to = Some(page.events[last].mark());
