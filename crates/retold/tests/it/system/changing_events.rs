@@ -257,8 +257,7 @@ async fn check_retirement(stores: Stores) {
     record(&both, &stores.old, old::CalledOff { room: 1 }).await;
     let refused = SingleThread::start(&old_system(), &stores.new).await;
     let refused = refused
-        .err()
-        .expect("the log has a topic that is not known")
+        .expect_err("the log has a topic that is not known")
         .to_string();
     assert!(refused.contains("\"called off\""), "{refused}");
     assert!(refused.contains(".retired(\"called off\")"), "{refused}");
