@@ -54,7 +54,7 @@ pub trait Store: Send + Sync {
     ///
     /// From the instant it ends on, anyone may take it. The last holder renews it as long as nobody
     /// did, and its term stays. A lease that was renewed later than the store's clock shows now, by more
-    /// than [`LEASE_CLOCK_BACK_MAX`](super::limits::LEASE_CLOCK_BACK_MAX), is not believed: the clock was
+    /// than [`LEASE_CLOCK_BACK_MAX`], is not believed: the clock was
     /// put back since, and the lease would last longer than it was meant to. Anyone may take it, and its
     /// holder may renew it. See [`Lease::is_held_at`].
     ///

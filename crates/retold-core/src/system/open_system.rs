@@ -247,7 +247,7 @@ impl OpenSystem {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::application::Error::Invalid) if there is none, with the names that
+    /// [`Error::Invalid`] if there is none, with the names that
     /// there are.
     pub fn application(&self, name: &str) -> Result<&Application> {
         Ok(&self.applications[self.system.expect_index_of(name)?])
