@@ -28,7 +28,13 @@ pub(crate) fn run(place: &Place) -> MultiThread {
         Ok(view.execute_batch(&sql)?)
     });
     let keeper = store.views().keep(topics, tables).unwrap();
-    let system = System::new("kennel").application("dogs", |app| app.event::<Opened>());
+    let system = System::new("kennel").application("dogs", |app| {
+        let topics = ["Dog.Registered", "Dog.TrickAdded", "Dog.Chipped"];
+        let app = app.event::<Opened>();
+        topics
+            .into_iter()
+            .fold(app, |app, topic| app.retired(topic))
+    });
     let infrastructure = Infrastructure::new(Arc::new(store)).view(keeper);
     let system = system.build().unwrap();
     place.block_on(MultiThread::start(&system, &infrastructure))

@@ -12,7 +12,7 @@ fn a_command_line_that_is_not_understood_ends_with_2() {
     check(&["log", "sqlite:dogs.db"], "similar subcommand");
     check(&["logs"], "<URL>");
     check(&["logs", "dogs.db"], "write sqlite:dogs.db");
-    check(&["logs", "postgre:x"], "unknown scheme \"postgre\"");
+    check(&["logs", "postgre:x"], "unknown scheme; known are");
     check(&["logs", "memory:x"], "no other can look into it");
     check(&["events", "sqlite:d.db", "d", "--limit", "0"], "--limit");
     check(&["events", "sqlite:d.db", "d", "--after", "x"], "--after");

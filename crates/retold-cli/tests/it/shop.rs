@@ -74,7 +74,7 @@ async fn thank(ordered: &OrderEvent, context: &mut Context) -> retold::Result<()
 
 fn system() -> System {
     System::new("shop")
-        .application("orders", |app| app.aggregate::<Order>())
+        .application("orders", |app| app.aggregate::<Order>().retired("Unheard"))
         .application("stock", |app| {
             let reservations = Follower::new("reservations").follows("orders");
             app.aggregate::<Stock>()
