@@ -10,7 +10,7 @@ use retold::open_store;
 use retold::recording::memory::MemoryStore;
 use retold::recording::store::Store;
 use retold::system::retelling::{retell, retell_whole};
-use retold::system::{Infrastructure, OpenSystem, SingleThread};
+use retold::system::{Infrastructure, OpenSystem, Opening, SingleThread};
 use retold_paxos::client::{decided, propose};
 use retold_paxos::electorate::{Electorate, participant};
 use retold_paxos::instance::Refusal;
@@ -23,6 +23,16 @@ pub(crate) async fn start(
     participants: u32,
     store: Arc<dyn Store>,
 ) -> (SingleThread, Electorate, Arc<ManualClock>) {
+    let (runner, _, electorate, clock) = start_with_another(participants, store).await;
+    (runner, electorate, clock)
+}
+
+/// The same, and the system as another program has it open: what that records, the runner finds when it
+/// catches up.
+pub(crate) async fn start_with_another(
+    participants: u32,
+    store: Arc<dyn Store>,
+) -> (SingleThread, OpenSystem, Electorate, Arc<ManualClock>) {
     let electorate = Electorate::of(participants).unwrap();
     let start = "2026-01-01T00:00:00Z".parse().unwrap();
     let clock = Arc::new(ManualClock::new(start));
@@ -31,7 +41,8 @@ pub(crate) async fn start(
         .ids(Arc::new(SequentialIds::new(7)));
     let system = system(electorate).unwrap();
     let runner = SingleThread::start(&system, &infrastructure).await;
-    (runner.unwrap(), electorate, clock)
+    let another = OpenSystem::open(&system, &infrastructure, Opening::Write).await;
+    (runner.unwrap(), another.unwrap(), electorate, clock)
 }
 
 /// A folder for files that is removed at the end, and the stores to test over.
@@ -95,10 +106,11 @@ async fn all_propose_at_once_and_agree_on_one() {
     for participants in [3, 5] {
         let (_folder, stores) = stores().await;
         for store in stores {
-            let (runner, electorate, clock) = start(participants, store).await;
+            let (runner, another, electorate, clock) =
+                start_with_another(participants, store).await;
             // Recorded without the runner, which then finds all of them.
             for name in electorate.names() {
-                let app = runner.open_system().application(&name).unwrap();
+                let app = another.application(&name).unwrap();
                 propose(app, electorate, "drink", &name).await.unwrap();
             }
             runner.catch_up().await.unwrap();
@@ -125,12 +137,12 @@ async fn all_propose_at_once_and_agree_on_one() {
 
 #[tokio::test]
 async fn a_proposer_waits_for_one_that_is_down_and_then_goes_on() {
-    let (runner, electorate, clock) = start(3, Arc::new(MemoryStore::new())).await;
+    let (runner, open, electorate, clock) =
+        start_with_another(3, Arc::new(MemoryStore::new())).await;
     // As if the last participant had crashed just after it prepared: nobody answers for it.
     let last = participant(2);
     let operator = runner.operator(&last, "paxos").unwrap();
     operator.pause("it is down").await.unwrap();
-    let open = runner.open_system();
     let app = open.application(&last).unwrap();
     let first = open.application("participant-0").unwrap();
     propose(first, electorate, "drink", "tea").await.unwrap();
@@ -158,8 +170,9 @@ async fn a_proposer_waits_for_one_that_is_down_and_then_goes_on() {
 
 #[tokio::test]
 async fn what_is_decided_or_proposed_is_not_proposed_anew() {
-    let (runner, electorate, _) = start(3, Arc::new(MemoryStore::new())).await;
-    let app = runner.open_system().application("participant-1").unwrap();
+    let (runner, another, electorate, _) =
+        start_with_another(3, Arc::new(MemoryStore::new())).await;
+    let app = another.application("participant-1").unwrap();
     propose(app, electorate, "drink", "tea").await.unwrap();
     propose(app, electorate, "drink", "tea").await.unwrap();
     let error = propose(app, electorate, "drink", "coffee").await;

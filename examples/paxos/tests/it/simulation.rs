@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use futures_util::future::{Either, select, select_all};
 use retold::domain::clock::{Clock, ManualClock};
@@ -73,9 +74,11 @@ impl Site {
     }
 
     async fn open(&self) -> retold::Result<OpenSystem> {
+        // The actors try again by themselves; a pause in real time would stop the simulated one.
         let infrastructure = Infrastructure::new(self.store.clone())
             .clock(self.clock.clone())
-            .ids(self.ids.clone());
+            .ids(self.ids.clone())
+            .open_wait_max(Duration::ZERO);
         OpenSystem::open(&self.system, &infrastructure, Opening::Write).await
     }
 

@@ -9,7 +9,7 @@ use retold_paxos::client::{answer, replica, submit};
 use retold_paxos::command::{Answer, Command, Request};
 use retold_paxos::electorate::{Electorate, participant};
 
-use crate::agreement::{assert_sound, start, stores};
+use crate::agreement::{assert_sound, start, start_with_another, stores};
 
 /// All replicas have executed so many slots and have the same values: these.
 async fn assert_values(
@@ -106,14 +106,15 @@ async fn requests_to_all_at_once_are_each_executed_once() {
 
 #[tokio::test]
 async fn a_request_that_is_given_to_several_is_executed_once() {
-    let (runner, electorate, _) = start(3, Arc::new(MemoryStore::new())).await;
+    let (runner, another, electorate, _) =
+        start_with_another(3, Arc::new(MemoryStore::new())).await;
     let request = Request::new("r", Command::rename("a", "b"));
     let first = Request::new("first", Command::set("a", "1"));
     let app = runner.application("participant-0").unwrap();
     submit(&app, electorate, &first).await.unwrap();
     for _ in 0..2 {
         for name in electorate.names() {
-            let app = runner.open_system().application(&name).unwrap();
+            let app = another.application(&name).unwrap();
             submit(app, electorate, &request).await.unwrap();
         }
     }
@@ -125,8 +126,9 @@ async fn a_request_that_is_given_to_several_is_executed_once() {
 
 #[tokio::test]
 async fn too_many_requests_at_once_are_refused() {
-    let (runner, electorate, _) = start(3, Arc::new(MemoryStore::new())).await;
-    let app = runner.open_system().application("participant-0").unwrap();
+    let (runner, another, electorate, _) =
+        start_with_another(3, Arc::new(MemoryStore::new())).await;
+    let app = another.application("participant-0").unwrap();
     for number in 0..25 {
         let request = Request::new(number.to_string(), Command::get("a"));
         submit(app, electorate, &request).await.unwrap();
