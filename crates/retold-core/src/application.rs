@@ -17,11 +17,12 @@ pub mod selection;
 mod cache;
 mod conductor;
 pub mod log_reading;
-mod past;
 pub(crate) mod reports;
 pub mod subscription;
 pub(crate) mod topic_watch;
 mod turns;
+
+mod past;
 
 pub mod handle;
 

@@ -20,12 +20,12 @@ pub mod follower_event;
 pub mod partition;
 mod past_recorder;
 mod recorded_event;
-pub mod status;
 mod timer_event;
 
 mod batch;
 pub mod deadline;
 pub mod follower_record;
+pub mod status;
 
 pub mod context;
 

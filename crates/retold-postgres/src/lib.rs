@@ -114,6 +114,7 @@ mod reach;
 
 mod connection;
 
+mod birth;
 mod group;
 mod herald;
 mod pool;

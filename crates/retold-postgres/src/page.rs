@@ -14,10 +14,10 @@ use retold_core::recording::recorder::{Direction, LogRead, Page, PageEnd, Stream
 use retold_core::recording::stored_event::{Place, StoredEvent, StoredEventParts};
 use tokio_postgres::{Error, Row};
 
+use super::birth::replaced;
 use super::connection::{Parameters, in_schema};
 use super::log::{Born, Met};
 use super::pool::Pooled;
-use super::shared::replaced;
 use super::work::Work;
 
 /// What a row of a page is.

@@ -15,6 +15,7 @@ use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
 use tokio_postgres::Row;
 
 use super::access::Access;
+use super::birth::replaced;
 use super::error::{Refusal, of_statement};
 use super::group;
 use super::inline::{Inline, is_of_views_behind};
@@ -24,7 +25,7 @@ use super::options::INLINE_ATTEMPTS_MAX;
 use super::page;
 use super::pool::Pooled;
 use super::runtime::within;
-use super::shared::{Shared, replaced};
+use super::shared::Shared;
 use super::snapshots;
 use super::stretches;
 use super::writer;

@@ -3,20 +3,15 @@
 use std::sync::Arc;
 
 use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::LogId;
 use tokio::sync::Semaphore;
-use tokio_postgres::Row;
 
-use super::connection::Connection;
-use super::error::of_statement;
+use super::birth::birth_now;
 use super::herald::Herald;
 use super::inline::Inline;
 use super::listener::Listener;
-use super::log::{Born, Log, Logs, Met};
+use super::log::{Born, Log, Logs};
 use super::pool::Pool;
 use super::runtime::StoreRuntime;
-
-const FIND_BIRTH: &str = "SELECT key, id FROM \"retold\".log WHERE name = $1";
 
 /// One opening of a store.
 pub(crate) struct Shared {
@@ -51,33 +46,4 @@ impl Shared {
         let found = birth_now(&mut *self.pool.take().await?, name).await?;
         Ok(self.logs.share(name, found))
     }
-}
-
-/// Key and id of the log that has this name now.
-async fn birth_now(connection: &mut Connection, name: &str) -> Result<Option<Born>, RecordError> {
-    const WHAT: &str = "looking for a log";
-    let found = connection.row(WHAT, FIND_BIRTH, &[&name]).await?;
-    let found = found.as_ref().map(born).transpose();
-    found.map_err(|error| of_statement(WHAT, error))
-}
-
-/// What is told where the log that was met is not there: a statement about it found nothing by its key and
-/// its id.
-pub(crate) async fn replaced(connection: &mut Connection, log: Met<'_>) -> RecordError {
-    match birth_now(connection, log.name).await {
-        Ok(found) => RecordError::Replaced {
-            log: Arc::clone(log.name),
-            expected: log.born.id,
-            found: found.map(|born| born.id),
-        },
-        Err(error) => error,
-    }
-}
-
-/// Key and id, in the first two columns.
-pub(crate) fn born(row: &Row) -> Result<Born, tokio_postgres::Error> {
-    Ok(Born {
-        key: row.try_get(0)?,
-        id: LogId::new(row.try_get(1)?),
-    })
 }

@@ -8,11 +8,11 @@ use retold_core::recording::limits::SNAPSHOTS_PER_STREAM_MAX;
 use retold_core::recording::snapshot::StoredSnapshot;
 use tokio_postgres::{Error, Row};
 
+use super::birth::replaced;
 use super::error::of_statement;
 use super::log::Met;
 use super::names::possible;
 use super::pool::Pooled;
-use super::shared::replaced;
 
 // Each gives no row if the log is not there.
 const PUT: &str = "SELECT \"retold\".put_snapshot(l.key, $2, $3, $4, $5, $6, $7, $8, $9, $10)

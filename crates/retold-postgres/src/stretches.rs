@@ -6,11 +6,11 @@ use retold_core::recording::recorder::StretchRead;
 use retold_core::recording::stretch::{FollowerKey, RecordedStretch, Stretch};
 use tokio_postgres::{Error, Row};
 
+use super::birth::replaced;
 use super::error::of_statement;
 use super::log::Met;
 use super::names::possible;
 use super::pool::Pooled;
-use super::shared::replaced;
 
 /// A statement about the stretches of a log: the rows of a query, or an empty one if it has none; no row if
 /// the log is not there.

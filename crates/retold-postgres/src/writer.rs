@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio_postgres::{Row, Statement};
 
 use super::answer::{Answer, answers};
+use super::birth::replaced;
 use super::error::{Refusal, is_of_content, of_group, of_statement};
 use super::group::{self, Group, Session};
 use super::log::{Born, Log, Met};
@@ -22,7 +23,7 @@ use super::options::{
 };
 use super::pool::Pooled;
 use super::queue::{Member, size};
-use super::shared::{Shared, replaced};
+use super::shared::Shared;
 use super::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 
 /// Queues an append and waits for its answer.

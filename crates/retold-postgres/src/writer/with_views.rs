@@ -12,6 +12,7 @@ use tokio_postgres::Row;
 
 use super::{Service, Unsent, refuse};
 use crate::answer::answers;
+use crate::birth::replaced;
 use crate::error::{Refusal, describe, is_of_content, of_statement, of_statement_on_views};
 use crate::group::{self, Group, Session};
 use crate::inline::{Hindrance, Inline, Positions};
@@ -19,7 +20,6 @@ use crate::log::{Born, Met};
 use crate::options::{ANSWER_WAIT_MAX, VIEW_WAIT_MAX};
 use crate::pool::Pooled;
 use crate::queue::Member;
-use crate::shared::replaced;
 use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 use crate::work::{Purpose, Work};
 

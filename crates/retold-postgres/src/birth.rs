@@ -1,0 +1,44 @@
+//! Key and id of the log that has a name, and the error where that is no longer the log that was opened.
+
+use std::sync::Arc;
+
+use retold_core::recording::error::RecordError;
+use retold_core::recording::identity::LogId;
+use tokio_postgres::Row;
+
+use super::connection::Connection;
+use super::error::of_statement;
+use super::log::{Born, Met};
+
+const FIND_BIRTH: &str = "SELECT key, id FROM \"retold\".log WHERE name = $1";
+
+/// Key and id of the log that has this name now.
+pub(crate) async fn birth_now(
+    connection: &mut Connection,
+    name: &str,
+) -> Result<Option<Born>, RecordError> {
+    const WHAT: &str = "looking for a log";
+    let found = connection.row(WHAT, FIND_BIRTH, &[&name]).await?;
+    let found = found.as_ref().map(born).transpose();
+    found.map_err(|error| of_statement(WHAT, error))
+}
+
+/// The error of a statement that found no log by the key and the id of the one that it was for.
+pub(crate) async fn replaced(connection: &mut Connection, log: Met<'_>) -> RecordError {
+    match birth_now(connection, log.name).await {
+        Ok(found) => RecordError::Replaced {
+            log: Arc::clone(log.name),
+            expected: log.born.id,
+            found: found.map(|born| born.id),
+        },
+        Err(error) => error,
+    }
+}
+
+/// Key and id, in the first two columns.
+fn born(row: &Row) -> Result<Born, tokio_postgres::Error> {
+    Ok(Born {
+        key: row.try_get(0)?,
+        id: LogId::new(row.try_get(1)?),
+    })
+}
