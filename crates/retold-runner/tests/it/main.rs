@@ -25,7 +25,6 @@ mod deliveries;
 mod failing;
 mod following;
 mod health;
-mod idle;
 mod partitions;
 mod processes;
 mod restored;

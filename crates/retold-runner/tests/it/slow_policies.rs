@@ -1,8 +1,8 @@
 //! Policies that do not return: they fail at their limit, operators act meanwhile, and the status says on
 //! which event.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use retold::application::logged::Logged;
@@ -129,13 +129,13 @@ async fn operators_act_while_a_policy_runs() {
     assert!(runner.stop().await.is_clean());
 }
 
-static IS_BLOCKING: AtomicBool = AtomicBool::new(true);
+/// Whether the policy may return its thread.
+static MAY_RETURN: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
-/// Keeps its thread until it is let go.
+/// Blocks its thread until the test says otherwise.
 async fn block(placed: &Placed, context: &mut Context) -> retold::Result<()> {
-    while IS_BLOCKING.load(Ordering::SeqCst) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let (may_return, changed) = &MAY_RETURN;
+    drop(changed.wait_while(may_return.lock().unwrap(), |may_return| !*may_return));
     reserve(placed, context).await
 }
 
@@ -171,7 +171,8 @@ async fn a_policy_that_keeps_its_thread_is_told() {
         findings.iter().any(|it| it.trouble == Trouble::Late),
         "{findings:?}"
     );
-    IS_BLOCKING.store(false, Ordering::SeqCst);
+    *MAY_RETURN.0.lock().unwrap() = true;
+    MAY_RETURN.1.notify_all();
     crate::nodes::settled(&node).await;
     assert!(node.leave().await.is_clean());
 }
