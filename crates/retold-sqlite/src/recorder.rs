@@ -54,6 +54,7 @@ impl SqliteRecorder {
     }
 
     fn writer(&self) -> Result<&Arc<Writer>, RecordError> {
+        self.shared.process.check()?;
         self.writer.as_ref().ok_or_else(|| {
             RecordError::invalid(format!(
                 "the log {:?} was opened for reading only",

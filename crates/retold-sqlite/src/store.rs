@@ -414,6 +414,9 @@ impl Store for SqliteStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use retold_core::recording::append::Append;
+    use retold_core::recording::identity::EventId;
+    use retold_core::recording::new_event::NewEvent;
     use uuid::Uuid;
 
     /// Goal: a child that inherited a store can do nothing with it, and drops it without a trace. Method: the store
@@ -432,7 +435,8 @@ mod tests {
             assert!(matches!(error, RecordError::Invalid(_)), "{text}");
             assert!(text.contains("inherited it by `fork`"), "{text}");
         };
-        refused(log.append(Default::default()).await.unwrap_err());
+        let sat = NewEvent::new(EventId::new(Uuid::from_u128(2)), "Sat", "{}");
+        refused(log.append(Append::of([sat])).await.unwrap_err());
         refused(log.head().await.unwrap_err());
         refused(log.changed_since(0).await.unwrap_err());
         refused(store.logs(None, 1).await.unwrap_err());
