@@ -1,14 +1,15 @@
-//! Runs January through the system in several processes on one SQLite file, kills them at random, and
-//! checks that it shows nowhere: `cargo run --release -p retold-flights --example kills -- --kills 100`.
+//! Runs January through the system in several processes on one SQLite file, kills them at random,
+//! and checks that the kills have no visible effect:
+//! `cargo run --release -p retold-flights --example kills -- --kills 100`.
 
 use std::process::{Command, Stdio};
 
 use retold_flights::input::Input;
 use retold_flights::kills::{Kills, check, child, expected, run};
 
-/// Processes that run the system, beside the one that feeds it.
+/// Number of processes that run the system, in addition to the feeder.
 const NODES: usize = 3;
-/// Argument of a process that is started to be killed.
+/// Argument that marks a child process.
 const CHILD: &str = "--child";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,7 +49,7 @@ async fn parent() -> Result<(), Box<dyn std::error::Error>> {
         killed.elapsed.as_secs_f64()
     );
     let checked = check(folder.path(), &expected).await?;
-    // Each event is retold in two forms: follower by follower, and in one schedule.
+    // Each event is retold in two forms: per follower, and in one schedule.
     let rate = (killed.events * 2) as f64 / checked.elapsed.as_secs_f64();
     println!("{}; {rate:.0} events/s", checked.whole);
     Ok(())

@@ -1,9 +1,9 @@
-//! The rule that no flight can hold by itself: an aircraft is not in the air twice at once.
+//! A rule that spans several flights: an aircraft is never in the air twice at the same time.
 //!
-//! A flight is one aggregate, and knows nothing of others. Whether an aircraft is free is a question
-//! to the events of all flights that it flew, which are found by the tag with its tail number. A
-//! departure is decided on both, the flight and that question, and is recorded only if neither has
-//! changed in between; yet it is an event of the flight alone.
+//! A flight is one aggregate and knows nothing about others. Whether an aircraft is available
+//! follows from the events of all its flights, which are selected by the tag with its tail number.
+//! A departure is decided on both the flight and these events, and is recorded only if neither has
+//! changed in the meantime. The event itself belongs to the flight alone.
 
 use retold::application::command_id::CommandId;
 use retold::application::error::ExecuteError;
@@ -14,18 +14,20 @@ use retold::prelude::*;
 
 use crate::flight::{Arrived, Departed, Diverted, Flight, Refusal};
 
-/// What an aircraft is flying, if it is in the air.
+/// The flight that an aircraft is flying, if it is in the air.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InAir(Option<String>);
 
 impl InAir {
-    /// Airline and number of the flight, such as `UA 1545`; none if the aircraft is on the ground.
+    /// Returns airline and number of the flight, such as `UA 1545`; `None` if the aircraft is on
+    /// the ground.
     pub fn flight(&self) -> Option<&str> {
         self.0.as_deref()
     }
 }
 
-/// The question whether this aircraft is in the air: only what lifts it or brings it down counts.
+/// Returns the model that answers whether this aircraft is in the air. It reads takeoffs and
+/// landings only.
 pub fn in_air(aircraft: &str) -> Fold<InAir> {
     fold_of::<InAir, Departed>()
         .and::<Arrived>()
@@ -51,11 +53,11 @@ impl Apply<Diverted> for InAir {
     }
 }
 
-/// The pure decision: the flight's own rules, and the aircraft's.
+/// The pure decision: combines the rules of the flight and of the aircraft.
 ///
 /// # Errors
 ///
-/// What the flight refuses; [`Refusal::AircraftInAir`].
+/// The refusals of the flight, and [`Refusal::AircraftInAir`].
 pub fn depart_with(
     flight: &Flight,
     in_air: &InAir,
@@ -72,11 +74,11 @@ pub fn depart_with(
     }
 }
 
-/// Records the departure of a flight with an aircraft that must be free.
+/// Records the departure of a flight with an aircraft that must be available.
 ///
 /// # Errors
 ///
-/// As [`depart_on`].
+/// As for [`depart_on`].
 pub async fn depart(
     app: &Application,
     id: &Id<Flight>,
@@ -86,12 +88,12 @@ pub async fn depart(
     depart_on(app, id, in_air(aircraft), aircraft, at).await
 }
 
-/// The same on a model that is at hand: [`in_air`] itself, or a view of it that was read before, so
-/// that only what came since is read.
+/// As [`depart`], with a given model: [`in_air`] itself, or a view of it that was read before, so
+/// that only newer events are read.
 ///
 /// # Errors
 ///
-/// What [`depart_with`] refuses; what [`Application::decide`] reports.
+/// The refusals of [`depart_with`] and the errors of [`Application::decide`].
 pub async fn depart_on(
     app: &Application,
     id: &Id<Flight>,
@@ -105,11 +107,11 @@ pub async fn depart_on(
     .await
 }
 
-/// The same under the id of a command, so that it may be sent again.
+/// As [`depart_on`], with a command id, so that the command can be repeated.
 ///
 /// # Errors
 ///
-/// As [`depart_on`].
+/// As for [`depart_on`].
 pub async fn depart_once(
     app: &Application,
     id: &Id<Flight>,

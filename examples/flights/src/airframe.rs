@@ -1,30 +1,32 @@
-//! The airframe: an aircraft as its mechanics and planners see it, with its events and its rules.
+//! The airframe: an aircraft from the perspective of mechanics and planners.
 //!
-//! It is an aggregate of the application `aircraft`, one for each tail number, and is told what the
-//! log of flights says of that aircraft, in that order. Like [`flight`](crate::flight) it is pure.
-//! It refuses nothing, for what it is told has happened; what makes no sense to it causes nothing.
+//! It is an aggregate of the application `aircraft`, one per tail number, and receives the events
+//! of the flights log that concern the aircraft, in the order of that log. Like
+//! [`flight`](crate::flight), it is pure. It refuses nothing, because the events it receives have
+//! already happened. Events that make no sense to it have no effect.
 
 use retold::prelude::*;
 
 use crate::minutes::{minutes_after, minutes_from};
 
-/// Minutes in the air after which an inspection falls due: 100 hours, as 14 CFR 91.409 (b) has it for
-/// aircraft that carry passengers for hire and have no programme of their own.
+/// Flight time in minutes between inspections: 100 hours, as required by 14 CFR 91.409 (b) for
+/// aircraft that carry passengers for hire and have no inspection program of their own.
 pub const INSPECTION_MINUTES: i64 = 100 * 60;
 
-/// An aircraft that lands this many minutes behind its plan, or more, endangers what it is to fly
-/// next. Twice what counts as late for passengers: timetables have room for the rest.
+/// Arrival delay, in minutes, from which the next leg of the aircraft is at risk. This is twice the
+/// delay that counts as late for passengers: a timetable absorbs smaller delays.
 pub const LATE_LANDING_MINUTES: i64 = 30;
 
-/// Minutes that an aircraft stands between two legs, to unload, refuel, clean and board: airlines plan
-/// half an hour to an hour for the narrow ones, which most are.
+/// Minutes on the ground between two legs, for unloading, refueling, cleaning and boarding.
+/// Airlines plan half an hour to an hour for narrow-body aircraft, which are the majority.
 pub const TURNAROUND_MINUTES: i64 = 45;
 
-/// Most legs that an airframe looks ahead to; of more, the earliest is forgotten. No aircraft of
-/// January has more than five in the time in which flights are announced.
+/// Maximum number of planned legs that an airframe remembers. When there are more, the earliest is
+/// dropped. No aircraft of January has more than five within the time in which flights are
+/// announced.
 pub const UPCOMING_LEGS_MAX: usize = 16;
 
-/// It is to fly a leg.
+/// A leg was planned for the aircraft.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Airframe.LegPlanned", tag = "aircraft:{aircraft}")]
 pub struct LegPlanned {
@@ -34,11 +36,11 @@ pub struct LegPlanned {
     pub flight: String,
     /// Code of the airport it departs from.
     pub origin: String,
-    /// When it is to depart.
+    /// Planned departure.
     pub departs_at: Timestamp,
 }
 
-/// It is not to fly a leg after all.
+/// A planned leg was dropped.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Airframe.LegDropped", tag = "aircraft:{aircraft}")]
 pub struct LegDropped {
@@ -48,7 +50,7 @@ pub struct LegDropped {
     pub flight: String,
 }
 
-/// It left the ground.
+/// The aircraft took off.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Airframe.TookOff", tag = "aircraft:{aircraft}")]
 pub struct TookOff {
@@ -56,13 +58,13 @@ pub struct TookOff {
     pub aircraft: String,
     /// Id of the flight.
     pub flight: String,
-    /// When.
+    /// Time of departure.
     pub at: Timestamp,
-    /// When it was to depart.
+    /// Planned departure.
     pub planned_at: Timestamp,
 }
 
-/// It landed where it was bound for.
+/// The aircraft landed at its destination.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Airframe.Landed", tag = "aircraft:{aircraft}")]
 pub struct Landed {
@@ -70,17 +72,18 @@ pub struct Landed {
     pub aircraft: String,
     /// Id of the flight.
     pub flight: String,
-    /// Code of the airport.
+    /// Code of the destination airport.
     pub airport: String,
-    /// When.
+    /// Time of arrival.
     pub at: Timestamp,
-    /// Minutes since it left.
+    /// Minutes since departure.
     pub air_minutes: i64,
-    /// Minutes behind the plan; negative if it was early.
+    /// Minutes behind plan; negative if it was early.
     pub delay_minutes: i64,
 }
 
-/// It landed elsewhere; when is not known, so this leg adds nothing to the time it has flown.
+/// The aircraft landed elsewhere. The time is unknown, so this leg does not count towards the
+/// flight time.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Airframe.LandedElsewhere", tag = "aircraft:{aircraft}")]
 pub struct LandedElsewhere {
@@ -90,62 +93,62 @@ pub struct LandedElsewhere {
     pub flight: String,
 }
 
-/// It has flown so long that it must be inspected.
+/// An inspection became due because of the flight time.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Airframe.InspectionDue", tag = "aircraft:{aircraft}")]
 pub struct InspectionDue {
     /// Tail number.
     pub aircraft: String,
-    /// Which inspection it is, from 1: one for each [`INSPECTION_MINUTES`].
+    /// Number of the inspection, from 1: one per [`INSPECTION_MINUTES`].
     pub number: i64,
-    /// Minutes in the air, ever.
+    /// Total flight time in minutes.
     pub minutes_flown: i64,
 }
 
-/// It is so late that its next leg cannot well depart as planned.
+/// The aircraft is so late that its next leg is unlikely to depart as planned.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Airframe.LegAtRisk")]
 #[event(tag = "aircraft:{aircraft}", tag = "flight:{flight}")]
 pub struct LegAtRisk {
     /// Tail number.
     pub aircraft: String,
-    /// Id of the flight that is at risk.
+    /// Id of the flight at risk.
     pub flight: String,
-    /// When it is to depart.
+    /// Planned departure.
     pub departs_at: Timestamp,
-    /// When the aircraft can be ready for it at the earliest.
+    /// Earliest time at which the aircraft can be ready for it.
     pub ready_at: Timestamp,
 }
 
-/// What can happen to an airframe.
+/// The events of an airframe.
 #[derive(Event, Clone, Debug, PartialEq, Eq)]
 #[event(join)]
 #[allow(
     clippy::exhaustive_enums,
-    reason = "whoever reads airframes wants to know of a new event"
+    reason = "a new event should fail to compile where airframes are read"
 )]
 pub enum AirframeEvent {
-    /// It is to fly a leg.
+    /// A leg was planned.
     LegPlanned(LegPlanned),
-    /// It is not to fly a leg after all.
+    /// A planned leg was dropped.
     LegDropped(LegDropped),
-    /// It left the ground.
+    /// The aircraft took off.
     TookOff(TookOff),
-    /// It landed where it was bound for.
+    /// It landed at its destination.
     Landed(Landed),
     /// It landed elsewhere.
     LandedElsewhere(LandedElsewhere),
-    /// It must be inspected.
+    /// An inspection became due.
     InspectionDue(InspectionDue),
-    /// Its next leg cannot well depart as planned.
+    /// Its next leg is at risk.
     LegAtRisk(LegAtRisk),
 }
 
-/// An aircraft, by its tail number.
+/// An aircraft, identified by its tail number.
 #[derive(Aggregate, Clone, Debug, Default, PartialEq, Eq)]
 #[aggregate(event = AirframeEvent, key = String)]
 pub struct Airframe {
-    /// By planned departure.
+    /// Sorted by planned departure.
     upcoming: Vec<Leg>,
     place: Place,
     legs_flown: u64,
@@ -153,7 +156,7 @@ pub struct Airframe {
     inspections_due: i64,
 }
 
-/// A leg that is to be flown.
+/// A planned leg.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Leg {
     flight: String,
@@ -165,43 +168,43 @@ struct Leg {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Risk {
     None,
-    Told,
+    Reported,
 }
 
-/// Where an airframe is.
+/// The location of an airframe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Place {
-    /// Nobody knows: it has not flown yet, or landed elsewhere.
+    /// Unknown: it has not flown yet, or it landed elsewhere.
     #[default]
     Unknown,
-    /// It is in the air.
+    /// In the air.
     InAir {
         /// Id of the flight.
         flight: String,
-        /// When it left.
+        /// Time of departure.
         since: Timestamp,
     },
-    /// It stands where it landed.
+    /// On the ground where it landed.
     OnGround {
         /// Code of the airport.
         airport: String,
-        /// When it landed.
+        /// Time of arrival.
         since: Timestamp,
-        /// Minutes that the leg took which brought it there.
+        /// Duration of the leg that ended here, in minutes.
         air_minutes: i64,
-        /// Minutes behind its plan that it was; negative if it was early.
+        /// Delay of that leg, in minutes; negative if it was early.
         delay_minutes: i64,
     },
 }
 
 impl Place {
-    /// When an aircraft that stands here and is late can be ready to depart from `origin` at the
-    /// earliest; none if it is not late.
+    /// Returns the earliest time at which an aircraft that is late and on the ground can be ready
+    /// to depart from `origin`; `None` if it is not late.
     ///
-    /// One that stands at another airport has to come there first: legs between are not in a log that
-    /// knows departures from New York only. The way back is taken to last as long as the way out, and
-    /// another turnaround.
+    /// An aircraft at another airport has to fly there first. The log contains departures from New
+    /// York only, so that leg is not in it. It is assumed to take as long as the leg to the
+    /// airport, plus another turnaround.
     fn late_ready_at(&self, origin: &str) -> Option<Timestamp> {
         let Self::OnGround {
             airport,
@@ -225,32 +228,32 @@ impl Place {
 }
 
 impl Airframe {
-    /// Where it is.
+    /// Returns the location.
     pub fn place(&self) -> &Place {
         &self.place
     }
 
-    /// Ids of the flights that it is to fly, the next one first.
+    /// Returns the ids of the planned flights, the next one first.
     pub fn upcoming(&self) -> impl Iterator<Item = &str> {
         self.upcoming.iter().map(|leg| &*leg.flight)
     }
 
-    /// How many legs it has flown.
+    /// Returns the number of legs flown.
     pub fn legs_flown(&self) -> u64 {
         self.legs_flown
     }
 
-    /// Minutes that it was in the air, as far as they are known.
+    /// Returns the total flight time in minutes, as far as it is known.
     pub fn minutes_flown(&self) -> i64 {
         self.minutes_flown
     }
 
-    /// How many inspections have fallen due.
+    /// Returns the number of inspections that have become due.
     pub fn inspections_due(&self) -> i64 {
         self.inspections_due
     }
 
-    /// Takes in that it is to fly a leg; one that comes next may be at risk from the start.
+    /// Decides on a newly planned leg. If it is the next one, it may be at risk immediately.
     pub fn plan(&self, planned: LegPlanned) -> (LegPlanned, Option<LegAtRisk>) {
         let leg = Leg::of(&planned);
         let is_next = self
@@ -264,8 +267,8 @@ impl Airframe {
         (planned, at_risk)
     }
 
-    /// Takes in that a leg was cancelled; what comes after it may be at risk in its place. Nothing, if
-    /// the leg is not one of its own.
+    /// Decides on a canceled leg. The leg after it may be at risk instead. Decides on no events if
+    /// the leg is not planned for this aircraft.
     pub fn drop_leg(&self, dropped: LegDropped) -> Option<(LegDropped, Option<LegAtRisk>)> {
         let is_dropped = |leg: &&Leg| leg.flight == dropped.flight;
         self.upcoming.iter().find(is_dropped)?;
@@ -274,8 +277,8 @@ impl Airframe {
         Some((dropped, at_risk))
     }
 
-    /// Takes in that it landed where the flight was bound for; an inspection may be due, and the next
-    /// leg at risk. Nothing, if it is not flying this flight.
+    /// Decides on a landing at the destination. An inspection may become due, and the next leg may
+    /// be at risk. Decides on no events if the aircraft is not flying this flight.
     pub fn land(
         &self,
         flight: &str,
@@ -303,7 +306,8 @@ impl Airframe {
         Some((landed, inspection, at_risk))
     }
 
-    /// Takes in that it landed elsewhere. Nothing, if it is not flying this flight.
+    /// Decides on a landing elsewhere. Decides on no events if the aircraft is not flying this
+    /// flight.
     pub fn land_elsewhere(&self, landed: LandedElsewhere) -> Option<LandedElsewhere> {
         self.flying_since(&landed.flight).map(|_| landed)
     }
@@ -315,7 +319,7 @@ impl Airframe {
         }
     }
 
-    /// A leg that is planned takes its place in the order of departures.
+    /// Inserts a planned leg in the order of departures.
     fn insert(&mut self, leg: Leg) {
         let later = |it: &Leg| it.departs_at <= leg.departs_at;
         let index = self.upcoming.partition_point(later);
@@ -326,22 +330,22 @@ impl Airframe {
     }
 }
 
-/// How a flight ended that landed where it was bound for.
+/// A flight that landed at its destination.
 #[derive(Clone, Copy, Debug)]
-#[allow(clippy::exhaustive_structs, reason = "a policy fills in what it knows")]
+#[allow(clippy::exhaustive_structs, reason = "policies construct it")]
 pub struct Arrival<'a> {
     /// Tail number.
     pub aircraft: &'a str,
     /// Code of the airport.
     pub airport: &'a str,
-    /// When it landed.
+    /// Time of arrival.
     pub at: Timestamp,
-    /// Minutes behind the plan; negative if it was early.
+    /// Minutes behind plan; negative if it was early.
     pub delay_minutes: i64,
 }
 
-/// The pure rule: a leg is at risk that is to depart before a late aircraft can be ready for it. Told
-/// once for each leg.
+/// The pure rule: a leg is at risk if its departure is planned before the late aircraft can be
+/// ready. Reported once per leg.
 fn at_risk(aircraft: &str, place: &Place, leg: &Leg) -> Option<LegAtRisk> {
     let ready_at = place.late_ready_at(&leg.origin)?;
     (leg.risk == Risk::None && ready_at > leg.departs_at).then(|| LegAtRisk {
@@ -386,8 +390,8 @@ impl Apply<AirframeEvent> for Airframe {
                     flight: took_off.flight.clone(),
                     since: took_off.at,
                 };
-                // Legs are flown in the order of their plan: one that was passed over is flown by
-                // another aircraft, if at all.
+                // Legs are flown in the planned order. A leg that was passed over is flown by
+                // another aircraft or not at all.
                 self.upcoming.retain(|leg| {
                     leg.flight != took_off.flight && leg.departs_at >= took_off.planned_at
                 });
@@ -405,7 +409,7 @@ impl Apply<AirframeEvent> for Airframe {
             AirframeEvent::LegAtRisk(at_risk) => {
                 let mut legs = self.upcoming.iter_mut();
                 if let Some(leg) = legs.find(|leg| leg.flight == at_risk.flight) {
-                    leg.risk = Risk::Told;
+                    leg.risk = Risk::Reported;
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Airlines: what the codes of carriers stand for.
+//! Airlines: the names behind the carrier codes.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use crate::input::InputError;
 
 const AIRLINES_CSV: &str = include_str!("../data/airlines.csv");
 
-/// The names of the airlines that left New York City in 2013.
+/// The names of the airlines that departed from New York City in 2013.
 #[derive(Debug)]
 pub struct Airlines(HashMap<String, String>);
 
@@ -15,7 +15,7 @@ impl Airlines {
     ///
     /// # Errors
     ///
-    /// [`InputError`] if the file that was built in is damaged.
+    /// [`InputError`] if the built-in file is damaged.
     pub fn built_in() -> Result<Self, InputError> {
         csv::Reader::from_reader(AIRLINES_CSV.as_bytes())
             .into_deserialize()
@@ -24,7 +24,7 @@ impl Airlines {
             .map_err(|error| InputError::Damaged("airlines.csv".into(), error.into()))
     }
 
-    /// The name of the airline with this code; the code itself if it is not known.
+    /// Returns the name of the airline with this code, or the code itself if it is unknown.
     pub fn name<'a>(&'a self, carrier: &'a str) -> &'a str {
         self.0.get(carrier).map_or(carrier, String::as_str)
     }

@@ -1,4 +1,4 @@
-//! Airports and their time zones: what turns the local times of the input into instants.
+//! Airports and their time zones, which convert the local times of the input to instants.
 
 use std::collections::HashMap;
 
@@ -10,9 +10,9 @@ use crate::input::InputError;
 
 const AIRPORTS_CSV: &str = include_str!("../data/airports.csv");
 
-/// The rule of each time zone that `airports.csv` names, as POSIX writes it. The daylight saving time
-/// of the United States has been the same since 2007, so no database of time zones is needed, and the
-/// program reads the same everywhere.
+/// The POSIX rule of each time zone in `airports.csv`. Daylight saving time in the United States
+/// has not changed since 2007, so the program needs no time zone database and gives the same
+/// results everywhere.
 const ZONE_RULES: [(&str, &str); 8] = [
     ("America/New_York", "EST5EDT,M3.2.0,M11.1.0"),
     ("America/Chicago", "CST6CDT,M3.2.0,M11.1.0"),
@@ -24,7 +24,7 @@ const ZONE_RULES: [(&str, &str); 8] = [
     ("Pacific/Honolulu", "HST10"),
 ];
 
-/// The airports that flights from New York City went to in 2013, with their time zones.
+/// The destinations of flights from New York City in 2013, with their time zones.
 #[derive(Debug)]
 pub struct Airports(HashMap<String, TimeZone>);
 
@@ -33,43 +33,45 @@ impl Airports {
     ///
     /// # Errors
     ///
-    /// [`InputError`] if the file that was built in is damaged.
+    /// [`InputError`] if the built-in file is damaged.
     pub fn built_in() -> Result<Self, InputError> {
         let zones: HashMap<_, _> = ZONE_RULES
             .iter()
             .map(|(name, rule)| Ok((*name, TimeZone::posix(rule)?)))
             .collect::<Result<_, jiff::Error>>()
-            .map_err(|error| InputError::Damaged("the rules of time zones".into(), error.into()))?;
+            .map_err(|error| InputError::Damaged("the time zone rules".into(), error.into()))?;
         let damaged = |problem: String| InputError::Damaged("airports.csv".into(), problem.into());
         let mut airports = HashMap::new();
         for row in csv::Reader::from_reader(AIRPORTS_CSV.as_bytes()).into_deserialize() {
             let (code, _, zone): (String, String, String) =
                 row.map_err(|error| damaged(error.to_string()))?;
             let zone = zones.get(&*zone).ok_or_else(|| {
-                damaged(format!("{code} is in {zone}, a zone without a rule here"))
+                damaged(format!(
+                    "{code} is in {zone}, a zone without a rule in this program"
+                ))
             })?;
             airports.insert(code, zone.clone());
         }
         Ok(Self(airports))
     }
 
-    /// The time zone of the airport with this code, or none if it is not known.
+    /// Returns the time zone of the airport with this code, or `None` if the code is unknown.
     pub fn zone(&self, code: &str) -> Option<&TimeZone> {
         self.0.get(code)
     }
 }
 
-/// The first instant after `after` at which clocks in `zone` show `time`; none if the calendar ends
-/// before.
+/// Returns the first instant after `after` at which clocks in `zone` show `time`, or `None` if the
+/// calendar ends before that.
 ///
-/// This is what an arrival's time of day means: the day is not in the input, and a flight may land
-/// after midnight; but none lasts a day.
+/// This interprets an arrival's time of day. The input lacks the day, and a flight may land after
+/// midnight, but no flight lasts a day.
 pub fn next_time_of_day(after: Timestamp, time: Time, zone: &TimeZone) -> Option<Timestamp> {
     let today = day_in(after, zone)?;
     let tomorrow = today.tomorrow().ok()?;
     for day in [today, tomorrow, tomorrow.tomorrow().ok()?] {
         let moment = zone.to_ambiguous_timestamp(day.to_datetime(time));
-        // A time of day that occurs twice, when daylight saving time ends, may be either.
+        // When daylight saving time ends, a time of day occurs twice and can mean either instant.
         for candidate in [moment.earlier().ok()?, moment.later().ok()?] {
             let candidate = Timestamp::from_micros(candidate.as_microsecond());
             if candidate > after {
@@ -80,13 +82,13 @@ pub fn next_time_of_day(after: Timestamp, time: Time, zone: &TimeZone) -> Option
     None
 }
 
-/// The day that calendars in `zone` show at `instant`; none if it is outside the calendar.
+/// Returns the calendar day in `zone` at `instant`, or `None` outside the calendar.
 pub fn day_in(instant: Timestamp, zone: &TimeZone) -> Option<Date> {
     let instant = jiff::Timestamp::from_microsecond(instant.as_micros()).ok()?;
     Some(zone.to_datetime(instant).date())
 }
 
-/// The time of day that clocks in `zone` show at `instant`; none if it is outside the calendar.
+/// Returns the time of day in `zone` at `instant`, or `None` outside the calendar.
 pub fn time_of_day_in(instant: Timestamp, zone: &TimeZone) -> Option<Time> {
     let instant = jiff::Timestamp::from_microsecond(instant.as_micros()).ok()?;
     Some(zone.to_datetime(instant).time())
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn arrivals_are_on_the_day_after_departure_if_the_time_says_so() {
+    fn an_earlier_time_of_day_means_the_next_day() {
         check("2013-01-01T10:17:00Z", 8, 30, "IAH", "2013-01-01T14:30:00Z");
         check("2013-01-02T03:50:00Z", 0, 10, "MIA", "2013-01-02T05:10:00Z");
         check(
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn daylight_saving_time_is_that_of_the_airport() {
+    fn daylight_saving_time_follows_the_airport() {
         check("2013-07-01T10:00:00Z", 9, 0, "PHX", "2013-07-01T16:00:00Z");
         check("2013-07-01T10:00:00Z", 9, 0, "DEN", "2013-07-01T15:00:00Z");
         check("2013-03-10T04:00:00Z", 3, 30, "BOS", "2013-03-10T07:30:00Z");

@@ -1,17 +1,17 @@
-//! The fingerprint of a log: by it, what is read now is compared with what was read before.
+//! The fingerprint of a log, to compare two readings of it.
 
 use retold::application::log_reader::LogReader;
 use retold::recording::identity::Mark;
 use sha2::{Digest, Sha256};
 
-/// What a log was read as.
+/// A summary of all events of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// How many events there are.
+    /// Number of events.
     pub count: u64,
-    /// The last of them; none if there are none.
+    /// The last event; `None` if there are none.
     pub head: Option<Mark>,
-    /// SHA-256 of all that is recorded of all events, in hexadecimal digits.
+    /// SHA-256 of everything recorded about all events, in hexadecimal digits.
     pub hash: String,
 }
 
@@ -48,7 +48,8 @@ impl Fingerprint {
                 event.payload().unwrap_or_default(),
             ];
             for text in texts {
-                // The length too, so that nothing can move from one text to the next unseen.
+                // Includes the length, so that no bytes can move from one text to the next
+                // unnoticed.
                 hash.update((text.len() as u64).to_be_bytes());
                 hash.update(text);
             }

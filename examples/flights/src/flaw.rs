@@ -1,45 +1,45 @@
-//! Flaws of the input: what is odd about it, by name, how often, and what was done about it.
+//! Flaws of the input: irregularities with their names, counts and remedies.
 //!
-//! Real data is never clean. Nothing of it is dropped or repaired in silence: every row becomes
-//! commands, or is counted here as unreadable, with its line and the reason.
+//! Real data is never clean. No row is dropped or repaired silently: every row becomes commands, or
+//! is counted here as unreadable, with its line and the reason.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Something about a row that a reader of the results should know.
+/// A property of a row that a reader of the results should know about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Flaw {
-    /// The row could not be understood.
+    /// The row cannot be understood.
     Unreadable,
     /// Another row has the same carrier, number, day and origin.
     FlightRepeated,
     /// Another row has the same carrier, number and day, but another origin.
     NumberRepeated,
-    /// The hour of the scheduled departure in UTC is not its local hour.
+    /// The UTC hour of the scheduled departure does not match its local hour.
     HourDisagrees,
-    /// The time of departure is not the scheduled one and the delay.
+    /// The departure is not the scheduled departure plus the delay.
     DepartureDisagrees,
-    /// The time of arrival is not the scheduled one and the delay.
+    /// The arrival is not the scheduled arrival plus the delay.
     ArrivalDisagrees,
-    /// The time in the air is not positive, or longer than from departure to arrival.
+    /// The time in the air is not positive, or longer than the time from departure to arrival.
     AirTimeImpossible,
-    /// The flight landed before it departed, or as it did.
+    /// The flight did not land after its departure.
     ArrivalBeforeDeparture,
-    /// It departed, and neither arrived as planned nor was cancelled.
+    /// It departed, and was neither canceled nor arrived as planned.
     DepartedWithoutArrival,
     /// It has no tail number.
     NoTailNumber,
-    /// A time of day is given as 2400.
+    /// A time of day is written as 2400.
     MidnightAs2400,
-    /// It departed on the day after the one it was scheduled for.
+    /// It departed on the day after the scheduled one.
     DepartedAfterMidnight,
-    /// It landed on the day after its departure, by local calendars.
+    /// It landed on the day after its departure, in local calendars.
     ArrivedAfterMidnight,
 }
 
 impl Flaw {
-    /// A name for programs, in kebab case.
+    /// Returns a machine-readable name in kebab case.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
@@ -58,22 +58,22 @@ impl Flaw {
         }
     }
 
-    /// What was done about it.
+    /// Returns how the input handles it.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::Unreadable => "left out; see the lines below",
-            Self::FlightRepeated => "sent all the same, and refused: it is scheduled already",
+            Self::Unreadable => "omitted; see the lines below",
+            Self::FlightRepeated => "sent and refused: it is scheduled already",
             Self::NumberRepeated => "two flights: the origin is part of a flight's id",
-            Self::HourDisagrees => "taken from the instant in UTC",
-            Self::DepartureDisagrees => "taken as the scheduled time and the delay",
-            Self::ArrivalDisagrees => "taken as the scheduled time and the delay",
-            Self::AirTimeImpossible => "not used: arrivals come from their own times",
-            Self::ArrivalBeforeDeparture => "sent all the same, and refused by the flight",
-            Self::DepartedWithoutArrival => "taken as diverted",
-            Self::NoTailNumber => "replayed by itself; no aircraft to ask about",
-            Self::MidnightAs2400 => "taken as 0000",
-            Self::DepartedAfterMidnight => "dated by the delay, not by the time of day",
-            Self::ArrivedAfterMidnight => "dated as the first such time after the departure",
+            Self::HourDisagrees => "taken from the UTC instant",
+            Self::DepartureDisagrees => "computed as scheduled time plus delay",
+            Self::ArrivalDisagrees => "computed as scheduled time plus delay",
+            Self::AirTimeImpossible => "not used: arrivals have their own times",
+            Self::ArrivalBeforeDeparture => "sent and refused by the flight",
+            Self::DepartedWithoutArrival => "treated as diverted",
+            Self::NoTailNumber => "replayed separately; no aircraft to check",
+            Self::MidnightAs2400 => "read as 0000",
+            Self::DepartedAfterMidnight => "dated by the delay instead of the time of day",
+            Self::ArrivedAfterMidnight => "dated as the first such time after departure",
         }
     }
 }
@@ -82,36 +82,37 @@ impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unreadable => "unreadable row",
-            Self::FlightRepeated => "flight repeated on its day",
-            Self::NumberRepeated => "number repeated on a day, from another airport",
-            Self::HourDisagrees => "local hour and hour in UTC disagree",
+            Self::FlightRepeated => "flight repeated on the same day",
+            Self::NumberRepeated => "number repeated on the same day, from another airport",
+            Self::HourDisagrees => "local hour and UTC hour disagree",
             Self::DepartureDisagrees => "departure and its delay disagree",
             Self::ArrivalDisagrees => "arrival and its delay disagree",
             Self::AirTimeImpossible => "impossible time in the air",
             Self::ArrivalBeforeDeparture => "arrived before it departed",
-            Self::DepartedWithoutArrival => "departed, did not arrive as planned",
+            Self::DepartedWithoutArrival => "departed but did not arrive as planned",
             Self::NoTailNumber => "no tail number",
-            Self::MidnightAs2400 => "midnight written 2400",
+            Self::MidnightAs2400 => "midnight written as 2400",
             Self::DepartedAfterMidnight => "departed on the day after the scheduled one",
             Self::ArrivedAfterMidnight => "arrived on the day after its departure",
         })
     }
 }
 
-/// A row that could not be understood.
+/// A row that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub struct UnreadableRow {
-    /// Line of the file, from 1, which is the line of column names.
+    /// Line of the file, from 1, which is the header.
     pub line: u64,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: String,
 }
 
-/// Most unreadable rows that are kept with their reasons; beyond it they are only counted.
+/// Maximum number of unreadable rows that are kept with their reasons. Further ones are only
+/// counted.
 pub const UNREADABLE_KEPT_MAX: usize = 10;
 
-/// Flaws, counted.
+/// Counts of flaws.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flaws {
     counts: BTreeMap<Flaw, u64>,
@@ -119,12 +120,12 @@ pub struct Flaws {
 }
 
 impl Flaws {
-    /// Counts a flaw once more.
+    /// Adds one to the count of a flaw.
     pub fn count(&mut self, flaw: Flaw) {
         *self.counts.entry(flaw).or_default() += 1;
     }
 
-    /// Counts an unreadable row; keeps it, if it is one of the first [`UNREADABLE_KEPT_MAX`].
+    /// Counts an unreadable row and keeps it if it is one of the first [`UNREADABLE_KEPT_MAX`].
     pub fn count_unreadable(&mut self, row: UnreadableRow) {
         self.count(Flaw::Unreadable);
         if self.unreadable.len() < UNREADABLE_KEPT_MAX {
@@ -132,17 +133,17 @@ impl Flaws {
         }
     }
 
-    /// How often a flaw was counted.
+    /// Returns the count of a flaw.
     pub fn of(&self, flaw: Flaw) -> u64 {
         self.counts.get(&flaw).copied().unwrap_or_default()
     }
 
-    /// All flaws that were counted, the graver ones first.
+    /// Returns all counted flaws, the most serious ones first.
     pub fn iter(&self) -> impl Iterator<Item = (Flaw, u64)> {
         self.counts.iter().map(|(flaw, count)| (*flaw, *count))
     }
 
-    /// The first rows that could not be understood, and why.
+    /// Returns the first rows that cannot be understood, with the reasons.
     pub fn unreadable(&self) -> &[UnreadableRow] {
         &self.unreadable
     }

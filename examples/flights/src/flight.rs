@@ -1,13 +1,13 @@
-//! The flight: the aggregate of this example, with its events and its rules.
+//! The flight: the main aggregate of this example.
 //!
-//! All of it is pure: no clock, no store. What happened becomes an event once the flight's rules let
-//! it; what was recorded is folded into the state that the next decision looks at.
+//! It is pure: it uses no clock and no store. Its rules decide which events are recorded. Recorded
+//! events are folded into the state that the next decision uses.
 
 use retold::prelude::*;
 
 use crate::minutes::minutes_from;
 
-/// It was announced, with its times as planned.
+/// The flight was announced, with its plan.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Flight.Scheduled")]
 #[event(tag = "carrier:{carrier}", tag = "aircraft:{aircraft}")]
@@ -17,19 +17,19 @@ pub struct Scheduled {
     pub carrier: String,
     /// Number of the flight.
     pub number: u32,
-    /// Code of the airport it departs from.
+    /// Code of the departure airport.
     pub origin: String,
-    /// Code of the airport it is bound for.
+    /// Code of the destination airport.
     pub destination: String,
-    /// Tail number of the aircraft that is to fly it, if it is known.
+    /// Tail number of the planned aircraft, if it is known.
     pub aircraft: Option<String>,
-    /// When it is to depart.
+    /// Planned departure.
     pub departs_at: Timestamp,
-    /// When it is to arrive.
+    /// Planned arrival.
     pub arrives_at: Timestamp,
 }
 
-/// It left, so many minutes later than planned.
+/// The flight departed, with this delay.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Flight.Departed")]
 #[event(
@@ -42,17 +42,17 @@ pub struct Departed {
     pub carrier: String,
     /// Number of the flight.
     pub number: u32,
-    /// Code of the airport it left.
+    /// Code of the departure airport.
     pub origin: String,
-    /// Tail number of the aircraft that flies it, if it is known.
+    /// Tail number of the aircraft, if it is known.
     pub aircraft: Option<String>,
-    /// When it left.
+    /// Time of departure.
     pub at: Timestamp,
-    /// Minutes behind the plan; negative if it left early.
+    /// Minutes behind plan; negative if it left early.
     pub delay_minutes: i64,
 }
 
-/// It landed where it was bound for, so many minutes later than planned.
+/// The flight landed at its destination, with this delay.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Flight.Arrived")]
 #[event(
@@ -63,17 +63,17 @@ pub struct Departed {
 pub struct Arrived {
     /// Code of the airline.
     pub carrier: String,
-    /// Code of the airport it came to.
+    /// Code of the destination airport.
     pub destination: String,
-    /// Tail number of the aircraft that flew it, if it is known.
+    /// Tail number of the aircraft, if it is known.
     pub aircraft: Option<String>,
-    /// When it landed.
+    /// Time of arrival.
     pub at: Timestamp,
-    /// Minutes behind the plan; negative if it was early.
+    /// Minutes behind plan; negative if it was early.
     pub delay_minutes: i64,
 }
 
-/// It will not depart.
+/// The flight was canceled before departure.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Flight.Cancelled")]
 #[event(
@@ -84,14 +84,14 @@ pub struct Arrived {
 pub struct Cancelled {
     /// Code of the airline.
     pub carrier: String,
-    /// Code of the airport it would have left.
+    /// Code of the planned departure airport.
     pub origin: String,
-    /// Tail number of the aircraft that was to fly it, if it is known. Logs of old do not have it.
+    /// Tail number of the planned aircraft, if it is known. Older logs do not contain it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aircraft: Option<String>,
 }
 
-/// It landed elsewhere.
+/// The flight landed elsewhere.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Flight.Diverted")]
 #[event(
@@ -102,82 +102,82 @@ pub struct Cancelled {
 pub struct Diverted {
     /// Code of the airline.
     pub carrier: String,
-    /// Code of the airport it was bound for.
+    /// Code of the planned destination.
     pub destination: String,
-    /// Tail number of the aircraft that flew it, if it is known.
+    /// Tail number of the aircraft, if it is known.
     pub aircraft: Option<String>,
-    /// When it came to where it was bound for after all; none if it did not.
+    /// Time at which it finally reached its destination; `None` if it did not.
     pub reached_at: Option<Timestamp>,
 }
 
-/// What can happen to a flight.
+/// The events of a flight.
 #[derive(Event, Clone, Debug, PartialEq, Eq)]
 #[event(join)]
 #[allow(
     clippy::exhaustive_enums,
-    reason = "whoever reads flights wants to know of a new event"
+    reason = "a new event should fail to compile where flights are read"
 )]
 pub enum FlightEvent {
     /// It was announced.
     Scheduled(Scheduled),
-    /// It left.
+    /// It departed.
     Departed(Departed),
-    /// It landed where it was bound for.
+    /// It landed at its destination.
     Arrived(Arrived),
-    /// It will not depart.
+    /// It was canceled.
     Cancelled(Cancelled),
     /// It landed elsewhere.
     Diverted(Diverted),
 }
 
-/// Why something cannot have happened to a flight.
+/// Reasons why an event cannot have happened to a flight.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The flight is not known.
+    /// The flight has not been announced.
     #[error("the flight is not scheduled")]
     NotScheduled,
-    /// The flight is known.
+    /// The flight has been announced already.
     #[error("the flight is scheduled already")]
     AlreadyScheduled,
-    /// A flight goes somewhere else.
-    #[error("the flight ends where it begins")]
+    /// Origin and destination are the same.
+    #[error("the origin and the destination are the same")]
     EndsWhereItBegins,
-    /// The plan lands the flight before it leaves.
-    #[error("the flight is to arrive before it departs")]
+    /// The planned arrival is not after the planned departure.
+    #[error("the planned arrival is not after the planned departure")]
     PlannedBackwards,
-    /// What is cancelled does not fly.
-    #[error("the flight is cancelled")]
+    /// A canceled flight does not depart.
+    #[error("the flight is canceled")]
     Cancelled,
     /// A flight departs once.
     #[error("the flight has departed already")]
     AlreadyDeparted,
-    /// What has not left cannot land.
+    /// A flight that has not departed cannot land.
     #[error("the flight has not departed")]
     NotDeparted,
-    /// A flight ends once.
+    /// A flight lands once.
     #[error("the flight has landed already")]
     AlreadyLanded,
-    /// Nobody lands before leaving.
+    /// A flight cannot land before its departure.
     #[error("the flight cannot land at {landed_at}: it departed at {departed_at}")]
     LandedBeforeDeparture {
-        /// When it left.
+        /// Time of departure.
         departed_at: Timestamp,
-        /// When it is said to have landed.
+        /// Reported time of landing.
         landed_at: Timestamp,
     },
-    /// Nobody flies twice at once.
+    /// An aircraft cannot fly two flights at the same time.
     #[error("{aircraft} is in the air, as {flight}")]
     AircraftInAir {
         /// Tail number of the aircraft.
         aircraft: String,
-        /// Airline and number of the flight that it is flying.
+        /// Airline and number of the flight in the air.
         flight: String,
     },
 }
 
 impl Refusal {
-    /// A name for programs, in kebab case.
+    /// Returns a machine-readable name in kebab case.
     pub fn name(&self) -> &'static str {
         match self {
             Self::NotScheduled => "not-scheduled",
@@ -202,40 +202,41 @@ pub struct Flight {
     phase: Phase,
 }
 
-/// How far a flight has come.
+/// The phases of a flight.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
-    /// It is on the ground, or nobody has heard of it.
+    /// On the ground, or not announced.
     #[default]
     Waiting,
-    /// It is in the air.
+    /// In the air.
     InAir {
-        /// When it left.
+        /// Time of departure.
         departed_at: Timestamp,
-        /// Who flies it, if it is known.
+        /// Tail number of the aircraft, if it is known.
         aircraft: Option<String>,
     },
-    /// It is where it was bound for.
+    /// Landed at its destination.
     Arrived,
-    /// It is elsewhere.
+    /// Landed elsewhere.
     Diverted,
-    /// It will not fly.
+    /// Canceled.
     Cancelled,
 }
 
-/// The id of a flight: the same number may leave on the same day from two airports.
+/// Returns the id of a flight. It includes the origin, because a number may depart from two
+/// airports on the same day.
 pub fn flight_id(carrier: &str, number: u32, day: jiff::civil::Date, origin: &str) -> Id<Flight> {
     Id::from(format!("{carrier}-{number}-{day}-{origin}"))
 }
 
 impl Flight {
-    /// The plan; none if nobody has announced the flight.
+    /// Returns the plan; `None` if the flight has not been announced.
     pub fn plan(&self) -> Option<&Scheduled> {
         self.plan.as_ref()
     }
 
-    /// How far it has come.
+    /// Returns the phase.
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
@@ -244,7 +245,7 @@ impl Flight {
     ///
     /// # Errors
     ///
-    /// If it is known, or the plan is none that a flight could keep to.
+    /// If the flight has been announced already, or the plan is impossible.
     pub fn schedule(&self, plan: Scheduled) -> Result<Scheduled, Refusal> {
         if self.plan.is_some() {
             return Err(Refusal::AlreadyScheduled);
@@ -258,13 +259,13 @@ impl Flight {
         Ok(plan)
     }
 
-    /// Leaves, flown by this aircraft, if it is known which.
+    /// Departs with this aircraft, if it is known.
     ///
-    /// Whether the aircraft is free is not for the flight to know: see [`aircraft`](crate::aircraft).
+    /// Whether the aircraft is available is not decided here: see [`aircraft`](crate::aircraft).
     ///
     /// # Errors
     ///
-    /// If it is not waiting to depart.
+    /// If the flight is not waiting to depart.
     pub fn depart(&self, at: Timestamp, aircraft: Option<&str>) -> Result<Departed, Refusal> {
         let plan = self.plan.as_ref().ok_or(Refusal::NotScheduled)?;
         match self.phase {
@@ -281,11 +282,11 @@ impl Flight {
         }
     }
 
-    /// Lands where it was bound for.
+    /// Lands at the destination.
     ///
     /// # Errors
     ///
-    /// If it is not in the air, or left later than it is said to have landed.
+    /// If the flight is not in the air, or departed after the reported landing.
     pub fn arrive(&self, at: Timestamp) -> Result<Arrived, Refusal> {
         let (plan, aircraft) = self.landing(Some(at))?;
         Ok(Arrived {
@@ -297,11 +298,11 @@ impl Flight {
         })
     }
 
-    /// Lands elsewhere, and perhaps comes to where it was bound for after all.
+    /// Lands elsewhere, and possibly reaches its destination later.
     ///
     /// # Errors
     ///
-    /// If it is not in the air, or left later than it is said to have come there.
+    /// If the flight is not in the air, or departed after the reported arrival.
     pub fn divert(&self, reached_at: Option<Timestamp>) -> Result<Diverted, Refusal> {
         let (plan, aircraft) = self.landing(reached_at)?;
         Ok(Diverted {
@@ -312,11 +313,11 @@ impl Flight {
         })
     }
 
-    /// Calls the flight off.
+    /// Cancels the flight.
     ///
     /// # Errors
     ///
-    /// If it is not waiting to depart.
+    /// If the flight is not waiting to depart.
     pub fn cancel(&self) -> Result<Cancelled, Refusal> {
         let plan = self.plan.as_ref().ok_or(Refusal::NotScheduled)?;
         match self.phase {
@@ -330,7 +331,8 @@ impl Flight {
         }
     }
 
-    /// The plan and the aircraft of a flight that can land, at this time if it is known.
+    /// Returns the plan and the aircraft of a flight that can land at this time, if the time is
+    /// known.
     fn landing(&self, at: Option<Timestamp>) -> Result<(&Scheduled, Option<String>), Refusal> {
         let plan = self.plan.as_ref().ok_or(Refusal::NotScheduled)?;
         match &self.phase {

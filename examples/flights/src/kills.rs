@@ -1,10 +1,10 @@
-//! The system of flights in several processes on one SQLite file, killed at random.
+//! Runs the system of flights in several processes on one SQLite file and kills them at random.
 //!
-//! Some processes are nodes: each runs the whole system by [`MultiThread`]. One more is the feeder: it
-//! sends what happened to the flights, and when it starts again it leaves out the flights of which all
-//! is recorded. Whoever is killed gets no word of it (`kill -9`), and is started again at once. Followers
-//! and views get in each other's way all the time. When everything is fed and answered, [`check`] says
-//! whether that shows anywhere.
+//! Several processes are nodes: each runs the whole system with [`MultiThread`]. One process is the
+//! feeder: it sends the commands, and after a restart it skips flights that are completely
+//! recorded. A killed process gets no warning (`kill -9`) and is restarted immediately. Followers
+//! and views of the nodes conflict all the time. When all events are fed and processed, [`check`]
+//! verifies that the kills had no visible effect.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,63 +35,66 @@ use crate::record::{FlightRecord, Outcome};
 use crate::replay::{id_of, replay};
 use crate::system::{FLIGHTS, system};
 
-/// Tells a child the file of the logs; absent in the parent.
+/// Passes the file with the logs to a child; not set in the parent.
 const STORE: &str = "RETOLD_FLIGHTS_KILLS_STORE";
-/// Tells a feeder the file of its flights; absent in a node.
+/// Passes the file with the flights to a feeder; not set in a node.
 const INPUT: &str = "RETOLD_FLIGHTS_KILLS_INPUT";
 
-/// Concurrent callers of the feeder.
+/// Concurrent callers in the feeder.
 const CALLERS: usize = 8;
 
-/// Pause between two looks at how far the logs are: short beside what a process takes to start.
+/// Interval between checks of the logs' progress. Short compared with the start of a process.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
-/// So long nothing may be recorded before the run is given up: many times what processes take to start
-/// and to take over from each other, on a busy machine.
+/// Maximum time without new events before the run fails. It is many times longer than processes
+/// need to start and take over on a busy machine.
 const PROGRESS_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// The longest that nodes keep still after another was faster. Short, so that whoever is killed is
-/// soon replaced and meets the others often.
+/// Maximum back-off of a node after it lost a race. Short, so that a killed process is replaced
+/// soon and conflicts are frequent.
 const STANDBY_MAX: Duration = Duration::from_millis(50);
 
-/// How many processes, and how often one is killed.
+/// The number of processes and kills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kills {
-    /// Kills in all, of nodes and of the feeder.
+    /// Total number of kills, of nodes and of the feeder.
     pub kills: usize,
     /// Processes that run the system.
     pub nodes: usize,
-    /// Decides who is killed when; what the processes are doing then is for the machine to decide.
+    /// Decides which process is killed and when. What the processes are doing at that time depends
+    /// on the machine.
     pub seed: u64,
 }
 
-/// What [`run`] came to.
+/// The result of [`run`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Killed {
-    /// How often a node was killed.
+    /// Number of kills of nodes.
     pub nodes: usize,
-    /// How often the feeder was.
+    /// Number of kills of the feeder.
     pub feeders: usize,
-    /// Events in all logs at the end.
+    /// Number of events in all logs at the end.
     pub events: u64,
-    /// From the first process to the last event answered.
+    /// Time from the start of the first process until the last event was processed.
     pub elapsed: Duration,
 }
 
-/// What [`check`] came to.
+/// The result of [`check`].
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// What retelling the whole system came to, without a difference.
+    /// The report of retelling the whole system, without a difference.
     pub whole: WholeReport,
-    /// How long both forms of retelling took.
+    /// Duration of both forms of retelling.
     pub elapsed: Duration,
 }
 
-/// In a process that [`run`] started: does its work, and ends with it. Returns in any other.
+/// In a process started by [`run`], does that process's work and exits. In any other process,
+/// returns.
 ///
 /// # Panics
 ///
-/// If the logs cannot be opened or the flights not be read; the parent starts it again.
+/// If the logs cannot be opened or the flights cannot be read. The parent then restarts the
+/// process.
 pub fn child() {
     let Some(store) = std::env::var_os(STORE) else {
         return;
@@ -107,11 +110,11 @@ pub fn child() {
             None => work(&infrastructure).await,
         }
     });
-    worked.expect("the parent starts a process again that failed");
+    worked.expect("the parent restarts a process that failed");
     std::process::exit(0);
 }
 
-/// A clock that stands still in all processes, so that another run has the same times.
+/// Uses a clock that stands still in all processes, so that every run records the same times.
 fn infrastructure(store: &Path) -> retold::Result<Infrastructure> {
     let store = SqliteStore::open(store)?;
     let view = keep_on_time(&store.views())?;
@@ -138,7 +141,7 @@ async fn feed(infrastructure: &Infrastructure, input: &Path) -> Result<(), AnyEr
     let app = open.application(FLIGHTS)?;
     let mut left = Vec::new();
     for flight in flights {
-        if !is_told(app, &flight).await? {
+        if !is_recorded(app, &flight).await? {
             left.push(flight);
         }
     }
@@ -146,8 +149,8 @@ async fn feed(infrastructure: &Infrastructure, input: &Path) -> Result<(), AnyEr
     Ok(())
 }
 
-/// Whether all that happened to a flight is recorded.
-async fn is_told(app: &Application, flight: &FlightRecord) -> retold::Result<bool> {
+/// Returns whether everything that happened to a flight is recorded.
+async fn is_recorded(app: &Application, flight: &FlightRecord) -> retold::Result<bool> {
     let events = match flight.outcome {
         Outcome::Cancelled => 2,
         Outcome::Arrived { .. } | Outcome::Diverted { .. } => 3,
@@ -159,7 +162,7 @@ async fn is_told(app: &Application, flight: &FlightRecord) -> retold::Result<boo
     }
 }
 
-/// A process, killed at the latest when it is dropped.
+/// A process that is killed when dropped, if not before.
 struct Process {
     child: Child,
     role: Role,
@@ -180,7 +183,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The process may have ended already.
         drop(self.kill());
     }
 }
@@ -197,16 +200,15 @@ struct Parent<'p> {
     killed: Killed,
 }
 
-/// Feeds the flights of a CSV file to the system in several processes, which are killed at random, and
-/// waits until all is answered. The logs are in this folder then, in the file that
-/// [`store_path`] names. `command` starts this program once more, so that it calls [`child`].
+/// Feeds the flights of a CSV file to the system in several processes, kills the processes at
+/// random, and waits until all events are processed. The logs are then in this folder, in the file
+/// [`store_path`]. `command` starts this program again in such a way that it calls [`child`].
 ///
 /// Kills are spread over the time that it takes to record about `events` events.
 ///
 /// # Errors
 ///
-/// What went wrong: nothing was recorded for a minute, or a process could not be
-/// started.
+/// If nothing is recorded for a minute, or a process cannot be started.
 pub async fn run(
     kills: Kills,
     events: u64,
@@ -244,7 +246,9 @@ pub async fn run(
         if recorded > last.0 {
             last = (recorded, Instant::now());
         } else if last.1.elapsed() > PROGRESS_WAIT_MAX {
-            return Err(format!("after {recorded} events nothing more is answered"));
+            return Err(format!(
+                "no event was processed within the time limit after {recorded} events"
+            ));
         }
         parent.wait(recorded).await?;
     }
@@ -253,7 +257,7 @@ pub async fn run(
     Ok(parent.killed)
 }
 
-/// The file of the logs in this folder.
+/// Returns the file with the logs in this folder.
 pub fn store_path(folder: &Path) -> PathBuf {
     folder.join("flights.db")
 }
@@ -285,7 +289,7 @@ impl Parent<'_> {
         self.processes.iter().any(|it| it.role == Role::Feeder)
     }
 
-    /// Events in all logs.
+    /// Returns the number of events in all logs.
     async fn recorded(&self) -> Result<u64, String> {
         let mut events = 0;
         for app in self.open.applications() {
@@ -294,8 +298,8 @@ impl Parent<'_> {
         Ok(events)
     }
 
-    /// Waits for one look at least, and until so many events are recorded or everything is fed. Whoever
-    /// ended by itself before its work was done is started again.
+    /// Waits for at least one interval, and until `goal` events are recorded or everything is fed.
+    /// Restarts processes that ended before their work was done.
     async fn wait(&mut self, goal: u64) -> Result<(), String> {
         let begun = Instant::now();
         loop {
@@ -322,11 +326,11 @@ impl Parent<'_> {
     }
 }
 
-/// The system of flights, run by a single thread on memory, to compare with.
+/// Runs the system of flights on a single thread in memory, for comparison.
 ///
 /// # Errors
 ///
-/// What the replay reports.
+/// As for [`replay`].
 pub async fn expected(flights: Arc<[FlightRecord]>) -> retold::Result<OpenSystem> {
     let memory = timeless(Infrastructure::new(Arc::new(MemoryStore::new())));
     let runner = SingleThread::start(&system(), &memory).await?;
@@ -334,12 +338,12 @@ pub async fn expected(flights: Arc<[FlightRecord]>) -> retold::Result<OpenSystem
     Ok(runner.open_system().clone())
 }
 
-/// Checks that killing left no trace in the logs of this folder: each log is sound, all is retold, each
-/// aircraft has the history that it has in the expected run, and the view is the fold.
+/// Checks that the kills had no effect on the logs in this folder: each log is sound and retells,
+/// each aircraft has the same history as in the expected run, and the view equals the fold.
 ///
 /// # Errors
 ///
-/// What is wrong.
+/// A description of the first problem found.
 pub async fn check(folder: &Path, expected: &OpenSystem) -> Result<Checked, String> {
     let store = store_path(folder);
     let open = opened(&store, Opening::ReadOnly).await?;
@@ -377,7 +381,7 @@ async fn check_view(store: &Path, app: &Application) -> Result<(), String> {
     let view = read_on_time(&reader).map_err(text)?;
     match view == OnTime::read(app).await.map_err(text)? {
         true => Ok(()),
-        false => Err("the view is not the fold".into()),
+        false => Err("the view differs from the fold".into()),
     }
 }
 

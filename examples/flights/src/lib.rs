@@ -1,17 +1,17 @@
-//! Flights: what Retold is for, shown on real data.
+//! The flights example: Retold on real data.
 //!
-//! The modules stand in the order in which one reads them best:
+//! Read the modules in this order:
 //!
-//! 1. [`flight`]: an aggregate with its events, its rules and its refusals. All of it is pure.
-//! 2. [`aircraft`]: a rule that no flight can hold by itself, decided over the events of many.
-//! 3. [`on_time`]: a table that is folded from the log.
-//! 4. [`record`] and [`input`]: from rows of a file to what became of each flight, with every
-//!    [`flaw`] counted by name.
-//! 5. [`itinerary`] and [`replay`]: the same again as commands, in order for each aircraft, by many
-//!    callers at once.
-//! 6. [`airframe`] and [`notice`]: two more aggregates, of applications that hear of flights; and
-//!    [`system`], which says who follows whom and what that causes.
-//! 7. [`on_time_view`] and [`on_time_in_memory`]: the table once more, kept by projections.
+//! 1. [`flight`]: an aggregate with its events, rules and refusals. It is pure.
+//! 2. [`aircraft`]: a rule that spans several flights, decided over their events.
+//! 3. [`on_time`]: a table folded from the log.
+//! 4. [`record`] and [`input`]: the rows of a file as records of flights, with every [`flaw`]
+//!    counted by name.
+//! 5. [`itinerary`] and [`replay`]: the same flights as commands, in order per aircraft, from
+//!    concurrent callers.
+//! 6. [`airframe`] and [`notice`]: two more aggregates, in applications that follow the flights;
+//!    and [`system`], which defines the applications, followers and policies.
+//! 7. [`on_time_view`] and [`on_time_in_memory`]: the same table, kept by projections.
 //!
 //! ```
 //! use retold::prelude::*;
@@ -46,7 +46,8 @@
 //! # }
 //! ```
 //!
-//! As a system, in one thread and in memory: after a command returns, all that it caused has happened.
+//! The same flights run as a system, in one thread and in memory. When a command returns, all its
+//! effects are recorded.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,17 +1,17 @@
-//! Whole minutes between instants, which is what timetables count in.
+//! Whole minutes between instants, the unit of timetables.
 
 use retold::prelude::Timestamp;
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
 
-/// The instant that many minutes after `instant`, or before it if negative; at the end of time, the
-/// last there is.
+/// Returns the instant `minutes` after `instant`, or before it if negative. Saturates at the last
+/// instant.
 pub fn minutes_after(instant: Timestamp, minutes: i64) -> Timestamp {
     let micros = minutes.saturating_mul(MICROS_PER_MINUTE);
     Timestamp::from_micros(instant.as_micros().saturating_add(micros))
 }
 
-/// Minutes from one instant to another, rounded down; negative if the other is earlier.
+/// Returns the minutes from one instant to another, rounded down; negative if the other is earlier.
 pub fn minutes_from(one: Timestamp, other: Timestamp) -> i64 {
     let micros = other.as_micros().saturating_sub(one.as_micros());
     micros.div_euclid(MICROS_PER_MINUTE)
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn minutes_go_both_ways() {
+    fn minutes_can_be_negative() {
         let departure: Timestamp = "2013-01-01T23:59:00Z".parse().unwrap();
         let arrival = minutes_after(departure, 2);
         assert_eq!(arrival.to_string(), "2013-01-02T00:01:00Z");

@@ -1,29 +1,29 @@
-//! The notice: what passengers of a flight are told when it is at risk, with its events and its rules.
+//! The notice that passengers get when their flight is at risk.
 //!
-//! It is an aggregate of the application `notices`, one for each flight. It is told that a leg is at
-//! risk by one log and how the leg went by another, in whatever order, and refuses neither. Whatever
-//! the order was, none is left standing for a flight that departed on time.
+//! It is an aggregate of the application `notices`, one per flight. One log reports that a leg is
+//! at risk, another how the leg went, in any order; the notice refuses neither. In every order, no
+//! notice stays open for a flight that departed on time.
 
 use retold::prelude::*;
 
 use crate::on_time::LATE_MINUTES;
 
-/// Passengers were told that their flight may be late.
+/// Passengers were notified that their flight may be late.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Notice.Made")]
 #[event(tag = "aircraft:{aircraft}", tag = "flight:{flight}")]
 pub struct Made {
     /// Id of the flight.
     pub flight: String,
-    /// Tail number of the aircraft that is late.
+    /// Tail number of the late aircraft.
     pub aircraft: String,
-    /// When the flight is to depart.
+    /// Planned departure of the flight.
     pub departs_at: Timestamp,
-    /// When the aircraft can be ready for it at the earliest.
+    /// Earliest time at which the aircraft can be ready.
     pub ready_at: Timestamp,
 }
 
-/// They were told that it was for nothing: the flight departed on time.
+/// The notice was withdrawn: the flight departed on time.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Notice.Withdrawn", tag = "flight:{flight}")]
 pub struct Withdrawn {
@@ -31,17 +31,17 @@ pub struct Withdrawn {
     pub flight: String,
 }
 
-/// It was as they were told, or worse.
+/// The flight was late, or canceled.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Notice.CameTrue", tag = "flight:{flight}")]
 pub struct CameTrue {
     /// Id of the flight.
     pub flight: String,
-    /// Minutes behind its plan that it departed; none if it was cancelled.
+    /// Departure delay in minutes; `None` if the flight was canceled.
     pub delay_minutes: Option<i64>,
 }
 
-/// The flight departed or was cancelled without a notice, and none will be made any more.
+/// The flight departed or was canceled without a notice, and none will follow.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Notice.Closed", tag = "flight:{flight}")]
 pub struct Closed {
@@ -49,15 +49,15 @@ pub struct Closed {
     pub flight: String,
 }
 
-/// What can happen to a notice.
+/// The events of a notice.
 #[derive(Event, Clone, Debug, PartialEq, Eq)]
 #[event(join)]
 #[allow(
     clippy::exhaustive_enums,
-    reason = "whoever reads notices wants to know of a new event"
+    reason = "a new event should fail to compile where notices are read"
 )]
 pub enum NoticeEvent {
-    /// It was made.
+    /// The notice was made.
     Made(Made),
     /// It was withdrawn.
     Withdrawn(Withdrawn),
@@ -67,56 +67,56 @@ pub enum NoticeEvent {
     Closed(Closed),
 }
 
-/// How a flight that waited to depart went.
+/// How a flight went that was waiting to depart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "there is no third")]
+#[allow(clippy::exhaustive_enums, reason = "there is no third case")]
 pub enum Going {
-    /// It left, so many minutes behind its plan.
+    /// It departed with this delay.
     Departed {
-        /// Minutes behind the plan; negative if it was early.
+        /// Minutes behind plan; negative if it was early.
         delay_minutes: i64,
     },
-    /// It will not leave.
+    /// It was canceled.
     Cancelled,
 }
 
-/// The notice of a flight, made or not.
+/// The notice of a flight, whether it was made or not.
 #[derive(Aggregate, Clone, Debug, Default, PartialEq, Eq)]
 #[aggregate(event = NoticeEvent, key = String)]
 pub struct Notice {
     phase: NoticePhase,
 }
 
-/// How far a notice has come.
+/// The phases of a notice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoticePhase {
-    /// There is none, and there may be one.
+    /// Not made, but it can be.
     #[default]
     Possible,
-    /// It is made, and the flight has not departed.
+    /// Made, and the flight has not departed.
     Standing,
-    /// It was for nothing.
+    /// Withdrawn, because the flight departed on time.
     Withdrawn,
-    /// It came true.
+    /// Came true.
     CameTrue,
-    /// There is none, and there will be none.
+    /// Not made, and it will not be.
     Closed,
 }
 
 impl Notice {
-    /// How far it has come.
+    /// Returns the phase.
     pub fn phase(&self) -> NoticePhase {
         self.phase
     }
 
-    /// Tells passengers that their flight is at risk: once, and not after it has departed.
+    /// Notifies passengers that their flight is at risk: once, and not after departure.
     pub fn make(&self, notice: Made) -> Option<Made> {
         (self.phase == NoticePhase::Possible).then_some(notice)
     }
 
-    /// Takes in how the flight went. On time is what departs less than [`LATE_MINUTES`] behind its
-    /// plan, as for arrivals.
+    /// Closes the notice according to how the flight went. A departure less than [`LATE_MINUTES`]
+    /// behind plan is on time, as for arrivals.
     pub fn close(&self, flight: &str, going: Going) -> Option<NoticeEvent> {
         let flight = flight.to_owned();
         let is_on_time = |minutes: i64| minutes < LATE_MINUTES;

@@ -1,4 +1,4 @@
-//! How punctual the airlines were: a fold over the log of flights.
+//! The punctuality of the airlines: a fold over the log of flights.
 
 use std::collections::BTreeMap;
 
@@ -7,36 +7,36 @@ use retold::prelude::*;
 
 use crate::flight::FlightEvent;
 
-/// A flight is late that arrives this many minutes behind its plan, or more: so the Department of
-/// Transportation counts.
+/// Arrival delay, in minutes, from which a flight is late, as the Department of Transportation
+/// defines it.
 pub const LATE_MINUTES: i64 = 15;
 
-/// The flights of an airline, counted.
+/// Counts of the flights of one airline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Punctuality {
-    /// Flights that were announced.
+    /// Announced flights.
     pub scheduled: u64,
-    /// Flights that left.
+    /// Departed flights.
     pub departed: u64,
-    /// Flights that did not.
+    /// Canceled flights.
     pub cancelled: u64,
     /// Flights that landed elsewhere.
     pub diverted: u64,
-    /// Flights that landed where they were bound for.
+    /// Flights that landed at their destination.
     pub arrived: u64,
-    /// Those of them that were less than [`LATE_MINUTES`] behind their plan.
+    /// Arrivals less than [`LATE_MINUTES`] behind plan.
     pub on_time: u64,
-    /// Sum of their delays in minutes; early arrivals count negative.
+    /// Sum of the arrival delays in minutes; early arrivals count as negative.
     pub delay_minutes_sum: i64,
 }
 
 impl Punctuality {
-    /// Share of the arrivals that were on time, from 0 to 1; none if nobody arrived.
+    /// Returns the share of arrivals that were on time, from 0 to 1; `None` without arrivals.
     pub fn on_time_share(&self) -> Option<f64> {
         (self.arrived > 0).then(|| self.on_time as f64 / self.arrived as f64)
     }
 
-    /// Mean delay of the arrivals, in minutes; none if nobody arrived.
+    /// Returns the mean arrival delay in minutes; `None` without arrivals.
     pub fn mean_delay_minutes(&self) -> Option<f64> {
         (self.arrived > 0).then(|| self.delay_minutes_sum as f64 / self.arrived as f64)
     }
@@ -57,12 +57,12 @@ impl Punctuality {
 pub struct OnTime(BTreeMap<String, Punctuality>);
 
 impl OnTime {
-    /// The airlines' codes and their punctuality, in the order of the codes.
+    /// Returns the codes of the airlines with their punctuality, sorted by code.
     pub fn carriers(&self) -> impl Iterator<Item = (&str, &Punctuality)> {
         self.0.iter().map(|(carrier, it)| (&**carrier, it))
     }
 
-    /// All airlines together.
+    /// Returns the totals of all airlines.
     pub fn total(&self) -> Punctuality {
         let mut total = Punctuality::default();
         self.0.values().for_each(|it| total.add(it));
@@ -70,18 +70,18 @@ impl OnTime {
     }
 
     fn of(&mut self, carrier: &str) -> &mut Punctuality {
-        // Most events are of an airline that is known: no need to copy its code.
+        // Avoids copying the code, because most events are of a known airline.
         if !self.0.contains_key(carrier) {
             self.0.insert(carrier.into(), Punctuality::default());
         }
-        self.0.get_mut(carrier).expect("it was just put there")
+        self.0.get_mut(carrier).expect("it was just inserted")
     }
 
-    /// The punctuality of all flights that are recorded.
+    /// Reads the punctuality of all recorded flights.
     ///
     /// # Errors
     ///
-    /// As [`Application::view`].
+    /// As for [`Application::view`].
     pub async fn read(app: &Application) -> retold::Result<Self> {
         Ok(app.view(fold_of::<Self, FlightEvent>()).await?.state)
     }

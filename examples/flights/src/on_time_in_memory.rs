@@ -1,5 +1,5 @@
-//! The same table once more, kept in memory by a projection: so each node of a cluster has it for its
-//! readers, whatever the store.
+//! The same table, kept in memory by a projection. Each node of a cluster has its own copy for its
+//! readers, with any store.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::on_time::OnTime;
 use crate::on_time_view::ON_TIME;
 use crate::system::FLIGHTS;
 
-/// Number of the table's shape; whoever changes what is counted raises it.
+/// Version of the view. Raise it when you change what is counted.
 const VERSION: u32 = 1;
 
-/// What keeps this view.
+/// Returns the keeper of this view.
 ///
 /// # Errors
 ///
-/// As for [`MemoryView::keep`], of which none can be.
+/// As for [`MemoryView::keep`]; none can occur here.
 pub fn keep_on_time_in_memory(view: &MemoryView<OnTime>) -> Result<Arc<dyn ViewKeeper>, Invalid> {
     let projection = Projection::<MemoryView<OnTime>>::new(ON_TIME, VERSION, FLIGHTS);
     view.keep(projection.on::<FlightEvent>(|view, logged| {

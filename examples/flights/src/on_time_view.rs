@@ -1,8 +1,8 @@
-//! The same table as [`on_time`](crate::on_time), kept in SQLite by a projection: it need not be folded
-//! again by whoever asks, and any SQL tool reads it.
+//! The same table as [`on_time`](crate::on_time), kept in SQLite by a projection. Readers do not
+//! need to fold the log, and any SQL tool can read the table.
 //!
-//! Each event changes one row, and that row and the checkpoint change in one transaction. What an event
-//! adds is the fold's to say, so that view and fold cannot come to disagree.
+//! Each event changes one row, in one transaction with the checkpoint. The fold computes what an
+//! event adds, so the view and the fold cannot disagree.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use crate::flight::FlightEvent;
 use crate::on_time::{OnTime, Punctuality};
 use crate::system::FLIGHTS;
 
-/// Name of the projection, and of its table.
+/// Name of the projection and of its table.
 pub const ON_TIME: &str = "on_time";
 
-/// Number of the table's shape; whoever changes it, or what is counted, raises it.
+/// Version of the view. Raise it when you change the table or what is counted.
 const VERSION: u32 = 1;
 
-/// The projection of the log of flights.
+/// Returns the projection of the log of flights.
 pub fn on_time_projection() -> Projection<Sqlite> {
     Projection::<Sqlite>::new(ON_TIME, VERSION, FLIGHTS).on::<FlightEvent>(|view, logged| {
         let mut added = OnTime::default();
@@ -56,7 +56,7 @@ pub fn on_time_projection() -> Projection<Sqlite> {
     })
 }
 
-/// Its table: a row for each airline.
+/// Returns its table, with one row per airline.
 pub fn on_time_tables() -> SqliteTables {
     SqliteTables::new([ON_TIME], |view| {
         view.execute_batch(&format!(
@@ -76,12 +76,12 @@ pub fn on_time_tables() -> SqliteTables {
     })
 }
 
-/// What keeps the view among these, for a
+/// Returns the keeper of the view, for a
 /// [`ProjectionPipeline`](retold::system::projection::ProjectionPipeline).
 ///
 /// # Errors
 ///
-/// As for [`SqliteViews::keep`], of which none can be.
+/// As for [`SqliteViews::keep`]; none can occur here.
 pub fn keep_on_time(views: &SqliteViews) -> std::result::Result<Arc<dyn ViewKeeper>, Invalid> {
     views.keep(on_time_projection(), on_time_tables())
 }
@@ -90,7 +90,7 @@ pub fn keep_on_time(views: &SqliteViews) -> std::result::Result<Arc<dyn ViewKeep
 ///
 /// # Errors
 ///
-/// If it cannot be read; if there is none, for the projection has not begun.
+/// If it cannot be read, or does not exist because the projection has not run yet.
 pub fn read_on_time(conn: &Connection) -> Result<OnTime> {
     let select = format!("SELECT * FROM {ON_TIME}");
     let mut select = conn.prepare(&select)?;

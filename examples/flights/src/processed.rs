@@ -1,12 +1,12 @@
-//! Whether a system that runs elsewhere has come to rest, as its logs tell whoever opens them.
+//! Checks whether a system in other processes has processed everything, from its logs alone.
 
 use retold::system::{FollowerOperator, OpenSystem};
 
-/// Whether each follower has recorded that it is at the end of each log that it follows.
+/// Returns whether each follower has recorded the end of each log that it follows.
 ///
 /// # Errors
 ///
-/// What the store reports.
+/// Errors of the store.
 pub async fn is_processed(open: &OpenSystem) -> retold::Result<bool> {
     for (application, pipeline) in open.pipelines() {
         let app = &open.applications()[application];

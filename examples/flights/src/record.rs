@@ -1,20 +1,20 @@
-//! One row of the input, understood: a flight as it was planned, and what became of it.
+//! A row of the input as a record: a flight with its plan and its outcome.
 //!
-//! How instants are derived was chosen by looking at all 336,776 rows of 2013, and every row is
-//! checked against what it says otherwise:
+//! The derivation of instants was chosen by examining all 336,776 rows of 2013, and every row is
+//! checked against its other columns:
 //!
-//! - The scheduled departure is `time_hour`, which is UTC, and `minute`. Local times are not needed
-//!   for it, so neither midnight nor daylight saving time can shift it.
-//! - The departure is the scheduled one and `dep_delay`; a flight that was due at 23:50 and left at
-//!   0:20 thereby left on the next day. It always agrees with `dep_time`.
-//! - The scheduled arrival is the first instant after the scheduled departure at which clocks at the
-//!   destination show `sched_arr_time`. No flight of the data lasts a day.
-//! - The arrival is the scheduled one and `arr_delay`, and leaves more time than `air_time`. It agrees
-//!   with `arr_time` in all rows but one, whose `arr_time` is in the hour of March that daylight saving
-//!   time left out.
-//! - A flight that departed, has no `arr_delay`, and may have an `arr_time`, was diverted: it landed
-//!   elsewhere, at a time that is not in the data; the `arr_time` is when it came to its destination
-//!   after all.
+//! - The scheduled departure is `time_hour`, which is UTC, plus `minute`. It does not use local
+//!   times, so neither midnight nor daylight saving time can shift it.
+//! - The departure is the scheduled departure plus `dep_delay`. A flight scheduled for 23:50 that
+//!   left at 0:20 thus left on the next day. The result always agrees with `dep_time`.
+//! - The scheduled arrival is the first instant after the scheduled departure at which clocks at
+//!   the destination show `sched_arr_time`. No flight in the data lasts a day.
+//! - The arrival is the scheduled arrival plus `arr_delay`, and leaves more time than `air_time`.
+//!   It agrees with `arr_time` in all rows but one, whose `arr_time` is in the hour of March that
+//!   daylight saving time skipped.
+//! - A flight that departed and has no `arr_delay` was diverted, even if it has an `arr_time`: it
+//!   landed elsewhere at a time that is not in the data, and `arr_time` is when it finally reached
+//!   its destination.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,48 +35,48 @@ pub struct FlightRecord {
     pub carrier: Arc<str>,
     /// Number of the flight.
     pub number: u32,
-    /// Day of the scheduled departure, by the calendar of the origin.
+    /// Day of the scheduled departure, in the calendar of the origin.
     pub day: Date,
-    /// Code of the airport it departs from.
+    /// Code of the departure airport.
     pub origin: Arc<str>,
-    /// Code of the airport it is bound for.
+    /// Code of the destination airport.
     pub destination: Arc<str>,
-    /// The aircraft's tail number; none if the input has none.
+    /// Tail number of the aircraft; `None` if the input has none.
     pub aircraft: Option<Arc<str>>,
-    /// When it was to depart.
+    /// Scheduled departure.
     pub departs_at: Timestamp,
-    /// When it was to arrive.
+    /// Scheduled arrival.
     pub arrives_at: Timestamp,
-    /// What became of it.
+    /// Outcome of the flight.
     pub outcome: Outcome,
 }
 
-/// What became of a flight.
+/// The outcome of a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_enums,
-    reason = "whoever replays flights replays all of them"
+    reason = "a new outcome should fail to compile where flights are replayed"
 )]
 pub enum Outcome {
     /// It did not depart.
     Cancelled,
-    /// It departed and landed where it was bound for.
+    /// It departed and landed at its destination.
     Arrived {
-        /// When it departed.
+        /// Time of departure.
         departed_at: Timestamp,
-        /// When it landed.
+        /// Time of arrival.
         arrived_at: Timestamp,
     },
     /// It departed and landed elsewhere.
     Diverted {
-        /// When it departed.
+        /// Time of departure.
         departed_at: Timestamp,
-        /// When it came to its destination after all; none if it did not.
+        /// Time at which it finally reached its destination; `None` if it did not.
         reached_at: Option<Timestamp>,
     },
 }
 
-/// A row as the columns have it.
+/// A row with its columns.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Row<'r> {
     year: i16,
@@ -98,7 +98,7 @@ pub(crate) struct Row<'r> {
     time_hour: &'r str,
 }
 
-/// The columns that [`Row`] needs.
+/// The columns required by [`Row`].
 pub(crate) const COLUMNS: [&str; 17] = [
     "year",
     "month",
@@ -119,11 +119,11 @@ pub(crate) const COLUMNS: [&str; 17] = [
     "time_hour",
 ];
 
-/// Makes records of rows.
+/// Converts rows to records.
 #[derive(Debug)]
 pub(crate) struct RowReader<'a> {
     airports: &'a Airports,
-    /// Codes occur thousands of times and are kept once.
+    /// Codes occur thousands of times and are stored once.
     codes: HashSet<Arc<str>>,
 }
 
@@ -135,11 +135,11 @@ impl<'a> RowReader<'a> {
         }
     }
 
-    /// The record of a row; its flaws are added to `flaws`.
+    /// Converts a row to a record and adds its flaws to `flaws`.
     ///
     /// # Errors
     ///
-    /// What cannot be understood.
+    /// A description of the value that cannot be understood.
     pub(crate) fn record(
         &mut self,
         row: &Row<'_>,
@@ -148,7 +148,7 @@ impl<'a> RowReader<'a> {
         let origin_zone = self.zone(row.origin)?;
         let destination_zone = self.zone(row.dest)?;
         let day = Date::new(row.year, row.month, row.day)
-            .map_err(|_| format!("{}-{}-{} is no day", row.year, row.month, row.day))?;
+            .map_err(|_| format!("{}-{}-{} is not a date", row.year, row.month, row.day))?;
 
         let departs_at = scheduled_departure(row, day, origin_zone, flaws)?;
         let arrives = time_of_day(
@@ -181,7 +181,7 @@ impl<'a> RowReader<'a> {
     fn zone(&self, airport: &str) -> Result<&'a TimeZone, String> {
         self.airports
             .zone(airport)
-            .ok_or_else(|| format!("the time zone of airport {airport:?} is not known"))
+            .ok_or_else(|| format!("the time zone of airport {airport:?} is unknown"))
     }
 
     fn code(&mut self, code: &str) -> Arc<str> {
@@ -220,7 +220,7 @@ fn scheduled_departure(
     Ok(departs_at)
 }
 
-/// What became of the flight that was to depart and arrive at `scheduled`.
+/// Returns the outcome of the flight with the `scheduled` departure and arrival.
 fn outcome(
     row: &Row<'_>,
     scheduled: (Timestamp, Timestamp),
@@ -278,7 +278,7 @@ fn outcome(
     })
 }
 
-/// The text, or none if it stands for something that is missing.
+/// Returns the text, or `None` if it denotes a missing value.
 fn present(text: &str) -> Option<&str> {
     (!matches!(text, "" | "NA")).then_some(text)
 }
@@ -292,7 +292,7 @@ fn minutes(column: &str, text: &str) -> Result<i64, String> {
         .map_err(|_| format!("{column} {text:?} is not a number of minutes"))
 }
 
-/// Reads a time of day such as `517` for 5:17; `2400` is midnight.
+/// Parses a time of day such as `517` for 5:17; `2400` is midnight.
 fn time_of_day(column: &str, text: &str, flaws: &mut Vec<Flaw>) -> Result<Time, String> {
     if text == "2400" {
         flaws.push(Flaw::MidnightAs2400);

@@ -1,8 +1,8 @@
-//! The replay: tells an application what happened to all flights, one command after the other.
+//! The replay: sends everything that happened to all flights to an application, as commands.
 //!
-//! Every step is a command on one flight, decided by its rules and recorded durably before the next
-//! step of the same aircraft is sent. Many callers work at once, each on the itinerary of one
-//! aircraft after the other, as the clients of a service would.
+//! Every step is a command on one flight. It is decided by the rules of the flight and recorded
+//! durably before the next step of the same aircraft is sent. Callers work concurrently, like the
+//! clients of a service; each processes the itinerary of one aircraft at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use crate::flight::{Flight, Refusal, Scheduled, flight_id};
 use crate::itinerary::{Itinerary, Step, itineraries, steps};
 use crate::record::FlightRecord;
 
-/// Most refusals of departures that are kept in full; beyond it they are only counted.
+/// Maximum number of refused departures that are kept in full. Further ones are only counted.
 pub const DOUBTS_KEPT_MAX: usize = 10;
 
-/// Departures of an aircraft after which its caller reads what it flew anew, and keeps that: each
-/// decision in between reads what came since, and none reads the history of a year.
+/// Number of departures of an aircraft after which its caller refreshes its view of the aircraft's
+/// flights. The decisions in between read only newer events, so none reads the history of a year.
 const DEPARTURES_PER_REFRESH: u32 = 16;
 
-/// How a replay goes on, seen from other tasks; and how to end it.
+/// The progress of a replay, visible to other tasks, and a way to stop it.
 #[derive(Debug, Default)]
 pub struct Progress {
     commands: AtomicU64,
@@ -37,17 +37,17 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// How many commands were answered.
+    /// Returns the number of completed commands.
     pub fn commands(&self) -> u64 {
         self.commands.load(Ordering::Relaxed)
     }
 
-    /// How many events were recorded.
+    /// Returns the number of recorded events.
     pub fn events(&self) -> u64 {
         self.events.load(Ordering::Relaxed)
     }
 
-    /// Ends the replay: commands that were sent are answered, no more are sent.
+    /// Stops the replay: commands already sent are completed, and no more are sent.
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
     }
@@ -57,34 +57,34 @@ impl Progress {
     }
 }
 
-/// A departure that was refused because its aircraft was flying, and so recorded without it.
+/// A departure that was refused because its aircraft was in the air, and was then recorded without
+/// an aircraft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubt {
     /// The flight whose aircraft is in doubt.
     pub flight: String,
-    /// Why.
+    /// The refusal.
     pub refusal: Refusal,
 }
 
-/// What a replay came to.
+/// The result of a replay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// How many commands were sent.
+    /// Number of commands sent.
     pub commands: u64,
-    /// How many events they recorded.
+    /// Number of events recorded by them.
     pub events: u64,
-    /// How many departures were recorded without the aircraft that the input names, because it was
-    /// in the air.
+    /// Number of departures recorded without the aircraft in the input, because it was in the air.
     pub aircraft_in_air: u64,
-    /// The first of them in the order of flights' names.
+    /// The first of them, sorted by flight.
     pub doubts: Vec<Doubt>,
-    /// How many commands were refused otherwise, by the reason.
+    /// Number of other refusals, by reason.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Whether it was stopped before its end.
+    /// Whether the replay was stopped before its end.
     pub is_stopped: bool,
 }
 
-/// How many commands the replay of these flights sends, if none is refused.
+/// Returns the number of commands that a replay of these flights sends if none is refused.
 pub fn command_count(flights: &[FlightRecord]) -> u64 {
     use crate::record::Outcome::{Arrived, Cancelled, Diverted};
     let commands = flights.iter().map(|flight| match flight.outcome {
@@ -94,13 +94,13 @@ pub fn command_count(flights: &[FlightRecord]) -> u64 {
     commands.sum()
 }
 
-/// Replays flights by `callers` concurrent callers, into the application of flights: one that is alone,
-/// or that of a [`system`](crate::system) on any runner.
+/// Replays flights with `callers` concurrent callers into the application of flights: a single
+/// application, or the one of a [`system`](crate::system) on any runner.
 ///
 /// # Errors
 ///
-/// The first error that is none of the domain's; what was recorded before it stays recorded, and a
-/// replay into the same log goes on where this one ended.
+/// The first error that is not a refusal. Events recorded before it remain, and another replay into
+/// the same log resumes where this one ended.
 pub async fn replay(
     app: &Application,
     flights: Arc<[FlightRecord]>,
@@ -111,7 +111,7 @@ pub async fn replay(
     replay_itineraries(app, flights, itineraries, callers, progress).await
 }
 
-/// The same with itineraries that are taken in this order.
+/// As [`replay`], with itineraries processed in the given order.
 ///
 /// # Errors
 ///
@@ -139,7 +139,7 @@ pub async fn replay_itineraries(
     while let Some(done) = tasks.join_next().await {
         match done.expect("a caller neither panics nor is aborted") {
             Ok(done) => outcome.add(done),
-            // The others end what they began.
+            // The other callers finish their current step.
             Err(error) => {
                 progress.stop();
                 failed.get_or_insert(error);
@@ -157,8 +157,8 @@ pub async fn replay_itineraries(
     Ok(outcome)
 }
 
-/// Tells one itinerary, each command under an id of its own: told again, after an error or by another
-/// process, it goes on where it ended, and nothing is recorded twice.
+/// Sends one itinerary, each command under its own id. If the itinerary is sent again, after an
+/// error or by another process, it resumes where it ended, and nothing is recorded twice.
 ///
 /// # Errors
 ///
@@ -195,21 +195,22 @@ impl Outcome {
 /// Whether commands have ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Naming {
-    /// Each is sent once, and has none.
+    /// Each command is sent once and has no id.
     None,
-    /// By flight and step.
+    /// The id consists of flight and step.
     ByStep,
 }
 
-/// One of those who send commands.
+/// One of the concurrent callers.
 struct Caller {
     app: Application,
     naming: Naming,
     progress: Arc<Progress>,
     outcome: Outcome,
-    /// What the present aircraft flew, as it was read last; none for one that flew little yet.
+    /// The view of the current aircraft's flights at the last refresh; `None` while it has flown
+    /// little.
     in_air: Option<View<Fold<InAir>>>,
-    /// Departures since it was read.
+    /// Number of departures since the refresh.
     departures: u32,
 }
 
@@ -225,7 +226,7 @@ impl Caller {
         }
     }
 
-    /// Takes one itinerary after the other, until none is left.
+    /// Processes itineraries until none is left.
     async fn work(
         mut self,
         flights: Arc<[FlightRecord]>,
@@ -263,7 +264,8 @@ impl Caller {
         };
         let is_in_doubt = self.count(&id, answer)?;
         if let (true, Step::Depart(at)) = (is_in_doubt, step) {
-            // It did fly, so the tail number must be wrong: somebody else's flight, or this one's.
+            // The flight did depart, so the tail number of this flight, or of the other one, must
+            // be wrong.
             let mut departing = self.app.execute(&id, |flight| flight.depart(at, None));
             if self.naming == Naming::ByStep {
                 departing = departing.command_id(command_id(&id, "depart-in-doubt"));
@@ -274,7 +276,7 @@ impl Caller {
         Ok(())
     }
 
-    /// Reads what the aircraft flew, if that is long enough ago.
+    /// Refreshes the view of the aircraft if it is old enough.
     async fn look_at(&mut self, aircraft: &str) -> retold::Result<()> {
         if self.departures == DEPARTURES_PER_REFRESH {
             self.departures = 0;
@@ -287,7 +289,7 @@ impl Caller {
         Ok(())
     }
 
-    /// Counts an answer; true if it was refused because the aircraft is in the air.
+    /// Counts a result. Returns whether it was refused because the aircraft is in the air.
     fn count(
         &mut self,
         id: &Id<Flight>,
@@ -312,7 +314,7 @@ impl Caller {
             Err(ExecuteError::Refused(refusal)) => {
                 *self.outcome.refused.entry(refusal.name()).or_default() += 1;
             }
-            // Of a flight whose announcement was refused nothing is recorded.
+            // If the announcement of a flight was refused, nothing is recorded about the flight.
             Err(ExecuteError::Retold(retold::Error::NotFound { .. })) => {
                 let refusal = Refusal::NotScheduled;
                 *self.outcome.refused.entry(refusal.name()).or_default() += 1;
@@ -327,7 +329,7 @@ impl Caller {
 ///
 /// # Errors
 ///
-/// What the flight refuses, or its aircraft; what [`Application::execute`] reports.
+/// Refusals of the flight or its aircraft, and the errors of [`Application::execute`].
 pub async fn send(
     app: &Application,
     flight: &FlightRecord,
@@ -350,7 +352,8 @@ pub async fn send(
     }
 }
 
-/// Sends one step of a flight as a command under an id that is the same whenever it is sent.
+/// Sends one step of a flight as a command, under an id that depends only on the flight and the
+/// step.
 ///
 /// # Errors
 ///
@@ -391,12 +394,12 @@ pub async fn send_once(
     }
 }
 
-/// The id of what is sent of a flight.
+/// Returns the command id of a step of a flight.
 fn command_id(flight: &Id<Flight>, what: &str) -> CommandId {
     format!("{flight}/{what}").into()
 }
 
-/// The id of a flight.
+/// Returns the id of a flight.
 pub fn id_of(flight: &FlightRecord) -> Id<Flight> {
     flight_id(&flight.carrier, flight.number, flight.day, &flight.origin)
 }

@@ -5,27 +5,28 @@
 //!    \__________________________risks____________/
 //! ```
 //!
-//! Policies are short and only route: what an event means for an aircraft is for the
-//! [`airframe`](crate::airframe) to say, what it means for passengers for the
-//! [`notice`](crate::notice). No policy looks at anything but the event, its own application and the
-//! context, so the logs can be [retold](retold::system).
+//! Policies are short and only route events: the [`airframe`](crate::airframe) decides what an
+//! event means for an aircraft, and the [`notice`](crate::notice) what it means for passengers.
+//! Policies use nothing but the event, their own application and the context, so the logs can be
+//! [retold](retold::system).
 //!
-//! # What is confluent
+//! # Confluence
 //!
-//! `flights` and `aircraft` are confluent by tail number: whoever sends the commands about one
-//! aircraft in order of time, as [`replay`](crate::replay) does, finds the same events of that
-//! aircraft in the same order in both logs, however many callers there are and whatever runs the
-//! system. All that happens to an aircraft has its tag, `aircraft:`; a flight's tag never depends on
-//! another aircraft's; and an airframe is told of nothing but events with its own tag, of one log, in
-//! that log's order. It takes that a flight's id is used by one aircraft only: of two that claim it,
-//! the first is served.
+//! `flights` and `aircraft` are confluent by tail number. If the commands about one aircraft are
+//! sent in order of time, as [`replay`](crate::replay) does, the events of that aircraft are the
+//! same, in the same order, in both logs, regardless of the number of callers and of the runner.
+//! All events about an aircraft have its tag, `aircraft:`; the tag of a flight never depends on
+//! another aircraft; and an airframe receives only events with its own tag, of one log, in the
+//! order of that log. This requires that the id of a flight is used by one aircraft only: of two
+//! that claim it, the first wins.
 //!
-//! `notices` is not, and does not claim it. It follows two logs, and the schedule decides which of them
-//! is heard first: a leg may be at risk by the log of aircraft, and have departed by the log of flights,
-//! before either was looked at. Then one schedule makes a notice and withdraws it, and another makes
-//! none. What holds in every schedule: nobody is left with a notice about a flight that departed on
-//! time. On a [`SingleThread`](retold::system::SingleThread) all that a landing causes has happened
-//! before the next command, so there every leg at risk that has not departed has its notice.
+//! `notices` is not confluent and does not claim to be. It follows two logs, and the schedule
+//! decides which one is read first. For example, the aircraft log may report a leg at risk and the
+//! flights log its departure before the follower has read either. One schedule then makes a notice
+//! and withdraws it; another makes none. In every schedule, however, no notice stays open for a
+//! flight that departed on time. On a [`SingleThread`](retold::system::SingleThread), all effects
+//! of a landing are recorded before the next command, so every leg at risk that has not departed
+//! has its notice.
 
 use retold::system::{Context, Follower, System};
 
@@ -36,23 +37,24 @@ use crate::flight::{Arrived, Cancelled, Departed, Diverted, Flight, Scheduled};
 use crate::minutes::minutes_after;
 use crate::notice::{Going, Made, Notice};
 
-/// Name of the application that is told what happened.
+/// Name of the application that receives the commands about flights.
 pub const FLIGHTS: &str = "flights";
 
-/// Name of the application that knows how far each aircraft has flown.
+/// Name of the application that counts the flight time of each aircraft.
 pub const AIRCRAFT: &str = "aircraft";
 
-/// Name of the application that tells passengers.
+/// Name of the application that notifies passengers.
 pub const NOTICES: &str = "notices";
 
-/// What the tag with a tail number begins with.
+/// Prefix of the tag with a tail number.
 pub const AIRCRAFT_TAG: &str = "aircraft:";
 
-/// Upstream events that one append of a follower may cover. Each costs one read and at most three
-/// effects, so that an append stays far below its limits; a sync is shared by as many.
+/// Maximum number of upstream events per append of a follower. Each event costs one read and at
+/// most three effects, so an append stays far below its limits. All events of an append share one
+/// sync.
 const BATCH: usize = 100;
 
-/// The system of flights. See the [module](self).
+/// Returns the system of flights. See the [module](self).
 ///
 /// ```
 /// let picture = retold_flights::system::system().to_mermaid();
@@ -85,11 +87,11 @@ pub fn system() -> System {
         })
         .application(NOTICES, |app| app.aggregate::<Notice>().follower(risks))
         .build()
-        .expect("each name is there once, and each follower follows one of them")
+        .expect("names are unique, and followers follow known applications")
 }
 
-/// The flight that an event is of, and the tail number it names. An event that names none concerns no
-/// aircraft.
+/// Returns the flight that an event belongs to and the tail number in the event. `None` if the
+/// event names no aircraft: such an event concerns no airframe, so its policy does nothing.
 fn flight_and_aircraft<'e>(
     context: &Context,
     aircraft: &'e Option<String>,

@@ -1,4 +1,4 @@
-//! The rules of an airframe: what it makes of legs, landings and delays.
+//! Tests of the rules of an airframe: legs, landings and delays.
 
 use retold::prelude::*;
 use retold::testing::{AggregateCase, given};
@@ -67,7 +67,7 @@ fn at_risk(flight: &str, departs_at: &str, ready_at: &str) -> LegAtRisk {
     }
 }
 
-/// An airframe that left for Houston at 10:00 with these legs before it.
+/// Returns an airframe that departed for Houston at 10:00 with these planned legs.
 fn in_air_before(legs: &[LegPlanned]) -> AggregateCase<Airframe> {
     let legs = legs.iter().cloned().map(AirframeEvent::from);
     given(legs.chain([took_off("UA-1", "10:00", "10:00").into()]))
@@ -94,7 +94,7 @@ fn legs_are_flown_in_the_order_of_their_plan() {
         .when(|_| took_off("UA-2", "15:00", "15:20"))
         .then(took_off("UA-2", "15:00", "15:20"))
         .then_state(|airframe| {
-            // The first was passed over.
+            // The first leg was passed over.
             assert_eq!(airframe.upcoming().collect::<Vec<_>>(), ["UA-3"]);
             let place = Place::InAir {
                 flight: "UA-2".into(),
@@ -105,7 +105,7 @@ fn legs_are_flown_in_the_order_of_their_plan() {
 }
 
 #[test]
-fn an_airframe_looks_ahead_to_so_many_legs() {
+fn an_airframe_remembers_a_limited_number_of_legs() {
     let legs = (0..=UPCOMING_LEGS_MAX).map(|it| {
         let leg = planned(&format!("UA-{it}"), "EWR", &format!("{it:02}:00"));
         AirframeEvent::from(leg)
@@ -128,7 +128,7 @@ fn hours_are_counted_from_take_off_to_landing() {
 }
 
 #[test]
-fn of_what_landed_elsewhere_no_hours_are_known() {
+fn a_landing_elsewhere_adds_no_hours() {
     let elsewhere = || LandedElsewhere {
         aircraft: AIRCRAFT.into(),
         flight: "UA-1".into(),
@@ -143,7 +143,7 @@ fn of_what_landed_elsewhere_no_hours_are_known() {
 }
 
 #[test]
-fn a_landing_of_a_flight_that_it_does_not_fly_is_none_of_its_own() {
+fn a_landing_of_another_flight_is_ignored() {
     in_air_before(&[])
         .when(|airframe| airframe.land("UA-2", arrival("14:30", 11)))
         .then_nothing();
@@ -161,13 +161,13 @@ fn a_landing_of_a_flight_that_it_does_not_fly_is_none_of_its_own() {
 }
 
 #[test]
-fn an_inspection_is_due_after_so_many_hours() {
+fn an_inspection_is_due_every_hundred_hours() {
     let due = |number: i64, minutes_flown: i64| InspectionDue {
         aircraft: AIRCRAFT.into(),
         number,
         minutes_flown,
     };
-    // Flown before; what falls due at the end of a leg of an hour.
+    // The flight time before, and the inspections that become due after a leg of one hour.
     let table = [
         (INSPECTION_MINUTES - 61, 0, None),
         (INSPECTION_MINUTES - 60, 0, Some((1, INSPECTION_MINUTES))),
@@ -200,7 +200,7 @@ fn an_inspection_is_due_after_so_many_hours() {
 
 #[test]
 fn a_late_landing_puts_the_next_leg_at_risk() {
-    // Landed at 12:00 in Houston after two hours; the next leg's origin and plan.
+    // Landed at 12:00 in Houston after two hours; origin and plan of the next leg.
     let table = [
         // On time, or not late enough.
         (0, "IAH", "12:00", None),
@@ -208,7 +208,7 @@ fn a_late_landing_puts_the_next_leg_at_risk() {
         // 45 minutes are needed at the same airport,
         (30, "IAH", "12:44", Some("12:45")),
         (30, "IAH", "12:45", None),
-        // and two hours and 45 minutes more at another one.
+        // and two hours and 45 minutes more at another airport.
         (30, "EWR", "15:29", Some("15:30")),
         (30, "EWR", "15:30", None),
         (200, "EWR", "11:00", Some("15:30")),
@@ -225,7 +225,7 @@ fn a_late_landing_puts_the_next_leg_at_risk() {
 }
 
 #[test]
-fn a_leg_that_comes_next_later_on_is_at_risk_too() {
+fn a_leg_that_becomes_the_next_one_is_at_risk_too() {
     let late = || -> Vec<AirframeEvent> {
         vec![
             took_off("UA-1", "09:00", "10:00").into(),
@@ -239,7 +239,7 @@ fn a_leg_that_comes_next_later_on_is_at_risk_too() {
             at_risk("UA-2", "12:30", "12:45"),
         ))
         .and()
-        // It is told once, and of no leg but the next.
+        // It is reported once, and only for the next leg.
         .when(|airframe| airframe.plan(planned("UA-3", "IAH", "12:40")))
         .then(planned("UA-3", "IAH", "12:40"))
         .and()
@@ -254,7 +254,7 @@ fn a_leg_that_comes_next_later_on_is_at_risk_too() {
 }
 
 #[test]
-fn what_it_is_not_to_fly_is_not_dropped() {
+fn a_leg_that_is_not_planned_is_not_dropped() {
     given::<Airframe>([])
         .when(|airframe| airframe.drop_leg(dropped("UA-1")))
         .then_nothing();

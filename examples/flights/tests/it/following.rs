@@ -1,5 +1,4 @@
-//! The system of flights: what aircraft and notices make of them, and that it does not matter who
-//! comes first.
+//! Tests of the aircraft and notices that follow flights, in different schedules.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -29,7 +28,7 @@ use retold_flights::system::{AIRCRAFT, FLIGHTS, NOTICES, system};
 const COLUMNS: &str = "year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,\
                        arr_delay,carrier,flight,tailnum,origin,dest,air_time,minute,time_hour";
 
-/// Memory with a clock that stands still, so that times are the same in every run.
+/// A memory store with a clock that stands still, so that every run has the same times.
 fn memory() -> Infrastructure {
     let clock = ManualClock::new("2013-01-01T00:00:00Z".parse().unwrap());
     Infrastructure::new(Arc::new(MemoryStore::new())).clock(Arc::new(clock))
@@ -57,7 +56,7 @@ async fn run(flights: &Arc<[FlightRecord]>) -> SingleThread {
     runner
 }
 
-/// How many events there are of each topic of the domain.
+/// Counts the domain events of each topic.
 async fn count_by_topic(open: &OpenSystem, application: &str) -> BTreeMap<String, u64> {
     let app = open.application(application).unwrap();
     let mut counts = BTreeMap::new();
@@ -82,21 +81,22 @@ fn first_of_january() -> Arc<[FlightRecord]> {
     flights.filter(|flight| flight.day.day() == 1).collect()
 }
 
-/// One aircraft and its day, worked out by hand.
+/// One aircraft and its day, with results computed by hand.
 #[tokio::test]
-async fn a_late_aircraft_endangers_its_next_leg() {
+async fn a_late_aircraft_puts_its_next_leg_at_risk() {
     let rows = [
         // 5:00 to 6:00, an hour late: ready again in Newark at 7:00 + 45 + 60 + 45 minutes = 9:30.
         "2013,1,1,600,500,60,700,600,60,UA,1,N1,EWR,BOS,40,0,2013-01-01T10:00:00Z",
-        // 9:29 is a minute too early; it leaves on time all the same.
+        // 9:29 is one minute too early, but the flight leaves on time.
         "2013,1,1,929,929,0,1030,1030,0,UA,2,N1,EWR,BOS,40,29,2013-01-01T14:00:00Z",
-        // Nothing is late now. Then it is, by 35 minutes: ready at 14:35 + 45 + 95 + 45 = 17:40.
+        // Nothing is late now. Then the aircraft is 35 minutes late: ready at 14:35 + 45 + 95 + 45
+        // = 17:40.
         "2013,1,1,1300,1300,0,1435,1400,35,UA,3,N1,EWR,BOS,40,0,2013-01-01T18:00:00Z",
-        // Cancelled, so that the next one is at risk in its place.
+        // Canceled, so the next leg is at risk instead.
         "2013,1,1,NA,1500,NA,NA,1600,NA,UA,4,N1,EWR,BOS,NA,0,2013-01-01T20:00:00Z",
-        // Left late.
+        // Departed late.
         "2013,1,1,1745,1730,15,1830,1830,0,UA,5,N1,EWR,BOS,40,30,2013-01-01T22:00:00Z",
-        // No tail number: concerns no aircraft.
+        // Without a tail number, it concerns no aircraft.
         "2013,1,1,600,500,60,700,600,60,UA,6,NA,EWR,BOS,40,0,2013-01-01T10:00:00Z",
     ];
     let csv = format!("{COLUMNS}\n{}\n", rows.join("\n"));
@@ -106,7 +106,7 @@ async fn a_late_aircraft_endangers_its_next_leg() {
 
     let aircraft = runner.application(AIRCRAFT).unwrap();
     let log = aircraft.log().stored().read().collect().await.unwrap();
-    let told: Vec<_> = log
+    let recorded: Vec<_> = log
         .iter()
         .filter(|event| event.has_tag("aircraft:N1"))
         .map(|event| {
@@ -118,7 +118,7 @@ async fn a_late_aircraft_endangers_its_next_leg() {
         })
         .collect();
     assert_eq!(
-        told,
+        recorded,
         [
             // Announced half a day ahead.
             "LegPlanned UA-1",
@@ -162,11 +162,12 @@ async fn a_late_aircraft_endangers_its_next_leg() {
     assert_is_retold(runner.open_system()).await;
 }
 
-/// What comes of a busy day. Expected is what another program made of the same rows by the same rules:
-/// 842 flights, all with a tail number, 4 of them cancelled and 7 diverted. One departed without its
-/// aircraft, which was in the air, so that take-offs and landings are one less than those of flights.
+/// The results of a busy day. Another program computed the expected values from the same rows and
+/// rules: 842 flights, all with a tail number, 4 of them canceled and 7 diverted. One departed
+/// without its aircraft, which was in the air, so there is one takeoff and landing less than in
+/// flights.
 #[tokio::test]
-async fn the_first_of_january_goes_through_the_system() {
+async fn the_system_processes_the_first_of_january() {
     let flights = first_of_january();
 
     let runner = run(&flights).await;
@@ -183,7 +184,7 @@ async fn the_first_of_january_goes_through_the_system() {
         ("Airframe.LegAtRisk", 24),
     ];
     assert_eq!(count_by_topic(open, AIRCRAFT).await, counts(&aircraft));
-    // Each flight at risk has its notice; six of them departed on time all the same.
+    // Each flight at risk has its notice; six of them departed on time nevertheless.
     let notices = [
         ("Notice.Made", 24),
         ("Notice.Withdrawn", 6),
@@ -194,14 +195,14 @@ async fn the_first_of_january_goes_through_the_system() {
     assert_is_retold(open).await;
 }
 
-/// Goal: whoever comes first, and however many there are at once, each aircraft has the same history.
+/// Goal: each aircraft has the same history for any order and number of concurrent callers.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_aircraft_has_one_history_in_every_schedule() {
     let flights = first_of_january();
     let expected = run(&flights).await;
     for application in [FLIGHTS, AIRCRAFT] {
         let by_aircraft = events_by_key(expected.open_system(), application).await;
-        // As many as the day has tail numbers.
+        // One caller per tail number of the day.
         assert_eq!(by_aircraft.unwrap().unwrap().len(), 649);
     }
     let seed = crate::seed();
@@ -233,7 +234,7 @@ async fn assert_same_histories(expected: &OpenSystem, found: &OpenSystem) {
     assert!(difference.is_none(), "{}", difference.unwrap());
 }
 
-/// Steps the follower of this application until nothing is left for it.
+/// Steps the follower of this application until it has processed everything.
 async fn catch_up(open: &OpenSystem, application: &str) {
     let index = open.system().index_of(application).unwrap();
     for (of, mut pipeline) in open.pipelines() {
@@ -244,10 +245,11 @@ async fn catch_up(open: &OpenSystem, application: &str) {
     }
 }
 
-/// Goal: followers that lag behind a day, and take it in batches, have the same of each aircraft; and
-/// notices are as the docs of the system say. Here all departures are seen before any risk.
+/// Goal: followers that lag by a day and process it in batches record the same events per aircraft,
+/// and the notices match the docs of the system. Here, all departures are processed before any
+/// risk.
 #[tokio::test]
-async fn a_follower_that_lags_makes_no_notice_of_what_is_gone() {
+async fn a_lagging_follower_makes_no_notice_for_departed_flights() {
     let flights = first_of_january();
     let expected = run(&flights).await;
     let open = OpenSystem::open(&system(), &memory(), Opening::Write)
@@ -268,7 +270,7 @@ async fn a_follower_that_lags_makes_no_notice_of_what_is_gone() {
     assert_is_retold(&open).await;
 }
 
-/// Goal: what is recorded is a story that the system tells, follower by follower and as a whole.
+/// Goal: the recorded logs retell, per follower and as a whole.
 async fn assert_is_retold(open: &OpenSystem) {
     for report in retell(open).await.unwrap() {
         assert!(report.difference.is_none(), "{report}");
@@ -277,10 +279,10 @@ async fn assert_is_retold(open: &OpenSystem) {
     assert!(whole.difference.is_none(), "{whole}");
 }
 
-/// Goal: the view is what whoever folds the log finds, and what was recorded is retold. Method: once with
-/// log and view in one file, once with the log in a server's database.
+/// Goal: the view equals a fold of the log, and the logs retell. Method: once with log and view in
+/// one file, once with the log in a server's database.
 #[tokio::test]
-async fn the_view_in_sqlite_is_the_fold() {
+async fn the_view_in_sqlite_equals_the_fold() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path().join("flights.db")).unwrap();
     let views = store.views();
@@ -288,7 +290,7 @@ async fn the_view_in_sqlite_is_the_fold() {
 }
 
 #[tokio::test]
-async fn the_view_of_a_log_in_postgres_is_the_fold() {
+async fn the_view_of_a_log_in_postgres_equals_the_fold() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_store(&xtask::postgres_server::database())
         .await
@@ -318,9 +320,9 @@ async fn the_view_is_the_fold(store: Arc<dyn Store>, views: &SqliteViews) {
     assert_is_retold(runner.open_system()).await;
 }
 
-/// Goal: a log from before cancellations told of their aircraft is read as it was.
+/// Goal: a log from before cancellations contained their aircraft is read as it was.
 #[test]
-fn a_cancellation_of_old_has_no_aircraft() {
+fn an_old_cancellation_has_no_aircraft() {
     let old = r#"{"carrier":"UA","origin":"EWR"}"#;
     let index = FlightEvent::topics()
         .position(|it| it == "Flight.Cancelled")
@@ -329,7 +331,7 @@ fn a_cancellation_of_old_has_no_aircraft() {
     let FlightEvent::Cancelled(cancelled) =
         FlightEvent::deserialize_payload(index, &mut json).unwrap()
     else {
-        panic!("it is another event");
+        panic!("another event");
     };
     assert_eq!(cancelled.aircraft, None);
     assert_eq!(serde_json::to_string(&cancelled).unwrap(), old);

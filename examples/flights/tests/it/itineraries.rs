@@ -1,4 +1,4 @@
-//! Itineraries: one for each aircraft, its steps in order of time.
+//! Tests of itineraries: one per aircraft, with its steps in order of time.
 
 use retold_flights::input::Input;
 use retold_flights::itinerary::{Step, itineraries, steps};
@@ -50,7 +50,8 @@ fn name(step: Step) -> &'static str {
 
 #[test]
 fn steps_are_in_order_of_time() {
-    // The first comes second, because it is late; the second lands in the minute in which it leaves.
+    // The first flight comes second because it is late. The second lands in the minute in which it
+    // departs.
     check(
         &[
             "2013,1,1,900,500,240,1000,600,240,UA,1,N1,EWR,BOS,40,0,2013-01-01T10:00:00Z",
@@ -68,7 +69,7 @@ fn steps_are_in_order_of_time() {
 }
 
 #[test]
-fn a_diverted_flight_frees_its_aircraft_at_once_unless_it_is_known_when() {
+fn a_diverted_flight_frees_its_aircraft_immediately_unless_the_time_is_known() {
     check(
         &[
             "2013,1,1,500,500,0,NA,600,NA,UA,1,N1,EWR,BOS,NA,0,2013-01-01T10:00:00Z",
@@ -108,7 +109,7 @@ fn a_flight_is_announced_half_a_day_ahead() {
 }
 
 #[test]
-fn what_landed_before_it_left_is_told_after_it() {
+fn a_landing_before_the_departure_is_sent_after_it() {
     check(
         &["2013,1,1,500,500,0,459,600,-61,UA,1,N1,EWR,BOS,NA,0,2013-01-01T10:00:00Z"],
         &[(1, "schedule"), (1, "depart"), (1, "arrive")],

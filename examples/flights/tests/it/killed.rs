@@ -1,4 +1,4 @@
-//! Processes that run the system on one file are killed at random: nothing shows of it in the logs.
+//! Tests that random kills of processes on one file have no effect on the logs.
 
 use std::env;
 use std::fs::{self, File};
@@ -9,28 +9,28 @@ use flate2::read::GzDecoder;
 use retold_flights::input::Input;
 use retold_flights::kills::{Kills, check, child as work, expected, run};
 
-/// How often a process is killed.
+/// Number of kills.
 const KILLS: usize = 120;
-/// Processes that run the system, beside the one that feeds it.
+/// Number of processes that run the system, in addition to the feeder.
 const NODES: usize = 3;
-/// Rows of January that are fed; so many that each process gets to work before it is killed.
+/// Number of rows of January to feed. Enough that each process does some work before it is killed.
 const ROWS: usize = 2_500;
 
-/// The child: does its work until it is killed. A test of its own so that the test binary can be the
-/// child; without a parent it does nothing.
+/// The child process: works until it is killed. It is a test so that the test binary can be the
+/// child. Without a parent, it does nothing.
 #[test]
 fn child() {
     work();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_processes_leave_no_trace() {
+async fn killed_processes_have_no_visible_effect() {
     let seed = crate::seed();
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("rows.csv");
     let january = concat!(env!("CARGO_MANIFEST_DIR"), "/data/january.csv.gz");
     let january = BufReader::new(GzDecoder::new(File::open(january).unwrap()));
-    // The first line names the columns.
+    // The first line is the header.
     let rows = january.lines().take(ROWS + 1);
     let rows: String = rows.map(|row| row.unwrap() + "\n").collect();
     fs::write(&input, rows).unwrap();

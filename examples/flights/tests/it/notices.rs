@@ -1,4 +1,5 @@
-//! The rules of a notice: made once, withdrawn if it was for nothing, in whatever order it is told.
+//! Tests of the rules of a notice: made once, withdrawn if the flight is on time, in any order of
+//! events.
 
 use retold::prelude::*;
 use retold::testing::given;
@@ -53,7 +54,7 @@ fn a_notice_is_made_once() {
 }
 
 #[test]
-fn how_the_flight_went_decides_what_becomes_of_its_notice() {
+fn the_outcome_of_the_flight_closes_its_notice() {
     let table = [
         (vec![], departed(0), Some(closed())),
         (vec![], departed(300), Some(closed())),
@@ -82,7 +83,7 @@ fn how_the_flight_went_decides_what_becomes_of_its_notice() {
 }
 
 #[test]
-fn no_notice_is_made_of_a_flight_that_is_gone() {
+fn no_notice_is_made_for_a_departed_flight() {
     for gone in [
         vec![closed()],
         vec![made().into(), withdrawn()],

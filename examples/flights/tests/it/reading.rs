@@ -1,5 +1,5 @@
-//! What is made of the input: counts of January that were computed independently, single rows, and
-//! files that are not what they should be.
+//! Tests of the input: counts of January that were computed independently, single rows, and invalid
+//! files.
 
 use std::fs;
 use std::io::Write;
@@ -25,7 +25,7 @@ fn flaws_of(input: &Input) -> Vec<(Flaw, u64)> {
 }
 
 #[test]
-fn january_is_read_as_counted_elsewhere() {
+fn january_matches_independent_counts() {
     let january = Input::january().unwrap();
     let outcomes = |is_counted: fn(&FlightRecord) -> bool| {
         january.flights.iter().filter(|it| is_counted(it)).count()
@@ -81,7 +81,7 @@ fn check(row: &str, departed_at: &str, arrived_at: &str, flaws: &[(Flaw, u64)]) 
 }
 
 #[test]
-fn times_are_those_of_the_airports() {
+fn times_are_local_to_the_airports() {
     check(
         "2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z",
         "2013-01-01T10:17:00Z",
@@ -107,7 +107,7 @@ fn delays_carry_over_midnight() {
 }
 
 #[test]
-fn what_disagrees_is_counted_and_read_by_the_delay() {
+fn disagreements_are_counted_and_resolved_by_the_delay() {
     check(
         "2013,1,1,518,515,2,831,819,11,UA,1545,N14228,EWR,IAH,0,1400,6,15,2013-01-01T10:00:00Z",
         "2013-01-01T10:17:00Z",
@@ -188,9 +188,9 @@ fn rows_that_cannot_be_understood_are_counted_with_line_and_reason() {
         .map(ToString::to_string)
         .collect();
     let expected = [
-        "line 2: the time zone of airport \"XXX\" is not known",
+        "line 2: the time zone of airport \"XXX\" is unknown",
         "line 3: ",
-        "line 4: 2013-2-30 is no day",
+        "line 4: 2013-2-30 is not a date",
         "line 5: dep_time \"2567\" is not a time of day",
         "line 6: ",
         "line 7: it arrived, but has no departure",
@@ -245,7 +245,7 @@ fn zip_of(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 #[test]
-fn files_that_are_something_else_are_refused_with_a_reason() {
+fn other_files_are_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let refusal = |path: &Path| Input::open(path).unwrap_err().to_string();
 

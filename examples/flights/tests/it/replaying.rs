@@ -1,4 +1,5 @@
-//! The replay: flights as commands by concurrent callers, on a store in memory and on a durable one.
+//! Tests of the replay: flights as commands from concurrent callers, on memory and on a durable
+//! store.
 
 use std::sync::Arc;
 
@@ -38,13 +39,13 @@ async fn replay_all(app: &Application, flights: &Arc<[FlightRecord]>) -> Outcome
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_of_january_is_recorded_as_it_was() {
+async fn the_first_of_january_is_recorded_completely() {
     let flights = first_days(1);
     let app = open("memory:first-of-january").await;
 
     let outcome = replay_all(&app, &flights).await;
 
-    // Counted independently: 842 flights; 4 cancelled, 7 diverted; one departure while in the air.
+    // Counted independently: 842 flights; 4 canceled, 7 diverted; one departure while in the air.
     assert_eq!(outcome.aircraft_in_air, 1);
     let doubt = outcome.doubts.first().unwrap();
     assert_eq!(doubt.flight, "UA-1663-2013-01-01-EWR");
@@ -75,9 +76,9 @@ async fn the_first_of_january_is_recorded_as_it_was() {
     assert_eq!(flight.state.phase(), &Phase::Arrived);
 }
 
-/// All of January; what is expected was computed from the CSV by another program.
+/// All of January. Another program computed the expected values from the CSV.
 #[tokio::test(flavor = "multi_thread")]
-async fn january_is_recorded_as_it_was() {
+async fn january_is_recorded_completely() {
     let flights: Arc<[FlightRecord]> = Input::january().unwrap().flights.into();
     let app = open("memory:january").await;
 
@@ -99,7 +100,7 @@ async fn january_is_recorded_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replayed_again_nothing_is_recorded_twice() {
+async fn a_repeated_replay_records_nothing_twice() {
     let flights = first_days(1);
     let app = open("memory:replayed-again").await;
     let begun: Arc<[FlightRecord]> = flights.iter().take(300).cloned().collect();
@@ -114,7 +115,7 @@ async fn replayed_again_nothing_is_recorded_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_recorded_is_read_again_after_reopening() {
+async fn recorded_events_are_read_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flights.db");
     check_reopening(&format!("sqlite:{}", path.display())).await;
@@ -138,7 +139,7 @@ async fn check_reopening(url: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_that_is_stopped_leaves_a_log_to_go_on_with() {
+async fn a_stopped_replay_can_be_resumed() {
     let flights = first_days(1);
     let app = open("memory:stopped").await;
     let progress = Arc::new(Progress::default());
@@ -157,7 +158,8 @@ async fn flaws_that_break_a_rule_are_refused_and_counted() {
     let columns = "year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,\
                    arr_delay,carrier,flight,tailnum,origin,dest,air_time,minute,time_hour";
     let rows = [
-        // Landed before it left; then the same flight once more; then one that goes nowhere.
+        // A landing before the departure; then the same flight again; then one with equal origin
+        // and destination.
         "2013,1,1,500,500,0,459,600,-61,UA,1,N1,EWR,BOS,NA,0,2013-01-01T10:00:00Z",
         "2013,1,1,500,500,0,600,600,0,UA,1,N2,EWR,BOS,NA,0,2013-01-01T10:00:00Z",
         "2013,1,1,500,500,0,600,600,0,UA,2,NA,EWR,EWR,NA,0,2013-01-01T10:00:00Z",
@@ -167,7 +169,8 @@ async fn flaws_that_break_a_rule_are_refused_and_counted() {
     let app = open("memory:flaws").await;
     let progress = Arc::default();
 
-    // One caller, so that the order is certain: the input's, for itineraries of one length.
+    // One caller, so that the order is determined: the order of the input, for itineraries of equal
+    // length.
     let outcome = replay(&app, flights.into(), 1, progress).await.unwrap();
 
     let refused: Vec<_> = outcome.refused.into_iter().collect();
@@ -181,7 +184,7 @@ async fn flaws_that_break_a_rule_are_refused_and_counted() {
             ("not-scheduled", 2),
         ]
     );
-    // The second row's arrival is one that the first row's flight can have.
+    // The arrival in the second row is a valid one for the flight of the first row.
     assert_eq!(outcome.events, 3);
 }
 
@@ -198,7 +201,7 @@ fn plan(number: u32) -> Scheduled {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_departures_at_once_with_one_aircraft_one_is_recorded() {
+async fn one_of_many_concurrent_departures_of_an_aircraft_is_recorded() {
     let app = open("memory:one-aircraft").await;
     let at: Timestamp = "2013-01-01T10:00:00Z".parse().unwrap();
     let ids: Vec<Id<Flight>> = (1..=20)

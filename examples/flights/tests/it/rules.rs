@@ -1,5 +1,4 @@
-//! The rules of a flight: given what happened, when something is said to have happened too, then it
-//! is recorded or refused.
+//! Tests of the rules of a flight: given its events, a further event is recorded or refused.
 
 use retold::prelude::*;
 use retold::testing::given;
@@ -77,7 +76,7 @@ fn a_flight_is_scheduled_departs_and_arrives() {
 }
 
 #[test]
-fn a_flight_is_scheduled_once_and_sensibly() {
+fn a_flight_is_scheduled_once_with_a_possible_plan() {
     let schedule = |plan: Scheduled| given::<Flight>([]).when(move |it| it.schedule(plan.clone()));
     given::<Flight>([plan().into()])
         .when(|flight| flight.schedule(plan()))
@@ -107,7 +106,7 @@ fn early_is_a_negative_delay() {
 }
 
 #[test]
-fn what_is_not_scheduled_does_nothing() {
+fn an_unscheduled_flight_refuses_everything() {
     given::<Flight>([])
         .when(|flight| flight.depart(at("10:17"), None))
         .then_refused(Refusal::NotScheduled);
@@ -123,7 +122,7 @@ fn what_is_not_scheduled_does_nothing() {
 }
 
 #[test]
-fn a_flight_departs_once_and_not_if_it_is_cancelled() {
+fn a_flight_departs_once_and_not_if_canceled() {
     let depart = |given_events: Vec<FlightEvent>, refusal: Refusal| {
         given::<Flight>(given_events)
             .when(|flight| flight.depart(at("10:20"), Some("N2")))
@@ -141,7 +140,7 @@ fn a_flight_departs_once_and_not_if_it_is_cancelled() {
 }
 
 #[test]
-fn what_has_departed_is_not_cancelled() {
+fn a_departed_flight_cannot_be_canceled() {
     given::<Flight>([plan().into()])
         .when(Flight::cancel)
         .then(cancelled())
@@ -154,7 +153,7 @@ fn what_has_departed_is_not_cancelled() {
 }
 
 #[test]
-fn nobody_lands_before_leaving() {
+fn a_flight_cannot_land_before_departing() {
     given::<Flight>([plan().into()])
         .when(|flight| flight.arrive(at("14:30")))
         .then_refused(Refusal::NotDeparted);
@@ -173,7 +172,7 @@ fn nobody_lands_before_leaving() {
 }
 
 #[test]
-fn a_flight_ends_once() {
+fn a_flight_lands_once() {
     for end in [arrived().into(), diverted(None).into()] {
         let given =
             || given::<Flight>([plan().into(), departed().into(), FlightEvent::clone(&end)]);
@@ -190,7 +189,7 @@ fn a_flight_ends_once() {
 }
 
 #[test]
-fn a_diverted_flight_may_reach_its_destination_after_all() {
+fn a_diverted_flight_may_reach_its_destination_later() {
     for reached_at in [None, Some(at("19:00"))] {
         given::<Flight>([plan().into(), departed().into()])
             .when(|flight| flight.divert(reached_at))

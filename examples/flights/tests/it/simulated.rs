@@ -1,7 +1,7 @@
-//! The system of flights in several processes at once, while everything goes wrong that may.
+//! Tests of the system of flights in several processes under simulated faults.
 //!
-//! That all is retold, and that each aircraft has the same history in another schedule, is checked by
-//! every run of a system's simulation.
+//! Every simulation of a system also checks that the logs retell, and that each aircraft has the
+//! same history in another schedule.
 
 use std::sync::Arc;
 use std::thread;
@@ -20,13 +20,13 @@ use retold_flights::record::FlightRecord;
 use retold_flights::replay::send;
 use retold_flights::system::{AIRCRAFT, FLIGHTS, NOTICES, system};
 
-/// A rare race shows in one of hundreds.
+/// A rare race occurs in one of hundreds of seeds.
 const SEEDS: u64 = 1_000;
-/// Threads that share the seeds: half a minute for one.
+/// Threads that share the seeds; one thread would take half a minute.
 const THREADS: u64 = 2;
 
-/// Two aircraft that are late, so that the next leg of each is at risk: one leaves on time all the same,
-/// the other is cancelled.
+/// Two late aircraft, so that the next leg of each is at risk: one departs on time nevertheless,
+/// the other is canceled.
 const ROWS: &str = "\
 year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,origin,dest,air_time,minute,time_hour
 2013,1,1,600,500,60,700,600,60,UA,1,N1,EWR,BOS,40,0,2013-01-01T10:00:00Z
@@ -35,8 +35,8 @@ year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_del
 2013,1,1,NA,800,NA,NA,900,NA,B6,2,N2,JFK,BOS,NA,0,2013-01-01T13:00:00Z
 ";
 
-/// Sends the steps of one aircraft in their order, each until it is answered; what was recorded before a
-/// crash is refused the second time.
+/// Sends the steps of one aircraft in order and retries each until it succeeds. A step that was
+/// recorded before a crash is refused the second time.
 async fn fly(open: OpenSystem, flights: Arc<[FlightRecord]>, itinerary: Vec<u32>) {
     let app = open.application(FLIGHTS).unwrap();
     for (flight, step) in steps(&itinerary, &flights) {
@@ -44,7 +44,8 @@ async fn fly(open: OpenSystem, flights: Arc<[FlightRecord]>, itinerary: Vec<u32>
     }
 }
 
-/// Hours are counted once, and no notice is left that a departure or cancellation should have ended.
+/// Hours are counted once, and no notice is left open that a departure or cancellation should have
+/// closed.
 async fn check(open: OpenSystem) -> retold::Result<Result<(), String>> {
     let [flights, aircraft, notices] =
         [FLIGHTS, AIRCRAFT, NOTICES].map(|it| open.application(it).unwrap());
@@ -82,7 +83,7 @@ async fn check(open: OpenSystem) -> retold::Result<Result<(), String>> {
 }
 
 #[test]
-fn under_faults_hours_are_counted_once_and_no_notice_is_left() {
+fn under_faults_hours_are_counted_once_and_no_notice_stays_open() {
     let flights = Input::read("day.csv", ROWS.as_bytes()).unwrap().flights;
     let flights: Arc<[FlightRecord]> = flights.into();
     let system = system();
