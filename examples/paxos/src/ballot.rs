@@ -1,29 +1,33 @@
-//! Ballots: the numbers of proposals, distinct and ordered.
+//! Ballots: the unique, ordered numbers of proposals.
 
 use std::fmt;
 
 use retold::prelude::*;
 
-/// The number of a proposal. Each proposer has its own, so that no two proposals share one: ordered by
-/// round, then by proposer.
+/// The number of a proposal, ordered by round, then by proposer. Each proposer uses its own
+/// ballots, so no two proposals have the same number.
 #[derive(
     Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default,
 )]
-#[allow(clippy::exhaustive_structs, reason = "a ballot is these two")]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "a ballot has exactly these fields"
+)]
 pub struct Ballot {
-    /// From 1.
+    /// Round, from 1.
     pub round: u32,
-    /// Index of the proposer, counted from 0.
+    /// Index of the proposer, from 0.
     pub proposer: u32,
 }
 
 impl Ballot {
-    /// The ballot with this round of the proposer with this index.
+    /// Creates the ballot of this round and proposer index.
     pub const fn new(round: u32, proposer: u32) -> Self {
         Self { round, proposer }
     }
 
-    /// The least ballot of a proposer that is above `seen`; its first, if it has seen none.
+    /// Returns the lowest ballot of a proposer that is above `seen`, or its first ballot if it has
+    /// seen none.
     pub fn above(seen: Option<Self>, proposer: u32) -> Self {
         match seen {
             None => Self::new(1, proposer),

@@ -1,4 +1,5 @@
-//! What clients do: propose values for keys, submit requests to the store, and ask for what came of them.
+//! The operations of clients: propose values for keys, submit requests to the store, and read the
+//! results.
 
 use retold::application::ExecuteError;
 use retold::prelude::*;
@@ -10,18 +11,19 @@ use crate::instance::{Instance, Refusal};
 use crate::replica::{Busy, Executed, REPLICA, Replica};
 use crate::slot::SLOT_PREFIX;
 
-/// Longest key that is agreed on, and longest id of a request, in bytes: with what stands before them
-/// they are names of streams, timers and tags.
+/// Maximum size of a key and of a request id, in bytes. With their prefixes, they become names of
+/// streams, timers and tags.
 pub const KEY_SIZE_MAX: usize = 200;
 
-/// Lets a participant propose a text for a key. What is chosen in the end may be another's; see
-/// [`decided`]. Proposed again, a participant that has yielded to another tries again.
+/// Proposes a text for a key through a participant. The chosen value may be that of another
+/// participant; see [`decided`]. If the same value is proposed again, a participant that has
+/// yielded to another tries again.
 ///
 /// # Errors
 ///
-/// [`Refusal`] if the key is decided, or this participant has proposed something else for it;
-/// [`Error::Invalid`](retold::Error::Invalid) for a bad key or no participant; what
-/// [`Application::execute`] reports.
+/// [`Refusal`] if the key is decided, or this participant has proposed another value for it;
+/// [`Error::Invalid`](retold::Error::Invalid) for an invalid key or an application that is not a
+/// participant; the errors of [`Application::execute`].
 pub async fn propose(
     participant: &Application,
     electorate: Electorate,
@@ -30,7 +32,9 @@ pub async fn propose(
 ) -> Result<(), ExecuteError<Refusal>> {
     check_size("a key", key)?;
     if key.starts_with(SLOT_PREFIX) {
-        let what = format!("the key {key:?} is that of a slot; choose one without {SLOT_PREFIX:?}");
+        let what = format!(
+            "the key {key:?} is reserved; choose one that does not begin with {SLOT_PREFIX:?}"
+        );
         return Err(retold::Error::from(Invalid::new(what)).into());
     }
     let candidate = electorate
@@ -43,29 +47,30 @@ pub async fn propose(
     Ok(())
 }
 
-/// What is chosen for a key, as far as this participant knows.
+/// Returns the chosen value of a key, as far as this participant knows.
 ///
 /// # Errors
 ///
-/// What [`Application::find`] reports.
+/// The errors of [`Application::find`].
 pub async fn decided(participant: &Application, key: &str) -> retold::Result<Option<Value>> {
     let instance = participant.find::<Instance>(key).await?;
     Ok(instance.and_then(|it| it.state.decided().cloned()))
 }
 
-/// Gives a request to a participant, which sees to it that it gets a slot and is executed by all. Given
-/// again, to the same or to another participant, it is executed once all the same.
+/// Submits a request to a participant, which obtains a slot for it so that all participants execute
+/// it. A request submitted again, to the same or another participant, is still executed once.
 ///
 /// # Errors
 ///
-/// [`Busy`] if too many wait already; [`Error::Invalid`](retold::Error::Invalid) for a bad id or no
-/// participant; what [`Application::execute`] reports.
+/// [`Busy`] if the participant has too many pending requests;
+/// [`Error::Invalid`](retold::Error::Invalid) for an invalid id or an application that is not a
+/// participant; the errors of [`Application::execute`].
 pub async fn submit(
     participant: &Application,
     electorate: Electorate,
     request: &Request,
 ) -> Result<(), ExecuteError<Busy>> {
-    check_size("the id of a request", &request.id)?;
+    check_size("the request id", &request.id)?;
     let candidate = electorate
         .candidate(participant.name())
         .map_err(retold::Error::from)?;
@@ -75,12 +80,12 @@ pub async fn submit(
     Ok(())
 }
 
-/// What a request came to; none if this participant has not executed it yet. Every participant gives the
-/// same answer.
+/// Returns the result of a request, or `None` if this participant has not executed it yet. The
+/// result is the same on every participant.
 ///
 /// # Errors
 ///
-/// What reading a log reports.
+/// Errors of reading a log.
 pub async fn answer(participant: &Application, request: &str) -> retold::Result<Option<Answer>> {
     let executed = participant
         .events::<Executed>()
@@ -89,11 +94,11 @@ pub async fn answer(participant: &Application, request: &str) -> retold::Result<
     Ok(first.map(|it| it.event.answer))
 }
 
-/// A participant's copy of the store.
+/// Returns a participant's copy of the store.
 ///
 /// # Errors
 ///
-/// What [`Application::find`] reports.
+/// The errors of [`Application::find`].
 pub async fn replica(participant: &Application) -> retold::Result<Replica> {
     let replica = participant.find::<Replica>(REPLICA).await?;
     Ok(replica.map(|it| it.state).unwrap_or_default())

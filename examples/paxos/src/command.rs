@@ -1,4 +1,5 @@
-//! Commands to the replicated key-value store, their answers, and the values that are agreed on.
+//! The commands of the replicated key-value store, their results, and the values that are agreed
+//! on.
 
 use retold::prelude::*;
 
@@ -6,24 +7,24 @@ use retold::prelude::*;
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Command {
-    /// Asks for the value of a key. In the sequence of all commands, so that its answer is as of one
-    /// place in it.
+    /// Reads the value of a key. It is part of the sequence of commands, so its result is as of one
+    /// position in it.
     Get {
         /// The key.
         key: String,
     },
-    /// Gives a key a value, whatever it had.
+    /// Sets the value of a key, replacing any existing value.
     Set {
         /// The key.
         key: String,
-        /// Its new value.
+        /// The new value.
         value: String,
     },
-    /// Gives a value another key; what that had is lost.
+    /// Moves a value to another key, replacing any value there.
     Rename {
-        /// The present key.
+        /// The current key.
         from: String,
-        /// The key from then on.
+        /// The new key.
         to: String,
     },
     /// Removes a key.
@@ -34,12 +35,12 @@ pub enum Command {
 }
 
 impl Command {
-    /// Asks for the value of a key.
+    /// Returns a command that reads the value of a key.
     pub fn get(key: impl Into<String>) -> Self {
         Self::Get { key: key.into() }
     }
 
-    /// Gives a key a value.
+    /// Returns a command that sets the value of a key.
     pub fn set(key: impl Into<String>, value: impl Into<String>) -> Self {
         Self::Set {
             key: key.into(),
@@ -47,7 +48,7 @@ impl Command {
         }
     }
 
-    /// Gives a value another key.
+    /// Returns a command that moves a value to another key.
     pub fn rename(from: impl Into<String>, to: impl Into<String>) -> Self {
         Self::Rename {
             from: from.into(),
@@ -55,16 +56,19 @@ impl Command {
         }
     }
 
-    /// Removes a key.
+    /// Returns a command that removes a key.
     pub fn delete(key: impl Into<String>) -> Self {
         Self::Delete { key: key.into() }
     }
 }
 
-/// A command under an id, by which its answer is found and by which it is executed once, however often
-/// and to whomever it is sent.
+/// A command with an id. The id identifies its result and ensures that it is executed once,
+/// regardless of how often, and to which participants, it is submitted.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
-#[allow(clippy::exhaustive_structs, reason = "it is recorded as it is")]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "its fields are the recorded format"
+)]
 pub struct Request {
     /// The id, unique among all requests of the system: 1 to 200 bytes.
     pub id: String,
@@ -73,32 +77,32 @@ pub struct Request {
 }
 
 impl Request {
-    /// This command under this id.
+    /// Creates a request for this command under this id.
     pub fn new(id: impl Into<String>, command: Command) -> Self {
         let id = id.into();
         Self { id, command }
     }
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// The key has this value: the answer to a get.
+    /// The value of the key: the result of a get.
     Value(String),
-    /// It is done.
+    /// The command was executed.
     Done,
-    /// There is no such key, and nothing was done.
+    /// The key does not exist, and nothing was changed.
     Missing,
 }
 
-/// What participants agree on.
+/// A value that participants agree on.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Value {
-    /// A text: for a key by itself.
+    /// A text, for a single key.
     Text(String),
-    /// A request: for a slot in the sequence of commands.
+    /// A request, for a slot in the sequence of commands.
     Request(Request),
 }
 

@@ -1,45 +1,49 @@
-//! The electorate: how many participants there are, their names, and how many make a majority.
+//! The electorate: the number of participants, their names, and the size of a majority.
 
 use retold::prelude::*;
 use retold::recording::error::Invalid;
 
-/// Most participants of one electorate. Every participant hears every other, so the work grows with
-/// their square; and what one reaction reads must fit into one append.
+/// Maximum number of participants in an electorate. Every participant follows every other, so the
+/// work grows quadratically, and everything that one reaction reads must fit into one append.
 pub const PARTICIPANTS_MAX: u32 = 9;
 
-/// Who agrees: an odd number of participants, of whom any two majorities have one in common.
+/// The participants of an agreement: an odd number, any two majorities of which have a participant
+/// in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Electorate {
     participants: u32,
 }
 
-/// A participant as it proposes: who it is, and how many acceptors it needs.
+/// A participant in its role as proposer: its index, and the number of acceptors it needs.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs, reason = "it is recorded as it is")]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "its fields are the recorded format"
+)]
 pub struct Candidate {
-    /// Index of the participant, counted from 0.
+    /// Index of the participant, from 0.
     pub index: u32,
-    /// How many acceptors make a majority.
+    /// Number of acceptors in a majority.
     pub majority: u32,
 }
 
 impl Electorate {
-    /// So many participants.
+    /// Creates an electorate of this many participants.
     ///
     /// # Errors
     ///
-    /// [`Invalid`] if the number is even, for one more would tolerate as many failures, or above
-    /// [`PARTICIPANTS_MAX`].
+    /// [`Invalid`] if the number is even, because one participant fewer would tolerate as many
+    /// failures, or above [`PARTICIPANTS_MAX`].
     pub fn of(participants: u32) -> Result<Self, Invalid> {
         if participants.is_multiple_of(2) || participants > PARTICIPANTS_MAX {
             return Err(Invalid::new(format!(
-                "{participants} participants cannot be an electorate; choose an odd number up to {PARTICIPANTS_MAX}"
+                "{participants} is not a number of participants; choose an odd one up to {PARTICIPANTS_MAX}"
             )));
         }
         Ok(Self { participants })
     }
 
-    /// As many participants as are needed for the others to go on when so many are down.
+    /// Creates the smallest electorate that tolerates this number of failures.
     ///
     /// # Errors
     ///
@@ -48,31 +52,31 @@ impl Electorate {
         Self::of(failures.saturating_mul(2).saturating_add(1))
     }
 
-    /// How many participants there are.
+    /// Returns the number of participants.
     pub fn participants(&self) -> u32 {
         self.participants
     }
 
-    /// How many of them make a majority.
+    /// Returns the size of a majority.
     pub fn majority(&self) -> u32 {
         self.participants / 2 + 1
     }
 
-    /// How many of them may be down while the others still agree.
+    /// Returns the number of participants that may be down while the others still agree.
     pub fn failures_tolerated(&self) -> u32 {
         self.participants - self.majority()
     }
 
-    /// Names of the participants, and of their applications, in order.
+    /// Returns the names of the participants, and of their applications, in order.
     pub fn names(&self) -> impl Iterator<Item = String> + use<> {
         (0..self.participants).map(participant)
     }
 
-    /// The participant of this name as it proposes.
+    /// Returns the participant of this name in its role as proposer.
     ///
     /// # Errors
     ///
-    /// [`Invalid`] if there is none, with those that there are.
+    /// [`Invalid`] if there is no such participant. The error lists the participants.
     pub fn candidate(&self, name: &str) -> Result<Candidate, Invalid> {
         let index = (0..self.participants).find(|index| participant(*index) == name);
         match index {
@@ -81,14 +85,14 @@ impl Electorate {
                 majority: self.majority(),
             }),
             None => Err(Invalid::new(format!(
-                "{name:?} is no participant; there are {:?}",
+                "{name:?} is not a participant; the participants are {:?}",
                 self.names().collect::<Vec<_>>()
             ))),
         }
     }
 }
 
-/// Name of the participant with this index, counted from 0.
+/// Returns the name of the participant with this index, from 0.
 pub fn participant(index: u32) -> String {
     format!("participant-{index}")
 }

@@ -1,25 +1,29 @@
-//! The instance: one run of the algorithm, for one key, as one participant sees it. All its rules are
-//! here, and pure.
+//! The instance: one run of the algorithm, for one key, as seen by one participant. This module
+//! contains all its rules, and is pure.
 //!
-//! The algorithm is that of Leslie Lamport, "Paxos Made Simple" (2001), section 2. Each participant is
-//! proposer, acceptor and learner in one (section 2.5), and its part of an instance is one aggregate in
-//! its own application. As learners, a proposer counts the acceptances of its own proposal and tells
-//! the others: the "distinguished learner" of section 2.3. Should it be down then, whoever proposes
-//! next finds the chosen value by phase 1.
+//! The algorithm is that of Leslie Lamport, "Paxos Made Simple" (2001), section 2. Each participant
+//! is proposer, acceptor and learner at the same time (section 2.5), and its part of an instance is
+//! one aggregate in its own application. As a learner, a proposer counts the acceptances of its own
+//! proposal and informs the others: the "distinguished learner" of section 2.3. If it is down at
+//! that time, the next proposer finds the chosen value in phase 1.
 //!
 //! # Duels
 //!
-//! Two proposers may keep each other from being heard for ever, and no deterministic rule alone prevents
-//! that while one of them may be down: section 2.4 asks for "either randomness or real time". Here:
+//! Two proposers can keep outbidding each other forever. No deterministic rule alone prevents that
+//! while one of them may be down: section 2.4 requires "either randomness or real time". This
+//! implementation works as follows:
 //!
-//! - A proposer that is refused for the ballot of one with a *lower* index tries the next ballot at once.
-//! - One that is refused for a ballot of a *higher* index yields, and goes on counting what it still hears;
-//!   should nothing be decided after a while, it tries again: after [`RETRY_AFTER`], doubled with each
-//!   ballot, for at most [`BALLOTS_MAX`] ballots; then only when a client asks again.
+//! - A proposer that is refused because of a ballot of a proposer with a *lower* index tries its
+//!   next ballot immediately.
+//! - A proposer that is refused because of a ballot of one with a *higher* index yields, and keeps
+//!   counting messages that still arrive. If nothing is decided after a while, it tries again:
+//!   after [`RETRY_AFTER`], doubled with each ballot, for at most [`BALLOTS_MAX`] ballots; after
+//!   that, only when a client asks again.
 //!
-//! So without time passing a duel ends: the proposer with the least index does not retry at all, and
-//! each other retries at most once for each ballot of those below it. The one with the highest index
-//! gets through, or is down: then time passes, and it is the others' turn.
+//! A duel therefore ends without any time passing: the proposer with the lowest index does not
+//! retry at all, and each other proposer retries at most once per ballot of those below it. The
+//! proposer with the highest index succeeds, or is down. In the latter case, time passes and the
+//! others retry.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -34,67 +38,68 @@ use crate::message::{
     Proposal, Proposed, Refused, RetryDue, Wanted, Yielded,
 };
 
-/// How long a proposer waits for a rival the first time: far longer than agreeing takes, which is some
-/// appends in a row.
+/// First wait of a proposer that has yielded. It is much longer than reaching agreement takes,
+/// which is a few successive appends.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How often the wait is doubled at most: it then is about a minute.
+/// Maximum number of times the wait is doubled. It then is about a minute.
 pub const RETRY_DOUBLINGS_MAX: u32 = 6;
 
-/// Ballots after which a proposer that has yielded does not try again by itself. With the waits
-/// doubled that is some ten minutes; who was not heard then needs a person, and not more events.
+/// Number of ballots after which a proposer that has yielded stops retrying on its own. With the
+/// doubled waits, that is about ten minutes. A proposer that has not succeeded by then needs an
+/// operator, not more events.
 pub const BALLOTS_MAX: u32 = 16;
 
-/// One instance, seen by one participant.
+/// One instance, as seen by one participant.
 #[derive(Aggregate, Clone, Debug, Default, PartialEq)]
 #[aggregate(event = InstanceEvent, type = "Instance", key = String)]
 pub struct Instance {
     wanted: Option<Value>,
     bid: Option<Bid>,
-    /// Ballots that were begun by this participant.
+    /// Number of ballots that this participant has begun.
     ballots: u32,
     promised: Option<Ballot>,
     accepted: Option<Proposal>,
     decided: Option<Value>,
 }
 
-/// A proposer's present attempt.
+/// The current attempt of a proposer.
 #[derive(Clone, Debug, PartialEq)]
 struct Bid {
     ballot: Ballot,
     majority: u32,
     promises: BTreeSet<String>,
-    /// Of what those who promised had accepted, the proposal with the highest number.
+    /// The proposal with the highest number among those that the promising acceptors had accepted.
     found: Option<Proposal>,
     proposed: Option<Value>,
     acceptances: BTreeSet<String>,
     yields_to: Option<Ballot>,
 }
 
-/// Why a value is not proposed.
+/// Reasons why a value is not proposed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The instance is decided; nothing is proposed any more.
-    #[error("decided already, for {0:?}")]
+    /// The instance is decided, and accepts no more proposals.
+    #[error("already decided: {0:?}")]
     Decided(Value),
-    /// This participant wants another value in it, and has but one say.
-    #[error("this participant has proposed {0:?} already")]
+    /// This participant has proposed another value for the instance.
+    #[error("this participant has already proposed {0:?}")]
     WantsAnother(Value),
 }
 
 impl Instance {
-    /// The value that is known to be chosen.
+    /// Returns the value that is known to be chosen.
     pub fn decided(&self) -> Option<&Value> {
         self.decided.as_ref()
     }
 
-    /// The value that a client of this participant wants.
+    /// Returns the value that a client of this participant wants.
     pub fn wanted(&self) -> Option<&Value> {
         self.wanted.as_ref()
     }
 
-    /// This participant as it proposes; none if it never did.
+    /// Returns this participant as proposer; `None` if it has never proposed.
     pub fn candidate(&self) -> Option<Candidate> {
         self.bid.as_ref().map(|bid| Candidate {
             index: bid.ballot.proposer,
@@ -102,12 +107,13 @@ impl Instance {
         })
     }
 
-    /// A client wants a value: begins with phase 1(a). Asked again for the same value, it tries the next
-    /// ballot if it has yielded, and else has nothing to do.
+    /// Proposes a value for a client, beginning with phase 1(a). If the same value was proposed
+    /// before, the participant tries its next ballot if it has yielded, and otherwise does nothing.
     ///
     /// # Errors
     ///
-    /// [`Refusal`] if the instance is decided, or this participant wants another value in it.
+    /// [`Refusal`] if the instance is decided, or this participant has proposed another value for
+    /// it.
     pub fn propose(
         &self,
         candidate: Candidate,
@@ -134,7 +140,7 @@ impl Instance {
         Ok(events)
     }
 
-    /// Phase 1(a): the next ballot, above all that were seen.
+    /// Phase 1(a): begins the next ballot, above all ballots seen.
     fn prepare(&self, candidate: Candidate) -> Prepared {
         let rival = self.bid.as_ref().and_then(|bid| bid.yields_to);
         let own = self.bid.as_ref().map(|bid| bid.ballot);
@@ -145,8 +151,9 @@ impl Instance {
         }
     }
 
-    /// Phase 1(b): promises a ballot that is above all promised ones, else refuses it. An acceptor that
-    /// knows the decision need not answer: the asker follows the log that says so too.
+    /// Phase 1(b): promises a ballot that is above all promised ones, and refuses others. An
+    /// acceptor that knows the decision does not need to reply, because the proposer follows the
+    /// log that contains the decision.
     pub fn promise(&self, asked: &Prepared) -> Option<InstanceEvent> {
         if self.decided.is_some() {
             return None;
@@ -162,8 +169,9 @@ impl Instance {
         })
     }
 
-    /// Phase 2(a): counts a promise; with a majority of them, proposes the value of the highest-numbered
-    /// proposal that one of them accepted, or the wanted value if there is none.
+    /// Phase 2(a): counts a promise. With a majority of promises, proposes the value of the
+    /// highest-numbered proposal that any of these acceptors accepted, or the wanted value if there
+    /// is none.
     pub fn count_promise(&self, acceptor: &str, promised: &Promised) -> Vec<InstanceEvent> {
         let Some(bid) = self.open_bid(promised.ballot) else {
             return Vec::new();
@@ -189,7 +197,7 @@ impl Instance {
         events
     }
 
-    /// Phase 2(b): accepts a proposal, unless a higher ballot is promised.
+    /// Phase 2(b): accepts a proposal unless a higher ballot is promised.
     pub fn accept(&self, asked: &Proposed) -> Option<InstanceEvent> {
         if self.decided.is_some() {
             return None;
@@ -204,8 +212,8 @@ impl Instance {
         })
     }
 
-    /// Section 2.3: counts the acceptance of an own proposal; with a majority of them, its value is
-    /// chosen.
+    /// Section 2.3: counts an acceptance of the participant's own proposal. With a majority of
+    /// acceptances, its value is chosen.
     pub fn count_acceptance(&self, acceptor: &str, accepted: &Accepted) -> Vec<InstanceEvent> {
         let Proposal { ballot, value } = &accepted.proposal;
         let Some(bid) = self.open_bid(*ballot) else {
@@ -223,7 +231,7 @@ impl Instance {
         events
     }
 
-    /// Sections 2.2 and 2.4: what a refusal of the present ballot leads to; see the [module](self).
+    /// Sections 2.2 and 2.4: reacts to a refusal of the current ballot; see the [module](self).
     pub fn hear_refusal(&self, refused: &Refused) -> Option<InstanceEvent> {
         let bid = self.open_bid(refused.ballot)?;
         let to = refused.promised;
@@ -246,14 +254,15 @@ impl Instance {
         (self.ballots < BALLOTS_MAX).then(|| u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// The wait for a rival is over: the next ballot, if that one was the last and nothing is decided.
+    /// Begins the next ballot after the wait for a rival, if that wait was the latest one and
+    /// nothing is decided.
     pub fn retry(&self, due: &RetryDue) -> Option<InstanceEvent> {
         let bid = self.open_bid(due.ballot)?;
         bid.yields_to?;
         Some(self.prepare(self.candidate()?).into())
     }
 
-    /// Section 2.3: learns from another participant what is chosen.
+    /// Section 2.3: learns the chosen value from another participant.
     pub fn learn(&self, decided: &Decided) -> Option<InstanceEvent> {
         match self.decided {
             None => Some(decided.clone().into()),
@@ -261,7 +270,7 @@ impl Instance {
         }
     }
 
-    /// The present bid, if it has this ballot and nothing is decided.
+    /// Returns the current bid if it has this ballot and nothing is decided.
     fn open_bid(&self, ballot: Ballot) -> Option<&Bid> {
         let bid = self.bid.as_ref().filter(|bid| bid.ballot == ballot);
         bid.filter(|_| self.decided.is_none())

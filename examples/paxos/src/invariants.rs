@@ -1,8 +1,9 @@
-//! What must hold of the logs of all participants, whatever happened: the safety of the algorithm, and
-//! of the store on top of it. For tests and simulations, and for whoever doubts a running system.
+//! The invariants of the participants' logs: the safety of the algorithm, and of the store built on
+//! it. They are for tests and simulations, and for diagnosing a running system.
 //!
-//! [`History::read`] collects what is recorded, [`History::violations`] judges it. Nothing here uses the
-//! rules that are judged: what is chosen is computed anew, from acceptances.
+//! [`History::read`] collects the recorded events, and [`History::violations`] checks them. The
+//! checks do not use the rules that they verify: they compute the chosen values independently, from
+//! acceptances.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,28 +16,28 @@ use crate::instance::Instance;
 use crate::message::{InstanceEvent, Proposal};
 use crate::replica::{Executed, Repeated, ReplicaEvent};
 
-/// What the participants have recorded.
+/// The recorded events of all participants.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     participants: Vec<Record>,
 }
 
-/// What one participant has recorded.
+/// The recorded events of one participant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
-    /// Its name.
+    /// Name of the participant.
     pub participant: String,
-    /// Keys of instances with what happened to them, in the order of its log.
+    /// Events of instances with their keys, in the order of the log.
     pub instances: Vec<(String, InstanceEvent)>,
-    /// What happened to its replica.
+    /// Events of the replica.
     pub replica: Vec<ReplicaEvent>,
 }
 
-/// What does not hold.
+/// A violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
-    /// Majorities of acceptors accepted proposals of several values.
+    /// Majorities of acceptors accepted proposals with different values.
     #[error("several values are chosen for {key:?}: {values:?}")]
     SeveralChosen {
         /// Key of the instance.
@@ -44,7 +45,7 @@ pub enum Violation {
         /// The values.
         values: Vec<Value>,
     },
-    /// A participant decided what no majority accepted.
+    /// A participant decided a value that no majority accepted.
     #[error("{participant} decided {value:?} for {key:?}, which is not chosen")]
     DecidedUnchosen {
         /// The participant.
@@ -59,11 +60,11 @@ pub enum Violation {
     DecidedDifferently {
         /// Key of the instance.
         key: String,
-        /// By participant.
+        /// The values, by participant.
         values: Vec<(String, Value)>,
     },
-    /// A value was accepted that no client wants.
-    #[error("{participant} accepted {value:?} for {key:?}, which nobody asked for")]
+    /// A value was accepted that no client proposed.
+    #[error("{participant} accepted {value:?} for {key:?}, which no client proposed")]
     Unasked {
         /// The participant.
         participant: String,
@@ -72,19 +73,19 @@ pub enum Violation {
         /// The value.
         value: Value,
     },
-    /// An acceptor accepted or promised a ballot below one it had promised.
-    #[error("{participant} had promised {promised} for {key:?} and then took {taken}")]
+    /// An acceptor accepted or promised a ballot below one that it had promised.
+    #[error("{participant} had promised {promised} for {key:?} and then processed {taken}")]
     PromiseBroken {
         /// The participant.
         participant: String,
         /// Key of the instance.
         key: String,
-        /// What it had promised.
+        /// The promised ballot.
         promised: Ballot,
         /// The lower ballot.
         taken: Ballot,
     },
-    /// Two proposals of one ballot have different values.
+    /// Two proposals with the same ballot have different values.
     #[error("the ballot {ballot} for {key:?} has several values")]
     BallotReused {
         /// Key of the instance.
@@ -92,14 +93,14 @@ pub enum Violation {
         /// The ballot.
         ballot: Ballot,
     },
-    /// A replica left out a slot or went back.
+    /// A replica skipped or repeated a slot.
     #[error("{participant} executed slot {slot} when {expected} was next")]
     Gap {
         /// The participant.
         participant: String,
-        /// The slot it executed.
+        /// The executed slot.
         slot: u64,
-        /// The slot that was next.
+        /// The expected slot.
         expected: u64,
     },
     /// A replica executed a request twice.
@@ -110,8 +111,8 @@ pub enum Violation {
         /// Id of the request.
         request: String,
     },
-    /// Two replicas did different things for one slot, or gave different answers.
-    #[error("slot {slot} is not the same for {one} and {other}")]
+    /// Two replicas did different things for one slot, or returned different results.
+    #[error("slot {slot} differs between {one} and {other}")]
     ReplicasDiffer {
         /// The slot.
         slot: u64,
@@ -123,17 +124,17 @@ pub enum Violation {
 }
 
 impl History {
-    /// Of these records.
+    /// Creates a history of these records.
     pub fn of(participants: impl IntoIterator<Item = Record>) -> Self {
         let participants = participants.into_iter().collect();
         Self { participants }
     }
 
-    /// Reads what these applications, the participants, have recorded.
+    /// Reads the events that these applications, the participants, have recorded.
     ///
     /// # Errors
     ///
-    /// What reading a log reports.
+    /// Errors of reading a log.
     pub async fn read(applications: &[Application]) -> retold::Result<Self> {
         let mut participants = Vec::with_capacity(applications.len());
         for application in applications {
@@ -161,7 +162,7 @@ impl History {
         Ok(Self { participants })
     }
 
-    /// What each participant has decided for a key, by participant.
+    /// Returns the values that each participant has decided for a key, by participant.
     pub fn decided(&self, key: &str) -> Vec<(&str, &Value)> {
         let decided = self.events().filter_map(|(participant, of, event)| {
             let InstanceEvent::Decided(decided) = event else {
@@ -172,18 +173,18 @@ impl History {
         decided.collect()
     }
 
-    /// What the participants have recorded of the instance with this key, one after the other.
+    /// Returns the events of the instance with this key, participant by participant.
     pub fn instance(&self, key: &str) -> impl Iterator<Item = &InstanceEvent> {
         let of_key = self.events().filter(move |(_, of, _)| *of == key);
         of_key.map(|(_, _, event)| event)
     }
 
-    /// Keys of all instances.
+    /// Returns the keys of all instances.
     pub fn keys(&self) -> BTreeSet<&str> {
         self.events().map(|(_, key, _)| key).collect()
     }
 
-    /// All that does not hold; empty if all is well.
+    /// Returns all violated invariants; empty if there are none.
     pub fn violations(&self, electorate: Electorate) -> Vec<Violation> {
         let mut violations = Vec::new();
         for key in self.keys() {
@@ -205,7 +206,7 @@ impl History {
         })
     }
 
-    /// The values that a majority of acceptors accepted under one ballot.
+    /// Returns the values that a majority of acceptors accepted with the same ballot.
     pub fn chosen(&self, key: &str, electorate: Electorate) -> Vec<&Value> {
         let mut acceptors: BTreeMap<Ballot, (BTreeSet<&str>, &Value)> = BTreeMap::new();
         for (participant, _, event) in self.events().filter(|(_, of, _)| *of == key) {
@@ -226,7 +227,8 @@ impl History {
         chosen
     }
 
-    /// At most one value is chosen; whoever decided, decided that; only what was asked for is accepted.
+    /// At most one value is chosen, every decision is that value, and only proposed values are
+    /// accepted.
     fn judge_choice(&self, key: &str, electorate: Electorate, violations: &mut Vec<Violation>) {
         let chosen = self.chosen(key, electorate);
         if chosen.len() > 1 {
@@ -273,7 +275,7 @@ impl History {
         }
     }
 
-    /// Proposals of one ballot have one value, and a ballot is prepared once.
+    /// Proposals with the same ballot have the same value, and a ballot is prepared once.
     fn judge_ballots(&self, key: &str, violations: &mut Vec<Violation>) {
         let mut values: BTreeMap<Ballot, &Value> = BTreeMap::new();
         let mut prepared = BTreeSet::new();
@@ -294,7 +296,7 @@ impl History {
         }
     }
 
-    /// For each slot, all replicas that executed it did and answered the same.
+    /// For each slot, all replicas that executed it did the same with the same result.
     fn compare_replicas(&self, violations: &mut Vec<Violation>) {
         let mut firsts: BTreeMap<u64, (&str, &ReplicaEvent)> = BTreeMap::new();
         for record in &self.participants {
@@ -314,7 +316,7 @@ impl History {
     }
 }
 
-/// An acceptor takes no ballot below one that it promised or accepted before.
+/// An acceptor processes no ballot below one that it promised or accepted before.
 fn judge_promises(record: &Record, violations: &mut Vec<Violation>) {
     let mut promises: BTreeMap<&str, Ballot> = BTreeMap::new();
     for (key, event) in &record.instances {
@@ -336,7 +338,7 @@ fn judge_promises(record: &Record, violations: &mut Vec<Violation>) {
     }
 }
 
-/// A replica executes slots 1, 2, 3 without gaps, and a request once.
+/// A replica executes slots 1, 2, 3 without gaps, and each request once.
 fn judge_replica(record: &Record, violations: &mut Vec<Violation>) {
     let participant = &record.participant;
     let mut expected = 1;
@@ -362,7 +364,7 @@ fn judge_replica(record: &Record, violations: &mut Vec<Violation>) {
     }
 }
 
-/// The slot that an event of a replica is about, if it executed one.
+/// Returns the slot of an event of a replica, if it executed one.
 fn slot(event: &ReplicaEvent) -> Option<u64> {
     match event {
         ReplicaEvent::Submitted(_) => None,

@@ -1,20 +1,21 @@
-//! Paxos: participants that follow each other agree on values, and replicate a key-value store.
+//! Paxos: participants that follow each other agree on values and replicate a key-value store.
 //!
-//! The algorithm is that of Leslie Lamport, "Paxos Made Simple" (ACM SIGACT News 32, 4, 2001). It shows
-//! what a system of applications that follow each other is: the rules are pure methods of an aggregate,
-//! messages are events in the participants' logs, and a policy does nothing but hand a message to a
-//! rule. Nothing in here knows whether the participants share a thread, or are on several machines.
+//! The algorithm is that of Leslie Lamport, "Paxos Made Simple" (ACM SIGACT News 32, 4, 2001). The
+//! example shows the structure of a system of applications that follow each other: the rules are
+//! pure methods of an aggregate, messages are events in the participants' logs, and a policy only
+//! passes a message to a rule. The code does not depend on whether the participants share a thread
+//! or run on several machines.
 //!
-//! The modules stand in the order in which one reads them best:
+//! Read the modules in this order:
 //!
-//! 1. [`ballot`] and [`electorate`]: numbers of proposals, and who agrees.
-//! 2. [`message`]: the events. Those that are messages bear the names of their phases.
-//! 3. [`instance`]: the algorithm, for one key, as one participant sees it; and how duels end.
-//! 4. [`participant`]: which message goes to which rule, and the whole as a system.
-//! 5. [`command`], [`slot`], [`replica`]: a sequence of instances agrees on a sequence of commands, which
-//!    each participant executes on its copy of the store.
-//! 6. [`client`]: how to propose, submit and ask.
-//! 7. [`invariants`]: what must hold of the logs, whatever happened.
+//! 1. [`ballot`] and [`electorate`]: the numbers of proposals, and the participants.
+//! 2. [`message`]: the events. Those that are messages have the names of their phases.
+//! 3. [`instance`]: the algorithm for one key, as seen by one participant; and how duels end.
+//! 4. [`participant`]: which message is passed to which rule, and the whole system.
+//! 5. [`command`], [`slot`], [`replica`]: a sequence of instances agrees on a sequence of commands,
+//!    which each participant executes on its copy of the store.
+//! 6. [`client`]: the operations propose, submit and read.
+//! 7. [`invariants`]: what must hold for the logs in every run.
 //!
 //! ```
 //! use std::sync::Arc;

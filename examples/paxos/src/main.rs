@@ -1,4 +1,5 @@
-//! Shows three participants that agree, in one thread and in memory: `cargo run -p retold-paxos`.
+//! Demonstrates three participants that agree, in one thread and in memory:
+//! `cargo run -p retold-paxos`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let memory = Infrastructure::new(Arc::new(MemoryStore::new()));
     let runner = SingleThread::start(&system(three)?, &memory).await?;
 
-    println!("Each proposes something to drink, all at once:");
+    println!("Each participant proposes a drink at the same time:");
     let open = runner.open_system();
     for (participant, drink) in open.applications().iter().zip(["tea", "milk", "rum"]) {
         println!("  {} proposes {drink}", participant.name());
@@ -26,17 +27,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     runner.catch_up().await?;
     for participant in open.applications() {
         let drink = decided(participant, "drink").await?;
-        println!("  {} knows: {drink:?}", participant.name());
+        println!("  {} decided: {drink:?}", participant.name());
     }
 
-    println!("Each sends a command to the store, one after the other:");
+    println!("Each participant submits a command to the store, one after the other:");
     let commands = [
         Command::set("stock", "rum"),
         Command::rename("stock", "cellar"),
         Command::get("cellar"),
     ];
     for (name, command) in three.names().zip(commands) {
-        // A command of the runner returns when everything that it causes has happened.
+        // A command on the runner returns after all its effects are recorded.
         let participant = runner.application(&name)?;
         submit(&participant, three, &Request::new(name, command)).await?;
     }
@@ -45,7 +46,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let replica = replica(participant).await?;
         let answer = answer(participant, name).await?;
         println!(
-            "  {name} was answered {answer:?}, and has {:?}",
+            "  {name} got {answer:?}, and its store is {:?}",
             replica.values()
         );
     }

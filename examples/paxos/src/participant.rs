@@ -1,10 +1,11 @@
-//! The participant: policies that hand each message to the rule that answers it, and the system of all
-//! participants.
+//! The participant: policies that pass each message to the rule that processes it, and the system
+//! of all participants.
 //!
-//! A participant is an application with one follower, which follows the logs of all participants, its own
-//! among them: an acceptor hears the proposer beside it as it hears any other. Who sent a message is the
-//! name of the log it is in. A policy cannot know the name of its own application, and need not: a ballot
-//! names its proposer, so whoever has not bid it does nothing.
+//! A participant is an application with one follower. The follower follows the logs of all
+//! participants, including its own, so an acceptor receives messages from the proposer in the same
+//! participant as from any other. The sender of a message is the name of the log it is in. A policy
+//! cannot know the name of its own application and does not need to: a ballot names its proposer,
+//! so every other participant ignores replies to it.
 
 use std::time::Duration;
 
@@ -22,15 +23,15 @@ use crate::message::{
 use crate::replica::{REPLICA, Replica, Submitted};
 use crate::slot::{slot_key, slot_of};
 
-/// Messages whose answers a follower records together. Several of one instance often come in a row; more
-/// would make conflicts with clients costlier.
+/// Number of messages whose effects a follower records together. Messages of one instance often
+/// arrive in succession; a larger batch would make conflicts with clients more expensive.
 const MESSAGES_PER_APPEND: usize = 20;
 
-/// The system of these participants.
+/// Builds the system of these participants.
 ///
 /// # Errors
 ///
-/// What [`SystemBuilder::build`](retold::system::SystemBuilder::build) reports.
+/// The errors of [`SystemBuilder::build`](retold::system::SystemBuilder::build).
 ///
 /// ```
 /// use retold_paxos::electorate::Electorate;
@@ -55,8 +56,8 @@ fn participant(app: Member, electorate: Electorate) -> Member {
         .follower(follower(electorate))
 }
 
-/// The follower that each participant of this electorate has: it hears all of them, and answers by the
-/// rules.
+/// Returns the follower of each participant in this electorate. It follows all participants and
+/// processes messages by the rules.
 pub fn follower(electorate: Electorate) -> Follower {
     let follower = Follower::new("paxos").batch(MESSAGES_PER_APPEND);
     electorate
@@ -155,16 +156,17 @@ async fn hear_submitted(submitted: &Submitted, context: &mut Context) -> retold:
     propose_from(replica.next_slot(), *candidate, &value, context).await
 }
 
-/// The instance that the message is about.
+/// Returns the instance that the message belongs to.
 fn instance(context: &Context) -> retold::Result<Id<Instance>> {
     context.aggregate().ok_or_else(|| {
-        let what = "a message of Paxos is in no stream of an instance; it was not recorded by a participant";
+        let what =
+            "a Paxos message is not in the stream of an instance; no participant recorded it";
         Invalid::new(what.into()).into()
     })
 }
 
-/// What follows when an instance may just have been decided here: a request that lost its slot is
-/// proposed for another, and the replica executes what it can.
+/// Continues after an instance may have been decided here: proposes a request that lost its slot
+/// for another one, and executes what the replica can execute.
 async fn go_on(id: &Id<Instance>, context: &mut Context) -> retold::Result<()> {
     let Some(slot) = slot_of(id.key()) else {
         return Ok(());
@@ -182,9 +184,9 @@ async fn go_on(id: &Id<Instance>, context: &mut Context) -> retold::Result<()> {
     Ok(())
 }
 
-/// Proposes a request for the first slot, from this one on, that is not decided and for which this
-/// participant has proposed nothing. Each time a request loses a slot another one has won it, so none
-/// loses more often than there are others.
+/// Proposes a request for the first slot, starting from this one, that is not decided and for which
+/// this participant has proposed nothing. Each time a request loses a slot, another one has won it,
+/// so the number of losses is bounded by the number of other requests.
 async fn propose_from(
     first: u64,
     candidate: Candidate,
@@ -203,7 +205,7 @@ async fn propose_from(
     Ok(())
 }
 
-/// Executes the commands of all slots that are decided, up to the first that is not.
+/// Executes the commands of all decided slots, up to the first undecided one.
 async fn execute(context: &mut Context) -> Result<(), Error> {
     loop {
         let replica = context.find::<Replica>(REPLICA).await?.unwrap_or_default();

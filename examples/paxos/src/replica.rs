@@ -1,9 +1,9 @@
-//! The replica: one participant's copy of the key-value store, which executes the commands in the order
-//! of their slots.
+//! The replica: one participant's copy of the key-value store, which executes the commands in the
+//! order of their slots.
 //!
-//! This is the "state machine" of "Paxos Made Simple", section 3: a sequence of instances, one for each
-//! slot, agrees on the sequence of commands; whoever executes the same commands in the same order comes
-//! to the same state and the same answers.
+//! This is the "state machine" of "Paxos Made Simple", section 3. A sequence of instances, one per
+//! slot, agrees on the sequence of commands. Replicas that execute the same commands in the same
+//! order reach the same state and return the same results.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,44 +12,45 @@ use retold::prelude::*;
 use crate::command::{Answer, Command, Request};
 use crate::electorate::Candidate;
 
-/// Key of the one replica that each participant has.
+/// Key of the single replica of each participant.
 pub const REPLICA: &str = "store";
 
-/// Requests of one participant that wait for their slots at once. Together with those of all others they
-/// are as many slots as one reaction may have to look at, and one append holds the conditions of 500.
+/// Maximum number of pending requests of one participant. The pending requests of all participants
+/// determine how many slots one reaction may have to read, and an append holds at most 500
+/// conditions.
 pub const PENDING_MAX: usize = 25;
 
-/// A client has given a request to this participant, which is to find a slot for it.
+/// A client has submitted a request to this participant, which has to obtain a slot for it.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Store.Submitted")]
-#[allow(clippy::exhaustive_structs, reason = "events are written out in tests")]
+#[allow(clippy::exhaustive_structs, reason = "tests construct it")]
 pub struct Submitted {
     /// The request.
     pub request: Request,
-    /// The participant as it proposes.
+    /// This participant as proposer.
     pub candidate: Candidate,
 }
 
-/// The command that was decided for the next slot is executed.
+/// The command decided for the next slot was executed.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Store.Executed", tag = "request:{id}")]
-#[allow(clippy::exhaustive_structs, reason = "events are written out in tests")]
+#[allow(clippy::exhaustive_structs, reason = "tests construct it")]
 pub struct Executed {
     /// The slot: 1, 2, 3, without gaps.
     pub slot: u64,
     /// Id of the request.
     pub id: String,
-    /// Its command.
+    /// The command.
     pub command: Command,
-    /// What it came to.
+    /// The result.
     pub answer: Answer,
 }
 
-/// For the next slot a request was decided that had been executed before, for it was given to several
-/// participants: nothing is done.
+/// The request decided for the next slot had been executed before, because it was submitted to
+/// several participants; nothing was done.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Store.Repeated")]
-#[allow(clippy::exhaustive_structs, reason = "events are written out in tests")]
+#[allow(clippy::exhaustive_structs, reason = "tests construct it")]
 pub struct Repeated {
     /// The slot.
     pub slot: u64,
@@ -57,19 +58,19 @@ pub struct Repeated {
     pub id: String,
 }
 
-/// What can happen to a replica.
+/// The events of a replica.
 #[derive(Event, Clone, Debug, PartialEq, Eq)]
 #[event(join)]
 #[allow(
     clippy::exhaustive_enums,
-    reason = "whoever reads them wants to know of a new one"
+    reason = "a new event should fail to compile where these are read"
 )]
 pub enum ReplicaEvent {
-    /// A request came.
+    /// A request was submitted.
     Submitted(Submitted),
-    /// A command is executed.
+    /// A command was executed.
     Executed(Executed),
-    /// A request came to a slot twice.
+    /// A request was decided for a second slot.
     Repeated(Repeated),
 }
 
@@ -77,45 +78,45 @@ pub enum ReplicaEvent {
 #[derive(Aggregate, Clone, Debug, Default, PartialEq)]
 #[aggregate(event = ReplicaEvent, type = "Replica", key = String)]
 pub struct Replica {
-    /// Slots that are executed.
+    /// Number of executed slots.
     slots: u64,
     values: BTreeMap<String, String>,
     executed: BTreeSet<String>,
-    /// Ids of own requests that are not executed yet.
+    /// Ids of this participant's requests that are not executed yet.
     pending: BTreeSet<String>,
     candidate: Option<Candidate>,
 }
 
-/// Why a request is not taken.
+/// Why a request is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Busy {
-    /// As many wait already as may.
-    #[error("{PENDING_MAX} requests wait for their slots already; send it again later")]
+    /// Too many requests are pending.
+    #[error("{PENDING_MAX} requests are pending already; retry later")]
     Pending,
 }
 
 impl Replica {
-    /// The slot whose command is executed next, counted from 1.
+    /// Returns the slot whose command is executed next, from 1.
     pub fn next_slot(&self) -> u64 {
         self.slots + 1
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     pub fn value(&self, key: &str) -> Option<&str> {
         self.values.get(key).map(String::as_str)
     }
 
-    /// All keys with their values.
+    /// Returns all keys with their values.
     pub fn values(&self) -> &BTreeMap<String, String> {
         &self.values
     }
 
-    /// Takes a request; one that is known already, only once.
+    /// Accepts a request. A known request is accepted only once.
     ///
     /// # Errors
     ///
-    /// [`Busy`] if too many wait.
+    /// [`Busy`] if too many requests are pending.
     pub fn submit(
         &self,
         candidate: Candidate,
@@ -133,12 +134,12 @@ impl Replica {
         }))
     }
 
-    /// Whether this participant itself took the request, and still waits for it.
+    /// Returns whether this participant accepted the request and has not executed it yet.
     pub fn awaits(&self, request: &Request, candidate: Candidate) -> bool {
         self.candidate == Some(candidate) && self.pending.contains(&request.id)
     }
 
-    /// Executes the request that was decided for a slot; nothing if it is not this slot's turn.
+    /// Executes the request decided for a slot; does nothing if another slot is next.
     pub fn execute(&self, slot: u64, request: &Request) -> Option<ReplicaEvent> {
         if slot != self.next_slot() {
             return None;

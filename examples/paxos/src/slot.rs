@@ -1,14 +1,14 @@
-//! Slots: the instances that agree on the sequence of commands, by their keys.
+//! Slots: the instances that agree on the sequence of commands, identified by their keys.
 
-/// What the keys of slots begin with; other keys do not.
+/// Prefix of the keys of slots. Other keys must not have it.
 pub const SLOT_PREFIX: &str = "slot-";
 
-/// Key of the instance that decides the command of a slot: 1, 2, 3 and so on.
+/// Returns the key of the instance that decides the command of a slot, from 1.
 pub fn slot_key(slot: u64) -> String {
     format!("{SLOT_PREFIX}{slot}")
 }
 
-/// The slot of the instance with this key; none if it is of no slot.
+/// Returns the slot of the instance with this key, or `None` if it is not that of a slot.
 pub fn slot_of(key: &str) -> Option<u64> {
     key.strip_prefix(SLOT_PREFIX)?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Agreement on values for keys, in one thread, over every store.
+//! Tests of agreement on values for keys, in one thread, on every store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use retold_paxos::invariants::History;
 use retold_paxos::message::InstanceEvent;
 use retold_paxos::participant::system;
 
-/// A system of so many participants in one thread, and its clock.
+/// Starts a system of this many participants in one thread, and returns its clock.
 pub(crate) async fn start(
     participants: u32,
     store: Arc<dyn Store>,
@@ -27,8 +27,8 @@ pub(crate) async fn start(
     (runner, electorate, clock)
 }
 
-/// The same, and the system as another program has it open: what that records, the runner finds when it
-/// catches up.
+/// As above, plus the system as opened by another program: the runner finds what that program
+/// records when it catches up.
 pub(crate) async fn start_with_another(
     participants: u32,
     store: Arc<dyn Store>,
@@ -45,10 +45,10 @@ pub(crate) async fn start_with_another(
     (runner.unwrap(), another.unwrap(), electorate, clock)
 }
 
-/// A folder for files that is removed at the end, and the stores to test over.
+/// A temporary folder for files, and the stores to test.
 pub(crate) async fn stores() -> (tempfile::TempDir, [Arc<dyn Store>; 3]) {
     let folder = tempfile::tempdir().unwrap();
-    // It need not survive the machine.
+    // The file does not need to survive a power failure.
     let path = folder.path().join("paxos.db");
     let url = format!("sqlite:{}?synchronous=normal", path.display());
     let sqlite = open_store(&url).await.unwrap();
@@ -58,8 +58,7 @@ pub(crate) async fn stores() -> (tempfile::TempDir, [Arc<dyn Store>; 3]) {
     (folder, [Arc::new(MemoryStore::new()), sqlite, postgres])
 }
 
-/// The first difference between what is recorded and what the participants tell again, follower by
-/// follower and as a whole.
+/// Returns the first difference between recorded and retold events, per follower and for the whole.
 pub(crate) async fn difference(open: &OpenSystem) -> Option<String> {
     for report in retell(open).await.unwrap() {
         if report.difference.is_some() {
@@ -70,7 +69,8 @@ pub(crate) async fn difference(open: &OpenSystem) -> Option<String> {
     whole.difference.is_some().then(|| whole.to_string())
 }
 
-/// Nothing is violated, no follower has stopped, and all is retold. Gives what was recorded.
+/// Checks that nothing is violated, no follower has stopped, and the logs retell. Returns the
+/// history.
 pub(crate) async fn assert_sound(runner: &SingleThread, electorate: Electorate) -> History {
     for status in runner.status() {
         assert_eq!(status.last_error, None, "{status:?}");
@@ -83,7 +83,7 @@ pub(crate) async fn assert_sound(runner: &SingleThread, electorate: Electorate) 
 }
 
 #[tokio::test]
-async fn all_learn_what_one_proposes() {
+async fn all_learn_the_value_of_one_proposer() {
     for participants in [1, 3, 5] {
         let (_folder, stores) = stores().await;
         for store in stores {
@@ -102,7 +102,7 @@ async fn all_learn_what_one_proposes() {
 }
 
 #[tokio::test]
-async fn all_propose_at_once_and_agree_on_one() {
+async fn concurrent_proposers_agree_on_one_value() {
     for participants in [3, 5] {
         let (_folder, stores) = stores().await;
         for store in stores {
@@ -117,11 +117,11 @@ async fn all_propose_at_once_and_agree_on_one() {
             let history = assert_sound(&runner, electorate).await;
             let all = history.decided("drink");
             assert_eq!(all.len(), participants as usize, "{history:#?}");
-            // The one with the highest index yields to nobody.
+            // The participant with the highest index never yields.
             let highest = participant(participants - 1);
             assert_eq!(all[0].1, &highest.as_str().into());
 
-            // What waits for a rival finds the matter decided.
+            // A participant that waits for a rival finds that the value is decided.
             clock.advance(Duration::from_secs(3_600));
             runner.catch_up().await.unwrap();
             assert_eq!(
@@ -136,10 +136,11 @@ async fn all_propose_at_once_and_agree_on_one() {
 }
 
 #[tokio::test]
-async fn a_proposer_waits_for_one_that_is_down_and_then_goes_on() {
+async fn a_proposer_waits_for_one_that_is_down_and_then_retries() {
     let (runner, open, electorate, clock) =
         start_with_another(3, Arc::new(MemoryStore::new())).await;
-    // As if the last participant had crashed just after it prepared: nobody answers for it.
+    // As if the last participant had crashed just after it prepared: nothing processes replies for
+    // it.
     let last = participant(2);
     let operator = runner.operator(&last, "paxos").unwrap();
     operator.pause("it is down").await.unwrap();
@@ -169,7 +170,7 @@ async fn a_proposer_waits_for_one_that_is_down_and_then_goes_on() {
 }
 
 #[tokio::test]
-async fn what_is_decided_or_proposed_is_not_proposed_anew() {
+async fn a_decided_or_proposed_value_is_not_proposed_again() {
     let (runner, another, electorate, _) =
         start_with_another(3, Arc::new(MemoryStore::new())).await;
     let app = another.application("participant-1").unwrap();
@@ -199,7 +200,7 @@ async fn what_is_decided_or_proposed_is_not_proposed_anew() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_proposed_is_refused_in_words() {
+async fn invalid_proposals_are_refused_with_a_reason() {
     let (runner, electorate, _) = start(3, Arc::new(MemoryStore::new())).await;
     let app = runner.application("participant-1").unwrap();
     for (key, words) in [

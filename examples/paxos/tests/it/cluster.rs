@@ -1,5 +1,5 @@
-//! Paxos on a cluster of three processes on one store, which are killed, or stopped in their sleep past
-//! their leases, at random: they agree, and what they recorded is retold.
+//! Tests of Paxos on a cluster of three processes on one store. Processes are randomly killed, or
+//! suspended for longer than their leases. They still agree, and the logs retell.
 
 use std::env;
 use std::process::{Child, Command, Stdio};
@@ -22,32 +22,33 @@ use xtask::postgres_server::PostgresServer;
 
 use crate::agreement::difference;
 
-/// Tells a child its store; absent in the parent.
+/// Passes the store to a child; not set in the parent.
 const URL: &str = "RETOLD_PAXOS_NODE_OF";
-/// Tells a child its name.
+/// Passes its name to a child.
 const NODE: &str = "RETOLD_PAXOS_NODE";
 const NODES: usize = 3;
 const PARTICIPANTS: u32 = 3;
-/// Rounds of clients' acts, each with a kill or a sleep.
+/// Number of rounds, each with client operations and a kill or a suspension.
 const ROUNDS: usize = 8;
-/// Keys that all participants propose something for, and requests to them all, in a round.
+/// Number of keys per round for which all participants propose values, and of requests to all of
+/// them.
 const KEYS: usize = 2;
 const REQUESTS: usize = 2;
 const TIME_TO_LIVE: Duration = Duration::from_millis(1_500);
-/// How long a process is stopped: its leases are over then.
+/// How long a process is suspended: until its leases have expired.
 const SLEEP: Duration = TIME_TO_LIVE.saturating_mul(2);
-/// Longest pause between two acts of a round.
+/// Longest pause between two operations of a round.
 const PAUSE_MAX_MS: u64 = 300;
-/// So long the test waits for what must happen.
+/// Time limit for everything that the test waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Pause between two looks at a log of another process.
+/// Interval between reads of another process's log.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The server of the run. Its end comes with that of the process.
+/// The server of the run. It ends with this process.
 static SERVER: LazyLock<PostgresServer> =
     LazyLock::new(|| PostgresServer::start().unwrap_or_else(|error| panic!("{error}")));
 
-/// The child: a node until it is killed. Without a parent it does nothing.
+/// The child process: a node until it is killed. Without a parent, it does nothing.
 #[test]
 fn child() {
     let (Ok(url), Ok(node)) = (env::var(URL), env::var(NODE)) else {
@@ -67,7 +68,7 @@ fn child() {
     });
 }
 
-/// Killed when it is dropped, whatever becomes of the test.
+/// Killed when dropped, however the test ends.
 struct Process(Child);
 
 impl Process {
@@ -87,7 +88,7 @@ impl Process {
         drop(self.0.wait());
     }
 
-    /// Sends a signal by the shell, whose `kill` is on every machine of the kind.
+    /// Sends a signal with the shell's `kill`, which exists on every machine that runs this test.
     fn signal(&self, signal: &str) {
         let command = format!("kill -{signal} {}", self.0.id());
         let status = Command::new("sh").args(["-c", &command]).status().unwrap();
@@ -101,7 +102,7 @@ impl Drop for Process {
     }
 }
 
-/// Tries until the store takes it.
+/// Retries until the store accepts it.
 async fn until_taken(what: &str, attempt: impl AsyncFn() -> bool) {
     let taken = async {
         let mut looks = interval(LOOK_INTERVAL);
@@ -110,10 +111,10 @@ async fn until_taken(what: &str, attempt: impl AsyncFn() -> bool) {
         }
     };
     let taken = timeout(PATIENCE, taken).await;
-    taken.unwrap_or_else(|_| panic!("did not happen in time: {what}"));
+    taken.unwrap_or_else(|_| panic!("timed out: {what}"));
 }
 
-/// Each participant is made to propose something for each of the round's keys, and is given requests.
+/// Makes each participant propose a value for each key of the round, and submits requests to it.
 async fn act(open: &OpenSystem, electorate: Electorate, round: usize, rng: &mut Rng) {
     for name in electorate.names() {
         let app = open.application(&name).unwrap();
@@ -132,7 +133,7 @@ async fn act(open: &OpenSystem, electorate: Electorate, round: usize, rng: &mut 
         for request in 0..REQUESTS {
             let change = Change::set(format!("at-{request}"), format!("{name}/{round}"));
             let request = Request::new(request_id(round, &name, request), change);
-            until_taken("a request is taken", async || {
+            until_taken("a request is accepted", async || {
                 submit(app, electorate, &request).await.is_ok()
             })
             .await;
@@ -145,7 +146,7 @@ fn request_id(round: usize, participant: &str, request: usize) -> String {
     format!("{round}/{participant}/{request}")
 }
 
-/// Waits until each participant knows what was agreed on, and has executed all requests.
+/// Waits until each participant knows the decisions and has executed all requests.
 async fn agreed(open: &OpenSystem, electorate: Electorate) {
     for name in electorate.names() {
         let app = open.application(&name).unwrap();

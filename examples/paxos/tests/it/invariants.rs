@@ -1,4 +1,5 @@
-//! The invariants bite: histories that no participant would record are found out, each by name.
+//! Tests that the invariants detect violations: histories that no participant would record, each
+//! reported by name.
 
 use retold_paxos::ballot::Ballot;
 use retold_paxos::command::{Answer, Command, Value};
@@ -63,7 +64,7 @@ fn executed(slot: u64, id: &str) -> ReplicaEvent {
     .into()
 }
 
-/// What is violated if three participants recorded this of one instance.
+/// Returns the violations if three participants recorded these events of one instance.
 #[track_caller]
 fn check<const N: usize>(instances: [&[InstanceEvent]; 3], expected: [Violation; N]) {
     let records = (0..).zip(instances).map(|(index, events)| Record {
@@ -76,7 +77,7 @@ fn check<const N: usize>(instances: [&[InstanceEvent]; 3], expected: [Violation;
 }
 
 #[test]
-fn what_participants_record_is_sound() {
+fn recorded_histories_have_no_violations() {
     check(
         [
             &[
@@ -95,7 +96,7 @@ fn what_participants_record_is_sound() {
 }
 
 #[test]
-fn two_values_that_are_chosen_are_found() {
+fn two_chosen_values_are_detected() {
     let (tea, milk) = (value("tea"), value("milk"));
     let both: &[_] = &[accepted(1, "tea"), accepted(2, "milk")];
     check(
@@ -108,8 +109,8 @@ fn two_values_that_are_chosen_are_found() {
 }
 
 #[test]
-fn a_decision_without_a_majority_is_found() {
-    // Two acceptances, but of two ballots.
+fn a_decision_without_a_majority_is_detected() {
+    // Two acceptances, but of different ballots.
     check(
         [
             &[wanted("tea"), accepted(1, "tea")],
@@ -125,7 +126,7 @@ fn a_decision_without_a_majority_is_found() {
 }
 
 #[test]
-fn decisions_that_differ_are_found() {
+fn different_decisions_are_detected() {
     let of = |participant: &str, text| (participant.to_owned(), value(text));
     let chosen: &[_] = &[wanted("tea"), accepted(1, "tea"), decided("tea")];
     check(
@@ -142,7 +143,7 @@ fn decisions_that_differ_are_found() {
             },
         ],
     );
-    // Once is enough.
+    // One participant is enough.
     check(
         [
             chosen,
@@ -157,7 +158,7 @@ fn decisions_that_differ_are_found() {
 }
 
 #[test]
-fn a_value_that_nobody_asked_for_is_found() {
+fn a_value_that_no_client_proposed_is_detected() {
     check(
         [&[wanted("tea")], &[accepted(1, "milk")], &[]],
         [Violation::Unasked {
@@ -169,7 +170,7 @@ fn a_value_that_nobody_asked_for_is_found() {
 }
 
 #[test]
-fn a_broken_promise_is_found() {
+fn a_broken_promise_is_detected() {
     let broken = Violation::PromiseBroken {
         participant: "p1".into(),
         key: KEY.into(),
@@ -185,7 +186,7 @@ fn a_broken_promise_is_found() {
 }
 
 #[test]
-fn a_ballot_that_is_used_twice_is_found() {
+fn a_ballot_that_is_used_twice_is_detected() {
     let reused = Violation::BallotReused {
         key: KEY.into(),
         ballot: Ballot::new(1, 0),
@@ -197,7 +198,7 @@ fn a_ballot_that_is_used_twice_is_found() {
     );
 }
 
-/// What is violated if two replicas recorded this.
+/// Returns the violations if two replicas recorded these events.
 #[track_caller]
 fn check_replicas<const N: usize>(replicas: [&[ReplicaEvent]; 2], expected: [Violation; N]) {
     let records = (0..).zip(replicas).map(|(index, events)| Record {
@@ -210,7 +211,7 @@ fn check_replicas<const N: usize>(replicas: [&[ReplicaEvent]; 2], expected: [Vio
 }
 
 #[test]
-fn replicas_that_part_are_found() {
+fn diverging_replicas_are_detected() {
     let repeated = |slot| {
         ReplicaEvent::from(Repeated {
             slot,

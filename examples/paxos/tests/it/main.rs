@@ -1,6 +1,6 @@
 //! Tests of the Paxos example, as one binary.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(clippy::unwrap_used, reason = "a failing test reports the line")]
 
 mod agreement;
 mod cluster;
@@ -10,7 +10,7 @@ mod simulation;
 mod steps;
 mod store;
 
-/// A seed for what is random, printed so that it can be given again.
+/// Returns a random seed and prints it, so that it can be set again.
 fn seed() -> u64 {
     let given = std::env::var("RETOLD_SEED").ok();
     let seed = given.map_or_else(

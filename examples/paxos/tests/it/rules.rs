@@ -1,5 +1,5 @@
-//! The rules of the algorithm: given what a participant has recorded, when it hears a message, then it
-//! records this.
+//! Tests of the rules of the algorithm: given a participant's events, when it receives a message,
+//! then it records these events.
 
 use retold::testing::given;
 use retold_paxos::ballot::Ballot;
@@ -90,7 +90,7 @@ fn with(mut events: Vec<InstanceEvent>, more: impl Into<InstanceEvent>) -> Vec<I
 }
 
 #[test]
-fn ballots_are_distinct_and_grow() {
+fn ballots_are_distinct_and_increasing() {
     let rows = [
         (None, 1, (1, 1)),
         (Some((1, 0)), 1, (1, 1)),
@@ -113,7 +113,7 @@ fn a_proposer_prepares_once_for_one_value() {
     given::<Instance>(bidding())
         .when(propose.clone())
         .then_nothing();
-    // Asked again after it has yielded, it bids above the rival.
+    // When asked again after it has yielded, it bids above the rival.
     given::<Instance>(with(bidding(), yielded((1, 2), 1_000)))
         .when(propose.clone())
         .then(prepared(2, 1));
@@ -131,7 +131,7 @@ fn a_proposer_prepares_once_for_one_value() {
 
 /// Phase 1(b), and P1a: no promise is broken.
 #[test]
-fn an_acceptor_promises_what_is_above_all_it_promised() {
+fn an_acceptor_promises_only_higher_ballots() {
     let asked = prepared(2, 1);
     let promise = |it: &Instance| it.promise(&asked);
     given::<Instance>([]).when(promise).then(promised(2, 1));
@@ -159,7 +159,7 @@ fn an_acceptor_promises_what_is_above_all_it_promised() {
 
 /// Phase 2(a), and P2c: the value of the highest-numbered proposal that was accepted.
 #[test]
-fn a_majority_of_promises_makes_a_proposal() {
+fn a_majority_of_promises_leads_to_a_proposal() {
     let first = given::<Instance>(bidding())
         .when(|it| it.count_promise("a", &promised(1, 1)))
         .then(counted("a", None));
@@ -176,7 +176,7 @@ fn a_majority_of_promises_makes_a_proposal() {
         .and()
         .when(|it| it.count_promise("c", &promised(1, 1)))
         .then_nothing();
-    // Of another ballot.
+    // With another ballot.
     given::<Instance>(bidding())
         .when(|it| it.count_promise("a", &promised(1, 0)))
         .then_nothing();
@@ -262,7 +262,7 @@ fn a_refused_proposer_outbids_lower_ones_and_yields_to_higher_ones() {
         .when(|it| it.hear_refusal(&refused((1, 1), (2, 0))))
         .then(prepared(2, 1))
         .and()
-        // The second refusal of the same ballot is an old story.
+        // The second refusal of the same ballot changes nothing.
         .when(|it| it.hear_refusal(&refused((1, 1), (2, 0))))
         .then_nothing();
     given::<Instance>(bidding())
@@ -272,7 +272,7 @@ fn a_refused_proposer_outbids_lower_ones_and_yields_to_higher_ones() {
         .when(|it| it.hear_refusal(&refused((1, 1), (3, 2))))
         .then_nothing()
         .and()
-        // It goes on counting what it still hears.
+        // It keeps counting messages that still arrive.
         .when(|it| it.count_promise("a", &promised(1, 1)))
         .then(counted("a", None));
     given::<Instance>([])
@@ -284,7 +284,7 @@ fn a_refused_proposer_outbids_lower_ones_and_yields_to_higher_ones() {
 }
 
 #[test]
-fn one_that_yielded_tries_again_later_and_not_for_ever() {
+fn a_proposer_that_yielded_retries_a_limited_number_of_times() {
     let due = |round| RetryDue {
         key: "drink".into(),
         ballot: Ballot::new(round, 1),
@@ -364,7 +364,7 @@ fn a_replica_executes_slot_by_slot() {
 }
 
 #[test]
-fn a_replica_takes_a_request_once_and_not_too_many() {
+fn a_replica_accepts_a_request_once_and_a_limited_number() {
     let one = request("1", Command::get("a"));
     given::<Replica>([])
         .when(|it| it.submit(ME, &one))

@@ -1,5 +1,5 @@
-//! The participants in simulation: each is a process that crashes and starts again, over stores in which
-//! everything goes wrong that may.
+//! Tests of the participants in simulation: each is a process that crashes and restarts, on stores
+//! with every kind of fault.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::agreement::difference;
 
 const KEY: &str = "drink";
 
-/// What a participant needs each time it starts.
+/// What a participant needs on each start.
 #[derive(Clone)]
 struct Site {
     electorate: Electorate,
@@ -43,12 +43,12 @@ struct Site {
     timer: SimulatedTimer,
 }
 
-/// What the clients ask for.
+/// What the clients do.
 #[derive(Clone, Copy, PartialEq)]
 enum Asked {
-    /// Each that its own text is chosen for one key.
+    /// Each proposes its own text for one key.
     Text,
-    /// Each that one command is executed.
+    /// Each submits one command.
     Command,
 }
 
@@ -74,7 +74,7 @@ impl Site {
     }
 
     async fn open(&self) -> retold::Result<OpenSystem> {
-        // The actors try again by themselves; a pause in real time would stop the simulated one.
+        // The actors retry without a pause; a pause in real time would stop the simulated time.
         let infrastructure = Infrastructure::new(self.store.clone())
             .clock(self.clock.clone())
             .ids(self.ids.clone())
@@ -115,7 +115,7 @@ impl Site {
         });
     }
 
-    /// Fires what is due, for ever.
+    /// Fires due timers, forever.
     async fn keep_time(&self, application: Application) {
         let mut timers = Timers::new(application.clone());
         let mut count = 0;
@@ -144,7 +144,7 @@ impl Site {
         }
     }
 
-    /// Asks until it is known to be recorded, or refused.
+    /// Retries until the result is known: recorded or refused.
     async fn ask(&self, application: &Application, asked: Asked) {
         let name = application.name();
         let request = Request::new(name, Command::set(KEY, name));
@@ -165,7 +165,7 @@ impl Site {
     }
 }
 
-/// Runs a follower for ever: answers what there is, records it, and waits for more.
+/// Runs a follower forever: processes events, records effects, and waits for more.
 async fn follow(mut pipeline: Pipeline) {
     let mut counts = vec![0; pipeline.upstream_count()];
     loop {
@@ -179,7 +179,7 @@ async fn follow(mut pipeline: Pipeline) {
             }
         }
         if pipeline.is_unflushed() {
-            // It may have to give way, and then has something to do again.
+            // After a conflict, the follower has work to do again.
             if let Err(error) = pipeline.rest().await {
                 assert_transient(&error);
             }
@@ -194,7 +194,7 @@ async fn follow(mut pipeline: Pipeline) {
     }
 }
 
-/// Whoever meets this error tries again.
+/// The caller retries on this error.
 #[track_caller]
 fn assert_transient(error: &retold::Error) {
     let is_transient = matches!(
@@ -204,7 +204,8 @@ fn assert_transient(error: &retold::Error) {
     assert!(is_transient, "{error}");
 }
 
-/// Three participants with a client each; in the end all is well, and everybody has what was asked for.
+/// Three participants with a client each. At the end there are no violations, and every client has
+/// its result.
 fn three(asked: Asked) -> impl Fn(&mut Simulation) -> Result<(), String> {
     move |simulation| run(simulation, asked, follower).map(drop)
 }
@@ -260,7 +261,7 @@ fn run(
 const THREADS: u64 = 2;
 
 #[test]
-fn three_agree_whatever_happens() {
+fn three_agree_under_faults() {
     thread::scope(|threads| {
         for _ in 0..THREADS {
             threads.spawn(|| seeds(1_000 / THREADS, three(Asked::Text)));
@@ -269,21 +270,21 @@ fn three_agree_whatever_happens() {
 }
 
 #[test]
-fn three_execute_the_same_commands_whatever_happens() {
+fn three_execute_the_same_commands_under_faults() {
     seeds(100, three(Asked::Command));
 }
 
 #[test]
-fn a_seed_is_a_run_of_participants_too() {
+fn a_seed_determines_a_run_of_participants() {
     for seed in 0..5 {
         let run = || run_seed(seed, three(Asked::Text)).unwrap();
         assert_eq!(run(), run());
     }
 }
 
-/// What the seeds lead to: that proposers duel, and time has to pass for some of them.
+/// Situations that the seeds produce: proposers duel, and some of them need time to pass.
 #[test]
-fn the_simulation_meets_duels() {
+fn the_simulation_produces_duels() {
     let (ballots, yields) = (Cell::new(0), Cell::new(0));
     for seed in 0..100 {
         let counted = run_seed(seed, |simulation| {
@@ -306,11 +307,11 @@ fn the_simulation_meets_duels() {
     );
 }
 
-/// Accepts every proposal, whatever it promised.
+/// Accepts every proposal, regardless of its promises.
 async fn accept_anything(proposed: &Proposed, context: &mut Context) -> retold::Result<()> {
     let id = context
         .aggregate::<Instance>()
-        .expect("it is of an instance");
+        .expect("it belongs to an instance");
     let proposal = proposed.proposal.clone();
     let accept = |it: &Instance| match it.accept(proposed) {
         Some(InstanceEvent::Refused(_)) => Some(Accepted { proposal }),
@@ -321,11 +322,11 @@ async fn accept_anything(proposed: &Proposed, context: &mut Context) -> retold::
 }
 
 #[test]
-fn an_acceptor_that_breaks_promises_is_found() {
+fn an_acceptor_that_breaks_promises_is_detected() {
     let gullible = |electorate| follower(electorate).on(accept_anything);
     let failure = first_failure(0, 100, |simulation| {
         run(simulation, Asked::Text, gullible).map(drop)
     });
-    let failure = failure.expect("promises are broken within few seeds");
+    let failure = failure.expect("promises are broken within a few seeds");
     assert!(failure.reason().contains("PromiseBroken"), "{failure}");
 }

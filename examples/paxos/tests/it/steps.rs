@@ -1,5 +1,5 @@
-//! Participants that go on one step at a time, in random order, crash and start again; a minority of them
-//! never runs.
+//! Tests of participants that take single steps in random order, crash and restart, while a
+//! minority never runs.
 
 use std::env;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const RUNS: u64 = 40;
 const STEPS: usize = 400;
 const KEYS: [&str; 3] = ["drink", "food", "place"];
 
-/// One participant with what it has in memory.
+/// One participant with its state in memory.
 struct Process {
     index: usize,
     application: Application,
@@ -39,9 +39,9 @@ struct Run {
     infrastructure: Infrastructure,
     clock: Arc<ManualClock>,
     processes: Vec<Process>,
-    /// Those from this index on never run, though clients speak to them.
+    /// Participants from this index on never run, although clients send commands to them.
     running: usize,
-    /// Keys and requests that a participant that runs was given.
+    /// Keys and requests that were given to a running participant.
     keys: Vec<&'static str>,
     requests: Vec<String>,
     requests_count: u32,
@@ -76,7 +76,7 @@ impl Run {
         run
     }
 
-    /// Starts a participant with nothing in memory.
+    /// Starts a participant without state in memory.
     async fn start(&self, index: usize) -> Process {
         let open = OpenSystem::open(&self.system, &self.infrastructure, Opening::Write);
         let open = open.await.unwrap();
@@ -91,7 +91,7 @@ impl Run {
         }
     }
 
-    /// Does one thing at random.
+    /// Takes one random step.
     async fn act(&mut self) {
         let any = self.random.usize(..self.processes.len());
         let running = self.random.usize(..self.running);
@@ -142,7 +142,7 @@ impl Run {
         }
     }
 
-    /// Lets those that run go on until there is nothing left to do, time passing as needed.
+    /// Runs the live participants until no work is left, advancing time as needed.
     async fn calm(&mut self) {
         loop {
             let mut has_moved = false;
@@ -216,7 +216,7 @@ impl Process {
 }
 
 #[tokio::test]
-async fn a_majority_agrees_whatever_the_order_of_steps() {
+async fn a_majority_agrees_in_any_order_of_steps() {
     let seeds = match env::var("RETOLD_SEED") {
         Ok(seed) => vec![seed.parse().expect("RETOLD_SEED is a number")],
         Err(_) => {
@@ -225,7 +225,7 @@ async fn a_majority_agrees_whatever_the_order_of_steps() {
         }
     };
     for seed in seeds {
-        // Shown if the test fails.
+        // Printed if the test fails.
         println!("RETOLD_SEED={seed}");
         let mut run = Run::new(seed).await;
         for _ in 0..STEPS {

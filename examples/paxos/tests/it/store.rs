@@ -1,4 +1,5 @@
-//! The replicated key-value store: every replica executes the same sequence and answers the same.
+//! Tests of the replicated key-value store: every replica executes the same sequence with the same
+//! results.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use retold_paxos::electorate::{Electorate, participant};
 
 use crate::agreement::{assert_sound, start, start_with_another, stores};
 
-/// All replicas have executed so many slots and have the same values: these.
+/// Checks that all replicas have executed this many slots and have these values.
 async fn assert_values(
     runner: &SingleThread,
     electorate: Electorate,
@@ -70,7 +71,7 @@ async fn a_sequence_of_commands_is_executed_by_all() {
 }
 
 #[tokio::test]
-async fn requests_to_all_at_once_are_each_executed_once() {
+async fn concurrent_requests_are_each_executed_once() {
     const EACH: usize = 3;
     for participants in [3, 5] {
         let (_folder, stores) = stores().await;
@@ -85,7 +86,7 @@ async fn requests_to_all_at_once_are_each_executed_once() {
                 }
             }
             runner.catch_up().await.unwrap();
-            // Those that yielded a slot got others; nothing waits for time to pass.
+            // Requests that lost a slot got another one, and nothing waits for time to pass.
             let app = runner.application("participant-0").unwrap();
             let executed = replica(&app).await.unwrap().next_slot() - 1;
             assert_eq!(executed, u64::from(participants) * EACH as u64);
@@ -105,7 +106,7 @@ async fn requests_to_all_at_once_are_each_executed_once() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_given_to_several_is_executed_once() {
+async fn a_request_submitted_to_several_is_executed_once() {
     let (runner, another, electorate, _) =
         start_with_another(3, Arc::new(MemoryStore::new())).await;
     let request = Request::new("r", Command::rename("a", "b"));
@@ -125,7 +126,7 @@ async fn a_request_that_is_given_to_several_is_executed_once() {
 }
 
 #[tokio::test]
-async fn too_many_requests_at_once_are_refused() {
+async fn too_many_pending_requests_are_refused() {
     let (runner, another, electorate, _) =
         start_with_another(3, Arc::new(MemoryStore::new())).await;
     let app = another.application("participant-0").unwrap();
@@ -135,7 +136,10 @@ async fn too_many_requests_at_once_are_refused() {
     }
     let more = Request::new("more", Command::get("a"));
     let error = submit(app, electorate, &more).await.unwrap_err();
-    assert!(error.to_string().contains("25 requests wait"), "{error}");
+    assert!(
+        error.to_string().contains("25 requests are pending"),
+        "{error}"
+    );
     runner.catch_up().await.unwrap();
     submit(app, electorate, &more).await.unwrap();
     runner.catch_up().await.unwrap();
