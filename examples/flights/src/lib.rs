@@ -36,7 +36,8 @@
 //! app.execute_or_create(&san_juan, |flight| flight.schedule(plan(1663, "SJU"))).await?;
 //!
 //! let noon = "2013-01-01T17:00:00Z".parse().expect("a time");
-//! aircraft::depart(&app, &miami, "N38403", "2013-01-01T14:12:00Z".parse().expect("a time")).await?;
+//! let morning = "2013-01-01T14:12:00Z".parse().expect("a time");
+//! aircraft::depart(&app, &miami, "N38403", morning).await?;
 //! let refused = aircraft::depart(&app, &san_juan, "N38403", noon).await.unwrap_err();
 //! assert_eq!(refused.to_string(), "refused: N38403 is in the air, as UA 1601");
 //!

@@ -37,7 +37,7 @@ impl Electorate {
     pub fn of(participants: u32) -> Result<Self, Invalid> {
         if participants.is_multiple_of(2) || participants > PARTICIPANTS_MAX {
             return Err(Invalid::new(format!(
-                "{participants} is not a number of participants; choose an odd one up to {PARTICIPANTS_MAX}"
+                "there cannot be {participants} participants; choose an odd number up to {PARTICIPANTS_MAX}"
             )));
         }
         Ok(Self { participants })

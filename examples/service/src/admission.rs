@@ -1,6 +1,6 @@
-//! Admission: what a request passes before it is looked at.
+//! Admission control: checks that every request passes before it is processed.
 //!
-//! Health is asked about without it, so that a full service still says that it lives.
+//! Health routes bypass it, so that a service at full capacity still reports that it is live.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::desk::Desk;
 
-/// Gives the request a place among those at work, and refuses commands while the followers are too far
+/// Takes one of the limited request slots, and refuses commands while the followers are too far
 /// behind.
 pub async fn admit(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
     let _place = match desk.place() {

@@ -1,4 +1,4 @@
-//! Answers: a representation with the version it shows, and where in a log the command's events are.
+//! Responses: a representation with its version, and the position of the command's events in a log.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::request::POSITION_HEADER;
 use crate::token::Token;
 
-/// An answer with what was asked for.
+/// A successful response.
 #[derive(Debug)]
 pub struct Answer<T> {
     status: StatusCode,
@@ -21,7 +21,7 @@ pub struct Answer<T> {
 }
 
 impl<T> Answer<T> {
-    /// 200, with this.
+    /// Creates a 200 response with this body.
     pub fn of(body: T) -> Self {
         Self {
             status: StatusCode::OK,
@@ -32,15 +32,15 @@ impl<T> Answer<T> {
         }
     }
 
-    /// The version of the aggregate that it shows, as its `ETag`.
+    /// Sets the `ETag` to the version of the aggregate in the response.
     #[must_use]
     pub fn version(mut self, version: Version) -> Self {
         self.version = Some(version);
         self
     }
 
-    /// Where in the log of this name the command's events are, also those of an earlier request; of a
-    /// command that decided on nothing there are none.
+    /// Sets the position of the command's events in this log, including those of an earlier
+    /// request. A command that decided on no events has no position.
     #[must_use]
     pub fn recorded(mut self, log: &str, recorded: &Recorded) -> Self {
         let log = log.to_owned();
@@ -48,8 +48,8 @@ impl<T> Answer<T> {
         self
     }
 
-    /// 201 if the command was recorded by this request, 200 if it is repeated; and where to find what it
-    /// made.
+    /// Sets the status to 201 if this request recorded the command, or leaves 200 for a repeated
+    /// one; and sets the location of the new resource.
     #[must_use]
     pub fn made(mut self, location: String, recorded: &Recorded) -> Self {
         if recorded.outcome == Outcome::Recorded {
@@ -72,7 +72,8 @@ impl<T: Serialize> IntoResponse for Answer<T> {
             (header::LOCATION, self.location),
         ];
         for (name, value) in values {
-            // Log names are those of this service, and paths are made of ids and encoded names.
+            // Both are valid header values: log names are those of this service, and paths consist
+            // of ids and encoded names.
             if let Some(value) = value.and_then(|it| HeaderValue::try_from(it).ok()) {
                 response.headers_mut().insert(name, value);
             }

@@ -1,62 +1,62 @@
-//! Bookings: what a guest asks for, and what came of it. Pure code.
+//! Bookings: a guest's request for seats and its result. Pure code.
 
 use retold::prelude::*;
 
 use crate::show::{SHOW_NAME_SIZE_MAX, is_show_name};
 
-/// Most seats of one booking: larger parties are to talk to the office.
+/// Maximum number of seats in one booking. Larger parties contact the office.
 pub const BOOKING_SEATS_MAX: u32 = 10;
 
-/// What a guest asks for.
+/// A guest's request.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// Name of the show.
     pub show: String,
-    /// Who comes.
+    /// Name of the guest.
     pub guest: String,
-    /// How many seats.
+    /// Number of seats.
     pub seats: u32,
 }
 
-/// What happens to a booking.
+/// The events of a booking.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub enum BookingEvent {
-    /// A guest asked for seats.
+    /// A guest requested seats.
     Requested {
-        /// For what.
+        /// The request.
         request: Request,
     },
     /// The show has reserved seats.
     Confirmed {
-        /// The numbers of the seats.
+        /// The seat numbers.
         seats: Vec<u32>,
     },
-    /// The show has turned it away.
+    /// The show has declined the booking.
     Declined {
-        /// Why, for people.
+        /// The reason, for people.
         why: String,
     },
-    /// The guest does not come.
+    /// The guest canceled the booking.
     Cancelled {
-        /// Name of the show, for whoever is to free the seats.
+        /// Name of the show, so that its follower can free the seats.
         show: String,
     },
 }
 
-/// What came of a booking.
+/// The state of a booking.
 #[derive(Serialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Status {
-    /// The show has not answered yet.
+    /// The show has not decided yet.
     #[default]
     Requested,
-    /// It has seats.
+    /// The booking has seats.
     Confirmed,
-    /// It has none.
+    /// The show declined the booking.
     Declined,
-    /// The guest does not come.
+    /// The guest canceled the booking.
     Cancelled,
 }
 
@@ -90,29 +90,31 @@ impl Apply<BookingEvent> for Booking {
     }
 }
 
-/// Why a booking is not made or cancelled.
+/// Reasons for refusing to make or cancel a booking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BookingRefusal {
     /// No seats, or too many.
-    #[error("a booking is for 1 to {BOOKING_SEATS_MAX} seats; for more, write to the office")]
+    #[error("a booking has 1 to {BOOKING_SEATS_MAX} seats; for more, contact the office")]
     PartySize,
-    /// Nobody is said to come.
-    #[error("a booking has the name of a guest")]
+    /// The name of the guest is empty.
+    #[error("the name of the guest must not be empty")]
     NoGuest,
-    /// A name that no show can have.
-    #[error("the name of a show has 1 to {SHOW_NAME_SIZE_MAX} bytes, without control characters")]
+    /// The name of the show is invalid.
+    #[error(
+        "the name of a show must have 1 to {SHOW_NAME_SIZE_MAX} bytes without control characters"
+    )]
     NoSuchName,
-    /// The booking was made for something else.
-    #[error("the booking is there already, for something else")]
+    /// The booking was made before, for a different request.
+    #[error("the booking exists already, with other details")]
     RequestedOtherwise,
-    /// There are no seats to give back.
-    #[error("the booking was declined, there is nothing to cancel")]
+    /// The booking was declined, so there are no seats to free.
+    #[error("the booking was declined, so it cannot be canceled")]
     WasDeclined,
 }
 
 impl Booking {
-    /// Asks for seats. Asked again it changes nothing.
+    /// Requests seats. A repeated request changes nothing.
     ///
     /// # Errors
     ///
@@ -136,20 +138,20 @@ impl Booking {
         }
     }
 
-    /// Takes the seats that the show has reserved; none are taken once the guest has cancelled, and the
-    /// show learns of that by itself.
+    /// Records the seats that the show has reserved, unless the guest has canceled in the meantime;
+    /// the show then learns of the cancellation from its event.
     pub fn confirm(&self, seats: &[u32]) -> Option<BookingEvent> {
         (self.status == Status::Requested).then(|| BookingEvent::Confirmed {
             seats: seats.to_vec(),
         })
     }
 
-    /// Takes it that the show has turned it away.
+    /// Records that the show has declined the booking.
     pub fn decline(&self, why: &str) -> Option<BookingEvent> {
         (self.status == Status::Requested).then(|| BookingEvent::Declined { why: why.into() })
     }
 
-    /// Cancels it. Said again it changes nothing.
+    /// Cancels the booking. A repeated cancellation changes nothing.
     ///
     /// # Errors
     ///
@@ -166,22 +168,22 @@ impl Booking {
         }
     }
 
-    /// What the guest asked for; none of a booking that is not made yet.
+    /// Returns the guest's request; `None` if the booking does not exist yet.
     pub fn request(&self) -> Option<&Request> {
         self.request.as_ref()
     }
 
-    /// What came of it.
+    /// Returns the state.
     pub fn status(&self) -> Status {
         self.status
     }
 
-    /// The numbers of its seats.
+    /// Returns the seat numbers.
     pub fn seats(&self) -> &[u32] {
         &self.seats
     }
 
-    /// Why it was declined, if it was.
+    /// Returns the reason, if the booking was declined.
     pub fn why(&self) -> Option<&str> {
         self.why.as_deref()
     }

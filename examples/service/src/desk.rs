@@ -1,4 +1,4 @@
-//! The desk: what all requests share. The running system, the view, and the limits.
+//! The desk: state shared by all requests. The running system, the view, and the limits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,41 +13,38 @@ use crate::office::BOOKINGS;
 use crate::problem::Problem;
 use crate::token::Token;
 
-/// What all requests share.
+/// State shared by all requests.
 pub struct Desk {
-    /// What makes the system go.
+    /// The runner.
     pub runner: MultiThread,
-    /// Where guests' commands are recorded.
+    /// The application that records guests' commands.
     pub bookings: Application,
-    /// Where the houses' are.
+    /// The application that records the houses' commands.
     pub shows: Application,
-    /// What the others cause.
+    /// The application that records tickets, as effects of the others.
     pub tickets: Application,
     /// The view.
     pub guests: MemoryView<GuestList>,
     /// The limits.
     pub limits: ServiceLimits,
-    /// One for each request that may be at work.
+    /// One permit per concurrent request.
     pub(crate) places: Semaphore,
     pub(crate) is_stopping: AtomicBool,
 }
 
 impl Desk {
-    /// A place among the requests at work, as long as it is held.
+    /// Takes a request slot, which is released when the permit is dropped.
     ///
     /// # Errors
     ///
-    /// 503, at once: a queue here would only hide that the service is full.
+    /// 503 immediately: a queue here would only hide that the service is at capacity.
     pub fn place(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.places.try_acquire().map_err(|_| {
-            Problem::unavailable(
-                "full",
-                "the service has as many requests as it can take; send it again later",
-            )
-        })
+        self.places
+            .try_acquire()
+            .map_err(|_| Problem::unavailable("full", "the service is at capacity; retry later"))
     }
 
-    /// Whether a command may be taken, or the followers are too far behind.
+    /// Checks that the followers are not too far behind to accept a command.
     ///
     /// # Errors
     ///
@@ -58,22 +55,22 @@ impl Desk {
         }
         Err(Problem::unavailable(
             "behind",
-            "the service is behind with what it was told already; nothing was recorded, send it again later",
+            "the service is behind with earlier commands; nothing was recorded, retry later",
         ))
     }
 
-    /// Waits until the view knows the log up to this token.
+    /// Waits until the view includes the log up to this token.
     ///
     /// # Errors
     ///
-    /// 400 for a token of another log; 503 if the view is not so far in time.
+    /// 400 for a token of another log; 503 if the view does not reach it in time.
     pub async fn wait_for_view(&self, token: Option<Token>) -> Result<(), Problem> {
         let Some(token) = token else {
             return Ok(());
         };
         if token.log != BOOKINGS {
             return Err(Problem::bad_request(format!(
-                "this list is made from the log {BOOKINGS:?}, and knows nothing of {token}"
+                "this list is built from the log {BOOKINGS:?}, so it cannot wait for {token}"
             )));
         }
         let wait = self.limits.wait_max;
@@ -81,13 +78,12 @@ impl Desk {
         Ok(waited.await?)
     }
 
-    /// Waits until everything is processed that the log up to this token has caused, in all
+    /// Waits until everything that the log caused up to this token has been processed, in all
     /// applications.
     ///
     /// # Errors
     ///
-    /// 400 for a log that there is not; 503 if it is not processed in time, or a follower does not go
-    /// on.
+    /// 400 for an unknown log; 503 if it is not processed in time, or a follower has stopped.
     pub async fn wait_for_caused(&self, token: Option<Token>) -> Result<(), Problem> {
         let Some(Token { log, position }) = token else {
             return Ok(());
@@ -97,7 +93,7 @@ impl Desk {
         Ok(waited.await?)
     }
 
-    /// Whether the service is about to end.
+    /// Returns whether the service is stopping.
     pub fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Relaxed)
     }

@@ -1,7 +1,8 @@
-//! The view: who comes to which show, folded from the log of bookings.
+//! The view: the guests of each show, folded from the log of bookings.
 //!
-//! It is kept in memory, so it is the same on every store, and is built anew when the service starts. To
-//! keep it in SQLite, give the projection tables (`retold::sqlite::SqliteViews`); nothing else changes.
+//! It is kept in memory, so it is the same for every store and is rebuilt when the service starts.
+//! To keep it in SQLite, define tables for the projection (`retold::sqlite::SqliteViews`); nothing
+//! else changes.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -16,10 +17,10 @@ use crate::office::BOOKINGS;
 /// Name of the view.
 pub const GUEST_LIST: &str = "guest list";
 
-/// Version of the view: raised when it is folded otherwise.
+/// Version of the view. Raise it when you change the fold.
 const VERSION: u32 = 1;
 
-/// Who comes to which show.
+/// The guests of each show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GuestList {
     by_show: BTreeMap<String, BTreeMap<Uuid, Line>>,
@@ -32,16 +33,16 @@ pub struct GuestList {
 pub struct Line {
     /// Id of the booking.
     pub booking: Uuid,
-    /// Who comes.
+    /// Name of the guest.
     pub guest: String,
-    /// How many seats were asked for.
+    /// Number of requested seats.
     pub seats: u32,
-    /// What came of it.
+    /// State of the booking.
     pub status: Status,
 }
 
 impl GuestList {
-    /// The bookings of a show in the order of their ids, behind one of them if one is given.
+    /// Returns the bookings of a show, sorted by id, after the given id if there is one.
     pub fn page(&self, show: &str, after: Option<Uuid>, limit: usize) -> Vec<Line> {
         let Some(lines) = self.by_show.get(show) else {
             return Vec::new();
@@ -79,7 +80,7 @@ impl GuestList {
     }
 }
 
-/// What folds the log of bookings into the list.
+/// Returns the projection that folds the log of bookings into the list.
 pub fn guest_list() -> Projection<MemoryView<GuestList>> {
     let projection = Projection::new(GUEST_LIST, VERSION, BOOKINGS);
     projection.on::<BookingEvent>(|list: &mut GuestList, logged| {

@@ -1,42 +1,46 @@
-//! A ticket office over HTTP: how a service is built on a system of Retold.
+//! A ticket office over HTTP: how to build a service on a system of Retold.
 //!
-//! Guests ask for seats, shows reserve them, tickets are issued: three applications that follow each
-//! other, run by [`MultiThread`](retold::runner::MultiThread) on any store that a URL names. What is
-//! shown is what stands between such a system and the world:
+//! Guests request seats, shows reserve them, and tickets are issued. Three applications follow each
+//! other, and [`MultiThread`](retold::runner::MultiThread) runs them on the store that a URL names.
+//! The example focuses on the interface between such a system and its clients:
 //!
-//! | question of a client | answer of the service |
-//! |---|---|
-//! | "I do not know whether you got it; what if I send it again?" | `Idempotency-Key` becomes the command's id: it is recorded once, and answered alike |
-//! | "Has somebody changed it since I looked?" | `ETag` is the aggregate's version; `If-Match` demands it: 412 |
-//! | "Why not?" | the domain's own refusal, 409 or 422, as `application/problem+json` (RFC 9457) |
-//! | "I wrote it, why does the list not show it?" | commands answer `Retold-Position`; given back as `Retold-After`, the list waits until it has it |
-//! | "And what came of it?" | the same token, given to a booking or its tickets, waits for everything it caused, through all applications |
-//! | "Can you take more?" | 503 with `Retry-After`, while followers are behind, all places are taken or the store is busy; nothing is recorded then |
-//! | "Shall I send guests to you?" | `/health/live`, `/health/ready`, `/status` |
+//! - **Safe retries.** `Idempotency-Key` becomes the command id: a repeated request is recorded
+//!   once and gets the same response.
+//! - **Lost updates.** `ETag` is the version of the aggregate. If `If-Match` names another version,
+//!   the response is 412.
+//! - **Refusals** come from the domain: 409 or 422, as `application/problem+json` (RFC 9457).
+//! - **Reading your own writes.** Responses to commands contain `Retold-Position`. Sent back as
+//!   `Retold-After`, it makes the list wait until it includes that position.
+//! - **Waiting for effects.** The same token, sent for a booking or its tickets, waits for all
+//!   effects of the command, through all applications.
+//! - **Overload.** The response is 503 with `Retry-After` while followers are behind, all request
+//!   slots are taken, or the store is busy. Nothing is recorded then.
+//! - **Health.** `/health/live`, `/health/ready` and `/status`.
 //!
-//! # What it relies on
+//! # Principles
 //!
-//! - **No request waits for followers unless it asks to.** A command is answered when its events are
-//!   recorded. What they cause is recorded by followers, exactly once, whatever crashes meanwhile.
-//! - **A token is a position, not a time.** Logs have no gaps and one order, so "the view is at 17" says
-//!   which events it has; a wait for that is a comparison.
-//! - **Waits are bounded.** What is not there in time is 503 with `Retry-After`, and the token is as good
-//!   in the next request, at whichever instance.
-//! - **Several processes may serve one store.** The log judges commands and followers alike: of two that
-//!   decide the same one is recorded, and the other finds that.
+//! - **No request waits for followers unless it asks to.** A command returns when its events are
+//!   recorded. Followers record the effects exactly once, across crashes.
+//! - **A token is a position, not a time.** Logs have one order and no gaps, so "the view is at 17"
+//!   determines the events in it, and waiting for a position is a comparison.
+//! - **Waits are bounded.** If the time limit passes, the response is 503 with `Retry-After`, and
+//!   the token remains valid for the next request, on any instance.
+//! - **Several processes may serve one store.** The log checks commands and followers alike: if two
+//!   decide the same, one is recorded, and the other finds the recorded result.
 //!
-//! # Reading it
+//! # Reading order
 //!
-//! Pure code first: [`show`], [`booking`], [`ticket`] decide; [`office`] says what causes what;
-//! [`guest_list`] is the view. Then HTTP: [`problem`] and [`token`], what requests say ([`request`]) and
-//! answers tell ([`answer`]), the [`desk`] that they share, [`admission`] and [`routes`]. Last, what
-//! starts and stops it: [`service`], [`options`].
+//! Start with the pure code: [`show`], [`booking`] and [`ticket`] decide; [`office`] defines the
+//! system with its policies; [`guest_list`] is the view. Then HTTP: [`problem`], [`token`],
+//! [`request`], [`answer`], the [`desk`] that all requests share, [`admission`] and [`routes`].
+//! Finally, [`service`] and [`options`] start and stop it.
 //!
-//! # What a real one has besides
+//! # What a production service needs in addition
 //!
-//! TLS, users and their rights, and limits on slow senders belong to what stands before it. Whoever can
-//! reach this one may do everything; it listens on the loopback unless told otherwise. The guest list is
-//! kept in memory and built at the start; a long log wants it in SQLite.
+//! TLS, users and permissions, and limits on slow senders belong in front of the service. Every
+//! client that can reach this one may do everything; by default it listens on the loopback
+//! interface. The guest list is kept in memory and rebuilt at the start; for a long log, keep it in
+//! SQLite.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -54,7 +58,7 @@
 //! let service = Service::start(&infrastructure, options, ServiceLimits::default()).await?;
 //!
 //! let listener = TcpListener::bind("127.0.0.1:0").await?;
-//! let report = service.serve(listener, async { /* until told to stop */ }).await?;
+//! let report = service.serve(listener, async { /* a signal to stop */ }).await?;
 //! assert!(report.is_clean());
 //! # Ok(())
 //! # }

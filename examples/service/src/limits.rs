@@ -2,45 +2,46 @@
 
 use std::time::Duration;
 
-/// Events that a follower may be behind before commands are refused, unless told otherwise. Commands
-/// that are taken beyond that would be answered later and later; those who send them had better wait
-/// outside.
+/// Default number of events that a follower may be behind before commands are refused. Commands
+/// accepted beyond that would take longer and longer to process, so it is better that clients wait.
 pub const LAG_MAX: u64 = 10_000;
 
-/// Events that a follower may be behind while the service calls itself ready, unless told otherwise.
-/// Less than [`LAG_MAX`]: a balancer turns elsewhere before commands are refused.
+/// Default number of events that a follower may be behind while the service is ready. Less than
+/// [`LAG_MAX`], so that a load balancer uses other instances before commands are refused.
 pub const READY_LAG_MAX: u64 = 5_000;
 
-/// Requests that are at work at a time, unless told otherwise. Each may wait for the store or a view;
-/// more would only wait for each other.
+/// Default maximum number of concurrent requests. Each may wait for the store or a view; more
+/// requests would only wait for each other.
 pub const REQUESTS_MAX: usize = 512;
 
-/// How long a request waits for a view, or for what a command caused, unless told otherwise. Shorter
-/// than the patience of usual clients and balancers, so that they get the answer that says why.
+/// Default time limit of a request that waits for a view or for effects of a command. Shorter than
+/// the timeouts of typical clients and load balancers, so that they get the response with the
+/// reason.
 pub const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How long a stop waits for the requests at work, unless told otherwise: [`WAIT_MAX`], and as much
-/// again for what they do besides.
+/// Default time limit of a shutdown that waits for running requests: [`WAIT_MAX`], and the same
+/// time again for their other work.
 pub const STOP_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Least threads of the program. An append to SQLite holds one while it waits for another process that
-/// writes, and reads take one for a moment; with these others are left to tell that the service lives.
+/// Minimum number of threads. An append to SQLite occupies one thread while it waits for another
+/// writing process, and reads occupy one briefly. With this number, some remain to report that the
+/// service is live.
 pub const THREADS_MIN: usize = 4;
 
-/// After how long clients are to come again, when the service is behind or its store is busy.
+/// `Retry-After` when the service is behind or its store is busy.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// After how long clients are to come again, when somebody has to act first.
+/// `Retry-After` when an operator has to act first.
 pub const RETRY_AFTER_HALT: Duration = Duration::from_secs(30);
 
-/// Size of a request's body. What this service is told fits into a fraction of it.
+/// Maximum size of a request body. Valid requests are much smaller.
 pub const BODY_SIZE_MAX: usize = 16 * 1024;
 
-/// Bookings of one answer.
+/// Maximum number of bookings in a response.
 pub const PAGE_LINES_MAX: usize = 100;
 
-/// Size of an `Idempotency-Key`: a UUID is 36 bytes, and what is made of keys has to fit into a command
-/// id of the library, which is 255.
+/// Maximum size of an `Idempotency-Key`. A UUID has 36 bytes, and ids derived from keys must fit
+/// into a command id of the library, which has at most 255.
 pub const KEY_SIZE_MAX: usize = 200;
 
 /// The limits of one service.

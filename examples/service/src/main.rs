@@ -1,7 +1,8 @@
-//! The program `ticket-office`: reads its command line, opens the store, serves until it is told to stop.
+//! The program `ticket-office`: reads its command line, opens the store, and serves until it
+//! receives a signal to stop.
 //!
-//! It prints one line to standard output, the address it listens at, so that whoever starts it with port
-//! 0 learns it. Everything else goes to standard error.
+//! It prints one line to standard output, the address it listens on, so that the process that
+//! starts it with port 0 learns the port. Everything else goes to standard error.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If nobody reads it there is nobody to tell.
+            // If standard error is closed, the failure cannot be reported.
             let _ = writeln!(io::stderr(), "ticket-office: {error}");
             ExitCode::FAILURE
         }
@@ -43,7 +44,7 @@ async fn serve(options: &ServiceOptions) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(options.listen).await;
     let listener = listener.map_err(|error| {
         format!(
-            "cannot listen at {}: {error}; choose another address with --listen",
+            "cannot listen on {}: {error}; choose another address with --listen",
             options.listen
         )
     })?;
@@ -52,16 +53,16 @@ async fn serve(options: &ServiceOptions) -> Result<(), Box<dyn Error>> {
     let stop = stop_signal()?;
     let service =
         Service::start(&infrastructure, MultiThreadOptions::new(), options.limits()).await?;
-    writeln!(io::stdout(), "listening at http://{address}")?;
+    writeln!(io::stdout(), "listening on http://{address}")?;
     let report = service.serve(listener, stop).await?;
     if !report.is_clean() {
-        // Nothing is lost by that: it is answered again at the next start.
-        tracing::warn!(?report, "not all followers could record how far they are");
+        // Nothing is lost: these events are processed again at the next start.
+        tracing::warn!(?report, "some followers could not record their progress");
     }
     Ok(())
 }
 
-/// Done when the process is told to stop. Listens from now on.
+/// Completes on a signal to stop. Installs the signal handlers immediately.
 #[cfg(unix)]
 fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -75,12 +76,12 @@ fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-/// Done when the process is told to stop.
+/// Completes on a signal to stop.
 #[cfg(not(unix))]
 fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     Ok(async {
         if let Err(error) = tokio::signal::ctrl_c().await {
-            tracing::error!(%error, "Ctrl-C is not heard; end the process");
+            tracing::error!(%error, "cannot listen for Ctrl-C; kill the process to stop it");
             std::future::pending::<()>().await;
         }
     })

@@ -1,11 +1,11 @@
-//! The system: three applications that follow each other, and what their events cause.
+//! The system: three applications that follow each other, with their policies.
 //!
 //! ```text
 //! bookings --reservations--> shows --answers--> bookings --issuing--> tickets
 //! ```
 //!
-//! A guest asks; the show reserves seats or turns the guest away; the booking takes that answer; tickets
-//! are issued for it. Nothing here knows HTTP, a database or a thread.
+//! A guest requests seats; the show reserves them or declines; the booking records the result;
+//! tickets are issued for it. This module does not depend on HTTP, a database or threads.
 
 use retold::recording::error::Invalid;
 use retold::system::{Context, Follower, System};
@@ -23,11 +23,11 @@ pub const SHOWS: &str = "shows";
 /// Name of the application, and of the log, of tickets.
 pub const TICKETS: &str = "tickets";
 
-/// The ticket office.
+/// Builds the system.
 ///
 /// # Errors
 ///
-/// None that a caller could meet; a definition is checked when it is made.
+/// None in practice, because the definition is fixed.
 pub fn ticket_office() -> Result<System, Invalid> {
     let reservations = Follower::new("reservations").follows(BOOKINGS).on(reserve);
     let answers = Follower::new("answers").follows(SHOWS).on(answer);
@@ -92,7 +92,7 @@ async fn issue(event: &BookingEvent, context: &mut Context) -> retold::Result<()
             context.execute_or_create(booking, issue).await?;
         }
         BookingEvent::Cancelled { .. } => {
-            // A booking that was cancelled before it was confirmed has no tickets.
+            // A booking that was canceled before it was confirmed has no tickets.
             if context.find::<Tickets>(booking).await?.is_some() {
                 context
                     .execute(booking, |_: &Tickets| TicketsEvent::Voided)

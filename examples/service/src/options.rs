@@ -8,9 +8,9 @@ use clap::Parser;
 use crate::limits::{LAG_MAX, READY_LAG_MAX, REQUESTS_MAX, STOP_WAIT_MAX, ServiceLimits, WAIT_MAX};
 
 const AFTER_HELP: &str = "\
-Several processes may serve one store (sqlite:PATH, on one machine): each booking is answered once all
-the same. SIGTERM or Ctrl-C ends it in good order: requests at work are finished, followers record how
-far they are.
+Several processes may serve one store (sqlite:PATH, on one machine); each booking is still processed
+once. SIGTERM or Ctrl-C stops the service cleanly: running requests are finished, and followers
+record their progress.
 
 Examples:
   ticket-office
@@ -20,31 +20,31 @@ Examples:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "ticket-office", version, after_help = AFTER_HELP)]
 pub struct ServiceOptions {
-    /// Where the logs are: memory:NAME or sqlite:PATH.
+    /// Store of the logs: memory:NAME or sqlite:PATH.
     #[arg(long, value_name = "URL", default_value = "memory:ticket-office")]
     pub store: String,
-    /// Address to listen at; port 0 for any that is free.
+    /// Address to listen on; port 0 chooses a free port.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Commands are refused while a follower is behind by more events than this.
+    /// Refuse commands while a follower is behind by more events than this.
     #[arg(long, value_name = "EVENTS", default_value_t = LAG_MAX)]
     pub lag_max: u64,
-    /// The service is not ready while a follower is behind by more events than this.
+    /// Report not ready while a follower is behind by more events than this.
     #[arg(long, value_name = "EVENTS", default_value_t = READY_LAG_MAX)]
     pub ready_lag_max: u64,
-    /// Requests beyond so many at a time are refused.
+    /// Refuse requests beyond this number of concurrent ones.
     #[arg(long, value_name = "COUNT", default_value_t = REQUESTS_MAX, value_parser = at_least_one)]
     pub requests_max: usize,
-    /// How long a request waits for what it must see.
+    /// Time limit of a request that waits for a view or for effects.
     #[arg(long, value_name = "SECONDS", default_value_t = WAIT_MAX.as_secs())]
     pub wait_max: u64,
-    /// How long a stop waits for requests at work.
+    /// Time limit of a shutdown that waits for running requests.
     #[arg(long, value_name = "SECONDS", default_value_t = STOP_WAIT_MAX.as_secs())]
     pub stop_wait_max: u64,
 }
 
 impl ServiceOptions {
-    /// The limits.
+    /// Returns the limits.
     pub fn limits(&self) -> ServiceLimits {
         ServiceLimits {
             lag_max: self.lag_max,
@@ -58,7 +58,7 @@ impl ServiceOptions {
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) => Err("nothing would be answered; say 1 at least".into()),
+        Ok(0) => Err("must be at least 1".into()),
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error}")),
     }

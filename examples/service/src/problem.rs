@@ -1,8 +1,8 @@
-//! Problems: every answer that is not what was asked for, as `application/problem+json` (RFC 9457).
+//! Problems: error responses, as `application/problem+json` (RFC 9457).
 //!
-//! The library's errors are decisions for the caller; here each becomes the status that tells an HTTP
-//! client the same. What a client may do about it is in `detail`; what only the operator can mend is
-//! logged, and the client learns no more than that.
+//! The library's errors are decisions for the caller. Here, each is mapped to the status with the
+//! same meaning for an HTTP client. The `detail` says what the client can do. Errors that only the
+//! operator can fix are logged, and the client gets no details.
 
 use std::time::Duration;
 
@@ -19,18 +19,18 @@ use crate::booking::BookingRefusal;
 use crate::limits::{RETRY_AFTER, RETRY_AFTER_HALT};
 use crate::show::ShowRefusal;
 
-/// An answer that is not what was asked for.
+/// An error response.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
-    /// Names the kind of problem for programs.
+    /// Identifies the kind of problem for programs.
     kind: &'static str,
     detail: String,
     retry_after: Option<Duration>,
     etag: Option<Version>,
 }
 
-/// What RFC 9457 calls the problem details.
+/// The "problem details" of RFC 9457.
 #[derive(Serialize)]
 struct Details<'a> {
     r#type: String,
@@ -40,7 +40,7 @@ struct Details<'a> {
 }
 
 impl Problem {
-    /// A problem of this kind, with what is wrong and what to do about it.
+    /// Creates a problem of this kind. The detail says what is wrong and what to do.
     pub fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -51,43 +51,44 @@ impl Problem {
         }
     }
 
-    /// The request is not understood.
+    /// The request is malformed.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
     }
 
-    /// There is no such thing.
+    /// The resource does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", detail)
     }
 
-    /// The service cannot do it now.
+    /// The service cannot process the request now.
     pub fn unavailable(kind: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, kind, detail).retry_after(RETRY_AFTER)
     }
 
-    /// The key of the request was sent before, with another one.
+    /// The idempotency key was used before, for another request.
     pub fn key_reused() -> Self {
-        let detail = "this Idempotency-Key was sent before, with another request; send a fresh one with each";
+        let detail =
+            "this Idempotency-Key was used for another request; use a new key for each request";
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", detail)
     }
 
-    /// After how long the client is to come again.
+    /// Sets the time after which the client should retry.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    /// What the library reports when the version named in `If-Match` is not the one there is.
+    /// Maps the error of a command whose `If-Match` did not match.
     #[must_use]
     pub fn of_precondition(error: Error) -> Self {
         let Error::Conflict(Conflict::Stream { actual, .. }) = error else {
             return error.into();
         };
         let detail = match actual {
-            Some(version) => format!("it is at version {version} now; read it, then decide again"),
-            None => "there is no such thing yet".into(),
+            Some(version) => format!("it is at version {version} now; read it and decide again"),
+            None => "it does not exist yet".into(),
         };
         Self {
             etag: actual,
@@ -97,7 +98,7 @@ impl Problem {
 
     fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error, "a request failed");
-        let detail = "the service failed; its log says why";
+        let detail = "internal error; see the log of the service";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 }
@@ -115,7 +116,8 @@ impl IntoResponse for Problem {
         let content_type = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, content_type);
         if let Some(wait) = self.retry_after {
-            // In whole seconds (RFC 9110, section 10.2.3), of which none would be no wait.
+            // In whole seconds (RFC 9110, section 10.2.3), and at least one, because zero means no
+            // wait.
             headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
         }
         if let Some(version) = self.etag
@@ -130,29 +132,29 @@ impl IntoResponse for Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
-            // The retries did not suffice: many want the same.
+            // All retries hit a conflict.
             Error::Conflict(_) => Self::new(
                 StatusCode::CONFLICT,
                 "conflict",
-                "others changed it meanwhile, again and again; nothing was recorded, send it again",
+                "concurrent requests kept changing it; nothing was recorded, retry",
             )
             .retry_after(RETRY_AFTER),
             Error::Unavailable(failure) => {
                 tracing::warn!(%failure, "the store is unavailable");
                 Self::unavailable(
                     "unavailable",
-                    "the store is busy or cannot be reached; send it again later, a command with the same Idempotency-Key",
+                    "the store is busy or unreachable; retry later with the same Idempotency-Key",
                 )
             }
             Error::OutcomeUnknown { failure, .. } => {
-                tracing::error!(%failure, "an outcome is unknown");
+                tracing::error!(%failure, "the outcome of an append is unknown");
                 Self::unavailable(
                     "outcome-unknown",
-                    "it may be recorded or not; send it again with the same Idempotency-Key, and it is recorded once",
+                    "the outcome is unknown; retry with the same Idempotency-Key to record it once",
                 )
             }
             Error::CommandIdReused { .. } => Self::key_reused(),
-            Error::NotFound { .. } => Self::not_found("there is no such thing"),
+            Error::NotFound { .. } => Self::not_found("it does not exist"),
             Error::Invalid(invalid) => Self::bad_request(invalid.to_string()),
             other => Self::internal(&other),
         }
@@ -164,7 +166,7 @@ impl From<WaitError> for Problem {
         match error {
             WaitError::Retold(error) => error.into(),
             WaitError::Halted { .. } => {
-                tracing::warn!(%error, "a request waits for a follower that does not go on");
+                tracing::warn!(%error, "a request waits for a stopped follower");
                 Self::unavailable("halted", error.to_string()).retry_after(RETRY_AFTER_HALT)
             }
             other => Self::unavailable("not-yet", other.to_string()),
@@ -176,8 +178,8 @@ impl From<ViewWaitError> for Problem {
     fn from(error: ViewWaitError) -> Self {
         match error {
             ViewWaitError::Stopped(_) => {
-                tracing::warn!(%error, "a request waits for a view that does not go on");
-                let detail = "the view does not go on; somebody has to look";
+                tracing::warn!(%error, "a request waits for a stopped view");
+                let detail = "the view has stopped; an operator has to fix it";
                 Self::unavailable("halted", detail).retry_after(RETRY_AFTER_HALT)
             }
             ViewWaitError::Timeout { .. } => Self::unavailable("not-yet", error.to_string()),
@@ -186,12 +188,13 @@ impl From<ViewWaitError> for Problem {
     }
 }
 
-/// A refusal of the domain, as HTTP tells it.
+/// A refusal of the domain, as an HTTP response.
 pub trait Refusal: std::fmt::Display {
-    /// 409 if it depends on what was before, 422 if it would never be granted.
+    /// Returns 409 if the refusal depends on earlier events, and 422 if the request would never be
+    /// granted.
     fn status(&self) -> StatusCode;
 
-    /// Names it for programs.
+    /// Returns the kind of problem, for programs.
     fn kind(&self) -> &'static str;
 }
 
@@ -237,7 +240,7 @@ impl Refusal for ShowRefusal {
     }
 }
 
-/// Of a command that named a version or not; a conflict means another thing in each case.
+/// Maps the error of a command. A conflict has a different meaning if the command named a version.
 pub fn of_command<R: Refusal>(error: ExecuteError<R>, seen: Option<Version>) -> Problem {
     match (error, seen) {
         (ExecuteError::Refused(refusal), _) => {
@@ -266,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_become_what_clients_can_do() {
+    fn errors_map_to_statuses_for_clients() {
         let failure = || Failure::new("recording", io::Error::other("the disk is full"));
         check(Error::Unavailable(failure()), 503, true);
         let unknown = Error::OutcomeUnknown {

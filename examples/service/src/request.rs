@@ -1,5 +1,5 @@
-//! What requests say in headers, queries, paths and bodies, read so that a mistake is answered by a
-//! [`Problem`] that says what to write instead.
+//! Parsing of headers, queries, paths and bodies. An invalid value becomes a [`Problem`] that says
+//! what to send instead.
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
@@ -15,15 +15,15 @@ use crate::limits::KEY_SIZE_MAX;
 use crate::problem::Problem;
 use crate::token::Token;
 
-/// Names the token of a request.
+/// Header with the token of a request.
 pub const AFTER_HEADER: &str = "retold-after";
 
-/// Names the token of an answer.
+/// Header with the token of a response.
 pub const POSITION_HEADER: &str = "retold-position";
 
 const KEY_HEADER: &str = "idempotency-key";
 
-/// A body of JSON.
+/// A JSON body.
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
@@ -33,8 +33,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let read = axum::Json::from_request(request, state).await;
         let axum::Json(body) = read.map_err(|rejection: JsonRejection| {
-            // A body that is JSON but not what was expected is a bad request here too: 422 is what the
-            // domain says.
+            // A JSON body of the wrong shape is a bad request too: 422 is for refusals of the
+            // domain.
             let status = match rejection.status() {
                 StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
                 other => other,
@@ -45,7 +45,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// The key of a request, so that what it commands is recorded once however often it is sent.
+/// The idempotency key of a request. Its command is recorded once, regardless of how often it is
+/// sent.
 #[derive(Clone, Debug)]
 pub struct IdempotencyKey(Option<String>);
 
@@ -60,7 +61,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
         match (1..=KEY_SIZE_MAX).contains(&key.len()) {
             true => Ok(Self(Some(key.into()))),
             false => Err(Problem::bad_request(format!(
-                "the Idempotency-Key has {} bytes; send a fresh UUID, and the same one when you send the request again",
+                "the Idempotency-Key has {} bytes; send a new UUID, and the same one in retries",
                 key.len()
             ))),
         }
@@ -68,8 +69,8 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// An id for what the request makes: the same whenever it is sent, by whichever instance; a fresh
-    /// one without a key.
+    /// Returns the id of the resource that the request creates: derived from the key, so that it is
+    /// the same on every instance and in every repetition; random without a key.
     pub fn new_id(&self) -> Uuid {
         match &self.0 {
             Some(key) => CommandId::from(format!("id/{key}")).event_id(0).uuid(),
@@ -77,15 +78,16 @@ impl IdempotencyKey {
         }
     }
 
-    /// The id of a command: of what it does, and the key. A key that was sent with another command to the
-    /// same address is another id, or the second would be taken for a repetition of the first.
+    /// Returns the command id, derived from the action and the key. The same key with another
+    /// action on the same resource must give another id; otherwise the second command would be
+    /// treated as a repetition of the first.
     pub fn command(&self, command: &str) -> Option<CommandId> {
         let key = self.0.as_ref()?;
         Some(CommandId::from(format!("{command}/{key}")))
     }
 }
 
-/// The version that the client saw, from the `ETag` of an earlier answer.
+/// The version that the client saw, from the `ETag` of an earlier response.
 #[derive(Clone, Copy, Debug)]
 pub struct IfMatch(pub Option<Version>);
 
@@ -103,30 +105,31 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
         match version {
             Some(version) => Ok(Self(Some(version))),
             None => Err(Problem::bad_request(format!(
-                "If-Match is {text:?}; send one ETag as an answer gave it, as in \"3\""
+                "If-Match is {text:?}; send one ETag from a response, such as \"3\""
             ))),
         }
     }
 }
 
 impl IfMatch {
-    /// The version, of a request that must name one.
+    /// Returns the version of a request that must name one.
     ///
     /// # Errors
     ///
-    /// 428 (RFC 6585), with what to do.
+    /// 428 (RFC 6585), with the remedy.
     pub fn required(self) -> Result<Version, Problem> {
         self.0.ok_or_else(|| {
             Problem::new(
                 StatusCode::PRECONDITION_REQUIRED,
                 "precondition-required",
-                "say in If-Match which version you saw; GET it, and send the ETag of the answer",
+                "If-Match is required; GET the resource and send the ETag of the response",
             )
         })
     }
 }
 
-/// Up to where the answer must know the logs: the header `Retold-After`, or `after` in the query.
+/// The token up to which the response must include the logs: the header `Retold-After`, or `after`
+/// in the query.
 #[derive(Clone, Debug)]
 pub struct After(pub Option<Token>);
 
@@ -149,7 +152,7 @@ impl<S: Send + Sync> FromRequestParts<S> for After {
     }
 }
 
-/// Where a page of a list begins: behind this id, `behind` in the query.
+/// The id after which a page of a list begins: `behind` in the query.
 #[derive(Clone, Copy, Debug)]
 pub struct Behind(pub Option<Uuid>);
 
@@ -181,13 +184,15 @@ async fn query<T: DeserializeOwned, S: Send + Sync>(
 ///
 /// # Errors
 ///
-/// 404: what has no id is not there.
+/// 404, because a resource without a valid id does not exist.
 pub fn id_of(text: &str) -> Result<Uuid, Problem> {
     let parsed = text.parse();
-    parsed.map_err(|_| Problem::not_found(format!("{text:?} is no id; ids of bookings are UUIDs")))
+    parsed.map_err(|_| {
+        Problem::not_found(format!("{text:?} is not an id; ids of bookings are UUIDs"))
+    })
 }
 
-/// The text of a header that is given once at most.
+/// Returns the text of a header that may occur at most once.
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {
@@ -200,7 +205,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Pro
     }
     let text = value.to_str();
     let text = text.map_err(|_| {
-        Problem::bad_request(format!("the header {name} has other than ASCII characters"))
+        Problem::bad_request(format!("the header {name} contains non-ASCII characters"))
     })?;
     Ok(Some(text.trim()))
 }

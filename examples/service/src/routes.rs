@@ -1,16 +1,16 @@
-//! The routes: which request is answered by what.
+//! The routes and their handlers.
 //!
-//! | request | what it does |
+//! | request | effect |
 //! |---|---|
 //! | `PUT /shows/{show}` | announces a show |
-//! | `GET /shows/{show}` | the show as it is |
+//! | `GET /shows/{show}` | returns the show |
 //! | `PATCH /shows/{show}` | renames it, at the version in `If-Match` |
-//! | `GET /shows/{show}/bookings` | the guest list, a view |
-//! | `POST /bookings` | asks for seats |
-//! | `GET /bookings/{id}` | the booking as it is |
+//! | `GET /shows/{show}/bookings` | returns the guest list, a view |
+//! | `POST /bookings` | requests seats |
+//! | `GET /bookings/{id}` | returns the booking |
 //! | `POST /bookings/{id}/cancel` | cancels it |
-//! | `GET /bookings/{id}/tickets` | its tickets |
-//! | `GET /health/live`, `/health/ready`, `/status` | how the service is |
+//! | `GET /bookings/{id}/tickets` | returns its tickets |
+//! | `GET /health/live`, `/health/ready`, `/status` | return the state of the service |
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ mod health;
 mod shows;
 mod status;
 
-/// All routes of the service.
+/// Returns all routes of the service.
 pub fn routes(desk: &Arc<Desk>) -> Router {
     let show = put(shows::announce).get(shows::show).patch(shows::rename);
     let business = Router::new()
@@ -54,13 +54,13 @@ pub fn routes(desk: &Arc<Desk>) -> Router {
 }
 
 async fn unknown(uri: Uri) -> Problem {
-    Problem::not_found(format!("there is nothing at {}", uri.path()))
+    Problem::not_found(format!("there is no resource at {}", uri.path()))
 }
 
 async fn not_so(uri: Uri) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
-        format!("{} takes other methods; see Allow", uri.path()),
+        format!("{} does not support this method; see Allow", uri.path()),
     )
 }

@@ -1,4 +1,4 @@
-//! The service: the system with its view started, served, and stopped in good order.
+//! The service: starts the system with its view, serves requests, and shuts down cleanly.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -20,16 +20,16 @@ use crate::limits::ServiceLimits;
 use crate::office::{BOOKINGS, SHOWS, TICKETS, ticket_office};
 use crate::routes::routes;
 
-/// A ticket office that is open: its followers and its view are at work.
+/// A running ticket office: its followers and its view are active.
 ///
-/// Dropping it without [`serve`](Self::serve) ends the followers wherever they are, which loses nothing.
+/// Dropping it without [`serve`](Self::serve) stops the followers immediately, which loses nothing.
 pub struct Service {
     desk: Arc<Desk>,
 }
 
 impl Service {
-    /// Opens the logs and starts the followers and the view. They go on from where they were; this does
-    /// not wait for them: see `/health/ready`.
+    /// Opens the logs and starts the followers and the view, which resume where they stopped. Does
+    /// not wait until they have caught up: see `/health/ready`.
     ///
     /// # Errors
     ///
@@ -58,37 +58,41 @@ impl Service {
         })
     }
 
-    /// Its routes, for a server or a test of one's own.
+    /// Returns its routes, for another server or a test.
     pub fn router(&self) -> Router {
         routes(&self.desk)
     }
 
-    /// Answers requests that come to `listener` until `stop` is done; then takes no more, finishes those
-    /// at work, and lets the followers finish what they are at.
+    /// Serves requests from `listener` until `stop` completes. Then accepts no more requests,
+    /// finishes running ones, and stops the followers after their current work.
     ///
-    /// Requests that take longer than the limit are cut off. What they have recorded is recorded.
+    /// Requests that take longer than the limit are aborted. What they have recorded remains.
     ///
     /// # Errors
     ///
-    /// Those of the listener. Followers are stopped in any case.
+    /// Errors of the listener. The followers are stopped in any case.
     pub async fn serve(
         self,
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<StopReport> {
-        let (told, mut is_told) = watch::channel(false);
+        let (stop_sender, mut stop_signal) = watch::channel(false);
         let desk = Arc::clone(&self.desk);
         let signal = async move {
             stop.await;
             desk.is_stopping.store(true, Ordering::Relaxed);
-            told.send_replace(true);
-            tracing::info!("stopping: no more requests are taken");
+            stop_sender.send_replace(true);
+            tracing::info!("stopping: no more requests are accepted");
         };
         let serving = axum::serve(listener, self.router()).with_graceful_shutdown(signal);
         let wait_max = self.desk.limits.stop_wait_max;
         let too_late = async {
-            // Without a word the server has ended by itself, and its own answer counts.
-            if is_told.wait_for(|is_told| *is_told).await.is_err() {
+            // If the sender was dropped, the server has ended on its own, and its result counts.
+            if stop_signal
+                .wait_for(|stop_signal| *stop_signal)
+                .await
+                .is_err()
+            {
                 std::future::pending::<()>().await;
             }
             sleep(wait_max).await;
@@ -96,7 +100,7 @@ impl Service {
         let served = tokio::select! {
             served = serving.into_future() => served,
             () = too_late => {
-                tracing::warn!(?wait_max, "requests were not done in time and are cut off");
+                tracing::warn!(?wait_max, "requests exceeded the time limit and are aborted");
                 Ok(())
             }
         };

@@ -1,68 +1,69 @@
-//! Shows: how many seats a house has, and who has them. Pure code.
+//! Shows: the seats of a house and the bookings that hold them. Pure code.
 //!
-//! The only place that knows whether a seat is free. Bookings ask by their events, and shows answer by
-//! theirs; see [`office`](crate::office).
+//! This is the only place that decides whether a seat is free. Bookings request seats through their
+//! events, and shows decide through theirs; see [`office`](crate::office).
 
 use std::collections::BTreeMap;
 
 use retold::prelude::*;
 
-/// Most seats of a house: each is kept in the state of its show.
+/// Maximum number of seats of a house. The state of a show contains each seat.
 pub const HOUSE_SEATS_MAX: u32 = 10_000;
 
-/// Longest name of a show, in bytes of UTF-8: names are part of names of streams, which have 255.
+/// Maximum size of the name of a show, in bytes of UTF-8. Names become part of stream names, which
+/// have at most 255.
 pub const SHOW_NAME_SIZE_MAX: usize = 100;
 
-/// Whether a show may have this name: something to read, without control characters. What is asked of
-/// any other name is refused where it is asked, so that no follower meets it.
+/// Returns whether a show may have this name: it must be readable and contain no control
+/// characters. Requests with other names are refused immediately, so no follower receives one.
 pub fn is_show_name(name: &str) -> bool {
     let is_something = !name.trim().is_empty() && name.len() <= SHOW_NAME_SIZE_MAX;
     is_something && !name.chars().any(char::is_control)
 }
 
-/// What happens to a show.
+/// The events of a show.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub enum ShowEvent {
-    /// It can be booked from now on.
+    /// The show was announced and can be booked.
     Announced {
-        /// What it is called.
+        /// The title.
         title: String,
-        /// How many seats the house has, numbered from 1.
+        /// Number of seats, which are numbered from 1.
         seats: u32,
     },
-    /// It is called otherwise from now on.
+    /// The show was renamed.
     Renamed {
-        /// What it is called.
+        /// The new title.
         title: String,
     },
     /// A booking got these seats.
     Reserved {
-        /// Which booking.
+        /// Id of the booking.
         booking: Uuid,
-        /// The numbers of the seats.
+        /// The seat numbers.
         seats: Vec<u32>,
     },
-    /// A booking got no seats.
+    /// A booking was declined.
     TurnedAway {
-        /// Which booking.
+        /// Id of the booking.
         booking: Uuid,
-        /// Why, for people.
+        /// The reason, for people.
         why: String,
     },
     /// The seats of a booking are free again.
     Released {
-        /// Which booking.
+        /// Id of the booking.
         booking: Uuid,
     },
 }
 
-/// A show, by the name it has in addresses.
+/// A show, identified by its name in URLs.
 #[derive(Aggregate, Clone, Debug, Default, PartialEq)]
 #[aggregate(event = ShowEvent, key = String)]
 pub struct Show {
     title: Option<String>,
     seats: u32,
-    /// Whose each seat is that is not free.
+    /// The booking of each occupied seat.
     taken: BTreeMap<u32, Uuid>,
 }
 
@@ -84,31 +85,31 @@ impl Apply<ShowEvent> for Show {
     }
 }
 
-/// Why a show is not announced or renamed.
+/// Reasons for refusing to announce or rename a show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShowRefusal {
-    /// It was announced with other words or seats.
-    #[error(
-        "the show is announced already, otherwise than you say; rename it, or choose another name"
-    )]
+    /// It was announced with another title or number of seats.
+    #[error("the show is announced already, with other details; rename it, or choose another name")]
     AnnouncedOtherwise,
-    /// A house of no seats, or of too many.
-    #[error("a house has 1 to {HOUSE_SEATS_MAX} seats")]
+    /// The house has no seats, or too many.
+    #[error("a house must have 1 to {HOUSE_SEATS_MAX} seats")]
     NoSuchHouse,
-    /// Bookings for it were turned away, but nobody has announced it.
-    #[error("the show is not announced")]
+    /// It was never announced; bookings for it were declined.
+    #[error("the show has not been announced")]
     NotAnnounced,
-    /// A name that no show can have.
-    #[error("the name of a show has 1 to {SHOW_NAME_SIZE_MAX} bytes, without control characters")]
+    /// The name is invalid.
+    #[error(
+        "the name of a show must have 1 to {SHOW_NAME_SIZE_MAX} bytes without control characters"
+    )]
     NoSuchName,
-    /// A title without letters.
-    #[error("a show has a title")]
+    /// The title has no letters.
+    #[error("the title must not be empty")]
     NoTitle,
 }
 
 impl Show {
-    /// Announces it under its name. Said again it changes nothing.
+    /// Announces the show. A repeated announcement changes nothing.
     ///
     /// # Errors
     ///
@@ -136,7 +137,7 @@ impl Show {
         }
     }
 
-    /// Calls it otherwise. The title that it has changes nothing.
+    /// Renames the show. Its current title changes nothing.
     ///
     /// # Errors
     ///
@@ -149,7 +150,7 @@ impl Show {
         }))
     }
 
-    /// Gives the free seats of the lowest numbers to a booking, or turns it away.
+    /// Reserves the free seats with the lowest numbers for a booking, or declines it.
     pub fn reserve(&self, booking: Uuid, seats: u32) -> ShowEvent {
         let free = (1..=self.seats).filter(|seat| !self.taken.contains_key(seat));
         let found: Vec<u32> = free.take(seats as usize).collect();
@@ -174,17 +175,17 @@ impl Show {
             .then_some(ShowEvent::Released { booking })
     }
 
-    /// What it is called; none if it is not announced.
+    /// Returns the title; `None` if the show has not been announced.
     pub fn title(&self) -> Option<&str> {
         self.title.as_deref()
     }
 
-    /// How many seats the house has.
+    /// Returns the number of seats.
     pub fn seats(&self) -> u32 {
         self.seats
     }
 
-    /// How many of them are nobody's.
+    /// Returns the number of free seats.
     pub fn free(&self) -> u32 {
         let taken = u32::try_from(self.taken.len()).unwrap_or(u32::MAX);
         self.seats.saturating_sub(taken)

@@ -1,16 +1,16 @@
-//! Tickets: what a guest shows at the door. Pure code.
+//! Tickets: what a guest shows at the entrance. Pure code.
 
 use retold::prelude::*;
 
-/// What happens to the tickets of a booking.
+/// The events of the tickets of a booking.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub enum TicketsEvent {
-    /// There is one for each of these seats.
+    /// A ticket was issued for each of these seats.
     Issued {
-        /// The numbers of the seats.
+        /// The seat numbers.
         seats: Vec<u32>,
     },
-    /// They open no door any more.
+    /// The tickets became invalid.
     Voided,
 }
 
@@ -19,7 +19,7 @@ pub enum TicketsEvent {
 #[aggregate(event = TicketsEvent)]
 pub struct Tickets {
     seats: Vec<u32>,
-    /// How often they were issued, which is once.
+    /// Number of times they were issued, which is one.
     issued: u32,
     is_void: bool,
 }
@@ -37,17 +37,17 @@ impl Apply<TicketsEvent> for Tickets {
 }
 
 impl Tickets {
-    /// The numbers of the seats, each with a ticket.
+    /// Returns the numbers of the seats, each with a ticket.
     pub fn seats(&self) -> &[u32] {
         &self.seats
     }
 
-    /// How often they were issued.
+    /// Returns how many times they were issued.
     pub fn issued(&self) -> u32 {
         self.issued
     }
 
-    /// Whether they open no door any more.
+    /// Returns whether they are invalid.
     pub fn is_void(&self) -> bool {
         self.is_void
     }

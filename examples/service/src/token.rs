@@ -1,12 +1,12 @@
-//! The token that a command answers with, and that a later request gives back to read what the command
-//! wrote: a log by its name, and a position in it, as in `bookings:17`.
+//! The token in the response of a command. A later request sends it back to read what the command
+//! wrote. It is the name of a log and a position in it, such as `bookings:17`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use retold::recording::identity::Position;
 
-/// A place in a log.
+/// A position in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// Name of the log.
@@ -15,10 +15,10 @@ pub struct Token {
     pub position: Position,
 }
 
-/// A text that is no token.
+/// A text that is not a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no token: send what a command answered in its header Retold-Position, as in bookings:17"
+    "{0:?} is not a token: send the Retold-Position of a command's response, such as bookings:17"
 )]
 pub struct NoToken(String);
 
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_read_as_it_is_written() {
+    fn a_token_survives_a_round_trip() {
         let token: Token = "bookings:17".parse().unwrap();
         assert_eq!(token.log, "bookings");
         assert_eq!(token.position.get(), 17);

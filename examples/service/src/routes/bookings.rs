@@ -1,4 +1,4 @@
-//! `/bookings`: asking for seats, cancelling, and what came of it.
+//! `/bookings`: requesting seats, canceling, and reading the result.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::problem::{Problem, of_command};
 use crate::request::{After, Body, IdempotencyKey, IfMatch, id_of};
 use crate::ticket::Tickets;
 
-/// A booking, as it is told.
+/// A booking, as a response.
 #[derive(Serialize)]
 pub(super) struct BookingBody {
     booking: Uuid,
@@ -26,7 +26,7 @@ pub(super) struct BookingBody {
     why: Option<String>,
 }
 
-/// The tickets of a booking, as they are told.
+/// The tickets of a booking, as a response.
 #[derive(Serialize)]
 pub(super) struct TicketsBody {
     booking: Uuid,
@@ -35,8 +35,8 @@ pub(super) struct TicketsBody {
     is_void: bool,
 }
 
-/// `POST /bookings`. The id of a booking is a function of the request's key, so that whoever sends it
-/// again, to whichever instance, means the same booking.
+/// `POST /bookings`. The id of a booking is derived from the request's key, so a repeated request,
+/// to any instance, refers to the same booking.
 pub(super) async fn ask(
     State(desk): State<Arc<Desk>>,
     key: IdempotencyKey,
@@ -61,7 +61,7 @@ pub(super) async fn ask(
         .made(location, &recorded))
 }
 
-/// `GET /bookings/{id}`. With a token it waits for what that has caused: the answer of the show.
+/// `GET /bookings/{id}`. With a token, it waits for the effects: the decision of the show.
 pub(super) async fn booking(
     State(desk): State<Arc<Desk>>,
     Path(id): Path<String>,
@@ -95,8 +95,8 @@ pub(super) async fn cancel(
     Ok(read(&desk, id).await?.recorded(BOOKINGS, &recorded))
 }
 
-/// `GET /bookings/{id}/tickets`. They are issued by another application than the one that took the
-/// booking, so whoever has just booked gives the token and waits.
+/// `GET /bookings/{id}/tickets`. Another application issues the tickets, so a client that has just
+/// booked sends the token and waits.
 pub(super) async fn tickets(
     State(desk): State<Arc<Desk>>,
     Path(id): Path<String>,
@@ -106,7 +106,7 @@ pub(super) async fn tickets(
     desk.wait_for_caused(token).await?;
     let Some(tickets) = desk.tickets.find::<Tickets>(id).await? else {
         return Err(Problem::not_found(format!(
-            "no tickets are issued for the booking {id}"
+            "no tickets have been issued for the booking {id}"
         )));
     };
     let body = TicketsBody {

@@ -1,4 +1,4 @@
-//! `/health`: for whoever starts, stops and balances services.
+//! `/health`: for orchestrators and load balancers.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use serde::Serialize;
 
 use crate::desk::Desk;
 
-/// Whether the service is to get requests.
+/// Whether the service should receive requests.
 #[derive(Serialize)]
 pub(super) struct Readiness {
     is_ready: bool,
-    /// Why not.
+    /// The reasons if not.
     reasons: Vec<String>,
 }
 
-/// `GET /health/live`: whether the process answers at all, and its runner works. A store that is away is
-/// no reason to start it anew.
+/// `GET /health/live`: whether the process responds and its runner works. An unreachable store is
+/// no reason to restart it.
 pub(super) async fn live(State(desk): State<Arc<Desk>>) -> (StatusCode, String) {
     match desk.runner.health().await.not_live {
         None => (StatusCode::OK, "live\n".into()),
@@ -27,8 +27,8 @@ pub(super) async fn live(State(desk): State<Arc<Desk>>) -> (StatusCode, String) 
     }
 }
 
-/// `GET /health/ready`: 200 if the logs can be read, nothing has stopped, and every follower and the view
-/// has caught up, but for a few events; else 503.
+/// `GET /health/ready`: 200 if the logs can be read, nothing has stopped, and every follower and
+/// the view has caught up except for a few events; otherwise 503.
 pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> (StatusCode, Json<Readiness>) {
     let mut reasons = Vec::new();
     if desk.is_stopping() {
@@ -60,7 +60,7 @@ pub(super) async fn ready(State(desk): State<Arc<Desk>>) -> (StatusCode, Json<Re
     (status, Json(Readiness { is_ready, reasons }))
 }
 
-/// Why a follower that goes on is not where it should be, if it is not.
+/// Returns why a running follower is not ready, if it is not.
 fn obstacle(status: &FollowerStatus, lag_max: u64) -> Option<String> {
     let has_begun = !matches!(status.phase, Phase::Starting | Phase::Stopped);
     if has_begun && status.lag_events() <= lag_max {

@@ -1,4 +1,4 @@
-//! `/shows`: announcing, looking and renaming, and the guest list of a show.
+//! `/shows`: announcing, reading and renaming a show, and its guest list.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::problem::{Problem, of_command};
 use crate::request::{After, Behind, Body, IdempotencyKey, IfMatch};
 use crate::show::Show;
 
-/// A show, as it is told.
+/// A show, as a response.
 #[derive(Serialize)]
 pub(super) struct ShowBody {
     show: String,
@@ -25,7 +25,7 @@ pub(super) struct ShowBody {
     free: u32,
 }
 
-/// What announces a show.
+/// The body of an announcement.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Announcement {
@@ -33,7 +33,7 @@ pub(super) struct Announcement {
     seats: u32,
 }
 
-/// What renames a show.
+/// The body of a renaming.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Renaming {
@@ -44,25 +44,26 @@ pub(super) struct Renaming {
 #[derive(Serialize)]
 pub(super) struct GuestsBody {
     bookings: Vec<Line>,
-    /// What to give as `behind` for the next page; none on the last.
+    /// The value of `behind` for the next page; `None` on the last.
     next: Option<Uuid>,
 }
 
-/// `PUT /shows/{show}`. Sent again it is 200, whatever the key.
+/// `PUT /shows/{show}`. A repeated request is 200, with any key.
 pub(super) async fn announce(
     State(desk): State<Arc<Desk>>,
     Path(name): Path<String>,
     key: IdempotencyKey,
-    Body(told): Body<Announcement>,
+    Body(requested): Body<Announcement>,
 ) -> Result<Answer<ShowBody>, Problem> {
-    let announce = |show: &Show| show.announce(&name, &told.title, told.seats);
+    let announce = |show: &Show| show.announce(&name, &requested.title, requested.seats);
     let command = desk.shows.execute_or_create(name.as_str(), announce);
     let command = match key.command("announce") {
         Some(key) => command.command_id(key),
         None => command,
     };
     let recorded = command.await.map_err(|error| of_command(error, None))?;
-    let is_that = |show: &Show| show.title() == Some(&told.title) && show.seats() == told.seats;
+    let is_that =
+        |show: &Show| show.title() == Some(&requested.title) && show.seats() == requested.seats;
     check_repeated(&desk, &name, &recorded, is_that).await?;
     let answer = read(&desk, &name).await?.recorded(SHOWS, &recorded);
     Ok(answer.made(format!("/shows/{}", encoded(&name)), &recorded))
@@ -78,17 +79,17 @@ pub(super) async fn show(
     read(&desk, &name).await
 }
 
-/// `PATCH /shows/{show}`. Two who rename it at a time would not know of each other, so the version that
-/// was seen is demanded.
+/// `PATCH /shows/{show}`. Two concurrent renamings would overwrite each other unnoticed, so the
+/// version is required.
 pub(super) async fn rename(
     State(desk): State<Arc<Desk>>,
     Path(name): Path<String>,
     key: IdempotencyKey,
     seen: IfMatch,
-    Body(told): Body<Renaming>,
+    Body(requested): Body<Renaming>,
 ) -> Result<Answer<ShowBody>, Problem> {
     let seen = seen.required()?;
-    let rename = |show: &Show| show.rename(&told.title);
+    let rename = |show: &Show| show.rename(&requested.title);
     let command = desk.shows.execute(name.as_str(), rename).at(seen);
     let command = match key.command("rename") {
         Some(key) => command.command_id(key),
@@ -97,7 +98,7 @@ pub(super) async fn rename(
     let recorded = command
         .await
         .map_err(|error| of_command(error, Some(seen)))?;
-    let is_that = |show: &Show| show.title() == Some(&told.title);
+    let is_that = |show: &Show| show.title() == Some(&requested.title);
     check_repeated(&desk, &name, &recorded, is_that).await?;
     Ok(read(&desk, &name).await?.recorded(SHOWS, &recorded))
 }
@@ -120,7 +121,7 @@ pub(super) async fn bookings(
     }))
 }
 
-/// Checks that what an earlier request of the same key recorded is what this one asks for.
+/// Checks that an earlier request with the same key recorded what this one requests.
 async fn check_repeated(
     desk: &Desk,
     name: &str,
@@ -154,7 +155,8 @@ async fn read(desk: &Desk, name: &str) -> Result<Answer<ShowBody>, Problem> {
     Ok(Answer::of(body).version(loaded.version))
 }
 
-/// The name as a segment of a path (RFC 3986, section 3.3), all but unreserved characters encoded.
+/// Returns the name as a path segment (RFC 3986, section 3.3), with all but unreserved characters
+/// encoded.
 fn encoded(name: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let encode = |byte: u8| match is_plain(byte) {

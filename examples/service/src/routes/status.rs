@@ -1,4 +1,4 @@
-//! `/status`: how each follower and the view is getting on, for people and their dashboards.
+//! `/status`: the progress of each follower and the view, for operators and dashboards.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,15 +13,15 @@ use serde::Serialize;
 
 use crate::desk::Desk;
 
-/// How the service is getting on.
+/// The state of the service.
 #[derive(Serialize)]
 pub(super) struct ServiceStatus {
     /// Whether commands are refused because followers are behind.
     is_overloaded: bool,
     is_stopping: bool,
-    /// Requests that are at work.
+    /// Number of running requests.
     requests: usize,
-    /// Everything that somebody has to look at.
+    /// All problems that need attention.
     findings: Vec<Finding>,
     followers: Vec<Follower>,
     views: Vec<View>,
@@ -32,7 +32,7 @@ struct Follower {
     application: String,
     follower: String,
     phase: String,
-    /// Events answered by this process.
+    /// Number of events processed by this process.
     processed: u64,
     parked: usize,
     upstreams: Vec<Upstream>,
@@ -42,9 +42,9 @@ struct Follower {
 #[derive(Serialize)]
 struct Upstream {
     upstream: String,
-    /// Position up to which it is recorded to have answered; 0 before the first.
+    /// Recorded position up to which it has processed; 0 before the first event.
     checkpoint: u64,
-    /// Position of the log's end; 0 if it is empty.
+    /// Position of the end of the log; 0 if it is empty.
     head: u64,
     lag_events: u64,
     lag_seconds: f64,
@@ -61,14 +61,14 @@ struct View {
     name: String,
     version: u32,
     state: String,
-    /// How far it is; none if the store cannot be asked.
+    /// Progress of the view; `None` if the store is not reachable.
     progress: Option<Progress>,
     last_error: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Progress {
-    /// Position up to which it has looked at its log.
+    /// Position up to which it has read its log.
     read_to: u64,
     head: u64,
     lag_events: u64,

@@ -1,4 +1,4 @@
-//! A client of HTTP/1.1: a connection for each request, no TLS, bodies of JSON.
+//! An HTTP/1.1 client with one connection per request, no TLS, and JSON bodies.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ pub(crate) struct Client {
     pub(crate) address: SocketAddr,
 }
 
-/// What the service answered.
+/// A response of the service.
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) status: u16,
@@ -27,19 +27,19 @@ pub(crate) struct Answered {
 }
 
 impl Answered {
-    /// The text of a header; empty if it is not there.
+    /// Returns the text of a header; empty if it is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |it| it.to_str().unwrap())
     }
 
-    /// The token of a command's answer.
+    /// Returns the token of a command's response.
     pub(crate) fn token(&self) -> String {
         let token = self.header("retold-position");
         assert!(!token.is_empty(), "no token: {self:?}");
         token.to_owned()
     }
 
-    /// The last part of the problem's type.
+    /// Returns the last part of the problem's type.
     #[track_caller]
     pub(crate) fn problem(&self) -> &str {
         assert_eq!(self.header("content-type"), "application/problem+json");
@@ -61,7 +61,7 @@ impl Client {
         self.send(Method::GET, path, &[], "").await
     }
 
-    /// With the token of an earlier answer.
+    /// Adds the token of an earlier response.
     pub(crate) async fn get_after(&self, path: &str, token: &str) -> Answered {
         let headers = [("retold-after", token)];
         self.send(Method::GET, path, &headers, "").await
@@ -74,7 +74,7 @@ impl Client {
         self.send(Method::PUT, &path, &[], &body).await
     }
 
-    /// Asks for seats.
+    /// Requests seats.
     pub(crate) async fn ask(&self, key: &str, show: &str, seats: u32) -> Answered {
         let body = format!(r#"{{"show": "{show}", "guest": "Ada", "seats": {seats}}}"#);
         let headers = [("idempotency-key", key)];

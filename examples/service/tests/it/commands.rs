@@ -1,4 +1,4 @@
-//! Commands: idempotency, versions, refusals, and bad input.
+//! Tests of commands: idempotency, versions, refusals, and invalid input.
 
 use hyper::Method;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::running::Running;
 
 #[tokio::test]
-async fn a_repeated_request_is_recorded_once_and_answered_alike() {
+async fn a_repeated_request_is_recorded_once_with_the_same_response() {
     let service = Running::on_memory("repeated").await;
     let client = service.client;
     client.announce("hamlet", 10).await.expect(201);
@@ -17,7 +17,7 @@ async fn a_repeated_request_is_recorded_once_and_answered_alike() {
     assert_eq!(first.token(), again.token());
     assert_eq!(first.header("location"), again.header("location"));
 
-    // Once taken it stays answered, also when it would be refused now.
+    // The response stays the same, even if the request would be refused now.
     let caused = client.get_after("/shows/hamlet", &first.token()).await;
     assert_eq!(caused.expect(200).body["free"], 8);
     let other = client.ask("key-2", "hamlet", 2).await.expect(201);
@@ -29,7 +29,7 @@ async fn a_repeated_request_is_recorded_once_and_answered_alike() {
 }
 
 #[tokio::test]
-async fn without_a_key_each_request_is_its_own() {
+async fn requests_without_a_key_are_independent() {
     let service = Running::on_memory("no-key").await;
     let client = service.client;
     let body = r#"{"show": "hamlet", "guest": "Ada", "seats": 1}"#;
@@ -54,7 +54,7 @@ async fn announcing_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_version_that_is_gone_is_a_failed_precondition() {
+async fn an_outdated_version_is_a_failed_precondition() {
     let service = Running::on_memory("version").await;
     let client = service.client;
     client.announce("hamlet", 10).await.expect(201);
@@ -73,8 +73,8 @@ async fn a_version_that_is_gone_is_a_failed_precondition() {
     assert_eq!(renamed.header("etag"), "\"2\"");
     let late = rename(&etag, "two", "Hamlet, King").await.expect(412);
     assert_eq!(late.problem(), "version-conflict");
-    assert_eq!(late.header("etag"), "\"2\"", "says what there is");
-    // Sent again it is the same command, and its success is no conflict.
+    assert_eq!(late.header("etag"), "\"2\"", "the current version");
+    // The repeated request is the same command, and its success is not a conflict.
     rename(&etag, "one", "Hamlet, Prince").await.expect(200);
 
     let reused = rename("\"2\"", "one", "Hamlet, King").await.expect(422);
@@ -88,15 +88,15 @@ async fn a_version_that_is_gone_is_a_failed_precondition() {
 }
 
 #[tokio::test]
-async fn the_domain_refuses_in_its_own_words() {
+async fn refusals_come_from_the_domain() {
     let service = Running::on_memory("refusal").await;
     let client = service.client;
     client.announce("hamlet", 4).await.expect(201);
     let party = client.ask("party", "hamlet", 11).await.expect(422);
     assert_eq!(party.problem(), "party-size");
-    let detail = "a booking is for 1 to 10 seats; for more, write to the office";
+    let detail = "a booking has 1 to 10 seats; for more, contact the office";
     assert_eq!(party.body["detail"], detail);
-    // No follower is to meet the name of a stream that no store takes.
+    // No follower may receive a stream name that stores refuse.
     for name in ["", "ham\\nlet", &"h".repeat(300)] {
         let refused = client.ask("name", name, 1).await.expect(422);
         assert_eq!(refused.problem(), "no-such-name");
@@ -132,7 +132,7 @@ async fn a_cancelled_booking_frees_its_seats() {
     let stale = [("if-match", "\"1\"")];
     let stale = client.post(&cancel, &stale).await.expect(412);
     assert_eq!(stale.problem(), "version-conflict");
-    // The key of another command to the same booking is no repetition of that.
+    // The same key with another action on the same booking is a different command.
     let etag = confirmed.header("etag").to_owned();
     let headers = [("if-match", &*etag), ("idempotency-key", "one")];
     let cancelled = client.post(&cancel, &headers).await.expect(200);
@@ -149,7 +149,7 @@ async fn a_cancelled_booking_frees_its_seats() {
 }
 
 #[tokio::test]
-async fn bad_input_is_answered_with_what_to_write() {
+async fn errors_for_invalid_input_say_what_to_send() {
     let service = Running::on_memory("bad-input").await;
     let client = service.client;
     let book = async |headers: &[(&str, &str)], body: &str| {
@@ -166,7 +166,7 @@ async fn bad_input_is_answered_with_what_to_write() {
     assert!(book(&[], negative).await.contains("seats"));
     let good = r#"{"show": "a", "guest": "b", "seats": 1}"#;
     let empty = [("idempotency-key", "\"\"")];
-    assert!(book(&empty, good).await.contains("send a fresh UUID"));
+    assert!(book(&empty, good).await.contains("send a new UUID"));
     let long = "k".repeat(2_000);
     let long = [("idempotency-key", &*long)];
     assert!(book(&long, good).await.contains("2000 bytes"));
@@ -191,7 +191,7 @@ async fn bad_input_is_answered_with_what_to_write() {
         .problem();
     let token = client.get("/shows/hamlet/bookings?after=seventeen").await;
     let detail = token.expect(400).body["detail"].to_string();
-    assert!(detail.contains("as in bookings:17"), "{detail}");
+    assert!(detail.contains("such as bookings:17"), "{detail}");
     let other = client.get("/shows/hamlet/bookings?after=shows:1").await;
     other.expect(400).problem();
     let unknown = client.get("/shows/hamlet?after=cellar:1").await;

@@ -1,4 +1,4 @@
-//! Health: live, ready and status, and what an operator's act does to them.
+//! Tests of health: live, ready and status, and the effect of an operator's actions on them.
 
 use retold::prelude::*;
 use retold::system::FollowerOperator;
@@ -7,7 +7,7 @@ use crate::patience::until;
 use crate::running::Running;
 
 #[tokio::test]
-async fn a_service_gets_ready_and_tells_its_status() {
+async fn a_service_becomes_ready_and_reports_its_status() {
     let service = Running::on_memory("ready").await;
     let client = service.client;
     client.get("/health/live").await.expect(200);
@@ -44,7 +44,7 @@ async fn a_service_gets_ready_and_tells_its_status() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_follower_that_an_operator_pauses_makes_it_not_ready() {
+async fn a_paused_follower_makes_the_service_not_ready() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("office.db");
     let service = Running::on_file(&path).await;
@@ -52,7 +52,7 @@ async fn a_follower_that_an_operator_pauses_makes_it_not_ready() {
     let is_ready = async || client.get("/health/ready").await.status == 200;
     until("it is ready", is_ready).await;
 
-    // From outside, as the operator's own program would.
+    // From another process, as an operator's program would.
     let url = format!("sqlite:{}", path.display());
     let tickets = Application::open("tickets", &url).await.unwrap();
     let operator = FollowerOperator::new(&tickets, "issuing");
@@ -69,7 +69,8 @@ async fn a_follower_that_an_operator_pauses_makes_it_not_ready() {
     assert_eq!(status["findings"][0]["name"], "tickets/issuing");
     assert_eq!(status["findings"][0]["trouble"], "paused");
 
-    // Commands are taken; who waits for tickets learns at once that somebody has to look.
+    // Commands are accepted. A client that waits for tickets learns immediately that an operator
+    // has to act.
     client.announce("hamlet", 10).await.expect(201);
     let booked = client.ask("key", "hamlet", 2).await.expect(201);
     let location = format!("{}/tickets", booked.header("location"));

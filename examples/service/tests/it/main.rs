@@ -1,6 +1,6 @@
-//! Tests of the service example, as one binary: over HTTP, through sockets of the loopback.
+//! Tests of the service example, as one binary: over HTTP, through loopback sockets.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(clippy::unwrap_used, reason = "a failing test reports the line")]
 
 mod client;
 mod patience;

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-/// So long a test waits for what must happen.
+/// Time limit for everything that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Pause between two looks at a condition that nobody tells of.
+/// Interval between checks of a condition that sends no notification.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Awaits a future that must end.
+/// Awaits a future that must complete.
 pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
-        Err(_) => panic!("did not happen in time: {what}"),
+        Err(_) => panic!("timed out: {what}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Back-pressure: what the service does when it is told more than it can take.
+//! Tests of back-pressure: the service receives more requests than it can process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use retold_service_example::limits::ServiceLimits;
 use crate::patience::{in_time, until};
 use crate::running::Running;
 
-/// Goal: commands are refused while a follower cannot keep up, and taken again when it can. Method: the
-/// log of tickets is in a file of its own, which somebody else keeps locked.
+/// Goal: commands are refused while a follower cannot keep up, and accepted again when it can.
+/// Method: the log of tickets is in a separate file, which another connection keeps locked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn commands_are_refused_while_followers_are_behind() {
     let folder = tempfile::tempdir().unwrap();
@@ -44,12 +44,12 @@ async fn commands_are_refused_while_followers_are_behind() {
                 _ => return answered,
             }
         }
-        unreachable!("it is refused some time")
+        unreachable!("a command is refused eventually")
     });
     let refused = refused.await.expect(503);
     assert_eq!(refused.problem(), "behind");
     assert_eq!(refused.header("retry-after"), "1");
-    // Looking is free.
+    // Reads are not refused.
     client.get("/shows/hamlet").await.expect(200);
     until("it is not ready", async || !is_ready().await).await;
     let last = taken.last().unwrap();
@@ -74,7 +74,7 @@ async fn commands_are_refused_while_followers_are_behind() {
     assert!(service.stop().await.is_clean());
 }
 
-/// Goal: a store that is busy for longer than it waits is 503, and nothing is recorded.
+/// Goal: a store that is busy for longer than its time limit is 503, and nothing is recorded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_busy_store_is_unavailable() {
     let folder = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ async fn a_busy_store_is_unavailable() {
     client.announce("hamlet", 10).await.expect(201);
 
     let lock = rusqlite::Connection::open(&path).unwrap();
-    until("the lock is got", async || {
+    until("the lock is acquired", async || {
         lock.execute_batch("BEGIN IMMEDIATE").is_ok()
     })
     .await;
@@ -103,7 +103,7 @@ async fn a_busy_store_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_full_service_says_so_at_once() {
+async fn a_service_at_capacity_refuses_immediately() {
     let limits = ServiceLimits {
         requests_max: 1,
         ..ServiceLimits::default()
@@ -111,7 +111,7 @@ async fn a_full_service_says_so_at_once() {
     let infrastructure = Infrastructure::new(Arc::new(MemoryStore::new()));
     let service = Running::start(&infrastructure, limits).await;
     let client = service.client;
-    // Waits for what is not there yet, and so keeps the only place.
+    // Waits for an event that does not exist yet, and so occupies the only slot.
     let waiting = async move {
         client
             .get_after("/shows/hamlet/bookings", "bookings:1000")

@@ -1,4 +1,4 @@
-//! The program itself: its command line, its stop by a signal, and going on where it was.
+//! Tests of the program: its command line, its shutdown on a signal, and restarts.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -19,7 +19,7 @@ async fn output(arguments: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn a_wrong_command_line_says_what_to_do() {
+async fn errors_in_the_command_line_say_what_to_do() {
     let check = async |arguments: &[&str], code: i32, expected: &str| {
         let output = output(arguments).await;
         let text = String::from_utf8_lossy(&output.stderr);
@@ -27,17 +27,17 @@ async fn a_wrong_command_line_says_what_to_do() {
         assert!(text.contains(expected), "{text}");
     };
     check(&["--store", "office.db"], 1, "write sqlite:office.db").await;
-    check(&["--requests-max", "0"], 2, "say 1 at least").await;
+    check(&["--requests-max", "0"], 2, "must be at least 1").await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let text = "choose another address with --listen";
     check(&["--listen", &address], 1, text).await;
 }
 
-/// Goal: requests at work are finished when the service stops, and no new ones are taken. Method: a
-/// request waits for what another causes while the service stops already.
+/// Goal: running requests are finished when the service stops, and no new ones are accepted.
+/// Method: a request waits for the effects of another while the service is stopping.
 #[tokio::test]
-async fn requests_at_work_are_finished_when_it_stops() {
+async fn running_requests_are_finished_on_shutdown() {
     let service = Running::on_memory("at-work").await;
     let client = service.client;
     let first = client.ask("first", "hamlet", 1).await.expect(201);
@@ -45,7 +45,7 @@ async fn requests_at_work_are_finished_when_it_stops() {
     let declined = client.get_after(location, &token).await.expect(200);
     assert_eq!(declined.body["status"], "declined");
 
-    // Behind the first request and its answer are those of the second.
+    // After the first request and its response follow those of the second.
     let position: u64 = token.strip_prefix("bookings:").unwrap().parse().unwrap();
     let token = format!("bookings:{}", position + 3);
     let waiting = async move { client.get_after("/shows/hamlet/bookings", &token).await };
@@ -84,7 +84,7 @@ impl Process {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = in_time("it listens", lines.next_line()).await.unwrap();
         let line = line.unwrap();
-        let address = line.strip_prefix("listening at http://").unwrap();
+        let address = line.strip_prefix("listening on http://").unwrap();
         let address = address.parse().unwrap();
         let client = Client { address };
         Self { child, client }
@@ -96,18 +96,18 @@ impl Process {
 
     async fn terminate(mut self) {
         let id = self.child.id().unwrap().to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(told.unwrap().success());
+        let killed = Command::new("kill").args(["-TERM", &id]).status().await;
+        assert!(killed.unwrap().success());
         let ended = in_time("it ends", self.child.wait()).await.unwrap();
         assert!(ended.success(), "{ended}");
     }
 }
 
-/// Goal: what was taken before the end is answered, once, by then or after the next start. Method: the
-/// first and the last end by SIGTERM, one between by SIGKILL.
+/// Goal: commands accepted before the end are processed once, before it or after the next start.
+/// Method: the first and the last run end with SIGTERM, one in between with SIGKILL.
 #[cfg(unix)]
 #[tokio::test]
-async fn after_a_stop_or_a_kill_a_restart_on_the_same_file_goes_on() {
+async fn a_restart_on_the_same_file_resumes_after_a_stop_or_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("office.db");
     let mut booked = Vec::new();
@@ -120,7 +120,7 @@ async fn after_a_stop_or_a_kill_a_restart_on_the_same_file_goes_on() {
             let key = format!("key-{round}-{guest}");
             booked.push(client.ask(&key, "hamlet", 1).await.expect(201));
         }
-        // Nobody waits for what that causes.
+        // No request waits for its effects.
         match round {
             1 => process.kill().await,
             _ => process.terminate().await,
@@ -139,11 +139,11 @@ async fn after_a_stop_or_a_kill_a_restart_on_the_same_file_goes_on() {
     process.terminate().await;
 }
 
-/// Goal: two processes on one file share the work, and each booking gets its tickets once, also when one
-/// of them is killed.
+/// Goal: two processes on one file share the work, and each booking gets its tickets once, even
+/// when one of them is killed.
 #[cfg(unix)]
 #[tokio::test]
-async fn two_processes_on_one_file_answer_exactly_once() {
+async fn two_processes_on_one_file_process_exactly_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("office.db");
     let (left, right) = (Process::start(&path).await, Process::start(&path).await);

@@ -1,4 +1,4 @@
-//! Reading what was written: the view by token, and what was caused downstream.
+//! Tests of reading: the view by token, and the effects in other applications.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::running::Running;
 
 #[tokio::test]
-async fn the_list_has_what_the_token_says() {
+async fn the_list_includes_the_position_of_the_token() {
     let service = Running::on_memory("list").await;
     let client = service.client;
     client.announce("hamlet", 1_000).await.expect(201);
@@ -54,7 +54,7 @@ async fn the_list_comes_in_pages() {
 }
 
 #[tokio::test]
-async fn what_a_command_caused_is_waited_for_through_all_applications() {
+async fn a_token_waits_for_effects_in_all_applications() {
     let service = Running::on_memory("caused").await;
     let client = service.client;
     client.announce("hamlet", 1_000).await.expect(201);

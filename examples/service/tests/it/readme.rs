@@ -1,4 +1,4 @@
-//! The README: every line of `curl` in it is sent, and answered as it says.
+//! Tests of the README: every `curl` line in it is sent, and has the stated status.
 
 use hyper::Method;
 
@@ -8,7 +8,7 @@ use crate::running::Running;
 
 const README: &str = include_str!("../../README.md");
 
-/// A line of `curl`, as far as the README uses it.
+/// A line of `curl`, with the options that the README uses.
 #[derive(Debug, Default)]
 struct Line {
     method: Option<Method>,
@@ -20,7 +20,9 @@ struct Line {
 
 impl Line {
     fn parse(line: &str) -> Self {
-        let (command, status) = line.rsplit_once("  # ").expect("a status behind it");
+        let (command, status) = line
+            .rsplit_once("  # ")
+            .expect("a status after the command");
         let mut parsed = Self {
             status: status.parse().unwrap(),
             ..Self::default()
@@ -59,7 +61,7 @@ impl Line {
     }
 }
 
-/// The words of a command line, with quotes of both kinds.
+/// Splits a command line into words, with quotes of both kinds.
 fn words(command: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quote = None;
@@ -75,7 +77,7 @@ fn words(command: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_lines_of_the_readme_are_true() {
+async fn the_lines_of_the_readme_work() {
     let service = Running::on_memory("readme").await;
     let client = service.client;
     until("it is ready", async || {

@@ -1,4 +1,4 @@
-//! The rules of shows and bookings, without HTTP and without a store.
+//! Tests of the rules of shows and bookings, without HTTP and without a store.
 
 use retold::domain::event::fold;
 use retold::prelude::Uuid;
@@ -22,7 +22,7 @@ const ADA: Uuid = Uuid::from_u128(1);
 const BOB: Uuid = Uuid::from_u128(2);
 
 #[test]
-fn seats_are_given_from_the_lowest_and_once() {
+fn seats_are_reserved_from_the_lowest_and_once() {
     let reserved = |booking, seats: &[u32]| ShowEvent::Reserved {
         booking,
         seats: seats.to_vec(),
@@ -69,7 +69,7 @@ fn a_show_is_announced_once() {
 }
 
 #[test]
-fn a_booking_takes_the_first_answer_only() {
+fn a_booking_records_the_first_decision_only() {
     let requested = || BookingEvent::Requested {
         request: request(2),
     };

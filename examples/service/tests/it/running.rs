@@ -1,4 +1,4 @@
-//! A service that runs in the test's own process, at a free port.
+//! A service that runs in the test's own process, on a free port.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// On a store of its own in memory.
+    /// Starts it on a separate memory store.
     pub(crate) async fn on_memory(name: &str) -> Self {
         Self::on_url(&format!("memory:service-{name}")).await
     }
@@ -36,7 +36,7 @@ impl Running {
     }
 
     pub(crate) async fn start(infrastructure: &Infrastructure, limits: ServiceLimits) -> Self {
-        // An operator's act by another handle is to be noticed soon.
+        // Operators act through another handle, so their actions should be noticed soon.
         let options = MultiThreadOptions::new().poll_interval(Duration::from_millis(20));
         let service = Service::start(infrastructure, options, limits);
         let service = service.await.unwrap();
@@ -56,7 +56,7 @@ impl Running {
         }
     }
 
-    /// Tells it to stop.
+    /// Signals it to stop.
     pub(crate) fn begin_to_stop(self) -> JoinHandle<StopReport> {
         self.stop.send(()).unwrap();
         self.serving

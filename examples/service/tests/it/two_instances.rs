@@ -1,19 +1,20 @@
-//! Two instances of the service on one SQLite file.
+//! Tests of two instances of the service on one SQLite file.
 
 use std::collections::BTreeSet;
 
 use crate::patience::until;
 use crate::running::Running;
 
-/// How many guests ask for two seats each, of [`SEATS`].
+/// Number of guests who request two seats each, of [`SEATS`].
 const GUESTS: usize = 30;
 
 const SEATS: usize = 40;
 
-/// Goal: every booking is answered once, whichever instance took it and whichever did the work, also if
-/// a guest sends the same request to both. Method: all requests go to both at the same time.
+/// Goal: every booking is processed once, regardless of which instance accepted it and which did
+/// the work, even if a guest sends the same request to both. Method: all requests go to both at the
+/// same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_instances_on_one_file_answer_exactly_once() {
+async fn two_instances_on_one_file_process_exactly_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("office.db");
     let (left, right) = (Running::on_file(&path).await, Running::on_file(&path).await);
@@ -39,7 +40,7 @@ async fn two_instances_on_one_file_answer_exactly_once() {
     let mut seats = BTreeSet::new();
     let mut declined = 0;
     for (index, booked) in booked.iter().enumerate() {
-        // Each is asked at the instance that need not be the one that did the work.
+        // Each is read from the instance that may not have done the work.
         let client = [left.client, right.client][index % 2];
         let location = booked.header("location");
         let booking = client.get_after(location, &booked.token()).await;
@@ -60,7 +61,7 @@ async fn two_instances_on_one_file_answer_exactly_once() {
     assert_eq!(seats.len(), SEATS);
     assert_eq!(declined, GUESTS - SEATS / 2);
 
-    // Each has the whole list in its own view.
+    // Each instance has the whole list in its own view.
     let token = booked.last().unwrap().token();
     for client in [left.client, right.client] {
         let list = client.get_after("/shows/hamlet/bookings", &token).await;
@@ -75,7 +76,7 @@ async fn two_instances_on_one_file_answer_exactly_once() {
         .await;
     }
 
-    // One goes, the other goes on alone.
+    // One instance stops; the other continues alone.
     assert!(left.stop().await.is_clean());
     let cancel = format!("{}/cancel", booked[0].header("location"));
     let cancelled = right.client.post(&cancel, &[]).await.expect(200);
