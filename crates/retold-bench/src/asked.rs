@@ -1,4 +1,4 @@
-//! What is asked of a log, by a store or by a bare driver, and what was found.
+//! The reads that a benchmark performs, through a store or a bare driver, and their results.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ pub(crate) enum Read {
     Topic(&'static str),
 }
 
-/// How many events a read gave, and the bytes of their payloads, which proves that they were looked
-/// at.
+/// The number of events that a read returned, and the total size of their payloads, which proves
+/// that they were accessed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// Events.
+    /// Number of events.
     pub(crate) events: u64,
-    /// Bytes of their payloads.
+    /// Total size of their payloads in bytes.
     pub(crate) payload_size: u64,
 }
 
 impl Found {
-    /// With one more event.
+    /// Adds one event.
     pub(crate) fn add(&mut self, payload_size: usize) {
         self.events += 1;
         self.payload_size += payload_size as u64;

@@ -1,10 +1,10 @@
-//! The bare driver: loops over a database's own driver that write and read the rows that a store
-//! writes, to compare it with.
+//! The bare driver, for comparison: loops that use a database's driver directly to write and read
+//! the same rows as a store.
 //!
-//! The loops are as fast as a person would write them who needs these rows and nothing else: the
-//! tables and indexes are the store's, its settings too, and statements are prepared once. Nothing is
-//! judged: no condition, no id, no limit. The store's triggers, which refuse to change what is
-//! recorded, are dropped first.
+//! The loops are as fast as a developer would write them who needs these rows and nothing else:
+//! they use the store's tables, indexes and settings, and prepare statements once. They check no
+//! conditions, ids or limits. The store's triggers, which refuse to change recorded events, are
+//! dropped first.
 
 mod postgres;
 mod sqlite;
@@ -21,20 +21,20 @@ use crate::contender::Result;
 use crate::dataset::Dataset;
 use crate::subject::open_log;
 
-/// A log's tables, written and read without Retold.
+/// A log's tables, accessed without Retold.
 pub(crate) enum BareLog {
-    /// By `rusqlite`.
+    /// With `rusqlite`.
     Sqlite(BareSqlite),
-    /// By `tokio-postgres`.
+    /// With `tokio-postgres`.
     Postgres(BarePostgres),
 }
 
 impl BareLog {
-    /// The empty tables of a store at `url`, to write.
+    /// Creates the empty tables of a store at `url`, for writing.
     ///
     /// # Errors
     ///
-    /// If they cannot be made or written.
+    /// If they cannot be created or written.
     pub(crate) fn create(runtime: &tokio::runtime::Runtime, url: &StoreUrl) -> Result<Self> {
         drop(runtime.block_on(open_log(url))?);
         match url {
@@ -46,7 +46,7 @@ impl BareLog {
         }
     }
 
-    /// The tables of the log of this name in the store at `url`, to read.
+    /// Opens the tables of the log of this name in the store at `url`, for reading.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl BareLog {
     ///
     /// # Errors
     ///
-    /// What the database reports.
+    /// Errors of the database.
     pub(crate) fn append_group(&mut self, appends: &[Append]) -> Result<()> {
         match self {
             Self::Sqlite(log) => log.append_group(appends),
@@ -73,11 +73,12 @@ impl BareLog {
         }
     }
 
-    /// Writes the log of orders, a batch a transaction, and tells `observe` how long each took.
+    /// Writes the log of orders, one batch per transaction, and passes the duration of each to
+    /// `observe`.
     ///
     /// # Errors
     ///
-    /// What the database reports.
+    /// Errors of the database.
     pub(crate) fn write_orders(
         &mut self,
         dataset: Dataset,
@@ -92,11 +93,11 @@ impl BareLog {
         Ok(())
     }
 
-    /// Reads, and looks at every payload.
+    /// Reads, and accesses every payload.
     ///
     /// # Errors
     ///
-    /// What the database reports.
+    /// Errors of the database.
     pub(crate) fn read(&mut self, read: &Read) -> Result<Found> {
         match self {
             Self::Sqlite(log) => log.read(read),

@@ -1,4 +1,4 @@
-//! What all workloads of one call share: sizes, runtimes, subjects, and the log of orders.
+//! State that all workloads of one run share: sizes, runtimes, subjects, and the log of orders.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,21 +14,21 @@ use crate::contender::Result;
 use crate::dataset::Dataset;
 use crate::subject::{Subject, open_log};
 
-/// How much is done.
+/// The sizes of the workloads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
-    /// The log of orders.
+    /// Size of the log of orders.
     pub(crate) dataset: Dataset,
-    /// Runs that are counted.
+    /// Number of measured runs.
     pub(crate) run_count: usize,
-    /// Runs of the load that are counted; each takes as long as it takes.
+    /// Number of measured runs of the load; each takes as long as needed.
     pub(crate) load_run_count: usize,
-    /// How long a run of any other workload lasts.
+    /// Duration of a run of any other workload.
     pub(crate) budget: Duration,
 }
 
 impl Sizes {
-    /// What the figures are about.
+    /// The full sizes, to which the published figures refer.
     pub(crate) const FULL: Self = Self {
         dataset: Dataset::FULL,
         run_count: 5,
@@ -36,7 +36,7 @@ impl Sizes {
         budget: Duration::from_millis(500),
     };
 
-    /// The same in small, for a test.
+    /// Small sizes, for a test.
     pub(crate) const QUICK: Self = Self {
         dataset: Dataset::QUICK,
         run_count: 2,
@@ -45,26 +45,26 @@ impl Sizes {
     };
 }
 
-/// What all workloads of one call share.
+/// State that all workloads of one run share.
 pub(crate) struct Bench {
-    /// How much is done.
+    /// The sizes.
     pub(crate) sizes: Sizes,
-    /// What is measured.
+    /// The stores to measure.
     pub(crate) subjects: Vec<Subject>,
-    /// A runtime with a worker for every core, as `#[tokio::main]` gives.
+    /// A runtime with one worker per core, as created by `#[tokio::main]`.
     pub(crate) many_threads: Runtime,
-    /// A runtime of the calling thread alone.
+    /// A runtime on the calling thread alone.
     pub(crate) one_thread: Runtime,
-    /// The logs of orders that are written already, by the label of their subject.
+    /// The logs of orders that are already written, by the label of their subject.
     orders: RefCell<BTreeMap<&'static str, Orders>>,
 }
 
 impl Bench {
-    /// Workloads of these sizes over these stores.
+    /// Creates workloads of these sizes for these stores.
     ///
     /// # Errors
     ///
-    /// If a URL is refused, or the system gives no threads.
+    /// If a URL is refused, or no threads can be started.
     pub(crate) fn new(sizes: Sizes, urls: &[String]) -> Result<Self> {
         let subjects = urls.iter().map(|url| Subject::of_url(url));
         Ok(Self {
@@ -76,11 +76,11 @@ impl Bench {
         })
     }
 
-    /// Takes the store at `url`, which has the log of orders of `subject` already.
+    /// Uses the store at `url`, which already has the log of orders of `subject`.
     ///
     /// # Errors
     ///
-    /// What the store reports.
+    /// Errors of the store.
     pub(crate) fn keep_orders(&self, subject: &Subject, url: StoreUrl) -> Result<()> {
         let recorder = self.many_threads.block_on(open_log(&url))?;
         let orders = Orders { url, recorder };
@@ -88,11 +88,11 @@ impl Bench {
         Ok(())
     }
 
-    /// The log of orders of `subject`, which is written first if it is not there.
+    /// Returns the log of orders of `subject`, and writes it first if it does not exist.
     ///
     /// # Errors
     ///
-    /// What the store reports.
+    /// Errors of the store.
     pub(crate) fn orders(&self, subject: &Subject) -> Result<Orders> {
         if let Some(orders) = self.orders.borrow().get(subject.label) {
             return Ok(orders.clone());
@@ -114,17 +114,18 @@ impl Bench {
 /// A log of orders.
 #[derive(Clone)]
 pub(crate) struct Orders {
-    /// Where it is.
+    /// URL of its store.
     pub(crate) url: StoreUrl,
-    /// The log, open.
+    /// The open log.
     pub(crate) recorder: Arc<dyn Recorder>,
 }
 
-/// Writes the log of orders, a batch an append, and tells `observe` how long each append took.
+/// Writes the log of orders, one batch per append, and passes the duration of each append to
+/// `observe`.
 ///
 /// # Errors
 ///
-/// What the recorder reports.
+/// Errors of the recorder.
 pub(crate) async fn write_orders(
     recorder: &Arc<dyn Recorder>,
     dataset: Dataset,

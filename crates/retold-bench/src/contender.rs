@@ -1,15 +1,15 @@
-//! Contenders: one workload on one store each. Those of a group run by turns, so that what else the
-//! machine does meanwhile falls on all of them alike.
+//! Contenders: a workload on a store. The runs of a group's contenders are interleaved, so that
+//! other load on the machine affects all of them equally.
 
 use std::error::Error;
 use std::time::Duration;
 
 use crate::sample::{Measurement, Run};
 
-/// What goes wrong in a benchmark ends it; nobody tells the reasons apart.
+/// Any error ends a benchmark, so its type does not matter.
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// One run of a workload, for about this long; one operation at least.
+/// Runs a workload for about this long, with at least one operation.
 pub(crate) type RunFn<'a> = Box<dyn FnMut(Duration) -> Result<Run> + 'a>;
 
 /// A workload on a store.
@@ -18,13 +18,13 @@ pub(crate) struct Contender<'a> {
     pub(crate) workload: &'static str,
     /// What it runs on: the scheme of a store, or the bare driver.
     pub(crate) store: &'static str,
-    /// What its rate counts, as in `appends`.
+    /// The unit of its rate, such as `appends`.
     pub(crate) unit: &'static str,
     prepare: Box<dyn FnOnce() -> Result<RunFn<'a>> + 'a>,
 }
 
 impl<'a> Contender<'a> {
-    /// A contender that is made ready by `prepare`, if it is chosen.
+    /// Creates a contender that `prepare` sets up if it is selected.
     pub(crate) fn new(
         workload: &'static str,
         store: &'static str,
@@ -40,26 +40,26 @@ impl<'a> Contender<'a> {
     }
 }
 
-/// A workload on a store, with what was measured.
+/// A workload on a store, with its measurements.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
     /// Name of the workload.
     pub(crate) workload: &'static str,
     /// What it ran on.
     pub(crate) store: &'static str,
-    /// What its rate counts.
+    /// The unit of its rate.
     pub(crate) unit: &'static str,
-    /// What was measured.
+    /// The measurements.
     pub(crate) measurement: Measurement,
-    /// The most memory a process ever had that did nothing else, in bytes.
+    /// Peak memory of a process that did nothing else, in bytes.
     pub(crate) peak_memory: Option<u64>,
 }
 
-/// Runs all contenders by turns: once to warm up, then `run_count` times for `budget` each.
+/// Runs all contenders in turn: once to warm up, then `run_count` times for `budget` each.
 ///
 /// # Errors
 ///
-/// What the first contender that fails reports.
+/// The error of the first contender that fails.
 pub(crate) fn run_by_turns(
     contenders: Vec<Contender<'_>>,
     run_count: usize,
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contenders_run_by_turns_after_a_warm_up() {
+    fn contenders_run_in_turn_after_a_warm_up() {
         let order = RefCell::new(Vec::new());
         let contender = |store| {
             let order = &order;

@@ -1,8 +1,8 @@
-//! What the workloads write: events of 256 bytes, and the log of orders that the reading workloads
-//! stand on.
+//! The data that workloads write: events of 256 bytes, and the log of orders that reading workloads
+//! use.
 //!
-//! Everything here is a function of an event's number, so that two stores, and a store and the bare
-//! driver, get the same rows, and a workload knows which streams and tags there are.
+//! Everything here is a function of an event's number. All stores and the bare driver therefore get
+//! the same rows, and a workload knows which streams and tags exist.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use uuid::Uuid;
 
 /// Size of a payload, in bytes.
 pub(crate) const PAYLOAD_SIZE: usize = 256;
-/// Events of one customer's tag, when the log is written.
+/// Number of events per customer tag when the log is written.
 pub(crate) const EVENTS_PER_CUSTOMER: u64 = 100;
-/// The topic of one event in [`RARE_ONE_IN`].
+/// The topic of one in [`RARE_ONE_IN`] events.
 pub(crate) const RARE_TOPIC: &str = "Order.Audited";
-/// How many events there are to one of [`RARE_TOPIC`].
+/// Number of events per event of [`RARE_TOPIC`].
 pub(crate) const RARE_ONE_IN: u64 = 1_000;
-/// The topic of a tenth of the first half of the log, and of none of the second.
+/// The topic of a tenth of the first half of the log, and of no event in the second half.
 pub(crate) const EARLY_TOPIC: &str = "Order.Imported";
 
 const REGION_COUNT: u64 = 50;
@@ -34,33 +34,33 @@ const COMMON_TOPICS: [&str; 8] = [
     "Order.Closed",
 ];
 
-/// How large the log of orders is.
+/// The size of the log of orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dataset {
-    /// Events in the log.
+    /// Number of events in the log.
     pub(crate) event_count: u64,
-    /// Streams they are in; each gets one event in every round.
+    /// Number of streams; each gets one event per round.
     pub(crate) stream_count: u64,
-    /// Events an append.
+    /// Number of events per append.
     pub(crate) batch_size: u64,
 }
 
 impl Dataset {
-    /// What the figures are about: 100,000 streams of 10 events, each batch over 1,000 streams.
+    /// The full size: 100,000 streams of 10 events, each batch over 1,000 streams.
     pub(crate) const FULL: Self = Self {
         event_count: 1_000_000,
         stream_count: 100_000,
         batch_size: 1_000,
     };
 
-    /// The same in small, for a test.
+    /// A small size, for a test.
     pub(crate) const QUICK: Self = Self {
         event_count: 2_000,
         stream_count: 200,
         batch_size: 100,
     };
 
-    /// The batches, each a list of the numbers of its events.
+    /// Returns the batches, each a list of the numbers of its events.
     pub(crate) fn batches(&self) -> impl Iterator<Item = std::ops::Range<u64>> + use<> {
         let Self {
             event_count,
@@ -72,7 +72,7 @@ impl Dataset {
             .map(move |start| start..event_count.min(start + batch_size))
     }
 
-    /// The event of this number, without an id that was given before.
+    /// Creates the event of this number, with a new id.
     pub(crate) fn event(&self, number: u64) -> NewEvent {
         let id = EventId::new(Uuid::now_v7());
         NewEvent::new(id, self.topic(number), payload(number))
@@ -81,7 +81,7 @@ impl Dataset {
             .tag(format!("region:{}", scramble(number) % REGION_COUNT))
     }
 
-    /// How many customers there are.
+    /// Returns the number of customers.
     pub(crate) fn customer_count(&self) -> u64 {
         (self.event_count / EVENTS_PER_CUSTOMER).max(1)
     }
@@ -97,25 +97,25 @@ impl Dataset {
     }
 }
 
-/// The tag of the customer of this number.
+/// Returns the tag of the customer of this number.
 pub(crate) fn customer_tag(customer: u64) -> Arc<str> {
     format!("customer:{customer}").into()
 }
 
-/// An event of 256 bytes in this stream, without tags.
+/// Creates an event of 256 bytes in this stream, without tags.
 pub(crate) fn plain_event(number: u64, stream: impl Into<Arc<str>>) -> NewEvent {
     let id = EventId::new(Uuid::now_v7());
     NewEvent::new(id, COMMON_TOPICS[1], payload(number)).stream(stream)
 }
 
-/// Name of the stream of this number: as an application's streams are named, and in no order, so
-/// that an index over names is written everywhere.
+/// Returns the name of the stream of this number. Names look like those of an application's streams
+/// and are not ordered, so that writes are spread over the whole index of names.
 pub(crate) fn stream_name(number: u64) -> Arc<str> {
     let uuid = Uuid::from_u64_pair(scramble(number), scramble(!number));
     format!("order/{uuid}").into()
 }
 
-/// A JSON object of [`PAYLOAD_SIZE`] bytes.
+/// Returns a JSON object of [`PAYLOAD_SIZE`] bytes.
 fn payload(number: u64) -> Bytes {
     const HEAD: &[u8] = b"{\"text\":\"";
     const TAIL: &[u8] = b"\"}";
@@ -130,8 +130,8 @@ fn payload(number: u64) -> Bytes {
     payload.into()
 }
 
-/// A number that looks random and is the same every time (the finalizer of SplitMix64, Steele,
-/// Lea and Flood 2014).
+/// Returns a pseudo-random number that depends only on its argument (the finalizer of SplitMix64,
+/// Steele, Lea and Flood 2014).
 pub(crate) fn scramble(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -144,11 +144,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_json_of_the_promised_size() {
+    fn events_are_json_of_the_stated_size() {
         let event = Dataset::QUICK.event(17);
         assert_eq!(event.size(), PAYLOAD_SIZE);
         assert_eq!(event.tags.len(), 2);
-        let payload = event.payload.expect("it is not erased");
+        let payload = event.payload.expect("the payload is not erased");
         assert!(serde_json::from_slice::<serde_json::Value>(&payload).is_ok());
     }
 

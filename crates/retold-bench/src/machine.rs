@@ -1,5 +1,5 @@
-//! Facts about the machine, so that absolute figures can be judged: cores, and how fast its disk
-//! syncs.
+//! Facts about the machine that put absolute figures into perspective: the number of cores and the
+//! sync rate of the disk.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,28 +7,29 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// What a sync of the probe writes, in bytes: a page of a database.
+/// Number of bytes per sync of the probe: a database page.
 const SYNC_SIZE: usize = 4096;
 
-/// What the figures were measured on.
+/// The machine of the measurements.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
-    /// Threads that run at once.
+    /// Number of threads that run in parallel.
     pub(crate) cores: usize,
     /// Operating system and processor family.
     pub(crate) platform: String,
-    /// Whether the compiler optimised; figures of other builds mean nothing.
+    /// Whether the compiler optimized; figures of other builds are meaningless.
     pub(crate) optimised: bool,
-    /// Appends of 4 KiB to a file in the folder of the stores, each with `fdatasync`, per second.
+    /// Number of appends per second of 4 KiB to a file in the folder of the stores, each with
+    /// `fdatasync`.
     pub(crate) syncs_per_second: f64,
 }
 
 impl Machine {
-    /// The facts, with the disk of `folder` probed for `budget`.
+    /// Collects the facts, probing the disk of `folder` for `budget`.
     ///
     /// # Errors
     ///
-    /// What writing to the folder reports.
+    /// Errors of writing to the folder.
     pub(crate) fn probe(folder: &Path, budget: Duration) -> std::io::Result<Self> {
         Ok(Self {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -53,7 +54,8 @@ fn syncs_per_second(folder: &Path, budget: Duration) -> std::io::Result<f64> {
     Ok(1.0 / durations[durations.len() / 2].as_secs_f64())
 }
 
-/// The most memory this process ever had at once, in bytes; none where the system does not tell.
+/// Returns the peak memory of this process in bytes, or `None` if the operating system does not
+/// report it.
 pub(crate) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -1,7 +1,7 @@
-//! Workloads over any store, side by side with the bare driver, by turns in one run.
+//! Workloads on any store, compared with the bare driver in interleaved runs.
 //!
-//! `cargo xtask bench` runs it optimised; `--quick` is the same in small, and a test. Ratios bind:
-//! absolute figures depend on the machine, whose facts are printed with them.
+//! `cargo xtask bench` runs it optimized; `--quick` runs it with small sizes, as a test. Rely on
+//! the ratios: absolute figures depend on the machine, whose properties are printed with them.
 
 mod asked;
 mod dataset;
@@ -37,35 +37,35 @@ use workload::Group;
 use workload::load::{self, Loader};
 use workload::processes;
 
-/// Measures Retold's stores, side by side with their bare drivers.
+/// Measures Retold's stores and compares them with their bare drivers.
 #[derive(Debug, Parser)]
 #[command(name = "retold-bench", version)]
 struct Options {
-    /// Store to measure: memory:NAME, sqlite:DIR for files in a new folder in DIR, postgres: for a
-    /// private server, postgres://… for schemas in a database, which stay. The first two, in a temporary
-    /// folder, unless given; may be given several times.
+    /// Store to measure: memory:NAME; sqlite:DIR for files in a new folder in DIR; postgres: for a
+    /// private server; postgres://… for schemas in a database, which are not removed. May be
+    /// repeated. Default: the first two, in a temporary folder.
     #[arg(long = "store", value_name = "URL")]
     stores: Vec<String>,
 
-    /// Only workloads whose name, or the name of their group, begins with NAME; may be given several
-    /// times. Groups: append, load, read, condition, application, system, rebuild,
-    /// processes, idle.
+    /// Run only workloads whose name, or the name of whose group, begins with NAME. May be
+    /// repeated. Groups: append, load, read, condition, application, system, rebuild, processes,
+    /// idle.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 
-    /// Small sizes: shows that everything runs; the figures mean nothing.
+    /// Use small sizes: shows that everything runs; the figures are meaningless.
     #[arg(long)]
     quick: bool,
 
-    /// Runs of each workload, of which the median counts.
+    /// Number of runs of each workload; the median counts.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: Option<u16>,
 
-    /// Writes the report as JSON to FILE, or prints it in place of the table.
+    /// Write the report as JSON to FILE, or print it instead of the table.
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     json: Option<Option<PathBuf>>,
 
-    /// Ends with exit code 1 if a target is missed.
+    /// Exit with code 1 if a target is missed.
     #[arg(long)]
     check: bool,
 
@@ -73,10 +73,10 @@ struct Options {
     part: Option<Part>,
 }
 
-/// What the program does for itself.
+/// Commands that the program starts itself.
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// Loads one store in a process of its own.
+    /// Loads one store in its own process.
     #[command(hide = true)]
     LoadAlone {
         url: String,
@@ -85,7 +85,7 @@ enum Part {
         #[arg(long)]
         quick: bool,
     },
-    /// Writes or follows beside others, as it is told on its input.
+    /// Writes or follows as one of several processes, controlled through standard input.
     #[command(hide = true)]
     OtherProcess {
         part: processes::Part,
@@ -93,8 +93,8 @@ enum Part {
         log: String,
         number: u64,
     },
-    /// Has processes write to one log while others follow it, and counts what they skip, see twice or
-    /// lose.
+    /// Runs processes that write to one log and others that follow it, and counts skipped,
+    /// duplicate and lost events.
     Tail(Tail),
     /// One of these processes.
     #[command(hide = true, subcommand)]
@@ -163,7 +163,7 @@ fn measure(options: &Options) -> Result<ExitCode> {
         measured.extend(measure_group(&bench, group, &options.only)?);
     }
     if measured.is_empty() {
-        return Err("no workload has such a name; --help tells the groups".into());
+        return Err("no workload has this name; --help lists the groups".into());
     }
     let report = Report::new(machine, sizes.dataset.event_count, &measured);
     write(&report, options.json.as_ref())?;
@@ -194,7 +194,7 @@ fn measure_group(bench: &Bench, group: Group, only: &[String]) -> Result<Vec<Mea
         return Ok(Vec::new());
     }
     eprintln!("{} …", group.name());
-    // The rows of one workload stand together, its stores in their order.
+    // Rows are grouped by workload, with the stores in their order.
     let names: Vec<&str> = contenders.iter().map(|it| it.workload).collect();
     contenders.sort_by_key(|it| names.iter().position(|name| *name == it.workload));
     run_by_turns(contenders, bench.sizes.run_count, bench.sizes.budget)

@@ -1,4 +1,4 @@
-//! The report: a table for people, JSON for programs.
+//! The report: a table for people, and JSON for programs.
 
 use std::fmt::Write as _;
 
@@ -11,14 +11,14 @@ use crate::sample::Measurement;
 use crate::subject::bare_label;
 use crate::target::{Outcome, TARGETS, find, times};
 
-/// Everything that was measured in one call.
+/// All measurements of one run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// Where.
+    /// The machine.
     machine: Machine,
-    /// Events in the log of orders.
+    /// Number of events in the log of orders.
     event_count: u64,
-    /// A row for each workload on each store.
+    /// One row per workload and store.
     rows: Vec<Row>,
 }
 
@@ -31,13 +31,13 @@ struct Row {
     #[serde(flatten)]
     measurement: Measurement,
     peak_memory_bytes: Option<u64>,
-    /// The rate over that of the bare driver, run for run.
+    /// The ratio of its rate to that of the bare driver, paired run by run.
     times_bare: Option<f64>,
     targets: Vec<Outcome>,
 }
 
 impl Report {
-    /// The report of what was measured.
+    /// Creates the report of these measurements.
     pub(crate) fn new(machine: Machine, event_count: u64, all: &[Measured]) -> Self {
         let rows = all.iter().map(|measured| {
             let is_ours = |target: &&crate::target::Target| {
@@ -66,13 +66,13 @@ impl Report {
         }
     }
 
-    /// Whether every target that could be judged was met.
+    /// Returns whether every target that could be evaluated was met.
     pub(crate) fn is_met(&self) -> bool {
         let mut targets = self.rows.iter().flat_map(|row| &row.targets);
         targets.all(|outcome| outcome.is_met)
     }
 
-    /// For programs: one object, over several lines.
+    /// Returns the report for programs: one JSON object over several lines.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl Report {
         serde_json::to_string_pretty(self).map(|json| json + "\n")
     }
 
-    /// For people.
+    /// Returns the report for people.
     pub(crate) fn to_text(&self) -> String {
         let machine = &self.machine;
         let mut text = format!(
@@ -91,7 +91,7 @@ impl Report {
             if machine.optimised {
                 "optimised"
             } else {
-                "NOT OPTIMISED: the figures mean nothing"
+                "NOT OPTIMIZED: the figures are meaningless"
             },
             machine.syncs_per_second,
             self.event_count,
@@ -148,7 +148,7 @@ impl Row {
     }
 }
 
-/// A number with the digits that mean something.
+/// Formats a number with its significant digits.
 fn three_digits(number: f64) -> String {
     match number.abs() {
         size if size >= 100.0 => format!("{number:.0}"),

@@ -1,27 +1,27 @@
-//! What is measured: a run, and the median over several.
+//! Measurements: a run, and the median of several runs.
 
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// The longest latency that is told apart from longer ones: an hour, in nanoseconds.
+/// The longest latency that is recorded precisely: an hour, in nanoseconds.
 const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
 
-/// One run of a workload: how much was done, how long it took, and how long each operation took.
+/// One run of a workload: the work done, its duration, and the latency of each operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    /// Units done: what the workload's rate counts (appends, reads, events).
+    /// Units done: what the rate of the workload counts (appends, reads, events).
     units: u64,
     elapsed: Duration,
     latencies: Histogram<u64>,
 }
 
 impl Run {
-    /// A run in which nothing happened yet.
+    /// Creates an empty run.
     pub(crate) fn new() -> Self {
         let latencies = Histogram::new_with_max(LATENCY_MAX_NS, 3)
-            .expect("the bounds of the histogram are constants that fit");
+            .expect("the bounds of the histogram are valid constants");
         Self {
             units: 0,
             elapsed: Duration::ZERO,
@@ -29,14 +29,14 @@ impl Run {
         }
     }
 
-    /// Adds one operation that took `latency` and did `units`.
+    /// Adds one operation with its latency and its units.
     pub(crate) fn add(&mut self, latency: Duration, units: u64) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(LATENCY_MAX_NS);
         self.latencies.saturating_record(nanos.max(1));
         self.units += units;
     }
 
-    /// Adds what another task of the same run did.
+    /// Adds the operations of another task of the same run.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.units += other.units;
         self.latencies
@@ -44,8 +44,7 @@ impl Run {
             .expect("both histograms have the same bounds");
     }
 
-    /// How long each operation took, in nanoseconds and in the order of that, as exactly as they are
-    /// kept.
+    /// Returns the latencies in nanoseconds, in ascending order and with the recorded precision.
     pub(crate) fn latencies_ns(&self) -> impl Iterator<Item = u64> {
         let recorded = self.latencies.iter_recorded();
         recorded.flat_map(|it| {
@@ -54,14 +53,14 @@ impl Run {
         })
     }
 
-    /// Says how long the whole took.
+    /// Sets the total duration.
     #[must_use]
     pub(crate) fn took(mut self, elapsed: Duration) -> Self {
         self.elapsed = elapsed;
         self
     }
 
-    /// How many operations were added.
+    /// Returns the number of operations.
     pub(crate) fn operation_count(&self) -> u64 {
         self.latencies.len()
     }
@@ -71,7 +70,7 @@ impl Run {
     }
 }
 
-/// Tells when a run that lasts for a budget of time is over.
+/// Ends a run after a time budget.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopwatch {
     start: Instant,
@@ -79,7 +78,7 @@ pub(crate) struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Begins now.
+    /// Starts the time.
     pub(crate) fn start(budget: Duration) -> Self {
         Self {
             start: Instant::now(),
@@ -87,12 +86,12 @@ impl Stopwatch {
         }
     }
 
-    /// Whether there is time for another operation.
+    /// Returns whether there is time for another operation.
     pub(crate) fn has_time(&self) -> bool {
         self.start.elapsed() < self.budget
     }
 
-    /// Time since the begin.
+    /// Returns the time since the start.
     pub(crate) fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
@@ -103,20 +102,20 @@ impl Stopwatch {
 pub(crate) struct Measurement {
     /// Median of the runs' rates, in units per second.
     pub(crate) rate: f64,
-    /// The rate of each run, in the order they were made.
+    /// The rate of each run, in the order of the runs.
     pub(crate) rates: Vec<f64>,
-    /// Operations in all runs together; the percentiles are over these.
+    /// Number of operations in all runs; the percentiles are over these.
     pub(crate) operations: u64,
-    /// Half of the operations took no longer, in microseconds.
+    /// Median latency of an operation, in microseconds.
     pub(crate) p50_us: f64,
-    /// 99 % of the operations took no longer, in microseconds.
+    /// 99th percentile of the latency, in microseconds.
     pub(crate) p99_us: f64,
-    /// 99.9 % of the operations took no longer, in microseconds.
+    /// 99.9th percentile of the latency, in microseconds.
     pub(crate) p999_us: f64,
 }
 
 impl Measurement {
-    /// The median over `runs`, of which there is one at least.
+    /// Returns the median of `runs`, which must not be empty.
     pub(crate) fn of(runs: &[Run]) -> Self {
         let mut all = Run::new();
         for run in runs {
@@ -135,7 +134,7 @@ impl Measurement {
     }
 }
 
-/// The middle of these numbers; the mean of the two in the middle if their count is even.
+/// Returns the median of these numbers; the mean of the middle two if their count is even.
 pub(crate) fn median(numbers: &[f64]) -> f64 {
     let mut sorted = numbers.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);

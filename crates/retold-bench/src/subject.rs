@@ -1,4 +1,4 @@
-//! What is measured: a kind of store, and where its files go.
+//! The subject of a measurement: a kind of store, and the place of its files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,32 +27,33 @@ pub(crate) struct Subject {
 enum Kind {
     Memory,
     Sqlite {
-        /// Removed with the subject.
+        /// A folder that is removed with the subject.
         folder: TempDir,
         durability: Durability,
     },
     Postgres {
-        /// URL of the database; each workload has a schema of its own in it.
+        /// URL of the database, in which each workload has its own schema.
         database: String,
-        /// The server, where it was started for this.
+        /// The server, if it was started for this subject.
         _server: Option<PostgresServer>,
     },
 }
 
-/// The URL that asks for a private PostgreSQL server.
+/// The URL that requests a private PostgreSQL server.
 const PRIVATE_POSTGRES: &str = "postgres:";
 
-/// What the schemas of workloads begin with.
+/// Prefix of the schemas of workloads.
 const SCHEMA_PREFIX: &str = "bench_";
 
 impl Subject {
-    /// The stores of this URL. `postgres:` alone starts a private server, in a temporary folder. In any
-    /// other database the workloads have schemas of their own, which stay. The path of `sqlite:PATH` is taken as a folder; the files are made in
-    /// a new folder in it, which is removed in the end.
+    /// Creates the subject of this URL. `postgres:` alone starts a private server in a temporary
+    /// folder. In any other database, the workloads use their own schemas, which are not removed.
+    /// The path of `sqlite:PATH` is a folder; the files are created in a new folder in it, which is
+    /// removed at the end.
     ///
     /// # Errors
     ///
-    /// If the store is of a kind that is not known here, or the folder cannot be made.
+    /// If the kind of store is unknown, or the folder cannot be created.
     pub(crate) fn of_url(url: &str) -> Result<Self> {
         if url == PRIVATE_POSTGRES {
             let server = PostgresServer::start()?;
@@ -82,7 +83,7 @@ impl Subject {
                 },
             }),
             StoreUrl::Postgres { url } if url.as_str().contains("schema=") => {
-                Err("each workload has a schema of its own; leave it out of the URL".into())
+                Err("each workload uses its own schema; remove the schema from the URL".into())
             }
             StoreUrl::Postgres { url } => Ok(Self {
                 label: "postgres",
@@ -95,7 +96,8 @@ impl Subject {
         }
     }
 
-    /// URL of a store of this kind for the workload of this name; the same name gives the same URL.
+    /// Returns the URL of a store of this kind for the workload of this name. The same name gives
+    /// the same URL.
     pub(crate) fn url(&self, workload: &str) -> StoreUrl {
         match &self.kind {
             Kind::Memory => StoreUrl::Memory {
@@ -110,12 +112,12 @@ impl Subject {
                 let separator = if database.contains('?') { '&' } else { '?' };
                 let url = format!("{database}{separator}schema={SCHEMA_PREFIX}{workload}");
                 url.parse()
-                    .expect("it is a URL of PostgreSQL with one more parameter")
+                    .expect("a PostgreSQL URL with one more parameter is valid")
             }
         }
     }
 
-    /// The folder of its files, if it has files.
+    /// Returns the folder of its files, if it has files.
     pub(crate) fn folder(&self) -> Option<&Path> {
         match &self.kind {
             Kind::Memory | Kind::Postgres { .. } => None,
@@ -123,23 +125,23 @@ impl Subject {
         }
     }
 
-    /// Whether its stores are on a disk, so that other processes find what this one recorded.
+    /// Returns whether its stores are durable, so that other processes find what this one recorded.
     pub(crate) fn is_on_disk(&self) -> bool {
         !matches!(self.kind, Kind::Memory)
     }
 
-    /// Whether its stores are behind a server.
+    /// Returns whether its stores are on a server.
     pub(crate) fn has_server(&self) -> bool {
         matches!(self.kind, Kind::Postgres { .. })
     }
 
-    /// Name in tables of the bare driver to compare with, if there is one.
+    /// Returns the name in tables of the bare driver to compare with, if there is one.
     pub(crate) fn bare_label(&self) -> Option<&'static str> {
         bare_label(self.label)
     }
 }
 
-/// Name in tables of the bare driver that the store of this name is compared with.
+/// Returns the name in tables of the bare driver that the store of this name is compared with.
 pub(crate) fn bare_label(store: &str) -> Option<&'static str> {
     match store {
         "sqlite" => Some("rusqlite"),
@@ -149,7 +151,7 @@ pub(crate) fn bare_label(store: &str) -> Option<&'static str> {
     }
 }
 
-/// The whole URL, with what is not shown to people.
+/// The whole URL, including the parts that are hidden from people.
 pub(crate) fn whole_text(url: &StoreUrl) -> String {
     match url {
         StoreUrl::Postgres { url } => url.as_str().to_owned(),
@@ -157,11 +159,11 @@ pub(crate) fn whole_text(url: &StoreUrl) -> String {
     }
 }
 
-/// Opens a store; one in memory anew each time, so that it is freed when it is no longer used.
+/// Opens a store. A memory store is new each time, so that its memory is freed after use.
 ///
 /// # Errors
 ///
-/// What the store reports.
+/// Errors of the store.
 pub(crate) async fn open_store(url: &StoreUrl) -> Result<Arc<dyn Store>> {
     match url {
         StoreUrl::Memory { .. } => Ok(Arc::new(MemoryStore::new())),
@@ -169,11 +171,11 @@ pub(crate) async fn open_store(url: &StoreUrl) -> Result<Arc<dyn Store>> {
     }
 }
 
-/// Opens the log of a store that workloads write; it is born if it is not there.
+/// Opens the log that workloads write, and creates it if it does not exist.
 ///
 /// # Errors
 ///
-/// What the store reports.
+/// Errors of the store.
 pub(crate) async fn open_log(url: &StoreUrl) -> Result<Arc<dyn Recorder>> {
     let birth = LogId::new(UuidV7Source.next_id());
     Ok(open_store(url).await?.open(LOG, birth).await?)

@@ -1,9 +1,9 @@
-//! Processes that write to one log while others follow it: what is counted is what readers skipped, saw
-//! twice or never saw.
+//! Processes that write to one log while others follow it. Counts the events that readers skip, see
+//! twice or never see.
 //!
-//! `cargo xtask tail --appends 1000000` is the large form; a test runs it small. Readers begin before the
-//! first append, go forward only, and hear of more by hints; when the writers are done, each reader is
-//! told where the log ends and what was acknowledged.
+//! `cargo xtask tail --appends 1000000` is the large form; a test runs a small one. Readers start
+//! before the first append, read forward only, and wait for hints. When the writers are done, each
+//! reader is sent the position of the log's end and the acknowledged events.
 
 mod lane;
 
@@ -21,19 +21,19 @@ use retold::uuid::Uuid;
 
 use crate::contender::Result;
 
-/// How much is written and read, and where.
+/// The size of the test, and its store.
 #[derive(Args, Debug)]
 pub(crate) struct Tail {
     /// The store: postgres://…, or sqlite:PATH.
     #[arg(long)]
     url: String,
-    /// Appends of all writers together.
+    /// Total number of appends of all writers.
     #[arg(long, default_value_t = 100_000)]
     appends: u64,
-    /// Processes that write.
+    /// Number of writing processes.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     writers: u32,
-    /// Processes that read.
+    /// Number of reading processes.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     readers: u32,
 }
@@ -57,7 +57,7 @@ pub(crate) enum TailPart {
 }
 
 impl TailPart {
-    /// Is that process.
+    /// Runs this process.
     pub(crate) fn run(&self) -> Result<ExitCode> {
         runtime()?.block_on(async {
             match self {
@@ -74,7 +74,7 @@ impl TailPart {
     }
 }
 
-/// What a reader says in the end.
+/// The report of a reader at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
     events: u64,
@@ -85,12 +85,12 @@ struct Seen {
 }
 
 impl Tail {
-    /// Starts the processes, waits for them, and prints what was counted. Exit code 1 if anything was
-    /// skipped, doubled or lost, or readers saw another order.
+    /// Starts the processes, waits for them, and prints the counts. The exit code is 1 if any event
+    /// was skipped, duplicated or lost, or the readers saw different orders.
     pub(crate) fn run(&self) -> Result<ExitCode> {
         let log = format!("tail-{}", Uuid::now_v7());
         let runtime = runtime()?;
-        // Whoever comes first makes the schema and bears the log: here, once.
+        // The first opening creates the schema and the log; do it once here.
         let store = runtime.block_on(retold::open_store(&self.url))?;
         let recorder = runtime.block_on(writing::open_log(&store, &log))?;
         let writers = self.writers.to_string();
@@ -120,7 +120,7 @@ impl Tail {
         let line: Vec<_> = numbers.map(|it| it.to_string()).collect();
         let mut seen = Vec::new();
         for reader in &mut readers {
-            reader.tell(&line.join(" "))?;
+            reader.send(&line.join(" "))?;
         }
         for reader in &mut readers {
             seen.push(reader.seen()?);
@@ -140,7 +140,8 @@ impl Tail {
             "they saw different logs"
         };
         println!(
-            "{} appends with {acknowledged} events by {} processes in {seconds:.1} s ({:.0} appends a second), \
+            "{} appends with {acknowledged} events by {} processes in {seconds:.1} s \
+             ({:.0} appends/s), \
              followed by {} processes: {skipped} skipped, {doubled} doubled, {lost} lost, {order}",
             self.appends,
             self.writers,
@@ -161,7 +162,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .build()?)
 }
 
-/// A process of this program, killed when it is dropped.
+/// A process of this program, killed when dropped.
 struct Process {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -180,13 +181,13 @@ impl Process {
         })
     }
 
-    /// The rest of the next line, which begins with this word.
+    /// Returns the rest of the next line, which must begin with this word.
     fn line(&mut self, word: &str) -> Result<String> {
         let mut line = String::new();
         self.lines.read_line(&mut line)?;
         match line.strip_prefix(word) {
             Some(rest) => Ok(rest.to_owned()),
-            None => Err(format!("a process said {line:?} in place of {word:?}").into()),
+            None => Err(format!("a process printed {line:?} instead of {word:?}").into()),
         }
     }
 
@@ -196,7 +197,7 @@ impl Process {
         numbers.collect()
     }
 
-    fn tell(&mut self, line: &str) -> Result<()> {
+    fn send(&mut self, line: &str) -> Result<()> {
         let input = self.child.stdin.as_mut().ok_or("a process has no input")?;
         writeln!(input, "{line}")?;
         Ok(input.flush()?)
@@ -211,7 +212,7 @@ impl Process {
                 lost,
                 order,
             }),
-            _ => Err("a reader did not say what it saw".into()),
+            _ => Err("a reader did not print its results".into()),
         }
     }
 }

@@ -1,27 +1,27 @@
-//! The figures to reach, and whether they were.
+//! The targets, and whether they were met.
 
 use crate::contender::Measured;
 use crate::sample::median;
 
-/// A figure that a workload on a store must reach, at full size and optimised.
+/// A figure that a workload on a store must reach, at full size and optimized.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     /// Name of the workload.
     pub(crate) workload: &'static str,
-    /// The store it is about.
+    /// The store.
     pub(crate) store: &'static str,
     rule: Rule,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Rule {
-    /// So many units a second.
+    /// Minimum rate in units per second.
     RateAtLeast(f64),
-    /// Half of the operations take so many microseconds at most.
+    /// Maximum median latency in microseconds.
     MedianAtMost(f64),
-    /// All but one in a hundred operations take so many microseconds at most.
+    /// Maximum 99th percentile of the latency in microseconds.
     P99AtMost(f64),
-    /// So many times the rate of another workload or store, run for run.
+    /// Minimum ratio to the rate of another workload or store, paired run by run.
     TimesAtLeast {
         workload: &'static str,
         store: &'static str,
@@ -29,7 +29,7 @@ enum Rule {
     },
 }
 
-/// A rate on PostgreSQL, as so many times another.
+/// Minimum ratio of a rate on PostgreSQL to another.
 const fn postgres(
     workload: &'static str,
     factor: f64,
@@ -46,7 +46,7 @@ const fn postgres(
     }
 }
 
-/// Every target.
+/// Returns all targets.
 pub(crate) const TARGETS: &[Target] = &[
     postgres("append-1", 0.6, ("append-1", "tokio-postgres")),
     postgres("append-64", 0.5, ("append-64", "tokio-postgres")),
@@ -171,19 +171,19 @@ pub(crate) const TARGETS: &[Target] = &[
     },
 ];
 
-/// What came of a target.
+/// The result of a target.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct Outcome {
     /// The target, for people.
     pub(crate) target: String,
-    /// The figure that was measured, in the target's unit.
+    /// The measured figure, in the unit of the target.
     pub(crate) measured: f64,
-    /// Whether it was reached.
+    /// Whether it was met.
     pub(crate) is_met: bool,
 }
 
 impl Target {
-    /// What came of it; none if what it compares was not measured.
+    /// Returns the result, or `None` if one of the compared workloads was not measured.
     pub(crate) fn outcome(&self, all: &[Measured]) -> Option<Outcome> {
         let of = find(all, self.workload, self.store)?;
         match self.rule {
@@ -223,14 +223,13 @@ impl Target {
     }
 }
 
-/// The measured workload of this name on this store.
+/// Returns the measurements of this workload on this store.
 pub(crate) fn find<'a>(all: &'a [Measured], workload: &str, store: &str) -> Option<&'a Measured> {
     all.iter()
         .find(|it| it.workload == workload && it.store == store)
 }
 
-/// How many times the rate of `other` this one has: median over the runs, each compared with the
-/// one beside it.
+/// Returns the ratio of its rate to that of `other`: the median over pairs of adjacent runs.
 pub(crate) fn times(this: &Measured, other: &Measured) -> f64 {
     let pairs = this.measurement.rates.iter().zip(&other.measurement.rates);
     let ratios: Vec<f64> = pairs.map(|(this, other)| this / other).collect();

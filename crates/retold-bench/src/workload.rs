@@ -1,4 +1,4 @@
-//! The workloads, in groups; contenders of a group run by turns.
+//! The workloads, in groups. The runs of a group's contenders are interleaved.
 
 pub(crate) mod append;
 pub(crate) mod application;
@@ -14,7 +14,7 @@ use crate::bench::Bench;
 use crate::contender::Contender;
 use crate::subject::Subject;
 
-/// Workloads that are measured together.
+/// A group of workloads that are measured together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
     /// Appends of one event.
@@ -23,22 +23,22 @@ pub(crate) enum Group {
     Load,
     /// Reading the log of orders.
     Read,
-    /// Appends under conditions to the log of orders.
+    /// Conditional appends to the log of orders.
     Condition,
     /// Commands and loads of an application.
     Application,
     /// Applications that follow each other.
     System,
-    /// Appends beside the rebuild of a view.
+    /// Appends during the rebuild of a view.
     Rebuild,
     /// Several processes on one database.
     Processes,
-    /// Systems that have nothing to do.
+    /// Idle systems.
     Idle,
 }
 
 impl Group {
-    /// All of them, in the order they are measured: reads before the log of orders grows.
+    /// All groups, in the order of measurement: reads come before the log of orders grows.
     pub(crate) const ALL: [Self; 9] = [
         Self::Append,
         Self::Load,
@@ -51,7 +51,7 @@ impl Group {
         Self::Idle,
     ];
 
-    /// Name of the group, by which it is chosen.
+    /// Returns the name of the group, by which it is selected.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Append => "append",
@@ -66,7 +66,8 @@ impl Group {
         }
     }
 
-    /// The workloads on `subject` and on its bare driver; those of the load are processes.
+    /// Returns the workloads on `subject` and on its bare driver. The load runs in separate
+    /// processes and is not included.
     pub(crate) fn contenders<'a>(
         self,
         bench: &'a Bench,

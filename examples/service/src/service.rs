@@ -89,7 +89,7 @@ impl Service {
         let too_late = async {
             // If the sender was dropped, the server has ended on its own, and its result counts.
             if stop_signal
-                .wait_for(|stop_signal| *stop_signal)
+                .wait_for(|is_stopping| *is_stopping)
                 .await
                 .is_err()
             {

@@ -1,5 +1,5 @@
-//! The tables of the PostgreSQL store, by `tokio-postgres` on one thread: one prepared statement, one
-//! transaction and one round trip for each group.
+//! The tables of the PostgreSQL store, accessed with `tokio-postgres` on one thread: one prepared
+//! statement, one transaction and one round trip per group.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -21,31 +21,33 @@ use crate::asked::{Found, Read};
 use crate::contender::Result;
 use crate::subject::LOG;
 
-/// One event without tags, as a person would write it who has one.
+/// One event without tags, as a developer would write it for a single event.
 const INSERT_ONE: &str = "WITH written AS (INSERT INTO event VALUES \
      ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, 0)) \
      UPDATE log SET position = $2, head_id = $3, append_count = append_count + 1 WHERE key = $1";
 
-/// Any number of events, as lists of columns; then the numbers of events and their tags.
+/// Any number of events, as lists of columns; then the indexes of events and their tags.
 const INSERT_MANY: &str = "WITH written AS (INSERT INTO event SELECT $1, *, 0, 0 FROM unnest( \
      $2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6::integer[], $7::integer[], $8::text[], \
      $9::integer[], $10::bytea[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], \
      $15::bytea[], $16::bytea[])), \
      tagged AS (INSERT INTO event_tag SELECT $1, * FROM unnest($17::text[], $18::bigint[])) \
-     UPDATE log SET position = $19, head_id = $20, append_count = append_count + $21 WHERE key = $1";
+     UPDATE log SET position = $19, head_id = $20, append_count = append_count + $21 \
+     WHERE key = $1";
 
-/// What every read selects: all that an event has.
+/// The columns that every read selects: everything that an event has.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT e.position, e.id, e.stream, e.version, e.place_index, e.place_count, e.topic, \
-             e.revision, e.tags, e.time, e.recorded_at, e.encoding, e.origin, e.metadata, e.payload ",
+             e.revision, e.tags, e.time, e.recorded_at, e.encoding, e.origin, \
+             e.metadata, e.payload ",
             $rest
         )
     };
 }
 
-/// Column of the payload in what [`select`] gives, and the types of the columns.
+/// The column of the payload in the result of [`select`], and the types of the columns.
 const PAYLOAD_COLUMN: usize = 14;
 const TYPES: [Type; 15] = [
     Type::INT8,
@@ -74,7 +76,7 @@ const SELECT_TAG: &str = select!(
 const SELECT_TOPIC: &str =
     select!("FROM event e WHERE e.log = $1 AND e.topic = $2 ORDER BY e.position");
 
-/// A log's tables, written and read without Retold.
+/// A log's tables, accessed without Retold.
 pub(crate) struct BarePostgres {
     runtime: Runtime,
     client: Client,
@@ -86,7 +88,7 @@ pub(crate) struct BarePostgres {
     versions: HashMap<Arc<str>, i64>,
 }
 
-/// A group as lists of columns.
+/// A group, as lists of columns.
 #[derive(Default)]
 struct Columns<'a> {
     positions: Vec<i64>,
@@ -112,7 +114,8 @@ impl BarePostgres {
     pub(super) fn create(url: &str) -> Result<Self> {
         let log = Self::open(url, LOG)?;
         log.runtime.block_on(log.client.batch_execute(
-            "DROP TRIGGER event_never_changes ON event; DROP TRIGGER event_tag_never_changes ON event_tag; \
+            "DROP TRIGGER event_never_changes ON event; \
+             DROP TRIGGER event_tag_never_changes ON event_tag; \
              DROP TRIGGER log_only_grows ON log; DROP TRIGGER log_is_never_deleted ON log",
         ))?;
         Ok(log)
@@ -125,7 +128,7 @@ impl BarePostgres {
         let client = runtime.block_on(async {
             let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
             tokio::spawn(async move {
-                // What ends the connection is told to whoever uses it next.
+                // An error that ends the connection is reported to its next user.
                 let _ = connection.await;
             });
             let schema = format!("SET search_path = \"{schema}\"");
@@ -250,7 +253,8 @@ impl BarePostgres {
         Ok(found)
     }
 
-    /// All rows by a binary COPY: the fastest way that PostgreSQL has to give rows to a client.
+    /// Reads all rows with a binary COPY, the fastest way for PostgreSQL to return rows to a
+    /// client.
     fn copy_out(&mut self) -> Result<Found> {
         let select = select!("FROM event e WHERE e.log = ");
         let copy = format!(

@@ -1,4 +1,4 @@
-//! The tables of the SQLite store, by `rusqlite`; the keys of names are in a map.
+//! The tables of the SQLite store, accessed with `rusqlite`. A map holds the keys of names.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,18 +17,20 @@ use crate::asked::{Found, Read};
 use crate::contender::Result;
 use crate::subject::LOG;
 
-/// Bits of a position in the key of an event's row; above them is the key of the log.
+/// Number of bits of a position in the key of an event's row; the bits above hold the key of the
+/// log.
 const POSITION_BITS: u32 = 40;
 
 const INSERT_EVENT: &str = "INSERT INTO event (seq, id, append_number, place_index, place_count, \
-     stream, version, topic, revision, time, recorded_at, encoding, origin, tags, metadata, payload, \
+     stream, version, topic, revision, time, recorded_at, encoding, origin, tags, metadata, \
+     payload, \
      payload_checksum, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)";
 const INSERT_STREAM: &str = "INSERT INTO stream (log, name) VALUES (?, ?)";
 const INSERT_TOPIC: &str = "INSERT INTO topic (log, name) VALUES (?, ?)";
 const INSERT_TAG: &str = "INSERT INTO tag (log, name) VALUES (?, ?)";
 const INSERT_EVENT_TAG: &str = "INSERT INTO event_tag (tag, seq) VALUES (?, ?)";
 
-/// What every read selects: all that an event has.
+/// The columns that every read selects: everything that an event has.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -40,7 +42,7 @@ macro_rules! select {
     };
 }
 
-/// Column of the payload in what [`select`] gives.
+/// The column of the payload in the result of [`select`].
 const PAYLOAD_COLUMN: usize = 14;
 
 const SELECT_LOG: &str = select!(
@@ -64,14 +66,14 @@ const SELECT_TOPIC: &str = select!(
      WHERE topic.log = ? AND topic.name = ? ORDER BY event.seq"
 );
 
-/// A log's tables, written and read without Retold.
+/// A log's tables, accessed without Retold.
 #[derive(Debug)]
 pub(crate) struct BareSqlite {
     connection: Connection,
     names: Names,
 }
 
-/// What the loop keeps in its head.
+/// State that the loop keeps in memory.
 #[derive(Debug, Default)]
 struct Names {
     /// Key of the log.
@@ -172,7 +174,7 @@ fn drop_triggers(connection: &Connection) -> rusqlite::Result<()> {
         .try_for_each(|name| connection.execute_batch(&format!("DROP TRIGGER \"{name}\"")))
 }
 
-/// The statements of a transaction, prepared.
+/// The prepared statements of a transaction.
 struct Statements<'a> {
     event: CachedStatement<'a>,
     stream: CachedStatement<'a>,
@@ -228,7 +230,7 @@ impl<'a> Statements<'a> {
         Ok(())
     }
 
-    /// Key of the event's stream and the event's version in it.
+    /// Returns the key of the event's stream and the version of the event in it.
     fn stream(
         &mut self,
         names: &mut Names,
@@ -247,7 +249,7 @@ impl<'a> Statements<'a> {
     }
 }
 
-/// Key of a name, which is inserted first if it is new.
+/// Returns the key of a name, which is inserted first if it is new.
 fn key(
     statement: &mut CachedStatement<'_>,
     known: &mut HashMap<Arc<str>, i64>,

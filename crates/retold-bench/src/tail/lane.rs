@@ -1,23 +1,23 @@
-//! Lanes: each task that writes has one, and counts its events in it. The id of an event says lane and
-//! number, so that whoever reads tells at once which are missing or there twice.
+//! Lanes: each writing task has a lane and counts its events in it. The id of an event contains its
+//! lane and number, so a reader can detect missing and duplicate events immediately.
 
 use retold::recording::identity::EventId;
 use retold::uuid::Uuid;
 
-/// Tasks of a process that writes, each with one append on its way.
+/// Number of writing tasks per process, each with one append in progress.
 pub(super) const LANES_PER_WRITER: u32 = 16;
 
-/// Keeps ids apart from those of anybody else.
+/// Distinguishes these ids from all others.
 const MARKER: u128 = 0x7461_696c << 96;
 
-/// The id of an event, the numbers of a lane counted from 0.
+/// Returns the id of an event from its lane and its number, from 0.
 pub(super) fn event_id(lane: u32, number: u64) -> EventId {
     EventId::new(Uuid::from_u128(
         MARKER | u128::from(lane) << 64 | u128::from(number),
     ))
 }
 
-/// Lane and number that an id says.
+/// Returns the lane and the number in an id.
 pub(super) fn lane_and_number(id: EventId) -> (usize, usize) {
     let bits = id.uuid().as_u128();
     let number = usize::try_from(bits & u128::from(u64::MAX)).unwrap_or(usize::MAX);
@@ -25,14 +25,14 @@ pub(super) fn lane_and_number(id: EventId) -> (usize, usize) {
     (usize::try_from(lane).unwrap_or(usize::MAX), number)
 }
 
-/// Which numbers of a lane were seen.
+/// The numbers of a lane that were seen.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     words: Vec<u64>,
 }
 
 impl Seen {
-    /// Marks a number; false if it was seen before.
+    /// Marks a number as seen. Returns false if it was seen before.
     pub(super) fn insert(&mut self, number: usize) -> bool {
         let (word, bit) = (number / 64, 1 << (number % 64));
         if self.words.len() <= word {
@@ -43,7 +43,7 @@ impl Seen {
         is_new
     }
 
-    /// How many of the first `count` numbers were not seen.
+    /// Returns how many of the first `count` numbers were not seen.
     pub(super) fn missing_of(&self, count: u64) -> u64 {
         let is_seen = |number: &u64| {
             let word = usize::try_from(number / 64).unwrap_or(usize::MAX);
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_says_lane_and_number() {
+    fn an_id_contains_lane_and_number() {
         for (lane, number) in [(0, 0), (127, 1), (3, 1 << 40)] {
             let said = lane_and_number(event_id(lane, number));
             assert_eq!(said, (lane as usize, number as usize));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_doubled_is_known() {
+    fn missing_and_duplicate_numbers_are_detected() {
         let mut seen = Seen::default();
         for number in [0, 1, 64, 3] {
             assert!(seen.insert(number));

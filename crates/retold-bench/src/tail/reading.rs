@@ -1,5 +1,5 @@
-//! A process that reads: it goes forward only, page by page, as long as there is more, and counts what is
-//! not as it should be.
+//! A reading process: reads forward, page by page, as long as there are events, and counts
+//! irregularities.
 
 use std::io::BufRead;
 
@@ -11,12 +11,12 @@ use super::lane::{LANES_PER_WRITER, Seen, lane_and_number};
 use super::writing::open_log;
 use crate::contender::Result;
 
-/// Longest page: short enough that pages end anywhere.
+/// Maximum length of a page. Short, so that pages end at arbitrary positions.
 const PAGE_EVENTS_MAX: usize = 500;
-/// A number of FNV's, by which the order of ids is told in one number.
+/// The prime of FNV, which hashes the order of ids to one number.
 const ORDER_FACTOR: u64 = 0x0100_0000_01b3;
 
-/// What a reader saw.
+/// The results of a reader.
 #[derive(Debug, Default)]
 struct Sight {
     last: u64,
@@ -45,9 +45,10 @@ impl Sight {
     }
 }
 
-/// Reads until the parent tells the end, and prints what was seen.
+/// Reads until the parent sends the end of the log, and prints the results.
 ///
-/// The parent's line has the last position, then how many events of each lane were acknowledged.
+/// The parent's line contains the last position, then the number of acknowledged events of each
+/// lane.
 pub(super) async fn read(url: &str, log: &str, writers: u32) -> Result<()> {
     let store = retold::open_store(url).await?;
     let recorder = open_log(&store, log).await?;
@@ -56,11 +57,11 @@ pub(super) async fn read(url: &str, log: &str, writers: u32) -> Result<()> {
     let mut sight = Sight::default();
     let lanes = writers * LANES_PER_WRITER;
     sight.lanes.resize_with(lanes as usize, Seen::default);
-    let (mut known, mut told): (u64, Option<Vec<u64>>) = (0, None);
+    let (mut known, mut end_line): (u64, Option<Vec<u64>>) = (0, None);
     let mut read_to = None;
     loop {
         loop {
-            // Of all sizes, the same in every run.
+            // Pages of all sizes, the same in every run.
             let limit = 1 + (sight.events as usize * 31) % PAGE_EVENTS_MAX;
             let page = recorder
                 .read_log(LogRead::new().after_mark(read_to).limit(limit))
@@ -73,17 +74,17 @@ pub(super) async fn read(url: &str, log: &str, writers: u32) -> Result<()> {
                 break;
             }
         }
-        if let Some(told) = &told
-            && told.first().is_none_or(|last| sight.last >= *last)
+        if let Some(end_line) = &end_line
+            && end_line.first().is_none_or(|last| sight.last >= *last)
         {
             break;
         }
         tokio::select! {
             count = recorder.changed_since(known) => known = count?,
-            line = &mut end, if told.is_none() => told = Some(line?),
+            line = &mut end, if end_line.is_none() => end_line = Some(line?),
         }
     }
-    let counts = told.unwrap_or_default();
+    let counts = end_line.unwrap_or_default();
     let acknowledged = counts.iter().skip(1);
     let missing = sight.lanes.iter().zip(acknowledged);
     let lost: u64 = missing.map(|(seen, count)| seen.missing_of(*count)).sum();
@@ -98,7 +99,7 @@ pub(super) async fn read(url: &str, log: &str, writers: u32) -> Result<()> {
     Ok(())
 }
 
-/// The parent's line, when it comes.
+/// The parent's line, once it arrives.
 fn end_by_parent() -> Result<oneshot::Receiver<Vec<u64>>> {
     let (sender, receiver) = oneshot::channel();
     std::thread::Builder::new().spawn(move || {
@@ -106,7 +107,7 @@ fn end_by_parent() -> Result<oneshot::Receiver<Vec<u64>>> {
         let read = std::io::stdin().lock().read_line(&mut line);
         let numbers = line.split_whitespace().map_while(|it| it.parse().ok());
         if read.is_ok_and(|length| length > 0) {
-            // Nobody waits any more if this fails.
+            // If this fails, the receiver is gone.
             drop(sender.send(numbers.collect()));
         }
     })?;

@@ -1,4 +1,4 @@
-//! A process that writes: tasks that append, each in a lane of its own, and what was acknowledged.
+//! A writing process: tasks that append, each in its own lane, and count acknowledged events.
 
 use std::sync::Arc;
 
@@ -14,28 +14,29 @@ use retold::uuid::Uuid;
 use super::lane::{LANES_PER_WRITER, event_id};
 use crate::contender::Result;
 
-/// One append of so many has many events, so that pages end within one.
+/// One in this many appends has many events, so that pages end within an append.
 const LARGE_EVERY: u64 = 100;
-/// Events of such an append.
+/// Number of events of such an append.
 const LARGE_EVENTS: u64 = 50;
-/// Before one append of so many another is refused, so that positions are thought of and not given.
+/// One in this many appends is preceded by a refused one, for which positions are reserved and not
+/// used.
 const REFUSED_EVERY: u64 = 16;
-/// Streams of a lane.
+/// Number of streams of a lane.
 const STREAMS: u64 = 50;
 
-/// Opens the log anew.
+/// Opens the log again.
 pub(super) async fn open_log(store: &Arc<dyn Store>, log: &str) -> Result<Arc<dyn Recorder>> {
     Ok(store.open(log, LogId::new(Uuid::now_v7())).await?)
 }
 
-/// Appends so many times, and prints how many events of each lane were acknowledged.
+/// Makes this many appends, and prints the number of acknowledged events of each lane.
 pub(super) async fn write(url: &str, log: &str, writer: u32, appends: u64) -> Result<()> {
     let store = retold::open_store(url).await?;
     let recorder = open_log(&store, log).await?;
     let lanes = u64::from(LANES_PER_WRITER);
     let tasks: Vec<_> = (0..LANES_PER_WRITER)
         .map(|task| {
-            // The first lanes take what is left over.
+            // The first lanes do the remainder.
             let share = appends / lanes + u64::from(u64::from(task) < appends % lanes);
             let lane = writer * LANES_PER_WRITER + task;
             tokio::spawn(write_lane(recorder.clone(), lane, share))
@@ -56,7 +57,7 @@ async fn write_lane(recorder: Arc<dyn Recorder>, lane: u32, appends: u64) -> Res
             let none = Condition::stream_at(stream(lane, 0), ExpectedVersion::None);
             let refused = append(lane, number, 3).condition(none);
             let Err(RecordError::Conflict(_)) = settle(&recorder, refused).await else {
-                return Err("an append was recorded that was to be refused".into());
+                return Err("an append was recorded that should have been refused".into());
             };
         }
         let events = match turn % LARGE_EVERY {
@@ -84,7 +85,7 @@ fn append(lane: u32, first: u64, events: u64) -> Append {
     }))
 }
 
-/// Sends an append until it is known what became of it.
+/// Sends an append until its outcome is known.
 async fn settle(
     recorder: &Arc<dyn Recorder>,
     append: Append,
@@ -94,7 +95,7 @@ async fn settle(
             Err(RecordError::OutcomeUnknown(_) | RecordError::Unavailable(_)) => {
                 tokio::task::yield_now().await;
             }
-            answer => return answer,
+            result => return result,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Appends of one event: by one writer, by many, and under conditions.
+//! Appends of one event: by one writer, by many, and with conditions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,24 +18,25 @@ use crate::dataset::{plain_event, scramble, stream_name};
 use crate::sample::{Run, Stopwatch};
 use crate::subject::{Subject, open_log};
 
-/// Events in a stream before a writer begins the next, as aggregates have some.
+/// Number of events in a stream before a writer begins the next, similar to aggregates.
 const EVENTS_PER_STREAM: u64 = 10;
 
-/// Appends that the bare driver commits together, to compare with as many writers.
+/// Number of appends that the bare driver commits together, for comparison with the same number of
+/// writers.
 const GROUP_SIZE: usize = 64;
 
-/// What a writer appends.
+/// The kind of event that a writer appends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
-    /// An event of a stream.
+    /// An event in a stream.
     Plain,
-    /// An event of a stream that is expected where the writer left it.
+    /// An event in a stream that must be at the version where the writer left it.
     StreamAt,
-    /// An event of a stream with a tag that no event ever had.
+    /// An event in a stream, with a tag that no other event has.
     NoneMatchTag,
 }
 
-/// All workloads of this module on `subject`, and the same on the bare driver.
+/// Returns all workloads of this module on `subject`, and the same on the bare driver.
 pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
     let many = &bench.many_threads;
     let one = &bench.one_thread;
@@ -75,7 +76,7 @@ fn writers<'a>(
         let (mut recorder, mut writers): (_, Vec<Writer>) = (open()?, begin());
         Ok(Box::new(move |budget| {
             if !subject.is_on_disk() {
-                // A log in memory grows by a gigabyte in a few runs.
+                // A memory log grows by a gigabyte in a few runs.
                 (recorder, writers) = (open()?, begin());
             }
             let (run, returned) = runtime.block_on(write_together(
@@ -89,7 +90,7 @@ fn writers<'a>(
     })
 }
 
-/// Lets every writer write as a task of its own.
+/// Runs every writer in its own task.
 pub(crate) async fn write_together(
     recorder: &Arc<dyn Recorder>,
     writers: Vec<Writer>,
@@ -127,13 +128,13 @@ async fn write_until(
         let start = Instant::now();
         recorder.append(append).await?;
         run.add(start.elapsed(), 1);
-        // An append that need not wait would keep the other writers from running.
+        // An append that completes without waiting would starve the other writers.
         tokio::task::yield_now().await;
     }
     Ok(run)
 }
 
-/// The same rows by the bare driver: `group` appends a transaction.
+/// Writes the same rows with the bare driver, `group` appends per transaction.
 fn bare<'a>(
     name: &'static str,
     label: &'static str,
@@ -161,19 +162,19 @@ fn bare<'a>(
     })
 }
 
-/// One that appends an event after the other, to a stream after the other.
+/// A writer that appends events one by one, to one stream after the other.
 #[derive(Debug)]
 pub(crate) struct Writer {
     id: u64,
     shape: Shape,
-    /// Events appended so far.
+    /// Number of appended events.
     count: u64,
-    /// The stream that gets the next event.
+    /// The stream of the next event.
     stream: Arc<str>,
 }
 
 impl Writer {
-    /// One that writes streams of its own.
+    /// Creates a writer with its own streams.
     pub(crate) fn new(id: u64, shape: Shape) -> Self {
         Self {
             id,

@@ -1,4 +1,4 @@
-//! What an application does with a store: commands to an aggregate, and loading one.
+//! The work of an application: commands to an aggregate, and loading one.
 
 use std::time::{Duration, Instant};
 
@@ -12,21 +12,22 @@ use crate::contender::{Contender, Result, RunFn};
 use crate::sample::{Run, Stopwatch};
 use crate::subject::{Subject, open_store};
 
-/// Events of the aggregate that is loaded.
+/// Number of events of the loaded aggregate.
 const EVENTS_LOADED: u32 = 100;
-/// Tasks that send commands together, each to an aggregate of its own.
+/// Number of tasks that send commands concurrently, each to its own aggregate.
 const WRITER_COUNT: usize = 64;
-/// Commands to an aggregate before its writer begins another, so that none grows without end.
+/// Number of commands to an aggregate before its writer begins another, so that none grows without
+/// bound.
 const COMMANDS_PER_BASKET: u32 = 100;
 
-/// What happens to a basket.
+/// The events of a basket.
 #[derive(Event, Serialize, Deserialize)]
 enum BasketEvent {
     LineAdded { product: String, quantity: u32 },
     LineRemoved { product: String },
 }
 
-/// What somebody is about to buy.
+/// A shopping basket.
 #[derive(Aggregate, Clone, Default)]
 #[aggregate(event = BasketEvent)]
 struct Basket {
@@ -50,7 +51,7 @@ impl Apply<BasketEvent> for Basket {
 }
 
 impl Basket {
-    /// Every third command takes a line out again.
+    /// Every third command removes a line.
     fn change(&self) -> BasketEvent {
         let product = "espresso cup, white".to_owned();
         if self.line_count % 3 == 2 {
@@ -64,11 +65,11 @@ impl Basket {
     }
 }
 
-/// All workloads of this module on `subject`.
+/// Returns all workloads of this module on `subject`.
 pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
     let one = &bench.one_thread;
     let many = &bench.many_threads;
-    // A server's answers are awaited where the runtime waits for all of its sockets.
+    // Responses of a server are awaited on the runtime that drives all of its sockets.
     let lone = if subject.has_server() { many } else { one };
     let mut contenders = vec![
         execute_cached(subject, one),
@@ -87,7 +88,7 @@ async fn open(subject: &Subject, workload: &str, cache_size: usize) -> Result<Ap
     Ok(builder.cache_size(cache_size).open().await?)
 }
 
-/// Commands to an aggregate that is in the cache, one after the other.
+/// Commands to a cached aggregate, one after the other.
 fn execute_cached<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
     let name = "execute-cached";
     Contender::new(name, subject.label, "commands", move || {
@@ -102,7 +103,7 @@ fn execute_cached<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'
     })
 }
 
-/// Commands to aggregates in the cache, by many tasks.
+/// Commands to cached aggregates, by many tasks.
 fn execute_together<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
     let name = "execute-64";
     Contender::new(name, subject.label, "commands", move || {
@@ -134,7 +135,7 @@ async fn execute_until(shop: &Application, watch: Stopwatch) -> Result<Run> {
             let start = Instant::now();
             shop.execute(basket, Basket::change).await?;
             run.add(start.elapsed(), 1);
-            // A command that need not wait would keep the other writers from running.
+            // A command that completes without waiting would starve the other writers.
             tokio::task::yield_now().await;
             if !watch.has_time() {
                 break;
@@ -159,7 +160,7 @@ async fn with_basket(subject: &Subject, name: &str) -> Result<(Application, Id<B
     Ok((shop, basket))
 }
 
-/// The rows that loading the aggregate reads, by the bare driver.
+/// The rows of loading the aggregate, read with the bare driver.
 fn select_stream<'a>(
     subject: &'a Subject,
     label: &'static str,

@@ -1,7 +1,8 @@
-//! What a condition costs on a log of a million events.
+//! The cost of a condition on a log of a million events.
 //!
-//! The condition holds, and one after it does not: so it is judged to the end, and nothing is written
-//! or synced that would take longer than the judging and vary more.
+//! The measured condition holds, and a second one after it does not. The first is therefore
+//! evaluated completely, and nothing is written or synced, which would take longer than the
+//! evaluation and vary more.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,9 +21,9 @@ use crate::sample::{Run, Stopwatch};
 use crate::subject::{Subject, open_log};
 use crate::workload::append::{self, Writer, write_together};
 
-/// Clients that append together.
+/// Number of clients that append concurrently.
 const CLIENT_COUNT: u64 = 8;
-/// Number of the first of them, far from those whose streams are in the log of orders.
+/// Number of the first client, far from those whose streams are in the log of orders.
 const FIRST_WRITER: u64 = 1 << 40;
 /// A small log of orders.
 const SMALL: Dataset = Dataset {
@@ -31,18 +32,18 @@ const SMALL: Dataset = Dataset {
     batch_size: 1_000,
 };
 
-/// What must hold for an append.
+/// The measured condition.
 #[derive(Clone, Copy, Debug)]
 enum Shape {
-    /// Nothing but the condition that does not hold: what the others are compared with.
+    /// Only the condition that does not hold, as the baseline.
     Nothing,
-    /// No event of a topic after the middle of the log, of which there are many before it.
+    /// No event of a topic after the middle of the log; there are many before it.
     TopicAfter,
     /// No event of a topic that is not in the log.
     TopicEver,
     /// No event of a tag that is not in the log.
     TagEver,
-    /// No event of a topic that is in the log, which does not hold itself.
+    /// No event of a topic that is in the log; this condition itself does not hold.
     TopicRefused,
 }
 
@@ -54,7 +55,7 @@ const WORKLOADS: [(&str, Shape); 5] = [
     ("condition-topic-refused", Shape::TopicRefused),
 ];
 
-/// All workloads of this module on `subject`.
+/// Returns all workloads of this module on `subject`.
 pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
     let contender = |(name, shape)| {
         Contender::new(name, subject.label, "appends", move || {
@@ -85,8 +86,8 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
     contenders
 }
 
-/// Clients that append together, each on condition that no event has a tag of its own, to a log that
-/// begins with these orders.
+/// Clients that append concurrently, each on the condition that no event has its own tag, to a log
+/// that begins with these orders.
 fn together<'a>(
     bench: &'a Bench,
     subject: &'a Subject,

@@ -1,5 +1,4 @@
-//! What a system costs that has nothing to do: how often the threads of the process are switched to and from, in
-//! a second.
+//! The cost of an idle system: the number of context switches of the process per second.
 
 use std::time::Duration;
 
@@ -13,19 +12,20 @@ use crate::contender::{Contender, Result, RunFn};
 use crate::sample::{Run, Stopwatch};
 use crate::subject::{Subject, open_store};
 
-/// So many times the budget of other workloads: little happens.
+/// Number of budgets of other workloads that a run takes, because little happens.
 const BUDGETS: u32 = 8;
-/// So many budgets pass before, until all is caught up and quiet.
+/// Number of budgets to wait until everything has caught up and is quiet.
 const BUDGETS_BEFORE: u32 = 4;
 
-/// The runners whose rest is measured.
+/// The idle runners to measure.
 #[derive(Clone, Copy)]
 enum Runner {
     MultiThread,
     Cluster,
 }
 
-/// All workloads of this module on `subject`; none where the system does not count switches.
+/// Returns all workloads of this module on `subject`; none if the operating system does not count
+/// context switches.
 pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
     if switches().is_err() {
         return Vec::new();
@@ -86,11 +86,11 @@ async fn count(budget: Duration) -> Result<Run> {
     Ok(run.took(elapsed))
 }
 
-/// How often the threads of this process were switched to and from, of their own accord or not.
+/// Returns the number of context switches of all threads of this process, voluntary or not.
 fn switches() -> Result<u64> {
     let mut sum = 0;
     for thread in std::fs::read_dir("/proc/self/task")? {
-        // One that has ended meanwhile is none of those that rest.
+        // A thread that has ended in the meantime is not idle.
         let status = std::fs::read_to_string(thread?.path().join("status"));
         for line in status.unwrap_or_default().lines() {
             if let Some((name, count)) = line.split_once(':')

@@ -1,5 +1,5 @@
-//! Writing the log of orders, in batches: each time in a process of its own, so that its peak of
-//! memory is that of this workload alone.
+//! Writing the log of orders, in batches: each time in a separate process, so that its peak memory
+//! is that of this workload alone.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,14 +16,14 @@ use crate::machine::peak_memory;
 use crate::sample::{Measurement, Run};
 use crate::subject::{Subject, open_log, whole_text};
 
-/// Name of the one workload of this module.
+/// Name of the only workload of this module.
 pub(crate) const NAME: &str = "load";
 
-/// No round of loads is begun when the rounds before it took longer than this: a slow disk makes each
-/// take minutes, and the whole is to end within ten.
+/// No round of loads begins after the previous rounds took longer than this. A slow disk makes each
+/// round take minutes, and the whole must end within ten.
 const ROUNDS_TIME_MAX: Duration = Duration::from_secs(100);
 
-/// Who writes.
+/// What writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Loader {
     /// The store.
@@ -32,17 +32,17 @@ pub(crate) enum Loader {
     Bare,
 }
 
-/// What the process that loaded tells the one that started it.
+/// The result that the loading process sends to its parent.
 #[derive(Debug, Serialize, Deserialize)]
 struct Loaded {
-    /// How long each append took, in nanoseconds.
+    /// Latency of each append, in nanoseconds.
     latencies_ns: Vec<u64>,
-    /// The most memory the process ever had, in bytes.
+    /// Peak memory of the process, in bytes.
     peak_memory: Option<u64>,
 }
 
-/// Loads every subject and its bare driver by turns. What the first run of a store wrote stays for the
-/// workloads that read.
+/// Loads every subject and its bare driver in turn. The log written by the first run of a store is
+/// kept for the reading workloads.
 ///
 /// # Errors
 ///
@@ -107,16 +107,16 @@ fn load_in_child(url: &StoreUrl, loader: Loader, dataset: Dataset) -> Result<Loa
     }
     let output = command.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
-        return Err(format!("the load of {url} in a process of its own failed").into());
+        return Err(format!("the load of {url} in a separate process failed").into());
     }
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// What the process does that was started for this: loads, and prints how it went.
+/// Runs the loading process: loads, and prints the result.
 ///
 /// # Errors
 ///
-/// What the store reports.
+/// Errors of the store.
 pub(crate) fn load_alone(
     runtime: &Runtime,
     url: &StoreUrl,
@@ -156,7 +156,7 @@ fn run_of(loaded: &Loaded, dataset: Dataset) -> Run {
     run.took(total)
 }
 
-/// Removes a SQLite file with what stands beside it.
+/// Removes a SQLite file and its companion files.
 fn remove(file: &std::path::Path) -> Result<()> {
     for suffix in ["", "-wal", "-shm"] {
         let mut path = file.as_os_str().to_owned();

@@ -1,6 +1,6 @@
-//! What several processes do with one database: writers of one log and of two, and a follower that runs
-//! elsewhere. The other processes are this program, started again; they are told by lines on their input
-//! what to do, answer by lines, and end with it.
+//! Several processes with one database: writers of one log and of two, and a follower that runs in
+//! another process. The other processes are this program, started again. They receive commands as
+//! lines on their input, reply with lines, and exit when the input ends.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -25,29 +25,29 @@ use crate::dataset::Dataset;
 use crate::sample::{Run, Stopwatch};
 use crate::subject::{LOG, Subject, open_store, whole_text};
 
-/// Writers of each process.
+/// Number of writers per process.
 const WRITER_COUNT: u64 = 32;
-/// Processes that write.
+/// Number of writing processes.
 const PROCESS_COUNT: u64 = 2;
 
-/// What a process that was started for this does.
+/// The role of such a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
-    /// Writes when it is told to, for as long as it is told.
+    /// Writes on command, for the given time.
     Write,
     /// Runs the followers of the shop.
     Follow,
-    /// Joins the cluster of the shop, whose follower has as many partitions as the number says.
+    /// Joins the cluster of the shop, whose follower has this number of partitions.
     Join,
 }
 
-/// What a process that wrote tells.
+/// The result of a writing process.
 #[derive(Debug, Serialize, Deserialize)]
 struct Written {
     latencies_ns: Vec<u64>,
 }
 
-/// All workloads of this module on `subject`, if processes find each other's logs there.
+/// Returns all workloads of this module on `subject`, if its logs are visible to other processes.
 pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
     if !subject.is_on_disk() {
         return Vec::new();
@@ -63,7 +63,7 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
     ]
 }
 
-/// Two processes of many writers each, on the logs of these names.
+/// Two processes with many writers each, on the logs of these names.
 fn writers<'a>(
     name: &'static str,
     subject: &'a Subject,
@@ -77,7 +77,7 @@ fn writers<'a>(
         Ok(Box::new(move |budget: Duration| {
             let start = Instant::now();
             for other in &mut others {
-                other.tell(&budget.as_micros().to_string())?;
+                other.send(&budget.as_micros().to_string())?;
             }
             let mut run = Run::new();
             for other in &mut others {
@@ -91,8 +91,8 @@ fn writers<'a>(
     })
 }
 
-/// From the answer to a command until this process sees what a follower in another one recorded for it;
-/// nothing else goes on.
+/// The time from the result of a command until this process sees the effect that a follower in
+/// another process recorded, without other load.
 fn latency<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
     let name = "append-to-processed-elsewhere";
     Contender::new(name, subject.label, "commands", move || {
@@ -125,8 +125,8 @@ fn latency<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
     })
 }
 
-/// A backlog that the follower in other processes works off, one append for each upstream event; the time
-/// counts from the start of the first process.
+/// A backlog that the follower in other processes works off, with one append per upstream event.
+/// The time starts with the start of the first process.
 fn backlog<'a>(
     name: &'static str,
     bench: &'a Bench,
@@ -169,7 +169,7 @@ fn backlog<'a>(
     })
 }
 
-/// Effects in the log, which has one event of the follower's own before them.
+/// Number of effects in the log, which has one event of the follower itself before them.
 async fn effect_count(stock: &dyn Recorder) -> Result<u64> {
     let head = stock.head().await?.position();
     Ok(head.map_or(0, |it| it.get()).saturating_sub(1))
@@ -178,7 +178,7 @@ async fn effect_count(stock: &dyn Recorder) -> Result<u64> {
 /// Another process of this program.
 struct Other {
     process: Child,
-    /// Its end is the process's end.
+    /// Closing it ends the process.
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
@@ -205,11 +205,11 @@ impl Other {
         };
         match &*other.hear()? {
             "ready" => Ok(other),
-            line => Err(format!("the other process says {line:?}").into()),
+            line => Err(format!("the other process printed {line:?}").into()),
         }
     }
 
-    fn tell(&mut self, line: &str) -> Result<()> {
+    fn send(&mut self, line: &str) -> Result<()> {
         let input = self.input.as_mut().ok_or("its input is a pipe")?;
         writeln!(input, "{line}")?;
         Ok(input.flush()?)
@@ -224,7 +224,7 @@ impl Other {
         }
     }
 
-    /// That it still runs.
+    /// Checks that it still runs.
     fn check(&mut self) -> Result<()> {
         match self.process.try_wait()? {
             None => Ok(()),
@@ -236,16 +236,16 @@ impl Other {
 impl Drop for Other {
     fn drop(&mut self) {
         drop(self.input.take());
-        // It ends with its input; whether it could be waited for changes nothing here.
+        // The process ends with its input, whether or not waiting for it succeeds.
         let _ = self.process.wait();
     }
 }
 
-/// What the process that was started for this does, until its input ends.
+/// Runs the role of this process until its input ends.
 ///
 /// # Errors
 ///
-/// What the store reports.
+/// Errors of the store.
 pub(crate) fn other_process(
     runtime: &Runtime,
     part: Part,
@@ -279,7 +279,7 @@ fn write_alone(runtime: &Runtime, url: &str, log: &str, number: u64) -> Result<(
     Ok(())
 }
 
-/// Whoever started this process holds its input.
+/// The parent process holds the input open.
 fn until_input_ends() -> Result<()> {
     std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
     Ok(())

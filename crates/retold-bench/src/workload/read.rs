@@ -20,15 +20,15 @@ use crate::subject::{LOG, Subject};
 enum Shape {
     /// Every event, in pages.
     Log,
-    /// A stream, each time another.
+    /// A stream, a different one each time.
     Stream,
-    /// The events of a customer's tag, each time another.
+    /// The events of a customer's tag, a different one each time.
     Tag,
     /// The events of the rare topic.
     Topic,
 }
 
-/// A workload of this module: its name, what its rate counts, what it reads.
+/// A workload of this module: its name, the unit of its rate, and what it reads.
 const WORKLOADS: [(&str, &str, Shape); 4] = [
     ("read-log", "events", Shape::Log),
     ("read-stream-10", "reads", Shape::Stream),
@@ -36,7 +36,7 @@ const WORKLOADS: [(&str, &str, Shape); 4] = [
     ("query-topic", "queries", Shape::Topic),
 ];
 
-/// All workloads of this module on `subject`, and the same on the bare driver.
+/// Returns all workloads of this module on `subject`, and the same on the bare driver.
 pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
     let mut contenders = Vec::new();
     for (name, unit, shape) in WORKLOADS {
@@ -51,7 +51,7 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
                     shape,
                     ordinal,
                 };
-                // As a task of the runtime, where an application reads.
+                // In a task of the runtime, as in an application.
                 let read = runtime.spawn(reader.read_until(Stopwatch::start(budget)));
                 let (run, read_to) = runtime.block_on(read)??;
                 ordinal = read_to;
@@ -70,7 +70,7 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
     contenders
 }
 
-/// Reads by a bare driver.
+/// Reads with a bare driver.
 fn repeat<'a>(
     dataset: Dataset,
     shape: Shape,
@@ -92,7 +92,7 @@ fn repeat<'a>(
     })
 }
 
-/// What a read counts for; refused if it did not find what it must.
+/// Returns the units of a read, or an error if it did not find the expected number of events.
 fn units(shape: Shape, what: &Read, found: Found, expected: Option<u64>) -> Result<u64> {
     if expected.is_some_and(|expected| expected != found.events) {
         return Err(format!("{what:?} found {found:?}, not {expected:?} events").into());
@@ -103,7 +103,7 @@ fn units(shape: Shape, what: &Read, found: Found, expected: Option<u64>) -> Resu
     })
 }
 
-/// The read of this ordinal, and how many events it must find, if that is known.
+/// Returns the read of this index, and the number of events that it must find, if it is known.
 fn next_read(dataset: Dataset, shape: Shape, ordinal: u64) -> (Read, Option<u64>) {
     let random = scramble(ordinal);
     match shape {
@@ -129,7 +129,7 @@ struct Reader {
     recorder: Arc<dyn Recorder>,
     dataset: Dataset,
     shape: Shape,
-    /// Reads done so far.
+    /// Number of completed reads.
     ordinal: u64,
 }
 

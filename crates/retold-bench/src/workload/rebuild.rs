@@ -1,5 +1,5 @@
-//! Appends at a steady pace, alone and while a view of the log is rebuilt: what a rebuild costs those
-//! who write.
+//! Appends at a steady rate, alone and while a view of the log is rebuilt: the cost of a rebuild
+//! for writers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,16 +23,16 @@ use crate::contender::{Contender, Result, RunFn};
 use crate::sample::{Run, Stopwatch};
 use crate::subject::{LOG, Subject, open_store};
 
-/// Events of the log, as many as January's flights make.
+/// Number of events in the log, equal to the events of January's flights.
 const EVENT_COUNT: u64 = 80_000;
 /// The same, in a test.
 const EVENT_COUNT_QUICK: u64 = 500;
-/// Time between two appends: a thousand a second.
+/// Time between two appends: a thousand per second.
 const PACE: Duration = Duration::from_millis(1);
-/// Events an append, when the log is written.
+/// Number of events per append when the log is written.
 const BATCH: u64 = 1_000;
 
-/// Something arrived.
+/// A flight arrived.
 #[derive(Event, Serialize, Deserialize)]
 #[event(topic = "Arrived")]
 struct Arrived {
@@ -40,7 +40,7 @@ struct Arrived {
     minutes: i64,
 }
 
-/// The workloads on `subject`, if its views are SQLite's.
+/// Returns the workloads on `subject`, if its views are SQLite's.
 pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
     let Some(folder) = subject.folder() else {
         return Vec::new();
@@ -53,11 +53,11 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
     };
     let runtime = &bench.many_threads;
     [
-        ("append-1000/s", Beside::Nothing),
-        ("append-1000/s-rebuild", Beside::Rebuilding),
+        ("append-1000/s", During::Nothing),
+        ("append-1000/s-rebuild", During::Rebuilding),
     ]
     .into_iter()
-    .map(|(name, beside)| {
+    .map(|(name, during)| {
         let views = folder.join(format!("{}.views", name.replace('/', "-")));
         Contender::new(name, subject.label, "appends", move || {
             let url = subject.url(&name.replace('/', "-"));
@@ -68,9 +68,9 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
             runtime.block_on(build(&log, keeper(&views, version)?))?;
             Ok(Box::new(move |budget| {
                 version += 1;
-                let rebuilt = match beside {
-                    Beside::Nothing => None,
-                    Beside::Rebuilding => Some(keeper(&views, version)?),
+                let rebuilt = match during {
+                    During::Nothing => None,
+                    During::Rebuilding => Some(keeper(&views, version)?),
                 };
                 append_at_pace(runtime, &store, &log, &views, rebuilt, budget)
             }) as RunFn<'a>)
@@ -79,9 +79,9 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
     .collect()
 }
 
-/// What goes on beside the appends.
+/// What happens during the appends.
 #[derive(Clone, Copy)]
-enum Beside {
+enum During {
     Nothing,
     Rebuilding,
 }
@@ -116,7 +116,8 @@ fn keeper(views: &SqliteViews, version: u32) -> Result<Arc<dyn ViewKeeper>> {
         });
     let tables = SqliteTables::new(["arrivals"], |view| {
         let sql = format!(
-            "CREATE TABLE {} (carrier INTEGER PRIMARY KEY, flights INTEGER, minutes INTEGER) STRICT",
+            "CREATE TABLE {} \
+             (carrier INTEGER PRIMARY KEY, flights INTEGER, minutes INTEGER) STRICT",
             view.table("arrivals")
         );
         Ok(view.execute_batch(&sql)?)
@@ -137,8 +138,8 @@ async fn build(log: &Arc<dyn Recorder>, keeper: Arc<dyn ViewKeeper>) -> Result<(
     Ok(())
 }
 
-/// Appends at the pace for as long as the budget says, and as long as the rebuild takes; a reader looks
-/// at the view all the time.
+/// Appends at the rate for the budget and until the rebuild is done, while a reader checks the
+/// view.
 fn append_at_pace(
     runtime: &Runtime,
     store: &Arc<dyn Store>,
@@ -200,7 +201,7 @@ fn append_at_pace(
     })
 }
 
-/// Looks at the view until all is done; an error, if it ever shows less than before.
+/// Reads the view until everything is done. Returns an error if it ever shows less than before.
 fn watch_view(
     views: &SqliteViews,
     is_done: Arc<AtomicBool>,

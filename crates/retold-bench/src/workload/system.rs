@@ -1,4 +1,5 @@
-//! What a system does with a store: an application follows another, one small effect for each event.
+//! The work of a system on a store: an application follows another, with one small effect per
+//! event.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,36 +20,36 @@ use crate::contender::{Contender, Result, RunFn};
 use crate::sample::{Run, Stopwatch};
 use crate::subject::{Subject, open_store};
 
-/// Upstream events that are there before followers begin, where one append covers many.
+/// Number of upstream events before followers start, where one append covers many.
 const BACKLOG_IN_BATCHES: u64 = 50_000;
-/// The same, where each takes an append of its own.
+/// The same, with one append per event.
 pub(crate) const BACKLOG_ONE_BY_ONE: u64 = 2_000;
-/// The same, on memory.
+/// The same, in memory.
 const BACKLOG_ON_MEMORY: u64 = 50_000;
 /// The same, in a test.
 pub(crate) const BACKLOG_QUICK: u64 = 100;
-/// Upstream events an append of the backlog.
+/// Number of upstream events per append of the backlog.
 const BACKLOG_APPEND: u64 = 1_000;
-/// Aggregates that the effects are spread over: as many as stay in the cache by default.
+/// Number of aggregates that the effects are spread over: as many as the default cache holds.
 const ITEM_COUNT: u64 = 500;
-/// Upstream events in one append of a follower that is allowed many.
+/// Maximum number of upstream events per append of a batching follower.
 const BATCH: usize = 100;
-/// Longest wait for followers, before the benchmark fails.
+/// Maximum wait for followers before the benchmark fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Somebody ordered something.
+/// An item was ordered.
 #[derive(Event, Serialize, Deserialize)]
 struct Ordered {
     item: u64,
 }
 
-/// It was put aside.
+/// An item was reserved.
 #[derive(Event, Serialize, Deserialize)]
 struct Reserved {
     order: u64,
 }
 
-/// How much of an item is put aside.
+/// The number of reservations of an item.
 #[derive(Aggregate, Clone, Default)]
 #[aggregate(event = Reserved, key = u64)]
 struct Item {
@@ -69,12 +70,12 @@ async fn reserve(ordered: &Ordered, context: &mut Context) -> retold::Result<()>
     Ok(())
 }
 
-/// An application that follows another, up to `batch` upstream events an append.
+/// Builds an application that follows another, with up to `batch` upstream events per append.
 pub(crate) fn shop(batch: usize) -> Result<System> {
     shop_in_parts(batch, 1)
 }
 
-/// The same, its follower split into so many partitions.
+/// The same, with the follower split into this many partitions.
 pub(crate) fn shop_in_parts(batch: usize, partitions: u32) -> Result<System> {
     let follower = Follower::new("reservations").follows("orders").on(reserve);
     let follower = follower.partitioned(partitions);
@@ -86,14 +87,14 @@ pub(crate) fn shop_in_parts(batch: usize, partitions: u32) -> Result<System> {
         .build()?)
 }
 
-/// Orders once, an item that is a function of `number`.
+/// Places one order, for an item that is a function of `number`.
 pub(crate) async fn one_order(orders: &Application, number: u64) -> Result<Position> {
     let item = number % ITEM_COUNT;
     let recorded = orders.decide((), |()| Ordered { item }).await?;
     Ok(recorded.position().ok_or("nothing was recorded")?)
 }
 
-/// All workloads of this module on `subject`.
+/// Returns all workloads of this module on `subject`.
 pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Contender<'a>> {
     let is_quick = bench.sizes.budget < Duration::from_millis(100);
     let backlog = |full| if is_quick { BACKLOG_QUICK } else { full };
@@ -101,7 +102,7 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
         "memory" => BACKLOG_ON_MEMORY,
         _ => BACKLOG_ONE_BY_ONE,
     };
-    // A server's answers are awaited where the runtime waits for all of its sockets.
+    // Responses of a server are awaited on the runtime that drives all of its sockets.
     let lone = match subject.has_server() {
         true => &bench.many_threads,
         false => &bench.one_thread,
@@ -114,7 +115,7 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
     ]
 }
 
-/// A system of its own for each run, whose upstream log has a backlog.
+/// A separate system for each run, with a backlog in its upstream log.
 pub(crate) async fn with_backlog(
     subject: &Subject,
     workload: &str,
@@ -138,7 +139,7 @@ pub(crate) async fn with_backlog(
     Ok(infrastructure)
 }
 
-/// A single thread, one append for each upstream event.
+/// A single thread, with one append per upstream event.
 fn follow_on_one_thread<'a>(
     subject: &'a Subject,
     runtime: &'a Runtime,
@@ -163,7 +164,7 @@ fn follow_on_one_thread<'a>(
     })
 }
 
-/// Many threads, one append for up to [`BATCH`] upstream events.
+/// Many threads, with one append per up to [`BATCH`] upstream events.
 fn follow_on_many<'a>(subject: &'a Subject, runtime: &'a Runtime, backlog: u64) -> Contender<'a> {
     let name = "follow-multi-thread-100";
     Contender::new(name, subject.label, "upstream events", move || {
@@ -188,7 +189,8 @@ fn follow_on_many<'a>(subject: &'a Subject, runtime: &'a Runtime, backlog: u64) 
     })
 }
 
-/// From the answer to a command until the follower has recorded what it caused; nothing else goes on.
+/// The time from the result of a command until the follower has recorded its effect, without other
+/// load.
 fn latency<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
     let name = "append-to-processed";
     Contender::new(name, subject.label, "commands", move || {
@@ -213,7 +215,7 @@ fn latency<'a>(subject: &'a Subject, runtime: &'a Runtime) -> Contender<'a> {
     })
 }
 
-/// What a follower recorded, decided once more and compared.
+/// Decides the effects of a follower again and compares them.
 fn retell<'a>(subject: &'a Subject, runtime: &'a Runtime, backlog: u64) -> Contender<'a> {
     let name = "retell";
     Contender::new(name, subject.label, "effects", move || {
@@ -247,12 +249,12 @@ fn retell<'a>(subject: &'a Subject, runtime: &'a Runtime, backlog: u64) -> Conte
     })
 }
 
-/// Whether each of so many upstream events has had its effect.
+/// Checks that each of these upstream events has had its effect.
 pub(crate) async fn check_effects(open: &OpenSystem, expected: u64) -> Result<()> {
     let stock = open.application("stock")?;
     let effects = stock.events::<Reserved>().read().collect().await?.len() as u64;
     match effects == expected {
         true => Ok(()),
-        false => Err(format!("{effects} effects are recorded of {expected} events").into()),
+        false => Err(format!("{effects} effects are recorded for {expected} events").into()),
     }
 }

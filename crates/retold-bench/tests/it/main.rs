@@ -1,4 +1,4 @@
-//! The benchmark as a test: every workload runs, small, on every store.
+//! Tests of the benchmark: every workload runs, with small sizes, on every store.
 
 use std::process::{Command, Output};
 
@@ -7,11 +7,11 @@ fn bench(arguments: &[&str]) -> Output {
     command
         .args(arguments)
         .output()
-        .expect("the benchmark starts")
+        .expect("the benchmark can be started")
 }
 
 #[test]
-fn every_workload_runs_in_small() {
+fn every_workload_runs_with_small_sizes() {
     let output = bench(&["--quick", "--json"]);
 
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -33,7 +33,7 @@ fn every_workload_runs_in_small() {
 }
 
 #[test]
-fn a_table_names_what_was_chosen_alone() {
+fn a_table_contains_only_the_selected_workloads() {
     let output = bench(&["--quick", "--store", "memory:x", "--only", "read-stream-10"]);
 
     assert!(output.status.success());
@@ -58,10 +58,10 @@ fn a_report_is_written_to_a_file() {
 }
 
 #[test]
-fn mistakes_are_told() {
+fn mistakes_are_reported() {
     for (arguments, hint) in [
         (&["--store", "postgre://here"][..], "postgre"),
-        (&["--quick", "--only", "juggle"], "--help tells the groups"),
+        (&["--quick", "--only", "juggle"], "--help lists the groups"),
         (&["--runs", "0"], "--runs"),
     ] {
         let output = bench(arguments);
@@ -71,10 +71,10 @@ fn mistakes_are_told() {
     }
 }
 
-/// Goal: readers in other processes skip nothing, see nothing twice and lose nothing that was
-/// acknowledged. Method: small here; `cargo xtask tail` runs it as large as is wanted.
+/// Goal: readers in other processes skip no event, see none twice, and lose none that was
+/// acknowledged. Method: small here; `cargo xtask tail` runs it at any size.
 #[test]
-fn readers_that_tail_other_processes_miss_nothing() {
+fn readers_of_other_processes_miss_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = format!("sqlite:{}", folder.path().join("tail.db").display());
     for (url, appends, writers) in [
