@@ -90,50 +90,56 @@ pub fn system() -> System {
         .expect("names are unique, and followers follow known applications")
 }
 
-/// Returns the flight that an event belongs to and the tail number in the event. `None` if the
-/// event names no aircraft: such an event concerns no airframe, so its policy does nothing.
-fn flight_and_aircraft<'e>(
-    context: &Context,
-    aircraft: &'e Option<String>,
-) -> Option<(String, &'e str)> {
-    let flight = context.aggregate::<Flight>()?;
-    Some((flight.to_string(), aircraft.as_deref()?))
+/// Returns the id of the flight that an event belongs to. An event of another stream is a bug, and
+/// the error stops the follower: returning `Ok` instead would skip the event silently.
+fn flight(context: &Context) -> retold::Result<String> {
+    match context.aggregate::<Flight>() {
+        Some(flight) => Ok(flight.to_string()),
+        None => Err(retold::Error::Refused(
+            "the event is not in the stream of a flight".into(),
+        )),
+    }
 }
 
 async fn plan_leg(plan: &Scheduled, context: &mut Context) -> retold::Result<()> {
-    let Some((flight, aircraft)) = flight_and_aircraft(context, &plan.aircraft) else {
-        return Ok(());
+    let Some(aircraft) = &plan.aircraft else {
+        return Ok(()); // without a tail number, it concerns no airframe
     };
+    let flight = flight(context)?;
     let leg = LegPlanned {
-        aircraft: aircraft.into(),
+        aircraft: aircraft.clone(),
         flight,
         origin: plan.origin.clone(),
         departs_at: plan.departs_at,
     };
     let plan = |airframe: &Airframe| airframe.plan(leg);
-    context.execute_or_create(aircraft, plan).await?;
+    context.execute_or_create(aircraft.as_str(), plan).await?;
     Ok(())
 }
 
 async fn take_off(departed: &Departed, context: &mut Context) -> retold::Result<()> {
-    let Some((flight, aircraft)) = flight_and_aircraft(context, &departed.aircraft) else {
-        return Ok(());
+    let Some(aircraft) = &departed.aircraft else {
+        return Ok(()); // without a tail number, it concerns no airframe
     };
+    let flight = flight(context)?;
     let took_off = TookOff {
-        aircraft: aircraft.into(),
+        aircraft: aircraft.clone(),
         flight,
         at: departed.at,
         planned_at: minutes_after(departed.at, departed.delay_minutes.saturating_neg()),
     };
     let take_off = |_: &Airframe| took_off;
-    context.execute_or_create(aircraft, take_off).await?;
+    context
+        .execute_or_create(aircraft.as_str(), take_off)
+        .await?;
     Ok(())
 }
 
 async fn land(arrived: &Arrived, context: &mut Context) -> retold::Result<()> {
-    let Some((flight, aircraft)) = flight_and_aircraft(context, &arrived.aircraft) else {
-        return Ok(());
+    let Some(aircraft) = &arrived.aircraft else {
+        return Ok(()); // without a tail number, it concerns no airframe
     };
+    let flight = flight(context)?;
     let arrival = Arrival {
         aircraft,
         airport: &arrived.destination,
@@ -141,33 +147,37 @@ async fn land(arrived: &Arrived, context: &mut Context) -> retold::Result<()> {
         delay_minutes: arrived.delay_minutes,
     };
     let land = |airframe: &Airframe| airframe.land(&flight, arrival);
-    context.execute_or_create(aircraft, land).await?;
+    context.execute_or_create(aircraft.as_str(), land).await?;
     Ok(())
 }
 
 async fn land_elsewhere(diverted: &Diverted, context: &mut Context) -> retold::Result<()> {
-    let Some((flight, aircraft)) = flight_and_aircraft(context, &diverted.aircraft) else {
-        return Ok(());
+    let Some(aircraft) = &diverted.aircraft else {
+        return Ok(()); // without a tail number, it concerns no airframe
     };
+    let flight = flight(context)?;
     let landed = LandedElsewhere {
-        aircraft: aircraft.into(),
+        aircraft: aircraft.clone(),
         flight,
     };
     let land = |airframe: &Airframe| airframe.land_elsewhere(landed);
-    context.execute_or_create(aircraft, land).await?;
+    context.execute_or_create(aircraft.as_str(), land).await?;
     Ok(())
 }
 
 async fn drop_leg(cancelled: &Cancelled, context: &mut Context) -> retold::Result<()> {
-    let Some((flight, aircraft)) = flight_and_aircraft(context, &cancelled.aircraft) else {
-        return Ok(());
+    let Some(aircraft) = &cancelled.aircraft else {
+        return Ok(()); // without a tail number, it concerns no airframe
     };
+    let flight = flight(context)?;
     let dropped = LegDropped {
-        aircraft: aircraft.into(),
+        aircraft: aircraft.clone(),
         flight,
     };
     let drop_leg = |airframe: &Airframe| airframe.drop_leg(dropped);
-    context.execute_or_create(aircraft, drop_leg).await?;
+    context
+        .execute_or_create(aircraft.as_str(), drop_leg)
+        .await?;
     Ok(())
 }
 
@@ -194,10 +204,7 @@ async fn close_cancelled(_: &Cancelled, context: &mut Context) -> retold::Result
 }
 
 async fn close(going: Going, context: &mut Context) -> retold::Result<()> {
-    let Some(flight) = context.aggregate::<Flight>() else {
-        return Ok(());
-    };
-    let flight = flight.to_string();
+    let flight = flight(context)?;
     let close = |notice: &Notice| notice.close(&flight, going);
     context.execute_or_create(flight.as_str(), close).await?;
     Ok(())

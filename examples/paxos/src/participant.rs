@@ -102,7 +102,7 @@ async fn hear_accepted(accepted: &Accepted, context: &mut Context) -> retold::Re
     });
     match counted.await? {
         0 => Ok(()),
-        _ => go_on(&id, context).await,
+        _ => advance(&id, context).await,
     }
 }
 
@@ -133,7 +133,7 @@ async fn hear_decided(decided: &Decided, context: &mut Context) -> retold::Resul
     let learnt = context.execute_or_create(&id, |it: &Instance| it.learn(decided));
     match learnt.await? {
         0 => Ok(()),
-        _ => go_on(&id, context).await,
+        _ => advance(&id, context).await,
     }
 }
 
@@ -167,7 +167,7 @@ fn instance(context: &Context) -> retold::Result<Id<Instance>> {
 
 /// Continues after an instance may have been decided here: proposes a request that lost its slot
 /// for another one, and executes what the replica can execute.
-async fn go_on(id: &Id<Instance>, context: &mut Context) -> retold::Result<()> {
+async fn advance(id: &Id<Instance>, context: &mut Context) -> retold::Result<()> {
     let Some(slot) = slot_of(id.key()) else {
         return Ok(());
     };

@@ -7,6 +7,7 @@
 //! A guest requests seats; the show reserves them or declines; the booking records the result;
 //! tickets are issued for it. This module does not depend on HTTP, a database or threads.
 
+use retold::prelude::Uuid;
 use retold::recording::error::Invalid;
 use retold::system::{Context, Follower, System};
 
@@ -39,12 +40,20 @@ pub fn ticket_office() -> Result<System, Invalid> {
         .build()
 }
 
+/// Returns the key of the booking that the event belongs to. An event of another stream is a bug,
+/// and the error stops the follower: returning `Ok` instead would skip the event silently.
+fn booking_of(context: &Context) -> retold::Result<Uuid> {
+    match context.aggregate::<Booking>() {
+        Some(booking) => Ok(*booking.key()),
+        None => Err(retold::Error::Refused(
+            "the event is not in the stream of a booking".into(),
+        )),
+    }
+}
+
 /// Shows follow bookings.
 async fn reserve(event: &BookingEvent, context: &mut Context) -> retold::Result<()> {
-    let Some(booking) = context.aggregate::<Booking>() else {
-        return Ok(());
-    };
-    let booking = *booking.key();
+    let booking = booking_of(context)?;
     match event {
         BookingEvent::Requested { request } => {
             let seats = request.seats;
@@ -80,10 +89,7 @@ async fn answer(event: &ShowEvent, context: &mut Context) -> retold::Result<()> 
 
 /// Tickets follow bookings.
 async fn issue(event: &BookingEvent, context: &mut Context) -> retold::Result<()> {
-    let Some(booking) = context.aggregate::<Booking>() else {
-        return Ok(());
-    };
-    let booking = *booking.key();
+    let booking = booking_of(context)?;
     match event {
         BookingEvent::Confirmed { seats } => {
             let issue = |_: &Tickets| TicketsEvent::Issued {
