@@ -135,10 +135,13 @@ impl Said {
                 position: self.position()?,
             },
             4 => match append.all_conditions().get(self.index)? {
-                Condition::StreamAt { stream, expected } => Conflict::Stream {
+                Condition::StreamAt {
+                    stream, expected, ..
+                } => Conflict::Stream {
                     stream: stream.clone(),
                     expected: *expected,
                     actual: Version::new(self.number?.cast_unsigned()),
+                    other: self.event.map(EventId::new),
                 },
                 _ => return None,
             },

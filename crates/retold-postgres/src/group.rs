@@ -33,7 +33,7 @@ const NONE_AT_ALL: i32 = 4;
 const APPEND_GROUP: &str = "SELECT g.* FROM \"retold\".log l, LATERAL \"retold\".append_group(
     l.key, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
     $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38,
-    $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49) g WHERE l.key = $1 AND l.id = $50";
+    $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50) g WHERE l.key = $1 AND l.id = $51";
 
 /// The statement that appends a group.
 ///
@@ -65,6 +65,10 @@ pub(crate) struct Group<'a> {
     streams: Keys<&'a str>,
     /// Events of each stream so far, by key.
     stream_lengths: Vec<i32>,
+    /// Id of the last of them.
+    stream_ends: Vec<Option<EventId>>,
+    /// Whether a condition names another event than an earlier append of the group puts there.
+    has_other_event: bool,
     /// All events so far, for conditions of later appends.
     new_events: Vec<&'a NewEvent>,
 }
@@ -97,6 +101,7 @@ struct Conditions<'a> {
     kinds: Vec<i32>,
     streams: Vec<Option<i32>>,
     numbers: Vec<i64>,
+    events: Vec<Option<Uuid>>,
     offsets: Vec<i32>,
     item_starts: Vec<i32>,
     item_counts: Vec<i32>,
@@ -210,6 +215,7 @@ impl<'a> Group<'a> {
     fn stream(&mut self, name: &'a str) -> (i32, &mut i32) {
         let key = self.streams.key(name);
         self.stream_lengths.resize(self.streams.all.len(), 0);
+        self.stream_ends.resize(self.streams.all.len(), None);
         (key, &mut self.stream_lengths[index(key)])
     }
 
@@ -219,6 +225,7 @@ impl<'a> Group<'a> {
             && self.conditions.candidates.is_empty()
             && !self.conditions.kinds.contains(&NONE_AT_ALL)
             && !self.stretches.has_exception
+            && !self.has_other_event
     }
 
     fn push_event(&mut self, log: LogId, event: &'a NewEvent, place: Place) {
@@ -227,7 +234,9 @@ impl<'a> Group<'a> {
         let counted = stream.map(|name| {
             let (key, length) = self.stream(name);
             *length += 1;
-            (key, *length)
+            let ordinal = *length;
+            self.stream_ends[index(key)] = Some(event.id);
+            (key, ordinal)
         });
         let (key, ordinal) = counted.unzip();
         let events = &mut self.events;
@@ -258,9 +267,13 @@ impl<'a> Group<'a> {
     }
 
     fn push_condition(&mut self, condition: &'a Condition) {
-        let mut offset = 0;
+        let (mut offset, mut named) = (0, None);
         let (kind, stream, number) = match condition {
-            Condition::StreamAt { stream, expected } => {
+            Condition::StreamAt {
+                stream,
+                expected,
+                event,
+            } => {
                 let (kind, number) = match expected {
                     ExpectedVersion::None => (STREAM_NONE, 0),
                     ExpectedVersion::Exists => (STREAM_EXISTS, 0),
@@ -268,6 +281,9 @@ impl<'a> Group<'a> {
                 };
                 let (key, length) = self.stream(stream);
                 offset = *length;
+                named = *event;
+                let end = self.stream_ends[index(key)];
+                self.has_other_event |= offset > 0 && named.is_some() && named != end;
                 (kind, Some(key), number)
             }
             Condition::NoneMatch { query, after } => {
@@ -291,6 +307,7 @@ impl<'a> Group<'a> {
         conditions.kinds.push(kind);
         conditions.streams.push(stream);
         conditions.numbers.push(number);
+        conditions.events.push(named.map(EventId::uuid));
         conditions.offsets.push(offset);
         conditions
             .item_starts
@@ -377,7 +394,7 @@ impl Group<'_> {
             .iter()
             .map(|(it, log)| (*it, log.uuid()))
             .unzip();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 50] = [
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 51] = [
             &log.key,
             &self.is_plain(),
             &self.event_counts,
@@ -407,6 +424,7 @@ impl Group<'_> {
             &c.kinds,
             &c.streams,
             &c.numbers,
+            &c.events,
             &c.offsets,
             &c.item_starts,
             &c.item_counts,

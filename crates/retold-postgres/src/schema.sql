@@ -1,4 +1,4 @@
--- The tables and functions of a Retold store, version 5. A promise to databases already written: a
+-- The tables and functions of a Retold store, version 6. A promise to databases already written: a
 -- change is a new version, with a conversion of the old one.
 --
 -- "retold" stands for the schema that the store was given. Texts compare by their bytes. Times are
@@ -8,7 +8,7 @@
 CREATE TABLE "retold".schema_version (
     version integer PRIMARY KEY
 );
-INSERT INTO "retold".schema_version VALUES (5);
+INSERT INTO "retold".schema_version VALUES (6);
 
 -- The logs, each with its end. Whoever appends locks the log's row first, so appends of a log come one
 -- after the other and positions are in the order of commit; logs do not wait for each other. The
@@ -615,6 +615,7 @@ CREATE FUNCTION "retold".append_judged(
     tag_events integer[], tag_names text[],
     distinct_ids uuid[], distinct_streams text[],
     kinds integer[], condition_streams integer[], condition_numbers bigint[],
+    condition_events uuid[],
     item_starts integer[], item_counts integer[],
     candidate_starts integer[], candidate_counts integer[], candidates integer[],
     name_starts integer[], stream_name_counts integer[], topic_name_counts integer[],
@@ -638,6 +639,7 @@ DECLARE
     id_indexes integer[];
     id_counts integer[];
     stream_versions bigint[];
+    stream_events uuid[];
     pair_ordinals bigint[];
     pair_positions bigint[];
     pair_ids uuid[];
@@ -687,11 +689,11 @@ BEGIN
             ) there ON true ORDER BY d.key
         ) found;
     IF cardinality(distinct_streams) > 0 THEN
-        SELECT array_agg(found.version) INTO stream_versions FROM (
-            SELECT coalesce(there.version, 0) AS version
+        SELECT array_agg(found.version), array_agg(found.id) INTO stream_versions, stream_events FROM (
+            SELECT coalesce(there.version, 0) AS version, there.id
             FROM unnest(distinct_streams) WITH ORDINALITY AS d (name, key)
             LEFT JOIN LATERAL (
-                SELECT e.version FROM "retold".event e
+                SELECT e.version, e.id FROM "retold".event e
                 WHERE e.log = of_log AND e.stream = d.name ORDER BY e.version DESC LIMIT 1
             ) there ON true ORDER BY d.key
         ) found;
@@ -772,6 +774,10 @@ BEGIN
                     THEN
                         code := 4;
                         at_position := found_position;
+                    ELSIF condition_events[c] <> stream_events[condition_streams[c]] THEN
+                        code := 4;
+                        at_position := found_position;
+                        at_event := stream_events[condition_streams[c]];
                     END IF;
                 ELSIF number > last_position OR number < 0 THEN
                     code := 6;
@@ -865,6 +871,7 @@ BEGIN
                 IF key IS NOT NULL THEN
                     number := stream_versions[key] + 1;
                     stream_versions[key] := number;
+                    stream_events[key] := ids[e];
                     versions[e] := number;
                 END IF;
             END LOOP;
@@ -979,12 +986,13 @@ END $$;
 --
 -- Lists of events, conditions and stretches stand one append's after the other's, counted from 1; keys
 -- count the distinct ids, streams and followers of the group. What an append comes to is told by code:
--- 0 recorded, 1 repeated, 2 not at its checkpoint, 3 an id is there already, 4 a stream is elsewhere,
--- 5 a query matches, 6 a condition begins beyond the head; and where: position, event, and the index
+-- 0 recorded, 1 repeated, 2 not at its checkpoint, 3 an id is there already, 4 a stream is elsewhere
+-- or, with an event, ends with that event in place of the one that the condition names, 5 a query matches, 6 a condition begins beyond the head; and where: position, event, and the index
 -- of the event, condition or stretch in the append, from 0. Where all of them are recorded there is
 -- one row for all, with the code 7 and the position of the first event.
 --
--- Kinds of conditions: 0 no such stream, 1 the stream exists, 2 the stream is at the number, 3 no event
+-- Kinds of conditions: 0 no such stream, 1 the stream exists, 2 the stream is at the number (and its
+-- last event is `condition_events`, where that is not NULL), 3 no event
 -- after the number matches the items, 4 there is no event after the number. What earlier appends of the
 -- group would match is given as candidates, for it is not in the tables yet.
 --
@@ -992,7 +1000,7 @@ END $$;
 -- here for all at once. For that the caller counts beforehand what earlier appends of the group add:
 -- to the stream of an event (its ordinal among the group's events of that stream) or of a condition,
 -- and to the head that a stretch finds; and it says by `is_plain` that nothing within the group
--- stands against it: no id twice, no candidate, no condition of kind 4, no stretch without an event or
+-- stands against it: no id twice, no condition that names another event than an earlier append adds, no candidate, no condition of kind 4, no stretch without an event or
 -- that does not join another of the group. If they do not all hold, they are judged one by one.
 CREATE FUNCTION "retold".append_group(
     of_log integer, is_plain boolean,
@@ -1004,7 +1012,7 @@ CREATE FUNCTION "retold".append_group(
     tag_events integer[], tag_names text[],
     distinct_ids uuid[], distinct_streams text[],
     kinds integer[], condition_streams integer[], condition_numbers bigint[],
-    condition_offsets integer[],
+    condition_events uuid[], condition_offsets integer[],
     item_starts integer[], item_counts integer[],
     candidate_starts integer[], candidate_counts integer[], candidates integer[],
     name_starts integer[], stream_name_counts integer[], topic_name_counts integer[],
@@ -1018,6 +1026,7 @@ DECLARE
     old_position bigint;
     last_stretch bigint;
     stream_versions bigint[];
+    stream_events uuid[];
     new_topics bigint;
     version bigint;
     now_is bigint;
@@ -1049,13 +1058,7 @@ BEGIN
                     SELECT FROM "retold".event e WHERE e.log + 0 = of_log AND e.id = n.id LIMIT 1
                 ) there
             ),
-            ARRAY(
-                SELECT coalesce((
-                    SELECT e.version FROM "retold".event e
-                    WHERE e.log = of_log AND e.stream = d.name ORDER BY e.version DESC LIMIT 1
-                ), 0)
-                FROM unnest(distinct_streams) AS d (name)
-            ),
+            ends.versions, ends.events,
             (
                 SELECT count(*) FROM (SELECT DISTINCT n.topic FROM unnest(topics) AS n (topic)) d
                 WHERE (
@@ -1063,16 +1066,26 @@ BEGIN
                     ORDER BY e.position + 0 LIMIT 1
                 ) IS NULL
             )
-            INTO holds, stream_versions, new_topics;
+            INTO holds, stream_versions, stream_events, new_topics
+            FROM (
+                SELECT array_agg(coalesce(there.version, 0) ORDER BY d.key) AS versions,
+                    array_agg(there.id ORDER BY d.key) AS events
+                FROM unnest(distinct_streams) WITH ORDINALITY AS d (name, key) LEFT JOIN LATERAL (
+                    SELECT e.version, e.id FROM "retold".event e
+                    WHERE e.log = of_log AND e.stream = d.name ORDER BY e.version DESC LIMIT 1
+                ) there ON true
+            ) ends;
     END IF;
     IF holds AND cardinality(kinds) > 0 THEN
         holds := NOT EXISTS (
-            SELECT FROM unnest(kinds, condition_streams, condition_numbers, condition_offsets)
-                AS c (kind, stream, number, added)
+            SELECT FROM unnest(kinds, condition_streams, condition_numbers, condition_events,
+                    condition_offsets) AS c (kind, stream, number, event, added)
             WHERE CASE c.kind
                 WHEN 0 THEN stream_versions[c.stream] + c.added <> 0
                 WHEN 1 THEN stream_versions[c.stream] + c.added = 0
                 WHEN 2 THEN stream_versions[c.stream] + c.added <> c.number
+                    -- What earlier appends of the group add was compared beforehand.
+                    OR (c.added = 0 AND c.event <> stream_events[c.stream])
                 ELSE c.number NOT BETWEEN 0 AND old_position
             END
         );
@@ -1100,7 +1113,7 @@ BEGIN
             stream_keys, topics, revisions, packed_tags, times, encodings, origins, metadatas,
             payloads, payload_checksums, content_checksums,
             tag_events, tag_names, distinct_ids, distinct_streams, kinds,
-            condition_streams, condition_numbers, item_starts, item_counts, candidate_starts,
+            condition_streams, condition_numbers, condition_events, item_starts, item_counts, candidate_starts,
             candidate_counts, candidates, name_starts, stream_name_counts, topic_name_counts,
             tag_name_counts, names, stretch_keys, afters, to_positions, to_ids, editions,
             distinct_followers, distinct_upstreams

@@ -53,12 +53,16 @@ pub(crate) fn stream_version(conn: &Connection, stream: i64) -> rusqlite::Result
     .map(|version| version.map_or(0, unsigned))
 }
 
-/// The same for whoever writes behind it: the event that the index names says so itself.
+/// Version and id of a stream's last event, for an append behind it: the event that the index names says
+/// so itself.
 ///
 /// # Errors
 ///
 /// Also if it does not.
-pub(crate) fn checked_stream_version(conn: &Connection, stream: i64) -> rusqlite::Result<u64> {
+pub(crate) fn checked_stream_end(
+    conn: &Connection,
+    stream: i64,
+) -> rusqlite::Result<(u64, EventId)> {
     let found: Option<(i64, Seq)> = conn
         .prepare_cached(
             "SELECT version, seq FROM event INDEXED BY event_stream WHERE stream = ?1
@@ -72,17 +76,19 @@ pub(crate) fn checked_stream_version(conn: &Connection, stream: i64) -> rusqlite
             "the index of streams does not have the events of a stream",
         ));
     };
-    let there: Option<(Option<i64>, Option<i64>)> = conn
-        .prepare_cached("SELECT stream, version FROM event NOT INDEXED WHERE seq = ?1")?
-        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))
+    let there: Option<((Option<i64>, Option<i64>), EventId)> = conn
+        .prepare_cached("SELECT stream, version, id FROM event NOT INDEXED WHERE seq = ?1")?
+        .query_row([seq], |row| {
+            Ok(((row.get(0)?, row.get(1)?), EventId::new(uuid(row, 2)?)))
+        })
         .optional()?;
-    if there != Some((Some(stream), Some(version))) {
-        return Err(damaged(format!(
+    match there {
+        Some((place, id)) if place == (Some(stream), Some(version)) => Ok((unsigned(version), id)),
+        _ => Err(damaged(format!(
             "the index of streams leads to another event than it says, at position {}",
             seq::number(seq)
-        )));
+        ))),
     }
-    Ok(unsigned(version))
 }
 
 /// Position and id, in the first two columns.

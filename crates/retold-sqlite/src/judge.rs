@@ -98,18 +98,16 @@ impl Transaction<'_> {
         condition: &Condition,
     ) -> rusqlite::Result<Option<RecordError>> {
         match condition {
-            Condition::StreamAt { stream, expected } => {
+            Condition::StreamAt {
+                stream,
+                expected,
+                event,
+            } => {
                 let there = self.stream(born.key, stream)?;
                 let actual = Version::new(there.version);
-                if expected.holds(actual) {
-                    return Ok(None);
-                }
-                let conflict = Conflict::Stream {
-                    stream: stream.clone(),
-                    expected: *expected,
-                    actual,
-                };
-                Ok(Some(conflict.into()))
+                let conflict =
+                    Conflict::of_stream(stream, *expected, *event, actual, || there.last);
+                Ok(conflict.map(Into::into))
             }
             Condition::NoneMatch { query, after } => {
                 self.judge_none_match(born, index, query, *after)

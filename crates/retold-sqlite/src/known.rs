@@ -47,6 +47,8 @@ pub(crate) struct KnownStream {
     pub(crate) key: Option<i64>,
     /// Version of its last event, 0 without one.
     pub(crate) version: u64,
+    /// Id of its last event.
+    pub(crate) last: Option<EventId>,
 }
 
 /// Which kind of name.

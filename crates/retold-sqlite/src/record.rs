@@ -125,6 +125,7 @@ impl Transaction<'_> {
         let stream = KnownStream {
             key: Some(key),
             version,
+            last: Some(event.id),
         };
         self.known.learn_stream(log, name, stream);
         Ok(Some((key, version.cast_signed())))

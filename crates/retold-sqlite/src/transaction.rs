@@ -101,11 +101,14 @@ impl<'a> Transaction<'a> {
             return Ok(known);
         }
         let key = stream_key(self.conn, log, name)?;
-        let version = match key {
-            Some(key) => head::checked_stream_version(self.conn, key)?,
-            None => 0,
+        let (version, last) = match key {
+            Some(key) => {
+                let (version, last) = head::checked_stream_end(self.conn, key)?;
+                (version, Some(last))
+            }
+            None => (0, None),
         };
-        let stream = KnownStream { key, version };
+        let stream = KnownStream { key, version, last };
         self.known.learn_stream(log, name, stream);
         Ok(stream)
     }

@@ -13,7 +13,8 @@ use quick_cache::sync::Cache as QuickCache;
 
 use super::telemetry;
 use crate::domain::aggregate::Aggregate;
-use crate::recording::identity::{Mark, Version};
+use crate::recording::condition::Condition;
+use crate::recording::identity::{EventId, Mark, Version};
 
 /// A state and the last version that it has seen.
 #[derive(Debug)]
@@ -42,6 +43,18 @@ impl<A: Default> Default for Folded<A> {
             version: None,
             mark: None,
         }
+    }
+}
+
+impl<A> Folded<A> {
+    /// Id of the event that the state has seen last, if it is known.
+    pub(crate) fn last(&self) -> Option<EventId> {
+        self.mark.map(|mark| mark.event_id)
+    }
+
+    /// That the stream is still as the state has seen it.
+    pub(super) fn condition(&self, stream: Arc<str>) -> Condition {
+        Condition::stream_read(stream, self.version, self.last())
     }
 }
 

@@ -13,7 +13,6 @@ use super::stamp::Stamp;
 use super::telemetry;
 use crate::domain::aggregate::Aggregate;
 use crate::recording::append::{Append, Appended, Positions};
-use crate::recording::condition::{Condition, ExpectedVersion};
 use crate::recording::error::Conflict;
 use crate::recording::identity::{Mark, Version};
 use crate::recording::stored_event::StoredEvent;
@@ -42,8 +41,7 @@ impl Application {
         let before = folded.version;
         let (new, events) = Stamp::new(self, command, scope).of_stream(stream, events)?;
         let last = new.last().map(|event| event.id);
-        let expected = ExpectedVersion::seen(before);
-        let append = Append::of(new).condition(Condition::stream_at(Arc::clone(stream), expected));
+        let append = Append::of(new).condition(folded.condition(Arc::clone(stream)));
         let positions = match self.settle_new(append, command).await {
             Ok(Appended::Repeated(_)) if command.is_some() => return Ok(Commit::Before),
             Ok(appended) => appended.positions(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tracing::Instrument;
 
 use super::command_id::CommandId;
-use super::commit::{mark, repeated};
+use super::commit::repeated;
 use super::error::{Error, ExecuteError, Result};
 use super::execute::refused;
 use super::handle::Application;
@@ -23,6 +23,7 @@ use crate::mapping::any_event::AnyEvent;
 use crate::recording::append::{Append, Appended};
 use crate::recording::condition::Condition;
 use crate::recording::error::{Conflict, Invalid};
+use crate::recording::identity::Mark;
 use crate::recording::recorder::BoxFuture;
 use crate::recording::stored_event::StoredEvent;
 
@@ -263,7 +264,7 @@ fn scope_of<M: Model>(model: &M, place: &M::Place) -> Scope {
 }
 
 /// What committing a decision comes to.
-type Committed = std::result::Result<(Recorded, Vec<AnyEvent>), (Conflict, u64)>;
+type Committed = std::result::Result<(Recorded, Vec<(AnyEvent, Mark)>), (Conflict, u64)>;
 
 impl Application {
     /// What was recorded under this command id, if one is given and it was.
@@ -287,8 +288,8 @@ impl Application {
         Ok(Some(repeated(&first, Some(last), None, None)))
     }
 
-    /// Records events of any types under conditions, and gives them as they will be read; or says which
-    /// of the conditions does not hold, and what it was about.
+    /// Records events of any types under conditions, and gives them as they will be read, with their
+    /// marks; or says which of the conditions does not hold, and what it was about.
     async fn commit_any(
         &self,
         events: Vec<AnyEvent>,
@@ -300,17 +301,22 @@ impl Application {
             None => (None, None),
         };
         let (new, events) = Stamp::new(self, command, scope).of_any(&events)?;
-        let last = new.last().map(|event| event.id);
         let append = Append::of(new).conditions(one_a_stream(conditions));
-        let conditions = append.clone();
+        let sent = append.clone();
         match self.settle_new(append, command).await {
             Ok(appended) => {
                 let positions = appended.positions();
+                let ids = sent.new_events().iter().map(|event| event.id);
+                let marks = positions
+                    .iter()
+                    .zip(ids)
+                    .map(|(position, event_id)| Mark { position, event_id });
+                let events: Vec<_> = events.into_iter().zip(marks).collect();
                 let recorded = Recorded {
                     stream: None,
                     version: None,
                     positions,
-                    mark: mark(positions, last),
+                    mark: events.last().map(|(_, mark)| *mark),
                     outcome: match (appended, command) {
                         (Appended::Repeated(_), Some(_)) => Outcome::Repeated,
                         _ => Outcome::Recorded,
@@ -319,7 +325,7 @@ impl Application {
                 Ok(Ok((recorded, events)))
             }
             Err(Error::Conflict(conflict)) => {
-                let contended = contended(&conflict, conditions.all_conditions());
+                let contended = contended(&conflict, sent.all_conditions());
                 Ok(Err((conflict, contended)))
             }
             Err(error) => Err(error),

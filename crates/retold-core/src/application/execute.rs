@@ -357,6 +357,7 @@ impl Target<'_> {
                     stream: Arc::clone(&self.stream),
                     expected: ExpectedVersion::seen(seen),
                     actual: basis.folded.version,
+                    other: None,
                 }));
             }
         }

@@ -10,7 +10,7 @@ use super::handle::Application;
 use crate::domain::aggregate::Aggregate;
 use crate::domain::id::Id;
 use crate::mapping::any_event::AnyEvent;
-use crate::recording::condition::{Condition, ExpectedVersion};
+use crate::recording::condition::Condition;
 use crate::recording::identity::{Mark, Position, Version};
 use crate::recording::recorder::BoxFuture;
 use crate::recording::stored_event::StoredEvent;
@@ -53,14 +53,14 @@ pub trait Model: Send + Sync {
     /// Adds what must hold for a decision on what was read.
     fn conditions(&self, place: &Self::Place, conditions: &mut Vec<Condition>);
 
-    /// Told what was recorded on the conditions of this model, as it will be read, so that what it knows
-    /// of streams is kept for the next command. Does nothing unless said otherwise.
+    /// Told what was recorded on the conditions of this model, as it will be read and with its marks, so
+    /// that what it knows of streams is kept for the next command. Does nothing unless said otherwise.
     fn remember<'a>(
         &'a self,
         _application: &'a Application,
         _state: &'a Self::State,
         _place: &'a Self::Place,
-        _events: &'a [AnyEvent],
+        _events: &'a [(AnyEvent, Mark)],
     ) -> BoxFuture<'a, ()> {
         Box::pin(ready(()))
     }
@@ -217,8 +217,8 @@ impl<A: Aggregate> Model for Id<A> {
     }
 
     fn conditions(&self, place: &StreamPlace, conditions: &mut Vec<Condition>) {
-        let expected = ExpectedVersion::seen(place.version);
-        conditions.push(Condition::stream_at(self.stream(), expected));
+        let event = place.mark.map(|mark| mark.event_id);
+        conditions.push(Condition::stream_read(self.stream(), place.version, event));
     }
 
     fn remember<'a>(
@@ -226,22 +226,27 @@ impl<A: Aggregate> Model for Id<A> {
         application: &'a Application,
         state: &'a A,
         place: &'a StreamPlace,
-        events: &'a [AnyEvent],
+        events: &'a [(AnyEvent, Mark)],
     ) -> BoxFuture<'a, ()> {
         let stream: Arc<str> = self.stream().into();
-        let to_stream = |event: &&AnyEvent| event.stream() == Some(&stream);
+        let to_stream = |it: &&(AnyEvent, Mark)| it.0.stream() == Some(&stream);
         let own: Vec<&A::Event> = events
             .iter()
             .filter(to_stream)
-            .filter_map(AnyEvent::downcast_ref)
+            .filter_map(|(event, _)| event.downcast_ref())
             .collect();
         if own.is_empty() || own.len() != events.iter().filter(to_stream).count() {
             return Box::pin(ready(()));
         }
+        let last = events
+            .iter()
+            .filter(to_stream)
+            .last()
+            .map(|(_, mark)| *mark);
         let cached = application.core.cache.peek::<A>(&stream);
         let base = cached.filter(|it| StreamPlace::of(it) == *place);
         let base = base.unwrap_or_else(|| place.folded(state));
-        let folded = application.core.cache.advance(&stream, base, own, None);
+        let folded = application.core.cache.advance(&stream, base, own, last);
         Box::pin(async move {
             application
                 .take_snapshot_if_due(&stream, place.version, &folded)
@@ -299,7 +304,7 @@ impl<M: Model> Model for &M {
         application: &'a Application,
         state: &'a M::State,
         place: &'a M::Place,
-        events: &'a [AnyEvent],
+        events: &'a [(AnyEvent, Mark)],
     ) -> BoxFuture<'a, ()> {
         M::remember(self, application, state, place, events)
     }
@@ -340,7 +345,7 @@ impl<M: Model> Model for Option<M> {
         application: &'a Application,
         state: &'a Self::State,
         place: &'a Self::Place,
-        events: &'a [AnyEvent],
+        events: &'a [(AnyEvent, Mark)],
     ) -> BoxFuture<'a, ()> {
         match (self, state, place) {
             (Some(model), Some(state), Some(place)) => {
@@ -387,7 +392,7 @@ impl<M: Model> Model for Vec<M> {
         application: &'a Application,
         state: &'a Self::State,
         place: &'a Self::Place,
-        events: &'a [AnyEvent],
+        events: &'a [(AnyEvent, Mark)],
     ) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             for ((model, state), place) in self.iter().zip(state).zip(place) {
@@ -436,7 +441,7 @@ macro_rules! tuple_models {
                 application: &'a Application,
                 state: &'a Self::State,
                 place: &'a Self::Place,
-                events: &'a [AnyEvent],
+                events: &'a [(AnyEvent, Mark)],
             ) -> BoxFuture<'a, ()> {
                 Box::pin(async move {
                     $({

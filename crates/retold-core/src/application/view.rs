@@ -116,7 +116,7 @@ where
         application: &'a Application,
         state: &'a M::State,
         place: &'a M::Place,
-        events: &'a [AnyEvent],
+        events: &'a [(AnyEvent, Mark)],
     ) -> BoxFuture<'a, ()> {
         self.model.remember(application, state, place, events)
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::fault::Invalid;
-use super::identity::{Position, Version};
+use super::identity::{EventId, Position, Version};
 use super::limits::check_name;
 use super::query::Query;
 
@@ -62,6 +62,8 @@ pub enum Condition {
         stream: Arc<str>,
         /// Where it must be.
         expected: ExpectedVersion,
+        /// Id of the event that must have that version; only with [`ExpectedVersion::At`].
+        event: Option<EventId>,
     },
     /// No event after a position matches a query.
     NoneMatch {
@@ -78,6 +80,24 @@ impl Condition {
         Self::StreamAt {
             stream: stream.into(),
             expected,
+            event: None,
+        }
+    }
+
+    /// The stream is as it was read: its last event has this version and, if an id is given, this id.
+    /// Without a version, the stream has no events.
+    ///
+    /// A version alone does not prove the history: a log that was restored from an older copy may have
+    /// other events at the same versions.
+    pub fn stream_read(
+        stream: impl Into<Arc<str>>,
+        version: Option<Version>,
+        event: Option<EventId>,
+    ) -> Self {
+        Self::StreamAt {
+            stream: stream.into(),
+            expected: ExpectedVersion::seen(version),
+            event: event.filter(|_| version.is_some()),
         }
     }
 
@@ -95,7 +115,19 @@ impl Condition {
 
     pub(super) fn check(&self) -> Result<(), Invalid> {
         match self {
-            Self::StreamAt { stream, .. } => check_name("stream name", stream),
+            Self::StreamAt {
+                stream,
+                expected,
+                event,
+            } => {
+                check_name("stream name", stream)?;
+                match (expected, event) {
+                    (ExpectedVersion::At(_), _) | (_, None) => Ok(()),
+                    (_, Some(event)) => Err(Invalid::new(format!(
+                        "a condition on the stream {stream:?} names the event {event}, but no version that the event must have"
+                    ))),
+                }
+            }
             Self::NoneMatch { query, .. } => query.check(),
         }
     }

@@ -49,7 +49,7 @@ pub use self::durability::{
 pub use self::isolation::{a_log_is_born_once, logs_are_isolated};
 pub use self::judging::{
     a_repeated_append_records_nothing, append_checks_queries, append_checks_stream_versions,
-    append_is_judged_in_one_order,
+    append_checks_the_events_of_streams, append_is_judged_in_one_order,
 };
 pub use self::leases::{leases_end_by_the_clock_that_is_told, leases_have_one_holder};
 pub use self::limits::limits_are_enforced;
@@ -102,6 +102,7 @@ macro_rules! conformance_suite {
             topics_are_listed_and_counted
             a_read_proves_its_place
             a_recorder_never_serves_another_log
+            append_checks_the_events_of_streams
             concurrent_operations_are_linearizable
             backward_reads_mirror_forward_reads
             events_come_back_as_they_were

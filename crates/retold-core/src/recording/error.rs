@@ -154,7 +154,7 @@ pub enum Conflict {
     /// A stream is not where it was expected.
     #[error(
         "the stream {stream:?} was expected to have {expected} but has {}",
-        version_there(actual)
+        version_there(actual, other)
     )]
     Stream {
         /// Name of the stream.
@@ -163,6 +163,9 @@ pub enum Conflict {
         expected: ExpectedVersion,
         /// Where it is; none if it has no events.
         actual: Option<Version>,
+        /// Its last event, if that has the expected version but is not the event that the condition
+        /// names: the log was restored from an older copy since.
+        other: Option<EventId>,
     },
     /// An event matches a query that none was to match.
     #[error("condition {condition} demands that no event matches its query, but one does: {found}")]
@@ -174,6 +177,31 @@ pub enum Conflict {
     },
 }
 
+impl Conflict {
+    /// For stores: the conflict of a condition that a stream is at a version and, if one is named, that
+    /// this event has it; none if the condition holds. `last` gives the id of the stream's last event.
+    pub fn of_stream(
+        stream: &Arc<str>,
+        expected: ExpectedVersion,
+        event: Option<EventId>,
+        actual: Option<Version>,
+        last: impl FnOnce() -> Option<EventId>,
+    ) -> Option<Self> {
+        let conflict = |other| Self::Stream {
+            stream: Arc::clone(stream),
+            expected,
+            actual,
+            other,
+        };
+        if !expected.holds(actual) {
+            return Some(conflict(None));
+        }
+        let event = event?;
+        let last = last();
+        (last != Some(event)).then(|| conflict(last))
+    }
+}
+
 fn or_none(mark: &Option<Mark>) -> String {
     mark.map_or_else(
         || "which is none yet".into(),
@@ -181,9 +209,12 @@ fn or_none(mark: &Option<Mark>) -> String {
     )
 }
 
-fn version_there(version: &Option<Version>) -> String {
-    version.map_or_else(
-        || "no events".into(),
-        |version| format!("version {version}"),
-    )
+fn version_there(version: &Option<Version>, other: &Option<EventId>) -> String {
+    match (version, other) {
+        (None, _) => "no events".into(),
+        (Some(version), None) => format!("version {version}"),
+        (Some(version), Some(other)) => {
+            format!("version {version} with another event than the one that was read, {other}")
+        }
+    }
 }

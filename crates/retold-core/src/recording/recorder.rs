@@ -52,6 +52,9 @@
 //!     name had when the recorder met it. If the name leads to another log or to none, or another log
 //!     has its place in the store, the call is [`Replaced`](RecordError::Replaced), and nothing is read
 //!     or written. This is checked in the statement or transaction that reads or writes.
+//! 22. `append_checks_the_events_of_streams`: a condition on a stream's version may name the event that
+//!     has that version. It holds only if that event has it; also where an earlier append of the same
+//!     group wrote the event. Else [`Conflict::Stream`] gives the event that is there.
 
 use std::future::Future;
 use std::pin::Pin;

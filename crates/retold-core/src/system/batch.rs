@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::limits::{EFFECTS_PER_APPEND_MAX, EFFECTS_SIZE_MAX, READS_PER_APPEND_MAX};
 use crate::application::{Application, Folded};
 use crate::domain::aggregate::Aggregate;
-use crate::recording::append::Append;
-use crate::recording::condition::{Condition, ExpectedVersion};
-use crate::recording::identity::{LogId, Mark, Position, Version};
+use crate::recording::append::{Append, Positions};
+use crate::recording::condition::Condition;
+use crate::recording::identity::{EventId, LogId, Mark, Position, Version};
 use crate::recording::new_event::NewEvent;
 use crate::recording::query::Query;
 use crate::recording::recorder::BoxFuture;
@@ -21,7 +21,7 @@ use crate::recording::stretch::Stretch;
 pub(super) struct Batch {
     events: Vec<NewEvent>,
     /// The streams that were read, with the versions they had in the log, in the order of reading.
-    streams: Vec<(Arc<str>, Option<Version>)>,
+    streams: Vec<StreamReadOf>,
     /// Where in `streams` a stream is.
     read: HashMap<Arc<str>, usize>,
     queries: Vec<(Query, Option<Position>)>,
@@ -34,6 +34,14 @@ pub(super) struct Batch {
     size: usize,
     /// Upstream events that were decided, with or without effect.
     causes: usize,
+}
+
+/// A stream as it was in the log when it was read.
+struct StreamReadOf {
+    stream: Arc<str>,
+    version: Option<Version>,
+    /// Id of the event of that version, if it is known.
+    event: Option<EventId>,
 }
 
 /// An aggregate as the batch leaves it.
@@ -49,7 +57,13 @@ pub(super) trait AnyDraft: Send + Sync {
     fn as_any_mut(&mut self) -> &mut (dyn Any + Send + Sync);
 
     /// Gives the state to the application's cache: its events are recorded now.
-    fn keep<'a>(&'a self, application: &'a Application, stream: &'a Arc<str>) -> BoxFuture<'a, ()>;
+    /// `last` is the last of them, if that is known.
+    fn keep<'a>(
+        &'a self,
+        application: &'a Application,
+        stream: &'a Arc<str>,
+        last: Option<Mark>,
+    ) -> BoxFuture<'a, ()>;
 }
 
 impl<A: Aggregate> AnyDraft for Draft<A> {
@@ -57,8 +71,15 @@ impl<A: Aggregate> AnyDraft for Draft<A> {
         self
     }
 
-    fn keep<'a>(&'a self, application: &'a Application, stream: &'a Arc<str>) -> BoxFuture<'a, ()> {
-        Box::pin(application.keep_state(stream, self.read, &self.folded))
+    fn keep<'a>(
+        &'a self,
+        application: &'a Application,
+        stream: &'a Arc<str>,
+        last: Option<Mark>,
+    ) -> BoxFuture<'a, ()> {
+        let mut folded = self.folded.clone();
+        folded.mark = last.or(folded.mark);
+        Box::pin(async move { application.keep_state(stream, self.read, &folded).await })
     }
 }
 
@@ -108,14 +129,15 @@ impl Batch {
     }
 
     /// Takes in an aggregate as it is with the events of the batch; `read` is the version it has in the
-    /// log, which becomes a condition.
+    /// log, which becomes a condition, with the event of that version if it is known.
     pub(super) fn add_draft<A: Aggregate>(
         &mut self,
         stream: &Arc<str>,
         read: Option<Version>,
         folded: Folded<A>,
     ) {
-        self.add_read(stream, read);
+        let event = folded.last().filter(|_| folded.version == read);
+        self.add_read(stream, read, event);
         let draft = Draft { read, folded };
         self.drafts.insert(Arc::clone(stream), Box::new(draft));
     }
@@ -127,17 +149,26 @@ impl Batch {
 
     /// Notes that a stream was read and had this version in the log. What was read first counts: it
     /// holds only if later reads do.
-    pub(super) fn add_read(&mut self, stream: &Arc<str>, version: Option<Version>) {
+    pub(super) fn add_read(
+        &mut self,
+        stream: &Arc<str>,
+        version: Option<Version>,
+        event: Option<EventId>,
+    ) {
         if !self.read.contains_key(stream) {
             self.read.insert(Arc::clone(stream), self.streams.len());
-            self.streams.push((Arc::clone(stream), version));
+            self.streams.push(StreamReadOf {
+                stream: Arc::clone(stream),
+                version,
+                event,
+            });
         }
     }
 
     /// The version that a stream had in the log when it was read.
     pub(super) fn version_read(&self, stream: &str) -> Option<Option<Version>> {
         let index = self.read.get(stream)?;
-        Some(self.streams[*index].1)
+        Some(self.streams[*index].version)
     }
 
     /// Notes that a query was read up to this position of the log.
@@ -168,9 +199,7 @@ impl Batch {
 
     /// The streams that were read, with the versions they had in the log.
     pub(super) fn streams(&self) -> impl Iterator<Item = (&Arc<str>, Option<Version>)> {
-        self.streams
-            .iter()
-            .map(|(stream, version)| (stream, *version))
+        self.streams.iter().map(|read| (&read.stream, read.version))
     }
 
     /// Adds an effect.
@@ -209,13 +238,11 @@ impl Batch {
         }
     }
 
-    /// The append, on condition of all that was read.
-    pub(super) fn to_append(&self, follower: &Arc<str>, version: Option<Version>) -> Append {
-        let own = Condition::stream_at(Arc::clone(follower), ExpectedVersion::seen(version));
-        let streams = self.streams.iter().filter(|(stream, _)| stream != follower);
-        let streams = streams.map(|(stream, version)| {
-            Condition::stream_at(Arc::clone(stream), ExpectedVersion::seen(*version))
-        });
+    /// The append, on condition of all that was read, and of `own` on the follower's own stream.
+    pub(super) fn to_append(&self, follower: &Arc<str>, own: Condition) -> Append {
+        let streams = self.streams.iter().filter(|read| read.stream != *follower);
+        let streams = streams
+            .map(|read| Condition::stream_read(Arc::clone(&read.stream), read.version, read.event));
         let queries = self.queries.iter();
         let queries =
             queries.map(|(query, after)| Condition::none_match_after(query.clone(), *after));
@@ -226,11 +253,29 @@ impl Batch {
         self.stretches.iter().cloned().fold(append, Append::stretch)
     }
 
-    /// Gives the states of changed aggregates to the application's cache: they are recorded now.
-    pub(super) async fn keep_drafts(&self, application: &Application) {
+    /// The last event of the batch that is for this stream.
+    fn last_of(&self, stream: &Arc<str>, positions: Option<Positions>) -> Option<Mark> {
+        let events = positions?.iter().zip(&self.events);
+        let own = events.filter(|(_, event)| event.stream.as_ref() == Some(stream));
+        own.last().map(|(position, event)| Mark {
+            position,
+            event_id: event.id,
+        })
+    }
+
+    /// Gives the states of changed aggregates to the application's cache: they are recorded now, at
+    /// these positions if those are known.
+    pub(super) async fn keep_drafts(
+        &self,
+        application: &Application,
+        positions: Option<Positions>,
+    ) {
         for stream in self.written.keys() {
             match self.drafts.get(stream) {
-                Some(draft) => draft.keep(application, stream).await,
+                Some(draft) => {
+                    let last = self.last_of(stream, positions);
+                    draft.keep(application, stream, last).await;
+                }
                 // It was written without being folded, so what the cache has is older.
                 None => application.outdate_state(stream),
             }

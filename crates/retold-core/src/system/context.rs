@@ -463,7 +463,11 @@ impl Context {
         let head = self.batch.head().flatten().map(|mark| mark.position);
         for condition in conditions {
             match condition {
-                Condition::StreamAt { stream, expected } => {
+                Condition::StreamAt {
+                    stream,
+                    expected,
+                    event,
+                } => {
                     let version = match expected {
                         ExpectedVersion::None => None,
                         ExpectedVersion::At(version) => {
@@ -471,7 +475,9 @@ impl Context {
                         }
                         ExpectedVersion::Exists => continue,
                     };
-                    self.batch.add_read(&stream, version);
+                    // An effect of this batch is not in the log yet.
+                    let event = event.filter(|_| self.batch.written(&stream) == 0);
+                    self.batch.add_read(&stream, version, event);
                 }
                 Condition::NoneMatch { query, after } => {
                     self.batch.add_query(query, after.min(head));

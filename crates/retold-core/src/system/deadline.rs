@@ -14,7 +14,7 @@ use crate::domain::decision::Decision;
 use crate::domain::event::{Event, EventType};
 use crate::mapping::any_event::AnyEvent;
 use crate::mapping::mapper::{Envelope, Mapper};
-use crate::recording::condition::{Condition, ExpectedVersion};
+use crate::recording::condition::Condition;
 use crate::recording::identity::{EventId, Version};
 use crate::recording::recorder::{BoxFuture, StreamRead};
 
@@ -153,9 +153,9 @@ pub struct TimerModel {
 impl Model for TimerModel {
     /// When it is due, if it is pending.
     type State = Option<Timestamp>;
-    type Place = Option<Version>;
+    type Place = Option<(Version, EventId)>;
 
-    fn begin(&self) -> (Option<Timestamp>, Option<Version>) {
+    fn begin(&self) -> (Option<Timestamp>, Self::Place) {
         (None, None)
     }
 
@@ -163,7 +163,7 @@ impl Model for TimerModel {
         &'a self,
         application: &'a Application,
         state: &'a mut Option<Timestamp>,
-        place: &'a mut Option<Version>,
+        place: &'a mut Self::Place,
         reach: Reach,
     ) -> BoxFuture<'a, Result<ReadTo>> {
         Box::pin(async move {
@@ -182,8 +182,10 @@ impl Model for TimerModel {
                 }
                 // Read up to a position, it may be older than what was seen.
                 let is_newest = !matches!(reach, Reach::UpTo(_));
-                if is_newest || last.and_then(|event| event.version()) >= *place {
-                    *place = last.and_then(|event| event.version());
+                let there = last.and_then(|event| Some((event.version()?, event.id())));
+                let number = |place: &Self::Place| place.map(|(version, _)| version);
+                if is_newest || number(&there) >= number(place) {
+                    *place = there;
                     *state = match last {
                         Some(event) => due(&application.mapper().decode(event)?),
                         None => None,
@@ -194,9 +196,10 @@ impl Model for TimerModel {
         })
     }
 
-    fn conditions(&self, place: &Option<Version>, conditions: &mut Vec<Condition>) {
-        let expected = ExpectedVersion::seen(*place);
-        conditions.push(Condition::stream_at(Arc::clone(&self.stream), expected));
+    fn conditions(&self, place: &Self::Place, conditions: &mut Vec<Condition>) {
+        let (version, event) = place.unzip();
+        let stream = Arc::clone(&self.stream);
+        conditions.push(Condition::stream_read(stream, version, event));
     }
 }
 

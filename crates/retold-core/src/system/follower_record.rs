@@ -7,6 +7,7 @@ use super::follower_event::{FollowerEvent, Parked, StartingMark, follower_stream
 use crate::application::Error;
 use crate::domain::event::Apply;
 use crate::mapping::mapper::Mapper;
+use crate::recording::condition::Condition;
 use crate::recording::error::{Invalid, RecordError};
 use crate::recording::identity::{LogId, Mark, Position, Version};
 use crate::recording::recorder::{PageEnd, Recorder, StreamRead};
@@ -97,6 +98,12 @@ impl FollowerRecord {
     /// Name of its stream.
     pub fn stream(&self) -> Arc<str> {
         follower_stream(&self.name).into()
+    }
+
+    /// That its stream is still as it was read.
+    pub(super) fn condition(&self) -> Condition {
+        let event = self.mark.map(|mark| mark.event_id);
+        Condition::stream_read(self.stream(), self.version, event)
     }
 
     /// Key of a partition, counted from 0, of the present generation: what its stretches bear. That of a

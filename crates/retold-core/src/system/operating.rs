@@ -14,7 +14,6 @@ use crate::application::{Application, Error, Result};
 use crate::domain::event::Apply;
 use crate::mapping::mapper::Envelope;
 use crate::recording::append::Append;
-use crate::recording::condition::{Condition, ExpectedVersion};
 use crate::recording::identity::{LogId, Mark, Position};
 use crate::recording::limits::check_name;
 use crate::recording::origin::Origin;
@@ -288,8 +287,7 @@ impl FollowerOperator {
                 ..Envelope::new(self.application.next_event_id(), self.application.now())
             };
             let (new, _) = self.application.mapper().encode(&event, envelope)?;
-            let expected = ExpectedVersion::seen(record.version);
-            let condition = Condition::stream_at(record.stream(), expected);
+            let condition = record.condition();
             attempts += 1;
             match self
                 .application

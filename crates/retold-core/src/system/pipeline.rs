@@ -964,7 +964,7 @@ impl Pipeline {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let append = self.batch.to_append(&self.stream, self.record.version);
+        let append = self.batch.to_append(&self.stream, self.record.condition());
         self.send(append).await
     }
 
@@ -984,11 +984,13 @@ impl Pipeline {
         };
         let settled = self.application.settle(in_flight.append.clone()).await;
         match settled {
-            Ok(_) => {
+            Ok(appended) => {
                 let Some(in_flight) = self.in_flight.take() else {
                     return Ok(());
                 };
-                in_flight.batch.keep_drafts(&self.application).await;
+                let positions = Some(appended.positions());
+                let batch = &in_flight.batch;
+                batch.keep_drafts(&self.application, positions).await;
                 for (upstream, reached) in self.upstreams.iter_mut().zip(in_flight.reached) {
                     upstream.checkpoint = reached;
                 }

@@ -17,7 +17,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::event::Event;
 use crate::mapping::mapper::Envelope;
 use crate::recording::append::Append;
-use crate::recording::condition::{Condition, ExpectedVersion};
+use crate::recording::condition::Condition;
 use crate::recording::encoding::Encoding;
 use crate::recording::error::Corrupt;
 use crate::recording::identity::{EventId, Mark, Position, Version};
@@ -205,8 +205,8 @@ impl Timers {
         };
         let (fired, _) = mapper.encode(&TimerEvent::Fired, envelope.clone())?;
         let planned = planned(event, timer_event_id(id, due, 1), &envelope)?;
-        let expected = ExpectedVersion::seen(pending.version);
-        let condition = Condition::stream_at(Arc::clone(&pending.stream), expected);
+        let stream = Arc::clone(&pending.stream);
+        let condition = Condition::stream_read(stream, pending.version, Some(id));
         Ok(Append::of([fired, planned]).condition(condition))
     }
 }

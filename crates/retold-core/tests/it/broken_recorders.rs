@@ -58,6 +58,7 @@ caught! {
     a_mark_that_is_proven_by_its_position_is_caught: MarkByPosition => a_read_proves_its_place;
     a_mark_of_a_stream_that_is_not_proven_is_caught: StreamMarkUnproven => a_read_proves_its_place;
     a_log_that_is_opened_by_its_name_is_caught: LogByName => a_recorder_never_serves_another_log;
+    unchecked_events_of_streams_are_caught: EventsUnchecked => append_checks_the_events_of_streams;
     a_match_of_the_first_item_is_caught: FirstItemFirst => memory_is_the_model;
     a_torn_page_is_caught: TornPage => concurrent_operations_are_linearizable;
     a_prefix_as_a_pattern_is_caught: PrefixIsPattern => streams_are_listed_by_prefix;

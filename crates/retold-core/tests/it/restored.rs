@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use retold_core::application::{Application, Error, fold_of};
+use retold_core::application::{Application, Draft, Error, fold_of};
 use retold_core::domain::id::Id;
 use retold_core::mapping::any_event::Addressed;
 use retold_core::recording::identity::Version;
@@ -71,6 +71,68 @@ async fn a_decision_decides_on_what_the_log_has() {
         .unwrap();
     let account = bank.get(&id).await.unwrap();
     assert_eq!((account.version.get(), account.state.cents), (2, 1));
+}
+
+/// A bank whose cache has version 3 of an account with 10 cents, of a log that was restored from an older
+/// copy and has grown to version 3 again, with 2 cents. What the cache has comes from commands or from
+/// decisions.
+async fn restored_and_grown(by_decisions: bool) -> (Application, Id<Account>) {
+    let id = Id::<Account>::new("1".into());
+    let log = Arc::new(Restored {
+        newest: racing::log().await,
+        copy: racing::log().await,
+        is_restored: AtomicBool::new(false),
+    });
+    let mut banks = Vec::new();
+    for log in [&log.newest, &log.copy] {
+        let builder = Application::builder("bank").recorder(Arc::clone(log));
+        let bank = builder.open().await.unwrap();
+        let open = bank.execute_or_create(&id, |_| opened("ann"));
+        open.await.unwrap();
+        banks.push(bank);
+    }
+    let builder = Application::builder("bank").recorder(log.clone());
+    let bank = builder.open().await.unwrap();
+    for _ in 0..2 {
+        match by_decisions {
+            false => drop(bank.execute(&id, |_| deposited(5)).await.unwrap()),
+            true => {
+                let decide = bank.decide(id.clone(), |_| deposited(5).to(&id));
+                decide.await.unwrap();
+            }
+        }
+        let grown = banks[1].execute(&id, |_| deposited(1));
+        grown.await.unwrap();
+    }
+    log.is_restored.store(true, Ordering::SeqCst);
+    (bank, id)
+}
+
+/// The version alone does not tell the states apart.
+#[tokio::test]
+async fn a_command_notices_other_events_of_the_same_version() {
+    for by_decisions in [false, true] {
+        let (bank, id) = restored_and_grown(by_decisions).await;
+        let double = |account: &Account| deposited(account.cents);
+        let recorded = bank.execute(&id, double).await.unwrap();
+        assert_eq!(recorded.version, Version::new(4));
+        assert_eq!(bank.get(&id).await.unwrap().state.cents, 4);
+    }
+}
+
+#[tokio::test]
+async fn a_decision_notices_other_events_of_the_same_version() {
+    for by_decisions in [false, true] {
+        let (bank, id) = restored_and_grown(by_decisions).await;
+        let double = |account: &Account| deposited(account.cents).to(&id);
+        bank.decide(id.clone(), double).await.unwrap();
+        let account = bank.get(&id).await.unwrap();
+        assert_eq!((account.version.get(), account.state.cents), (4, 4));
+        let (bank, id) = restored_and_grown(by_decisions).await;
+        let double = |account: &mut Draft<Account>| account.record(deposited(account.cents));
+        bank.change(id.clone(), double).await.unwrap();
+        assert_eq!(bank.get(&id).await.unwrap().state.cents, 4);
+    }
 }
 
 /// What a view has seen is gone: it must not go on as if nothing had happened.

@@ -1,6 +1,7 @@
 //! Rules 2 to 5: what an append is judged by, and in which order.
 
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 
 use super::scene::{
     Outcome, Scene, append_of, append_to, at_once, conflict, event, event_id, event_of, events,
@@ -11,7 +12,9 @@ use super::whole::whole;
 use crate::recording::append::{Append, Positions};
 use crate::recording::condition::{Condition, ExpectedVersion};
 use crate::recording::error::Conflict;
+use crate::recording::identity::EventId;
 use crate::recording::query::{Query, QueryItem};
+use crate::recording::stored_event::StoredEvent;
 use crate::recording::stretch::FollowerKey;
 
 /// Rule 2. First what needs no look at the log, then stretches or a repeat, then ids, then the
@@ -95,6 +98,7 @@ fn mistakes_in_conditions() -> Vec<Mistake> {
         stream: "dog/1".into(),
         expected: ExpectedVersion::At(version(7)),
         actual: Some(version(3)),
+        other: None,
     });
     let found = |condition| {
         let found = mark(1, 1);
@@ -171,7 +175,8 @@ async fn check_expected_versions<S: Subject>(scene: &Scene<S>) {
             Conflict::Stream {
                 stream,
                 expected: wrong,
-                actual: None
+                actual: None,
+                other: None,
             },
         );
     }
@@ -187,13 +192,113 @@ async fn check_expected_versions<S: Subject>(scene: &Scene<S>) {
             Conflict::Stream {
                 stream,
                 expected: wrong,
-                actual
+                actual,
+                other: None,
             },
         );
     }
     let exists = append_to("dog/2", [9]).condition(expect(ExpectedVersion::Exists));
     record(log, exists).await;
     record(log, append_to("dog/1", [3]).condition(expect(at(2)))).await;
+}
+
+/// Rule 22. A condition that names the event of a stream's version holds only if that event has it, also
+/// where an earlier append of the same group wrote it.
+pub async fn append_checks_the_events_of_streams<S: Subject>() {
+    let scene = Scene::<S>::new().await;
+    let log = &*scene.log;
+    let read =
+        |at, event| Condition::stream_read("dog/1", Some(version(at)), Some(event_id(event)));
+    let differs = |expected, actual, other| Conflict::Stream {
+        stream: "dog/1".into(),
+        expected: ExpectedVersion::At(version(expected)),
+        actual,
+        other,
+    };
+    let append = append_to("dog/1", [1]).condition(read(1, 1));
+    assert_eq!(conflict(log, append).await, differs(1, None, None));
+    record(log, append_to("dog/1", [1, 2])).await;
+    record(log, append_to("dog/2", [3])).await;
+    let mistakes = [
+        // Another id, the id of an earlier version, of another stream, of another version.
+        (read(2, 9), differs(2, Some(version(2)), Some(event_id(2)))),
+        (read(2, 1), differs(2, Some(version(2)), Some(event_id(2)))),
+        (read(2, 3), differs(2, Some(version(2)), Some(event_id(2)))),
+        (read(1, 1), differs(1, Some(version(2)), None)),
+        (read(3, 2), differs(3, Some(version(2)), None)),
+    ];
+    for handle in [&scene.log, &scene.another_handle().await] {
+        for (condition, expected) in &mistakes {
+            let append = append_to("dog/1", [4]).condition(condition.clone());
+            assert_eq!(conflict(&**handle, append).await, *expected);
+        }
+    }
+    let nameless = Condition::StreamAt {
+        stream: "dog/1".into(),
+        expected: ExpectedVersion::Exists,
+        event: Some(event_id(2)),
+    };
+    refuse(
+        log,
+        append_of([4]).condition(nameless),
+        "an event, but no version",
+    )
+    .await;
+    // An event of an append that wrote to several streams is the last of its own.
+    let append = Append::of([event_of("dog/1", 4), event_of("dog/2", 5), event(6)]);
+    record(log, append.condition(read(2, 2))).await;
+    conflict(log, append_to("dog/1", [7]).condition(read(3, 5))).await;
+    // Through another handle, which has not written yet, and without writing to the stream.
+    let another = scene.another_handle().await;
+    record(&*another, append_to("dog/2", [7]).condition(read(3, 4))).await;
+    chains_hold_together(&scene).await;
+    whole(log).await;
+}
+
+/// Appends that are sent together, each on condition of the event that the one before it writes; one is
+/// left out, and another append writes the version that it was to write.
+async fn chains_hold_together<S: Subject>(scene: &Scene<S>) {
+    const LENGTH: u64 = 8;
+    for left_out in [None, Some(1), Some(4), Some(LENGTH)] {
+        let stream = format!("dog/chain-{left_out:?}");
+        let first = 1_000 * u128::from(1 + left_out.unwrap_or(0));
+        let number = |at: u64| first + u128::from(at);
+        let rival = number(500);
+        record(&*scene.log, append_to(&stream, [number(0)])).await;
+        let append = |at: u64| match left_out {
+            Some(left_out) if left_out == at => {
+                append_to(&stream, [rival]).condition(stream_at(&stream, at))
+            }
+            _ => {
+                let before = Some(event_id(number(at - 1)));
+                let read = Condition::stream_read(&*stream, Some(version(at)), before);
+                append_to(&stream, [number(at)]).condition(read)
+            }
+        };
+        let sent = (1..=LENGTH).map(|at| send(&*scene.log, append(at)));
+        let outcomes = join_all(sent).await;
+        let events = super::scene::stream_events(&*scene.log, &stream).await;
+        let ids: Vec<EventId> = events.iter().map(StoredEvent::id).collect();
+        for (at, outcome) in (1..).zip(outcomes) {
+            let own = match left_out {
+                Some(left_out) if left_out == at => rival,
+                _ => number(at),
+            };
+            let there = ids.iter().position(|id| *id == event_id(own));
+            match (outcome, there) {
+                (Outcome::Recorded(_), Some(there)) if own == number(at) => {
+                    assert_eq!(
+                        ids[there - 1],
+                        event_id(number(at - 1)),
+                        "{stream:?}: {ids:?}"
+                    );
+                }
+                (Outcome::Recorded(_), Some(_)) => {}
+                (Outcome::Conflict(Conflict::Stream { .. }), None) => {}
+                (outcome, there) => panic!("{own} of {stream:?}: {outcome:?} and {there:?}"),
+            }
+        }
+    }
 }
 
 /// Writers on threads and handles of their own each add to one stream what they expect to be next;

@@ -153,11 +153,17 @@ impl RandomOperations {
         }
         let stream = self.one_of(&STREAMS);
         let last = log.read_stream(LOG, &StreamRead::new(stream).backward().limit(1));
-        let last = last
-            .expect("a good read")
-            .events
-            .first()
-            .and_then(|it| it.version());
+        let last = last.expect("a good read").events.pop();
+        let event = last.as_ref().map(StoredEvent::id);
+        let last = last.and_then(|it| it.version());
+        match self.random.u8(..6) {
+            0 => {
+                let other = event_id(self.random.u128(..self.next_id + 2));
+                return Condition::stream_read(stream, last, Some(other));
+            }
+            1 | 2 => return Condition::stream_read(stream, last, event),
+            _ => {}
+        }
         let expected = match self.random.u8(..10) {
             0 => ExpectedVersion::None,
             1 => ExpectedVersion::Exists,

@@ -140,17 +140,18 @@ impl MemoryLog {
 
     fn judge_condition(&self, index: usize, condition: &Condition) -> Result<(), RecordError> {
         match condition {
-            Condition::StreamAt { stream, expected } => {
+            Condition::StreamAt {
+                stream,
+                expected,
+                event,
+            } => {
                 let actual = self.index.version(stream);
-                if expected.holds(actual) {
+                let last = || Some(self.at(*self.index.stream(stream).last()?)?.id());
+                let Some(conflict) = Conflict::of_stream(stream, *expected, *event, actual, last)
+                else {
                     return Ok(());
-                }
-                Err(Conflict::Stream {
-                    stream: stream.clone(),
-                    expected: *expected,
-                    actual,
-                }
-                .into())
+                };
+                Err(conflict.into())
             }
             Condition::NoneMatch { query, after } => self.judge_none_match(index, query, *after),
         }

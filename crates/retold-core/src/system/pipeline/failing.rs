@@ -93,7 +93,7 @@ impl Pipeline {
         for new in self.own_events(&[paused])? {
             reads.push(new);
         }
-        let append = reads.to_append(&self.stream, self.record.version);
+        let append = reads.to_append(&self.stream, self.record.condition());
         // Read back by the next preparation, whoever recorded it.
         match self.application.settle(append).await {
             Ok(_) => {

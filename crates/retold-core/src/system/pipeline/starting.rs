@@ -9,7 +9,7 @@ use crate::application::subscription::check_mark;
 use crate::application::{Error, Result};
 use crate::mapping::mapper::Envelope;
 use crate::recording::append::Append;
-use crate::recording::condition::{Condition, ExpectedVersion};
+use crate::recording::condition::Condition;
 use crate::recording::error::Conflict;
 use crate::recording::identity::{LogId, Mark};
 use crate::recording::new_event::NewEvent;
@@ -175,8 +175,7 @@ impl Pipeline {
     }
 
     pub(super) fn own_condition(&self) -> Condition {
-        let expected = ExpectedVersion::seen(self.record.version);
-        Condition::stream_at(Arc::clone(&self.stream), expected)
+        self.record.condition()
     }
 
     /// Finds out how far the follower is in the log at this index, and whether it is still that log.

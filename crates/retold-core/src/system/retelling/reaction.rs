@@ -225,7 +225,7 @@ impl Retold {
             difference.recorded = Some(Shown::of_recorded(recorded));
             return Some(difference);
         }
-        self.batch.keep_drafts(&self.application).await;
+        self.batch.keep_drafts(&self.application, None).await;
         None
     }
 }

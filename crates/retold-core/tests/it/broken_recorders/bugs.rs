@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use retold_core::domain::clock::Timestamp;
 use retold_core::recording::append::{Append, Appended, Positions};
-use retold_core::recording::condition::Condition;
+use retold_core::recording::condition::{Condition, ExpectedVersion};
 use retold_core::recording::error::{Conflict, RecordError};
 use retold_core::recording::identity::{EventId, LogId, Position, Version};
 use retold_core::recording::memory::MemoryStore;
@@ -188,6 +188,27 @@ impl Bug for VersionsUnchecked {
     }
 }
 
+/// Rule 22: the version is looked at, and not which event has it.
+#[derive(Default)]
+pub(super) struct EventsUnchecked;
+
+impl Bug for EventsUnchecked {
+    async fn append(&self, log: &Log, append: Append) -> Result<Appended> {
+        let mut conditions = append.all_conditions().to_vec();
+        for condition in &mut conditions {
+            if let Condition::StreamAt {
+                expected: ExpectedVersion::At(_),
+                event,
+                ..
+            } = condition
+            {
+                *event = Option::None;
+            }
+        }
+        log.append(with_conditions(&append, conditions)).await
+    }
+}
+
 /// Rule 3: versions are looked at, then the append is recorded, and others come between.
 #[derive(Default)]
 pub(super) struct CheckedThenActed;
@@ -202,7 +223,10 @@ const TURNS_MAX: usize = 5_000;
 impl Bug for CheckedThenActed {
     async fn append(&self, log: &Log, append: Append) -> Result<Appended> {
         for condition in append.all_conditions() {
-            if let Condition::StreamAt { stream, expected } = condition {
+            if let Condition::StreamAt {
+                stream, expected, ..
+            } = condition
+            {
                 let read = StreamRead::new(stream.clone()).backward().limit(1);
                 let page = log.read_stream(read).await?;
                 let actual = page.events.first().and_then(StoredEvent::version);
