@@ -37,7 +37,8 @@ impl Electorate {
     pub fn of(participants: u32) -> Result<Self, Invalid> {
         if participants.is_multiple_of(2) || participants > PARTICIPANTS_MAX {
             return Err(Invalid::new(format!(
-                "cannot have {participants} participants; choose an odd number up to {PARTICIPANTS_MAX}"
+                "there cannot be {participants} participants; \
+                 choose an odd number up to {PARTICIPANTS_MAX}"
             )));
         }
         Ok(Self { participants })
