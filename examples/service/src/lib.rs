@@ -35,7 +35,7 @@
 //! [`request`], [`answer`], the [`desk`] that all requests share, [`admission`] and [`routes`].
 //! Finally, [`service`] and [`options`] start and stop it.
 //!
-//! # What a production service needs in addition
+//! # Not included
 //!
 //! TLS, users and permissions, and limits on slow senders belong in front of the service. Every
 //! client that can reach this one may do everything; by default it listens on the loopback
