@@ -4,6 +4,7 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use retold_core::recording::error::{Invalid, RecordError};
 use retold_core::recording::identity::{LogId, Mark, Position};
@@ -30,6 +31,8 @@ pub(crate) struct Declared {
     projection: Arc<Projection<Postgres>>,
     tables: PostgresTables,
     home: Home,
+    /// Whether this process was asked to build the view anew.
+    is_anew: AtomicBool,
 }
 
 /// The schema of views.
@@ -94,6 +97,7 @@ impl Declared {
             projection,
             tables,
             home,
+            is_anew: AtomicBool::new(false),
         }
     }
 
@@ -140,6 +144,20 @@ impl Declared {
         ProjectionError::Superseded {
             projection: self.outline().label(),
             current,
+        }
+    }
+
+    /// Checks that a version's rows are of our log; not after somebody asked for the view to be built anew
+    /// with the log as it is.
+    fn check_same_log(&self, entry: &Entry, upstream: LogId) -> Result<(), Halt> {
+        match entry.checkpoint {
+            Some(mark) if entry.upstream != upstream && !self.is_anew.load(Ordering::Acquire) => {
+                let ids = (entry.upstream, upstream);
+                Err(Halt::Refused(
+                    self.outline().of_another_log(mark, None, ids),
+                ))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -207,6 +225,7 @@ impl Declared {
         if let Some(seen) = seen
             && seen.version > self.version()
         {
+            self.check_same_log(seen, upstream)?;
             return Err(Halt::Refused(self.superseded(seen.version)));
         }
         let begun = entries.iter().find(|it| it.version == self.version());
@@ -227,6 +246,10 @@ impl Declared {
             },
         };
         if begun.is_none() {
+            // A new version would take the place of what another store keeps under the same name.
+            for other in &entries {
+                self.check_same_log(other, upstream)?;
+            }
             if entries.is_empty()
                 && let Some(former) = self.home.former
                 && *former != *self.home.schema
@@ -538,6 +561,7 @@ impl Declared {
     }
 
     pub(crate) async fn discard(&self, connection: &mut Connection) -> Result<(), Halt> {
+        self.is_anew.store(true, Ordering::Release);
         let work = Work::begin(connection, Purpose::Write).await?;
         let ledger = self.ledger(&work);
         ledger.lock().await?;

@@ -697,6 +697,50 @@ fn views_that_were_kept_in_public_are_not_built_twice_in_silence() {
     });
 }
 
+/// Goal: of two stores that were given one schema for views, one with a newer version does not take the place
+/// of what the other keeps there, nor does one with an older version say that it is merely superseded; where
+/// the log was replaced, the view is built anew when somebody asks for it.
+#[test]
+fn a_newer_version_does_not_supersede_the_view_of_another_store() {
+    block_on(async {
+        let database = Database::create().await;
+        let (mut stores, mut logs, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        for (schema, trick) in [("one", "sit"), ("two", "fetch")] {
+            let options = PostgresOptions::new().schema(schema);
+            let store = PostgresStore::open_with(&database.url(), &options)
+                .await
+                .unwrap();
+            let log = log(&store, "dogs").await;
+            teach(&*log, trick).await.unwrap();
+            ids.push(log.log_id().await.unwrap().unwrap().to_string());
+            stores.push(store);
+            logs.push(log);
+        }
+        let views = [&stores[0], &stores[1]].map(|it| it.views_in("reports").unwrap());
+        let refused = async |pipeline: &mut ProjectionPipeline| {
+            let error = pipeline.catch_up().await.unwrap_err();
+            assert!(matches!(error, ProjectionError::Diverged { .. }), "{error}");
+            let error = error.to_string();
+            assert!(ids.iter().all(|id| error.contains(id)), "{error}: {ids:?}");
+            assert!(error.contains("rows of another store"), "{error}");
+        };
+        let mut first = pipeline(&logs[0], &views[0], tricks(2));
+        first.catch_up().await.unwrap();
+        for version in [1, 3] {
+            refused(&mut pipeline(&logs[1], &views[1], tricks(version))).await;
+        }
+        teach(&*logs[0], "roll").await.unwrap();
+        first.catch_up().await.unwrap();
+        assert_eq!(read(&views[0]).await, ["sit", "roll"]);
+
+        let mut newer = pipeline(&logs[1], &views[1], tricks(3));
+        refused(&mut newer).await;
+        newer.rebuild().await.unwrap();
+        newer.catch_up().await.unwrap();
+        assert_eq!(read(&views[1]).await, ["fetch"]);
+    });
+}
+
 /// Two stores that were given one schema for views: the second says whose rows it found.
 #[test]
 fn a_view_with_the_rows_of_another_store_says_so() {

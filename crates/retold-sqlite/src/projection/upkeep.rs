@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use retold_core::recording::error::{Invalid, RecordError};
 use retold_core::recording::identity::{LogId, Mark, Position};
@@ -27,6 +28,8 @@ use crate::error::{before_commit, is_of_the_place};
 pub(crate) struct Declared {
     projection: Projection<Sqlite>,
     tables: SqliteTables,
+    /// Whether this process was asked to build the view anew.
+    is_anew: AtomicBool,
 }
 
 /// Why the upkeep did not do what it was asked.
@@ -52,7 +55,11 @@ enum Taken {
 
 impl Declared {
     pub(crate) fn new(projection: Projection<Sqlite>, tables: SqliteTables) -> Self {
-        Self { projection, tables }
+        Self {
+            projection,
+            tables,
+            is_anew: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), Invalid> {
@@ -95,6 +102,20 @@ impl Declared {
         ProjectionError::Superseded {
             projection: self.outline().label(),
             current,
+        }
+    }
+
+    /// Checks that a version's rows are of our log; not after somebody asked for the view to be built anew
+    /// with the log as it is.
+    fn check_same_log(&self, entry: &Entry, upstream: LogId) -> Result<(), Halt> {
+        match entry.checkpoint {
+            Some(mark) if entry.upstream != upstream && !self.is_anew.load(Ordering::Acquire) => {
+                let ids = (entry.upstream, upstream);
+                Err(Halt::Refused(
+                    self.outline().of_another_log(mark, None, ids),
+                ))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -157,6 +178,7 @@ impl Declared {
         if let Some(seen) = seen
             && seen.version > self.version()
         {
+            self.check_same_log(seen, upstream)?;
             return Err(Halt::Refused(self.superseded(seen.version)));
         }
         let begun = entries.iter().find(|it| it.version == self.version());
@@ -177,6 +199,10 @@ impl Declared {
             },
         };
         if begun.is_none() {
+            // A new version would take the place of what another store keeps under the same name.
+            for other in &entries {
+                self.check_same_log(other, upstream)?;
+            }
             savepoint(conn, || {
                 self.create_tables(conn)?;
                 if entry.is_seen {
@@ -360,6 +386,7 @@ impl Declared {
     }
 
     pub(crate) fn discard(&self, conn: &Connection) -> Result<(), Halt> {
+        self.is_anew.store(true, Ordering::Release);
         if !ledger::exists(conn)? {
             return Ok(());
         }

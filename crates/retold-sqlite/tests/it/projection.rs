@@ -274,6 +274,40 @@ async fn a_view_of_a_log_that_was_replaced_is_diverged_until_rebuilt() {
     assert_eq!(read(&views), ["speak"; 5]);
 }
 
+/// Goal: of two stores that keep views in one file, one with a newer version does not take the place of what the
+/// other keeps there; where the log was replaced, the view is built anew when somebody asks for it.
+#[tokio::test]
+async fn a_newer_version_does_not_supersede_the_view_of_another_store() {
+    let (one, two) = (Place::new(), Place::new());
+    let views = SqliteViews::open(one.path().with_extension("views")).unwrap();
+    let first = log(&one.open(), "dogs").await;
+    first.append(added(["sit"])).await.unwrap();
+    let mut of_first = pipeline(&first, &views, tricks(2));
+    of_first.catch_up().await.unwrap();
+    let second = log(&two.open(), "dogs").await;
+    second.append(added(["fetch"])).await.unwrap();
+    let refused = async |pipeline: &mut ProjectionPipeline| {
+        let error = pipeline.catch_up().await.unwrap_err();
+        assert!(matches!(error, ProjectionError::Diverged { .. }), "{error}");
+        assert!(
+            error.to_string().contains("rows of another store"),
+            "{error}"
+        );
+    };
+    for version in [1, 3] {
+        refused(&mut pipeline(&second, &views, tricks(version))).await;
+    }
+    first.append(added(["roll"])).await.unwrap();
+    of_first.catch_up().await.unwrap();
+    assert_eq!(read(&views), ["sit", "roll"]);
+
+    let mut newer = pipeline(&second, &views, tricks(3));
+    refused(&mut newer).await;
+    newer.rebuild().await.unwrap();
+    newer.catch_up().await.unwrap();
+    assert_eq!(read(&views), ["fetch"]);
+}
+
 #[tokio::test]
 async fn tables_that_cannot_be_are_a_clear_error() {
     let place = Place::new();

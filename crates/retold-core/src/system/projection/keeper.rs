@@ -100,7 +100,7 @@ pub trait ViewKeeper: Send + Sync {
     ) -> BoxFuture<'_, Result<Vec<SkippedEvent>, ProjectionError>>;
 
     /// Forgets this version: its view and its checkpoint; it may begin anew, after its upstream has
-    /// diverged. If readers see it, they see an empty view when it has begun, until it has caught up.
+    /// diverged, also beside an older version of another log. If readers see it, they see an empty view when it has begun, until it has caught up.
     ///
     /// # Errors
     ///

@@ -91,8 +91,9 @@ impl ProjectionOutline {
         }
     }
 
-    /// The same, for its rows are of a log with another id: that of the rows, then the one that the log has.
-    pub(super) fn of_another_log(
+    /// For those who drive or keep the view: its rows are of a log with another id. `ids` are that of the rows,
+    /// then the one that the log has.
+    pub fn of_another_log(
         &self,
         mark: Mark,
         found: Option<Mark>,
