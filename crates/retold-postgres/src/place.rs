@@ -31,6 +31,8 @@ pub(crate) struct Place {
     pub(crate) encryption: Encryption,
     pub(crate) schema: String,
     pub(crate) connections_max: usize,
+    /// Whether its connections begin transactions that only read, unless they ask for another.
+    pub(crate) reads_by_default: bool,
 }
 
 impl Place {
@@ -56,6 +58,7 @@ impl Place {
                 .connections_max
                 .or(parts.connections_max)
                 .unwrap_or(CONNECTIONS_MAX),
+            reads_by_default: false,
         })
     }
 

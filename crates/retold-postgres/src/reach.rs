@@ -99,7 +99,7 @@ async fn connect(
     let wanted = config.get_target_session_attrs();
     if wanted != TargetSessionAttrs::Any {
         let only_reads = tokio::select! {
-            only_reads = only_reads(&client) => only_reads.map_err(refused)?,
+            only_reads = only_reads(&client, place) => only_reads.map_err(refused)?,
             // It moves the bytes of the question; it ends first only if it fails.
             ended = &mut link => {
                 ended.map_err(refused)?;
@@ -125,8 +125,13 @@ fn unreachable(error: io::Error) -> RecordError {
 }
 
 /// Whether the server takes no writes.
-async fn only_reads(client: &Client) -> Result<bool, Error> {
-    let answer = client.simple_query("SHOW transaction_read_only").await?;
+async fn only_reads(client: &Client, place: &Place) -> Result<bool, Error> {
+    let sql = match place.reads_by_default {
+        // What the connection itself asks for says nothing of the server.
+        true => "SELECT CASE WHEN pg_is_in_recovery() THEN 'on' ELSE 'off' END",
+        false => "SHOW transaction_read_only",
+    };
+    let answer = client.simple_query(sql).await?;
     let said = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0),
         _ => None,

@@ -116,6 +116,7 @@ impl PostgresViews {
         plans: &str,
     ) -> Self {
         let mut place = place.clone();
+        place.reads_by_default = true;
         for server in &mut place.servers {
             let settings = format!(
                 "{} -c default_transaction_read_only=on -c search_path={},public {plans}",
