@@ -167,7 +167,8 @@ impl<E: Event> Outbox<E> {
     /// # Errors
     ///
     /// What [`Application::settle`] reports, but conflicts: if another program delivered meanwhile,
-    /// this one goes on from where that is. The event is then given again or not.
+    /// this one goes on from where that is. The event is then given again or not. [`Error::Diverged`] if
+    /// the log no longer has the event; nothing is recorded then.
     pub async fn delivered(&mut self) -> Result<()> {
         let Some(event) = self.page.front() else {
             return Ok(());
@@ -259,6 +260,12 @@ impl<E: Event> Outbox<E> {
             // Another delivered it, and an error kept this one from passing over it.
             return Ok(());
         }
+        // The page may have been read before the log was restored from an older copy.
+        let proven = check_mark(&**self.application.recorder(), to).await;
+        if proven.as_ref().is_err_and(Error::is_diverged) {
+            self.page.clear();
+        }
+        proven?;
         let after = self.checkpoint.map(|mark| mark.position);
         let stretch = Stretch::new(self.key.clone(), self.log, after, to);
         let settled = self.application.settle(Append::new().stretch(stretch));

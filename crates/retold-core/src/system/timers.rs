@@ -76,6 +76,7 @@ impl Timers {
                 if error.is_diverged() {
                     self.pending.clear();
                     self.by_stream.clear();
+                    self.aside.clear();
                     self.read_to = None;
                 }
             })?;
