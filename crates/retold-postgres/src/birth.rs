@@ -7,8 +7,9 @@ use retold_core::recording::identity::LogId;
 use tokio_postgres::Row;
 
 use super::connection::Connection;
-use super::error::of_statement;
+use super::error::{Refusal, of_statement};
 use super::log::{Born, Met};
+use super::standby::is_standby;
 
 const FIND_BIRTH: &str = "SELECT key, id FROM \"retold\".log WHERE name = $1";
 
@@ -25,14 +26,27 @@ pub(crate) async fn birth_now(
 
 /// The error of a statement that found no log by the key and the id of the one that it was for.
 pub(crate) async fn replaced(connection: &mut Connection, log: Met<'_>) -> RecordError {
-    match birth_now(connection, log.name).await {
-        Ok(found) => RecordError::Replaced {
-            log: Arc::clone(log.name),
-            expected: log.born.id,
-            found: found.map(|born| born.id),
-        },
-        Err(error) => error,
+    match find_replacement(connection, log).await {
+        Ok(error) | Err(error) => error,
     }
+}
+
+async fn find_replacement(
+    connection: &mut Connection,
+    log: Met<'_>,
+) -> Result<RecordError, RecordError> {
+    let found = birth_now(connection, log.name).await?;
+    if found.is_none() && is_standby(connection).await? {
+        return Ok(RecordError::unavailable(
+            "looking for a log",
+            Refusal::StandbyBeforeBirth,
+        ));
+    }
+    Ok(RecordError::Replaced {
+        log: Arc::clone(log.name),
+        expected: log.born.id,
+        found: found.map(|born| born.id),
+    })
 }
 
 /// Key and id, in the first two columns.

@@ -38,6 +38,24 @@ pub(crate) enum Refusal {
     },
     #[error("the inline projections of the log are behind, for others append without them")]
     ViewsBehind,
+    #[error(
+        "the server is a standby that has replayed the log up to {head} only, and {position} was read before; \
+         read again. If this lasts, the standby does not replay, or its primary was restored from an older copy"
+    )]
+    StandbyBehind { position: u64, head: u64 },
+    #[error("the server is a standby that has not replayed the birth of the log yet; read again")]
+    StandbyBeforeBirth,
+}
+
+impl Refusal {
+    /// Why the store refused, if it did so of its own accord.
+    pub(crate) fn of(error: &RecordError) -> Option<&Self> {
+        use std::error::Error as _;
+        match error {
+            RecordError::Unavailable(failure) => failure.source()?.downcast_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// Of an error of a statement that only reads, or that may simply be done again.

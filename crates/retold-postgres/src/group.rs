@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::connection::Connection;
 use super::log::Born;
+use super::stretch_checksum::StretchChecksum;
 
 /// Kinds of conditions, as `append_group` counts them.
 const STREAM_NONE: i32 = 0;
@@ -33,7 +34,8 @@ const NONE_AT_ALL: i32 = 4;
 const APPEND_GROUP: &str = "SELECT g.* FROM \"retold\".log l, LATERAL \"retold\".append_group(
     l.key, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
     $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38,
-    $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50) g WHERE l.key = $1 AND l.id = $51";
+    $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52) g
+    WHERE l.key = $1 AND l.id = $53";
 
 /// The statement that appends a group.
 ///
@@ -123,6 +125,8 @@ struct Stretches<'a> {
     to_ids: Vec<Uuid>,
     editions: Vec<i32>,
     heads: Vec<i32>,
+    checksums: Vec<i64>,
+    to_checksums: Vec<i64>,
     pairs: Keys<(&'a str, LogId)>,
     /// Of each pair, by key: where its first stretch begins, and where the last so far ends.
     first_afters: Vec<Option<i64>>,
@@ -202,7 +206,8 @@ impl<'a> Group<'a> {
         }
         let head = count(self.new_events.len());
         for stretch in append.stretches() {
-            self.stretches.push(stretch, head);
+            let checksum = StretchChecksum::of_new(log, stretch, !events.is_empty());
+            self.stretches.push(stretch, checksum, head);
             self.stretches.has_exception |= events.is_empty();
         }
         for (index, event) in (0..).zip(events) {
@@ -340,7 +345,7 @@ impl<'a> Conditions<'a> {
 }
 
 impl<'a> Stretches<'a> {
-    fn push(&mut self, stretch: &'a Stretch, head: i32) {
+    fn push(&mut self, stretch: &'a Stretch, checksum: StretchChecksum, head: i32) {
         let key = self
             .pairs
             .key((stretch.follower.as_str(), stretch.upstream));
@@ -360,6 +365,8 @@ impl<'a> Stretches<'a> {
         self.afters.push(after);
         self.to_positions.push(to);
         self.heads.push(head);
+        self.checksums.push(checksum.whole);
+        self.to_checksums.push(checksum.to);
         self.to_ids.push(stretch.to.event_id.uuid());
         self.editions.push(stretch.edition.cast_signed());
     }
@@ -394,7 +401,7 @@ impl Group<'_> {
             .iter()
             .map(|(it, log)| (*it, log.uuid()))
             .unzip();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 51] = [
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 53] = [
             &log.key,
             &self.is_plain(),
             &self.event_counts,
@@ -442,6 +449,8 @@ impl Group<'_> {
             &s.to_ids,
             &s.editions,
             &s.heads,
+            &s.checksums,
+            &s.to_checksums,
             &followers,
             &upstreams,
             &s.first_afters,

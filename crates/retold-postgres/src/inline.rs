@@ -4,7 +4,6 @@
 //! paid by each group of appends to the log: a transaction of several round trips, the handlers, the
 //! checkpoint.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
@@ -240,9 +239,5 @@ fn of_projection(error: ProjectionError) -> RecordError {
 
 /// Whether an append waits for the inline projections of its log.
 pub(crate) fn is_of_views_behind(error: &RecordError) -> bool {
-    let RecordError::Unavailable(failure) = error else {
-        return false;
-    };
-    let refusal = failure.source().and_then(|it| it.downcast_ref::<Refusal>());
-    matches!(refusal, Some(Refusal::ViewsBehind))
+    matches!(Refusal::of(error), Some(Refusal::ViewsBehind))
 }

@@ -100,6 +100,7 @@ mod kept_statements;
 mod names;
 mod roles;
 mod runtime;
+mod stretch_checksum;
 
 mod url;
 
@@ -114,12 +115,14 @@ mod reach;
 
 mod connection;
 
-mod birth;
 mod group;
 mod herald;
 mod pool;
 mod schema;
+mod standby;
 mod work;
+
+mod birth;
 
 mod answer;
 mod leases;
@@ -128,6 +131,7 @@ mod page;
 mod projection;
 mod snapshots;
 mod stretches;
+mod verify;
 
 mod views;
 
@@ -147,7 +151,7 @@ pub use self::options::{
     GROUP_LENGTH_MAX, GROUP_SIZE_MAX, KEEPALIVE_IDLE, KEPT_STATEMENTS_MAX, LISTEN_CHECK_INTERVAL,
     LOCK_WAIT_MAX, MESSAGE_BEFORE_LOGIN_SIZE_MAX, PLACE_SIZE, POLL_INTERVAL,
     POLL_INTERVAL_WITHOUT_HINTS, PostgresOptions, QUEUE_PLACES_MAX, QUEUE_WAIT_MAX,
-    RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, SWITCH_LOCK_WAIT_MAX,
+    RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, STANDBY_WAIT_MAX, SWITCH_LOCK_WAIT_MAX,
     VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX, WRITERS_MAX,
 };
 pub use self::projection::{Postgres, PostgresTables, VersionNames, ViewTransaction};

@@ -64,6 +64,12 @@ pub(crate) const GROUP_COMPARISONS_MAX: usize = 200_000;
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often they look while there is no connection that hints arrive on.
 pub const POLL_INTERVAL_WITHOUT_HINTS: Duration = Duration::from_millis(50);
+/// Longest wait of a read for a standby that has not replayed yet what the reader has read from another
+/// server. Then it is `Unavailable`.
+pub const STANDBY_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often such a read is tried meanwhile, each time by a new connection, which may reach a server that
+/// is further.
+pub(crate) const STANDBY_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the connection that listens, and says nothing by itself, is asked whether it is still there.
 pub const LISTEN_CHECK_INTERVAL: Duration = Duration::from_secs(15);
 /// Pause between two rounds of hints to other processes, of which each is a statement of its own to the

@@ -18,6 +18,7 @@ use super::birth::replaced;
 use super::connection::{Parameters, in_schema};
 use super::log::{Born, Met};
 use super::pool::Pooled;
+use super::standby::behind;
 use super::work::Work;
 
 /// What a row of a page is.
@@ -34,12 +35,13 @@ macro_rules! columns {
 }
 
 /// The head, if the log is there, the event of `$until`, the one of `$after`, and events: rows of kind 0, 1,
-/// 3 and 2. The head has the number of topics where events have their version.
+/// 3 and 2. The head has the number of topics where events have their version, and whether the server is a
+/// standby where they have their place.
 macro_rules! page {
     ($log_id:literal, $until:literal, $after:literal, $from:literal) => {
         concat!(
-            "SELECT 0, l.position, l.head_id, NULL::text, l.topic_count, NULL::integer, NULL::integer, \
-             NULL::text, NULL::integer, NULL::bytea, NULL::bigint, NULL::bigint, NULL::text, \
+            "SELECT 0, l.position, l.head_id, NULL::text, l.topic_count, pg_is_in_recovery()::integer, \
+             NULL::integer, NULL::text, NULL::integer, NULL::bytea, NULL::bigint, NULL::bigint, NULL::text, \
              NULL::text, NULL::bytea, NULL::bytea, NULL::bigint, NULL::bigint FROM \"retold\".log l WHERE l.key = $1 AND l.id = ",
             $log_id,
             " UNION ALL (SELECT 1, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
@@ -322,8 +324,9 @@ struct Filling<'a> {
     head: Option<Mark>,
     topics: i64,
     until: Option<Mark>,
-    /// Whether the log is there.
+    /// Whether the log is there, and whether it is on a standby.
     is_there: bool,
+    is_standby: bool,
     /// What the log must have to be read on, and what it has there.
     mark: Option<Mark>,
     after: Option<Mark>,
@@ -344,6 +347,7 @@ impl<'a> Filling<'a> {
             topics: 0,
             until: None,
             is_there: false,
+            is_standby: false,
             mark: None,
             after: None,
         }
@@ -407,6 +411,7 @@ impl<'a> Filling<'a> {
                 self.is_there = true;
                 self.head = mark(row)?;
                 self.topics = row.try_get(4).map_err(damaged)?;
+                self.is_standby = row.try_get::<_, i32>(5).map_err(damaged)? == 1;
             }
             UNTIL => self.until = mark(row)?,
             AFTER => self.after = mark(row)?,
@@ -418,6 +423,13 @@ impl<'a> Filling<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The mark that the page begins after, if the server is a standby that has not replayed it yet.
+    fn not_replayed(&self) -> Option<Mark> {
+        let head = self.head.map(|head| head.position);
+        let is_ahead = |mark: &Mark| self.after.is_none() && Some(mark.position) > head;
+        self.mark.filter(|mark| self.is_standby && is_ahead(mark))
     }
 
     /// The page, if the log has the mark that it begins after.
@@ -454,19 +466,30 @@ async fn page(
     };
     let rows = connection.in_time(WHAT, ask).await?;
     let mut rows = pin!(rows);
-    loop {
+    let mut is_read_to_its_end = false;
+    while filling.size < PAGE_SIZE_MAX {
         let next = connection.in_time(WHAT, async |_: &mut _| rows.try_next().await);
-        let Some(row) = next.await? else { break };
-        filling.take(&row)?;
-        if filling.size >= PAGE_SIZE_MAX {
-            // The rest may be large, and nobody wants it. The head comes before all events.
-            connection.abandon();
-            return filling.proven();
+        match next.await? {
+            Some(row) => filling.take(&row)?,
+            None => {
+                is_read_to_its_end = true;
+                break;
+            }
         }
     }
-    match filling.is_there {
-        true => filling.proven(),
-        false => Err(replaced(&mut connection, filling.log).await),
+    // The head comes before all events, and is there unless the log is not.
+    if is_read_to_its_end && !filling.is_there {
+        return Err(replaced(&mut connection, filling.log).await);
+    }
+    let not_replayed = filling.not_replayed();
+    if !is_read_to_its_end || not_replayed.is_some() {
+        // The rest may be large, and nobody wants it; or the next connection may be to a server that is
+        // further.
+        connection.abandon();
+    }
+    match not_replayed {
+        Some(mark) => Err(behind(mark, filling.head.map(|head| head.position))),
+        None => filling.proven(),
     }
 }
 

@@ -27,6 +27,7 @@ use super::pool::Pooled;
 use super::runtime::within;
 use super::shared::Shared;
 use super::snapshots;
+use super::standby::{LagWait, behind, is_standby};
 use super::stretches;
 use super::writer;
 
@@ -112,6 +113,17 @@ impl PostgresRecorder {
         inline
             .catch_up(&(Arc::new(reader) as Arc<dyn Recorder>))
             .await
+    }
+
+    /// The page of a log that is not born: it is empty, and has no mark.
+    async fn unborn_page(&self, mark: Option<Mark>) -> Result<Page, RecordError> {
+        if let Some(mark) = mark {
+            if is_standby(&mut *self.shared.pool.take().await?).await? {
+                return Err(behind(mark, None));
+            }
+            RecordError::check_mark(&self.log.name, mark, None)?;
+        }
+        Ok(Page::new(Vec::new(), None, PageEnd::Complete))
     }
 
     async fn head_now(&self) -> Result<Head, RecordError> {
@@ -252,9 +264,16 @@ impl Recorder for PostgresRecorder {
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
         within(&self.shared.runtime, async move {
             read.check()?;
-            match self.look().await? {
-                Some((connection, log)) => page::log_page(connection, log, &read).await,
-                None => Ok(Page::new(Vec::new(), None, PageEnd::Complete)),
+            let lag = LagWait::begin();
+            loop {
+                let page = match self.look().await? {
+                    Some((connection, log)) => page::log_page(connection, log, &read).await,
+                    None => self.unborn_page(read.mark()).await,
+                };
+                match page {
+                    Err(error) => lag.outwait(error).await?,
+                    page => return page,
+                }
             }
         })
     }
@@ -262,9 +281,16 @@ impl Recorder for PostgresRecorder {
     fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
         within(&self.shared.runtime, async move {
             read.check()?;
-            match self.look().await? {
-                Some((connection, log)) => page::stream_page(connection, log, &read).await,
-                None => Ok(Page::new(Vec::new(), None, PageEnd::Complete)),
+            let lag = LagWait::begin();
+            loop {
+                let page = match self.look().await? {
+                    Some((connection, log)) => page::stream_page(connection, log, &read).await,
+                    None => self.unborn_page(read.mark().map(|(_, mark)| mark)).await,
+                };
+                match page {
+                    Err(error) => lag.outwait(error).await?,
+                    page => return page,
+                }
             }
         })
     }

@@ -11,7 +11,7 @@ GRANT USAGE ON SCHEMA "retold" TO "retold_reader";
 GRANT SELECT ON ALL TABLES IN SCHEMA "retold" TO "retold_reader";
 GRANT EXECUTE ON FUNCTION "retold".version_from, "retold".matches, "retold".rarest,
     "retold".meeting, "retold".has_tags, "retold".is_named, "retold".streams, "retold".topics,
-    "retold".has_topic TO "retold_reader";
+    "retold".has_topic, "retold".presence_bits TO "retold_reader";
 
 -- The owner's views are tables of this schema too. A writer keeps views in a schema of its own, as in
 -- CREATE SCHEMA "shop_views" AUTHORIZATION "retold_writer": it may make no tables here.

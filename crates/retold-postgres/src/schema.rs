@@ -13,7 +13,7 @@ use super::roles::{reader_role, writer_role};
 use super::sql_text::{check_schema, dollar_mark, quote, shell_word};
 
 /// The version of the schema that this program writes and reads.
-pub const SCHEMA_VERSION: i32 = 6;
+pub const SCHEMA_VERSION: i32 = 7;
 
 const SCHEMA: &str = include_str!("schema.sql");
 

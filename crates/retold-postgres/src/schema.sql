@@ -1,4 +1,4 @@
--- The tables and functions of a Retold store, version 6. A promise to databases already written: a
+-- The tables and functions of a Retold store, version 7. A promise to databases already written: a
 -- change is a new version, with a conversion of the old one.
 --
 -- "retold" stands for the schema that the store was given. Texts compare by their bytes. Times are
@@ -8,7 +8,7 @@
 CREATE TABLE "retold".schema_version (
     version integer PRIMARY KEY
 );
-INSERT INTO "retold".schema_version VALUES (6);
+INSERT INTO "retold".schema_version VALUES (7);
 
 -- The logs, each with its end. Whoever appends locks the log's row first, so appends of a log come one
 -- after the other and positions are in the order of commit; logs do not wait for each other. The
@@ -82,7 +82,10 @@ CREATE TABLE "retold".presence (
 );
 
 -- The pieces of other logs that followers have processed, counted by ordinal in each log. One grows
--- while neither its append nor the next one has events.
+-- while neither its append nor the next one has events. It has two checksums, checked at every read:
+-- `to_checksum` of where it ends, which changes when it grows, and `checksum` of all else. What of them
+-- depends on ordinal and head is combined with them where the stretch is recorded, as checksum.rs in the
+-- core says of positions and versions.
 CREATE TABLE "retold".stretch (
     log integer NOT NULL,
     ordinal bigint NOT NULL,
@@ -94,6 +97,8 @@ CREATE TABLE "retold".stretch (
     edition integer NOT NULL,
     head bigint,
     with_events boolean NOT NULL,
+    checksum bigint NOT NULL,
+    to_checksum bigint NOT NULL,
     PRIMARY KEY (log, ordinal)
 );
 CREATE INDEX stretch_follower ON "retold".stretch (follower, upstream, log, (ordinal + 0));
@@ -148,8 +153,8 @@ CREATE TRIGGER stretch_is_never_deleted BEFORE DELETE OR TRUNCATE ON "retold".st
 CREATE TRIGGER stretch_only_grows BEFORE UPDATE ON "retold".stretch FOR EACH ROW
     WHEN (NOT (
         NOT old.with_events AND NOT new.with_events
-        AND (new.log, new.ordinal, new.follower, new.upstream, new.edition)
-            = (old.log, old.ordinal, old.follower, old.upstream, old.edition)
+        AND (new.log, new.ordinal, new.follower, new.upstream, new.edition, new.checksum)
+            = (old.log, old.ordinal, old.follower, old.upstream, old.edition, old.checksum)
         AND new.after IS NOT DISTINCT FROM old.after
         AND new.head IS NOT DISTINCT FROM old.head
     ))
@@ -423,13 +428,40 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Which events of a block have a topic or tag, as the indexes say.
+CREATE FUNCTION "retold".presence_bits(of_log integer, of_kind "char", of_name text, of_block bigint)
+RETURNS bit(8192) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+        SELECT ('x' || string_agg(lpad(to_hex(w.bits), 16, '0'), '' ORDER BY w.word))::bit(8192)
+        FROM (
+            SELECT a.word, bit_or(a.bits) AS bits FROM (
+                SELECT z AS word, 0::bigint AS bits FROM generate_series(0, 127) AS z
+                UNION ALL
+                SELECT ((g.position - 1) % 8192 / 64)::integer,
+                    1::bigint << (63 - (g.position - 1) % 64)::integer
+                FROM "retold".event_tag g
+                WHERE of_kind = 't' AND g.log = of_log AND g.tag = of_name
+                AND g.position BETWEEN of_block * 8192 + 1 AND of_block * 8192 + 8192
+                UNION ALL
+                SELECT ((e.position - 1) % 8192 / 64)::integer,
+                    1::bigint << (63 - (e.position - 1) % 64)::integer
+                FROM "retold".event e
+                WHERE of_kind = 'o' AND e.log = of_log AND e.topic = of_name
+                AND e.position + 0 BETWEEN of_block * 8192 + 1 AND of_block * 8192 + 8192
+            ) a GROUP BY a.word
+        ) w
+    );
+END $$;
+
 -- Makes the blocks that are missing, up to a head, of these topics and tags.
 CREATE FUNCTION "retold".make_presence(of_log integer, of_topics text[], of_tags text[], head bigint)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     -- In one order by all who do it, so that none of two waits for the other.
     INSERT INTO "retold".presence
-        SELECT of_log, n.kind, n.name, b.block, built.bits
+        SELECT of_log, n.kind, n.name, b.block,
+            "retold".presence_bits(of_log, n.kind, n.name, b.block)
         FROM (
             SELECT DISTINCT 'o'::"char", o FROM unnest(of_topics) AS o
             UNION ALL SELECT DISTINCT 't'::"char", t FROM unnest(of_tags) AS t
@@ -439,26 +471,7 @@ BEGIN
                 WHERE p.log = of_log AND p.kind = n.kind AND p.name = n.name
                 ORDER BY p.block DESC LIMIT 1
             ), 0) AS first
-        ) missing, LATERAL generate_series(missing.first, head / 8192 - 1) AS b (block), LATERAL (
-            SELECT ('x' || string_agg(lpad(to_hex(w.bits), 16, '0'), '' ORDER BY w.word))::bit(8192) AS bits
-            FROM (
-                SELECT a.word, bit_or(a.bits) AS bits FROM (
-                    SELECT z AS word, 0::bigint AS bits FROM generate_series(0, 127) AS z
-                    UNION ALL
-                    SELECT ((g.position - 1) % 8192 / 64)::integer,
-                        1::bigint << (63 - (g.position - 1) % 64)::integer
-                    FROM "retold".event_tag g
-                    WHERE n.kind = 't' AND g.log = of_log AND g.tag = n.name
-                    AND g.position BETWEEN b.block * 8192 + 1 AND b.block * 8192 + 8192
-                    UNION ALL
-                    SELECT ((e.position - 1) % 8192 / 64)::integer,
-                        1::bigint << (63 - (e.position - 1) % 64)::integer
-                    FROM "retold".event e
-                    WHERE n.kind = 'o' AND e.log = of_log AND e.topic = n.name
-                    AND e.position + 0 BETWEEN b.block * 8192 + 1 AND b.block * 8192 + 8192
-                ) a GROUP BY a.word
-            ) w
-        ) built
+        ) missing, LATERAL generate_series(missing.first, head / 8192 - 1) AS b (block)
         ORDER BY n.kind, n.name, b.block
         ON CONFLICT DO NOTHING;
 END $$;
@@ -621,7 +634,7 @@ CREATE FUNCTION "retold".append_judged(
     name_starts integer[], stream_name_counts integer[], topic_name_counts integer[],
     tag_name_counts integer[], names text[],
     stretch_keys integer[], afters bigint[], to_positions bigint[], to_ids uuid[],
-    editions integer[],
+    editions integer[], stretch_checksums bigint[], to_checksums bigint[],
     distinct_followers text[], distinct_upstreams uuid[]
 ) RETURNS TABLE (code integer, at_position bigint, at_event uuid, at_index integer, appends bigint)
 LANGUAGE plpgsql AS $$
@@ -839,14 +852,22 @@ BEGIN
                     AND pair_editions[key] = editions[s]
                     AND pair_heads[key] IS NOT DISTINCT FROM nullif(last_position, 0)
                 THEN
-                    UPDATE "retold".stretch t SET to_position = to_positions[s], to_id = to_ids[s]
+                    number := pair_ordinals[key];
+                    UPDATE "retold".stretch t SET to_position = to_positions[s], to_id = to_ids[s],
+                        to_checksum = to_checksums[s]
+                        # ((number & 2147483647) * 2146121005 + ((number >> 31) & 8589934591) * 374761393)
                         WHERE t.log = of_log AND t.ordinal = pair_ordinals[key];
                 ELSE
                     last_stretch := last_stretch + 1;
                     INSERT INTO "retold".stretch VALUES (
                         of_log, last_stretch, distinct_followers[key], distinct_upstreams[key],
                         afters[s], to_positions[s], to_ids[s], editions[s],
-                        nullif(last_position, 0), event_counts[a] > 0
+                        nullif(last_position, 0), event_counts[a] > 0,
+                        stretch_checksums[s]
+                        # ((last_stretch & 2147483647) * 2146121005 + ((last_stretch >> 31) & 8589934591) * 374761393)
+                        # ((last_position & 2147483647) * 1540483477 + ((last_position >> 31) & 8589934591) * 506952113),
+                        to_checksums[s]
+                        # ((last_stretch & 2147483647) * 2146121005 + ((last_stretch >> 31) & 8589934591) * 374761393)
                     );
                     pair_ordinals[key] := last_stretch;
                     pair_editions[key] := editions[s];
@@ -1018,7 +1039,7 @@ CREATE FUNCTION "retold".append_group(
     name_starts integer[], stream_name_counts integer[], topic_name_counts integer[],
     tag_name_counts integer[], names text[],
     stretch_keys integer[], afters bigint[], to_positions bigint[], to_ids uuid[],
-    editions integer[], stretch_heads integer[],
+    editions integer[], stretch_heads integer[], stretch_checksums bigint[], to_checksums bigint[],
     distinct_followers text[], distinct_upstreams uuid[], first_afters bigint[]
 ) RETURNS TABLE (code integer, at_position bigint, at_event uuid, at_index integer, appends bigint)
 LANGUAGE plpgsql AS $$
@@ -1116,7 +1137,7 @@ BEGIN
             condition_streams, condition_numbers, condition_events, item_starts, item_counts, candidate_starts,
             candidate_counts, candidates, name_starts, stream_name_counts, topic_name_counts,
             tag_name_counts, names, stretch_keys, afters, to_positions, to_ids, editions,
-            distinct_followers, distinct_upstreams
+            stretch_checksums, to_checksums, distinct_followers, distinct_upstreams
         ) LOOP
             is_refused := is_refused AND code >= 3;
             RETURN NEXT;
@@ -1167,11 +1188,20 @@ BEGIN
     END IF;
     IF cardinality(stretch_keys) > 0 THEN
         INSERT INTO "retold".stretch
-            SELECT of_log, last_stretch + n.ordinal, distinct_followers[n.key],
-                distinct_upstreams[n.key], n.after, n.to_position, n.to_id, n.edition,
-                nullif(old_position + n.head, 0), true
-            FROM unnest(stretch_keys, afters, to_positions, to_ids, editions, stretch_heads)
-                WITH ORDINALITY AS n (key, after, to_position, to_id, edition, head, ordinal);
+            SELECT of_log, n.ordinal, distinct_followers[n.key], distinct_upstreams[n.key], n.after,
+                n.to_position, n.to_id, n.edition, nullif(n.head, 0), true,
+                n.checksum
+                # ((n.ordinal & 2147483647) * 2146121005 + ((n.ordinal >> 31) & 8589934591) * 374761393)
+                # ((n.head & 2147483647) * 1540483477 + ((n.head >> 31) & 8589934591) * 506952113),
+                n.to_checksum
+                # ((n.ordinal & 2147483647) * 2146121005 + ((n.ordinal >> 31) & 8589934591) * 374761393)
+            FROM (
+                SELECT last_stretch + u.number AS ordinal, old_position + u.added AS head, u.*
+                FROM unnest(stretch_keys, afters, to_positions, to_ids, editions, stretch_heads,
+                        stretch_checksums, to_checksums)
+                    WITH ORDINALITY AS u (key, after, to_position, to_id, edition, added,
+                        checksum, to_checksum, number)
+            ) n;
     END IF;
     UPDATE "retold".log l SET position = old_position + cardinality(ids),
         head_id = ids[cardinality(ids)],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold_core::domain::clock::Timestamp;
-use retold_core::recording::error::{Invalid, RecordError};
+use retold_core::recording::error::{Corrupt, Invalid, RecordError};
 use retold_core::recording::identity::LogId;
 use retold_core::recording::limits::{PAGE_NAMES_MAX, check_name, check_page_limit};
 use retold_core::recording::patience::Patience;
@@ -29,6 +29,7 @@ use super::recorder::PostgresRecorder;
 use super::runtime::{StoreRuntime, within};
 use super::schema;
 use super::shared::Shared;
+use super::verify;
 use super::views::PostgresViews;
 use super::work::Purpose;
 
@@ -346,6 +347,10 @@ impl Store for PostgresStore {
             let entries = projection::all(&mut connection, schema).await;
             entries.map_err(|error| of_statement("reading what is kept of views", error))
         })
+    }
+
+    fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>> {
+        within(&self.shared.runtime, verify::verify(&self.shared.pool))
     }
 
     fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>> {

@@ -11,38 +11,41 @@ use super::error::of_statement;
 use super::log::Met;
 use super::names::possible;
 use super::pool::Pooled;
+use super::stretch_checksum::StretchChecksum;
 
-/// A statement about the stretches of a log: the rows of a query, or an empty one if it has none; no row if
-/// the log is not there.
+/// A statement about the stretches of a log: those that this restricts, or an empty row if there are none; no
+/// row if the log is not there.
 macro_rules! of_log {
-    ($id:literal, $query:literal) => {
+    ($id:literal, $restricted:literal) => {
         concat!(
-            "SELECT s.* FROM \"retold\".log l LEFT JOIN LATERAL (",
-            $query,
+            "SELECT s.* FROM \"retold\".log l LEFT JOIN LATERAL (SELECT ",
+            columns!(),
+            $restricted,
             ") s ON true WHERE l.key = $1 AND l.id = ",
             $id
         )
     };
 }
 
+macro_rules! columns {
+    () => {
+        "ordinal, to_position, to_id, follower, upstream, after, edition, head, with_events, checksum, \
+         to_checksum FROM \"retold\".stretch WHERE log = $1"
+    };
+}
+
 const CHECKPOINT: &str = of_log!(
     "$4",
-    "SELECT to_position, to_id FROM \"retold\".stretch
-    WHERE log = $1 AND follower = $2 AND upstream = $3 ORDER BY ordinal + 0 DESC LIMIT 1"
+    " AND follower = $2 AND upstream = $3 ORDER BY ordinal + 0 DESC LIMIT 1"
 );
-
 const HISTORY: &str = of_log!(
     "$6",
-    "SELECT to_position, to_id, ordinal, follower, upstream, after, edition, head
-    FROM \"retold\".stretch WHERE log = $1 AND ordinal > $2
-    AND ($4::text IS NULL OR follower = $4) AND ($5::uuid IS NULL OR upstream = $5)
-    ORDER BY ordinal LIMIT $3"
+    " AND ordinal > $2 AND ($4::text IS NULL OR follower = $4)
+    AND ($5::uuid IS NULL OR upstream = $5) ORDER BY ordinal LIMIT $3"
 );
 const HISTORY_OF_FOLLOWER: &str = of_log!(
     "$6",
-    "SELECT to_position, to_id, ordinal, follower, upstream, after,
-    edition, head FROM \"retold\".stretch WHERE log = $1 AND ordinal > $2
-    AND follower = $4 AND ($5::uuid IS NULL OR upstream = $5)
+    " AND ordinal > $2 AND follower = $4 AND ($5::uuid IS NULL OR upstream = $5)
     ORDER BY ordinal LIMIT $3"
 );
 
@@ -71,8 +74,8 @@ pub(crate) async fn checkpoint(
     if is_empty(&row).map_err(|error| of_statement(WHAT, error))? {
         return Ok(None);
     }
-    let mark = mark(&row).map_err(|error| of_statement(WHAT, error))?;
-    mark.map(Some).ok_or_else(|| beyond("a checkpoint"))
+    let last = recorded(&row, log.born.id).map_err(|error| of_statement(WHAT, error))?;
+    Ok(Some(last?.stretch.to))
 }
 
 /// A page of the history.
@@ -106,8 +109,8 @@ pub(crate) async fn read(
         Err(error) => return Err(of_statement(WHAT, error)),
     }
     let stretches = rows.iter().map(|row| {
-        let read = recorded(row).map_err(|error| of_statement(WHAT, error))?;
-        read.ok_or_else(|| beyond("a stretch"))
+        let read = recorded(row, log.born.id).map_err(|error| of_statement(WHAT, error))?;
+        Ok(read?)
     });
     stretches.collect()
 }
@@ -117,39 +120,42 @@ fn is_empty(row: &Row) -> Result<bool, Error> {
     Ok(row.try_get::<_, Option<i64>>(0)?.is_none())
 }
 
-fn beyond(what: &str) -> RecordError {
-    Corrupt::new(what, "it ends at position 0, and positions count from 1").into()
-}
-
 fn position(number: i64) -> Option<Position> {
     Position::new(number.cast_unsigned())
 }
 
-/// A mark in the first two columns.
-fn mark(row: &Row) -> Result<Option<Mark>, Error> {
-    let event_id = EventId::new(row.try_get(1)?);
-    let position = position(row.try_get(0)?);
-    Ok(position.map(|position| Mark { position, event_id }))
-}
-
-fn recorded(row: &Row) -> Result<Option<RecordedStretch>, Error> {
-    let Some(to) = mark(row)? else {
-        return Ok(None);
+/// The stretch in a row, if it is the one that was recorded.
+fn recorded(row: &Row, log: LogId) -> Result<Result<RecordedStretch, Corrupt>, Error> {
+    let ordinal: i64 = row.try_get(0)?;
+    let event_id = EventId::new(row.try_get(2)?);
+    let Some(to) = position(row.try_get(1)?) else {
+        let what = "it ends at position 0, and positions count from 1";
+        return Ok(Err(Corrupt::new(format!("stretch {ordinal}"), what)));
+    };
+    let to = Mark {
+        position: to,
+        event_id,
     };
     let follower = FollowerKey::new(row.try_get::<_, &str>(3)?);
     let after: Option<i64> = row.try_get(5)?;
-    let head: Option<i64> = row.try_get(7)?;
     let edition: i32 = row.try_get(6)?;
+    let head: Option<i64> = row.try_get(7)?;
+    let with_events: bool = row.try_get(8)?;
     let stretch = Stretch::new(
         follower,
         LogId::new(row.try_get(4)?),
         after.and_then(position),
         to,
     );
-    let ordinal: i64 = row.try_get(2)?;
-    Ok(Some(RecordedStretch::new(
+    let recorded = RecordedStretch::new(
         ordinal.cast_unsigned(),
         stretch.edition(edition.cast_unsigned()),
         head.and_then(position),
-    )))
+    );
+    let checksum = StretchChecksum {
+        whole: row.try_get(9)?,
+        to: row.try_get(10)?,
+    };
+    let checked = checksum.check(log, &recorded, with_events);
+    Ok(checked.map(|()| recorded))
 }

@@ -80,12 +80,19 @@ impl SqliteRecorder {
         })
     }
 
+    /// A page; of a log that is not born it is empty, and has no mark.
     fn page(
         &self,
+        mark: Option<Mark>,
         read: impl FnOnce(&mut Reader, Born) -> Result<Page, RecordError>,
     ) -> Result<Page, RecordError> {
         let page = self.look(|reader, log| read(reader, log).map(Some))?;
-        Ok(page.unwrap_or_else(|| Page::new(Vec::new(), None, PageEnd::Complete)))
+        match (page, mark) {
+            (Some(page), _) => return Ok(page),
+            (None, Some(mark)) => RecordError::check_mark(&self.log.name, mark, None)?,
+            (None, None) => {}
+        }
+        Ok(Page::new(Vec::new(), None, PageEnd::Complete))
     }
 
     fn head_now(&self) -> Result<Head, RecordError> {
@@ -179,14 +186,19 @@ impl Recorder for SqliteRecorder {
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
         Box::pin(async move {
             read.check()?;
-            self.page(|reader, log| reader.log_page((&self.log.name, log), &read))
+            self.page(read.mark(), |reader, log| {
+                reader.log_page((&self.log.name, log), &read)
+            })
         })
     }
 
     fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
         Box::pin(async move {
             read.check()?;
-            self.page(|reader, log| reader.stream_page((&self.log.name, log), &read))
+            let mark = read.mark().map(|(_, mark)| mark);
+            self.page(mark, |reader, log| {
+                reader.stream_page((&self.log.name, log), &read)
+            })
         })
     }
 

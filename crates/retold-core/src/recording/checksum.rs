@@ -61,7 +61,8 @@ impl Numbers {
         (1_216_613_327, 288_460_637),
     ];
 
-    fn combined(self) -> u64 {
+    /// All of them in one number, to be joined with a hash by exclusive or.
+    pub fn combined(self) -> u64 {
         let numbers = [
             self.position,
             self.version,

@@ -221,9 +221,11 @@ impl PastRecorder {
         let found = match pending.find(|it| it.position == mark.position) {
             Some(found) => Some(found),
             None if Some(mark.position) > self.until() => None,
+            // The log proves it: a standby that lags has not diverged.
             None => {
-                let page = self.recorder.read_log(LogRead::at(mark.position)).await?;
-                page.events.first().map(StoredEvent::mark)
+                let proof = LogRead::new().after_mark(mark).until(mark.position);
+                self.recorder.read_log(proof.limit(1)).await?;
+                Some(mark)
             }
         };
         RecordError::check_mark(self.log_name(), mark, found)
@@ -241,13 +243,12 @@ impl PastRecorder {
         let found = match self.pending.iter().find(is_meant) {
             Some(event) => Some(event.mark()),
             None => {
-                let before = Version::new(version.get() - 1);
-                let at = StreamRead::new(Arc::clone(&read.stream))
-                    .after(before)
+                let proof = StreamRead::new(Arc::clone(&read.stream))
+                    .after_mark(Some(version), Some(mark))
                     .until(version)
                     .limit(1);
-                let page = self.recorder.read_stream(at).await?;
-                page.events.first().map(StoredEvent::mark)
+                self.recorder.read_stream(proof).await?;
+                Some(mark)
             }
         };
         RecordError::check_mark(self.log_name(), mark, found)

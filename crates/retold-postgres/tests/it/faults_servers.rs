@@ -7,9 +7,9 @@ use std::process::Command;
 
 use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId};
+use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
 use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::{LogRead, Recorder};
+use retold_core::recording::recorder::{LogRead, Recorder, StreamRead};
 use retold_core::recording::store::Store;
 use retold_postgres::{InlineProjections, PostgresOptions, PostgresStore};
 use tokio_postgres::Client;
@@ -216,6 +216,116 @@ fn a_standby_is_read_and_not_written() {
             standby.url("postgres")
         );
         assert!(PostgresStore::open(&nowhere).await.is_err());
+    });
+}
+
+/// Makes a standby replay nothing more, or go on.
+async fn pause_replay(standby: &PostgresServer, is_paused: bool) {
+    let call = match is_paused {
+        true => "SELECT pg_wal_replay_pause()",
+        false => "SELECT pg_wal_replay_resume()",
+    };
+    let client = connect(&standby.url("postgres")).await;
+    client.batch_execute(call).await.unwrap();
+    let state = "SELECT pg_get_wal_replay_pause_state() = $1";
+    let wanted = if is_paused { "paused" } else { "not paused" };
+    until(async || client.query_one(state, &[&wanted]).await.unwrap().get(0)).await;
+}
+
+fn diverged<T>(read: Result<T, RecordError>) -> bool {
+    matches!(read, Err(RecordError::Diverged { .. }))
+}
+
+/// Goal: of several standbys that are behind by more or less, one that has not replayed what a reader has read
+/// from another is waited for and never said to have diverged; another event at the place of a mark always
+/// is. Method: two standbys behind one URL, of which the second replays nothing while the first is used,
+/// and the first then crashes.
+#[test]
+fn a_standby_that_is_further_behind_than_another_is_waited_for() {
+    block_on(async {
+        let server = start(&Setup::new());
+        let primary = PostgresStore::open(&server.url("postgres")).await.unwrap();
+        let log = dogs(&primary).await;
+        log.append(append_of(1, 1)).await.unwrap();
+        let standbys = tokio::task::block_in_place(|| [server.standby(), server.standby()]);
+        let [first, second] = standbys.map(|it| it.unwrap_or_else(|error| panic!("{error}")));
+        let birth_of_cats = LogId::new(Uuid::from_u128(2));
+        pause_replay(&second, true).await;
+        for number in 2..5 {
+            log.append(append_of(1, number)).await.unwrap();
+        }
+        let cats = primary.open("cats", birth_of_cats).await.unwrap();
+        cats.append(append_of(7, 1)).await.unwrap();
+        let head = log.head().await.unwrap().mark.unwrap();
+        let before = (log.read_log(LogRead::at(Position::FIRST)).await.unwrap()).events[0].mark();
+
+        let url = format!(
+            "postgres://retold@127.0.0.1:{},127.0.0.1:{}/postgres?sslmode=disable\
+             &target_session_attrs=read-only",
+            first.port(),
+            second.port()
+        );
+        let store = PostgresStore::open_read_only(&url).await.unwrap();
+        let copy = store.open_read_only("dogs").await.unwrap();
+        until(async || copy.head().await.unwrap().mark == Some(head)).await;
+        let copy_of_cats = store.open_read_only("cats").await.unwrap();
+        until(async || copy_of_cats.log_id().await.unwrap() == Some(birth_of_cats)).await;
+        let version = copy.read_stream(StreamRead::new("dog/1")).await.unwrap();
+        let in_stream = version.events.last().unwrap();
+        let in_stream = (in_stream.version(), Some(in_stream.mark()));
+        tokio::task::block_in_place(|| first.crash().unwrap());
+
+        // From here on reads reach the second, which stands at the first two events.
+        let after_head = LogRead::new().after_mark(head);
+        let after_last = StreamRead::new("dog/1").after_mark(in_stream.0, in_stream.1);
+        until(async || copy.head().await.is_ok()).await;
+        check_unavailable(copy.read_log(after_head.clone()).await, "standby");
+        check_unavailable(
+            copy.read_log(after_head.clone().backward()).await,
+            "standby",
+        );
+        check_unavailable(copy.read_stream(after_last.clone()).await, "standby");
+        check_unavailable(copy_of_cats.head().await, "standby");
+        check_unavailable(copy_of_cats.read_log(LogRead::new()).await, "standby");
+        let other = Mark {
+            event_id: head.event_id,
+            ..before
+        };
+        assert!(diverged(
+            copy.read_log(LogRead::new().after_mark(other)).await
+        ));
+        let other =
+            StreamRead::new("dog/1").after_mark(in_stream.0.map(|_| Version::FIRST), Some(other));
+        assert!(diverged(copy.read_stream(other).await));
+        // A primary has all that there is.
+        let beyond = Mark {
+            position: head.position.next(),
+            ..head
+        };
+        assert!(diverged(
+            log.read_log(LogRead::new().after_mark(beyond)).await
+        ));
+
+        // A read that waits is answered once the standby is there.
+        let waiting = [after_head.clone(), after_head.backward()].map(|read| {
+            let copy = copy.clone();
+            tokio::spawn(async move { copy.read_log(read).await })
+        });
+        pause_replay(&second, false).await;
+        for read in waiting {
+            if let Err(error) = read.await.unwrap() {
+                // It may have taken longer than a read waits.
+                check_unavailable(Err::<(), _>(error), "standby");
+            }
+        }
+        until(async || copy.read_stream(after_last.clone()).await.is_ok()).await;
+        until(async || {
+            copy_of_cats
+                .head()
+                .await
+                .is_ok_and(|head| head.mark.is_some())
+        })
+        .await;
     });
 }
 

@@ -1,11 +1,12 @@
 //! What is recorded does not change: SQL that would change it is refused.
 
 use retold_core::recording::append::Append;
+use retold_core::recording::condition::Condition;
 use retold_core::recording::error::RecordError;
 use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
 use retold_core::recording::new_event::NewEvent;
 use retold_core::recording::query::Query;
-use retold_core::recording::recorder::{LogRead, StreamRead};
+use retold_core::recording::recorder::{LogRead, StreamRead, StretchRead};
 use retold_core::recording::snapshot::StoredSnapshot;
 use retold_core::recording::store::Store;
 use retold_core::recording::stretch::{FollowerKey, Stretch};
@@ -144,6 +145,95 @@ fn an_event_that_is_not_what_was_recorded_is_corrupt() {
             assert!(is_corrupt(read.await) || is_elsewhere, "{set}");
             let report = verify_log(&*recorder, &mut |_| {}).await.unwrap();
             assert!(!report.is_sound(), "{set}");
+        }
+    });
+}
+
+/// Changes of one stretch behind the triggers, each by another column.
+const DAMAGE_OF_STRETCH: [&str; 11] = [
+    "ordinal = 9",
+    "follower = 'g@1'",
+    "upstream = gen_random_uuid()",
+    "after = 1",
+    "to_position = to_position + 1",
+    "to_id = gen_random_uuid()",
+    "edition = 2",
+    "head = 7",
+    "with_events = NOT with_events",
+    "checksum = checksum # 4",
+    "to_checksum = to_checksum # 4",
+];
+
+/// Goal: whatever of a stretch is not what was recorded, is found by the read of a checkpoint or of the history,
+/// and by verifying. Method: change one column after the other behind the triggers, of stretches that were
+/// recorded with events at once, judged one by one, and grown.
+#[test]
+fn a_stretch_that_is_not_what_was_recorded_is_corrupt() {
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let client = database.client().await;
+        let upstream = LogId::new(Uuid::from_u128(77));
+        let follower = FollowerKey::new("f@1");
+        let to = |number: u64| Mark {
+            position: Position::new(number).unwrap(),
+            event_id: EventId::new(Uuid::from_u128(number.into())),
+        };
+        let stretch = |after: u64, until: u64| {
+            Stretch::new(follower.clone(), upstream, Position::new(after), to(until))
+        };
+        let event = |id| NewEvent::new(EventId::new(Uuid::from_u128(id)), "Dog.Registered", "{}");
+        let next_of_all = Condition::none_match_after(Query::All, Position::new(1));
+        let mut number = 0;
+        for set in DAMAGE_OF_STRETCH {
+            for ordinal in 1..=3 {
+                number += 1;
+                let name = format!("dogs {number}");
+                let birth = LogId::new(Uuid::from_u128(number));
+                let recorder = store.open(&name, birth).await.unwrap();
+                let appends = [
+                    Append::of([event(1)]).stretch(stretch(0, 3)),
+                    // What is to be the next event of all is judged by itself.
+                    Append::of([event(2)])
+                        .condition(next_of_all.clone())
+                        .stretch(stretch(3, 5))
+                        .stretch(
+                            Stretch::new(FollowerKey::new("h@1"), upstream, None, to(2)).edition(3),
+                        ),
+                    Append::new().stretch(stretch(5, 7)),
+                    Append::new().stretch(stretch(7, 9)),
+                ];
+                for append in appends {
+                    recorder.append(append).await.unwrap();
+                }
+                let history = recorder.stretches(StretchRead::new()).await.unwrap();
+                assert_eq!(history.len(), 4);
+                let checkpoint = async || recorder.checkpoint(&follower, upstream).await;
+                assert_eq!(checkpoint().await.unwrap(), Some(to(9)));
+                let report = verify_log(&*recorder, &mut |_| {}).await.unwrap();
+                assert!(report.is_sound(), "{report:?}");
+                // The first, one of those that were judged, and the one that has grown.
+                let place = [1, 2, 4][ordinal - 1];
+                let damage = format!(
+                    "ALTER TABLE retold.stretch DISABLE TRIGGER USER;
+                     UPDATE retold.stretch SET {set} WHERE ordinal = {place}
+                     AND log = (SELECT key FROM retold.log WHERE name = '{name}');
+                     ALTER TABLE retold.stretch ENABLE ALWAYS TRIGGER stretch_is_never_deleted;
+                     ALTER TABLE retold.stretch ENABLE ALWAYS TRIGGER stretch_only_grows"
+                );
+                client.batch_execute(&damage).await.unwrap();
+                let read = recorder.stretches(StretchRead::new()).await;
+                assert!(is_corrupt(read), "{set} of {place}");
+                let of_one = StretchRead::new().follower(follower.clone());
+                let is_elsewhere = set.starts_with("follower");
+                let read = recorder.stretches(of_one).await;
+                assert!(is_corrupt(read) || is_elsewhere, "{set} of {place}");
+                let is_elsewhere = is_elsewhere || set.starts_with("upstream");
+                let is_last = (place == 4 || set.starts_with("ordinal")) && !is_elsewhere;
+                assert_eq!(is_corrupt(checkpoint().await), is_last, "{set} of {place}");
+                let report = verify_log(&*recorder, &mut |_| {}).await.unwrap();
+                assert!(!report.is_sound(), "{set} of {place}");
+            }
         }
     });
 }

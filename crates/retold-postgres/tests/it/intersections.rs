@@ -13,6 +13,7 @@ use retold_core::recording::new_event::NewEvent;
 use retold_core::recording::query::{Query, QueryItem};
 use retold_core::recording::recorder::{LogRead, PageEnd, Recorder};
 use retold_core::recording::store::Store;
+use retold_postgres::PostgresStore;
 use uuid::Uuid;
 
 use crate::database::{Database, block_on, until};
@@ -183,6 +184,72 @@ fn frequent_tags_and_topics_are_intersected() {
             .unwrap()
             .get(0);
         assert!(made > 0, "nothing was judged by bits");
+        let found = store.verify().await.unwrap();
+        assert!(found.is_empty(), "{found:?}");
+    });
+}
+
+/// Goal: what is kept beside events is verified: bits that are not what the index says, blocks that are missing,
+/// counts of a log, rows of no log. Method: change one after the other behind the triggers.
+#[test]
+fn what_is_kept_beside_events_is_verified() {
+    const DAMAGE: [(&str, &str); 7] = [
+        (
+            "UPDATE retold.presence SET bits = bits # 1::bit(8192) WHERE kind = 't' AND block = 1",
+            "its bits are not what the index says",
+        ),
+        (
+            "DELETE FROM retold.presence WHERE kind = 'o' AND block = 0",
+            "the block before it is missing",
+        ),
+        (
+            "UPDATE retold.log SET stretch_count = 5, append_count = append_count + 1",
+            "the last of its stretches is the 0.",
+        ),
+        (
+            "INSERT INTO retold.stretch SELECT 77, 1, 'f@1', id, NULL, 1, id, 1, NULL, true, 0, 0 FROM retold.log",
+            "the table stretch: it has rows of a log with the key 77",
+        ),
+        (
+            "INSERT INTO retold.event_tag VALUES (78, 'a', 1), (79, 'a', 1)",
+            "the table event_tag: it has rows of a log with the key 79",
+        ),
+        (
+            "INSERT INTO retold.presence VALUES (80, 't', 'a', 0, repeat('0', 8192)::bit(8192))",
+            "the table presence: it has rows of a log with the key 80",
+        ),
+        (
+            "UPDATE retold.log SET position = position + 1, append_count = append_count + 1",
+            "it counts 36002 events",
+        ),
+    ];
+    block_on(async {
+        let database = Database::create().await;
+        let store = database.open().await;
+        let birth = LogId::new(Uuid::from_u128(1));
+        let log = store.open("many", birth).await.unwrap();
+        fill(&*log).await;
+        let never = Query::item(QueryItem::new().tag("low").tag("high").topic("Other"));
+        let judged = Append::new().condition(Condition::none_match(never));
+        let id = EventId::new(Uuid::now_v7());
+        let judged = judged.event(NewEvent::new(id, "Judged", "{}"));
+        log.append(judged).await.unwrap();
+        let reader = PostgresStore::open_read_only(&database.url())
+            .await
+            .unwrap();
+        let found = reader.verify().await.unwrap();
+        assert!(found.is_empty(), "{found:?}");
+        let client = database.client().await;
+        for (damage, told) in DAMAGE {
+            let damage = format!(
+                "ALTER TABLE retold.presence DISABLE TRIGGER USER; {damage};
+                 ALTER TABLE retold.presence ENABLE ALWAYS TRIGGER presence_never_changes"
+            );
+            client.batch_execute(&damage).await.unwrap();
+            let found = reader.verify().await.unwrap();
+            let is_told = found.iter().any(|it| it.to_string().contains(told));
+            assert!(is_told, "{told:?} is not in {found:?}");
+        }
     });
 }
 

@@ -12,6 +12,7 @@ use retold_core::recording::query::{Query, QueryItem};
 use retold_core::recording::recorder::{Direction, LogRead, Recorder, StreamRead, StretchRead};
 use retold_core::recording::snapshot::StoredSnapshot;
 use retold_core::recording::store::Store;
+use retold_core::recording::stored_event::StoredEvent;
 use retold_core::recording::stretch::{FollowerKey, Stretch};
 use retold_postgres::PostgresStore;
 use tokio_postgres::NoTls;
@@ -210,11 +211,18 @@ impl Trial<'_> {
             for direction in [Direction::Forward, Direction::Backward] {
                 let mut read = LogRead::of(query.clone()).limit(20);
                 read.direction = direction;
-                self.log.read_log(read.clone()).await.unwrap();
+                let page = self.log.read_log(read.clone()).await.unwrap();
                 self.log
-                    .read_log(read.after(Position::new(10)))
+                    .read_log(read.clone().after(Position::new(10)))
                     .await
                     .unwrap();
+                let marks = [page.events.first(), page.events.last()];
+                for mark in marks.into_iter().flatten().map(StoredEvent::mark) {
+                    let after = read.clone().after_mark(mark);
+                    self.log.read_log(after.clone()).await.unwrap();
+                    let until = after.until(mark.position);
+                    self.log.read_log(until.limit(1)).await.unwrap();
+                }
             }
         }
     }
@@ -224,9 +232,18 @@ impl Trial<'_> {
         for direction in [Direction::Forward, Direction::Backward] {
             let mut read = StreamRead::new("order/5").limit(20);
             read.direction = direction;
-            let page = log.read_stream(read).await.unwrap();
+            let page = log.read_stream(read.clone()).await.unwrap();
             if let Some(event) = page.events.first() {
                 log.event(event.id()).await.unwrap();
+            }
+            for event in [page.events.first(), page.events.last()]
+                .into_iter()
+                .flatten()
+            {
+                let after = read.clone().after_mark(event.version(), Some(event.mark()));
+                log.read_stream(after.clone()).await.unwrap();
+                let until = after.until(event.version()).limit(1);
+                log.read_stream(until).await.unwrap();
             }
         }
         log.head().await.unwrap();

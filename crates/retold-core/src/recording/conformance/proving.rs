@@ -17,6 +17,12 @@ pub async fn a_read_proves_its_place<S: Subject>() {
     let nothing = StreamRead::new("dog/1").after_mark(Some(version(1)), Some(mark(1, 1)));
     let nothing = log.read_stream(nothing).await;
     check_diverged("of an unknown stream", nothing, (mark(1, 1), None));
+    let unborn = scene.store.open_read_only("cats").await.expect("it opens");
+    let nothing = unborn.read_log(LogRead::new().after_mark(mark(1, 1))).await;
+    check_unborn("of a log that is not born", nothing);
+    let nothing = StreamRead::new("dog/1").after_mark(Some(version(1)), Some(mark(1, 1)));
+    let nothing = unborn.read_stream(nothing).await;
+    check_unborn("of its streams", nothing);
     six_events(log).await;
     check_pages(log).await;
     check_stream_pages(log).await;
@@ -103,6 +109,11 @@ async fn check_stream_pages(log: &dyn Recorder) {
         let answer = log.read_stream(stream_read.clone()).await;
         check_diverged(&format!("{stream_read:?}"), answer, (expected, found));
     }
+}
+
+fn check_unborn(what: &str, answer: Result<Page, RecordError>) {
+    let is_meant = matches!(&answer, Err(RecordError::Diverged { found: None, .. }));
+    assert!(is_meant, "{what}: {answer:?}");
 }
 
 fn check_diverged(

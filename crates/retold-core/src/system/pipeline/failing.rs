@@ -1,9 +1,11 @@
 //! What a pipeline does about an event whose policy fails: stop, or put it aside; and how what was put
 //! aside is answered after all.
 
+use std::sync::Arc;
+
 use super::{Failure, Pipeline, Reaction};
+use crate::application::subscription::check_mark;
 use crate::application::{Error, Result};
-use crate::recording::error::RecordError;
 use crate::recording::identity::{LogId, Position};
 use crate::recording::recorder::LogRead;
 use crate::recording::stored_event::StoredEvent;
@@ -224,12 +226,11 @@ impl Pipeline {
                 parked.upstream
             )));
         };
-        let read = LogRead::at(parked.event.position);
-        let page = self.upstreams[index].recorder.read_log(read).await?;
-        let found = page.events.into_iter().next();
-        let there = found.as_ref().map(StoredEvent::mark);
-        RecordError::check_mark(&parked.upstream, parked.event, there)?;
-        let Some(event) = found else {
+        let recorder = Arc::clone(&self.upstreams[index].recorder);
+        check_mark(&*recorder, parked.event).await?;
+        let page = recorder.read_log(LogRead::at(parked.event.position));
+        let found = page.await?.events.into_iter().next();
+        let Some(event) = found.filter(|event| event.mark() == parked.event) else {
             return Err(Error::diverged(&parked.upstream, parked.event, None));
         };
         // Decided again after every conflict, until it is parked no more, by this or by another.

@@ -319,14 +319,21 @@ impl ProjectionPipeline {
     /// A log that is not born has no events; one that had some is gone.
     async fn step_before_birth(&mut self) -> Result<Step, ProjectionError> {
         let kept = self.keeper.kept().await?;
-        match kept.and_then(|kept| kept.checkpoint) {
-            Some(mark) => Err(self.diverged(mark, None)),
-            None => Ok(Step {
-                events: 0,
-                read_to: None,
-                is_caught_up: true,
-            }),
+        if let Some(mark) = kept.and_then(|kept| kept.checkpoint) {
+            self.prove(mark).await?;
         }
+        Ok(Step {
+            events: 0,
+            read_to: None,
+            is_caught_up: true,
+        })
+    }
+
+    /// Checks that the log has this mark.
+    async fn prove(&self, mark: Mark) -> Result<(), ProjectionError> {
+        let proof = LogRead::new().after_mark(mark).until(mark.position);
+        let proven = self.recorder.read_log(proof.limit(1)).await;
+        proven.map(drop).map_err(|error| self.error(error))
     }
 
     async fn start(&self) -> Result<Option<Mark>, ProjectionError> {
@@ -352,9 +359,7 @@ impl ProjectionPipeline {
             let outline = self.outline();
             return Err(outline.of_another_log(mark, found, (begun_with, log_id)));
         }
-        let proof = LogRead::new().after_mark(mark).until(mark.position);
-        let proven = self.recorder.read_log(proof.limit(1)).await;
-        proven.map(drop).map_err(|error| self.error(error))
+        self.prove(mark).await
     }
 
     async fn try_step(&mut self) -> Result<Step, ProjectionError> {
@@ -521,10 +526,6 @@ impl ProjectionPipeline {
         page.events.truncate(known);
         page.end = PageEnd::Full;
         Ok(())
-    }
-
-    fn diverged(&self, mark: Mark, found: Option<Mark>) -> ProjectionError {
-        self.outline().diverged(mark, found)
     }
 
     fn error(&self, error: RecordError) -> ProjectionError {

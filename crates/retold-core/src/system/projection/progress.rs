@@ -250,15 +250,19 @@ impl ProjectionHandle {
         };
         let failed = |error| ProjectionError::of_record_error(outline.label(), error);
         let log = self.recorder.log_id().await.map_err(failed)?;
-        let page = self.recorder.read_log(LogRead::at(mark.position)).await;
-        let page = page.map_err(failed)?;
-        let found = page.events.first().map(StoredEvent::mark);
         match log {
             Some(log) if log != kept.upstream => {
+                let page = self.recorder.read_log(LogRead::at(mark.position)).await;
+                let page = page.map_err(failed)?;
+                let found = page.events.first().map(StoredEvent::mark);
                 Err(outline.of_another_log(mark, found, (kept.upstream, log)))
             }
-            Some(_) if found == Some(mark) => Ok(()),
-            _ => Err(outline.diverged(mark, found)),
+            // The store proves it: one that lags has not diverged.
+            _ => {
+                let proof = LogRead::new().after_mark(mark).until(mark.position);
+                let proven = self.recorder.read_log(proof.limit(1)).await;
+                proven.map(drop).map_err(failed)
+            }
         }
     }
 
