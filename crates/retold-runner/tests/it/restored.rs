@@ -1,5 +1,6 @@
-//! A log that is restored from an older copy under a running program, and grows past where its readers are,
-//! so that positions are handed out again: every reader says so, and nothing is recorded.
+//! A log that is an older one under running programs, and grows past where its readers are, so that positions
+//! are handed out again: every reader says so, and nothing is recorded. It was restored from a copy, or an
+//! asynchronous standby that lacked the last events was promoted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,19 +8,28 @@ use std::time::Duration;
 
 use retold::Error;
 use retold::application::{Application, fold_of};
+use retold::domain::clock::ManualClock;
 use retold::domain::event::Apply;
+use retold::postgres::PostgresViews;
+use retold::recording::identity::Mark;
 use retold::recording::memory::MemoryStore;
-use retold::runner::MultiThread;
+use retold::recording::store::Store;
+use retold::runner::{MultiThread, MultiThreadOptions};
 use retold::sqlite::rusqlite::Connection;
 use retold::system::memory_view::MemoryView;
 use retold::system::projection::{Projection, ProjectionError, ProjectionPipeline, ViewKeeper};
-use retold::system::{Infrastructure, Outbox, Phase};
+use retold::system::{
+    Context, Deadline, FindingKind, Follower, Infrastructure, Outbox, Phase, StartingMark, System,
+};
 use rusqlite::backup::Backup;
+use tokio::task::block_in_place;
+use xtask::postgres_server::PostgresServer;
 
-use crate::patience::{in_time, status_of, until_phase};
-use crate::shop::{Order, Placed, one_way, place, reservations, reserved, settled};
+use crate::patience::{in_time, status_of, until, until_phase};
+use crate::place::PlacedView;
+use crate::shop::{Order, Overdue, Placed, Stock, place, reservations, reserved, settled};
 
-/// The log of the orders, by itself, and a copy of it.
+/// Where the log of the orders is, by itself, and an older copy of it.
 enum Orders {
     Memory {
         store: MemoryStore,
@@ -28,27 +38,61 @@ enum Orders {
     File {
         folder: tempfile::TempDir,
     },
+    Servers {
+        primary: PostgresServer,
+        standby: PostgresServer,
+    },
 }
 
 impl Orders {
+    fn memory() -> Self {
+        let (store, copy) = (MemoryStore::new(), MemoryStore::new());
+        Self::Memory { store, copy }
+    }
+
+    fn file() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::File { folder }
+    }
+
+    /// A server with an asynchronous standby.
+    fn servers() -> Self {
+        let primary = PostgresServer::start().unwrap();
+        let standby = primary.standby().unwrap();
+        Self::Servers { primary, standby }
+    }
+
     fn path(folder: &Path, name: &str) -> PathBuf {
         folder.join(name)
     }
 
-    async fn infrastructure(&self, stock: &MemoryStore) -> Infrastructure {
-        let orders: Arc<dyn retold::recording::store::Store> = match self {
+    async fn store(&self) -> Arc<dyn Store> {
+        match self {
             Self::Memory { store, .. } => Arc::new(store.clone()),
             Self::File { folder } => {
                 let path = Self::path(folder.path(), "orders.db");
-                retold::open_store(&format!("sqlite:{}", path.display()))
-                    .await
-                    .unwrap()
+                let url = format!("sqlite:{}", path.display());
+                retold::open_store(&url).await.unwrap()
             }
-        };
-        Infrastructure::new(Arc::new(stock.clone())).application_in("orders", orders)
+            Self::Servers { primary, standby } => {
+                retold::open_store(&both(primary, standby)).await.unwrap()
+            }
+        }
     }
 
-    fn back_up(&mut self) {
+    /// A view in the database of the log, if it is in one.
+    fn view(&self) -> Option<PlacedView> {
+        match self {
+            Self::Servers { primary, standby } => {
+                let views = PostgresViews::open(&both(primary, standby), "reports").unwrap();
+                Some(PlacedView::Postgres(views))
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes the copy: what has the head `head`, and no more.
+    async fn back_up(&mut self, head: Mark) {
         match self {
             Self::Memory { store, copy } => *copy = store.fork(),
             Self::File { folder } => {
@@ -56,6 +100,17 @@ impl Orders {
                 let copy = Self::path(folder.path(), "copy.db");
                 let copy = copy.display().to_string();
                 orders.execute("VACUUM INTO ?1", [copy]).unwrap();
+            }
+            Self::Servers { standby, .. } => {
+                let reader = retold::open_store_read_only(&standby.url("postgres"))
+                    .await
+                    .unwrap();
+                let log = reader.open_read_only("orders").await.unwrap();
+                until("the standby has it", async || {
+                    log.head().await.unwrap().mark == Some(head)
+                })
+                .await;
+                block_in_place(|| standby.crash()).unwrap();
             }
         }
     }
@@ -72,8 +127,23 @@ impl Orders {
                 let pause = Duration::from_millis(1);
                 backup.run_to_completion(1_000, pause, None).unwrap();
             }
+            Self::Servers { primary, standby } => block_in_place(|| {
+                primary.crash().unwrap();
+                standby.launch().unwrap();
+                standby.promote().unwrap();
+            }),
         }
     }
+}
+
+/// As the guide says: all servers, of which the one that takes writes is meant.
+fn both(primary: &PostgresServer, standby: &PostgresServer) -> String {
+    format!(
+        "postgres://retold@127.0.0.1:{},127.0.0.1:{}/postgres?sslmode=disable\
+         &target_session_attrs=read-write",
+        primary.port(),
+        standby.port()
+    )
 }
 
 #[derive(Clone, Default)]
@@ -86,17 +156,54 @@ impl Apply<Placed> for Count {
 }
 
 fn keeper(view: &MemoryView<u64>) -> Arc<dyn ViewKeeper> {
-    let count = Projection::new("placed", 1, "orders").on::<Placed>(|count: &mut u64, _| {
+    let count = Projection::new("counted", 1, "orders").on::<Placed>(|count: &mut u64, _| {
         *count += 1;
         Ok(())
     });
     view.keep(count).unwrap()
 }
 
+async fn set_deadline(_: &Placed, context: &mut Context) -> retold::Result<()> {
+    let order = context.aggregate::<Order>().unwrap().key().clone();
+    let due = context.time().saturating_add(Duration::from_secs(60));
+    let overdue = Overdue {
+        order: order.clone(),
+    };
+    context.schedule(Deadline::new(order, due, overdue))
+}
+
+/// The stock follows the orders, in another store; the orders follow themselves, and have timers.
+fn shop() -> System {
+    let deadlines = Follower::new("deadlines")
+        .follows("orders")
+        .on(set_deadline);
+    System::new("shop")
+        .application("orders", |app| {
+            app.aggregate::<Order>()
+                .event::<Overdue>()
+                .follower(deadlines)
+        })
+        .application("stock", |app| {
+            app.aggregate::<Stock>().follower(reservations())
+        })
+        .build()
+        .unwrap()
+}
+
 async fn place_all(orders: &Application, name: &str, count: usize) {
     for number in 0..count {
         place(orders, &format!("{name}-{number}"), "tea").await;
     }
+}
+
+async fn timers_pending(runner: &MultiThread, count: usize) {
+    let what = format!("{count} timers are known");
+    until(&what, async || {
+        let timers = runner.timers();
+        let of_orders = timers.iter().find(|it| it.application == "orders");
+        of_orders.is_some_and(|it| it.pending == count)
+    })
+    .await;
 }
 
 fn check_diverged<T: std::fmt::Debug>(what: &str, answer: Result<T, Error>) {
@@ -106,17 +213,40 @@ fn check_diverged<T: std::fmt::Debug>(what: &str, answer: Result<T, Error>) {
     );
 }
 
+/// Goal: no reader passes over an event of a log that became an older one, whatever made it one; each says so
+/// before anything is recorded, and what the guide tells operators to do works.
 async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
-    let stock = MemoryStore::new();
-    let system = one_way(reservations());
-    let infrastructure = log.infrastructure(&stock).await;
-    let runner = MultiThread::start(&system, &infrastructure).await.unwrap();
+    let stock = Arc::new(MemoryStore::new());
+    let system = shop();
+    let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+    // A clock that is moved by hand is noticed by a look at it; those that diverged look soon whether their
+    // logs have what is recorded.
+    let options = MultiThreadOptions::new()
+        .poll_interval(Duration::from_millis(5))
+        .failed_interval(Duration::from_millis(50));
+    let (kept_view, in_database) = (MemoryView::new(), log.view());
+    let start = async |store: Arc<dyn Store>, view: &MemoryView<u64>| {
+        let mut infrastructure = Infrastructure::new(stock.clone())
+            .application_in("orders", store)
+            .clock(clock.clone())
+            .view(keeper(view));
+        if let Some(view) = &in_database {
+            infrastructure = infrastructure.view(view.keeper());
+        }
+        MultiThread::start_with(&system, &infrastructure, options.clone())
+            .await
+            .unwrap()
+    };
+    let runner = start(log.store().await, &kept_view).await;
     let orders = runner.application("orders").unwrap();
     place_all(&orders, "old", 10).await;
     settled(&runner).await;
-    log.back_up();
+    timers_pending(&runner, 10).await;
+    let both_know = orders.head().await.unwrap().mark.unwrap();
+    log.back_up(both_know).await;
     place_all(&orders, "lost", 10).await;
     settled(&runner).await;
+    timers_pending(&runner, 20).await;
 
     let mut outbox = Outbox::<Placed>::open(&orders, "mail").await.unwrap();
     while outbox.next().await.unwrap().is_some() {
@@ -130,19 +260,52 @@ async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
     for _ in 0..20 {
         in_time("an event", subscription.next()).await.unwrap();
     }
+    let subscribed_to = subscription.mark().unwrap();
     let mut model = orders.view(fold_of::<Count, Placed>()).await.unwrap();
     assert_eq!((model.state.0, view.read(|count| *count)), (20, 20));
+    let old_head = orders.head().await.unwrap().mark.unwrap();
+    until("the view that the runner keeps is there", async || {
+        kept_view.read(|count| *count) == 20
+    })
+    .await;
+
+    if let Some(view) = &in_database {
+        until("the view in the database is there", async || {
+            view.count().await == 20
+        })
+        .await;
+    }
 
     log.restore();
+    until("the log is an older one", async || {
+        let head = orders.head().await;
+        head.is_ok_and(|head| head.position() < Some(old_head.position))
+    })
+    .await;
     place_all(&orders, "new", 15).await;
-    assert_eq!(orders.head().await.unwrap().position().unwrap().get(), 25);
+    until("it grew past all readers", async || {
+        let head = orders.head().await;
+        head.is_ok_and(|head| head.position() > Some(old_head.position))
+    })
+    .await;
 
     until_phase(&runner, "reservations", Phase::Failed).await;
     let status = status_of(&runner, "reservations").await;
     let (_, reason) = status.last_error.unwrap();
     assert!(reason.contains("has diverged"), "{reason}");
     assert!(reason.contains("retold follower reset"), "{reason}");
-    assert!(!runner.health().await.is_well());
+    for (kind, name) in [
+        (FindingKind::Follower, "stock/reservations"),
+        (FindingKind::View, "counted"),
+    ] {
+        until("its health says so", async || {
+            let health = runner.health().await;
+            let mut of_it = health.findings.iter().filter(|it| it.kind == kind);
+            of_it.any(|it| it.name == name && it.reason.contains("has diverged"))
+        })
+        .await;
+    }
+    assert_eq!(kept_view.read(|count| *count), 20);
     check_diverged("the outbox", outbox.next().await.map(drop));
     let reopened = Outbox::<Placed>::open(&orders, "mail").await;
     // What was delivered is recorded in the same log, which is as it was before.
@@ -155,6 +318,8 @@ async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
     assert_eq!(view.read(|count| *count), 20);
     let next = in_time("the subscription tells", subscription.next()).await;
     check_diverged("the subscription", next.map(drop));
+    let again = orders.events::<Placed>().subscribe().after(subscribed_to);
+    check_diverged("one that begins there", again.await.map(drop));
     check_diverged("the model", model.refresh(&orders).await);
     // A state of events that are gone is folded from the log again.
     assert!(orders.find::<Order>("lost-1").await.unwrap().is_none());
@@ -162,31 +327,76 @@ async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
     let stock_there = runner.application("stock").unwrap();
     let before: Vec<String> = reserved(&stock_there).await;
     assert_eq!(before.len(), 20, "nothing is recorded: {before:?}");
+
+    // Timers, and the follower whose own log it is, were restored with it: they say so, and go on.
+    until("the timers said so", async || {
+        let timers = runner.timers();
+        let said = timers.iter().filter_map(|it| it.last_error());
+        said.into_iter()
+            .any(|(_, error)| error.contains("has diverged"))
+    })
+    .await;
+    timers_pending(&runner, 25).await;
+    if let Some(view) = &in_database {
+        until("so does a view in the same database", async || {
+            view.count().await == 25
+        })
+        .await;
+    }
+    clock.advance(Duration::from_secs(61));
+    timers_pending(&runner, 0).await;
+    let overdue = orders.events::<Overdue>().read().collect().await.unwrap();
+    let overdue: Vec<&str> = overdue.iter().map(|it| &*it.event.order).collect();
+    assert_eq!(overdue.len(), 25, "{overdue:?}");
+    assert!(
+        !overdue.iter().any(|it| it.starts_with("lost")),
+        "{overdue:?}"
+    );
     runner.stop().await;
 
     // A program that is started again is no wiser.
-    let infrastructure = log.infrastructure(&stock).await;
-    let runner = MultiThread::start(&system, &infrastructure).await.unwrap();
+    let rebuilt = MemoryView::new();
+    let runner = start(log.store().await, &rebuilt).await;
     until_phase(&runner, "reservations", Phase::Failed).await;
     let stock_there = runner.application("stock").unwrap();
     assert_eq!(reserved(&stock_there).await, before);
+    // A view in memory is built anew with its program.
+    until("the view is built anew", async || {
+        rebuilt.read(|count| *count) == 25
+    })
+    .await;
+    // What an operator does: the follower begins at a mark that both know, the view is built anew.
     let orders = runner.application("orders").unwrap();
-    let rebuilt = MemoryView::new();
-    let recorder = orders.recorder();
-    let mut again = ProjectionPipeline::new(Arc::clone(recorder), keeper(&rebuilt));
-    again.catch_up().await.unwrap();
-    assert_eq!(rebuilt.read(|count| *count), 25);
-    runner.stop().await;
+    let id = orders.log_id().await.unwrap().unwrap();
+    let from = StartingMark::new("orders", id, Some(both_know));
+    runner
+        .reset("stock", "reservations", &[from])
+        .await
+        .unwrap();
+    until("the follower has gone on", async || {
+        reserved(&stock_there).await.len() == before.len() + 15
+    })
+    .await;
+    let new = reserved(&stock_there).await.split_off(before.len());
+    assert!(new.iter().all(|order| order.starts_with("new")), "{new:?}");
+    projection.rebuild().await.unwrap();
+    projection.catch_up().await.unwrap();
+    assert_eq!(view.read(|count| *count), 25);
+    assert!(runner.stop().await.is_clean());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_reader_says_that_a_log_in_memory_was_restored() {
-    let (store, copy) = (MemoryStore::new(), MemoryStore::new());
-    every_reader_says_that_a_log_was_restored(Orders::Memory { store, copy }).await;
+    every_reader_says_that_a_log_was_restored(Orders::memory()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_reader_says_that_a_file_was_restored() {
-    let folder = tempfile::tempdir().unwrap();
-    every_reader_says_that_a_log_was_restored(Orders::File { folder }).await;
+    every_reader_says_that_a_log_was_restored(Orders::file()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_reader_says_that_an_asynchronous_standby_was_promoted() {
+    let servers = block_in_place(Orders::servers);
+    every_reader_says_that_a_log_was_restored(servers).await;
 }
