@@ -22,6 +22,8 @@ mod faults_servers;
 mod greeting;
 mod groups;
 mod history;
+#[cfg(unix)]
+mod inherited;
 mod inline;
 mod intersections;
 mod leases;

@@ -13,6 +13,8 @@ mod concurrency;
 mod conformance;
 mod damage;
 mod history;
+#[cfg(unix)]
+mod inherited;
 mod inline;
 mod leases;
 mod many_logs;
