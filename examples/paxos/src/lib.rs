@@ -37,7 +37,7 @@
 //! propose(&one, three, "drink", "tea").await?;
 //! assert_eq!(decided(&other, "drink").await?, Some("tea".into()));
 //! let late = propose(&other, three, "drink", "coffee").await.unwrap_err();
-//! assert!(late.to_string().contains("decided already"));
+//! assert!(late.to_string().contains("already decided"));
 //!
 //! submit(&one, three, &Request::new("r1", Command::set("drink", "tea"))).await?;
 //! submit(&other, three, &Request::new("r2", Command::get("drink"))).await?;
