@@ -8,11 +8,11 @@
 pub mod health;
 pub mod limits;
 
+mod running;
+
 pub mod projection;
 
 pub mod memory_view;
-
-mod running;
 
 mod caused;
 mod derived_id;
@@ -44,6 +44,8 @@ pub mod definition;
 
 pub mod open_system;
 pub mod operating;
+
+pub mod presence;
 
 pub mod single_thread;
 

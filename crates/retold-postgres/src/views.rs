@@ -9,8 +9,8 @@ use retold_core::recording::limits::check_page_limit;
 use retold_core::recording::recorder::BoxFuture;
 use retold_core::system::projection::keeper::SKIPPED_PAGE_MAX;
 use retold_core::system::projection::{
-    Applied, Kept, Projection, ProjectionError, ProjectionOutline, SkippedEvent, Supersede,
-    Switched, ViewKeeper, ViewPage,
+    Applied, Handling, Kept, Projection, ProjectionError, ProjectionOutline, SkippedEvent,
+    Supersede, Switched, ViewKeeper, ViewPage,
 };
 use tokio_postgres::Client;
 
@@ -251,6 +251,10 @@ impl PostgresKeeper {
 impl ViewKeeper for PostgresKeeper {
     fn outline(&self) -> &ProjectionOutline {
         self.declared.outline()
+    }
+
+    fn handling(&self) -> Option<&Handling> {
+        Some(self.declared.handling())
     }
 
     fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {

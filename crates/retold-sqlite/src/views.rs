@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use retold_core::recording::error::{Invalid, RecordError};
 use retold_core::recording::identity::{LogId, Mark, Position};
@@ -12,8 +12,8 @@ use retold_core::recording::recorder::BoxFuture;
 use retold_core::recording::stored_event::StoredEvent;
 use retold_core::system::projection::keeper::SKIPPED_PAGE_MAX;
 use retold_core::system::projection::{
-    Applied, Kept, Projection, ProjectionError, ProjectionOutline, SkippedEvent, Supersede,
-    Switched, ViewKeeper, ViewPage,
+    Applied, Handling, Kept, Projection, ProjectionError, ProjectionOutline, SkippedEvent,
+    Supersede, Switched, ViewKeeper, ViewPage,
 };
 use rusqlite::{Connection, OpenFlags};
 
@@ -243,7 +243,17 @@ impl SqliteKeeper {
             Home::Own(own) => {
                 let presence = own.place.presence();
                 presence.check_now_and_then().map_err(failed)?;
-                look(&self.declared, &own.conn())
+                match own.conn.try_lock() {
+                    Ok(conn) => look(&self.declared, &conn),
+                    // A handler is at work. One that does not return would keep the caller's thread too.
+                    Err(TryLockError::WouldBlock) => {
+                        let views = SqliteViews {
+                            home: self.home.clone(),
+                        };
+                        look(&self.declared, &views.reader().map_err(failed)?)
+                    }
+                    Err(TryLockError::Poisoned(conn)) => look(&self.declared, &conn.into_inner()),
+                }
             }
             Home::Store(shared) => {
                 let read = |reader: &mut Reader| Ok(look(&self.declared, &reader.conn));
@@ -257,6 +267,10 @@ impl SqliteKeeper {
 impl ViewKeeper for SqliteKeeper {
     fn outline(&self) -> &ProjectionOutline {
         self.declared.outline()
+    }
+
+    fn handling(&self) -> Option<&Handling> {
+        Some(self.declared.handling())
     }
 
     fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {

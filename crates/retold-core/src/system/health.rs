@@ -117,6 +117,24 @@ impl Finding {
     }
 }
 
+impl Trouble {
+    /// All of them.
+    const ALL: [Self; 7] = [
+        Self::Retrying,
+        Self::Late,
+        Self::Holding,
+        Self::Parked,
+        Self::Paused,
+        Self::Retired,
+        Self::Failed,
+    ];
+
+    /// The one that is displayed as this word; none if there is none.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.to_string() == word)
+    }
+}
+
 impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

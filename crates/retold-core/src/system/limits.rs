@@ -54,6 +54,10 @@ pub const POLICY_TIME_MAX: Duration = Duration::from_secs(60);
 /// than the time limits of most services that are called.
 pub const DELIVERY_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// How long the handler of a view is expected to take for one event. Nothing ends a handler then; it is shown as
+/// late after a half of this.
+pub const VIEW_EVENT_TIME_EXPECTED: Duration = Duration::from_secs(60);
+
 /// A policy that has run for this part of its time, a half, is told as late.
 pub const POLICY_LATE_PART: u32 = 2;
 
@@ -75,6 +79,13 @@ pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// Processes that run the same system in a simulation, unless told otherwise: two show every race
 /// between processes that more would.
 pub const SIMULATED_PROCESSES_DEFAULT: usize = 2;
+
+/// How often a runner in one process shows that it has its followers, timers and views: a small write to the store
+/// for each of them.
+pub const PRESENCE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// For this long a process that was killed is still seen.
+pub const PRESENCE_TIME_TO_LIVE: Duration = Duration::from_secs(180);
 
 /// Events that an outbox reads at once. Bounds memory.
 pub const OUTBOX_PAGE_EVENTS: usize = 100;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use super::projection::declaration::Projection;
 use super::projection::error::ProjectionError;
 use super::projection::handler::{AtOnce, ViewKind};
+use super::projection::handling::Handling;
 use super::projection::keeper::{
     Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,
     ViewKeeper, ViewPage,
@@ -480,6 +481,10 @@ impl<V: Clone + Send + Sync + 'static> ViewKeeper for MemoryKeeper<V> {
 
     fn is_of_this_process(&self) -> bool {
         true
+    }
+
+    fn handling(&self) -> Option<&Handling> {
+        Some(self.projection.handling())
     }
 
     fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {

@@ -43,6 +43,7 @@
 pub mod error;
 
 pub mod handler;
+pub mod handling;
 pub mod outline;
 
 pub mod declaration;
@@ -57,6 +58,7 @@ pub mod pipeline;
 pub use declaration::Projection;
 pub use error::{BoxError, PoisonedEvent, ProjectionError};
 pub use handler::{AtOnce, Awaited, HandleView, ViewKind};
+pub use handling::Handling;
 pub use keeper::{Applied, Kept, Seen, SkippedEvent, Supersede, Switched, ViewKeeper, ViewPage};
 pub use outline::{OnPoison, ProjectionOutline, StartFrom};
 pub use pipeline::{ProjectionPipeline, Step};

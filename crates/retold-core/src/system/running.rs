@@ -14,11 +14,11 @@ use crate::domain::clock::Timestamp;
 use crate::recording::identity::{Mark, Version};
 use crate::recording::stored_event::StoredEvent;
 
-/// What is done with an event at this moment: a policy answers it, or it is delivered.
+/// What is done with an event at this moment: a policy processes it, it is delivered, or a view's handler takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Running {
-    /// What it is, as in "policy" or "delivery".
+    /// What it is, as in "policy", "delivery" or "handler".
     pub what: &'static str,
     /// Name of the application whose event it is.
     pub upstream: Arc<str>,
@@ -31,7 +31,8 @@ pub struct Running {
     /// For how long.
     pub elapsed: Duration,
     /// How long it may take: [`Follower::policy_time_max`](super::Follower::policy_time_max),
-    /// [`Delivery::time_max`](super::Delivery::time_max).
+    /// [`Delivery::time_max`](super::Delivery::time_max); for a view's handler, how long it is expected to take:
+    /// [`VIEW_EVENT_TIME_EXPECTED`](super::limits::VIEW_EVENT_TIME_EXPECTED).
     pub time_max: Duration,
     /// For how long it has kept its thread without waiting for anything, if that is longer than
     /// [`POLICY_BLOCKED_AFTER`]: it sleeps or loops, and nothing can end it.
@@ -78,6 +79,7 @@ pub(super) struct Began {
     version: Option<Version>,
     time_max: Duration,
     begun: Instant,
+    since: Timestamp,
     /// Since when it has had its thread, if it has it.
     polled: Option<Instant>,
     /// Since when it has been reading.
@@ -99,6 +101,7 @@ impl Began {
             version,
             time_max,
             begun: Instant::now(),
+            since: std::time::SystemTime::now().into(),
             polled: None,
             reading: None,
         }
@@ -130,6 +133,14 @@ impl RunningCell {
         .await
     }
 
+    /// Does what waits for nothing, and notes meanwhile that it runs and keeps its thread.
+    pub(super) fn watch_at_once<T>(&self, running: Began, act: impl FnOnce() -> T) -> T {
+        let polled = Some(running.begun);
+        *self.lock() = Some(Began { polled, ..running });
+        let _end = OnDrop(|| *self.lock() = None);
+        act()
+    }
+
     /// Notes that the policy waits for the store, until what is returned is dropped.
     pub(super) fn reading(&self) -> impl Drop + Send + use<> {
         self.change(|it| it.reading = Some(Instant::now()));
@@ -144,14 +155,12 @@ impl RunningCell {
         let now = Instant::now();
         let for_long = |since: Option<Instant>| since.map(|since| now.duration_since(since));
         let elapsed = now.duration_since(running.begun);
-        let clock: Timestamp = std::time::SystemTime::now().into();
-        let micros = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
         Some(Running {
             what: running.what,
             upstream: Arc::clone(&running.upstream),
             event: running.event.mark(),
             topic: running.event.topic().into(),
-            since: Timestamp::from_micros(clock.as_micros().saturating_sub(micros)),
+            since: running.since,
             elapsed,
             time_max: running.time_max,
             blocks_for: for_long(running.polled).filter(|it| *it >= POLICY_BLOCKED_AFTER),

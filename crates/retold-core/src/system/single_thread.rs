@@ -22,6 +22,7 @@ use super::limits::{PARTITIONS_MAX, STEPS_MAX_DEFAULT};
 use super::open_system::{Infrastructure, OpenSystem, Opening, may_pass};
 use super::operating::FollowerOperator;
 use super::pipeline::{Pipeline, Step};
+use super::presence::Presence;
 use super::projection::{ProjectionHandle, ProjectionPipeline};
 use super::status::{FollowerStatus, Phase, StatusCell};
 use super::timers::Timers;
@@ -123,6 +124,7 @@ struct Work {
     is_timer_old: Vec<bool>,
     queue: Queue,
     steps_max: u64,
+    presence: Presence,
 }
 
 /// A follower and what it needs beside its pipelines.
@@ -174,7 +176,8 @@ impl SingleThread {
                 outbox.delivery().outbox()
             )));
         }
-        let runner = Self::over(open, steps_max);
+        let presence = Presence::new(&open, infrastructure);
+        let runner = Self::over(open, steps_max, presence);
         let what = format!("starting the system {:?}", system.name());
         let mut patience = Patience::new(what, infrastructure.open_wait());
         let mut work = runner.conductor.work.lock().await;
@@ -188,11 +191,12 @@ impl SingleThread {
                 }
             }
         }
+        work.keep_presence().await;
         drop(work);
         Ok(runner)
     }
 
-    fn over(open: OpenSystem, steps_max: u64) -> Self {
+    fn over(open: OpenSystem, steps_max: u64, presence: Presence) -> Self {
         let statuses = Statuses::default();
         let mut followers = Vec::new();
         for (application, member) in open.system().members().iter().enumerate() {
@@ -235,6 +239,7 @@ impl SingleThread {
             followers,
             readers,
             steps_max,
+            presence,
         };
         let conductor = Arc::new(SingleThreadConductor {
             open: open.clone(),
@@ -285,6 +290,7 @@ impl SingleThread {
             // An operator may have acted on it, or another process may have been faster.
             worker.is_astray = true;
         }
+        work.keep_presence().await;
         work.process().await?;
         work.fire_due().await
     }
@@ -297,6 +303,7 @@ impl SingleThread {
     /// As for [`catch_up`](Self::catch_up).
     pub async fn stop(self) -> Result<()> {
         let mut work = self.conductor.work.lock().await;
+        work.presence.end().await;
         work.process().await?;
         for worker in &mut work.followers {
             for pipeline in &mut worker.pipelines {
@@ -387,6 +394,7 @@ impl Conductor for Conducted {
     fn before_command(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             let mut work = self.conductor.work.lock().await;
+            work.keep_presence().await;
             if let Err(error) = work.fire_due().await {
                 tracing::warn!(%error, "timers that are due could not be fired");
             }
@@ -406,6 +414,13 @@ impl Conductor for Conducted {
 }
 
 impl Work {
+    /// Shows others that the followers, timers and views are run here, if it is time for that.
+    async fn keep_presence(&mut self) {
+        if let Some(first) = self.open.applications().first() {
+            self.presence.keep(first.now()).await;
+        }
+    }
+
     /// Finds out where the followers are; what they have not processed is queued from there.
     async fn begin(&mut self) {
         for worker in &mut self.followers {

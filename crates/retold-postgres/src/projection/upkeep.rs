@@ -12,8 +12,8 @@ use retold_core::recording::store::ViewEntry;
 use retold_core::recording::stored_event::StoredEvent;
 use retold_core::system::projection::keeper::{SKIPPED_EVENTS_MAX, Seen};
 use retold_core::system::projection::{
-    Applied, BoxError, Kept, Projection, ProjectionError, ProjectionOutline, SkippedEvent,
-    Supersede, Switched, ViewPage,
+    Applied, BoxError, Handling, Kept, Projection, ProjectionError, ProjectionOutline,
+    SkippedEvent, Supersede, Switched, ViewPage,
 };
 use tokio_postgres::Error;
 
@@ -108,6 +108,10 @@ impl Declared {
 
     pub(crate) fn outline(&self) -> &ProjectionOutline {
         self.projection.outline()
+    }
+
+    pub(crate) fn handling(&self) -> &Handling {
+        self.projection.handling()
     }
 
     fn version(&self) -> u32 {

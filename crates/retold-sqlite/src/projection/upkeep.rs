@@ -14,8 +14,8 @@ use retold_core::recording::identity::{LogId, Mark, Position};
 use retold_core::recording::stored_event::StoredEvent;
 use retold_core::system::projection::keeper::{SKIPPED_EVENTS_MAX, Seen};
 use retold_core::system::projection::{
-    Applied, BoxError, Kept, Projection, ProjectionError, ProjectionOutline, SkippedEvent,
-    Supersede, Switched, ViewPage,
+    Applied, BoxError, Handling, Kept, Projection, ProjectionError, ProjectionOutline,
+    SkippedEvent, Supersede, Switched, ViewPage,
 };
 use rusqlite::Connection;
 
@@ -69,6 +69,10 @@ impl Declared {
 
     pub(crate) fn outline(&self) -> &ProjectionOutline {
         self.projection.outline()
+    }
+
+    pub(crate) fn handling(&self) -> &Handling {
+        self.projection.handling()
     }
 
     /// Whether the projection takes the event.

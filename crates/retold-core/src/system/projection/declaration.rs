@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::error::BoxError;
 use super::handler::{AtOnce, Awaited, HandleView, ViewKind};
+use super::handling::Handling;
 use super::outline::{OnPoison, ProjectionOutline, StartFrom};
 use crate::application::logged::Logged;
 use crate::domain::event::Event;
@@ -39,6 +40,7 @@ pub struct Projection<K: ViewKind> {
     handlers: HashMap<&'static str, Vec<Arc<K::Handler>>>,
     mapper: Mapper,
     erased: Erased,
+    handling: Handling,
 }
 
 /// What is done with events whose payload was erased.
@@ -60,6 +62,7 @@ impl<K: ViewKind> Projection<K> {
             handlers: HashMap::new(),
             mapper: Mapper::default(),
             erased: Erased::Poison,
+            handling: Handling::default(),
         }
     }
 
@@ -118,6 +121,11 @@ impl<K: ViewKind> Projection<K> {
         &self.outline
     }
 
+    /// For keepers: which event its handlers are at.
+    pub fn handling(&self) -> &Handling {
+        &self.handling
+    }
+
     /// For keepers: whether the projection takes the event. Pages that a pipeline brings have no
     /// others.
     pub fn takes(&self, stored: &StoredEvent) -> bool {
@@ -150,8 +158,10 @@ impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
     /// target may be changed in part.
     pub fn handle(&self, target: &mut K::Target<'_>, stored: &StoredEvent) -> Result<(), BoxError> {
         let handlers = self.handlers_for(stored).iter();
-        let mut handlers = handlers.map(|it| it.handle(&mut *target, stored, self.mapper));
-        handlers.try_for_each(|handled| handled)
+        self.handling.at_once(&self.outline.upstream, stored, || {
+            let mut handlers = handlers.map(|it| it.handle(&mut *target, stored, self.mapper));
+            handlers.try_for_each(|handled| handled)
+        })
     }
 }
 
@@ -182,10 +192,14 @@ impl<K: ViewKind<Handler = Awaited<K>>> Projection<K> {
         target: &'a K::Target<'a>,
         stored: &'a StoredEvent,
     ) -> Result<(), BoxError> {
-        for handler in self.handlers_for(stored) {
-            handler.handle(target, stored, self.mapper).await?;
-        }
-        Ok(())
+        let handling = async {
+            for handler in self.handlers_for(stored) {
+                handler.handle(target, stored, self.mapper).await?;
+            }
+            Ok(())
+        };
+        let upstream = &self.outline.upstream;
+        self.handling.awaited(upstream, stored, handling).await
     }
 }
 

@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use super::error::{PoisonedEvent, ProjectionError};
+use super::handling::Handling;
 use super::outline::ProjectionOutline;
 use crate::domain::clock::Timestamp;
 use crate::recording::identity::{LogId, Mark, Position};
@@ -31,6 +32,12 @@ pub trait ViewKeeper: Send + Sync {
     /// it must keep it itself. If not, as is taken for granted, one of them keeps it for all.
     fn is_of_this_process(&self) -> bool {
         false
+    }
+
+    /// Which event the projection's handlers are at, for those who look whether they return; none if the keeper
+    /// does not say.
+    fn handling(&self) -> Option<&Handling> {
+        None
     }
 
     /// What is kept of this version; none if it has not begun.

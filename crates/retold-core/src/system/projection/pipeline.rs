@@ -313,6 +313,8 @@ impl ProjectionPipeline {
         }
         self.go_on_after(kept.checkpoint);
         self.seen = kept.seen;
+        self.progress
+            .send_modify(|progress| progress.skipped = kept.skipped);
         self.try_step().await
     }
 
@@ -452,6 +454,7 @@ impl ProjectionPipeline {
                     return Ok(self.follow_another(checkpoint));
                 }
                 self.go_on_after(Some(poison.mark));
+                self.progress.send_modify(|progress| progress.skipped += 1);
                 self.is_checked = true;
                 return Ok(Step {
                     events: count,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::error::ProjectionError;
+use super::handling::Handling;
 use super::keeper::{Seen, SkippedEvent, ViewKeeper};
 use super::outline::ProjectionOutline;
 use super::rate::Rate;
@@ -16,6 +17,7 @@ use crate::recording::identity::{Mark, Position};
 use crate::recording::recorder::{LogRead, Recorder};
 use crate::recording::stored_event::StoredEvent;
 use crate::system::health::{Finding, FindingKind, Trouble};
+use crate::system::running::Running;
 
 /// What a projection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub(super) struct Progress {
     pub(super) checkpoint: Option<Mark>,
     /// Readers see this version.
     pub(super) is_seen: bool,
+    /// How many events were passed over as poison.
+    pub(super) skipped: u64,
     pub(super) rate: Rate,
     pub(super) last_error: Option<ProjectionError>,
     /// When that was, by the clock of this process.
@@ -58,6 +62,7 @@ impl Progress {
             read_to: None,
             checkpoint: None,
             is_seen: false,
+            skipped: 0,
             rate: Rate::new(Instant::now()),
             last_error: None,
             failed_at: None,
@@ -109,6 +114,8 @@ pub struct ProjectionStatus {
     pub skipped: u64,
     /// Whether readers see this version; an older one, if not.
     pub is_seen: bool,
+    /// The handler that takes an event into the view at this moment.
+    pub running: Option<Running>,
     /// What failed last, also if it was overcome since.
     pub last_error: Option<ProjectionError>,
 }
@@ -204,29 +211,59 @@ impl ProjectionHandle {
         self.receiver.borrow().state
     }
 
+    /// The handler that takes an event into the view at this moment, in this process: on which event, and since
+    /// when. Reads nothing, so it returns also while a handler keeps the view to itself.
+    pub fn running(&self) -> Option<Running> {
+        self.keeper.handling().and_then(Handling::running)
+    }
+
+    /// For runners: notes that a handler is late, which is no failure yet.
+    pub fn tell_late(&self, late: &Running) {
+        if let Some(handling) = self.keeper.handling() {
+            handling.tell_late(late);
+        }
+    }
+
+    /// The handler that was noted as late last, and when, also if it has returned since.
+    pub fn last_late(&self) -> Option<(Timestamp, String)> {
+        self.keeper.handling().and_then(Handling::last_late)
+    }
+
     /// The last failure in this process, with when it was, also if it was overcome since.
     pub fn last_error(&self) -> Option<(Timestamp, ProjectionError)> {
         let progress = self.receiver.borrow();
         progress.failed_at.zip(progress.last_error.clone())
     }
 
-    /// What somebody has to look at, if there is anything: it has stopped, or tries again and again. Of a
-    /// view that another process keeps, whether its rows are of the log as it is; that is read from the
+    /// What somebody has to look at, if there is anything: its handler does not return, it has stopped, or it
+    /// tries again and again. Of a view that another process keeps, whether its rows are of the log as it is; that is read from the
     /// store.
     pub async fn finding(&self) -> Option<Finding> {
+        let found = self.finding_here();
+        let is_elsewhere = self.state() == ProjectionState::NotStarted
+            && !self.is_of_this_process()
+            && self.running().is_none();
+        if found.is_some() || !is_elsewhere {
+            return found;
+        }
+        let error = self.check_recorded().await.err()?;
+        let trouble = match error.is_retriable() {
+            true => Trouble::Retrying,
+            false => Trouble::Failed,
+        };
+        Some(self.finding_of(trouble, error.to_string()))
+    }
+
+    /// The same of what this process does; nothing if another one keeps the view. Reads nothing.
+    pub fn finding_here(&self) -> Option<Finding> {
+        if let Some(late) = self.running().filter(Running::is_late) {
+            return Some(self.finding_of(Trouble::Late, late.to_string()));
+        }
         let progress = self.receiver.borrow().clone();
         let trouble = match progress.state {
             ProjectionState::Stopped => Trouble::Failed,
             ProjectionState::Holding => Trouble::Holding,
             ProjectionState::Retrying => Trouble::Retrying,
-            ProjectionState::NotStarted if !self.is_of_this_process() => {
-                let error = self.check_recorded().await.err()?;
-                let trouble = match error.is_retriable() {
-                    true => Trouble::Retrying,
-                    false => Trouble::Failed,
-                };
-                return Some(self.finding_of(trouble, error.to_string()));
-            }
             _ => return None,
         };
         let error = progress.last_error.map(|error| error.to_string());
@@ -279,6 +316,12 @@ impl ProjectionHandle {
     ///
     /// `Unavailable`, `Corrupt`.
     pub async fn recorded_checkpoint(&self) -> Result<Option<Position>, ProjectionError> {
+        if self.running().is_some() {
+            // A handler in this process keeps the view to itself, and perhaps the caller's thread.
+            let progress = self.receiver.borrow();
+            let checkpoint = progress.checkpoint.filter(|_| progress.is_seen);
+            return Ok(checkpoint.map(|mark| mark.position));
+        }
         let kept = self.keeper.kept().await?;
         let kept = kept.filter(|kept| kept.seen == Seen::This);
         Ok(kept
@@ -299,6 +342,9 @@ impl ProjectionHandle {
     ///
     /// `Unavailable`, `Corrupt`.
     pub async fn has_recorded(&self, position: Position) -> Result<bool, ProjectionError> {
+        if self.running().is_some() {
+            return Ok(self.receiver.borrow().has_reached(position));
+        }
         let Some(kept) = self.keeper.kept().await? else {
             return Ok(false);
         };
@@ -324,7 +370,12 @@ impl ProjectionHandle {
     pub async fn status(&self) -> Result<ProjectionStatus, ProjectionError> {
         let mut progress = self.receiver.borrow().clone();
         let outline = self.outline();
-        let kept = self.keeper.kept().await?;
+        let running = self.running();
+        // While a handler keeps the view to itself, what the pipeline said last is shown.
+        let kept = match running {
+            Some(_) => None,
+            None => self.keeper.kept().await?,
+        };
         if let (ProjectionState::NotStarted, Some(kept)) = (progress.state, kept) {
             progress.checkpoint = kept.checkpoint;
             progress.read_to = kept.checkpoint;
@@ -356,8 +407,9 @@ impl ProjectionHandle {
             lag_events,
             lag,
             events_per_second: progress.rate.per_second(Instant::now()),
-            skipped: kept.map_or(0, |kept| kept.skipped),
+            skipped: kept.map_or(progress.skipped, |kept| kept.skipped),
             is_seen: progress.is_seen,
+            running,
             last_error: progress.last_error,
         })
     }

@@ -1,0 +1,109 @@
+//! Presence: how a program is seen from others that runs a system in one process. It holds a lease for each
+//! follower, for the timers of each application and for each view, under names of their own, so that a reader of
+//! the store knows what a running system still has. Nothing is placed by them: several programs that run the same
+//! hold them in turn, and one that was killed is seen until they end.
+
+use std::sync::Arc;
+
+use super::limits::{PRESENCE_INTERVAL, PRESENCE_TIME_TO_LIVE};
+use super::open_system::{Infrastructure, OpenSystem};
+use crate::domain::clock::Timestamp;
+use crate::recording::store::Store;
+
+/// What the names of all leases of runners in one process begin with.
+pub const RUNNERS: &str = "retold.runner/";
+
+/// A name as a part of a lease's name, in which `/` separates the parts.
+pub fn escaped(name: &str) -> String {
+    name.replace('%', "%25").replace('/', "%2F")
+}
+
+/// What was [`escaped`].
+pub fn unescaped(name: &str) -> Arc<str> {
+    name.replace("%2F", "/").replace("%25", "%").into()
+}
+
+/// Path of a follower in the name of its lease.
+pub fn follower_path(application: &str, follower: &str) -> String {
+    format!("follower/{}/{}", escaped(application), escaped(follower))
+}
+
+/// Path of the timers of an application in the name of their lease.
+pub fn timers_path(application: &str) -> String {
+    format!("timers/{}", escaped(application))
+}
+
+/// Path of a view in the name of its lease.
+pub fn view_path(application: &str, view: &str, version: u32) -> String {
+    let (application, view) = (escaped(application), escaped(view));
+    format!("view/{application}/{view}/{version}")
+}
+
+/// Name of this process as a holder of leases, another one for each call.
+pub fn holder() -> Arc<str> {
+    let (process, id) = (std::process::id(), uuid::Uuid::now_v7());
+    format!("process {process}/{id}").into()
+}
+
+/// The leases of a runner that has no task to renew them: it does that when it is used.
+pub(super) struct Presence {
+    holder: Arc<str>,
+    leases: Vec<(Arc<dyn Store>, String)>,
+    /// When they were taken or renewed last, by the clock of the first application.
+    renewed_at: Option<Timestamp>,
+}
+
+impl Presence {
+    pub(super) fn new(open: &OpenSystem, infrastructure: &Infrastructure) -> Self {
+        let prefix = format!("{RUNNERS}{}/unit/", escaped(open.system().name()));
+        let mut leases = Vec::new();
+        let mut add = |application: &str, path: String| {
+            let store = Arc::clone(infrastructure.store_of(application));
+            leases.push((store, format!("{prefix}{path}")));
+        };
+        for member in open.system().members() {
+            let name = member.name();
+            for follower in member.followers() {
+                add(name, follower_path(name, follower.name()));
+            }
+        }
+        for member in open.system().members() {
+            add(member.name(), timers_path(member.name()));
+        }
+        for (_, view) in open.projections() {
+            let outline = view.outline();
+            let path = view_path(&outline.upstream, &outline.name, outline.version);
+            add(&outline.upstream, path);
+        }
+        Self {
+            holder: holder(),
+            leases,
+            renewed_at: None,
+        }
+    }
+
+    /// Takes the leases, or renews them if it is time. A store that does not take one is asked again the next
+    /// time: nothing depends on it.
+    pub(super) async fn keep(&mut self, now: Timestamp) {
+        let is_recent = self
+            .renewed_at
+            .is_some_and(|at| at <= now && now < at.saturating_add(PRESENCE_INTERVAL));
+        if is_recent {
+            return;
+        }
+        self.renewed_at = Some(now);
+        for (store, lease) in &self.leases {
+            let held = store.acquire_lease(lease, &self.holder, PRESENCE_TIME_TO_LIVE);
+            if let Err(error) = held.await {
+                tracing::debug!(%lease, %error, "it is not shown that it is run here");
+            }
+        }
+    }
+
+    /// Gives the leases back.
+    pub(super) async fn end(&self) {
+        for (store, lease) in &self.leases {
+            let _ = store.release_lease(lease, &self.holder).await;
+        }
+    }
+}
