@@ -45,10 +45,12 @@ pub use self::overview::{ClusterOverview, UnitOverview};
 pub use self::status::{ClusterStatus, NodeStatus, UnitStatus};
 pub use self::unit::Unit;
 
+pub(crate) use self::roster::in_time;
 use self::roster::{NodeLife, Roster};
 use self::seat::{NoSlot, Seat, SeatCell, Surroundings};
 use self::unit::unit_of_view;
 pub(crate) use self::unit::{LeaseNames, unit_of};
+pub(crate) use self::worker::Worker;
 use crate::job::Job;
 use crate::lag::Lag;
 use crate::limits::{HEALTH_LOOK_TIMES_TO_LIVE, NODE_NAME_MAX, NODES_MAX, WAIT_LOOK_INTERVAL};
@@ -373,8 +375,8 @@ impl Cluster {
     ///
     /// It works if it looks at its leases in time, whatever comes of it. It takes requests if it has
     /// joined, its lease is renewed in every store, the logs can be read, and it is not leaving. Its
-    /// findings are those of what this node has, and what is recorded of the rest: that a follower on
-    /// another node fails without having paused is told there, and in [`status`](Self::status).
+    /// findings are those of what this node has, what is recorded of the rest, and what other nodes show of
+    /// their followers, timers, views and outboxes, as this node saw at its last look at the leases.
     pub async fn health(&self) -> Health {
         let mut health = Health::default();
         let is_leaving = *self.leave.borrow();
@@ -406,14 +408,40 @@ impl Cluster {
             health.not_ready = Some("the node is leaving".into());
             return health;
         }
-        self.works.examine(&mut health).await;
+        self.examine(&mut health).await;
         health
     }
 
     async fn findings(&self) -> Vec<Finding> {
         let mut health = Health::default();
-        self.works.examine(&mut health).await;
+        self.examine(&mut health).await;
         health.findings
+    }
+
+    /// Adds what is wrong here, and what other nodes show of their units.
+    async fn examine(&self, health: &mut Health) {
+        self.works.examine(health).await;
+        let rosters = self.stores.iter().map(|(_, cell)| cell.read().roster);
+        let rosters: Vec<_> = rosters.collect();
+        for unit in &self.units {
+            let lease = self.names.unit(unit);
+            let Some(roster) = rosters.iter().find(|it| it.findings.contains_key(&lease)) else {
+                continue;
+            };
+            let held = roster.held(&lease);
+            let is_here = held.is_some_and(|lease| lease.holder == self.life.holder);
+            let Some((trouble, reason)) = roster.findings.get(&lease).filter(|_| !is_here) else {
+                continue;
+            };
+            let found = unit.finding(*trouble, reason.clone());
+            let is_same = |it: &Finding| {
+                (it.kind, it.trouble) == (found.kind, found.trouble) && it.name == found.name
+            };
+            if !health.findings.iter().any(is_same) {
+                health.findings.push(found);
+            }
+        }
+        health.findings.sort_by_key(|it| it.kind);
     }
 
     fn of_node(&self, trouble: Trouble, reason: &str) -> Finding {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use retold_core::application::Application;
 use retold_core::domain::clock::Timestamp;
 use retold_core::system::projection::{ProjectionHandle, ProjectionPipeline, ProjectionState};
-use retold_core::system::{OutboxCell, OutboxPipeline, Phase, Pipeline};
+use retold_core::system::{Finding, OutboxCell, OutboxPipeline, Phase, Pipeline, Trouble};
 use tokio::sync::{Mutex, watch};
 
 use crate::follower_task::FollowerTask;
@@ -75,10 +75,33 @@ impl Job {
                 Some((at, error.to_owned()))
             }
             Self::View { handle, .. } => {
-                let (at, error) = handle.last_error()?;
-                Some((at, error.to_string()))
+                let failed = handle.last_error();
+                let failed = failed.map(|(at, error)| (at, error.to_string()));
+                failed.into_iter().chain(handle.last_late()).max()
             }
             Self::Outbox { cell, .. } => cell.read().last_error,
+        }
+    }
+
+    /// What is wrong with it in this process, if anything is; not what is recorded of it for all.
+    pub(crate) fn finding(&self) -> Option<Finding> {
+        match self {
+            Self::Follower { station, .. } => {
+                let findings = station.status.read().findings().into_iter();
+                let is_of_here = |it: &Finding| {
+                    !matches!(
+                        it.trouble,
+                        Trouble::Parked | Trouble::Paused | Trouble::Retired
+                    )
+                };
+                findings.filter(is_of_here).max_by_key(|it| it.trouble)
+            }
+            Self::Timers { cell, .. } => cell.read().finding(),
+            Self::View { handle, .. } => handle.finding_here(),
+            Self::Outbox { cell, .. } => {
+                let findings = cell.read().findings().into_iter();
+                findings.max_by_key(|it| it.trouble)
+            }
         }
     }
 

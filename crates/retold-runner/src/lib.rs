@@ -42,6 +42,8 @@ mod cluster;
 
 mod presence;
 
+mod outbox_lease;
+
 mod multi_thread;
 
 pub use self::cluster::{

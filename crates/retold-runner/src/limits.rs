@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use retold_core::system::limits::{PRESENCE_INTERVAL, PRESENCE_TIME_TO_LIVE};
+
 /// How often a follower that waits for news looks into the logs by itself, unless told otherwise.
 /// Stores wake it by hints or poll by themselves; this is for a hint that was lost nevertheless, for a
 /// log that was restored from a copy, and for clocks that are moved by hand.
@@ -80,6 +82,13 @@ pub const LAG_AGE_MAX: Duration = Duration::from_millis(100);
 /// to be taken for dead, which costs a takeover and nothing else.
 pub const LEASE_TIME_TO_LIVE: Duration = Duration::from_secs(5);
 
+/// How long the lease lasts by which a runner in one process drains an outbox, unless told otherwise: this long
+/// an outbox is not drained after the process that drained it was killed.
+pub const OUTBOX_TIME_TO_LIVE: Duration = LEASE_TIME_TO_LIVE;
+
+/// Least time between two looks at the lease of an outbox that another process drains.
+pub const OUTBOX_LOOK_MIN: Duration = Duration::from_millis(20);
+
 /// The least that a lease may last: there must be time for several renewals, each a durable write.
 pub const LEASE_TIME_TO_LIVE_MIN: Duration = Duration::from_millis(300);
 
@@ -119,14 +128,7 @@ pub const NODES_MAX: usize = 1_000;
 /// Bytes of a node's name: with the id of the node's life it must fit into the name of a lease's holder.
 pub const NODE_NAME_MAX: usize = 200;
 
-/// How often a runner in one process tells that it has its followers, timers and views: one small write to
-/// each store, so that it costs nothing.
-pub const PRESENCE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// As long as this a process that was killed is still seen.
-pub const PRESENCE_TIME_TO_LIVE: Duration = Duration::from_secs(180);
-
-/// How long one call for that may take; a stop waits for it at most.
+/// How long one call may take by which a runner shows what it has; a stop waits for it at most.
 pub const PRESENCE_CALL_MAX: Duration = Duration::from_secs(2);
 
 /// Pause between two pages of a view that catches up. A page is worked through on a thread of the

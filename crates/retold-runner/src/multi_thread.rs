@@ -1,10 +1,12 @@
 //! The runner that gives every follower a task of its own.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use retold_core::application::{Application, Result};
 use retold_core::recording::identity::Position;
+use retold_core::system::presence::holder;
 use retold_core::system::projection::ProjectionHandle;
 use retold_core::system::{
     Finding, FindingKind, FollowerOperator, FollowerStatus, Health, Infrastructure, OpenSystem,
@@ -14,9 +16,12 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 
+use crate::cluster::{LeaseNames, unit_of};
+use crate::job::Job;
 use crate::lag::Lag;
 use crate::log_news::watch_logs;
 use crate::options::MultiThreadOptions;
+use crate::outbox_lease::OutboxLease;
 use crate::presence::Presence;
 use crate::stop_report::StopReport;
 use crate::timers_task::TimersStatus;
@@ -34,9 +39,10 @@ use crate::works::Works;
 /// [`wait_for`](Self::wait_for), [`wait_for_all_caused`](Self::wait_for_all_caused).
 ///
 /// Several processes may run one system on one store: each event is answered once all the same. Of the
-/// processes that run a follower one works, the others look now and then and take over when it stops. Only
-/// outboxes do not agree by themselves: give a [`Delivery`](retold_core::system::Delivery) to one of the
-/// processes, or run a [`Cluster`](crate::Cluster), or some events are delivered twice.
+/// processes that run a follower one works, the others look now and then and take over when it stops. An outbox
+/// has a lease in the store of its application: one process drains it, and another takes over when that one
+/// stops, or when its lease ends after it was killed
+/// ([`outbox_time_to_live`](MultiThreadOptions::outbox_time_to_live)).
 ///
 /// [`stop`](Self::stop) ends it in good order. Dropping it aborts the tasks wherever they are; nothing
 /// is lost by that either, and some events are looked at again at the next start.
@@ -135,19 +141,37 @@ impl MultiThread {
         infrastructure: &Infrastructure,
         options: MultiThreadOptions,
     ) -> Result<Self> {
+        options.check()?;
         let open = OpenSystem::open(system, infrastructure, Opening::Write).await?;
         let (works, jobs) = Works::new(open);
         let (stop, stopped) = watch::channel(false);
+        let holder = holder();
+        let names = LeaseNames::of_system(system.name());
         let (news, mut aborts) = watch_logs(&works.open, &options);
         let mut tasks = Vec::new();
-        let presence = Presence::new(system.name(), infrastructure, &jobs);
+        let presence = Presence::new(Arc::clone(&holder), system.name(), infrastructure, &jobs);
         let presence = tokio::spawn(presence.keep(stopped.clone()));
         aborts.push(presence.abort_handle());
         tasks.push(("presence".to_owned(), presence));
         for job in jobs {
             let title = job.title();
             let (news, stopped) = (news.clone(), stopped.clone());
-            let task = tokio::spawn(job.run(news, stopped, options.clone(), Phase::Stopped));
+            let task = match &job {
+                Job::Outbox { pipeline, .. } => {
+                    let unit = unit_of(&job);
+                    let lease = OutboxLease {
+                        store: Arc::clone(infrastructure.store_of(unit.application())),
+                        name: names.unit(&unit),
+                        holder: Arc::clone(&holder),
+                        pipeline: Arc::clone(pipeline),
+                        job,
+                        news,
+                        options: options.clone(),
+                    };
+                    tokio::spawn(lease.keep(stopped))
+                }
+                _ => tokio::spawn(job.run(news, stopped, options.clone(), Phase::Stopped)),
+            };
             aborts.push(task.abort_handle());
             tasks.push((title, task));
         }

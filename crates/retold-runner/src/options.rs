@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use retold_core::recording::error::Invalid;
 use retold_core::system::limits::{BACK_OFF_MAX, BACK_OFF_MIN};
 
 use crate::limits::{
-    FAILED_INTERVAL, FLUSH_DELAY, PASSED_FLUSH_DELAY, POLL_INTERVAL, STANDBY_MAX, STANDBY_MIN,
-    STOP_WAIT_MAX,
+    FAILED_INTERVAL, FLUSH_DELAY, LEASE_TIME_TO_LIVE_MIN, OUTBOX_TIME_TO_LIVE, PASSED_FLUSH_DELAY,
+    POLL_INTERVAL, STANDBY_MAX, STANDBY_MIN, STOP_WAIT_MAX,
 };
 
 /// How a [`MultiThread`](crate::MultiThread), or what is on a node of a [`Cluster`](crate::Cluster), waits
@@ -21,6 +22,7 @@ pub struct MultiThreadOptions {
     pub(crate) standby: Range,
     pub(crate) failed_interval: Duration,
     pub(crate) stop_wait_max: Duration,
+    pub(crate) outbox_time_to_live: Duration,
 }
 
 /// Bounds of a wait that grows.
@@ -47,6 +49,7 @@ impl MultiThreadOptions {
             },
             failed_interval: FAILED_INTERVAL,
             stop_wait_max: STOP_WAIT_MAX,
+            outbox_time_to_live: OUTBOX_TIME_TO_LIVE,
         }
     }
 
@@ -102,6 +105,30 @@ impl MultiThreadOptions {
         self.stop_wait_max = wait;
         self
     }
+
+    /// How long the lease of an outbox lasts after it was renewed: this long no process drains the outbox after
+    /// the one that drained it was killed. It is renewed after a third of that, by a write to the store. At least
+    /// [`LEASE_TIME_TO_LIVE_MIN`]. Nodes of a cluster go by
+    /// [`ClusterOptions::time_to_live`](crate::ClusterOptions::time_to_live) instead.
+    #[must_use]
+    pub fn outbox_time_to_live(mut self, time_to_live: Duration) -> Self {
+        self.outbox_time_to_live = time_to_live;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        check_time_to_live(self.outbox_time_to_live)
+    }
+}
+
+/// Checks how long a lease is to last.
+pub(crate) fn check_time_to_live(time_to_live: Duration) -> Result<(), Invalid> {
+    if time_to_live < LEASE_TIME_TO_LIVE_MIN {
+        return Err(Invalid::new(format!(
+            "leases that live {time_to_live:?} end before they can be renewed; let them live {LEASE_TIME_TO_LIVE_MIN:?} at least"
+        )));
+    }
+    Ok(())
 }
 
 impl Default for MultiThreadOptions {

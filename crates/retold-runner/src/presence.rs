@@ -1,7 +1,8 @@
 //! Presence: how a runner in one process is seen from others. It holds a lease for each follower, for the timers
 //! of each application and for each view that it runs, under names of their own, so that whoever looks into the
 //! store knows what a running system still has. Nothing is placed by them: several processes that run the same
-//! hold them in turn, and a process that was killed is seen until they end.
+//! hold them in turn, and a process that was killed is seen until they end. Outboxes are seen by the leases by
+//! which they are drained.
 
 use std::sync::Arc;
 
@@ -17,16 +18,22 @@ use crate::limits::{LEASE_CALLS_MAX, PRESENCE_CALL_MAX, PRESENCE_INTERVAL, PRESE
 
 /// The leases of a runner, each with its store.
 pub(crate) struct Presence {
-    holder: String,
+    holder: Arc<str>,
     leases: Vec<(Arc<dyn Store>, Arc<str>)>,
 }
 
 impl Presence {
-    /// Of a runner that does these jobs of the system of this name.
-    pub(crate) fn new(system: &str, infrastructure: &Infrastructure, jobs: &[Job]) -> Self {
+    /// Of a runner, under its name as a holder of leases, that does these jobs of the system of this name.
+    pub(crate) fn new(
+        holder: Arc<str>,
+        system: &str,
+        infrastructure: &Infrastructure,
+        jobs: &[Job],
+    ) -> Self {
         let names = LeaseNames::of_runners(system);
         let mut leases: Vec<(Arc<dyn Store>, Arc<str>)> = Vec::new();
-        for job in jobs {
+        let seen_otherwise = |job: &&Job| matches!(job, Job::Outbox { .. });
+        for job in jobs.iter().filter(|job| !seen_otherwise(job)) {
             let unit = unit_of(job).into_whole();
             let lease = names.unit(&unit);
             if leases.iter().all(|(_, it)| *it != lease) {
@@ -34,9 +41,6 @@ impl Presence {
                 leases.push((store, lease));
             }
         }
-        let process = std::process::id();
-        let id = uuid::Uuid::now_v7();
-        let holder = format!("process {process}/{id}");
         Self { holder, leases }
     }
 

@@ -1,14 +1,15 @@
-//! The watchdog: looks, from a thread of its own, whether policies and deliveries are late or keep their
-//! threads.
+//! The watchdog: looks, from a thread of its own, whether policies, deliveries and handlers of views are late or
+//! keep their threads.
 //!
-//! A policy that sleeps or loops keeps the task of its follower, and perhaps every thread of the runtime,
-//! from telling anything. Nothing can end it; this tells of it.
+//! A policy or a handler that sleeps or loops keeps its task, and perhaps every thread of the runtime, from
+//! reporting anything. Nothing can end it; the watchdog reports it.
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 
 use retold_core::recording::identity::Mark;
+use retold_core::system::projection::ProjectionHandle;
 use retold_core::system::{OutboxCell, Running};
 
 use crate::limits::WATCH_INTERVAL;
@@ -22,9 +23,13 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Begins to watch these followers and outboxes.
-    pub(crate) fn watch(stations: Vec<Arc<Station>>, outboxes: Vec<OutboxCell>) -> Self {
-        if stations.is_empty() && outboxes.is_empty() {
+    /// Begins to watch these followers, outboxes and views.
+    pub(crate) fn watch(
+        stations: Vec<Arc<Station>>,
+        outboxes: Vec<OutboxCell>,
+        views: Vec<ProjectionHandle>,
+    ) -> Self {
+        if stations.is_empty() && outboxes.is_empty() && views.is_empty() {
             return Self { _end: None };
         }
         let (end, ended) = channel::<()>();
@@ -33,6 +38,7 @@ impl Watchdog {
             .spawn(move || {
                 let mut of_stations = vec![None; stations.len()];
                 let mut of_outboxes = vec![None; outboxes.len()];
+                let mut of_views = vec![None; views.len()];
                 while ended.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                     for (station, told) in stations.iter().zip(&mut of_stations) {
                         if let Some(late) = newly_late(station.status.running(), told) {
@@ -44,6 +50,12 @@ impl Watchdog {
                         if let Some(late) = newly_late(outbox.running(), told) {
                             tracing::error!(outbox = &*outbox.read().outbox, "{late}");
                             outbox.tell_late(&late);
+                        }
+                    }
+                    for (view, told) in views.iter().zip(&mut of_views) {
+                        if let Some(late) = newly_late(view.running(), told) {
+                            tracing::error!(view = %view.outline().label(), "{late}");
+                            view.tell_late(&late);
                         }
                     }
                 }

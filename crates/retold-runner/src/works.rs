@@ -97,9 +97,10 @@ impl Works {
         self.open.application(name).cloned()
     }
 
-    /// Watches policies and deliveries, as long as what is returned is kept.
+    /// Watches policies, deliveries and handlers of views, as long as what is returned is kept.
     pub(crate) fn watchdog(&self) -> Watchdog {
-        Watchdog::watch(self.stations.clone(), self.outboxes.clone())
+        let (stations, outboxes) = (self.stations.clone(), self.outboxes.clone());
+        Watchdog::watch(stations, outboxes, self.projections.clone())
     }
 
     pub(crate) fn outboxes(&self) -> Vec<OutboxStatus> {

@@ -1,7 +1,8 @@
-//! Notes: what a node tells everybody of the last failure of a unit that it has, so that it is seen from
-//! any process.
+//! Notes and findings: what a node tells everybody of the last failure of a unit that it has, and of what is
+//! wrong with it now, so that it is seen from any process.
 //!
-//! A note is a lease of no time: nobody ever holds it, its holder's name is the text, and it ended when
+//! A finding is a lease that the node holds while it finds the unit so; its holder's name is the text. It ends
+//! with the node. A note is a lease of no time: nobody ever holds it, its holder's name is the text, and it ended when
 //! the note was written, by the store's clock. So there is one for each unit at most, however often it
 //! fails, and a store needs nothing more for it than it has for leases.
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use retold_core::domain::clock::Timestamp;
 use retold_core::recording::limits::NAME_SIZE_MAX;
 use retold_core::recording::store::Lease;
+use retold_core::system::{Finding, Trouble};
 
 /// A note as it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +31,28 @@ impl Note {
     }
 }
 
-/// The text of a note, as the name of a lease's holder: without control characters, and with `…` at its
-/// end if it was cut.
+/// The text of a note, as the name of a lease's holder.
 pub(crate) fn text(node: &str, failure: &str) -> String {
+    cut(&format!("{node}: {failure}"))
+}
+
+/// The text of a finding, as the name of a lease's holder.
+pub(crate) fn text_of_finding(node: &str, finding: &Finding) -> String {
+    cut(&format!(
+        "{} on {node}: {}",
+        finding.trouble, finding.reason
+    ))
+}
+
+/// What is wrong, and on which node and why; none if no node wrote the text.
+pub(crate) fn parse_finding(text: &str) -> Option<(Trouble, String)> {
+    let (trouble, rest) = text.split_once(' ')?;
+    Some((Trouble::parse(trouble)?, rest.to_owned()))
+}
+
+/// The text without control characters, and with `…` at its end if it was cut.
+pub(crate) fn cut(whole: &str) -> String {
     const CUT: char = '…';
-    let whole = format!("{node}: {failure}");
     let mut text: String = whole
         .chars()
         .map(|it| if it.is_control() { ' ' } else { it })
@@ -60,5 +79,19 @@ mod tests {
             "{long}"
         );
         retold_core::recording::limits::check_name("name", &long).unwrap();
+    }
+
+    #[test]
+    fn a_finding_is_read_as_it_was_written() {
+        let finding = Finding::new(
+            retold_core::system::FindingKind::View,
+            "placed",
+            Trouble::Holding,
+            "it\nholds",
+        );
+        let text = text_of_finding("eu/west 7", &finding);
+        let expected = (Trouble::Holding, "on eu/west 7: it holds".to_owned());
+        assert_eq!(parse_finding(&text), Some(expected));
+        assert_eq!(parse_finding("one/67e55044"), None);
     }
 }

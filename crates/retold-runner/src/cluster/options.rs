@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use retold_core::recording::error::Invalid;
 
-use crate::limits::{LEASE_LOOK_INTERVAL, LEASE_TIME_TO_LIVE, LEASE_TIME_TO_LIVE_MIN};
-use crate::options::MultiThreadOptions;
+use crate::limits::{LEASE_LOOK_INTERVAL, LEASE_TIME_TO_LIVE};
+use crate::options::{MultiThreadOptions, check_time_to_live};
 
 /// How a node of a [`Cluster`](crate::Cluster) leases its work. The defaults are those of
 /// [`limits`](crate::limits). All nodes of a cluster had better have the same.
@@ -61,13 +61,7 @@ impl ClusterOptions {
     }
 
     pub(crate) fn check(&self) -> Result<(), Invalid> {
-        if self.time_to_live < LEASE_TIME_TO_LIVE_MIN {
-            return Err(Invalid::new(format!(
-                "leases that live {:?} end before they can be renewed; let them live {LEASE_TIME_TO_LIVE_MIN:?} at least",
-                self.time_to_live
-            )));
-        }
-        Ok(())
+        check_time_to_live(self.time_to_live)
     }
 
     /// After which part of its life a lease is renewed, and how long one call for it may take: so two

@@ -3,15 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use retold_core::application::Error;
 use retold_core::domain::clock::Timestamp;
-use retold_core::recording::error::RecordError;
+use retold_core::recording::error::{Invalid, RecordError};
 use retold_core::recording::store::{Lease, Store};
+use retold_core::system::Trouble;
+use retold_core::system::presence::{RUNNERS, escaped, unescaped};
 
-use super::note::Note;
+use super::note::{Note, cut, parse_finding};
 use super::roster::NodeLife;
 use super::status::NodeStatus;
-use super::unit::{CLUSTERS, RUNNERS, unescaped};
+use super::unit::{CLUSTERS, LeaseNames};
 use crate::limits::LEASE_PAGE;
 
 /// A system as its leases in one store show it: a cluster, with its nodes, or what runners in one process have,
@@ -48,9 +52,50 @@ pub struct UnitOverview {
     /// The last failure of the unit on any node: when it was told, by the store's clock, and the node
     /// with what it said, cut where it was long.
     pub last_error: Option<(Timestamp, String)>,
+    /// What is wrong with it at present, and on which node and why, cut where it was long; none if nothing is, or
+    /// nobody has it.
+    pub finding: Option<(Trouble, String)>,
+    /// When it was retired, by the store's clock, and why; none once a node has taken it again.
+    pub retired: Option<(Timestamp, String)>,
 }
 
 impl ClusterOverview {
+    /// Notes that no program has this unit any more: timers, an outbox or a view that was removed from the
+    /// programs and whose lease stays in the store. It is shown as retired until a node takes it again. A follower
+    /// is retired by its record: [`FollowerOperator::retire`](retold_core::system::FollowerOperator::retire).
+    /// Says whether it was not retired already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if a node has it, or for an empty reason; `Unavailable`.
+    pub async fn retire(
+        &self,
+        store: &dyn Store,
+        unit: &UnitOverview,
+        reason: &str,
+    ) -> Result<bool, Error> {
+        let title = unit.names.join("/");
+        if let Some(node) = &unit.node {
+            let kind = &unit.kind;
+            return Err(invalid(format!(
+                "the node {node:?} has the {kind} of {title:?}; stop the programs that have it first"
+            )));
+        }
+        if unit.retired.is_some() {
+            return Ok(false);
+        }
+        if reason.is_empty() {
+            return Err(invalid(format!("say why {title:?} is retired")));
+        }
+        let names = unit.names.iter().map(|name| escaped(name));
+        let path = [unit.kind.to_string()].into_iter().chain(names);
+        let path = path.collect::<Vec<_>>().join("/");
+        let mark = LeaseNames::of_system(&self.system).retired(&path);
+        let text = cut(reason);
+        store.acquire_lease(&mark, &text, Duration::ZERO).await?;
+        Ok(true)
+    }
+
     /// Reads all leases of all clusters of a store. Takes none and writes nothing.
     ///
     /// # Errors
@@ -80,12 +125,19 @@ impl ClusterOverview {
 
     fn of(system: Arc<str>, leases: &[Lease], now: Timestamp) -> Self {
         let mut notes: BTreeMap<String, Note> = BTreeMap::new();
+        let mut findings: BTreeMap<String, (Trouble, String)> = BTreeMap::new();
+        let mut retired: BTreeMap<String, Note> = BTreeMap::new();
         let mut nodes: BTreeMap<Arc<str>, NodeStatus> = BTreeMap::new();
         let mut units = Vec::new();
         for lease in leases {
             let path = lease.name.splitn(3, '/').nth(2).unwrap_or_default();
             match path.split_once('/') {
                 Some(("note", unit)) => drop(notes.insert(unit.to_owned(), Note::of(lease))),
+                Some(("retired", unit)) => drop(retired.insert(unit.to_owned(), Note::of(lease))),
+                Some(("finding", unit)) if lease.is_held_at(now) => {
+                    let finding = parse_finding(&lease.holder);
+                    findings.extend(finding.map(|it| (unit.to_owned(), it)));
+                }
                 Some(("unit", unit)) => units.push((unit, lease)),
                 Some(("node", _)) if lease.is_held_at(now) => {
                     if let Some(life) = NodeLife::parse(Arc::clone(&lease.holder)) {
@@ -102,7 +154,11 @@ impl ClusterOverview {
             }
         }
         let units = units.into_iter().map(|(path, lease)| {
-            let unit = UnitOverview::of(path, lease, now, notes.get(path));
+            let mut unit = UnitOverview::of(path, lease, now, notes.get(path));
+            unit.finding = findings.remove(path);
+            let retired = retired.remove(path);
+            let retired = retired.filter(|mark| mark.at >= lease.renewed_at);
+            unit.retired = retired.map(|mark| (mark.at, mark.text.to_string()));
             if let Some(node) = unit.node.as_ref().and_then(|node| nodes.get_mut(node)) {
                 node.unit_count += 1;
             }
@@ -116,6 +172,10 @@ impl ClusterOverview {
             units,
         }
     }
+}
+
+fn invalid(reason: String) -> Error {
+    Invalid::new(reason).into()
 }
 
 /// All leases whose names begin so.
@@ -152,6 +212,8 @@ impl UnitOverview {
             term: lease.term,
             lease_ends_at: is_held.then_some(lease.ends_at),
             last_error: note.map(|note| (note.at, note.text.to_string())),
+            finding: None,
+            retired: None,
         }
     }
 }

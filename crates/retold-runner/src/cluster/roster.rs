@@ -7,10 +7,11 @@ use std::time::Duration;
 use retold_core::domain::clock::Timestamp;
 use retold_core::recording::error::RecordError;
 use retold_core::recording::store::{Lease, Store};
+use retold_core::system::Trouble;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use super::note::Note;
+use super::note::{Note, parse_finding};
 use super::unit::LeaseNames;
 use crate::limits::LEASE_PAGE;
 
@@ -84,6 +85,8 @@ pub(crate) struct Roster {
     pub(crate) units: BTreeMap<Arc<str>, Lease>,
     /// Notes of failures, by the names of the units' leases.
     pub(crate) notes: BTreeMap<Arc<str>, Note>,
+    /// What is wrong with units at present, and on which node and why, by the names of the units' leases.
+    pub(crate) findings: BTreeMap<Arc<str>, (Trouble, String)>,
     /// What the store's clock showed when they were read.
     pub(crate) now: Timestamp,
 }
@@ -110,6 +113,12 @@ impl Roster {
             for lease in page {
                 if let Some(unit) = names.noted(&lease.name) {
                     roster.notes.insert(unit, Note::of(&lease));
+                } else if let Some(unit) = names.found(&lease.name) {
+                    let held = lease.is_held_at(now).then_some(&lease.holder);
+                    let finding = held.and_then(|text| parse_finding(text));
+                    roster.findings.extend(finding.map(|it| (unit, it)));
+                } else if names.is_retired(&lease.name) {
+                    // A node that has the unit all the same takes it back by that.
                 } else if !names.is_slot(&lease.name) {
                     roster.units.insert(Arc::clone(&lease.name), lease);
                 } else if lease.is_held_at(now)

@@ -120,6 +120,7 @@ struct Place {
     /// The unit has held here before an event that this program does not know: other nodes are to have it.
     has_held: bool,
     noted: Option<Noted>,
+    shown: Option<Shown>,
 }
 
 /// Which failure of a unit was noted last.
@@ -128,6 +129,15 @@ struct Noted {
     /// When it happened.
     failed_at: Timestamp,
     at: Instant,
+}
+
+/// What is shown of a unit that is not as it should be.
+#[derive(Debug)]
+struct Shown {
+    /// Name of the lease that is held while it is shown.
+    lease: String,
+    text: String,
+    renewed_at: Instant,
 }
 
 /// A unit that belongs on another node is had by this one all the same, for that does not take it.
@@ -152,6 +162,7 @@ impl Seat {
             adopted: None,
             has_held: false,
             noted: None,
+            shown: None,
         });
         Self {
             places: places.collect(),
@@ -248,6 +259,7 @@ impl Seat {
         self.cell.write(|view| view.roster = Arc::clone(&roster));
         let taken = self.follow(&roster).await;
         self.note_failures().await;
+        self.show_findings().await;
         renewed.and(taken).map_err(|error| error.to_string())
     }
 
@@ -257,7 +269,7 @@ impl Seat {
         let mut unrecorded = Vec::new();
         let mut over = Vec::new();
         for place in &mut self.places {
-            let Some(worker) = place.worker.take_if(|worker| worker.is_over()) else {
+            let Some(mut worker) = place.worker.take_if(|worker| worker.is_over()) else {
                 continue;
             };
             over.push(Arc::clone(&place.lease));
@@ -276,7 +288,11 @@ impl Seat {
 
     /// Gives back a lease; if that fails it ends by itself.
     async fn release(&self, lease: &str) {
-        let release = self.store.release_lease(lease, &self.around.life.holder);
+        self.release_as(lease, &self.around.life.holder).await;
+    }
+
+    async fn release_as(&self, lease: &str, holder: &str) {
+        let release = self.store.release_lease(lease, holder);
         let call_max = self.around.options.renew_interval();
         if let Err(error) = in_time("giving back a lease", call_max, release).await {
             tracing::warn!(lease, %error, "a lease was not given back");
@@ -462,6 +478,56 @@ impl Seat {
         }
     }
 
+    /// Shows everybody what is wrong with the units that are here, as long as it is. That it fails is no failure,
+    /// as for notes.
+    async fn show_findings(&mut self) {
+        let call_max = self.around.options.renew_interval();
+        for index in 0..self.places.len() {
+            let place = &self.places[index];
+            let found = place.worker.as_ref().and_then(|_| place.job.finding());
+            let text = found.map(|it| note::text_of_finding(&self.around.life.name, &it));
+            let shown = place.shown.as_ref();
+            let age = shown.map(|it| it.renewed_at.elapsed());
+            let is_same = shown.map(|it| &it.text) == text.as_ref();
+            let interval = if is_same {
+                call_max
+            } else {
+                NOTE_INTERVAL.min(call_max)
+            };
+            // What is elsewhere now is not shown by this node any more.
+            let is_early = place.worker.is_some() && age.is_some_and(|age| age < interval);
+            if is_early || (is_same && text.is_none()) {
+                continue;
+            }
+            if !is_same && let Some(shown) = self.places[index].shown.take() {
+                self.release_as(&shown.lease, &shown.text).await;
+            }
+            let Some((text, lease)) =
+                text.zip(self.around.names.finding(&self.places[index].lease))
+            else {
+                continue;
+            };
+            let asked_at = Instant::now();
+            let time_to_live = self.around.options.time_to_live;
+            let show = self.store.acquire_lease(&lease, &text, time_to_live);
+            match in_time("showing a finding", call_max, show).await {
+                // What the node shows that had the unit before ends by itself.
+                Ok(held) if *held.holder != *text => {}
+                Ok(_) => {
+                    self.places[index].shown = Some(Shown {
+                        lease,
+                        text,
+                        renewed_at: asked_at,
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(finding = text, %error, "a finding was not shown");
+                    return;
+                }
+            }
+        }
+    }
+
     async fn read_roster(&self, clock: StoreClock) -> Result<Roster, RecordError> {
         let call_max = self.around.options.renew_interval();
         Roster::read(&*self.store, &self.around.names, clock, call_max).await
@@ -510,6 +576,11 @@ impl Seat {
                 () = sleep(options.rest()) => {}
             }
         }
+        for index in 0..self.places.len() {
+            if let Some(shown) = self.places[index].shown.take() {
+                self.release_as(&shown.lease, &shown.text).await;
+            }
+        }
         report.unrecorded.retain(|(unit, _)| !late.contains(unit));
         report.unfinished = late.into_iter().collect();
         report
@@ -520,6 +591,8 @@ impl Place {
     fn look_for_hold(&mut self, node: &str) {
         if self.worker.is_some() && self.job.is_holding() && !self.has_held {
             self.has_held = true;
+            // Taken for another node, it would stay here for long, while nodes that know the event wait.
+            self.adopted = None;
             let unit = self.job.title();
             let reason = self.job.last_error().map(|(_, reason)| reason);
             tracing::warn!(

@@ -72,6 +72,9 @@ pub struct UnitStatus {
     /// The last failure of the unit on any node: when it was told, by the store's clock, and the node
     /// with what it said, cut where it was long.
     pub last_error: Option<(Timestamp, String)>,
+    /// What is wrong with it at present, on whichever node it is; what is recorded of a follower for all, as that
+    /// it is paused, is with the [`followers`](ClusterStatus::followers).
+    pub finding: Option<Finding>,
 }
 
 impl ClusterStatus {
@@ -98,7 +101,9 @@ impl UnitStatus {
     pub(crate) fn of(unit: Unit, names: &LeaseNames, roster: &Roster) -> Self {
         let lease = names.unit(&unit);
         let held = roster.held(&lease);
+        let found = roster.findings.get(&lease).cloned();
         Self {
+            finding: found.map(|(trouble, reason)| unit.finding(trouble, reason)),
             unit,
             node: held.map(|lease| {
                 let named = lease.holder.rsplit_once('/');

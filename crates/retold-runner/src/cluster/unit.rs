@@ -7,7 +7,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use retold_core::system::presence::{RUNNERS, escaped, follower_path, timers_path, view_path};
 use retold_core::system::projection::ProjectionHandle;
+use retold_core::system::{Finding, FindingKind, Trouble};
 
 use crate::job::Job;
 
@@ -59,6 +61,24 @@ impl Unit {
         }
     }
 
+    /// That this is wrong with it.
+    pub(crate) fn finding(&self, trouble: Trouble, reason: String) -> Finding {
+        let (kind, name) = match self {
+            Self::Follower {
+                application,
+                follower,
+                ..
+            } => (FindingKind::Follower, format!("{application}/{follower}")),
+            Self::Timers { application } => (FindingKind::Timers, application.to_string()),
+            Self::View { view, .. } => (FindingKind::View, view.to_string()),
+            Self::Outbox {
+                application,
+                outbox,
+            } => (FindingKind::Outbox, format!("{application}/{outbox}")),
+        };
+        Finding::new(kind, name, trouble, reason)
+    }
+
     /// The follower that it is a part of, or itself.
     pub(crate) fn into_whole(self) -> Self {
         match self {
@@ -82,18 +102,18 @@ impl Unit {
                 follower,
                 pipeline,
             } => {
-                let path = format!("follower/{}/{}", escaped(application), escaped(follower));
+                let path = follower_path(application, follower);
                 match pipeline {
                     None => path,
                     Some(pipeline) => format!("{path}/{pipeline}"),
                 }
             }
-            Self::Timers { application } => format!("timers/{}", escaped(application)),
+            Self::Timers { application } => timers_path(application),
             Self::View {
                 application,
                 view,
                 version,
-            } => format!("view/{}/{}/{version}", escaped(application), escaped(view)),
+            } => view_path(application, view, *version),
             Self::Outbox {
                 application,
                 outbox,
@@ -158,9 +178,6 @@ pub(crate) fn unit_of_view(handle: &ProjectionHandle) -> Unit {
     }
 }
 
-/// What the names of all leases of runners in one process begin with, by which they are seen.
-pub(crate) const RUNNERS: &str = "retold.runner/";
-
 /// What the names of all leases of clusters begin with.
 pub(crate) const CLUSTERS: &str = "retold.cluster/";
 
@@ -198,13 +215,42 @@ impl LeaseNames {
 
     /// Where the last failure of the unit with this lease is noted.
     pub(crate) fn note(&self, unit: &str) -> Option<String> {
-        let path = unit.strip_prefix(&*self.prefix)?.strip_prefix("unit/")?;
-        Some(format!("{}note/{path}", self.prefix))
+        self.of_unit("note/", unit)
     }
 
     /// The unit's lease that this is a note of; none if it is no note.
     pub(crate) fn noted(&self, lease: &str) -> Option<Arc<str>> {
-        let path = lease.strip_prefix(&*self.prefix)?.strip_prefix("note/")?;
+        self.unit_of("note/", lease)
+    }
+
+    /// Where a node shows what is wrong with the unit with this lease.
+    pub(crate) fn finding(&self, unit: &str) -> Option<String> {
+        self.of_unit("finding/", unit)
+    }
+
+    /// The unit's lease whose trouble is shown here; none if nothing's is.
+    pub(crate) fn found(&self, lease: &str) -> Option<Arc<str>> {
+        self.unit_of("finding/", lease)
+    }
+
+    /// Where it is noted that the unit with this path is retired.
+    pub(crate) fn retired(&self, path: &str) -> String {
+        format!("{}retired/{path}", self.prefix)
+    }
+
+    /// Whether it is noted here that a unit is retired.
+    pub(crate) fn is_retired(&self, lease: &str) -> bool {
+        let rest = lease.strip_prefix(&*self.prefix);
+        rest.is_some_and(|rest| rest.starts_with("retired/"))
+    }
+
+    fn of_unit(&self, kind: &str, unit: &str) -> Option<String> {
+        let path = unit.strip_prefix(&*self.prefix)?.strip_prefix("unit/")?;
+        Some(format!("{}{kind}{path}", self.prefix))
+    }
+
+    fn unit_of(&self, kind: &str, lease: &str) -> Option<Arc<str>> {
+        let path = lease.strip_prefix(&*self.prefix)?.strip_prefix(kind)?;
         Some(format!("{}unit/{path}", self.prefix).into())
     }
 
@@ -213,17 +259,10 @@ impl LeaseNames {
     }
 }
 
-fn escaped(name: &str) -> String {
-    name.replace('%', "%25").replace('/', "%2F")
-}
-
-/// What was [`escaped`].
-pub(crate) fn unescaped(name: &str) -> Arc<str> {
-    name.replace("%2F", "/").replace("%25", "%").into()
-}
-
 #[cfg(test)]
 mod tests {
+    use retold_core::system::presence::unescaped;
+
     use super::*;
 
     /// Names of leases are stored, and nodes of different versions meet by them.
@@ -246,6 +285,11 @@ mod tests {
         assert_eq!(note, expected);
         assert_eq!(names.noted(&note), Some(Arc::clone(&unit)));
         assert_eq!(names.noted(&unit), None);
+        let finding = names.finding(&unit).unwrap();
+        let expected = "retold.cluster/my%2Fshop/finding/follower/stock/reservations";
+        assert_eq!(finding, expected);
+        assert_eq!(names.found(&finding), Some(Arc::clone(&unit)));
+        assert_eq!(names.found(&note), None);
         for name in ["a/b", "50%", "%2F", "%25"] {
             assert_eq!(&*unescaped(&escaped(name)), name);
         }

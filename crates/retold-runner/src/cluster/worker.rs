@@ -90,8 +90,8 @@ impl Worker {
         self.task.is_finished()
     }
 
-    /// What it came to, once it is over: why something could not be recorded.
-    pub(crate) async fn report(mut self) -> Option<String> {
+    /// Waits until it is over. Says why something could not be recorded. To be called once.
+    pub(crate) async fn report(&mut self) -> Option<String> {
         match (&mut self.task).await {
             Ok(report) => report,
             Err(error) => Some(error.to_string()),

@@ -7,31 +7,42 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use retold::recording::error::RecordError;
-use retold::recording::identity::LogId;
-use retold::recording::layer::{RecorderLayer, StoreLayer};
 use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::{BoxFuture, LogRead, Page, Recorder};
-use retold::recording::store::{Lease, Store};
+use retold::recording::recorder::BoxFuture;
+use retold::recording::store::Store;
 use retold::runner::{Cluster, ClusterOptions, JoinError, MultiThread};
 use retold::sqlite::{SqliteOptions, SqliteStore};
 use retold::system::{Infrastructure, OpenSystem, Opening, SingleThread};
 
+use crate::faulty::{Behaviour, Call, Fate, FaultyStore};
 use crate::nodes::{TIME_TO_LIVE, join, options, until_spread};
 use crate::patience::{PATIENCE, in_time, until};
 use crate::shop::{place, shop};
 
 /// The calls of a store that a test looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
+enum Kind {
     Open,
     Lease,
     Leases,
     ReadLog,
 }
 
-/// What becomes of a call.
+impl Kind {
+    fn of(call: &Call<'_>) -> Option<Self> {
+        match call {
+            Call::Open => Some(Self::Open),
+            Call::Lease => Some(Self::Lease),
+            Call::Leases => Some(Self::Leases),
+            Call::ReadLog => Some(Self::ReadLog),
+            _ => None,
+        }
+    }
+}
+
+/// How a call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum End {
     Sound,
     Unavailable,
     Unknown,
@@ -40,150 +51,89 @@ enum Fate {
     Panic,
 }
 
-/// A store whose calls end as a function of their kind and number says, each kind counted from 1.
-struct Fated {
-    inner: Arc<dyn Store>,
-    fates: Arc<Fates>,
-}
-
-struct Fates {
-    of: Box<dyn Fn(Call, u32) -> Fate + Send + Sync>,
+/// Calls end as a function of their kind and number says, each kind counted from 1.
+struct Ends {
+    of: Box<dyn Fn(Kind, u32) -> End + Send + Sync>,
     counts: [AtomicU32; 4],
 }
 
-impl Fates {
-    fn count(&self, call: Call) -> u32 {
-        self.counts[call as usize].load(Ordering::SeqCst)
-    }
-
-    async fn meet<T>(
-        &self,
-        call: Call,
-        sound: BoxFuture<'_, Result<T, RecordError>>,
-    ) -> Result<T, RecordError> {
-        let number = self.counts[call as usize].fetch_add(1, Ordering::SeqCst) + 1;
-        let broken = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        match (self.of)(call, number) {
-            Fate::Sound => sound.await,
-            Fate::Unavailable => Err(RecordError::unavailable("calling", broken())),
-            Fate::Unknown => Err(RecordError::outcome_unknown("calling", broken())),
-            Fate::Invalid => Err(RecordError::invalid("it never will")),
-            Fate::Silent => std::future::pending().await,
-            Fate::Panic => panic!("the driver has a fault"),
-        }
+impl Ends {
+    fn count(&self, kind: Kind) -> u32 {
+        self.counts[kind as usize].load(Ordering::SeqCst)
     }
 }
 
-struct FatedLog {
-    inner: Arc<dyn Recorder>,
-    fates: Arc<Fates>,
-}
-
-impl Fated {
-    fn over(
-        inner: impl Store + 'static,
-        of: impl Fn(Call, u32) -> Fate + Send + Sync + 'static,
-    ) -> (Infrastructure, Arc<Fates>) {
-        let fates = Arc::new(Fates {
-            of: Box::new(of),
-            counts: Default::default(),
-        });
-        let store = Self {
-            inner: Arc::new(inner),
-            fates: Arc::clone(&fates),
-        };
-        (Infrastructure::new(Arc::new(store)), fates)
-    }
-}
-
-impl StoreLayer for Fated {
-    fn inner(&self) -> &Arc<dyn Store> {
-        &self.inner
-    }
-
-    fn open<'a>(
-        &'a self,
-        log: &'a str,
-        birth: LogId,
-    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+impl Behaviour for Ends {
+    fn meet<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Fate> {
         Box::pin(async move {
-            let inner = self.fates.meet(Call::Open, self.inner.open(log, birth));
-            let inner = inner.await?;
-            let fates = Arc::clone(&self.fates);
-            let log: Arc<dyn Recorder> = Arc::new(FatedLog { inner, fates });
-            Ok(log)
+            let Some(kind) = Kind::of(&call) else {
+                return Fate::Sound;
+            };
+            let number = self.counts[kind as usize].fetch_add(1, Ordering::SeqCst) + 1;
+            let broken = || io::Error::from(io::ErrorKind::ConnectionRefused);
+            Fate::Fail(match (self.of)(kind, number) {
+                End::Sound => return Fate::Sound,
+                End::Unavailable => RecordError::unavailable("calling", broken()),
+                End::Unknown => RecordError::outcome_unknown("calling", broken()),
+                End::Invalid => RecordError::invalid("it never will"),
+                End::Silent => std::future::pending().await,
+                End::Panic => panic!("the driver has a fault"),
+            })
         })
     }
-
-    fn acquire_lease<'a>(
-        &'a self,
-        name: &'a str,
-        holder: &'a str,
-        time_to_live: Duration,
-    ) -> BoxFuture<'a, Result<Lease, RecordError>> {
-        let sound = self.inner.acquire_lease(name, holder, time_to_live);
-        Box::pin(self.fates.meet(Call::Lease, sound))
-    }
-
-    fn leases<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>> {
-        let sound = self.inner.leases(prefix, after, limit);
-        Box::pin(self.fates.meet(Call::Leases, sound))
-    }
 }
 
-impl RecorderLayer for FatedLog {
-    fn inner(&self) -> &Arc<dyn Recorder> {
-        &self.inner
-    }
-
-    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        Box::pin(self.fates.meet(Call::ReadLog, self.inner.read_log(read)))
-    }
+fn ending(
+    inner: impl Store + 'static,
+    of: impl Fn(Kind, u32) -> End + Send + Sync + 'static,
+) -> (Infrastructure, Arc<Ends>) {
+    let ends = Ends {
+        of: Box::new(of),
+        counts: Default::default(),
+    };
+    let store = FaultyStore::over(inner, ends);
+    let ends = Arc::clone(&store.behaviour);
+    (Infrastructure::new(Arc::new(store)), ends)
 }
 
 /// How often each kind of call fails at first.
 const FAILURES: u32 = 3;
 
-fn absent_at_first(call: Call, number: u32) -> Fate {
+fn absent_at_first(call: Kind, number: u32) -> End {
     match (call, number) {
-        (_, 1) => Fate::Unavailable,
-        (Call::Open | Call::Lease, 2..=FAILURES) => Fate::Unknown,
-        (_, 2..=FAILURES) => Fate::Unavailable,
-        _ => Fate::Sound,
+        (_, 1) => End::Unavailable,
+        (Kind::Open | Kind::Lease, 2..=FAILURES) => End::Unknown,
+        (_, 2..=FAILURES) => End::Unavailable,
+        _ => End::Sound,
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_runner_begins_over_a_store_that_is_absent_at_first() {
-    let (infrastructure, fates) = Fated::over(MemoryStore::new(), absent_at_first);
+    let (infrastructure, ends) = ending(MemoryStore::new(), absent_at_first);
     let system = shop();
     let open = OpenSystem::open(&system, &infrastructure, Opening::Write);
     in_time("the logs are opened", open).await.unwrap();
-    assert_eq!(fates.count(Call::Open), FAILURES + 2);
+    assert_eq!(ends.count(Kind::Open), FAILURES + 2);
 
-    let (infrastructure, fates) = Fated::over(MemoryStore::new(), absent_at_first);
+    let (infrastructure, ends) = ending(MemoryStore::new(), absent_at_first);
     let started = MultiThread::start(&shop(), &infrastructure).await.unwrap();
     place(&started.application("orders").unwrap(), "1", "tea").await;
     crate::shop::settled(&started).await;
-    assert!(fates.count(Call::Open) > FAILURES);
+    assert!(ends.count(Kind::Open) > FAILURES);
 
-    let (infrastructure, fates) = Fated::over(MemoryStore::new(), absent_at_first);
+    let (infrastructure, ends) = ending(MemoryStore::new(), absent_at_first);
     let started = SingleThread::start(&shop(), &infrastructure).await.unwrap();
-    assert!(fates.count(Call::ReadLog) > FAILURES);
+    assert!(ends.count(Kind::ReadLog) > FAILURES);
     place(&started.application("orders").unwrap(), "1", "tea").await;
     assert_eq!(
         crate::shop::count(&started.application("stock").unwrap(), "Reserved").await,
         1
     );
 
-    let (infrastructure, fates) = Fated::over(MemoryStore::new(), absent_at_first);
+    let (infrastructure, ends) = ending(MemoryStore::new(), absent_at_first);
     let node = join(&infrastructure, "one").await;
-    assert!(fates.count(Call::Lease) > FAILURES && fates.count(Call::Leases) > FAILURES);
+    assert!(ends.count(Kind::Lease) > FAILURES && ends.count(Kind::Leases) > FAILURES);
     until_spread(&node, &["one"]).await;
 }
 
@@ -192,57 +142,57 @@ async fn every_runner_begins_over_a_store_that_is_absent_at_first() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_joins_though_a_lease_was_not_answered_in_time() {
     let silent_at_first = |call, number| match (call, number) {
-        (Call::Lease, 1) | (Call::Leases, 1) => Fate::Silent,
-        _ => Fate::Sound,
+        (Kind::Lease, 1) | (Kind::Leases, 1) => End::Silent,
+        _ => End::Sound,
     };
-    let (infrastructure, _) = Fated::over(MemoryStore::new(), silent_at_first);
+    let (infrastructure, _) = ending(MemoryStore::new(), silent_at_first);
     let node = join(&infrastructure, "one").await;
     until_spread(&node, &["one"]).await;
 }
 
 #[tokio::test]
 async fn what_waiting_does_not_mend_fails_at_once() {
-    let never = |failing: Call| {
+    let never = |failing: Kind| {
         move |call, _| match call == failing {
-            true => Fate::Invalid,
-            false => Fate::Sound,
+            true => End::Invalid,
+            false => End::Sound,
         }
     };
-    let (infrastructure, fates) = Fated::over(MemoryStore::new(), never(Call::Open));
+    let (infrastructure, ends) = ending(MemoryStore::new(), never(Kind::Open));
     let started = MultiThread::start(&shop(), &infrastructure).await;
     assert!(
         matches!(started, Err(retold::Error::Invalid(_))),
         "{started:?}"
     );
-    assert_eq!(fates.count(Call::Open), 1);
+    assert_eq!(ends.count(Kind::Open), 1);
 
-    let (infrastructure, fates) = Fated::over(MemoryStore::new(), never(Call::Lease));
+    let (infrastructure, ends) = ending(MemoryStore::new(), never(Kind::Lease));
     let joined = Cluster::join(&shop(), &infrastructure, "one", options()).await;
     let error = joined.unwrap_err();
     assert!(
         matches!(error, JoinError::Retold(retold::Error::Invalid(_))),
         "{error:?}"
     );
-    assert_eq!(fates.count(Call::Lease), 1);
+    assert_eq!(ends.count(Kind::Lease), 1);
 }
 
 #[tokio::test]
 async fn a_beginning_fails_with_what_the_store_says_when_its_time_is_up() {
     for (wait, attempts) in [(Duration::ZERO, 1..=1), (Duration::from_millis(30), 2..=30)] {
-        let absent = |_, _| Fate::Unavailable;
-        let (infrastructure, fates) = Fated::over(MemoryStore::new(), absent);
+        let absent = |_, _| End::Unavailable;
+        let (infrastructure, ends) = ending(MemoryStore::new(), absent);
         let infrastructure = infrastructure.open_wait_max(wait);
         let error = MultiThread::start(&shop(), &infrastructure).await;
         let error = error.unwrap_err();
         assert!(matches!(error, retold::Error::Unavailable(_)), "{error:?}");
-        let made = fates.count(Call::Open);
+        let made = ends.count(Kind::Open);
         assert!(attempts.contains(&made), "{made} attempts in {wait:?}");
 
         let no_leases = |call, _| match call {
-            Call::Lease => Fate::Unavailable,
-            _ => Fate::Sound,
+            Kind::Lease => End::Unavailable,
+            _ => End::Sound,
         };
-        let (infrastructure, fates) = Fated::over(MemoryStore::new(), no_leases);
+        let (infrastructure, ends) = ending(MemoryStore::new(), no_leases);
         let infrastructure = infrastructure.open_wait_max(wait);
         let joined = Cluster::join(&shop(), &infrastructure, "one", options()).await;
         let error = joined.unwrap_err();
@@ -250,7 +200,7 @@ async fn a_beginning_fails_with_what_the_store_says_when_its_time_is_up() {
             matches!(error, JoinError::Retold(retold::Error::Unavailable(_))),
             "{error:?}"
         );
-        let made = fates.count(Call::Lease);
+        let made = ends.count(Kind::Lease);
         assert!(attempts.contains(&made), "{made} attempts in {wait:?}");
     }
 }
@@ -259,14 +209,14 @@ async fn a_beginning_fails_with_what_the_store_says_when_its_time_is_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_begins_on_a_file_that_another_connection_holds() {
     const MEETINGS: u32 = 4;
-    for held in [Call::Open, Call::Lease] {
+    for held in [Kind::Open, Kind::Lease] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shop.db");
         let patient = SqliteOptions::new().busy_wait_max(Duration::from_millis(1));
         let store = SqliteStore::open_with(&path, &patient).unwrap();
         let other = retold::sqlite::rusqlite::Connection::open(&path).unwrap();
         let other = Mutex::new(Some(other));
-        let (infrastructure, fates) = Fated::over(store, move |call, number| {
+        let (infrastructure, ends) = ending(store, move |call, number| {
             let mut other = other.lock().unwrap();
             match number {
                 1 if call == held => {
@@ -276,10 +226,10 @@ async fn a_node_begins_on_a_file_that_another_connection_holds() {
                 MEETINGS if call == held => drop(other.take()),
                 _ => {}
             }
-            Fate::Sound
+            End::Sound
         });
         let node = join(&infrastructure, "one").await;
-        assert!(fates.count(held) >= MEETINGS, "{held:?}");
+        assert!(ends.count(held) >= MEETINGS, "{held:?}");
         until_spread(&node, &["one"]).await;
     }
 }
@@ -291,14 +241,14 @@ async fn a_node_goes_on_after_a_panic_in_the_store() {
     let left = Arc::clone(&is_faulty);
     let panics = move |call, _| {
         let less = |left: u32| left.checked_sub(1);
-        let is_meant = matches!(call, Call::Lease | Call::Leases);
+        let is_meant = matches!(call, Kind::Lease | Kind::Leases);
         let taken = is_meant
             && left
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
                 .is_ok();
-        if taken { Fate::Panic } else { Fate::Sound }
+        if taken { End::Panic } else { End::Sound }
     };
-    let (infrastructure, _) = Fated::over(MemoryStore::new(), panics);
+    let (infrastructure, _) = ending(MemoryStore::new(), panics);
     let node = join(&infrastructure, "one").await;
     until_spread(&node, &["one"]).await;
     is_faulty.store(3, Ordering::SeqCst);
@@ -319,7 +269,7 @@ async fn a_node_goes_on_after_a_panic_in_the_store() {
 /// Only the name of a living node is waited for as its own option says.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_is_taken_is_not_waited_for() {
-    let (infrastructure, _) = Fated::over(MemoryStore::new(), |_, _| Fate::Sound);
+    let (infrastructure, _) = ending(MemoryStore::new(), |_, _| End::Sound);
     let long = ClusterOptions::new().time_to_live(PATIENCE.max(TIME_TO_LIVE) * 10);
     let system = shop();
     let _one = Cluster::join(&system, &infrastructure, "one", long.clone())

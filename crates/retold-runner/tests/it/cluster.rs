@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use retold::recording::identity::Position;
 use retold::recording::memory::MemoryStore;
-use retold::runner::{Cluster, ClusterOptions, JoinError, MultiThreadOptions, WaitError};
+use retold::runner::{
+    Cluster, ClusterOptions, JoinError, MultiThreadOptions, Unit, ViewWaitError, WaitError,
+};
 use retold::system::memory_view::MemoryView;
 use retold::system::projection::Projection;
 use retold::system::{Infrastructure, Phase};
@@ -366,6 +368,72 @@ async fn views_are_waited_for_on_every_node(home: Place) {
     }
 }
 
+/// A view that waits says how far it is recorded to be, and which node has it and since when, on every node.
+async fn a_timeout_names_the_node_that_has_the_view(home: Place) {
+    let mut nodes = Vec::new();
+    for name in ["one", "two"] {
+        let view = home.view();
+        let infrastructure = home.open().await.view(view.keeper());
+        nodes.push((join(&infrastructure, name).await, view));
+    }
+    until_spread(&nodes[0].0, &["one", "two"]).await;
+    let orders = nodes[0].0.application("orders").unwrap();
+    for placed in 1..=3 {
+        place(&orders, &placed.to_string(), "tea").await;
+    }
+    let head = orders.head().await.unwrap().position().unwrap();
+    let beyond = Position::new(1_000).unwrap();
+    for (node, _) in &nodes {
+        node.wait_for_view("placed", head, PATIENCE).await.unwrap();
+        settled(node).await;
+        until("the node knows the leases", async || {
+            let waited = node.wait_for_view("placed", beyond, Duration::from_millis(1));
+            let Err(ViewWaitError::Timeout { holder, .. }) = waited.await else {
+                panic!("another error");
+            };
+            holder.unwrap().node.is_some()
+        })
+        .await;
+        let units = node.status().await.units;
+        let waited = node.wait_for_view("placed", beyond, Duration::from_millis(100));
+        let error = waited.await.unwrap_err();
+        let ViewWaitError::Timeout {
+            checkpoint, holder, ..
+        } = &error
+        else {
+            panic!("another error: {error}");
+        };
+        let mut views = units.iter();
+        let unit = views
+            .find(|it| matches!(it.unit, Unit::View { .. }))
+            .unwrap();
+        let seen = holder.as_ref().expect("one node keeps it for all");
+        assert_eq!(
+            (&seen.node, seen.since),
+            (&unit.node, unit.since),
+            "{error}"
+        );
+        // The last order that the view takes, whatever came after it.
+        let recorded = checkpoint.expect("something is recorded");
+        assert!(recorded.get() >= 3, "{error}");
+        let text = error.to_string();
+        let has = format!(
+            "is recorded at {recorded}; the node {:?} has had its lease since {} (term {})",
+            seen.node.as_deref().unwrap(),
+            seen.since.unwrap(),
+            seen.term
+        );
+        assert!(
+            text.contains("the view \"placed\" does not show position 1000"),
+            "{text}"
+        );
+        assert!(text.contains(&has), "{text}");
+    }
+    for (node, _) in &nodes {
+        assert!(node.leave().await.is_clean());
+    }
+}
+
 /// Applications in stores of their own: each store has its leases.
 #[tokio::test]
 async fn units_are_leased_in_the_stores_of_their_applications() {
@@ -440,8 +508,14 @@ in_places!(
 );
 
 mod views {
-    use super::views_are_waited_for_on_every_node;
+    use super::{a_timeout_names_the_node_that_has_the_view, views_are_waited_for_on_every_node};
     use crate::place::in_places;
 
-    in_places!([sqlite, postgres], (views_are_waited_for_on_every_node));
+    in_places!(
+        [sqlite, postgres],
+        (
+            views_are_waited_for_on_every_node,
+            a_timeout_names_the_node_that_has_the_view,
+        )
+    );
 }

@@ -1,19 +1,13 @@
 //! Many followers that decide on one aggregate: what it costs, counted in decisions and appends.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use retold::prelude::*;
-use retold::recording::append::{Append, Appended};
-use retold::recording::error::RecordError;
-use retold::recording::identity::LogId;
-use retold::recording::layer::{RecorderLayer, StoreLayer};
-use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::{BoxFuture, Recorder};
-use retold::recording::store::Store;
+use retold::recording::recorder::BoxFuture;
 use retold::runner::MultiThread;
-use retold::system::{Context, Follower, Infrastructure, System};
+use retold::system::{Context, Follower, System};
 
+use crate::faulty::{Behaviour, Call, Fate, FaultyStore};
 use crate::patience::PATIENCE;
 
 /// How often a policy was asked.
@@ -59,46 +53,19 @@ fn town(followers: usize) -> System {
         .unwrap()
 }
 
-/// A store that takes a while for each append, so that others decide meanwhile. Counts appends.
-struct SlowStore {
-    inner: Arc<dyn Store>,
-    appends: Arc<AtomicU64>,
-}
+/// Takes a while for each append, so that others decide meanwhile. Counts appends.
+#[derive(Default)]
+struct Slow(AtomicU64);
 
-impl StoreLayer for SlowStore {
-    fn inner(&self) -> &Arc<dyn Store> {
-        &self.inner
-    }
-
-    fn open<'a>(
-        &'a self,
-        log: &'a str,
-        birth: LogId,
-    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+impl Behaviour for Slow {
+    fn meet<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Fate> {
         Box::pin(async move {
-            let inner = self.inner.open(log, birth).await?;
-            let appends = Arc::clone(&self.appends);
-            Ok(Arc::new(SlowRecorder { inner, appends }) as Arc<dyn Recorder>)
-        })
-    }
-}
-
-struct SlowRecorder {
-    inner: Arc<dyn Recorder>,
-    appends: Arc<AtomicU64>,
-}
-
-impl RecorderLayer for SlowRecorder {
-    fn inner(&self) -> &Arc<dyn Recorder> {
-        &self.inner
-    }
-
-    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
-        Box::pin(async move {
-            self.appends.fetch_add(1, Ordering::Relaxed);
-            // All other tasks that can go on do so.
-            tokio::task::yield_now().await;
-            self.inner.append(append).await
+            if let Call::Append(_) = call {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                // All other tasks that can go on do so.
+                tokio::task::yield_now().await;
+            }
+            Fate::Sound
         })
     }
 }
@@ -107,12 +74,8 @@ impl RecorderLayer for SlowRecorder {
 #[tokio::test]
 async fn followers_of_one_aggregate_decide_a_few_times_each() {
     for followers in [50, 200] {
-        let appends = Arc::new(AtomicU64::new(0));
-        let store = SlowStore {
-            inner: Arc::new(MemoryStore::new()),
-            appends: Arc::clone(&appends),
-        };
-        let infrastructure = Infrastructure::new(Arc::new(store));
+        let (infrastructure, slow) = FaultyStore::in_memory(Slow::default());
+        let appends = &slow.0;
         let town = town(followers);
         let runner = MultiThread::start(&town, &infrastructure).await.unwrap();
         let bell = runner.application("bell").unwrap();

@@ -1,20 +1,26 @@
 //! Outboxes that runners drain: one node at a time, each event once unless something ends in between.
 
+use std::env;
+use std::fs::OpenOptions;
 use std::future::pending;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use retold::application::Logged;
-use retold::runner::{Cluster, ClusterOptions, MultiThread};
+use retold::runner::{Cluster, ClusterOptions, ClusterOverview, MultiThread, MultiThreadOptions};
 use retold::system::{
     Delivery, FindingKind, Infrastructure, OutboxStatus, Phase, SingleThread, System,
 };
 
-use crate::faulty::FaultyStore;
-use crate::nodes::options;
+use crate::faulty::{Faults, FaultyStore};
+use crate::leasing::{Leasing, LeasingStore};
+use crate::nodes::{self, TIME_TO_LIVE, options};
 use crate::patience::until;
-use crate::place::{Place, in_places};
+use crate::place::{Place, in_places, open};
 use crate::shop::{Order, Placed, memory, place};
 
 /// Leases that live so long do not end in a test: what moves was handed over.
@@ -155,13 +161,231 @@ async fn another_node_goes_on_after_one_that_died(home: Place) {
     assert!(next.leave().await.is_clean());
 }
 
+/// Which of these runners drains the outbox.
+fn drained_by_runner(runners: &[MultiThread]) -> Option<usize> {
+    runners.iter().position(|runner| {
+        let phase = outbox(runner).phase;
+        phase == Phase::Running || phase == Phase::CaughtUp
+    })
+}
+
+async fn each_event_is_delivered_once_as_runners_come_and_go(home: Place) {
+    let outside = Outside::default();
+    let system = orders();
+    let options = MultiThreadOptions::new().outbox_time_to_live(TIME_TO_LIVE);
+    let start = async || {
+        let infrastructure = home.open().await.delivery(outside.delivery());
+        let started = MultiThread::start_with(&system, &infrastructure, options.clone());
+        started.await.unwrap()
+    };
+    let mut runners = vec![start().await, start().await];
+    let mut placed = 0;
+    for _ in 1..=4 {
+        for _ in 0..10 {
+            let runner = &runners[placed % runners.len()];
+            let orders = runner.application("orders").unwrap();
+            place(&orders, &placed.to_string(), "tea").await;
+            placed += 1;
+        }
+        runners.push(start().await);
+        until("one of them drains it", async || {
+            drained_by_runner(&runners).is_some()
+        })
+        .await;
+        let drainer = drained_by_runner(&runners).unwrap_or(0);
+        let gone = runners.remove(drainer);
+        assert!(gone.stop().await.is_clean());
+        assert_eq!(outbox(&gone).phase, Phase::Stopped);
+    }
+    outside.until_received(placed).await;
+    until("one drains it", async || {
+        let at_work = runners
+            .iter()
+            .filter(|it| outbox(it).phase != Phase::Standby);
+        at_work.count() == 1
+    })
+    .await;
+    // Nothing is wrong with the others.
+    for runner in &runners {
+        let health = runner.health().await;
+        assert!(health.is_well(), "{health}");
+    }
+    // A node of a cluster takes part in the same agreement.
+    let infrastructure = home.open().await.delivery(outside.delivery());
+    let node = Cluster::join(&system, &infrastructure, "one", nodes::options()).await;
+    let node = node.unwrap();
+    let app = node.application("orders").unwrap();
+    for runner in runners {
+        place(&app, &placed.to_string(), "tea").await;
+        placed += 1;
+        assert!(runner.stop().await.is_clean());
+    }
+    outside.until_received(placed).await;
+    until("the node drains it", async || {
+        node.outboxes()[0].phase == Phase::CaughtUp
+    })
+    .await;
+    assert!(node.leave().await.is_clean());
+    let all: Vec<u64> = (1..=placed as u64).collect();
+    assert_eq!(outside.received(), all);
+}
+
 in_places!(
     [memory, sqlite, postgres],
     (
         each_event_is_delivered_once_as_nodes_come_and_go,
         another_node_goes_on_after_one_that_died,
+        each_event_is_delivered_once_as_runners_come_and_go,
     )
 );
+
+/// Tells a child its store; absent in the parent.
+const URL: &str = "RETOLD_RUNNER_DELIVERS_OF";
+/// Tells a child the file to which it delivers: a line for each event.
+const RECEIVED: &str = "RETOLD_RUNNER_DELIVERS_TO";
+
+/// The child: drains the outbox into a file until it is killed. Without a parent it does nothing.
+#[test]
+fn child() {
+    let (Ok(url), Ok(path)) = (env::var(URL), env::var(RECEIVED)) else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let delivery = Delivery::new("orders", "mail", move |placed: Arc<Logged<Placed>>| {
+            let path = path.clone();
+            async move {
+                let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+                Ok(file.write_all(format!("{}\n", placed.position()).as_bytes())?)
+            }
+        });
+        let infrastructure = open(&url).await.delivery(delivery);
+        let options = MultiThreadOptions::new().outbox_time_to_live(TIME_TO_LIVE);
+        let system = orders();
+        let started = MultiThread::start_with(&system, &infrastructure, options);
+        let _runner = started.await.unwrap();
+        pending::<()>().await;
+    });
+}
+
+/// Killed when it is dropped, whatever becomes of the test.
+struct Process(Child);
+
+impl Process {
+    fn start(url: &str, received: &Path) -> Self {
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "deliveries::child", "--test-threads=1"])
+            .env(URL, url)
+            .env(RECEIVED, received)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Goal: of the processes one delivers, and another goes on in time when that one is killed. Method: by what the
+/// outside received; one event may come again for each kill.
+async fn another_process_delivers_after_one_that_was_killed(home: Place) {
+    const KILLS: usize = 3;
+    /// What a machine that does much else may add to a time that is promised.
+    const SLACK: Duration = Duration::from_secs(10);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("received");
+    let received = || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let lines = text.lines().map(|line| line.parse::<u64>().unwrap());
+        lines.collect::<Vec<_>>()
+    };
+    let infrastructure = home.open().await;
+    let outside = MultiThread::start(&orders(), &infrastructure)
+        .await
+        .unwrap();
+    assert!(outside.stop().await.is_clean());
+    let app = outside.application("orders").unwrap();
+    let store = infrastructure.store_of("orders");
+    let drained_by = async || {
+        let systems = ClusterOverview::read_all(&**store).await.unwrap();
+        let units = systems.into_iter().flat_map(|system| system.units);
+        let mut outboxes = units.filter(|unit| &*unit.kind == "outbox");
+        outboxes.next()?.node
+    };
+    let mut processes: Vec<_> = (0..2).map(|_| Process::start(&home.url(), &path)).collect();
+    let mut placed = 0;
+    for _ in 0..KILLS {
+        for _ in 0..10 {
+            place(&app, &placed.to_string(), "tea").await;
+            placed += 1;
+        }
+        until("some events are delivered", async || {
+            received().last() > Some(&(placed - 10))
+        })
+        .await;
+        let name_of = |it: &Process| format!("process {}", it.0.id());
+        let holder = drained_by().await.expect("a process drains it");
+        let doomed = processes.iter().position(|it| name_of(it) == *holder);
+        drop(processes.remove(doomed.expect("it is one of them")));
+        let killed_at = Instant::now();
+        place(&app, &placed.to_string(), "tea").await;
+        placed += 1;
+        until("another goes on", async || {
+            received().last() == Some(&placed)
+        })
+        .await;
+        let taken_over = killed_at.elapsed();
+        assert!(taken_over < TIME_TO_LIVE + SLACK, "{taken_over:?}");
+        processes.push(Process::start(&home.url(), &path));
+    }
+    let mut all = received();
+    assert!(all.is_sorted(), "in the order of the log: {all:?}");
+    assert!(all.len() <= placed as usize + KILLS, "{all:?}");
+    all.dedup();
+    assert_eq!(all, (1..=placed).collect::<Vec<_>>());
+}
+
+mod processes {
+    use super::another_process_delivers_after_one_that_was_killed;
+    use crate::place::in_places;
+
+    in_places!(
+        [sqlite, postgres],
+        (another_process_delivers_after_one_that_was_killed)
+    );
+}
+
+#[tokio::test]
+async fn an_outbox_whose_lease_cannot_be_taken_is_a_finding() {
+    let outside = Outside::default();
+    let store = Arc::new(LeasingStore::default());
+    store.set(Leasing::Unavailable);
+    let infrastructure = Infrastructure::new(Arc::<LeasingStore>::clone(&store));
+    let infrastructure = infrastructure.delivery(outside.delivery());
+    let runner = MultiThread::start(&orders(), &infrastructure)
+        .await
+        .unwrap();
+    place(&runner.application("orders").unwrap(), "1", "tea").await;
+    until("it is found", async || {
+        let findings = runner.health().await.findings;
+        let mut of_outbox = findings.iter().filter(|it| it.kind == FindingKind::Outbox);
+        of_outbox.any(|it| it.reason.contains("its lease cannot be taken"))
+    })
+    .await;
+    assert!(outside.received().is_empty());
+    store.set(Leasing::Sound);
+    outside.until_received(1).await;
+    until("it is well", async || runner.health().await.is_well()).await;
+    let short = MultiThreadOptions::new().outbox_time_to_live(Duration::ZERO);
+    let refused = MultiThread::start_with(&orders(), &infrastructure, short).await;
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("let them live 300ms"), "{error}");
+}
 
 fn outbox(runner: &MultiThread) -> OutboxStatus {
     runner.outboxes().remove(0)
@@ -231,8 +455,8 @@ async fn a_delivery_that_fails_is_made_again_and_the_others_wait() {
 #[tokio::test]
 async fn a_store_that_fails_makes_nothing_be_sent_twice() {
     let outside = Outside::default();
-    let store = FaultyStore::default();
-    let faults = Arc::clone(&store.faults);
+    let store = FaultyStore::<Faults>::default();
+    let faults = Arc::clone(&store.behaviour);
     let infrastructure = Infrastructure::new(Arc::new(store)).delivery(outside.delivery());
     let runner = MultiThread::start(&orders(), &infrastructure)
         .await

@@ -10,7 +10,7 @@ use retold::recording::memory::MemoryStore;
 use retold::runner::{MultiThread, MultiThreadOptions, WaitError};
 use retold::system::{Context, Follower, Infrastructure, OnFailure, Phase, System};
 
-use crate::faulty::FaultyStore;
+use crate::faulty::{Faults, FaultyStore};
 use crate::patience::{PATIENCE, in_time, status_of, until, until_phase};
 use crate::shop::{
     Order, Placed, Stock, assert_retold, memory, one_way, place, reservations, reserve, reserved,
@@ -136,8 +136,8 @@ async fn an_operator_pauses_and_continues_a_follower_at_work() {
 /// Goal: whatever the store says of appends, and if it panics, each event is answered once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failures_of_the_store_are_tried_again() {
-    let store = Arc::new(FaultyStore::default());
-    let faults = Arc::clone(&store.faults);
+    let store = Arc::new(FaultyStore::<Faults>::default());
+    let faults = Arc::clone(&store.behaviour);
     let infrastructure = Infrastructure::new(store);
     let quick = Duration::from_millis(1);
     let options = MultiThreadOptions::new().back_off(quick, quick * 4);

@@ -1,17 +1,187 @@
-//! A store whose appends and reads fail as often as a test says.
+//! A store around another, whose calls end as a test's behaviour says; and the behaviour of most tests: appends
+//! that fail as often as a test says.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use retold::recording::append::{Append, Appended};
 use retold::recording::error::RecordError;
 use retold::recording::identity::LogId;
 use retold::recording::layer::{RecorderLayer, StoreLayer};
 use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::{BoxFuture, Recorder};
-use retold::recording::store::Store;
+use retold::recording::recorder::{BoxFuture, Head, LogRead, Page, Recorder, StreamRead};
+use retold::recording::store::{Lease, Store};
+use retold::system::Infrastructure;
 
-/// What is to fail, of the calls to come. Only appends with a stretch fail: those of followers.
+/// A call of a store or of one of its logs, as its behaviour sees it.
+pub(crate) enum Call<'a> {
+    Open,
+    Lease,
+    Leases,
+    Append(&'a Append),
+    ReadLog,
+    ReadStream(&'a StreamRead),
+    Head,
+}
+
+/// What becomes of a call.
+pub(crate) enum Fate {
+    Sound,
+    /// It does not reach the store.
+    Fail(RecordError),
+    /// It reaches the store, and the answer is lost.
+    FailAfter(RecordError),
+}
+
+/// Says what becomes of calls. One may panic or never return for a call that is to do so.
+pub(crate) trait Behaviour: Send + Sync + 'static {
+    /// What becomes of this call.
+    fn meet<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Fate>;
+
+    /// A page was read.
+    fn has_read(&self, _: &LogRead, _: &Page) {}
+}
+
+pub(crate) struct FaultyStore<B> {
+    inner: Arc<dyn Store>,
+    pub(crate) behaviour: Arc<B>,
+}
+
+struct FaultyRecorder<B> {
+    inner: Arc<dyn Recorder>,
+    behaviour: Arc<B>,
+}
+
+impl<B> FaultyStore<B> {
+    pub(crate) fn over(inner: impl Store + 'static, behaviour: B) -> Self {
+        Self {
+            inner: Arc::new(inner),
+            behaviour: Arc::new(behaviour),
+        }
+    }
+}
+
+impl<B: Default> Default for FaultyStore<B> {
+    fn default() -> Self {
+        Self::over(MemoryStore::new(), B::default())
+    }
+}
+
+impl<B: Behaviour> FaultyStore<B> {
+    /// A store in memory that behaves so, as an infrastructure.
+    pub(crate) fn in_memory(behaviour: B) -> (Infrastructure, Arc<B>) {
+        let store = Self::over(MemoryStore::new(), behaviour);
+        let behaviour = Arc::clone(&store.behaviour);
+        (Infrastructure::new(Arc::new(store)), behaviour)
+    }
+
+    fn wrap(&self, inner: Arc<dyn Recorder>) -> Arc<dyn Recorder> {
+        let behaviour = Arc::clone(&self.behaviour);
+        Arc::new(FaultyRecorder { inner, behaviour })
+    }
+}
+
+/// Makes a call that has this fate.
+async fn make<T>(
+    fate: Fate,
+    sound: BoxFuture<'_, Result<T, RecordError>>,
+) -> Result<T, RecordError> {
+    match fate {
+        Fate::Sound => sound.await,
+        Fate::Fail(error) => Err(error),
+        Fate::FailAfter(error) => {
+            drop(sound.await);
+            Err(error)
+        }
+    }
+}
+
+impl<B: Behaviour> StoreLayer for FaultyStore<B> {
+    fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
+    }
+
+    fn open<'a>(
+        &'a self,
+        log: &'a str,
+        birth: LogId,
+    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+        Box::pin(async move {
+            let fate = self.behaviour.meet(Call::Open).await;
+            Ok(self.wrap(make(fate, self.inner.open(log, birth)).await?))
+        })
+    }
+
+    fn open_read_only<'a>(
+        &'a self,
+        log: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+        Box::pin(async move { Ok(self.wrap(self.inner.open_read_only(log).await?)) })
+    }
+
+    fn acquire_lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+        time_to_live: Duration,
+    ) -> BoxFuture<'a, Result<Lease, RecordError>> {
+        Box::pin(async move {
+            let fate = self.behaviour.meet(Call::Lease).await;
+            make(fate, self.inner.acquire_lease(name, holder, time_to_live)).await
+        })
+    }
+
+    fn leases<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>> {
+        Box::pin(async move {
+            let fate = self.behaviour.meet(Call::Leases).await;
+            make(fate, self.inner.leases(prefix, after, limit)).await
+        })
+    }
+}
+
+impl<B: Behaviour> RecorderLayer for FaultyRecorder<B> {
+    fn inner(&self) -> &Arc<dyn Recorder> {
+        &self.inner
+    }
+
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
+        Box::pin(async move {
+            let fate = self.behaviour.meet(Call::Append(&append)).await;
+            make(fate, self.inner.append(append)).await
+        })
+    }
+
+    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        Box::pin(async move {
+            let fate = self.behaviour.meet(Call::ReadLog).await;
+            let page = make(fate, self.inner.read_log(read.clone())).await?;
+            self.behaviour.has_read(&read, &page);
+            Ok(page)
+        })
+    }
+
+    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
+        Box::pin(async move {
+            let fate = self.behaviour.meet(Call::ReadStream(&read)).await;
+            make(fate, self.inner.read_stream(read)).await
+        })
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
+        Box::pin(async move {
+            let fate = self.behaviour.meet(Call::Head).await;
+            make(fate, self.inner.head()).await
+        })
+    }
+}
+
+/// What is to fail, of the calls to come. Only appends with a stretch fail: those of followers and outboxes.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     /// Appends that record nothing.
@@ -39,95 +209,37 @@ impl Faults {
     }
 }
 
-fn take(count: &AtomicU32) -> bool {
+/// Takes one of those that are left; false if none is.
+pub(crate) fn take(count: &AtomicU32) -> bool {
     let less = |count: u32| count.checked_sub(1);
     count
         .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
         .is_ok()
 }
 
-/// In memory.
-pub(crate) struct FaultyStore {
-    inner: Arc<dyn Store>,
-    pub(crate) faults: Arc<Faults>,
-}
-
-impl Default for FaultyStore {
-    fn default() -> Self {
-        Self {
-            inner: Arc::new(MemoryStore::new()),
-            faults: Arc::default(),
-        }
-    }
-}
-
-struct FaultyRecorder {
-    inner: Arc<dyn Recorder>,
-    faults: Arc<Faults>,
-}
-
-fn fault(kind: std::io::ErrorKind) -> std::io::Error {
-    kind.into()
-}
-
-impl FaultyStore {
-    fn wrap(&self, inner: Arc<dyn Recorder>) -> Arc<dyn Recorder> {
-        Arc::new(FaultyRecorder {
-            inner,
-            faults: Arc::clone(&self.faults),
-        })
-    }
-}
-
-impl StoreLayer for FaultyStore {
-    fn inner(&self) -> &Arc<dyn Store> {
-        &self.inner
-    }
-
-    fn open<'a>(
-        &'a self,
-        log: &'a str,
-        birth: LogId,
-    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
-        Box::pin(async move { Ok(self.wrap(self.inner.open(log, birth).await?)) })
-    }
-
-    fn open_read_only<'a>(
-        &'a self,
-        log: &'a str,
-    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
-        Box::pin(async move { Ok(self.wrap(self.inner.open_read_only(log).await?)) })
-    }
-}
-
-impl RecorderLayer for FaultyRecorder {
-    fn inner(&self) -> &Arc<dyn Recorder> {
-        &self.inner
-    }
-
-    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>> {
-        if append.stretches().is_empty() {
-            return self.inner.append(append);
-        }
-        let faults = &self.faults;
-        let broken = std::io::ErrorKind::BrokenPipe;
-        if take(&faults.panics) {
-            panic!("the driver has a fault");
-        }
-        if take(&faults.hang) {
-            return Box::pin(std::future::pending());
-        }
+impl Behaviour for Faults {
+    fn meet<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Fate> {
         Box::pin(async move {
-            if take(&faults.unavailable) {
-                return Err(RecordError::unavailable("appending", fault(broken)));
+            match call {
+                Call::Append(append) if !append.stretches().is_empty() => {}
+                _ => return Fate::Sound,
             }
-            let is_unknown = take(&faults.unknown);
-            if is_unknown {
-                drop(self.inner.append(append).await);
-            } else if !take(&faults.unknown_lost) {
-                return self.inner.append(append).await;
+            let broken = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+            assert!(!take(&self.panics), "the driver has a fault");
+            if take(&self.hang) {
+                std::future::pending::<()>().await;
             }
-            Err(RecordError::outcome_unknown("appending", fault(broken)))
+            if take(&self.unavailable) {
+                return Fate::Fail(RecordError::unavailable("appending", broken()));
+            }
+            let unknown = RecordError::outcome_unknown("appending", broken());
+            if take(&self.unknown) {
+                return Fate::FailAfter(unknown);
+            }
+            match take(&self.unknown_lost) {
+                true => Fate::Fail(unknown),
+                false => Fate::Sound,
+            }
         })
     }
 }

@@ -22,7 +22,7 @@ use retold::system::{
 use tracing::field::{Field, Visit};
 use tracing::{Event as TracingEvent, Level, Metadata, Subscriber, span};
 
-use crate::faulty::FaultyStore;
+use crate::faulty::{Faults, FaultyStore};
 use crate::nodes::options;
 use crate::patience::{PATIENCE, until};
 use crate::shop::{Order, Placed, Stock, memory, one_way, place, reservations};
@@ -192,8 +192,8 @@ async fn join_with(system: &System, infrastructure: &Infrastructure) -> Cluster 
 
 #[tokio::test]
 async fn a_store_that_does_not_answer_is_a_finding_about_logs_and_followers() {
-    let store = Arc::new(FaultyStore::default());
-    let faults = Arc::clone(&store.faults);
+    let store = Arc::new(FaultyStore::<Faults>::default());
+    let faults = Arc::clone(&store.behaviour);
     let quick = Duration::from_millis(1);
     let options = MultiThreadOptions::new().back_off(quick, quick);
     let system = one_way(reservations());
@@ -337,6 +337,20 @@ impl Visit for Line {
     }
 }
 
+/// Schedules a timer that is due, of an event with this encoding; no log takes an event without one.
+pub(crate) async fn schedule(orders: &Application, key: &str, encoding: &str) {
+    let planned = serde_json::json!({ "due": "2020-01-01T00:00:00Z", "event": {
+        "stream": null, "topic": "Viewed", "revision": 1, "tags": [],
+        "encoding": encoding, "payload": "null",
+    }});
+    let payload = planned.to_string().into_bytes();
+    let new = NewEvent::new(orders.next_event_id(), "retold.scheduled", payload);
+    let new = new
+        .stream(format!("retold.timer/{key}"))
+        .origin(Origin::Library);
+    orders.settle(Append::of([new])).await.unwrap();
+}
+
 /// Goal: a timer that cannot be fired stays a finding, though all others fire. Method: its event has an
 /// encoding that no log takes.
 #[tokio::test]
@@ -345,19 +359,8 @@ async fn a_timer_that_cannot_be_fired_is_a_finding() {
         .await
         .unwrap();
     let orders = runner.application("orders").unwrap();
-    let planned = |encoding: &str| {
-        serde_json::json!({ "due": "2020-01-01T00:00:00Z", "event": {
-            "stream": null, "topic": "Viewed", "revision": 1, "tags": [],
-            "encoding": encoding, "payload": "null",
-        }})
-    };
     for (key, encoding) in [("bad", ""), ("good", "json")] {
-        let payload = planned(encoding).to_string().into_bytes();
-        let new = NewEvent::new(orders.next_event_id(), "retold.scheduled", payload);
-        let new = new
-            .stream(format!("retold.timer/{key}"))
-            .origin(Origin::Library);
-        orders.settle(Append::of([new])).await.unwrap();
+        schedule(&orders, key, encoding).await;
     }
     let is_found = async || {
         let health = runner.health().await;

@@ -19,6 +19,8 @@ pub(crate) enum Leasing {
     Everybody,
     /// No call about leases succeeds.
     Unavailable,
+    /// Nobody is given the lease of a unit; all else is sound.
+    NoUnits,
     /// No call about leases is answered.
     Silent,
 }
@@ -59,15 +61,17 @@ impl LeasingStore {
     ) -> Result<T, RecordError> {
         let leasing = *self.leasing.lock().unwrap();
         match leasing {
-            Leasing::Sound => sound.await,
+            Leasing::Sound | Leasing::NoUnits => sound.await,
             Leasing::Everybody => Ok(everybody()),
-            Leasing::Unavailable => {
-                let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-                Err(RecordError::unavailable("asking for a lease", refused))
-            }
+            Leasing::Unavailable => Err(refused()),
             Leasing::Silent => std::future::pending().await,
         }
     }
+}
+
+fn refused() -> RecordError {
+    let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+    RecordError::unavailable("asking for a lease", refused)
 }
 
 impl Store for LeasingStore {
@@ -101,6 +105,10 @@ impl Store for LeasingStore {
         time_to_live: Duration,
     ) -> BoxFuture<'a, Result<Lease, RecordError>> {
         Box::pin(async move {
+            let is_withheld = *self.leasing.lock().unwrap() == Leasing::NoUnits;
+            if is_withheld && name.contains("/unit/") {
+                return Err(refused());
+            }
             let sound = self.inner.acquire_lease(name, holder, time_to_live);
             let everybody = || {
                 let mut given = self.given.lock().unwrap();

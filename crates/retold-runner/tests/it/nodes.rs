@@ -89,8 +89,8 @@ pub(crate) async fn answered_once(
     retells(&shop(), infrastructure).await;
 }
 
-/// Retells the logs, each follower by itself and the whole.
-async fn retells(system: &System, infrastructure: &Infrastructure) {
+/// Opens the logs of a system and retells them, each follower by itself and the whole.
+pub(crate) async fn retells(system: &System, infrastructure: &Infrastructure) {
     let open = OpenSystem::open(system, infrastructure, Opening::ReadOnly);
     let open = open.await.unwrap();
     let mut effects = 0;

@@ -4,12 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use retold::domain::clock::ManualClock;
+use retold::prelude::*;
 use retold::recording::memory::MemoryStore;
 use retold::recording::store::Store;
-use retold::runner::{Cluster, ClusterOverview, MultiThread};
+use retold::runner::limits::PRESENCE_INTERVAL;
+use retold::runner::{Cluster, ClusterOverview, MultiThread, UnitOverview};
 use retold::system::memory_view::MemoryView;
 use retold::system::projection::Projection;
-use retold::system::{Context, Follower, Infrastructure, Phase, System, Trouble};
+use retold::system::{Context, Follower, Infrastructure, Phase, SingleThread, System, Trouble};
 
 use crate::leasing::{Leasing, LeasingStore};
 use crate::nodes::{TIME_TO_LIVE, join, options, until_spread};
@@ -158,6 +161,61 @@ async fn what_a_runner_of_one_process_has_is_seen() {
     assert_eq!(node, format!("process {}", std::process::id()));
     assert!(runner.stop().await.is_clean());
     assert_eq!(units().await, [""; 0]);
+}
+
+/// Goal: what one thread runs is seen too, while it is used, and until it stops. A clock that is moved stands for
+/// time that passes.
+#[tokio::test]
+async fn what_a_single_thread_has_is_seen() {
+    let view = MemoryView::<u64>::new();
+    let counting = Projection::new("placed", 1, "orders").on::<Placed>(|placed: &mut u64, _| {
+        *placed += 1;
+        Ok(())
+    });
+    let clock = Arc::new(ManualClock::new(Timestamp::from(
+        std::time::SystemTime::now(),
+    )));
+    let infrastructure = memory().view(view.keep(counting).unwrap());
+    let infrastructure = infrastructure.clock(Arc::<ManualClock>::clone(&clock));
+    let store = Arc::clone(infrastructure.store_of("orders"));
+    let units = async || {
+        let systems = ClusterOverview::read_all(&*store).await.unwrap();
+        let units = systems.into_iter().flat_map(|system| system.units);
+        units.filter(|unit| unit.node.is_some()).collect::<Vec<_>>()
+    };
+    let system = one_way(reservations());
+    let runner = SingleThread::start(&system, &infrastructure).await.unwrap();
+    let begun = units().await;
+    let named = begun
+        .iter()
+        .map(|unit| format!("{} {}", unit.kind, unit.names.join("/")));
+    let expected = [
+        "follower stock/reservations",
+        "timers orders",
+        "timers stock",
+        "view orders/placed/1",
+    ];
+    assert_eq!(named.collect::<Vec<_>>(), expected);
+    assert!(
+        begun
+            .iter()
+            .all(|it| it.node.as_deref().unwrap().starts_with("process "))
+    );
+
+    // Commands renew it, not each of them.
+    let ends = |units: Vec<UnitOverview>| units[0].lease_ends_at.unwrap();
+    let first = ends(begun);
+    place(&runner.application("orders").unwrap(), "1", "tea").await;
+    assert_eq!(ends(units().await), first);
+    clock.advance(PRESENCE_INTERVAL);
+    place(&runner.application("orders").unwrap(), "2", "tea").await;
+    let second = ends(units().await);
+    assert!(second > first);
+    clock.advance(PRESENCE_INTERVAL);
+    runner.catch_up().await.unwrap();
+    assert!(ends(units().await) > second);
+    runner.stop().await.unwrap();
+    assert_eq!(units().await, []);
 }
 
 /// A runner notices that one of its followers was retired, and says so.

@@ -2,20 +2,18 @@
 //! which event.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use retold::application::logged::Logged;
 use retold::prelude::*;
-use retold::recording::error::{Invalid, RecordError};
-use retold::recording::identity::{LogId, Position};
-use retold::recording::layer::{RecorderLayer, StoreLayer};
-use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::{BoxFuture, Page, Recorder, StreamRead};
-use retold::recording::store::Store;
+use retold::recording::error::Invalid;
+use retold::recording::identity::Position;
+use retold::recording::recorder::BoxFuture;
 use retold::runner::{Cluster, MultiThread};
-use retold::system::{Context, Follower, Infrastructure, OnFailure, Phase, System, Trouble};
+use retold::system::{Context, Follower, OnFailure, Phase, System, Trouble};
 
+use crate::faulty::{Behaviour, Call, Fate, FaultyStore, take};
 use crate::nodes::options;
 use crate::patience::{status_of, until, until_phase};
 use crate::shop::{Placed, memory, one_way, place, reserve, reserved, settled};
@@ -177,71 +175,32 @@ async fn a_policy_that_keeps_its_thread_is_told() {
     assert!(node.leave().await.is_clean());
 }
 
-/// A store of which one read of an aggregate is not answered.
-struct SilentOnce {
-    inner: Arc<dyn Store>,
-    silences: Arc<AtomicU32>,
-}
+/// So many reads of an aggregate are not answered.
+struct Silences(AtomicU32);
 
-struct SilentLog {
-    inner: Arc<dyn Recorder>,
-    silences: Arc<AtomicU32>,
-}
-
-impl StoreLayer for SilentOnce {
-    fn inner(&self) -> &Arc<dyn Store> {
-        &self.inner
-    }
-
-    fn open<'a>(
-        &'a self,
-        log: &'a str,
-        birth: LogId,
-    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+impl Behaviour for Silences {
+    fn meet<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Fate> {
         Box::pin(async move {
-            let inner = self.inner.open(log, birth).await?;
-            let silences = Arc::clone(&self.silences);
-            let log: Arc<dyn Recorder> = Arc::new(SilentLog { inner, silences });
-            Ok(log)
+            match call {
+                Call::ReadStream(read) if read.stream.starts_with("Stock") && take(&self.0) => {
+                    std::future::pending().await
+                }
+                _ => Fate::Sound,
+            }
         })
-    }
-}
-
-impl RecorderLayer for SilentLog {
-    fn inner(&self) -> &Arc<dyn Recorder> {
-        &self.inner
-    }
-
-    fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        let is_silent = read.stream.starts_with("Stock")
-            && self
-                .silences
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                    left.checked_sub(1)
-                })
-                .is_ok();
-        match is_silent {
-            true => Box::pin(std::future::pending()),
-            false => self.inner.read_stream(read),
-        }
     }
 }
 
 /// That the store keeps silent is no failure of the policy: it is asked again.
 #[tokio::test]
 async fn a_silent_store_is_no_failure_of_the_policy() {
-    let silences = Arc::new(AtomicU32::new(1));
-    let store = SilentOnce {
-        inner: Arc::new(MemoryStore::new()),
-        silences: Arc::clone(&silences),
-    };
-    let infrastructure = Infrastructure::new(Arc::new(store));
+    let (infrastructure, silences) = FaultyStore::in_memory(Silences(AtomicU32::new(1)));
     let system = one_way(slow_for(SHORT));
     let runner = MultiThread::start(&system, &infrastructure).await.unwrap();
     let orders = runner.application("orders").unwrap();
     place(&orders, "1", "tea").await;
     settled(&runner).await;
-    assert_eq!(silences.load(Ordering::SeqCst), 0);
+    assert_eq!(silences.0.load(Ordering::SeqCst), 0);
     let status = status_of(&runner, "reservations").await;
     let (_, error) = status.last_error.unwrap();
     assert!(error.contains("its store has not answered"), "{error}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use retold::runner::{MultiThread, MultiThreadOptions};
 use retold::system::{Infrastructure, Phase};
 
-use crate::faulty::FaultyStore;
+use crate::faulty::{Faults, FaultyStore};
 use crate::patience::{PATIENCE, status_of, until, until_phase};
 use crate::shop::{assert_retold, memory, one_way, place, reservations, reserved, settled};
 
@@ -50,9 +50,9 @@ async fn a_stop_records_how_far_followers_are() {
 /// Goal: a store that never answers does not keep a stop for ever, and the report names who it was.
 #[tokio::test]
 async fn a_stop_ends_in_time() {
-    let store = Arc::new(FaultyStore::default());
-    store.faults.hang.store(1, Ordering::SeqCst);
-    let faults = Arc::clone(&store.faults);
+    let store = Arc::new(FaultyStore::<Faults>::default());
+    store.behaviour.hang.store(1, Ordering::SeqCst);
+    let faults = Arc::clone(&store.behaviour);
     let infrastructure = Infrastructure::new(store);
     let options = MultiThreadOptions::new().stop_wait_max(Duration::from_millis(50));
     let system = one_way(reservations());

@@ -6,18 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use retold::prelude::*;
-use retold::recording::error::RecordError;
-use retold::recording::identity::{LogId, Position};
-use retold::recording::layer::{RecorderLayer, StoreLayer};
-use retold::recording::memory::MemoryStore;
+use retold::recording::identity::Position;
 use retold::recording::query::Query;
-use retold::recording::recorder::{BoxFuture, Head, LogRead, Page, Recorder};
-use retold::recording::store::Store;
+use retold::recording::recorder::{BoxFuture, LogRead, Page};
 use retold::runner::limits::CAUSED_PAGE_EVENTS;
 use retold::runner::{MultiThread, WaitError};
-use retold::system::{Context, Follower, Infrastructure, System};
+use retold::system::{Context, Follower, System};
 use tokio::sync::Semaphore;
 
+use crate::faulty::{Behaviour, Call, Fate, FaultyStore};
 use crate::patience::{PATIENCE, in_time};
 
 /// A ball that two players throw to each other.
@@ -63,77 +60,28 @@ struct Watch {
     is_silent: AtomicBool,
 }
 
-struct WatchedStore {
-    inner: Arc<dyn Store>,
-    watch: Arc<Watch>,
-}
-
-impl StoreLayer for WatchedStore {
-    fn inner(&self) -> &Arc<dyn Store> {
-        &self.inner
-    }
-
-    fn open<'a>(
-        &'a self,
-        log: &'a str,
-        birth: LogId,
-    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
+impl Behaviour for Watch {
+    fn meet<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Fate> {
         Box::pin(async move {
-            let inner = self.inner.open(log, birth).await?;
-            let watch = Arc::clone(&self.watch);
-            Ok(Arc::new(WatchedRecorder { inner, watch }) as Arc<dyn Recorder>)
+            let is_always_heard = !matches!(call, Call::ReadLog | Call::Head);
+            if !is_always_heard && self.is_silent.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            Fate::Sound
         })
     }
-}
 
-struct WatchedRecorder {
-    inner: Arc<dyn Recorder>,
-    watch: Arc<Watch>,
-}
-
-impl WatchedRecorder {
-    /// Does not return while the store is silent.
-    async fn heard(&self) {
-        if self.watch.is_silent.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
+    fn has_read(&self, read: &LogRead, page: &Page) {
+        if read.query == Query::All && read.limit == CAUSED_PAGE_EVENTS {
+            let count = page.events.len() as u64;
+            self.searched.fetch_add(count, Ordering::SeqCst);
+            THROWS.add_permits(1);
         }
     }
 }
 
-impl RecorderLayer for WatchedRecorder {
-    fn inner(&self) -> &Arc<dyn Recorder> {
-        &self.inner
-    }
-
-    fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
-        Box::pin(async move {
-            self.heard().await;
-            let is_search = read.query == Query::All && read.limit == CAUSED_PAGE_EVENTS;
-            let page = self.inner.read_log(read).await?;
-            if is_search {
-                let count = page.events.len() as u64;
-                self.watch.searched.fetch_add(count, Ordering::SeqCst);
-                THROWS.add_permits(1);
-            }
-            Ok(page)
-        })
-    }
-
-    fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>> {
-        Box::pin(async move {
-            self.heard().await;
-            self.inner.head().await
-        })
-    }
-}
-
 async fn start() -> (MultiThread, Arc<Watch>) {
-    let watch = Arc::new(Watch::default());
-    let store = WatchedStore {
-        inner: Arc::new(MemoryStore::new()),
-        watch: Arc::clone(&watch),
-    };
-    let infrastructure = Infrastructure::new(Arc::new(store));
+    let (infrastructure, watch) = FaultyStore::in_memory(Watch::default());
     let runner = MultiThread::start(&cycle(), &infrastructure).await.unwrap();
     (runner, watch)
 }

@@ -1,0 +1,166 @@
+//! The lease of an outbox that a runner in one process drains: of all processes that run the system on one
+//! store, one drains the outbox.
+//!
+//! It is the lease that nodes of a cluster take for the outbox, so that programs of both kinds agree too. The
+//! holder renews it. The others look now and then, and at the moment at which it ends: a process that was killed
+//! is replaced after one time to live, one that stops gives the lease back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use retold_core::recording::error::RecordError;
+use retold_core::recording::store::{Lease, Store};
+use retold_core::system::{OutboxPipeline, Phase};
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::back_off::BackOff;
+use crate::cluster::{Worker, in_time};
+use crate::job::Job;
+use crate::limits::OUTBOX_LOOK_MIN;
+use crate::log_news::News;
+use crate::options::MultiThreadOptions;
+use crate::panics::caught;
+
+/// An outbox whose lease this process holds, or waits for.
+pub(crate) struct OutboxLease {
+    pub(crate) store: Arc<dyn Store>,
+    /// Name of the lease.
+    pub(crate) name: Arc<str>,
+    /// Name of this process as a holder.
+    pub(crate) holder: Arc<str>,
+    pub(crate) job: Job,
+    pub(crate) pipeline: Arc<Mutex<OutboxPipeline>>,
+    pub(crate) news: Vec<News>,
+    pub(crate) options: MultiThreadOptions,
+}
+
+impl OutboxLease {
+    /// Drains the outbox while this process holds its lease, until told to stop. Says what could not be recorded.
+    pub(crate) async fn keep(self, mut stop: watch::Receiver<bool>) -> Option<String> {
+        let ended = Arc::new(Notify::new());
+        let mut worker: Option<Worker> = None;
+        let mut back_off = BackOff::new(self.options.back_off);
+        self.tell_phase(Phase::Standby).await;
+        while !*stop.borrow() {
+            if let Some(mut over) = worker.take_if(|it| it.is_over())
+                && let Some(reason) = over.report().await
+            {
+                let outbox = self.job.title();
+                tracing::warn!(
+                    outbox,
+                    reason,
+                    "an outbox was given up with work unrecorded"
+                );
+            }
+            let wait = match self.look(&mut worker, &ended).await {
+                Ok(wait) => {
+                    back_off.reset();
+                    wait
+                }
+                Err(failure) => {
+                    // While this process drains, the end of its lease is watched by the worker.
+                    if worker.is_none() {
+                        let pipeline = self.pipeline.lock().await;
+                        pipeline.tell_failure(&format!("its lease cannot be taken: {failure}"));
+                    }
+                    back_off.next()
+                }
+            };
+            tokio::select! {
+                _ = stop.changed() => {}
+                () = ended.notified() => {}
+                () = sleep(wait) => {}
+            }
+        }
+        let report = self.hand_over(worker).await;
+        self.tell_phase(Phase::Stopped).await;
+        report
+    }
+
+    /// Takes or renews the lease, and begins or ends the work. Says how long to wait for the next look.
+    async fn look(
+        &self,
+        worker: &mut Option<Worker>,
+        ended: &Arc<Notify>,
+    ) -> Result<Duration, String> {
+        let asked_at = Instant::now();
+        let lease = caught(self.acquire()).await?;
+        let lease = lease.map_err(|error| error.to_string())?;
+        let time_to_live = self.options.outbox_time_to_live;
+        if lease.holder != self.holder {
+            if let Some(worker) = worker {
+                worker.lost();
+            }
+            let now = caught(in_time(
+                "reading the clock",
+                self.call_max(),
+                self.store.now(),
+            ));
+            let now = now.await?.map_err(|error| error.to_string())?;
+            let left = lease.ends_at.as_micros().saturating_sub(now.as_micros());
+            let left = Duration::from_micros(u64::try_from(left).unwrap_or(0));
+            // One that was put back is free, and was lost to another who asked at the same time.
+            return Ok(left.min(self.call_max()).max(OUTBOX_LOOK_MIN));
+        }
+        match worker {
+            Some(worker) => worker.renewed(asked_at, time_to_live),
+            None => {
+                let (outbox, term) = (self.job.title(), lease.term);
+                tracing::info!(outbox, term, "an outbox is drained here");
+                *worker = Some(Worker::start(
+                    self.job.clone(),
+                    self.news.clone(),
+                    self.options.clone(),
+                    asked_at,
+                    time_to_live,
+                    Arc::clone(ended),
+                ));
+            }
+        }
+        Ok(self.call_max())
+    }
+
+    /// Lets the delivery that is on its way end and be recorded, renews the lease meanwhile, and gives it back.
+    async fn hand_over(&self, worker: Option<Worker>) -> Option<String> {
+        let mut worker = worker?;
+        worker.drain();
+        let report = loop {
+            if worker.is_due(self.call_max()) {
+                let asked_at = Instant::now();
+                match caught(self.acquire()).await {
+                    Ok(Ok(lease)) if lease.holder == self.holder => {
+                        worker.renewed(asked_at, self.options.outbox_time_to_live);
+                    }
+                    Ok(Ok(_)) => worker.lost(),
+                    Ok(Err(_)) | Err(_) => {}
+                }
+            }
+            if let Ok(report) = timeout(self.call_max(), worker.report()).await {
+                break report;
+            }
+        };
+        let release = self.store.release_lease(&self.name, &self.holder);
+        let release = in_time("giving back a lease", self.call_max(), release);
+        if let Ok(Err(error)) = caught(release).await {
+            let lease = &*self.name;
+            tracing::warn!(lease, %error, "a lease was not given back, and ends by itself");
+        }
+        report
+    }
+
+    async fn acquire(&self) -> Result<Lease, RecordError> {
+        let time_to_live = self.options.outbox_time_to_live;
+        let call = (self.store).acquire_lease(&self.name, &self.holder, time_to_live);
+        in_time("taking a lease", self.call_max(), call).await
+    }
+
+    /// After which part of its life the lease is renewed, and how long one call may take: so two attempts may fail.
+    fn call_max(&self) -> Duration {
+        self.options.outbox_time_to_live / 3
+    }
+
+    async fn tell_phase(&self, phase: Phase) {
+        self.pipeline.lock().await.tell_phase(phase);
+    }
+}
