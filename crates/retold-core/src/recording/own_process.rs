@@ -26,7 +26,8 @@ impl OwnProcess {
         self.id.load(Ordering::Relaxed) != process::id()
     }
 
-    /// Checks that this process is the one. Costs a call of the operating system, some 50 ns.
+    /// Checks that this process is the one. Costs a call of the operating system: 50 to 150 ns of
+    /// processor time.
     ///
     /// # Errors
     ///
