@@ -18,14 +18,16 @@ const LOOKS: u32 = 3;
 /// Pause between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
-/// What is wrong with the write-ahead log at this path: that it holds transactions which SQLite does not see,
-/// because a frame before them is damaged. What may as well be the rest of a transaction that was not
-/// completed is told to the log of the program only, and so is a failure to look.
+/// Finds damage to the write-ahead log at this path: transactions in it that SQLite does not see,
+/// because the header or a frame before them is damaged. What may as well be the rest of a
+/// transaction that was not completed is reported in the log of the program only, and so is a
+/// failure to look.
 pub(crate) fn find_damage(path: &Path) -> Option<Corrupt> {
     let tail = match settled_tail(path) {
         Ok(tail) => tail?,
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "a write-ahead log could not be looked at");
+            let path = path.display();
+            tracing::warn!(%path, %error, "a write-ahead log could not be looked at");
             return None;
         }
     };
@@ -35,16 +37,27 @@ pub(crate) fn find_damage(path: &Path) -> Option<Corrupt> {
         commits,
         is_damage,
     } = tail;
+    let what = match frame {
+        0 => "its header is not valid, and with it ".to_owned(),
+        _ => format!("frame {frame} is not valid, and with it "),
+    };
     let what = format!(
-        "frame {frame} is not valid, and with it {frames} frames of the same generation are left out, which end {commits} transactions"
+        "{what}{frames} frames of the same generation are left out, which end {commits} \
+         transactions"
     );
     if is_damage {
-        let what = format!("{what}: it is damaged, and what was acknowledged is lost");
+        let what = format!(
+            "{what}: it is damaged, and what was acknowledged with them is lost, unless it had \
+             been copied into the file before"
+        );
         return Some(Corrupt::new(path.display().to_string(), what));
     }
     if commits > 0 {
-        tracing::warn!(path = %path.display(),
-            "{what}: a torn end, of a transaction that was not completed when a process or the power ended, or damage");
+        tracing::warn!(
+            path = %path.display(),
+            "{what}: a torn end, of a transaction that was not completed when a process or the \
+             power ended, or damage"
+        );
     }
     None
 }

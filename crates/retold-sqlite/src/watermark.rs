@@ -1,13 +1,17 @@
 //! How many appends each log has had, in a file of its own beside the store's: `PATH-watermark`.
 //!
-//! What was committed last is in the write-ahead log only. When that is removed while no program has the file
-//! open, or cut off by damage, the file is a sound one of an earlier time, and nothing in it says
-//! otherwise. The watermark does: an opening and a verification compare it with the file. It is written by the
-//! keeper, at most every [`WAL_LOOK_INTERVAL`](super::options::WAL_LOOK_INTERVAL) and when appends pause, and is not
-//! synced, so an append pays nothing for it; what was lost of the moments before a crash it cannot see.
+//! What was committed last is in the write-ahead log only. When that is removed while no program
+//! has the file open, or cut off by damage, the file is a sound one of an earlier time, and nothing
+//! in it says otherwise. The watermark does: an opening and a verification compare it with the
+//! file. It is written by the keeper, at most every
+//! [`WAL_LOOK_INTERVAL`](super::options::WAL_LOOK_INTERVAL) and when appends pause, and is not
+//! synced, so an append pays nothing for it; what was lost of the moments before a crash it cannot
+//! see.
 //!
-//! Lines of text: `log ID COUNT`, and for what an opening found missing `missing ID COUNT FOUND`, which stays until
-//! somebody removes the file.
+//! Lines of text: `log ID COUNT`; for what an opening found missing `missing ID COUNT FOUND`, which
+//! stays until somebody removes the file; at the end `sum HEX`, a checksum of the lines before it.
+//! A file that does not fit its checksum is ignored: it would report what is not missing, or hide
+//! what is.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,6 +19,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use retold_core::recording::checksum;
 use retold_core::recording::error::{Corrupt, RecordError};
 use retold_core::recording::identity::LogId;
 use rusqlite::{Connection, OptionalExtension};
@@ -37,10 +42,15 @@ struct Content {
 }
 
 impl Content {
-    /// What is in the file; nothing if there is none, or it may not be read.
+    /// What is in the file; nothing if there is none, or it is damaged, or it may not be read.
     fn read(path: &Path) -> Self {
         let mut content = Self::default();
-        let Ok(text) = fs::read_to_string(path) else {
+        let Ok(bytes) = fs::read(path) else {
+            return content;
+        };
+        let Some(text) = checked(&bytes) else {
+            let path = path.display();
+            tracing::warn!(%path, "the watermark of a store is damaged, and begins again");
             return content;
         };
         for line in text.lines().take(LINES_MAX) {
@@ -72,6 +82,7 @@ impl Content {
         for (id, (had, found)) in &self.missing {
             text.push_str(&format!("missing {id} {had} {found}\n"));
         }
+        text.push_str(&sum_line(&text));
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}", Uuid::now_v7().simple()));
         let new = PathBuf::from(name);
@@ -92,6 +103,18 @@ impl Content {
         }
         written
     }
+}
+
+/// The last line of a file with this text before it.
+fn sum_line(text: &str) -> String {
+    format!("sum {:016x}\n", checksum::of_pieces([text.as_bytes()]))
+}
+
+/// The lines before the last one, if that is their checksum.
+fn checked(bytes: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(bytes).ok()?;
+    let (lines, sum) = text.split_at_checked(text.rfind("sum ")?)?;
+    (sum == sum_line(lines)).then_some(lines)
 }
 
 /// The file, for the one who writes it.
@@ -148,7 +171,9 @@ pub(crate) fn find_missing(conn: &Connection, path: &Path) -> Result<Vec<Corrupt
         Corrupt::new(
             format!("the log with the id {id}"),
             format!(
-                "{had} appends were acknowledged, and the file had {found} when it was opened: its write-ahead log was removed or damaged, or an older file was put in its place; {} keeps this in mind until it is removed",
+                "{had} appends were acknowledged, and the file had {found} when it was opened: its \
+                 write-ahead log was removed or damaged, or an older file was put in its place; {} \
+                 keeps this in mind until it is removed",
                 path.display()
             ),
         )

@@ -1,32 +1,38 @@
 //! The frames of a write-ahead log, as SQLite's file format lays them out
-//! (<https://www.sqlite.org/fileformat2.html>, section 4): whether it holds transactions that SQLite no longer
-//! sees.
+//! (<https://www.sqlite.org/fileformat2.html>, section 4): whether it holds transactions that
+//! SQLite does not see.
 //!
-//! SQLite believes a write-ahead log up to the last commit whose frames are all valid, each by a checksum over
-//! itself and all before it. A frame that was damaged ends it in silence: what was committed behind it is
-//! gone, though it is in the file. Frames of the same generation (the salt of the header) behind the last
-//! valid one tell of it. But they are not always damage: a transaction that was rolled back or cut off, by a
-//! power cut or the end of the process, leaves frames too, and later ones are written over their beginning.
-//! So it is called damage only where nothing else explains what is there:
+//! SQLite accepts a write-ahead log up to the last commit whose frames are all valid. The checksum
+//! of a frame covers the frame and all before it, and begins with that of the header. A frame that
+//! was damaged ends the log in silence: what was committed behind it is lost, though it is in the
+//! file. A header that was damaged does the same to the whole log.
 //!
-//! - the frame that ends the log would be valid but for one word of 32 bits, or its salt is another while
-//!   frames behind it have that of the header;
-//! - or two commits follow each other behind it: the second was begun when the first was complete.
+//! Frames of the same generation (the salt of the header) behind the last valid one are the sign of
+//! it. But they are not always damage. A transaction that was rolled back or cut off, by a power
+//! cut or the end of the process, leaves frames too, of which any may be missing, and later ones
+//! are written over their beginning. So it is called damage only where nothing else explains it:
+//!
+//! - the frame that ends the log would be valid but for one word of 32 bits;
+//! - or it is valid but for its salt, which the checksum does not cover;
+//! - or two commits follow each other behind it: the second was begun when the first was complete;
+//! - or the header is not valid, and frames that follow from each other stand behind it. SQLite
+//!   syncs the header before it writes a frame behind it.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 const HEADER_SIZE: usize = 32;
 const FRAME_HEADER_SIZE: usize = 24;
 /// The magic number; its last bit says the order of bytes in checksums.
 const MAGIC: u32 = 0x377f_0682;
+const PAGE_SIZE_MIN: usize = 512;
 const PAGE_SIZE_MAX: usize = 65_536;
 
-/// What is behind the last frame that SQLite believes.
+/// What is behind the last frame that SQLite accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
-    /// The first frame that is not valid, counted from 1.
+    /// The first frame that is not valid, counted from 1; 0 for the header.
     pub(crate) frame: u64,
     /// How many frames of the same generation begin there.
     pub(crate) frames: u64,
@@ -39,6 +45,13 @@ pub(crate) struct Tail {
 /// A running checksum.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Sum(u32, u32);
+
+impl Sum {
+    /// As in bytes that were never written. Frames of zeros would follow from each other.
+    fn is_blank(self) -> bool {
+        self == Self(0, 0)
+    }
+}
 
 struct Frames {
     is_big_endian: bool,
@@ -64,20 +77,19 @@ pub(crate) fn tail(path: &Path) -> io::Result<Option<Tail>> {
     }
     let magic = word(&header, 0, true);
     let page_size = word(&header, 8, true) as usize;
-    if magic & !1 != MAGIC || !page_size.is_power_of_two() || page_size > PAGE_SIZE_MAX {
-        return Ok(None);
+    let is_possible = magic & !1 == MAGIC
+        && page_size.is_power_of_two()
+        && (PAGE_SIZE_MIN..=PAGE_SIZE_MAX).contains(&page_size);
+    let header_sum = stored(&header, 24);
+    if !is_possible {
+        return tail_of_damaged_header(&mut input, header_sum);
     }
     let mut salt = [0; 8];
     salt.copy_from_slice(&header[16..24]);
-    let mut frames = Frames {
-        is_big_endian: magic & 1 == 1,
-        salt,
-        frame: vec![0; FRAME_HEADER_SIZE + page_size],
-    };
+    let mut frames = Frames::new(magic & 1 == 1, page_size, salt);
     let mut sum = frames.sum(Sum(0, 0), &header[..24]);
-    if sum != stored(&header, 24) {
-        // SQLite takes nothing of it.
-        return Ok(None);
+    if sum != header_sum {
+        return tail_of_damaged_header(&mut input, header_sum);
     }
     let mut number = 0;
     loop {
@@ -94,27 +106,80 @@ pub(crate) fn tail(path: &Path) -> io::Result<Option<Tail>> {
     frames.tail(&mut input, number, sum)
 }
 
+/// What follows a header that is not valid and of which SQLite takes nothing: the frames of a
+/// generation, if the first follows from the checksum of the header or the second from the first.
+/// The size of pages and the order of bytes may be what is damaged in the header, so all are tried.
+fn tail_of_damaged_header(
+    input: &mut (impl Read + Seek),
+    header_sum: Sum,
+) -> io::Result<Option<Tail>> {
+    let mut page_size = PAGE_SIZE_MIN;
+    while page_size <= PAGE_SIZE_MAX {
+        for is_big_endian in [false, true] {
+            input.seek(SeekFrom::Start(HEADER_SIZE as u64))?;
+            let mut frames = Frames::new(is_big_endian, page_size, [0; 8]);
+            if !fills(input, &mut frames.frame)? {
+                return Ok(None);
+            }
+            frames.salt.copy_from_slice(&frames.frame[8..16]);
+            let mut sum = frames.stored();
+            let mut tail = Tail {
+                frame: 0,
+                frames: 1,
+                commits: u64::from(frames.is_commit()),
+                is_damage: !sum.is_blank() && frames.sum_of_frame(header_sum) == sum,
+            };
+            while fills(input, &mut frames.frame)? && frames.is_of_generation() {
+                let follows = !sum.is_blank() && frames.sum_of_frame(sum) == frames.stored();
+                tail.is_damage |= follows;
+                if !tail.is_damage {
+                    break;
+                }
+                tail.frames += 1;
+                tail.commits += u64::from(frames.is_commit());
+                sum = frames.stored();
+            }
+            if tail.is_damage {
+                return Ok(Some(tail));
+            }
+        }
+        page_size *= 2;
+    }
+    Ok(None)
+}
+
 impl Frames {
-    /// From the first frame that is not valid, which is the present one, to the end; `sum` is that of all
-    /// before.
+    fn new(is_big_endian: bool, page_size: usize, salt: [u8; 8]) -> Self {
+        Self {
+            is_big_endian,
+            salt,
+            frame: vec![0; FRAME_HEADER_SIZE + page_size],
+        }
+    }
+
+    /// From the first frame that is not valid, which is the present one, to the end; `sum` is that
+    /// of all before.
     fn tail(mut self, input: &mut impl Read, number: u64, sum: Sum) -> io::Result<Option<Tail>> {
-        let has_other_salt = !self.is_of_generation();
+        let is_damage = match self.is_of_generation() {
+            true => self.is_valid_but_for_a_word(sum),
+            // Valid but for the salt.
+            false => self.sum_of_frame(sum) == self.stored(),
+        };
+        let is_counted = self.is_of_generation() || is_damage;
+        let mut commits_in_row = u64::from(is_counted && self.is_commit());
         let mut tail = Tail {
             frame: number,
-            frames: u64::from(!has_other_salt),
-            commits: 0,
-            is_damage: !has_other_salt && self.is_valid_but_for_a_word(sum),
+            frames: u64::from(is_counted),
+            commits: commits_in_row,
+            is_damage,
         };
-        // Commits in a row of frames that follow each other, as one program writes them.
-        let mut commits_in_row = u64::from(!has_other_salt && self.is_commit());
-        tail.commits = commits_in_row;
+        // Commits in a row are of frames that follow each other, as one program writes them.
         let mut sum = self.stored();
         while fills(input, &mut self.frame)? {
             if !self.is_of_generation() {
                 break;
             }
             tail.frames += 1;
-            tail.is_damage |= has_other_salt;
             let follows = self.sum_of_frame(sum) == self.stored();
             if !follows {
                 commits_in_row = 0;
@@ -158,8 +223,8 @@ impl Frames {
         Sum(first, second)
     }
 
-    /// Whether one flipped bit, or a damaged sum, after frames of this sum. The sums are
-    /// linear: a word that differs by `d` changes them by `d` times two numbers that depend on its place
+    /// Whether one flipped bit, or a damaged sum, after frames of this sum. The sums are linear: a
+    /// word that differs by `d` changes them by `d` times two numbers that depend on its place
     /// alone, or one of the stored sums is what differs.
     fn is_valid_but_for_a_word(&self, sum: Sum) -> bool {
         let (computed, stored) = (self.sum_of_frame(sum), self.stored());

@@ -19,8 +19,8 @@ fn beside(path: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// The files of a store as a process leaves them that is killed after these appends: the last ones are in the
-/// write-ahead log only. The watermark is there when it says so many appends.
+/// The files of a store as a process leaves them that is killed after these appends: the last ones
+/// are in the write-ahead log only. The watermark is there when it says so many appends.
 async fn killed_after(appends: u128) -> Place {
     let living = Place::new();
     let recorder = log(&living.open(), "dogs").await;
@@ -76,8 +76,8 @@ async fn a_whole_write_ahead_log_is_taken_in_silence() {
 /// Sizes of the header of a write-ahead log, of that of a frame, and of a page.
 const SIZES: (usize, usize, usize) = (32, 24, 4096);
 
-/// Goal: a damaged frame is found that hides what was acknowledged behind it. Method: flip a bit of the
-/// page, of the salt, or of the checksum of the first frame.
+/// Goal: a damaged frame is found that hides what was acknowledged behind it. Method: flip a bit of
+/// the page, of the salt, or of the checksum of the first frame.
 #[tokio::test]
 async fn a_damaged_write_ahead_log_is_reported() {
     let (header, frame, _) = SIZES;
@@ -103,21 +103,117 @@ async fn a_damaged_write_ahead_log_is_reported() {
     }
 }
 
-/// The last frame too, behind which is nothing.
+/// The last frame too, behind which is nothing: its page and its salt.
 #[tokio::test]
 async fn a_flipped_bit_in_the_last_frame_is_reported() {
-    let (_, _, page) = SIZES;
+    let (_, frame, page) = SIZES;
+    for before_end in [page / 2, page + frame - 9] {
+        let place = killed_after(5).await;
+        let wal = beside(&place.path(), "-wal");
+        let mut bytes = fs::read(&wal).unwrap();
+        let at = bytes.len() - before_end;
+        bytes[at] ^= 64;
+        fs::write(&wal, bytes).unwrap();
+        fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+        let found = findings(&place).await;
+        assert!(
+            found.iter().any(|it| it.what().contains("is not valid")),
+            "{before_end}: {found:?}"
+        );
+    }
+}
+
+/// Goal: a damaged header, with which SQLite takes nothing of the log, is reported. Method: flip a
+/// bit of each of its fields, or overwrite all of it.
+#[tokio::test]
+async fn a_damaged_header_of_a_write_ahead_log_is_reported() {
+    let (header, _, _) = SIZES;
+    let damage = |bytes: &mut [u8], field: usize| match field {
+        8 => bytes[..header].fill(0),
+        9 => bytes[..header].fill(0xa5),
+        _ => bytes[field * 4 + 2] ^= 16,
+    };
+    for field in 0..10 {
+        let place = killed_after(5).await;
+        let wal = beside(&place.path(), "-wal");
+        let mut bytes = fs::read(&wal).unwrap();
+        damage(&mut bytes, field);
+        fs::write(&wal, bytes).unwrap();
+        // Not by the watermark.
+        fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+        let found = findings(&place).await;
+        let reported = found
+            .iter()
+            .any(|it| it.what().contains("its header is not valid"));
+        assert!(reported, "{field}: {found:?}");
+        assert_eq!(append_count(&place).await, 1, "{field}");
+    }
+}
+
+/// What was never written is no damage: a file that was made longer, or only its header.
+#[tokio::test]
+async fn blank_bytes_are_no_damage() {
+    let (header, frame, page) = SIZES;
     let place = killed_after(5).await;
     let wal = beside(&place.path(), "-wal");
-    let mut bytes = fs::read(&wal).unwrap();
-    let at = bytes.len() - page / 2;
-    bytes[at] ^= 64;
+    let whole = fs::read(&wal).unwrap();
+    fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+    for kept in [0, header] {
+        let mut bytes = whole[..kept].to_vec();
+        bytes.resize(header + 5 * (frame + page), 0);
+        fs::write(&wal, bytes).unwrap();
+        assert_eq!(findings(&place).await, [], "{kept}");
+    }
+    let mut bytes = whole;
+    bytes.resize(bytes.len() + 3 * (frame + page), 0);
     fs::write(&wal, bytes).unwrap();
-    let found = findings(&place).await;
-    assert!(
-        found.iter().any(|it| it.what().contains("is not valid")),
-        "{found:?}"
-    );
+    assert_eq!(findings(&place).await, []);
+}
+
+/// Goal: nothing is reported that may have been cut off by a power cut, whichever of the frames of
+/// the last transaction reached the disk. Method: each of them in turn is what was there before it:
+/// blank, or of an older generation.
+#[tokio::test]
+async fn a_frame_that_did_not_reach_the_disk_is_no_damage() {
+    let (header, frame, page) = SIZES;
+    let size = frame + page;
+    let whole = fs::read(beside(&killed_after(2).await.path(), "-wal")).unwrap();
+    let frames = (whole.len() - header) / size;
+    assert!(frames > 2, "the transaction has frames: {frames}");
+    for lost in 0..frames {
+        for old_salt in [0, 0x5a] {
+            let place = killed_after(2).await;
+            let wal = beside(&place.path(), "-wal");
+            let mut bytes = fs::read(&wal).unwrap();
+            let start = header + lost * size;
+            bytes[start..start + size].fill(old_salt);
+            fs::write(&wal, bytes).unwrap();
+            fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+            assert_eq!(findings(&place).await, [], "{lost} {old_salt}");
+            assert_eq!(append_count(&place).await, 1);
+        }
+    }
+}
+
+/// Goal: a watermark that is damaged neither reports what is not missing nor keeps a store from
+/// being opened. Method: flip a bit of each byte, and cut it off everywhere.
+#[tokio::test]
+async fn a_damaged_watermark_reports_nothing() {
+    let place = killed_after(5).await;
+    let watermark = beside(&place.path(), "-watermark");
+    let whole = fs::read(&watermark).unwrap();
+    let flipped = (0..whole.len()).map(|at| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        bytes
+    });
+    let cut = (0..whole.len()).map(|size| whole[..size].to_vec());
+    for bytes in flipped.chain(cut) {
+        fs::write(&watermark, &bytes).unwrap();
+        let store = SqliteStore::open_read_only(place.path()).unwrap();
+        let found = store.verify().await.unwrap();
+        assert_eq!(found, [], "{}", String::from_utf8_lossy(&bytes));
+    }
 }
 
 /// A transaction that was cut off is none: nothing of it was acknowledged.
@@ -145,8 +241,8 @@ async fn a_cut_end_is_no_damage() {
     assert_eq!(findings(&place).await, []);
 }
 
-/// Goal: appends that were acknowledged and are gone with the write-ahead log are reported, by every
-/// opening and verification, also when as many are there again.
+/// Goal: appends that were acknowledged and are gone with the write-ahead log are reported, by
+/// every opening and verification, also when as many are there again.
 #[tokio::test]
 async fn a_write_ahead_log_that_was_deleted_is_reported() {
     let place = killed_after(5).await;
