@@ -4,12 +4,11 @@ use retold_core::recording::append::{Append, Appended};
 use retold_core::recording::error::RecordError;
 use retold_core::recording::identity::Position;
 
-use super::inline::{self, InlineProjections};
+use super::inline::{self, InlineProjections, refused};
 use super::judge::Verdict;
 use super::log::Log;
 use super::matches::Span;
 use super::page::log_events;
-use super::projection::Halt;
 use super::transaction::Transaction;
 
 impl Transaction<'_> {
@@ -76,8 +75,7 @@ impl Transaction<'_> {
                 return Ok(Ok(Appended::Recorded(positions)));
             }
             Ok(Some(Ok(reason))) => RecordError::invalid(reason),
-            Ok(Some(Err(Halt::Sqlite(error)))) => return Err(error),
-            Ok(Some(Err(Halt::Refused(error)))) => RecordError::invalid(error.to_string()),
+            Ok(Some(Err(halt))) => refused(halt)?,
             Err(error) => error,
         };
         self.run("ROLLBACK TO retold_append")?;

@@ -24,7 +24,8 @@ pub(crate) fn birth_of(conn: &Connection, name: &str) -> rusqlite::Result<Option
         .optional()
 }
 
-/// Checks that a log is still where it was met: a file that was restored may have another log there.
+/// Checks that a log is still where it was met: a file that was restored may have another log
+/// there.
 ///
 /// # Errors
 ///

@@ -3,10 +3,11 @@
 //! One connection writes, a pool of others reads; all of a store are opened here, so that all see
 //! the same file in the same way.
 //!
-//! Connections that read have the file mapped into memory: a stream of 10 events in a log of a million
-//! takes 35 us of CPU so, and 60 us without. The price is that a disk that fails under the mapping, or
-//! a program that cuts the file short while it is open, ends the process instead of being an error.
-//! The connection that writes does without, so nothing that is recorded depends on it.
+//! Connections that read have the file mapped into memory: a stream of 10 events in a log of a
+//! million takes 35 us of CPU so, and 60 us without. The price is that a disk that fails under the
+//! mapping, or a program that cuts the file short while it is open, ends the process instead of
+//! being an error. The connection that writes does without, so nothing that is recorded depends on
+//! it.
 
 use std::fs::{self, File};
 use std::io;
@@ -27,8 +28,8 @@ use super::options::{
 use super::presence::{Before, Presence};
 use super::schema::{self, Kind};
 
-/// Prepared statements that a connection keeps: there are fewer than half of these in this crate, and
-/// the rest is for the handlers of projections.
+/// Prepared statements that a connection keeps: there are fewer than half of these in this crate,
+/// and the rest is for the handlers of projections.
 const STATEMENTS_KEPT: usize = 128;
 /// Held while a file is made that is missing.
 static MAKING: Mutex<()> = Mutex::new(());
@@ -49,8 +50,8 @@ pub(crate) enum Access {
     ReadWrite,
     ReadOnly,
     /// Read a file to which nobody writes, without locks: on media or in a folder without write
-    /// permission SQLite cannot keep the files by which it coordinates with writers. Whether somebody
-    /// writes after all is looked at before and after each read.
+    /// permission SQLite cannot keep the files by which it coordinates with writers. Whether
+    /// somebody writes after all is looked at before and after each read.
     Immutable,
 }
 
@@ -172,8 +173,8 @@ impl Place {
         Ok(conn)
     }
 
-    /// Opens a connection that keeps views; the file may be missing, and of whatever tables. A commit
-    /// need not reach the disk: view and checkpoint are lost together and made again.
+    /// Opens a connection that keeps views; the file may be missing, and of whatever tables. A
+    /// commit need not reach the disk: view and checkpoint are lost together and made again.
     ///
     /// # Errors
     ///
@@ -191,12 +192,12 @@ impl Place {
         Ok(conn)
     }
 
-    /// Makes the file with the rights that it is to have, if it is missing: SQLite would give everybody
-    /// the right to read it. Says what is there then.
+    /// Makes the file with the rights that it is to have, if it is missing: SQLite would give
+    /// everybody the right to read it. Says what is there then.
     fn make_file(&self, mode: u32) -> Result<Before, RecordError> {
         check_file_mode(mode)?;
-        // To close a handle of a file ends every lock that this process has on it; while this is held
-        // no other opening can have found the new file.
+        // To close a handle of a file ends every lock that this process has on it; while this is
+        // held no other opening can have found the new file.
         let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.path.exists() {
             let mut make = File::options();
@@ -309,7 +310,8 @@ impl Place {
                 "opening {path} (does its folder exist, and may this process read and write there?)"
             ),
             Some(ErrorCode::ReadOnly) => format!(
-                "opening {path} (the file or its folder is read-only; open the store for reading only, or make both writable)"
+                "opening {path} (the file or its folder is read-only; open the store for reading \
+                 only, or make both writable)"
             ),
             _ => return schema::unreadable(&self.path, error),
         };
@@ -375,7 +377,11 @@ fn absolute(path: &Path) -> Result<PathBuf, RecordError> {
     if let Some(folder) = absolute.parent()
         && let Err(error) = fs::metadata(folder)
     {
-        let what = format!("the folder {}", folder.display());
+        let what = format!(
+            "the folder {} of the store (a store makes its file but no folder; make the folder \
+             first, or correct the path)",
+            folder.display()
+        );
         return Err(RecordError::unavailable(what, error));
     }
     Ok(absolute)
@@ -414,8 +420,8 @@ mod tests {
     }
 
     /// Goal: a file is read without locks only if there can be none, never because somebody holds
-    /// them. Method: another connection holds the file, in a journal mode that leaves no write-ahead
-    /// log beside it.
+    /// them. Method: another connection holds the file, in a journal mode that leaves no
+    /// write-ahead log beside it.
     #[test]
     fn a_file_in_use_is_not_read_without_locks() {
         let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,10 @@ use rusqlite::{Error, ErrorCode};
 /// Why the store does not do something of its own accord, as a driver's error would say it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("{QUEUE_LENGTH_MAX} appends wait already and none of them was committed in time", QUEUE_LENGTH_MAX = crate::options::QUEUE_LENGTH_MAX)]
+    #[error(
+        "{QUEUE_LENGTH_MAX} appends wait already and none of them was committed in time",
+        QUEUE_LENGTH_MAX = crate::options::QUEUE_LENGTH_MAX
+    )]
     QueueFull,
     #[error("the log has as many events as a log of this store can have")]
     LogFull,
@@ -20,19 +23,25 @@ pub(crate) enum Refusal {
     #[error("another append of its group could not be committed")]
     GroupFailed,
     #[error(
-        "the file was removed or renamed since it was opened; nothing more is written or read until it is opened again"
+        "the file was removed or renamed since it was opened; nothing more is written or read \
+         until it is opened again"
     )]
     FileGone,
     #[error(
-        "another file is at this path than the one that was opened; nothing more is written or read until it is opened again"
+        "another file is at this path than the one that was opened; nothing more is written or \
+         read until it is opened again"
     )]
     FileReplaced,
     #[error(
-        "the write-ahead log beside the file (its name with -wal) was removed or replaced since it was opened; nothing more is written or read until the file is opened again"
+        "the write-ahead log beside the file (its name with -wal) was removed or replaced since it \
+         was opened; nothing more is written or read until the file is opened again"
     )]
     WalReplaced,
     #[error(
-        "another program writes to the file, and this process cannot follow it because it may not write in the folder of the file, where SQLite keeps the files by which programs coordinate; give it the right to write there and to the file, or copy the file, and open it again"
+        "another program writes to the file, and this process cannot follow it because it may not \
+         write in the folder of the file, where SQLite keeps the files by which programs \
+         coordinate; give it the right to write there and to the file, or copy the file, and open \
+         it again"
     )]
     FileChanged,
 }
@@ -50,8 +59,8 @@ pub(crate) fn is_busy(error: &Error) -> bool {
     )
 }
 
-/// Whether the place is at fault and not what was asked of it: the same statement may succeed when that
-/// is mended.
+/// Whether the place is at fault and not what was asked of it: the same statement may succeed when
+/// that is mended.
 pub(crate) fn is_of_the_place(error: &Error) -> bool {
     matches!(
         error.sqlite_error_code(),
@@ -82,10 +91,27 @@ pub(crate) fn before_commit(what: &str, error: Error) -> RecordError {
     if let Error::FromSqlConversionFailure(_, rusqlite::types::Type::Null, damage) = &error {
         return Corrupt::new(what, damage.to_string()).into();
     }
+    if is_foreign_schema(&error) {
+        let found = format!(
+            "{error}: the tables of the file are not those of a store any more, another program \
+             has changed them; restore the file from a backup"
+        );
+        return Corrupt::new(what, found).into();
+    }
     if is_corruption(&error) {
         return Corrupt::new(what, error.to_string()).into();
     }
     RecordError::unavailable(what, error)
+}
+
+/// Whether SQLite rejects a statement of this crate because a table, column or index that it names
+/// is missing or another. The statements are constant and fit the schema, so nothing else gives
+/// this code; a statement that is only in the way of another one has a code of its own.
+fn is_foreign_schema(error: &Error) -> bool {
+    let (Error::SqliteFailure(error, _) | Error::SqlInputError { error, .. }) = error else {
+        return false;
+    };
+    error.extended_code & 0xff == rusqlite::ffi::SQLITE_ERROR
 }
 
 /// Of an error that `COMMIT` gave, after which the transaction was rolled back.
@@ -170,6 +196,25 @@ mod tests {
         for code in [SQLITE_FULL, SQLITE_IOERR] {
             let error = before_commit("reading", sqlite(code));
             assert!(matches!(error, RecordError::Unavailable(_)), "{error}");
+        }
+    }
+
+    /// SQLite reports what it cannot prepare in two forms, with and without a place in the text.
+    #[test]
+    fn statements_that_do_not_fit_the_schema_are_corrupt() {
+        let conn = rusqlite::Connection::open_in_memory().unwrap();
+        let schema = "CREATE TABLE log (key INTEGER PRIMARY KEY); CREATE VIEW tag AS SELECT 1";
+        conn.execute_batch(schema).unwrap();
+        for sql in [
+            "SELECT * FROM event",
+            "SELECT name FROM log",
+            "SELECT key FROM log INDEXED BY log_name WHERE key = 1",
+            "INSERT INTO log VALUES (1, 2)",
+            "INSERT INTO tag VALUES (1)",
+        ] {
+            let error = before_commit("reading", conn.prepare(sql).map(drop).unwrap_err());
+            assert!(matches!(error, RecordError::Corrupt(_)), "{sql}: {error}");
+            assert!(error.to_string().contains("another program"), "{error}");
         }
     }
 }

@@ -2,8 +2,8 @@
 //! log with those before it, each answered by itself once the transaction is durable.
 //!
 //! A member that is refused has written nothing and is no trouble. If the database fails while a
-//! member writes, the transaction is rolled back and every member goes by itself, so that the trouble
-//! of one is not that of the others: no savepoint has to be paid for where nothing fails.
+//! member writes, the transaction is rolled back and every member goes by itself, so that the
+//! trouble of one is not that of the others: no savepoint has to be paid for where nothing fails.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,8 +81,8 @@ impl Writing {
         data_version(&self.conn)
     }
 
-    /// Copies the whole write-ahead log into the file and empties it, once no read needs it any more.
-    /// Says whether that was possible within `patience`.
+    /// Copies the whole write-ahead log into the file and empties it, once no read needs it any
+    /// more. Says whether that was possible within `patience`.
     pub(crate) fn empty_wal(&self, patience: Duration) -> rusqlite::Result<bool> {
         self.conn.busy_timeout(patience)?;
         let is_busy = self
@@ -279,8 +279,8 @@ mod tests {
         append(id).condition(Condition::stream_at("dog/1", ExpectedVersion::None))
     }
 
-    /// Goal: a conflict with an append of the same group is not told before that is durable. Method:
-    /// SQLite refuses the commit.
+    /// Goal: a conflict with an append of the same group is not told before that is durable.
+    /// Method: SQLite refuses the commit.
     #[test]
     fn a_group_that_is_not_committed_leaves_nothing() {
         let mut fixture = Fixture::new();
@@ -348,8 +348,8 @@ mod tests {
         ));
     }
 
-    /// Goal: the trouble of one is not that of the others, also if another process comes between the
-    /// group and its members. Method: it begins to write as soon as the group is rolled back.
+    /// Goal: the trouble of one is not that of the others, also if another process comes between
+    /// the group and its members. Method: it begins to write as soon as the group is rolled back.
     #[test]
     fn members_of_a_group_that_failed_wait_for_other_processes() {
         let mut fixture = Fixture::new();
@@ -385,8 +385,8 @@ mod tests {
         assert!(matches!(answer(&failed), Err(RecordError::Unavailable(_))));
     }
 
-    /// What is committed while the file is taken away is in a file that nobody finds: it is unknown, and
-    /// everything after it is refused.
+    /// What is committed while the file is taken away is in a file that nobody finds: it is
+    /// unknown, and everything after it is refused.
     #[test]
     fn what_is_committed_into_a_lost_file_is_unknown() {
         let mut fixture = Fixture::new();

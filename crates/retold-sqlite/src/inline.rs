@@ -1,7 +1,7 @@
 //! Inline projections: views in the store's own file that change in the transaction of the append.
 //!
-//! Whoever reads the view sees every event that is recorded, at once and without waiting. The price is
-//! paid by each append to the log: its own savepoint, the handlers, the checkpoint.
+//! Whoever reads the view sees every event that is recorded, at once and without waiting. The price
+//! is paid by each append to the log: its own savepoint, the handlers, the checkpoint.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,23 +22,23 @@ use super::page::log_events;
 use super::projection::{Declared, Halt, Sqlite, SqliteTables};
 use super::transaction::Transaction;
 
-/// Events taken in one transaction while an inline projection catches up when its log is opened: long
-/// enough that the commits cost little, short enough that others who write hardly wait.
+/// Events taken in one transaction while an inline projection catches up when its log is opened:
+/// long enough that the commits cost little, short enough that others who write hardly wait.
 const CATCH_UP_PAGE_EVENTS: usize = 1_000;
 
 /// The projections that take part in the appends of a store that is
 /// [opened with them](crate::SqliteStore::open_with_projections).
 ///
 /// A handler that fails, or panics, fails the append that it is shown, and that one alone: it is
-/// `Invalid`, says which projection failed and why, and nothing of it is recorded. So there is nothing
-/// to skip there, whatever the projection says of poison.
+/// `Invalid`, says which projection failed and why, and nothing of it is recorded. So there is
+/// nothing to skip there, whatever the projection says of poison.
 ///
-/// Before its first append each catches up with what its log has, when the log is opened, and within
-/// an append with what other programs recorded without it. An event that it cannot take then fails the
-/// opening (or the append), unless the projection [skips](OnPoison::Skip) such events.
+/// Before its first append each catches up with what its log has, when the log is opened, and
+/// within an append with what other programs recorded without it. An event that it cannot take then
+/// fails the opening (or the append), unless the projection [skips](OnPoison::Skip) such events.
 ///
-/// A program with a newer version of a projection supersedes the older one: appends of programs that
-/// still have that are refused from then on, for they would leave the view behind.
+/// A program with a newer version of a projection supersedes the older one: appends of programs
+/// that still have that are refused from then on, for they would leave the view behind.
 #[derive(Clone, Default)]
 pub struct InlineProjections {
     declared: Vec<Arc<Declared>>,
@@ -93,7 +93,7 @@ pub(crate) enum CatchUp {
 /// Why an inline projection does not take part: the database failed, or this is the answer.
 pub(crate) type Refused = Result<RecordError, rusqlite::Error>;
 
-fn refused(halt: Halt) -> Refused {
+pub(crate) fn refused(halt: Halt) -> Refused {
     match halt {
         Halt::Sqlite(error) => Err(error),
         Halt::Refused(ProjectionError::Unavailable { failure, .. }) => {
@@ -122,8 +122,8 @@ pub(crate) fn catch_up_by_page(
     }
 }
 
-/// Takes a page of what the log has beyond the checkpoint; begins the version if it has not begun, and
-/// lets readers see it once it has everything.
+/// Takes a page of what the log has beyond the checkpoint; begins the version if it has not begun,
+/// and lets readers see it once it has everything.
 fn catch_up(
     transaction: &Transaction<'_>,
     declared: &Declared,

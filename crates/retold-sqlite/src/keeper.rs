@@ -1,8 +1,9 @@
 //! The keeper: a thread of a store for what must not depend on anybody being polled.
 //!
-//! It commits what is queued and nobody leads, waits for other processes, reminds those who wait for
-//! a place in the queue of the time, empties a write-ahead log that has grown too large, and, while
-//! somebody waits for news of a log, asks the file whether another process has written. While there is nothing to do it sleeps without waking.
+//! It commits what is queued and nobody leads, waits for other processes, reminds those who wait
+//! for a place in the queue of the time, empties a write-ahead log that has grown too large, and,
+//! while somebody waits for news of a log, asks the file whether another process has written. While
+//! there is nothing to do it sleeps without waking.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -103,8 +104,8 @@ struct Rounds {
     polls: Polls,
 }
 
-/// When the file is asked whether another process has written: often while the logs grow, whoever writes,
-/// and less and less often while nothing happens.
+/// When the file is asked whether another process has written: often while the logs grow, whoever
+/// writes, and less and less often while nothing happens.
 struct Polls {
     polled_at: Instant,
     interval: Duration,

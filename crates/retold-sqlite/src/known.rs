@@ -1,9 +1,9 @@
 //! What the writer knows of the file without asking it: keys of names, versions, heads.
 //!
 //! True only while nobody else has written: the writer compares SQLite's `data_version` inside each
-//! of its transactions and forgets everything when it moved, and whenever a transaction of its own is
-//! rolled back. Bounded: beyond [`NAMES_KNOWN_MAX`] names it forgets all and begins anew, which costs
-//! some look-ups, and never an answer.
+//! of its transactions and forgets everything when it moved, and whenever a transaction of its own
+//! is rolled back. Bounded: beyond [`NAMES_KNOWN_MAX`] names it forgets all and begins anew, which
+//! costs some look-ups, and never an answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;

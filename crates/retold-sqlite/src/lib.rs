@@ -17,17 +17,17 @@
 //!
 //! # Views
 //!
-//! [`SqliteViews`] keeps the views of projections as tables, in a file of their own or in the store's
-//! ([`SqliteStore::views`]); those of [`InlineProjections`] change in the transaction of the append
-//! itself.
+//! [`SqliteViews`] keeps the views of projections as tables, in a file of their own or in the
+//! store's ([`SqliteStore::views`]); those of [`InlineProjections`] change in the transaction of
+//! the append itself.
 //!
 //! # Where work is done
 //!
-//! An append is committed by the task that makes it, together with all that other tasks have queued:
-//! one of them holds its thread for the time of a sync, the others wait without a thread. A read runs
-//! on the thread that asks. Both take far less time than a hand-over to another thread would, but for
-//! large pages: whoever reads ten thousand events at a time in a runtime that must answer others
-//! within a millisecond reads smaller pages.
+//! An append is committed by the task that makes it, together with all that other tasks have
+//! queued: one of them holds its thread for the time of a sync, the others wait without a thread. A
+//! read runs on the thread that asks. Both take far less time than a hand-over to another thread
+//! would, but for large pages: whoever reads ten thousand events at a time in a runtime that must
+//! answer others within a millisecond reads smaller pages.
 //!
 //! # Order of the modules
 //!

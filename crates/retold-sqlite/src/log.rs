@@ -46,9 +46,9 @@ impl Log {
         self.born().expect("a log that is open for writing is born")
     }
 
-    /// Takes note of how many appends the file has. Fewer than were announced: it was restored from an
-    /// older copy. Every change wakes those who wait, and they look at the file before they wait again,
-    /// so an announcement that comes at the same time is not lost.
+    /// Takes note of how many appends the file has. Fewer than were announced: it was restored from
+    /// an older copy. Every change wakes those who wait, and they look at the file before they wait
+    /// again, so an announcement that comes at the same time is not lost.
     pub(crate) fn correct(&self, append_count: u64) {
         self.append_count.send_if_modified(|known| {
             let is_less = append_count < *known;

@@ -166,8 +166,8 @@ impl Item {
         }
     }
 
-    /// The first row that is not before `from` and in all unions: each in turn leaps to its first row
-    /// not before the present one, until none has to move.
+    /// The first row that is not before `from` and in all unions: each in turn leaps to its first
+    /// row not before the present one, until none has to move.
     fn seek(&mut self, conn: &Connection, from: Rank) -> rusqlite::Result<Option<Rank>> {
         if self.at_end || self.found.is_some_and(|found| found >= from) {
             return Ok(self.found);
@@ -213,8 +213,8 @@ enum Source {
     /// bisecting versions, those between `before` and `beyond`.
     Stream {
         key: i64,
-        /// The last version, in the direction of reading, that is known to lie before every row that
-        /// may still be asked for.
+        /// The last version, in the direction of reading, that is known to lie before every row
+        /// that may still be asked for.
         passed: i64,
         /// The end of the stream in the direction of reading: its last version, or 1.
         end: i64,

@@ -6,8 +6,8 @@ use retold_core::recording::error::Invalid;
 
 /// Longest wait for another process that writes to the file. Then the append is `Unavailable`.
 pub const BUSY_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Longest wait for another process that writes to a file of views. It holds the thread of a task, so
-/// it is short; then the step is `Unavailable`, and whoever drives the projection waits.
+/// Longest wait for another process that writes to a file of views. It holds the thread of a task,
+/// so it is short; then the step is `Unavailable`, and whoever drives the projection waits.
 pub const VIEWS_BUSY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Longest wait of an append for a place in the queue. Then it is `Unavailable`.
 pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -21,13 +21,14 @@ pub const GROUP_LENGTH_MAX: usize = 512;
 pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
 /// Most connections that read at the same time; further reads wait their turn.
 pub const READERS_MAX: usize = 8;
-/// How often the file is asked whether another process wrote, while somebody waits for that and a log has
-/// grown lately, whoever wrote. One look serves all who wait, for whichever log.
+/// How often the file is asked whether another process wrote, while somebody waits for that and a
+/// log has grown lately, whoever wrote. One look serves all who wait, for whichever log.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// As long as this after a log has grown it is asked that often; then each wait is twice the one before.
+/// As long as this after a log has grown it is asked that often; then each wait is twice the one
+/// before.
 pub const POLL_QUICK_FOR: Duration = Duration::from_millis(200);
-/// The longest of these waits: after a pause, what another process records is noticed this much later at
-/// worst. What the same process records is noticed at once.
+/// The longest of these waits: after a pause, what another process records is noticed this much
+/// later at worst. What the same process records is noticed at once.
 pub const POLL_INTERVAL_IDLE: Duration = Duration::from_millis(400);
 /// Pages in the write-ahead log after which a commit copies them into the file (4 KiB each).
 ///
@@ -36,14 +37,14 @@ pub const POLL_INTERVAL_IDLE: Duration = Duration::from_millis(400);
 pub(crate) const WAL_PAGES_BEFORE_CHECKPOINT: u32 = 4000;
 /// The write-ahead log is cut to this size, in bytes, when it starts anew.
 pub(crate) const WAL_SIZE_KEPT_MAX: u64 = 64 * 1024 * 1024;
-/// Beyond this size, in bytes, the write-ahead log is emptied by force: no append is begun until the
-/// reads that still need it are done, for [`WAL_EMPTYING_WAIT_MAX`] at most. Without that, reads that
-/// overlap each other without a pause could keep it growing for ever.
+/// Beyond this size, in bytes, the write-ahead log is emptied by force: no append is begun until
+/// the reads that still need it are done, for [`WAL_EMPTYING_WAIT_MAX`] at most. Without that,
+/// reads that overlap each other without a pause could keep it growing for ever.
 pub const WAL_SIZE_MAX: u64 = 256 * 1024 * 1024;
 /// Longest wait for reads that need the write-ahead log, when it is emptied by force.
 pub const WAL_EMPTYING_WAIT_MAX: Duration = Duration::from_secs(1);
-/// Pause after an attempt to empty it, so that a read that takes minutes, by another program perhaps,
-/// does not stop appends again and again.
+/// Pause after an attempt to empty it, so that a read that takes minutes, by another program
+/// perhaps, does not stop appends again and again.
 pub(crate) const WAL_EMPTYING_PAUSE: Duration = Duration::from_secs(30);
 /// How often its size is looked at, while there are appends.
 pub(crate) const WAL_LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -64,7 +65,8 @@ pub(crate) fn check_file_mode(mode: u32) -> Result<(), Invalid> {
         return Ok(());
     }
     Err(Invalid::new(format!(
-        "the file mode {mode:o} is not one for a store: its owner must read and write it, and nobody can execute it; 600, 640, 644, 660 and 666 are possible"
+        "the file mode {mode:o} is not one for a store: its owner must read and write it, and \
+         nobody can execute it; 600, 640, 644, 660 and 666 are possible"
     )))
 }
 
@@ -105,9 +107,9 @@ impl SqliteOptions {
     }
 
     /// Rights to the file where it is made, as `chmod` counts them; [`FILE_MODE`] unless given. The
-    /// umask of the process takes from them as usual, and SQLite gives its own files beside it (`-wal`,
-    /// `-shm`) the same rights. A file that is there keeps what it has. Means nothing where the system
-    /// is not a Unix.
+    /// umask of the process takes from them as usual, and SQLite gives its own files beside it
+    /// (`-wal`, `-shm`) the same rights. A file that is there keeps what it has. Means nothing
+    /// where the system is not a Unix.
     ///
     /// The owner must be able to read and write, and nothing of it is executed: other modes are
     /// `Invalid` when the store is opened.

@@ -1,14 +1,15 @@
 //! Whether the files at a path are still those that were opened.
 //!
-//! A process that has a file open keeps it when somebody removes, renames or replaces it: what it commits
-//! then is in a file that no path leads to, and gone when the process ends. SQLite does not look. So
-//! the store compares device and inode of the path with those of the file that it opened: before and
-//! after each commit, when it opens a connection, and from time to time while it reads. The write-ahead log
-//! counts as well, for what is committed is there until a checkpoint. Once a difference was found, the
-//! store refuses everything until it is opened again.
+//! A process that has a file open keeps it when somebody removes, renames or replaces it: what it
+//! commits then is in a file that no path leads to, and gone when the process ends. SQLite does not
+//! look. So the store compares device and inode of the path with those of the file that it opened:
+//! before and after each commit, when it opens a connection, and from time to time while it reads.
+//! The write-ahead log counts as well, for what is committed is there until a checkpoint. Once a
+//! difference was found, the store refuses everything until it is opened again.
 //!
-//! A file that is read without locks (see [`Access::Immutable`](super::connection::Access)) must not
-//! change at all. There the size and the times of the file are compared too, before and after each read.
+//! A file that is read without locks (see [`Access::Immutable`](super::connection::Access)) must
+//! not change at all. There the size and the times of the file are compared too, before and after
+//! each read.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -22,8 +23,8 @@ use retold_core::recording::error::RecordError;
 use super::error::Refusal;
 use super::options::POLL_INTERVAL;
 
-/// Which file a path leads to. Where the system has no inodes it lets nobody remove or rename a file
-/// that is open, so that a file which is there is the same.
+/// Which file a path leads to. Where the system has no inodes it lets nobody remove or rename a
+/// file that is open, so that a file which is there is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileId {
     #[cfg(unix)]

@@ -75,8 +75,8 @@ struct State {
 }
 
 impl Readers {
-    /// A pool that opens connections as they are needed. A store that only reads gives the connection
-    /// by which it was opened.
+    /// A pool that opens connections as they are needed. A store that only reads gives the
+    /// connection by which it was opened.
     pub(crate) fn new(
         process: Arc<OwnProcess>,
         place: Place,
@@ -107,13 +107,13 @@ impl Readers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads by a connection of the pool, and looks whether the file is the one that was opened: now and
-    /// then, and before and after each read of a file that is read without locks.
+    /// Reads by a connection of the pool, and looks whether the file is the one that was opened:
+    /// now and then, and before and after each read of a file that is read without locks.
     ///
     /// # Errors
     ///
-    /// What `read` finds; `Unavailable` if the file is another, or was written to although it is read
-    /// without locks: what was found in it is worth nothing then. `Corrupt`.
+    /// What `read` finds; `Unavailable` if the file is another, or was written to although it is
+    /// read without locks: what was found in it is worth nothing then. `Corrupt`.
     pub(crate) fn read<T>(
         &self,
         read: impl FnOnce(&mut Reader) -> Result<T, RecordError>,
@@ -130,8 +130,8 @@ impl Readers {
         found
     }
 
-    /// A connection, until it is dropped. Waits while all are in use; a read never waits for anything
-    /// else while it has one, so they come back.
+    /// A connection, until it is dropped. Waits while all are in use; a read never waits for
+    /// anything else while it has one, so they come back.
     ///
     /// # Errors
     ///

@@ -14,7 +14,8 @@ use super::stretches;
 use super::transaction::Transaction;
 
 /// With a conflict rule that never undoes one statement alone, SQLite keeps no journal of it. The
-/// table's trigger would make it keep one otherwise; a row that is there ends the transaction anyway.
+/// table's trigger would make it keep one otherwise; a row that is there ends the transaction
+/// anyway.
 const INSERT_EVENT: &str = "INSERT OR ROLLBACK INTO event VALUES
     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
 

@@ -1,16 +1,18 @@
-//! The schema and its version: how a file says that it is a Retold store, and how a new one is made.
+//! The schema and its version: how a file says that it is a Retold store, and how a new one is
+//! made.
 //!
-//! `application_id` says whose file it is (SQLite's `magic.txt` way), `user_version` which version of
-//! [`schema.sql`](self) it has. Both are set in the transaction that creates the tables, so that a
-//! file is a store as a whole or not at all.
+//! `application_id` says whose file it is (SQLite's `magic.txt` way), `user_version` which version
+//! of [`schema.sql`](self) it has. Both are set in the transaction that creates the tables, so that
+//! a file is a store as a whole or not at all.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use retold_core::recording::error::RecordError;
 use retold_core::recording::fault::Corrupt;
-use rusqlite::{Connection, Error, OptionalExtension};
+use rusqlite::{Connection, Error};
 
-use super::error::before_commit;
+use super::error::{before_commit, damaged};
 
 /// "Rtld": whose file this is, in the header that SQLite keeps for it.
 const APPLICATION_ID: i32 = 0x5274_6c64;
@@ -39,17 +41,22 @@ pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<Kind, RecordEr
     match found {
         (APPLICATION_ID, VERSION, _) => Ok(Kind::Store),
         (APPLICATION_ID, newer, _) if newer > VERSION => Err(RecordError::invalid(format!(
-            "{path} was made by a newer version of Retold (its schema is {newer}, this version knows {VERSION}); update this program"
+            "{path} was made by a newer version of Retold (its schema is {newer}, this version \
+             knows {VERSION}); update this program"
         ))),
         (APPLICATION_ID, 1, _) => Err(RecordError::invalid(format!(
-            "{path} was made by an older version of Retold, whose events have no checksums (its schema is 1, this version reads {VERSION}); read it with that version, and append its events to a new store"
+            "{path} was made by an older version of Retold, whose events have no checksums (its \
+             schema is 1, this version reads {VERSION}); read it with that version, and append its \
+             events to a new store"
         ))),
         (APPLICATION_ID, older, _) => Err(RecordError::invalid(format!(
-            "{path} was made by an older version of Retold (its schema is {older}, this version knows {VERSION} only); give the path of a new file, or use the version that made it"
+            "{path} was made by an older version of Retold (its schema is {older}, this version \
+             knows {VERSION} only); give the path of a new file, or use the version that made it"
         ))),
         (0, 0, 0) => Ok(Kind::Empty),
         _ => Err(RecordError::invalid(format!(
-            "{path} is a SQLite database of another program; give the path of a Retold store or of a file that does not exist yet"
+            "{path} is a SQLite database of another program; give the path of a Retold store or of \
+             a file that does not exist yet"
         ))),
     }
 }
@@ -77,31 +84,100 @@ pub(crate) fn create(conn: &Connection, path: &Path) -> Result<(), RecordError> 
     made
 }
 
-/// What of the schema is missing or was changed since the store was made: without a trigger events are
-/// not guarded, without an index reads are slow. What others have added is theirs.
-pub(crate) fn differences(conn: &Connection) -> rusqlite::Result<Vec<Corrupt>> {
+/// A table, index or trigger: its kind, its name, and the SQL that made it, with one space for each
+/// piece of white space.
+type Part = (String, String, String);
+
+/// The parts of a schema that were made by SQL; SQLite makes the others for these.
+fn parts(conn: &Connection) -> rusqlite::Result<Vec<Part>> {
+    let mut select =
+        conn.prepare("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
+    let rows = select.query_map([], |row| {
+        let sql: String = row.get(2)?;
+        let words: Vec<&str> = sql.split_whitespace().collect();
+        Ok((row.get(0)?, row.get(1)?, words.join(" ")))
+    })?;
+    rows.collect()
+}
+
+/// The parts that a store has.
+fn expected_parts() -> rusqlite::Result<&'static [Part]> {
+    static EXPECTED: OnceLock<Vec<Part>> = OnceLock::new();
+    if let Some(expected) = EXPECTED.get() {
+        return Ok(expected);
+    }
     let fresh = Connection::open_in_memory()?;
     fresh.execute_batch(SCHEMA)?;
-    let mut found = Vec::new();
-    let mut there = conn.prepare("SELECT sql FROM sqlite_schema WHERE type = ?1 AND name = ?2")?;
-    // What has no SQL is made by SQLite for something that has.
-    let mut expected =
-        fresh.prepare("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
-    let mut rows = expected.query([])?;
-    while let Some(row) = rows.next()? {
-        let (kind, name): (String, String) = (row.get(0)?, row.get(1)?);
-        let sql: String = row.get(2)?;
-        let there: Option<Option<String>> = there
-            .query_row([&kind, &name], |row| row.get(0))
-            .optional()?;
-        let what = match there {
-            None => "it is not there any more",
-            Some(there) if there.as_deref() != Some(&*sql) => "it was changed",
-            Some(_) => continue,
+    let expected = parts(&fresh)?;
+    Ok(EXPECTED.get_or_init(|| expected))
+}
+
+/// The parts of the schema that are missing or were changed since the store was made: without a
+/// trigger events are not guarded, without an index reads are slow or fail. What other programs
+/// have added is ignored.
+pub(crate) fn differences(conn: &Connection) -> rusqlite::Result<Vec<Corrupt>> {
+    let there = parts(conn)?;
+    let find = |kind: &str, name: &str| {
+        let mut parts = there.iter();
+        parts.find(|it| it.0 == kind && it.1 == name)
+    };
+    let differences = expected_parts()?.iter().filter_map(|(kind, name, sql)| {
+        let what = match find(kind, name) {
+            None => "it is not there any more; another program has dropped it",
+            Some((_, _, there)) if there != sql => "it was changed by another program",
+            Some(_) => return None,
         };
-        found.push(Corrupt::new(format!("the {kind} {name}"), what));
+        Some(Corrupt::new(format!("the {kind} {name}"), what))
+    });
+    Ok(differences.collect())
+}
+
+/// Checks that a store which is opened for writing has all its tables.
+///
+/// # Errors
+///
+/// `Corrupt` if one is missing.
+pub(crate) fn check_tables(conn: &Connection, path: &Path) -> Result<(), RecordError> {
+    let failed = |error| unreadable(path, error);
+    let there = parts(conn).map_err(failed)?;
+    let is_there = |name: &str| {
+        let mut parts = there.iter();
+        parts.any(|part| part.0 == "table" && part.1 == name)
+    };
+    let tables = expected_parts().map_err(failed)?.iter();
+    let tables = tables.filter(|part| part.0 == "table");
+    let missing: Vec<&str> = tables
+        .map(|(_, name, _)| &**name)
+        .filter(|name| !is_there(name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(found)
+    let what = format!(
+        "another program has dropped tables of the store: {}; restore the file from a backup, or \
+         open it for reading only and copy what is left",
+        missing.join(", ")
+    );
+    Err(Corrupt::new(path.display().to_string(), what).into())
+}
+
+/// Checks in a transaction that the file still has the version of the schema that it was opened
+/// with: a program of another version may have converted it since.
+///
+/// # Errors
+///
+/// Also if the version is another.
+pub(crate) fn check_version(conn: &Connection) -> rusqlite::Result<()> {
+    let found: i32 = conn
+        .prepare_cached("PRAGMA user_version")?
+        .query_row([], |row| row.get(0))?;
+    if found == VERSION {
+        return Ok(());
+    }
+    Err(damaged(format!(
+        "the version of its schema was changed from {VERSION} to {found} while it was open; open \
+         it with the program that converted it, or restore the file from a backup"
+    )))
 }
 
 /// Application id, version, number of tables and the like: by one statement, for somebody else may
@@ -119,7 +195,8 @@ fn identity(conn: &Connection) -> rusqlite::Result<(i32, i32, i64)> {
 pub(crate) fn unreadable(path: &Path, error: Error) -> RecordError {
     if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) {
         return RecordError::invalid(format!(
-            "{} is not a SQLite database; give the path of a Retold store or of a file that does not exist yet",
+            "{} is not a SQLite database; give the path of a Retold store or of a file that does \
+             not exist yet",
             path.display()
         ));
     }
@@ -176,8 +253,8 @@ mod tests {
         assert!(found.is_ok(), "{found:?}");
     }
 
-    /// A hash of the schema: a promise to files already written. A change is a new [`VERSION`], with
-    /// a conversion and a test that opens a file of the old one.
+    /// A hash of the schema: a promise to files already written. A change is a new [`VERSION`],
+    /// with a conversion and a test that opens a file of the old one.
     #[test]
     fn the_schema_of_version_3_is_stable() {
         let statements: Vec<_> = SCHEMA

@@ -1,4 +1,4 @@
--- The tables of a Retold store, version 2. A promise to files already written: a change is a new
+-- The tables of a Retold store, version 3. A promise to files already written: a change is a new
 -- version, with a conversion of the old one.
 --
 -- Append-only data is kept in the order in which it is written, so that an append touches as few
@@ -69,8 +69,8 @@ CREATE TABLE event_tag (
 ) STRICT, WITHOUT ROWID;
 
 -- Who follows which log, and the pieces they have processed. The seq of a stretch is the key of the
--- log that recorded it and the stretch's ordinal in it. A stretch has a checksum as an event has. Positions of an upstream may be any number;
--- those from 2^63 on stand here less 2^64.
+-- log that recorded it and the stretch's ordinal in it. A stretch has a checksum as an event has.
+-- Positions of an upstream may be any number; those from 2^63 on stand here less 2^64.
 CREATE TABLE follower (
     key INTEGER PRIMARY KEY,
     log INTEGER NOT NULL,
@@ -98,8 +98,8 @@ CREATE TABLE eventless_append (
     append_number INTEGER NOT NULL
 ) STRICT;
 
--- Hints and placements: no history. A snapshot may be of any version: eight bytes, the highest first,
--- so that they are in order.
+-- Hints and placements: no history. A snapshot may be of any version: eight bytes, the highest
+-- first, so that they are in order.
 CREATE TABLE snapshot (
     key INTEGER PRIMARY KEY,
     log INTEGER NOT NULL,
@@ -122,9 +122,9 @@ CREATE TABLE lease (
     ends_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The one way in for erasing: while a log stands here, payloads of its events may become NULL, their
--- checksums inverted (`~`), and nothing else may change. Whoever erases puts it here and takes it away
--- in one transaction.
+-- The one way in for erasing: while a log stands here, payloads of its events may become NULL,
+-- their checksums inverted (`~`), and nothing else may change. Whoever erases puts it here and
+-- takes it away in one transaction.
 CREATE TABLE erasing (
     log INTEGER PRIMARY KEY
 ) STRICT;
@@ -145,10 +145,10 @@ WHEN NOT (
     AND (new.seq, new.id, new.append_number, new.place_index, new.place_count, new.topic)
         = (old.seq, old.id, old.append_number, old.place_index, old.place_count, old.topic)
     AND new.stream IS old.stream AND new.version IS old.version
-    AND (new.revision, new.time, new.recorded_at, new.encoding, new.origin, new.tags, new.metadata,
-            new.checksum)
-        = (old.revision, old.time, old.recorded_at, old.encoding, old.origin, old.tags, old.metadata,
-            old.checksum)
+    AND (new.revision, new.time, new.recorded_at, new.encoding, new.origin, new.tags,
+            new.metadata, new.checksum)
+        = (old.revision, old.time, old.recorded_at, old.encoding, old.origin, old.tags,
+            old.metadata, old.checksum)
 )
 BEGIN
     SELECT RAISE(ABORT, 'retold: a recorded event never changes');

@@ -73,8 +73,8 @@ impl Shared {
 }
 
 impl Drop for Shared {
-    /// A child that inherited the store leaves connections as they are: to close them would act on locks and
-    /// files of its parent.
+    /// A child that inherited the store leaves connections as they are: to close them would act on
+    /// locks and files of its parent.
     fn drop(&mut self) {
         if self.process.is_inherited() {
             std::mem::forget(self.writer.take());

@@ -14,7 +14,7 @@ use retold_core::recording::limits::{FINDINGS_MAX, PAGE_NAMES_MAX, check_name, c
 use retold_core::recording::own_process::OwnProcess;
 use retold_core::recording::recorder::{BoxFuture, Recorder};
 use retold_core::recording::store::{Lease, LogEntry, Store, ViewEntry, check_lease};
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
 use super::alarm::Alarm;
@@ -29,6 +29,7 @@ use super::options::SqliteOptions;
 use super::projection::{self, guard_commits};
 use super::readers::{Reader, Readers};
 use super::recorder::SqliteRecorder;
+use super::schema;
 use super::shared::Shared;
 use super::transaction::Transaction;
 use super::verify;
@@ -44,8 +45,8 @@ use super::writer::Writer;
 /// while nobody else can write. One opening per process is faster, for only its own appends share a
 /// sync.
 ///
-/// A child process that is made by `fork` opens the store by itself: one that it inherited is refused with a clear
-/// error, and does nothing to its parent's.
+/// A child process that is made by `fork` opens the store by itself: one that it inherited is
+/// refused with a clear error, and does nothing to its parent's.
 ///
 /// It needs no runtime. Appends commit on the thread that polls them, and reads run on it; see the
 /// [crate] for what that means.
@@ -59,13 +60,14 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// `Invalid` if `path` is a folder, a file that is not a Retold store, or one of a newer version;
-    /// `Corrupt` if the file is damaged; `Unavailable` if its folder is missing, if it may not be
-    /// read and written, or if another process keeps it to itself. The file is then as it was.
+    /// `Invalid` if `path` is a folder, a file that is not a Retold store, or one of a newer
+    /// version; `Corrupt` if the file is damaged or another program has dropped one of its tables;
+    /// `Unavailable` if its folder is missing, if it may not be read and written, or if another
+    /// process keeps it to itself. The file is then as it was.
     ///
-    /// A file that is removed, renamed or replaced while it is open is noticed: appends and reads are
-    /// `Unavailable` from then on (the append in the middle of which it happened is `OutcomeUnknown`),
-    /// until the store is opened again.
+    /// A file that is removed, renamed or replaced while it is open is noticed: appends and reads
+    /// are `Unavailable` from then on (the append in the middle of which it happened is
+    /// `OutcomeUnknown`), until the store is opened again.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, RecordError> {
         Self::open_with(path, &SqliteOptions::new())
     }
@@ -79,9 +81,9 @@ impl SqliteStore {
         Self::open_with_projections(path, options, InlineProjections::new())
     }
 
-    /// Opens the store at `path` with projections that take part in the transaction of every append to
-    /// their logs: whoever reads their views sees all that is recorded. Each catches up with its log
-    /// when that is opened.
+    /// Opens the store at `path` with projections that take part in the transaction of every append
+    /// to their logs: whoever reads their views sees all that is recorded. Each catches up with its
+    /// log when that is opened.
     ///
     /// ```
     /// # use retold_sqlite::{InlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables};
@@ -94,7 +96,8 @@ impl SqliteStore {
     ///     Ok(())
     /// });
     /// let tables = SqliteTables::new(["dogs"], |view| {
-    ///     let sql = format!("CREATE TABLE {} (stream TEXT PRIMARY KEY) STRICT", view.table("dogs"));
+    ///     let table = view.table("dogs");
+    ///     let sql = format!("CREATE TABLE {table} (stream TEXT PRIMARY KEY) STRICT");
     ///     Ok(view.execute_batch(&sql)?)
     /// });
     /// let inline = InlineProjections::new().with(dogs, tables);
@@ -116,8 +119,9 @@ impl SqliteStore {
         // Before SQLite has written to it.
         let damage = wal::find_damage(&place.wal_path());
         let mut conn = place.open_writer(options)?;
+        schema::check_tables(&conn, place.path())?;
         let watermark = place.watermark_path();
-        let found = find_missing(&conn, &watermark)?;
+        let found = find_differences(&conn, &place)?;
         keep_missing(&conn, &watermark, options.file_mode);
         guard_commits(&mut conn).map_err(|error| before_commit("opening the store", error))?;
         let alarm = Arc::new(Alarm::default());
@@ -142,12 +146,12 @@ impl SqliteStore {
         )
     }
 
-    /// Opens the store at `path` for reading. Nothing is written but the two files beside it by which
-    /// SQLite coordinates with writers, and not even those where that is not allowed.
+    /// Opens the store at `path` for reading. Nothing is written but the two files beside it by
+    /// which SQLite coordinates with writers, and not even those where that is not allowed.
     ///
-    /// Where this process may not write in the folder and no other has the file open, the file is read
-    /// as it is. When another process then begins to write, reads are `Unavailable` and say so, until the
-    /// store is opened again.
+    /// Where this process may not write in the folder and no other has the file open, the file is
+    /// read as it is. When another process then begins to write, reads are `Unavailable` and say
+    /// so, until the store is opened again.
     ///
     /// # Errors
     ///
@@ -157,7 +161,7 @@ impl SqliteStore {
         let busy_wait_max = SqliteOptions::new().busy_wait_max;
         let damage = wal::find_damage(&place.wal_path());
         let first = place.open_first_reader(busy_wait_max)?;
-        let found = find_missing(&first, &place.watermark_path())?;
+        let found = find_differences(&first, &place)?;
         let found = tell(&place, damage, found);
         let process = Arc::new(OwnProcess::current());
         let readers = Readers::new(
@@ -269,6 +273,18 @@ impl SqliteStore {
     }
 }
 
+/// What is different from the store that was made: in its schema, and in what it has of its logs.
+fn find_differences(conn: &Connection, place: &Place) -> Result<Vec<Corrupt>, RecordError> {
+    let mut found =
+        schema::differences(conn).map_err(|error| before_commit("looking at the schema", error))?;
+    match find_missing(conn, &place.watermark_path()) {
+        // A table that it needs is missing, which is among the findings.
+        Err(RecordError::Corrupt(_)) if !found.is_empty() => {}
+        missing => found.append(&mut missing?),
+    }
+    Ok(found)
+}
+
 /// Tells what was wrong with the files when they were opened.
 fn tell(place: &Place, damage: Option<Corrupt>, missing: Vec<Corrupt>) -> Vec<Corrupt> {
     let found: Vec<Corrupt> = damage.into_iter().chain(missing).collect();
@@ -284,7 +300,7 @@ fn verify_files(shared: &Shared) -> Result<Vec<Corrupt>, RecordError> {
     let mut found = shared.found_at_opening.clone();
     found.extend(wal::find_damage(&place.wal_path()));
     found.append(&mut shared.readers.read(|reader| {
-        let mut found = find_missing(&reader.conn, &place.watermark_path())?;
+        let mut found = find_differences(&reader.conn, place)?;
         found.append(&mut verify::verify(reader)?);
         Ok(found)
     })?);
@@ -419,8 +435,8 @@ mod tests {
     use retold_core::recording::new_event::NewEvent;
     use uuid::Uuid;
 
-    /// Goal: a child that inherited a store can do nothing with it, and drops it without a trace. Method: the store
-    /// is made to take this process for such a child.
+    /// Goal: a child that inherited a store can do nothing with it, and drops it without a trace.
+    /// Method: the store is made to take this process for such a child.
     #[tokio::test]
     async fn a_store_that_was_inherited_is_refused() {
         let folder = tempfile::tempdir().unwrap();

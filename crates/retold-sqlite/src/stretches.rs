@@ -12,8 +12,8 @@ use super::head::uuid;
 use super::log::Born;
 use super::seq::{self, LogKey, Seq};
 
-const COLUMNS: &str = "stretch.seq, name, upstream, after, to_position, to_event_id, edition, head, \
-    with_events, checksum";
+const COLUMNS: &str = "stretch.seq, name, upstream, after, to_position, to_event_id, edition, \
+    head, with_events, checksum";
 
 /// A row of a stretch.
 struct Kept {

@@ -1,8 +1,8 @@
 //! What the store tells about its work: the names of its metrics.
 //!
-//! They go to whatever recorder the program installed for the crate `metrics`, without labels. What a
-//! program cannot see from an answer (groups that were not committed, a write-ahead log that could not
-//! be emptied) is a warning of `tracing`.
+//! They go to whatever recorder the program installed for the crate `metrics`, without labels. What
+//! a program cannot see from an answer (groups that were not committed, a write-ahead log that
+//! could not be emptied) is a warning of `tracing`.
 
 /// Histogram: members of a group, as it is committed; beside appends also births of logs, snapshots
 /// and leases.

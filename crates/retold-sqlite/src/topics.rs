@@ -1,20 +1,23 @@
 //! The topics behind the numbers in rows, as one reading connection has met them.
 //!
 //! A topic's number never changes once it is committed, so what is kept here stays true, whoever
-//! writes; until another file is copied into this one, as a restore does. SQLite counts that as a change
-//! of the schema (`sqlite3_backup_step`), and all is forgotten then. Bounded: a table of fixed size, where a newcomer takes the place of another. A log has few
-//! topics and many streams, so topics are kept here while a stream's name is read with its events.
+//! writes; until another file is copied into this one, as a restore does. SQLite counts that as a
+//! change of the schema (`sqlite3_backup_step`), and all is forgotten then. Bounded: a table of
+//! fixed size, where a newcomer takes the place of another. A log has few topics and many streams,
+//! so topics are kept here while a stream's name is read with its events.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
+use super::schema;
 use super::seq::LogKey;
 
 /// Topics kept by a reading connection; a power of two.
 const TOPICS_KEPT: usize = 1 << 10;
-/// Logs whose number of topics is kept by a reading connection; one more, and all are counted again.
+/// Logs whose number of topics is kept by a reading connection; one more, and all are counted
+/// again.
 const COUNTS_KEPT: usize = 1 << 10;
 
 /// Topics that were met, by the last bits of their keys.
@@ -26,8 +29,8 @@ pub(crate) struct Topics {
     schema_version: i64,
 }
 
-/// How many topics logs have. A new topic of any log has a higher key than all before, so the numbers
-/// hold while the highest key is what it was.
+/// How many topics logs have. A new topic of any log has a higher key than all before, so the
+/// numbers hold while the highest key is what it was.
 #[derive(Debug, Default)]
 struct Counts {
     highest_key: Option<i64>,
@@ -64,6 +67,7 @@ impl Topics {
             .prepare_cached("PRAGMA schema_version")?
             .query_row([], |row| row.get(0))?;
         if version != self.schema_version {
+            schema::check_version(conn)?;
             self.kept.clear();
             self.counts = Counts::default();
             self.schema_version = version;
@@ -71,8 +75,8 @@ impl Topics {
         Ok(())
     }
 
-    /// How many topics a log has, in the state that the connection shows: one step in an index, unless
-    /// there is a new topic in the file.
+    /// How many topics a log has, in the state that the connection shows: one step in an index,
+    /// unless there is a new topic in the file.
     pub(crate) fn count(&mut self, conn: &Connection, log: LogKey) -> rusqlite::Result<u64> {
         let highest_key: Option<i64> = conn
             .prepare_cached("SELECT max(key) FROM topic")?

@@ -19,6 +19,7 @@ use super::log::{Born, Log};
 use super::matches::Span;
 use super::names::{label_key, stream_key};
 use super::page::log_events;
+use super::schema;
 use super::seq::LogKey;
 
 /// A write transaction that is open.
@@ -34,6 +35,7 @@ impl<'a> Transaction<'a> {
     pub(crate) fn enter(conn: &'a Connection, known: &'a mut Known) -> rusqlite::Result<Self> {
         let data_version = data_version(conn)?;
         if known.data_version != Some(data_version) {
+            schema::check_version(conn)?;
             known.forget();
             known.data_version = Some(data_version);
         }
@@ -59,7 +61,8 @@ impl<'a> Transaction<'a> {
             }
             let head = head::read(self.conn, born.key)?;
             if let Some(mark) = head.mark {
-                // What is recorded goes behind it, whatever it is: so it has to be what was recorded.
+                // What is recorded goes behind it, whatever it is: so it has to be what was
+                // recorded.
                 let seq = born.key.seq(mark.position.get());
                 let span = Span {
                     first: seq,
@@ -74,8 +77,8 @@ impl<'a> Transaction<'a> {
         Ok(Ok(born))
     }
 
-    /// After a part of the transaction was rolled back: forgets what was learned in it, and looks anew
-    /// at the log.
+    /// After a part of the transaction was rolled back: forgets what was learned in it, and looks
+    /// anew at the log.
     pub(crate) fn forget_log_after_rollback(
         &mut self,
         name: &Arc<str>,

@@ -1,5 +1,5 @@
-//! Checks of a file that no read of a log makes: that it is whole, and that what it keeps of an event
-//! in several places agrees.
+//! Checks of a file that no read of a log makes: that it is whole, and that what it keeps of an
+//! event in several places agrees.
 //!
 //! What reads show (positions, versions, places in appends, indexes against events, stretches) is
 //! checked by [`verify_log`](retold_core::recording::verify::verify_log), for every store alike.
@@ -12,7 +12,6 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::error::before_commit;
 use super::head::unsigned;
 use super::readers::Reader;
-use super::schema;
 use super::seq::{self, LogKey, Seq};
 use super::snapshots;
 
@@ -30,7 +29,8 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
         "events against streams",
     ),
     (
-        "SELECT 'event ' || hex(id), 'it has a stream without a version, or a version without a stream'
+        "SELECT 'event ' || hex(id),
+             'it has a stream without a version, or a version without a stream'
          FROM event WHERE (stream IS NULL) <> (version IS NULL)",
         "streams against versions",
     ),
@@ -78,10 +78,6 @@ pub(crate) fn verify(reader: &mut Reader) -> Result<Vec<Corrupt>, RecordError> {
     let ended = reader.in_one_state(|reader| {
         let conn = &reader.conn;
         findings.check("checking the file", |found| integrity(conn, found))?;
-        findings.check("checking the schema", |found| {
-            found.append(&mut schema::differences(conn)?);
-            Ok(())
-        })?;
         for (sql, what) in CONTRADICTIONS {
             findings.check(what, |found| contradictions(conn, sql, found))?;
         }

@@ -1,5 +1,5 @@
-//! Views in a SQLite file: a place that keeps views of projections, in a file of their own or in that
-//! of a store.
+//! Views in a SQLite file: a place that keeps views of projections, in a file of their own or in
+//! that of a store.
 
 use std::fmt;
 use std::path::Path;
@@ -28,8 +28,8 @@ use super::transaction::Transaction;
 /// A place for views in one SQLite file. A clone is the same place.
 ///
 /// Each view is one table or several, which readers find under their plain names, with any SQLite
-/// driver; see [`reader`](Self::reader). They change in one transaction with the checkpoint, which is
-/// kept in the table `retold_projection` of the same file.
+/// driver; see [`reader`](Self::reader). They change in one transaction with the checkpoint, which
+/// is kept in the table `retold_projection` of the same file.
 ///
 /// ```
 /// # use retold_core::domain::event::Event;
@@ -78,20 +78,20 @@ struct OwnFile {
 
 impl SqliteViews {
     /// Opens the file at `path`, and makes one if there is none. It may have other tables too. For
-    /// views in the file of a store that is open here, [`SqliteStore::views`](crate::SqliteStore::views)
-    /// is faster.
+    /// views in the file of a store that is open here,
+    /// [`SqliteStore::views`](crate::SqliteStore::views) is faster.
     ///
     /// # Errors
     ///
-    /// `Invalid` if `path` is a folder or a file that is no database; `Unavailable` if its folder is
-    /// missing, or it may not be read and written; `Corrupt`.
+    /// `Invalid` if `path` is a folder or a file that is no database; `Unavailable` if its folder
+    /// is missing, or it may not be read and written; `Corrupt`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, RecordError> {
         Self::open_with_mode(path, FILE_MODE)
     }
 
     /// Opens the file at `path` with other rights than [`FILE_MODE`] where it is made, as
-    /// [`SqliteOptions::file_mode`](crate::SqliteOptions::file_mode) says: for views that other users
-    /// read.
+    /// [`SqliteOptions::file_mode`](crate::SqliteOptions::file_mode) says: for views that other
+    /// users read.
     ///
     /// # Errors
     ///

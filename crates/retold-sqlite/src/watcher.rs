@@ -12,15 +12,16 @@ use super::log::{Born, Log};
 use super::presence::Presence;
 use super::writer::Writer;
 
-/// The logs that a store has opened, by name. Weak: a log that nobody uses takes no memory for long.
+/// The logs that a store has opened, by name. Weak: a log that nobody uses takes no memory for
+/// long.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
     logs: Mutex<HashMap<Arc<str>, Weak<Log>>>,
 }
 
 impl Logs {
-    /// The log of this name, which has this birth now, shared with everybody who has it. Whoever has one of
-    /// another birth, for another log was put in its place, keeps that.
+    /// The log of this name, which has this birth now, shared with everybody who has it. Whoever
+    /// has one of another birth, for another log was put in its place, keeps that.
     pub(crate) fn share(&self, name: &str, birth: Option<Born>) -> Arc<Log> {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         let known = logs.get(name).and_then(Weak::upgrade);
@@ -69,8 +70,8 @@ pub(crate) struct Watcher {
     presence: Arc<Presence>,
 }
 
-/// By which connection. SQLite's `data_version` tells what all *others* wrote, so the writer's own is
-/// the best: its commits, which need no polling, do not change it.
+/// By which connection. SQLite's `data_version` tells what all *others* wrote, so the writer's own
+/// is the best: its commits, which need no polling, do not change it.
 pub(crate) enum Source {
     Writer(Arc<Writer>),
     /// A store that only reads has a connection for it.
@@ -93,8 +94,8 @@ impl Watcher {
     }
 
     /// Looks whether the file has changed since the last look; then those who wait look for
-    /// themselves. A failure is a change, and so is another file: theirs will say what it is. Says whether
-    /// others have written.
+    /// themselves. A failure is a change, and so is another file: theirs will say what it is. Says
+    /// whether others have written.
     pub(crate) fn look(&mut self) -> bool {
         let found = match &mut self.source {
             _ if self.presence.check().is_err() => None,
@@ -130,8 +131,8 @@ mod tests {
     use crate::options::SqliteOptions;
     use crate::transaction::Transaction;
 
-    /// Goal: a writer that never rests hides nothing that others write. Method: every look falls into
-    /// a group.
+    /// Goal: a writer that never rests hides nothing that others write. Method: every look falls
+    /// into a group.
     #[tokio::test]
     async fn a_busy_writer_hides_no_news() {
         let folder = tempfile::tempdir().unwrap();

@@ -2,16 +2,16 @@
 //!
 //! # Who commits
 //!
-//! A commit is one synchronous call that ends with a sync, and handing it to another thread and back
-//! costs beside that. So the callers do it themselves, by *combining*: the caller that finds the
-//! writer free commits everything that is queued, its own append among it. A caller first queues and
-//! lets others run, as long as more of them queue by that or those of the last group are not all back,
-//! so that one group has what two would have: a group that comes too early costs a sync. While that
-//! turns out to be in vain it mostly leaves it out.
+//! A commit is one synchronous call that ends with a sync, and handing it to another thread and
+//! back costs beside that. So the callers do it themselves, by *combining*: the caller that finds
+//! the writer free commits everything that is queued, its own append among it. A caller first
+//! queues and lets others run, as long as more of them queue by that or those of the last group are
+//! not all back, so that one group has what two would have: a group that comes too early costs a
+//! sync. While that turns out to be in vain it mostly leaves it out.
 //!
 //! Measured against a thread that commits for all: microseconds of CPU an append, the least of four
-//! runs on a busy machine of 2 cores, on a file in memory, so that no sync hides the difference. *Bare*
-//! is a loop of the same statements in groups of as many appends as there are writers.
+//! runs on a busy machine of 2 cores, on a file in memory, so that no sync hides the difference.
+//! *Bare* is a loop of the same statements in groups of as many appends as there are writers.
 //!
 //! | writers | bare | combining | thread | combining, 2 workers | thread, 2 workers |
 //! |---|---|---|---|---|---|
@@ -19,9 +19,9 @@
 //! | 8 | 15 | 17 | 24 | 21 | 28 |
 //! | 64 | 8 | 13 | 17 | 16 | 19 |
 //!
-//! No group depends on a caller being polled again: the [keeper](super::keeper), a thread that looks
-//! every few milliseconds while there is work, commits what nobody does, and does the waiting when
-//! another process has the file.
+//! No group depends on a caller being polled again: the [keeper](super::keeper), a thread that
+//! looks every few milliseconds while there is work, commits what nobody does, and does the waiting
+//! when another process has the file.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -50,8 +50,8 @@ const LONE_GROUPS_MANY: u32 = 8;
 /// Of so many then, one still does, and finds out if it is not alone any more.
 const LONE_GROUPS_PER_TRIAL: u32 = 16;
 
-/// How often a caller lets others run before it leads, while more are to be expected. Their polls cost
-/// less than a group that comes too early.
+/// How often a caller lets others run before it leads, while more are to be expected. Their polls
+/// cost less than a group that comes too early.
 const TURNS_GIVEN_MAX: u32 = 32;
 
 /// The writing side of a store.
@@ -114,8 +114,8 @@ impl Writer {
         Submission::new(self.clone(), Box::new(member), slot)
     }
 
-    /// Does other work in a transaction; `size` is what it brings, in bytes. May run twice, the first
-    /// time without a trace.
+    /// Does other work in a transaction; `size` is what it brings, in bytes. May run twice, the
+    /// first time without a trace.
     pub(crate) fn work<T, W>(self: &Arc<Self>, size: usize, work: W) -> Submission<T>
     where
         T: Send + 'static,
@@ -179,8 +179,8 @@ impl Writer {
         }
     }
 
-    /// SQLite's number for what other connections have written; while a group is written, as the last
-    /// one found it. So a writer that never rests hides nothing.
+    /// SQLite's number for what other connections have written; while a group is written, as the
+    /// last one found it. So a writer that never rests hides nothing.
     pub(crate) fn data_version(&self) -> rusqlite::Result<i64> {
         match self.writing.try_lock() {
             Ok(writing) => writing.data_version(),
@@ -229,7 +229,8 @@ impl Writer {
     }
 }
 
-/// Something on its way through the writer. Dropped, it goes its way all the same, once it is queued.
+/// Something on its way through the writer. Dropped, it goes its way all the same, once it is
+/// queued.
 pub(crate) struct Submission<T> {
     writer: Arc<Writer>,
     slot: Arc<Slot<T>>,
@@ -258,8 +259,8 @@ impl<T> Submission<T> {
         }
     }
 
-    /// Whether others are to run before this one leads: while the queue grows by it, or those of the
-    /// last group, who were just answered, are not all back.
+    /// Whether others are to run before this one leads: while the queue grows by it, or those of
+    /// the last group, who were just answered, are not all back.
     fn gives_way(&mut self) -> bool {
         if self.turns_left == 0 {
             return false;
@@ -373,8 +374,8 @@ mod tests {
         }
     }
 
-    /// Goal: whatever a waker does, the writer holds nothing that it needs. Method: the second of two
-    /// that are no group together is polled inside of the wake that hands the lead over.
+    /// Goal: whatever a waker does, the writer holds nothing that it needs. Method: the second of
+    /// two that are no group together is polled inside of the wake that hands the lead over.
     #[test]
     fn a_waker_may_poll() {
         let folder = tempfile::tempdir().unwrap();

@@ -10,10 +10,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::head::{unsigned, uuid};
 
-/// A promise to files already written: these tables only ever grow columns. `state` is `seen` for the
-/// version that readers see and `building` for one on its way; `tables` are its plain names, with
-/// commas between. Positions are those of the upstream; from 2^63 on they stand here less 2^64. Times
-/// are microseconds since 1970.
+/// A promise to files already written: these tables only ever grow columns. `state` is `seen` for
+/// the version that readers see and `building` for one on its way; `tables` are its plain names,
+/// with commas between. Positions are those of the upstream; from 2^63 on they stand here less
+/// 2^64. Times are microseconds since 1970.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS retold_projection (
         name TEXT NOT NULL,
@@ -174,7 +174,8 @@ pub(super) fn advance(
     to: Mark,
 ) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "UPDATE retold_projection SET position = ?3, event_id = ?4 WHERE name = ?1 AND version = ?2",
+        "UPDATE retold_projection SET position = ?3, event_id = ?4
+         WHERE name = ?1 AND version = ?2",
     )?
     .execute(params![
         name,

@@ -13,8 +13,8 @@ const TABLE_NAME_SIZE_MAX: usize = 64;
 /// Most tables of one projection: more are several projections.
 const TABLES_MAX: usize = 64;
 
-/// The kind of views that are tables of SQLite: handlers of a `Projection<Sqlite>` change rows through
-/// a [`ViewTransaction`].
+/// The kind of views that are tables of SQLite: handlers of a `Projection<Sqlite>` change rows
+/// through a [`ViewTransaction`].
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::exhaustive_enums, reason = "there is no value of it")]
 pub enum Sqlite {}
@@ -26,9 +26,9 @@ impl ViewKind for Sqlite {
 
 /// The open transaction in which a handler changes the tables of its projection's version.
 ///
-/// It is the driver's own connection, with every statement that that has; the checkpoint is committed
-/// with what is done here. Whoever ends the transaction by hand (`COMMIT`, `ROLLBACK`) has their event
-/// refused.
+/// It is the driver's own connection, with every statement that that has; the checkpoint is
+/// committed with what is done here. Whoever ends the transaction by hand (`COMMIT`, `ROLLBACK`)
+/// has their event refused.
 pub struct ViewTransaction<'a> {
     conn: &'a Connection,
     version: u32,
@@ -82,8 +82,9 @@ pub struct SqliteTables {
 }
 
 impl SqliteTables {
-    /// Tables of these plain names, under which readers find them. `create` makes those of a version,
-    /// empty, each under the name that [`ViewTransaction::table`] gives, and their indexes.
+    /// Tables of these plain names, under which readers find them. `create` makes those of a
+    /// version, empty, each under the name that [`ViewTransaction::table`] gives, and their
+    /// indexes.
     ///
     /// ```
     /// # use retold_sqlite::SqliteTables;
@@ -141,7 +142,9 @@ fn check_table_name(name: &str) -> Result<(), Invalid> {
         return Ok(());
     }
     Err(Invalid::new(format!(
-        "a view cannot have the table {name:?}; a name has 1 to {TABLE_NAME_SIZE_MAX} ASCII letters, digits and underscores, no digit first, and begins with neither `retold` nor `sqlite`"
+        "a view cannot have the table {name:?}; a name has 1 to {TABLE_NAME_SIZE_MAX} ASCII \
+         letters, digits and underscores, no digit first, and begins with neither `retold` nor \
+         `sqlite`"
     )))
 }
 

@@ -1,15 +1,15 @@
-//! The upkeep of a view: what a keeper does, each inside of a transaction that somebody else has begun
-//! and will commit or roll back.
+//! The upkeep of a view: what a keeper does, each inside of a transaction that somebody else has
+//! begun and will commit or roll back.
 //!
-//! What it refuses leaves no trace in the transaction. If the database fails, the transaction must be
-//! rolled back.
+//! What it refuses leaves no trace in the transaction. If the database fails, the transaction must
+//! be rolled back.
 
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use retold_core::recording::error::{Invalid, RecordError};
+use retold_core::recording::error::{Corrupt, Invalid, RecordError};
 use retold_core::recording::identity::{LogId, Mark, Position};
 use retold_core::recording::stored_event::StoredEvent;
 use retold_core::system::projection::keeper::{SKIPPED_EVENTS_MAX, Seen};
@@ -262,8 +262,8 @@ impl Declared {
             return Ok(Applied::Elsewhere(entry.checkpoint));
         }
         let (mut count, mut poison) = (page.events.len(), None);
-        // An event that fails undoes those before it too; they are taken again without it, which costs
-        // nothing where none fails.
+        // An event that fails undoes those before it too; they are taken again without it, which
+        // costs nothing where none fails.
         while let Taken::Until(index, error) = self.take(conn, &page.events[..count])? {
             count = index;
             poison = Some(error);
@@ -291,11 +291,27 @@ impl Declared {
                 let error = poison(error)?;
                 execute(conn, "ROLLBACK TO retold_view")?;
                 execute(conn, "RELEASE retold_view")?;
+                self.check_tables(conn)?;
                 return Ok(Taken::Until(index, error));
             }
         }
         execute(conn, "RELEASE retold_view")?;
         Ok(Taken::All)
+    }
+
+    /// Checks that the tables of the view are there. Without one of them a handler fails at every
+    /// event, which is not the fault of the events.
+    fn check_tables(&self, conn: &Connection) -> Result<(), Halt> {
+        for name in self.entry(conn)?.tables {
+            let table = versioned(&name, self.version());
+            if !ledger::has_table(conn, &table)? {
+                let what = "it is not there any more; another program has dropped it; discard \
+                            this version of the view and build it again";
+                let missing = Corrupt::new(format!("the table {table}"), what);
+                return Err(Halt::Refused(self.error(missing.into())));
+            }
+        }
+        Ok(())
     }
 
     /// Where the version is, and over which log; none if it was dropped, or has not begun where
@@ -319,7 +335,8 @@ impl Declared {
         if let Taken::Until(index, error) = self.take(conn, &taken)? {
             let event = &taken[index];
             return Ok(Some(format!(
-                "{}, which takes part in every append to {:?}, cannot take the event {:?} that would be at position {}, so nothing is recorded: {error}",
+                "{}, which takes part in every append to {:?}, cannot take the event {:?} that \
+                 would be at position {}, so nothing is recorded: {error}",
                 self.outline().label(),
                 self.outline().upstream,
                 event.topic(),
@@ -432,8 +449,8 @@ fn within_handler<T>(handle: impl FnOnce() -> T) -> T {
     handle()
 }
 
-/// Has SQLite roll back where a handler commits: what it has of the view, and of the appends beside it,
-/// would be there without the checkpoint.
+/// Has SQLite roll back where a handler commits: what it has of the view, and of the appends beside
+/// it, would be there without the checkpoint.
 pub(crate) fn guard_commits(conn: &mut Connection) -> rusqlite::Result<()> {
     conn.commit_hook(Some(|| IN_HANDLER.get()))
 }
@@ -462,8 +479,8 @@ fn savepoint<T>(conn: &Connection, work: impl FnOnce() -> Result<T, Halt>) -> Re
     done
 }
 
-/// What an event is poison for; an error of the place, as a full disk, is none: it would poison every
-/// event.
+/// What an event is poison for; an error of the place, as a full disk, is none: it would poison
+/// every event.
 fn poison(error: BoxError) -> Result<Arc<dyn StdError + Send + Sync>, rusqlite::Error> {
     let first: &(dyn StdError + 'static) = &*error;
     let causes = std::iter::successors(Some(first), |&error| error.source());

@@ -57,7 +57,7 @@ async fn an_append_that_is_polled_once_is_recorded() {
         }
         let count = u64::try_from(id).unwrap() - 1;
         let news = recorder.changed_since(count);
-        let there = tokio::time::timeout(Duration::from_secs(20), news).await;
+        let there = tokio::time::timeout(Duration::from_secs(120), news).await;
         assert_eq!(
             there.expect("recorded in time").unwrap(),
             count + 1,
@@ -124,8 +124,8 @@ async fn a_busy_file_is_unavailable_after_a_wait() {
     waiting.await.unwrap();
 }
 
-/// Goal: a store may end on any thread, its keeper's too. Method: an executor that polls inside of a
-/// wake, and a future that is the last to hold the store.
+/// Goal: a store may end on any thread, its keeper's too. Method: an executor that polls inside of
+/// a wake, and a future that is the last to hold the store.
 #[tokio::test]
 async fn a_store_may_end_where_an_append_is_answered() {
     type Polled = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

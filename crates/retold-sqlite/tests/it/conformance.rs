@@ -9,11 +9,11 @@ use std::sync::{Arc, LazyLock};
 use retold_core::recording::conformance::Subject;
 use retold_core::recording::identity::LogId;
 use retold_core::recording::store::Store;
-use retold_sqlite::{InlineProjections, SqliteOptions, SqliteStore};
+use retold_sqlite::{InlineProjections, SqliteStore};
 use rusqlite::{Connection, OpenFlags};
 use tokio::runtime::Runtime;
 
-use crate::place::{Place, restore};
+use crate::place::{Place, patient, restore};
 
 /// A SQLite file, removed when it is dropped.
 struct TemporarySqliteStore {
@@ -41,7 +41,7 @@ impl Subject for TemporarySqliteStore {
     async fn replace(&self, logs: &[(&str, LogId)]) {
         let number = self.images.fetch_add(1, Ordering::Relaxed);
         let copy = self.place.path().with_extension(format!("{number}.db"));
-        let store = SqliteStore::open(&copy).unwrap();
+        let store = SqliteStore::open_with(&copy, &patient()).unwrap();
         for (name, id) in logs {
             store.open(name, *id).await.unwrap();
         }
@@ -52,7 +52,7 @@ impl Subject for TemporarySqliteStore {
         let number = self.images.fetch_add(1, Ordering::Relaxed);
         let image = self.place.path().with_extension(format!("{number}.db"));
         copy_as_after_a_crash(&self.place.path(), &image);
-        Arc::new(SqliteStore::open(image).unwrap())
+        Arc::new(SqliteStore::open_with(image, &patient()).unwrap())
     }
 }
 
@@ -90,8 +90,7 @@ mod with_a_projection {
         async fn open(&self) -> Arc<dyn Store> {
             let inline = InlineProjections::new().with(tricks(1), tables());
             let path = self.0.place.path();
-            let options = SqliteOptions::new();
-            let store = SqliteStore::open_with_projections(path, &options, inline);
+            let store = SqliteStore::open_with_projections(path, &patient(), inline);
             Arc::new(store.unwrap())
         }
 

@@ -1,4 +1,5 @@
-//! Flipped bits in a file: what is read is what was recorded, or an error, or it is found by verifying.
+//! Flipped bits in a file: what is read is what was recorded, or an error, or it is found by
+//! verifying.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -258,9 +259,10 @@ async fn is_found(store: &SqliteStore) -> bool {
     false
 }
 
-/// Goal: damage never changes what a store says in silence. Method: flip one to three bits of a file, read
-/// everything by every way, append what must be refused, and verify. What was read is what was
-/// recorded; where something is missing or an append was accepted, the verification found damage.
+/// Goal: damage never changes what a store says in silence. Method: flip one to three bits of a
+/// file, read everything by every way, append what must be refused, and verify. What was read is
+/// what was recorded; where something is missing or an append was accepted, the verification found
+/// damage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flipped_bits_never_change_what_is_read_in_silence() {
     let seed = env::var("RETOLD_SEED").ok().and_then(|it| it.parse().ok());
@@ -336,6 +338,7 @@ async fn flipped_bits_never_change_what_is_read_in_silence() {
         }
     }
     println!(
-        "{rounds} files: {refused} were not opened, {hidden} gave less and verifying found why, {accepted} accepted an append and verifying found it"
+        "{rounds} files: {refused} were not opened, {hidden} gave less and verifying found why, \
+         {accepted} accepted an append and verifying found it"
     );
 }

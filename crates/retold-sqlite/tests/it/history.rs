@@ -110,7 +110,8 @@ async fn verifying_finds_what_was_broken() {
         "INSERT INTO stream (log, name) VALUES (1, 'dog/2')",
         "UPDATE stretch SET follower = 9",
         "UPDATE event_tag SET seq = seq + 100 WHERE seq = (SELECT max(seq) FROM event_tag)",
-        "INSERT INTO snapshot VALUES (1, 1, 'dog/1', x'0000000000000001', 's', 1, 1, 'json', x'7b7d', 5)",
+        "INSERT INTO snapshot
+             VALUES (1, 1, 'dog/1', x'0000000000000001', 's', 1, 1, 'json', x'7b7d', 5)",
         "DELETE FROM log",
     ] {
         let place = filled().await;

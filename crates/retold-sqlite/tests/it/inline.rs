@@ -7,17 +7,17 @@ use retold_core::recording::identity::LogId;
 use retold_core::recording::store::Store;
 use retold_core::recording::verify::verify_log;
 use retold_core::system::projection::{OnPoison, Projection};
-use retold_sqlite::{InlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables};
+use retold_sqlite::{InlineProjections, Sqlite, SqliteStore, SqliteTables};
 use uuid::Uuid;
 
-use crate::place::{Place, log};
+use crate::place::{Place, log, patient};
 use crate::tricks::{
     TrickAdded, added, checkpoint_and_rows, pipeline, read, tables, teach, tricks,
 };
 
 fn open_with(place: &Place, projection: Projection<Sqlite>) -> SqliteStore {
     let inline = InlineProjections::new().with(projection, tables());
-    SqliteStore::open_with_projections(place.path(), &SqliteOptions::new(), inline).unwrap()
+    SqliteStore::open_with_projections(place.path(), &patient(), inline).unwrap()
 }
 
 #[tokio::test]
@@ -37,8 +37,8 @@ async fn the_view_has_what_was_acknowledged() {
     }
 }
 
-/// Goal: whoever is refused by a projection is refused alone, and nothing that the writer remembers of
-/// it stays. Method: groups of good and bad appends at a time, each answered by itself.
+/// Goal: whoever is refused by a projection is refused alone, and nothing that the writer remembers
+/// of it stays. Method: groups of good and bad appends at a time, each answered by itself.
 #[tokio::test]
 async fn one_that_fails_fails_its_own_append_alone() {
     let place = Place::new();
@@ -102,8 +102,7 @@ async fn several_projections_take_an_append_or_none_does() {
     let inline = InlineProjections::new()
         .with(tricks(1), tables())
         .with(strict, quiet);
-    let options = SqliteOptions::new();
-    let store = SqliteStore::open_with_projections(place.path(), &options, inline).unwrap();
+    let store = SqliteStore::open_with_projections(place.path(), &patient(), inline).unwrap();
     let log = log(&store, "dogs").await;
     let appends = ["sit", "speak", "bite", "fetch"].map(|it| added([it]));
     let answers = join_all(appends.map(|append| log.append(append))).await;
@@ -119,7 +118,8 @@ async fn several_projections_take_an_append_or_none_does() {
     assert_eq!(count("retold_projection"), 2);
 }
 
-/// A handler that ends the transaction is refused, and what was beside it in the group is not harmed.
+/// A handler that ends the transaction is refused, and what was beside it in the group is not
+/// harmed.
 #[tokio::test]
 async fn one_that_ends_the_transaction_is_refused() {
     let place = Place::new();
@@ -216,6 +216,23 @@ async fn what_is_declared_wrongly_is_invalid() {
     let place = Place::new();
     let bare = Projection::<Sqlite>::new("tricks", 1, "dogs");
     let inline = InlineProjections::new().with(bare, tables());
-    let opened = SqliteStore::open_with_projections(place.path(), &SqliteOptions::new(), inline);
+    let opened = SqliteStore::open_with_projections(place.path(), &patient(), inline);
     assert!(matches!(opened, Err(RecordError::Invalid(_))), "{opened:?}");
+}
+
+/// Goal: an append whose view lost a table is refused as corrupt, and leaves nothing.
+#[tokio::test]
+async fn a_view_whose_table_was_dropped_refuses_appends_as_corrupt() {
+    let place = Place::new();
+    let store = open_with(&place, tricks(1));
+    let dogs = log(&store, "dogs").await;
+    teach(&*dogs, "sit").await.unwrap();
+    let other = rusqlite::Connection::open(place.path()).unwrap();
+    other.execute_batch("DROP TABLE trick__v1").unwrap();
+    let refused = teach(&*dogs, "fetch").await;
+    let Err(RecordError::Corrupt(corrupt)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(corrupt.place(), "the table trick__v1");
+    assert_eq!(dogs.head().await.unwrap().append_count, 1);
 }

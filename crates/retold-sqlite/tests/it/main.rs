@@ -12,6 +12,7 @@ mod tricks;
 mod concurrency;
 mod conformance;
 mod damage;
+mod foreign_schema;
 mod history;
 #[cfg(unix)]
 mod inherited;

@@ -93,8 +93,16 @@ fn a_folder_is_invalid() {
 #[test]
 fn a_missing_folder_is_unavailable() {
     let place = Place::new();
-    let error = refusal(&place.path().join("no").join("dogs.db"));
+    let folder = place.path().parent().unwrap().join("no");
+    let error = refusal(&folder.join("dogs.db"));
     assert!(matches!(error, RecordError::Unavailable(_)), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains(folder.to_str().unwrap()),
+        "says which: {text}"
+    );
+    assert!(text.contains("make the folder first"), "{text}");
+    assert!(!folder.exists(), "it makes none");
 }
 
 #[test]
@@ -134,8 +142,9 @@ async fn a_truncated_file_is_corrupt() {
     refusal(&place.path());
 }
 
-/// Goal: whatever one byte of the file becomes, nothing panics, and what is read is what was written
-/// or an error. Method: damage one byte after another of every page, open, read everything, verify.
+/// Goal: whatever one byte of the file becomes, nothing panics, and what is read is what was
+/// written or an error. Method: damage one byte after another of every page, open, read everything,
+/// verify.
 #[tokio::test]
 async fn damage_is_an_error_and_never_a_panic() {
     let place = Place::new();
@@ -237,21 +246,32 @@ async fn a_store_for_reading_writes_nothing() {
     assert_eq!(news.await.unwrap(), 2);
 }
 
-/// Goal: other programs see that the file is in use. A process loses all its POSIX locks on a file when
-/// it closes any handle of that file; another program would then delete the write-ahead log under it.
+/// Goal: other programs see that the file is in use. A process loses all its POSIX locks on a file
+/// when it closes any handle of that file; another program would then delete the write-ahead log
+/// under it.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn opening_for_reading_keeps_the_locks_of_the_process() {
-    use std::os::unix::fs::MetadataExt;
-
     let place = Place::new();
     let _recorder = log(&place.open(), "dogs").await;
-    let file = format!(":{} ", fs::metadata(place.path()).unwrap().ino());
+    let path = fs::canonicalize(place.path()).unwrap();
+    // By the path and not by the inode, which another file system may give to another file.
     let locks = || -> usize {
-        let locks = fs::read_to_string("/proc/locks").unwrap();
-        locks.lines().filter(|lock| lock.contains(&file)).count()
+        let handles = fs::read_dir("/proc/self/fd").unwrap().map(Result::unwrap);
+        // Handles of other tests come and go meanwhile.
+        let of_file = handles.filter(|it| fs::read_link(it.path()).is_ok_and(|it| it == path));
+        let locks = of_file.map(|handle| {
+            let about = Path::new("/proc/self/fdinfo").join(handle.file_name());
+            let about = fs::read_to_string(about).unwrap();
+            about
+                .lines()
+                .filter(|line| line.starts_with("lock:"))
+                .count()
+        });
+        locks.sum()
     };
     let before = locks();
+    assert!(before > 0, "an open store holds a lock");
     drop(SqliteStore::open_read_only(place.path()).unwrap());
     assert_eq!(locks(), before);
 }

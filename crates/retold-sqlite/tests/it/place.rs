@@ -8,7 +8,7 @@ use retold_core::recording::identity::{EventId, LogId};
 use retold_core::recording::new_event::NewEvent;
 use retold_core::recording::recorder::Recorder;
 use retold_core::recording::store::Store;
-use retold_sqlite::SqliteStore;
+use retold_sqlite::{SqliteOptions, SqliteStore};
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
 use uuid::Uuid;
@@ -41,8 +41,14 @@ impl Place {
     }
 
     pub(crate) fn open(&self) -> SqliteStore {
-        SqliteStore::open(self.path()).unwrap()
+        SqliteStore::open_with(self.path(), &patient()).unwrap()
     }
+}
+
+/// Options of a store that waits for others as long as a test may last: on a machine that is busy
+/// with other things a sync can take seconds, and the next in line waits for all before it.
+pub(crate) fn patient() -> SqliteOptions {
+    SqliteOptions::new().busy_wait_max(Duration::from_secs(600))
 }
 
 /// Copies a store into the file of another by SQLite's backup interface, whoever has that open.

@@ -1,5 +1,5 @@
-//! Files that are removed, renamed or replaced while a store has them open: nothing is acknowledged that
-//! no path leads to, and those who read or wait hear of it.
+//! Files that are removed, renamed or replaced while a store has them open: nothing is acknowledged
+//! that no path leads to, and those who read or wait hear of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -15,7 +15,6 @@ use retold_core::recording::new_event::NewEvent;
 use retold_core::recording::recorder::{LogRead, PageEnd, Recorder};
 use retold_core::recording::store::Store;
 use retold_core::recording::verify::verify_log;
-use retold_sqlite::SqliteStore;
 use uuid::Uuid;
 
 use crate::place::{Place, log};
@@ -26,7 +25,9 @@ const PATH: &str = "RETOLD_SQLITE_CHILD_OF";
 const KILLS: usize = 200;
 /// Processes that run at a time.
 const CHILDREN: usize = 2;
-/// Beyond this no further process is begun.
+/// Acknowledged events, of all processes together, that are worth a check.
+const ENOUGH: usize = 100;
+/// Beyond this no further process is started, once there was enough to check.
 const TIME_MAX: Duration = Duration::from_secs(40);
 
 /// The child: appends for ever, by several tasks, and says after each answer what was acknowledged.
@@ -36,7 +37,7 @@ fn child() {
     let Ok(path) = env::var(PATH) else { return };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(2).build().unwrap().block_on(async {
-        let store = SqliteStore::open(path).unwrap();
+        let store = Place::at(path.into()).open();
         let recorder = log(&store, "dogs").await;
         let tasks: Vec<_> = (0..4)
             .map(|_| tokio::spawn(append_for_ever(recorder.clone())))
@@ -118,7 +119,8 @@ fn killed_processes_lose_nothing_acknowledged() {
         thread::spawn(move || {
             let mut acknowledged = Vec::new();
             for _ in 0..KILLS / CHILDREN {
-                if began.elapsed() > TIME_MAX {
+                let has_enough = acknowledged.len() > ENOUGH / CHILDREN;
+                if began.elapsed() > TIME_MAX && has_enough {
                     break;
                 }
                 let child = start_child(&path);
@@ -133,7 +135,7 @@ fn killed_processes_lose_nothing_acknowledged() {
         .flat_map(|it| it.join().unwrap())
         .collect();
     assert!(
-        acknowledged.len() > 100,
+        acknowledged.len() > ENOUGH,
         "the processes did something: {}",
         acknowledged.len()
     );

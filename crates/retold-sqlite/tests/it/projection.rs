@@ -17,7 +17,7 @@ use retold_sqlite::{
     InlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables, SqliteViews,
 };
 
-use crate::place::{Place, log};
+use crate::place::{Place, log, patient};
 use crate::tricks::{
     TrickAdded, added, checkpoint_and_rows, pipeline, read, tables, teach, tricks,
 };
@@ -394,15 +394,41 @@ async fn a_full_disk_poisons_nothing() {
     teach(&*dogs, "fetch").await.unwrap();
 }
 
+/// Goal: a view that lost a table stops, and does not skip all its events as if they were at fault.
+#[tokio::test]
+async fn a_view_whose_table_was_dropped_is_corrupt() {
+    for home in HOMES {
+        let place = Place::new();
+        let store = place.open();
+        let log = log(&store, "dogs").await;
+        let views = home.views(&place, &store);
+        let mut pipeline = pipeline(&log, &views, tricks(1).on_poison(OnPoison::Skip));
+        teach(&*log, "sit").await.unwrap();
+        pipeline.catch_up().await.unwrap();
+        let other = rusqlite::Connection::open(views.path()).unwrap();
+        other.execute_batch("DROP TABLE trick__v1").unwrap();
+        teach(&*log, "fetch").await.unwrap();
+        let error = pipeline.catch_up().await.unwrap_err();
+        assert!(
+            matches!(error, ProjectionError::Corrupt { .. }),
+            "{home:?}: {error:?}"
+        );
+        assert!(error.to_string().contains("the table trick__v1"), "{error}");
+        let position = "SELECT position FROM retold_projection";
+        let position: i64 = other.query_row(position, [], |row| row.get(0)).unwrap();
+        assert_eq!(position, 1, "the event was not taken");
+    }
+}
+
 /// Tells a child its file; absent in the parent.
 const PATH: &str = "RETOLD_SQLITE_VIEWS_CHILD_OF";
 /// Children that are killed, one after another of those that run, for each home of views.
 const KILLS: usize = 30;
-/// Beyond this no further child is begun.
+/// Beyond this no further child is started, once there was enough to check.
 const TIME_MAX: Duration = Duration::from_secs(20);
 
-/// The child: appends and drives a projection for ever, beginning a new version now and then. A test of
-/// its own so that the test binary can be the child; without a parent it does nothing.
+/// The child: appends and drives a projection for ever, beginning a new version now and then. A
+/// test of its own so that the test binary can be the child; without a parent it does nothing.
 #[test]
 fn child() {
     let Ok(path) = env::var(PATH) else { return };
@@ -445,8 +471,7 @@ fn append_inline(place: &Place) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(2).build().unwrap().block_on(async {
         let inline = InlineProjections::new().with(tricks(1), tables());
-        let options = SqliteOptions::new();
-        let store = SqliteStore::open_with_projections(place.path(), &options, inline).unwrap();
+        let store = SqliteStore::open_with_projections(place.path(), &patient(), inline).unwrap();
         let log = log(&store, "dogs").await;
         loop {
             let tricks = [["sit"; 3], ["fetch"; 3], ["bite"; 3]].map(added);
@@ -495,9 +520,9 @@ fn kill_after(mut child: Child, steps: usize) -> usize {
     stepped
 }
 
-/// Goal: view and checkpoint are one after `kill -9` at any moment, also while another process drives
-/// the same projection. Method: two children at a time are killed; then the rows of every version are
-/// counted against its checkpoint, for every event makes one row.
+/// Goal: view and checkpoint are one after `kill -9` at any moment, also while another process
+/// drives the same projection. Method: two children at a time are killed; then the rows of every
+/// version are counted against its checkpoint, for every event makes one row.
 #[test]
 fn killed_processes_leave_view_and_checkpoint_together() {
     for home in HOMES {
@@ -510,7 +535,7 @@ fn killed_processes_leave_view_and_checkpoint_together() {
         };
         let mut running = start_child(&place, name);
         for _ in 0..KILLS {
-            if began.elapsed() > TIME_MAX {
+            if began.elapsed() > TIME_MAX && stepped > KILLS {
                 break;
             }
             let next = start_child(&place, name);
@@ -540,7 +565,8 @@ fn killed_processes_leave_view_and_checkpoint_together() {
     }
 }
 
-/// Goal and method as above, for a view that changes with the appends: it has every event of the log.
+/// Goal and method as above, for a view that changes with the appends: it has every event of the
+/// log.
 #[test]
 fn killed_processes_leave_log_and_inline_view_together() {
     let place = Place::new();

@@ -1,4 +1,5 @@
-//! Who may read the files of a store, and how a store is read by whom its folder may not be written.
+//! Who may read the files of a store, and how a store is read by whom its folder may not be
+//! written.
 
 #![cfg(unix)]
 
@@ -72,8 +73,8 @@ async fn child_that_makes_files() {
     println!("made");
 }
 
-/// Goal: whatever the umask, nobody but the owner reads what the store makes, unless that is asked for.
-/// Method: children with umasks of all kinds make files, and look.
+/// Goal: whatever the umask, nobody but the owner reads what the store makes, unless that is asked
+/// for. Method: children with umasks of all kinds make files, and look.
 #[test]
 fn files_are_made_for_their_owner_only() {
     for (umask, asked, expected) in [
@@ -150,8 +151,9 @@ async fn child_that_reads() {
     }
 }
 
-/// Another user, who may read the file and the folder and write to neither. Where the tests run as root,
-/// it is nobody, from a copy of this program, for nobody may not look into the folder where that is built.
+/// Another user, who may read the file and the folder and write to neither. Where the tests run as
+/// root, it is nobody, from a copy of this program, for nobody may not look into the folder where
+/// that is built.
 struct Stranger {
     child: Child,
     input: ChildStdin,
@@ -231,9 +233,9 @@ fn is_root(folder: &Path) -> bool {
     may
 }
 
-/// Goal: a user without rights to the folder never takes an old state for the present one. Method: it
-/// opens the file while it rests; then another process writes, and it reads again: while that process
-/// has the file, and after it has closed it.
+/// Goal: a user without rights to the folder never takes an old state for the present one. Method:
+/// it opens the file while it rests; then another process writes, and it reads again: while that
+/// process has the file, and after it has closed it.
 #[test]
 fn a_reader_without_rights_to_the_folder_does_not_go_stale() {
     for is_closed_before_reading in [false, true] {

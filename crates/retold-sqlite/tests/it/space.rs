@@ -55,8 +55,8 @@ async fn a_full_file_is_unavailable_and_works_again_with_room() {
     assert_eq!(store.verify().await.unwrap(), []);
 }
 
-/// Goal: a read that lasts makes the write-ahead log grow, but not for ever. Method: it grows while a
-/// read lasts, and is small again, by itself, soon after that has ended.
+/// Goal: a read that lasts makes the write-ahead log grow, but not for ever. Method: it grows while
+/// a read lasts, and is small again, by itself, soon after that has ended.
 #[tokio::test]
 async fn the_write_ahead_log_is_emptied_when_it_is_large() {
     let place = Place::new();

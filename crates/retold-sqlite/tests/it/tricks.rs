@@ -35,8 +35,8 @@ impl Event for TrickAdded {
     }
 }
 
-/// One row for each trick and one count of all. A trick that is taken twice is refused by the table,
-/// and `bite` by the handler, after it has written.
+/// One row for each trick and one count of all. A trick that is taken twice is refused by the
+/// table, and `bite` by the handler, after it has written.
 pub(crate) fn tricks(version: u32) -> Projection<Sqlite> {
     Projection::<Sqlite>::new("tricks", version, "dogs").on::<TrickAdded>(|view, logged| {
         let TrickAdded(trick) = &logged.event;

@@ -1,0 +1,230 @@
+//! Tables, columns, indexes and the version of the schema that another program drops or changes:
+//! the store is corrupt, which no retry mends, and each error and finding says what is missing.
+
+use std::time::Duration;
+
+use retold_core::recording::append::Append;
+use retold_core::recording::error::{Corrupt, RecordError};
+use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
+use retold_core::recording::query::Query;
+use retold_core::recording::recorder::{LogRead, Recorder, StreamRead, StretchRead};
+use retold_core::recording::snapshot::StoredSnapshot;
+use retold_core::recording::store::Store;
+use retold_core::recording::stretch::{FollowerKey, Stretch};
+use retold_sqlite::SqliteStore;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use crate::place::{Place, event, log};
+
+const TABLES: [&str; 12] = [
+    "log",
+    "stream",
+    "topic",
+    "tag",
+    "event",
+    "event_tag",
+    "follower",
+    "stretch",
+    "eventless_append",
+    "snapshot",
+    "lease",
+    "erasing",
+];
+
+/// The one table that no operation of a store needs yet.
+const UNUSED_TABLE: &str = "erasing";
+
+fn upstream() -> LogId {
+    LogId::new(Uuid::from_u128(77))
+}
+
+/// An append with everything that an append can have.
+fn full_append(number: u64) -> Append {
+    let mark = |number: u64| Mark {
+        position: Position::new(number).unwrap(),
+        event_id: EventId::new(Uuid::from_u128(number.into())),
+    };
+    let after = number.checked_sub(1).and_then(Position::new);
+    let stretch = Stretch::new(FollowerKey::new("f"), upstream(), after, mark(number));
+    Append::of([event(number.into()).stream("dog/1").tag("good")]).stretch(stretch)
+}
+
+/// Does everything that a store does; the errors, each after what was done.
+async fn use_all(store: &SqliteStore, dogs: &dyn Recorder) -> Vec<(&'static str, RecordError)> {
+    let mut errors = Vec::new();
+    let mut note = |what, done: Result<(), RecordError>| {
+        errors.extend(done.err().map(|error| (what, error)));
+    };
+    let key = FollowerKey::new("f");
+    let by_tag = LogRead::of(Query::tag("good"));
+    let by_topic = LogRead::of(Query::topic("Dog.Registered"));
+    note("append", dogs.append(full_append(2)).await.map(drop));
+    note("read", dogs.read_log(LogRead::new()).await.map(drop));
+    note("tag", dogs.read_log(by_tag).await.map(drop));
+    note("topic", dogs.read_log(by_topic).await.map(drop));
+    let stream = dogs.read_stream(StreamRead::new("dog/1"));
+    note("stream", stream.await.map(drop));
+    note(
+        "event",
+        dogs.event(EventId::new(Uuid::from_u128(1))).await.map(drop),
+    );
+    note("head", dogs.head().await.map(drop));
+    note("streams", dogs.streams("", None, 10).await.map(drop));
+    let stretches = dogs.stretches(StretchRead::new());
+    note("stretches", stretches.await.map(drop));
+    note(
+        "checkpoint",
+        dogs.checkpoint(&key, upstream()).await.map(drop),
+    );
+    let snapshot = StoredSnapshot::new("dog/1", Version::FIRST, "Dog", "{}");
+    note("put snapshot", dogs.put_snapshot(snapshot).await.map(drop));
+    note("snapshot", dogs.snapshot("dog/1", None).await.map(drop));
+    let lease = store.acquire_lease("unit", "node", Duration::from_secs(60));
+    note("lease", lease.await.map(drop));
+    note("leases", store.leases("", None, 10).await.map(drop));
+    note("logs", store.logs(None, 10).await.map(drop));
+    errors
+}
+
+#[track_caller]
+fn check_all_are_corrupt(errors: &[(&str, RecordError)], changed: &str) {
+    for (what, error) in errors {
+        assert!(
+            matches!(error, RecordError::Corrupt(_)),
+            "{changed}: {what}: {error:?}"
+        );
+    }
+}
+
+async fn findings(store: &SqliteStore) -> Vec<String> {
+    let found = store.verify().await.unwrap();
+    found.iter().map(Corrupt::to_string).collect()
+}
+
+/// A store that is open, with an event, and another program that does this to its file.
+async fn changed_by(sql: &str) -> (Place, SqliteStore, Vec<(&'static str, RecordError)>) {
+    let place = Place::new();
+    let store = place.open();
+    let dogs = log(&store, "dogs").await;
+    dogs.append(full_append(1)).await.unwrap();
+    assert!(
+        use_all(&place.open(), &*log(&place.open(), "cats").await)
+            .await
+            .is_empty()
+    );
+    let other = Connection::open(place.path()).unwrap();
+    other.busy_timeout(Duration::from_secs(60)).unwrap();
+    other.execute_batch(sql).expect(sql);
+    let errors = use_all(&store, &*dogs).await;
+    check_all_are_corrupt(&errors, sql);
+    (place, store, errors)
+}
+
+#[tokio::test]
+async fn a_table_that_is_dropped_is_corrupt() {
+    for table in TABLES {
+        let (place, store, errors) = changed_by(&format!("DROP TABLE {table}")).await;
+        assert_eq!(errors.is_empty(), table == UNUSED_TABLE, "{table}");
+        let says_which = |error: &RecordError| error.to_string().contains(table);
+        assert!(
+            errors.iter().all(|(_, error)| says_which(error)),
+            "{table}: {errors:?}"
+        );
+        let missing = format!("the table {table}: it is not there any more");
+        let found = findings(&store).await;
+        assert!(found.iter().any(|it| it.contains(&missing)), "{found:?}");
+        drop(store);
+
+        let error = SqliteStore::open(place.path()).expect_err("a table is missing");
+        assert!(
+            matches!(error, RecordError::Corrupt(_)),
+            "{table}: {error:?}"
+        );
+        assert!(says_which(&error), "{error}");
+        // To save what is left, it can be read.
+        let reading = SqliteStore::open_read_only(place.path()).unwrap();
+        let found = findings(&reading).await;
+        assert!(found.iter().any(|it| it.contains(&missing)), "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_column_that_is_renamed_is_corrupt() {
+    for (table, column) in [
+        ("log", "born_at"),
+        ("event", "origin"),
+        ("event_tag", "seq"),
+        ("stretch", "head"),
+        ("snapshot", "state_type"),
+        ("lease", "term"),
+    ] {
+        let sql = format!("ALTER TABLE {table} RENAME COLUMN {column} TO other");
+        let (place, store, errors) = changed_by(&sql).await;
+        // The statements that name it; only the birth of a log does not name its columns.
+        assert!(!errors.is_empty() || column == "born_at", "{sql}");
+        let changed = format!("the table {table}: it was changed");
+        drop(store);
+        // It opens, and says what it found.
+        let found = findings(&place.open()).await;
+        assert!(found.iter().any(|it| it.contains(&changed)), "{found:?}");
+    }
+}
+
+/// Without an index an operation is slow, or refused where it relies on the index to be quick.
+#[tokio::test]
+async fn an_index_or_trigger_that_is_dropped_is_found_when_the_file_is_opened() {
+    for (kind, name) in [
+        ("index", "event_id"),
+        ("index", "event_stream"),
+        ("index", "event_topic"),
+        ("index", "stretch_follower"),
+        ("trigger", "event_never_changes"),
+        ("trigger", "log_is_never_deleted"),
+    ] {
+        let (place, store, errors) = changed_by(&format!("DROP {kind} {name}")).await;
+        if name == "event_stream" {
+            assert!(!errors.is_empty());
+        }
+        let missing = format!("the {kind} {name}: it is not there any more");
+        let found = findings(&store).await;
+        assert!(found.iter().any(|it| it.contains(&missing)), "{found:?}");
+        drop(store);
+        // The next opening keeps what it found, also when the part is made again afterwards.
+        let store = place.open();
+        assert!(
+            findings(&store)
+                .await
+                .iter()
+                .any(|it| it.contains(&missing))
+        );
+    }
+}
+
+/// Goal: a program does not write with its statements into a file that another version of Retold
+/// has converted under it.
+#[tokio::test]
+async fn a_version_of_the_schema_that_changes_under_a_store_is_corrupt() {
+    let (place, store, errors) = changed_by("PRAGMA user_version = 4").await;
+    let append = errors.iter().find(|(what, _)| *what == "append");
+    let (_, error) = append.expect("nothing is written");
+    let text = error.to_string();
+    assert!(
+        text.contains("changed from 3 to 4 while it was open"),
+        "{text}"
+    );
+    let conn = Connection::open(place.path()).unwrap();
+    let count: i64 = conn
+        .query_row("SELECT count(*) FROM event", [], |row| row.get(0))
+        .unwrap();
+    // One of each log, from before the change.
+    assert_eq!(count, 2);
+    drop(store);
+    let error = SqliteStore::open(place.path()).expect_err("another version");
+    assert!(matches!(error, RecordError::Invalid(_)), "{error}");
+
+    // Where a table was converted too, nothing is read either.
+    let sql = "ALTER TABLE event ADD COLUMN other INTEGER; PRAGMA user_version = 4";
+    let (_, _, errors) = changed_by(sql).await;
+    assert!(errors.iter().any(|(what, _)| *what == "read"), "{errors:?}");
+}
