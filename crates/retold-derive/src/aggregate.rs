@@ -36,7 +36,10 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let event = attributes.event.ok_or_else(|| {
         Error::new_spanned(
             name,
-            format!("say which events `{name}` has: `#[aggregate(event = …)]`, with the name of an enum or struct that derives `Event`"),
+            format!(
+                "say which events `{name}` has: `#[aggregate(event = …)]`, with the name of an \
+                 enum or struct that derives `Event`"
+            ),
         )
     })?;
     let stream_type = match attributes.stream_type {
@@ -78,7 +81,8 @@ fn check_shape(input: &DeriveInput) -> Result<()> {
     if !input.generics.params.is_empty() {
         return Err(Error::new_spanned(
             &input.generics,
-            "an aggregate has no generic parameters: the type of its streams leads to one Rust type; derive `Aggregate` on a concrete type that has the generic one as a field",
+            "an aggregate has no generic parameters: the type of its streams leads to one Rust \
+             type; derive `Aggregate` on a concrete type that has the generic one as a field",
         ));
     }
     match &input.data {
@@ -126,7 +130,8 @@ impl Snapshots {
         let mut read = Self::default();
         if !meta.input.peek(syn::token::Paren) {
             return Err(meta.error(
-                "write `snapshots(every = 100, revision = 1)`; without `every` they are taken on demand only",
+                "write `snapshots(every = 100, revision = 1)`; without `every` they are taken on \
+                 demand only",
             ));
         }
         meta.parse_nested_meta(|meta| {

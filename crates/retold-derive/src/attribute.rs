@@ -142,8 +142,8 @@ pub(crate) fn is_deprecated(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|it| it.path().is_ident("deprecated"))
 }
 
-/// The place of a span, for errors, with the meaning that names have where the derive is written: so that a
-/// name which code of ours binds is found by it, also where the type is made by a macro.
+/// The place of a span, for errors, with the meaning that names have where the derive is written:
+/// so that a name which code of ours binds is found by it, also where the type is made by a macro.
 pub(crate) fn place_of(span: Span) -> Span {
     span.resolved_at(Span::call_site())
 }

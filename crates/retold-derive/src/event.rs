@@ -24,7 +24,8 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
             if data.variants.is_empty() {
                 return Err(Error::new_spanned(
                     &input.ident,
-                    "an enum of events has a variant for each kind of event; add one, such as `Registered { name: String }`",
+                    "an enum of events has a variant for each kind of event; add one, such as \
+                     `Registered { name: String }`",
                 ));
             }
             let attributes = EnumAttributes::read(&input.attrs)?;
@@ -41,8 +42,8 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     }
 }
 
-/// The error, with an implementation that is never run: so that one mistake is one error, and not one
-/// at every use of the event.
+/// The error, with an implementation that is never run: so that one mistake is one error, and not
+/// one at every use of the event.
 pub(crate) fn expand_error(input: &DeriveInput, error: &Error) -> TokenStream {
     let error = error.to_compile_error();
     if !input.generics.params.is_empty() {
@@ -67,10 +68,12 @@ fn refuse_generics(input: &DeriveInput) -> Result<()> {
     };
     let message = match parameter {
         GenericParam::Lifetime(_) => {
-            "an event owns what it has, for it outlives what it was made from; replace borrowed fields by owned ones, such as `&str` by `String`"
+            "an event owns what it has, for it outlives what it was made from; replace borrowed \
+             fields by owned ones, such as `&str` by `String`"
         }
         GenericParam::Type(_) | GenericParam::Const(_) => {
-            "an event has no generic parameters: its topic leads back to one Rust type; write the concrete types in its fields, or an event for each"
+            "an event has no generic parameters: its topic leads back to one Rust type; write the \
+             concrete types in its fields, or an event for each"
         }
     };
     Err(Error::new_spanned(parameter, message))
@@ -78,8 +81,9 @@ fn refuse_generics(input: &DeriveInput) -> Result<()> {
 
 /// What every implementation of `Event` is made of.
 ///
-/// Names that it binds begin with `__`, so that no type, constant or parameter of the user is meant by
-/// one of them, and all paths are absolute, for the user may have an `Option` or a module `core` too.
+/// Names that it binds begin with `__`, so that no type, constant or parameter of the user is meant
+/// by one of them, and all paths are absolute, for the user may have an `Option` or a module `core`
+/// too.
 struct Implementation<'i> {
     input: &'i DeriveInput,
     krate: Path,

@@ -1,8 +1,9 @@
-//! Derives for Retold: `Event`, `Aggregate` and `Key`. Each expands to code that a person could have
-//! written; what cannot work is a compile error that says what to do.
+//! Derives for Retold: `Event`, `Aggregate` and `Key`. Each expands to code that a person could
+//! have written; what cannot work is a compile error that says what to do.
 //!
-//! Programs use them through the crate `retold`, and the code they expand to names that crate. Where
-//! it goes by another name, say so: `#[event(crate = other::path)]`, likewise for `aggregate` and `key`.
+//! Programs use them through the crate `retold`, and the code they expand to names that crate.
+//! Where it goes by another name, say so: `#[event(crate = other::path)]`, likewise for `aggregate`
+//! and `key`.
 
 mod attribute;
 mod name;
@@ -41,21 +42,22 @@ use syn::{DeriveInput, parse_macro_input};
 /// On the type:
 ///
 /// - `topic = "…"`: the struct's topic; of an enum, what stands before `.Variant` in its topics.
-/// - `formerly("…", …)`: a struct's former topics; of an enum, its former names, each of which gives
-///   every variant without a topic of its own the former topic `NAME.Variant`.
+/// - `formerly("…", …)`: a struct's former topics; of an enum, its former names, each of which
+///   gives every variant without a topic of its own the former topic `NAME.Variant`.
 /// - `revision = N`: number of a struct's shape, from 1.
-/// - `tag = "…"`, any number of them: a label of the event, with fields in braces, `{name}` or `{0}`.
-///   A field that is an `Option` and `None` gives no tag. A tag on an enum is that of the variants
-///   that have its fields.
-/// - `tags = path`, any number of them: a function from `&Self` to an iterator of what `Arc<str>` is
-///   made from.
-/// - `join`: the enum joins events, one in each variant, that are themselves `Event`s: `enum DogEvent {
-///   Registered(Registered), TrickAdded(TrickAdded) }`. Topics, revisions, tags and payloads are
-///   theirs; each turns `into()` the enum, and a decision over the enum may return any of them.
+/// - `tag = "…"`, any number of them: a label of the event, with fields in braces, `{name}` or
+///   `{0}`. A field that is an `Option` and `None` gives no tag. A tag on an enum is that of the
+///   variants that have its fields.
+/// - `tags = path`, any number of them: a function from `&Self` to an iterator of what `Arc<str>`
+///   is made from.
+/// - `join`: the enum joins events, one in each variant, that are themselves `Event`s: `enum
+///   DogEvent { Registered(Registered), TrickAdded(TrickAdded) }`. Topics, revisions, tags and
+///   payloads are theirs; each turns `into()` the enum, and a decision over the enum may return any
+///   of them.
 /// - `crate = path`: where Retold is, if not at `::retold`.
 ///
-/// On a variant: `topic = "…"`, the whole topic; `formerly("…", …)`, whole former topics; `revision =
-/// N`; `tag = "…"`.
+/// On a variant: `topic = "…"`, the whole topic; `formerly("…", …)`, whole former topics; `revision
+/// = N`; `tag = "…"`.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -94,12 +96,12 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 /// ```
 ///
 /// - `event = Type`: what is recorded of it. Must be given.
-/// - `type = "…"`: the first part of its streams' names, the type's name unless given: 1 to 200 bytes
-///   without `/`.
+/// - `type = "…"`: the first part of its streams' names, the type's name unless given: 1 to 200
+///   bytes without `/`.
 /// - `key = Type`: what tells one from another, a `Uuid` unless given.
-/// - `snapshots(every = N, revision = N)`: keeps the state in snapshots, taken every so many events, or
-///   only on demand if `every` is left out; those of another revision are ignored. The state derives
-///   `Serialize` and `Deserialize`.
+/// - `snapshots(every = N, revision = N)`: keeps the state in snapshots, taken every so many
+///   events, or only on demand if `every` is left out; those of another revision are ignored. The
+///   state derives `Serialize` and `Deserialize`.
 /// - `crate = path`: where Retold is, if not at `::retold`.
 #[proc_macro_derive(Aggregate, attributes(aggregate))]
 pub fn derive_aggregate(input: TokenStream) -> TokenStream {
@@ -112,8 +114,8 @@ pub fn derive_aggregate(input: TokenStream) -> TokenStream {
 /// Makes a struct of one field, which is itself a key, the key of aggregates.
 ///
 /// It also derives `Clone, PartialEq, Eq, Hash, Debug`; with `Copy` its ids are copied freely. Its
-/// text is that of the field. It turns `into()` the id of any aggregate that has it for a key. With a
-/// `From<Uuid>` of your own, aggregates can be created under fresh ids.
+/// text is that of the field. It turns `into()` the id of any aggregate that has it for a key. With
+/// a `From<Uuid>` of your own, aggregates can be created under fresh ids.
 ///
 /// ```
 /// use retold::prelude::*;

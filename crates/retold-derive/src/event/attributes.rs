@@ -115,7 +115,8 @@ impl StructAttributes {
             }
             if meta.path.is_ident("join") {
                 return Err(meta.error(
-                    "only an enum joins events: `enum DogEvent { Registered(Registered), TrickAdded(TrickAdded) }`",
+                    "only an enum joins events: `enum DogEvent { Registered(Registered), \
+                     TrickAdded(TrickAdded) }`",
                 ));
             }
             Err(unknown_key(
@@ -158,7 +159,8 @@ impl EnumAttributes {
                 set_once(&mut read.join, &meta, meta.path.segments[0].ident.span())?;
             } else if meta.path.is_ident("revision") {
                 return Err(meta.error(
-                    "every variant has a revision of its own; write `#[event(revision = …)]` on the variant that changed",
+                    "every variant has a revision of its own; write `#[event(revision = …)]` on \
+                     the variant that changed",
                 ));
             } else {
                 return Err(unknown_key(

@@ -119,7 +119,8 @@ impl<'v> Kind<'v> {
         })
     }
 
-    /// What refuses, when the program is compiled, a variant of one event in an enum without `join`.
+    /// What refuses, when the program is compiled, a variant of one event in an enum without
+    /// `join`.
     fn join_check(&self, krate: &Path) -> Option<TokenStream> {
         let Fields::Unnamed(fields) = &self.variant.fields else {
             return None;
@@ -129,7 +130,8 @@ impl<'v> Kind<'v> {
         };
         let ty = &field.ty;
         let message = format!(
-            "`{}` is itself an event; write `#[event(join)]` on the enum, so that its topic and tags are kept",
+            "`{}` is itself an event; write `#[event(join)]` on the enum, so that its topic and \
+             tags are kept",
             ty.to_token_stream()
         );
         Some(quote_spanned! {place_of(ty.span())=>
@@ -198,7 +200,8 @@ fn check_distinct<'t>(topics: impl Iterator<Item = &'t LitStr>) -> Result<()> {
             let mut error = Error::new(
                 topic.span(),
                 format!(
-                    "the topic `{text}` is there already: an event recorded under it would lead back to two variants; give one another with `#[event(topic = \"…\")]`"
+                    "the topic `{text}` is there already: an event recorded under it would lead \
+                     back to two variants; give one another with `#[event(topic = \"…\")]`"
                 ),
             );
             error.combine(Error::new(first.span(), "it is the topic of this one"));

@@ -89,8 +89,8 @@ pub(super) fn expand(
     })
 }
 
-/// A call of the event's own implementation, in the span of its type: so that one that is no event is
-/// shown there.
+/// A call of the event's own implementation, in the span of its type: so that one that is no event
+/// is shown there.
 fn call(krate: &Path, ty: &Type, method: &TokenStream) -> TokenStream {
     quote_spanned!(place_of(ty.span())=> <#ty as #krate::domain::event::Event>::#method)
 }
@@ -111,7 +111,8 @@ fn parts(data: &DataEnum) -> Result<Vec<(&Ident, &Type)>> {
                 return Err(Error::new_spanned(
                     variant,
                     format!(
-                        "a variant of an enum that joins events has one event: `{0}({0})`; without `join` the variants are the events themselves",
+                        "a variant of an enum that joins events has one event: `{0}({0})`; without \
+                         `join` the variants are the events themselves",
                         variant.ident
                     ),
                 ));

@@ -1,5 +1,5 @@
-//! Serde attributes that would change the form of a payload are refused: the topic already says which
-//! variant an event is, and the payload must be the variant's content.
+//! Serde attributes that would change the form of a payload are refused: the topic already says
+//! which variant an event is, and the payload must be the variant's content.
 
 use proc_macro2::TokenStream;
 use syn::meta::ParseNestedMeta;
@@ -9,10 +9,12 @@ use syn::{Attribute, Error, Expr, Result, Token, parenthesized};
 pub(super) fn check_enum(attributes: &[Attribute]) -> Result<()> {
     refuse(attributes, |key| match key {
         "tag" | "content" | "untagged" => Some(
-            "the topic says which variant an event is, and its payload is the variant's content alone; leave this out",
+            "the topic says which variant an event is, and its payload is the variant's content \
+             alone; leave this out",
         ),
         "from" | "into" | "try_from" | "remote" => Some(
-            "an enum of events is serialised as itself, so that its payload is the variant's content alone; leave this out, or do it on a struct inside a variant",
+            "an enum of events is serialised as itself, so that its payload is the variant's \
+             content alone; leave this out, or do it on a struct inside a variant",
         ),
         _ => None,
     })
@@ -22,13 +24,16 @@ pub(super) fn check_enum(attributes: &[Attribute]) -> Result<()> {
 pub(super) fn check_variant(attributes: &[Attribute]) -> Result<()> {
     refuse(attributes, |key| match key {
         "skip" | "skip_serializing" | "skip_deserializing" => Some(
-            "every variant of an event can be recorded and must be read back; leave this out, or take the variant out of the enum",
+            "every variant of an event can be recorded and must be read back; leave this out, or \
+             take the variant out of the enum",
         ),
         "other" => Some(
-            "a topic that is not known is an error, or skipped by the reader's choice; leave this out",
+            "a topic that is not known is an error, or skipped by the reader's choice; leave this \
+             out",
         ),
         "untagged" => Some(
-            "the topic says which variant an event is, and its payload is the variant's content alone; leave this out",
+            "the topic says which variant an event is, and its payload is the variant's content \
+             alone; leave this out",
         ),
         _ => None,
     })

@@ -55,8 +55,12 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         )
     } else {
         (
-            quote_spanned!(span=> <Self as #krate::serde::Serialize>::serialize(self, __serializer)),
-            quote_spanned!(span=> <Self as #krate::serde::Deserialize<'de>>::deserialize(__deserializer)),
+            quote_spanned!(span=>
+                <Self as #krate::serde::Serialize>::serialize(self, __serializer)
+            ),
+            quote_spanned!(span=>
+                <Self as #krate::serde::Deserialize<'de>>::deserialize(__deserializer)
+            ),
         )
     };
     Ok(Implementation {
@@ -68,7 +72,9 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         deserialize: quote! {
             match __type_index {
                 0 => #read,
-                _ => ::core::result::Result::Err(#krate::domain::content::no_such_type(__type_index)),
+                _ => ::core::result::Result::Err(
+                    #krate::domain::content::no_such_type(__type_index),
+                ),
             }
         },
         krate,

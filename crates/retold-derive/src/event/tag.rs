@@ -50,7 +50,8 @@ impl Template {
             }
             if !is_field_name(&field) {
                 return Err(error(&format!(
-                    "`{{{field}}}` is no field; a tag names fields as `{{name}}` or `{{0}}`; for what is computed write `#[event(tags = function)]`"
+                    "`{{{field}}}` is no field; a tag names fields as `{{name}}` or `{{0}}`; for \
+                     what is computed write `#[event(tags = function)]`"
                 )));
             }
             // A field whose name is a keyword may be written either way.
@@ -122,8 +123,8 @@ fn member_names(fields: &Fields) -> Vec<String> {
         .collect()
 }
 
-/// What adds tags of these templates, of a value with these fields, to `tags`: the pattern that binds
-/// the fields, without the path, and the statements.
+/// What adds tags of these templates, of a value with these fields, to `tags`: the pattern that
+/// binds the fields, without the path, and the statements.
 pub(super) fn insertions(
     krate: &Path,
     templates: &[Template],
