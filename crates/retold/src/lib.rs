@@ -1,10 +1,37 @@
-//! Event sourcing for Rust: aggregates decide, events are recorded, and what was recorded is read
-//! back in every way a program needs.
+//! Event sourcing for Rust: aggregates make decisions, decisions are recorded as events, and state
+//! is a fold over those events. Applications follow each other's logs and form systems.
 //!
-//! This crate is what programs depend on. It gathers the layers of the core, the derives and the
-//! stores that its features choose, and adds the one thing that the core must not know: which URL
-//! means which store. See [`store_url`] for the URLs and [`prelude`] for the names that a first
-//! program needs.
+//! Programs depend on this crate alone:
+//!
+//! | to … | look in |
+//! |---|---|
+//! | start: the names that most programs need | [`prelude`] |
+//! | define events, aggregates and decisions: pure code | [`domain`] |
+//! | test decisions without a store: given, when, then | [`testing`] |
+//! | execute commands, read states, subscribe: an application | [`application`] |
+//! | do the same in code that is not asynchronous | [`blocking`] |
+//! | follow logs: policies, projections, timers, outboxes, in one thread | [`system`] |
+#![cfg_attr(
+    feature = "runner",
+    doc = "| run a system on tokio: in many threads, or on a cluster of processes | [`runner`] |"
+)]
+//! | choose a store by URL | [`store_url`], [`open_store`] |
+#![cfg_attr(
+    feature = "sqlite",
+    doc = "| keep logs and views in a SQLite file | [`sqlite`] |"
+)]
+#![cfg_attr(
+    feature = "postgres",
+    doc = "| keep logs and views in PostgreSQL | [`postgres`] |"
+)]
+//! | handle errors, write queries and conditions, or write a store | [`recording`] |
+//! | change codecs and topics: how events become stored bytes | [`mapping`] |
+//!
+//! Features: `sqlite` and `runner` (both by default), `postgres`, and `conformance`, the test suite
+//! for authors of stores. A program that derives `Serialize` depends on `serde`, and one that is
+//! asynchronous on `tokio`.
+//!
+//! # A first program
 //!
 //! ```
 //! use retold::prelude::*;
@@ -21,7 +48,7 @@
 //!     tricks: Vec<String>,
 //! }
 //!
-//! /// What happened, taken in.
+//! /// Folds an event into the state.
 //! impl Apply<DogEvent> for Dog {
 //!     fn apply(&mut self, event: &DogEvent) {
 //!         if let DogEvent::TrickAdded { trick } = event {
@@ -30,7 +57,7 @@
 //!     }
 //! }
 //!
-//! /// What may happen, decided: pure code, tested without a store.
+//! /// Decides: pure code, tested without a store.
 //! impl Dog {
 //!     fn add_trick(&self, trick: &str) -> Result<DogEvent, TooManyTricks> {
 //!         match self.tricks.len() {
@@ -50,7 +77,8 @@
 //!     let fido = school.create::<Dog>(DogEvent::Registered { name: "Fido".into() }).await?;
 //!
 //!     for trick in ["sit", "roll over", "fetch"] {
-//!         school.execute(fido, |dog: &Dog| dog.add_trick(trick)).await.expect("three are learnt");
+//!         let added = school.execute(fido, |dog: &Dog| dog.add_trick(trick)).await;
+//!         assert!(added.is_ok());
 //!     }
 //!     let refused = school.execute(fido, |dog: &Dog| dog.add_trick("speak")).await;
 //!     assert!(matches!(refused, Err(ExecuteError::Refused(TooManyTricks))));
@@ -59,20 +87,6 @@
 //!     Ok(())
 //! }
 //! ```
-//!
-//! | layer | what is in it |
-//! |---|---|
-//! | [`domain`] | events, aggregates, decisions, typed ids, clock and id source: pure code |
-//! | [`recording`] | the recorder's contract, queries, conditions, errors |
-//! | [`mapping`] | from events to what is recorded and back |
-//! | [`application`] | a named log with its aggregates: commands, reads, subscriptions |
-//! | [`system`] | applications that follow each other's logs, in one thread |
-//! | `runner` | the same with a task for each follower: `MultiThread`; on many processes: `Cluster` |
-//! | [`blocking`] | all of it for code that is not asynchronous |
-//! | [`testing`] | given, when, then: tests of decisions, without a store |
-//!
-//! Features: `sqlite` (by default) for the SQLite store, `postgres` for the PostgreSQL store, `runner` (by default) for systems on tokio, `conformance` for the suite that every
-//! store must pass, for those who write one.
 
 pub use retold_core::application::{Error, Result};
 #[cfg(feature = "conformance")]
