@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: all checks in turn, cheap ones first, up to the first that fails.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -46,6 +47,7 @@ fn steps() -> Vec<Step> {
             &["doc", "--workspace", "--no-deps", "--all-features"],
         )
         .variable("RUSTDOCFLAGS", "-D warnings"),
+        packages(),
     ];
     for package in CRATES_WITH_FEATURES {
         let manifest = workspace_root()
@@ -59,6 +61,32 @@ fn steps() -> Vec<Step> {
     }
     steps.push(crate::tests(&[]));
     steps
+}
+
+/// A dry run of publishing: packages each crate that is published, in the order of their
+/// dependencies. The packages are not built: what is in them is built by the other steps, and a
+/// test reads the lists of their files.
+fn packages() -> Step {
+    let mut arguments = vec!["package", "--workspace", "--no-verify", "--allow-dirty"];
+    let unpublished = unpublished(&workspace_root());
+    arguments.extend(unpublished.iter().flat_map(|name| ["--exclude", &**name]));
+    Step::cargo("packages", &arguments)
+}
+
+/// Names of the crates of the workspace that are not published.
+fn unpublished(root: &Path) -> Vec<String> {
+    let folders = ["crates", "examples"].map(|folder| fs::read_dir(root.join(folder)));
+    let folders = folders.into_iter().flatten().flatten().flatten();
+    let manifests = folders.flat_map(|it| fs::read_to_string(it.path().join("Cargo.toml")));
+    let manifests = manifests.filter(|it| it.lines().any(|line| line == "publish = false"));
+    let mut names: Vec<String> = manifests
+        .filter_map(|it| {
+            let name = it.lines().find_map(|line| line.strip_prefix("name = "))?;
+            Some(name.trim_matches('"').to_owned())
+        })
+        .collect();
+    names.sort();
+    names
 }
 
 /// A build of the package with one feature, or with none.
@@ -98,7 +126,8 @@ fn dependencies() -> Result<(), Failure> {
         .is_ok_and(|status| status.success());
     if !is_installed {
         eprintln!(
-            "\n== dependencies: SKIPPED, for cargo-deny is not installed; to install it: cargo install --locked cargo-deny"
+            "\n== dependencies: SKIPPED, because cargo-deny is not installed; to install it: \
+             cargo install --locked cargo-deny"
         );
         return Ok(());
     }
@@ -113,9 +142,22 @@ mod tests {
 
     #[test]
     fn features_are_found_in_a_manifest() {
-        let manifest = "[package]\nname = \"a\"\n\n[features]\ndefault = [\"b\"]\n# For c.\nb = []\nc = [\"dep:c\"]\n\n[dependencies]\nd = \"1\"\n";
+        let manifest = "[package]\nname = \"a\"\n\n\
+                        [features]\ndefault = [\"b\"]\n# For c.\nb = []\nc = [\"dep:c\"]\n\n\
+                        [dependencies]\nd = \"1\"\n";
         assert_eq!(features(manifest), ["b", "c"]);
         assert!(features("[package]\nname = \"a\"\n").is_empty());
+    }
+
+    #[test]
+    fn crates_that_are_not_published_are_found() {
+        let expected = [
+            "retold-bench",
+            "retold-paxos",
+            "retold-service-example",
+            "xtask",
+        ];
+        assert_eq!(unpublished(&workspace_root()), expected);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The project's own commands, `cargo xtask test | ci | services | soak | bench`: one way to do each, the same
-//! here, on other machines and in CI. They need Rust, a C compiler, and for the tests of its store a
-//! PostgreSQL server, which they install where they may.
+//! The project's own commands, `cargo xtask test | ci | services | soak | bench`: one way to do
+//! each, the same here, on other machines and in CI. They need Rust, a C compiler, and for the
+//! tests of its store a PostgreSQL server, which they install where they may.
 
 mod ci;
 mod services;
@@ -21,20 +21,21 @@ Commands:
   test [ARGUMENTS]   Builds and runs every test of the workspace with all features: unit and
                      integration tests, doc tests, and the code of the guide.
                      ARGUMENTS go to `cargo test`, as in: cargo xtask test conformance
-  ci                 All checks in turn, up to the first that fails: formatting, lints, docs, each
-                     feature alone, the tests, dependencies.
+  ci                 Runs all checks in turn, up to the first that fails: formatting, lints, docs,
+                     packages, each feature alone, the tests, dependencies.
   services           Starts a private PostgreSQL server on a free port, prints its URL, and stops it
                      when its input ends (Ctrl-D) or it is interrupted (Ctrl-C). Tests need no such
                      step: they start their own.
-  soak --minutes N   Runs systems in several processes, on PostgreSQL and SQLite, again and again with new
-                     seeds, kills processes, stops them in their sleep and crashes the server, until the
-                     time is up or something differs; then it says what, and keeps the folder.
+  soak --minutes N   Runs systems in several processes, on PostgreSQL and SQLite, again and again
+                     with new seeds, kills processes, stops them in their sleep and crashes the
+                     server, until the time is up or something differs; then it says what, and
+                     keeps the folder.
   bench [ARGUMENTS]  Builds retold-bench for release and runs it with ARGUMENTS.
-                     `cargo xtask bench --help` tells what it measures.
-  compare            Builds the comparison with cqrs-es and postgres-es for release, in a workspace of
-                     its own, and runs it on a private PostgreSQL server.
-  tail [ARGUMENTS]   Builds retold-bench for release and runs its part `tail`: processes write to one
-                     log while others follow it. Without --url on a private PostgreSQL server.
+                     `cargo xtask bench --help` lists what it measures.
+  compare            Builds the comparison with cqrs-es and postgres-es for release, in a workspace
+                     of its own, and runs it on a private PostgreSQL server.
+  tail [ARGUMENTS]   Builds retold-bench for release and runs its part `tail`: processes write to
+                     one log while others follow it. Without --url on a private PostgreSQL server.
                      As in: cargo xtask tail --appends 1000000
   help               Shows this.
 

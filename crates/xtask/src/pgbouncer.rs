@@ -1,5 +1,5 @@
-//! A private PgBouncer before a private PostgreSQL server, for tests: from the installed package, on a
-//! free port of loopback, and gone when its owner is gone.
+//! A private PgBouncer before a private PostgreSQL server, for tests: from the installed package,
+//! on a free port of loopback, and gone when its owner is gone.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};

@@ -1,6 +1,6 @@
 //! A private PostgreSQL server for tests and trials: made in a temporary folder from the installed
-//! programs, on a free port of loopback, with `fsync` on, and gone when its owner is gone, however that
-//! ends. Hosts that a test makes inside this machine are let in too, if they are named.
+//! programs, on a free port of loopback, with `fsync` on, and gone when its owner is gone, however
+//! that ends. Hosts that a test makes inside this machine are let in too, if they are named.
 //!
 //! PostgreSQL refuses to run for root; then it runs for the user `postgres`, or `nobody`.
 
@@ -15,8 +15,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Longest wait for the server to take connections. It takes a twentieth of a second where nothing else
-/// runs.
+/// Longest wait for the server to take connections. It takes a twentieth of a second where nothing
+/// else runs.
 const START_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// How often it is asked meanwhile.
@@ -35,8 +35,8 @@ const PROGRAM_FOLDERS: [&str; 3] = [
     "/opt/homebrew/opt",
 ];
 
-/// What the reaper does when the owner is gone: it waits for the end of its input, which comes with the
-/// owner's end, then stops the server and removes its folder.
+/// What the reaper does when the owner is gone: it waits for the end of its input, which comes with
+/// the owner's end, then stops the server and removes its folder.
 const REAPER: &str = "cat >/dev/null; \"$1\" stop -m immediate -s -D \"$2/data\"; rm -rf \"$2\"";
 
 /// A server that runs as long as this value, or its process, lives.
@@ -119,8 +119,8 @@ struct Account {
     gid: u32,
 }
 
-/// The URL of a new, empty database on a server of this process, which is started with the first and
-/// ends with the process: one server for all tests of a binary, one database for each.
+/// The URL of a new, empty database on a server of this process, which is started with the first
+/// and ends with the process: one server for all tests of a binary, one database for each.
 ///
 /// # Panics
 ///
@@ -298,8 +298,8 @@ impl PostgresServer {
         run(stop, "stopping the PostgreSQL server")
     }
 
-    /// Stops the server as a crash would, and leaves its folder to whoever wants to look into it: it is
-    /// started again by `postgres -D FOLDER/data`.
+    /// Stops the server as a crash would, and leaves its folder to whoever wants to look into it:
+    /// it is started again by `postgres -D FOLDER/data`.
     ///
     /// # Errors
     ///
@@ -414,13 +414,14 @@ fn programs() -> Result<PathBuf, String> {
     installed().ok_or_else(|| {
         "no PostgreSQL server is installed. On Debian or Ubuntu type: \
          apt-get install --no-install-recommends postgresql; on macOS: brew install postgresql@17; \
-         elsewhere install it and set RETOLD_POSTGRES_BIN to the folder that has the program postgres"
+         elsewhere install it and set RETOLD_POSTGRES_BIN to the folder that has the program \
+         postgres"
             .to_owned()
     })
 }
 
-/// Installs a package where that takes no more than saying so: on Debian and its like, with rights. If
-/// it does not succeed, the package is still missing, which is told by whoever needs it.
+/// Installs a package where that takes no more than saying so: on Debian and its like, with rights.
+/// If it does not succeed, the package is still missing, which is told by whoever needs it.
 pub(crate) fn install(package: &str) {
     let is_possible = Path::new("/usr/bin/apt-get").exists() && matches!(account(), Ok(Some(_)));
     if !is_possible {
@@ -523,8 +524,8 @@ fn give_to(path: &Path, account: Option<Account>) -> Result<(), String> {
         .map_err(|error| format!("giving {} to its owner: {error}", path.display()))
 }
 
-/// A command that runs for the account, in a process group of its own: a key that interrupts the owner
-/// does not reach it.
+/// A command that runs for the account, in a process group of its own: a key that interrupts the
+/// owner does not reach it.
 fn command(program: &Path, account: Option<Account>) -> Command {
     let mut command = Command::new(program);
     command

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use xtask::postgres_server::PostgresServer;
 
-/// Starts the server, says where it is, and stops it when the input ends. When this process is ended,
-/// however that is, the server is stopped too.
+/// Starts the server, says where it is, and stops it when the input ends. When this process is
+/// ended, however that is, the server is stopped too.
 pub(crate) fn run() -> ExitCode {
     let server = match PostgresServer::start() {
         Ok(server) => server,

@@ -1,9 +1,10 @@
 //! `cargo xtask soak --minutes N`: systems in several processes, disturbed until the time is up.
 //!
-//! A round is one run of `retold demo --cluster`, on PostgreSQL with a server that crashes now and then or on
-//! a SQLite file, or of the Paxos example's test on a cluster; each under a seed of its own, which is printed.
-//! Processes are killed and stopped in their sleep by these themselves. What a round says is in a file of
-//! the folder; the first round that does not go well ends it, and the folder is kept.
+//! A round is one run of `retold demo --cluster`, on PostgreSQL with a server that crashes now and
+//! then or on a SQLite file, or of the Paxos example's test on a cluster; each under a seed of its
+//! own, which is printed. Processes are killed and stopped in their sleep by these themselves. What
+//! a round says is in a file of the folder; the first round that does not go well ends it, and the
+//! folder is kept.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
-//! The lower bounds of dependencies are true: each is the version that is built and tested here, as `Cargo.lock` has
-//! it. So `cargo update -Z direct-minimal-versions` gives what is tested, and needs no run of its own.
+//! The lower bounds of dependencies are true: each is the version that is built and tested here, as
+//! `Cargo.lock` has it. So `cargo update -Z direct-minimal-versions` gives what is tested, and
+//! needs no run of its own.
 
 use std::fs;
 

@@ -1,4 +1,5 @@
-//! Which crate may depend on which: `cli, bench, comparison -> examples -> retold -> runner, stores -> core`, as the manifests say.
+//! Which crate may depend on which: `cli, bench, comparison -> examples -> retold -> runner, stores
+//! -> core`, as the manifests say.
 
 use std::collections::BTreeMap;
 

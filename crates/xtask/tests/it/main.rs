@@ -4,7 +4,9 @@
 
 mod bounds;
 mod crate_directions;
+mod first_program;
 mod module_order;
+mod packages;
 mod telemetry;
 mod text_files;
 mod workspace;

@@ -4,8 +4,8 @@
 //!
 //! Goal: reading the lists from top to bottom is reading the core, and no cycle can creep in.
 //! Method: the paths that begin with `crate`, `super` or `self` are taken from the tokens of each
-//! file, `use` trees and re-exports resolved, and the two branches compared where they part. Comments
-//! and code under `#[cfg(test)]` do not count: documentation and tests may look anywhere.
+//! file, `use` trees and re-exports resolved, and the two branches compared where they part.
+//! Comments and code under `#[cfg(test)]` do not count: documentation and tests may look anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -363,7 +363,8 @@ fn handed_on(module: &[String], tokens: &[String]) -> BTreeMap<String, ModulePat
     names
 }
 
-/// Checks files of a crate with two layers, `low` (modules `a`, `b` in one group, then `c`) and `high`.
+/// Checks files of a crate with two layers, `low` (modules `a`, `b` in one group, then `c`) and
+/// `high`.
 #[track_caller]
 fn check(file: &str, text: &str, expected: &[&str]) {
     let mut sources: BTreeMap<String, String> = [

@@ -82,7 +82,8 @@ fn has_unreleased_section(changelog: &str) -> bool {
     sections.next() == Some("## Unreleased")
 }
 
-/// A promise to whoever looks at Retold for the first time: so much, with `main`, keeps events on disk.
+/// A promise to whoever looks at Retold for the first time: so much, with `main`, keeps events on
+/// disk.
 const FIRST_PROGRAM_LINES_MAX: usize = 30;
 
 #[test]
