@@ -185,6 +185,7 @@ impl Place {
         // A program that begins is more patient than a page of events.
         let conn = self.connect(flags, &self.path, BUSY_WAIT_MAX)?;
         use_write_ahead_log(&conn, BUSY_WAIT_MAX)
+            .and_then(|()| check_cells(&conn))
             .and_then(|()| conn.pragma_update(None, "synchronous", "NORMAL"))
             .and_then(|()| conn.busy_timeout(VIEWS_BUSY_WAIT_MAX))
             .map_err(|error| self.failed(error))?;
@@ -279,9 +280,6 @@ impl Place {
         conn.busy_timeout(busy_wait_max)
             .map_err(|error| self.failed(error))?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        // Damage to the tree of a table or index is an error more often than a wrong answer so.
-        conn.pragma_update(None, "cell_size_check", true)
-            .map_err(|error| self.failed(error))?;
         // Without this SQLite parses a prepared statement anew whenever a value is bound that its
         // plan might depend on (sqlite3_bind_*, "QPSG"), which is more work than most look-ups. No
         // statement here has a second plan.
@@ -321,6 +319,7 @@ impl Place {
 
 fn set_up_writer(conn: &Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
     use_write_ahead_log(conn, options.busy_wait_max)?;
+    check_cells(conn)?;
     let synchronous = match options.durability {
         Durability::Full => "FULL",
         Durability::Normal => "NORMAL",
@@ -336,6 +335,15 @@ fn set_up_writer(conn: &Connection, options: &SqliteOptions) -> rusqlite::Result
         conn.pragma_update(None, "max_page_count", pages.max(1))?;
     }
     Ok(())
+}
+
+/// Makes damage to the tree of a table or index an error more often than a wrong result. SQLite
+/// then checks the cells of each page that it loads into its cache. A page of a mapped file is not
+/// cached, and would be checked at each access: a query by topic took three times as long. So
+/// connections that read do without. What they read has checksums, and a verification checks the
+/// trees.
+fn check_cells(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "cell_size_check", true)
 }
 
 /// Changing the journal needs the file for oneself for a moment, and SQLite does not wait for that.

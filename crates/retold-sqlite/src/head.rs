@@ -53,8 +53,8 @@ pub(crate) fn stream_version(conn: &Connection, stream: i64) -> rusqlite::Result
     .map(|version| version.map_or(0, unsigned))
 }
 
-/// Version and id of a stream's last event, for an append behind it: the event that the index names says
-/// so itself.
+/// Version and id of a stream's last event, for an append behind it: the event that the index names
+/// says so itself.
 ///
 /// # Errors
 ///
