@@ -46,6 +46,10 @@ fn manifest(dependencies: &str) -> String {
     let profiles = profiles
         .map(|heading| section(&workspace, heading))
         .concat();
+    // Its dependencies are optimised, but not those crates of this workspace that are among them.
+    let ours = ["", "-core", "-derive", "-runner", "-sqlite"];
+    let ours = ours.map(|end| format!("[profile.dev.package.retold{end}]\nopt-level = 0\n\n"));
+    let profiles = profiles + &ours.concat();
     format!(
         "[package]\nname = \"first-program\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n\
          [workspace]\n\n{here}\n{profiles}"
