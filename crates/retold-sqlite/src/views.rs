@@ -245,7 +245,8 @@ impl SqliteKeeper {
                 presence.check_now_and_then().map_err(failed)?;
                 match own.conn.try_lock() {
                     Ok(conn) => look(&self.declared, &conn),
-                    // A handler is at work. One that does not return would keep the caller's thread too.
+                    // A handler is at work. One that does not return would keep the caller's thread
+                    // too.
                     Err(TryLockError::WouldBlock) => {
                         let views = SqliteViews {
                             home: self.home.clone(),

@@ -109,8 +109,8 @@ impl Declared {
         }
     }
 
-    /// Checks that a version's rows are of our log; not after somebody asked for the view to be built anew
-    /// with the log as it is.
+    /// Checks that a version's rows are of our log; not after somebody asked for the view to be
+    /// built anew with the log as it is.
     fn check_same_log(&self, entry: &Entry, upstream: LogId) -> Result<(), Halt> {
         match entry.checkpoint {
             Some(mark) if entry.upstream != upstream && !self.is_anew.load(Ordering::Acquire) => {

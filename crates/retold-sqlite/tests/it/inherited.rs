@@ -1,5 +1,5 @@
-//! A store that a child process inherited by `fork`: it is refused, the child opens its own, and the parent's
-//! works on.
+//! A store that a child process inherited by `fork`: it is refused, the child opens its own, and
+//! the parent's works on.
 
 use std::fs;
 use std::future::Future;
@@ -24,7 +24,8 @@ fn append_of(number: u128) -> Append {
     Append::of([NewEvent::new(id, "Dog.Registered", "{}").stream("dog/1")])
 }
 
-/// What a call comes to that must be answered at once, for the threads that would do more are the parent's.
+/// What a call comes to that must be answered at once, for the threads that would do more are the
+/// parent's.
 fn refused<T>(
     what: &str,
     call: impl Future<Output = Result<T, RecordError>>,
@@ -56,8 +57,9 @@ fn in_the_child(store: SqliteStore, log: &dyn Recorder, path: &Path) -> Result<(
         .map_err(|error| format!("the child's own: {error}"))
 }
 
-/// Goal: a child that inherited a store is refused by each call at once, and neither it nor the store that it
-/// opens for itself spoils the parent's. Method: a real fork of this process, while the store is open.
+/// Goal: a child that inherited a store is refused by each call at once, and neither it nor the
+/// store that it opens for itself spoils the parent's. Method: a real fork of this process, while
+/// the store is open.
 #[test]
 fn a_child_that_inherited_a_store_is_refused() {
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();

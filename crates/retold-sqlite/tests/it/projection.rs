@@ -274,8 +274,9 @@ async fn a_view_of_a_log_that_was_replaced_is_diverged_until_rebuilt() {
     assert_eq!(read(&views), ["speak"; 5]);
 }
 
-/// Goal: of two stores that keep views in one file, one with a newer version does not take the place of what the
-/// other keeps there; where the log was replaced, the view is built anew when somebody asks for it.
+/// Goal: of two stores that keep views in one file, one with a newer version does not take the
+/// place of what the other keeps there; where the log was replaced, the view is built anew when
+/// somebody asks for it.
 #[tokio::test]
 async fn a_newer_version_does_not_supersede_the_view_of_another_store() {
     let (one, two) = (Place::new(), Place::new());
