@@ -150,6 +150,13 @@ impl Said {
                 found: self.mark()?,
             },
             6 => return Some(Err(self.beyond_head(append)?)),
+            8 => match append.all_conditions().get(self.index)? {
+                Condition::TopicCount { count } => Conflict::Topics {
+                    expected: *count,
+                    actual: self.number?.cast_unsigned(),
+                },
+                _ => return None,
+            },
             _ => return None,
         };
         Some(Err(conflict.into()))

@@ -29,6 +29,7 @@ const STREAM_EXISTS: i32 = 1;
 const STREAM_AT: i32 = 2;
 const NONE_MATCH: i32 = 3;
 const NONE_AT_ALL: i32 = 4;
+const TOPIC_COUNT: i32 = 5;
 
 /// No row if the log is not there.
 const APPEND_GROUP: &str = "SELECT g.* FROM \"retold\".log l, LATERAL \"retold\".append_group(
@@ -176,8 +177,12 @@ fn index(key: i32) -> usize {
 ///
 /// `Invalid`, with the index of the condition.
 pub(crate) fn check_kinds(append: &Append) -> Result<(), Invalid> {
-    let is_known =
-        |it: &Condition| matches!(it, Condition::StreamAt { .. } | Condition::NoneMatch { .. });
+    let is_known = |it: &Condition| {
+        matches!(
+            it,
+            Condition::StreamAt { .. } | Condition::NoneMatch { .. } | Condition::TopicCount { .. }
+        )
+    };
     match append.all_conditions().iter().position(|it| !is_known(it)) {
         None => Ok(()),
         Some(index) => Err(Invalid::new(format!(
@@ -298,6 +303,7 @@ impl<'a> Group<'a> {
                 };
                 (kind, None, Position::number(*after).cast_signed())
             }
+            Condition::TopicCount { count } => (TOPIC_COUNT, None, count.cast_signed()),
             // Refused before it was queued.
             _ => (NONE_AT_ALL, None, 0),
         };

@@ -645,6 +645,7 @@ DECLARE
     last_stretch bigint;
     recorded_count integer := 0;
     recorded_events integer := 0;
+    old_topics bigint;
     new_topics bigint := 0;
     now_is bigint := "retold".now_micros();
     -- By key: what is in the log, and then what this group adds.
@@ -684,8 +685,8 @@ DECLARE
     topics_end integer;
     tags_end integer;
 BEGIN
-    SELECT l.position, l.head_id, l.append_count, l.stretch_count
-        INTO old_position, last_id, appends, last_stretch
+    SELECT l.position, l.head_id, l.append_count, l.stretch_count, l.topic_count
+        INTO old_position, last_id, appends, last_stretch, old_topics
         FROM "retold".log l WHERE l.key = of_log FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'retold: there is no log with the key %', of_log;
@@ -791,6 +792,16 @@ BEGIN
                         code := 4;
                         at_position := found_position;
                         at_event := stream_events[condition_streams[c]];
+                    END IF;
+                ELSIF kinds[c] = 5 THEN
+                    -- Events of the group are not in the tables yet.
+                    SELECT old_topics + count(*) INTO found_position FROM (
+                        SELECT DISTINCT n.topic FROM unnest(topics, positions) AS n (topic, position)
+                        WHERE n.position IS NOT NULL
+                    ) d WHERE NOT "retold".has_topic(of_log, d.topic);
+                    IF found_position <> number THEN
+                        code := 8;
+                        at_position := found_position;
                     END IF;
                 ELSIF number > last_position OR number < 0 THEN
                     code := 6;
@@ -1008,14 +1019,16 @@ END $$;
 -- Lists of events, conditions and stretches stand one append's after the other's, counted from 1; keys
 -- count the distinct ids, streams and followers of the group. What an append comes to is told by code:
 -- 0 recorded, 1 repeated, 2 not at its checkpoint, 3 an id is there already, 4 a stream is elsewhere
--- or, with an event, ends with that event in place of the one that the condition names, 5 a query matches, 6 a condition begins beyond the head; and where: position, event, and the index
--- of the event, condition or stretch in the append, from 0. Where all of them are recorded there is
--- one row for all, with the code 7 and the position of the first event.
+-- or, with an event, ends with that event in place of the one that the condition names, 5 a query
+-- matches, 6 a condition begins beyond the head, 8 the log has another number of topics, which stands as
+-- the position; and where: position, event, and the index of the event, condition or stretch in the
+-- append, from 0. Where all of them are recorded there is one row for all, with the code 7 and the
+-- position of the first event.
 --
 -- Kinds of conditions: 0 no such stream, 1 the stream exists, 2 the stream is at the number (and its
--- last event is `condition_events`, where that is not NULL), 3 no event
--- after the number matches the items, 4 there is no event after the number. What earlier appends of the
--- group would match is given as candidates, for it is not in the tables yet.
+-- last event is `condition_events`, where that is not NULL), 3 no event after the number matches the
+-- items, 4 there is no event after the number, 5 the log has the number of topics. What earlier appends
+-- of the group would match is given as candidates, for it is not in the tables yet.
 --
 -- Nearly always all appends of a group hold. Whether they do, if the appends before each do, is asked
 -- here for all at once. For that the caller counts beforehand what earlier appends of the group add:
@@ -1048,6 +1061,7 @@ DECLARE
     last_stretch bigint;
     stream_versions bigint[];
     stream_events uuid[];
+    old_topics bigint;
     new_topics bigint;
     version bigint;
     now_is bigint;
@@ -1069,7 +1083,8 @@ BEGIN
         );
     END IF;
     IF holds THEN
-        SELECT l.position, l.append_count, l.stretch_count INTO old_position, appends, last_stretch
+        SELECT l.position, l.append_count, l.stretch_count, l.topic_count
+            INTO old_position, appends, last_stretch, old_topics
             FROM "retold".log l WHERE l.key = of_log FOR UPDATE;
         -- What is read from here on is what was committed before the lock was had.
         SELECT
@@ -1107,6 +1122,9 @@ BEGIN
                 WHEN 2 THEN stream_versions[c.stream] + c.added <> c.number
                     -- What earlier appends of the group add was compared beforehand.
                     OR (c.added = 0 AND c.event <> stream_events[c.stream])
+                WHEN 5 THEN c.number <> old_topics
+                    -- One append of the group may bring a topic that a later one is to know of.
+                    OR (new_topics > 0 AND cardinality(event_counts) > 1)
                 ELSE c.number NOT BETWEEN 0 AND old_position
             END
         );

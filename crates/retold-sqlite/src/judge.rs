@@ -112,6 +112,11 @@ impl Transaction<'_> {
             Condition::NoneMatch { query, after } => {
                 self.judge_none_match(born, index, query, *after)
             }
+            Condition::TopicCount { count } => {
+                let (expected, actual) = (*count, self.topic_count(born.key)?);
+                let conflict = Conflict::Topics { expected, actual };
+                Ok((expected != actual).then(|| conflict.into()))
+            }
             _ => Ok(Some(RecordError::invalid(format!(
                 "condition {index} is of a kind that this store does not know"
             )))),

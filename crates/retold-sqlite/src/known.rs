@@ -38,6 +38,8 @@ pub(crate) struct KnownLog {
     pub(crate) append_count: u64,
     streams: HashMap<Arc<str>, KnownStream>,
     topics: HashMap<Arc<str>, i64>,
+    /// How many topics the log has, once that was asked for.
+    pub(crate) topic_count: Option<u64>,
     tags: HashMap<Arc<str>, i64>,
 }
 
@@ -85,6 +87,7 @@ impl Known {
             append_count: head.append_count,
             streams: HashMap::new(),
             topics: HashMap::new(),
+            topic_count: None,
             tags: HashMap::new(),
         };
         self.logs.insert(born.key, log);

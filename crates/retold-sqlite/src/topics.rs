@@ -37,7 +37,8 @@ struct Counts {
     by_log: HashMap<LogKey, u64>,
 }
 
-fn count(conn: &Connection, log: LogKey) -> rusqlite::Result<u64> {
+/// How many topics a log has.
+pub(crate) fn count(conn: &Connection, log: LogKey) -> rusqlite::Result<u64> {
     conn.prepare_cached("SELECT count(*) FROM topic WHERE log = ?1")?
         .query_row([log.0], |row| row.get(0).map(super::head::unsigned))
 }

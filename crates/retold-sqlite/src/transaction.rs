@@ -21,6 +21,7 @@ use super::names::{label_key, stream_key};
 use super::page::log_events;
 use super::schema;
 use super::seq::LogKey;
+use super::topics;
 
 /// A write transaction that is open.
 pub(crate) struct Transaction<'a> {
@@ -116,6 +117,16 @@ impl<'a> Transaction<'a> {
         Ok(stream)
     }
 
+    /// How many topics the log has, as its next append finds it.
+    pub(crate) fn topic_count(&mut self, log: LogKey) -> rusqlite::Result<u64> {
+        if let Some(count) = self.known.log_mut(log).topic_count {
+            return Ok(count);
+        }
+        let count = topics::count(self.conn, log)?;
+        self.known.log_mut(log).topic_count = Some(count);
+        Ok(count)
+    }
+
     /// Key of a topic or tag, which it gets if it has none yet.
     pub(crate) fn label_key(
         &mut self,
@@ -134,7 +145,13 @@ impl<'a> Transaction<'a> {
                     Label::Tag => "INSERT INTO tag (log, name) VALUES (?1, ?2)",
                 };
                 let mut insert = self.conn.prepare_cached(insert)?;
-                insert.insert(params![log.0, name])?
+                let key = insert.insert(params![log.0, name])?;
+                if label == Label::Topic
+                    && let Some(count) = &mut self.known.log_mut(log).topic_count
+                {
+                    *count += 1;
+                }
+                key
             }
         };
         self.known.learn_label(log, label, name, key);

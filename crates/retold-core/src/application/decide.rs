@@ -334,12 +334,14 @@ impl Application {
 }
 
 /// The conditions without those on a stream that has one already: models that read it twice. The one
-/// that was read first is kept, and holds only if the others do.
+/// that was read first is kept, and holds only if the others do. The same goes for the count of topics.
 fn one_a_stream(mut conditions: Vec<Condition>) -> Vec<Condition> {
     let mut seen = HashSet::new();
+    let mut is_counted = false;
     conditions.retain(|condition| match condition {
         Condition::StreamAt { stream, .. } => seen.insert(stream.clone()),
         Condition::NoneMatch { .. } => true,
+        Condition::TopicCount { .. } => !std::mem::replace(&mut is_counted, true),
     });
     conditions
 }

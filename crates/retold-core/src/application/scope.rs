@@ -64,7 +64,7 @@ impl Scope {
                         topics.extend(item.topics.iter().map(|it| hash([&**it], 4)));
                     }
                 }
-                Condition::NoneMatch { .. } => {}
+                Condition::NoneMatch { .. } | Condition::TopicCount { .. } => {}
             }
         }
         let texts = names.iter().flat_map(|(kind, name)| [*kind, &**name]);

@@ -184,7 +184,7 @@ pub(crate) fn contended(conflict: &Conflict, conditions: &[Condition]) -> u64 {
                 query.hash(&mut hasher);
             }
         }
-        Conflict::EventId { .. } | Conflict::Checkpoint { .. } => {}
+        Conflict::EventId { .. } | Conflict::Checkpoint { .. } | Conflict::Topics { .. } => {}
     }
     hasher.finish()
 }

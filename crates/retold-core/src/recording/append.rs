@@ -147,7 +147,7 @@ impl Append {
             .iter()
             .filter_map(|condition| match condition {
                 Condition::StreamAt { stream, .. } => Some(stream),
-                Condition::NoneMatch { .. } => None,
+                Condition::NoneMatch { .. } | Condition::TopicCount { .. } => None,
             });
         let mut seen = HashSet::new();
         match streams.find(|stream| !seen.insert(&***stream)) {

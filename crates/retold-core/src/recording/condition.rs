@@ -72,6 +72,12 @@ pub enum Condition {
         /// Only events after this position count; without it, every event ever.
         after: Option<Position>,
     },
+    /// The log has this number of topics. A reader by topics makes it a condition that no topic has
+    /// appeared since that it does not know.
+    TopicCount {
+        /// How many distinct topics the events of the log have.
+        count: u64,
+    },
 }
 
 impl Condition {
@@ -113,6 +119,11 @@ impl Condition {
         Self::NoneMatch { query, after }
     }
 
+    /// The log has this number of topics, as a [`Page`](super::recorder::Page) of a read counts them.
+    pub fn topic_count(count: u64) -> Self {
+        Self::TopicCount { count }
+    }
+
     pub(super) fn check(&self) -> Result<(), Invalid> {
         match self {
             Self::StreamAt {
@@ -129,6 +140,7 @@ impl Condition {
                 }
             }
             Self::NoneMatch { query, .. } => query.check(),
+            Self::TopicCount { .. } => Ok(()),
         }
     }
 }

@@ -26,6 +26,7 @@ mod content;
 mod durability;
 mod isolation;
 mod judging;
+mod judging_topics;
 mod leases;
 mod limits;
 mod linearizability;
@@ -51,6 +52,7 @@ pub use self::judging::{
     a_repeated_append_records_nothing, append_checks_queries, append_checks_stream_versions,
     append_checks_the_events_of_streams, append_is_judged_in_one_order,
 };
+pub use self::judging_topics::append_checks_the_count_of_topics;
 pub use self::leases::{leases_end_by_the_clock_that_is_told, leases_have_one_holder};
 pub use self::limits::limits_are_enforced;
 pub use self::linearizability::concurrent_operations_are_linearizable;
@@ -100,6 +102,7 @@ macro_rules! conformance_suite {
             unknown_is_empty
             memory_is_the_model
             topics_are_listed_and_counted
+            append_checks_the_count_of_topics
             a_read_proves_its_place
             a_recorder_never_serves_another_log
             append_checks_the_events_of_streams

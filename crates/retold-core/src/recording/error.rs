@@ -175,6 +175,14 @@ pub enum Conflict {
         /// The first event after the condition's position that matches.
         found: Mark,
     },
+    /// The log has more or fewer topics than a condition demands.
+    #[error("the log was expected to have {expected} topics but has {actual}")]
+    Topics {
+        /// How many were expected.
+        expected: u64,
+        /// How many there are.
+        actual: u64,
+    },
 }
 
 impl Conflict {

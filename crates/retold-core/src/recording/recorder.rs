@@ -55,6 +55,8 @@
 //! 22. `append_checks_the_events_of_streams`: a condition on a stream's version may name the event that
 //!     has that version. It holds only if that event has it; also where an earlier append of the same
 //!     group wrote the event. Else [`Conflict::Stream`] gives the event that is there.
+//! 23. `append_checks_the_count_of_topics`: the count is that just before the append, with what was
+//!     before it in its group; topics that the append itself brings are not counted.
 
 use std::future::Future;
 use std::pin::Pin;

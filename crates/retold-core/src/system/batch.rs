@@ -25,6 +25,8 @@ pub(super) struct Batch {
     /// Where in `streams` a stream is.
     read: HashMap<Arc<str>, usize>,
     queries: Vec<(Query, Option<Position>)>,
+    /// How many topics the log had when the first query was read.
+    topic_count: Option<u64>,
     drafts: HashMap<Arc<str>, Box<dyn AnyDraft>>,
     /// How many of the events are for a stream.
     written: HashMap<Arc<str>, u64>,
@@ -179,6 +181,11 @@ impl Batch {
         }
     }
 
+    /// Notes how many topics the log had when a query was read. What was read first counts.
+    pub(super) fn add_topic_count(&mut self, count: u64) {
+        self.topic_count.get_or_insert(count);
+    }
+
     /// How many events of the batch are for this stream.
     pub(super) fn written(&self, stream: &str) -> u64 {
         self.written.get(stream).copied().unwrap_or(0)
@@ -246,10 +253,12 @@ impl Batch {
         let queries = self.queries.iter();
         let queries =
             queries.map(|(query, after)| Condition::none_match_after(query.clone(), *after));
+        let topics = self.topic_count.map(Condition::topic_count);
         let append = Append::of(self.events.iter().cloned())
             .condition(own)
             .conditions(streams)
-            .conditions(queries);
+            .conditions(queries)
+            .conditions(topics);
         self.stretches.iter().cloned().fold(append, Append::stretch)
     }
 

@@ -482,6 +482,7 @@ impl Context {
                 Condition::NoneMatch { query, after } => {
                     self.batch.add_query(query, after.min(head));
                 }
+                Condition::TopicCount { count } => self.batch.add_topic_count(count),
             }
         }
     }

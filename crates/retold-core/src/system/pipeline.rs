@@ -1060,7 +1060,7 @@ impl Pipeline {
         let in_flight = self.in_flight.take();
         let is_own = matches!(conflict, Conflict::Stream { stream, .. } if *stream == self.stream);
         self.contended = match conflict {
-            Conflict::Stream { .. } | Conflict::Query { .. } if !is_own => {
+            Conflict::Stream { .. } | Conflict::Query { .. } | Conflict::Topics { .. } if !is_own => {
                 in_flight.map(|it| contended(conflict, it.append.all_conditions()))
             }
             _ => None,

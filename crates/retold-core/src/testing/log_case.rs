@@ -142,6 +142,7 @@ impl LogCase {
             conditions.iter().any(|condition| match condition {
                 Condition::StreamAt { stream, .. } => event.stream() == Some(&**stream),
                 Condition::NoneMatch { query, .. } => query.matches(event),
+                Condition::TopicCount { .. } => false,
             })
         };
         let all = self.application.log().stored().read().collect();

@@ -144,6 +144,13 @@ impl RandomOperations {
     }
 
     fn condition(&mut self, log: &MemoryLog) -> Condition {
+        if self.random.u8(..10) == 0 {
+            let count = log.head().topic_count;
+            return Condition::topic_count(match self.random.u8(..3) {
+                0 => self.random.u64(..count + 3),
+                _ => count,
+            });
+        }
         if self.random.bool() {
             let after = match self.random.u8(..4) {
                 0 => None,

@@ -154,6 +154,13 @@ impl MemoryLog {
                 Err(conflict.into())
             }
             Condition::NoneMatch { query, after } => self.judge_none_match(index, query, *after),
+            Condition::TopicCount { count } => {
+                let (expected, actual) = (*count, self.index.topic_count());
+                match expected == actual {
+                    true => Ok(()),
+                    false => Err(Conflict::Topics { expected, actual }.into()),
+                }
+            }
         }
     }
 

@@ -125,6 +125,7 @@ impl Outcome {
             RecordError::Conflict(Conflict::EventId { .. }) => "conflict of an event id",
             RecordError::Conflict(Conflict::Stream { .. }) => "conflict of a stream",
             RecordError::Conflict(Conflict::Query { .. }) => "conflict of a query",
+            RecordError::Conflict(Conflict::Topics { .. }) => "conflict of topics",
             RecordError::Unavailable(_) => "unavailable",
             RecordError::OutcomeUnknown(_) => "unknown",
             RecordError::Corrupt(_) => "corrupt",
