@@ -20,7 +20,8 @@ use crate::recording::error::Invalid;
 pub struct Draft<A: Aggregate> {
     id: Id<A>,
     state: A,
-    events: Vec<A::Event>,
+    /// As they will be read, where they can be recorded.
+    events: Vec<AnyEvent>,
     mapper: Mapper,
 }
 
@@ -34,14 +35,16 @@ impl<A: Aggregate> Draft<A> {
     /// log with all else that the change records. A decision that may be refused is asked before:
     /// `account.record(account.withdraw(5)?)`.
     pub fn record(&mut self, decision: impl Decision<A::Event, Refusal = Infallible>) {
-        let before = self.events.len();
-        let Ok(()) = decision.decided(&mut self.events);
-        for event in &self.events[before..] {
-            match self.mapper.read_back(event) {
-                Ok(event) => self.state.apply(&event),
-                // The change fails with this error when its events are encoded.
-                Err(_) => self.state.apply(event),
+        let mut decided = Vec::new();
+        let Ok(()) = decision.decided(&mut decided);
+        for event in decided {
+            let event = event.to(&self.id);
+            // If it cannot be read back, the change fails with that error when it is recorded.
+            let event = self.mapper.read_back(&event).unwrap_or(event);
+            if let Some(event) = event.downcast_ref() {
+                self.state.apply(event);
             }
+            self.events.push(event);
         }
     }
 }
@@ -84,12 +87,7 @@ impl<A: Aggregate> Aggregates for Id<A> {
     }
 
     fn recorded(draft: Draft<A>, events: &mut Vec<AnyEvent>) {
-        let Draft {
-            id,
-            events: recorded,
-            ..
-        } = draft;
-        events.extend(recorded.into_iter().map(|event| event.to(&id)));
+        events.extend(draft.events);
     }
 }
 

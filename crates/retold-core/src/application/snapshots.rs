@@ -9,7 +9,7 @@ use super::repository::absent;
 use super::telemetry;
 use crate::domain::aggregate::{Aggregate, SnapshotRule};
 use crate::domain::id::Id;
-use crate::mapping::json_difference::{Arrays, json_difference};
+use crate::mapping::json_difference::check_round_trip;
 use crate::recording::identity::Version;
 use crate::recording::snapshot::StoredSnapshot;
 
@@ -117,16 +117,20 @@ impl Application {
 /// The state as JSON, from which the same state is read; else why not. A snapshot that makes another
 /// state would have whoever begins with it decide otherwise than whoever folds all events.
 fn written<A>(rule: &SnapshotRule<A>, state: &A) -> std::result::Result<Vec<u8>, String> {
-    let not_json = |error| format!("does not become JSON: {error}");
-    let json = (rule.encode)(state).map_err(not_json)?;
-    let read_back = (rule.decode)(&json)
-        .map_err(|error| format!("cannot be read back from its JSON: {error}"))?;
-    let again = (rule.encode)(&read_back).map_err(not_json)?;
-    if let Some(difference) = json_difference(&json, &again, Arrays::Unordered) {
-        return Err(format!(
-            "is not kept, because it comes back from its JSON as another: {difference}"
-        ));
-    }
+    let write = |state: &A| {
+        let json = (rule.encode)(state);
+        json.map_err(|error| format!("does not become JSON: {error}"))
+    };
+    let read = |json: &[u8]| {
+        let state = (rule.decode)(json);
+        state.map_err(|error| format!("cannot be read back from its JSON: {error}"))
+    };
+    let json = write(state)?;
+    let read_back = read(&json)?;
+    let again = write(&read_back)?;
+    check_round_trip(&json, &again, |json| write(&read(json)?)).map_err(|difference| {
+        format!("is not kept, because it comes back from its JSON as another: {difference}")
+    })?;
     match rule.is_equal {
         Some(is_equal) if !is_equal(state, &read_back) => Err(
             "is not kept, because it comes back from its JSON as another that is not equal; does serde skip a field of it?".into(),

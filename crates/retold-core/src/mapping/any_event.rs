@@ -14,13 +14,24 @@ use crate::domain::decision::Decision;
 use crate::domain::event::{Event, EventType, Tags};
 use crate::domain::id::Id;
 
-/// An event of whatever type, perhaps addressed to the stream of an aggregate.
+/// An event of any type, perhaps addressed to the stream of an aggregate.
 ///
 /// Decisions over several types return these: every event is one (`AnyEvent::from(event)`), and
 /// [`Addressed::to`] makes one for an aggregate's stream.
 pub struct AnyEvent {
-    event: Box<dyn ErasedEvent>,
+    event: Arc<dyn ErasedEvent>,
     address: Option<Address>,
+    /// What is recorded of it, if it was read back already.
+    encoded: Option<Encoded>,
+}
+
+/// What is recorded of an event that was read back.
+#[derive(Clone)]
+struct Encoded {
+    codec: Codec,
+    payload: Bytes,
+    /// Those of the event before it was read back, which may know more.
+    tags: Tags,
 }
 
 #[derive(Clone)]
@@ -32,12 +43,15 @@ struct Address {
 impl AnyEvent {
     /// An event of the library's own, for one of its streams: no application registers it.
     pub(crate) fn of_the_library<E: Event>(event: E, stream: Arc<str>) -> Self {
+        let register = |_: &TopicRegistry| Ok(());
+        Self::new(event, Some(Address { stream, register }))
+    }
+
+    fn new<E: Event>(event: E, address: Option<Address>) -> Self {
         Self {
-            event: Box::new(event),
-            address: Some(Address {
-                stream,
-                register: |_| Ok(()),
-            }),
+            event: Arc::new(event),
+            address,
+            encoded: None,
         }
     }
 
@@ -53,13 +67,16 @@ impl AnyEvent {
 
     /// The labels that are recorded with it.
     pub fn tags(&self) -> Tags {
-        self.event.tags()
+        match &self.encoded {
+            Some(encoded) => encoded.tags.clone(),
+            None => self.event.tags(),
+        }
     }
 
     /// The event, if it is of this Rust type. One that is addressed to an aggregate is of the
     /// aggregate's type of events.
     pub fn downcast_ref<E: Event>(&self) -> Option<&E> {
-        self.event.as_any().downcast_ref()
+        (*self.event).as_any().downcast_ref()
     }
 
     /// Registers the event's type, and the aggregate that it is addressed to.
@@ -74,11 +91,32 @@ impl AnyEvent {
         }
     }
 
-    /// Its content as bytes, and the event that these are read as, at the same address.
+    /// Its content as bytes, and the event that these are read as, at the same address and with the same
+    /// tags. An event that was read back by this codec is not encoded again.
     pub(super) fn encode_and_decode(&self, codec: Codec) -> Result<(Bytes, Self), RoundTripError> {
-        let (payload, event) = self.event.encode_and_decode(codec)?;
         let address = self.address.clone();
-        Ok((payload, Self { event, address }))
+        if let Some(encoded) = &self.encoded
+            && encoded.codec == codec
+        {
+            let read_back = Self {
+                event: Arc::clone(&self.event),
+                address,
+                encoded: Some(encoded.clone()),
+            };
+            return Ok((encoded.payload.clone(), read_back));
+        }
+        let (payload, event) = self.event.encode_and_decode(codec)?;
+        let encoded = Encoded {
+            codec,
+            payload: payload.clone(),
+            tags: self.tags(),
+        };
+        let read_back = Self {
+            event,
+            address,
+            encoded: Some(encoded),
+        };
+        Ok((payload, read_back))
     }
 }
 
@@ -93,10 +131,7 @@ impl fmt::Debug for AnyEvent {
 
 impl<E: Event> From<E> for AnyEvent {
     fn from(event: E) -> Self {
-        Self {
-            event: Box::new(event),
-            address: None,
-        }
+        Self::new(event, None)
     }
 }
 
@@ -107,7 +142,7 @@ trait ErasedEvent: Send + Sync + 'static {
     fn encode_and_decode(
         &self,
         codec: Codec,
-    ) -> Result<(Bytes, Box<dyn ErasedEvent>), RoundTripError>;
+    ) -> Result<(Bytes, Arc<dyn ErasedEvent>), RoundTripError>;
     fn register(&self, registry: &TopicRegistry) -> Result<(), RegistryError>;
     fn as_any(&self) -> &dyn Any;
 }
@@ -124,9 +159,9 @@ impl<E: Event> ErasedEvent for E {
     fn encode_and_decode(
         &self,
         codec: Codec,
-    ) -> Result<(Bytes, Box<dyn ErasedEvent>), RoundTripError> {
+    ) -> Result<(Bytes, Arc<dyn ErasedEvent>), RoundTripError> {
         let (payload, event) = codec.encode_and_decode(self)?;
-        Ok((payload, Box::new(event)))
+        Ok((payload, Arc::new(event)))
     }
 
     fn register(&self, registry: &TopicRegistry) -> Result<(), RegistryError> {
@@ -146,13 +181,11 @@ pub trait Addressed: Event {
     where
         Self: Into<A::Event>,
     {
-        AnyEvent {
-            event: Box::new(self.into()),
-            address: Some(Address {
-                stream: id.stream().into(),
-                register: TopicRegistry::register_aggregate::<A>,
-            }),
-        }
+        let address = Address {
+            stream: id.stream().into(),
+            register: TopicRegistry::register_aggregate::<A>,
+        };
+        AnyEvent::new::<A::Event>(self.into(), Some(address))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_path_to_error::{Segment, Track};
 
-use super::json_difference::{Arrays, json_difference};
+use super::json_difference::check_round_trip;
 use crate::domain::event::Event;
 use crate::domain::finite::Finite;
 use crate::recording::encoding::Encoding;
@@ -70,7 +70,9 @@ impl Codec {
     pub fn decode<E: Event>(self, type_index: usize, payload: &[u8]) -> Result<E, CodecError> {
         match self {
             Self::Json => {
-                let mut deserializer = serde_json::Deserializer::from_slice(payload);
+                // Checked as UTF-8 as a whole, which costs less than a check of each of its strings.
+                let text = std::str::from_utf8(payload).map_err(CodecError::new)?;
+                let mut deserializer = serde_json::Deserializer::from_str(text);
                 let event = E::deserialize_payload(type_index, &mut deserializer)
                     .map_err(|error| CodecError::at(path_read::<E>(type_index, payload), error))?;
                 deserializer.end().map_err(CodecError::new)?;
@@ -81,15 +83,15 @@ impl Codec {
 
     /// Writes the content of an event, and reads it back: the bytes, and the event that they make.
     ///
-    /// That event is written once more, and has to come to the same: so whatever is recorded can be
-    /// read, and says what was decided. The elements of an array may come in another order, as those of
-    /// a set that is hashed do.
+    /// That event is written once more, and has to come to the same: so every event that is recorded can
+    /// be read, and says what was decided. Elements may come in another order only where the order is no
+    /// content, as [`check_round_trip`] finds out.
     pub(super) fn encode_and_decode<E: Event>(
         self,
         event: &E,
     ) -> Result<(Bytes, E), RoundTripError> {
         let payload = self.encode(event).map_err(RoundTripError::Encode)?;
-        // As whoever reads it finds it: by its topic.
+        // As every reader finds it: by its topic.
         let topic = event.event_type().topic;
         let type_index = E::index_of_topic(topic).unwrap_or_else(|| event.type_index());
         let read_back = self.decode::<E>(type_index, &payload);
@@ -100,14 +102,14 @@ impl Codec {
             return Err(fault(format!("it comes back as an event {found:?}")));
         }
         let mut buffer = BUFFER.take();
-        let difference = match self.write(&read_back, &mut buffer) {
-            Ok(()) => self.difference(&payload, &buffer),
-            Err(error) => Some(format!("it comes back as what cannot be written: {error}")),
+        let checked = match self.write(&read_back, &mut buffer) {
+            Ok(()) => self.check_round_trip::<E>(type_index, &payload, &buffer),
+            Err(error) => Err(cannot_be_written(&error)),
         };
         give_back(buffer);
-        match difference {
-            None => Ok((payload, read_back)),
-            Some(difference) => Err(fault(difference)),
+        match checked {
+            Ok(()) => Ok((payload, read_back)),
+            Err(difference) => Err(fault(difference)),
         }
     }
 
@@ -123,15 +125,29 @@ impl Codec {
         }
     }
 
-    /// The first difference of a payload and the one that was written of what was read back.
-    fn difference(self, written: &[u8], again: &[u8]) -> Option<String> {
+    /// Checks that a payload and `again`, which was written of what was read from it, say the same.
+    fn check_round_trip<E: Event>(
+        self,
+        type_index: usize,
+        payload: &[u8],
+        again: &[u8],
+    ) -> Result<(), String> {
         match self {
-            Self::Json => {
-                let difference = json_difference(written, again, Arrays::Unordered);
-                difference.map(|it| it.to_string())
-            }
+            Self::Json => check_round_trip(payload, again, |payload| {
+                let event = self.decode::<E>(type_index, payload);
+                let event =
+                    event.map_err(|error| format!("it comes back as what cannot be read: {error}"))?;
+                let mut written = Vec::with_capacity(payload.len());
+                self.write(&event, &mut written)
+                    .map_err(|error| cannot_be_written(&error))?;
+                Ok(written)
+            }),
         }
     }
+}
+
+fn cannot_be_written(error: &CodecError) -> String {
+    format!("it comes back as what cannot be written: {error}")
 }
 
 fn give_back(buffer: Vec<u8>) {

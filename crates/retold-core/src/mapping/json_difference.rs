@@ -3,10 +3,11 @@
 //! Numbers are compared as they are written: parsed as a tree of values, integers beyond 64 bits would
 //! lose their last digits, and a difference in those would not be seen.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Whether the order within arrays counts. Of objects it never does.
@@ -58,153 +59,292 @@ const DEPTH_MAX: usize = 128;
 /// Bytes of a value that are shown.
 const SHOWN_SIZE_MAX: usize = 200;
 
+/// Rounds in which [`check_round_trip`] examines the order of elements. A set of two elements that is
+/// hashed is recognised in three rounds of four, so all of these fail once in 2^64 sets.
+const ORDER_ROUNDS_MAX: usize = 32;
+
 /// The first difference of two texts; none if they say the same. What is no JSON is compared byte by
 /// byte.
 pub(crate) fn json_difference(one: &[u8], other: &[u8], arrays: Arrays) -> Option<JsonDifference> {
     if one == other {
         return None;
     }
-    let parsed = (parse::<&RawValue>(one), parse::<&RawValue>(other));
-    let (Some(one), Some(other)) = parsed else {
-        return Some(JsonDifference::new("", None, None));
+    compare(one, other, arrays).err()
+}
+
+/// Checks that a text and `again`, what was written of what was read from it, say the same, where
+/// `write_again` reads a text and writes what it read.
+///
+/// The elements of an array may come in another order if the order is no content of the value: if two
+/// readings of one text give different orders, as those of a hashed set do, or if an order, once read,
+/// stays, as that of a heap does. A list that is read in another order than it was written in does
+/// neither.
+///
+/// # Errors
+///
+/// In what the two differ, for people.
+pub(crate) fn check_round_trip(
+    text: &[u8],
+    again: &[u8],
+    write_again: impl Fn(&[u8]) -> Result<Vec<u8>, String>,
+) -> Result<(), String> {
+    if text == again {
+        return Ok(());
+    }
+    let moved = |one: &[u8], other: &[u8]| {
+        compare(one, other, Arrays::Unordered).map_err(|difference| difference.to_string())
     };
-    let mut path = String::new();
-    let comparison = Comparison { arrays };
-    comparison.difference(one, other, &mut path, DEPTH_MAX)
+    let mut places = moved(text, again)?;
+    let (mut one, mut other) = (Cow::Borrowed(text), Cow::Borrowed(again));
+    for _ in 0..ORDER_ROUNDS_MAX {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let of_reading = moved(&other, &write_again(&one)?)?;
+        places.retain(|place| !of_reading.contains(place));
+        if places.is_empty() {
+            return Ok(());
+        }
+        let next = write_again(&other)?;
+        (one, other) = (other, Cow::Owned(next));
+        let still = moved(&one, &other)?;
+        places.retain(|place| still.contains(place));
+    }
+    match places.first() {
+        None => Ok(()),
+        Some(place) => Err(format!(
+            "at `{place}`: each reading changes the order of the elements in the same way, so the order \
+             that was written is lost"
+        )),
+    }
+}
+
+/// The paths of the arrays that have the same elements in another order.
+fn compare(one: &[u8], other: &[u8], arrays: Arrays) -> Result<Vec<String>, JsonDifference> {
+    let parsed = (parse_bytes(one), parse_bytes(other));
+    let (Some(one), Some(other)) = parsed else {
+        return Err(JsonDifference::new("", None, None));
+    };
+    let mut comparison = Comparison {
+        arrays,
+        path: String::new(),
+        moved: Vec::new(),
+    };
+    match comparison.difference(one, other, DEPTH_MAX) {
+        None => Ok(comparison.moved),
+        Some(difference) => Err(difference),
+    }
 }
 
 /// A text that is the same for all JSON that says the same; none if it is no JSON.
 pub(crate) fn canonical_json(json: &[u8], arrays: Arrays) -> Option<String> {
-    let parsed = parse::<&RawValue>(json)?;
-    Some(Comparison { arrays }.canonical(parsed, DEPTH_MAX))
+    Some(canonical(parse_bytes(json)?, arrays, DEPTH_MAX))
 }
 
-fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
-    serde_json::from_slice(text).ok()
+fn parse_bytes(json: &[u8]) -> Option<&RawValue> {
+    parse(std::str::from_utf8(json).ok()?)
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    serde_json::from_str(text).ok()
 }
 
 struct Comparison {
     arrays: Arrays,
+    /// Where the comparison is.
+    path: String,
+    /// The arrays so far that have the same elements in another order.
+    moved: Vec<String>,
 }
 
 impl Comparison {
     fn difference(
-        &self,
+        &mut self,
         one: &RawValue,
         other: &RawValue,
-        path: &mut String,
         depth_left: usize,
     ) -> Option<JsonDifference> {
         if one.get() == other.get() {
             return None;
         }
-        let differs = || Some(JsonDifference::new(path, Some(one), Some(other)));
         let Some(depth_left) = depth_left.checked_sub(1) else {
-            return differs();
+            return self.differs(Some(one), Some(other));
         };
         match (Value::of(one), Value::of(other)) {
             (Value::Object(one), Value::Object(other)) => {
-                self.of_objects(&one, &other, path, depth_left)
+                self.of_objects(&one, &other, depth_left)
             }
-            (Value::Array(one), Value::Array(other)) => {
-                if self.arrays == Arrays::Unordered
-                    && self.elements(&one, depth_left) == self.elements(&other, depth_left)
-                {
-                    return None;
-                }
-                self.of_arrays(&one, &other, path, depth_left)
-            }
+            (Value::Array(one), Value::Array(other)) => self.of_arrays(&one, &other, depth_left),
             (Value::Text(one), Value::Text(other)) if one == other => None,
             (Value::Float(one), Value::Float(other)) if one.to_bits() == other.to_bits() => None,
-            _ => differs(),
+            _ => self.differs(Some(one), Some(other)),
         }
+    }
+
+    fn differs(&self, one: Option<&RawValue>, other: Option<&RawValue>) -> Option<JsonDifference> {
+        Some(JsonDifference::new(&self.path, one, other))
     }
 
     fn of_objects(
-        &self,
+        &mut self,
         one: &Fields<'_>,
         other: &Fields<'_>,
-        path: &mut String,
         depth_left: usize,
     ) -> Option<JsonDifference> {
-        let size = path.len();
+        let size = self.path.len();
+        let mut rest = other.iter().peekable();
+        let mut only_other = None;
         for (name, value) in one {
-            push_field(path, name);
-            let found = other.get(name);
+            while let Some(passed) = rest.next_if(|(it, _)| it < name) {
+                only_other.get_or_insert(passed);
+            }
+            let found = rest.next_if(|(it, _)| it == name).map(|(_, found)| *found);
+            if found.is_some_and(|found| found.get() == value.get()) {
+                continue;
+            }
+            push_field(&mut self.path, name);
             let difference = match found {
-                Some(found) => self.difference(value, found, path, depth_left),
-                None => Some(JsonDifference::new(path, Some(value), None)),
+                Some(found) => self.difference(value, found, depth_left),
+                None => self.differs(Some(value), None),
             };
             if difference.is_some() {
                 return difference;
             }
-            path.truncate(size);
+            self.path.truncate(size);
         }
-        let (name, value) = other.iter().find(|(name, _)| !one.contains_key(*name))?;
-        push_field(path, name);
-        Some(JsonDifference::new(path, None, Some(value)))
+        let (name, value) = only_other.or_else(|| rest.next())?;
+        push_field(&mut self.path, name);
+        self.differs(None, Some(value))
     }
 
     fn of_arrays(
-        &self,
+        &mut self,
         one: &[&RawValue],
         other: &[&RawValue],
-        path: &mut String,
         depth_left: usize,
     ) -> Option<JsonDifference> {
-        let size = path.len();
+        let (size, moved) = (self.path.len(), self.moved.len());
+        let difference = self.of_elements(one, other, depth_left)?;
+        if self.arrays == Arrays::Unordered && have_the_same(one, other, depth_left) {
+            self.path.truncate(size);
+            self.moved.truncate(moved);
+            self.moved.push(self.path.clone());
+            return None;
+        }
+        Some(difference)
+    }
+
+    fn of_elements(
+        &mut self,
+        one: &[&RawValue],
+        other: &[&RawValue],
+        depth_left: usize,
+    ) -> Option<JsonDifference> {
+        let size = self.path.len();
         for index in 0..one.len().max(other.len()) {
-            path.push_str(&format!("[{index}]"));
+            self.path.push_str(&format!("[{index}]"));
             let difference = match (one.get(index), other.get(index)) {
-                (Some(one), Some(other)) => self.difference(one, other, path, depth_left),
-                (one, other) => Some(JsonDifference::new(path, one.copied(), other.copied())),
+                (Some(one), Some(other)) => self.difference(one, other, depth_left),
+                (one, other) => self.differs(one.copied(), other.copied()),
             };
             if difference.is_some() {
                 return difference;
             }
-            path.truncate(size);
+            self.path.truncate(size);
         }
         None
     }
+}
 
-    /// The elements of an array as canonical texts; if their order does not count, in the order of these.
-    fn elements(&self, elements: &[&RawValue], depth_left: usize) -> Vec<String> {
-        let texts = elements.iter().map(|it| self.canonical(it, depth_left));
-        let mut texts: Vec<_> = texts.collect();
-        if self.arrays == Arrays::Unordered {
-            texts.sort_unstable();
-        }
-        texts
+/// Whether two arrays have the same elements in any order.
+fn have_the_same(one: &[&RawValue], other: &[&RawValue], depth_left: usize) -> bool {
+    if one.len() != other.len() {
+        return false;
     }
+    let canonical = |elements| elements_of(elements, Arrays::Unordered, depth_left);
+    sorted(one) == sorted(other) || canonical(one) == canonical(other)
+}
 
-    /// A text that is the same for all values that say the same.
-    fn canonical(&self, value: &RawValue, depth_left: usize) -> String {
-        let Some(depth_left) = depth_left.checked_sub(1) else {
-            return value.get().to_owned();
-        };
-        match Value::of(value) {
-            Value::Object(fields) => {
-                let parts = fields.iter().map(|(name, value)| {
-                    let value = self.canonical(value, depth_left);
-                    format!("{name:?}:{value}")
-                });
-                format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
-            }
-            Value::Array(elements) => {
-                format!("[{}]", self.elements(&elements, depth_left).join(","))
-            }
-            Value::Text(text) => format!("{text:?}"),
-            Value::Float(float) => format!("{float:?}"),
-            Value::Other => value.get().to_owned(),
+/// The texts of elements as they are written, sorted: hashed elements are mostly written in one way.
+fn sorted<'a>(elements: &[&'a RawValue]) -> Vec<&'a str> {
+    let mut texts: Vec<_> = elements.iter().map(|it| it.get()).collect();
+    texts.sort_unstable();
+    texts
+}
+
+/// The elements of an array as canonical texts; if their order does not count, in the order of these.
+fn elements_of(elements: &[&RawValue], arrays: Arrays, depth_left: usize) -> Vec<String> {
+    let texts = elements.iter().map(|it| canonical(it, arrays, depth_left));
+    let mut texts: Vec<_> = texts.collect();
+    if arrays == Arrays::Unordered {
+        texts.sort_unstable();
+    }
+    texts
+}
+
+/// A text that is the same for all values that say the same.
+fn canonical(value: &RawValue, arrays: Arrays, depth_left: usize) -> String {
+    let Some(depth_left) = depth_left.checked_sub(1) else {
+        return value.get().to_owned();
+    };
+    match Value::of(value) {
+        Value::Object(fields) => {
+            let parts = fields.iter().map(|(name, value)| {
+                let value = canonical(value, arrays, depth_left);
+                format!("{name:?}:{value}")
+            });
+            format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
         }
+        Value::Array(elements) => {
+            format!("[{}]", elements_of(&elements, arrays, depth_left).join(","))
+        }
+        Value::Text(text) => format!("{text:?}"),
+        Value::Float(float) => format!("{float:?}"),
+        Value::Other => value.get().to_owned(),
     }
 }
 
-type Fields<'a> = BTreeMap<String, &'a RawValue>;
+/// The fields of an object, sorted by their names. A name that is there twice has its last value, as a
+/// decoder of maps takes it.
+type Fields<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+/// [`Fields`] as they are read.
+struct Object<'a>(Fields<'a>);
+
+/// The name of a field, borrowed where nothing in it is escaped.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reading;
+
+        impl<'de> Visitor<'de> for Reading {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+                let mut fields: Fields<'de> = Vec::new();
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    fields.push((name, value));
+                }
+                fields.reverse();
+                fields.sort_by(|one, other| one.0.cmp(&other.0));
+                fields.dedup_by(|earlier, last| earlier.0 == last.0);
+                Ok(Object(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Reading)
+    }
+}
 
 /// A value, its parts not parsed.
 enum Value<'a> {
-    /// A name that is there twice has its last value, as a decoder of maps takes it.
     Object(Fields<'a>),
     Array(Vec<&'a RawValue>),
     Text(String),
@@ -218,11 +358,11 @@ impl<'a> Value<'a> {
     fn of(value: &'a RawValue) -> Self {
         let text = value.get();
         let parsed = match text.as_bytes().first() {
-            Some(b'{') => parse(text.as_bytes()).map(Value::Object),
-            Some(b'[') => parse(text.as_bytes()).map(Value::Array),
-            Some(b'"') => parse(text.as_bytes()).map(Value::Text),
+            Some(b'{') => parse(text).map(|Object(fields)| Value::Object(fields)),
+            Some(b'[') => parse(text).map(Value::Array),
+            Some(b'"') => parse(text).map(Value::Text),
             Some(b'-' | b'0'..=b'9') if text.contains(['.', 'e', 'E']) => {
-                parse(text.as_bytes()).map(Value::Float)
+                parse(text).map(Value::Float)
             }
             _ => None,
         };
@@ -274,6 +414,10 @@ mod tests {
         check(r#"{"a":1,"b":2}"#, r#"{"a":1}"#, Some("b"), Some("b"));
         check("[1,2]", "[1]", Some("[1]"), Some("[1]"));
         check("null", "1", Some(""), Some(""));
+        check(r#"{"a":1,"c":1}"#, r#"{"b":1,"c":2}"#, Some("a"), Some("a"));
+        check(r#"{"b":1}"#, r#"{"a":0,"b":1}"#, Some("a"), Some("a"));
+        check(r#"{"a":1,"a":2}"#, r#"{"a":2}"#, None, None);
+        check(r#"{"\u0061":1}"#, r#"{"a":1 }"#, None, None);
     }
 
     #[test]
@@ -308,6 +452,44 @@ mod tests {
             r#"[["b",1],["a",{"y":2,"x":1}]]"#,
         );
         check(pairs.0, pairs.1, Some("[0][0]"), None);
+    }
+
+    /// What comes of a list that reading changes like this; each reading is counted from 0.
+    fn round_trip(list: &[u32], read: impl Fn(usize, &mut Vec<u32>)) -> Result<(), String> {
+        let readings = std::cell::Cell::new(0);
+        let write_again = |text: &[u8]| {
+            let mut list: Vec<u32> = serde_json::from_slice(text).unwrap();
+            read(readings.get(), &mut list);
+            readings.set(readings.get() + 1);
+            Ok(serde_json::to_vec(&list).unwrap())
+        };
+        let text = serde_json::to_vec(list).unwrap();
+        let again = write_again(&text).unwrap();
+        check_round_trip(&text, &again, write_again)
+    }
+
+    #[test]
+    fn a_list_may_be_read_in_another_order_only_if_that_is_no_content() {
+        let list: Vec<u32> = (0..10).rev().collect();
+        assert_eq!(round_trip(&list, |_, _| {}), Ok(()));
+        // As a heap, or a set that hashes in one way.
+        assert_eq!(round_trip(&list, |_, list| list.sort_unstable()), Ok(()));
+        // As such a set that comes to rest after some readings.
+        let first = |_: usize, list: &mut Vec<u32>| {
+            if let Some(at) = list.windows(2).position(|it| it[0] > it[1]) {
+                list.swap(at, at + 1);
+            }
+        };
+        assert_eq!(round_trip(&[4, 3, 2, 1], first), Ok(()));
+        // As a set that hashes in another way each time.
+        let hashed = |reading: usize, list: &mut Vec<u32>| list.rotate_left(reading % 7);
+        assert_eq!(round_trip(&list, hashed), Ok(()));
+        for turned in [1, 3, 9] {
+            let error = round_trip(&list, |_, list| list.rotate_left(turned)).unwrap_err();
+            assert!(error.contains("the order"), "{error}");
+        }
+        assert!(round_trip(&list, |_, list| list.reverse()).is_err());
+        assert!(round_trip(&list, |_, list| list.truncate(3)).is_err());
     }
 
     #[test]

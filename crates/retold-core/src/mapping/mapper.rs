@@ -71,9 +71,10 @@ impl Mapper {
         event: &E,
         envelope: Envelope,
     ) -> Result<(NewEvent, E), MappingError> {
-        let encoded = self.codec.encode_and_decode(event);
         let event_type = event.event_type();
-        self.seal(event_type, event.tags(), encoded, envelope)
+        let encoded = self.codec.encode_and_decode(event);
+        let encoded = encoded.map_err(|error| refused(event_type, error))?;
+        Ok(self.seal(event_type, event.tags(), encoded, envelope))
     }
 
     /// As [`encode`](Self::encode), in the stream that the event is addressed to; if it is addressed to
@@ -90,18 +91,21 @@ impl Mapper {
         if let Some(stream) = event.stream() {
             envelope.stream = Some(Arc::clone(stream));
         }
-        let encoded = event.encode_and_decode(self.codec);
         let event_type = event.event_type();
-        self.seal(event_type, event.tags(), encoded, envelope)
+        let encoded = event.encode_and_decode(self.codec);
+        let encoded = encoded.map_err(|error| refused(event_type, error))?;
+        let tags = encoded.1.tags();
+        Ok(self.seal(event_type, tags, encoded, envelope))
     }
 
-    /// The event as it will be read once it is recorded.
+    /// The event as it will be read once it is recorded. It is not encoded again when it is recorded by
+    /// this codec.
     ///
     /// # Errors
     ///
     /// As [`encode`](Self::encode).
-    pub fn read_back<E: Event>(&self, event: &E) -> Result<E, MappingError> {
-        let encoded = self.codec.encode_and_decode(event);
+    pub(crate) fn read_back(&self, event: &AnyEvent) -> Result<AnyEvent, MappingError> {
+        let encoded = event.encode_and_decode(self.codec);
         encoded
             .map(|(_, read_back)| read_back)
             .map_err(|error| refused(event.event_type(), error))
@@ -113,10 +117,9 @@ impl Mapper {
         &self,
         event_type: &'static EventType,
         tags: Tags,
-        encoded: Result<(Bytes, E), RoundTripError>,
+        (payload, read_back): (Bytes, E),
         envelope: Envelope,
-    ) -> Result<(NewEvent, E), MappingError> {
-        let (payload, read_back) = encoded.map_err(|error| refused(event_type, error))?;
+    ) -> (NewEvent, E) {
         // Put together at once: handed from one builder's step to the next it would be copied each time.
         let new = NewEvent {
             id: envelope.id,
@@ -130,7 +133,7 @@ impl Mapper {
             encoding: self.codec.encoding(),
             payload: Some(payload),
         };
-        Ok((new, read_back))
+        (new, read_back)
     }
 
     /// Whether a stored event is an `E`, by its topic.

@@ -478,6 +478,32 @@ struct SkippingNone {
     b: Option<()>,
 }
 
+/// A list that is read in another order than it is written in.
+#[derive(Clone, Debug, PartialEq)]
+struct Turned(Vec<u32>);
+
+impl Serialize for Turned {
+    fn serialize<S: retold::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Turned {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut read = Vec::deserialize(deserializer)?;
+        if !read.is_empty() {
+            read.rotate_left(1);
+        }
+        Ok(Self(read))
+    }
+}
+
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+struct SetAndTurned {
+    set: HashSet<u32>,
+    turned: Turned,
+}
+
 /// Every kind of content, one event of each.
 macro_rules! events {
     ($($what:literal: $type:ty = $value:expr => $fate:ident;)*) => {
@@ -564,6 +590,53 @@ events! {
     "a set that is hashed": HashSet<String> = (0..50).map(|it| it.to_string()).collect() => Same;
     "sets in a map": HashMap<String, HashSet<u32>> =
         (0..20).map(|it| (it.to_string(), (0..it).collect())).collect() => Same;
+    "many small sets": Vec<HashSet<u32>> = (0..100).map(|it| [it, it + 1].into()).collect() => Same;
+    "sets in sets": BTreeMap<String, Vec<HashSet<String>>> = (0..9_usize)
+        .map(|it| (it.to_string(), vec![(0..it).map(|it| it.to_string()).collect(); 2]))
+        .collect() => Same;
+    "a list that is turned around": Turned = Turned(vec![1, 2]) => Refused;
+    "a list that is turned further": Turned = Turned(vec![1, 2, 3, 4, 5]) => Refused;
+    "a list that is turned and is the same": Turned = Turned(vec![1, 1]) => Same;
+    "a list that is turned next to a set": SetAndTurned =
+        SetAndTurned { set: (0..50).collect(), turned: Turned(vec![1, 2, 3]) } => Refused;
+}
+
+static WRITTEN: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+/// Counts how often it is written.
+#[derive(Event, Deserialize, Clone, Debug, PartialEq)]
+#[event(tag = "aside:{aside}")]
+struct Counted {
+    text: String,
+    #[serde(skip)]
+    aside: u32,
+}
+
+impl Serialize for Counted {
+    fn serialize<S: retold::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        WRITTEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        BTreeMap::from([("text", &self.text)]).serialize(serializer)
+    }
+}
+
+/// An event of a change is written and read back when its draft takes it in, and not again when it is
+/// recorded; its tags are those of what was decided.
+#[tokio::test]
+async fn a_change_reads_an_event_back_once() {
+    let application = Application::open("log", "memory:read-back-once").await;
+    let application = application.unwrap();
+    let id = Id::<Last<Counted>>::from("k");
+    let changed = application.change(id.clone(), |draft| {
+        let text = "x".into();
+        draft.record(Counted { text, aside: 7 });
+        assert_eq!(draft.0.as_ref().map(|it| it.aside), Some(0));
+    });
+    changed.await.unwrap();
+    let written = WRITTEN.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(written, 2, "once to be recorded, once to be compared");
+    let tagged = application.log().stored().tag("aside:7").read();
+    let tagged = tagged.first().await.unwrap().unwrap();
+    assert_eq!(tagged.payload(), Some(&br#"{"text":"x"}"#[..]));
 }
 
 /// Random bits, and the floats from 0 to 1 that decisions compute with.
