@@ -80,7 +80,7 @@ impl<A: Aggregate> AnyDraft for Draft<A> {
         last: Option<Mark>,
     ) -> BoxFuture<'a, ()> {
         let mut folded = self.folded.clone();
-        folded.mark = last.or(folded.mark);
+        folded.mark = last;
         Box::pin(async move { application.keep_state(stream, self.read, &folded).await })
     }
 }
@@ -263,8 +263,8 @@ impl Batch {
     }
 
     /// The last event of the batch that is for this stream.
-    fn last_of(&self, stream: &Arc<str>, positions: Option<Positions>) -> Option<Mark> {
-        let events = positions?.iter().zip(&self.events);
+    fn last_of(&self, stream: &Arc<str>, positions: Positions) -> Option<Mark> {
+        let events = positions.iter().zip(&self.events);
         let own = events.filter(|(_, event)| event.stream.as_ref() == Some(stream));
         own.last().map(|(position, event)| Mark {
             position,
@@ -273,12 +273,8 @@ impl Batch {
     }
 
     /// Gives the states of changed aggregates to the application's cache: they are recorded now, at
-    /// these positions if those are known.
-    pub(super) async fn keep_drafts(
-        &self,
-        application: &Application,
-        positions: Option<Positions>,
-    ) {
+    /// these positions. The next read of each proves it by its last event.
+    pub(super) async fn keep_drafts(&self, application: &Application, positions: Positions) {
         for stream in self.written.keys() {
             match self.drafts.get(stream) {
                 Some(draft) => {

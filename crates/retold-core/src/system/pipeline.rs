@@ -988,7 +988,7 @@ impl Pipeline {
                 let Some(in_flight) = self.in_flight.take() else {
                     return Ok(());
                 };
-                let positions = Some(appended.positions());
+                let positions = appended.positions();
                 let batch = &in_flight.batch;
                 batch.keep_drafts(&self.application, positions).await;
                 for (upstream, reached) in self.upstreams.iter_mut().zip(in_flight.reached) {

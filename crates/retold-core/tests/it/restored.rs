@@ -135,6 +135,44 @@ async fn a_decision_notices_other_events_of_the_same_version() {
     }
 }
 
+/// Goal: a state that a decision or a change left in the cache is proven by the next read. Method: the log
+/// is restored from a copy that has other events at the same versions, and one more.
+#[tokio::test]
+async fn what_a_decision_left_in_the_cache_is_proven() {
+    for is_change in [false, true] {
+        let id = Id::<Account>::new("1".into());
+        let log = Arc::new(Restored {
+            newest: racing::log().await,
+            copy: racing::log().await,
+            is_restored: AtomicBool::new(false),
+        });
+        let bank = Application::builder("bank").recorder(log.clone());
+        let bank = bank.open().await.unwrap();
+        let copy = Application::builder("bank").recorder(Arc::clone(&log.copy));
+        let copy = copy.open().await.unwrap();
+        for bank in [&bank, &copy] {
+            let open = bank.execute_or_create(&id, |_| opened("ann"));
+            open.await.unwrap();
+        }
+        match is_change {
+            false => {
+                let deposit = bank.decide(id.clone(), |_| deposited(5).to(&id));
+                deposit.await.unwrap();
+            }
+            true => {
+                let change = bank.change(id.clone(), |draft| draft.record(deposited(5)));
+                change.await.unwrap();
+            }
+        }
+        for cents in [7, 20] {
+            copy.execute(&id, |_| deposited(cents)).await.unwrap();
+        }
+        log.is_restored.store(true, Ordering::SeqCst);
+        let account = bank.get(&id).await.unwrap();
+        assert_eq!((account.version.get(), account.state.cents), (3, 27));
+    }
+}
+
 /// What a view has seen is gone: it must not go on as if nothing had happened.
 #[tokio::test]
 async fn a_view_says_that_the_log_diverged() {

@@ -10,6 +10,7 @@ use super::comparing;
 use super::report::{Difference, Shown};
 use crate::application::{Application, Error, Result};
 use crate::mapping::error::MappingError;
+use crate::recording::append::Positions;
 use crate::recording::identity::{EventId, LogId, Position};
 use crate::recording::origin::Origin;
 use crate::recording::stored_event::StoredEvent;
@@ -31,6 +32,8 @@ pub(super) struct Retold {
     compared: usize,
     /// What is recorded of this append and not compared yet.
     recorded: VecDeque<StoredEvent>,
+    /// Where all that is recorded of it is.
+    positions: Positions,
     decided_at: Option<Position>,
     /// What shows the log as it was, if it is not the log itself.
     past: Option<Arc<PastRecorder>>,
@@ -68,6 +71,9 @@ impl Retold {
             keys,
             batch: Batch::default(),
             compared: 0,
+            positions: recorded.first().map_or(Positions::NONE, |first| {
+                Positions::new(first.position(), recorded.len() as u64)
+            }),
             recorded: recorded.into(),
             decided_at,
             past: None,
@@ -225,7 +231,8 @@ impl Retold {
             difference.recorded = Some(Shown::of_recorded(recorded));
             return Some(difference);
         }
-        self.batch.keep_drafts(&self.application, None).await;
+        let batch = &self.batch;
+        batch.keep_drafts(&self.application, self.positions).await;
         None
     }
 }
