@@ -14,7 +14,7 @@ use super::execute::refused;
 use super::handle::Application;
 use super::model::{Model, Reach};
 use super::recorded::{Outcome, Recorded};
-use super::scope::Scope;
+use super::scope::{Scope, reused};
 use super::stamp::Stamp;
 use super::telemetry;
 use super::turns::{Turn, contended};
@@ -164,8 +164,9 @@ where
     let mut turn: Option<Arc<Turn>> = None;
     let mut reach = Reach::Cached;
     loop {
-        if let Some(repeated) = application.decided_before(named.as_ref()).await? {
-            return Ok(repeated);
+        if let Some(before) = application.decided_before(named.as_ref()).await? {
+            before.check(&model, &decide)?;
+            return Ok(before.recorded(application).await?);
         }
         let read = model.read_on(application, &mut state, &mut place, reach);
         let mut is_one = read.await?.is_one();
@@ -186,8 +187,9 @@ where
                 continue;
             }
             // It may be its own duplicate that leaves the command nothing to do.
-            if let Some(repeated) = application.decided_before(named.as_ref()).await? {
-                return Ok(repeated);
+            if let Some(before) = application.decided_before(named.as_ref()).await? {
+                before.check(&model, &decide)?;
+                return Ok(before.recorded(application).await?);
             }
             is_looked_up = true;
         };
@@ -216,16 +218,22 @@ where
                 if recorded.outcome == Outcome::Recorded {
                     model.remember(application, &state, &place, &events).await;
                     application.after_commit().await;
+                    return Ok(recorded);
+                }
+                // Events under the same ids were there: those of this command, or of another one.
+                if let Some(before) = application.decided_before(named.as_ref()).await? {
+                    before.check(&model, &decide)?;
                 }
                 return Ok(recorded);
             }
             Err(beaten) => beaten,
         };
         if retries == application.core.retries {
-            return match application.decided_before(named.as_ref()).await? {
-                Some(repeated) => Ok(repeated),
-                None => Err(conflict.into()),
+            let Some(before) = application.decided_before(named.as_ref()).await? else {
+                return Err(conflict.into());
             };
+            before.check(&model, &decide)?;
+            return Ok(before.recorded(application).await?);
         }
         retries += 1;
         turn.get_or_insert_with(|| application.core.turns.of(contended))
@@ -233,6 +241,55 @@ where
             .await;
         reach = Reach::Newest;
         telemetry::count(telemetry::RETRIES);
+    }
+}
+
+/// What was recorded under a command id.
+struct Before<'a> {
+    named: &'a Named,
+    first: StoredEvent,
+}
+
+impl Before<'_> {
+    /// Checks that it was recorded by this decision, as far as that can be known: by the events that the
+    /// type of the decision may come to. A decision that reads nothing is made again, because it depends on
+    /// nothing; the topic of its first event counts, not its content, which may have a new id or time.
+    fn check<M, F, D>(&self, model: &M, decide: &F) -> Result<()>
+    where
+        M: Model,
+        F: Fn(&M::State) -> D,
+        D: Decision<AnyEvent>,
+    {
+        let topic = self.first.topic();
+        let mut is_same = D::may_have(topic);
+        let (state, place) = model.begin();
+        let mut conditions = Vec::new();
+        model.conditions(&place, &mut conditions);
+        if is_same && conditions.is_empty() {
+            let mut events = Vec::new();
+            let decided = decide(&state).decided(&mut events);
+            // One that is refused now, or comes to nothing, does not say what it came to before.
+            if let (Ok(()), Some(event)) = (decided, events.first()) {
+                is_same = event.event_type().has_topic(topic);
+            }
+        }
+        match is_same {
+            true => Ok(()),
+            false => Err(reused(&self.named.command, &self.first, None)),
+        }
+    }
+
+    async fn recorded(&self, application: &Application) -> Result<Recorded> {
+        let last = match self.first.place().count {
+            1 => None,
+            count => {
+                let id = self.named.command.event_id(u64::from(count) - 1);
+                application.core.recorder.event(id).await?
+            }
+        };
+        telemetry::count(telemetry::REPEATS);
+        let last = last.as_ref().unwrap_or(&self.first);
+        Ok(repeated(&self.first, Some(last), None, None))
     }
 }
 
@@ -267,25 +324,17 @@ fn scope_of<M: Model>(model: &M, place: &M::Place) -> Scope {
 type Committed = std::result::Result<(Recorded, Vec<(AnyEvent, Mark)>), (Conflict, u64)>;
 
 impl Application {
-    /// What was recorded under this command id, if one is given and it was.
-    async fn decided_before(&self, named: Option<&Named>) -> Result<Option<Recorded>> {
-        let Some(Named { command, scope }) = named else {
+    /// What was recorded under this command id, if one is given and it was: by a command that reads the
+    /// same.
+    async fn decided_before<'a>(&self, named: Option<&'a Named>) -> Result<Option<Before<'a>>> {
+        let Some(named) = named else {
             return Ok(None);
         };
-        let Some(first) = self.first_of(command).await? else {
+        let Some(first) = self.first_of(&named.command).await? else {
             return Ok(None);
         };
-        scope.check(command, &first)?;
-        let last: Option<StoredEvent> = match first.place().count {
-            1 => None,
-            count => {
-                let id = command.event_id(u64::from(count) - 1);
-                self.core.recorder.event(id).await?
-            }
-        };
-        telemetry::count(telemetry::REPEATS);
-        let last = last.as_ref().unwrap_or(&first);
-        Ok(Some(repeated(&first, Some(last), None, None)))
+        named.scope.check(&named.command, &first)?;
+        Ok(Some(Before { named, first }))
     }
 
     /// Records events of any types under conditions, and gives them as they will be read, with their

@@ -23,6 +23,13 @@ pub trait Decision<E> {
     ///
     /// The refusal; what was added to `events` before it must not be recorded.
     fn decided(self, events: &mut Vec<E>) -> Result<(), Self::Refusal>;
+
+    /// Whether a decision of this type may come to an event of this topic, as far as the type says. By
+    /// this an id of another command is noticed.
+    fn may_have(topic: &str) -> bool {
+        let _ = topic;
+        true
+    }
 }
 
 impl<E: Event> Decision<E> for E {
@@ -32,6 +39,10 @@ impl<E: Event> Decision<E> for E {
         events.push(self);
         Ok(())
     }
+
+    fn may_have(topic: &str) -> bool {
+        E::index_of_topic(topic).is_some()
+    }
 }
 
 impl<E> Decision<E> for () {
@@ -40,6 +51,10 @@ impl<E> Decision<E> for () {
     fn decided(self, _: &mut Vec<E>) -> Result<(), Infallible> {
         Ok(())
     }
+
+    fn may_have(_: &str) -> bool {
+        false
+    }
 }
 
 impl<E, D: Decision<E, Refusal = Infallible>> Decision<E> for Option<D> {
@@ -47,6 +62,10 @@ impl<E, D: Decision<E, Refusal = Infallible>> Decision<E> for Option<D> {
 
     fn decided(self, events: &mut Vec<E>) -> Result<(), Infallible> {
         self.map_or(Ok(()), |decision| decision.decided(events))
+    }
+
+    fn may_have(topic: &str) -> bool {
+        D::may_have(topic)
     }
 }
 
@@ -57,6 +76,10 @@ impl<E, D: Decision<E, Refusal = Infallible>> Decision<E> for Vec<D> {
         self.into_iter()
             .try_for_each(|decision| decision.decided(events))
     }
+
+    fn may_have(topic: &str) -> bool {
+        D::may_have(topic)
+    }
 }
 
 impl<E, D: Decision<E, Refusal = Infallible>, const N: usize> Decision<E> for [D; N] {
@@ -66,6 +89,10 @@ impl<E, D: Decision<E, Refusal = Infallible>, const N: usize> Decision<E> for [D
         self.into_iter()
             .try_for_each(|decision| decision.decided(events))
     }
+
+    fn may_have(topic: &str) -> bool {
+        D::may_have(topic)
+    }
 }
 
 impl<E, D: Decision<E, Refusal = Infallible>, R> Decision<E> for Result<D, R> {
@@ -74,6 +101,10 @@ impl<E, D: Decision<E, Refusal = Infallible>, R> Decision<E> for Result<D, R> {
     fn decided(self, events: &mut Vec<E>) -> Result<(), R> {
         let Ok(()) = self?.decided(events);
         Ok(())
+    }
+
+    fn may_have(topic: &str) -> bool {
+        D::may_have(topic)
     }
 }
 
@@ -87,6 +118,10 @@ macro_rules! tuple_decisions {
                 let ($($name,)+) = self;
                 $($name.decided(events)?;)+
                 Ok(())
+            }
+
+            fn may_have(topic: &str) -> bool {
+                $($name::may_have(topic))||+
             }
         }
     )*};

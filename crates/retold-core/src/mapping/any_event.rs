@@ -207,4 +207,8 @@ impl<E: Event> Decision<AnyEvent> for E {
         events.push(self.into());
         Ok(())
     }
+
+    fn may_have(topic: &str) -> bool {
+        E::index_of_topic(topic).is_some()
+    }
 }

@@ -11,7 +11,7 @@ use retold_core::application::{
 use retold_core::domain::content;
 use retold_core::domain::event::{Apply, Event, EventType};
 use retold_core::domain::id::Id;
-use retold_core::mapping::any_event::Addressed;
+use retold_core::mapping::any_event::{Addressed, AnyEvent};
 use retold_core::recording::identity::{Position, Version};
 use retold_core::recording::memory::MemoryStore;
 use retold_core::recording::store::Store;
@@ -547,4 +547,29 @@ async fn a_command_id_of_another_command_is_refused() {
     }
     let after = bank.head().await.unwrap().position().map(Position::get);
     assert_eq!(after, head);
+}
+
+/// Goal: of two decisions that read the same, under one id, the second is found to be another one by the
+/// events that it comes to, or that its type says it may come to.
+#[tokio::test]
+async fn a_command_id_of_another_decision_over_the_same_is_found_by_its_events() {
+    let bank = open(&MemoryStore::new()).await;
+    let id = account("1");
+    let open_it = || bank.decide((), |()| opened("ann").to(&id));
+    let deposit = || bank.decide((), |()| deposited(1).to(&id));
+    let fresh = || bank.decide((), |()| opened("bob").to(&account("another")));
+    assert!(!open_it().command_id("a").await.unwrap().is_repeated());
+    assert!(open_it().command_id("a").await.unwrap().is_repeated());
+    // Another stream and another content, as of a command that makes an id each time it is sent.
+    assert!(fresh().command_id("a").await.unwrap().is_repeated());
+    assert!(is_reused(deposit().command_id("a").await, 1));
+    let nothing = bank.decide((), |()| None::<AnyEvent>);
+    assert!(nothing.command_id("a").await.unwrap().is_repeated());
+    // Types that say what they may come to, over a query.
+    let noted = || bank.decide(accounts_of("ann"), |_| Some(registered("Fido")));
+    let opened_over = || bank.decide(accounts_of("ann"), |_| Ok::<_, Infallible>(opened("ann")));
+    assert!(!opened_over().command_id("b").await.unwrap().is_repeated());
+    assert!(opened_over().command_id("b").await.unwrap().is_repeated());
+    assert!(is_reused(noted().command_id("b").await, 2));
+    assert_eq!(bank.head().await.unwrap().position().map(Position::get), Some(2));
 }
