@@ -206,7 +206,7 @@ impl<'s> SystemSimulation<'s> {
                 .process(format!("node-{number}"), move |process| {
                     let mut place = 0;
                     for (member, parts) in system.members().iter().enumerate() {
-                        for name in names_of_pipelines(parts) {
+                        for name in names_of_pipelines(&system, parts) {
                             let (system, infrastructure) = (system.clone(), infrastructure.clone());
                             let own = place;
                             place += 1;
@@ -256,13 +256,20 @@ impl<'s> SystemSimulation<'s> {
     }
 }
 
-/// What the pipelines of an application's followers are called, in their order.
-fn names_of_pipelines(member: &Member) -> Vec<String> {
+/// What the pipelines of an application's followers are called, in their order: by the name of the
+/// follower, and of its application where another one has a follower of that name.
+fn names_of_pipelines(system: &System, member: &Member) -> Vec<String> {
+    let all = || system.members().iter().flat_map(Member::followers);
     let followers = member.followers().iter();
     let names = followers.flat_map(|follower| {
-        let (name, count) = (follower.name(), follower.pipeline_count());
+        let is_shared = all().filter(|it| it.name() == follower.name()).count() > 1;
+        let name = match is_shared {
+            true => format!("{} of {}", follower.name(), member.name()),
+            false => follower.name().to_owned(),
+        };
+        let count = follower.pipeline_count();
         (0..count).map(move |pipeline| match count {
-            1 => name.to_owned(),
+            1 => name.clone(),
             _ => format!("{name}/{pipeline}"),
         })
     });

@@ -73,6 +73,46 @@ fn followers_in_an_endless_cycle_are_named() {
     assert!(failure.contains("These still go on: node-1/"), "{failure}");
 }
 
+/// Goal: followers of one name in different applications are two followers. Method: each records an event
+/// for each that is thrown, under every fault; the simulation retells both.
+#[test]
+fn followers_of_one_name_in_two_applications_are_simulated() {
+    #[derive(Event, Serialize, Deserialize)]
+    struct Caught;
+    async fn catch_it(_: &Thrown, context: &mut Context) -> retold::Result<()> {
+        context.record(Caught)?;
+        Ok(())
+    }
+    let catcher = || Follower::new("catcher").follows("thrower").on(catch_it);
+    let game = System::new("game")
+        .application("thrower", |app| app.event::<Thrown>())
+        .application("left", |app| app.event::<Caught>().follower(catcher()))
+        .application("right", |app| app.event::<Caught>().follower(catcher()))
+        .build()
+        .unwrap();
+    seeds(20, |simulation| {
+        let mut game = SystemSimulation::new(simulation, &game)?;
+        game.commands("thrower", |game| async move {
+            let thrower = game.application("thrower").unwrap();
+            for number in 0..3 {
+                let throw = || thrower.decide((), |(): &()| Thrown);
+                while throw().command_id(format!("{number}")).await.is_err() {}
+            }
+        });
+        game.run()?;
+        for name in ["left", "right"] {
+            let caught = game.outside(|game| async move {
+                let caught = game.application(name)?.events::<Caught>();
+                caught.read().collect().await
+            })?;
+            if caught.len() != 3 {
+                return Err(format!("{name} caught {}", caught.len()));
+            }
+        }
+        Ok(())
+    });
+}
+
 /// Runs a system that is a shop, and checks what a shop promises.
 pub(crate) fn run_shop(mut shop: SystemSimulation<'_>) -> Result<(), String> {
     for clerk in CLERKS {
