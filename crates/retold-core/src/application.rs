@@ -8,6 +8,8 @@ pub mod limits;
 pub(crate) mod panic_text;
 pub mod telemetry;
 
+pub(crate) mod topic_watch;
+
 pub mod command_id;
 pub mod logged;
 pub mod publish;
@@ -19,7 +21,6 @@ mod conductor;
 pub mod log_reading;
 pub(crate) mod reports;
 pub mod subscription;
-pub(crate) mod topic_watch;
 mod turns;
 
 mod past;
@@ -59,7 +60,7 @@ pub use command_id::CommandId;
 pub(crate) use conductor::Conductor;
 pub use error::{Error, ExecuteError, Result};
 pub use event_bus::EventBus;
-pub use fold::{Fold, fold_of};
+pub use fold::{Fold, FoldPlace, fold_of};
 pub use handle::Application;
 pub use log_reader::{LogReader, UnknownTopics};
 pub use logged::Logged;

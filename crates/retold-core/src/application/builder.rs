@@ -168,10 +168,11 @@ impl ApplicationBuilder {
 
     /// Declares a type of events, so that opening fails if another has one of its topics.
     ///
-    /// An application that declares any type, or a [`retired`](Self::retired) topic, is to declare all of
-    /// its log: opening fails if the log has a topic that none of them has, for an event that no type
-    /// fits is passed over by every reader. One that declares none knows a type from its first use on,
-    /// and decisions over a query are checked against the types that are known then.
+    /// An application that declares any type or topic is to declare all topics of its log: its types, those
+    /// that are [`retired`](Self::retired), and those [`of_others`](Self::of_others). Opening fails if the
+    /// log has another topic, and readers refuse one that appears later, because its events may be what
+    /// they look for, under another name. An application that declares none knows a type from its first
+    /// use on, and decisions over a query are checked against the types that are known then.
     pub fn event<E: Event>(mut self) -> Self {
         self.declared.readers.push(EventReader::of::<E>());
         let registry = &self.registry;
@@ -199,6 +200,16 @@ impl ApplicationBuilder {
     pub fn retired(mut self, topic: &'static str) -> Self {
         let registry = &self.registry;
         self.registered = self.registered.and_then(|()| registry.retire(topic));
+        self
+    }
+
+    /// Declares a topic of another program that records in this log too: this program has no type for
+    /// it, and its readers pass over such events. In the stream of an aggregate they are an error.
+    pub fn of_others(mut self, topic: &'static str) -> Self {
+        let registry = &self.registry;
+        self.registered = self
+            .registered
+            .and_then(|()| registry.declare_of_others(topic));
         self
     }
 
@@ -250,6 +261,7 @@ impl ApplicationBuilder {
                 registry: self.registry,
                 reports: Reports::default(),
                 topics: Arc::default(),
+                typed_watches: Arc::default(),
                 store,
                 access: self.access,
                 unfit_for_snapshots: Mutex::default(),

@@ -69,6 +69,17 @@ fn kind<S: Apply<E>, E: Event>() -> Kind<S> {
     }
 }
 
+/// How far a fold was read, and what is not to have changed since.
+#[derive(Clone, Debug, Default)]
+pub struct FoldPlace {
+    /// The last event that was read, or that was passed over.
+    mark: Option<Mark>,
+    /// After a read: the query, with topics that the program does not know, and how many topics the log
+    /// had. So neither an event of such a topic nor a topic that is new to the log gets between the read
+    /// and the append.
+    watched: Option<(Query, u64)>,
+}
+
 impl<S> Fold<S> {
     /// Beginning with this state in place of the default.
     #[must_use]
@@ -176,18 +187,17 @@ impl<S> Kind<S> {
 
 impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
     type State = S;
-    /// The last event that was read, or that was passed over.
-    type Place = Option<Mark>;
+    type Place = FoldPlace;
 
-    fn begin(&self) -> (S, Option<Mark>) {
-        (self.initial.clone(), None)
+    fn begin(&self) -> (S, FoldPlace) {
+        (self.initial.clone(), FoldPlace::default())
     }
 
     fn read_on<'a>(
         &'a self,
         application: &'a Application,
         state: &'a mut S,
-        place: &'a mut Option<Mark>,
+        place: &'a mut FoldPlace,
         reach: Reach,
     ) -> BoxFuture<'a, Result<ReadTo>> {
         Box::pin(async move {
@@ -200,33 +210,37 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
                     Reach::Cached | Reach::Newest => None,
                     // A fold that is farther already stays there.
                     Reach::UpTo(until) => {
-                        Some(place.map_or(until, |place| place.position.max(until)))
+                        Some(place.mark.map_or(until, |mark| mark.position.max(until)))
                     }
                 };
                 let read = LogRead::of(query.clone())
-                    .after_mark(*place)
+                    .after_mark(place.mark)
                     .until(until)
                     .limit(FOLD_PAGE_EVENTS);
-                let page = application.read_by_topics(read).await?;
+                let (page, watched) = application.read_by_topics(read).await?;
                 for stored in &page.events {
                     self.take_in(application, stored, state)?;
-                    *place = Some(stored.mark());
+                    place.mark = Some(stored.mark());
                 }
                 if page.end == PageEnd::Complete {
-                    *place = page.read_to;
+                    place.mark = page.read_to;
+                    place.watched = Some((watched, page.topic_count));
                     return Ok(ReadTo::one(page.read_to));
                 }
             }
         })
     }
 
-    fn conditions(&self, place: &Option<Mark>, conditions: &mut Vec<Condition>) {
+    fn conditions(&self, place: &FoldPlace, conditions: &mut Vec<Condition>) {
+        let after = place.mark.map(|mark| mark.position);
+        if let Some((query, topic_count)) = &place.watched {
+            conditions.push(Condition::none_match_after(query.clone(), after));
+            conditions.push(Condition::topic_count(*topic_count));
+            return;
+        }
         // A query that is wrong has failed the read.
         if let Ok(query) = self.query() {
-            conditions.push(Condition::none_match_after(
-                query,
-                place.map(|mark| mark.position),
-            ));
+            conditions.push(Condition::none_match_after(query, after));
         }
     }
 }

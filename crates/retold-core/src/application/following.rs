@@ -82,6 +82,7 @@ impl Application {
                 registry: Arc::clone(&self.core.registry),
                 reports: Reports::default(),
                 topics: Arc::clone(&self.core.topics),
+                typed_watches: Arc::clone(&self.core.typed_watches),
                 store: None,
                 access: Access::ReadOnly,
                 unfit_for_snapshots: Mutex::default(),

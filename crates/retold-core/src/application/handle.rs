@@ -17,6 +17,7 @@ use super::limits::SETTLE_ATTEMPTS_MAX;
 use super::past::Own;
 use super::publish::{Bus, Commits};
 use super::reports::Reports;
+use super::selection::TypedWatches;
 use super::telemetry;
 use super::topic_watch::TopicWatch;
 use super::turns::Turns;
@@ -30,6 +31,7 @@ use crate::recording::condition::ExpectedVersion;
 use crate::recording::error::{Conflict, Failure, RecordError};
 use crate::recording::identity::{EventId, LogId, Position};
 use crate::recording::metadata::Metadata;
+use crate::recording::query::Query;
 use crate::recording::recorder::{BoxFuture, Head, LogRead, Page, Recorder};
 use crate::recording::store::Store;
 
@@ -60,6 +62,7 @@ pub(super) struct Core {
     pub(super) reports: Reports,
     /// What is known of the log's topics.
     pub(super) topics: Arc<Mutex<TopicWatch>>,
+    pub(super) typed_watches: Arc<TypedWatches>,
     /// Where the log is, for opening others beside it; none if a recorder was given.
     pub(super) store: Option<Arc<dyn Store>>,
     pub(super) access: Access,
@@ -132,14 +135,17 @@ impl Application {
         &self.core.registry
     }
 
-    /// Reads a page, and with it the events of topics that no registered type has.
-    pub(super) async fn read_by_topics(&self, read: LogRead) -> Result<Page, RecordError> {
+    /// Reads a page, and with it the events of topics that no registered type has. Returns also the query
+    /// with these topics.
+    pub(super) async fn read_by_topics(&self, read: LogRead) -> Result<(Page, Query), RecordError> {
         let core = &self.core;
         let lock = || core.topics.lock().unwrap_or_else(PoisonError::into_inner);
         let mut watch = lock().clone();
+        let query = read.query.clone();
         let page = watch.read(&*core.recorder, &core.registry, read).await;
+        let query = watch.widened(&query);
         *lock() = watch;
-        page
+        Ok((page?, query))
     }
 
     /// Id of the log; none for one that is not born, which only a read-only application meets.

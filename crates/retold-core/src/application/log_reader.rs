@@ -1,12 +1,13 @@
 //! The reader of a log: where reading and subscribing begin.
 
+use std::any::TypeId;
 use std::fmt;
 use std::sync::Arc;
 
 use super::error::Error;
 use super::handle::Application;
 use super::logged::Logged;
-use super::selection::Selection;
+use super::selection::{Selection, TypedWatches};
 use super::topic_watch::unknown_topic;
 use crate::domain::event::Event;
 use crate::mapping::mapper::Mapper;
@@ -22,6 +23,7 @@ impl Application {
             recorder: Arc::clone(self.recorder()),
             mapper: *self.mapper(),
             registry: Arc::clone(&self.core.registry),
+            watches: Arc::clone(&self.core.typed_watches),
         }
     }
 
@@ -61,6 +63,7 @@ pub struct LogReader {
     recorder: Arc<dyn Recorder>,
     mapper: Mapper,
     registry: Arc<TopicRegistry>,
+    watches: Arc<TypedWatches>,
 }
 
 /// What is done with events of topics that no registered type has.
@@ -83,6 +86,7 @@ impl LogReader {
             recorder,
             mapper: Mapper::default(),
             registry: Arc::default(),
+            watches: Arc::default(),
         }
     }
 
@@ -105,17 +109,29 @@ impl LogReader {
         Selection::new(Arc::clone(&self.recorder), None, Arc::new(decode))
     }
 
-    /// The events of type `E`, decoded. Others are not even read: the topics of `E`, the former ones
-    /// too, are part of the query.
+    /// The events of type `E`, decoded. Others are not read: the topics of `E`, the former ones too,
+    /// are part of the query.
+    ///
+    /// If the application declares its types, the reading or subscription stops with an error at an event
+    /// of a topic that the application does not know, unless it
+    /// [skips them](Selection::skips_unknown_events): it may be an event of `E` under another name.
     pub fn events<E: Event>(&self) -> Selection<Logged<E>> {
-        let mapper = self.mapper;
+        let (mapper, registry) = (self.mapper, Arc::clone(&self.registry));
         let decode = move |stored: &StoredEvent| {
+            if E::index_of_topic(stored.topic()).is_none() {
+                return Err(unknown_topic(&registry, stored).into());
+            }
             Ok(Some(Logged {
                 event: mapper.decode::<E>(stored)?,
                 stored: stored.clone(),
             }))
         };
-        Selection::new(Arc::clone(&self.recorder), Some(E::TYPES), Arc::new(decode))
+        let recorder = Arc::clone(&self.recorder);
+        Selection::new(recorder, Some(E::TYPES), Arc::new(decode)).watching(
+            TypeId::of::<E>(),
+            &self.registry,
+            &self.watches,
+        )
     }
 
     /// The event with this id as it is stored, or none.

@@ -187,9 +187,7 @@ impl<T> Events<T> {
                     let Some(read) = self.next_read()? else {
                         return Poll::Ready(Ok(None));
                     };
-                    let recorder = self.selection.recorder().clone();
-                    self.pending
-                        .insert(Box::pin(async move { recorder.read_log(read).await }))
+                    self.pending.insert(self.selection.read_page(read))
                 }
             };
             let page = ready!(pending.as_mut().poll(context));

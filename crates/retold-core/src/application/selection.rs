@@ -1,14 +1,19 @@
 //! Which events of a log, and as what: the part that reading and subscribing share.
 
+use std::any::TypeId;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Error;
+use super::topic_watch::TopicWatch;
 use crate::domain::event::EventType;
+use crate::mapping::topic_registry::TopicRegistry;
+use crate::recording::error::RecordError;
 use crate::recording::error::Invalid;
 use crate::recording::limits::{PAGE_EVENTS_MAX, QUERY_NAMES_MAX};
 use crate::recording::query::{Query, QueryItem};
-use crate::recording::recorder::Recorder;
+use crate::recording::recorder::{BoxFuture, LogRead, Page, Recorder};
 use crate::recording::stored_event::StoredEvent;
 
 /// Events that a reading or a subscription asks for at once, unless told otherwise. It holds one page
@@ -17,6 +22,43 @@ pub const READ_PAGE_EVENTS_DEFAULT: usize = 500;
 
 /// Makes of a stored event what the caller wants, or nothing, if it is to be passed over.
 pub(super) type Decode<T> = Arc<dyn Fn(&StoredEvent) -> Result<Option<T>, Error> + Send + Sync>;
+
+/// What the typed readings of an application know of the topics of its log, for each type of events.
+#[derive(Debug, Default)]
+pub(super) struct TypedWatches(Mutex<HashMap<TypeId, SharedWatch>>);
+
+type SharedWatch = Arc<Mutex<TopicWatch>>;
+
+impl TypedWatches {
+    fn of(&self, type_id: TypeId) -> SharedWatch {
+        let mut watches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(watches.entry(type_id).or_default())
+    }
+}
+
+/// By what a typed selection notices topics that the program does not know.
+#[derive(Clone)]
+struct Watched {
+    registry: Arc<TopicRegistry>,
+    watch: SharedWatch,
+}
+
+impl Watched {
+    async fn read(
+        &self,
+        recorder: &dyn Recorder,
+        types: &'static [EventType],
+        read: LogRead,
+    ) -> Result<Page, RecordError> {
+        let lock = || self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watch = lock().clone();
+        let is_asked = |topic: &str| types.iter().any(|it| it.has_topic(topic));
+        let page = watch.read_asking(recorder, &self.registry, read, is_asked);
+        let page = page.await;
+        *lock() = watch;
+        page
+    }
+}
 
 /// Which events of a log, and as what: `StoredEvent`s, or events of a type.
 ///
@@ -27,6 +69,8 @@ pub struct Selection<T> {
     recorder: Arc<dyn Recorder>,
     query: Query,
     types: Option<&'static [EventType]>,
+    /// None if unknown topics are passed over.
+    watched: Option<Watched>,
     decode: Decode<T>,
     page_size: usize,
 }
@@ -41,9 +85,31 @@ impl<T> Selection<T> {
             recorder,
             query: Query::All,
             types,
+            watched: None,
             decode,
             page_size: READ_PAGE_EVENTS_DEFAULT,
         }
+    }
+
+    /// With a stop before events of topics that the program does not know.
+    pub(super) fn watching(
+        mut self,
+        type_id: TypeId,
+        registry: &Arc<TopicRegistry>,
+        watches: &TypedWatches,
+    ) -> Self {
+        self.watched = Some(Watched {
+            registry: Arc::clone(registry),
+            watch: watches.of(type_id),
+        });
+        self
+    }
+
+    /// Passes over events of topics that the program does not know, in place of stopping before them. Of
+    /// no effect on stored events.
+    pub fn skips_unknown_events(mut self) -> Self {
+        self.watched = None;
+        self
     }
 
     /// Only events that match `query`, in place of one given before.
@@ -79,6 +145,19 @@ impl<T> Selection<T> {
         &self.recorder
     }
 
+    /// Reads a page. Of a program that declares its types it has the events of unknown topics too, of the
+    /// same streams and tags.
+    pub(super) fn read_page(&self, read: LogRead) -> BoxFuture<'static, Result<Page, RecordError>> {
+        let recorder = Arc::clone(&self.recorder);
+        match (&self.watched, self.types) {
+            (Some(watched), Some(types)) if watched.registry.is_declared() => {
+                let watched = watched.clone();
+                Box::pin(async move { watched.read(&*recorder, types, read).await })
+            }
+            _ => Box::pin(async move { recorder.read_log(read).await }),
+        }
+    }
+
     pub(super) fn page_events(&self) -> usize {
         self.page_size
     }
@@ -103,6 +182,7 @@ impl<T> Clone for Selection<T> {
             recorder: self.recorder.clone(),
             query: self.query.clone(),
             types: self.types,
+            watched: self.watched.clone(),
             decode: self.decode.clone(),
             page_size: self.page_size,
         }

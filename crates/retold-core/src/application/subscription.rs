@@ -243,9 +243,7 @@ impl<T> Subscription<T> {
                     let read = LogRead::of(self.query.clone())
                         .after_mark(self.mark)
                         .limit(self.selection.page_events());
-                    let recorder = self.selection.recorder().clone();
-                    let page = Box::pin(async move { recorder.read_log(read).await });
-                    self.step = Step::Reading(page);
+                    self.step = Step::Reading(self.selection.read_page(read));
                 }
                 Step::Reading(page) => {
                     let page = ready!(page.as_mut().poll(context));

@@ -38,7 +38,7 @@ impl TopicWatch {
     ///
     /// # Errors
     ///
-    /// `Invalid` if the program does not know too many topics of the log; what the recorder
+    /// `Invalid` if the log has too many topics that the program does not know; what the recorder
     /// reports.
     pub(crate) async fn read(
         &mut self,
@@ -46,9 +46,28 @@ impl TopicWatch {
         registry: &TopicRegistry,
         read: LogRead,
     ) -> Result<Page, RecordError> {
-        let Some(asked) = asked(&read.query) else {
-            return recorder.read_log(read).await;
-        };
+        match asked(&read.query) {
+            None => recorder.read_log(read).await,
+            Some(asked) => {
+                let is_asked = |topic: &str| asked.contains(topic);
+                self.read_asking(recorder, registry, read, is_asked).await
+            }
+        }
+    }
+
+    /// As [`read`](Self::read), for a query of topics by a reader that asks for topics of which this
+    /// holds: it knows them, also those that the query leaves out.
+    ///
+    /// # Errors
+    ///
+    /// As for [`read`](Self::read).
+    pub(crate) async fn read_asking(
+        &mut self,
+        recorder: &dyn Recorder,
+        registry: &TopicRegistry,
+        read: LogRead,
+        is_asked: impl Fn(&str) -> bool,
+    ) -> Result<Page, RecordError> {
         loop {
             let query = self.widened(&read.query);
             let page = recorder
@@ -62,7 +81,7 @@ impl TopicWatch {
             if page.topic_count == self.listed && !may_be_known_now {
                 return Ok(page);
             }
-            let is_unknown = |topic: &str| is_unknown(registry, topic, |it| asked.contains(it));
+            let is_unknown = |topic: &str| is_unknown(registry, topic, &is_asked);
             let unknown = unknown_topics(recorder, is_unknown).await?;
             (self.listed, self.names) = (page.topic_count, names);
             if std::mem::replace(&mut self.unknown, unknown) == self.unknown {
@@ -72,10 +91,13 @@ impl TopicWatch {
     }
 
     /// The query, and of the same streams and tags also the unknown topics.
-    fn widened(&self, query: &Query) -> Query {
+    pub(crate) fn widened(&self, query: &Query) -> Query {
         let Query::Items(items) = query else {
             return query.clone();
         };
+        if self.unknown.is_empty() {
+            return query.clone();
+        }
         let mut items = items.clone();
         let restrictions: BTreeSet<_> = items
             .iter()

@@ -33,7 +33,7 @@ pub enum MappingError {
     },
     /// A stored event's topic is none of the type's that was asked for.
     #[error(
-        "{place} has the topic {topic:?}, which {type_name} does not know; it knows {}. If a type was renamed, give it its former topic: `#[event(formerly({topic:?}))]`. If the program has the type, register it with the application: `.event::<T>()` or `.aggregate::<A>()`. If the events are past, declare that: `.retired({topic:?})`. If a newer program recorded it, update this one",
+        "{place} has the topic {topic:?}, which {type_name} does not know; it knows {}. If a type was renamed, give it its former topic: `#[event(formerly({topic:?}))]`. If the program has the type, register it with the application: `.event::<T>()` or `.aggregate::<A>()`. If the events are past, declare that: `.retired({topic:?})`. If another program records them and they are not for this one: `.of_others({topic:?})`. If a newer program recorded it, update this one",
         list(known)
     )]
     UnknownTopic {

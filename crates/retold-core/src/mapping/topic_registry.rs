@@ -103,6 +103,19 @@ impl TopicRegistry {
         Ok(())
     }
 
+    /// Declares a topic of another program that records in the same log: readers pass over its events.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError`] for a bad name.
+    pub fn declare_of_others(&self, topic: &'static str) -> Result<(), RegistryError> {
+        let owner = "a topic of others";
+        check_name("topic", topic).map_err(|error| RegistryError::Name { owner, error })?;
+        self.declare();
+        self.note_of_others(&[topic]);
+        Ok(())
+    }
+
     fn declare(&self) {
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         names.is_declared = true;

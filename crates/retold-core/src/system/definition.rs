@@ -226,6 +226,12 @@ impl Member {
         self.set_up(move |builder| builder.retired(topic))
     }
 
+    /// With a topic of another program that records in the log: see [`ApplicationBuilder::of_others`].
+    #[must_use]
+    pub fn of_others(self, topic: &'static str) -> Self {
+        self.set_up(move |builder| builder.of_others(topic))
+    }
+
     /// With what this makes of its builder: another codec, a larger cache.
     #[must_use]
     pub fn set_up(

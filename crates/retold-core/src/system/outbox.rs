@@ -15,14 +15,17 @@ use super::follower::Start;
 use super::limits::{FOLLOWER_NAME_SIZE_MAX, OUTBOX_PAGE_EVENTS};
 use crate::application::reports::{Report, ReportCell};
 use crate::application::subscription::check_mark;
+use crate::application::topic_watch::{TopicWatch, unknown_topic};
 use crate::application::{Application, Error, Logged, Result};
 use crate::domain::event::Event;
+use crate::mapping::error::MappingError;
 use crate::recording::append::Append;
 use crate::recording::error::{Conflict, Invalid};
 use crate::recording::identity::{LogId, Mark};
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::query::{Query, QueryItem};
 use crate::recording::recorder::LogRead;
+use crate::recording::stored_event::StoredEvent;
 use crate::recording::stretch::{FollowerKey, Stretch};
 
 /// Before the names of outboxes in follower keys; no follower's name has a `/`.
@@ -34,6 +37,10 @@ pub(super) fn is_outbox(key: &FollowerKey) -> bool {
 }
 
 /// Drains events of type `E` of an application's own log to the outside.
+///
+/// If the application declares its types, an event of a topic that it does not know cannot be read: it
+/// may be one of `E` under another name. What comes after it is delivered once a program that knows it
+/// runs, or this one [passes over](Self::pass_over) it.
 ///
 /// How far it is, is recorded in the log, under its name. Two programs that drain one outbox at a time
 /// lose nothing and send some things twice; runners see to it that one does, with a
@@ -70,6 +77,7 @@ pub struct Outbox<E> {
     key: FollowerKey,
     log: LogId,
     query: Query,
+    topics: TopicWatch,
     /// Up to here everything is delivered, as it is recorded.
     checkpoint: Option<Mark>,
     page: VecDeque<Arc<Logged<E>>>,
@@ -113,6 +121,7 @@ impl<E: Event> Outbox<E> {
             key: FollowerKey::new(format!("{KEY_PREFIX}{name}@1")),
             log,
             query: topics_of::<E>(),
+            topics: TopicWatch::default(),
             checkpoint: None,
             page: VecDeque::new(),
             page_mark: None,
@@ -234,10 +243,14 @@ impl<E: Event> Outbox<E> {
         let read = LogRead::of(self.query.clone())
             .after_mark(after)
             .limit(OUTBOX_PAGE_EVENTS);
-        let page = self.application.recorder().read_log(read).await?;
+        let (recorder, registry) = (self.application.recorder(), self.application.registry());
+        let page = match registry.is_declared() {
+            true => self.topics.read(&**recorder, registry, read).await?,
+            false => recorder.read_log(read).await?,
+        };
         let mut decoded = VecDeque::with_capacity(page.events.len());
         for stored in page.events {
-            match self.application.mapper().decode(&stored) {
+            match self.decoded(&stored) {
                 Ok(event) => decoded.push_back(Arc::new(Logged { event, stored })),
                 // What comes before it is delivered first.
                 Err(_) if !decoded.is_empty() => {
@@ -253,6 +266,13 @@ impl<E: Event> Outbox<E> {
         self.page_mark = page.read_to;
         self.page = decoded;
         Ok(())
+    }
+
+    fn decoded(&self, stored: &StoredEvent) -> Result<E, MappingError> {
+        match E::index_of_topic(stored.topic()) {
+            Some(_) => self.application.mapper().decode(stored),
+            None => Err(unknown_topic(self.application.registry(), stored)),
+        }
     }
 
     async fn record(&mut self, to: Mark) -> Result<()> {

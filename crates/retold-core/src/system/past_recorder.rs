@@ -258,7 +258,7 @@ impl PastRecorder {
         let until = self.until();
         let mut events = Vec::new();
         let mut read_to = None;
-        let mut topics = 0;
+        let mut topics = None;
         let recorded_until = read.until.min(until).or(until);
         if read.after < recorded_until {
             let recorded = LogRead {
@@ -271,9 +271,10 @@ impl PastRecorder {
                 return Ok(page);
             }
             read_to = page.read_to;
-            topics = page.topic_count;
+            topics = Some(page.topic_count);
             events = page.events;
         }
+        let topics = self.topic_count(topics).await?;
         let goes_on = |event: &&StoredEvent| {
             Some(event.position()) > read.after
                 && read.until.is_none_or(|until| event.position() <= until)
@@ -304,14 +305,16 @@ impl PastRecorder {
         let pending = self.pending.iter().rev().filter(goes_on);
         let mut events: Vec<_> = pending.take(limit).cloned().collect();
         if events.len() == limit {
-            return Ok(Page::new(events, head, PageEnd::Full));
+            let topics = self.topic_count(None).await?;
+            return Ok(Page::new(events, head, PageEnd::Full).topic_count(topics));
         }
         let Some(until) = self.until() else {
-            return Ok(Page::new(events, head, PageEnd::Complete));
+            let topics = self.topic_count(None).await?;
+            return Ok(Page::new(events, head, PageEnd::Complete).topic_count(topics));
         };
         let beyond = until.next();
         let after = read.after.map_or(beyond, |after| after.min(beyond));
-        let mut end = PageEnd::Complete;
+        let (mut end, mut topics) = (PageEnd::Complete, None);
         if read.until.is_none_or(|until| until <= after) {
             let recorded = LogRead {
                 after: Some(after),
@@ -320,9 +323,18 @@ impl PastRecorder {
             };
             let page = self.recorder.read_log(recorded).await?;
             events.extend(page.events);
-            end = page.end;
+            (end, topics) = (page.end, Some(page.topic_count));
         }
-        Ok(Page::new(events, head, end))
+        let topics = self.topic_count(topics).await?;
+        Ok(Page::new(events, head, end).topic_count(topics))
+    }
+
+    /// How many topics the log has: as a page of it said, or as it is now.
+    async fn topic_count(&self, counted: Option<u64>) -> Result<u64, RecordError> {
+        match counted {
+            Some(count) => Ok(count),
+            None => Ok(self.recorder.head().await?.topic_count),
+        }
     }
 
     async fn stream_page(&self, read: StreamRead, limit: usize) -> Result<Page, RecordError> {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use retold::application::{ExecuteError, fold_of};
+use retold::application::{ExecuteError, Logged, fold_of};
 use retold::prelude::*;
 use retold::recording::memory::MemoryStore;
 use retold::recording::store::Store;
@@ -12,7 +12,7 @@ use retold::system::memory_view::MemoryView;
 use retold::system::projection::{Projection, ProjectionState};
 use retold::system::simulation::seeds;
 use retold::system::{
-    Context, Follower, Infrastructure, OpenSystem, Opening, Phase, SingleThread, System,
+    Context, Follower, Infrastructure, OpenSystem, Opening, Outbox, Phase, SingleThread, System,
     SystemSimulation, Trouble,
 };
 
@@ -292,6 +292,9 @@ on_every_store! {
     a_new_field_needs_nothing: check_new_field,
     a_removed_event_is_retired: check_retirement,
     a_booked_room_is_not_booked_again: check_rooms,
+    what_comes_between_a_read_and_its_append_is_noticed: check_between,
+    typed_readings_and_outboxes_stop_before_an_unknown_event: check_typed_readers,
+    events_of_another_program_are_passed_over: check_of_others,
 }
 
 /// Whether a room is taken.
@@ -387,6 +390,107 @@ async fn check_rooms(stores: Stores) {
     assert_unknown(book(&old, 9, placed).await, "booked");
     assert!(book(&old, 10, placed).await.unwrap());
     assert!(!book(&new, 10, renamed).await.unwrap());
+}
+
+/// Lets a future run to its end within a decision.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
+}
+
+/// Goal: a decision over a query holds only if no event came between its read and its append that it would
+/// have taken in, also under a topic that its program does not know. Method: the decision itself has another
+/// program record in between.
+async fn check_between(stores: Stores) {
+    let old = opening(&stores.old);
+    let old = old.event::<old::Placed>().event::<old::CalledOff>();
+    let old = old.open().await.unwrap();
+    let others = opening(&stores.new);
+    let new = others.event::<new::Renamed>().event::<old::CalledOff>();
+    let new = new.open().await.unwrap();
+    let renamed = |room| new::Renamed { room };
+    // The log has no event of that topic before.
+    let between = |room| {
+        at_once(book(&new, room, renamed)).unwrap();
+        placed(room)
+    };
+    assert_unknown(book(&old, 1, between).await, "booked");
+    // It has some, of another room.
+    assert_unknown(book(&old, 2, between).await, "booked");
+    assert!(book(&old, 3, placed).await.unwrap());
+    // A topic that is new to the log, and that the program knows: it decides again.
+    let times = std::sync::atomic::AtomicUsize::new(0);
+    let called_off = |room| {
+        if times.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            at_once(async { new.decide((), |()| old::CalledOff { room: 9 }).await }).unwrap();
+        }
+        placed(room)
+    };
+    assert!(book(&old, 4, called_off).await.unwrap());
+    assert_eq!(times.into_inner(), 2);
+    let stored = old.log().stored().read().collect().await.unwrap();
+    let topics: Vec<_> = stored.iter().map(|it| it.topic().to_owned()).collect();
+    assert_eq!(topics, ["booked", "booked", "placed", "called off", "placed"]);
+}
+
+/// Subscriptions, readings and outboxes of a type give what was recorded before an unknown event and then
+/// stop, for it may be of their type under another name.
+async fn check_typed_readers(stores: Stores) {
+    let old = opening(&stores.old).event::<old::Placed>();
+    let old = old.open().await.unwrap();
+    let by_old = async |room| old.decide((), |()| placed(room)).await.unwrap();
+    by_old(1).await;
+    let events = || old.events::<old::Placed>();
+    let mut subscription = events().subscribe().await.unwrap();
+    assert_eq!(subscription.next().await.unwrap().event.room, 1);
+    let mut outbox = Outbox::<old::Placed>::open(&old, "mail").await.unwrap();
+    assert_eq!(outbox.next().await.unwrap().unwrap().event.room, 1);
+    outbox.delivered().await.unwrap();
+
+    let new = opening(&stores.new).event::<new::Renamed>();
+    let new = new.open().await.unwrap();
+    new.decide((), |()| new::Renamed { room: 2 }).await.unwrap();
+    by_old(3).await;
+    for _ in 0..2 {
+        assert_unknown(subscription.next().await.map(drop), "booked");
+        assert_unknown(outbox.next().await.map(drop), "booked");
+    }
+    assert_unknown(events().read().collect().await.map(drop), "booked");
+    let backward = events().read().backward();
+    let rooms = |events: Vec<Logged<old::Placed>>| {
+        let rooms = events.iter().map(|it| it.event.room);
+        rooms.collect::<Vec<_>>()
+    };
+    assert_unknown(backward.collect().await.map(drop), "booked");
+    // What has another tag cannot be what is sought.
+    let tagged = events().tag("room:3").read().collect().await.unwrap();
+    assert_eq!(rooms(tagged), [3]);
+    let skipping = events().skips_unknown_events().read().collect().await;
+    assert_eq!(rooms(skipping.unwrap()), [1, 3]);
+
+    let passed = subscription.pass_over().unwrap();
+    assert_eq!(passed.topic(), "booked");
+    assert_eq!(subscription.next().await.unwrap().event.room, 3);
+    outbox.pass_over().await.unwrap();
+    assert_eq!(outbox.next().await.unwrap().unwrap().event.room, 3);
+}
+
+/// Two programs record in one log, each with types of its own, and say so.
+async fn check_of_others(stores: Stores) {
+    let letters = opening(&stores.old).event::<Letter>();
+    let letters = letters.of_others("placed").open().await.unwrap();
+    letters.decide((), |()| Letter { room: 1 }).await.unwrap();
+    let refused = opening(&stores.new).event::<old::Placed>().open().await;
+    let refused = refused.map(drop).unwrap_err().to_string();
+    assert!(refused.contains(".of_others(\"letter\")"), "{refused}");
+    let orders = opening(&stores.new).event::<old::Placed>();
+    let orders = orders.of_others("letter").open().await.unwrap();
+    assert!(book(&orders, 1, placed).await.unwrap());
+    assert!(!book(&orders, 1, placed).await.unwrap());
+    letters.decide((), |()| Letter { room: 1 }).await.unwrap();
+    let placed = orders.events::<old::Placed>().read().collect().await;
+    assert_eq!(placed.unwrap().len(), 1);
+    let sent = letters.events::<Letter>().read().collect().await;
+    assert_eq!(sent.unwrap().len(), 2);
 }
 
 /// A follower that is said to skip unknown events does so.
