@@ -8,9 +8,14 @@
 //! stretch it answers, and stretches join.
 
 mod failing;
+mod holding;
 mod starting;
+mod time_limit;
 
 pub use self::failing::Resumed;
+
+use self::holding::Hold;
+use self::time_limit::Refused;
 
 use std::any::Any;
 use std::future::Future;
@@ -29,7 +34,7 @@ use super::follower_record::{FollowerRecord, SystemNames};
 use super::limits::{FOLLOW_PAGE_EVENTS, UNFLUSHED_EVENTS_MAX};
 use super::partition::Lane;
 use super::running::Began;
-use super::status::{HeldEvent, Phase, StatusCell, UpstreamStatus};
+use super::status::{Phase, StatusCell, UpstreamStatus};
 use crate::application::panic_text::panic_text;
 use crate::application::topic_watch::{TopicWatch, unknown_topic};
 use crate::application::{Application, Error, Result, contended};
@@ -114,47 +119,6 @@ struct Upstream {
     topics: TopicWatch,
     /// The event that this program does not know, and holds before.
     hold: Option<Hold>,
-}
-
-/// Why a pipeline holds.
-struct Hold {
-    held: HeldEvent,
-    /// How many names the log's types and the follower's own had then: with others it may be known.
-    names: (usize, usize),
-}
-
-impl Upstream {
-    /// Whether a position may not be answered yet.
-    fn is_beyond_limit(&self, position: Position) -> bool {
-        let after = |limit: Option<Mark>| Some(position) > limit.map(|mark| mark.position);
-        self.limit.is_some_and(after) || self.is_held_at(position)
-    }
-
-    /// Whether a position is that of the event that is held before, or beyond.
-    fn is_held_at(&self, position: Position) -> bool {
-        let hold = self.hold.as_ref();
-        hold.is_some_and(|hold| position >= hold.held.event.position)
-    }
-
-    /// Where its next page is to end, at the latest; none if nothing stands against it, and an empty
-    /// one if nothing may be answered at all.
-    fn read_until(&self) -> Option<Option<Position>> {
-        let limit = self.limit.map(|it| it.map(|mark| mark.position));
-        let before = |hold: &Hold| Position::new(hold.held.event.position.get() - 1);
-        let held = self.hold.as_ref().map(before);
-        match (limit, held) {
-            (Some(limit), Some(held)) => Some(limit.min(held)),
-            (limit, held) => limit.or(held),
-        }
-    }
-}
-
-/// An event that counts as failed, and why, while the follower's stream has this version: an operator's act
-/// lets the policy be asked again.
-struct Refused {
-    place: (LogId, Mark),
-    version: Option<Version>,
-    reason: String,
 }
 
 /// A turn that the pipeline has, until something is recorded or the step ends, also by being dropped.
@@ -505,55 +469,6 @@ impl Pipeline {
             true => Ok(Step::Holding),
             false => Ok(Step::Moved),
         }
-    }
-
-    /// Whether it holds before an event that this program does not know.
-    pub fn is_holding(&self) -> bool {
-        self.upstreams
-            .iter()
-            .any(|upstream| upstream.hold.is_some())
-    }
-
-    /// Ends holds before events that another program has answered, or that this one may know now.
-    fn review_holds(&mut self) {
-        let own = self.application.registry().name_count();
-        for upstream in &mut self.upstreams {
-            let reached = upstream.reached.map(|mark| mark.position);
-            let names = (upstream.registry.name_count(), own);
-            upstream
-                .hold
-                .take_if(|hold| reached >= Some(hold.held.event.position) || hold.names != names);
-        }
-    }
-
-    /// Holds before an event that this program does not know.
-    fn hold(&mut self, index: usize, event: &StoredEvent, reason: String) {
-        let own = self.application.registry().name_count();
-        let upstream = &mut self.upstreams[index];
-        tracing::warn!(
-            follower = %self.key,
-            log = &*upstream.name,
-            event = %event.mark(),
-            topic = event.topic(),
-            %reason,
-            "a follower holds before an event that this program does not know"
-        );
-        self.status.holds(&reason);
-        upstream.hold = Some(Hold {
-            held: HeldEvent {
-                event: event.mark(),
-                topic: event.topic().into(),
-                reason: reason.into(),
-            },
-            names: (upstream.registry.name_count(), own),
-        });
-        self.tell_places();
-    }
-
-    /// Whether the program would pass over this event of the log at this index without knowing what it is.
-    fn is_unknown(&self, index: usize, event: &StoredEvent) -> bool {
-        self.follower
-            .is_unknown(&self.upstreams[index].registry, event)
     }
 
     /// Reads the next page of each log in turn, until one has events for the partition that it is at, and
@@ -1039,28 +954,14 @@ impl Pipeline {
         }
     }
 
-    /// For runners, after a step was dropped in which a policy ran: the event counts as failed by its
-    /// policy, for this reason, unless an operator has acted since. Does nothing if none ran.
-    pub fn give_up_policy(&mut self, reason: String) {
-        let Some(place) = self.running.take() else {
-            return;
-        };
-        self.refused = Some(Refused {
-            place,
-            version: self.record.version,
-            reason,
-        });
-        // What was answered before it is recorded first.
-        self.alone = Some(place);
-        self.look_again();
-    }
-
     /// Drops what was decided: the logs are not as it was decided on. What is there counts.
     fn give_way(&mut self, conflict: &Conflict) {
         let in_flight = self.in_flight.take();
         let is_own = matches!(conflict, Conflict::Stream { stream, .. } if *stream == self.stream);
         self.contended = match conflict {
-            Conflict::Stream { .. } | Conflict::Query { .. } | Conflict::Topics { .. } if !is_own => {
+            Conflict::Stream { .. } | Conflict::Query { .. } | Conflict::Topics { .. }
+                if !is_own =>
+            {
                 in_flight.map(|it| contended(conflict, it.append.all_conditions()))
             }
             _ => None,
