@@ -135,8 +135,8 @@ impl Codec {
         match self {
             Self::Json => check_round_trip(payload, again, |payload| {
                 let event = self.decode::<E>(type_index, payload);
-                let event =
-                    event.map_err(|error| format!("it comes back as what cannot be read: {error}"))?;
+                let event = event
+                    .map_err(|error| format!("it comes back as what cannot be read: {error}"))?;
                 let mut written = Vec::with_capacity(payload.len());
                 self.write(&event, &mut written)
                     .map_err(|error| cannot_be_written(&error))?;

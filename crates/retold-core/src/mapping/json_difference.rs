@@ -171,9 +171,7 @@ impl Comparison {
             return self.differs(Some(one), Some(other));
         };
         match (Value::of(one), Value::of(other)) {
-            (Value::Object(one), Value::Object(other)) => {
-                self.of_objects(&one, &other, depth_left)
-            }
+            (Value::Object(one), Value::Object(other)) => self.of_objects(&one, &other, depth_left),
             (Value::Array(one), Value::Array(other)) => self.of_arrays(&one, &other, depth_left),
             (Value::Text(one), Value::Text(other)) if one == other => None,
             (Value::Float(one), Value::Float(other)) if one.to_bits() == other.to_bits() => None,

@@ -571,5 +571,8 @@ async fn a_command_id_of_another_decision_over_the_same_is_found_by_its_events()
     assert!(!opened_over().command_id("b").await.unwrap().is_repeated());
     assert!(opened_over().command_id("b").await.unwrap().is_repeated());
     assert!(is_reused(noted().command_id("b").await, 2));
-    assert_eq!(bank.head().await.unwrap().position().map(Position::get), Some(2));
+    assert_eq!(
+        bank.head().await.unwrap().position().map(Position::get),
+        Some(2)
+    );
 }

@@ -429,7 +429,10 @@ async fn check_between(stores: Stores) {
     assert_eq!(times.into_inner(), 2);
     let stored = old.log().stored().read().collect().await.unwrap();
     let topics: Vec<_> = stored.iter().map(|it| it.topic().to_owned()).collect();
-    assert_eq!(topics, ["booked", "booked", "placed", "called off", "placed"]);
+    assert_eq!(
+        topics,
+        ["booked", "booked", "placed", "called off", "placed"]
+    );
 }
 
 /// Subscriptions, readings and outboxes of a type give what was recorded before an unknown event and then
