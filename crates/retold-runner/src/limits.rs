@@ -94,7 +94,7 @@ pub const LEASE_TIME_TO_LIVE_MIN: Duration = Duration::from_millis(300);
 
 /// How often a node looks at everybody's leases, unless told otherwise: one read of a few rows. Bounds,
 /// with two looks and some calls, how long a unit is with nobody after it was handed over.
-pub const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+pub const LEASE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Leases that a node asks for at a time: enough for a slow store, and no burden to a busy one.
 pub const LEASE_CALLS_MAX: usize = 8;
