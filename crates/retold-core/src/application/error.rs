@@ -17,7 +17,10 @@ use crate::recording::identity::{LogId, Mark, Position, Version};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an application did not do what it was asked. The variants are decisions for the caller.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` prints sentences, not the structure: the message, then each cause that the message does not
+/// contain. A program whose `main` returns [`Result`] therefore ends with a readable error.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The log is not as was demanded, and deciding again did not help often enough or was not asked
@@ -176,6 +179,26 @@ impl Error {
     }
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut message = self.to_string();
+        f.write_str(&message)?;
+        let mut heading = "\n\nCaused by:";
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            // Most messages end with their cause.
+            if !message.contains(&text) {
+                write!(f, "{heading}\n    {}", text.replace('\n', "\n    "))?;
+                heading = "";
+                message = text;
+            }
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
 impl From<RecordError> for Error {
     fn from(error: RecordError) -> Self {
         match error {
@@ -308,5 +331,44 @@ impl<R: StdError + Send + Sync + 'static> From<ExecuteError<R>> for Error {
             ExecuteError::Refused(refusal) => Self::Refused(Box::new(refusal)),
             ExecuteError::Retold(error) => error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the kennel is full")]
+    struct Full(#[source] std::io::Error);
+
+    /// `main` prints the `Debug` form of the error that it returns.
+    #[test]
+    fn debug_prints_the_message_and_its_causes() {
+        let cause = Full(std::io::Error::other("no space"));
+        let refused = Error::Refused(Box::new(cause));
+        assert_eq!(
+            format!("{refused:?}"),
+            "refused: the kennel is full\n\nCaused by:\n    no space"
+        );
+        let command = ExecuteError::<Full>::Retold(Error::NotFound {
+            stream: "Dog/1".into(),
+            version: None,
+            time: None,
+        });
+        assert_eq!(
+            format!("{:?}", Error::from(command)),
+            "nothing is recorded of \"Dog/1\"; create it first"
+        );
+    }
+
+    #[test]
+    fn debug_does_not_repeat_a_cause_that_the_message_contains() {
+        let failure = Failure::new("cannot open dogs.db", std::io::Error::other("disk\nfailed"));
+        let error = Error::Unavailable(failure);
+        let text = format!("{error:?}");
+        assert_eq!(text.matches("cannot open dogs.db").count(), 1, "{text}");
+        assert_eq!(text.matches("failed").count(), 1, "{text}");
+        assert!(!text.contains("Unavailable"), "{text}");
     }
 }
