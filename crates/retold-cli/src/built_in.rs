@@ -1,8 +1,9 @@
-//! The system that this command has built in, so that it can ask its policies: the demonstration's.
+//! The system that is compiled into this command: the demonstration's. Policies are code, so only
+//! the logs of this system can be retold.
 
 use retold::system::System;
 
-/// The system whose logs can be retold and that can be drawn.
+/// Returns the demonstration's system.
 pub(crate) fn system() -> System {
     retold_flights::system::system()
 }

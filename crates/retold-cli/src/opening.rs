@@ -1,5 +1,5 @@
-//! Opening what a command line names: a store by its URL and a log by its name, for reading only; and a
-//! follower by its name, for acts on it.
+//! Opens the store, the log and the follower that a command line names, and explains which names
+//! exist if one does not.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use retold::system::FollowerOperator;
 use crate::failure::Failure;
 use crate::output::note;
 
-/// How long a store is waited for before that is said.
+/// How long opening a store may take before a note says so.
 const QUIET_WAIT: Duration = Duration::from_secs(2);
 
-/// Most names that an error lists.
+/// Maximum number of names that an error lists.
 const NAMES_MAX: usize = 20;
 
-/// Opens the store at this URL for reading. Makes no file.
+/// Opens the store at this URL for reading only. Creates no file.
 pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, Failure> {
     let parsed: StoreUrl = url
         .parse()
@@ -30,12 +30,13 @@ pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, Failure> {
     match parsed.file() {
         None if matches!(parsed, StoreUrl::Memory { .. }) => {
             return Err(Failure::Usage(format!(
-                "{url} is in the memory of the program that opened it; no other can look into it"
+                "{url} is in the memory of the program that opened it; no other program can read it"
             )));
         }
         Some(file) if !file.exists() => {
             return Err(Failure::Failed(format!(
-                "there is no file {}; check the path in {url}, which is relative to the working directory unless it begins with /",
+                "there is no file {}; check the path in {url}, which is relative to the working \
+                 directory unless it starts with /",
                 file.display()
             )));
         }
@@ -44,26 +45,26 @@ pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>, Failure> {
     Ok(retold::open_store_read_only(url).await?)
 }
 
-/// Opens the store at this URL for writing, and says so when it has to wait for that.
+/// Opens the store at this URL for writing. Writes a note if it has to wait.
 pub(crate) async fn writable(url: &str) -> Result<Arc<dyn Store>, RecordError> {
     let mut opening = pin!(retold::open_store(url));
     tokio::select! {
         biased;
         opened = &mut opening => opened,
         () = tokio::time::sleep(QUIET_WAIT) => {
-            note(&format!("{} is busy or absent; waiting", shown(url)));
+            note(&format!("{} is busy or unreachable; waiting", shown(url)));
             opening.await
         }
     }
 }
 
-/// A URL as messages show it: without a password.
+/// Returns the URL without its password, for messages.
 pub(crate) fn shown(url: &str) -> String {
     url.parse::<StoreUrl>()
         .map_or_else(|_| "the store".to_owned(), |parsed| parsed.to_string())
 }
 
-/// All logs of a store.
+/// Returns all logs of a store.
 pub(crate) async fn logs(store: &dyn Store) -> Result<Vec<LogEntry>, Failure> {
     let mut logs: Vec<LogEntry> = Vec::new();
     loop {
@@ -76,7 +77,7 @@ pub(crate) async fn logs(store: &dyn Store) -> Result<Vec<LogEntry>, Failure> {
     }
 }
 
-/// Opens a log that is there; one that is not is refused with those that are.
+/// Opens a log. If there is none of this name, the error lists the logs of the store.
 pub(crate) async fn log(
     store: &dyn Store,
     url: &str,
@@ -89,20 +90,21 @@ pub(crate) async fn log(
     let logs = logs(store).await?;
     let url = shown(url);
     Err(Failure::Failed(if logs.is_empty() {
-        format!("there is no log {name:?} in {url}; it has no logs yet")
+        format!("there is no log {name:?} in {url}; the store has no logs yet")
     } else {
         let names = listed(logs.iter().map(|log| &*log.name));
-        format!("there is no log {name:?} in {url}; it has: {names}")
+        format!("there is no log {name:?} in {url}; its logs are: {names}")
     }))
 }
 
-/// An application to read from a log that is there.
+/// Opens the application of a log that exists, for reading only.
 pub(crate) async fn application(store: &Arc<dyn Store>, log: &str) -> Result<Application, Failure> {
     let builder = Application::builder(log).store(Arc::clone(store));
     Ok(builder.read_only().open().await?)
 }
 
-/// A follower that is in the application's log; one that is not is refused with those that are.
+/// Returns a follower that has started in the application's log. If there is none of this name, the
+/// error lists the followers of the log.
 pub(crate) async fn follower(
     application: &Application,
     name: &str,
@@ -113,14 +115,14 @@ pub(crate) async fn follower(
         return Ok(follower.clone());
     }
     Err(Failure::Failed(if all.is_empty() {
-        format!("no follower {name:?} has started in the log {log:?}; none has")
+        format!("no follower {name:?} has started in the log {log:?}; no other has either")
     } else {
         let names = listed(all.iter().map(FollowerOperator::name));
-        format!("no follower {name:?} has started in the log {log:?}; it has: {names}")
+        format!("no follower {name:?} has started in the log {log:?}; its followers are: {names}")
     }))
 }
 
-/// Names as an error lists them.
+/// Joins names for an error, up to a limit.
 pub(crate) fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     let more = names.len().saturating_sub(NAMES_MAX);
     let mut listed: Vec<String> = names.take(NAMES_MAX).map(str::to_owned).collect();

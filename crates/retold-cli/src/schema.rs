@@ -1,14 +1,15 @@
-//! `retold schema`: the SQL that makes a store's tables and roles, for those who keep a database.
+//! `retold schema`: prints the SQL that creates a store's tables and roles, for database
+//! administrators.
 
 use clap::ValueEnum;
 use retold::postgres::{SCHEMA_DEFAULT, roles_sql, schema_sql};
 use retold::recording::error::Invalid;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::failure::{Failure, Verdict};
-use crate::output::Output;
+use crate::output::{Output, Report};
 
-/// Prints the SQL that makes a store, where the programs that use it may not make it themselves.
+/// Print the SQL that creates a store, for programs that may not create it themselves.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -21,27 +22,27 @@ enum Kind {
     Postgres(Postgres),
 }
 
-/// Prints the SQL of a PostgreSQL store: tables, functions, triggers, and two roles.
+/// Print the SQL of a PostgreSQL store: tables, functions, triggers and two roles.
 ///
-/// Whoever runs it owns the tables: a role that no program logs in as. The roles are those of a reader and
-/// of a writer, for programs to be members of.
+/// The role that runs the SQL owns the tables, so no program should log in as that role. The SQL
+/// creates a reader role and a writer role; make the roles of your programs members of them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 struct Postgres {
-    /// The schema, as in the URL's parameter of that name
+    /// The schema, as in the URL parameter `schema`
     #[arg(long, value_name = "NAME", default_value = SCHEMA_DEFAULT)]
     schema: String,
 
-    /// Only this part
+    /// Print only this part
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Part {
-    /// What a store is made of; programs that own their schema make it by themselves
+    /// Tables, functions and triggers; a program that owns its schema creates them itself
     Tables,
-    /// The roles and their rights; may be run again at any time
+    /// The roles and their privileges; safe to run again
     Roles,
 }
 
@@ -51,7 +52,7 @@ Examples:
   retold schema postgres --schema shop > shop.sql
   retold schema postgres --only roles | psql -v ON_ERROR_STOP=1 dogs
 
-Then, for each program, as in:
+Then create a role for each program, for example:
   CREATE ROLE shop_service LOGIN PASSWORD '…' IN ROLE retold_writer;
   CREATE ROLE reports LOGIN PASSWORD '…' IN ROLE retold_reader;";
 
@@ -65,11 +66,20 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Verdict,
         parts.push(roles_sql(schema).map_err(usage)?);
     }
     let sql = format!("BEGIN;\n\n{}\nCOMMIT;", parts.join("\n"));
-    match output.is_json() {
-        true => output.object(&json!({"schema": schema, "sql": sql}))?,
-        false => output.line(&sql)?,
-    }
+    output.report(&Sql { schema, sql })?;
     Ok(Verdict::Fine)
+}
+
+#[derive(Debug, Serialize)]
+struct Sql<'a> {
+    schema: &'a str,
+    sql: String,
+}
+
+impl Report for Sql<'_> {
+    fn lines(&self) -> Vec<String> {
+        vec![self.sql.clone()]
+    }
 }
 
 fn usage(invalid: Invalid) -> Failure {

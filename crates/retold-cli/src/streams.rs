@@ -1,4 +1,4 @@
-//! `retold streams`: the streams of a log.
+//! `retold streams`: lists the streams of a log.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use crate::opening;
 use crate::output::{Output, Record, note};
 use crate::table::Column;
 
-/// Streams that are read and printed at once.
+/// Number of streams that are read and printed at once.
 const PAGE: usize = 1_000;
 
-/// Lists the streams of a log, in the order of their names, with their versions.
+/// List the streams of a log by name, with their versions.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The store, as in sqlite:flights.db
+    /// The store, for example sqlite:flights.db
     url: String,
-    /// The log, by its name
+    /// The name of the log
     log: String,
-    /// Only streams whose names begin with this, as in flight/
+    /// Only streams whose names start with this, for example Flight/
     #[arg(long, default_value = "")]
     prefix: String,
     /// Only streams whose names come after this one
@@ -59,22 +59,22 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     let store = opening::store(&arguments.url).await?;
     let recorder = opening::log(&*store, &arguments.url, &arguments.log).await?;
     let mut after: Option<Arc<str>> = arguments.after.as_deref().map(Into::into);
-    let mut left = arguments.limit.unwrap_or(u64::MAX);
+    let mut remaining = arguments.limit.unwrap_or(u64::MAX);
     let mut count = 0_usize;
-    while left > 0 {
-        let limit = usize::try_from(left).unwrap_or(PAGE).min(PAGE);
+    while remaining > 0 {
+        let limit = usize::try_from(remaining).unwrap_or(PAGE).min(PAGE);
         let page = recorder
             .streams(&arguments.prefix, after.as_deref(), limit)
             .await?;
         let Some(last) = page.last() else { break };
         after = Some(last.name.clone());
-        left -= page.len() as u64;
+        remaining -= page.len() as u64;
         count += page.len();
         let records: Vec<StreamRecord> = page.into_iter().map(Into::into).collect();
         output.records(&records)?;
     }
     if count == 0 {
-        note("no stream is named so");
+        note("no stream matches");
     }
     Ok(Verdict::Fine)
 }

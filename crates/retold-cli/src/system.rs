@@ -1,12 +1,15 @@
-//! `retold system`: the system of the demonstration, drawn; and how systems on a store are getting on.
+//! `retold system`: shows the status of the systems on a store, and draws the demonstration's
+//! system.
 
 mod status;
 
+use serde::Serialize;
+
 use crate::built_in;
 use crate::failure::{Failure, Verdict};
-use crate::output::Output;
+use crate::output::{Output, Report};
 
-/// Shows how the systems on a store are getting on, or draws the system of the demonstration.
+/// Show the status of the systems on a store, or draw the demonstration's system.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(crate) struct Arguments {
@@ -20,20 +23,20 @@ enum Part {
     Picture(Picture),
 }
 
-/// Draws who follows whom, as text for Mermaid.
+/// Draw the demonstration's system: its applications and followers, as text for Mermaid.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 struct Picture {
-    /// As text for Graphviz instead
+    /// Print text for Graphviz instead
     #[arg(long)]
     graphviz: bool,
 }
 
 const AFTER_HELP: &str = "\
-Your own system draws itself: `System::to_mermaid` and `System::to_graphviz` in the library.
+To draw your own system, call `System::to_mermaid` or `System::to_graphviz` of the library.
 
 Examples:
-  retold system picture                                    to be pasted into Markdown
+  retold system picture
   retold system picture --graphviz | dot -Tsvg > system.svg";
 
 pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
@@ -49,9 +52,21 @@ fn draw(picture: &Picture, output: &mut Output) -> Result<Verdict, Failure> {
         true => ("graphviz", system.to_graphviz()),
         false => ("mermaid", system.to_mermaid()),
     };
-    match output.is_json() {
-        true => output.object(&serde_json::json!({"language": language, "picture": text}))?,
-        false => output.line(text.trim_end())?,
-    }
+    output.report(&Drawing {
+        language,
+        picture: text,
+    })?;
     Ok(Verdict::Fine)
+}
+
+#[derive(Debug, Serialize)]
+struct Drawing {
+    language: &'static str,
+    picture: String,
+}
+
+impl Report for Drawing {
+    fn lines(&self) -> Vec<String> {
+        vec![self.picture.trim_end().to_owned()]
+    }
 }

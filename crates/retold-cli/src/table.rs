@@ -1,33 +1,43 @@
-//! A table of a width, printed page by page: its columns get their widths from the first page and
-//! keep them, so that a log of any length and one that is followed line up.
+//! A table that fits a terminal, printed page by page. The first page decides the widths of the
+//! columns; later pages keep them, so that all rows line up.
 
 use comfy_table::{
     CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets,
 };
 
-/// A column: what stands above it, and how it stands.
+/// A column of a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
     /// The name above it.
     pub(crate) name: &'static str,
-    /// Where its cells stand.
+    /// How its cells are aligned.
     pub(crate) side: Side,
-    /// When it is cut, if not all columns fit.
+    /// When it is narrowed, if not all columns fit.
     yields: Yields,
+    /// Which end of a cell is kept, if it is cut.
+    kept: Kept,
 }
 
-/// When a column is cut to let others fit.
+/// Which end of a cell is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Start,
+    /// Ids at the end of names distinguish them.
+    End,
+}
+
+/// When a column is narrowed, so that the others fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Yields {
     /// Before others: texts of any length.
     First,
-    /// When nothing else helps: names.
+    /// After the texts: names.
     Later,
-    /// Never: numbers and times mean nothing when cut.
+    /// Never: a cut number or time would be wrong.
     Never,
 }
 
-/// Where the cells of a column stand.
+/// How the cells of a column are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     /// Texts.
@@ -43,6 +53,15 @@ impl Column {
             name,
             side: Side::Left,
             yields: Yields::Later,
+            kept: Kept::Start,
+        }
+    }
+
+    /// A column of names that end with an id.
+    pub(crate) const fn id(name: &'static str) -> Self {
+        Self {
+            kept: Kept::End,
+            ..Self::name(name)
         }
     }
 
@@ -71,28 +90,27 @@ impl Column {
     }
 }
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: u16 = 2;
-/// A column of texts is not made narrower than this, in characters, while names can yield.
-const TEXT_WIDTH_MIN: u16 = 16;
-/// No column is made narrower than this, in characters, however narrow the terminal.
+/// Width below which a column of texts is narrowed only after the names, in characters.
+const TEXT_WIDTH_MIN: u16 = 20;
+/// Minimum width of a column, in characters, for any terminal.
 const WIDTH_MIN: u16 = 8;
-/// A column that is empty on the first page gets this width, in characters: the pages that follow
-/// may have something in it.
+/// Width of a column that is empty on the first page, in characters: later pages may fill it.
 const WIDTH_EMPTY: u16 = 16;
 
-/// The widths that the columns have once a page was printed.
+/// The widths of the columns, decided by the first page.
 #[derive(Debug)]
 pub(crate) struct Layout {
     widths: Vec<u16>,
 }
 
-/// A page as text, and whether some cells did not fit.
+/// A printed page.
 #[derive(Debug)]
 pub(crate) struct Printed {
-    /// Lines, each with its end.
+    /// The lines, each with a newline.
     pub(crate) text: String,
-    /// Whether some cells were cut.
+    /// Whether cells were cut.
     pub(crate) is_cut: bool,
 }
 
@@ -111,15 +129,19 @@ pub(crate) fn print(
     if layout.is_none() {
         table.set_header(columns.iter().map(|column| column.name));
     }
-    for cells in rows {
+    let natural = natural_widths(&rows);
+    let layout = layout.get_or_insert_with(|| Layout {
+        widths: fitted(columns, &natural, width),
+    });
+    for mut cells in rows {
+        let kept = cells.iter_mut().zip(columns).zip(&layout.widths);
+        for ((cell, _), width) in kept.filter(|((_, column), _)| column.kept == Kept::End) {
+            keep_end(cell, usize::from(*width));
+        }
         let mut row = Row::from(cells);
         row.max_height(1);
         table.add_row(row);
     }
-    let natural = table.column_max_content_widths();
-    let layout = layout.get_or_insert_with(|| Layout {
-        widths: fitted(columns, &natural, width),
-    });
     for (index, column) in columns.iter().enumerate() {
         let Some(cells) = table.column_mut(index) else {
             continue;
@@ -143,8 +165,34 @@ pub(crate) fn print(
     Printed { text, is_cut }
 }
 
-/// Widths that fit together, made from those the contents would like: of those that yield the widest
-/// does.
+/// Returns the widths of the contents, before anything is cut.
+fn natural_widths(rows: &[Vec<String>]) -> Vec<u16> {
+    let mut table = Table::new();
+    for cells in rows {
+        table.add_row(cells);
+    }
+    table.column_max_content_widths()
+}
+
+/// Cuts the start of a cell that is wider than its column.
+fn keep_end(cell: &mut String, width: usize) {
+    // No character is wider than two columns of a terminal.
+    let width_of = |it: char| if it.is_ascii() { 1 } else { 2 };
+    if cell.chars().map(width_of).sum::<usize>() <= width {
+        return;
+    }
+    let mut left = width.saturating_sub(1);
+    let mut start = cell.len();
+    for (index, character) in cell.char_indices().rev() {
+        let Some(rest) = left.checked_sub(width_of(character)) else {
+            break;
+        };
+        (left, start) = (rest, index);
+    }
+    cell.replace_range(..start, "…");
+}
+
+/// Narrows the columns until they fit. Of the columns that may be narrowed, the widest is.
 fn fitted(columns: &[Column], natural: &[u16], width: u16) -> Vec<u16> {
     let mut widths: Vec<u16> = columns
         .iter()
@@ -152,10 +200,10 @@ fn fitted(columns: &[Column], natural: &[u16], width: u16) -> Vec<u16> {
         .map(|(index, column)| {
             let wanted = natural.get(index).copied().unwrap_or_default();
             let name = u16::try_from(column.name.len()).unwrap_or(u16::MAX);
-            if wanted <= name && column.side == Side::Left {
-                WIDTH_EMPTY.max(name)
-            } else {
-                wanted.max(name)
+            // A dash stands for nothing.
+            match wanted <= 1 && column.side == Side::Left {
+                true => WIDTH_EMPTY.max(name),
+                false => wanted.max(name),
             }
         })
         .collect();
@@ -197,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_fits_its_width_and_the_next_lines_up() {
+    fn pages_fit_the_width_and_line_up() {
         let mut layout = None;
         let long = r#"{"name":"Fido","tricks":["roll over","play dead"]}"#;
         let rows = vec![row(1, "dog/1", long), row(12, "🐕/22222222", "{}")];
@@ -215,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_terminal_leaves_something_of_each_column() {
+    fn a_narrow_terminal_shows_a_part_of_each_column() {
         let mut layout = None;
         let rows = vec![row(1, "a-stream-of-a-long-name", "a-payload-that-is-long")];
         let printed = print(&COLUMNS, rows, 10, &mut layout);
@@ -223,5 +271,33 @@ mod tests {
             printed.text.lines().last(),
             Some("       1  a-strea…  a-paylo…")
         );
+    }
+
+    /// The second column is as wide as its name, so the first needs not be cut for it.
+    #[test]
+    fn a_column_is_not_wider_than_its_contents_and_its_name() {
+        let columns = [Column::name("LOG"), Column::name("UPSTREAM")];
+        let rows = vec![vec!["a-log-with-a-name".to_owned(), "aircraft".to_owned()]];
+        let printed = print(&columns, rows, 27, &mut None);
+        assert_eq!(
+            printed.text.lines().last(),
+            Some("a-log-with-a-name  aircraft")
+        );
+        assert!(!printed.is_cut);
+    }
+
+    #[test]
+    fn a_column_of_ids_keeps_their_ends() {
+        let check = |text: &str, width, expected: &str| {
+            let mut cell = text.to_owned();
+            keep_end(&mut cell, width);
+            assert_eq!(cell, expected);
+        };
+        check("Reservation/4f2c", 16, "Reservation/4f2c");
+        check("Reservation/4f2c", 8, "…on/4f2c");
+        check("dog/🐕🐕", 6, "…/🐕🐕");
+        check("dog/🐕🐕", 5, "…🐕🐕");
+        check("abc", 1, "…");
+        check("abc", 0, "…");
     }
 }

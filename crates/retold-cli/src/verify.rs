@@ -1,5 +1,5 @@
-//! `retold verify`: whether a store keeps what the recorder's contract promises; and whether its logs are
-//! the story that their system tells ([`retelling`]).
+//! `retold verify`: checks that a store satisfies the recorder's contract, and with `--retell` that
+//! its logs are what the policies of their system decide ([`retelling`]).
 
 mod reading;
 mod retelling;
@@ -18,30 +18,30 @@ use serde::Serialize;
 use crate::built_in;
 use crate::failure::{Failure, Verdict};
 use crate::opening;
-use crate::output::{Output, Record};
+use crate::output::{Output, Record, counted};
 use crate::table::Column;
 use reading::Reading;
 use retelling::{Retell, Retelling};
 
-/// How often something moves while nothing can be counted.
+/// How often a spinner turns.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Checks a store: that the file is whole, that positions and versions have no gaps, that appends are
-/// there as a whole, and that every index says what the events say.
+/// Check a store: the file is intact, positions and versions have no gaps, appends are complete,
+/// and every index agrees with the events.
 ///
-/// Reads everything and changes nothing. Ends with exit code 1 if something is wrong.
+/// The command reads everything and changes nothing. Its exit code is 1 if it finds a problem.
 ///
-/// With --retell the followers of the demonstration's system are asked once more what they decide, on
-/// the logs as they were then, and must come to what is recorded, event by event. The program also
-/// reads every event and folds every aggregate, and shows what it cannot read.
+/// With --retell, the policies of the demonstration's system decide again, on the logs as they were
+/// then, and every effect is compared with the recorded one. The command also decodes every event
+/// and folds every aggregate.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// The store, as in sqlite:flights.db
+    /// The store, for example sqlite:flights.db
     url: String,
-    /// Only this log and what the file says of itself
+    /// Check only this log and the file
     log: Option<String>,
-    /// Retells the logs too
+    /// Also retell the logs
     #[arg(
         long, value_name = "HOW", num_args = 0..=1, require_equals = true,
         default_missing_value = "followers"
@@ -50,19 +50,19 @@ pub(crate) struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Policies are code, so this command retells the demonstration's system only. For yours a program or
-a test of your own does it, with `retold::system::retelling`. What another edition of a follower
-recorded, what is parked and what is erased is taken as it is, and counted as FACTS.
+Policies are code, so this command can retell only the demonstration's system. To retell your own \
+system, use `retold::system::retelling` in a program or a test. Effects of another edition of a \
+follower, parked events and erased events are not compared; the column NOT COMPARED counts them.
 
 Examples:
   retold verify sqlite:flights.db
-  retold verify sqlite:flights.db --retell              each follower by itself, in parallel
-  retold verify sqlite:flights.db --retell=whole        and all of them by one schedule, on memory
-  retold verify sqlite:flights.db aircraft --retell     only the followers of this log";
+  retold verify sqlite:flights.db --retell
+  retold verify sqlite:flights.db --retell=whole
+  retold verify sqlite:flights.db aircraft --retell";
 
 #[derive(Debug, Serialize)]
 struct Finding {
-    /// None for what concerns the store as a whole.
+    /// None for a finding that concerns the whole store.
     log: Option<Arc<str>>,
     place: String,
     finding: String,
@@ -87,7 +87,7 @@ impl Record for Finding {
 
     fn cells(&self) -> Vec<String> {
         let log = self.log.as_deref().unwrap_or("-");
-        // What a database says may have several lines; a record is one.
+        // A message of the database may have several lines.
         let finding = self.finding.lines().collect::<Vec<_>>().join("; ");
         vec![log.into(), self.place.clone(), finding]
     }
@@ -183,17 +183,17 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
     conclude(output, &checked, retold.as_ref())
 }
 
-/// What checking logs came to.
+/// The result of checking logs.
 struct Checked {
     finding_count: u64,
-    /// Those that are shown: of each log the first.
+    /// The findings that are shown, the first of each log.
     findings: Vec<Finding>,
     verified: Vec<Verified>,
 }
 
 async fn check(store: &dyn Store, logs: Vec<Arc<str>>) -> Result<Checked, Failure> {
     let bar = progress(ProgressBar::new_spinner(), "{spinner} {wide_msg}");
-    bar.set_message("the file as a whole");
+    bar.set_message("the file");
     bar.enable_steady_tick(TICK);
     let of_store = store.verify().await?;
     bar.finish_and_clear();
@@ -238,14 +238,15 @@ fn conclude(
     output.line("")?;
     let count = checked.finding_count;
     match count {
-        0 => output.line("Nothing wrong was found.")?,
+        0 => output.line("No problems found.")?,
         _ => {
             let more = match count - checked.findings.len() as u64 {
                 0 => String::new(),
-                more => format!(" ({more} more than are shown)"),
+                more => format!(" ({more} of them not shown)"),
             };
+            let findings = counted(count, "finding", "findings");
             output.line(&format!(
-                "{count} findings{more}. Keep a copy of the store before anything else is done with it."
+                "{findings}{more}. Make a copy of the store before you do anything else with it."
             ))?;
         }
     }
@@ -256,10 +257,7 @@ fn conclude(
     let is_fine = retold.is_none_or(|(retelling, reading)| {
         retelling.finding_count() == 0 && reading.finding_count() == 0
     });
-    match count == 0 && is_fine {
-        true => Ok(Verdict::Fine),
-        false => Ok(Verdict::Found),
-    }
+    Ok(Verdict::fine_if(count == 0 && is_fine))
 }
 
 async fn verify(recorder: &dyn Recorder, bar: &ProgressBar) -> Result<Report, Failure> {
@@ -271,7 +269,7 @@ async fn verify(recorder: &dyn Recorder, bar: &ProgressBar) -> Result<Report, Fa
             Stage::Topics => "topics",
             Stage::Tags => "tags",
             Stage::Stretches => "stretches",
-            _ => "more",
+            _ => "other indexes",
         };
         bar.update(|state| {
             state.set_len(progress.total);
@@ -283,11 +281,11 @@ async fn verify(recorder: &dyn Recorder, bar: &ProgressBar) -> Result<Report, Fa
     Ok(report)
 }
 
-/// On the error output, and only if that is a terminal.
+/// Returns a progress bar on standard error, hidden unless that is a terminal.
 fn progress(bar: ProgressBar, template: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template(template).expect("the template is right");
+    let style = ProgressStyle::with_template(template).expect("the template is valid");
     bar.with_style(style)
 }

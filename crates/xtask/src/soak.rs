@@ -24,8 +24,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// So long a round may last before it hangs: many times what one takes.
 const ROUND_MAX: Duration = Duration::from_secs(30 * 60);
 
-/// What `retold demo --cluster` says when it only reads any more: who reads is not disturbed.
-const PROCESSED: &str = "everything is told and processed";
+/// The line that `retold demo --cluster` prints when it only reads: a reader is not disturbed.
+const PROCESSED: &str = "all commands are done and everything is processed";
 
 /// What is done in turn.
 const KINDS: [Kind; 3] = [Kind::Postgres, Kind::Paxos, Kind::Sqlite];

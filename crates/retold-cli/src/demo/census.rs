@@ -1,21 +1,21 @@
-//! What is in the logs of a run: events by application, and how many are effects.
+//! Counts the events in the logs of a run, by application, and the effects among them.
 
 use retold::recording::origin::Origin;
 use retold::system::OpenSystem;
 
 use crate::failure::Failure;
 
-/// Events in the logs of the system, those of the library itself not among them.
+/// The events in the logs of the system, without those of the library itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Census {
-    /// By application, in the order of declaration: its name, and how many events its log has.
+    /// The name of each application, in order of declaration, and the number of events in its log.
     pub(super) events: Vec<(String, u64)>,
-    /// How many of all are what a follower decided.
+    /// The number of events that a follower decided.
     pub(super) effects: u64,
 }
 
 impl Census {
-    /// Reads all logs.
+    /// Reads and counts all logs.
     pub(super) async fn of(open: &OpenSystem) -> Result<Self, Failure> {
         let mut census = Self {
             events: Vec::new(),
@@ -35,24 +35,24 @@ impl Census {
         Ok(census)
     }
 
-    /// In the log of this application.
+    /// Returns the number of events in the log of this application.
     pub(super) fn events_of(&self, application: &str) -> u64 {
         let mut events = self.events.iter();
         let of = events.find(|(name, _)| name == application);
         of.map_or(0, |(_, count)| *count)
     }
 
-    /// In all logs.
+    /// Returns the number of events in all logs.
     pub(super) fn total(&self) -> u64 {
         self.events.iter().map(|(_, count)| count).sum()
     }
 
-    /// What came to be since another census of the same logs.
+    /// Returns the events recorded since an earlier census of the same logs.
     pub(super) fn since(&self, before: &Self) -> Self {
-        let events = self.events.iter().map(|(name, count)| {
-            let gone = before.events_of(name);
-            (name.clone(), count.saturating_sub(gone))
-        });
+        let events = self
+            .events
+            .iter()
+            .map(|(name, count)| (name.clone(), count.saturating_sub(before.events_of(name))));
         Self {
             events: events.collect(),
             effects: self.effects.saturating_sub(before.effects),

@@ -1,11 +1,11 @@
-//! `retold demo --cluster N`: the system of flights in several processes on one store, killed at random,
-//! and shown to be the story that one thread tells on memory.
+//! `retold demo --cluster N`: runs the system of flights in several processes on one store, kills
+//! them at random, and checks that they record the same as one thread in memory.
 //!
-//! The nodes run the system and send the commands. Commands have ids, and what a node was to tell when it was
-//! killed is told again, by whichever node: so clients of a service do who got no answer.
+//! The nodes run the system and send the commands. Commands have ids, so another node can send the
+//! commands of a killed node again, as clients of a service do that got no response.
 
+mod message;
 mod monitor;
-mod word;
 
 pub(crate) mod node;
 
@@ -27,9 +27,11 @@ use retold_flights::record::FlightRecord;
 use retold_flights::system::FLIGHTS;
 
 use super::census::Census;
-use super::report::Report;
+use super::check::{self, WholeOf};
+use super::report::DemoReport;
+use super::report::of_cluster::{ClusterBeginning, ClusterConclusion, ClusterRun, Expected, Views};
+use super::report::sections::{Compared, Notices, Retold};
 use super::stop::Stop;
-use super::story::{self, WholeOf};
 use super::{read_input, runs};
 use crate::built_in;
 use crate::failure::{Failure, Verdict};
@@ -38,15 +40,15 @@ use crate::output::Output;
 use course::{Course, Plan, patiently};
 use process::Start;
 
-/// Most processes: as many as fit on one machine, with room.
+/// Maximum number of processes on one machine.
 const NODES_MAX: usize = 64;
 
-/// How the second run is made by several processes.
+/// The options of a cluster.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(crate) struct Arguments {
-    /// Runs the system in N processes on --url instead, of which one is killed every few seconds
-    /// (kill -9) and started again
+    /// Run the system in N processes on --url instead, and kill (kill -9) and restart one of them
+    /// every few seconds
     #[arg(
         id = "cluster",
         long = "cluster",
@@ -55,20 +57,26 @@ pub(crate) struct Arguments {
     )]
     pub(super) nodes: Option<NonZeroUsize>,
 
-    /// Seconds between two kills, on average
-    #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = seconds, requires = "cluster")]
+    /// Average number of seconds between two kills
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "4",
+        value_parser = seconds,
+        requires = "cluster"
+    )]
     kill_every: Duration,
 
-    /// Also stops a process in the middle of its work (SIGSTOP) that often, for longer than its leases
-    /// last, and lets it wake up
+    /// Also stop a process (SIGSTOP) this often, until its leases have ended, then wake it
     #[arg(long, value_name = "SECONDS", value_parser = seconds, requires = "cluster")]
     freeze_every: Option<Duration>,
 
-    /// Lets node number K answer `/metrics` (for Prometheus), `/live` and `/ready` at HOST and PORT + K - 1
+    /// Serve `/metrics` (for Prometheus), `/live` and `/ready` of node number K at HOST and PORT +
+    /// K - 1
     #[arg(long, value_name = "HOST:PORT", requires = "cluster")]
     metrics: Option<SocketAddr>,
 
-    /// Decides who is killed when [default: another each time, printed]
+    /// Seed of the random choice of kills [default: random, printed]
     #[arg(long, value_name = "N", requires = "cluster")]
     seed: Option<u64>,
 }
@@ -90,7 +98,7 @@ pub(super) async fn run(
     let nodes = arguments.cluster.nodes.map_or(1, NonZeroUsize::get);
     if nodes > NODES_MAX {
         return Err(Failure::Usage(format!(
-            "{nodes} processes are more than one machine should have; {NODES_MAX} is the most"
+            "--cluster {nodes} is too many processes for one machine; the maximum is {NODES_MAX}"
         )));
     }
     let input = read_input(arguments.data.clone(), arguments.flights_max).await?;
@@ -100,7 +108,8 @@ pub(super) async fn run(
     let before = Census::of(&open).await?.total();
     if before > 0 {
         return Err(Failure::Usage(format!(
-            "{shown} has {before} events already, and the demonstration of a cluster begins with none; name another file, or another schema as in ?schema=NAME"
+            "{shown} has {before} events already, but the demonstration of a cluster needs an \
+             empty store; name another file, or another schema with ?schema=NAME"
         )));
     }
     let stop = Stop::listen();
@@ -114,13 +123,13 @@ pub(super) async fn run(
             .seed
             .unwrap_or_else(|| u64::from(fastrand::u32(..))),
     };
-    let mut report = Report::new(output, &shown, true);
-    report.cluster_beginning(arguments, &plan, &input)?;
+    let mut report = DemoReport::new(output);
+    report.show(&ClusterBeginning::new(arguments, &plan, &input, &shown))?;
     let flights: Arc<[FlightRecord]> = input.flights.into();
-    let stopped = || Failure::Failed(format!("stopped; what is recorded is good, in {shown}"));
+    let stopped = || Failure::Failed(format!("stopped; the store {shown} is intact"));
     let memory = runs::on_memory(&flights, &stop).await?;
     let (memory_run, memory) = memory.ok_or_else(stopped)?;
-    report.cluster_expected(&memory_run)?;
+    report.show(&Expected::new(&memory_run))?;
 
     let start = Start {
         url,
@@ -130,48 +139,45 @@ pub(super) async fn run(
     };
     let events = memory_run.census.total();
     let course = Course::new(plan, start, &flights, (&*store, &open), events);
-    let told = course.run(&stop).await?.ok_or_else(stopped)?;
+    let summary = course.run(&stop).await?.ok_or_else(stopped)?;
     let census = patiently(async || Census::of(&open).await).await?;
-    report.cluster_told(&told, memory_run.outcome.commands, &census)?;
+    let commands = memory_run.outcome.commands;
+    report.show(&ClusterRun::new(&summary, commands, &census))?;
 
     let logs = [("of the cluster", &open)];
     let whole = Some((WholeOf::Cluster, &open));
-    let retelling = story::retell(&logs, whole, &stop).await?;
+    let retelling = check::retell(&logs, whole, &stop).await?;
     let retelling = retelling.ok_or_else(stopped)?;
-    report.retold(&retelling)?;
-    let compared = story::compare(&memory, &open, &stop).await?;
+    report.show(&Retold::new(&retelling))?;
+    let compared = check::compare(&memory, &open, &stop).await?;
     let (compared, elapsed) = compared.ok_or_else(stopped)?;
-    report.compared(&compared, elapsed)?;
-    report.notices(&memory_run.census, &census)?;
+    report.show(&Compared::new(&compared, elapsed))?;
+    report.show(&Notices::new(&memory_run.census, &census))?;
     let expected = format!("{:?}", OnTime::read(memory.application(FLIGHTS)?).await?);
-    let different: Vec<_> = told
-        .views
-        .iter()
-        .filter(|(_, it)| *it != expected)
-        .collect();
-    report.cluster_views(&expected, &told.views, different.len())?;
+    let views = Views::new(expected, &summary.views);
+    report.show(&views)?;
 
     let is_fine =
-        retelling.differences().is_empty() && compared.difference.is_none() && different.is_empty();
-    report.cluster_conclusion(&told, is_fine)?;
-    match is_fine {
-        true => Ok(Verdict::Fine),
-        false => Ok(Verdict::Found),
-    }
+        retelling.differences().is_empty() && compared.difference.is_none() && views.are_equal();
+    report.show(&ClusterConclusion::new(&summary, is_fine))?;
+    report.finish()?;
+    Ok(Verdict::fine_if(is_fine))
 }
 
-/// The URL, and as it may be shown.
+/// Returns the URL, and the URL without its password.
 fn store_of(arguments: &super::Arguments) -> Result<(String, String), Failure> {
     let Some(url) = &arguments.store else {
         return Err(Failure::Usage(
-            "processes share a store that lasts: add --url postgres://USER@HOST/DATABASE, or --url sqlite:PATH"
+            "the processes need a store that they share: add --url postgres://USER@HOST/DATABASE \
+             or --url sqlite:PATH"
                 .into(),
         ));
     };
     let parsed = url.parse::<StoreUrl>();
     match parsed.map_err(|error: Invalid| Failure::Usage(error.reason().to_owned()))? {
         StoreUrl::Memory { .. } => Err(Failure::Usage(format!(
-            "{url} is in the memory of one process; processes share --url postgres://USER@HOST/DATABASE, or --url sqlite:PATH"
+            "{url} is in the memory of one process; use --url postgres://USER@HOST/DATABASE or \
+             --url sqlite:PATH, which processes can share"
         ))),
         parsed => Ok((url.clone(), parsed.to_string())),
     }

@@ -1,4 +1,4 @@
-//! Where the demonstration records: a SQLite file that is named, or one in a temporary folder.
+//! The store of the demonstration: a SQLite file that the user names, or one in a temporary folder.
 
 use retold::sqlite::{SqliteOptions, SqliteStore};
 use retold::store_url::{Durability, StoreUrl};
@@ -10,11 +10,11 @@ use crate::built_in;
 use crate::failure::Failure;
 use crate::output::note;
 
-/// Where it is recorded.
+/// The store of the demonstration.
 pub(super) struct Place {
     pub(super) url: String,
     pub(super) is_kept: bool,
-    /// Removed with all that is in it when this is dropped.
+    /// Removed when this is dropped.
     folder: Option<TempDir>,
 }
 
@@ -31,20 +31,21 @@ impl Place {
         let folder = builder.prefix("retold-demo-").tempdir();
         let folder = folder.map_err(|error| {
             Failure::Failed(format!(
-                "no temporary folder can be made: {error}; name a place with --store sqlite:PATH"
+                "cannot create a temporary folder: {error}; name a file with --store sqlite:PATH"
             ))
         })?;
         let path = folder.path().join("flights.db");
         let Some(path) = path.to_str() else {
             return Err(Failure::Failed(format!(
-                "the temporary folder {} has a name that is no text; name a place with --store sqlite:PATH",
+                "the path of the temporary folder {} is not valid UTF-8; name a file with --store \
+                 sqlite:PATH",
                 folder.path().display()
             )));
         };
         let url = format!("sqlite:{path}");
         let (folder, is_kept) = match arguments.keep {
             true => {
-                // Kept from now on, also if something fails.
+                // The user keeps it even if the demonstration fails.
                 let _ = folder.keep();
                 (None, true)
             }
@@ -57,7 +58,7 @@ impl Place {
         })
     }
 
-    /// Opens the file, or makes it.
+    /// Opens or creates the file.
     pub(super) fn open(&self) -> Result<SqliteStore, Failure> {
         let url = self.url.parse::<StoreUrl>();
         let url = url.map_err(|error| Failure::Failed(error.reason().to_owned()))?;
@@ -68,7 +69,8 @@ impl Place {
         } = url
         else {
             return Err(Failure::Usage(format!(
-                "the demonstration is about a store that lasts, and {} does not; write --store sqlite:PATH",
+                "the demonstration in one process needs a SQLite file, not {}; use --store \
+                 sqlite:PATH",
                 self.url
             )));
         };
@@ -82,7 +84,7 @@ impl Place {
         Ok(SqliteStore::open_with(path, &options)?)
     }
 
-    /// Opens the logs of the system anew, for reading.
+    /// Opens the logs of the system for reading only.
     pub(super) async fn reopen(&self) -> Result<OpenSystem, Failure> {
         let store = retold::open_store_read_only(&self.url).await?;
         let infrastructure = Infrastructure::new(store);
@@ -90,21 +92,20 @@ impl Place {
         Ok(OpenSystem::open(&system, &infrastructure, Opening::ReadOnly).await?)
     }
 
-    /// Why the command ends before its end.
+    /// Returns the failure for a run that Ctrl-C ended.
     pub(super) fn stopped(&self, events: u64) -> Failure {
         let advice = match self.is_kept {
             true => format!(
-                "the store is good; go on with `{} demo --store {}`",
+                "the store is intact; to continue, run `{} demo --store {}`",
                 report::program(),
                 self.url
             ),
             false => "the temporary store is removed".into(),
         };
-        Failure::Failed(format!(
-            "stopped after {events} events of commands; {advice}"
-        ))
+        Failure::Failed(format!("stopped after {events} recorded events; {advice}"))
     }
 
+    /// Removes the temporary folder.
     pub(super) fn end(self) {
         if let Some(folder) = self.folder
             && let Err(error) = folder.close()

@@ -1,4 +1,4 @@
-//! The two runs of one system: in one thread on memory, and with many threads on SQLite.
+//! Runs the system twice: with one thread in memory, and with many threads on SQLite.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,45 +19,44 @@ use super::stop::{Stop, bar, unless_stopped, until_done};
 use crate::built_in;
 use crate::failure::Failure;
 
-/// Longest wait for followers and the view after the last command: a year's are some minutes behind
-/// on a slow disk, and who waits longer wants to know why.
+/// Maximum wait for followers and the view after the last command. On a slow disk they need some
+/// minutes for a year of flights.
 const CATCH_UP_MAX: Duration = Duration::from_secs(30 * 60);
 
 const COMMANDS_BAR: &str = "{bar:32} {human_pos} of {human_len} commands, {msg} ({elapsed})";
 const LAG_BAR: &str = "{spinner} followers are {human_pos} events behind ({elapsed})";
 
-/// A run that came to its end.
+/// A run that is complete.
 pub(super) struct Run {
-    /// What the commands came to.
+    /// The results of the commands.
     pub(super) outcome: Outcome,
-    /// What it recorded.
+    /// The events that it recorded.
     pub(super) census: Census,
     /// From the first command until everything was processed.
     pub(super) elapsed: Duration,
-    /// Of that, until the last command was answered.
-    pub(super) answered: Duration,
+    /// From the first command until the last one was done.
+    pub(super) commands_elapsed: Duration,
 }
 
-/// Runs the system in one thread on memory, told everything by one caller. Gives its logs too; none if
-/// it was stopped.
+/// Runs the system in one thread in memory, with one caller. Returns none if it was stopped.
 pub(super) async fn on_memory(
     flights: &Arc<[FlightRecord]>,
     stop: &Stop,
 ) -> Result<Option<(Run, OpenSystem)>, Failure> {
     let progress = Arc::new(Progress::default());
-    let (flights, told) = (Arc::clone(flights), Arc::clone(&progress));
+    let (flights, done) = (Arc::clone(flights), Arc::clone(&progress));
     let bar = bar(command_count(&flights), COMMANDS_BAR);
     let began = Instant::now();
-    // A runtime of its own that has no other thread, so that it is one thread indeed.
+    // A runtime of its own, because the runtime of this process has many threads.
     let work = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let runtime = runtime
-            .map_err(|error| Failure::Failed(format!("no runtime can be started: {error}")))?;
-        runtime.block_on(in_one_thread(flights, told))
+        let runtime =
+            runtime.map_err(|error| Failure::Failed(format!("cannot start a runtime: {error}")))?;
+        runtime.block_on(in_one_thread(flights, done))
     });
     let rate = replay_rate(&progress, began);
     let done = until_done(work, &bar, rate, stop, || progress.stop()).await;
-    let done = done.map_err(|error| Failure::Failed(format!("the thread was ended: {error}")))?;
+    let done = done.map_err(|error| Failure::Failed(format!("the thread was aborted: {error}")))?;
     let (outcome, open) = done?;
     let elapsed = began.elapsed();
     if outcome.is_stopped {
@@ -67,7 +66,7 @@ pub(super) async fn on_memory(
         census: Census::of(&open).await?,
         outcome,
         elapsed,
-        answered: elapsed,
+        commands_elapsed: elapsed,
     };
     Ok(Some((run, open)))
 }
@@ -83,7 +82,7 @@ async fn in_one_thread(
     for follower in runner.status() {
         if let (false, Some((_, error))) = (follower.is_well(), &follower.last_error) {
             return Err(Failure::Failed(format!(
-                "the follower {:?} of {:?} does not go on: {error}",
+                "the follower {:?} of {:?} has failed: {error}",
                 follower.follower, follower.application
             )));
         }
@@ -93,15 +92,16 @@ async fn in_one_thread(
     Ok((outcome, open))
 }
 
-/// How a run on SQLite ended.
+/// The end of a run on SQLite.
 pub(super) enum Ended {
-    /// Before its end, when the commands had recorded so many events.
+    /// Ctrl-C stopped it after its commands had recorded this number of events.
     Stopped(u64),
-    /// With the view read, while nothing else ran.
+    /// It is complete, and the view was read afterwards.
     Done(Box<Run>, OnTime),
 }
 
-/// Runs the system on SQLite: many callers, a task for each follower, and the view beside the logs.
+/// Runs the system on SQLite: many callers, a task for each follower, and the view in the file of
+/// the logs.
 pub(super) async fn on_sqlite(
     store: &SqliteStore,
     before: &Census,
@@ -120,7 +120,7 @@ pub(super) async fn on_sqlite(
     let work = replay(&app, Arc::clone(flights), callers, Arc::clone(&progress));
     let rate = replay_rate(&progress, began);
     let outcome = until_done(work, &commands, rate, stop, || progress.stop()).await;
-    let answered = began.elapsed();
+    let commands_elapsed = began.elapsed();
     let caught_up = match &outcome {
         Ok(outcome) if !outcome.is_stopped => {
             let lag = bar(0, LAG_BAR);
@@ -132,7 +132,7 @@ pub(super) async fn on_sqlite(
         _ => None,
     };
     let elapsed = began.elapsed();
-    // In good order also if something failed.
+    // Stop in good order, even after a failure.
     let stopped = runner.stop().await;
     let outcome = outcome?;
     match caught_up {
@@ -141,22 +141,21 @@ pub(super) async fn on_sqlite(
     }
     if !stopped.is_clean() {
         return Err(Failure::Failed(format!(
-            "the followers did not stop in good order: {stopped:?}"
+            "the followers did not stop cleanly: {stopped:?}"
         )));
     }
     let run = Run {
         outcome,
         census: Census::of(runner.open_system()).await?.since(before),
         elapsed,
-        answered,
+        commands_elapsed,
     };
     let view = read_on_time(&views.reader()?);
-    let view =
-        view.map_err(|error| Failure::Failed(format!("the view cannot be read: {error}")))?;
+    let view = view.map_err(|error| Failure::Failed(format!("cannot read the view: {error}")))?;
     Ok(Ended::Done(Box::new(run), view))
 }
 
-/// Waits until everything is processed that the commands caused, and the view shows it.
+/// Waits until everything that the commands caused is processed and the view shows it.
 async fn catch_up(runner: &MultiThread, app: &Application) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
     let Some(head) = app.head().await?.position() else {
@@ -168,7 +167,7 @@ async fn catch_up(runner: &MultiThread, app: &Application) -> Result<(), Failure
     view.await.map_err(|error| failed(&error))
 }
 
-/// Shows how many commands are answered, and how fast.
+/// Shows the number of commands that are done, and their rate.
 fn replay_rate(progress: &Progress, began: Instant) -> impl AsyncFn(&indicatif::ProgressBar) {
     async move |bar| {
         let rate = progress.commands() as f64 / began.elapsed().as_secs_f64().max(0.001);

@@ -1,23 +1,23 @@
-//! Ctrl-C, heard once and told to every part of the demonstration.
+//! Handles Ctrl-C for every part of the demonstration, and shows progress bars.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
-/// How often a progress bar looks how far the work is.
+/// How often a progress bar is updated.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Whether the user asked for an end. A clone hears the same.
+/// Whether the user pressed Ctrl-C.
 #[derive(Clone)]
 pub(super) struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    /// Listens from now on.
+    /// Starts handling Ctrl-C.
     pub(super) fn listen() -> Self {
         let (sender, receiver) = watch::channel(false);
         tokio::spawn(async move {
-            // If Ctrl-C cannot be heard it ends the process, which the store survives too.
+            // If Ctrl-C cannot be handled, it ends the process. The store survives that too.
             if tokio::signal::ctrl_c().await.is_ok() {
                 sender.send_replace(true);
             }
@@ -25,15 +25,15 @@ impl Stop {
         Self(receiver)
     }
 
-    /// Waits until it is asked for.
+    /// Waits until the user presses Ctrl-C.
     pub(super) async fn wait(&mut self) {
-        if self.0.wait_for(|is_asked| *is_asked).await.is_err() {
+        if self.0.wait_for(|is_stopped| *is_stopped).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// A progress bar on the error output; none that shows if that is no terminal.
+/// Returns a progress bar on standard error, hidden unless that is a terminal.
 pub(super) fn bar(length: u64, template: &str) -> ProgressBar {
     let bar = ProgressBar::new(length);
     match ProgressStyle::with_template(template) {
@@ -42,8 +42,8 @@ pub(super) fn bar(length: u64, template: &str) -> ProgressBar {
     }
 }
 
-/// Does this work while `look` keeps the bar up to date. When an end is asked for `ask` tells the work,
-/// which goes on to the end that it finds good.
+/// Runs work to its end while `look` updates the bar. On Ctrl-C it calls `ask` once, which asks the
+/// work to end soon.
 pub(super) async fn until_done<T>(
     work: impl Future<Output = T>,
     bar: &ProgressBar,
@@ -69,7 +69,7 @@ pub(super) async fn until_done<T>(
     done
 }
 
-/// The same for work that can be left at any moment: none if an end was asked for.
+/// Runs work that can be dropped at any moment. Returns none if Ctrl-C ended it.
 pub(super) async fn unless_stopped<T>(
     work: impl Future<Output = T>,
     bar: &ProgressBar,

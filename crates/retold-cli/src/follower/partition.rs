@@ -1,70 +1,44 @@
-//! `retold follower partition`: a follower is split into another number of partitions.
+//! `retold follower partition`: requests another number of partitions for a follower.
 
 use clap::builder::NonEmptyStringValueParser;
-use retold::system::FollowerRecord;
-use serde_json::json;
 
-use super::{Which, notice_by_themselves};
+use super::Target;
+use super::report::{Action, ActionReport};
 use crate::failure::Failure;
-use crate::output::Output;
 
-/// Lets a follower be split into so many partitions, which work side by side.
+/// Change the number of partitions of a follower, which work in parallel.
 ///
-/// It comes about while programs run the follower: its partitions answer everything up to where the
-/// farthest of them is, and when all are there, the new ones begin there. Nothing is answered twice or
-/// left out, and the events of one key keep their order. Programs need not be started again; one that
-/// has fewer pipelines for the follower than there are partitions does the work of several by one.
+/// The programs that run the follower make the change while they run. The present partitions
+/// process all events up to the position of the one that is farthest ahead; then the new partitions
+/// start there. No event is processed twice or left out, and events with the same key stay in
+/// order. Programs need no restart. A program with fewer pipelines than partitions runs several
+/// partitions in one pipeline.
 ///
-/// Asking for the number that there is takes back what was asked for before.
+/// Requesting the present number cancels an earlier request.
 #[derive(Debug, clap::Args)]
 pub(super) struct Partition {
     #[command(flatten)]
-    which: Which,
-    /// How many partitions there are to be, 1 to 64
+    target: Target,
+    /// The number of partitions, 1 to 64
     #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
     partitions: u32,
-    /// Name of the rule that says which events belong together, as programs have it: `stream`, `tag
-    /// PREFIX`, or their own; the present one, unless said otherwise
+    /// The rule that says which events belong together, by its name in the programs: `stream`, `tag
+    /// PREFIX`, or one of your own [default: the present rule]
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     by: Option<String>,
 }
 
 impl Partition {
-    pub(super) async fn act(&self, output: &mut Output) -> Result<(), Failure> {
-        let which = &self.which;
-        which.look().await?;
-        let follower = which.for_writing().await?;
-        let asked = follower.repartition(self.partitions, self.by.as_deref());
-        let is_recorded = asked.await?;
+    pub(super) async fn act(&self) -> Result<ActionReport, Failure> {
+        self.target.look().await?;
+        let follower = self.target.for_writing().await?;
+        let requested = follower.repartition(self.partitions, self.by.as_deref());
+        let is_recorded = requested.await?;
         let after = follower.record().await?;
-        if output.is_json() {
-            let wanted = after.partitioning.as_ref();
-            return output.object(&json!({
-                "act": "partition", "log": which.log, "follower": which.name,
-                "recorded": is_recorded, "partitions": after.partitions,
-                "partitioning": wanted.map(|it| it.partitions),
-            }));
-        }
-        output.line(&self.told(is_recorded, &after))?;
-        match is_recorded {
-            true => notice_by_themselves(output),
-            false => Ok(()),
-        }
-    }
-
-    fn told(&self, is_recorded: bool, after: &FollowerRecord) -> String {
-        let (which, wanted) = (self.which.text(), self.partitions);
-        let present = match after.partitions {
-            1 => "1 partition".to_owned(),
-            count => format!("{count} partitions"),
+        let action = Action::Partition {
+            partitions: after.partitions,
+            partitioning: after.partitioning.map(|it| it.partitions),
         };
-        match (after.partitioning.is_some(), is_recorded) {
-            (true, true) => format!("{which} has {present} and is to be split into {wanted}."),
-            (true, false) => format!(
-                "{which} has {present} and is to be split into {wanted} already. Nothing was recorded."
-            ),
-            (false, true) => format!("{which} keeps its {present}."),
-            (false, false) => format!("{which} has {present} already. Nothing was recorded."),
-        }
+        Ok(self.target.report(is_recorded, action))
     }
 }

@@ -1,64 +1,64 @@
-//! `retold follower reset`: a follower begins anew, as a generation of its own.
+//! `retold follower reset`: restarts a follower as a new generation.
 
 use retold::recording::identity::{LogId, Mark, Position};
 use retold::recording::recorder::LogRead;
 use retold::recording::store::LogEntry;
 use retold::system::StartingMark;
 use serde::Serialize;
-use serde_json::json;
 
-use super::{Looked, Which, notice_by_themselves};
+use super::report::{Action, ActionReport};
+use super::{Looked, Target};
 use crate::failure::Failure;
 use crate::opening;
-use crate::output::{Output, one_line};
 
-/// Lets a follower begin anew: from the first event of each log that it follows, unless said otherwise.
+/// Restart a follower as a new generation, by default from the first event of each log that it
+/// follows.
 ///
-/// It becomes a new generation, with stretches of its own. What the former generation recorded stays in
-/// the log, and what the new one answers again is recorded again, with other ids: a reset is for
-/// followers whose effects may be repeated, and for logs that were replaced, cut or restored. What was
-/// parked is parked no more; what is paused stays paused. Aggregates of the application keep what the
-/// former generation did to them.
+/// The effects of the old generation stay in the log. The new generation records its effects under
+/// new ids, so an effect may be recorded twice. Reset a follower only if its effects may be
+/// repeated, or after a log was replaced, cut or restored. Parked events are no longer parked; a
+/// paused follower stays paused.
 ///
-/// Without --yes nothing is done but telling what would be.
+/// Without --yes the command only shows what it would do.
 #[derive(Debug, clap::Args)]
 pub(super) struct Reset {
     #[command(flatten)]
-    which: Which,
-    /// Begins with what is recorded after this reset
+    target: Target,
+    /// Start with the events that are recorded after this reset
     #[arg(long, conflicts_with = "after")]
     from_now: bool,
-    /// Begins with what follows this position of that log; 0 is its beginning
-    #[arg(long, value_name = "UPSTREAM=POSITION", value_parser = place)]
+    /// Start after this position of that log; 0 is its beginning
+    #[arg(long, value_name = "UPSTREAM=POSITION", value_parser = start)]
     after: Vec<(String, u64)>,
-    /// Does it
+    /// Confirm the reset
     #[arg(long)]
     yes: bool,
 }
 
-fn place(text: &str) -> Result<(String, u64), String> {
-    let form = "write the name of the log, `=` and a position, as in flights=9000";
+fn start(text: &str) -> Result<(String, u64), String> {
+    let form = "write the name of the log, `=` and a position, for example flights=9000";
     let (upstream, position) = text.rsplit_once('=').ok_or(form)?;
     let position = position.parse().map_err(|_| form)?;
     Ok((upstream.to_owned(), position))
 }
 
-/// Where the new generation begins in one log.
+/// Where the new generation starts in one log.
 #[derive(Debug, Serialize)]
-struct Beginning {
+pub(super) struct Beginning {
     upstream: String,
     log: LogId,
     #[serde(skip)]
     mark: Option<Mark>,
     after: u64,
-    /// How many events of the log follow; none if it is not in this store.
+    /// Number of later events in the log; none if the log is not in this store.
     events: Option<u64>,
-    /// Whether another log had the name when the follower began.
+    /// Whether the follower started with another log of this name.
     is_replaced: bool,
 }
 
 impl Beginning {
-    fn text(&self) -> String {
+    /// Returns the line of the report.
+    pub(super) fn text(&self) -> String {
         let Self {
             upstream, after, ..
         } = self;
@@ -67,11 +67,11 @@ impl Beginning {
             after => format!("after {after}"),
         };
         let events = match self.events {
-            Some(count) => format!("{count} events there are now"),
-            None => "it is not in this store".to_owned(),
+            Some(count) => format!("{count} events to process"),
+            None => "the log is not in this store".to_owned(),
         };
         let replaced = match self.is_replaced {
-            true => format!("; the log was replaced, and is {} now", self.log),
+            true => format!("; the log was replaced, its id is now {}", self.log),
             false => String::new(),
         };
         format!("  {upstream}: {from}, {events}{replaced}")
@@ -79,16 +79,18 @@ impl Beginning {
 }
 
 impl Reset {
-    pub(super) async fn act(&self, output: &mut Output) -> Result<(), Failure> {
-        let which = &self.which;
-        let looked = which.look().await?;
+    pub(super) async fn act(&self) -> Result<ActionReport, Failure> {
+        let target = &self.target;
+        let looked = target.look().await?;
         let beginnings = self.beginnings(&looked).await?;
-        let texts: Vec<String> = beginnings.iter().map(Beginning::text).collect();
         if !self.yes {
+            let texts: Vec<String> = beginnings.iter().map(Beginning::text).collect();
             return Err(Failure::Usage(format!(
-                "a reset cannot be taken back; say --yes to do it. {} would begin anew, as generation {}:\n{}\n\
-                 What was recorded stays, and what is answered again is recorded again, with other ids.",
-                which.text(),
+                "a reset cannot be undone; add --yes to do it. {} would start as generation \
+                 {}:\n{}\n\
+                 The recorded effects stay. Effects of events that are processed again are \
+                 recorded again, under new ids.",
+                target.text(),
                 looked.record.generation + 1,
                 texts.join("\n")
             )));
@@ -97,29 +99,15 @@ impl Reset {
             .iter()
             .map(|it| StartingMark::new(&*it.upstream, it.log, it.mark))
             .collect();
-        let follower = which.for_writing().await?;
+        let follower = target.for_writing().await?;
         follower.reset(&starts).await?;
         let record = follower.record().await?;
-        if output.is_json() {
-            return output.object(&json!({
-                "act": "reset", "log": which.log, "follower": which.name, "recorded": true,
-                "generation": record.generation, "starts": beginnings, "paused": record.paused,
-            }));
-        }
-        output.line(&format!(
-            "{} begins anew, as generation {}:",
-            which.text(),
-            record.generation
-        ))?;
-        texts.iter().try_for_each(|text| output.line(text))?;
-        if let Some(reason) = &record.paused {
-            output.line(&format!(
-                "It stays paused until `{}`: {}",
-                which.resume_command(),
-                one_line(reason)
-            ))?;
-        }
-        notice_by_themselves(output)
+        let action = Action::Reset {
+            generation: record.generation,
+            starts: beginnings,
+            paused: record.paused,
+        };
+        Ok(target.report(true, action))
     }
 
     async fn beginnings(&self, looked: &Looked) -> Result<Vec<Beginning>, Failure> {
@@ -129,13 +117,13 @@ impl Reset {
                 let names = opening::listed(followed.keys().map(String::as_str));
                 return Err(Failure::Failed(format!(
                     "{} does not follow {upstream:?}; it follows: {names}",
-                    self.which.text()
+                    self.target.text()
                 )));
             }
             let before = &self.after[..index];
             if before.iter().any(|(it, _)| it == upstream) {
                 return Err(Failure::Usage(format!(
-                    "--after names {upstream} twice; say once where to begin"
+                    "--after names {upstream} twice; give one position for each log"
                 )));
             }
         }
@@ -154,15 +142,16 @@ impl Reset {
         start: &StartingMark,
     ) -> Result<Beginning, Failure> {
         let upstream = start.upstream.clone();
-        let asked = self.after.iter().find(|(it, _)| *it == upstream);
-        let asked = asked.map(|(_, position)| *position);
-        // A log of this id is the one that was followed, whatever else has its name.
+        let requested = self.after.iter().find(|(it, _)| *it == upstream);
+        let requested = requested.map(|(_, position)| *position);
+        // The id identifies the followed log, even if another log has its name now.
         let same = logs.iter().find(|log| log.id == start.log);
         let Some(entry) = same.or_else(|| logs.iter().find(|log| *log.name == *upstream)) else {
-            if self.from_now || asked.is_some_and(|position| position > 0) {
+            if self.from_now || requested.is_some_and(|position| position > 0) {
                 return Err(Failure::Failed(format!(
-                    "the log {upstream:?} is not in {}, so what it has is not known here; without --from-now and --after it is followed from its first event",
-                    opening::shown(&self.which.url)
+                    "the log {upstream:?} is not in {}, so its positions are unknown; leave out \
+                     --from-now and --after to start from its first event",
+                    opening::shown(&self.target.url)
                 )));
             }
             return Ok(Beginning {
@@ -177,12 +166,13 @@ impl Reset {
         let recorder = looked.store.open_read_only(&entry.name).await?;
         let head = recorder.head().await?.mark;
         let end = Position::number(head.map(|mark| mark.position));
-        let mark = match asked.and_then(Position::new) {
+        let mark = match requested.and_then(Position::new) {
             None if self.from_now => head,
             None => None,
             Some(position) if position.get() > end => {
                 return Err(Failure::Failed(format!(
-                    "the log {upstream:?} ends at {end}, so nothing follows {position}; --from-now begins at its end"
+                    "the log {upstream:?} ends at {end}, before {position}; use --from-now to \
+                     start at its end"
                 )));
             }
             Some(position) => {

@@ -1,5 +1,5 @@
-//! `retold system status`: the nodes, leases and followers of all systems on a store, by what they left
-//! there; nothing needs to be known of the systems.
+//! `retold system status`: shows the nodes, leases, followers and views of all systems on a store.
+//! It reads only the store and needs no code of the systems.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,21 +12,22 @@ use retold::runner::{ClusterOverview, NodeStatus, UnitOverview};
 use serde::Serialize;
 
 use crate::failure::{Failure, Verdict};
-use crate::followers::{self, FollowerRecord, Known};
+use crate::follower::list::{self, FollowerRecord, Held};
 use crate::opening;
-use crate::output::{Output, Record, note, one_line};
+use crate::output::{Output, Record, counted, note, one_line};
+use crate::state::{self, State, States};
 use crate::table::Column;
 
-/// Shows the nodes that run systems on a store, who has what, and how far each follower is.
+/// Show the nodes that run systems on a store, the units that each node holds, and the progress of
+/// each follower and view.
 ///
-/// It reads leases, logs and what is kept of views, and takes no lease. A system that runs in one process has
-/// no nodes; its followers and views are shown all the same.
+/// The command reads only the store: it takes no lease and writes nothing.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = after_help())]
 pub(crate) struct Arguments {
-    /// The store, as in postgres://localhost/shop or sqlite:flights.db
+    /// The store, for example postgres://localhost/shop or sqlite:flights.db
     url: String,
-    /// Shows it again every SECONDS, until Ctrl-C
+    /// Refresh every SECONDS, until Ctrl-C [default: 2]
     #[arg(
         long,
         value_name = "SECONDS",
@@ -37,18 +38,30 @@ pub(crate) struct Arguments {
     watch: Option<u64>,
 }
 
-const AFTER_HELP: &str = "\
-Four kinds of rows. A `node` is a process, LEASE the seconds after which it is taken for dead unless it
-renews. A `follower`, `timers` or a `view` is a unit: which node has it, how often it went from one to
-another (TERM), the last error any node had with it. `progress` is how far a follower is in a log that it
-follows: LAG is how many events come after its checkpoint, SECONDS how long ago the first of them was
-recorded. `rows` are the tables of a view in this store, whoever keeps them: LAG counts all events after the
-checkpoint, of which up to 1,000 may not be for the view. Programs of many threads show as the node
-`process ID`; of those on one thread nothing is seen but what they recorded.
+fn after_help() -> String {
+    let states = state::help(&State::OF_VIEWS);
+    format!("{KINDS}\n\nStates of views:\n{states}\n\n{NOTES}")
+}
+
+const KINDS: &str = "\
+Kinds of rows:
+  node      a process
+  follower  a unit that one node holds; so are timers and view
+  progress  a follower in a log that it follows, as in `retold follower list`
+  rows      the tables of a view in this store
+
+Columns: LEASE is the number of seconds until a node counts as dead, unless it renews its lease. \
+TERM is the number of times that a unit moved between nodes, LAST ERROR the last one of any node. \
+The LAG of a view counts all events after its checkpoint; up to 1,000 of them may not concern the \
+view.";
+
+const NOTES: &str = "\
+A program that runs alone with many threads has no row of kind node, but holds its units as the \
+node `process ID`. A program with one thread takes no lease, so its followers are listed as stopped.
 
 Examples:
   retold system status postgres://localhost/shop --watch
-  retold system status sqlite:flights.db --json | jq 'select(.kind == \"progress\").lag_events'";
+  retold system status sqlite:flights.db --json | jq 'select(.kind == \"node\")'";
 
 #[derive(Debug, Serialize)]
 struct NodeRecord {
@@ -64,7 +77,7 @@ struct NodeRecord {
 struct UnitRecord {
     kind: Arc<str>,
     system: Arc<str>,
-    /// Application, name, and what tells it from its like.
+    /// Application, name, and partition or version.
     unit: String,
     node: Option<Arc<str>>,
     term: u64,
@@ -76,13 +89,13 @@ struct UnitRecord {
 #[derive(Debug, Serialize)]
 struct ProgressRecord {
     kind: &'static str,
-    /// Those that have the follower, or a part of it.
+    /// The nodes that hold the follower or its partitions.
     nodes: Vec<Arc<str>>,
     #[serde(flatten)]
     follower: FollowerRecord,
 }
 
-/// The tables of a view, and how far they are.
+/// The tables of a view and their progress.
 #[derive(Debug, Serialize)]
 struct ViewRecord {
     kind: &'static str,
@@ -95,7 +108,10 @@ struct ViewRecord {
     skipped: u64,
     is_seen: bool,
     is_known: bool,
-    state: String,
+    /// The most important of its states.
+    state: State,
+    #[serde(skip)]
+    states: States,
 }
 
 impl Record for ViewRecord {
@@ -122,7 +138,7 @@ impl Record for ViewRecord {
             or_dash(self.head),
             or_dash(self.lag_events),
             self.skipped.to_string(),
-            self.state.clone(),
+            self.states.to_string(),
         ]
     }
 }
@@ -191,6 +207,19 @@ impl Record for ProgressRecord {
         Column::name("NODE"),
     ];
 
+    /// Without the positions, so that the table fits 80 columns.
+    const COLUMNS_BRIEF: &'static [Column] = &[
+        Column::name("KIND"),
+        Column::name("LOG"),
+        Column::name("FOLLOWER"),
+        Column::name("UPSTREAM"),
+        Column::number("LAG"),
+        Column::number("SECONDS"),
+        Column::number("PARKED"),
+        Column::text("STATE"),
+        Column::name("NODE"),
+    ];
+
     fn cells(&self) -> Vec<String> {
         let mut cells = vec![self.kind.to_owned()];
         cells.extend(self.follower.cells());
@@ -213,7 +242,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
         looks.tick().await;
         output.new_page()?;
         match show(&store, output).await {
-            // It may answer again.
+            // The store may be reachable again at the next refresh.
             Err(Failure::Failed(reason)) => note(&reason),
             shown => shown?,
         }
@@ -223,11 +252,11 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Ver
 
 async fn show(store: &Arc<dyn Store>, output: &mut Output) -> Result<(), Failure> {
     let clusters = ClusterOverview::read_all(&**store).await?;
-    let known = Known::of(&clusters);
-    let followers = followers::all(store, &known).await?;
-    let views = views(&**store, &known).await?;
+    let held = Held::of(&clusters);
+    let followers = list::all(store, &held).await?;
+    let views = views(&**store, &held).await?;
     if clusters.is_empty() && followers.is_empty() && views.is_empty() {
-        note("no system has run on this store: there are neither leases of nodes nor followers");
+        note("no system has run on this store: it has no leases, followers or views");
         return Ok(());
     }
     let nodes = clusters.iter().flat_map(|cluster| {
@@ -265,21 +294,25 @@ async fn show(store: &Arc<dyn Store>, output: &mut Output) -> Result<(), Failure
     Ok(())
 }
 
-/// What is recorded in the store of all views that are kept there, whoever keeps them.
-async fn views(store: &dyn Store, known: &Known) -> Result<Vec<ViewRecord>, Failure> {
+/// Returns a record for each view that has tables in the store.
+async fn views(store: &dyn Store, held: &Held) -> Result<Vec<ViewRecord>, Failure> {
     let logs = opening::logs(store).await?;
     let mut records = Vec::new();
     for view in store.views().await? {
         let checkpoint = number(view.checkpoint);
         let names = [&*view.upstream, &*view.name, &*view.version.to_string()];
-        let mut words = Vec::new();
+        let is_known = held.has("view", &names);
+        let mut states = States::default();
         let (mut head, mut lag_events) = (None, None);
         match logs.iter().find(|log| log.name == view.upstream) {
-            None => words.push("it shows a log that is not in this store".to_owned()),
-            Some(log) if log.id != view.log => words.push(format!(
-                "diverged: its rows are of the log {}, and {:?} of this store is {}",
-                view.log, view.upstream, log.id
-            )),
+            None => {}
+            Some(log) if log.id != view.log => states.add_with(
+                State::Diverged,
+                format!(
+                    "its rows are of the log {}, but {:?} of this store is {}",
+                    view.log, view.upstream, log.id
+                ),
+            ),
             Some(log) => {
                 let recorder = store.open_read_only(&log.name).await?;
                 let end = number(recorder.head().await?.mark);
@@ -287,25 +320,31 @@ async fn views(store: &dyn Store, known: &Known) -> Result<Vec<ViewRecord>, Fail
                 if let Some(mark) = view.checkpoint {
                     let there = recorder.read_log(LogRead::at(mark.position)).await?;
                     if there.events.first().map(|event| event.mark()) != Some(mark) {
-                        words.push("diverged: the log has not the event of the checkpoint".into());
+                        states.add_with(
+                            State::Diverged,
+                            "the log does not have the event of the checkpoint",
+                        );
                     }
                 }
             }
         }
         if !view.is_seen {
-            words.push("readers see an older version".into());
+            states.add_with(State::Building, "readers see an older version");
         }
         if view.skipped > 0 {
-            words.push(format!("{} events were passed over", view.skipped));
+            let skipped = format!("skipped {}", counted(view.skipped, "event", "events"));
+            states.add_with(State::Incomplete, skipped);
         }
-        let is_known = known.has("view", &names);
-        if !is_known {
-            words.push("no running system knows it".into());
-        }
-        let state = match words.is_empty() {
-            true => "goes on".to_owned(),
-            false => words.join("; "),
+        let lease = match is_known {
+            true => State::Running,
+            false => State::Stopped,
         };
+        let is_remote = !logs.iter().any(|log| log.name == view.upstream);
+        match is_remote {
+            true => states.add_with(lease, "it shows a log of another store"),
+            false if !is_known || states.is_empty() => states.add(lease),
+            false => {}
+        }
         records.push(ViewRecord {
             kind: "rows",
             view: view.name,
@@ -317,7 +356,8 @@ async fn views(store: &dyn Store, known: &Known) -> Result<Vec<ViewRecord>, Fail
             skipped: view.skipped,
             is_seen: view.is_seen,
             is_known,
-            state,
+            state: states.first(),
+            states,
         });
     }
     Ok(records)
@@ -352,7 +392,7 @@ fn unit_record(cluster: &ClusterOverview, unit: &UnitOverview) -> UnitRecord {
     }
 }
 
-/// Which nodes have a follower, or a part of it.
+/// Returns the nodes that hold a follower or one of its partitions.
 fn nodes_of(clusters: &[ClusterOverview], follower: &FollowerRecord) -> Vec<Arc<str>> {
     let units = clusters.iter().flat_map(|cluster| &cluster.units);
     let its = units.filter(|unit| {

@@ -1,5 +1,5 @@
-//! `retold verify --retell`: whether the program can read and fold all of the logs, shown beside the
-//! retelling.
+//! `retold verify --retell`: checks that the program can decode all events of the logs and fold all
+//! aggregates.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use serde::Serialize;
 
 use super::{TICK, progress};
 use crate::failure::Failure;
-use crate::output::{Output, Record};
+use crate::output::{Output, Record, counted};
 use crate::table::Column;
 
-/// What reading and folding the logs came to.
+/// The result of decoding and folding the logs.
 pub(super) struct Reading(Vec<LogCheck>);
 
 impl Reading {
     /// Checks the logs of a system: all, or one.
     pub(super) async fn of(open: &OpenSystem, log: Option<&str>) -> Result<Self, Failure> {
         let bar = progress(ProgressBar::new_spinner(), "{spinner} {wide_msg}");
-        bar.set_message("reading and folding the logs");
+        bar.set_message("decoding and folding the logs");
         bar.enable_steady_tick(TICK);
         let checks = match log {
             Some(log) => vec![open.check_log(log).await?],
@@ -34,7 +34,7 @@ impl Reading {
         self.0.iter().map(|check| check.finding_count).sum()
     }
 
-    /// Shows the findings, if there are any.
+    /// Prints the findings.
     pub(super) fn show(&self, output: &mut Output) -> Result<(), Failure> {
         let findings = self.0.iter().flat_map(|check| {
             let of_log = check.findings.iter();
@@ -49,21 +49,25 @@ impl Reading {
         output.records(&findings)
     }
 
-    /// What it came to, in a sentence.
+    /// Returns the result as a sentence.
     pub(super) fn sentence(&self) -> String {
         let events: u64 = self.0.iter().map(|check| check.events).sum();
         let aggregates: u64 = self.0.iter().map(|check| check.aggregates).sum();
         match self.finding_count() {
             0 => format!(
-                "The program reads all of it: {events} events, and {aggregates} aggregates are folded."
+                "The program decodes all {} and folds all {}.",
+                counted(events, "event", "events"),
+                counted(aggregates, "aggregate", "aggregates")
             ),
-            1 => "The program cannot read or fold all of it: 1 finding.".into(),
-            count => format!("The program cannot read or fold all of it: {count} findings."),
+            count => format!(
+                "The program cannot decode all events or fold all aggregates: {}.",
+                counted(count, "finding", "findings")
+            ),
         }
     }
 }
 
-/// What the program cannot read or fold.
+/// An event that the program cannot decode, or an aggregate that it cannot fold.
 #[derive(Debug, Serialize)]
 struct Unread {
     log: Arc<str>,
@@ -88,7 +92,7 @@ impl Record for Unread {
         Column::name("LOG"),
         Column::text("PLACE"),
         Column::name("TOPIC"),
-        Column::text("NOT READ BECAUSE"),
+        Column::text("REASON"),
     ];
 
     fn cells(&self) -> Vec<String> {

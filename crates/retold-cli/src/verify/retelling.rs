@@ -1,8 +1,8 @@
-//! `retold verify --retell`: asks the policies of the built-in system once more, and shows where they
-//! decide something else than is recorded.
+//! `retold verify --retell`: runs the policies of the built-in system again and shows each decision
+//! that differs from the recorded one.
 //!
-//! Each follower is retold by itself, in a task of its own, against the logs as they are read; nothing
-//! is written. With `whole` all logs are retold on memory by one schedule too.
+//! Each follower is retold in a task of its own, against the logs as it reads them; nothing is
+//! written. With `whole`, all logs are also retold in memory, in one schedule.
 
 use std::sync::Arc;
 
@@ -21,24 +21,24 @@ use tokio::task::JoinSet;
 use super::{TICK, progress};
 use crate::failure::Failure;
 use crate::opening;
-use crate::output::{Output, Record};
+use crate::output::{Output, Record, Report, counted};
 use crate::table::Column;
 
-/// How much is retold.
+/// What is retold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Retell {
-    /// Each follower by itself
+    /// Each follower on its own, in parallel
     Followers,
-    /// Also the system as a whole, by one schedule, on memory that holds all its logs
+    /// Also the whole system, in one schedule; memory must hold all its logs
     Whole,
 }
 
-/// One generation of a follower, retold.
+/// The result of retelling one generation of a follower.
 #[derive(Debug, Serialize)]
 struct FollowerRetold {
     log: Arc<str>,
     follower: Arc<str>,
-    answered: u64,
+    processed: u64,
     effects: u64,
     covered: u64,
     other_edition: u64,
@@ -46,7 +46,7 @@ struct FollowerRetold {
     parked: u64,
     #[serde(serialize_with = "as_object")]
     difference: Option<Difference>,
-    /// Why it could not be retold to its end.
+    /// Why the retelling did not finish.
     error: Option<String>,
 }
 
@@ -54,24 +54,24 @@ impl Record for FollowerRetold {
     const COLUMNS: &'static [Column] = &[
         Column::name("LOG"),
         Column::name("FOLLOWER"),
-        Column::number("ANSWERED"),
+        Column::number("PROCESSED"),
         Column::number("EFFECTS"),
         Column::number("COVERED"),
-        Column::number("FACTS"),
-        Column::text("RETOLD"),
+        Column::number("NOT COMPARED"),
+        Column::text("RESULT"),
     ];
 
     fn cells(&self) -> Vec<String> {
         let counts = [
-            self.answered,
+            self.processed,
             self.effects,
             self.covered,
             self.other_edition + self.erased + self.parked,
         ];
         let verdict = match (&self.difference, &self.error) {
-            (_, Some(_)) => "not",
+            (_, Some(_)) => "failed",
             (Some(_), None) => "different",
-            (None, None) => "the same",
+            (None, None) => "equal",
         };
         let names = [self.log.to_string(), self.follower.to_string()];
         let counts = counts.iter().map(u64::to_string);
@@ -84,25 +84,25 @@ impl Record for FollowerRetold {
 }
 
 impl FollowerRetold {
-    /// What was taken as it is, in words; none if nothing was.
+    /// Describes the effects that were not compared; none if all were.
     fn facts(&self) -> Option<String> {
         let counts = [
-            (self.other_edition, "stretches of another edition"),
-            (self.erased, "answers to what is erased"),
+            (self.other_edition, "checkpoint ranges of another edition"),
+            (self.erased, "effects of erased events"),
             (self.parked, "parked events"),
         ];
         let facts = counts.iter().filter(|(count, _)| *count > 0);
         let facts: Vec<String> = facts.map(|(count, it)| format!("{it} ({count})")).collect();
         let Self { log, follower, .. } = self;
         let facts = (!facts.is_empty()).then(|| facts.join(", "));
-        facts.map(|facts| format!("{follower} of {log}, taken as recorded: {facts}"))
+        facts.map(|facts| format!("{follower} of {log}, not compared: {facts}"))
     }
 
     fn new(log: &str, follower: &str, retold: Result<FollowerReport, String>) -> Self {
         let mut row = Self {
             log: log.into(),
             follower: follower.into(),
-            answered: 0,
+            processed: 0,
             effects: 0,
             covered: 0,
             other_edition: 0,
@@ -114,7 +114,7 @@ impl FollowerRetold {
         match retold {
             Err(error) => row.error = Some(error),
             Ok(report) => {
-                row.answered = report.answered;
+                row.processed = report.answered;
                 row.effects = report.effects;
                 row.covered = report.covered;
                 row.other_edition = report.facts.other_edition;
@@ -127,15 +127,15 @@ impl FollowerRetold {
     }
 }
 
-/// What a retelling came to.
+/// The result of a retelling.
 pub(super) struct Retelling {
     followers: Vec<FollowerRetold>,
-    /// Or why it could not be retold to its end.
+    /// The result for the whole system, or why it did not finish.
     whole: Option<Result<WholeReport, String>>,
 }
 
 impl Retelling {
-    /// Retells the system's followers: all, or those of one log.
+    /// Retells all followers of the system, or those of one log.
     pub(super) async fn of(
         open: &OpenSystem,
         log: Option<&str>,
@@ -148,7 +148,7 @@ impl Retelling {
             Retell::Followers => None,
             Retell::Whole => {
                 let bar = progress(ProgressBar::new_spinner(), "{spinner} {wide_msg}");
-                bar.set_message("retelling the system as a whole");
+                bar.set_message("retelling the whole system");
                 bar.enable_steady_tick(TICK);
                 let report = retell_whole(open).await;
                 bar.finish_and_clear();
@@ -158,7 +158,7 @@ impl Retelling {
         Ok(Self { followers, whole })
     }
 
-    /// How many retellings came to something else than is recorded, or to no end.
+    /// Returns the number of retellings that found a difference or did not finish.
     pub(super) fn finding_count(&self) -> usize {
         let is_found = |it: &&FollowerRetold| it.difference.is_some() || it.error.is_some();
         let is_whole_found = match &self.whole {
@@ -169,7 +169,7 @@ impl Retelling {
         self.followers.iter().filter(is_found).count() + usize::from(is_whole_found)
     }
 
-    /// Shows the table, then each difference in full.
+    /// Prints the table, then each difference in full.
     pub(super) fn show(&self, output: &mut Output) -> Result<(), Failure> {
         output.new_table();
         if !self.followers.is_empty() {
@@ -185,31 +185,32 @@ impl Retelling {
                 output.line(&format!("\n{follower} of {log} differs: {difference}"))?;
             }
             if let Some(error) = &row.error {
-                output.line(&format!("\n{follower} of {log} is not retold: {error}"))?;
+                output.line(&format!("\n{follower} of {log} failed: {error}"))?;
             }
         }
         match &self.whole {
             None => Ok(()),
-            Some(whole) if output.is_json() => output.object(&whole_object(whole)),
-            Some(Ok(report)) => output.line(&format!("\nThe whole as {report}")),
-            Some(Err(error)) => output.line(&format!("\nThe whole is not retold: {error}")),
+            Some(whole) => output.report(&WholeRetold(whole)),
         }
     }
 
-    /// What it came to, in a sentence.
+    /// Returns the result as a sentence.
     pub(super) fn sentence(&self) -> String {
-        let answered: u64 = self.followers.iter().map(|it| it.answered).sum();
+        let processed: u64 = self.followers.iter().map(|it| it.processed).sum();
         match self.finding_count() {
             0 => format!(
-                "Retold, it is the same story: {answered} events answered once more, 0 differences."
+                "Retelling processed {} again and found no differences.",
+                counted(processed, "event", "events")
             ),
-            1 => "Retold, it is not the same story: 1 finding is shown above.".into(),
-            count => format!("Retold, it is not the same story: {count} findings are shown above."),
+            count => format!(
+                "Retelling found problems: {}, shown above.",
+                counted(count as u64, "finding", "findings")
+            ),
         }
     }
 }
 
-/// Retells each in a task of its own, and shows how far they are.
+/// Retells each follower in a task of its own, and shows a progress bar.
 async fn in_parallel(all: Vec<FollowerRetelling>) -> Result<Vec<FollowerRetold>, Failure> {
     let bar = progress(
         ProgressBar::new(0),
@@ -234,7 +235,7 @@ async fn in_parallel(all: Vec<FollowerRetelling>) -> Result<Vec<FollowerRetold>,
         tokio::select! {
             Some(ended) = tasks.join_next() => {
                 let (index, row) = ended.map_err(|error| {
-                    Failure::Failed(format!("a retelling was ended: {error}"))
+                    Failure::Failed(format!("a retelling was aborted: {error}"))
                 })?;
                 rows[index] = Some(row);
             }
@@ -247,7 +248,7 @@ async fn in_parallel(all: Vec<FollowerRetelling>) -> Result<Vec<FollowerRetold>,
     Ok(rows.into_iter().flatten().collect())
 }
 
-/// Opens the logs of a system in a store for reading; refuses a store that has others.
+/// Opens the logs of a system in a store for reading only. Refuses a store of another system.
 pub(super) async fn open(
     system: &System,
     store: &Arc<dyn Store>,
@@ -267,13 +268,14 @@ pub(super) async fn open(
     match (log, how) {
         (Some(_), Retell::Whole) => {
             return Err(Failure::Usage(
-                "--retell=whole is about all logs of the system; leave out the log, or the `=whole`"
+                "--retell=whole needs all logs of the system; leave out the log, or the `=whole`"
                     .into(),
             ));
         }
         (Some(log), Retell::Followers) if !members.contains(&log) => {
             return Err(Failure::Failed(format!(
-                "the log {log:?} is not of the system {name:?}, so its followers cannot be retold; the system has: {}",
+                "the log {log:?} is not part of the system {name:?}, so its followers cannot be \
+                 retold; the logs of the system are: {}",
                 opening::listed(members.into_iter())
             )));
         }
@@ -286,7 +288,8 @@ pub(super) async fn open(
             let mut known = member.followers().iter();
             if !known.any(|it| it.name() == follower.name()) {
                 return Err(Failure::Failed(format!(
-                    "the log {:?} has a follower {:?}, of which the system {name:?} knows nothing; {}",
+                    "the log {:?} has a follower {:?} that the system {name:?} does not declare; \
+                     {}",
                     member.name(),
                     follower.name(),
                     advice(url)
@@ -299,21 +302,21 @@ pub(super) async fn open(
 
 fn other_system(system: &str, url: &str, missing: &[&str]) -> String {
     format!(
-        "{url} has no log {}, so it is not of the system {system:?}; {}",
+        "{url} has no log {}, so it does not contain the system {system:?}; {}",
         opening::listed(missing.iter().copied()),
         advice(url)
     )
 }
 
-/// How one retells a system of one's own.
+/// Explains how to retell another system.
 fn advice(url: &str) -> String {
     format!(
-        "this command has only the policies of that system, the demonstration's. Policies are code, so \
-         your own system is retold by a program, or a test, of your own:\n\n    \
+        "this command contains only the policies of the demonstration's system. Policies are code, \
+         so retell your own system in a program or a test:\n\n    \
          use retold::system::{{Infrastructure, OpenSystem, Opening, retelling}};\n\n    \
          let store = retold::open_store_read_only({url:?}).await?;\n    \
-         let logs = OpenSystem::open(&my_system(), &Infrastructure::new(store), Opening::ReadOnly).await?;\n    \
-         for report in retelling::retell(&logs).await? {{\n        \
+         let logs = OpenSystem::open(&my_system(), &Infrastructure::new(store), \
+         Opening::ReadOnly).await?;\n    for report in retelling::retell(&logs).await? {{\n        \
          assert!(report.difference.is_none(), \"{{report}}\");\n    \
          }}"
     )
@@ -353,6 +356,24 @@ fn shown(event: &Shown) -> Value {
     Value::Object(object)
 }
 
+/// The result for the whole system.
+struct WholeRetold<'a>(&'a Result<WholeReport, String>);
+
+impl Report for WholeRetold<'_> {
+    fn lines(&self) -> Vec<String> {
+        vec![match self.0 {
+            Ok(report) => format!("\nThe whole system, as {report}"),
+            Err(error) => format!("\nThe whole system failed: {error}"),
+        }]
+    }
+}
+
+impl Serialize for WholeRetold<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        whole_object(self.0).serialize(serializer)
+    }
+}
+
 fn whole_object(whole: &Result<WholeReport, String>) -> Value {
     let report = match whole {
         Ok(report) => report,
@@ -368,7 +389,7 @@ fn whole_object(whole: &Result<WholeReport, String>) -> Value {
     json!({
         "schedule": "whole",
         "inputs": report.inputs,
-        "answered": report.answered,
+        "processed": report.answered,
         "effects": report.effects,
         "other_edition": report.facts.other_edition,
         "erased": report.facts.erased,

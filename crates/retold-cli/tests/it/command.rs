@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
@@ -12,7 +12,7 @@ pub(crate) struct Run {
     pub(crate) err: String,
 }
 
-/// The binary with these arguments, its three streams in pipes.
+/// Returns the command with these arguments and with its streams in pipes.
 pub(crate) fn retold(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_retold"));
     command
@@ -23,7 +23,7 @@ pub(crate) fn retold(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs the command to its end.
 pub(crate) fn run(arguments: &[&str]) -> Run {
     let output = retold(arguments).output().unwrap();
     Run {
@@ -34,29 +34,29 @@ pub(crate) fn run(arguments: &[&str]) -> Run {
 }
 
 impl Run {
-    /// The output of a run that went well.
+    /// Returns the output of a successful run.
     #[track_caller]
     pub(crate) fn fine(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.out
     }
 
-    /// The objects that a run that went well printed, one a line.
+    /// Returns the objects that a successful run printed, one per line.
     #[track_caller]
     pub(crate) fn objects(self) -> Vec<Value> {
         objects(&self.fine())
     }
 
-    /// Checks that it ended with this code and said this, and nothing like a panic.
+    /// Checks that the run ended with this code and this message, and did not panic.
     #[track_caller]
-    pub(crate) fn check_refused(&self, code: i32, said: &str) {
+    pub(crate) fn check_refused(&self, code: i32, message: &str) {
         assert_eq!(self.code, Some(code), "{self:?}");
-        assert!(self.err.contains(said), "{said:?} is not in {self:?}");
+        assert!(self.err.contains(message), "{message:?} is not in {self:?}");
         assert!(!self.err.contains("panicked"), "{self:?}");
     }
 }
 
-/// One object a line.
+/// Parses one object per line.
 #[track_caller]
 pub(crate) fn objects(lines: &str) -> Vec<Value> {
     lines

@@ -1,5 +1,5 @@
-//! `retold demo`: on a few flights, told for people and for programs, gone on with, and interrupted; and
-//! on a store whose logs are another story.
+//! `retold demo`: on a few flights, for people and for programs, resumed, interrupted, and on a
+//! store with a changed log.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +10,11 @@ use tempfile::TempDir;
 use crate::command::run;
 use crate::forging::replace_in_payloads;
 
-/// Four flights of one aircraft, the second of which leaves before the first has landed, one that is
-/// cancelled, and a row that is none.
+/// Four flights of one aircraft, the second of which leaves before the first has landed, one that
+/// is cancelled, and a row that is none.
 const FLIGHTS: &str = "\
-year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,origin,dest,air_time,distance,hour,minute,time_hour
+year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,\
+tailnum,origin,dest,air_time,distance,hour,minute,time_hour
 2013,1,1,912,915,-3,1219,1231,-12,UA,1601,N38403,EWR,MIA,162,1085,9,15,2013-01-01T14:00:00Z
 2013,1,1,1202,1207,-5,1645,1702,-17,UA,1663,N38403,EWR,SJU,188,1608,12,7,2013-01-01T17:00:00Z
 2013,1,2,517,515,2,830,819,11,UA,1545,N38403,EWR,IAH,227,1400,5,15,2013-01-02T10:00:00Z
@@ -22,10 +23,11 @@ year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_del
 2013,1,1,NA
 ";
 
-/// What people are told, without what differs from run to run.
-const TOLD: &str = "\
-Three applications: aircraft follow flights, notices follow both. They are told
-what happened by one caller on memory, then by 64 on SQLite, durably.
+/// The report, without the parts that differ from run to run.
+const REPORT: &str = "\
+Three applications: aircraft follows flights, notices follows both. One caller
+  sends all commands to a system in memory, then 64 callers send them to a
+  system on SQLite.
 
 flights  5 by 2 aircraft:
 store    …
@@ -34,31 +36,32 @@ RUN             COMMANDS   FLIGHTS  AIRCRAFT NOTICES   EFFECTS SECONDS EVENTS/S
 one thread            15        14        12       5        17
 many threads          15        14        12       5        17
 
-Departures refused, for the aircraft was in the air, and recorded without it: 1.
-Odd in the input: 2, by kind with --json; nothing was dropped in silence.
+Departures refused because the aircraft was in the air, recorded without it: 1.
+Flaws in the input: 2; --json lists them by kind.
 line 7: CSV error: record 6 (line: 7, byte: 606): found record with 4 fields,
   but the previous record has 19 fields
 
-From the view that a projection keeps in SQLite (late: 15 minutes or more):
+The view that a projection keeps in SQLite (late: 15 minutes or more):
   AIRLINE                      FLIGHTS  CANCELLED  DIVERTED  ON TIME  MEAN DELAY
   UA United Air Lines Inc.           4          0         1  100.0 %    -6.0 min
   EV ExpressJet Airlines Inc.        1          1         0        -           -
   all                                5          1         1  100.0 %    -6.0 min
 
-Retold in … s, each follower by itself, the first run as a whole too: 57
-  events answered again, 51 effects equal, 0 differences.
-Compared in … s, flights and aircraft by tail number, but for times, which the
-  clock put in: 2 aircraft, 24 events, 0 differences.
-Notices follow two logs, and the schedule says which is heard first: 5 events
-  and 5. They are not claimed to be equal.
-Opened again, the store reads the same: 34 events; the view is their fold.
+Retold in … s, each follower on its own, and the first run as a whole: 57
+  events processed again, 51 effects equal, 0 differences.
+Compared in … s, flights and aircraft by tail number, without the times that
+  the clock gives: 2 aircraft, 24 events, 0 differences.
+Notices are not compared: notices follows two logs and may process them in any
+  order. The runs have 5 events and 5.
+Opened again, the store reads back equal: 34 events; the view equals what the
+  logs give.
 
-The same story on one thread in memory and on many threads with SQLite:
-2 aircraft, 24 events, 0 differences.
+One thread in memory and many threads on SQLite recorded the same: 2 aircraft,
+  24 events, 0 differences.
 
-What next? The rules are in examples/flights/src.
+Next (the code is in examples/flights/src):
   retold demo --store sqlite:flights.db
-  retold followers sqlite:flights.db
+  retold follower list sqlite:flights.db
   retold verify sqlite:flights.db --retell
   retold events sqlite:flights.db aircraft --tag aircraft:N14228 --limit 12
 ";
@@ -81,10 +84,10 @@ fn path(folder: &Path, name: &str) -> String {
     folder.join(name).to_str().unwrap().to_owned()
 }
 
-/// The output without what differs from run to run: seconds and rates, and where things are.
-fn lasting(told: &str) -> String {
+/// Removes the parts that differ from run to run: seconds, rates and paths.
+fn lasting(report: &str) -> String {
     let mut lasting = String::new();
-    for line in told.lines() {
+    for line in report.lines() {
         let line = line.replace(env!("CARGO_BIN_EXE_retold"), "retold");
         let is_run = line.starts_with("one thread ") || line.starts_with("many threads ");
         let seconds = line.split_once(" in ").and_then(|(before, after)| {
@@ -105,19 +108,16 @@ fn lasting(told: &str) -> String {
 }
 
 #[test]
-fn it_is_told_for_people() {
+fn people_get_a_report() {
     let folder = folder();
-    let told = run(&["demo", "--data", &data(&folder)]).fine();
-    assert_eq!(lasting(&told), TOLD, "{told}");
-    let wide = told.lines().find(|line| {
+    let out = run(&["demo", "--data", &data(&folder)]).fine();
+    assert_eq!(lasting(&out), REPORT, "{out}");
+    let wide = out.lines().find(|line| {
         let has_path = line.contains("sqlite:") || line.contains(&data(&folder));
         line.chars().count() > 80 && !has_path
     });
     assert_eq!(wide, None);
-    let temporary = told
-        .lines()
-        .find(|line| line.starts_with("store "))
-        .unwrap();
+    let temporary = out.lines().find(|line| line.starts_with("store ")).unwrap();
     assert!(temporary.ends_with(" (removed at the end)"), "{temporary}");
     let file = temporary.split("sqlite:").nth(1).unwrap();
     let file = file.split(' ').next().unwrap();
@@ -125,14 +125,14 @@ fn it_is_told_for_people() {
 }
 
 #[test]
-fn it_is_told_for_programs_in_one_object() {
+fn programs_get_one_object() {
     let folder = folder();
     let objects = run(&["demo", "--json", "--data", &data(&folder)]).objects();
     assert_eq!(objects.len(), 1);
-    let told = &objects[0];
-    assert_eq!(told["flights"], 5);
+    let object = &objects[0];
+    assert_eq!(object["flights"], 5);
     for run in ["memory", "sqlite"] {
-        let run = &told[run];
+        let run = &object[run];
         assert_eq!(run["commands"], 15);
         assert_eq!(run["events"]["flights"], 14);
         assert_eq!(run["departures_while_in_air"], 1);
@@ -141,21 +141,21 @@ fn it_is_told_for_programs_in_one_object() {
         assert_eq!(run["effects"], effects);
     }
     assert_eq!(
-        told["doubts"],
+        object["doubts"],
         json!(["UA-1663-2013-01-01-EWR: N38403 is in the air, as UA 1601"])
     );
     assert_eq!(
-        told["flaws"],
+        object["flaws"],
         json!({"unreadable": 1, "departed-without-arrival": 1})
     );
-    assert_eq!(told["total"]["scheduled"], 5);
-    assert_eq!(told["total"]["cancelled"], 1);
-    assert_eq!(told["total"]["diverted"], 1);
-    assert_eq!(told["total"]["arrived"], 3);
-    assert_eq!(told["total"]["on_time"], 3);
-    assert_eq!(told["total"]["delay_minutes_sum"], -18);
-    assert_eq!(told["carriers"][1]["name"], "United Air Lines Inc.");
-    let followers = told["retold"]["followers"].as_array().unwrap();
+    assert_eq!(object["total"]["scheduled"], 5);
+    assert_eq!(object["total"]["cancelled"], 1);
+    assert_eq!(object["total"]["diverted"], 1);
+    assert_eq!(object["total"]["arrived"], 3);
+    assert_eq!(object["total"]["on_time"], 3);
+    assert_eq!(object["total"]["delay_minutes_sum"], -18);
+    assert_eq!(object["carriers"][1]["name"], "United Air Lines Inc.");
+    let followers = object["retold"]["followers"].as_array().unwrap();
     let followers = followers.iter().map(|it| {
         assert_eq!(it["is_same"], true);
         format!(
@@ -167,22 +167,22 @@ fn it_is_told_for_programs_in_one_object() {
     assert_eq!(
         followers.collect::<Vec<_>>(),
         [
-            "on memory movements@1",
-            "on memory risks@1",
+            "in memory movements@1",
+            "in memory risks@1",
             "on SQLite movements@1",
             "on SQLite risks@1"
         ]
     );
-    assert_eq!(told["retold"]["whole"]["is_same"], true);
-    assert_eq!(told["compared"]["aircraft"], 2);
-    assert_eq!(told["compared"]["difference"], serde_json::Value::Null);
-    assert_eq!(told["reads_the_same"], true);
-    assert_eq!(told["view_is_the_fold"], true);
-    assert_eq!(told["is_one_story"], true);
+    assert_eq!(object["retold"]["whole"]["is_same"], true);
+    assert_eq!(object["compared"]["aircraft"], 2);
+    assert_eq!(object["compared"]["difference"], serde_json::Value::Null);
+    assert_eq!(object["reads_back_equal"], true);
+    assert_eq!(object["view_equals_logs"], true);
+    assert_eq!(object["is_equal"], true);
 }
 
 #[test]
-fn what_it_records_can_be_looked_into_and_gone_on_with() {
+fn its_store_can_be_read_and_resumed() {
     let folder = folder();
     let (data, store) = (data(&folder), store(&folder));
     run(&["demo", "--data", &data, "--store", &store]).fine();
@@ -192,10 +192,10 @@ fn what_it_records_can_be_looked_into_and_gone_on_with() {
     assert_eq!(again[0]["logs"]["flights"]["events"], 14);
     assert_eq!(again[0]["sqlite"]["refused"]["already-scheduled"], 5);
     assert_eq!(again[0]["compared"], serde_json::Value::Null);
-    assert_eq!(again[0]["is_one_story"], true);
+    assert_eq!(again[0]["is_equal"], true);
     let again = run(&["demo", "--data", &data, "--store", &store]).fine();
     assert!(
-        again.contains("Not compared: the store had events before"),
+        again.contains("Not compared: the store had events already"),
         "{again}"
     );
 
@@ -208,7 +208,7 @@ fn what_it_records_can_be_looked_into_and_gone_on_with() {
         "--json",
     ];
     let events = run(&of_aircraft).objects();
-    // Four plans; of the second flight nothing else, as its aircraft is in doubt.
+    // Four schedules; the second flight has no other event, because its aircraft is in doubt.
     assert_eq!(events.len(), 10);
     let last = run(&[
         "events",
@@ -221,10 +221,10 @@ fn what_it_records_can_be_looked_into_and_gone_on_with() {
     run(&["verify", &store, "--retell=whole"]).fine();
 }
 
-/// Goal: what a policy does not decide is told, in full, and by the exit code.
-/// Method: change an airport in the log of aircraft behind the store's back, and go on.
+/// Goal: an effect that no policy decides is reported in full, and by the exit code. Method: change
+/// an airport in the log of aircraft with SQL, and resume.
 #[test]
-fn another_story_is_told_in_full() {
+fn a_changed_effect_is_reported_in_full() {
     let folder = folder();
     let (data, store) = (data(&folder), store(&folder));
     run(&["demo", "--data", &data, "--store", &store]).fine();
@@ -235,28 +235,28 @@ fn another_story_is_told_in_full() {
     assert!(replace_in_payloads(&db, &airport("MIA"), &airport("LGA")) > 0);
     drop(db);
 
-    let told = run(&["demo", "--data", &data, "--store", &store]);
+    let out = run(&["demo", "--data", &data, "--store", &store]);
 
-    assert_eq!(told.code, Some(1), "{told:?}");
-    for said in [
+    assert_eq!(out.code, Some(1), "{out:?}");
+    for part in [
         "effects equal, 1 difference.",
         "on SQLite: movements@1 of aircraft: ",
         "answering Flight.Arrived at ",
         "\"airport\":\"LGA\"",
         "\"airport\":\"MIA\"",
-        "This is not as it must be",
+        "FAILED: the differences are shown above.",
     ] {
-        let text = told.out.replace("\n  ", " ");
+        let text = out.out.replace("\n  ", " ");
         assert!(
-            told.out.contains(said) || text.contains(said),
-            "{said:?} is not in\n{}",
-            told.out
+            out.out.contains(part) || text.contains(part),
+            "{part:?} is not in\n{}",
+            out.out
         );
     }
 }
 
 #[test]
-fn a_temporary_store_is_kept_if_that_is_asked_for() {
+fn a_temporary_store_is_kept_on_request() {
     let folder = folder();
     let objects = run(&["demo", "--json", "--keep", "--data", &data(&folder)]).objects();
     let url = objects[0]["store"].as_str().unwrap();
@@ -266,7 +266,7 @@ fn a_temporary_store_is_kept_if_that_is_asked_for() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_a_reason() {
+fn invalid_arguments_are_refused_with_a_reason() {
     let folder = folder();
     let demo = |arguments: &[&str]| run(&[&["demo"], arguments].concat());
     demo(&["--data", "missing.csv"]).check_refused(1, "cannot read missing.csv");
@@ -280,23 +280,24 @@ fn what_cannot_be_is_refused_with_a_reason() {
     demo(&["--keep", "--store", "sqlite:x.db"]).check_refused(2, "--keep");
 }
 
-/// Flights of as many aircraft, each from Newark to Houston: enough to interrupt.
+/// Returns flights of as many aircraft, each from Newark to Houston.
 fn many_flights(count: u32) -> String {
     let mut csv = FLIGHTS.lines().next().unwrap().to_owned();
     for number in 1..=count {
         let row = format!(
-            "\n2013,1,2,517,515,2,830,819,11,UA,{number},N{number},EWR,IAH,227,1400,5,15,2013-01-02T10:00:00Z"
+            "\n2013,1,2,517,515,2,830,819,11,UA,{number},\
+             N{number},EWR,IAH,227,1400,5,15,2013-01-02T10:00:00Z"
         );
         csv.push_str(&row);
     }
     csv + "\n"
 }
 
-/// Goal: Ctrl-C leaves a good store, and the same command goes on with it. Method: replay many flights,
-/// interrupt it once something is recorded, and go on with a few.
+/// Goal: Ctrl-C leaves an intact store, and the same command resumes it. Method: replay many
+/// flights, interrupt it once something is recorded, and resume with a few.
 #[cfg(unix)]
 #[test]
-fn interrupted_it_leaves_a_good_store() {
+fn an_interrupt_leaves_an_intact_store() {
     let folder = folder();
     let store = store(&folder);
     let many = path(folder.path(), "many.csv");
@@ -320,11 +321,14 @@ fn interrupted_it_leaves_a_good_store() {
 
     let ended = demo.wait_with_output().unwrap();
 
-    let said = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(1), "{said}");
-    assert!(said.contains("the store is good; go on with"), "{said}");
+    let err = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{err}");
+    assert!(
+        err.contains("the store is intact; to continue, run"),
+        "{err}"
+    );
     run(&["verify", &store]).fine();
-    let on = [
+    let resume = [
         "demo",
         "--json",
         "--data",
@@ -332,5 +336,5 @@ fn interrupted_it_leaves_a_good_store() {
         "--store",
         &store,
     ];
-    assert_eq!(run(&on).objects()[0]["reads_the_same"], true);
+    assert_eq!(run(&resume).objects()[0]["reads_back_equal"], true);
 }

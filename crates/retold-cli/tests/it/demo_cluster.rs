@@ -1,5 +1,5 @@
-//! `retold demo --cluster`: several processes on one store, some of them killed, told as one story; and
-//! what it says if it cannot be told.
+//! `retold demo --cluster`: several processes on one store, some of which are killed, record the
+//! same as one thread.
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -8,23 +8,23 @@ use xtask::postgres_server::PostgresServer;
 
 use crate::command::run;
 
-/// The server of the run. Its end comes with that of the process.
+/// The server of all tests, which ends with the process.
 static SERVER: LazyLock<PostgresServer> =
     LazyLock::new(|| PostgresServer::start().unwrap_or_else(|error| panic!("{error}")));
 
-/// One at a time: each is several processes, and their times are promised to a machine of two cores.
+/// Runs these tests one at a time, because each starts several processes.
 pub(crate) static TURN: Mutex<()> = Mutex::new(());
 
-/// Flights of the first days of January that take long enough for some kills.
+/// Number of flights that take long enough for some kills.
 const FLIGHTS: &str = "1000";
-/// So often that there are some.
+/// Options for several kills.
 const KILLS: [&str; 2] = ["--kill-every", "1.2"];
-/// Fewest kills that count.
+/// Minimum number of kills.
 const KILLS_MIN: u64 = 3;
 
-/// Runs it with kills, and checks what it says of itself. Tells the seed in the object.
+/// Runs it with kills, and checks its report. Prints the seed.
 #[track_caller]
-fn check_one_story(url: &str, times: &[&str]) -> Value {
+fn check_equal(url: &str, times: &[&str]) -> Value {
     let mut arguments = vec!["demo", "--json", "--cluster", "3", "--url", url];
     arguments.extend(["--flights-max", FLIGHTS]);
     arguments.extend(times);
@@ -35,32 +35,32 @@ fn check_one_story(url: &str, times: &[&str]) -> Value {
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let objects = run(&arguments).objects();
     drop(turn);
-    let told = objects[0].clone();
-    eprintln!("to repeat: RETOLD_SEED={}", told["seed"]);
-    assert_eq!(told["is_one_story"], true, "{told}");
-    assert_eq!(told["retold"]["differences"], json!([]));
-    assert_eq!(told["retold"]["whole"]["is_same"], true);
-    assert_eq!(told["compared"]["difference"], Value::Null);
-    assert_eq!(told["views"], 3);
-    assert_eq!(told["views_that_differ"], 0);
-    told
+    let object = objects[0].clone();
+    eprintln!("to repeat: RETOLD_SEED={}", object["seed"]);
+    assert_eq!(object["is_equal"], true, "{object}");
+    assert_eq!(object["retold"]["differences"], json!([]));
+    assert_eq!(object["retold"]["whole"]["is_same"], true);
+    assert_eq!(object["compared"]["difference"], Value::Null);
+    assert_eq!(object["views"], 3);
+    assert_eq!(object["views_that_differ"], 0);
+    object
 }
 
 #[track_caller]
-fn check_killed(told: &Value) {
-    let kills = told["cluster"]["kills"].as_u64().unwrap();
-    assert!(kills >= KILLS_MIN, "{told}");
-    let by_node = told["cluster"]["kills_by_node"].as_object().unwrap();
-    assert!(by_node.values().all(|it| it.as_u64() > Some(0)), "{told}");
+fn check_killed(object: &Value) {
+    let kills = object["cluster"]["kills"].as_u64().unwrap();
+    assert!(kills >= KILLS_MIN, "{object}");
+    let by_node = object["cluster"]["kills_by_node"].as_object().unwrap();
+    assert!(by_node.values().all(|it| it.as_u64() > Some(0)), "{object}");
 }
 
 #[test]
-fn killed_processes_on_postgres_tell_one_story() {
+fn killed_processes_on_postgres_record_the_same() {
     let url = SERVER.url("postgres");
-    let told = check_one_story(&format!("{url}&schema=killed"), &KILLS);
-    check_killed(&told);
-    assert_eq!(told["cluster"]["ended_by_themselves"], 0, "{told}");
-    assert!(told["store"].as_str().unwrap().contains("schema=killed"));
+    let object = check_equal(&format!("{url}&schema=killed"), &KILLS);
+    check_killed(&object);
+    assert_eq!(object["cluster"]["ended_by_themselves"], 0, "{object}");
+    assert!(object["store"].as_str().unwrap().contains("schema=killed"));
 
     let again = run(&[
         "demo",
@@ -73,23 +73,26 @@ fn killed_processes_on_postgres_tell_one_story() {
 }
 
 #[test]
-fn killed_processes_on_sqlite_tell_one_story() {
+fn killed_processes_on_sqlite_record_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("flights.db");
     let url = format!("sqlite:{}", path.to_str().unwrap());
-    check_killed(&check_one_story(&url, &KILLS));
+    check_killed(&check_equal(&url, &KILLS));
 }
 
 #[test]
-fn processes_that_sleep_past_their_leases_tell_one_story() {
+fn processes_that_are_stopped_past_their_leases_record_the_same() {
     let url = SERVER.url("postgres");
     let sleeps = ["--kill-every", "10", "--freeze-every", "1.5"];
-    let told = check_one_story(&format!("{url}&schema=slept"), &sleeps);
-    assert!(told["cluster"]["sleeps"].as_u64().unwrap() > 0, "{told}");
+    let object = check_equal(&format!("{url}&schema=slept"), &sleeps);
+    assert!(
+        object["cluster"]["sleeps"].as_u64().unwrap() > 0,
+        "{object}"
+    );
 }
 
 #[test]
-fn what_is_needed_is_said() {
+fn missing_arguments_are_named() {
     run(&["demo", "--cluster", "3"]).check_refused(2, "add --url postgres://USER@HOST/DATABASE");
     let memory = run(&["demo", "--cluster", "3", "--url", "memory:flights"]);
     memory.check_refused(2, "in the memory of one process");

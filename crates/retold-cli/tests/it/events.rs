@@ -8,7 +8,7 @@ use crate::command::{retold, run};
 use crate::store::{Place, event};
 
 #[test]
-fn an_event_is_shown_with_all_that_is_stored() {
+fn an_event_is_shown_with_everything_that_is_stored() {
     let place = Place::with_dogs();
     let url = place.url();
     let mut objects = run(&["events", &url, "dogs", "--json"]).objects();
@@ -33,17 +33,18 @@ fn an_event_is_shown_with_all_that_is_stored() {
 }
 
 #[test]
-fn lines_in_a_pipe_are_whole_and_one_for_each_event() {
+fn a_pipe_gets_one_line_with_all_columns_per_event() {
     let place = Place::with_dogs();
     let lines = run(&["events", &place.url(), "dogs"]).fine();
     let lines: Vec<&str> = lines.lines().collect();
     assert_eq!(
         lines[0],
-        "1\t2013-01-01T05:17:00Z\tdog/1\t1\tDog.Registered\tbreed:setter colour:red\t{\"name\":\"Fido\",\"weight\":12.50}"
+        "1\t00000000-0000-0000-0000-000000000001\t2013-01-01T05:17:00Z\tdog/1\t1\tDog.Registered\t\
+         breed:setter colour:red\t{\"name\":\"Fido\",\"weight\":12.50}"
     );
     assert_eq!(
         lines[3],
-        "4\t2013-01-01T05:17:00Z\t-\t-\tKennel.Opened\t\t{}"
+        "4\t00000000-0000-0000-0000-000000000004\t2013-01-01T05:17:00Z\t-\t-\tKennel.Opened\t\t{}"
     );
     assert!(lines[4].ends_with("\t(erased)"));
     assert_eq!(lines.len(), 5);
@@ -80,7 +81,7 @@ fn events_are_selected() {
 }
 
 #[test]
-fn a_log_of_many_pages_is_shown_into_whole() {
+fn a_log_of_many_pages_is_shown_completely() {
     const COUNT: u128 = 2_500;
     let place = Place::new();
     let log = place.log(&*place.open(), "many");
@@ -95,8 +96,8 @@ fn a_log_of_many_pages_is_shown_into_whole() {
     assert_eq!(limited.lines().count(), 2_100);
 }
 
-/// Goal: `retold events … | head` ends without a word and with success.
-/// Method: more events than a pipe holds, of which one is read.
+/// Goal: `retold events … | head` ends quietly and with success. Method: more events than a pipe
+/// holds, of which one is read.
 #[test]
 fn a_pipe_that_is_closed_early_ends_it_quietly() {
     let place = Place::new();

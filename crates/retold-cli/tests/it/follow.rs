@@ -1,4 +1,4 @@
-//! `retold events --follow`: what is recorded meanwhile is shown, until Ctrl-C.
+//! `retold events --follow`: shows new events until Ctrl-C.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command};
@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::command::retold;
 use crate::store::{Place, event};
 
-/// Longest wait for a line, after which the test has failed.
+/// Maximum wait for a line.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Somebody who follows, in a process of their own.
+/// A command that follows a log.
 struct Following {
     child: Child,
     lines: Receiver<String>,
@@ -26,14 +26,14 @@ impl Following {
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in out.lines() {
-                // Nobody listens any more when the test has failed.
+                // The receiver is gone if the test has failed.
                 let _ = sender.send(line.unwrap());
             }
         });
         Self { child, lines }
     }
 
-    /// Waits until it ends by itself, and gives its exit code.
+    /// Waits until it ends, and returns its exit code.
     #[track_caller]
     fn end(mut self) -> Option<i32> {
         let line = self.lines.recv_timeout(WAIT_MAX);
@@ -51,14 +51,14 @@ impl Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        // Fails for one that has ended already.
+        // This fails if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 #[test]
-fn events_of_another_process_are_shown_as_they_come() {
+fn events_of_another_process_are_shown() {
     let place = Place::with_dogs();
     let url = place.url();
     let tag = ["--tag", "breed:setter"];

@@ -1,4 +1,4 @@
-//! `retold follower`: acts, and what is refused.
+//! `retold follower`: actions, and their refusals.
 
 use std::fs;
 
@@ -18,16 +18,16 @@ const STOCK: [&str; 2] = ["stock", "reservations"];
 const LETTERS: [&str; 2] = ["letters", "thanks"];
 
 #[test]
-fn a_follower_is_paused_and_goes_on() {
+fn a_follower_is_paused_and_resumed() {
     let place = with_poison();
     let url = place.url();
-    let told = act(&place, "pause", STOCK, &["--reason", "stock-taking"]).fine();
+    let out = act(&place, "pause", STOCK, &["--reason", "stock-taking"]).fine();
     assert_eq!(
-        told,
+        out,
         format!(
             "reservations of stock is paused. It records nothing more until \
              `retold follower resume {url} stock reservations`.\n\
-             Processes that run it notice by themselves; if none does, it counts from the next start on.\n"
+             Processes that run it notice this. If none runs, it applies from the next start.\n"
         )
     );
     let count = event_count(&place, "stock");
@@ -39,25 +39,25 @@ fn a_follower_is_paused_and_goes_on() {
     let again = act(&place, "pause", STOCK, &["--reason", "another"]).fine();
     assert_eq!(
         again,
-        "reservations of stock is paused already: stock-taking. Nothing was recorded.\n"
+        "reservations of stock is already paused: stock-taking. Nothing was recorded.\n"
     );
     assert_eq!(event_count(&place, "stock"), count);
 
-    let told = act(&place, "resume", STOCK, &[]).fine();
+    let out = act(&place, "resume", STOCK, &[]).fine();
     assert!(
-        told.starts_with(
-            "reservations of stock goes on. It was paused: stock-taking\n\
-             It answers the 3 events that it has parked once more.\n"
+        out.starts_with(
+            "reservations of stock is resumed. It was paused: stock-taking\n\
+             It retries 3 parked events.\n"
         ),
-        "{told}"
+        "{out}"
     );
     let reservations = follower(&place, "stock", "reservations");
     let record = place.block_on(reservations.record());
     assert_eq!(record.paused, None);
 }
 
-/// Goal: an act is noticed by a process that runs the follower.
-/// Method: this process runs it, and the command acts between two orders.
+/// Goal: a process that runs the follower notices an action. Method: this process runs it, and the
+/// command acts between two orders.
 #[test]
 fn a_running_process_notices() {
     let place = with_poison();
@@ -67,7 +67,7 @@ fn a_running_process_notices() {
     let [orders, stock] = counts();
     act(&place, "pause", STOCK, &["--reason", "stock-taking"]).fine();
     order_tea(&place, &runner);
-    // The act.
+    // The action.
     assert_eq!(counts(), [orders + 1, stock + 1]);
     act(
         &place,
@@ -78,31 +78,31 @@ fn a_running_process_notices() {
     .fine();
     act(&place, "resume", STOCK, &[]).fine();
     order_tea(&place, &runner);
-    // The acts, two notes with an effect each, and the effects of two orders.
+    // The actions, two notes with an effect each, and the effects of two orders.
     assert_eq!(counts(), [orders + 2, stock + 3 + 4 + 2]);
     assert_eq!(parked(&place, "stock", "reservations"), [0; 0]);
 }
 
 #[test]
-fn nothing_is_recorded_for_one_that_goes_on_already() {
+fn resuming_a_running_follower_records_nothing() {
     let place = Place::new();
     let url = place.url();
     drop(place.open());
     process(&place);
     let count = event_count(&place, "stock");
-    let told = run(&["follower", "resume", &url, "stock", "reservations"]).fine();
+    let out = run(&["follower", "resume", &url, "stock", "reservations"]).fine();
     assert_eq!(
-        told,
-        "reservations of stock is not paused, and nothing of it is parked. Nothing was recorded.\n"
+        out,
+        "reservations of stock is not paused and has no parked events. Nothing was recorded.\n"
     );
     assert_eq!(event_count(&place, "stock"), count);
 }
 
 #[test]
-fn a_parked_event_is_skipped_and_what_it_held_back_is_answered() {
+fn a_parked_event_is_skipped_and_the_events_behind_it_are_processed() {
     let place = with_poison();
     let url = place.url();
-    let told = act(
+    let out = act(
         &place,
         "skip",
         STOCK,
@@ -110,14 +110,15 @@ fn a_parked_event_is_skipped_and_what_it_held_back_is_answered() {
     )
     .fine();
     assert!(
-        told.starts_with("reservations of stock skips the event at 3 of orders, "),
-        "{told}"
+        out.starts_with("reservations of stock skips the event at 3 of orders, "),
+        "{out}"
     );
     assert!(
-        told.contains(&format!(
-            "2 of its stream \"Order/bob\" stay parked until `retold follower resume {url} stock reservations`.\n"
+        out.contains(&format!(
+            "2 events of its stream \"Order/bob\" stay parked until \
+             `retold follower resume {url} stock reservations`.\n"
         )),
-        "{told}"
+        "{out}"
     );
     assert_eq!(parked(&place, "stock", "reservations"), [4, 5]);
     act(&place, "resume", STOCK, &[]).fine();
@@ -131,7 +132,7 @@ fn a_parked_event_is_skipped_and_what_it_held_back_is_answered() {
 #[test]
 fn the_log_of_a_skipped_event_may_be_named_by_its_id() {
     let place = with_poison();
-    let objects = run(&["followers", &place.url(), "stock", "--json"]).objects();
+    let objects = run(&["follower", "list", &place.url(), "stock", "--json"]).objects();
     let id = objects[0]["upstream_log"].as_str().unwrap();
     let rest = [id, "3", "--reason", "poison", "--json"];
     let objects = act(&place, "skip", STOCK, &rest).objects();
@@ -142,25 +143,25 @@ fn the_log_of_a_skipped_event_may_be_named_by_its_id() {
 }
 
 #[test]
-fn a_follower_begins_anew() {
+fn a_follower_is_reset() {
     let place = with_poison();
     let content = fs::read(place.path()).unwrap();
     let refused = act(&place, "reset", LETTERS, &[]);
-    refused.check_refused(2, "say --yes");
+    refused.check_refused(2, "add --yes");
     refused.check_refused(
         2,
-        "generation 2:\n  orders: from its first event, 5 events there are now",
+        "generation 2:\n  orders: from its first event, 5 events to process",
     );
     assert_eq!(fs::read(place.path()).unwrap(), content);
 
-    let told = act(&place, "reset", LETTERS, &["--after", "orders=3", "--yes"]).fine();
+    let out = act(&place, "reset", LETTERS, &["--after", "orders=3", "--yes"]).fine();
     assert!(
-        told.starts_with(
-            "thanks of letters begins anew, as generation 2:\n  \
-             orders: after 3, 2 events there are now\n\
+        out.starts_with(
+            "thanks of letters is reset and starts as generation 2:\n  \
+             orders: after 3, 2 events to process\n\
              It stays paused until `retold follower resume "
         ),
-        "{told}"
+        "{out}"
     );
     act(&place, "resume", LETTERS, &[]).fine();
     let count = event_count(&place, "letters");
@@ -176,13 +177,13 @@ fn a_follower_begins_anew() {
     assert_eq!(event_count(&place, "letters"), count);
 
     act(&place, "reset", LETTERS, &["--after", "orders=0", "--yes"]).fine();
-    let objects = run(&["followers", &place.url(), "letters", "--json"]).objects();
+    let objects = run(&["follower", "list", &place.url(), "letters", "--json"]).objects();
     assert_eq!(objects[0]["generation"], 4);
     assert_eq!(objects[0]["lag_events"], json!(5));
 }
 
 #[test]
-fn what_is_not_there_is_refused_with_what_is() {
+fn an_unknown_name_is_refused_with_the_known_ones() {
     let place = with_poison();
     let reason = ["--reason", "x"];
     for name in ["pause", "resume", "reset"] {
@@ -192,15 +193,15 @@ fn what_is_not_there_is_refused_with_what_is() {
             _ => &[],
         };
         let log = act(&place, name, ["stocks", "reservations"], rest);
-        log.check_refused(1, "it has: letters, orders, stock");
+        log.check_refused(1, "its logs are: letters, orders, stock");
         let follower = act(&place, name, ["stock", "thanks"], rest);
         follower.check_refused(1, "no follower \"thanks\" has started in the log \"stock\"");
-        follower.check_refused(1, "it has: reservations");
-        act(&place, name, ["orders", "thanks"], rest).check_refused(1, "none has");
+        follower.check_refused(1, "its followers are: reservations");
+        act(&place, name, ["orders", "thanks"], rest).check_refused(1, "no other has either");
     }
     let skip = |rest: &[&str]| act(&place, "skip", STOCK, &[rest, &reason].concat());
     skip(&["letters", "3"]).check_refused(1, "it follows: orders");
-    skip(&["orders", "2"]).check_refused(1, "parked are: 3, 4, 5");
+    skip(&["orders", "2"]).check_refused(1, "its parked events are: 3, 4, 5");
     skip(&["orders", "0"]).check_refused(2, "positions count from 1");
     let reset = |rest: &[&str]| act(&place, "reset", STOCK, &[rest, &["--yes"]].concat());
     reset(&["--after", "order=1"]).check_refused(1, "it follows: orders");
@@ -214,41 +215,42 @@ fn what_is_not_there_is_refused_with_what_is() {
 }
 
 #[test]
-fn an_act_makes_no_file() {
+fn an_action_creates_no_file() {
     let place = Place::new();
     let missing = act(&place, "pause", STOCK, &["--reason", "x"]);
     missing.check_refused(1, "there is no file");
     assert_eq!(place.files(), [""; 0]);
 }
 
-/// Goal: what is asked for comes about once a program runs the follower, all partitions are listed, and
-/// the present number takes it back.
+/// Goal: a program that runs the follower makes the requested change, all partitions are listed,
+/// and requesting the present number cancels the change.
 #[test]
-fn a_follower_is_split_by_the_programs_that_run_it() {
+fn a_follower_is_repartitioned_by_the_programs_that_run_it() {
     let place = with_poison();
     let url = place.url();
-    let told = act(&place, "partition", STOCK, &["3"]).fine();
+    let out = act(&place, "partition", STOCK, &["3"]).fine();
     assert!(
-        told.starts_with("reservations of stock has 1 partition and is to be split into 3.\n"),
-        "{told}"
+        out.starts_with("reservations of stock has 1 partition and is changing to 3.\n"),
+        "{out}"
     );
     let again = act(&place, "partition", STOCK, &["3"]).fine();
     assert_eq!(
         again,
-        "reservations of stock has 1 partition and is to be split into 3 already. Nothing was recorded.\n"
+        "reservations of stock has 1 partition and is already changing to 3. \
+         Nothing was recorded.\n"
     );
-    let line = run(&["followers", &url, "stock"]).fine();
+    let line = run(&["follower", "list", &url, "stock"]).fine();
     assert!(
         line.starts_with("stock\treservations@1\torders\t5\t5\t"),
         "{line}"
     );
     assert!(
-        line.ends_with("\tto be split into 3 partitions; no running system knows it\n"),
+        line.ends_with("\tstopped; parked; repartitioning: changing to 3 partitions\n"),
         "{line}"
     );
 
     process(&place);
-    let objects = run(&["followers", &url, "stock", "--json"]).objects();
+    let objects = run(&["follower", "list", &url, "stock", "--json"]).objects();
     let partitions: Vec<_> = objects
         .iter()
         .map(|it| {
@@ -262,51 +264,51 @@ fn a_follower_is_split_by_the_programs_that_run_it() {
         .collect();
     let expected = [0, 1, 2].map(|partition| json!([2, partition, 3, 5]));
     assert_eq!(partitions, expected);
-    let lines = run(&["followers", &url, "stock"]).fine();
+    let lines = run(&["follower", "list", &url, "stock"]).fine();
     assert!(
         lines.contains("\nstock\treservations@2/1\torders\t"),
         "{lines}"
     );
-    // What was parked stays so.
+    // Parked events stay parked.
     assert_eq!(parked(&place, "stock", "reservations"), [3, 4, 5]);
 
     let objects = act(&place, "partition", STOCK, &["2", "--json"]).objects();
     let expected = json!({
-        "act": "partition", "log": "stock", "follower": "reservations", "recorded": true,
+        "action": "partition", "log": "stock", "follower": "reservations", "recorded": true,
         "partitions": 3, "partitioning": 2,
     });
     assert_eq!(objects, [expected]);
-    let told = act(&place, "partition", STOCK, &["3"]).fine();
+    let out = act(&place, "partition", STOCK, &["3"]).fine();
     assert!(
-        told.starts_with("reservations of stock keeps its 3 partitions.\n"),
-        "{told}"
+        out.starts_with("reservations of stock keeps its 3 partitions.\n"),
+        "{out}"
     );
-    let told = act(&place, "partition", STOCK, &["3"]).fine();
+    let out = act(&place, "partition", STOCK, &["3"]).fine();
     assert_eq!(
-        told,
-        "reservations of stock has 3 partitions already. Nothing was recorded.\n"
+        out,
+        "reservations of stock already has 3 partitions. Nothing was recorded.\n"
     );
 }
 
 #[test]
-fn a_follower_is_retired_and_taken_back() {
+fn a_follower_is_retired_and_resumed() {
     let place = with_poison();
     let url = place.url();
-    let told = act(&place, "retire", LETTERS, &["--reason", "no more letters"]).fine();
+    let out = act(&place, "retire", LETTERS, &["--reason", "no more letters"]).fine();
     assert_eq!(
-        told,
+        out,
         format!(
-            "thanks of letters is retired. A program that declares it is refused; \
-             `retold follower resume {url} letters thanks` takes that back.\n\
-             Processes that run it notice by themselves; if none does, it counts from the next start on.\n"
+            "thanks of letters is retired. A program that declares it is refused. To undo this, \
+             run `retold follower resume {url} letters thanks`.\n\
+             Processes that run it notice this. If none runs, it applies from the next start.\n"
         )
     );
     let again = act(&place, "retire", LETTERS, &["--reason", "again"]).fine();
     assert_eq!(
         again,
-        "thanks of letters is retired already: no more letters. Nothing was recorded.\n"
+        "thanks of letters is already retired: no more letters. Nothing was recorded.\n"
     );
-    let line = run(&["followers", &url, "letters"]).fine();
+    let line = run(&["follower", "list", &url, "letters"]).fine();
     assert!(line.ends_with("\tretired: no more letters\n"), "{line}");
     let status = run(&["system", "status", &url]).fine();
     assert!(
@@ -316,10 +318,10 @@ fn a_follower_is_retired_and_taken_back() {
     let paused = act(&place, "pause", LETTERS, &["--reason", "for a while"]);
     paused.check_refused(1, "is retired (no more letters)");
 
-    let told = act(&place, "resume", LETTERS, &[]).fine();
+    let out = act(&place, "resume", LETTERS, &[]).fine();
     assert!(
-        told.starts_with("thanks of letters goes on. It was retired: no more letters\n"),
-        "{told}"
+        out.starts_with("thanks of letters is resumed. It was retired: no more letters\n"),
+        "{out}"
     );
     process(&place);
 }

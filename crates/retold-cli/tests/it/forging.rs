@@ -1,5 +1,5 @@
-//! Changes what is recorded behind a store's back, with checksums that fit: another history, as if it had
-//! been recorded. The triggers that guard it must be gone.
+//! Changes recorded events with SQL, with matching checksums: another history, as if it had been
+//! recorded. The triggers that protect the tables must be dropped before.
 
 use retold::domain::clock::Timestamp;
 use retold::recording::checksum::{Content, Numbers, of_pieces};
@@ -10,7 +10,7 @@ use retold::recording::stored_event::Place;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-/// Replaces a text in payloads; returns in how many.
+/// Replaces a text in payloads. Returns the number of changed payloads.
 pub(crate) fn replace_in_payloads(db: &Connection, from: &str, to: &str) -> usize {
     change_events(db, |payload| {
         payload.contains(from).then(|| payload.replace(from, to))
@@ -27,8 +27,8 @@ pub(crate) fn change_log_id(db: &Connection, log: &str, id: Uuid) {
     change_events(db, |payload| Some(payload.to_owned()));
     let mut select = db
         .prepare(
-            "SELECT stretch.seq, log.id, follower.name, upstream, after, to_position, to_event_id, edition,
-                 head, with_events
+            "SELECT stretch.seq, log.id, follower.name, upstream, after, to_position, to_event_id,
+                 edition, head, with_events
              FROM stretch JOIN follower ON follower.key = stretch.follower
              JOIN log ON log.key = stretch.seq >> 40",
         )
@@ -75,8 +75,9 @@ fn change_events(db: &Connection, change: impl Fn(&str) -> Option<String>) -> us
     let mut select = db
         .prepare(
             "SELECT event.seq, log.id, event.id, event.place_index, event.place_count, stream.name,
-                 event.version, topic.name, event.revision, event.time, event.recorded_at, event.encoding,
-                 event.origin, event.tags, event.metadata, event.append_number, event.payload
+                 event.version, topic.name, event.revision, event.time, event.recorded_at,
+                 event.encoding, event.origin, event.tags, event.metadata,
+                 event.append_number, event.payload
              FROM event JOIN log ON log.key = event.seq >> 40 JOIN topic ON topic.key = event.topic
              LEFT JOIN stream ON stream.key = event.stream",
         )

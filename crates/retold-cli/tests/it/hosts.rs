@@ -1,8 +1,9 @@
-//! Hosts inside this machine: network namespaces with an address each on one bridge, which also leads to
-//! the machine itself. They can be unplugged, parted from each other, and given a bad cable.
+//! Hosts inside this machine: network namespaces with an address each on one bridge, which also
+//! leads to the machine itself. They can be unplugged, partitioned, and given a bad cable.
 //!
-//! Everything is made by `ip` and `tc` under names that no other run has, in a network that nobody here
-//! has a route to, and is removed when the hosts are dropped or the process ends, however that is.
+//! Everything is created by `ip` and `tc` under names that no other run has, in a network without a
+//! route on this machine. It is removed when the hosts are dropped or the process ends, even if it
+//! is killed.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,63 +13,63 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use serde_json::Value;
 use xtask::postgres_server::PrivateNetwork;
 
-/// Networks to choose from are 198.18.0.0/24 to 198.18.255.0/24: set apart for trials between hosts
-/// (RFC 2544), so neither the internet nor a home has them.
+/// The network is one of 198.18.0.0/24 to 198.18.255.0/24, which are reserved for tests between
+/// hosts (RFC 2544) and used neither on the internet nor in homes.
 const NETWORKS: [u8; 2] = [198, 18];
 
-/// Bits that the addresses of all hosts have in common.
+/// Length of the prefix of the network.
 const PREFIX_BITS: u8 = 24;
 
-/// The last byte of the machine's own address; the hosts have those after it.
+/// The last byte of the machine's own address. The hosts have the next ones.
 const MACHINE: u8 = 1;
 
-/// What removes things: it is told how to undo each as it is made, and undoes them from the last to the first
-/// when its input ends, which it does with its owner.
+/// The program that removes everything. It reads a command to undo each step, and runs the commands
+/// from the last to the first when its input ends, which happens when this process ends.
 const REAPER: &str = "all=; while read -r undo; do all=\"$undo; $all\"; done; eval \"$all\"";
 
-/// What a bad cable does in each direction, where the kernel can: an answer takes 100 ms, and one in ten
-/// does not come at the first attempt.
+/// A bad cable in each direction, if the kernel supports it: a round trip takes 100 ms, and one in
+/// ten packets is lost on it.
 const LATE_AND_LOSSY: &str = "netem delay 50ms 10ms loss 5%";
 
-/// Where it cannot: a link so slow that packets queue for it, and come late by that.
+/// The alternative: a slow link, for which packets queue, so that they are late.
 const SLOW: &str = "htb default 1";
 const SLOW_CLASS: &str = "classid 1:1 htb rate 512kbit";
 
-/// A class of that link in which no packet finds a place, and a program that chooses it for one packet
-/// in ten: it loads a random number (the word at -0x1000 + 56 in the language of Linux's socket filters,
-/// see `networking/filter` in its documentation), and accepts if division by ten leaves nothing.
+/// A class of that link that drops every packet, and a program that selects it for one packet in
+/// ten: it loads a random number (the word at -0x1000 + 56 in Linux's socket filters, see
+/// `networking/filter` in its documentation), and accepts the packet if the remainder by ten is 0.
 const LOST_CLASS: &str = "classid 1:2 htb rate 512kbit";
 const LOST_QUEUE: &str = "bfifo limit 1";
 const ONE_IN_TEN: &str = "5,32 0 0 4294963256,148 0 0 10,21 0 1 0,6 0 0 4294967295,6 0 0 0";
 
-/// Hosts that exist as long as this value, or its process, lives.
+/// Hosts that exist until this is dropped or the process ends.
 pub(crate) struct Hosts {
-    /// What the names of everything begin with.
+    /// The prefix of all names.
     name: String,
     network: u8,
     count: usize,
     reaper: Child,
-    /// Closed with this process.
+    /// Closed when this process ends.
     life: Option<ChildStdin>,
 }
 
-/// What a bad cable does to packets.
+/// The effect of a cable on packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cable {
-    /// They come late, and some do not come.
+    /// They are late, and some are lost.
     LateAndLossy,
-    /// They queue for a slow link, and some do not come.
+    /// They queue for a slow link, and some are lost.
     SlowAndLossy,
-    /// This kernel can do neither.
+    /// None: this kernel supports neither.
     Good,
 }
 
 impl Hosts {
-    /// Makes them, all plugged in.
+    /// Creates the hosts, all plugged in.
     ///
     /// # Errors
     ///
-    /// Why none can be made here: who runs this may not, or programs are missing. Nothing is left then.
+    /// Why they cannot be created: missing privileges or programs. Nothing remains then.
     pub(crate) fn make(count: usize) -> Result<Self, String> {
         let routes = output_of(ip("-4 route show table all"))?;
         let network = free_network(&routes)?;
@@ -82,7 +83,7 @@ impl Hosts {
         let mut reaper = reaper.spawn().map_err(|error| format!("sh: {error}"))?;
         let life = reaper.stdin.take();
         let mut hosts = Self {
-            // With three more characters it fits into the 15 of a link's name.
+            // A link's name has 15 characters; three more are appended.
             name: format!("rt{:08x}", fastrand::u32(..)),
             network,
             count,
@@ -97,7 +98,7 @@ impl Hosts {
         for host in 0..count {
             hosts.make_host(host)?;
         }
-        // From here on there is no reason why anything might fail.
+        // If this much works, the rest does not fail.
         let machine = hosts.machine();
         done(ip(&format!(
             "addr add {machine}/{PREFIX_BITS} dev {bridge}"
@@ -110,7 +111,7 @@ impl Hosts {
         let (name, port, bridge) = (self.host(host), self.port(host), self.bridge());
         self.add(
             ip(&format!("netns add {name}")),
-            // Who was left without a network may not notice that its parent is gone.
+            // A process without a network may not notice that its parent has ended.
             &format!("kill -9 $(ip netns pids {name}); ip netns del {name}"),
         )?;
         self.add(
@@ -119,7 +120,7 @@ impl Hosts {
             )),
             &format!("ip link del {port}"),
         )?;
-        // Hosts ask each other by the shell.
+        // `reaches` needs bash.
         output_of(self.command(host, "bash", &["-c", ":"]))?;
         let address = self.address(host);
         done(ip(&format!("link set {port} master {bridge}")));
@@ -132,28 +133,29 @@ impl Hosts {
         Ok(())
     }
 
-    /// Makes something, and sees to it that it is undone.
+    /// Runs a command, and registers the command that undoes it.
     fn add(&mut self, make: Command, undo: &str) -> Result<(), String> {
         output_of(make)?;
         let reaper = self.life.as_mut().expect("it is there until the end");
-        writeln!(reaper, "{undo}").map_err(|error| format!("telling what removes it: {error}"))
+        writeln!(reaper, "{undo}")
+            .map_err(|error| format!("cannot register an undo command: {error}"))
     }
 
     fn bridge(&self) -> String {
         format!("{}b", self.name)
     }
 
-    /// The name of its namespace.
+    /// Returns the name of the namespace.
     fn host(&self, host: usize) -> String {
         format!("{}h{host}", self.name)
     }
 
-    /// The end of its cable at the bridge.
+    /// Returns the end of the cable at the bridge.
     fn port(&self, host: usize) -> String {
         format!("{}p{host}", self.name)
     }
 
-    /// The machine's own address among them.
+    /// Returns the machine's own address in the network.
     pub(crate) fn machine(&self) -> Ipv4Addr {
         Ipv4Addr::new(NETWORKS[0], NETWORKS[1], self.network, MACHINE)
     }
@@ -174,36 +176,37 @@ impl Hosts {
         (0..self.count).filter(move |it| *it != host)
     }
 
-    /// A program on a host. `ip` becomes the program, so it has the id of what is started.
+    /// Returns a command on a host. `ip` replaces itself with the program, which keeps the process
+    /// id.
     pub(crate) fn command(&self, host: usize, program: &str, arguments: &[&str]) -> Command {
         let mut command = ip(&format!("netns exec {}", self.host(host)));
         command.arg(program).args(arguments);
         command
     }
 
-    /// Whether somebody on the host is answered by who listens at the address.
+    /// Returns whether the host can connect to the address.
     pub(crate) fn reaches(&self, host: usize, address: SocketAddr) -> bool {
         let (ip, port) = (address.ip(), address.port());
         let connect = format!("exec 3<>/dev/tcp/{ip}/{port}");
         output_of(self.command(host, "bash", &["-c", &connect])).is_ok()
     }
 
-    /// Pulls the host's cable out of the bridge: nothing of it comes anywhere, and nobody is told.
+    /// Unplugs the host's cable from the bridge: its packets are lost silently.
     pub(crate) fn unplug(&self, host: usize) {
         done(ip(&format!("link set {} down", self.port(host))));
     }
 
-    /// Plugs it in again.
+    /// Plugs the cable in again.
     pub(crate) fn plug(&self, host: usize) {
         done(ip(&format!("link set {} up", self.port(host))));
     }
 
-    /// Parts a host from all others; the machine itself remains to it.
-    pub(crate) fn part(&self, host: usize) {
+    /// Cuts a host off from all others, but not from the machine.
+    pub(crate) fn partition(&self, host: usize) {
         self.unreachable("add", host);
     }
 
-    /// Brings it together with the others again.
+    /// Reconnects it to the others.
     pub(crate) fn join(&self, host: usize) {
         self.unreachable("del", host);
     }
@@ -217,8 +220,8 @@ impl Hosts {
         }
     }
 
-    /// Gives the host a bad cable, in both directions; says what that can do on this machine.
-    pub(crate) fn spoil(&self, host: usize) -> Cable {
+    /// Gives the host a bad cable in both directions. Returns its effect on this machine.
+    pub(crate) fn degrade(&self, host: usize) -> Cable {
         let ends = self.ends(host);
         let all = |make: &dyn Fn(&str) -> Result<(), String>| {
             let made = ends.iter().try_for_each(|end| make(end));
@@ -236,7 +239,7 @@ impl Hosts {
         Cable::Good
     }
 
-    /// Packets that a bad cable has lost so far.
+    /// Returns the number of packets that a bad cable has lost.
     pub(crate) fn lost(&self, host: usize) -> u64 {
         let lost = self.ends(host).map(|end| {
             let shown = output_of(tc_command(&format!("-s -j {end}"), "qdisc show", "root"));
@@ -246,7 +249,7 @@ impl Hosts {
         lost.iter().sum()
     }
 
-    /// Gives it a good one, also if it has one.
+    /// Gives the host a good cable.
     pub(crate) fn mend(&self, host: usize) {
         for end in self.ends(host) {
             // There may be nothing to remove.
@@ -254,7 +257,7 @@ impl Hosts {
         }
     }
 
-    /// Both ends of its cable: options of `tc`, and the link.
+    /// Returns both ends of the cable: options of `tc`, and the link.
     fn ends(&self, host: usize) -> [String; 2] {
         let at_host = format!("-n {} eth0", self.host(host));
         [self.port(host), at_host]
@@ -264,7 +267,7 @@ impl Hosts {
 impl Drop for Hosts {
     fn drop(&mut self) {
         drop(self.life.take());
-        // Whether it went well or not, nothing more can be done here.
+        // A failure cannot be handled here.
         let _ = self.reaper.wait();
     }
 }
@@ -280,7 +283,7 @@ fn slow_and_lossy(end: &str) -> Result<(), String> {
     output_of(filter).map(drop)
 }
 
-/// `tc` on an end of a cable: the link, with the option that leads to its namespace before it.
+/// Returns a command of `tc` on an end of a cable: the option for its namespace, and the link.
 fn tc(end: &str, verb: &str, what: &str) -> Result<(), String> {
     output_of(tc_command(end, verb, what)).map(drop)
 }
@@ -301,7 +304,7 @@ fn ip(arguments: &str) -> Command {
     command
 }
 
-/// Runs it; its output, or why it failed.
+/// Runs a command. Returns its output, or why it failed.
 fn output_of(mut command: Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output();
     let output = output.map_err(|error| format!("{command:?}: {error}"))?;
@@ -314,7 +317,7 @@ fn output_of(mut command: Command) -> Result<String, String> {
     }
 }
 
-/// Runs what cannot fail any more.
+/// Runs a command that must succeed.
 #[track_caller]
 fn done(command: Command) {
     if let Err(error) = output_of(command) {
@@ -322,7 +325,7 @@ fn done(command: Command) {
     }
 }
 
-/// The number of a network of which these routes know nothing.
+/// Returns the number of a network that these routes do not use.
 fn free_network(routes: &str) -> Result<u8, String> {
     let [first, second] = NETWORKS;
     let begun = fastrand::u8(..);

@@ -1,5 +1,5 @@
-//! The cluster of the demonstration on three machines, as far as one machine can be three: hosts with a
-//! network between them that is cut, parted and spoiled. What they recorded is one story all the same.
+//! The cluster of the demonstration on three hosts, which are network namespaces of one machine.
+//! Their network is cut, partitioned and degraded. The hosts record the same as one thread.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -31,48 +31,48 @@ use crate::command::run;
 use crate::demo_cluster::TURN;
 use crate::hosts::{Cable, Hosts};
 
-/// Hosts, each with a node.
+/// Number of hosts, each with a node.
 const HOSTS: usize = 3;
 
-/// Flights of the first days of January.
+/// Number of flights.
 const FLIGHTS_MAX: usize = 1000;
 
-/// Itineraries that a node is given at a time: so many that a disturbance finds it in their middle.
+/// Number of itineraries that a node gets at a time: enough to be in progress at a disturbance.
 const SHARE: usize = 40;
 
-/// Events after which they are in the middle.
+/// Number of events after which they are in progress.
 const BEGUN: u64 = 30;
 
-/// Itineraries of its share that a node tells through a bad cable, before it is given a good one.
-const TOLD_THROUGH_BAD_CABLE: usize = 10;
+/// Number of itineraries that a node finishes with a bad cable, before it gets a good one.
+const DONE_WITH_BAD_CABLE: usize = 10;
 
-/// Where nodes answer monitors.
+/// Where nodes serve their metrics.
 const MONITOR_PORT: u16 = 9464;
 
-/// How long the nodes are listened to before everything is looked at.
+/// How often a condition is checked.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Guards the test against hanging; nothing is measured by it.
+/// Maximum wait for a condition.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What becomes of the network.
+/// A disturbance of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disturbance {
-    /// A host is cut off from everything, the database above all.
+    /// A host is cut off from everything, including the database.
     Cut,
-    /// A host is cut off from the others, but not from the database.
-    Parted,
+    /// A host is cut off from the other hosts, but not from the database.
+    Partitioned,
     /// A host has a bad cable.
-    Spoiled,
+    Degraded,
 }
 
 #[test]
-fn hosts_that_are_cut_off_tell_one_story() {
+fn hosts_that_are_cut_off_record_the_same() {
     let hosts = match Hosts::make(HOSTS) {
         Ok(hosts) => hosts,
         Err(reason) => {
-            return say(&format!(
-                "nothing is shown, for no hosts can be made here: {reason}"
+            return print(&format!(
+                "skipped, because this machine cannot create the hosts: {reason}"
             ));
         }
     };
@@ -87,43 +87,47 @@ fn hosts_that_are_cut_off_tell_one_story() {
 
     let mut rng = Rng::with_seed(seed);
     let mut cluster = Cluster::start(&hosts, &server, &flights, &mut rng);
-    let mut disturbances = [Disturbance::Cut, Disturbance::Parted, Disturbance::Spoiled];
+    let mut disturbances = [
+        Disturbance::Cut,
+        Disturbance::Partitioned,
+        Disturbance::Degraded,
+    ];
     rng.shuffle(&mut disturbances);
     for disturbance in disturbances {
         let host = rng.usize(..HOSTS);
         eprintln!("{disturbance:?}: host {host}");
         match disturbance {
             Disturbance::Cut => cluster.cut(host),
-            Disturbance::Parted => cluster.part(host),
-            Disturbance::Spoiled => cluster.spoil(host),
+            Disturbance::Partitioned => cluster.partition(host),
+            Disturbance::Degraded => cluster.degrade(host),
         }
     }
-    cluster.tell_the_rest();
+    cluster.send_the_rest();
     let views = cluster.finish();
-    check_one_story(&cluster, flights, &views);
+    check_equal(&cluster, flights, &views);
     drop(turn);
 }
 
-/// The check of the demonstration: the cluster's logs are retold, and equal those of one thread on memory
-/// wherever the system claims that; so do the views of all nodes.
+/// Checks the logs as the demonstration does: repending finds no difference, and the logs and the
+/// views of all nodes equal those of one thread in memory.
 #[track_caller]
-fn check_one_story(cluster: &Cluster, flights: Vec<FlightRecord>, views: &[String]) {
+fn check_equal(cluster: &Cluster, flights: Vec<FlightRecord>, views: &[String]) {
     let retold = run(&["verify", &cluster.url, "--retell=whole", "--json"]).objects();
-    let answers: Vec<_> = retold
+    let rows: Vec<_> = retold
         .iter()
-        .filter(|row| row["answered"].is_number())
+        .filter(|row| row["processed"].is_number())
         .collect();
-    assert_eq!(answers.len(), 3, "two followers, and the whole: {retold:?}");
-    for row in answers {
+    assert_eq!(rows.len(), 3, "two followers, and the whole: {retold:?}");
+    for row in rows {
         assert_eq!(row["difference"], Value::Null, "{row}");
-        assert!(row["answered"].as_u64().unwrap() > 0, "{row}");
+        assert!(row["processed"].as_u64().unwrap() > 0, "{row}");
     }
     cluster.runtime.block_on(async {
         let memory = Infrastructure::new(Arc::new(MemoryStore::new()));
         let runner = SingleThread::start(&system(), &memory).await.unwrap();
         let app = runner.application(FLIGHTS).unwrap();
-        let told = replay(&app, flights.into(), 1, Arc::default()).await;
-        told.unwrap();
+        let done = replay(&app, flights.into(), 1, Arc::default()).await;
+        done.unwrap();
         let memory = runner.open_system().clone();
         let compared = compare_runs(&memory, &cluster.open, Times::PassedOver);
         let compared = compared.await.unwrap();
@@ -137,33 +141,33 @@ fn check_one_story(cluster: &Cluster, flights: Vec<FlightRecord>, views: &[Strin
     });
 }
 
-/// Says it also if the test passes, when what it prints is not shown.
-fn say(text: &str) {
-    // Who cannot be told is not told.
+/// Prints a line that is shown even if the test passes.
+fn print(text: &str) {
+    // A test is not worth failing for this line.
     let _ = writeln!(
         std::io::stderr(),
-        "hosts_that_are_cut_off_tell_one_story: {text}"
+        "hosts_that_are_cut_off_record_the_same: {text}"
     );
 }
 
-/// What is heard of a node.
+/// Something that a node sent.
 enum Heard {
-    Said(String),
-    /// For people.
+    Message(String),
+    /// A line for people.
     Aside(String),
-    /// Its output ended, as it does with the process.
+    /// Its output ended, because the process did.
     Ended,
 }
 
-/// A node on its host, killed at the latest when it is dropped.
+/// A node on its host. It is killed when this is dropped.
 struct Node {
     name: String,
     process: Child,
     input: Option<ChildStdin>,
     is_ready: bool,
     is_over: bool,
-    /// What it was given and has not told yet.
-    telling: BTreeSet<usize>,
+    /// The itineraries that it was given and has not done.
+    pending: BTreeSet<usize>,
     view: Option<String>,
     asides: Vec<String>,
 }
@@ -197,7 +201,7 @@ impl Node {
             process.stdout.take().unwrap(),
             host,
             heard.clone(),
-            Heard::Said,
+            Heard::Message,
         );
         listen(
             process.stderr.take().unwrap(),
@@ -211,7 +215,7 @@ impl Node {
             process,
             is_ready: false,
             is_over: false,
-            telling: BTreeSet::new(),
+            pending: BTreeSet::new(),
             view: None,
             asides: Vec::new(),
         }
@@ -219,7 +223,7 @@ impl Node {
 
     fn hear(&mut self, heard: Heard) {
         let line = match heard {
-            Heard::Said(line) => line,
+            Heard::Message(line) => line,
             Heard::Aside(line) => return self.asides.push(line),
             Heard::Ended => {
                 assert!(
@@ -234,7 +238,7 @@ impl Node {
         };
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("ready", _) => self.is_ready = true,
-            ("told", number) => assert!(self.telling.remove(&number.parse().unwrap())),
+            ("done", number) => assert!(self.pending.remove(&number.parse().unwrap())),
             ("view", view) => self.view = Some(view.to_owned()),
             ("failed", reason) => panic!("{}: {reason}", self.name),
             _ => {}
@@ -249,19 +253,19 @@ impl Drop for Node {
     }
 }
 
-/// Hands on what it says. Only the end of what it says to its parent is its end.
+/// Forwards the lines of a node. The end of its messages is the end of the process.
 fn listen(
     output: impl Read + Send + 'static,
     host: usize,
     heard: Sender<(usize, Heard)>,
     kind: fn(String) -> Heard,
 ) {
-    let is_parents = matches!(kind(String::new()), Heard::Said(_));
+    let is_for_parent = matches!(kind(String::new()), Heard::Message(_));
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             let _ = heard.send((host, kind(line)));
         }
-        if is_parents {
+        if is_for_parent {
             let _ = heard.send((host, Heard::Ended));
         }
     });
@@ -271,12 +275,12 @@ fn monitor(hosts: &Hosts, host: usize) -> SocketAddr {
     SocketAddr::from((hosts.address(host), MONITOR_PORT))
 }
 
-/// The nodes, and the store as the machine itself sees it, whatever becomes of the hosts' network.
+/// The nodes, and the store as the machine sees it, which the disturbances do not affect.
 struct Cluster<'h> {
     hosts: &'h Hosts,
     nodes: Vec<Node>,
     heard: Receiver<(usize, Heard)>,
-    /// Itineraries that nobody was given.
+    /// The itineraries that no node has.
     queue: Vec<usize>,
     url: String,
     store: Arc<dyn Store>,
@@ -285,7 +289,7 @@ struct Cluster<'h> {
 }
 
 impl<'h> Cluster<'h> {
-    /// Starts the nodes, and waits until each has its part.
+    /// Starts the nodes, and waits until each holds a unit.
     fn start(
         hosts: &'h Hosts,
         server: &PostgresServer,
@@ -315,14 +319,14 @@ impl<'h> Cluster<'h> {
             open,
             runtime,
         };
-        cluster.until("all have a part", |it| {
-            (0..HOSTS).all(|host| it.nodes[host].is_ready && it.has_part(host))
+        cluster.until("all hold a unit", |it| {
+            (0..HOSTS).all(|host| it.nodes[host].is_ready && it.has_unit(host))
         });
         cluster
     }
 
-    /// A host is cut off in the middle of what it tells. The others take over what it followed and
-    /// process everything that is recorded; then it comes back, and tells the rest.
+    /// Cuts off a host while it sends commands. The others take over its units and process
+    /// everything that is recorded. Then the host comes back and sends the rest.
     fn cut(&mut self, host: usize) {
         self.begin();
         self.hosts.unplug(host);
@@ -330,19 +334,19 @@ impl<'h> Cluster<'h> {
         for other in (0..HOSTS).filter(|it| *it != host) {
             self.give(other, SHARE);
         }
-        self.until("the others go on", |it| {
+        self.until("the others process everything", |it| {
             let mut others = (0..HOSTS).filter(|it| *it != host);
-            others.all(|other| it.is_told(other)) && it.is_processed()
+            others.all(|other| it.is_done(other)) && it.is_processed()
         });
-        assert!(!self.is_told(host), "it could still tell");
+        assert!(!self.is_done(host), "it could still send commands");
         self.hosts.plug(host);
-        self.until("it is back", |it| it.has_part(host));
-        self.until("it tells the rest", |it| it.is_told(host));
+        self.until("it is back", |it| it.has_unit(host));
+        self.until("it sends the rest", |it| it.is_done(host));
     }
 
-    /// A host is cut off from the others. Nodes have nothing to say to each other but by the store, so
-    /// it keeps its part, and tells what it has to tell.
-    fn part(&mut self, host: usize) {
+    /// Cuts off a host from the others. Nodes communicate only through the store, so the host keeps
+    /// its units and sends its commands.
+    fn partition(&mut self, host: usize) {
         let other = (host + 1) % HOSTS;
         let ways = [(host, other), (other, host)];
         let reach = |it: &Self| {
@@ -354,60 +358,59 @@ impl<'h> Cluster<'h> {
             [true, true],
             "a firewall may be between hosts on a bridge"
         );
-        self.hosts.part(host);
+        self.hosts.partition(host);
         assert_eq!(reach(self), [false, false]);
         self.begin();
-        self.until("all go on", |it| {
-            (0..HOSTS).all(|host| it.is_told(host) && it.has_part(host)) && it.is_processed()
+        self.until("all continue", |it| {
+            (0..HOSTS).all(|host| it.is_done(host) && it.has_unit(host)) && it.is_processed()
         });
         assert_eq!(reach(self), [false, false]);
         self.hosts.join(host);
         assert_eq!(reach(self), [true, true]);
     }
 
-    /// A host has a bad cable for a while.
-    fn spoil(&mut self, host: usize) {
-        let cable = self.hosts.spoil(host);
+    /// Gives a host a bad cable for a while.
+    fn degrade(&mut self, host: usize) {
+        let cable = self.hosts.degrade(host);
         match cable {
             Cable::LateAndLossy => {}
             Cable::SlowAndLossy => {
-                say("this kernel delays no packets (sch_netem), so they queue for a slow link");
+                print(
+                    "this kernel cannot delay packets (sch_netem), so they queue for a slow link",
+                );
             }
             Cable::Good => {
-                say("this kernel neither delays packets nor drops some, so that is not shown");
+                print("skipped, because this kernel can neither delay nor drop packets");
             }
         }
         for host in 0..HOSTS {
             self.give(host, SHARE);
         }
-        self.until("it goes on all the same", |it| {
-            let left = it.nodes[host].telling.len();
+        self.until("it continues", |it| {
+            let remaining = it.nodes[host].pending.len();
             let mut others = (0..HOSTS).filter(|it| *it != host);
-            left + TOLD_THROUGH_BAD_CABLE <= SHARE && others.all(|other| it.is_told(other))
+            remaining + DONE_WITH_BAD_CABLE <= SHARE && others.all(|other| it.is_done(other))
         });
         let lost = self.hosts.lost(host);
         assert!(lost > 0 || cable == Cable::Good, "no packet was lost");
         self.hosts.mend(host);
-        self.until("it is well again", |it| {
-            it.has_part(host) && it.is_told(host)
+        self.until("it has recovered", |it| {
+            it.has_unit(host) && it.is_done(host)
         });
     }
 
-    fn tell_the_rest(&mut self) {
+    fn send_the_rest(&mut self) {
         let rest = self.queue.len();
-        assert!(
-            rest > 0,
-            "there is nothing left to tell after the last disturbance"
-        );
+        assert!(rest > 0, "no itineraries remain after the last disturbance");
         for host in 0..HOSTS {
             self.give(host, rest.div_ceil(HOSTS));
         }
-        self.until("all is told and processed", |it| {
-            (0..HOSTS).all(|host| it.is_told(host)) && it.is_processed()
+        self.until("everything is sent and processed", |it| {
+            (0..HOSTS).all(|host| it.is_done(host)) && it.is_processed()
         });
     }
 
-    /// Lets all show their views, and leave in good order.
+    /// Asks all nodes to print their views and leave, and waits for them.
     fn finish(&mut self) -> Vec<String> {
         for node in &mut self.nodes {
             node.input = None;
@@ -428,7 +431,7 @@ impl<'h> Cluster<'h> {
         ended.collect()
     }
 
-    /// Gives all a share, and waits until they are in the middle of it.
+    /// Gives each node a share, and waits until the shares are in progress.
     fn begin(&mut self) {
         let before = self.recorded();
         for host in 0..HOSTS {
@@ -437,21 +440,21 @@ impl<'h> Cluster<'h> {
         self.until("it has begun", |it| it.recorded() >= before + BEGUN);
     }
 
-    /// Gives so many itineraries to a node, or what is left.
+    /// Gives this number of itineraries to a node, or the remaining ones.
     fn give(&mut self, host: usize, count: usize) {
-        let left = self.queue.len().saturating_sub(count);
+        let first = self.queue.len().saturating_sub(count);
         let node = &mut self.nodes[host];
-        for itinerary in self.queue.drain(left..) {
-            node.telling.insert(itinerary);
+        for itinerary in self.queue.drain(first..) {
+            node.pending.insert(itinerary);
             writeln!(node.input.as_mut().unwrap(), "{itinerary}").unwrap();
         }
     }
 
-    fn is_told(&self, host: usize) -> bool {
-        self.nodes[host].telling.is_empty()
+    fn is_done(&self, host: usize) -> bool {
+        self.nodes[host].pending.is_empty()
     }
 
-    /// Listens to the nodes until it holds.
+    /// Receives from the nodes until the condition holds.
     #[track_caller]
     fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
@@ -468,7 +471,7 @@ impl<'h> Cluster<'h> {
             if begun.elapsed() > PATIENCE {
                 let nodes = self.nodes.iter();
                 let asides: Vec<_> = nodes
-                    .map(|it| (&it.name, &it.telling, &it.asides))
+                    .map(|it| (&it.name, &it.pending, &it.asides))
                     .collect();
                 panic!(
                     "did not happen in time: {what}; {:#?}; {asides:#?}",
@@ -483,8 +486,8 @@ impl<'h> Cluster<'h> {
         self.runtime.block_on(all).unwrap().pop()
     }
 
-    /// Whether it lives by its lease, and has a unit of the system.
-    fn has_part(&self, host: usize) -> bool {
+    /// Returns whether the node holds its lease and a unit of the system.
+    fn has_unit(&self, host: usize) -> bool {
         let name = &*self.nodes[host].name;
         self.overview().is_some_and(|cluster| {
             let is_its = |it: &Option<Arc<str>>| it.as_deref() == Some(name);
@@ -493,7 +496,7 @@ impl<'h> Cluster<'h> {
         })
     }
 
-    /// Whether it is dead by its lease, and every unit is with another node.
+    /// Returns whether the lease of the node has ended and other nodes hold all units.
     fn is_without(&self, host: usize) -> bool {
         let name = &*self.nodes[host].name;
         self.overview().is_some_and(|cluster| {
@@ -503,7 +506,7 @@ impl<'h> Cluster<'h> {
         })
     }
 
-    /// Events in all logs.
+    /// Returns the number of events in all logs.
     fn recorded(&self) -> u64 {
         self.runtime.block_on(async {
             let mut events = 0;

@@ -1,8 +1,8 @@
-//! The command as people and programs use it: the built binary, run on stores in temporary folders.
+//! Tests of the built binary, on stores in temporary folders.
 
 #![allow(
     clippy::unwrap_used,
-    reason = "in a test, also in a function that tests share, a panic is a failure"
+    reason = "a panic fails the test, also in functions that tests share"
 )]
 
 mod command;
@@ -17,8 +17,9 @@ mod demo_cluster;
 mod events;
 mod follow;
 mod follower;
-mod followers;
+mod follower_list;
 mod forging;
+mod help;
 mod logs_and_streams;
 mod machines;
 mod monitor;
@@ -26,4 +27,5 @@ mod postgres;
 mod refusals;
 mod retelling;
 mod system;
+mod terminal;
 mod verify;

@@ -1,4 +1,4 @@
-//! What a node of the demonstration answers to monitors and probes, asked by a plain TCP client.
+//! The HTTP server of a node of the demonstration, with a plain TCP client.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::command::retold;
 
-/// So long the test waits for what must happen.
+/// Maximum wait for a condition.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Killed when it is dropped, whatever becomes of the test.
+/// A process that is killed when this is dropped, even if the test fails.
 struct Node(Child);
 
 impl Drop for Node {
@@ -20,14 +20,14 @@ impl Drop for Node {
     }
 }
 
-/// Status and body of an answer; none while nobody answers.
+/// Returns the status and body of a response; none while nothing listens.
 fn ask(address: SocketAddr, request: &str) -> Option<(u16, String)> {
     let mut client = TcpStream::connect(address).ok()?;
     let head = format!("{request} HTTP/1.1\r\nhost: {address}\r\n\r\n");
     client.write_all(head.as_bytes()).ok()?;
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let mut response = String::new();
+    client.read_to_string(&mut response).ok()?;
+    let (head, body) = response.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     Some((status, body.to_owned()))
 }
@@ -41,7 +41,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_node_answers_probes_and_scrapers() {
+fn a_node_serves_probes_and_scrapers() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("flights.db").display());
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -65,10 +65,10 @@ fn a_node_answers_probes_and_scrapers() {
     assert_eq!(ask(address, "nonsense").unwrap().0, 405);
 
     writeln!(input, "0").unwrap();
-    let told = lines.by_ref().map(Result::unwrap).find(|it| it == "told 0");
-    assert!(told.is_some());
+    let done = lines.by_ref().map(Result::unwrap).find(|it| it == "done 0");
+    assert!(done.is_some());
     let metrics = || ask(address, "GET /metrics").unwrap().1;
-    until("its followers have answered", || {
+    until("its followers have processed events", || {
         let metrics = metrics();
         let mut counts = metrics
             .lines()

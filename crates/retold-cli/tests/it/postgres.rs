@@ -1,4 +1,5 @@
-//! Stores on PostgreSQL: the SQL that makes one, all commands that look, and where passwords come from.
+//! Stores on PostgreSQL: the SQL that creates one, all commands that read, and the sources of
+//! passwords.
 
 use std::fs;
 use std::io::Write;
@@ -27,7 +28,7 @@ fn record(url: &str) {
     });
 }
 
-/// Runs SQL by the server's own program.
+/// Runs SQL with psql.
 fn psql(server: &PostgresServer, sql: &str) {
     let mut psql = server.command_as_owner(&server.program("psql"));
     psql.args(["-q", "-v", "ON_ERROR_STOP=1", &server.url("postgres")]);
@@ -38,8 +39,8 @@ fn psql(server: &PostgresServer, sql: &str) {
     assert!(psql.wait().unwrap().success());
 }
 
-/// Goal: who keeps a database makes the store by what the command prints, and a program with a writer's
-/// rights uses it. Method: the printed SQL through psql, twice for the part that may be run again.
+/// Goal: the printed SQL creates a store, and a program with a writer's privileges uses it. Method:
+/// the SQL through psql, twice for the part that may be run again.
 #[test]
 fn the_printed_schema_is_a_store_for_its_roles() {
     let server = PostgresServer::start().unwrap_or_else(|error| panic!("{error}"));
@@ -52,12 +53,13 @@ fn the_printed_schema_is_a_store_for_its_roles() {
     );
     psql(
         &server,
-        "CREATE ROLE service LOGIN IN ROLE shop_writer; CREATE ROLE reports LOGIN IN ROLE shop_reader;
+        "CREATE ROLE service LOGIN IN ROLE shop_writer;
+         CREATE ROLE reports LOGIN IN ROLE shop_reader;
          CREATE ROLE stranger LOGIN;",
     );
     let of = |role: &str| url.replace("retold@", &format!("{role}@"));
     record(&of("service"));
-    check_looking(&of("reports"));
+    check_reading(&of("reports"));
     let refused = run(&["logs", &of("stranger")]);
     refused.check_refused(1, "GRANT \"shop_reader\" TO \"stranger\"");
 
@@ -68,24 +70,24 @@ fn the_printed_schema_is_a_store_for_its_roles() {
     assert!(object["sql"].as_str().unwrap().contains("retold_reader"));
 }
 
-/// All commands that look.
+/// Runs all commands that read.
 #[track_caller]
-fn check_looking(url: &str) {
+fn check_reading(url: &str) {
     let cats = run(&["logs", url]).fine();
     assert!(cats.contains("cats") && cats.contains("dogs"), "{cats}");
     assert!(run(&["streams", url, "dogs"]).fine().contains("dog/1"));
     let events = run(&["events", url, "dogs", "--tag", "breed:setter"]).fine();
     assert!(events.contains("Dog.Fed"), "{events}");
-    assert!(run(&["verify", url]).fine().contains("Nothing wrong"));
-    run(&["followers", url]).fine();
+    assert!(run(&["verify", url]).fine().contains("No problems"));
+    run(&["follower", "list", url]).fine();
     let secret = url.replace('@', ":secret@");
     let unknown = run(&["events", &secret, "dgos"]);
-    unknown.check_refused(1, "it has: cats, dogs");
+    unknown.check_refused(1, "its logs are: cats, dogs");
     assert!(!unknown.err.contains("secret"), "{unknown:?}");
 }
 
-/// Goal: passwords come from where users of PostgreSQL keep them. Method: a server that asks for one,
-/// and the command with the environment and files that give it, or a wrong one.
+/// Goal: passwords come from the places that users of PostgreSQL know. Method: a server that
+/// requires one, and the command with a right or wrong one in the environment or in a file.
 #[test]
 fn passwords_come_from_the_environment_and_from_files() {
     let hba = "local all all trust\nhost all ann all scram-sha-256\nhost all all all trust\n";

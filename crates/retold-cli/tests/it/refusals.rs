@@ -1,4 +1,4 @@
-//! What is refused, with which exit code and which words; and that looking changes nothing.
+//! Refusals, with their exit codes and messages. Commands that only read change nothing.
 
 use std::fs;
 
@@ -6,14 +6,14 @@ use crate::command::run;
 use crate::store::{Place, event};
 
 #[test]
-fn a_command_line_that_is_not_understood_ends_with_2() {
-    let check = |arguments: &[&str], said: &str| run(arguments).check_refused(2, said);
+fn an_invalid_command_line_ends_with_2() {
+    let check = |arguments: &[&str], message: &str| run(arguments).check_refused(2, message);
     check(&[], "Usage: retold");
     check(&["log", "sqlite:dogs.db"], "similar subcommand");
     check(&["logs"], "<URL>");
     check(&["logs", "dogs.db"], "write sqlite:dogs.db");
     check(&["logs", "postgre:x"], "unknown scheme; known are");
-    check(&["logs", "memory:x"], "no other can look into it");
+    check(&["logs", "memory:x"], "no other program can read it");
     check(&["events", "sqlite:d.db", "d", "--limit", "0"], "--limit");
     check(&["events", "sqlite:d.db", "d", "--after", "x"], "--after");
     check(
@@ -33,7 +33,7 @@ fn help_and_version_are_fine() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named_and_not_made() {
+fn a_missing_file_is_named_and_not_created() {
     let place = Place::new();
     let url = place.url();
     for arguments in [
@@ -42,7 +42,7 @@ fn a_file_that_is_not_there_is_named_and_not_made() {
         &["events", &*url, "dogs"],
         &["verify", &*url],
         &["verify", &*url, "--retell"],
-        &["followers", &*url],
+        &["follower", "list", &*url],
         &["follower", "resume", &*url, "dogs", "walks"],
     ] {
         run(arguments).check_refused(1, &format!("there is no file {}", place.path().display()));
@@ -51,7 +51,7 @@ fn a_file_that_is_not_there_is_named_and_not_made() {
 }
 
 #[test]
-fn a_file_that_is_no_store_is_refused_and_left_alone() {
+fn a_file_that_is_no_store_is_refused_and_not_changed() {
     let place = Place::new();
     let url = place.url();
     for content in [&b"name,weight\nFido,12\n"[..], b"", &[0; 8192]] {
@@ -71,17 +71,23 @@ fn a_folder_is_refused() {
 }
 
 #[test]
-fn an_unknown_log_is_refused_with_those_there_are() {
+fn an_unknown_log_is_refused_with_the_known_ones() {
     let place = Place::with_dogs();
     let url = place.url();
-    for command in ["streams", "events", "verify", "followers"] {
-        let run = run(&[command, &url, "dgos"]);
+    let commands = [
+        &["streams"][..],
+        &["events"],
+        &["verify"],
+        &["follower", "list"],
+    ];
+    for command in commands {
+        let run = run(&[command, &[&*url, "dgos"]].concat());
         run.check_refused(1, "there is no log \"dgos\"");
-        run.check_refused(1, "it has: cats, dogs");
+        run.check_refused(1, "its logs are: cats, dogs");
     }
     let empty = Place::new();
     drop(empty.open());
-    run(&["events", &empty.url(), "dogs"]).check_refused(1, "it has no logs yet");
+    run(&["events", &empty.url(), "dogs"]).check_refused(1, "the store has no logs yet");
 }
 
 #[test]
@@ -91,9 +97,9 @@ fn an_unknown_stream_is_refused() {
         .check_refused(1, "there is no stream \"dog\"");
 }
 
-/// SQLite keeps two files beside one that is read, by which readers and writers agree.
+/// SQLite creates two more files when it reads one, which coordinate readers and writers.
 #[test]
-fn looking_changes_nothing() {
+fn reading_changes_nothing() {
     let place = Place::with_dogs();
     let url = place.url();
     let content = fs::read(place.path()).unwrap();
@@ -102,8 +108,8 @@ fn looking_changes_nothing() {
         &["streams", &*url, "dogs"],
         &["events", &*url, "dogs"],
         &["verify", &*url],
-        &["followers", &*url],
-        &["followers", &*url, "--parked"],
+        &["follower", "list", &*url],
+        &["follower", "list", &*url, "--parked"],
     ] {
         run(arguments).fine();
         assert_eq!(fs::read(place.path()).unwrap(), content, "{arguments:?}");
@@ -119,7 +125,7 @@ fn looking_changes_nothing() {
 }
 
 #[test]
-fn a_store_is_looked_into_while_somebody_writes_to_it() {
+fn a_store_is_read_while_a_program_writes_to_it() {
     let place = Place::with_dogs();
     let store = place.open();
     let dogs = place.log(&*store, "dogs");
@@ -129,7 +135,7 @@ fn a_store_is_looked_into_while_somebody_writes_to_it() {
     assert!(
         run(&["verify", &place.url()])
             .fine()
-            .contains("Nothing wrong")
+            .contains("No problems")
     );
     place.append(&*dogs, [event(7, "Dog.Fed", "{}")]);
 }

@@ -1,5 +1,5 @@
-//! `retold verify --retell`: the flights' own logs, sound and changed behind the store's back; and
-//! stores of other systems.
+//! `retold verify --retell`: the logs of the flights, intact and changed with SQL, and stores of
+//! other systems.
 
 use std::sync::Arc;
 
@@ -15,13 +15,14 @@ use crate::shop::with_poison;
 use crate::store::{Place, event};
 
 const FLIGHTS_CSV: &str = "\
-year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,origin,dest,air_time,distance,hour,minute,time_hour
+year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,\
+tailnum,origin,dest,air_time,distance,hour,minute,time_hour
 2013,1,1,600,500,60,700,600,60,UA,1,N1,EWR,BOS,40,200,5,0,2013-01-01T10:00:00Z
 2013,1,1,929,929,0,1030,1030,0,UA,2,N1,EWR,BOS,40,200,9,29,2013-01-01T14:00:00Z
 2013,1,1,NA,1500,NA,NA,1600,NA,UA,4,N1,EWR,BOS,NA,200,15,0,2013-01-01T20:00:00Z
 ";
 
-/// A store in which the flights' system has processed three flights of one aircraft.
+/// Creates a store in which the flights' system has processed three flights of one aircraft.
 fn with_flights() -> Place {
     let place = Place::new();
     let store = place.open();
@@ -38,43 +39,43 @@ fn with_flights() -> Place {
 }
 
 #[test]
-fn sound_logs_are_the_same_story() {
+fn intact_logs_are_equal() {
     let place = with_flights();
     let url = place.url();
     let text = run(&["verify", &url, "--retell"]).fine();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 10, "{text}");
     assert!(lines[4].starts_with("aircraft\tmovements@1\t"), "{text}");
-    assert!(lines[4].ends_with("\t0\tthe same"), "{text}");
+    assert!(lines[4].ends_with("\t0\tequal"), "{text}");
     assert!(lines[5].starts_with("notices\trisks@1\t"), "{text}");
-    assert_eq!(lines[7], "Nothing wrong was found.");
+    assert_eq!(lines[7], "No problems found.");
     assert!(
-        lines[8].ends_with("answered once more, 0 differences."),
+        lines[8].ends_with("events again and found no differences."),
         "{text}"
     );
-    assert!(
-        lines[9].starts_with("The program reads all of it: "),
-        "{text}"
-    );
+    assert!(lines[9].starts_with("The program decodes all "), "{text}");
 
     let objects = run(&["verify", &url, "--retell=whole", "--json"]).objects();
     assert_eq!(objects.len(), 6);
     assert_eq!(objects[3]["follower"], "movements@1");
     assert_eq!(objects[3]["difference"], serde_json::Value::Null);
-    assert!(objects[3]["answered"].as_u64().unwrap() >= 8, "{objects:?}");
+    assert!(
+        objects[3]["processed"].as_u64().unwrap() >= 8,
+        "{objects:?}"
+    );
     assert_eq!(objects[5]["schedule"], "whole");
-    let answered = |index: usize| objects[index]["answered"].as_u64().unwrap();
-    assert_eq!(answered(5), answered(3) + answered(4));
+    let processed = |index: usize| objects[index]["processed"].as_u64().unwrap();
+    assert_eq!(processed(5), processed(3) + processed(4));
 
     let objects = run(&["verify", &url, "notices", "--retell", "--json"]).objects();
     assert_eq!(objects.len(), 2);
     assert_eq!(objects[1]["follower"], "risks@1");
 }
 
-/// Goal: an effect that the policies do not decide is found, and both sides are shown.
-/// Method: change the airport of landings in the log of aircraft, which no index knows of.
+/// Goal: an effect that the policies do not decide is found, and both sides are shown. Method:
+/// change the airport of landings in the log of aircraft, which no index contains.
 #[test]
-fn a_changed_effect_is_another_story() {
+fn a_changed_effect_is_different() {
     let place = with_flights();
     let db = Connection::open(place.path()).unwrap();
     let guard = "SELECT sql FROM sqlite_schema WHERE name = 'event_never_changes'";
@@ -87,31 +88,31 @@ fn a_changed_effect_is_another_story() {
     drop(db);
     let url = place.url();
 
-    let told = run(&["verify", &url, "--retell=whole"]);
+    let out = run(&["verify", &url, "--retell=whole"]);
 
-    assert_eq!(told.code, Some(1), "{told:?}");
-    for said in [
+    assert_eq!(out.code, Some(1), "{out:?}");
+    for part in [
         "\tdifferent\n",
         "movements@1 of aircraft differs: ",
         "answering Flight.Arrived at ",
         "  recorded: at position ",
         "\"airport\":\"LGA\"",
         "\"airport\":\"BOS\"",
-        "The whole as one schedule",
-        "Retold, it is not the same story: 2 findings are shown above.",
+        "The whole system, as one schedule",
+        "Retelling found problems: 2 findings, shown above.",
     ] {
-        assert!(told.out.contains(said), "{said:?} is not in\n{}", told.out);
+        assert!(out.out.contains(part), "{part:?} is not in\n{}", out.out);
     }
-    let told = run(&["verify", &url, "aircraft", "--retell", "--json"]);
-    assert_eq!(told.code, Some(1));
-    let difference = &objects(&told.out)[1]["difference"];
-    assert_eq!(difference["cause"]["topic"], "Flight.Arrived", "{told:?}");
+    let out = run(&["verify", &url, "aircraft", "--retell", "--json"]);
+    assert_eq!(out.code, Some(1));
+    let difference = &objects(&out.out)[1]["difference"];
+    assert_eq!(difference["cause"]["topic"], "Flight.Arrived", "{out:?}");
     assert!(difference["recorded"]["position"].is_u64(), "{difference}");
     run(&["verify", &url]).fine();
 }
 
 #[test]
-fn what_is_erased_is_taken_as_it_is() {
+fn effects_of_erased_events_are_not_compared() {
     let place = with_flights();
     let db = Connection::open(place.path()).unwrap();
     db.execute_batch("INSERT INTO erasing (log) SELECT key FROM log WHERE name = 'flights'")
@@ -121,17 +122,15 @@ fn what_is_erased_is_taken_as_it_is() {
     assert_eq!(db.execute(erased, []).unwrap(), 1);
     db.execute_batch("DELETE FROM erasing").unwrap();
     drop(db);
-    let told = run(&["verify", &place.url(), "aircraft", "--retell"]).fine();
+    let out = run(&["verify", &place.url(), "aircraft", "--retell"]).fine();
     assert!(
-        told.contains(
-            "movements@1 of aircraft, taken as recorded: answers to what is erased (1)\n"
-        ),
-        "{told}"
+        out.contains("movements@1 of aircraft, not compared: effects of erased events (1)\n"),
+        "{out}"
     );
 }
 
 #[test]
-fn what_cannot_be_retold_is_told_beside_what_can() {
+fn a_failed_retelling_does_not_hide_the_others() {
     let place = with_flights();
     let db = Connection::open(place.path()).unwrap();
     db.execute_batch(
@@ -141,20 +140,20 @@ fn what_cannot_be_retold_is_told_beside_what_can() {
     .unwrap();
     change_log_id(&db, "aircraft", uuid::Uuid::nil());
     drop(db);
-    let told = run(&["verify", &place.url(), "--retell=whole"]);
-    assert_eq!(told.code, Some(1), "{told:?}");
-    for said in [
+    let out = run(&["verify", &place.url(), "--retell=whole"]);
+    assert_eq!(out.code, Some(1), "{out:?}");
+    for part in [
         "aircraft\tmovements@1\t",
-        "\tthe same\n",
-        "\tnot\n",
-        "\nrisks@1 of notices is not retold: the log \"aircraft\" has been replaced",
+        "\tequal\n",
+        "\tfailed\n",
+        "\nrisks@1 of notices failed: the log \"aircraft\" has been replaced",
     ] {
-        assert!(told.out.contains(said), "{said:?} is not in\n{}", told.out);
+        assert!(out.out.contains(part), "{part:?} is not in\n{}", out.out);
     }
 }
 
 #[test]
-fn a_store_of_another_system_is_refused_with_what_to_do() {
+fn a_store_of_another_system_is_refused_with_advice() {
     let place = with_poison();
     let url = place.url();
     let other = run(&["verify", &url, "--retell"]);
@@ -168,11 +167,12 @@ fn a_store_of_another_system_is_refused_with_what_to_do() {
     run(&["verify", &url, "aircraft", "--retell=whole"]).check_refused(2, "leave out the log");
     run(&["verify", &url, "--retell=some"]).check_refused(2, "followers, whole");
     place.log(&*place.open(), "dogs");
-    run(&["verify", &url, "dogs", "--retell"]).check_refused(1, "the system has: flights");
+    run(&["verify", &url, "dogs", "--retell"])
+        .check_refused(1, "the logs of the system are: flights");
 }
 
 #[test]
-fn a_follower_that_the_system_does_not_know_is_refused() {
+fn a_follower_that_the_system_does_not_declare_is_refused() {
     let place = with_flights();
     let db = Connection::open(place.path()).unwrap();
     db.execute_batch("DROP TRIGGER stream_never_changes")
@@ -183,25 +183,25 @@ fn a_follower_that_the_system_does_not_know_is_refused() {
     drop(db);
     run(&["verify", &place.url(), "--retell"]).check_refused(
         1,
-        "has a follower \"rumours\", of which the system \"flights\" knows nothing",
+        "has a follower \"rumours\" that the system \"flights\" does not declare",
     );
 }
 
-/// What no policy answers is no difference of a retelling, but may be unreadable all the same.
+/// An event that no policy processes is not compared by retelling, but the program must decode it.
 #[test]
-fn what_the_program_cannot_read_is_found() {
+fn an_event_that_the_program_cannot_decode_is_found() {
     let place = with_flights();
     let url = place.url();
     let notices = place.log(&*place.open(), "notices");
     place.append(&*notices, [event(99, "Notice.Made", "{}")]);
     drop(notices);
-    let told = run(&["verify", &url, "notices", "--retell"]);
-    assert_eq!(told.code, Some(1), "{told:?}");
-    for said in [
+    let out = run(&["verify", &url, "notices", "--retell"]);
+    assert_eq!(out.code, Some(1), "{out:?}");
+    for part in [
         "cannot be read as",
         "missing field",
-        "The program cannot read or fold all of it: ",
+        "The program cannot decode all events or fold all aggregates: ",
     ] {
-        assert!(told.out.contains(said), "{said:?} is not in\n{}", told.out);
+        assert!(out.out.contains(part), "{part:?} is not in\n{}", out.out);
     }
 }

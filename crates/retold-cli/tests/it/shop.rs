@@ -1,8 +1,9 @@
-//! A system to look at: orders, the stock that is reserved for them, and letters about them.
+//! A system for the tests: orders, the stock that is reserved for them, and letters about them.
 //!
-//! `reservations` parks orders of poison; `thanks` stops at them.
+//! `reservations` parks orders of poison, and `thanks` pauses at them. Both retry orders of `late`.
 
 use retold::prelude::*;
+use retold::recording::error::RecordError;
 use retold::recording::identity::Position;
 use retold::runner::{Cluster, ClusterOptions};
 use retold::system::{
@@ -47,16 +48,20 @@ impl Apply<Thanked> for Letter {
     fn apply(&mut self, _: &Thanked) {}
 }
 
-fn refuse_poison(item: &str) -> retold::Result<()> {
+fn check_item(item: &str) -> retold::Result<()> {
     match item {
-        "poison" => Err(retold::Error::Refused("nobody sells\tpoison".into())),
+        "poison" => Err(retold::Error::Refused("it is\tpoison".into())),
+        "late" => {
+            let timeout = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            Err(RecordError::unavailable("asking the supplier", timeout).into())
+        }
         _ => Ok(()),
     }
 }
 
 async fn reserve(ordered: &OrderEvent, context: &mut Context) -> retold::Result<()> {
     let OrderEvent::Ordered { item } = ordered;
-    refuse_poison(item)?;
+    check_item(item)?;
     context
         .execute_or_create(item.as_str(), |_: &Stock| Reserved)
         .await?;
@@ -65,7 +70,7 @@ async fn reserve(ordered: &OrderEvent, context: &mut Context) -> retold::Result<
 
 async fn thank(ordered: &OrderEvent, context: &mut Context) -> retold::Result<()> {
     let OrderEvent::Ordered { item } = ordered;
-    refuse_poison(item)?;
+    check_item(item)?;
     context
         .execute_or_create("all", |_: &Letter| Thanked)
         .await?;
@@ -88,9 +93,9 @@ fn system() -> System {
         .unwrap()
 }
 
-/// A store with five orders, the third, fourth and fifth by one customer who begins with poison:
-/// `reservations` has parked the third and holds back the two that follow; `thanks` is paused before
-/// it.
+/// Creates a store with five orders, the third, fourth and fifth by one customer who begins with
+/// poison: `reservations` has parked the third and holds back the two that follow; `thanks` is
+/// paused before it.
 pub(crate) fn with_poison() -> Place {
     let place = Place::new();
     let store = place.open();
@@ -111,7 +116,7 @@ pub(crate) fn with_poison() -> Place {
     place
 }
 
-/// A node that runs the system on this store, with the orders of [`with_poison`].
+/// Starts a node that runs the system on this store.
 pub(crate) fn node(place: &Place, name: &str) -> Cluster {
     let infrastructure = Infrastructure::new(place.open());
     let system = system();
@@ -131,19 +136,27 @@ async fn order(orders: &Application, customer: &str, item: &str) -> retold::Resu
     Ok(())
 }
 
-/// Lets the system process what there is, and goes on running it.
+/// Starts the system, which processes all events and keeps running.
 pub(crate) fn process(place: &Place) -> SingleThread {
     let store = place.open();
     place.block_on(SingleThread::start(&system(), &Infrastructure::new(store)))
 }
 
-/// Ann orders tea once more, from this runner.
+/// Orders tea for Ann, through this runner.
 pub(crate) fn order_tea(place: &Place, runner: &SingleThread) {
     let orders = runner.application("orders").unwrap();
     place.block_on(order(&orders, "ann", "tea"));
 }
 
-/// The follower as a program sees it.
+/// Orders an item for Ann that the followers cannot process for now, through this node.
+pub(crate) fn order_late(place: &Place, node: &Cluster) {
+    place.block_on(async {
+        let orders = node.application("orders")?;
+        order(&orders, "ann", "late").await
+    });
+}
+
+/// Returns the follower as a program sees it.
 pub(crate) fn follower(place: &Place, log: &str, name: &str) -> FollowerOperator {
     let store = place.open();
     place.block_on(async {
@@ -152,7 +165,7 @@ pub(crate) fn follower(place: &Place, log: &str, name: &str) -> FollowerOperator
     })
 }
 
-/// Positions of what the follower has parked.
+/// Returns the positions of the parked events of the follower.
 pub(crate) fn parked(place: &Place, log: &str, name: &str) -> Vec<u64> {
     let follower = follower(place, log, name);
     let parked = place.block_on(async { follower.parked().await });
@@ -160,7 +173,7 @@ pub(crate) fn parked(place: &Place, log: &str, name: &str) -> Vec<u64> {
     positions.map(Position::get).collect()
 }
 
-/// How many events a log has.
+/// Returns the number of events in a log.
 pub(crate) fn event_count(place: &Place, log: &str) -> u64 {
     let store = place.open();
     let recorder = place.log(&*store, log);

@@ -1,4 +1,4 @@
-//! Stores to look into.
+//! Stores for the tests.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use retold::uuid::Uuid;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// A store in a folder of its own, with somebody who writes to it.
+/// A folder for a store, and a runtime to write to it.
 pub(crate) struct Place {
     pub(crate) folder: TempDir,
     runtime: Runtime,
 }
 
 impl Place {
-    /// An empty folder.
+    /// Creates an empty folder.
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -27,7 +27,7 @@ impl Place {
         }
     }
 
-    /// A store with the log `dogs` of five events, and the empty log `cats`.
+    /// Creates a store with the log `dogs` of five events, and the empty log `cats`.
     pub(crate) fn with_dogs() -> Self {
         let place = Self::new();
         let store = place.open();
@@ -79,7 +79,7 @@ impl Place {
             .unwrap()
     }
 
-    /// What this comes to.
+    /// Waits for a future, and returns its success.
     #[track_caller]
     pub(crate) fn block_on<T, E: std::fmt::Debug>(
         &self,
@@ -94,7 +94,7 @@ impl Place {
             .unwrap();
     }
 
-    /// Names of the files in the folder.
+    /// Returns the names of the files in the folder.
     pub(crate) fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.folder.path()).unwrap();
         let mut names: Vec<String> = entries
@@ -105,7 +105,7 @@ impl Place {
     }
 }
 
-/// An event decided in 2013.
+/// Returns an event decided in 2013.
 pub(crate) fn event(number: u128, topic: &'static str, payload: &'static str) -> NewEvent {
     NewEvent::new(Uuid::from_u128(number).into(), topic, payload.as_bytes())
         .time("2013-01-01T05:17:00Z".parse().unwrap())

@@ -23,10 +23,10 @@ fn a_sound_store_is_sound() {
     assert_eq!(objects, [cats, dogs]);
 
     let text = run(&["verify", &place.url(), "dogs"]).fine();
-    assert_eq!(text, "dogs\t5\t2\t4\t2\t0\t0\n\nNothing wrong was found.\n");
+    assert_eq!(text, "dogs\t5\t2\t4\t2\t0\t0\n\nNo problems found.\n");
 }
 
-/// Damages the store behind its back, then checks that this is found at this place of `dogs`.
+/// Damages the store with SQL, then checks that the damage is found at this place of `dogs`.
 #[track_caller]
 fn check_found(damage: &str, place_found: &str) {
     let place = Place::with_dogs();
@@ -80,7 +80,7 @@ fn damage_is_found() {
 }
 
 #[test]
-fn a_finding_is_told_to_people() {
+fn a_finding_is_printed_for_people() {
     let place = Place::with_dogs();
     let db = Connection::open(place.path()).unwrap();
     db.execute_batch(
@@ -98,7 +98,7 @@ fn a_finding_is_told_to_people() {
     );
     assert!(
         run.out.ends_with(
-            "3 findings. Keep a copy of the store before anything else is done with it.\n"
+            "3 findings. Make a copy of the store before you do anything else with it.\n"
         )
     );
 }
@@ -107,7 +107,7 @@ fn a_finding_is_told_to_people() {
 fn a_torn_file_is_found() {
     let place = Place::with_dogs();
     drop(place.open());
-    // Whatever of the file SQLite keeps beside it is brought in by closing the last connection.
+    // Closing the last connection moved everything into this file.
     let mut content = fs::read(place.path()).unwrap();
     let half = content.len() / 2;
     content[half..].fill(0x5a);

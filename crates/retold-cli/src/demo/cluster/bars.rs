@@ -1,21 +1,20 @@
-//! How far the demonstration of a cluster is: a bar for each node and one for all at a terminal, lines
-//! anywhere else.
+//! Shows the progress of the demonstration of a cluster: at a terminal a bar for each node and one
+//! for all, otherwise lines.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::demo::report::grouped;
-use crate::output::note;
+use crate::output::{counted, grouped, note};
 
 const ALL: &str = "{prefix:8} {bar:32} {human_pos} of {human_len} events, {msg} ({elapsed})";
 const NODE: &str = "{prefix:8} {bar:32} {human_pos} commands, {msg}";
 
-/// How often a line is written where there are no bars.
+/// How often a line is written if there are no bars.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What is shown.
+/// The bars or lines.
 pub(super) struct Bars {
     bars: MultiProgress,
     all: ProgressBar,
@@ -25,16 +24,16 @@ pub(super) struct Bars {
     written: Instant,
 }
 
-/// How far a node is.
+/// The progress of a node.
 #[derive(Clone, Debug)]
 pub(super) struct Shown<'a> {
     pub(super) name: &'a str,
     pub(super) commands: u64,
-    pub(super) what: String,
+    pub(super) status: String,
 }
 
 impl Bars {
-    /// For so many commands and events, as far as they are known.
+    /// Shows bars for these nodes and the expected number of commands and events.
     pub(super) fn new(names: &[String], commands: u64, events: u64) -> Self {
         let bars = MultiProgress::new();
         let each = commands / names.len().max(1) as u64;
@@ -58,13 +57,13 @@ impl Bars {
         }
     }
 
-    /// Shows how far it is.
+    /// Shows the progress.
     pub(super) fn show(&mut self, events: u64, kills: u64, nodes: &[Shown<'_>]) {
         self.all.set_position(events);
-        self.all.set_message(format!("{kills} kills"));
+        self.all.set_message(counted(kills, "kill", "kills"));
         for (bar, node) in self.nodes.iter().zip(nodes) {
             bar.set_position(node.commands);
-            bar.set_message(node.what.clone());
+            bar.set_message(node.status.clone());
         }
         if !self.is_terminal && self.written.elapsed() >= LINE_INTERVAL {
             self.written = Instant::now();
@@ -73,7 +72,7 @@ impl Bars {
                     "{}: {} commands, {}",
                     node.name,
                     grouped(node.commands),
-                    node.what
+                    node.status
                 )
             });
             let nodes: Vec<_> = nodes.collect();
@@ -87,10 +86,10 @@ impl Bars {
         }
     }
 
-    /// Says something above the bars.
-    pub(super) fn say(&self, text: &str) {
+    /// Prints a line above the bars.
+    pub(super) fn print(&self, text: &str) {
         match self.is_terminal {
-            // Who does not see the bars does not see this.
+            // If this fails, the bars cannot be shown either.
             true => drop(self.bars.println(text)),
             false => note(text),
         }

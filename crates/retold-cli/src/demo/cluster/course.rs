@@ -1,5 +1,5 @@
-//! The course of the demonstration of a cluster: who tells what, who is killed when, and whether all is
-//! processed.
+//! Runs the demonstration of a cluster: distributes the itineraries, kills and restarts nodes, and
+//! waits until everything is processed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,38 +18,39 @@ use retold_flights::replay::command_count;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::bars::{Bars, Shown};
+use super::message::Message;
 use super::node::TIME_TO_LIVE;
 use super::process::{Heard, Process, Start, What};
-use super::word::Word;
 use crate::demo::stop::Stop;
 use crate::failure::Failure;
+use crate::output::counted;
 
-/// How often the logs are looked at: short beside what a person notices.
+/// How often the logs are checked: more often than a person notices.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Pause before a process that ended by itself is started again, so that one that cannot start does not
-/// take the machine.
+/// Pause before a process that ended by itself is restarted, so that a process that cannot start
+/// does not overload the machine.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
 
-/// So long nothing may be recorded or processed before it is given up: many times what taking over takes.
+/// Maximum time without progress before the run fails: many times the time of a failover.
 const PROGRESS_WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// Lines of nodes that may wait to be heard; then nodes wait.
+/// Maximum number of lines of nodes in the queue. If it is full, nodes wait.
 const HEARD_MAX: usize = 1_024;
 
-/// Longest wait for all nodes to show their views and leave.
+/// Maximum wait for all nodes to print their views and leave.
 const FINISH_WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// How long a process is stopped in its sleep: its leases are over then, and others have taken its work.
+/// How long a process is stopped: until its leases have ended and other nodes have taken over.
 const FREEZE_TIME: Duration = TIME_TO_LIVE.saturating_mul(2);
 
-/// What is said when everything is told and processed: from now on the store is only read.
-const PROCESSED: &str = "everything is told and processed";
+/// The line that is printed when everything is processed. The store is only read afterwards.
+const PROCESSED: &str = "all commands are done and everything is processed";
 
-/// Longest wait for a store that does not answer when it is only read any more.
+/// Maximum wait for a store that is unavailable, when it is only read.
 const READ_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Reads something from a store that may be down for a moment.
+/// Reads from a store, and retries while it is unavailable.
 pub(in crate::demo) async fn patiently<T, E: Into<Failure>>(
     read: impl AsyncFn() -> Result<T, E>,
 ) -> Result<T, Failure> {
@@ -62,47 +63,55 @@ pub(in crate::demo) async fn patiently<T, E: Into<Failure>>(
     }
 }
 
-/// How it is to go.
+/// The parameters of a run.
 #[derive(Clone, Debug)]
 pub(in crate::demo) struct Plan {
     pub(in crate::demo) nodes: usize,
-    /// Itineraries that are told at a time.
+    /// Number of itineraries that are sent in parallel.
     pub(in crate::demo) callers: usize,
     pub(in crate::demo) kill_every: Duration,
     pub(in crate::demo) freeze_every: Option<Duration>,
     pub(in crate::demo) seed: u64,
 }
 
-/// How it went.
+/// The result of a run.
 #[derive(Debug, Default)]
-pub(in crate::demo) struct Told {
-    /// Of each node, how often it was killed.
+pub(in crate::demo) struct Summary {
+    /// Each node, with the number of its kills.
     pub(in crate::demo) kills: Vec<(String, u64)>,
-    /// How often one was stopped and woken.
+    /// How often a node was stopped and woken.
     pub(in crate::demo) freezes: u64,
-    /// How often one ended by itself, and was started again.
+    /// How often a node ended by itself and was restarted.
     pub(in crate::demo) ended: u64,
-    /// How often a follower went from one node to another.
+    /// How often a follower moved between nodes.
     pub(in crate::demo) moves: u64,
-    /// How many itineraries were told again, because the process that told them was gone.
-    pub(in crate::demo) again: u64,
-    /// From the first process until everything was told.
-    pub(in crate::demo) told: Duration,
-    /// The same until everything was processed.
+    /// Number of itineraries that were sent again because the process that sent them had ended.
+    pub(in crate::demo) sent_again: u64,
+    /// From the first process until all commands were done.
+    pub(in crate::demo) commands_elapsed: Duration,
+    /// From the first process until everything was processed.
     pub(in crate::demo) elapsed: Duration,
     /// The view of each node at the end.
     pub(in crate::demo) views: Vec<(String, String)>,
 }
 
-/// A node, dead or alive.
+impl Summary {
+    /// Returns the number of kills of all nodes.
+    pub(in crate::demo) fn kill_count(&self) -> u64 {
+        self.kills.iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// A node, whether its process runs or not.
 struct Node {
     name: String,
-    life: u64,
+    /// Number of its process, counted from its starts and ends.
+    process_number: u64,
     process: Option<Process>,
     is_ready: bool,
-    /// What it was told to tell and has not.
-    telling: BTreeSet<usize>,
-    /// Commands of this life, and of those before.
+    /// The itineraries that it was given and has not done.
+    pending: BTreeSet<usize>,
+    /// Commands of this process, and of the processes before.
     commands: (u64, u64),
     kills: u64,
     restart_at: Option<Instant>,
@@ -116,23 +125,23 @@ pub(super) struct Course<'a> {
     store: &'a dyn Store,
     open: &'a OpenSystem,
     nodes: Vec<Node>,
-    /// Itineraries that nobody tells now.
+    /// The itineraries that no node has.
     queue: VecDeque<usize>,
     heard: Receiver<Heard>,
     speaker: Sender<Heard>,
     rng: Rng,
-    /// Who is killed next, the last first: each once before any is killed again.
+    /// The nodes to kill next, the last first. Each node is killed once before any is killed again.
     doomed: Vec<usize>,
     bars: Bars,
-    told: Told,
+    summary: Summary,
     is_finishing: bool,
-    /// How much was recorded when it was more than before, and when that was.
+    /// The number of recorded events, and when it last grew.
     progress: (u64, Instant),
     last_aside: String,
 }
 
 impl<'a> Course<'a> {
-    /// For these flights; about so many events come of them.
+    /// Prepares a run of these flights, which record about this number of events.
     pub(super) fn new(
         plan: Plan,
         start: Start,
@@ -145,10 +154,10 @@ impl<'a> Course<'a> {
         let bars = Bars::new(&names, command_count(flights), events);
         let nodes = names.into_iter().map(|name| Node {
             name,
-            life: 0,
+            process_number: 0,
             process: None,
             is_ready: false,
-            telling: BTreeSet::new(),
+            pending: BTreeSet::new(),
             commands: (0, 0),
             kills: 0,
             restart_at: None,
@@ -167,15 +176,15 @@ impl<'a> Course<'a> {
             heard,
             speaker,
             bars,
-            told: Told::default(),
+            summary: Summary::default(),
             is_finishing: false,
             progress: (0, Instant::now()),
             last_aside: String::new(),
         }
     }
 
-    /// Runs it to its end; none if that was asked for before.
-    pub(super) async fn run(mut self, stop: &Stop) -> Result<Option<Told>, Failure> {
+    /// Runs it to its end. Returns none if Ctrl-C stopped it.
+    pub(super) async fn run(mut self, stop: &Stop) -> Result<Option<Summary>, Failure> {
         let begun = Instant::now();
         let mut stop = stop.clone();
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
@@ -192,8 +201,8 @@ impl<'a> Course<'a> {
                 Some(heard) = self.heard.recv() => self.hear(heard).await?,
                 _ = looks.tick() => {
                     self.restart()?;
-                    if self.is_told() && self.told.told.is_zero() {
-                        self.told.told = begun.elapsed();
+                    if self.are_commands_done() && self.summary.commands_elapsed.is_zero() {
+                        self.summary.commands_elapsed = begun.elapsed();
                     }
                     if self.look().await? {
                         break;
@@ -211,39 +220,44 @@ impl<'a> Course<'a> {
                 }
             }
         }
-        self.told.elapsed = begun.elapsed();
-        self.bars.say(PROCESSED);
-        self.told.moves = patiently(async || self.moves().await).await?;
+        self.summary.elapsed = begun.elapsed();
+        self.bars.print(PROCESSED);
+        self.summary.moves = patiently(async || self.moves().await).await?;
         tokio::select! {
             () = stop.wait() => return Ok(None),
             finished = self.finish() => finished?,
         }
         for node in self.nodes {
-            self.told.kills.push((node.name.clone(), node.kills));
-            self.told
+            self.summary.kills.push((node.name.clone(), node.kills));
+            self.summary
                 .views
                 .extend(node.view.map(|view| (node.name, view)));
         }
-        Ok(Some(self.told))
+        Ok(Some(self.summary))
     }
 
-    /// A time that is this on average.
+    /// Returns a random time with this average.
     fn about(&mut self, time: Duration) -> Duration {
         time.mul_f64(0.5 + self.rng.f64())
     }
 
-    fn is_told(&self) -> bool {
-        self.queue.is_empty() && self.nodes.iter().all(|node| node.telling.is_empty())
+    fn are_commands_done(&self) -> bool {
+        self.queue.is_empty() && self.nodes.iter().all(|node| node.pending.is_empty())
     }
 
     fn start_node(&mut self, index: usize) -> Result<(), Failure> {
         let node = &mut self.nodes[index];
-        node.life += 1;
+        node.process_number += 1;
         node.restart_at = None;
         node.wakes_at = None;
-        let process = Process::start(&self.start, &node.name, (index, node.life), &self.speaker);
-        let mut process = process
-            .map_err(|error| Failure::Failed(format!("no process can be started: {error}")))?;
+        let process = Process::start(
+            &self.start,
+            &node.name,
+            (index, node.process_number),
+            &self.speaker,
+        );
+        let mut process =
+            process.map_err(|error| Failure::Failed(format!("cannot start a process: {error}")))?;
         if self.is_finishing {
             process.finish();
         }
@@ -251,14 +265,14 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// Takes it that a node's life is over: what it had to tell is for others.
-    fn end_life(&mut self, index: usize) -> Option<Process> {
+    /// Marks a node's process as ended. Its pending itineraries go back to the queue.
+    fn end_process(&mut self, index: usize) -> Option<Process> {
         let node = &mut self.nodes[index];
-        node.life += 1;
+        node.process_number += 1;
         node.is_ready = false;
         node.commands = (0, node.commands.0 + node.commands.1);
-        for itinerary in std::mem::take(&mut node.telling) {
-            self.told.again += 1;
+        for itinerary in std::mem::take(&mut node.pending) {
+            self.summary.sent_again += 1;
             self.queue.push_front(itinerary);
         }
         node.process.take()
@@ -278,35 +292,35 @@ impl<'a> Course<'a> {
         let index = heard.node;
         if let What::Aside(text) = &heard.what {
             self.last_aside = format!("{}: {text}", self.nodes[index].name);
-            self.bars.say(&self.last_aside);
+            self.bars.print(&self.last_aside);
             return Ok(());
         }
-        if heard.life != self.nodes[index].life {
+        if heard.process != self.nodes[index].process_number {
             return Ok(());
         }
         let node = &mut self.nodes[index];
         match heard.what {
-            What::Said(Word::Ready) => node.is_ready = true,
-            What::Said(Word::Commands(count)) => node.commands.0 = count,
-            What::Said(Word::Told(itinerary)) => {
-                node.telling.remove(&itinerary);
+            What::Message(Message::Ready) => node.is_ready = true,
+            What::Message(Message::Commands(count)) => node.commands.0 = count,
+            What::Message(Message::Done(itinerary)) => {
+                node.pending.remove(&itinerary);
             }
-            What::Said(Word::View(view)) => node.view = Some(view),
-            What::Said(Word::Failed(reason)) => {
+            What::Message(Message::View(view)) => node.view = Some(view),
+            What::Message(Message::Failed(reason)) => {
                 return Err(Failure::Failed(format!("{}: {reason}", node.name)));
             }
             What::Aside(_) => {}
             What::Ended => {
-                let process = self.end_life(index);
+                let process = self.end_process(index);
                 if let Some(process) = process
                     && let Some(status) = process.ended().await
                 {
                     let node = &mut self.nodes[index];
                     node.view = None;
                     node.restart_at = Some(Instant::now() + RESTART_PAUSE);
-                    self.told.ended += 1;
+                    self.summary.ended += 1;
                     let text = format!("{} ended by itself: {status}", self.nodes[index].name);
-                    self.bars.say(&text);
+                    self.bars.print(&text);
                 }
             }
         }
@@ -314,18 +328,18 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// Gives a node so much to tell that it has its share of the callers.
+    /// Gives itineraries to a node until it has its share of the callers.
     async fn hand_out(&mut self, index: usize) {
         let share = self.plan.callers.div_ceil(self.plan.nodes);
         let node = &mut self.nodes[index];
         let Some(process) = node.process.as_mut().filter(|_| node.is_ready) else {
             return;
         };
-        while node.telling.len() < share
+        while node.pending.len() < share
             && let Some(itinerary) = self.queue.pop_front()
         {
-            node.telling.insert(itinerary);
-            process.tell(itinerary).await;
+            node.pending.insert(itinerary);
+            process.give(itinerary).await;
         }
     }
 
@@ -347,16 +361,15 @@ impl<'a> Course<'a> {
             // It is to be started again already.
             return Ok(());
         }
-        if let Some(process) = self.end_life(doomed) {
+        if let Some(process) = self.end_process(doomed) {
             let killed = process.kill().await;
-            killed
-                .map_err(|error| Failure::Failed(format!("no process can be killed: {error}")))?;
+            killed.map_err(|error| Failure::Failed(format!("cannot kill a process: {error}")))?;
         }
         self.nodes[doomed].kills += 1;
         self.bars
-            .say(&format!("{} is killed", self.nodes[doomed].name));
+            .print(&format!("{} is killed", self.nodes[doomed].name));
         self.start_node(doomed)?;
-        // What it had to tell is taken over at once.
+        // The other nodes take over its itineraries at once.
         for index in 0..self.nodes.len() {
             self.hand_out(index).await;
         }
@@ -374,24 +387,24 @@ impl<'a> Course<'a> {
         node.wakes_at = Some(Instant::now() + FREEZE_TIME);
         if let Some(process) = &node.process {
             let frozen = process.freeze(FREEZE_TIME).await;
-            frozen
-                .map_err(|error| Failure::Failed(format!("no process can be stopped: {error}")))?;
-            self.told.freezes += 1;
+            frozen.map_err(|error| Failure::Failed(format!("cannot stop a process: {error}")))?;
+            self.summary.freezes += 1;
             self.bars
-                .say(&format!("{} sleeps for {FREEZE_TIME:?}", node.name));
+                .print(&format!("{} is stopped for {FREEZE_TIME:?}", node.name));
         }
         Ok(())
     }
 
-    /// Looks how far everything is; whether it is told and processed. A store that does not answer is
-    /// asked again.
+    /// Shows the progress. Returns whether all commands are done and everything is processed. If
+    /// the store is unavailable, the next look tries again.
     async fn look(&mut self) -> Result<bool, Failure> {
         let recorded = self.recorded().await.unwrap_or(self.progress.0);
         if recorded != self.progress.0 {
             self.progress = (recorded, Instant::now());
         } else if self.progress.1.elapsed() > PROGRESS_WAIT_MAX {
             return Err(Failure::Failed(format!(
-                "nothing was recorded for {PROGRESS_WAIT_MAX:?}, and not everything is processed; the last that a node said: {}",
+                "nothing was recorded for {PROGRESS_WAIT_MAX:?}, but not everything is processed; \
+                 the last line of a node: {}",
                 self.last_aside
             )));
         }
@@ -402,28 +415,28 @@ impl<'a> Course<'a> {
             Shown {
                 name: &node.name,
                 commands: node.commands.0 + node.commands.1,
-                what: format!("{units}, {} kills", node.kills),
+                status: format!("{units}, {}", counted(node.kills, "kill", "kills")),
             }
         });
         let nodes: Vec<_> = nodes.collect();
         let kills = self.nodes.iter().map(|node| node.kills).sum();
         self.bars.show(recorded, kills, &nodes);
-        Ok(self.is_told() && is_processed(self.open).await.unwrap_or(false))
+        Ok(self.are_commands_done() && is_processed(self.open).await.unwrap_or(false))
     }
 
-    /// The followers, by the leases.
+    /// Returns the followers, from the leases.
     async fn followers(&self) -> Result<Vec<UnitOverview>, RecordError> {
         let clusters = ClusterOverview::read_all(self.store).await?;
         let units = clusters.into_iter().flat_map(|cluster| cluster.units);
         Ok(units.filter(|unit| &*unit.kind == "follower").collect())
     }
 
-    /// Which followers are with which node.
+    /// Returns the followers of each node.
     async fn placed(&self) -> Result<BTreeMap<Arc<str>, Vec<String>>, RecordError> {
         let mut placed: BTreeMap<Arc<str>, Vec<String>> = BTreeMap::new();
         for unit in self.followers().await? {
             if let Some(node) = unit.node {
-                // Its own name, without that of its application.
+                // Without the name of its application.
                 let name = unit.names.get(1..).unwrap_or_default().join("/");
                 placed.entry(node).or_default().push(name);
             }
@@ -431,14 +444,14 @@ impl<'a> Course<'a> {
         Ok(placed)
     }
 
-    /// How often followers went from one node to another.
+    /// Returns how often followers moved between nodes.
     async fn moves(&self) -> Result<u64, RecordError> {
         let followers = self.followers().await?;
         let moves = followers.iter().map(|unit| unit.term.saturating_sub(1));
         Ok(moves.sum())
     }
 
-    /// Lets all nodes show their views and leave.
+    /// Asks all nodes to print their views and leave, and waits for them.
     async fn finish(&mut self) -> Result<(), Failure> {
         self.is_finishing = true;
         for node in &mut self.nodes {
@@ -453,7 +466,8 @@ impl<'a> Course<'a> {
                 Ok(Some(heard)) => self.hear(heard).await?,
                 _ => {
                     return Err(Failure::Failed(format!(
-                        "a node did not show its view and leave in {FINISH_WAIT_MAX:?}; the last that one said: {}",
+                        "a node did not print its view and leave in {FINISH_WAIT_MAX:?}; the last \
+                         line of a node: {}",
                         self.last_aside
                     )));
                 }
@@ -467,7 +481,7 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// Events in all logs.
+    /// Returns the number of events in all logs.
     async fn recorded(&self) -> retold::Result<u64> {
         let mut events = 0;
         for app in self.open.applications() {

@@ -1,9 +1,9 @@
-//! What a node tells monitors and orchestrators, by HTTP: `/metrics` in the text format of Prometheus,
-//! `/live` and `/ready`.
+//! Serves the metrics and the health of a node by HTTP: `/metrics` in the text format of
+//! Prometheus, `/live` and `/ready`.
 //!
-//! A program has an HTTP server of its own mostly, and lets it answer with
-//! [`Cluster::health`](retold::runner::Cluster::health); this one is no more than what a probe and a scraper
-//! need: one request a connection, and no body.
+//! Most programs have an HTTP server and serve [`Cluster::health`](retold::runner::Cluster::health)
+//! with it. This server does only what a probe and a scraper need: one request per connection,
+//! without a body.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -19,32 +19,32 @@ use tokio::time::timeout;
 
 use crate::failure::Failure;
 
-/// Bytes of a request's head: probes send some hundred.
+/// Maximum size of a request's head, in bytes. Probes send some hundred.
 const HEAD_SIZE_MAX: u64 = 8 * 1024;
 
-/// So long a client may take for its request and for taking the answer.
+/// Maximum time for a client to send its request and receive the response.
 const CLIENT_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Connections that are answered at once; others wait.
+/// Maximum number of connections that are served at once. Others wait.
 const CONNECTIONS_MAX: usize = 16;
 
-/// How often histograms are folded, so that they do not grow while nobody scrapes.
+/// How often histograms are compacted, so that they do not grow without a scraper.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Pause after a connection could not be taken, as when there are no more file descriptors.
+/// Pause after accepting a connection failed, for example because all file descriptors are in use.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The node, once it has joined. A clone is the same.
+/// The node, once it has joined.
 #[derive(Clone, Default)]
 pub(super) struct Joined(Arc<OnceLock<Arc<Cluster>>>);
 
 impl Joined {
-    /// It has joined; there is one time for that.
+    /// Sets the node, once.
     pub(super) fn set(&self, cluster: &Arc<Cluster>) {
         let _ = self.0.set(Arc::clone(cluster));
     }
 
-    /// Of a node that has not joined yet, that it waits.
+    /// Returns the health of the node; it is not ready before it has joined.
     async fn health(&self) -> Health {
         match self.0.get() {
             Some(cluster) => cluster.health().await,
@@ -57,7 +57,7 @@ impl Joined {
     }
 }
 
-/// Answers monitors.
+/// Serves metrics and health.
 #[derive(Clone)]
 pub(super) struct Monitor {
     metrics: PrometheusHandle,
@@ -65,12 +65,11 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Collects the metrics of this process from now on, and answers at this address.
+    /// Starts collecting the metrics of this process and serving them at this address.
     pub(super) async fn install(address: SocketAddr, joined: Joined) -> Result<(), Failure> {
         let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|error| {
-            Failure::Failed(format!("nobody can be answered at {address}: {error}"))
-        })?;
+        let listener = listener
+            .map_err(|error| Failure::Failed(format!("cannot listen on {address}: {error}")))?;
         let metrics = PrometheusBuilder::new().install_recorder();
         let metrics = metrics.map_err(|error| Failure::Failed(error.to_string()))?;
         retold::application::telemetry::describe_metrics();
@@ -90,26 +89,26 @@ impl Monitor {
     }
 
     async fn serve(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
             let Ok((client, _)) = listener.accept().await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
             let monitor = self.clone();
             tokio::spawn(async move {
-                // A client that is gone, or too slow, has no answer.
-                let _ = timeout(CLIENT_WAIT_MAX, monitor.answer(client)).await;
-                drop(place);
+                // A client that is gone or too slow gets no response.
+                let _ = timeout(CLIENT_WAIT_MAX, monitor.respond(client)).await;
+                drop(permit);
             });
         }
     }
 
-    async fn answer(&self, mut client: TcpStream) -> std::io::Result<()> {
+    async fn respond(&self, mut client: TcpStream) -> std::io::Result<()> {
         let (input, mut output) = client.split();
         let mut lines = BufReader::new(input.take(HEAD_SIZE_MAX)).lines();
         let request = lines.next_line().await?.unwrap_or_default();
-        // The rest of the head is read, so that closing does not take the answer away from the client.
+        // If unread data is left at closing, the client may lose the response.
         while lines
             .next_line()
             .await?
@@ -127,15 +126,16 @@ impl Monitor {
             }
             (Some("GET" | "HEAD"), _) => (
                 "404 Not Found",
-                "there are /metrics, /live and /ready\n".to_owned(),
+                "the paths are /metrics, /live and /ready\n".to_owned(),
             ),
             _ => (
                 "405 Method Not Allowed",
-                "only GET is answered\n".to_owned(),
+                "the only methods are GET and HEAD\n".to_owned(),
             ),
         };
         let head = format!(
-            "HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n",
             body.len()
         );
         output.write_all(head.as_bytes()).await?;
@@ -146,9 +146,9 @@ impl Monitor {
     }
 }
 
-fn probe(well: &str, reason: Option<String>) -> (&'static str, String) {
+fn probe(healthy: &str, reason: Option<String>) -> (&'static str, String) {
     match reason {
-        None => ("200 OK", format!("{well}\n")),
+        None => ("200 OK", format!("{healthy}\n")),
         Some(reason) => ("503 Service Unavailable", format!("{reason}\n")),
     }
 }

@@ -1,11 +1,11 @@
-//! One process of the demonstration of a cluster: a node that runs the system, and sends the commands
-//! that its parent hands to it.
+//! One process of the demonstration of a cluster: a node that runs the system and sends the
+//! commands that its parent gives to it.
 //!
-//! What they say to each other are lines. The parent names itineraries, by their numbers; the node says
-//! how far it is ([`Word`]). When its input ends, which it also does when the parent is gone, the node
-//! shows its view, leaves the cluster and ends.
+//! Parent and node exchange lines. The parent sends the numbers of itineraries; the node reports
+//! its progress ([`Message`]). When its input ends, which also happens when the parent ends, the
+//! node prints its view, leaves the cluster and ends.
 //!
-//! Commands have ids, so an itinerary of which nobody knows how far it was told is told again.
+//! Commands have ids, so an itinerary whose progress is unknown can be sent again.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -29,35 +29,34 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::course::patiently;
+use super::message::Message;
 use super::monitor::{Joined, Monitor};
-use super::word::Word;
 use crate::built_in;
 use crate::demo::read_input;
 use crate::failure::{Failure, Verdict};
 use crate::opening;
 
-/// Names the store to a node: a URL may have a password in it, which other users could read among the
-/// arguments.
+/// The environment variable with the URL of the store. The URL may contain a password, which other
+/// users could read among the arguments.
 pub(super) const URL: &str = "RETOLD_DEMO_URL";
 
-/// How long the leases of the demonstration last: short, so that the work of a node that is killed
-/// goes on soon.
+/// How long the leases of the demonstration last: short, so that other nodes soon take over from a
+/// killed node.
 pub(super) const TIME_TO_LIVE: Duration = Duration::from_secs(2);
 
 /// How often a node looks at all leases.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long a node that is started again waits for its own former lease to end: for that, and for a
-/// machine that does much else.
+/// How long a restarted node waits for its former lease to end, also on a busy machine.
 const NAME_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Pause after a failure of the store before an itinerary is gone on with.
+/// Pause after a failure of the store before an itinerary is continued.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// How often a node says how far it is.
+/// How often a node reports its progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Longest wait for the view at the end, when nothing is recorded any more.
+/// Maximum wait for the view at the end, when recording has ended.
 const VIEW_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// One process of `retold demo --cluster`, which starts it.
@@ -66,20 +65,20 @@ pub(crate) struct Arguments {
     /// The node's name
     #[arg(long)]
     name: String,
-    /// As of the parent
+    /// The same as for the parent
     #[arg(long)]
     data: Option<PathBuf>,
-    /// As of the parent
+    /// The same as for the parent
     #[arg(long)]
     flights_max: Option<NonZeroUsize>,
-    /// Where it answers `/metrics`, `/live` and `/ready`
+    /// Where it serves `/metrics`, `/live` and `/ready`
     #[arg(long)]
     metrics: Option<SocketAddr>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<Verdict, Failure> {
     let url = std::env::var(URL).map_err(|_| {
-        Failure::Usage("this is a part of `retold demo --cluster N`, which starts it".into())
+        Failure::Usage("this command is internal: `retold demo --cluster N` starts it".into())
     })?;
     let joined: Joined = Joined::default();
     if let Some(address) = arguments.metrics {
@@ -89,7 +88,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Verdict, Failure> {
     let infrastructure = Infrastructure::new(opening::writable(&url).await?);
     let view = MemoryView::new();
     let keeper = keep_on_time_in_memory(&view).map_err(retold::Error::from)?;
-    // Commands need no lease: they are sent while the node waits for its name.
+    // Commands need no lease, so the node sends them while it waits for its name.
     let open = OpenSystem::open(&built_in::system(), &infrastructure, Opening::Write).await?;
     let feeder = Feeder {
         app: open.application(FLIGHTS)?.clone(),
@@ -97,7 +96,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Verdict, Failure> {
         flights: input.flights.into(),
         progress: Arc::default(),
     };
-    Word::Ready.say()?;
+    Message::Ready.send()?;
     let joining = tokio::spawn(async move {
         let options = ClusterOptions::new()
             .time_to_live(TIME_TO_LIVE)
@@ -123,7 +122,8 @@ struct Feeder {
 }
 
 impl Feeder {
-    /// Tells what the input names, until it ends; gives the node then.
+    /// Sends the commands of the itineraries that the input names. Returns the node when the input
+    /// ends.
     async fn feed(
         &self,
         mut joining: JoinHandle<Result<Arc<Cluster>, JoinError>>,
@@ -131,11 +131,11 @@ impl Feeder {
         let mut cluster = None;
         let mut input = BufReader::new(tokio::io::stdin()).lines();
         let mut looks = tokio::time::interval(PROGRESS_INTERVAL);
-        let mut told: JoinSet<Word> = JoinSet::new();
+        let mut tasks: JoinSet<Message> = JoinSet::new();
         let mut is_over = false;
         let mut commands = 0;
         loop {
-            let is_done = is_over && told.is_empty();
+            let is_done = is_over && tasks.is_empty();
             if let Some(cluster) = cluster.take_if(|_| is_done) {
                 return Ok(cluster);
             }
@@ -145,52 +145,52 @@ impl Feeder {
                     cluster = Some(joined.map_err(|error| Failure::Failed(error.to_string()))?);
                 }
                 line = input.next_line(), if !is_over => match line? {
-                    Some(line) => self.begin(&line, &mut told)?,
+                    Some(line) => self.begin(&line, &mut tasks)?,
                     None => is_over = true,
                 },
-                Some(word) = told.join_next() => match word {
-                    Ok(word) => word.say()?,
+                Some(message) = tasks.join_next() => match message {
+                    Ok(message) => message.send()?,
                     Err(error) => return Err(Failure::Failed(error.to_string())),
                 },
                 _ = looks.tick() => {
                     let now = self.progress.commands();
                     if now > commands {
                         commands = now;
-                        Word::Commands(commands).say()?;
+                        Message::Commands(commands).send()?;
                     }
                 }
             }
         }
     }
 
-    fn begin(&self, line: &str, told: &mut JoinSet<Word>) -> Result<(), Failure> {
+    fn begin(&self, line: &str, tasks: &mut JoinSet<Message>) -> Result<(), Failure> {
         let number = line.parse::<usize>().ok();
         let number = number.filter(|number| *number < self.itineraries.len());
-        let number = number
-            .ok_or_else(|| Failure::Usage(format!("{line:?} is the number of no itinerary")))?;
+        let number =
+            number.ok_or_else(|| Failure::Usage(format!("there is no itinerary {line:?}")))?;
         let feeder = self.clone();
-        told.spawn(async move { feeder.tell(number).await });
+        tasks.spawn(async move { feeder.send(number).await });
         Ok(())
     }
 
-    /// Tells an itinerary, through all failures of the store that pass.
-    async fn tell(self, number: usize) -> Word {
+    /// Sends the commands of an itinerary. Retries after failures of the store that may pass.
+    async fn send(self, number: usize) -> Message {
         loop {
             let itinerary = &self.itineraries[number];
             match tell(&self.app, &self.flights, itinerary, &self.progress).await {
-                Ok(_) => return Word::Told(number),
+                Ok(_) => return Message::Done(number),
                 Err(
                     retold::Error::Unavailable(_)
                     | retold::Error::OutcomeUnknown { .. }
                     | retold::Error::Conflict(_),
                 ) => tokio::time::sleep(RETRY_PAUSE).await,
-                Err(error) => return Word::Failed(error.to_string()),
+                Err(error) => return Message::Failed(error.to_string()),
             }
         }
     }
 }
 
-/// Shows the view when it has everything, and leaves.
+/// Prints the view once it is complete, and leaves the cluster.
 async fn finish(cluster: &Cluster, view: &MemoryView<OnTime>) -> Result<Verdict, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
     let app = cluster.application(FLIGHTS)?;
@@ -199,10 +199,12 @@ async fn finish(cluster: &Cluster, view: &MemoryView<OnTime>) -> Result<Verdict,
         let shown = cluster.wait_for_view(ON_TIME, head, VIEW_WAIT_MAX);
         shown.await.map_err(|error| failed(&error))?;
     }
-    Word::View(view.read(|it| format!("{it:?}"))).say()?;
+    Message::View(view.read(|it| format!("{it:?}"))).send()?;
     let report = cluster.leave().await;
     if !report.is_clean() {
-        return Err(Failure::Failed(format!("it left with {report:?}")));
+        return Err(Failure::Failed(format!(
+            "the node did not leave cleanly: {report:?}"
+        )));
     }
     std::io::stdout().flush()?;
     Ok(Verdict::Fine)

@@ -1,8 +1,8 @@
-//! A node of the demonstration as its parent has it: a process that is started, spoken to, listened to
-//! and killed.
+//! A node of the demonstration as its parent process sees it: a child process that it starts,
+//! feeds, listens to and kills.
 //!
-//! A life is what is between a start and an end. What is heard of an earlier life is of no matter any
-//! more, so each line that is heard says of which it is.
+//! A node has a new process after each restart. Messages of an earlier process no longer matter, so
+//! each message carries the number of its process.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,25 +15,25 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc::Sender;
 
+use super::message::Message;
 use super::node::URL;
-use super::word::Word;
 
-/// What was heard of a node.
+/// Something that a node sent.
 #[derive(Debug)]
 pub(super) struct Heard {
     /// Index of the node.
     pub(super) node: usize,
-    /// Which of its lives.
-    pub(super) life: u64,
+    /// Number of its process.
+    pub(super) process: u64,
     pub(super) what: What,
 }
 
 #[derive(Debug)]
 pub(super) enum What {
-    Said(Word),
-    /// Something for people.
+    Message(Message),
+    /// A line for people, such as an error.
     Aside(String),
-    /// Its output has ended, as it does with the process.
+    /// Its output ended, because the process did.
     Ended,
 }
 
@@ -43,11 +43,11 @@ pub(super) struct Start {
     pub(super) url: String,
     pub(super) data: Option<PathBuf>,
     pub(super) flights_max: Option<NonZeroUsize>,
-    /// Where the first node answers for monitors; the others at the ports after it.
+    /// Where the first node serves its metrics. The others use the ports after it.
     pub(super) metrics: Option<SocketAddr>,
 }
 
-/// A process that lives, killed at the latest when it is dropped.
+/// A process that runs. It is killed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
@@ -55,11 +55,11 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a node, to be listened to.
+    /// Starts a node. Its messages go to `heard`.
     pub(super) fn start(
         start: &Start,
         name: &str,
-        (node, life): (usize, u64),
+        (node, process): (usize, u64),
         heard: &Sender<Heard>,
     ) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
@@ -81,38 +81,38 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        // A key that interrupts the parent is the parent's alone.
+        // Ctrl-C at the terminal must not reach the child.
         #[cfg(unix)]
         command.process_group(0);
         let mut child = command.spawn()?;
         let input = child.stdin.take();
         if let Some(output) = child.stdout.take() {
-            tokio::spawn(listen(output, (node, life), heard.clone()));
+            tokio::spawn(listen(output, (node, process), heard.clone()));
         }
         if let Some(asides) = child.stderr.take() {
-            tokio::spawn(overhear(asides, (node, life), heard.clone()));
+            tokio::spawn(overhear(asides, (node, process), heard.clone()));
         }
         Ok(Self { child, input })
     }
 
-    /// Hands an itinerary to it. That it is gone is heard of otherwise.
-    pub(super) async fn tell(&mut self, itinerary: usize) {
+    /// Gives an itinerary to it. If it has ended, [`What::Ended`] reports that.
+    pub(super) async fn give(&mut self, itinerary: usize) {
         if let Some(input) = &mut self.input {
             let _ = input.write_all(format!("{itinerary}\n").as_bytes()).await;
         }
     }
 
-    /// Lets it come to its end.
+    /// Asks it to finish and end.
     pub(super) fn finish(&mut self) {
         self.input = None;
     }
 
-    /// Kills it without a word (`kill -9`).
+    /// Kills it (`kill -9`).
     pub(super) async fn kill(mut self) -> io::Result<()> {
         self.child.kill().await
     }
 
-    /// Waits until it is gone. Says how it ended, if that was not well.
+    /// Waits until it has ended. Returns its status if that is not success.
     pub(super) async fn ended(mut self) -> Option<String> {
         match self.child.wait().await {
             Ok(status) if status.success() => None,
@@ -121,7 +121,7 @@ impl Process {
         }
     }
 
-    /// Stops it in the middle of whatever it does, for so long.
+    /// Stops it (SIGSTOP) for a time.
     pub(super) async fn freeze(&self, time: Duration) -> io::Result<()> {
         let Some(id) = self.child.id() else {
             return Ok(());
@@ -129,14 +129,14 @@ impl Process {
         signal("STOP", id).await?;
         tokio::spawn(async move {
             tokio::time::sleep(time).await;
-            // It may have been killed meanwhile.
+            // It may have been killed in the meantime.
             let _ = signal("CONT", id).await;
         });
         Ok(())
     }
 }
 
-/// Sends a signal by the shell, whose `kill` is on every machine of the kind.
+/// Sends a signal with the `kill` of the shell, which every Unix has.
 async fn signal(signal: &str, id: u32) -> io::Result<()> {
     let command = format!("kill -{signal} {id}");
     let mut shell = Command::new("sh");
@@ -144,27 +144,53 @@ async fn signal(signal: &str, id: u32) -> io::Result<()> {
     shell.status().await.map(drop)
 }
 
-async fn listen(output: impl AsyncRead + Unpin, (node, life): (usize, u64), heard: Sender<Heard>) {
+async fn listen(
+    output: impl AsyncRead + Unpin,
+    (node, process): (usize, u64),
+    heard: Sender<Heard>,
+) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let what = Word::parse(&line).map_or(What::Aside(line), What::Said);
-        if heard.send(Heard { node, life, what }).await.is_err() {
+        let what = Message::parse(&line).map_or(What::Aside(line), What::Message);
+        if heard
+            .send(Heard {
+                node,
+                process,
+                what,
+            })
+            .await
+            .is_err()
+        {
             return;
         }
     }
     let what = What::Ended;
-    let _ = heard.send(Heard { node, life, what }).await;
+    let _ = heard
+        .send(Heard {
+            node,
+            process,
+            what,
+        })
+        .await;
 }
 
 async fn overhear(
     asides: impl AsyncRead + Unpin,
-    (node, life): (usize, u64),
+    (node, process): (usize, u64),
     heard: Sender<Heard>,
 ) {
     let mut lines = BufReader::new(asides).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let what = What::Aside(line);
-        if heard.send(Heard { node, life, what }).await.is_err() {
+        if heard
+            .send(Heard {
+                node,
+                process,
+                what,
+            })
+            .await
+            .is_err()
+        {
             return;
         }
     }

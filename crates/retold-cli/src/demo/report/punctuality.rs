@@ -1,13 +1,13 @@
-//! How punctual the airlines were, as a table for people and as objects for programs.
+//! The punctuality of the airlines, as rows of a table and as objects for programs.
 
 use retold_flights::airlines::Airlines;
 use retold_flights::on_time::Punctuality;
 use serde_json::{Map, Value, json};
 
-use super::grouped;
+use crate::output::grouped;
 use crate::table::Column;
 
-/// Airlines that are shown, those with the most flights; the others are added up.
+/// Number of airlines in the table, those with the most flights. The others are added up.
 const AIRLINES_SHOWN: usize = 3;
 
 pub(super) const COLUMNS: [Column; 6] = [
@@ -19,7 +19,8 @@ pub(super) const COLUMNS: [Column; 6] = [
     Column::number("MEAN DELAY"),
 ];
 
-/// The rows of the table: the airlines with the most flights, the others together, and all.
+/// Returns the rows of the table: the airlines with the most flights, the others together, and the
+/// total.
 pub(super) fn rows<'a>(
     carriers: impl Iterator<Item = (&'a str, &'a Punctuality)>,
     total: &Punctuality,
@@ -27,7 +28,7 @@ pub(super) fn rows<'a>(
 ) -> Vec<Vec<String>> {
     let mut carriers: Vec<_> = carriers.collect();
     carriers.sort_by_key(|(_, it)| std::cmp::Reverse(it.scheduled));
-    // One alone needs no row for the others.
+    // A row for the others would save nothing if it stood for one airline.
     let shown = match carriers.len() <= AIRLINES_SHOWN + 1 {
         true => carriers.len(),
         false => AIRLINES_SHOWN,

@@ -1,9 +1,10 @@
-//! `retold followers`: how far the followers of a store are, and what they have put aside.
+//! `retold follower list`: shows the progress and state of each follower in a store, and the parked
+//! events.
 
-use std::collections::HashSet;
-use std::fmt;
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use retold::prelude::Timestamp;
 use retold::recording::identity::{EventId, LogId, Mark, Position};
 use retold::recording::recorder::LogRead;
 use retold::recording::store::{LogEntry, Store};
@@ -14,41 +15,47 @@ use serde::Serialize;
 use crate::failure::{Failure, Verdict};
 use crate::opening;
 use crate::output::{Output, Record, note, one_line};
+use crate::state::{self, State, States};
 use crate::table::Column;
 
-/// Followers that are read and printed at once.
+/// Number of followers that are read and printed at once.
 const PAGE: usize = 100;
 
-/// Lists the followers in a store: how far each is in each log that it follows, whether it is paused,
-/// and how much it has parked.
+/// List the followers in a store: their progress in each log that they follow, and their states.
 ///
-/// Whatever is listed is recorded: it is the same from every machine. Of programs that run on one thread
-/// nothing is seen; others are known by the leases of what they have.
+/// The list is made from the logs and leases in the store, so it is the same on every machine.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = after_help())]
 pub(crate) struct Arguments {
-    /// The store, as in sqlite:flights.db
+    /// The store, for example sqlite:flights.db
     url: String,
-    /// Only followers in this log, which is that of their application
+    /// Only followers of the application with this log
     log: Option<String>,
-    /// Lists the parked events instead: what failed, and what is held back by it
+    /// List the parked events instead: those that failed, and those that they hold back
     #[arg(long)]
     parked: bool,
 }
 
-const AFTER_HELP: &str = "\
-FOLLOWER has the number of the generation after the name, and then that of the partition, if the
-follower is split; PARKED and STATE are of the follower as a whole. LAG is how many events of the followed
-log come after the checkpoint, those that do not concern the follower among them; SECONDS is how
-long ago the first of them was recorded. Both are unknown (-) if the log is not in this store. A follower that
-`no running system knows` was removed from the programs perhaps: `retold follower retire` ends it for good.
+fn after_help() -> String {
+    let states = state::help(&State::OF_FOLLOWERS);
+    format!("{COLUMNS}\n\nStates:\n{states}\n\n{NOTES}")
+}
+
+const COLUMNS: &str = "\
+Columns: FOLLOWER is the name with its generation (@1) and, if the follower is partitioned, its \
+partition (/0). CHECKPOINT is the position up to which it has processed the log UPSTREAM, and HEAD \
+the end of that log. LAG is the number of events after the checkpoint, SECONDS the age of the \
+first of them. Both are unknown (-) if the log is not in this store. PARKED and STATE are those of \
+the whole follower.";
+
+const NOTES: &str = "\
+Followers of a program with one thread take no lease, so they are listed as stopped even while it \
+runs. If a stopped follower was removed from the programs, run `retold follower retire`.
 
 Examples:
-  retold followers sqlite:flights.db
-  retold followers sqlite:flights.db aircraft --json | jq .lag_events
-  retold followers sqlite:flights.db --parked
-
-`retold help follower` tells how to pause one, and what to do about parked events.";
+  retold follower list sqlite:flights.db
+  retold follower list sqlite:flights.db aircraft --json | jq .lag_events
+  retold follower list sqlite:flights.db --parked";
 
 /// A follower, or one of its partitions, in one of the logs that it follows.
 #[derive(Debug, Serialize)]
@@ -57,7 +64,7 @@ pub(crate) struct FollowerRecord {
     pub(crate) follower: Arc<str>,
     generation: u64,
     #[serde(flatten)]
-    split: Split,
+    partitioning: Partitioning,
     upstream: String,
     upstream_log: LogId,
     upstream_state: UpstreamState,
@@ -70,72 +77,83 @@ pub(crate) struct FollowerRecord {
     paused: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retired: Option<String>,
-    /// Name of the system that it is part of, if that was noted.
+    /// Name of the system that it is part of, if that is recorded.
     system: Option<String>,
-    /// Whether a running system is known to have it.
+    /// Whether a process holds its lease.
     is_known: bool,
+    /// The most important of its states.
+    state: State,
+    #[serde(skip)]
+    states: States,
 }
 
-/// Nothing of it is told of a follower that is not split, nor to be.
+/// The partitions of a follower. All fields are absent for a follower with one partition.
 #[derive(Debug, Serialize)]
-struct Split {
+struct Partitioning {
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     partitions: Option<u32>,
-    /// How many there are to be.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    partitioning: Option<u32>,
+    /// The requested number, while the follower does not have it.
+    #[serde(rename = "partitioning", skip_serializing_if = "Option::is_none")]
+    wanted: Option<u32>,
 }
 
-/// What the running systems on a store are known to have, by their leases.
-pub(crate) struct Known(HashSet<(Arc<str>, Vec<Arc<str>>)>);
+/// The followers, timers and views that running processes hold, by their leases.
+pub(crate) struct Held(HashMap<UnitName, Option<UnitError>>);
 
-impl Known {
+/// The kind of a unit, and its names.
+type UnitName = (Arc<str>, Vec<Arc<str>>);
+
+/// The last error of a unit, with the time it was reported.
+type UnitError = (Timestamp, String);
+
+impl Held {
     pub(crate) fn of(systems: &[ClusterOverview]) -> Self {
+        let mut held: HashMap<_, Option<UnitError>> = HashMap::new();
         let units = systems.iter().flat_map(|system| &system.units);
-        let held = units.filter(|unit| unit.node.is_some());
-        // Of a follower that is split each part is a unit, with its number at the end.
-        let held = held.map(|unit| {
+        for unit in units.filter(|unit| unit.node.is_some()) {
+            // Each partition of a follower is a unit, with its number as the last name.
             let names = match &*unit.kind {
                 "follower" => unit.names.iter().take(2).cloned().collect(),
                 _ => unit.names.clone(),
             };
-            (Arc::clone(&unit.kind), names)
-        });
-        Self(held.collect())
+            let last = held.entry((Arc::clone(&unit.kind), names)).or_default();
+            if unit.last_error > *last {
+                last.clone_from(&unit.last_error);
+            }
+        }
+        Self(held)
     }
 
-    /// Whether one has the unit of this kind and these names.
+    /// Returns whether a process holds the unit of this kind and these names.
     pub(crate) fn has(&self, kind: &str, names: &[&str]) -> bool {
+        self.get(kind, names).is_some()
+    }
+
+    /// Returns the last error of a unit that a process holds.
+    fn last_error(&self, kind: &str, names: &[&str]) -> Option<&UnitError> {
+        self.get(kind, names)?.as_ref()
+    }
+
+    fn get(&self, kind: &str, names: &[&str]) -> Option<&Option<UnitError>> {
         let names = names.iter().map(|name| Arc::from(*name)).collect();
-        self.0.contains(&(kind.into(), names))
+        self.0.get(&(kind.into(), names))
     }
 }
 
-/// Whether the log that is followed is at hand.
+/// Which log in the store the followed log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum UpstreamState {
     /// It is in this store.
-    Here,
+    Local,
     /// No log of its id or name is in this store.
-    Elsewhere,
+    Remote,
     /// The log of its name in this store has another id.
     Replaced,
     /// It does not have the event of the checkpoint.
     Diverged,
-}
-
-impl fmt::Display for UpstreamState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Here => "here",
-            Self::Elsewhere => "followed in another store",
-            Self::Replaced => "replaced: the log of this name has another id",
-            Self::Diverged => "diverged: the log has not the event of the checkpoint",
-        })
-    }
 }
 
 impl Record for FollowerRecord {
@@ -156,7 +174,7 @@ impl Record for FollowerRecord {
         let seconds = self.lag_seconds.map(|it| format!("{it:.1}"));
         vec![
             self.log.to_string(),
-            match self.split.partition {
+            match self.partitioning.partition {
                 None => format!("{}@{}", self.follower, self.generation),
                 Some(partition) => format!("{}@{}/{partition}", self.follower, self.generation),
             },
@@ -166,32 +184,8 @@ impl Record for FollowerRecord {
             or_dash(self.lag_events),
             seconds.unwrap_or_else(|| "-".into()),
             self.parked.to_string(),
-            self.state(),
+            self.states.to_string(),
         ]
-    }
-}
-
-impl FollowerRecord {
-    /// Whether it goes on, and what is in its way.
-    fn state(&self) -> String {
-        let upstream = match self.upstream_state {
-            UpstreamState::Here => None,
-            other => Some(other.to_string()),
-        };
-        let paused = self.paused.as_deref();
-        let paused = paused.map(|reason| one_line(&format!("paused: {reason}")));
-        if let Some(reason) = &self.retired {
-            return one_line(&format!("retired: {reason}"));
-        }
-        let unknown = (!self.is_known).then(|| "no running system knows it".to_owned());
-        let wanted = self.split.partitioning;
-        let wanted = wanted.map(|it| format!("to be split into {it} partitions"));
-        let words = upstream.into_iter().chain(paused).chain(wanted);
-        let words: Vec<String> = words.chain(unknown).collect();
-        match words.is_empty() {
-            true => "goes on".into(),
-            false => words.join("; "),
-        }
     }
 }
 
@@ -203,7 +197,7 @@ struct ParkedRecord {
     position: Position,
     event_id: EventId,
     stream: Option<String>,
-    /// None for an event that is held back by an earlier one of its stream.
+    /// None for an event that an earlier one of its stream holds back.
     failure: Option<String>,
 }
 
@@ -228,7 +222,17 @@ impl Record for ParkedRecord {
         Column::name("UPSTREAM"),
         Column::number("POSITION"),
         Column::time("EVENT"),
-        Column::name("STREAM"),
+        Column::id("STREAM"),
+        Column::text("FAILURE"),
+    ];
+
+    /// Without the event's id, so that the table fits 80 columns.
+    const COLUMNS_BRIEF: &'static [Column] = &[
+        Column::name("LOG"),
+        Column::name("FOLLOWER"),
+        Column::name("UPSTREAM"),
+        Column::number("POSITION"),
+        Column::id("STREAM"),
         Column::text("FAILURE"),
     ];
 
@@ -246,29 +250,31 @@ impl Record for ParkedRecord {
     }
 }
 
-pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> Result<Verdict, Failure> {
-    let store = opening::store(&arguments.url).await?;
-    if let Some(log) = &arguments.log {
-        opening::log(&*store, &arguments.url, log).await?;
+impl Arguments {
+    pub(super) async fn run(&self, output: &mut Output) -> Result<Verdict, Failure> {
+        let store = opening::store(&self.url).await?;
+        if let Some(log) = &self.log {
+            opening::log(&*store, &self.url, log).await?;
+        }
+        let logs = opening::logs(&*store).await?;
+        let is_selected = |log: &&LogEntry| self.log.as_deref().is_none_or(|it| it == &*log.name);
+        let mut followers = Vec::new();
+        for log in logs.iter().filter(is_selected) {
+            followers.extend(of_log(&store, &log.name).await?);
+        }
+        if followers.is_empty() {
+            note("no follower has started");
+            return Ok(Verdict::Fine);
+        }
+        match self.parked {
+            true => show_parked(&followers, output).await?,
+            false => show(&*store, &logs, &followers, output).await?,
+        }
+        Ok(Verdict::Fine)
     }
-    let logs = opening::logs(&*store).await?;
-    let is_meant = |log: &&LogEntry| arguments.log.as_deref().is_none_or(|it| it == &*log.name);
-    let mut followers = Vec::new();
-    for log in logs.iter().filter(is_meant) {
-        followers.extend(of_log(&store, &log.name).await?);
-    }
-    if followers.is_empty() {
-        note("no follower has started");
-        return Ok(Verdict::Fine);
-    }
-    match arguments.parked {
-        true => show_parked(&followers, output).await?,
-        false => show(&*store, &logs, &followers, output).await?,
-    }
-    Ok(Verdict::Fine)
 }
 
-/// The followers in a log, with its name.
+/// Returns the followers in a log, each with the name of the log.
 async fn of_log(
     store: &Arc<dyn Store>,
     log: &Arc<str>,
@@ -278,16 +284,16 @@ async fn of_log(
     Ok(all.into_iter().map(|it| (Arc::clone(log), it)).collect())
 }
 
-/// All followers in a store, each in each log that it follows.
+/// Returns a record for each follower in a store and each log that it follows.
 pub(crate) async fn all(
     store: &Arc<dyn Store>,
-    known: &Known,
+    held: &Held,
 ) -> Result<Vec<FollowerRecord>, Failure> {
     let logs = opening::logs(&**store).await?;
     let mut records = Vec::new();
     for log in &logs {
         for (log, follower) in of_log(store, &log.name).await? {
-            records.extend(look(&**store, &logs, known, (&log, &follower)).await?);
+            records.extend(look(&**store, &logs, held, (&log, &follower)).await?);
         }
     }
     Ok(records)
@@ -299,11 +305,11 @@ async fn show(
     followers: &[(Arc<str>, FollowerOperator)],
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let known = Known::of(&ClusterOverview::read_all(store).await?);
+    let held = Held::of(&ClusterOverview::read_all(store).await?);
     for followers in followers.chunks(PAGE) {
         let mut records = Vec::with_capacity(followers.len());
         for (log, follower) in followers {
-            records.extend(look(store, logs, &known, (log, follower)).await?);
+            records.extend(look(store, logs, &held, (log, follower)).await?);
         }
         output.records(&records)?;
     }
@@ -327,39 +333,44 @@ async fn show_parked(
         }
     }
     if !is_any {
-        note("nothing is parked");
+        note("no event is parked");
     }
     Ok(())
 }
 
-/// How far a follower is in each of the logs that it follows.
+/// Returns a record for each log that a follower follows.
 async fn look(
     store: &dyn Store,
     logs: &[LogEntry],
-    known: &Known,
+    held: &Held,
     (log, follower): (&Arc<str>, &FollowerOperator),
 ) -> Result<Vec<FollowerRecord>, Failure> {
     let recorded = follower.record().await?;
     let partitions = recorded.partitions;
-    let is_known = known.has("follower", &[log, follower.name()]);
+    let names = [&**log, follower.name()];
+    let is_known = held.has("follower", &names);
     let mut records = Vec::with_capacity(recorded.starts.len() * partitions as usize);
-    let places = recorded.starts.values();
-    let places = places.flat_map(|start| (0..partitions).map(move |it| (start, it)));
-    for (start, partition) in places {
+    let starts = recorded.starts.values();
+    let starts = starts.flat_map(|start| (0..partitions).map(move |it| (start, it)));
+    for (start, partition) in starts {
         let checkpoint = follower.checkpoint_of(&recorded, partition, start.log);
         let checkpoint = checkpoint.await?;
         let (upstream_state, status) = look_upstream(store, logs, start, checkpoint).await?;
-        let is_here = upstream_state == UpstreamState::Here;
-        let lag = status.as_ref().filter(|_| is_here);
+        let lag = status
+            .as_ref()
+            .filter(|_| upstream_state == UpstreamState::Local);
+        let error = held.last_error("follower", &names);
+        let error = error.filter(|(at, _)| lag.is_some_and(|it| is_stuck_since(it, *at)));
+        let states = states(&recorded, upstream_state, is_known, error);
         let now = store.now().await?;
         records.push(FollowerRecord {
             log: Arc::clone(log),
             follower: follower.name().into(),
             generation: recorded.generation,
-            split: Split {
+            partitioning: Partitioning {
                 partition: (partitions > 1).then_some(partition),
                 partitions: (partitions > 1).then_some(partitions),
-                partitioning: recorded.partitioning.as_ref().map(|it| it.partitions),
+                wanted: recorded.partitioning.as_ref().map(|it| it.partitions),
             },
             upstream: start.upstream.clone(),
             upstream_log: start.log,
@@ -375,16 +386,66 @@ async fn look(
             retired: recorded.retired.clone(),
             system: recorded.system.clone(),
             is_known,
+            state: states.first(),
+            states,
         });
     }
     Ok(records)
+}
+
+/// Returns the states of a follower, from what is recorded of it.
+fn states(
+    recorded: &retold::system::FollowerRecord,
+    upstream: UpstreamState,
+    is_known: bool,
+    error: Option<&UnitError>,
+) -> States {
+    let mut states = States::default();
+    if let Some(reason) = &recorded.retired {
+        // No other state matters for a follower that is ended.
+        states.add_with(State::Retired, reason);
+        return states;
+    }
+    match upstream {
+        UpstreamState::Diverged => states.add_with(
+            State::Diverged,
+            "the log does not have the event of the checkpoint",
+        ),
+        UpstreamState::Replaced => {
+            states.add_with(State::Replaced, "the log of this name has another id");
+        }
+        UpstreamState::Local | UpstreamState::Remote => {}
+    }
+    if let Some(reason) = &recorded.paused {
+        states.add_with(State::Paused, reason);
+    }
+    if !recorded.parked.is_empty() {
+        states.add(State::Parked);
+    }
+    if let Some(wanted) = &recorded.partitioning {
+        let reason = format!("changing to {} partitions", wanted.partitions);
+        states.add_with(State::Repartitioning, reason);
+    }
+    if let (None, Some((_, error))) = (&recorded.paused, error) {
+        states.add_with(State::Retrying, error);
+    }
+    let lease = match is_known {
+        true => State::Running,
+        false => State::Stopped,
+    };
+    match upstream {
+        UpstreamState::Remote => states.add_with(lease, "it follows a log of another store"),
+        _ if !is_known || states.is_empty() => states.add(lease),
+        _ => {}
+    }
+    states
 }
 
 fn number(mark: Option<Mark>) -> u64 {
     Position::number(mark.map(|mark| mark.position))
 }
 
-/// What the followed log says, if it is at hand.
+/// Returns the progress in the followed log, if it is in this store.
 async fn look_upstream(
     store: &dyn Store,
     logs: &[LogEntry],
@@ -395,7 +456,7 @@ async fn look_upstream(
         let is_replaced = logs.iter().any(|log| *log.name == *start.upstream);
         let state = match is_replaced {
             true => UpstreamState::Replaced,
-            false => UpstreamState::Elsewhere,
+            false => UpstreamState::Remote,
         };
         return Ok((state, None));
     };
@@ -403,7 +464,7 @@ async fn look_upstream(
     let mut status = UpstreamStatus::default();
     status.checkpoint = checkpoint;
     status.reached = checkpoint;
-    // The head is read after the checkpoint, which is never beyond it then.
+    // Reading the head after the checkpoint ensures that it is not before it.
     status.head = recorder.head().await?.mark;
     let before = Position::new(number(checkpoint).saturating_sub(1));
     let page = match number(status.head) < number(checkpoint) {
@@ -418,5 +479,11 @@ async fn look_upstream(
         return Ok((UpstreamState::Diverged, Some(status)));
     }
     status.waiting_since = events.next().map(|event| event.recorded_at());
-    Ok((UpstreamState::Here, Some(status)))
+    Ok((UpstreamState::Local, Some(status)))
+}
+
+/// Returns whether the next event was already waiting at this time. An error that was reported
+/// since then concerns this event or one after it.
+fn is_stuck_since(status: &UpstreamStatus, at: Timestamp) -> bool {
+    status.waiting_since.is_some_and(|since| since <= at)
 }

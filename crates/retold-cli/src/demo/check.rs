@@ -1,4 +1,4 @@
-//! Whether the two runs are one story: each retold, and compared key by key.
+//! Checks that the runs recorded the same: each is retold, then they are compared key by key.
 
 use std::time::{Duration, Instant};
 
@@ -14,49 +14,51 @@ use super::stop::{Stop, bar, unless_stopped};
 use crate::failure::Failure;
 
 const RETELLING_BAR: &str = "{bar:32} {human_pos} of {human_len} events retold ({elapsed})";
-const COMPARING_BAR: &str = "{spinner} comparing what happened to each aircraft ({elapsed})";
+const COMPARING_BAR: &str = "{spinner} comparing the aircraft of both runs ({elapsed})";
 
-/// What retelling came to.
+/// The result of retelling.
 pub(super) struct Retelling {
-    /// Each follower of each run by itself, with the name of the run.
+    /// Each follower of each run, with the name of the run.
     pub(super) followers: Vec<(&'static str, FollowerReport)>,
-    /// A run by one schedule, if one was retold so.
+    /// A whole run in one schedule, if one was retold.
     pub(super) whole: Option<(WholeOf, WholeReport)>,
     pub(super) elapsed: Duration,
 }
 
-/// Which run is retold as a whole.
+/// The run that is retold as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WholeOf {
-    /// That in one thread on memory.
+    /// The run in one thread in memory.
     Memory,
-    /// That on a cluster.
+    /// The run of the cluster.
     Cluster,
 }
 
 impl WholeOf {
     fn name(self) -> &'static str {
         match self {
-            Self::Memory => "on memory",
+            Self::Memory => "in memory",
             Self::Cluster => "of the cluster",
         }
     }
 }
 
 impl Retelling {
-    /// Events that policies answered once more, those of the whole among them.
-    pub(super) fn answered(&self) -> u64 {
+    /// Returns the number of events that policies processed again, including those of the whole
+    /// run.
+    pub(super) fn processed(&self) -> u64 {
         let followers = self.followers.iter().map(|(_, report)| report.answered);
         followers.sum::<u64>() + self.whole.as_ref().map_or(0, |(_, whole)| whole.answered)
     }
 
-    /// Effects that were decided once more and are equal, those of the whole among them.
+    /// Returns the number of effects that were decided again and are equal, including those of the
+    /// whole run.
     pub(super) fn effects(&self) -> u64 {
         let followers = self.followers.iter().map(|(_, report)| report.effects);
         followers.sum::<u64>() + self.whole.as_ref().map_or(0, |(_, whole)| whole.effects)
     }
 
-    /// All differences in full, each with where it is.
+    /// Returns all differences in full, each with its run.
     pub(super) fn differences(&self) -> Vec<String> {
         let followers = self.followers.iter();
         let different = followers.filter(|(_, report)| report.difference.is_some());
@@ -70,13 +72,13 @@ impl Retelling {
     }
 }
 
-/// One of the things that are retold.
-enum Told {
+/// The result of one task.
+enum Retold {
     Follower(usize, &'static str, FollowerReport),
     Whole(WholeOf, WholeReport),
 }
 
-/// Retells all followers of these runs, each by itself, and `whole` by one schedule, all at once. None
+/// Retells all followers of these runs, and `whole` in one schedule, all in parallel. Returns none
 /// if it was stopped.
 pub(super) async fn retell(
     runs: &[(&'static str, &OpenSystem)],
@@ -86,8 +88,8 @@ pub(super) async fn retell(
     let began = Instant::now();
     let bar = bar(0, RETELLING_BAR);
     let mut followed: Vec<RetellingProgress> = Vec::new();
-    // On threads for work that does not pause, so that Ctrl-C is heard meanwhile.
-    let mut tasks: JoinSet<retold::Result<Told>> = JoinSet::new();
+    // Retelling seldom yields. On blocking threads it does not delay the handling of Ctrl-C.
+    let mut tasks: JoinSet<retold::Result<Retold>> = JoinSet::new();
     for (run, open) in runs {
         let run = *run;
         for retelling in FollowerRetelling::all(open).await? {
@@ -96,7 +98,7 @@ pub(super) async fn retell(
             followed.push(retelling.progress());
             tasks.spawn_blocking(move || {
                 let report = Handle::current().block_on(retelling.run())?;
-                Ok(Told::Follower(index, run, report))
+                Ok(Retold::Follower(index, run, report))
             });
         }
     }
@@ -104,21 +106,21 @@ pub(super) async fn retell(
         let open = open.clone();
         tasks.spawn_blocking(move || {
             let report = Handle::current().block_on(retell_whole(&open))?;
-            Ok(Told::Whole(of, report))
+            Ok(Retold::Whole(of, report))
         });
     }
     let look = async |bar: &indicatif::ProgressBar| {
         bar.set_position(followed.iter().map(RetellingProgress::covered).sum());
     };
-    let Some(told) = unless_stopped(tasks.join_all(), &bar, look, stop).await else {
+    let Some(retold) = unless_stopped(tasks.join_all(), &bar, look, stop).await else {
         return Ok(None);
     };
     let mut followers = Vec::new();
     let mut whole = None;
-    for told in told {
-        match told? {
-            Told::Follower(index, run, report) => followers.push((index, run, report)),
-            Told::Whole(of, report) => whole = Some((of, report)),
+    for retold in retold {
+        match retold? {
+            Retold::Follower(index, run, report) => followers.push((index, run, report)),
+            Retold::Whole(of, report) => whole = Some((of, report)),
         }
     }
     followers.sort_by_key(|(index, ..)| *index);
@@ -130,8 +132,7 @@ pub(super) async fn retell(
     }))
 }
 
-/// Compares what happened to each aircraft in the two runs; with how long that took. None if it was
-/// stopped.
+/// Compares the two runs, aircraft by aircraft. Returns none if it was stopped.
 pub(super) async fn compare(
     memory: &OpenSystem,
     sqlite: &OpenSystem,
@@ -140,7 +141,7 @@ pub(super) async fn compare(
     let began = Instant::now();
     let (memory, sqlite) = (memory.clone(), sqlite.clone());
     let work = tokio::task::spawn_blocking(move || {
-        // The commands of each run have their times from the clock on the wall.
+        // The commands of each run take their times from the system clock.
         Handle::current().block_on(compare_runs(&memory, &sqlite, Times::PassedOver))
     });
     let bar = bar(0, COMPARING_BAR);
@@ -148,6 +149,6 @@ pub(super) async fn compare(
     let Some(done) = unless_stopped(work, &bar, look, stop).await else {
         return Ok(None);
     };
-    let done = done.map_err(|error| Failure::Failed(format!("comparing was ended: {error}")))?;
+    let done = done.map_err(|error| Failure::Failed(format!("comparing was aborted: {error}")))?;
     Ok(Some((done?, began.elapsed())))
 }
