@@ -35,7 +35,7 @@ pub struct Prepared {
 }
 
 /// Phase 1(b): an acceptor promises not to accept anything below this ballot, and reports what it
-/// has accepted so far.
+/// has accepted before.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[event(topic = "Paxos.Promised")]
 #[allow(clippy::exhaustive_structs, reason = "tests construct it")]
