@@ -18,6 +18,7 @@ pub mod selection;
 
 mod cache;
 mod conductor;
+mod lanes;
 pub mod log_reading;
 pub(crate) mod reports;
 pub mod subscription;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::cache::Cache;
 use super::error::{Error, Result};
 use super::handle::{Access, Application, Core, Declared, DeclaredAggregate};
+use super::lanes::Lanes;
 use super::limits::{CACHE_SIZE_DEFAULT, RETRIES_DEFAULT};
 use super::log_check::check_stream;
 use super::publish::Bus;
@@ -255,6 +256,7 @@ impl ApplicationBuilder {
                 retries: self.retries,
                 cache: Arc::new(Cache::new(self.cache_size)),
                 own: None,
+                lanes: Lanes::default(),
                 turns: Turns::default(),
                 bus: Bus::default(),
                 mapper: self.mapper,

@@ -88,10 +88,17 @@ struct Slot<A> {
 
 /// A [`Slot`] of any type.
 trait AnySlot: Any + Send + Sync {
+    /// The version of the state that is kept, if one is.
+    fn version(&self) -> Option<Version>;
+
     fn outdate(&self);
 }
 
 impl<A: Aggregate> AnySlot for Slot<A> {
+    fn version(&self) -> Option<Version> {
+        lock(self).as_ref().and_then(|folded| folded.version)
+    }
+
     fn outdate(&self) {
         let _kept = lock(self);
         self.is_outdated.store(true, Ordering::Relaxed);
@@ -198,6 +205,15 @@ impl Cache {
     pub(super) fn forget(&self, stream: &str) {
         if let Some(slots) = self.slots.get() {
             slots.remove(stream);
+        }
+    }
+
+    /// Keeps the state of this stream no longer if it has seen more than this version.
+    pub(super) fn forget_beyond(&self, stream: &str, version: Option<Version>) {
+        if let Some(slot) = self.slots.get().and_then(|slots| slots.get(stream))
+            && slot.version() > version
+        {
+            self.forget(stream);
         }
     }
 

@@ -14,7 +14,7 @@ use super::telemetry;
 use crate::domain::aggregate::Aggregate;
 use crate::recording::append::{Append, Appended, Positions};
 use crate::recording::error::Conflict;
-use crate::recording::identity::{Mark, Version};
+use crate::recording::identity::{EventId, Mark, Version};
 use crate::recording::stored_event::StoredEvent;
 
 /// What committing came to.
@@ -54,16 +54,42 @@ impl Application {
         let last = mark(positions, last);
         let base = mem::take(folded);
         *folded = self.core.cache.advance(stream, base, &events, last);
+        let recorded = self.committed(stream, before, folded, positions);
+        Ok(Commit::Recorded(recorded.await))
+    }
+
+    /// Keeps the state after events that were recorded just now, of which the last has the id `last`.
+    pub(super) async fn keep<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        before: Option<Version>,
+        mut folded: Folded<A>,
+        positions: Positions,
+        last: EventId,
+    ) -> Recorded {
+        folded.mark = mark(positions, Some(last));
+        self.core.cache.put(stream, &folded);
+        self.committed(stream, before, &folded, positions).await
+    }
+
+    /// What follows on events that were recorded after the version `before`.
+    async fn committed<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        before: Option<Version>,
+        folded: &Folded<A>,
+        positions: Positions,
+    ) -> Recorded {
         self.take_snapshot_if_due(stream, before, folded).await;
         // Only now: a follower of this very log begins with the state that the cache has.
         self.after_commit().await;
-        Ok(Commit::Recorded(Recorded {
+        Recorded {
             stream: Some(Arc::clone(stream)),
             version: folded.version,
             positions,
-            mark: last,
+            mark: folded.mark,
             outcome: Outcome::Recorded,
-        }))
+        }
     }
 
     /// The first event that was recorded under this command id, or none.
@@ -115,10 +141,7 @@ pub(super) fn repeated(
 }
 
 /// The mark of the last of some events.
-pub(super) fn mark(
-    positions: Positions,
-    last: Option<crate::recording::identity::EventId>,
-) -> Option<Mark> {
+pub(super) fn mark(positions: Positions, last: Option<EventId>) -> Option<Mark> {
     let position = positions.last()?;
     last.map(|event_id| Mark { position, event_id })
 }

@@ -11,13 +11,13 @@ use super::command_id::CommandId;
 use super::commit::repeated;
 use super::error::{Error, ExecuteError, Result};
 use super::execute::refused;
-use super::handle::Application;
+use super::handle::{Application, yield_once};
 use super::model::{Model, Reach};
 use super::recorded::{Outcome, Recorded};
 use super::scope::{Scope, reused};
 use super::stamp::Stamp;
 use super::telemetry;
-use super::turns::{Turn, contended};
+use super::turns::{Overtaken, Turn, contended, contended_by};
 use crate::domain::decision::Decision;
 use crate::mapping::any_event::AnyEvent;
 use crate::recording::append::{Append, Appended};
@@ -162,6 +162,7 @@ where
     });
     let mut retries = 0;
     let mut turn: Option<Arc<Turn>> = None;
+    let mut overtaken = None;
     let mut reach = Reach::Cached;
     loop {
         if let Some(before) = application.decided_before(named.as_ref()).await? {
@@ -195,6 +196,15 @@ where
         };
         let mut conditions = Vec::new();
         model.conditions(&place, &mut conditions);
+        if turn.is_none() {
+            let turns = &application.core.turns;
+            let mut conditions = conditions.iter();
+            turn = conditions.find_map(|it| turns.of_overtaken(|| contended_by(it)));
+            if turn.is_some() {
+                // Those that were woken just now go first.
+                yield_once().await;
+            }
+        }
         let committed = match &turn {
             None => {
                 application
@@ -236,9 +246,9 @@ where
             return Ok(before.recorded(application).await?);
         }
         retries += 1;
-        turn.get_or_insert_with(|| application.core.turns.of(contended))
-            .wait()
-            .await;
+        let turn = turn.get_or_insert_with(|| application.core.turns.of(contended));
+        overtaken.get_or_insert_with(|| Overtaken::new(turn));
+        turn.wait().await;
         reach = Reach::Newest;
         telemetry::count(telemetry::RETRIES);
     }

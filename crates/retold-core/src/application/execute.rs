@@ -1,9 +1,11 @@
 //! Commands on one aggregate: load, decide, append; again if others were faster.
 
-use std::future::IntoFuture;
+use std::future::{IntoFuture, poll_fn};
 use std::marker::PhantomData;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 
 use tracing::Instrument;
 
@@ -12,14 +14,18 @@ use super::command_id::CommandId;
 use super::commit::Commit;
 use super::error::{Error, ExecuteError, Result};
 use super::handle::Application;
+use super::lanes::{Entered, Fate, Offer, Seen};
+use super::limits::LANE_LOOKS_MAX;
 use super::recorded::Recorded;
 use super::repository::absent;
+use super::stamp::Stamp;
 use super::telemetry;
-use super::turns::{Turn, contended};
+use super::turns::{Turn, contended_stream};
 use crate::domain::aggregate::Aggregate;
 use crate::domain::decision::Decision;
 use crate::domain::id::Id;
-use crate::recording::condition::ExpectedVersion;
+use crate::recording::append::{Append, Appended};
+use crate::recording::condition::{Condition, ExpectedVersion};
 use crate::recording::error::{Conflict, Corrupt};
 use crate::recording::identity::Version;
 use crate::recording::recorder::BoxFuture;
@@ -181,12 +187,42 @@ where
         command.check()?;
     }
     target.application.before_command().await;
+    let core = &target.application.core;
+    let mut decide = decide;
     let mut known = None;
     let mut retries = 0;
-    let mut turn: Option<Arc<Turn>> = None;
+    // A command for one version only does not wait for others.
+    let mut lane = match target.seen {
+        None => core.lanes.enter_existing(&target.stream),
+        Some(_) => None,
+    };
     loop {
         if let Some(repeated) = target.repeated().await? {
             return Ok(repeated);
+        }
+        let turn = target.turn();
+        if let (Some(lane), None, None) = (&lane, &known, &turn) {
+            // In a box, so that commands which need no lane stay small.
+            let conflict = match Box::pin(target.pass(lane, &mut decide)).await? {
+                Passage::Recorded(recorded) => return Ok(recorded),
+                Passage::Before => return target.recorded_before().await,
+                Passage::Again => continue,
+                Passage::Alone => {
+                    let folded = target.application.load_again(&target.stream).await?;
+                    known = Some(Basis {
+                        folded,
+                        fresh: true,
+                    });
+                    continue;
+                }
+                Passage::Overtaken(conflict) => conflict,
+            };
+            if retries == core.retries {
+                return target.unless_repeated(conflict.into()).await;
+            }
+            retries += 1;
+            telemetry::count(telemetry::RETRIES);
+            continue;
         }
         let mut basis: Basis<A> = match known.take() {
             Some(basis) => basis,
@@ -221,21 +257,21 @@ where
         };
         let conflict = match commit {
             Commit::Recorded(recorded) => return Ok(recorded),
-            Commit::Before => {
-                let before = target.repeated().await?;
-                return before.ok_or_else(|| unfound(&target.stream).into());
-            }
+            Commit::Before => return target.recorded_before().await,
             Commit::Conflict(conflict) => conflict,
         };
-        if target.seen.is_some() || retries == target.application.core.retries {
+        if target.seen.is_some() || retries == core.retries {
             return target.unless_repeated(conflict.into()).await;
         }
         retries += 1;
         telemetry::count(telemetry::RETRIES);
-        let turns = &target.application.core.turns;
-        turn.get_or_insert_with(|| turns.of(contended(&conflict, &[])))
-            .wait()
-            .await;
+        if lane.is_none() {
+            lane = core.lanes.enter(&target.stream);
+        }
+        let Some(turn) = target.turn() else {
+            continue;
+        };
+        turn.wait().await;
         if is_ahead(&basis, &conflict) {
             basis.folded = Folded::default();
         }
@@ -275,6 +311,19 @@ where
 fn unfound(stream: &str) -> Error {
     let what = "events of a command are recorded, but the first of them is not found by its id";
     Corrupt::new(format!("stream {stream:?}"), what).into()
+}
+
+/// What came of a command in a lane.
+enum Passage {
+    Recorded(Recorded),
+    /// Events of the same command are in the log: those count.
+    Before,
+    /// It was decided on what is not recorded, through no conflict.
+    Again,
+    /// It is to be decided on the newest state, not on a prediction.
+    Alone,
+    /// Appends from outside the lane were faster.
+    Overtaken(Conflict),
 }
 
 /// Counts a refusal.
@@ -408,6 +457,137 @@ impl Target<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// What the command recorded before, which is known to be in the log.
+    async fn recorded_before<R>(&self) -> Result<Recorded, ExecuteError<R>> {
+        let before = self.repeated().await?;
+        before.ok_or_else(|| unfound(&self.stream).into())
+    }
+
+    /// The turn of decisions over models that were overtaken on this stream, if there are any: they have to
+    /// read first, so commands append one after the other while one of them waits.
+    fn turn(&self) -> Option<Arc<Turn>> {
+        let turns = &self.application.core.turns;
+        turns.of_overtaken(|| contended_stream(&self.stream))
+    }
+
+    /// Decides in a lane, on what is predicted there, and waits for what becomes of it.
+    async fn pass<A, F, D>(&self, lane: &Entered<'_, A>, decide: &mut F) -> Result<Passage>
+    where
+        A: Aggregate,
+        F: Fn(&A) -> D,
+        D: Decision<A::Event>,
+    {
+        let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+        let mut looks = 0;
+        let (seen, offer) = loop {
+            let Some(seen) = lane.look(|| self.reading()).await else {
+                return Ok(Passage::Alone);
+            };
+            let (seen, offer) = match looks {
+                LANE_LOOKS_MAX => {
+                    let decided = lane.hand_over_locked(&waker, |seen| self.offer(seen, &*decide));
+                    match decided {
+                        Some(decided) => decided,
+                        None => continue,
+                    }
+                }
+                _ => {
+                    looks += 1;
+                    let offer = self.offer(&seen, &*decide);
+                    if offer
+                        .as_ref()
+                        .is_some_and(|it| !lane.hand_over(&waker, &seen, it))
+                    {
+                        continue;
+                    }
+                    (seen, offer)
+                }
+            };
+            match offer {
+                Some(offer) => break (seen, offer),
+                None => {
+                    // The newest state is that after the appends which are on their way.
+                    seen.settled().await;
+                    return Ok(Passage::Alone);
+                }
+            }
+        };
+        let (fate, answer) = match offer.settled().await {
+            Ok(settled) => settled,
+            Err(panic) => {
+                lane.throw_away(&seen);
+                resume_unwind(panic);
+            }
+        };
+        let is_named = self.command.is_some();
+        let positions = match answer {
+            Ok(Appended::Recorded(positions)) => positions,
+            Ok(Appended::Repeated(positions)) if !is_named => positions,
+            answer => {
+                lane.throw_away(&seen);
+                return match answer {
+                    Ok(_) => Ok(Passage::Before),
+                    Err(Error::Conflict(Conflict::EventId { .. })) if is_named => {
+                        Ok(Passage::Before)
+                    }
+                    Err(Error::Conflict(Conflict::Stream { .. })) if fate == Fate::Failed => {
+                        Ok(Passage::Again)
+                    }
+                    Err(Error::Conflict(conflict)) => Ok(Passage::Overtaken(conflict)),
+                    // What was decided may be at fault, and that on a state which never was.
+                    Err(Error::Invalid(_)) if seen.settled().await != Fate::Recorded => {
+                        Ok(Passage::Again)
+                    }
+                    Err(error) => Err(error),
+                };
+            }
+        };
+        let before = seen.folded.version;
+        let Offer { next, last, .. } = offer;
+        let recorded = self
+            .application
+            .keep(&self.stream, before, next, positions, last);
+        Ok(Passage::Recorded(recorded.await))
+    }
+
+    /// What the command does on a state: an append, and the state after it. None if it does nothing, is
+    /// refused, or fails, which is found out on the newest state.
+    fn offer<A, F, D>(&self, seen: &Seen<A>, decide: &F) -> Option<Offer<A>>
+    where
+        A: Aggregate,
+        F: Fn(&A) -> D,
+        D: Decision<A::Event>,
+    {
+        if seen.folded.version.is_none() && self.absent == Absent::NotFound {
+            return None;
+        }
+        let decided = || {
+            let mut events = Vec::new();
+            decide(&seen.folded.state).decided(&mut events).ok()?;
+            let stamp = Stamp::new(self.application, self.command.as_ref(), None);
+            let (new, events) = stamp.of_stream(&self.stream, &events).ok()?;
+            let last = new.last()?.id;
+            let mut next = seen.folded.clone();
+            events.iter().for_each(|event| next.apply(event));
+            Some((new, next, last))
+        };
+        // What panics on a state that never was must not be heard of.
+        let (new, next, last) = catch_unwind(AssertUnwindSafe(decided)).ok()??;
+        let version = seen.folded.version;
+        let condition = Condition::stream_read(Arc::clone(&self.stream), version, seen.last);
+        let append = Append::of(new).condition(condition);
+        let (application, command) = (self.application.clone(), self.command.clone());
+        let is_named = command.is_some();
+        let sending = async move { application.settle_new(append, command.as_ref()).await };
+        Some(Offer::new(seen, next, last, is_named, sending))
+    }
+
+    /// A read of the newest state for all commands in a lane.
+    fn reading<A: Aggregate>(&self) -> BoxFuture<'static, Option<Folded<A>>> {
+        let (application, stream) = (self.application.clone(), Arc::clone(&self.stream));
+        Box::pin(async move { application.load_again(&stream).await.ok() })
     }
 
     fn nothing(&self, version: Option<Version>) -> Recorded {

@@ -7,6 +7,7 @@ use super::cache::{Cache, Folded};
 use super::conductor::Conductor;
 use super::error::Result;
 use super::handle::{Access, Application, Core};
+use super::lanes::Lanes;
 use super::past::{Own, Past};
 use super::publish::Bus;
 use super::reports::Reports;
@@ -76,6 +77,7 @@ impl Application {
                 ids: Arc::clone(&self.core.ids),
                 retries: self.core.retries,
                 cache: Arc::new(cache),
+                lanes: Lanes::default(),
                 turns: Turns::default(),
                 bus: Bus::default(),
                 mapper: self.core.mapper,

@@ -13,6 +13,7 @@ use super::cache::Cache;
 use super::command_id::CommandId;
 use super::conductor::Conductor;
 use super::error::{Error, Result};
+use super::lanes::Lanes;
 use super::limits::SETTLE_ATTEMPTS_MAX;
 use super::past::Own;
 use super::publish::{Bus, Commits};
@@ -55,6 +56,7 @@ pub(super) struct Core {
     pub(super) ids: Arc<dyn IdSource>,
     pub(super) retries: u32,
     pub(super) cache: Arc<Cache>,
+    pub(super) lanes: Lanes,
     pub(super) turns: Turns,
     pub(super) bus: Bus,
     pub(super) mapper: Mapper,
@@ -271,11 +273,11 @@ impl Application {
             }
             Err(RecordError::Conflict(conflict)) => {
                 telemetry::count(telemetry::CONFLICTS);
-                if let Conflict::Stream { stream, .. } = &conflict
+                if let Conflict::Stream { stream, actual, .. } = &conflict
                     && may_pass(&conflict)
                 {
                     // What is kept of the stream may be of a log that was restored since.
-                    self.core.cache.forget(stream);
+                    self.core.cache.forget_beyond(stream, *actual);
                 }
                 Err(conflict.into())
             }

@@ -8,6 +8,14 @@ pub const CACHE_SIZE_DEFAULT: usize = 1_000;
 /// overtake a command before it is given up.
 pub const RETRIES_DEFAULT: u32 = 1_000;
 
+/// Most appends of one aggregate that are on their way, each decided on those before it. Further commands
+/// wait until the last of them is recorded.
+pub const LANE_APPENDS_MAX: usize = 128;
+
+/// How often a command that contends for an aggregate decides and finds another command faster before it
+/// decides while the others wait.
+pub const LANE_LOOKS_MAX: u32 = 4;
+
 /// How often the same append is sent while its outcome is unknown, before the caller is told so.
 pub const SETTLE_ATTEMPTS_MAX: u32 = 10;
 

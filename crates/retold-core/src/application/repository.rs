@@ -134,7 +134,22 @@ impl Application {
         &self,
         stream: &Arc<str>,
     ) -> Result<(Folded<A>, Option<Mark>)> {
-        match self.core.cache.get(stream) {
+        let cached = self.core.cache.get(stream);
+        self.read_on_from(stream, cached).await
+    }
+
+    /// The newest state of a stream, for a command that has used the cache before.
+    pub(super) async fn load_again<A: Aggregate>(&self, stream: &Arc<str>) -> Result<Folded<A>> {
+        let cached = self.core.cache.peek(stream);
+        Ok(self.read_on_from(stream, cached).await?.0)
+    }
+
+    async fn read_on_from<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        cached: Option<Folded<A>>,
+    ) -> Result<(Folded<A>, Option<Mark>)> {
+        match cached {
             Some(mut folded) => match self.fast_forward(stream, &mut folded).await {
                 Ok(head) => Ok((folded, head)),
                 Err(error @ Error::Diverged { .. }) => {

@@ -1,10 +1,10 @@
 //! Turns: commands that lost a race for the same thing append one after the other.
 //!
-//! Whoever decides on the newest state and is beaten by somebody else decides again, and may be beaten
-//! again: with many callers of one aggregate each wins only now and then, and some never within their
-//! retries. So a command that was beaten once takes the turn to append, or waits while another has it
-//! and decides again. Nobody waits who was not beaten, and correctness never rests on a turn: the
-//! append judges.
+//! A decision on the newest state may be overtaken, decided again, and overtaken again: with many callers,
+//! each wins only now and then, and some never within their retries. So a decision that was overtaken once
+//! takes the turn to append, or waits while another has it and decides again. While it waits, later
+//! decisions and commands about the same take turns too, because they could append at once and it has to
+//! read first. The append alone decides the outcome.
 //!
 //! Whoever waits drives the append that it waits for, so that nobody is held up by a command that was
 //! dropped or is no longer polled: a task that holds unfinished commands and awaits another one must
@@ -14,6 +14,7 @@ use std::any::Any;
 use std::future::IntoFuture;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_util::FutureExt;
@@ -34,6 +35,13 @@ pub(super) struct Turns {
 }
 
 impl Turns {
+    /// The turn of those that were overtaken for the same, if some of them are not done.
+    pub(super) fn of_overtaken(&self, contended: impl FnOnce() -> u64) -> Option<Arc<Turn>> {
+        self.turns.get()?;
+        let turn = self.of(contended());
+        (turn.overtaken.load(Ordering::Relaxed) > 0).then_some(turn)
+    }
+
     /// The turn of those that were beaten for the same.
     pub(super) fn of(&self, contended: u64) -> Arc<Turn> {
         let turns = self
@@ -44,10 +52,27 @@ impl Turns {
     }
 }
 
-/// One turn: what has it.
+/// One turn: what has it, and how many decisions that were overtaken are not done.
 #[derive(Default)]
 pub(super) struct Turn {
     work: Mutex<Option<Work>>,
+    overtaken: AtomicUsize,
+}
+
+/// A decision that was overtaken and is not done.
+pub(super) struct Overtaken(Arc<Turn>);
+
+impl Overtaken {
+    pub(super) fn new(turn: &Arc<Turn>) -> Self {
+        turn.overtaken.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(turn))
+    }
+}
+
+impl Drop for Overtaken {
+    fn drop(&mut self) {
+        self.0.overtaken.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 type Work = Shared<BoxFuture<'static, ()>>;
@@ -176,16 +201,35 @@ impl Drop for Held {
 /// What a conflict was about: equal for all that contend for the same. `conditions` are those of the
 /// append that conflicted.
 pub(crate) fn contended(conflict: &Conflict, conditions: &[Condition]) -> u64 {
-    let mut hasher = DefaultHasher::new();
     match conflict {
-        Conflict::Stream { stream, .. } => stream.hash(&mut hasher),
-        Conflict::Query { condition, .. } => {
-            if let Some(Condition::NoneMatch { query, .. }) = conditions.get(*condition) {
-                query.hash(&mut hasher);
-            }
+        Conflict::Stream { stream, .. } => contended_stream(stream),
+        Conflict::Query { condition, .. } => match conditions.get(*condition) {
+            Some(condition) => contended_by(condition),
+            None => hash(()),
+        },
+        Conflict::EventId { .. } | Conflict::Checkpoint { .. } | Conflict::Topics { .. } => {
+            hash(())
         }
-        Conflict::EventId { .. } | Conflict::Checkpoint { .. } | Conflict::Topics { .. } => {}
     }
+}
+
+/// What appends on this condition contend for.
+pub(super) fn contended_by(condition: &Condition) -> u64 {
+    match condition {
+        Condition::StreamAt { stream, .. } => contended_stream(stream),
+        Condition::NoneMatch { query, .. } => hash(query),
+        Condition::TopicCount { .. } => hash(()),
+    }
+}
+
+/// What commands on this stream contend for.
+pub(super) fn contended_stream(stream: &str) -> u64 {
+    hash(stream)
+}
+
+fn hash(contended: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    contended.hash(&mut hasher);
     hasher.finish()
 }
 

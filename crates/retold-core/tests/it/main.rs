@@ -14,6 +14,7 @@ mod duplicates;
 mod event_bus;
 mod execute;
 mod faults;
+mod lanes;
 mod log_reading;
 mod memory_conformance;
 mod projection;

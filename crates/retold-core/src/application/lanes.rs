@@ -1,0 +1,404 @@
+//! Lanes: commands that contend for one aggregate decide on what the command before them is about to record.
+//!
+//! A store commits many appends at once, but of commands that decide on the same version only one is
+//! recorded. So once a command of a process was overtaken, the commands of that aggregate enter a lane.
+//! There each decides on a *prediction*: the last known state with the events of all appends that are on
+//! their way. Its append names the event that the append before it writes, and is handed to the recorder at
+//! once, in the order of the predictions. One group of the store then records all of them.
+//!
+//! Correctness never rests on a prediction: if an append is not recorded, those after it conflict, because
+//! the event that they name is not there. The prediction is then thrown away, the state is read once for
+//! all, and they decide again. Nothing is acknowledged, and nothing refused, on a prediction alone.
+//!
+//! No command holds a lane while it waits: it looks at the prediction, decides without a lock, and hands its
+//! append over if the prediction is still the same. So a command that is dropped, or never polled again,
+//! holds up nobody. Reads and appends that others wait for are driven by those that wait.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::thread;
+
+use futures_util::FutureExt;
+use futures_util::future::Shared;
+
+use super::cache::Folded;
+use super::error::{Error, Result};
+use super::limits::LANE_APPENDS_MAX;
+use crate::domain::aggregate::Aggregate;
+use crate::recording::append::Appended;
+use crate::recording::error::Conflict;
+use crate::recording::identity::EventId;
+use crate::recording::recorder::BoxFuture;
+
+/// The lanes of one application: those of the aggregates that commands contend for now.
+#[derive(Default)]
+pub(super) struct Lanes {
+    /// How many there are, so that a command need not take the lock to find that there are none.
+    count: AtomicUsize,
+    lanes: Mutex<HashMap<Arc<str>, Entry>>,
+}
+
+struct Entry {
+    lane: Arc<dyn Any + Send + Sync>,
+    /// Commands that have entered and not left.
+    inside: usize,
+}
+
+impl Lanes {
+    /// Enters the lane of a stream, if there is one.
+    pub(super) fn enter_existing<A: Aggregate>(&self, stream: &Arc<str>) -> Option<Entered<'_, A>> {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut lanes = lock(&self.lanes);
+        let entry = lanes.get_mut(stream)?;
+        self.entered(stream, entry)
+    }
+
+    /// Enters the lane of a stream. None if the stream has one of another type.
+    pub(super) fn enter<A: Aggregate>(&self, stream: &Arc<str>) -> Option<Entered<'_, A>> {
+        let mut lanes = lock(&self.lanes);
+        let entry = lanes.entry(Arc::clone(stream)).or_insert_with(|| Entry {
+            lane: Arc::new(Lane::<A>::default()),
+            inside: 0,
+        });
+        let entered = self.entered(stream, entry);
+        self.count.store(lanes.len(), Ordering::Relaxed);
+        entered
+    }
+
+    fn entered<A: Aggregate>(
+        &self,
+        stream: &Arc<str>,
+        entry: &mut Entry,
+    ) -> Option<Entered<'_, A>> {
+        let lane = Arc::clone(&entry.lane).downcast().ok()?;
+        entry.inside += 1;
+        Some(Entered {
+            lanes: self,
+            stream: Arc::clone(stream),
+            lane,
+        })
+    }
+}
+
+/// A command's presence in a lane.
+pub(super) struct Entered<'a, A: Aggregate> {
+    lanes: &'a Lanes,
+    stream: Arc<str>,
+    lane: Arc<Lane<A>>,
+}
+
+impl<A: Aggregate> Drop for Entered<'_, A> {
+    fn drop(&mut self) {
+        let mut lanes = lock(&self.lanes.lanes);
+        let Some(entry) = lanes.get_mut(&self.stream) else {
+            return;
+        };
+        entry.inside -= 1;
+        let left = match entry.inside {
+            0 => lanes.remove(&self.stream),
+            _ => None,
+        };
+        self.lanes.count.store(lanes.len(), Ordering::Relaxed);
+        drop(lanes);
+        // After the lock: it may hold reads and appends that nobody finished.
+        drop(left);
+    }
+}
+
+/// A lane of one aggregate.
+struct Lane<A> {
+    state: Mutex<LaneState<A>>,
+}
+
+impl<A> Default for Lane<A> {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(LaneState {
+                number: 0,
+                chain: 0,
+                prediction: None,
+                reading: None,
+            }),
+        }
+    }
+}
+
+struct LaneState<A> {
+    /// Counts the predictions.
+    number: u64,
+    /// Counts the reads that predictions began with.
+    chain: u64,
+    prediction: Option<Prediction<A>>,
+    reading: Option<Reading<A>>,
+}
+
+/// A state to decide on.
+struct Prediction<A> {
+    folded: Folded<A>,
+    /// Id of the event that the state has seen last.
+    last: Option<EventId>,
+    /// The append that writes that event; none if it was read.
+    sent: Option<Sent>,
+    /// How many appends of the chain are on their way at most.
+    length: usize,
+    /// Whether the id of the last event stands for this state alone. A command with an id gives its events
+    /// the same ids when it decides again, so its append tells nothing of the state before it is recorded.
+    is_firm: bool,
+}
+
+/// A read of the newest state, for all in the lane; none if it failed.
+type Reading<A> = Shared<BoxFuture<'static, Option<Folded<A>>>>;
+
+/// An append that was handed to the recorder, driven by all that wait for it.
+pub(super) type Sent = Shared<BoxFuture<'static, Fate>>;
+
+/// What became of an append, as far as the appends after it are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is recorded where it was predicted.
+    Recorded,
+    /// It is not, because an append from outside the lane was faster than it, or than one before it.
+    Overtaken,
+    /// It is not, for another reason, or that is not known.
+    Failed,
+}
+
+/// What a command has seen of a lane.
+pub(super) struct Seen<A> {
+    number: u64,
+    chain: u64,
+    pub(super) folded: Folded<A>,
+    pub(super) last: Option<EventId>,
+    /// The append that the state rests on; none if it was read.
+    pub(super) before: Option<Sent>,
+    length: usize,
+    is_firm: bool,
+}
+
+impl<A> Seen<A> {
+    /// Whether a command may decide on it now.
+    fn is_ready(&self) -> bool {
+        self.before.is_none() || (self.is_firm && self.length < LANE_APPENDS_MAX)
+    }
+
+    /// Waits for the append that the state rests on, and says what became of it.
+    pub(super) async fn settled(&self) -> Fate {
+        match &self.before {
+            Some(before) => before.clone().await,
+            None => Fate::Recorded,
+        }
+    }
+}
+
+impl<A: Aggregate> LaneState<A> {
+    /// Predicts the state after an append that was decided on `seen`, which is the prediction now.
+    fn predict(&mut self, waker: &Waker, seen: &Seen<A>, offer: &Offer<A>) {
+        self.number += 1;
+        // With the lane locked, for appends reach the recorder in the order of the predictions.
+        let mut context = Context::from_waker(waker);
+        let _ = offer.sent.clone().poll_unpin(&mut context);
+        self.prediction = Some(Prediction {
+            folded: offer.next.clone(),
+            last: Some(offer.last),
+            sent: Some(offer.sent.clone()),
+            length: seen.length + 1,
+            is_firm: !offer.is_named,
+        });
+    }
+
+    /// The prediction, unless it is known to be wrong.
+    fn seen(&mut self) -> Option<Seen<A>> {
+        let fate = |it: &Prediction<A>| it.sent.as_ref().and_then(Shared::peek).copied();
+        if let Some(prediction) = &mut self.prediction {
+            match fate(prediction) {
+                Some(Fate::Overtaken | Fate::Failed) => self.prediction = None,
+                Some(Fate::Recorded) => {
+                    prediction.length = 0;
+                    prediction.is_firm = true;
+                }
+                None => {}
+            }
+        }
+        let prediction = self.prediction.as_ref()?;
+        Some(Seen {
+            number: self.number,
+            chain: self.chain,
+            folded: prediction.folded.clone(),
+            last: prediction.last,
+            before: prediction.sent.clone(),
+            length: prediction.length,
+            is_firm: prediction.is_firm,
+        })
+    }
+}
+
+/// An append, what the state is once it is recorded, and what becomes of it.
+pub(super) struct Offer<A> {
+    pub(super) sent: Sent,
+    pub(super) next: Folded<A>,
+    /// Id of the append's last event.
+    pub(super) last: EventId,
+    /// Whether its command has an id.
+    is_named: bool,
+    /// What the recorder answered, or the panic in its place; none before that.
+    pub(super) answer: Answer,
+}
+
+/// See [`Offer::answer`].
+pub(super) type Answer = Arc<Mutex<Option<thread::Result<Result<Appended>>>>>;
+
+impl<A: Aggregate> Offer<A> {
+    /// An append that is sent when it is handed over.
+    pub(super) fn new(
+        seen: &Seen<A>,
+        next: Folded<A>,
+        last: EventId,
+        is_named: bool,
+        sending: impl Future<Output = Result<Appended>> + Send + 'static,
+    ) -> Self {
+        let answer = Answer::default();
+        let (answered, before) = (Arc::clone(&answer), seen.before.clone());
+        let sent = async move {
+            let result = AssertUnwindSafe(sending).catch_unwind().await;
+            let fate = match &result {
+                Ok(Ok(Appended::Recorded(_))) => Fate::Recorded,
+                // An earlier attempt of its own was recorded, unless that was of the same command.
+                Ok(Ok(Appended::Repeated(_))) if !is_named => Fate::Recorded,
+                Ok(Err(Error::Conflict(Conflict::Stream { .. }))) => match before {
+                    None => Fate::Overtaken,
+                    Some(before) => match before.await {
+                        Fate::Recorded | Fate::Overtaken => Fate::Overtaken,
+                        Fate::Failed => Fate::Failed,
+                    },
+                },
+                _ => Fate::Failed,
+            };
+            *lock(&answered) = Some(result);
+            fate
+        };
+        let sent = sent.boxed().shared();
+        Self {
+            sent,
+            next,
+            last,
+            is_named,
+            answer,
+        }
+    }
+
+    /// Waits for what became of it. Its command asks once.
+    ///
+    /// # Errors
+    ///
+    /// The panic of the recorder.
+    pub(super) async fn settled(&self) -> thread::Result<(Fate, Result<Appended>)> {
+        let fate = self.sent.clone().await;
+        let answer = lock(&self.answer).take();
+        let answer = answer.expect("it is settled, and its command takes the answer once");
+        answer.map(|answer| (fate, answer))
+    }
+}
+
+impl<A: Aggregate> Entered<'_, A> {
+    /// The state to decide on. If none is known, it is read, once for all that ask; none if that failed.
+    pub(super) async fn look(
+        &self,
+        read: impl Fn() -> BoxFuture<'static, Option<Folded<A>>>,
+    ) -> Option<Seen<A>> {
+        loop {
+            let (seen, reading) = {
+                let mut state = lock(&self.lane.state);
+                match (state.seen(), &state.reading) {
+                    (Some(seen), _) => (Some(seen), None),
+                    (None, Some(reading)) => (None, Some(reading.clone())),
+                    (None, None) => {
+                        // A panic of a fold is told to the command that it happens to, by a read of its own.
+                        let read = AssertUnwindSafe(read()).catch_unwind();
+                        let reading = read.map(Result::unwrap_or_default).boxed().shared();
+                        state.reading = Some(reading.clone());
+                        (None, Some(reading))
+                    }
+                }
+            };
+            match (seen, reading) {
+                (Some(seen), _) if !seen.is_ready() => {
+                    seen.settled().await;
+                }
+                (Some(seen), _) => return Some(seen),
+                (None, Some(reading)) => self.take_in(reading).await?,
+                (None, None) => return None,
+            }
+        }
+    }
+
+    /// Waits for a read and begins with it, unless another command did so. None if it failed.
+    async fn take_in(&self, reading: Reading<A>) -> Option<()> {
+        let folded = reading.clone().await;
+        let mut state = lock(&self.lane.state);
+        if state.reading.as_ref().is_some_and(|it| it.ptr_eq(&reading)) {
+            state.reading = None;
+            if let Some(folded) = &folded {
+                state.number += 1;
+                state.chain += 1;
+                state.prediction = Some(Prediction {
+                    last: folded.last(),
+                    folded: folded.clone(),
+                    sent: None,
+                    length: 0,
+                    is_firm: true,
+                });
+            }
+        }
+        drop(state);
+        folded.map(drop)
+    }
+
+    /// Hands an append over to the recorder and predicts what follows, if the state is still the one that it
+    /// was decided on. False, and nothing is done, if another command was faster.
+    pub(super) fn hand_over(&self, waker: &Waker, seen: &Seen<A>, offer: &Offer<A>) -> bool {
+        let mut state = lock(&self.lane.state);
+        let is_same = state.number == seen.number && state.prediction.is_some();
+        if is_same {
+            state.predict(waker, seen, offer);
+        }
+        is_same
+    }
+
+    /// Decides with the lane locked, so that no other command can be faster, and hands over what comes of
+    /// it. None if there is nothing to decide on now.
+    pub(super) fn hand_over_locked(
+        &self,
+        waker: &Waker,
+        decide: impl FnOnce(&Seen<A>) -> Option<Offer<A>>,
+    ) -> Option<(Seen<A>, Option<Offer<A>>)> {
+        let mut state = lock(&self.lane.state);
+        let seen = state.seen().filter(Seen::is_ready)?;
+        let offer = decide(&seen);
+        if let Some(offer) = &offer {
+            state.predict(waker, &seen, offer);
+        }
+        Some((seen, offer))
+    }
+
+    /// Throws away what was predicted on the append of a command that saw `seen`.
+    pub(super) fn throw_away(&self, seen: &Seen<A>) {
+        let mut state = lock(&self.lane.state);
+        let thrown = match state.chain == seen.chain {
+            true => state.prediction.take(),
+            false => None,
+        };
+        drop(state);
+        drop(thrown);
+    }
+}
+
+/// Nothing is left half-changed under these locks, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
