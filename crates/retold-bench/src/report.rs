@@ -105,11 +105,12 @@ impl Report {
             "p50 us",
             "p99 us",
             "p99.9 us",
+            "max us",
             "peak MiB",
             "x bare",
             "targets",
         ]);
-        for column in [2, 4, 5, 6, 7, 8] {
+        for column in [2, 4, 5, 6, 7, 8, 9] {
             let column = table.column_mut(column).expect("the header has it");
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -122,7 +123,7 @@ impl Report {
 }
 
 impl Row {
-    fn cells(&self) -> [String; 10] {
+    fn cells(&self) -> [String; 11] {
         let measurement = &self.measurement;
         let targets = self.targets.iter().map(|outcome| {
             let verdict = if outcome.is_met { "met" } else { "MISSED" };
@@ -140,6 +141,7 @@ impl Row {
             three_digits(measurement.p50_us),
             three_digits(measurement.p99_us),
             three_digits(measurement.p999_us),
+            three_digits(measurement.max_us),
             self.peak_memory_bytes
                 .map_or_else(String::new, |size| (size >> 20).to_string()),
             self.times_bare.map_or_else(String::new, three_digits),

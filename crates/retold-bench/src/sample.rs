@@ -112,6 +112,8 @@ pub(crate) struct Measurement {
     pub(crate) p99_us: f64,
     /// 99.9th percentile of the latency, in microseconds.
     pub(crate) p999_us: f64,
+    /// How long the longest operation took, in microseconds.
+    pub(crate) max_us: f64,
 }
 
 impl Measurement {
@@ -129,6 +131,7 @@ impl Measurement {
             p50_us: percentile(0.5),
             p99_us: percentile(0.99),
             p999_us: percentile(0.999),
+            max_us: all.latencies.max() as f64 / 1e3,
             rates,
         }
     }
@@ -164,6 +167,7 @@ mod tests {
         assert!((measurement.rate - 1000.0).abs() < 1.0);
         assert!((measurement.p50_us - 2000.0).abs() < 10.0);
         assert!((measurement.p999_us - 100_000.0).abs() < 200.0);
+        assert!((measurement.max_us - 100_000.0).abs() < 200.0);
     }
 
     #[test]

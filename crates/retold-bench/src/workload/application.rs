@@ -145,6 +145,18 @@ async fn execute_until(shop: &Application, watch: Stopwatch) -> Result<Run> {
     Ok(run)
 }
 
+/// Commands to the one basket that all processes change.
+pub(super) async fn change_one_basket(shop: &Application, watch: Stopwatch) -> Result<Run> {
+    let basket = Id::<Basket>::new(Uuid::nil());
+    let mut run = Run::new();
+    while run.operation_count() == 0 || watch.has_time() {
+        let start = Instant::now();
+        shop.execute_or_create(basket, Basket::change).await?;
+        run.add(start.elapsed(), 1);
+    }
+    Ok(run)
+}
+
 /// An application without a cache, with a basket of [`EVENTS_LOADED`] events.
 async fn with_basket(subject: &Subject, name: &str) -> Result<(Application, Id<Basket>)> {
     let shop = open(subject, name, 0).await?;

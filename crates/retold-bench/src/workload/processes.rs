@@ -1,5 +1,5 @@
-//! Several processes with one database: writers of one log and of two, and a follower that runs in
-//! another process. The other processes are this program, started again. They receive commands as
+//! Several processes with one database: writers of one log and of two, commands on one aggregate, and
+//! a follower that runs in another process. The other processes are this program, started again. They receive commands as
 //! lines on their input, reply with lines, and exit when the input ends.
 
 use std::io::{BufRead, BufReader, Write};
@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use retold::OpenApplication;
+use retold::application::Application;
 use retold::domain::id_source::{IdSource, UuidV7Source};
 use retold::recording::identity::LogId;
 use retold::recording::recorder::Recorder;
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use super::append::{Shape, Writer, write_together};
+use super::application::change_one_basket;
 use super::system::{
     BACKLOG_ONE_BY_ONE, BACKLOG_QUICK, check_effects, one_order, shop, shop_in_parts, with_backlog,
 };
@@ -29,12 +32,17 @@ use crate::subject::{LOG, Subject, open_store, whole_text};
 const WRITER_COUNT: u64 = 32;
 /// Number of writing processes.
 const PROCESS_COUNT: u64 = 2;
+/// Number of processes that contend for one aggregate, and of the tasks of each.
+const CONTENDING_PROCESS_COUNT: u64 = 4;
+const CONTENDING_TASK_COUNT: usize = 16;
 
 /// The role of such a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
     /// Writes on command, for the given time.
     Write,
+    /// Sends commands to one aggregate on command, for the given time.
+    Contend,
     /// Runs the followers of the shop.
     Follow,
     /// Joins the cluster of the shop, whose follower has this number of partitions.
@@ -53,26 +61,48 @@ pub(crate) fn contenders<'a>(bench: &'a Bench, subject: &'a Subject) -> Vec<Cont
         return Vec::new();
     }
     vec![
-        writers("append-2x32-one-log", subject, |_| LOG.to_owned()),
-        writers("append-2x32-two-logs", subject, |number| {
-            format!("{LOG}-{number}")
-        }),
+        writers(
+            "append-2x32-one-log",
+            subject,
+            PROCESS_COUNT,
+            Part::Write,
+            |_| LOG.to_owned(),
+        ),
+        writers(
+            "append-2x32-two-logs",
+            subject,
+            PROCESS_COUNT,
+            Part::Write,
+            |number| format!("{LOG}-{number}"),
+        ),
+        writers(
+            "execute-4x16-one-aggregate",
+            subject,
+            CONTENDING_PROCESS_COUNT,
+            Part::Contend,
+            |_| LOG.to_owned(),
+        ),
         latency(subject, &bench.many_threads),
         backlog("follow-1-process", bench, subject, (1, 1)),
         backlog("follow-4-partitions-2-processes", bench, subject, (4, 2)),
     ]
 }
 
-/// Two processes with many writers each, on the logs of these names.
+/// Processes with many writers each, on the logs of these names.
 fn writers<'a>(
     name: &'static str,
     subject: &'a Subject,
+    processes: u64,
+    part: Part,
     log: impl Fn(u64) -> String + 'a,
 ) -> Contender<'a> {
-    Contender::new(name, subject.label, "appends", move || {
+    let unit = match part {
+        Part::Contend => "commands",
+        _ => "appends",
+    };
+    Contender::new(name, subject.label, unit, move || {
         let url = whole_text(&subject.url(name));
-        let others =
-            (0..PROCESS_COUNT).map(|number| Other::start(Part::Write, &url, &log(number), number));
+        let others = (0..processes).map(|number| Other::start(part, &url, &log(number), number));
         let mut others = others.collect::<Result<Vec<_>>>()?;
         Ok(Box::new(move |budget: Duration| {
             let start = Instant::now();
@@ -188,6 +218,7 @@ impl Other {
     fn start(part: Part, url: &str, log: &str, number: u64) -> Result<Self> {
         let part = match part {
             Part::Write => "write",
+            Part::Contend => "contend",
             Part::Follow => "follow",
             Part::Join => "join",
         };
@@ -255,6 +286,7 @@ pub(crate) fn other_process(
 ) -> Result<()> {
     match part {
         Part::Write => write_alone(runtime, url, log, number),
+        Part::Contend => contend(runtime, url, log),
         Part::Follow => follow_alone(runtime, url),
         Part::Join => join_cluster(runtime, url, log, number),
     }
@@ -273,6 +305,32 @@ fn write_alone(runtime: &Runtime, url: &str, log: &str, number: u64) -> Result<(
         let written = write_together(&recorder, std::mem::take(&mut writers), budget);
         let (run, returned) = runtime.block_on(written)?;
         writers = returned;
+        let latencies_ns = run.latencies_ns().collect();
+        println!("{}", serde_json::to_string(&Written { latencies_ns })?);
+    }
+    Ok(())
+}
+
+/// Commands of many tasks on one aggregate.
+fn contend(runtime: &Runtime, url: &str, log: &str) -> Result<()> {
+    let application = runtime.block_on(Application::open(log, url))?;
+    println!("ready");
+    for line in std::io::stdin().lines() {
+        let budget = Duration::from_micros(line?.parse()?);
+        let run = runtime.block_on(async {
+            let watch = Stopwatch::start(budget);
+            let tasks: Vec<_> = (0..CONTENDING_TASK_COUNT)
+                .map(|_| {
+                    let application = application.clone();
+                    tokio::spawn(async move { change_one_basket(&application, watch).await })
+                })
+                .collect();
+            let mut run = Run::new();
+            for task in tasks {
+                run.merge(&task.await??);
+            }
+            Result::Ok(run)
+        })?;
         let latencies_ns = run.latencies_ns().collect();
         println!("{}", serde_json::to_string(&Written { latencies_ns })?);
     }
