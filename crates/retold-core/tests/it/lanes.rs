@@ -270,7 +270,7 @@ async fn a_group_takes_many_commands_of_one_aggregate() {
     let commands = scene.lane(20).await;
     assert_eq!(scene.log.commit().await, 20, "all in one group");
     let done = scene.finish(commands).await;
-    let versions: Vec<_> = done.iter().map(|it| version(it)).collect();
+    let versions: Vec<_> = done.iter().map(version).collect();
     let expected: Vec<u64> = (3..23).collect();
     assert_eq!(versions, expected, "in the order in which they decided");
     assert_eq!(scene.deposits().await, 21);
@@ -357,10 +357,7 @@ async fn nothing_is_answered_on_a_state_that_never_was() {
             assert!(account.cents <= known, "it has a maximum");
             Ok::<_, Refusal>(next(account))
         };
-        let command: Command<'_> = match () {
-            () => bank.execute(id, refuse).into_future(),
-        };
-        commands.push(Running::new(command));
+        commands.push(Running::new(bank.execute(id, refuse).into_future()));
         commands.push(Running::new(bank.execute(id, nothing).into_future()));
         commands.push(Running::new(bank.execute(id, panics).into_future()));
         poll_all(&mut commands).await;
