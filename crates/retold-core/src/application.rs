@@ -18,12 +18,12 @@ pub mod selection;
 
 mod cache;
 mod conductor;
-mod lanes;
 pub mod log_reading;
 pub(crate) mod reports;
 pub mod subscription;
 mod turns;
 
+mod lanes;
 mod past;
 
 pub mod handle;
