@@ -11,7 +11,7 @@ mod sqlite;
 
 use std::time::{Duration, Instant};
 
-use retold::recording::append::Append;
+use retold::recording::Append;
 use retold::store_url::StoreUrl;
 
 use self::postgres::BarePostgres;

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold::recording::append::Append;
-use retold::recording::recorder::Recorder;
+use retold::recording::{Append, Recorder};
 use retold::store_url::StoreUrl;
 use tokio::runtime::{Builder, Runtime};
 

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use retold::recording::identity::EventId;
-use retold::recording::new_event::NewEvent;
+use retold::recording::{EventId, NewEvent};
 use uuid::Uuid;
 
 /// Size of a payload, in bytes.

@@ -3,11 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use retold::domain::id_source::{IdSource, UuidV7Source};
-use retold::recording::identity::LogId;
-use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::Recorder;
-use retold::recording::store::Store;
+use retold::domain::{IdSource, UuidV7Source};
+use retold::recording::{LogId, MemoryStore, Recorder, Store};
 use retold::store_url::{Durability, StoreUrl};
 use tempfile::TempDir;
 use xtask::postgres_server::PostgresServer;

@@ -16,7 +16,7 @@ use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use clap::{Args, Subcommand};
-use retold::recording::identity::Position;
+use retold::recording::Position;
 use retold::uuid::Uuid;
 
 use crate::contender::Result;

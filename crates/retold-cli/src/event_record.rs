@@ -1,9 +1,6 @@
 //! Prints events.
 
-use retold::recording::encoding::Encoding;
-use retold::recording::metadata::Metadata;
-use retold::recording::origin::Origin;
-use retold::recording::stored_event::StoredEvent;
+use retold::recording::{Encoding, Metadata, Origin, StoredEvent};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;

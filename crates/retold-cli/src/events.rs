@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use retold::prelude::{Query, QueryItem};
-use retold::recording::identity::Position;
-use retold::recording::recorder::{Direction, LogRead, PageEnd, Recorder};
+use retold::recording::{Direction, LogRead, PageEnd, Position, Recorder};
 
 use crate::event_record::EventRecord;
 use crate::failure::{Failure, Verdict};

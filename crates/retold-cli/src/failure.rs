@@ -2,7 +2,7 @@
 
 use std::io;
 
-use retold::recording::error::RecordError;
+use retold::recording::RecordError;
 
 /// The result of a command that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

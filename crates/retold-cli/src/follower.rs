@@ -16,8 +16,7 @@ use std::sync::Arc;
 
 use clap::builder::NonEmptyStringValueParser;
 use retold::prelude::Application;
-use retold::recording::identity::{LogId, Position};
-use retold::recording::store::Store;
+use retold::recording::{LogId, Position, Store};
 use retold::system::{FollowerOperator, FollowerRecord, Parked};
 
 use crate::failure::{Failure, Verdict};

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use retold::prelude::Timestamp;
-use retold::recording::identity::{LogId, Position};
-use retold::recording::recorder::LogRead;
-use retold::recording::store::{LogEntry, Store};
+use retold::recording::{LogEntry, LogId, LogRead, Position, Store};
 use serde::Serialize;
 
 use crate::failure::{Failure, Verdict};

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold::prelude::Application;
-use retold::recording::error::{Invalid, RecordError};
 use retold::recording::limits::PAGE_NAMES_MAX;
-use retold::recording::recorder::Recorder;
-use retold::recording::store::{LogEntry, Store};
+use retold::recording::{Invalid, LogEntry, RecordError, Recorder, Store};
 use retold::store_url::StoreUrl;
 use retold::system::FollowerOperator;
 

@@ -3,7 +3,7 @@
 
 use clap::ValueEnum;
 use retold::postgres::{SCHEMA_DEFAULT, roles_sql, schema_sql};
-use retold::recording::error::Invalid;
+use retold::recording::Invalid;
 use serde::Serialize;
 
 use crate::failure::{Failure, Verdict};

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use retold::recording::identity::Version;
-use retold::recording::recorder::StreamEntry;
+use retold::recording::{StreamEntry, Version};
 use serde::Serialize;
 
 use crate::failure::{Failure, Verdict};

@@ -9,17 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use retold::recording::error::Corrupt;
-use retold::recording::recorder::Recorder;
-use retold::recording::store::Store;
-use retold::recording::verify::{Progress, Report, Stage, verify_log};
+use retold::recording::{Corrupt, Progress, Recorder, Report, Stage, Store, verify_log};
 use serde::Serialize;
 
-use crate::built_in;
 use crate::failure::{Failure, Verdict};
-use crate::opening;
 use crate::output::{Output, Record, counted};
 use crate::table::Column;
+use crate::{built_in, opening};
 use reading::Reading;
 use retelling::{Retell, Retelling};
 
@@ -51,7 +47,7 @@ pub(crate) struct Arguments {
 
 const AFTER_HELP: &str = "\
 Policies are code, so this command can retell only the demonstration's system. To retell your own \
-system, use `retold::system::retelling` in a program or a test. Effects of another edition of a \
+system, use `retold::retelling` in a program or a test. Effects of another edition of a \
 follower, parked events and erased events are not compared; the column NOT COMPARED counts them.
 
 Examples:

@@ -9,9 +9,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use retold::prelude::*;
-use retold_core::mapping::codec::Codec;
-use retold_core::mapping::mapper::{Envelope, Mapper};
-use retold_core::recording::identity::EventId;
+use retold_core::mapping::{Codec, Envelope, Mapper};
+use retold_core::recording::EventId;
 
 const ROUNDS: usize = 200;
 const EVENTS_PER_ROUND: u32 = 200;

@@ -3,71 +3,84 @@
 //! An [`Application`] loads, decides and appends, and reads back what was recorded. The modules stand
 //! in order; each uses only those above it.
 
-pub mod error;
+mod error;
 pub mod limits;
-pub(crate) mod panic_text;
+mod panic_text;
 pub mod telemetry;
 
-pub(crate) mod topic_watch;
+mod topic_watch;
 
-pub mod command_id;
-pub mod logged;
-pub mod publish;
-pub mod recorded;
-pub mod selection;
+mod command_id;
+mod logged;
+mod publish;
+mod recorded;
+mod selection;
 
 mod cache;
 mod conductor;
-pub mod log_reading;
-pub(crate) mod reports;
-pub mod subscription;
+mod log_reading;
+mod reports;
+mod subscription;
 mod turns;
 
 mod lanes;
 mod past;
 
-pub mod handle;
+mod handle;
 
-pub mod log_reader;
-pub mod repository;
+mod log_reader;
+mod repository;
 mod scope;
 
 mod stamp;
 
-pub mod aggregates;
-pub mod log_check;
-pub mod model;
-pub mod snapshots;
+mod aggregates;
+mod log_check;
+mod model;
+mod snapshots;
 
-pub mod builder;
+mod builder;
 mod commit;
-pub mod fold;
+mod fold;
 mod following;
-pub mod view;
+mod view;
 
-pub mod create;
-pub mod event_bus;
-pub mod execute;
+mod create;
+mod event_bus;
+mod execute;
 
-pub mod decide;
+mod decide;
 
-pub mod change;
+mod change;
 
-pub use aggregates::AggregateIds;
-pub use builder::ApplicationBuilder;
-pub(crate) use cache::Folded;
-pub use change::Draft;
-pub use command_id::CommandId;
-pub(crate) use conductor::Conductor;
-pub use error::{Error, ExecuteError, Result};
-pub use event_bus::EventBus;
-pub use fold::{Fold, FoldPlace, fold_of};
-pub use handle::Application;
-pub use log_reader::{LogReader, UnknownTopics};
-pub use logged::Logged;
-pub use model::Model;
-pub(crate) use past::Past;
-pub use recorded::{Outcome, Recorded};
-pub use repository::Loaded;
-pub(crate) use turns::contended;
-pub use view::View;
+pub use self::aggregates::AggregateIds;
+pub use self::builder::ApplicationBuilder;
+pub(crate) use self::cache::Folded;
+pub use self::change::{Aggregates, Draft};
+pub use self::command_id::CommandId;
+pub(crate) use self::conductor::Conductor;
+pub use self::create::Create;
+pub use self::decide::Decide;
+pub use self::error::{Error, ExecuteError, Result};
+pub use self::event_bus::{BusSubscription, EventBus, Published};
+pub use self::execute::Execute;
+pub use self::fold::{Fold, FoldPlace, fold_of};
+pub use self::handle::Application;
+pub(crate) use self::handle::yield_once;
+pub use self::log_check::{LogCheck, LogFinding};
+pub use self::log_reader::{LogReader, UnknownTopics};
+pub use self::log_reading::{Events, Reading};
+pub use self::logged::Logged;
+pub use self::model::{Model, Reach, ReadTo, StreamPlace};
+pub(crate) use self::panic_text::panic_text;
+pub(crate) use self::past::Past;
+pub use self::publish::{Commits, Committed, Missed};
+pub use self::recorded::{Outcome, Recorded};
+pub(crate) use self::reports::{Report, ReportCell};
+pub use self::repository::Loaded;
+pub use self::selection::{READ_PAGE_EVENTS_DEFAULT, Selection};
+pub(crate) use self::subscription::check_mark;
+pub use self::subscription::{Signal, Subscribing, Subscription};
+pub(crate) use self::topic_watch::{TopicWatch, is_unknown, unknown_topic};
+pub(crate) use self::turns::contended;
+pub use self::view::View;

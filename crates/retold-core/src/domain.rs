@@ -2,14 +2,25 @@
 //!
 //! Nothing in here knows of a store. The modules stand in order; each uses only those above it.
 
-pub mod clock;
+mod clock;
 pub mod content;
-pub mod finite;
-pub mod id_source;
+mod finite;
+mod id_source;
 
-pub mod event;
+mod event;
 
-pub mod aggregate;
-pub mod decision;
+mod aggregate;
+mod decision;
 
-pub mod id;
+mod id;
+
+pub use self::aggregate::{Aggregate, Comparison, IsEqual, Key, NoComparison, SnapshotRule};
+pub use self::clock::{Clock, ManualClock, ParseTimestampError, SystemClock, Timestamp};
+pub use self::decision::Decision;
+pub use self::event::{
+    Apply, Event, EventType, ForgottenJoin, NoJoin, Tags, add_tags, check_distinct_topics, fold,
+    join_types, tag,
+};
+pub use self::finite::{Finite, to_json};
+pub use self::id::Id;
+pub use self::id_source::{IdSource, SequentialIds, UuidV7Source};

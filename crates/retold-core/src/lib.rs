@@ -15,6 +15,15 @@ pub mod mapping;
 
 pub mod application;
 
+pub mod health;
+
+pub mod projection;
+pub mod simulation;
+
+pub mod following;
+
 pub mod system;
+
+pub mod retelling;
 
 pub mod testing;

@@ -4,14 +4,22 @@
 //! and has its [`Codec`](codec::Codec) write the payload and read it back; on the way in the topic leads
 //! back to the type. The modules stand in order; each uses only those above it.
 
-pub(crate) mod json_difference;
-pub mod topic_registry;
+mod json_difference;
+mod topic_registry;
 
-pub mod codec;
+mod codec;
 
-pub mod any_event;
-pub mod error;
+mod any_event;
+mod error;
 
-pub mod mapper;
+mod mapper;
 
-pub(crate) mod event_reader;
+mod event_reader;
+
+pub use self::any_event::{Addressed, AnyEvent};
+pub use self::codec::{Codec, CodecError};
+pub use self::error::{MappingError, StoredEventPlace};
+pub(crate) use self::event_reader::EventReader;
+pub(crate) use self::json_difference::{Arrays, canonical_json, check_round_trip, json_difference};
+pub use self::mapper::{Envelope, Mapper};
+pub use self::topic_registry::{RegistryError, STREAM_TYPE_SIZE_MAX, TopicRegistry};

@@ -5,43 +5,65 @@
 //! [`recorder`]; its tests, which every store runs, in `conformance`. The modules stand in order; each
 //! uses only those above it.
 
-pub mod fault;
-pub mod identity;
+mod fault;
+mod identity;
 
 pub mod limits;
 
-pub mod encoding;
-pub mod metadata;
-pub mod stretch;
+mod encoding;
+mod metadata;
+mod stretch;
 
-pub mod origin;
+mod origin;
 
-pub mod new_event;
+mod new_event;
 
-pub mod stored_event;
+mod stored_event;
 
 pub mod checksum;
 
-pub mod query;
+mod query;
 
-pub mod condition;
+mod condition;
 
-pub mod append;
+mod append;
 
-pub mod error;
+mod error;
 
-pub mod own_process;
-pub mod snapshot;
+mod own_process;
+mod snapshot;
 
-pub mod recorder;
+mod recorder;
 
-pub mod patience;
-pub mod store;
-pub mod verify;
+mod patience;
+mod store;
+mod verify;
 
-pub mod layer;
+mod layer;
 
-pub mod memory;
+mod memory;
 
-#[cfg(feature = "conformance")]
-pub mod conformance;
+pub use self::append::{Append, Appended, Positions};
+pub use self::condition::{Condition, ExpectedVersion};
+pub use self::encoding::Encoding;
+pub use self::error::{Conflict, RecordError};
+pub(crate) use self::error::{found_log, found_there};
+pub use self::fault::{Corrupt, Failure, Invalid};
+pub use self::identity::{EventId, LogId, Mark, Position, Version};
+pub use self::layer::{RecorderLayer, StoreLayer};
+pub use self::memory::{MemoryLog, MemoryStore};
+pub use self::metadata::Metadata;
+pub use self::new_event::NewEvent;
+pub use self::origin::Origin;
+pub use self::own_process::OwnProcess;
+pub use self::patience::{OPEN_PAUSE_MAX, OPEN_PAUSE_MIN, OPEN_WAIT_MAX, Patience};
+pub use self::query::{Query, QueryItem};
+pub use self::recorder::{
+    BoxFuture, Direction, Head, LogRead, Page, PageEnd, Recorder, StreamEntry, StreamRead,
+    StretchRead,
+};
+pub use self::snapshot::StoredSnapshot;
+pub use self::store::{Lease, LogEntry, Store, ViewEntry, check_lease};
+pub use self::stored_event::{Place, StoredEvent, StoredEventParts, pack_tags};
+pub use self::stretch::{FollowerKey, RecordedStretch, Stretch};
+pub use self::verify::{Progress, Report, Stage, verify_log};

@@ -5,8 +5,8 @@
 //! and what came instead, side by side.
 //!
 //! ```
-//! # use retold_core::domain::aggregate::Aggregate;
-//! # use retold_core::domain::event::{Apply, Event, EventType};
+//! # use retold_core::domain::Aggregate;
+//! # use retold_core::domain::{Apply, Event, EventType};
 //! # use serde::{Deserialize, Deserializer, Serialize, Serializer};
 //! use retold_core::testing::given;
 //!
@@ -55,7 +55,7 @@
 //!
 //! ```
 //! # use retold_core::domain::content;
-//! # use retold_core::domain::event::{Apply, Event, EventType, Tags};
+//! # use retold_core::domain::{Apply, Event, EventType, Tags};
 //! # use serde::{Deserialize, Deserializer, Serialize, Serializer};
 //! use retold_core::application::fold_of;
 //! use retold_core::testing::given_log;
@@ -106,8 +106,8 @@ mod outcome;
 mod aggregate_case;
 mod log_case;
 
-pub use aggregate_case::{AggregateCase, AggregateDecided, given};
-pub use log_case::{LogCase, LogDecided, given_log};
+pub use self::aggregate_case::{AggregateCase, AggregateDecided, given};
+pub use self::log_case::{LogCase, LogDecided, given_log};
 
 /// What a decision is called that was given no name.
 const UNNAMED: &str = "it is decided";

@@ -54,12 +54,12 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
         let every = it.every.unwrap_or_else(|| parse_quote!(0));
         let revision = it.revision.unwrap_or_else(|| parse_quote!(1));
         quote! {
-            const SNAPSHOTS: ::core::option::Option<#krate::domain::aggregate::SnapshotRule<Self>> =
+            const SNAPSHOTS: ::core::option::Option<#krate::domain::SnapshotRule<Self>> =
                 {
                     #[allow(unused_imports)]
-                    use #krate::domain::aggregate::NoComparison as _;
-                    let mut rule = #krate::domain::aggregate::SnapshotRule::new(#every, #revision);
-                    rule.is_equal = #krate::domain::aggregate::Comparison::<Self>::IS_EQUAL;
+                    use #krate::domain::NoComparison as _;
+                    let mut rule = #krate::domain::SnapshotRule::new(#every, #revision);
+                    rule.is_equal = #krate::domain::Comparison::<Self>::IS_EQUAL;
                     ::core::option::Option::Some(rule)
                 };
         }
@@ -68,7 +68,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     Ok(quote! {
         #[automatically_derived]
         #allow
-        impl #krate::domain::aggregate::Aggregate for #name {
+        impl #krate::domain::Aggregate for #name {
             type Event = #event;
             type Key = #key;
             const TYPE: &'static ::core::primitive::str = #stream_type;

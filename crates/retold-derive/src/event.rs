@@ -115,7 +115,7 @@ impl Implementation<'_> {
             (deprecated || is_deprecated(&input.attrs)).then(|| quote!(#[allow(deprecated)]));
         let tags = tags.map(|body| {
             quote! {
-                fn tags(&self) -> #krate::domain::event::Tags {
+                fn tags(&self) -> #krate::domain::Tags {
                     #body
                 }
             }
@@ -123,8 +123,8 @@ impl Implementation<'_> {
         quote! {
             #[automatically_derived]
             #allow
-            impl #krate::domain::event::Event for #name {
-                const TYPES: &'static [#krate::domain::event::EventType] = #types;
+            impl #krate::domain::Event for #name {
+                const TYPES: &'static [#krate::domain::EventType] = #types;
 
                 fn type_index(&self) -> ::core::primitive::usize {
                     #type_index
@@ -159,5 +159,5 @@ fn event_type(
 ) -> TokenStream {
     let former = (!former_topics.is_empty()).then(|| quote!(.formerly(&[#(#former_topics),*])));
     let revision = revision.map(|it| quote!(.revision(#it)));
-    quote!(#krate::domain::event::EventType::of::<Self>(#topic) #former #revision)
+    quote!(#krate::domain::EventType::of::<Self>(#topic) #former #revision)
 }

@@ -45,20 +45,20 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     };
     Ok(quote! {
         #[automatically_derived]
-        impl #krate::domain::aggregate::Key for #name {
+        impl #krate::domain::Key for #name {
             fn to_text(&self) -> ::std::string::String {
-                <#inner as #krate::domain::aggregate::Key>::to_text(&#access)
+                <#inner as #krate::domain::Key>::to_text(&#access)
             }
 
             fn from_text(__text: &::core::primitive::str) -> ::core::option::Option<Self> {
-                <#inner as #krate::domain::aggregate::Key>::from_text(__text).map(#made)
+                <#inner as #krate::domain::Key>::from_text(__text).map(#made)
             }
         }
 
         #[automatically_derived]
-        impl<__A> ::core::convert::From<#name> for #krate::domain::id::Id<__A>
+        impl<__A> ::core::convert::From<#name> for #krate::domain::Id<__A>
         where
-            __A: #krate::domain::aggregate::Aggregate<Key = #name>,
+            __A: #krate::domain::Aggregate<Key = #name>,
         {
             fn from(__key: #name) -> Self {
                 Self::new(__key)

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::LogId;
+use retold_core::recording::{LogId, RecordError};
 use tokio_postgres::Row;
 
-use super::connection::Connection;
-use super::error::{Refusal, of_statement};
-use super::log::{Born, Met};
-use super::standby::is_standby;
+use crate::error::{Refusal, of_statement};
+use crate::log::{Born, Met};
+use crate::server::connection::Connection;
+use crate::server::standby::is_standby;
 
 const FIND_BIRTH: &str = "SELECT key, id FROM \"retold\".log WHERE name = $1";
 

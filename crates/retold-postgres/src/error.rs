@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use retold_core::recording::error::{Corrupt, RecordError};
+use retold_core::recording::{Corrupt, RecordError};
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity};
 

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::error::{Corrupt, RecordError};
+use retold_core::domain::Timestamp;
 use retold_core::recording::limits::LEASE_CLOCK_BACK_MAX;
-use retold_core::recording::store::Lease;
+use retold_core::recording::{Corrupt, Lease, RecordError};
 use tokio_postgres::{Error, Row};
 
-use super::error::of_statement;
-use super::names::{bound, possible};
-use super::pool::Pooled;
+use crate::error::of_statement;
+use crate::names::{bound, possible};
+use crate::server::pool::Pooled;
 
 const ACQUIRE: &str = "SELECT name, holder, term, since, renewed_at, ends_at FROM \"retold\".acquire_lease($1, $2, $3, $4)";
 const RELEASE: &str =

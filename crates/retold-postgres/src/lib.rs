@@ -1,10 +1,10 @@
 //! PostgreSQL as a store for Retold: durable logs in a database that many processes share.
 //!
 //! ```no_run
-//! use retold_core::recording::store::Store;
+//! use retold_core::recording::Store;
 //! use retold_postgres::PostgresStore;
 //!
-//! # async fn example() -> Result<(), retold_core::recording::error::RecordError> {
+//! # async fn example() -> Result<(), retold_core::recording::RecordError> {
 //! let store = PostgresStore::open("postgres://retold@localhost/dogs").await?;
 //! # Ok(())
 //! # }
@@ -12,7 +12,7 @@
 //!
 //! # What it promises
 //!
-//! The whole contract of [`Recorder`](retold_core::recording::recorder::Recorder), also between many
+//! The whole contract of [`Recorder`](retold_core::recording::Recorder), also between many
 //! processes on one database. An append is acknowledged when the server has it on disk (and on the
 //! standbys that the server waits for), whatever the server's default is for others. What is recorded is
 //! guarded by triggers: SQL that would change or delete an event is refused.
@@ -86,66 +86,37 @@
 
 mod access;
 mod options;
-mod passwords;
-mod server_check;
 pub mod telemetry;
 
-mod greeting;
 mod sql_text;
 
-mod encrypted;
-mod encryption;
 mod error;
-mod kept_statements;
 mod names;
-mod roles;
-mod runtime;
 mod stretch_checksum;
-
-mod url;
-
-mod place;
-mod queue;
 
 mod log;
 mod opening;
-mod socket;
-
-mod reach;
-
-mod connection;
-
-mod group;
-mod herald;
-mod pool;
-mod schema;
-mod standby;
-mod work;
 
 mod birth;
+mod schema;
 
-mod answer;
+mod server;
+
+mod news;
+
 mod leases;
-mod listener;
-mod page;
+mod reading;
+
 mod projection;
-mod snapshots;
-mod stretches;
-mod verify;
-
-mod views;
-
-mod inline;
 
 mod shared;
 
-mod writer;
+mod writing;
 
 mod recorder;
 
 mod store;
 
-pub use self::inline::InlineProjections;
 pub use self::options::{
     ANSWER_WAIT_MAX, CONNECT_WAIT_MAX, CONNECTION_WAIT_MAX, CONNECTIONS_MAX, GREETING_SIZE_MAX,
     GROUP_LENGTH_MAX, GROUP_SIZE_MAX, KEEPALIVE_IDLE, KEPT_STATEMENTS_MAX, LISTEN_CHECK_INTERVAL,
@@ -154,10 +125,11 @@ pub use self::options::{
     RECONNECT_PAUSE, SCHEMA_DEFAULT, SCHEMA_NAME_SIZE_MAX, STANDBY_WAIT_MAX, SWITCH_LOCK_WAIT_MAX,
     VIEW_CONNECTIONS_MAX, VIEW_WAIT_MAX, WRITERS_MAX,
 };
+pub use self::projection::inline::InlineProjections;
+pub use self::projection::views::PostgresViews;
 pub use self::projection::{Postgres, PostgresTables, VersionNames, ViewTransaction};
-pub use self::roles::{reader_role, roles_sql, writer_role};
 pub use self::schema::{SCHEMA_VERSION, schema_sql};
+pub use self::server::roles::{reader_role, roles_sql, writer_role};
 pub use self::store::PostgresStore;
-pub use self::views::PostgresViews;
 /// The driver, whose types handlers and readers of views meet.
 pub use tokio_postgres;

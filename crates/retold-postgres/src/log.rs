@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use retold_core::recording::identity::LogId;
+use retold_core::recording::LogId;
 use tokio::sync::{Semaphore, watch};
 
-use super::options::QUEUE_PLACES_MAX;
-use super::queue::Queue;
+use crate::options::QUEUE_PLACES_MAX;
+use crate::writing::queue::Queue;
 
 /// A log's key in the database, and its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@
 use std::error::Error as StdError;
 use std::io;
 
-use retold_core::recording::error::RecordError;
+use retold_core::recording::RecordError;
 
-use super::error::{Described, Refusal};
+use crate::error::{Described, Refusal};
 
 /// Classes of errors of a server that pass by themselves: no connection, no resources, an operator who
 /// stops or starts it, a lock that another has.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retold_core::recording::patience::OPEN_WAIT_MAX;
+use retold_core::recording::OPEN_WAIT_MAX;
 
 /// The schema that holds the tables, unless another is given.
 pub const SCHEMA_DEFAULT: &str = "retold";

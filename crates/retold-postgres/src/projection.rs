@@ -14,6 +14,10 @@ mod failure;
 
 mod upkeep;
 
+pub(crate) mod views;
+
+pub(crate) mod inline;
+
 pub(crate) use failure::Halt;
 pub(crate) use tables::check_word;
 pub use tables::{Postgres, PostgresTables, VersionNames, ViewTransaction};

@@ -2,34 +2,27 @@
 
 use std::sync::Arc;
 
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
 use retold_core::recording::limits::{Limits, PAGE_NAMES_MAX, check_page_limit};
-use retold_core::recording::recorder::{
-    BoxFuture, Head, LogRead, Page, PageEnd, Recorder, StreamEntry, StreamRead, StretchRead,
+use retold_core::recording::{
+    Append, Appended, BoxFuture, EventId, FollowerKey, Head, LogId, LogRead, Mark, Page, PageEnd,
+    Position, RecordError, RecordedStretch, Recorder, StoredEvent, StoredSnapshot, StreamEntry,
+    StreamRead, StretchRead, Version,
 };
-use retold_core::recording::snapshot::StoredSnapshot;
-use retold_core::recording::stored_event::StoredEvent;
-use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
 use tokio_postgres::Row;
 
-use super::access::Access;
-use super::birth::replaced;
-use super::error::{Refusal, of_statement};
-use super::group;
-use super::inline::{Inline, is_of_views_behind};
-use super::log::{Born, Log, Met};
-use super::names::{bound, possible};
-use super::options::INLINE_ATTEMPTS_MAX;
-use super::page;
-use super::pool::Pooled;
-use super::runtime::within;
-use super::shared::Shared;
-use super::snapshots;
-use super::standby::{LagWait, behind, is_standby};
-use super::stretches;
-use super::writer;
+use crate::access::Access;
+use crate::birth::replaced;
+use crate::error::{Refusal, of_statement};
+use crate::log::{Born, Log, Met};
+use crate::names::{bound, possible};
+use crate::options::INLINE_ATTEMPTS_MAX;
+use crate::projection::inline::{Inline, is_of_views_behind};
+use crate::reading::{page, snapshots, stretches};
+use crate::server::pool::Pooled;
+use crate::server::runtime::within;
+use crate::server::standby::{LagWait, behind, is_standby};
+use crate::shared::Shared;
+use crate::writing::{group, writer};
 
 const HEAD: &str = "SELECT position, head_id, append_count, topic_count FROM \"retold\".log
     WHERE key = $1 AND id = $2";

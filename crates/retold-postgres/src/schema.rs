@@ -1,16 +1,16 @@
 //! The tables and functions of a store: made where they are missing, refused where they are not ours.
 
-use retold_core::recording::error::{Invalid, RecordError};
+use retold_core::recording::{Invalid, RecordError};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Transaction};
 
-use super::access::Access;
-use super::connection::{Connection, in_schema};
-use super::error::{Refusal, of_statement};
-use super::options::ANSWER_WAIT_MAX;
-use super::place::Place;
-use super::roles::{reader_role, writer_role};
-use super::sql_text::{check_schema, dollar_mark, quote, shell_word};
+use crate::access::Access;
+use crate::error::{Refusal, of_statement};
+use crate::options::ANSWER_WAIT_MAX;
+use crate::server::connection::{Connection, in_schema};
+use crate::server::place::Place;
+use crate::server::roles::{reader_role, writer_role};
+use crate::sql_text::{check_schema, dollar_mark, quote, shell_word};
 
 /// The version of the schema that this program writes and reads.
 pub const SCHEMA_VERSION: i32 = 7;

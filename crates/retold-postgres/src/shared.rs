@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use retold_core::recording::error::RecordError;
+use retold_core::recording::RecordError;
 use tokio::sync::Semaphore;
 
-use super::birth::birth_now;
-use super::herald::Herald;
-use super::inline::Inline;
-use super::listener::Listener;
-use super::log::{Born, Log, Logs};
-use super::pool::Pool;
-use super::runtime::StoreRuntime;
+use crate::birth::birth_now;
+use crate::log::{Born, Log, Logs};
+use crate::news::herald::Herald;
+use crate::news::listener::Listener;
+use crate::projection::inline::Inline;
+use crate::server::pool::Pool;
+use crate::server::runtime::StoreRuntime;
 
 /// One opening of a store.
 pub(crate) struct Shared {

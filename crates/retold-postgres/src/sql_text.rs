@@ -1,8 +1,8 @@
 //! Names and texts as SQL writes them, whatever their characters.
 
-use retold_core::recording::error::Invalid;
+use retold_core::recording::Invalid;
 
-use super::options::SCHEMA_NAME_SIZE_MAX;
+use crate::options::SCHEMA_NAME_SIZE_MAX;
 
 /// Checks that PostgreSQL keeps a schema of this name as it is, and for whom asks for it.
 ///

@@ -3,35 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::error::{Corrupt, Invalid, RecordError};
-use retold_core::recording::identity::LogId;
+use retold_core::domain::Timestamp;
 use retold_core::recording::limits::{PAGE_NAMES_MAX, check_name, check_page_limit};
-use retold_core::recording::patience::Patience;
-use retold_core::recording::recorder::{BoxFuture, Recorder};
-use retold_core::recording::store::{Lease, LogEntry, Store, ViewEntry, check_lease};
+use retold_core::recording::{
+    BoxFuture, Corrupt, Invalid, Lease, LogEntry, LogId, Patience, RecordError, Recorder, Store,
+    ViewEntry, check_lease,
+};
 use tokio::sync::Semaphore;
 
-use super::access::Access;
-use super::error::{Refusal, of_statement};
-use super::herald::Herald;
-use super::inline::{Inline, InlineProjections};
-use super::leases;
-use super::listener::Listener;
-use super::log::{Log, Logs};
-use super::names::bound;
-use super::opening::may_pass;
-use super::options::{PostgresOptions, WRITERS_MAX};
-use super::place::Place;
-use super::pool::Pool;
-use super::projection::{self, Home, check_word};
-use super::recorder::PostgresRecorder;
-use super::runtime::{StoreRuntime, within};
-use super::schema;
-use super::shared::Shared;
-use super::verify;
-use super::views::PostgresViews;
-use super::work::Purpose;
+use crate::access::Access;
+use crate::error::{Refusal, of_statement};
+use crate::log::{Log, Logs};
+use crate::names::bound;
+use crate::news::herald::Herald;
+use crate::news::listener::Listener;
+use crate::opening::may_pass;
+use crate::options::{PostgresOptions, WRITERS_MAX};
+use crate::projection::inline::{Inline, InlineProjections};
+use crate::projection::views::PostgresViews;
+use crate::projection::{Home, check_word};
+use crate::reading::verify;
+use crate::recorder::PostgresRecorder;
+use crate::server::place::Place;
+use crate::server::pool::Pool;
+use crate::server::runtime::{StoreRuntime, within};
+use crate::server::work::Purpose;
+use crate::shared::Shared;
+use crate::{leases, projection, schema};
 
 const BEAR: &str =
     "INSERT INTO \"retold\".log (name, id) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
@@ -81,13 +79,13 @@ impl PostgresStore {
     /// when that is opened.
     ///
     /// ```no_run
-    /// # use retold_core::application::logged::Logged;
-    /// # use retold_core::domain::event::Event;
-    /// # use retold_core::system::projection::{BoxError, Projection};
+    /// # use retold_core::application::Logged;
+    /// # use retold_core::domain::Event;
+    /// # use retold_core::projection::{BoxError, Projection};
     /// # use retold_postgres::{
     /// #     InlineProjections, Postgres, PostgresOptions, PostgresStore, PostgresTables, ViewTransaction,
     /// # };
-    /// # async fn example<DogEvent: Event>() -> Result<(), retold_core::recording::error::RecordError> {
+    /// # async fn example<DogEvent: Event>() -> Result<(), retold_core::recording::RecordError> {
     /// async fn dog<DogEvent>(view: &ViewTransaction<'_>, logged: &Logged<DogEvent>) -> Result<(), BoxError> {
     ///     let sql = format!("INSERT INTO {} VALUES ($1) ON CONFLICT DO NOTHING", view.table("dogs"));
     ///     let insert = view.prepare_cached(&sql).await?;

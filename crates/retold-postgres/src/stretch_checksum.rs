@@ -5,9 +5,7 @@
 //! `schema.sql` says.
 
 use retold_core::recording::checksum::{Numbers, of_pieces};
-use retold_core::recording::error::Corrupt;
-use retold_core::recording::identity::{LogId, Position};
-use retold_core::recording::stretch::{RecordedStretch, Stretch};
+use retold_core::recording::{Corrupt, LogId, Position, RecordedStretch, Stretch};
 
 /// The checksums of a stretch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retold::prelude::*;
-use retold::recording::identity::Mark;
-use retold::recording::recorder::LogRead;
+use retold::recording::{LogRead, Mark};
 use retold::runner::MultiThread;
 use retold::system::limits::FOLLOW_PAGE_EVENTS;
 use retold::system::{Context, Follower, Infrastructure, System};

@@ -25,17 +25,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold_core::application::{Application, Error, Result};
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::error::{Invalid, RecordError};
-use retold_core::recording::identity::Position;
+use retold_core::domain::Timestamp;
+use retold_core::following::{FollowerOperator, FollowerStatus, Phase};
+use retold_core::health::{Finding, FindingKind, Health, Trouble};
+use retold_core::projection::ProjectionHandle;
 use retold_core::recording::limits::check_name;
-use retold_core::recording::patience::Patience;
-use retold_core::recording::store::Store;
-use retold_core::system::projection::ProjectionHandle;
-use retold_core::system::{
-    Finding, FindingKind, FollowerOperator, FollowerStatus, Health, Infrastructure, OpenSystem,
-    Opening, OutboxStatus, Phase, System, Trouble,
-};
+use retold_core::recording::{Invalid, Patience, Position, RecordError, Store};
+use retold_core::system::{Infrastructure, OpenSystem, Opening, OutboxStatus, System};
 use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -110,7 +106,7 @@ pub enum JoinError {
 /// # use std::sync::Arc;
 /// # use std::time::Duration;
 /// # use retold::prelude::*;
-/// use retold::recording::memory::MemoryStore;
+/// use retold::recording::MemoryStore;
 /// use retold::runner::{Cluster, ClusterOptions};
 /// use retold::system::{Context, Follower, Infrastructure, System};
 /// #

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold_core::application::{Error, Result};
-use retold_core::system::{FollowerOperator, Phase, Pipeline, Step};
+use retold_core::following::{FollowerOperator, Phase, Pipeline, Step};
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;

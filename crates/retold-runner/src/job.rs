@@ -7,9 +7,11 @@
 use std::sync::Arc;
 
 use retold_core::application::Application;
-use retold_core::domain::clock::Timestamp;
-use retold_core::system::projection::{ProjectionHandle, ProjectionPipeline, ProjectionState};
-use retold_core::system::{Finding, OutboxCell, OutboxPipeline, Phase, Pipeline, Trouble};
+use retold_core::domain::Timestamp;
+use retold_core::following::{Phase, Pipeline};
+use retold_core::health::{Finding, Trouble};
+use retold_core::projection::{ProjectionHandle, ProjectionPipeline, ProjectionState};
+use retold_core::system::{OutboxCell, OutboxPipeline};
 use tokio::sync::{Mutex, watch};
 
 use crate::follower_task::FollowerTask;

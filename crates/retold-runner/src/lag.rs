@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold_core::application::{Application, Result};
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::identity::{LogId, Mark, Position};
-use retold_core::recording::recorder::LogRead;
-use retold_core::recording::stored_event::StoredEvent;
-use retold_core::system::{FollowerOperator, FollowerRecord, FollowerStatus, OpenSystem, Phase};
+use retold_core::domain::Timestamp;
+use retold_core::following::{FollowerOperator, FollowerRecord, FollowerStatus, Phase};
+use retold_core::recording::{LogId, LogRead, Mark, Position, StoredEvent};
+use retold_core::system::OpenSystem;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 

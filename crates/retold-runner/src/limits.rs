@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use retold_core::system::limits::{PRESENCE_INTERVAL, PRESENCE_TIME_TO_LIVE};
+pub use retold_core::following::limits::{PRESENCE_INTERVAL, PRESENCE_TIME_TO_LIVE};
 
 /// How often a follower that waits for news looks into the logs by itself, unless told otherwise.
 /// Stores wake it by hints or poll by themselves; this is for a hint that was lost nevertheless, for a

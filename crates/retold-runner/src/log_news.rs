@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures_util::future::select_all;
-use retold_core::recording::recorder::Recorder;
+use retold_core::recording::Recorder;
 use retold_core::system::OpenSystem;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold_core::application::{Application, Result};
-use retold_core::recording::identity::Position;
-use retold_core::system::presence::holder;
-use retold_core::system::projection::ProjectionHandle;
-use retold_core::system::{
-    Finding, FindingKind, FollowerOperator, FollowerStatus, Health, Infrastructure, OpenSystem,
-    Opening, OutboxStatus, Phase, StartingMark, System, Trouble,
-};
+use retold_core::following::{FollowerOperator, FollowerStatus, Phase, StartingMark};
+use retold_core::health::{Finding, FindingKind, Health, Trouble};
+use retold_core::projection::ProjectionHandle;
+use retold_core::recording::Position;
+use retold_core::system::{Infrastructure, OpenSystem, Opening, OutboxStatus, System, holder};
 use tokio::sync::{Mutex, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout_at};
@@ -51,7 +49,7 @@ use crate::works::Works;
 /// use std::sync::Arc;
 /// use std::time::Duration;
 /// use retold::prelude::*;
-/// use retold::recording::memory::MemoryStore;
+/// use retold::recording::MemoryStore;
 /// use retold::runner::MultiThread;
 /// use retold::system::{Context, Follower, Infrastructure, System};
 ///

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use retold_core::recording::error::Invalid;
-use retold_core::system::limits::{BACK_OFF_MAX, BACK_OFF_MIN};
+use retold_core::following::limits::{BACK_OFF_MAX, BACK_OFF_MIN};
+use retold_core::recording::Invalid;
 
 use crate::limits::{
     FAILED_INTERVAL, FLUSH_DELAY, LEASE_TIME_TO_LIVE_MIN, OUTBOX_TIME_TO_LIVE, PASSED_FLUSH_DELAY,

@@ -8,9 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold_core::recording::error::RecordError;
-use retold_core::recording::store::{Lease, Store};
-use retold_core::system::{OutboxPipeline, Phase};
+use retold_core::following::Phase;
+use retold_core::recording::{Lease, RecordError, Store};
+use retold_core::system::OutboxPipeline;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 

@@ -3,7 +3,8 @@
 //! Told to stop, it finishes the delivery that it is at and records it, so that whoever goes on does not
 //! send that again.
 
-use retold_core::system::{OutboxPipeline, OutboxStep, Phase};
+use retold_core::following::Phase;
+use retold_core::system::{OutboxPipeline, OutboxStep};
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{sleep, sleep_until};
 use tracing::Instrument;

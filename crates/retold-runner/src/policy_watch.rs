@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use retold_core::system::{FollowerOperator, Running, StatusCell};
+use retold_core::following::{FollowerOperator, Running, StatusCell};
 use tokio::time::{sleep, timeout};
 
 use crate::limits::POLICY_LOOK_INTERVAL;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
-use retold_core::recording::store::Store;
+use retold_core::recording::Store;
 use retold_core::system::Infrastructure;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};

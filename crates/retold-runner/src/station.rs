@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use retold_core::recording::query::Query;
-use retold_core::recording::stored_event::StoredEvent;
-use retold_core::system::{Follower, FollowerStatus, Pipeline, StatusCell};
+use retold_core::following::{Follower, FollowerStatus, Pipeline, StatusCell};
+use retold_core::recording::{Query, StoredEvent};
 use tokio::sync::Notify;
 
 use crate::turns::Turns;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use metrics::{Counter, Gauge, Label, Unit, counter, describe_counter, describe_gauge, gauge};
-use retold_core::system::{Counts, FollowerStatus};
+use retold_core::following::{Counts, FollowerStatus};
 
 /// Counter: upstream events that were answered.
 pub const PROCESSED: &str = "retold.follower.processed";

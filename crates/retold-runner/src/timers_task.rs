@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use metrics::counter;
 use retold_core::application::{Application, Error, Result};
-use retold_core::domain::clock::Timestamp;
-use retold_core::system::{Finding, FindingKind, Timers, Trouble};
+use retold_core::domain::Timestamp;
+use retold_core::following::Timers;
+use retold_core::health::{Finding, FindingKind, Trouble};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;

@@ -3,7 +3,7 @@
 //! Every process of a system that is given the view has one; the keeper of the view compares the
 //! checkpoint in its transaction, so each event changes the view once all the same.
 
-use retold_core::system::projection::{ProjectionError, ProjectionPipeline};
+use retold_core::projection::{ProjectionError, ProjectionPipeline};
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{sleep, timeout_at};
 

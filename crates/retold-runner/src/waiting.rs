@@ -10,13 +10,11 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use retold_core::application::{Application, Error, Result as RetoldResult};
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::error::Invalid;
-use retold_core::recording::identity::{LogId, Mark, Position};
-use retold_core::recording::origin::Origin;
-use retold_core::recording::recorder::{LogRead, PageEnd};
-use retold_core::system::projection::{ProjectionError, ProjectionState};
-use retold_core::system::{FollowerOperator, FollowerRecord, OpenSystem, Phase};
+use retold_core::domain::Timestamp;
+use retold_core::following::{FollowerOperator, FollowerRecord, Phase};
+use retold_core::projection::{ProjectionError, ProjectionState};
+use retold_core::recording::{Invalid, LogId, LogRead, Mark, Origin, PageEnd, Position};
+use retold_core::system::OpenSystem;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
 

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 
-use retold_core::recording::identity::Mark;
-use retold_core::system::projection::ProjectionHandle;
-use retold_core::system::{OutboxCell, Running};
+use retold_core::following::Running;
+use retold_core::projection::ProjectionHandle;
+use retold_core::recording::Mark;
+use retold_core::system::OutboxCell;
 
 use crate::limits::WATCH_INTERVAL;
 use crate::station::Station;

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use retold_core::application::{Application, Error, Result};
-use retold_core::recording::error::Invalid;
-use retold_core::recording::identity::Position;
-use retold_core::system::projection::ProjectionHandle;
-use retold_core::system::{
-    Finding, FollowerOperator, FollowerStatus, Health, OpenSystem, OutboxCell, OutboxStatus,
-};
+use retold_core::following::{FollowerOperator, FollowerStatus};
+use retold_core::health::{Finding, Health};
+use retold_core::projection::ProjectionHandle;
+use retold_core::recording::{Invalid, Position};
+use retold_core::system::{OpenSystem, OutboxCell, OutboxStatus};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 

@@ -1,7 +1,7 @@
 //! From SQLite's errors to the recorder's: the one place that decides whether a caller may send an
 //! append again as if nothing had happened.
 
-use retold_core::recording::error::{Corrupt, RecordError};
+use retold_core::recording::{Corrupt, RecordError};
 use rusqlite::{Error, ErrorCode};
 
 /// Why the store does not do something of its own accord, as a driver's error would say it.

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::store::Lease;
+use retold_core::domain::Timestamp;
+use retold_core::recording::{Lease, RecordError};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::error::before_commit;
-use super::head::unsigned;
+use crate::error::before_commit;
+use crate::file::head::unsigned;
 
 /// Takes or renews a lease if nobody else holds it; returns it as it is then.
 pub(crate) fn acquire(

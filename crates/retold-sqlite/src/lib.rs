@@ -1,16 +1,16 @@
 //! SQLite as a store for Retold: durable logs in one file.
 //!
 //! ```no_run
-//! use retold_core::recording::store::Store;
+//! use retold_core::recording::Store;
 //! use retold_sqlite::SqliteStore;
 //!
 //! let store = SqliteStore::open("dogs.db")?;
-//! # Ok::<(), retold_core::recording::error::RecordError>(())
+//! # Ok::<(), retold_core::recording::RecordError>(())
 //! ```
 //!
 //! # What it promises
 //!
-//! The whole contract of [`Recorder`](retold_core::recording::recorder::Recorder), also between
+//! The whole contract of [`Recorder`](retold_core::recording::Recorder), also between
 //! several processes on one file, and after `kill -9` at any moment. By default an append is
 //! acknowledged when it is on the disk; [`Durability`] names the weaker choice. What is recorded is
 //! guarded by triggers: an SQL tool that would change or delete an event is refused.
@@ -37,72 +37,30 @@ mod options;
 pub mod telemetry;
 
 mod error;
-mod seq;
 
-mod presence;
-mod schema;
+mod file;
 
-mod connection;
-mod head;
-mod log;
+mod reading;
 
-mod known;
-mod topics;
-mod wal;
-
-mod names;
-
-mod matches;
-mod readers;
-mod stretches;
-
-mod birth;
-mod page;
-
-mod transaction;
-
-mod judge;
 mod leases;
 mod projection;
-mod record;
-mod snapshots;
 
-mod verify;
-
-mod inline;
-
-mod append;
-
-mod member;
-
-mod group;
-mod queue;
-
-mod alarm;
-
-mod writer;
-
-mod watcher;
-
-mod watermark;
-
-mod keeper;
+mod writing;
 
 mod shared;
 
 mod recorder;
-mod views;
 
 mod store;
 
-pub use self::inline::InlineProjections;
 pub use self::options::{
     BUSY_WAIT_MAX, Durability, FILE_MODE, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, POLL_INTERVAL,
     POLL_INTERVAL_IDLE, POLL_QUICK_FOR, QUEUE_LENGTH_MAX, QUEUE_SIZE_MAX, QUEUE_WAIT_MAX,
     READERS_MAX, SqliteOptions, VIEWS_BUSY_WAIT_MAX, WAL_EMPTYING_WAIT_MAX, WAL_SIZE_MAX,
 };
+pub use self::projection::inline::InlineProjections;
+pub use self::projection::views::SqliteViews;
 pub use self::projection::{Sqlite, SqliteTables, ViewTransaction};
 pub use self::store::SqliteStore;
-pub use self::views::SqliteViews;
 /// The driver, whose types handlers and readers of views meet.
 pub use rusqlite;

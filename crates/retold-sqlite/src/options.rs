@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retold_core::recording::error::Invalid;
+use retold_core::recording::Invalid;
 
 /// Longest wait for another process that writes to the file. Then the append is `Unavailable`.
 pub const BUSY_WAIT_MAX: Duration = Duration::from_secs(10);

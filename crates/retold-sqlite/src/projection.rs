@@ -12,6 +12,10 @@ mod ledger;
 
 mod upkeep;
 
+pub(crate) mod views;
+
+pub(crate) mod inline;
+
 pub(crate) use ledger::all;
 pub use tables::{Sqlite, SqliteTables, ViewTransaction};
 pub(crate) use upkeep::{Declared, Halt, guard_commits};

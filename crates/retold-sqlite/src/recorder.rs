@@ -2,30 +2,24 @@
 
 use std::sync::Arc;
 
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Mark, Version};
 use retold_core::recording::limits::{Limits, PAGE_NAMES_MAX, check_page_limit};
-use retold_core::recording::recorder::{
-    BoxFuture, Head, LogRead, Page, PageEnd, Recorder, StreamEntry, StreamRead, StretchRead,
+use retold_core::recording::{
+    Append, Appended, BoxFuture, EventId, FollowerKey, Head, LogId, LogRead, Mark, Page, PageEnd,
+    RecordError, RecordedStretch, Recorder, StoredEvent, StoredSnapshot, StreamEntry, StreamRead,
+    StretchRead, Version,
 };
-use retold_core::recording::snapshot::StoredSnapshot;
-use retold_core::recording::stored_event::StoredEvent;
-use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
 use rusqlite::{Connection, params};
 
-use super::birth::check_birth;
-use super::error::before_commit;
-use super::head;
-use super::log::{Born, Log};
-use super::readers::Reader;
-use super::seq::LogKey;
-use super::shared::Shared;
-use super::snapshots;
-use super::stretches;
-use super::topics;
-use super::transaction::Transaction;
-use super::writer::Writer;
+use crate::error::before_commit;
+use crate::file::log::{Born, Log};
+use crate::file::seq::LogKey;
+use crate::file::transaction::Transaction;
+use crate::file::{head, topics};
+use crate::reading::readers::Reader;
+use crate::reading::{snapshots, stretches};
+use crate::shared::Shared;
+use crate::writing::birth::check_birth;
+use crate::writing::writer::Writer;
 
 /// One opening of a log.
 pub(crate) struct SqliteRecorder {

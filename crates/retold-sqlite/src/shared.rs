@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use retold_core::recording::error::{Corrupt, RecordError};
-use retold_core::recording::own_process::OwnProcess;
+use retold_core::recording::{Corrupt, OwnProcess, RecordError};
 
-use super::alarm::Alarm;
-use super::birth::birth_of;
-use super::connection::Place;
-use super::error::before_commit;
-use super::keeper::Keeper;
-use super::log::{Born, Log};
-use super::readers::Readers;
-use super::watcher::Logs;
-use super::writer::Writer;
+use crate::error::before_commit;
+use crate::file::connection::Place;
+use crate::file::log::{Born, Log};
+use crate::reading::readers::Readers;
+use crate::writing::alarm::Alarm;
+use crate::writing::birth::birth_of;
+use crate::writing::keeper::Keeper;
+use crate::writing::watcher::Logs;
+use crate::writing::writer::Writer;
 
 /// What recorders share with their store.
 pub(crate) struct Shared {

@@ -6,38 +6,36 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::fault::Corrupt;
-use retold_core::recording::identity::LogId;
+use retold_core::domain::Timestamp;
 use retold_core::recording::limits::{FINDINGS_MAX, PAGE_NAMES_MAX, check_name, check_page_limit};
-use retold_core::recording::own_process::OwnProcess;
-use retold_core::recording::recorder::{BoxFuture, Recorder};
-use retold_core::recording::store::{Lease, LogEntry, Store, ViewEntry, check_lease};
+use retold_core::recording::{
+    BoxFuture, Corrupt, Lease, LogEntry, LogId, OwnProcess, RecordError, Recorder, Store,
+    ViewEntry, check_lease,
+};
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
-use super::alarm::Alarm;
-use super::birth::bear;
-use super::connection::Place;
-use super::error::before_commit;
-use super::head::uuid;
-use super::inline::{CatchUp, InlineProjections, catch_up_by_page};
-use super::keeper::Keeper;
-use super::leases;
-use super::options::SqliteOptions;
-use super::projection::{self, guard_commits};
-use super::readers::{Reader, Readers};
-use super::recorder::SqliteRecorder;
-use super::schema;
-use super::shared::Shared;
-use super::transaction::Transaction;
-use super::verify;
-use super::views::SqliteViews;
-use super::wal::{self, Wal};
-use super::watcher::{Logs, Source, Watcher};
-use super::watermark::{Watermark, find_missing, keep_missing};
-use super::writer::Writer;
+use crate::error::before_commit;
+use crate::file::connection::Place;
+use crate::file::head::uuid;
+use crate::file::transaction::Transaction;
+use crate::file::wal::Wal;
+use crate::file::watermark::{Watermark, find_missing, keep_missing};
+use crate::file::{schema, wal};
+use crate::options::SqliteOptions;
+use crate::projection::guard_commits;
+use crate::projection::inline::{CatchUp, InlineProjections, catch_up_by_page};
+use crate::projection::views::SqliteViews;
+use crate::reading::readers::{Reader, Readers};
+use crate::reading::verify;
+use crate::recorder::SqliteRecorder;
+use crate::shared::Shared;
+use crate::writing::alarm::Alarm;
+use crate::writing::birth::bear;
+use crate::writing::keeper::Keeper;
+use crate::writing::watcher::{Logs, Source, Watcher};
+use crate::writing::writer::Writer;
+use crate::{leases, projection};
 
 /// A store in one SQLite file. A clone is another handle to the same opening.
 ///
@@ -87,9 +85,9 @@ impl SqliteStore {
     ///
     /// ```
     /// # use retold_sqlite::{InlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables};
-    /// # use retold_core::system::projection::Projection;
-    /// # use retold_core::domain::event::Event;
-    /// # fn example<DogEvent: Event>() -> Result<(), retold_core::recording::error::RecordError> {
+    /// # use retold_core::projection::Projection;
+    /// # use retold_core::domain::Event;
+    /// # fn example<DogEvent: Event>() -> Result<(), retold_core::recording::RecordError> {
     /// let dogs = Projection::<Sqlite>::new("dogs", 1, "school").on::<DogEvent>(|view, logged| {
     ///     let sql = format!("INSERT OR IGNORE INTO {} VALUES (?1)", view.table("dogs"));
     ///     view.prepare_cached(&sql)?.execute([logged.stream()])?;
@@ -430,9 +428,9 @@ impl Store for SqliteStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use retold_core::recording::append::Append;
-    use retold_core::recording::identity::EventId;
-    use retold_core::recording::new_event::NewEvent;
+    use retold_core::recording::Append;
+    use retold_core::recording::EventId;
+    use retold_core::recording::NewEvent;
     use uuid::Uuid;
 
     /// Goal: a child that inherited a store can do nothing with it, and drops it without a trace.

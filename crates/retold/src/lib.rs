@@ -88,10 +88,12 @@
 //! }
 //! ```
 
-pub use retold_core::application::{Error, Result};
 #[cfg(feature = "conformance")]
-pub use retold_core::conformance_suite;
-pub use retold_core::{application, domain, mapping, recording, system, testing};
+pub use retold_conformance as conformance;
+pub use retold_core::application::{Error, Result};
+pub use retold_core::{
+    application, domain, mapping, projection, recording, retelling, simulation, testing,
+};
 #[cfg(feature = "postgres")]
 pub use retold_postgres as postgres;
 #[cfg(feature = "runner")]
@@ -100,6 +102,14 @@ pub use retold_runner as runner;
 pub use retold_sqlite as sqlite;
 pub use serde;
 pub use uuid;
+
+/// Systems: applications that follow each other's logs, defined once and independently of databases
+/// and threads.
+pub mod system {
+    pub use retold_core::following::*;
+    pub use retold_core::health::*;
+    pub use retold_core::system::*;
+}
 
 pub mod store_url;
 

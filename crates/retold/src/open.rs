@@ -15,10 +15,7 @@ mod postgres;
 use std::sync::Arc;
 
 use crate::application::Application;
-use crate::recording::error::RecordError;
-use crate::recording::memory::MemoryStore;
-use crate::recording::recorder::BoxFuture;
-use crate::recording::store::Store;
+use crate::recording::{BoxFuture, MemoryStore, RecordError, Store};
 use crate::store_url::StoreUrl;
 
 /// Opens the store at this URL; see [`store_url`](crate::store_url) for what is understood.
@@ -32,7 +29,7 @@ use crate::store_url::StoreUrl;
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), retold::recording::error::RecordError> {
+/// # async fn main() -> Result<(), retold::recording::RecordError> {
 /// let store = retold::open_store("memory:dogs").await?;
 /// assert!(store.logs(None, 10).await?.is_empty());
 /// # Ok(())

@@ -5,15 +5,15 @@
 
 pub use crate::application::{Application, ExecuteError, Recorded, fold_of};
 pub use crate::blocking::BlockingFace;
-pub use crate::domain::aggregate::{Aggregate, Key, SnapshotRule};
-pub use crate::domain::clock::Timestamp;
-pub use crate::domain::decision::Decision;
-pub use crate::domain::event::{Apply, Event, fold};
-pub use crate::domain::id::Id;
-pub use crate::mapping::any_event::{Addressed, AnyEvent};
+pub use crate::domain::Decision;
+pub use crate::domain::Id;
+pub use crate::domain::Timestamp;
+pub use crate::domain::{Aggregate, Key, SnapshotRule};
+pub use crate::domain::{Apply, Event, fold};
+pub use crate::mapping::{Addressed, AnyEvent};
 pub use crate::open::OpenApplication;
-pub use crate::recording::metadata::Metadata;
-pub use crate::recording::query::{Query, QueryItem};
+pub use crate::recording::Metadata;
+pub use crate::recording::{Query, QueryItem};
 pub use retold_derive::{Aggregate, Event, Key};
 pub use serde::{Deserialize, Serialize};
 pub use uuid::Uuid;

@@ -18,7 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::recording::error::Invalid;
+use crate::recording::Invalid;
 use crate::recording::limits::check_name;
 
 /// When an append to a store on disk is acknowledged.
@@ -42,7 +42,7 @@ pub enum Durability {
 /// let url: StoreUrl = "sqlite:dogs.db".parse()?;
 /// assert_eq!(url.file(), Some("dogs.db".as_ref()));
 /// assert!("postgre://localhost".parse::<StoreUrl>().is_err());
-/// # Ok::<(), retold::recording::error::Invalid>(())
+/// # Ok::<(), retold::recording::Invalid>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -5,11 +5,7 @@
 //! A departure is decided on both the flight and these events, and is recorded only if neither has
 //! changed in the meantime. The event itself belongs to the flight alone.
 
-use retold::application::command_id::CommandId;
-use retold::application::error::ExecuteError;
-use retold::application::fold::{Fold, fold_of};
-use retold::application::model::Model;
-use retold::application::recorded::Recorded;
+use retold::application::{CommandId, ExecuteError, Fold, Model, Recorded, fold_of};
 use retold::prelude::*;
 
 use crate::flight::{Arrived, Departed, Diverted, Flight, Refusal};

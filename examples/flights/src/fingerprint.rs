@@ -1,7 +1,7 @@
 //! The fingerprint of a log, to compare two readings of it.
 
-use retold::application::log_reader::LogReader;
-use retold::recording::identity::Mark;
+use retold::application::LogReader;
+use retold::recording::Mark;
 use sha2::{Digest, Sha256};
 
 /// A summary of all events of a log.
@@ -31,9 +31,7 @@ impl Fingerprint {
             head = Some(event.mark());
             hash.update(event.position().get().to_be_bytes());
             hash.update(event.id().to_string());
-            let version = event
-                .version()
-                .map_or(0, retold::recording::identity::Version::get);
+            let version = event.version().map_or(0, retold::recording::Version::get);
             hash.update(version.to_be_bytes());
             hash.update(event.time().as_micros().to_be_bytes());
             hash.update(event.recorded_at().as_micros().to_be_bytes());

@@ -13,16 +13,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use retold::domain::clock::ManualClock;
+use retold::domain::ManualClock;
 use retold::prelude::*;
-use retold::recording::identity::Position;
-use retold::recording::memory::MemoryStore;
-use retold::recording::verify::verify_log;
+use retold::projection::ProjectionPipeline;
+use retold::recording::{MemoryStore, Position, verify_log};
+use retold::retelling::{WholeReport, compare, retell, retell_whole};
 use retold::runner::{MultiThread, MultiThreadOptions};
 use retold::sqlite::SqliteStore;
-use retold::system::confluence::compare;
-use retold::system::projection::ProjectionPipeline;
-use retold::system::retelling::{WholeReport, retell, retell_whole};
 use retold::system::{Infrastructure, OpenSystem, Opening, SingleThread};
 use tokio::time::{Interval, interval};
 

@@ -53,7 +53,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use retold::recording::memory::MemoryStore;
+//! use retold::recording::MemoryStore;
 //! use retold::system::{Infrastructure, SingleThread};
 //! use retold_flights::airframe::Airframe;
 //! use retold_flights::input::Input;

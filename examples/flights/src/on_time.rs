@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use retold::application::fold::fold_of;
+use retold::application::fold_of;
 use retold::prelude::*;
 
 use crate::flight::FlightEvent;

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use retold::prelude::*;
-use retold::recording::error::Invalid;
-use retold::system::memory_view::MemoryView;
-use retold::system::projection::{Projection, ViewKeeper};
+use retold::projection::{MemoryView, Projection, ViewKeeper};
+use retold::recording::Invalid;
 
 use crate::flight::FlightEvent;
 use crate::on_time::OnTime;

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use retold::prelude::*;
-use retold::recording::error::Invalid;
+use retold::projection::{Projection, ViewKeeper};
+use retold::recording::Invalid;
 use retold::sqlite::rusqlite::{Connection, Result, Row};
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
-use retold::system::projection::{Projection, ViewKeeper};
 
 use crate::flight::FlightEvent;
 use crate::on_time::{OnTime, Punctuality};
@@ -77,7 +77,7 @@ pub fn on_time_tables() -> SqliteTables {
 }
 
 /// Returns the keeper of the view, for a
-/// [`ProjectionPipeline`](retold::system::projection::ProjectionPipeline).
+/// [`ProjectionPipeline`](retold::projection::ProjectionPipeline).
 ///
 /// # Errors
 ///

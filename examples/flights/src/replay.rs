@@ -8,11 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use retold::application::command_id::CommandId;
-use retold::application::error::ExecuteError;
-use retold::application::fold::Fold;
-use retold::application::recorded::Recorded;
-use retold::application::view::View;
+use retold::application::{CommandId, ExecuteError, Fold, Recorded, View};
 use retold::prelude::*;
 use tokio::task::JoinSet;
 

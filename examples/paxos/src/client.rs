@@ -3,7 +3,7 @@
 
 use retold::application::ExecuteError;
 use retold::prelude::*;
-use retold::recording::error::Invalid;
+use retold::recording::Invalid;
 
 use crate::command::{Answer, Request, Value};
 use crate::electorate::Electorate;

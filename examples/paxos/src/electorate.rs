@@ -1,7 +1,7 @@
 //! The electorate: the number of participants, their names, and the size of a majority.
 
 use retold::prelude::*;
-use retold::recording::error::Invalid;
+use retold::recording::Invalid;
 
 /// Maximum number of participants in an electorate. Every participant follows every other, so the
 /// work grows quadratically, and everything that one reaction reads must fit into one append.

@@ -20,7 +20,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use retold::recording::memory::MemoryStore;
+//! use retold::recording::MemoryStore;
 //! use retold::system::{Infrastructure, SingleThread};
 //! use retold_paxos::client::{answer, decided, propose, submit};
 //! use retold_paxos::command::{Answer, Command, Request};

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use retold::recording::memory::MemoryStore;
+use retold::recording::MemoryStore;
 use retold::system::{Infrastructure, SingleThread};
 use retold_paxos::client::{answer, decided, propose, replica, submit};
 use retold_paxos::command::{Command, Request};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use retold::application::{Error, ExecuteError};
 use retold::prelude::*;
-use retold::recording::error::Invalid;
+use retold::recording::Invalid;
 use retold::system::{Context, Deadline, Follower, Member, System};
 
 use crate::command::Value;

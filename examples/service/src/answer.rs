@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use retold::application::{Outcome, Recorded};
-use retold::recording::identity::Version;
+use retold::recording::Version;
 use serde::Serialize;
 
 use crate::request::POSITION_HEADER;

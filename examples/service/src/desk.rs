@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use retold::application::Application;
+use retold::projection::MemoryView;
 use retold::runner::MultiThread;
-use retold::system::memory_view::MemoryView;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::guest_list::{GUEST_LIST, GuestList};

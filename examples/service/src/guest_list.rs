@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use retold::prelude::*;
-use retold::system::memory_view::MemoryView;
-use retold::system::projection::Projection;
+use retold::projection::{MemoryView, Projection};
 
 use crate::booking::{Booking, BookingEvent, Status};
 use crate::office::BOOKINGS;

@@ -8,7 +8,7 @@
 //! tickets are issued for it. This module does not depend on HTTP, a database or threads.
 
 use retold::prelude::Uuid;
-use retold::recording::error::Invalid;
+use retold::recording::Invalid;
 use retold::system::{Context, Follower, System};
 
 use crate::booking::{Booking, BookingEvent};

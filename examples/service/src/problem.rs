@@ -10,8 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use retold::Error;
 use retold::application::ExecuteError;
-use retold::recording::error::Conflict;
-use retold::recording::identity::Version;
+use retold::recording::{Conflict, Version};
 use retold::runner::{ViewWaitError, WaitError};
 use serde::Serialize;
 
@@ -255,7 +254,7 @@ pub fn of_command<R: Refusal>(error: ExecuteError<R>, seen: Option<Version>) -> 
 mod tests {
     use std::io;
 
-    use retold::recording::error::Failure;
+    use retold::recording::Failure;
 
     use super::*;
 
@@ -284,7 +283,7 @@ mod tests {
             time: None,
         };
         check(absent, 404, false);
-        let invalid = retold::recording::error::Invalid::new("too long".into());
+        let invalid = retold::recording::Invalid::new("too long".into());
         check(Error::Invalid(invalid), 400, false);
     }
 }

@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use retold::application::CommandId;
 use retold::prelude::Uuid;
-use retold::recording::identity::Version;
+use retold::recording::Version;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use retold::projection::MemoryView;
 use retold::runner::{MultiThread, MultiThreadOptions, StopReport};
 use retold::system::Infrastructure;
-use retold::system::memory_view::MemoryView;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;

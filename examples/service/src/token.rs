@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use retold::recording::identity::Position;
+use retold::recording::Position;
 
 /// A position in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]

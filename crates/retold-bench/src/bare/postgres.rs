@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::TryStreamExt;
-use retold::domain::clock::Timestamp;
-use retold::recording::append::Append;
-use retold::recording::new_event::NewEvent;
-use retold::recording::stored_event::pack_tags;
+use retold::domain::Timestamp;
+use retold::recording::{Append, NewEvent, pack_tags};
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::{ToSql, Type};

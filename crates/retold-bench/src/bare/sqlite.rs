@@ -5,10 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use retold::domain::clock::Timestamp;
-use retold::recording::append::Append;
-use retold::recording::new_event::NewEvent;
-use retold::recording::stored_event::pack_tags;
+use retold::domain::Timestamp;
+use retold::recording::{Append, NewEvent, pack_tags};
 use retold::store_url::Durability;
 use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, OpenFlags, Transaction, TransactionBehavior, params};

@@ -1,7 +1,7 @@
 //! Lanes: each writing task has a lane and counts its events in it. The id of an event contains its
 //! lane and number, so a reader can detect missing and duplicate events immediately.
 
-use retold::recording::identity::EventId;
+use retold::recording::EventId;
 use retold::uuid::Uuid;
 
 /// Number of writing tasks per process, each with one append in progress.

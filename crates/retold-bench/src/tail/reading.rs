@@ -3,8 +3,7 @@
 
 use std::io::BufRead;
 
-use retold::recording::identity::{EventId, Position};
-use retold::recording::recorder::{LogRead, PageEnd};
+use retold::recording::{EventId, LogRead, PageEnd, Position};
 use tokio::sync::oneshot;
 
 use super::lane::{LANES_PER_WRITER, Seen, lane_and_number};

@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use retold::recording::append::{Append, Appended};
-use retold::recording::condition::{Condition, ExpectedVersion};
-use retold::recording::error::RecordError;
-use retold::recording::identity::LogId;
-use retold::recording::new_event::NewEvent;
-use retold::recording::recorder::Recorder;
-use retold::recording::store::Store;
+use retold::recording::{
+    Append, Appended, Condition, ExpectedVersion, LogId, NewEvent, RecordError, Recorder, Store,
+};
 use retold::uuid::Uuid;
 
 use super::lane::{LANES_PER_WRITER, event_id};

@@ -3,11 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use retold::recording::append::Append;
-use retold::recording::condition::{Condition, ExpectedVersion};
-use retold::recording::identity::Version;
-use retold::recording::query::Query;
-use retold::recording::recorder::Recorder;
+use retold::recording::{Append, Condition, ExpectedVersion, Query, Recorder, Version};
 use retold::store_url::StoreUrl;
 use tokio::runtime::Runtime;
 

@@ -7,12 +7,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use retold::recording::append::Append;
-use retold::recording::condition::{Condition, ExpectedVersion};
-use retold::recording::error::{Conflict, RecordError};
-use retold::recording::identity::Position;
-use retold::recording::query::Query;
-use retold::recording::recorder::Recorder;
+use retold::recording::{
+    Append, Condition, Conflict, ExpectedVersion, Position, Query, RecordError, Recorder,
+};
 
 use crate::bench::{Bench, write_orders};
 use crate::contender::{Contender, Result, RunFn};

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use retold::OpenApplication;
 use retold::application::Application;
-use retold::domain::id_source::{IdSource, UuidV7Source};
-use retold::recording::identity::LogId;
-use retold::recording::recorder::Recorder;
+use retold::domain::{IdSource, UuidV7Source};
+use retold::recording::{LogId, Recorder};
 use retold::runner::{Cluster, ClusterOptions, MultiThread};
 use retold::system::{Infrastructure, OpenSystem, Opening};
 use serde::{Deserialize, Serialize};

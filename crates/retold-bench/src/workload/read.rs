@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use retold::recording::query::Query;
-use retold::recording::recorder::{LogRead, PageEnd, Recorder, StreamRead};
-use retold::recording::stored_event::StoredEvent;
+use retold::recording::{LogRead, PageEnd, Query, Recorder, StoredEvent, StreamRead};
 
 use crate::asked::{Found, Read};
 use crate::bare::BareLog;

@@ -6,13 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use retold::prelude::*;
-use retold::recording::append::Append;
-use retold::recording::new_event::NewEvent;
-use retold::recording::recorder::Recorder;
-use retold::recording::store::Store;
+use retold::projection::{Projection, ProjectionPipeline, ViewKeeper};
+use retold::recording::{Append, NewEvent, Recorder, Store};
 use retold::runner::MultiThread;
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
-use retold::system::projection::{Projection, ProjectionPipeline, ViewKeeper};
 use retold::system::{Infrastructure, System};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;

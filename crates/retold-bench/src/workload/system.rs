@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retold::prelude::*;
-use retold::recording::append::Append;
-use retold::recording::identity::Position;
-use retold::recording::new_event::NewEvent;
+use retold::recording::{Append, NewEvent, Position};
+use retold::retelling::FollowerRetelling;
 use retold::runner::MultiThread;
-use retold::system::retelling::FollowerRetelling;
 use retold::system::{
     Context, Follower, Infrastructure, OpenSystem, Opening, SingleThread, System,
 };

@@ -1,6 +1,6 @@
 //! Counts the events in the logs of a run, by application, and the effects among them.
 
-use retold::recording::origin::Origin;
+use retold::recording::Origin;
 use retold::system::OpenSystem;
 
 use crate::failure::Failure;

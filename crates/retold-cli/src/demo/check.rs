@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use retold::system::OpenSystem;
-use retold::system::confluence::{ConfluenceReport, Times, compare_runs};
-use retold::system::retelling::{
-    FollowerReport, FollowerRetelling, RetellingProgress, WholeReport, retell_whole,
+use retold::retelling::{
+    ConfluenceReport, FollowerReport, FollowerRetelling, RetellingProgress, Times, WholeReport,
+    compare_runs, retell_whole,
 };
+use retold::system::OpenSystem;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 

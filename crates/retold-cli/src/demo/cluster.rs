@@ -19,7 +19,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold::recording::error::Invalid;
+use retold::recording::Invalid;
 use retold::store_url::StoreUrl;
 use retold::system::{Infrastructure, OpenSystem, Opening};
 use retold_flights::on_time::OnTime;
@@ -33,10 +33,9 @@ use super::report::of_cluster::{ClusterBeginning, ClusterConclusion, ClusterRun,
 use super::report::sections::{Compared, Notices, Retold};
 use super::stop::Stop;
 use super::{read_input, runs};
-use crate::built_in;
 use crate::failure::{Failure, Verdict};
-use crate::opening;
 use crate::output::Output;
+use crate::{built_in, opening};
 use course::{Course, Plan, patiently};
 use process::Start;
 

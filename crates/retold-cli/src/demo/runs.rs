@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retold::prelude::Application;
-use retold::recording::memory::MemoryStore;
+use retold::recording::MemoryStore;
 use retold::runner::MultiThread;
 use retold::sqlite::SqliteStore;
 use retold::system::{Infrastructure, OpenSystem, SingleThread};

@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use retold::prelude::Timestamp;
-use retold::recording::identity::{EventId, LogId, Mark, Position};
-use retold::recording::recorder::LogRead;
-use retold::recording::store::{LogEntry, Store};
+use retold::recording::{EventId, LogEntry, LogId, LogRead, Mark, Position, Store};
 use retold::runner::ClusterOverview;
 use retold::system::{FollowerOperator, Parked, StartingMark, UpstreamStatus};
 use serde::Serialize;

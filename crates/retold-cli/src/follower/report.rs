@@ -1,6 +1,6 @@
 //! The result of an action on a follower, and the one place that prints it.
 
-use retold::recording::identity::{EventId, Position};
+use retold::recording::{EventId, Position};
 use serde::Serialize;
 
 use super::reset::Beginning;

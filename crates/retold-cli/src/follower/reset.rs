@@ -1,8 +1,6 @@
 //! `retold follower reset`: restarts a follower as a new generation.
 
-use retold::recording::identity::{LogId, Mark, Position};
-use retold::recording::recorder::LogRead;
-use retold::recording::store::LogEntry;
+use retold::recording::{LogEntry, LogId, LogRead, Mark, Position};
 use retold::system::StartingMark;
 use serde::Serialize;
 

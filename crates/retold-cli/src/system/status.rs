@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold::prelude::Timestamp;
-use retold::recording::identity::{Mark, Position};
-use retold::recording::recorder::LogRead;
-use retold::recording::store::Store;
+use retold::recording::{LogRead, Mark, Position, Store};
 use retold::runner::{ClusterOverview, NodeStatus, UnitOverview};
 use serde::Serialize;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
-use retold::application::log_check::{LogCheck, LogFinding};
+use retold::application::{LogCheck, LogFinding};
 use retold::system::OpenSystem;
 use serde::Serialize;
 

@@ -7,9 +7,8 @@
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
-use retold::recording::identity::{Mark, Position};
-use retold::recording::store::Store;
-use retold::system::retelling::{
+use retold::recording::{Mark, Position, Store};
+use retold::retelling::{
     Difference, FollowerReport, FollowerRetelling, RetellingProgress, Shown, WholeReport,
     retell_whole,
 };
@@ -313,7 +312,8 @@ fn advice(url: &str) -> String {
     format!(
         "this command contains only the policies of the demonstration's system. Policies are code, \
          so retell your own system in a program or a test:\n\n    \
-         use retold::system::{{Infrastructure, OpenSystem, Opening, retelling}};\n\n    \
+         use retold::retelling;\n    \
+         use retold::system::{{Infrastructure, OpenSystem, Opening}};\n\n    \
          let store = retold::open_store_read_only({url:?}).await?;\n    \
          let logs = OpenSystem::open(&my_system(), &Infrastructure::new(store), \
          Opening::ReadOnly).await?;\n    for report in retelling::retell(&logs).await? {{\n        \

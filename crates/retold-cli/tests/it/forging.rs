@@ -1,12 +1,9 @@
 //! Changes recorded events with SQL, with matching checksums: another history, as if it had been
 //! recorded. The triggers that protect the tables must be dropped before.
 
-use retold::domain::clock::Timestamp;
+use retold::domain::Timestamp;
 use retold::recording::checksum::{Content, Numbers, of_pieces};
-use retold::recording::encoding::Encoding;
-use retold::recording::identity::{EventId, LogId};
-use retold::recording::new_event::NewEvent;
-use retold::recording::stored_event::Place;
+use retold::recording::{Encoding, EventId, LogId, NewEvent, Place};
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use retold::prelude::*;
+use retold::projection::Projection;
 use retold::runner::MultiThread;
 use retold::sqlite::{Sqlite, SqliteStore, SqliteTables};
-use retold::system::projection::Projection;
 use retold::system::{Infrastructure, System};
 
 use crate::store::Place;

@@ -10,11 +10,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use retold::recording::identity::Position;
-use retold::recording::memory::MemoryStore;
-use retold::recording::store::Store;
+use retold::recording::{MemoryStore, Position, Store};
+use retold::retelling::{Times, compare_runs};
 use retold::runner::ClusterOverview;
-use retold::system::confluence::{Times, compare_runs};
 use retold::system::{Infrastructure, OpenSystem, Opening, SingleThread};
 use retold_flights::input::Input;
 use retold_flights::itinerary::itineraries;

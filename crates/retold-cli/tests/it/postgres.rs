@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use retold::recording::append::Append;
+use retold::recording::Append;
 use retold::uuid::Uuid;
 use tokio::runtime::Runtime;
 use xtask::postgres_server::{PostgresServer, Setup};

@@ -3,8 +3,7 @@
 //! `reservations` parks orders of poison, and `thanks` pauses at them. Both retry orders of `late`.
 
 use retold::prelude::*;
-use retold::recording::error::RecordError;
-use retold::recording::identity::Position;
+use retold::recording::{Position, RecordError};
 use retold::runner::{Cluster, ClusterOptions};
 use retold::system::{
     Context, Follower, FollowerOperator, Infrastructure, OnFailure, SingleThread, System,

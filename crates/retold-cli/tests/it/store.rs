@@ -3,11 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use retold::recording::append::Append;
-use retold::recording::metadata::Metadata;
-use retold::recording::new_event::NewEvent;
-use retold::recording::recorder::Recorder;
-use retold::recording::store::Store;
+use retold::recording::{Append, Metadata, NewEvent, Recorder, Store};
 use retold::uuid::Uuid;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;

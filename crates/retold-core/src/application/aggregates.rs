@@ -7,8 +7,7 @@ use std::sync::Arc;
 use super::error::{Error, Result};
 use super::handle::Application;
 use super::limits::AGGREGATES_PAGE;
-use crate::domain::aggregate::Aggregate;
-use crate::domain::id::Id;
+use crate::domain::{Aggregate, Id};
 
 impl Application {
     /// The ids of the aggregates of a type, in the order of the bytes of their streams' names.

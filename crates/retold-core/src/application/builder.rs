@@ -13,23 +13,15 @@ use super::publish::Bus;
 use super::reports::Reports;
 use super::topic_watch::check_topics;
 use super::turns::Turns;
-use crate::domain::aggregate::Aggregate;
-use crate::domain::clock::{Clock, SystemClock};
-use crate::domain::event::Event;
-use crate::domain::id_source::{IdSource, UuidV7Source};
-use crate::mapping::codec::Codec;
-use crate::mapping::event_reader::EventReader;
-use crate::mapping::mapper::Mapper;
-use crate::mapping::topic_registry::{RegistryError, TopicRegistry};
-use crate::recording::identity::LogId;
-use crate::recording::recorder::Recorder;
-use crate::recording::store::Store;
+use crate::domain::{Aggregate, Clock, Event, IdSource, SystemClock, UuidV7Source};
+use crate::mapping::{Codec, EventReader, Mapper, RegistryError, TopicRegistry};
+use crate::recording::{LogId, Recorder, Store};
 
 /// Opens an [`Application`]. Needs a [`store`](Self::store) or a [`recorder`](Self::recorder);
 /// everything else has a default.
 ///
 /// ```
-/// use retold::domain::clock::ManualClock;
+/// use retold::domain::ManualClock;
 /// use retold::prelude::*;
 /// use std::sync::Arc;
 ///

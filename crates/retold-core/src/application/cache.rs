@@ -12,9 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use quick_cache::sync::Cache as QuickCache;
 
 use super::telemetry;
-use crate::domain::aggregate::Aggregate;
-use crate::recording::condition::Condition;
-use crate::recording::identity::{EventId, Mark, Version};
+use crate::domain::Aggregate;
+use crate::recording::{Condition, EventId, Mark, Version};
 
 /// A state and the last version that it has seen.
 #[derive(Debug)]

@@ -7,13 +7,9 @@ use std::ops::Deref;
 use super::decide::Decide;
 use super::handle::Application;
 use super::model::Model;
-use crate::domain::aggregate::Aggregate;
-use crate::domain::decision::Decision;
-use crate::domain::id::Id;
-use crate::mapping::any_event::{Addressed, AnyEvent};
-use crate::mapping::mapper::Mapper;
-use crate::recording::condition::Condition;
-use crate::recording::error::Invalid;
+use crate::domain::{Aggregate, Decision, Id};
+use crate::mapping::{Addressed, AnyEvent, Mapper};
+use crate::recording::{Condition, Invalid};
 
 /// An aggregate that is being changed: reads as its state, and takes in what is recorded of it.
 #[derive(Debug)]

@@ -6,8 +6,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::limits::COMMAND_ID_SIZE_MAX;
-use crate::recording::error::Invalid;
-use crate::recording::identity::EventId;
+use crate::recording::{EventId, Invalid};
 
 /// What is hashed before a command id, so that no other use of it gives the same ids of events.
 const DOMAIN: &[u8] = b"retold.command/1";

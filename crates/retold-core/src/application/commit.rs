@@ -11,11 +11,10 @@ use super::recorded::{Outcome, Recorded};
 use super::scope::Scope;
 use super::stamp::Stamp;
 use super::telemetry;
-use crate::domain::aggregate::Aggregate;
-use crate::recording::append::{Append, Appended, Positions};
-use crate::recording::error::Conflict;
-use crate::recording::identity::{EventId, Mark, Version};
-use crate::recording::stored_event::StoredEvent;
+use crate::domain::Aggregate;
+use crate::recording::{
+    Append, Appended, Conflict, EventId, Mark, Positions, StoredEvent, Version,
+};
 
 /// What committing came to.
 pub(super) enum Commit {

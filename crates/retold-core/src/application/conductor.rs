@@ -5,7 +5,7 @@
 //! the conductor has done all that the command caused. The conductor tells nothing back: a command
 //! that was recorded is recorded, whatever becomes of what it causes.
 
-use crate::recording::recorder::BoxFuture;
+use crate::recording::BoxFuture;
 
 /// What is done around the commands of an application.
 pub(crate) trait Conductor: Send + Sync {

@@ -14,10 +14,8 @@ use super::error::{Error, Result};
 use super::handle::Application;
 use super::scope::{Scope, reused};
 use super::telemetry;
-use crate::domain::aggregate::Aggregate;
-use crate::domain::decision::Decision;
-use crate::domain::id::Id;
-use crate::recording::recorder::BoxFuture;
+use crate::domain::{Aggregate, Decision, Id};
+use crate::recording::BoxFuture;
 
 /// The creation of an aggregate, to be awaited. See [`Application::create`].
 #[must_use = "nothing is created unless awaited"]

@@ -18,14 +18,11 @@ use super::scope::{Scope, reused};
 use super::stamp::Stamp;
 use super::telemetry;
 use super::turns::{Overtaken, Turn, contended, contended_by};
-use crate::domain::decision::Decision;
-use crate::mapping::any_event::AnyEvent;
-use crate::recording::append::{Append, Appended};
-use crate::recording::condition::Condition;
-use crate::recording::error::{Conflict, Invalid};
-use crate::recording::identity::Mark;
-use crate::recording::recorder::BoxFuture;
-use crate::recording::stored_event::StoredEvent;
+use crate::domain::Decision;
+use crate::mapping::AnyEvent;
+use crate::recording::{
+    Append, Appended, BoxFuture, Condition, Conflict, Invalid, Mark, StoredEvent,
+};
 
 /// A decision on a model, to be awaited. See [`Application::decide`].
 #[must_use = "a decision does nothing unless awaited"]
@@ -46,7 +43,7 @@ impl Application {
     ///
     /// What is decided are events of any types. An event goes to the stream of an aggregate if it is
     /// addressed to it, `event.to(&id)`
-    /// ([`Addressed::to`](crate::mapping::any_event::Addressed::to)); else it has no stream. The
+    /// ([`Addressed::to`](crate::mapping::Addressed::to)); else it has no stream. The
     /// streams that are written need not be those that were read.
     ///
     /// `decide` is called once or more, and must depend on nothing but the state. A refusal, and a

@@ -4,14 +4,12 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::domain::clock::Timestamp;
-use crate::mapping::error::MappingError;
-use crate::mapping::topic_registry::RegistryError;
-use crate::recording::append::Append;
-use crate::recording::error::{
-    Conflict, Corrupt, Failure, Invalid, RecordError, found_log, found_there,
+use crate::domain::Timestamp;
+use crate::mapping::{MappingError, RegistryError};
+use crate::recording::{
+    Append, Conflict, Corrupt, Failure, Invalid, LogId, Mark, Position, RecordError, Version,
+    found_log, found_there,
 };
-use crate::recording::identity::{LogId, Mark, Position, Version};
 
 /// What an application returns, if it cannot be refused by the domain.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

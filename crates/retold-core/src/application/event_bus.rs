@@ -13,11 +13,9 @@ use super::handle::Application;
 use super::limits::PUBLICATIONS_KEPT;
 use super::publish::Missed;
 use super::stamp::Stamp;
-use crate::domain::decision::Decision;
-use crate::domain::event::Event;
-use crate::mapping::any_event::AnyEvent;
-use crate::recording::append::Append;
-use crate::recording::identity::Mark;
+use crate::domain::{Decision, Event};
+use crate::mapping::AnyEvent;
+use crate::recording::{Append, Mark};
 
 /// Tells events to whoever subscribed in this process; for code that has something to tell and knows
 /// no application.

@@ -21,14 +21,10 @@ use super::repository::absent;
 use super::stamp::Stamp;
 use super::telemetry;
 use super::turns::{Turn, contended_stream};
-use crate::domain::aggregate::Aggregate;
-use crate::domain::decision::Decision;
-use crate::domain::id::Id;
-use crate::recording::append::{Append, Appended};
-use crate::recording::condition::{Condition, ExpectedVersion};
-use crate::recording::error::{Conflict, Corrupt};
-use crate::recording::identity::Version;
-use crate::recording::recorder::BoxFuture;
+use crate::domain::{Aggregate, Decision, Id};
+use crate::recording::{
+    Append, Appended, BoxFuture, Condition, Conflict, Corrupt, ExpectedVersion, Version,
+};
 
 /// A command on one aggregate, to be awaited. See [`Application::execute`].
 #[must_use = "a command does nothing unless awaited"]

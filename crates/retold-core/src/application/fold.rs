@@ -9,16 +9,12 @@ use super::handle::Application;
 use super::limits::FOLD_PAGE_EVENTS;
 use super::model::{Model, Reach, ReadTo};
 use super::topic_watch::unknown_topic;
-use crate::domain::event::{Apply, Event, EventType};
-use crate::mapping::mapper::Mapper;
-use crate::mapping::topic_registry::{RegistryError, TopicRegistry};
-use crate::recording::condition::Condition;
-use crate::recording::error::Invalid;
-use crate::recording::identity::Mark;
+use crate::domain::{Apply, Event, EventType};
+use crate::mapping::{Mapper, RegistryError, TopicRegistry};
 use crate::recording::limits::QUERY_NAMES_MAX;
-use crate::recording::query::{Query, QueryItem};
-use crate::recording::recorder::{BoxFuture, LogRead, PageEnd};
-use crate::recording::stored_event::StoredEvent;
+use crate::recording::{
+    BoxFuture, Condition, Invalid, LogRead, Mark, PageEnd, Query, QueryItem, StoredEvent,
+};
 
 /// A state folded over the events of some types that have some tags, wherever they are in the log. A
 /// [`Model`], so one can decide on it or view it. See [`fold_of`].

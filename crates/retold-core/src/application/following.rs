@@ -12,9 +12,8 @@ use super::past::{Own, Past};
 use super::publish::Bus;
 use super::reports::Reports;
 use super::turns::Turns;
-use crate::domain::aggregate::Aggregate;
-use crate::recording::identity::Version;
-use crate::recording::recorder::Recorder;
+use crate::domain::Aggregate;
+use crate::recording::{Recorder, Version};
 
 impl Application {
     /// The state of a stream as the cache has it, perhaps old; read if the cache has none, read on if it

@@ -22,19 +22,12 @@ use super::selection::TypedWatches;
 use super::telemetry;
 use super::topic_watch::TopicWatch;
 use super::turns::Turns;
-use crate::domain::clock::{Clock, Timestamp};
-use crate::domain::id_source::IdSource;
-use crate::mapping::event_reader::EventReader;
-use crate::mapping::mapper::Mapper;
-use crate::mapping::topic_registry::TopicRegistry;
-use crate::recording::append::{Append, Appended};
-use crate::recording::condition::ExpectedVersion;
-use crate::recording::error::{Conflict, Failure, RecordError};
-use crate::recording::identity::{EventId, LogId, Position};
-use crate::recording::metadata::Metadata;
-use crate::recording::query::Query;
-use crate::recording::recorder::{BoxFuture, Head, LogRead, Page, Recorder};
-use crate::recording::store::Store;
+use crate::domain::{Clock, IdSource, Timestamp};
+use crate::mapping::{EventReader, Mapper, TopicRegistry};
+use crate::recording::{
+    Append, Appended, BoxFuture, Conflict, EventId, ExpectedVersion, Failure, Head, LogId, LogRead,
+    Metadata, Page, Position, Query, RecordError, Recorder, Store,
+};
 
 /// A named log with its aggregates: executes commands and reads back what was recorded.
 ///

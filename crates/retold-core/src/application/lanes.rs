@@ -28,11 +28,8 @@ use futures_util::future::Shared;
 use super::cache::Folded;
 use super::error::{Error, Result};
 use super::limits::LANE_APPENDS_MAX;
-use crate::domain::aggregate::Aggregate;
-use crate::recording::append::Appended;
-use crate::recording::error::Conflict;
-use crate::recording::identity::EventId;
-use crate::recording::recorder::BoxFuture;
+use crate::domain::Aggregate;
+use crate::recording::{Appended, BoxFuture, Conflict, EventId};
 
 /// The lanes of one application: those of the aggregates that commands contend for now.
 #[derive(Default)]

@@ -20,16 +20,12 @@ use super::handle::{Application, StreamCheck};
 use super::limits::{AGGREGATES_PAGE, FOLD_PAGE_EVENTS};
 use super::panic_text::panic_text;
 use super::repository::folded_of;
-use crate::domain::aggregate::{Aggregate, SnapshotRule};
-use crate::domain::id::Id;
-use crate::mapping::error::{MappingError, StoredEventPlace};
-use crate::mapping::event_reader::EventReader;
-use crate::mapping::json_difference::{Arrays, json_difference};
-use crate::recording::identity::{Position, Version};
+use crate::domain::{Aggregate, Id, SnapshotRule};
+use crate::mapping::{Arrays, EventReader, MappingError, StoredEventPlace, json_difference};
 use crate::recording::limits::{FINDINGS_MAX, RESERVED_PREFIX, SNAPSHOTS_PER_STREAM_MAX};
-use crate::recording::recorder::{BoxFuture, LogRead, PageEnd};
-use crate::recording::snapshot::StoredSnapshot;
-use crate::recording::stored_event::StoredEvent;
+use crate::recording::{
+    BoxFuture, LogRead, PageEnd, Position, StoredEvent, StoredSnapshot, Version,
+};
 
 /// What checking a log against a program's types came to. Printed, it has a line for each finding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

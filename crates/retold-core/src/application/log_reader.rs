@@ -9,12 +9,9 @@ use super::handle::Application;
 use super::logged::Logged;
 use super::selection::{Selection, TypedWatches};
 use super::topic_watch::unknown_topic;
-use crate::domain::event::Event;
-use crate::mapping::mapper::Mapper;
-use crate::mapping::topic_registry::TopicRegistry;
-use crate::recording::identity::EventId;
-use crate::recording::recorder::Recorder;
-use crate::recording::stored_event::StoredEvent;
+use crate::domain::Event;
+use crate::mapping::{Mapper, TopicRegistry};
+use crate::recording::{EventId, Recorder, StoredEvent};
 
 impl Application {
     /// A reader of the application's log.
@@ -40,8 +37,8 @@ impl Application {
 ///
 /// ```
 /// # use retold_core::application::{Error, LogReader};
-/// # use retold_core::recording::query::Query;
-/// # use retold_core::recording::stored_event::StoredEvent;
+/// # use retold_core::recording::Query;
+/// # use retold_core::recording::StoredEvent;
 /// # async fn example(log: LogReader) -> Result<(), Error> {
 /// // Once: the last three events with a tag.
 /// let last = log.stored().tag("carrier:UA").read().backward().limit(3).collect().await?;

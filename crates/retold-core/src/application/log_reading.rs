@@ -10,10 +10,9 @@ use futures_util::stream::Stream;
 
 use super::error::Error;
 use super::selection::Selection;
-use crate::recording::error::{Invalid, RecordError};
-use crate::recording::identity::{Mark, Position};
-use crate::recording::recorder::{BoxFuture, Direction, LogRead, Page, PageEnd};
-use crate::recording::stored_event::StoredEvent;
+use crate::recording::{
+    BoxFuture, Direction, Invalid, LogRead, Mark, Page, PageEnd, Position, RecordError, StoredEvent,
+};
 
 impl<T> Selection<T> {
     /// Reads the selected events once: by default all there are, in the order of recording.

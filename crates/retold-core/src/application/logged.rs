@@ -1,12 +1,7 @@
 //! An event of a log, decoded, with what is recorded around it.
 
-use crate::domain::aggregate::Aggregate;
-use crate::domain::clock::Timestamp;
-use crate::domain::id::Id;
-use crate::recording::error::Corrupt;
-use crate::recording::identity::{EventId, Mark, Position, Version};
-use crate::recording::metadata::Metadata;
-use crate::recording::stored_event::StoredEvent;
+use crate::domain::{Aggregate, Id, Timestamp};
+use crate::recording::{Corrupt, EventId, Mark, Metadata, Position, StoredEvent, Version};
 
 /// An event of a log, decoded, with what is recorded around it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,13 +7,9 @@ use std::sync::Arc;
 use super::cache::Folded;
 use super::error::Result;
 use super::handle::Application;
-use crate::domain::aggregate::Aggregate;
-use crate::domain::id::Id;
-use crate::mapping::any_event::AnyEvent;
-use crate::recording::condition::Condition;
-use crate::recording::identity::{Mark, Position, Version};
-use crate::recording::recorder::BoxFuture;
-use crate::recording::stored_event::StoredEvent;
+use crate::domain::{Aggregate, Id};
+use crate::mapping::AnyEvent;
+use crate::recording::{BoxFuture, Condition, Mark, Position, StoredEvent, Version};
 
 /// What a decision reads, and so what must not have changed when it is recorded.
 ///

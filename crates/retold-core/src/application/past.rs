@@ -8,10 +8,8 @@ use std::sync::Arc;
 
 use super::cache::{Cache, Folded};
 use super::error::Result;
-use crate::domain::aggregate::Aggregate;
-use crate::recording::error::RecordError;
-use crate::recording::identity::Version;
-use crate::recording::recorder::{BoxFuture, Recorder};
+use crate::domain::Aggregate;
+use crate::recording::{BoxFuture, RecordError, Recorder, Version};
 
 /// An application's log as it was, perhaps with events after it that are not recorded.
 pub(crate) trait Past: Recorder {

@@ -11,11 +11,9 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::error::Result;
 use super::limits::COMMITS_KEPT;
-use crate::domain::event::Event;
-use crate::mapping::mapper::Mapper;
-use crate::recording::append::{Append, Positions};
-use crate::recording::identity::{Mark, Position};
-use crate::recording::new_event::NewEvent;
+use crate::domain::Event;
+use crate::mapping::Mapper;
+use crate::recording::{Append, Mark, NewEvent, Position, Positions};
 
 /// An append that this application has just recorded. A clone costs next to nothing.
 #[derive(Clone, Debug)]

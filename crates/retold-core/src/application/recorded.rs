@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::recording::append::Positions;
-use crate::recording::identity::{Mark, Position, Version};
+use crate::recording::{Mark, Position, Positions, Version};
 
 /// What a command came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,16 +9,11 @@ use super::error::{Error, Result};
 use super::handle::Application;
 use super::limits::FOLD_PAGE_EVENTS;
 use super::telemetry;
-use crate::domain::aggregate::{Aggregate, SnapshotRule};
-use crate::domain::clock::Timestamp;
-use crate::domain::id::Id;
-use crate::mapping::error::MappingError;
-use crate::recording::encoding::Encoding;
-use crate::recording::error::Corrupt;
-use crate::recording::identity::{Mark, Version};
-use crate::recording::recorder::{PageEnd, StreamRead};
-use crate::recording::snapshot::StoredSnapshot;
-use crate::recording::stored_event::StoredEvent;
+use crate::domain::{Aggregate, Id, SnapshotRule, Timestamp};
+use crate::mapping::MappingError;
+use crate::recording::{
+    Corrupt, Encoding, Mark, PageEnd, StoredEvent, StoredSnapshot, StreamRead, Version,
+};
 
 /// An aggregate as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +64,7 @@ impl Application {
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
-    /// use retold::recording::identity::Version;
+    /// use retold::recording::Version;
     ///
     /// school.execute(fido, |_| DogEvent::TrickAdded { trick: "roll over".into() }).await?;
     /// let as_it_was_born = school.get_at(fido, Version::FIRST).await?;

@@ -13,9 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::command_id::CommandId;
 use super::error::{Error, Result};
-use crate::recording::condition::Condition;
-use crate::recording::query::Query;
-use crate::recording::stored_event::StoredEvent;
+use crate::recording::{Condition, Query, StoredEvent};
 
 /// Topics that a scope keeps, as the least of their hashes: enough to share one with a query that has a few
 /// more, and few enough for metadata.
@@ -171,7 +169,7 @@ fn hash<'t>(texts: impl IntoIterator<Item = &'t str>, bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recording::query::QueryItem;
+    use crate::recording::QueryItem;
 
     fn over(item: QueryItem) -> Scope {
         let query = Query::Items(vec![item]);

@@ -7,14 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::Error;
 use super::topic_watch::TopicWatch;
-use crate::domain::event::EventType;
-use crate::mapping::topic_registry::TopicRegistry;
-use crate::recording::error::Invalid;
-use crate::recording::error::RecordError;
+use crate::domain::EventType;
+use crate::mapping::TopicRegistry;
 use crate::recording::limits::{PAGE_EVENTS_MAX, QUERY_NAMES_MAX};
-use crate::recording::query::{Query, QueryItem};
-use crate::recording::recorder::{BoxFuture, LogRead, Page, Recorder};
-use crate::recording::stored_event::StoredEvent;
+use crate::recording::{
+    BoxFuture, Invalid, LogRead, Page, Query, QueryItem, RecordError, Recorder, StoredEvent,
+};
 
 /// Events that a reading or a subscription asks for at once, unless told otherwise. It holds one page
 /// in memory at a time.

@@ -7,11 +7,9 @@ use super::error::{Error, Result};
 use super::handle::{Access, Application};
 use super::repository::absent;
 use super::telemetry;
-use crate::domain::aggregate::{Aggregate, SnapshotRule};
-use crate::domain::id::Id;
-use crate::mapping::json_difference::check_round_trip;
-use crate::recording::identity::Version;
-use crate::recording::snapshot::StoredSnapshot;
+use crate::domain::{Aggregate, Id, SnapshotRule};
+use crate::mapping::check_round_trip;
+use crate::recording::{StoredSnapshot, Version};
 
 impl Application {
     /// Takes a snapshot of the aggregate as it is now, and returns its version.

@@ -8,14 +8,9 @@ use super::command_id::CommandId;
 use super::error::Result;
 use super::handle::Application;
 use super::scope::Scope;
-use crate::domain::clock::Timestamp;
-use crate::domain::event::Event;
-use crate::mapping::any_event::AnyEvent;
-use crate::mapping::mapper::Envelope;
-use crate::recording::identity::EventId;
-use crate::recording::metadata::Metadata;
-use crate::recording::new_event::NewEvent;
-use crate::recording::origin::Origin;
+use crate::domain::{Event, Timestamp};
+use crate::mapping::{AnyEvent, Envelope};
+use crate::recording::{EventId, Metadata, NewEvent, Origin};
 
 /// Time, ids and metadata of the events of one command.
 ///

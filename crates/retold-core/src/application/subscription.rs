@@ -14,11 +14,9 @@ use futures_util::stream::Stream;
 
 use super::error::Error;
 use super::selection::Selection;
-use crate::recording::error::RecordError;
-use crate::recording::identity::{Mark, Position};
-use crate::recording::query::Query;
-use crate::recording::recorder::{BoxFuture, LogRead, Page, PageEnd, Recorder};
-use crate::recording::stored_event::StoredEvent;
+use crate::recording::{
+    BoxFuture, LogRead, Mark, Page, PageEnd, Position, Query, RecordError, Recorder, StoredEvent,
+};
 
 impl<T> Selection<T> {
     /// Subscribes to the selected events: by default all from the first on; see [`Subscribing`].

@@ -25,8 +25,7 @@
 use metrics::{describe_counter, describe_histogram};
 use tracing::{Level, Span};
 
-use crate::recording::append::{Append, Positions};
-use crate::recording::metadata::Metadata;
+use crate::recording::{Append, Metadata, Positions};
 
 /// Counter: appends that were recorded.
 pub const APPENDS: &str = "retold.appends";

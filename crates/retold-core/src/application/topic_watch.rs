@@ -10,13 +10,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::error::{Error, Result};
-use crate::mapping::error::MappingError;
-use crate::mapping::topic_registry::TopicRegistry;
-use crate::recording::error::RecordError;
+use crate::mapping::{MappingError, TopicRegistry};
 use crate::recording::limits::{PAGE_NAMES_MAX, QUERY_NAMES_MAX};
-use crate::recording::query::{Query, QueryItem};
-use crate::recording::recorder::{LogRead, Page, Recorder};
-use crate::recording::stored_event::StoredEvent;
+use crate::recording::{LogRead, Page, Query, QueryItem, RecordError, Recorder, StoredEvent};
 
 /// Topics that a program does not know and reads all the same, to meet their events. A program that does
 /// not know more of a log's topics does not know the log.

@@ -20,9 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 
-use crate::recording::condition::Condition;
-use crate::recording::error::Conflict;
-use crate::recording::recorder::BoxFuture;
+use crate::recording::{BoxFuture, Condition, Conflict};
 
 /// How many turns there are. Commands about different things that share one wait for each other
 /// without need, which costs time and nothing else.

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use super::error::{Error, Result};
 use super::handle::Application;
 use super::model::{Model, Reach, ReadTo};
-use crate::mapping::any_event::AnyEvent;
-use crate::recording::condition::Condition;
-use crate::recording::identity::Mark;
-use crate::recording::recorder::BoxFuture;
+use crate::mapping::AnyEvent;
+use crate::recording::{BoxFuture, Condition, Mark};
 
 /// What a model shows, as of one state of the log.
 #[derive(Clone, Debug)]

@@ -9,10 +9,7 @@ use bytes::Bytes;
 
 use super::codec::{Codec, RoundTripError};
 use super::topic_registry::{RegistryError, TopicRegistry};
-use crate::domain::aggregate::Aggregate;
-use crate::domain::decision::Decision;
-use crate::domain::event::{Event, EventType, Tags};
-use crate::domain::id::Id;
+use crate::domain::{Aggregate, Decision, Event, EventType, Id, Tags};
 
 /// An event of any type, perhaps addressed to the stream of an aggregate.
 ///

@@ -8,9 +8,8 @@ use bytes::Bytes;
 use serde_path_to_error::{Segment, Track};
 
 use super::json_difference::check_round_trip;
-use crate::domain::event::Event;
-use crate::domain::finite::Finite;
-use crate::recording::encoding::Encoding;
+use crate::domain::{Event, Finite};
+use crate::recording::Encoding;
 
 /// How an event's content becomes bytes. Its name is stored with every event, so that a log may mix
 /// codecs.

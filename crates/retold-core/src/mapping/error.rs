@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::codec::CodecError;
-use crate::recording::identity::{EventId, Position, Version};
-use crate::recording::stored_event::StoredEvent;
+use crate::recording::{EventId, Position, StoredEvent, Version};
 
 /// An event that could not become bytes, or bytes that could not become an event. Nothing was written.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::error::MappingError;
 use super::mapper::Mapper;
-use crate::domain::event::{Event, EventType};
-use crate::recording::stored_event::StoredEvent;
+use crate::domain::{Event, EventType};
+use crate::recording::StoredEvent;
 
 /// Says whether stored events can be read as those of a type.
 #[derive(Clone, Copy)]

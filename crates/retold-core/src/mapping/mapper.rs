@@ -11,12 +11,8 @@ use bytes::Bytes;
 use super::any_event::AnyEvent;
 use super::codec::{Codec, RoundTripError};
 use super::error::{MappingError, StoredEventPlace};
-use crate::domain::clock::Timestamp;
-use crate::domain::event::{Event, EventType, Tags};
-use crate::recording::identity::{EventId, Position};
-use crate::recording::new_event::NewEvent;
-use crate::recording::origin::Origin;
-use crate::recording::stored_event::{Place, StoredEvent};
+use crate::domain::{Event, EventType, Tags, Timestamp};
+use crate::recording::{EventId, NewEvent, Origin, Place, Position, StoredEvent};
 
 /// Turns events into what a recorder takes, and back. Has no state but its settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,7 +32,7 @@ pub struct Envelope {
     pub time: Timestamp,
     /// Why it is there.
     pub origin: Origin,
-    /// [`Metadata`](crate::recording::metadata::Metadata) as bytes.
+    /// [`Metadata`](crate::recording::Metadata) as bytes.
     pub metadata: Bytes,
 }
 
@@ -246,14 +242,14 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::aggregate::Aggregate;
+    use crate::domain::Aggregate;
+    use crate::domain::Apply;
+    use crate::domain::Decision;
+    use crate::domain::Id;
     use crate::domain::content;
-    use crate::domain::decision::Decision;
-    use crate::domain::event::Apply;
-    use crate::domain::id::Id;
     use crate::mapping::any_event::Addressed;
     use crate::mapping::topic_registry::TopicRegistry;
-    use crate::recording::identity::Version;
+    use crate::recording::Version;
 
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     enum DogEvent {
@@ -430,7 +426,7 @@ mod tests {
     }
 
     fn with_encoding(stored: &StoredEvent, encoding: &str) -> StoredEvent {
-        use crate::recording::stored_event::StoredEventParts;
+        use crate::recording::StoredEventParts;
 
         StoredEvent::from_parts(&StoredEventParts {
             position: stored.position(),

@@ -4,9 +4,8 @@ use std::any::{TypeId, type_name};
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
-use crate::domain::aggregate::Aggregate;
-use crate::domain::event::{Event, EventType};
-use crate::recording::error::Invalid;
+use crate::domain::{Aggregate, Event, EventType};
+use crate::recording::Invalid;
 use crate::recording::limits::{RESERVED_PREFIX, check_name};
 
 /// Longest name of a stream type, in bytes: it leaves 54 of a stream's name to `/` and key, more than
@@ -365,8 +364,8 @@ mod tests {
     use serde::{Deserializer, Serializer};
 
     use super::*;
+    use crate::domain::Apply;
     use crate::domain::content;
-    use crate::domain::event::Apply;
 
     macro_rules! event {
         ($name:ident: $($type:expr),*) => {

@@ -228,11 +228,11 @@ pub fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> u64 {
 mod tests {
     use uuid::Uuid;
 
-    use super::super::identity::{EventId, Position};
-    use super::super::origin::Origin;
-    use super::super::stored_event::pack_tags;
     use super::*;
-    use crate::domain::clock::Timestamp;
+    use crate::domain::Timestamp;
+    use crate::recording::identity::{EventId, Position};
+    use crate::recording::origin::Origin;
+    use crate::recording::stored_event::pack_tags;
 
     fn log() -> LogId {
         LogId::new(Uuid::from_u128(7))

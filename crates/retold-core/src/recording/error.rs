@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use super::condition::ExpectedVersion;
-pub use super::fault::{Corrupt, Failure, Invalid};
+pub(crate) use super::fault::{Corrupt, Failure, Invalid};
 use super::identity::{EventId, LogId, Mark, Position, Version};
 use super::stretch::FollowerKey;
 

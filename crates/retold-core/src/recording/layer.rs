@@ -17,7 +17,7 @@ use super::snapshot::StoredSnapshot;
 use super::store::{Lease, LogEntry, Store};
 use super::stored_event::StoredEvent;
 use super::stretch::{FollowerKey, RecordedStretch};
-use crate::domain::clock::Timestamp;
+use crate::domain::Timestamp;
 
 /// Writes a layer trait, each of whose methods hands the call on, and makes every layer what it is
 /// around.
@@ -61,10 +61,10 @@ layer! {
     /// ```
     /// use std::sync::Arc;
     /// use std::sync::atomic::{AtomicU64, Ordering};
-    /// use retold::recording::append::{Append, Appended};
-    /// use retold::recording::error::RecordError;
-    /// use retold::recording::layer::RecorderLayer;
-    /// use retold::recording::recorder::{BoxFuture, Recorder};
+    /// use retold::recording::{Append, Appended};
+    /// use retold::recording::RecordError;
+    /// use retold::recording::RecorderLayer;
+    /// use retold::recording::{BoxFuture, Recorder};
     ///
     /// /// Counts appends.
     /// struct Counting {

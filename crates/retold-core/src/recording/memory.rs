@@ -19,7 +19,7 @@ use super::identity::LogId;
 use super::limits::{Limits, PAGE_NAMES_MAX, check_name, check_page_limit};
 use super::recorder::{BoxFuture, Recorder};
 use super::store::{Lease, LogEntry, Store, check_lease};
-use crate::domain::clock::{Clock, SystemClock, Timestamp};
+use crate::domain::{Clock, SystemClock, Timestamp};
 
 pub use self::memory_log::MemoryLog;
 
@@ -322,7 +322,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::clock::ManualClock;
+    use crate::domain::ManualClock;
     use crate::recording::append::{Append, Appended};
     use crate::recording::identity::EventId;
     use crate::recording::limits::LEASE_CLOCK_BACK_MAX;

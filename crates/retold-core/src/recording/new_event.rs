@@ -11,7 +11,7 @@ use super::fault::Invalid;
 use super::identity::EventId;
 use super::limits::{Limits, METADATA_SIZE_MAX, TAGS_MAX, check_name};
 use super::origin::Origin;
-use crate::domain::clock::Timestamp;
+use crate::domain::Timestamp;
 
 /// An event as an append carries it: everything but what the log itself gives (position, version,
 /// place in the append, time of recording).

@@ -23,7 +23,7 @@ pub const OPEN_PAUSE_MAX: Duration = Duration::from_secs(1);
 ///
 /// ```
 /// use std::time::Duration;
-/// use retold::recording::patience::Patience;
+/// use retold::recording::Patience;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {

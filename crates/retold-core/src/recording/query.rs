@@ -10,7 +10,7 @@ use super::stored_event::StoredEvent;
 /// Selects events of a log: all of them, or those that match one item at least.
 ///
 /// ```
-/// use retold_core::recording::query::{Query, QueryItem};
+/// use retold_core::recording::{Query, QueryItem};
 ///
 /// let in_air = Query::item(
 ///     QueryItem::new().topic("Flight.Departed").topic("Flight.Arrived").tag("aircraft:N14228"),

@@ -64,8 +64,8 @@ use std::sync::Arc;
 
 use super::append::{Append, Appended};
 #[allow(unused_imports, reason = "the contract above names it")]
-use super::error::Conflict;
-use super::error::{Invalid, RecordError};
+use super::error::{Conflict, RecordError};
+use super::fault::Invalid;
 use super::identity::{EventId, LogId, Mark, Position, Version};
 use super::limits::{Limits, PAGE_EVENTS_MAX, PAGE_NAMES_MAX, check_name, check_page_limit};
 use super::query::Query;

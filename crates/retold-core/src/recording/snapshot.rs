@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::checksum;
 use super::encoding::Encoding;
-use super::error::Invalid;
+use super::fault::Invalid;
 use super::identity::{LogId, Version};
 use super::limits::{Limits, check_name};
-use crate::domain::clock::Timestamp;
+use crate::domain::Timestamp;
 
 /// A state at a version of its stream. A hint: it may be missing, and whoever reads it checks that
 /// type and revision are what they expect; the events alone are the truth.

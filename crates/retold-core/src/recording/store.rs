@@ -8,7 +8,7 @@ use super::fault::{Corrupt, Invalid};
 use super::identity::{LogId, Mark};
 use super::limits::{LEASE_CLOCK_BACK_MAX, check_name};
 use super::recorder::{BoxFuture, Recorder};
-use crate::domain::clock::Timestamp;
+use crate::domain::Timestamp;
 
 /// A database with logs in it.
 pub trait Store: Send + Sync {

@@ -10,7 +10,7 @@ use super::identity::{EventId, Mark, Position, Version};
 use super::metadata::Metadata;
 use super::new_event::NewEvent;
 use super::origin::Origin;
-use crate::domain::clock::Timestamp;
+use crate::domain::Timestamp;
 
 /// An event's place in the append that recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

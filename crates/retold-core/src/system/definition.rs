@@ -5,14 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::follower::Follower;
-use super::follower_record::SystemNames;
 use crate::application::{Application, ApplicationBuilder};
-use crate::domain::aggregate::Aggregate;
-use crate::domain::event::Event;
-use crate::recording::error::Invalid;
+use crate::domain::{Aggregate, Event};
+use crate::following::{Follower, SystemNames};
 use crate::recording::limits::{RESERVED_PREFIX, check_name};
-use crate::recording::stored_event::StoredEvent;
+use crate::recording::{Invalid, StoredEvent};
 
 /// Applications that follow each other's logs, defined once and independently of infrastructure.
 ///

@@ -1,6 +1,6 @@
 //! Deliveries: an outbox that a runner drains, by a function that takes each event to the outside.
 //!
-//! A delivery is given with the [`Infrastructure`](super::Infrastructure) and not with the system: what it
+//! A delivery is given with the [`Infrastructure`](super::open_system::Infrastructure) and not with the system: what it
 //! talks to is a matter of the program that runs. In a cluster one node drains an outbox at a time, another
 //! goes on when that fails.
 //!
@@ -16,20 +16,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::follower::Start;
-use super::health::{Finding, FindingKind, Trouble};
-use super::limits::DELIVERY_TIME_MAX;
-use super::outbox::{Outbox, check_outbox_name};
-use super::projection::BoxError;
-use super::running::{Began, Running, RunningCell};
-use super::status::Phase;
-use crate::application::panic_text::panic_text;
-use crate::application::{Application, Logged, Result};
-use crate::domain::clock::Timestamp;
-use crate::domain::event::Event;
-use crate::recording::error::Invalid;
-use crate::recording::identity::Mark;
-use crate::recording::recorder::BoxFuture;
+use crate::application::{Application, Logged, Result, panic_text};
+use crate::domain::{Event, Timestamp};
+use crate::following::limits::DELIVERY_TIME_MAX;
+use crate::following::{Began, Outbox, Phase, Running, RunningCell, Start, check_outbox_name};
+use crate::health::{Finding, FindingKind, Trouble};
+use crate::projection::BoxError;
+use crate::recording::{BoxFuture, Invalid, Mark};
 
 /// An outbox that a runner drains: its name, whose events it has, and what takes one to the outside.
 ///
@@ -42,7 +35,7 @@ use crate::recording::recorder::BoxFuture;
 /// use std::sync::Arc;
 /// use retold::application::Logged;
 /// use retold::prelude::*;
-/// use retold::recording::memory::MemoryStore;
+/// use retold::recording::MemoryStore;
 /// use retold::system::{Delivery, Infrastructure};
 ///
 /// #[derive(Event, Serialize, Deserialize)]

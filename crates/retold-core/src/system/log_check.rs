@@ -1,12 +1,10 @@
 //! Checking whether a program can still read and fold all of its logs, with the types of the library and of
 //! those that follow them.
 
-use super::follower_event::FollowerEvent;
 use super::open_system::OpenSystem;
-use super::timer_event::TimerEvent;
-use crate::application::log_check::LogCheck;
-use crate::application::{Application, Result};
-use crate::mapping::event_reader::EventReader;
+use crate::application::{Application, LogCheck, Result};
+use crate::following::{FollowerEvent, TimerEvent};
+use crate::mapping::EventReader;
 
 impl Application {
     /// Checks whether this program can still read and fold all of the log: every event is read as the types

@@ -7,24 +7,17 @@ use std::time::Duration;
 
 use super::definition::{Member, System};
 use super::delivery::{Delivery, OutboxPipeline};
-use super::follower::Follower;
-use super::follower_record::FollowerRecord;
-use super::health::{Finding, FindingKind, Trouble};
-use super::partition::Lane;
-use super::pipeline::Pipeline;
-use super::projection::{ProjectionPipeline, ViewKeeper};
 use crate::application::{Application, Error, Result};
-use crate::domain::clock::Clock;
-use crate::domain::id_source::IdSource;
-use crate::recording::identity::LogId;
-use crate::recording::patience::{OPEN_WAIT_MAX, Patience};
-use crate::recording::recorder::Recorder;
-use crate::recording::store::Store;
+use crate::domain::{Clock, IdSource};
+use crate::following::{Follower, FollowerRecord, Lane, Pipeline};
+use crate::health::{Finding, FindingKind, Trouble};
+use crate::projection::{ProjectionPipeline, ViewKeeper};
+use crate::recording::{LogId, OPEN_WAIT_MAX, Patience, Recorder, Store};
 
 /// Where the logs of a system are, and what gives its commands time and ids.
 ///
 /// ```
-/// # use retold::recording::memory::MemoryStore;
+/// # use retold::recording::MemoryStore;
 /// # use std::sync::Arc;
 /// use retold::system::Infrastructure;
 ///
@@ -117,7 +110,7 @@ impl Infrastructure {
     }
 
     /// Opens one application of a system, with patience.
-    pub(super) async fn open(&self, member: &Member, opening: Opening) -> Result<Application> {
+    pub(crate) async fn open(&self, member: &Member, opening: Opening) -> Result<Application> {
         let what = format!("opening the application {:?}", member.name());
         let mut patience = Patience::new(what, self.open_wait_max);
         loop {

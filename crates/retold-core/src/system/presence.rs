@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::limits::{PRESENCE_INTERVAL, PRESENCE_TIME_TO_LIVE};
 use super::open_system::{Infrastructure, OpenSystem};
-use crate::domain::clock::Timestamp;
-use crate::recording::store::Store;
+use crate::domain::Timestamp;
+use crate::following::limits::{PRESENCE_INTERVAL, PRESENCE_TIME_TO_LIVE};
+use crate::recording::Store;
 
 /// What the names of all leases of runners in one process begin with.
 pub const RUNNERS: &str = "retold.runner/";

@@ -15,21 +15,17 @@ use tokio::sync::Mutex;
 
 use self::queue::{Item, Queue};
 use super::definition::System;
-use super::follower::Follower;
-use super::follower_event::StartingMark;
-use super::health::{Finding, FindingKind, Health, Trouble};
-use super::limits::{PARTITIONS_MAX, STEPS_MAX_DEFAULT};
 use super::open_system::{Infrastructure, OpenSystem, Opening, may_pass};
-use super::operating::FollowerOperator;
-use super::pipeline::{Pipeline, Step};
 use super::presence::Presence;
-use super::projection::{ProjectionHandle, ProjectionPipeline};
-use super::status::{FollowerStatus, Phase, StatusCell};
-use super::timers::Timers;
 use crate::application::{Application, Conductor, Error, Result};
-use crate::recording::patience::Patience;
-use crate::recording::recorder::BoxFuture;
-use crate::recording::stored_event::StoredEvent;
+use crate::following::limits::{PARTITIONS_MAX, STEPS_MAX_DEFAULT};
+use crate::following::{
+    Follower, FollowerOperator, FollowerStatus, Phase, Pipeline, StartingMark, StatusCell, Step,
+    Timers,
+};
+use crate::health::{Finding, FindingKind, Health, Trouble};
+use crate::projection::{ProjectionHandle, ProjectionPipeline};
+use crate::recording::{BoxFuture, Patience, StoredEvent};
 
 /// Runs a system in one thread. A clone is the same runner.
 ///
@@ -39,7 +35,7 @@ use crate::recording::stored_event::StoredEvent;
 /// ```
 /// use std::sync::Arc;
 /// use retold::prelude::*;
-/// use retold::recording::memory::MemoryStore;
+/// use retold::recording::MemoryStore;
 /// use retold::system::{Context, Follower, Infrastructure, SingleThread, System};
 ///
 /// #[derive(Event, Serialize, Deserialize)]
@@ -152,7 +148,7 @@ impl SingleThread {
     /// # Errors
     ///
     /// As for [`OpenSystem::open`]; [`Error::Invalid`] if the infrastructure has a
-    /// [`Delivery`](super::Delivery). A follower that cannot go on is no error here: see
+    /// [`Delivery`](super::delivery::Delivery). A follower that cannot go on is no error here: see
     /// [`status`](Self::status).
     pub async fn start(system: &System, infrastructure: &Infrastructure) -> Result<Self> {
         Self::start_with(system, infrastructure, STEPS_MAX_DEFAULT).await

@@ -5,9 +5,7 @@ use std::fmt::Debug;
 use super::UNNAMED;
 use super::outcome::Outcome;
 use super::shown_event::{ShownEvent, recorded};
-use crate::domain::aggregate::Aggregate;
-use crate::domain::decision::Decision;
-use crate::domain::event::fold;
+use crate::domain::{Aggregate, Decision, fold};
 
 /// An aggregate of which these events are recorded, in this order; none, if it is new.
 ///

@@ -12,15 +12,10 @@ use futures_util::FutureExt;
 use super::outcome::Outcome;
 use super::shown_event::ShownEvent;
 use super::{SEED, UNNAMED};
-use crate::application::model::Reach;
-use crate::application::{Application, EventBus, Model};
-use crate::domain::clock::ManualClock;
-use crate::domain::decision::Decision;
-use crate::domain::id_source::SequentialIds;
-use crate::mapping::any_event::AnyEvent;
-use crate::recording::condition::Condition;
-use crate::recording::memory::MemoryStore;
-use crate::recording::stored_event::StoredEvent;
+use crate::application::{Application, EventBus, Model, Reach};
+use crate::domain::{Decision, ManualClock, SequentialIds};
+use crate::mapping::AnyEvent;
+use crate::recording::{Condition, MemoryStore, StoredEvent};
 
 /// A log in which these events are recorded, in this order: one event, or several of any types as an
 /// array, a `Vec` or a tuple, each for the stream that it is addressed to; `()` for an empty log.

@@ -3,13 +3,9 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::domain::clock::Timestamp;
-use crate::domain::event::Event;
-use crate::mapping::any_event::AnyEvent;
-use crate::mapping::error::MappingError;
-use crate::mapping::mapper::{Envelope, Mapper};
-use crate::recording::identity::EventId;
-use crate::recording::new_event::NewEvent;
+use crate::domain::{Event, Timestamp};
+use crate::mapping::{AnyEvent, Envelope, Mapper, MappingError};
+use crate::recording::{EventId, NewEvent};
 
 /// What of an event is compared, and how it is shown.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,6 @@
 //! Accounts: a second domain of these tests, with an aggregate, and rules across its boundary.
 
-use retold_core::domain::aggregate::{Aggregate, SnapshotRule};
-use retold_core::domain::content;
-use retold_core::domain::event::{Apply, Event, EventType, Tags};
+use retold_core::domain::{Aggregate, Apply, Event, EventType, SnapshotRule, Tags, content};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What happens to accounts.

@@ -2,11 +2,9 @@
 
 use std::sync::Mutex;
 
-use retold_core::application::logged::Logged;
-use retold_core::recording::append::Append;
-use retold_core::recording::recorder::LogRead;
-use retold_core::recording::stored_event::StoredEvent;
-use retold_core::system::projection::{Awaited, BoxError, Projection, ViewKind};
+use retold_core::application::Logged;
+use retold_core::projection::{Awaited, BoxError, Projection, ViewKind};
+use retold_core::recording::{Append, LogRead, StoredEvent};
 
 use crate::dogs::DogEvent;
 use crate::racing::{event, log};

@@ -6,7 +6,8 @@ mod bugs;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use retold_core::recording::conformance::{self, Subject};
+use retold_conformance as conformance;
+use retold_conformance::Subject;
 
 use self::broken::{Broken, Bug, RUNTIME};
 use self::bugs::*;
@@ -77,7 +78,7 @@ fn broken_rules<B: Bug>() -> Vec<&'static str> {
             [$((stringify!($rule), fails(conformance::$rule::<$subject>()))),*]
         };
     }
-    let rules = retold_core::conformance_suite!(Broken<B>, broken);
+    let rules = retold_conformance::conformance_suite!(Broken<B>, broken);
     let broken = rules.into_iter().filter(|(_, fails)| *fails);
     broken.map(|(name, _)| name).collect()
 }

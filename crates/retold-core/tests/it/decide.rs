@@ -3,18 +3,13 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use retold_core::application::EventBus;
 use retold_core::application::limits::FOLD_PAGE_EVENTS;
 use retold_core::application::{
-    Application, Error, ExecuteError, Fold, Outcome, Recorded, fold_of,
+    Application, Error, EventBus, ExecuteError, Fold, Outcome, Recorded, fold_of,
 };
-use retold_core::domain::content;
-use retold_core::domain::event::{Apply, Event, EventType};
-use retold_core::domain::id::Id;
-use retold_core::mapping::any_event::{Addressed, AnyEvent};
-use retold_core::recording::identity::{Position, Version};
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::store::Store;
+use retold_core::domain::{Apply, Event, EventType, Id, content};
+use retold_core::mapping::{Addressed, AnyEvent};
+use retold_core::recording::{MemoryStore, Position, Store, Version};
 use serde::{Deserializer, Serializer};
 
 use crate::accounts::{Account, AccountCount, AccountEvent, Refusal, deposited, opened};

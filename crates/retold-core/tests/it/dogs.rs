@@ -1,8 +1,6 @@
 //! Dogs: the domain of these tests, written by hand as the derives would write it.
 
-use retold_core::domain::aggregate::Aggregate;
-use retold_core::domain::content;
-use retold_core::domain::event::{Apply, Event, EventType, Tags};
+use retold_core::domain::{Aggregate, Apply, Event, EventType, Tags, content};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::FutureExt;
-use retold_core::application::model::{Reach, ReadTo};
-use retold_core::application::{Application, ExecuteError, Fold, Model, Outcome, Result, fold_of};
-use retold_core::domain::id::Id;
-use retold_core::mapping::any_event::Addressed;
-use retold_core::recording::condition::Condition;
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::recorder::BoxFuture;
+use retold_core::application::{
+    Application, ExecuteError, Fold, Model, Outcome, Reach, ReadTo, Result, fold_of,
+};
+use retold_core::domain::Id;
+use retold_core::mapping::Addressed;
+use retold_core::recording::{BoxFuture, Condition, MemoryStore};
 use std::collections::BTreeSet;
 use std::future::IntoFuture;
 
@@ -109,7 +108,7 @@ fn accounts() -> Fold<AccountCount> {
     fold_of::<AccountCount, AccountEvent>().only("AccountEvent.Opened")
 }
 
-fn open_first(count: &AccountCount) -> Result<retold_core::mapping::any_event::AnyEvent, Refusal> {
+fn open_first(count: &AccountCount) -> Result<retold_core::mapping::AnyEvent, Refusal> {
     if count.0 > 0 {
         return Err(Refusal::TooManyAccounts { count: count.0 });
     }

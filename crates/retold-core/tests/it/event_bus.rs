@@ -2,9 +2,9 @@
 
 use retold_core::application::limits::PUBLICATIONS_KEPT;
 use retold_core::application::{Application, Error, EventBus};
-use retold_core::domain::id::Id;
-use retold_core::mapping::any_event::{Addressed, AnyEvent};
-use retold_core::recording::memory::MemoryStore;
+use retold_core::domain::Id;
+use retold_core::mapping::{Addressed, AnyEvent};
+use retold_core::recording::MemoryStore;
 use uuid::Uuid;
 
 use crate::dogs::{Dog, DogEvent, registered, trick_added};

@@ -3,12 +3,8 @@
 use std::sync::Arc;
 
 use retold_core::application::{Application, Error, EventBus, ExecuteError, Outcome};
-use retold_core::domain::id::Id;
-use retold_core::domain::id_source::SequentialIds;
-use retold_core::recording::error::Conflict;
-use retold_core::recording::identity::Version;
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::store::Store;
+use retold_core::domain::{Id, SequentialIds};
+use retold_core::recording::{Conflict, MemoryStore, Store, Version};
 use uuid::Uuid;
 
 use crate::dogs::{Dog, DogEvent, Refusal, registered, trick_added};

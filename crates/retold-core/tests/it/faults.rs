@@ -10,18 +10,13 @@ use tokio::sync::watch;
 
 use retold_core::application::limits::SETTLE_ATTEMPTS_MAX;
 use retold_core::application::{Application, Error, ExecuteError};
-use retold_core::domain::id::Id;
-use retold_core::mapping::any_event::Addressed;
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::condition::{Condition, ExpectedVersion};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, Version};
-use retold_core::recording::layer::RecorderLayer;
-use retold_core::recording::recorder::{
-    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead,
+use retold_core::domain::Id;
+use retold_core::mapping::Addressed;
+use retold_core::recording::{
+    Append, Appended, BoxFuture, Condition, EventId, ExpectedVersion, Head, LogRead, Page,
+    RecordError, Recorder, RecorderLayer, StoredEvent, StoredSnapshot, StreamEntry, StreamRead,
+    Version,
 };
-use retold_core::recording::snapshot::StoredSnapshot;
-use retold_core::recording::stored_event::StoredEvent;
 
 use crate::accounts::{Account, AccountCount, AccountEvent, deposited, opened};
 use crate::racing;

@@ -11,11 +11,10 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use retold_core::application::{Application, CommandId, Error, ExecuteError, Outcome, Recorded};
-use retold_core::domain::id::Id;
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::layer::RecorderLayer;
-use retold_core::recording::recorder::{BoxFuture, Recorder, StreamRead};
+use retold_core::domain::Id;
+use retold_core::recording::{
+    Append, Appended, BoxFuture, RecordError, Recorder, RecorderLayer, StreamRead,
+};
 
 use crate::accounts::{Account, AccountEvent, Refusal, deposited, opened};
 use crate::racing;
@@ -217,7 +216,7 @@ impl Scene {
                 }
                 _ => {}
             }
-            retold_core::domain::event::Apply::apply(&mut account, &event);
+            retold_core::domain::Apply::apply(&mut account, &event);
         }
         let cached = self.bank.get(&self.id).await.unwrap();
         assert_eq!(cached.state, account);

@@ -2,10 +2,7 @@
 
 use futures_util::TryStreamExt;
 use retold_core::application::{Application, Error, LogReader, UnknownTopics};
-use retold_core::recording::append::Append;
-use retold_core::recording::identity::Position;
-use retold_core::recording::query::Query;
-use retold_core::recording::stored_event::StoredEvent;
+use retold_core::recording::{Append, Position, Query, StoredEvent};
 
 use crate::dogs::{DogEvent, registered, trick_added};
 use crate::racing::{append, event, log, soon};
@@ -55,8 +52,7 @@ async fn readings_begin_and_end_where_they_are_told() {
     let reader = ten().await;
     let at = Position::new;
     let read = || reader.stored().page_size(2).read();
-    let check = async |reading: retold_core::application::log_reading::Reading<_>,
-                       expected: &[u64]| {
+    let check = async |reading: retold_core::application::Reading<_>, expected: &[u64]| {
         assert_eq!(numbers(&reading.collect().await.unwrap()), expected);
     };
     check(read().after(at(8)), &[9, 10]).await;

@@ -3,11 +3,10 @@
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
 
-use retold_core::recording::conformance::{self, Subject};
-use retold_core::recording::identity::LogId;
+use retold_conformance as conformance;
+use retold_conformance::Subject;
 use retold_core::recording::limits::Limits;
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::store::Store;
+use retold_core::recording::{LogId, MemoryStore, Store};
 use tokio::runtime::Runtime;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
@@ -43,7 +42,7 @@ impl Subject for Memory {
     }
 }
 
-retold_core::conformance_suite!(Memory);
+retold_conformance::conformance_suite!(Memory);
 
 /// A memory store that accepts as little as any store may.
 struct LeastMemory(MemoryStore);

@@ -7,18 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use retold_core::application::{Application, Error};
-use retold_core::domain::clock::{ManualClock, Timestamp};
-use retold_core::domain::id::Id;
-use retold_core::domain::id_source::{IdSource, UuidV7Source};
-use retold_core::recording::append::Append;
-use retold_core::recording::identity::{LogId, Position};
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::recorder::Recorder;
-use retold_core::recording::store::Store;
-use retold_core::system::memory_view::MemoryView;
-use retold_core::system::projection::{
-    OnPoison, Projection, ProjectionError, ProjectionPipeline, ProjectionState,
+use retold_core::domain::{Id, IdSource, ManualClock, Timestamp, UuidV7Source};
+use retold_core::projection::{
+    MemoryView, OnPoison, Projection, ProjectionError, ProjectionPipeline, ProjectionState,
 };
+use retold_core::recording::{Append, LogId, MemoryStore, Position, Recorder, Store};
 use uuid::Uuid;
 
 use crate::dogs::{Dog, DogEvent, registered, trick_added};

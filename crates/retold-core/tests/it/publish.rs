@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use retold_core::application::limits::COMMITS_KEPT;
 use retold_core::application::{Application, LogReader};
-use retold_core::recording::append::Append;
-use retold_core::recording::stored_event::StoredEvent;
+use retold_core::recording::{Append, StoredEvent};
 
 use crate::racing::{event, log, soon};
 

@@ -3,15 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold_core::domain::id_source::{IdSource, UuidV7Source};
-use retold_core::recording::append::Append;
-use retold_core::recording::condition::{Condition, ExpectedVersion};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId};
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::Recorder;
-use retold_core::recording::store::Store;
+use retold_core::domain::{IdSource, UuidV7Source};
+use retold_core::recording::{
+    Append, Condition, EventId, ExpectedVersion, LogId, MemoryStore, NewEvent, RecordError,
+    Recorder, Store,
+};
 
 /// Guards a test against hanging; nothing is measured by it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -78,8 +74,7 @@ pub(crate) async fn write(log: Arc<dyn Recorder>, seed: u64, appends: usize) {
             match log.append(append).await {
                 Ok(_) => break,
                 Err(RecordError::Conflict(conflict)) => {
-                    let retold_core::recording::error::Conflict::Stream { actual, .. } = conflict
-                    else {
+                    let retold_core::recording::Conflict::Stream { actual, .. } = conflict else {
                         panic!("{conflict}");
                     };
                     expected = ExpectedVersion::seen(actual);

@@ -7,15 +7,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use retold_core::application::{Application, Error, ExecuteError};
-use retold_core::domain::aggregate::{Aggregate, SnapshotRule};
-use retold_core::domain::clock::{Clock, ManualClock, Timestamp};
-use retold_core::domain::event::Apply;
-use retold_core::domain::id::Id;
-use retold_core::recording::append::Append;
-use retold_core::recording::identity::Version;
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::recorder::Recorder;
-use retold_core::recording::snapshot::StoredSnapshot;
+use retold_core::domain::{Aggregate, Apply, Clock, Id, ManualClock, SnapshotRule, Timestamp};
+use retold_core::recording::{Append, MemoryStore, Recorder, StoredSnapshot, Version};
 
 use crate::accounts::{Account, AccountEvent, deposited, opened};
 use crate::dogs::{Dog, DogEvent, registered};

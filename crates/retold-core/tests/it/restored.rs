@@ -5,13 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use retold_core::application::{Application, Draft, Error, fold_of};
-use retold_core::domain::id::Id;
-use retold_core::mapping::any_event::Addressed;
-use retold_core::recording::identity::Version;
-use retold_core::recording::layer::RecorderLayer;
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::recorder::Recorder;
-use retold_core::system::Outbox;
+use retold_core::domain::Id;
+use retold_core::following::Outbox;
+use retold_core::mapping::Addressed;
+use retold_core::recording::{MemoryStore, Recorder, RecorderLayer, Version};
 
 use crate::accounts::{Account, AccountCount, AccountEvent, deposited, opened};
 use crate::racing;

@@ -7,16 +7,12 @@ mod verdicts;
 
 use std::sync::{Arc, Mutex};
 
-use retold_core::domain::id_source::IdSource;
-use retold_core::recording::append::Append;
-use retold_core::recording::condition::{Condition, ExpectedVersion};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::LogId;
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::{LogRead, Recorder, StreamRead};
-use retold_core::recording::store::Store;
-use retold_core::system::simulation::{Fault, Faults, SimulatedStore, Simulation, run_seed, seeds};
+use retold_core::domain::IdSource;
+use retold_core::recording::{
+    Append, Condition, ExpectedVersion, LogId, LogRead, MemoryStore, NewEvent, RecordError,
+    Recorder, Store, StreamRead,
+};
+use retold_core::simulation::{Fault, Faults, SimulatedStore, Simulation, run_seed, seeds};
 
 const STREAM: &str = "Counter/1";
 

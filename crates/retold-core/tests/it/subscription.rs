@@ -5,15 +5,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::StreamExt;
-use retold_core::application::subscription::{Signal, Subscription};
-use retold_core::application::{Error, LogReader};
-use retold_core::domain::id_source::{IdSource, UuidV7Source};
-use retold_core::recording::identity::{EventId, LogId, Mark, Position};
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::query::Query;
-use retold_core::recording::recorder::Recorder;
-use retold_core::recording::store::Store;
-use retold_core::recording::stored_event::StoredEvent;
+use retold_core::application::{Error, LogReader, Signal, Subscription};
+use retold_core::domain::{IdSource, UuidV7Source};
+use retold_core::recording::{
+    EventId, LogId, Mark, MemoryStore, Position, Query, Recorder, Store, StoredEvent,
+};
 
 use crate::racing::{append, log, seed, soon, write};
 use crate::unsteady::Unsteady;

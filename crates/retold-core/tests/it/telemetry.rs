@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use retold_core::application::{Application, telemetry};
-use retold_core::domain::aggregate::{Aggregate, SnapshotRule};
-use retold_core::domain::event::Apply;
-use retold_core::domain::id::Id;
-use retold_core::recording::memory::MemoryStore;
+use retold_core::domain::{Aggregate, Apply, Id, SnapshotRule};
+use retold_core::recording::MemoryStore;
 use serde::{Deserialize, Serialize};
 use tracing::span;
 

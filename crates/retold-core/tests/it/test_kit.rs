@@ -3,10 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use retold_core::application::{Fold, fold_of};
-use retold_core::domain::content;
-use retold_core::domain::event::{Event, EventType};
-use retold_core::domain::id::Id;
-use retold_core::mapping::any_event::{Addressed, AnyEvent};
+use retold_core::domain::{Event, EventType, Id, content};
+use retold_core::mapping::{Addressed, AnyEvent};
 use retold_core::testing::{given, given_log};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -181,11 +179,11 @@ impl Event for Forgetful {
 #[derive(Clone, Default)]
 struct Notebook;
 
-impl retold_core::domain::event::Apply<Forgetful> for Notebook {
+impl retold_core::domain::Apply<Forgetful> for Notebook {
     fn apply(&mut self, _: &Forgetful) {}
 }
 
-impl retold_core::domain::aggregate::Aggregate for Notebook {
+impl retold_core::domain::Aggregate for Notebook {
     type Event = Forgetful;
     type Key = String;
     const TYPE: &'static str = "Notebook";

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use retold_core::application::{Application, ExecuteError, Recorded};
-use retold_core::domain::id::Id;
-use retold_core::recording::append::Append;
-use retold_core::recording::recorder::{BoxFuture, Recorder};
+use retold_core::domain::Id;
+use retold_core::recording::{Append, BoxFuture, Recorder};
 
 use crate::accounts::{Account, Refusal, deposited, opened};
 use crate::faults::Faulty;

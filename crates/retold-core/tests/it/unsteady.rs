@@ -5,12 +5,10 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::EventId;
-use retold_core::recording::layer::RecorderLayer;
-use retold_core::recording::recorder::{BoxFuture, LogRead, Page, Recorder, StreamRead};
-use retold_core::recording::stored_event::StoredEvent;
+use retold_core::recording::{
+    Append, Appended, BoxFuture, EventId, LogRead, Page, RecordError, Recorder, RecorderLayer,
+    StoredEvent, StreamRead,
+};
 
 /// Wraps a recorder; see the module.
 pub(crate) struct Unsteady {

@@ -4,21 +4,13 @@
 
 use std::sync::Arc;
 
-use retold_core::recording::append::Append;
-use retold_core::recording::error::{Corrupt, RecordError};
-use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
-use retold_core::recording::layer::RecorderLayer;
 use retold_core::recording::limits::FINDINGS_MAX;
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::query::Query;
-use retold_core::recording::recorder::{
-    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
+use retold_core::recording::{
+    Append, BoxFuture, Corrupt, EventId, FollowerKey, Head, LogId, LogRead, Mark, MemoryStore,
+    NewEvent, Page, Position, Query, RecordError, RecordedStretch, Recorder, RecorderLayer, Report,
+    Stage, Store, StoredEvent, StoredEventParts, StreamEntry, StreamRead, Stretch, StretchRead,
+    Version, verify_log,
 };
-use retold_core::recording::store::Store;
-use retold_core::recording::stored_event::{StoredEvent, StoredEventParts};
-use retold_core::recording::stretch::{FollowerKey, RecordedStretch, Stretch};
-use retold_core::recording::verify::{Report, Stage, verify_log};
 use uuid::Uuid;
 
 /// What a lying recorder says of a log.

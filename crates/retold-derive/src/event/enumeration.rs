@@ -137,8 +137,8 @@ impl<'v> Kind<'v> {
         Some(quote_spanned! {place_of(ty.span())=>
             const _: () = {
                 #[allow(unused_imports)]
-                use #krate::domain::event::NoJoin as _;
-                ::core::assert!(!#krate::domain::event::ForgottenJoin::<#ty>::FORGOTTEN, #message);
+                use #krate::domain::NoJoin as _;
+                ::core::assert!(!#krate::domain::ForgottenJoin::<#ty>::FORGOTTEN, #message);
             };
         })
     }
@@ -167,9 +167,9 @@ fn tags(attributes: &EnumAttributes, kinds: &[Kind<'_>]) -> Option<TokenStream> 
     let others = (!others.is_empty()).then(|| quote!(#(Self::#others { .. })|* => {}));
     let by_variant = (!arms.is_empty()).then(|| quote!(match self { #(#arms)* #others }));
     Some(quote! {
-        let mut __tags = #krate::domain::event::Tags::new();
+        let mut __tags = #krate::domain::Tags::new();
         #by_variant
-        #(#krate::domain::event::add_tags(&mut __tags, #functions(self));)*
+        #(#krate::domain::add_tags(&mut __tags, #functions(self));)*
         __tags
     })
 }

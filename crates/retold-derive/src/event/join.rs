@@ -56,7 +56,7 @@ pub(super) fn expand(
     let implementation = Implementation {
         input,
         krate: krate.clone(),
-        types: quote!(&#krate::domain::event::join_types::<{ #(#counts)+* }>(&[#(#types),*])),
+        types: quote!(&#krate::domain::join_types::<{ #(#counts)+* }>(&[#(#types),*])),
         type_index: quote!(match self { #(#indexes,)* }),
         tags: Some(quote! {
             match self { #(Self::#variants(__event) => #tags,)* }
@@ -77,9 +77,9 @@ pub(super) fn expand(
         conversion(input, attributes, variant, ty, deprecated)
     });
     let check = quote_spanned! {place_of(name.span())=>
-        const _: () = #krate::domain::event::check_distinct_topics(
+        const _: () = #krate::domain::check_distinct_topics(
             #text,
-            <#name as #krate::domain::event::Event>::TYPES,
+            <#name as #krate::domain::Event>::TYPES,
         );
     };
     Ok(quote! {
@@ -92,7 +92,7 @@ pub(super) fn expand(
 /// A call of the event's own implementation, in the span of its type: so that one that is no event
 /// is shown there.
 fn call(krate: &Path, ty: &Type, method: &TokenStream) -> TokenStream {
-    quote_spanned!(place_of(ty.span())=> <#ty as #krate::domain::event::Event>::#method)
+    quote_spanned!(place_of(ty.span())=> <#ty as #krate::domain::Event>::#method)
 }
 
 /// The variants with the events that they join.
@@ -155,7 +155,7 @@ fn conversion(
 
         #[automatically_derived]
         #allow
-        impl #krate::domain::decision::Decision<#name> for #ty {
+        impl #krate::domain::Decision<#name> for #ty {
             type Refusal = ::core::convert::Infallible;
 
             fn decided(

@@ -39,10 +39,10 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
         let bind = (!own.tags.is_empty()).then(|| quote!(let Self #pattern = self;));
         let functions = &common.tag_functions;
         quote! {
-            let mut __tags = #krate::domain::event::Tags::new();
+            let mut __tags = #krate::domain::Tags::new();
             #bind
             #statements
-            #(#krate::domain::event::add_tags(&mut __tags, #functions(self));)*
+            #(#krate::domain::add_tags(&mut __tags, #functions(self));)*
             __tags
         }
     });

@@ -165,7 +165,7 @@ fn insertion(
     }
     let format = LitStr::new(&template.format, template.span());
     let insert = quote! {
-        __tags.insert(#krate::domain::event::tag(::core::format_args!(#format #(, #arguments)*)));
+        __tags.insert(#krate::domain::tag(::core::format_args!(#format #(, #arguments)*)));
     };
     optional.iter().fold(insert, |inner, ident| {
         quote! {

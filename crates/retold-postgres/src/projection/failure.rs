@@ -4,8 +4,8 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use retold_core::recording::error::RecordError;
-use retold_core::system::projection::{BoxError, ProjectionError};
+use retold_core::projection::{BoxError, ProjectionError};
+use retold_core::recording::RecordError;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::identity::{EventId, LogId, Mark, Position};
-use retold_core::recording::store::ViewEntry;
-use retold_core::system::projection::SkippedEvent;
+use retold_core::domain::Timestamp;
+use retold_core::projection::SkippedEvent;
+use retold_core::recording::{EventId, LogId, Mark, Position, ViewEntry};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
+use crate::server::work::Work;
 use crate::sql_text::quote;
-use crate::work::Work;
 
 /// A promise to databases already written: these tables only ever grow columns. `state` is `seen` for the
 /// version that readers see and `building` for one on its way; `tables` are its plain names. Positions

@@ -4,11 +4,11 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use retold_core::recording::error::Invalid;
-use retold_core::system::projection::{Awaited, ViewKind};
+use retold_core::projection::{Awaited, ViewKind};
+use retold_core::recording::Invalid;
 use tokio_postgres::{Error, Statement, Transaction};
 
-use crate::work::Work;
+use crate::server::work::Work;
 
 /// Longest name of a table of a view, or of the schema for views, in bytes: PostgreSQL cuts names after
 /// 63, and up to 13 are added.

@@ -6,24 +6,20 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use retold_core::recording::error::{Invalid, RecordError};
-use retold_core::recording::identity::{LogId, Mark, Position};
-use retold_core::recording::store::ViewEntry;
-use retold_core::recording::stored_event::StoredEvent;
-use retold_core::system::projection::keeper::{SKIPPED_EVENTS_MAX, Seen};
-use retold_core::system::projection::{
+use retold_core::projection::{
     Applied, BoxError, Handling, Kept, Projection, ProjectionError, ProjectionOutline,
-    SkippedEvent, Supersede, Switched, ViewPage,
+    SKIPPED_EVENTS_MAX, Seen, SkippedEvent, Supersede, Switched, ViewPage,
 };
+use retold_core::recording::{Invalid, LogId, Mark, Position, RecordError, StoredEvent, ViewEntry};
 use tokio_postgres::Error;
 
 use super::failure::{Halt, is_of_an_earlier_one, is_outdated, of_server, poison};
 use super::ledger::{Entry, Ledger};
 use super::tables::{Postgres, PostgresTables, VersionNames, ViewTransaction};
-use crate::connection::Connection;
 use crate::error::{describe, is_of_content};
 use crate::options::{SWITCH_LOCK_WAIT_MAX, VIEWS_SCHEMA_FORMER};
-use crate::work::{Purpose, Work};
+use crate::server::connection::Connection;
+use crate::server::work::{Purpose, Work};
 
 /// A projection and its tables, in a schema for views.
 #[derive(Debug)]

@@ -4,10 +4,7 @@
 use std::fs;
 use std::process::Command;
 
-use retold_core::recording::identity::LogId;
-use retold_core::recording::recorder::LogRead;
-use retold_core::recording::store::Store;
-use retold_core::recording::verify::verify_log;
+use retold_core::recording::{LogId, LogRead, Store, verify_log};
 use retold_postgres::{PostgresStore, roles_sql, schema_sql};
 use xtask::postgres_server::{PostgresServer, Setup};
 

@@ -4,12 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::poll;
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Position};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::LogRead;
-use retold_core::recording::store::Store;
+use retold_core::recording::{
+    Append, Appended, EventId, LogId, LogRead, NewEvent, Position, RecordError, Store,
+};
 use retold_postgres::{ANSWER_WAIT_MAX, InlineProjections, PostgresOptions, PostgresStore};
 use tokio::runtime::Runtime;
 use uuid::Uuid;

@@ -4,9 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use retold_core::recording::conformance::Subject;
-use retold_core::recording::identity::LogId;
-use retold_core::recording::store::Store;
+use retold_conformance::Subject;
+use retold_core::recording::{LogId, Store};
 use retold_postgres::{PostgresOptions, PostgresStore, schema_sql};
 
 use crate::database::{Database, block_on};
@@ -82,7 +81,7 @@ impl Subject for TemporaryPostgresStore {
     }
 }
 
-retold_core::conformance_suite!(TemporaryPostgresStore);
+retold_conformance::conformance_suite!(TemporaryPostgresStore);
 
 /// The contract holds too where a projection takes part in every append.
 mod with_a_projection {
@@ -118,5 +117,5 @@ mod with_a_projection {
         }
     }
 
-    retold_core::conformance_suite!(WithProjection);
+    retold_conformance::conformance_suite!(WithProjection);
 }

@@ -5,11 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use retold_core::recording::append::Append;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::store::Store;
+use retold_core::recording::{Append, EventId, LogId, NewEvent, RecordError, Store};
 use retold_postgres::PostgresStore;
 use tempfile::TempDir;
 use uuid::Uuid;

@@ -1,11 +1,7 @@
 //! What faults of the server leave: one that is killed under load, backends that are terminated at any
 //! moment, locks, and a server that only reads.
 
-use retold_core::recording::append::Appended;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::LogId;
-use retold_core::recording::recorder::LogRead;
-use retold_core::recording::store::Store;
+use retold_core::recording::{Appended, LogId, LogRead, RecordError, Store};
 use retold_postgres::PostgresStore;
 use uuid::Uuid;
 use xtask::postgres_server::PostgresServer;

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use retold_core::recording::append::Appended;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::recorder::{LogRead, Recorder};
-use retold_core::recording::store::Store;
+use retold_core::recording::{Appended, LogRead, RecordError, Recorder, Store};
 use retold_postgres::{
     ANSWER_WAIT_MAX, CONNECT_WAIT_MAX, CONNECTION_WAIT_MAX, PostgresStore, QUEUE_WAIT_MAX,
 };

@@ -5,12 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::{LogRead, Recorder, StreamRead};
-use retold_core::recording::store::Store;
+use retold_core::recording::{
+    Append, Appended, EventId, LogId, LogRead, Mark, NewEvent, Position, RecordError, Recorder,
+    Store, StreamRead, Version,
+};
 use retold_postgres::{InlineProjections, PostgresOptions, PostgresStore};
 use tokio_postgres::Client;
 use uuid::Uuid;

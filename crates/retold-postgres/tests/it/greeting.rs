@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retold_core::recording::error::RecordError;
+use retold_core::recording::RecordError;
 use retold_postgres::{GREETING_SIZE_MAX, PostgresStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

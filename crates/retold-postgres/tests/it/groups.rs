@@ -6,19 +6,13 @@ use std::task::Poll;
 
 use fastrand::Rng;
 use futures_util::poll;
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::condition::{Condition, ExpectedVersion};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
+use retold_core::domain::Timestamp;
 use retold_core::recording::limits::Limits;
-use retold_core::recording::memory::MemoryLog;
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::query::{Query, QueryItem};
-use retold_core::recording::recorder::{LogRead, PageEnd, Recorder, StreamRead, StretchRead};
-use retold_core::recording::store::Store;
-use retold_core::recording::stored_event::StoredEvent;
-use retold_core::recording::stretch::{FollowerKey, Stretch};
+use retold_core::recording::{
+    Append, Appended, Condition, EventId, ExpectedVersion, FollowerKey, LogId, LogRead, Mark,
+    MemoryLog, NewEvent, PageEnd, Position, Query, QueryItem, RecordError, Recorder, Store,
+    StoredEvent, StreamRead, Stretch, StretchRead, Version,
+};
 use uuid::Uuid;
 
 use crate::database::{Database, block_on};

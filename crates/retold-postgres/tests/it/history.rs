@@ -1,16 +1,9 @@
 //! What is recorded does not change: SQL that would change it is refused.
 
-use retold_core::recording::append::Append;
-use retold_core::recording::condition::Condition;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::query::Query;
-use retold_core::recording::recorder::{LogRead, StreamRead, StretchRead};
-use retold_core::recording::snapshot::StoredSnapshot;
-use retold_core::recording::store::Store;
-use retold_core::recording::stretch::{FollowerKey, Stretch};
-use retold_core::recording::verify::verify_log;
+use retold_core::recording::{
+    Append, Condition, EventId, FollowerKey, LogId, LogRead, Mark, NewEvent, Position, Query,
+    RecordError, Store, StoredSnapshot, StreamRead, Stretch, StretchRead, Version, verify_log,
+};
 use uuid::Uuid;
 
 use crate::database::{Database, block_on};

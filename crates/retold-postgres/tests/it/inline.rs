@@ -3,13 +3,9 @@
 use std::sync::OnceLock;
 
 use futures_util::future::join_all;
-use retold_core::application::logged::Logged;
-use retold_core::recording::append::Appended;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::LogId;
-use retold_core::recording::store::Store;
-use retold_core::recording::verify::verify_log;
-use retold_core::system::projection::{BoxError, OnPoison, Projection};
+use retold_core::application::Logged;
+use retold_core::projection::{BoxError, OnPoison, Projection};
+use retold_core::recording::{Appended, LogId, RecordError, Store, verify_log};
 use retold_postgres::{
     InlineProjections, Postgres, PostgresOptions, PostgresStore, PostgresTables, ViewTransaction,
 };

@@ -5,14 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::condition::Condition;
-use retold_core::recording::error::{Conflict, RecordError};
-use retold_core::recording::identity::{EventId, LogId, Position};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::query::{Query, QueryItem};
-use retold_core::recording::recorder::{LogRead, PageEnd, Recorder};
-use retold_core::recording::store::Store;
+use retold_core::recording::{
+    Append, Appended, Condition, Conflict, EventId, LogId, LogRead, NewEvent, PageEnd, Position,
+    Query, QueryItem, RecordError, Recorder, Store,
+};
 use retold_postgres::PostgresStore;
 use uuid::Uuid;
 

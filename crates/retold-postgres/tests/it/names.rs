@@ -5,13 +5,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use fastrand::Rng;
-use retold_core::recording::append::Append;
-use retold_core::recording::condition::Condition;
-use retold_core::recording::identity::{EventId, LogId};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::query::{Query, QueryItem};
-use retold_core::recording::recorder::{LogRead, StreamRead};
-use retold_core::recording::store::Store;
+use retold_core::recording::{
+    Append, Condition, EventId, LogId, LogRead, NewEvent, Query, QueryItem, Store, StreamRead,
+};
 use retold_postgres::{
     PostgresOptions, PostgresStore, reader_role, roles_sql, schema_sql, writer_role,
 };

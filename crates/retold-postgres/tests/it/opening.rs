@@ -5,12 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use retold_core::recording::append::Append;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::LogRead;
-use retold_core::recording::store::Store;
+use retold_core::recording::{Append, EventId, LogId, LogRead, NewEvent, RecordError, Store};
 use retold_postgres::{PostgresOptions, PostgresStore, roles_sql, schema_sql};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;

@@ -4,16 +4,11 @@
 
 use std::fmt::Write as _;
 
-use retold_core::recording::append::Append;
-use retold_core::recording::condition::{Condition, ExpectedVersion};
-use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::query::{Query, QueryItem};
-use retold_core::recording::recorder::{Direction, LogRead, Recorder, StreamRead, StretchRead};
-use retold_core::recording::snapshot::StoredSnapshot;
-use retold_core::recording::store::Store;
-use retold_core::recording::stored_event::StoredEvent;
-use retold_core::recording::stretch::{FollowerKey, Stretch};
+use retold_core::recording::{
+    Append, Condition, Direction, EventId, ExpectedVersion, FollowerKey, LogId, LogRead, Mark,
+    NewEvent, Position, Query, QueryItem, Recorder, Store, StoredEvent, StoredSnapshot, StreamRead,
+    Stretch, StretchRead, Version,
+};
 use retold_postgres::PostgresStore;
 use tokio_postgres::NoTls;
 use uuid::Uuid;

@@ -11,15 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use retold_core::recording::append::Append;
-use retold_core::recording::condition::{Condition, ExpectedVersion};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Position};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::query::Query;
-use retold_core::recording::recorder::{LogRead, PageEnd, Recorder};
-use retold_core::recording::store::Store;
-use retold_core::recording::verify::verify_log;
+use retold_core::recording::{
+    Append, Condition, EventId, ExpectedVersion, LogId, LogRead, NewEvent, PageEnd, Position,
+    Query, RecordError, Recorder, Store, verify_log,
+};
 use retold_postgres::PostgresStore;
 use uuid::Uuid;
 

@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use retold_core::application::logged::Logged;
-use retold_core::recording::recorder::Recorder;
-use retold_core::recording::store::Store;
-use retold_core::system::projection::{
+use retold_core::application::Logged;
+use retold_core::projection::{
     BoxError, OnPoison, Projection, ProjectionError, ProjectionPipeline, ViewKeeper,
 };
+use retold_core::recording::{Recorder, Store};
 use retold_postgres::{
     InlineProjections, Postgres, PostgresOptions, PostgresStore, PostgresTables, PostgresViews,
     ViewTransaction,

@@ -3,15 +3,10 @@
 
 use std::time::Duration;
 
-use retold_core::recording::append::Append;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::query::{Query, QueryItem};
-use retold_core::recording::recorder::{LogRead, StreamRead, StretchRead};
-use retold_core::recording::snapshot::StoredSnapshot;
-use retold_core::recording::store::Store;
-use retold_core::recording::stretch::{FollowerKey, Stretch};
+use retold_core::recording::{
+    Append, EventId, FollowerKey, LogId, LogRead, Mark, NewEvent, Position, Query, QueryItem,
+    RecordError, Store, StoredSnapshot, StreamRead, Stretch, StretchRead, Version,
+};
 use retold_postgres::{PostgresStore, roles_sql, schema_sql};
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;

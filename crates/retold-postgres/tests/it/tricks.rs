@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use retold_core::application::logged::Logged;
-use retold_core::domain::event::{Event, EventType};
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::Recorder;
-use retold_core::recording::store::Store;
+use retold_core::application::Logged;
+use retold_core::domain::{Event, EventType};
+use retold_core::projection::{BoxError, Projection, ProjectionPipeline};
+use retold_core::recording::{
+    Append, Appended, EventId, LogId, NewEvent, RecordError, Recorder, Store,
+};
 use retold_core::serde::{Deserialize, Deserializer, Serialize, Serializer};
-use retold_core::system::projection::{BoxError, Projection, ProjectionPipeline};
 use retold_postgres::tokio_postgres::{Client, IsolationLevel, Transaction};
 use retold_postgres::{Postgres, PostgresStore, PostgresTables, PostgresViews, ViewTransaction};
 use uuid::Uuid;

@@ -5,12 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::{LogRead, PageEnd, Recorder};
-use retold_core::recording::store::Store;
+use retold_core::recording::{
+    Append, Appended, EventId, LogId, LogRead, NewEvent, PageEnd, RecordError, Recorder, Store,
+};
 use retold_postgres::PostgresStore;
 use tokio::task::JoinHandle;
 use uuid::Uuid;

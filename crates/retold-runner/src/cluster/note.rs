@@ -8,10 +8,10 @@
 
 use std::sync::Arc;
 
-use retold_core::domain::clock::Timestamp;
+use retold_core::domain::Timestamp;
+use retold_core::health::{Finding, Trouble};
+use retold_core::recording::Lease;
 use retold_core::recording::limits::NAME_SIZE_MAX;
-use retold_core::recording::store::Lease;
-use retold_core::system::{Finding, Trouble};
 
 /// A note as it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_finding_is_read_as_it_was_written() {
         let finding = Finding::new(
-            retold_core::system::FindingKind::View,
+            retold_core::health::FindingKind::View,
             "placed",
             Trouble::Holding,
             "it\nholds",

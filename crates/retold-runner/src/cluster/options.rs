@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retold_core::recording::error::Invalid;
+use retold_core::recording::Invalid;
 
 use crate::limits::{LEASE_LOOK_INTERVAL, LEASE_TIME_TO_LIVE};
 use crate::options::{MultiThreadOptions, check_time_to_live};

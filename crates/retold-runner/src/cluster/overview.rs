@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold_core::application::Error;
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::error::{Invalid, RecordError};
-use retold_core::recording::store::{Lease, Store};
-use retold_core::system::Trouble;
-use retold_core::system::presence::{RUNNERS, escaped, unescaped};
+use retold_core::domain::Timestamp;
+use retold_core::health::Trouble;
+use retold_core::recording::{Invalid, Lease, RecordError, Store};
+use retold_core::system::{RUNNERS, escaped, unescaped};
 
 use super::note::{Note, cut, parse_finding};
 use super::roster::NodeLife;
@@ -62,7 +61,7 @@ pub struct UnitOverview {
 impl ClusterOverview {
     /// Notes that no program has this unit any more: timers, an outbox or a view that was removed from the
     /// programs and whose lease stays in the store. It is shown as retired until a node takes it again. A follower
-    /// is retired by its record: [`FollowerOperator::retire`](retold_core::system::FollowerOperator::retire).
+    /// is retired by its record: [`FollowerOperator::retire`](retold_core::following::FollowerOperator::retire).
     /// Says whether it was not retired already.
     ///
     /// # Errors

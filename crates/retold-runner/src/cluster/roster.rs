@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::store::{Lease, Store};
-use retold_core::system::Trouble;
+use retold_core::domain::Timestamp;
+use retold_core::health::Trouble;
+use retold_core::recording::{Lease, RecordError, Store};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 

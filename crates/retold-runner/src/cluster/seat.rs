@@ -15,9 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::store::{Lease, Store};
+use retold_core::domain::Timestamp;
+use retold_core::recording::{Lease, RecordError, Store};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use retold_core::domain::clock::Timestamp;
-use retold_core::system::{Finding, FollowerStatus};
+use retold_core::domain::Timestamp;
+use retold_core::following::FollowerStatus;
+use retold_core::health::Finding;
 
 use super::roster::Roster;
 use super::unit::{LeaseNames, Unit};

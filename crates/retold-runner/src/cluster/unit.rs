@@ -7,9 +7,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use retold_core::system::presence::{RUNNERS, escaped, follower_path, timers_path, view_path};
-use retold_core::system::projection::ProjectionHandle;
-use retold_core::system::{Finding, FindingKind, Trouble};
+use retold_core::health::{Finding, FindingKind, Trouble};
+use retold_core::projection::ProjectionHandle;
+use retold_core::system::{RUNNERS, escaped, follower_path, timers_path, view_path};
 
 use crate::job::Job;
 
@@ -261,7 +261,7 @@ impl LeaseNames {
 
 #[cfg(test)]
 mod tests {
-    use retold_core::system::presence::unescaped;
+    use retold_core::system::unescaped;
 
     use super::*;
 

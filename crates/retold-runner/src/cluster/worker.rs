@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold_core::system::Phase;
+use retold_core::following::Phase;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};

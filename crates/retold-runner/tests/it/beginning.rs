@@ -6,10 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use retold::recording::error::RecordError;
-use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::BoxFuture;
-use retold::recording::store::Store;
+use retold::recording::{BoxFuture, MemoryStore, RecordError, Store};
 use retold::runner::{Cluster, ClusterOptions, JoinError, MultiThread};
 use retold::sqlite::{SqliteOptions, SqliteStore};
 use retold::system::{Infrastructure, OpenSystem, Opening, SingleThread};

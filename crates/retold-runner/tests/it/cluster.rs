@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold::recording::identity::Position;
-use retold::recording::memory::MemoryStore;
+use retold::projection::{MemoryView, Projection};
+use retold::recording::{MemoryStore, Position};
 use retold::runner::{
     Cluster, ClusterOptions, JoinError, MultiThreadOptions, Unit, ViewWaitError, WaitError,
 };
-use retold::system::memory_view::MemoryView;
-use retold::system::projection::Projection;
 use retold::system::{Infrastructure, Phase};
 
 use crate::leasing::{Leasing, LeasingStore};
@@ -472,7 +470,7 @@ async fn units_are_leased_in_the_stores_of_their_applications() {
     drop(orders_store);
 }
 
-async fn orders_head(node: &Cluster) -> retold::recording::identity::Position {
+async fn orders_head(node: &Cluster) -> retold::recording::Position {
     let orders = node.application("orders").unwrap();
     orders.head().await.unwrap().position().unwrap()
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use retold::prelude::*;
-use retold::recording::recorder::BoxFuture;
+use retold::recording::BoxFuture;
 use retold::runner::MultiThread;
 use retold::system::{Context, Follower, System};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold::domain::clock::ManualClock;
+use retold::domain::ManualClock;
 use retold::runner::{MultiThread, MultiThreadOptions};
 use retold::system::Deadline;
 

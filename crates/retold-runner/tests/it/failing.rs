@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use retold::prelude::*;
-use retold::recording::identity::LogId;
-use retold::recording::memory::MemoryStore;
+use retold::recording::{LogId, MemoryStore};
 use retold::runner::{MultiThread, MultiThreadOptions, WaitError};
 use retold::system::{Context, Follower, Infrastructure, OnFailure, Phase, System};
 

@@ -5,13 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use retold::recording::append::{Append, Appended};
-use retold::recording::error::RecordError;
-use retold::recording::identity::LogId;
-use retold::recording::layer::{RecorderLayer, StoreLayer};
-use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::{BoxFuture, Head, LogRead, Page, Recorder, StreamRead};
-use retold::recording::store::{Lease, Store};
+use retold::recording::{
+    Append, Appended, BoxFuture, Head, Lease, LogId, LogRead, MemoryStore, Page, RecordError,
+    Recorder, RecorderLayer, Store, StoreLayer, StreamRead,
+};
 use retold::system::Infrastructure;
 
 /// A call of a store or of one of its logs, as its behaviour sees it.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use retold::application::logged::Logged;
-use retold::recording::memory::MemoryStore;
+use retold::application::Logged;
+use retold::projection::{OnPoison, Projection, ViewKeeper};
+use retold::recording::MemoryStore;
 use retold::runner::{Cluster, ClusterOverview};
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
-use retold::system::projection::{OnPoison, Projection, ViewKeeper};
 use retold::system::{Delivery, Finding, FindingKind, Infrastructure, Trouble};
 
 use crate::health::schedule;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retold::recording::identity::Position;
+use retold::recording::Position;
 use retold::runner::MultiThread;
 use retold::system::{Phase, SingleThread, Start};
 

@@ -7,14 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use retold::prelude::*;
-use retold::recording::append::Append;
-use retold::recording::identity::LogId;
-use retold::recording::memory::MemoryStore;
-use retold::recording::new_event::NewEvent;
-use retold::recording::origin::Origin;
+use retold::projection::{MemoryView, Projection, ViewKeeper};
+use retold::recording::{Append, LogId, MemoryStore, NewEvent, Origin};
 use retold::runner::{Cluster, MultiThread, MultiThreadOptions};
-use retold::system::memory_view::MemoryView;
-use retold::system::projection::{Projection, ViewKeeper};
 use retold::system::{
     Context, Finding, FindingKind, Follower, Health, Infrastructure, OnFailure, Outbox,
     SingleThread, System, Trouble,

@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use retold::recording::error::RecordError;
-use retold::recording::identity::LogId;
-use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::{BoxFuture, Recorder};
-use retold::recording::store::{Lease, LogEntry, Store};
+use retold::recording::{
+    BoxFuture, Lease, LogEntry, LogId, MemoryStore, RecordError, Recorder, Store,
+};
 
 /// How leases are dealt with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,7 +111,7 @@ impl Store for LeasingStore {
             let everybody = || {
                 let mut given = self.given.lock().unwrap();
                 given.entry(name.into()).or_default().insert(holder.into());
-                let now: retold::domain::clock::Timestamp = std::time::SystemTime::now().into();
+                let now: retold::domain::Timestamp = std::time::SystemTime::now().into();
                 Lease {
                     name: name.into(),
                     holder: holder.into(),
@@ -146,7 +144,7 @@ impl Store for LeasingStore {
         Box::pin(self.answer(sound, Vec::new))
     }
 
-    fn now(&self) -> BoxFuture<'_, Result<retold::domain::clock::Timestamp, RecordError>> {
+    fn now(&self) -> BoxFuture<'_, Result<retold::domain::Timestamp, RecordError>> {
         self.inner.now()
     }
 }

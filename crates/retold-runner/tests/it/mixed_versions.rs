@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold::prelude::*;
-use retold::recording::memory::MemoryStore;
+use retold::recording::MemoryStore;
 use retold::runner::{Cluster, UnitStatus};
 use retold::system::{Context, Follower, Infrastructure, Phase, System, Trouble};
 

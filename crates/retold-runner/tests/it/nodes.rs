@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use retold::prelude::*;
-use retold::recording::identity::Position;
+use retold::recording::Position;
+use retold::retelling::{retell, retell_whole};
 use retold::runner::{Cluster, ClusterOptions};
-use retold::system::retelling::{retell, retell_whole};
 use retold::system::{Infrastructure, OpenSystem, Opening, System};
 
 use crate::patience::{PATIENCE, until};

@@ -4,14 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use retold::domain::clock::ManualClock;
+use retold::domain::ManualClock;
 use retold::prelude::*;
-use retold::recording::memory::MemoryStore;
-use retold::recording::store::Store;
+use retold::projection::{MemoryView, Projection};
+use retold::recording::{MemoryStore, Store};
 use retold::runner::limits::PRESENCE_INTERVAL;
 use retold::runner::{Cluster, ClusterOverview, MultiThread, UnitOverview};
-use retold::system::memory_view::MemoryView;
-use retold::system::projection::Projection;
 use retold::system::{Context, Follower, Infrastructure, Phase, SingleThread, System, Trouble};
 
 use crate::leasing::{Leasing, LeasingStore};

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use retold::prelude::*;
-use retold::recording::origin::Origin;
+use retold::recording::Origin;
+use retold::retelling::{retell, retell_whole};
 use retold::runner::{Cluster, MultiThread, Unit};
-use retold::system::retelling::{retell, retell_whole};
 use retold::system::{FollowerOperator, Infrastructure, OpenSystem, Phase, System};
 
 use crate::leasing::{Leasing, LeasingStore};

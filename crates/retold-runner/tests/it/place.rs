@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use retold::application::logged::Logged;
+use retold::application::Logged;
 use retold::postgres::{self, Postgres, PostgresTables, PostgresViews};
-use retold::recording::memory::MemoryStore;
+use retold::projection::{BoxError, Projection, ViewKeeper};
+use retold::recording::MemoryStore;
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
 use retold::system::Infrastructure;
-use retold::system::projection::{BoxError, Projection, ViewKeeper};
 
 use crate::shop::Placed;
 

@@ -8,16 +8,12 @@ use std::time::Duration;
 
 use retold::Error;
 use retold::application::{Application, fold_of};
-use retold::domain::clock::ManualClock;
-use retold::domain::event::Apply;
+use retold::domain::{Apply, ManualClock};
 use retold::postgres::PostgresViews;
-use retold::recording::identity::Mark;
-use retold::recording::memory::MemoryStore;
-use retold::recording::store::Store;
+use retold::projection::{MemoryView, Projection, ProjectionError, ProjectionPipeline, ViewKeeper};
+use retold::recording::{Mark, MemoryStore, Store};
 use retold::runner::{MultiThread, MultiThreadOptions};
 use retold::sqlite::rusqlite::Connection;
-use retold::system::memory_view::MemoryView;
-use retold::system::projection::{Projection, ProjectionError, ProjectionPipeline, ViewKeeper};
 use retold::system::{
     Context, Deadline, FindingKind, Follower, Infrastructure, Outbox, Phase, StartingMark, System,
 };

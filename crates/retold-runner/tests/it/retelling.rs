@@ -1,7 +1,7 @@
 //! Retelling logs while they grow: what is recorded meanwhile is no difference.
 
+use retold::retelling::{retell, retell_whole};
 use retold::runner::MultiThread;
-use retold::system::retelling::{retell, retell_whole};
 
 use crate::shop::{assert_retold, memory, place, settled, shop};
 

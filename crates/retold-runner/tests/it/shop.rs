@@ -5,12 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold::prelude::*;
-use retold::recording::identity::Position;
-use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::{LogRead, PageEnd};
-use retold::recording::stored_event::StoredEvent;
+use retold::recording::{LogRead, MemoryStore, PageEnd, Position, StoredEvent};
+use retold::retelling::{retell, retell_whole};
 use retold::runner::MultiThread;
-use retold::system::retelling::{retell, retell_whole};
 use retold::system::{Context, Deadline, Follower, Infrastructure, System};
 
 use crate::patience::PATIENCE;

@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-use retold::application::logged::Logged;
+use retold::application::Logged;
 use retold::prelude::*;
-use retold::recording::error::Invalid;
-use retold::recording::identity::Position;
-use retold::recording::recorder::BoxFuture;
+use retold::recording::{BoxFuture, Invalid, Position};
 use retold::runner::{Cluster, MultiThread};
 use retold::system::{Context, Follower, OnFailure, Phase, System, Trouble};
 

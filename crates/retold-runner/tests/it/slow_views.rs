@@ -5,12 +5,11 @@ use std::future::pending;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use retold::application::logged::Logged;
+use retold::application::Logged;
 use retold::postgres::{self, Postgres, PostgresTables, PostgresViews};
+use retold::projection::{BoxError, MemoryView, Projection, ViewKeeper};
 use retold::runner::{Cluster, MultiThread, MultiThreadOptions, ViewWaitError};
 use retold::sqlite::{Sqlite, SqliteTables, SqliteViews};
-use retold::system::memory_view::MemoryView;
-use retold::system::projection::{BoxError, Projection, ViewKeeper};
 use retold::system::{FindingKind, Trouble};
 
 use crate::nodes::options;

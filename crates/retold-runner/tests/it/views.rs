@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use retold::projection::{MemoryView, Projection};
 use retold::runner::{MultiThread, ViewWaitError};
-use retold::system::memory_view::MemoryView;
-use retold::system::projection::Projection;
 
 use crate::patience::PATIENCE;
 use crate::place::{Place, in_places};

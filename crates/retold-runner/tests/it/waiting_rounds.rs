@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use retold::prelude::*;
-use retold::recording::identity::Position;
-use retold::recording::query::Query;
-use retold::recording::recorder::{BoxFuture, LogRead, Page};
+use retold::recording::{BoxFuture, LogRead, Page, Position, Query};
 use retold::runner::limits::CAUSED_PAGE_EVENTS;
 use retold::runner::{MultiThread, WaitError};
 use retold::system::{Context, Follower, System};

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::identity::{EventId, LogId, Mark, Position};
-use retold_core::recording::store::ViewEntry;
-use retold_core::system::projection::SkippedEvent;
+use retold_core::domain::Timestamp;
+use retold_core::projection::SkippedEvent;
+use retold_core::recording::{EventId, LogId, Mark, Position, ViewEntry};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::head::{unsigned, uuid};
+use crate::file::head::{unsigned, uuid};
 
 /// A promise to files already written: these tables only ever grow columns. `state` is `seen` for
 /// the version that readers see and `building` for one on its way; `tables` are its plain names,

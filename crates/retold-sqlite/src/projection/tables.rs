@@ -4,8 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use retold_core::recording::error::Invalid;
-use retold_core::system::projection::{AtOnce, BoxError, ViewKind};
+use retold_core::projection::{AtOnce, BoxError, ViewKind};
+use retold_core::recording::Invalid;
 use rusqlite::Connection;
 
 /// Longest name of a table of a view, in bytes; what is added to it stays readable.

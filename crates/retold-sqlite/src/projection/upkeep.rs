@@ -9,14 +9,11 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use retold_core::recording::error::{Corrupt, Invalid, RecordError};
-use retold_core::recording::identity::{LogId, Mark, Position};
-use retold_core::recording::stored_event::StoredEvent;
-use retold_core::system::projection::keeper::{SKIPPED_EVENTS_MAX, Seen};
-use retold_core::system::projection::{
+use retold_core::projection::{
     Applied, BoxError, Handling, Kept, Projection, ProjectionError, ProjectionOutline,
-    SkippedEvent, Supersede, Switched, ViewPage,
+    SKIPPED_EVENTS_MAX, Seen, SkippedEvent, Supersede, Switched, ViewPage,
 };
+use retold_core::recording::{Corrupt, Invalid, LogId, Mark, Position, RecordError, StoredEvent};
 use rusqlite::Connection;
 
 use super::ledger::{self, Entry};

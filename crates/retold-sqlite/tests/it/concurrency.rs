@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold_core::recording::append::Append;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::recorder::{LogRead, Recorder};
+use retold_core::recording::{Append, LogRead, RecordError, Recorder};
 use retold_sqlite::{QUEUE_LENGTH_MAX, SqliteOptions, SqliteStore};
 
 use crate::place::{Place, event, log};

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use retold_core::recording::conformance::Subject;
-use retold_core::recording::identity::LogId;
-use retold_core::recording::store::Store;
+use retold_conformance::Subject;
+use retold_core::recording::{LogId, Store};
 use retold_sqlite::{InlineProjections, SqliteStore};
 use rusqlite::{Connection, OpenFlags};
 use tokio::runtime::Runtime;
@@ -69,7 +68,7 @@ fn copy_as_after_a_crash(path: &PathBuf, image: &PathBuf) {
     fs::copy(wal(path), wal(image)).unwrap();
 }
 
-retold_core::conformance_suite!(TemporarySqliteStore);
+retold_conformance::conformance_suite!(TemporarySqliteStore);
 
 /// The contract holds too where a projection takes part in every append.
 mod with_a_projection {
@@ -103,5 +102,5 @@ mod with_a_projection {
         }
     }
 
-    retold_core::conformance_suite!(WithProjection);
+    retold_conformance::conformance_suite!(WithProjection);
 }

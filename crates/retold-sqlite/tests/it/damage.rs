@@ -6,20 +6,11 @@ use std::env;
 use std::fs;
 use std::sync::Arc;
 
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::condition::{Condition, ExpectedVersion};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::query::Query;
-use retold_core::recording::recorder::{
-    Head, LogRead, Page, PageEnd, Recorder, StreamRead, StretchRead,
+use retold_core::recording::{
+    Append, Appended, Condition, EventId, ExpectedVersion, FollowerKey, Head, LogId, LogRead, Mark,
+    NewEvent, Page, PageEnd, Position, Query, RecordError, RecordedStretch, Recorder, Store,
+    StoredEvent, StoredSnapshot, StreamRead, Stretch, StretchRead, Version, verify_log,
 };
-use retold_core::recording::snapshot::StoredSnapshot;
-use retold_core::recording::store::Store;
-use retold_core::recording::stored_event::StoredEvent;
-use retold_core::recording::stretch::{FollowerKey, RecordedStretch, Stretch};
-use retold_core::recording::verify::verify_log;
 use retold_sqlite::SqliteStore;
 use uuid::Uuid;
 

@@ -3,14 +3,10 @@
 
 use std::time::Duration;
 
-use retold_core::recording::append::Append;
-use retold_core::recording::error::{Corrupt, RecordError};
-use retold_core::recording::identity::{EventId, LogId, Mark, Position, Version};
-use retold_core::recording::query::Query;
-use retold_core::recording::recorder::{LogRead, Recorder, StreamRead, StretchRead};
-use retold_core::recording::snapshot::StoredSnapshot;
-use retold_core::recording::store::Store;
-use retold_core::recording::stretch::{FollowerKey, Stretch};
+use retold_core::recording::{
+    Append, Corrupt, EventId, FollowerKey, LogId, LogRead, Mark, Position, Query, RecordError,
+    Recorder, Store, StoredSnapshot, StreamRead, Stretch, StretchRead, Version,
+};
 use retold_sqlite::SqliteStore;
 use rusqlite::Connection;
 use uuid::Uuid;

@@ -1,15 +1,9 @@
 //! What is recorded does not change, also for tools that know nothing of Retold.
 
-use retold_core::recording::append::Append;
-use retold_core::recording::condition::Condition;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::fault::Corrupt;
-use retold_core::recording::identity::{EventId, LogId, Mark, Position};
-use retold_core::recording::query::Query;
-use retold_core::recording::recorder::LogRead;
-use retold_core::recording::store::Store;
-use retold_core::recording::stretch::{FollowerKey, Stretch};
-use retold_core::recording::verify::verify_log;
+use retold_core::recording::{
+    Append, Condition, Corrupt, EventId, FollowerKey, LogId, LogRead, Mark, Position, Query,
+    RecordError, Store, Stretch, verify_log,
+};
 use rusqlite::Connection;
 use uuid::Uuid;
 

@@ -7,12 +7,9 @@ use std::path::Path;
 
 use fork::{Fork, fork, waitpid};
 use futures_util::FutureExt;
-use retold_core::recording::append::Append;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::{LogRead, Recorder};
-use retold_core::recording::store::Store;
+use retold_core::recording::{
+    Append, EventId, LogId, LogRead, NewEvent, RecordError, Recorder, Store,
+};
 use retold_sqlite::SqliteStore;
 use tokio::runtime::Builder;
 use uuid::Uuid;

@@ -1,12 +1,8 @@
 //! Inline projections: the view has what the log has, or the append is not recorded.
 
 use futures_util::future::join_all;
-use retold_core::recording::append::Appended;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::LogId;
-use retold_core::recording::store::Store;
-use retold_core::recording::verify::verify_log;
-use retold_core::system::projection::{OnPoison, Projection};
+use retold_core::projection::{OnPoison, Projection};
+use retold_core::recording::{Appended, LogId, RecordError, Store, verify_log};
 use retold_sqlite::{InlineProjections, Sqlite, SqliteStore, SqliteTables};
 use uuid::Uuid;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use retold_core::recording::store::Store;
+use retold_core::recording::Store;
 use rusqlite::Connection;
 
 use crate::place::Place;

@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
-use retold_core::recording::append::Append;
-use retold_core::recording::identity::LogId;
-use retold_core::recording::recorder::Recorder;
-use retold_core::recording::store::Store;
+use retold_core::recording::{Append, LogId, Recorder, Store};
 use uuid::Uuid;
 
 use crate::place::{Place, event};

@@ -4,10 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use retold_core::recording::append::Append;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::recorder::LogRead;
-use retold_core::recording::store::Store;
+use retold_core::recording::{Append, LogRead, RecordError, Store};
 use retold_sqlite::SqliteStore;
 use rusqlite::Connection;
 
@@ -224,7 +221,7 @@ async fn a_store_for_reading_writes_nothing() {
     let place = Place::new();
     closed(&place).await;
     let store = SqliteStore::open_read_only(place.path()).unwrap();
-    let id = retold_core::recording::identity::LogId::new(uuid::Uuid::nil());
+    let id = retold_core::recording::LogId::new(uuid::Uuid::nil());
     for refused in [
         store.open("cats", id).await.map(drop),
         store

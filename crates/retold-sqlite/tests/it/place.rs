@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold_core::recording::identity::{EventId, LogId};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::Recorder;
-use retold_core::recording::store::Store;
+use retold_core::recording::{EventId, LogId, NewEvent, Recorder, Store};
 use retold_sqlite::{SqliteOptions, SqliteStore};
 use rusqlite::Connection;
 use rusqlite::backup::Backup;

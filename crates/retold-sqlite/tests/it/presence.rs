@@ -5,11 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::recorder::{LogRead, Recorder};
-use retold_core::recording::store::Store;
-use retold_core::system::projection::ProjectionError;
+use retold_core::projection::ProjectionError;
+use retold_core::recording::{Append, Appended, LogRead, RecordError, Recorder, Store};
 use retold_sqlite::{SqliteStore, SqliteViews};
 
 use crate::place::{Place, event, log};

@@ -9,12 +9,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use retold_core::recording::append::Append;
-use retold_core::recording::identity::{EventId, LogId, Position};
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::{LogRead, PageEnd, Recorder};
-use retold_core::recording::store::Store;
-use retold_core::recording::verify::verify_log;
+use retold_core::recording::{
+    Append, EventId, LogId, LogRead, NewEvent, PageEnd, Position, Recorder, Store, verify_log,
+};
 use uuid::Uuid;
 
 use crate::place::{Place, log};

@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use retold_core::recording::recorder::Recorder;
-use retold_core::recording::store::Store;
-use retold_core::system::projection::{
+use retold_core::projection::{
     OnPoison, Projection, ProjectionError, ProjectionPipeline, ViewKeeper,
 };
+use retold_core::recording::{Recorder, Store};
 use retold_sqlite::{
     InlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables, SqliteViews,
 };

@@ -13,10 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use retold_core::recording::append::Append;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::recorder::LogRead;
-use retold_core::recording::store::Store;
+use retold_core::recording::{Append, LogRead, RecordError, Store};
 use retold_sqlite::{SqliteOptions, SqliteStore, SqliteViews};
 
 use crate::place::{Place, event, log};

@@ -1,9 +1,6 @@
 //! A full disk: refused with nothing written, and as before once there is room.
 
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::recorder::{LogRead, Recorder};
-use retold_core::recording::store::Store;
+use retold_core::recording::{Append, Appended, LogRead, RecordError, Recorder, Store};
 use retold_sqlite::{SqliteOptions, SqliteStore};
 
 use crate::place::{Place, event, log};

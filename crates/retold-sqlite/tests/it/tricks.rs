@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 
-use retold_core::domain::event::{Event, EventType};
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::EventId;
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::recorder::Recorder;
+use retold_core::domain::{Event, EventType};
+use retold_core::projection::{Projection, ProjectionPipeline};
+use retold_core::recording::{Append, Appended, EventId, NewEvent, RecordError, Recorder};
 use retold_core::serde::{Deserialize, Deserializer, Serialize, Serializer};
-use retold_core::system::projection::{Projection, ProjectionPipeline};
 use retold_sqlite::{Sqlite, SqliteTables, SqliteViews};
 use uuid::Uuid;
 

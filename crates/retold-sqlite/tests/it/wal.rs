@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use retold_core::recording::append::Append;
-use retold_core::recording::error::Corrupt;
-use retold_core::recording::store::Store;
+use retold_core::recording::{Append, Corrupt, Store};
 use retold_sqlite::SqliteStore;
 
 use crate::place::{Place, event, log};

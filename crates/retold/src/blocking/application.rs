@@ -3,24 +3,14 @@
 use std::convert::Infallible;
 
 use super::wait::Wait;
-use crate::application::change::Aggregates;
-use crate::application::create::Create;
-use crate::application::decide::Decide;
-use crate::application::execute::Execute;
-use crate::application::publish::Commits;
-use crate::application::selection::Selection;
-use crate::application::{self, Loaded, LogReader, Logged, Model, Result, View};
-use crate::domain::aggregate::Aggregate;
-use crate::domain::clock::Timestamp;
-use crate::domain::decision::Decision;
-use crate::domain::event::Event;
-use crate::domain::id::Id;
-use crate::mapping::any_event::AnyEvent;
+use crate::application::{
+    self, Aggregates, Commits, Create, Decide, Execute, Loaded, LogReader, Logged, Model, Result,
+    Selection, View,
+};
+use crate::domain::{Aggregate, Decision, Event, Id, Timestamp};
+use crate::mapping::AnyEvent;
 use crate::open::OpenApplication;
-use crate::recording::append::{Append, Appended};
-use crate::recording::identity::{LogId, Version};
-use crate::recording::metadata::Metadata;
-use crate::recording::recorder::Head;
+use crate::recording::{Append, Appended, Head, LogId, Metadata, Version};
 use crate::uuid::Uuid;
 
 /// A named log with its aggregates, for code that is not asynchronous. See the [module](super).

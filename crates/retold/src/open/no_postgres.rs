@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::recording::error::RecordError;
-use crate::recording::store::Store;
+use crate::recording::{RecordError, Store};
 
 pub(super) async fn open(_: &str) -> Result<Arc<dyn Store>, RecordError> {
     Err(missing())

@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::recording::error::RecordError;
-use crate::recording::store::Store;
+use crate::recording::{RecordError, Store};
 use crate::store_url::Durability;
 
 pub(super) fn open(

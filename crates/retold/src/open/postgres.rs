@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use retold_postgres::PostgresStore;
 
-use crate::recording::error::RecordError;
-use crate::recording::store::Store;
+use crate::recording::{RecordError, Store};
 
 pub(super) async fn open(url: &str) -> Result<Arc<dyn Store>, RecordError> {
     Ok(Arc::new(PostgresStore::open(url).await?))

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use retold_sqlite::{SqliteOptions, SqliteStore};
 
-use crate::recording::error::RecordError;
-use crate::recording::store::Store;
+use crate::recording::{RecordError, Store};
 use crate::store_url::Durability;
 
 pub(super) fn open(

@@ -2,11 +2,10 @@
 
 use std::thread;
 
-use retold::application::subscription::Signal;
-use retold::application::{Error, ExecuteError, fold_of};
+use retold::application::{Error, ExecuteError, Signal, fold_of};
 use retold::blocking::{Application, BlockingFace, Wait, WaitEach};
 use retold::prelude::{Addressed, Aggregate, Apply, Deserialize, Event, Id, Serialize};
-use retold::recording::identity::Version;
+use retold::recording::Version;
 
 #[derive(Clone, Debug, PartialEq, Event, Serialize, Deserialize)]
 enum DogEvent {

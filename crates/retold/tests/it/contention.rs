@@ -1,7 +1,7 @@
 //! Many callers of one thing at once: each gets its turn, whatever the store's groups are.
 
 use retold::prelude::*;
-use retold::recording::recorder::BoxFuture;
+use retold::recording::BoxFuture;
 
 const CALLERS: usize = 64;
 /// Commands of each caller, one after the other.

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use retold::domain::event::EventType;
-use retold::mapping::codec::Codec;
-use retold::mapping::topic_registry::{STREAM_TYPE_SIZE_MAX, TopicRegistry};
+use retold::domain::EventType;
+use retold::mapping::{Codec, STREAM_TYPE_SIZE_MAX, TopicRegistry};
 use retold::prelude::*;
 use retold::recording::limits::{NAME_SIZE_MAX, RESERVED_PREFIX};
 
@@ -455,7 +454,7 @@ mod hygiene {
     #[aggregate(event = Joined, type = "hygiene")]
     pub(super) struct State;
 
-    impl domain::event::Apply<Joined> for State {
+    impl domain::Apply<Joined> for State {
         fn apply(&mut self, _: &Joined) {}
     }
 
@@ -470,6 +469,6 @@ mod hygiene {
         assert_eq!(super::tags(&thing), ["tags:1/2"]);
         assert_eq!(super::topics::<Joined>().len(), 4);
         super::recorded(&Thing::New(1), "Thing.New", "1");
-        assert_eq!(<State as domain::aggregate::Aggregate>::TYPE, "hygiene");
+        assert_eq!(<State as domain::Aggregate>::TYPE, "hygiene");
     }
 }

@@ -1,7 +1,7 @@
 //! Opening stores and applications by URL.
 
 use retold::prelude::*;
-use retold::recording::error::RecordError;
+use retold::recording::RecordError;
 use retold::{Error, open_store, open_store_read_only};
 
 #[derive(Event, Serialize, Deserialize)]

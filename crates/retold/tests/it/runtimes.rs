@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use retold::application::subscription::Signal;
+use retold::application::Signal;
 use retold::blocking::{Application, Wait, WaitEach};
 use retold::open_store;
 use retold::prelude::{Aggregate, Apply, Deserialize, Event, Id, Serialize};

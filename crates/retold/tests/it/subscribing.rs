@@ -2,8 +2,7 @@
 
 use retold::application::{Error, LogReader};
 use retold::prelude::*;
-use retold::recording::identity::EventId;
-use retold::recording::store::Store;
+use retold::recording::{EventId, Store};
 use retold::{open_store, open_store_read_only};
 
 #[derive(Clone, Debug, Event, Serialize, Deserialize)]
@@ -95,9 +94,8 @@ async fn nothing_is_skipped(url: &str) {
         let heard = subscriber.await.unwrap().unwrap();
         let recorded = app.log().stored().matching(query.clone()).read();
         let recorded = recorded.collect().await.unwrap();
-        let is_note = |event: &&_| {
-            retold::recording::stored_event::StoredEvent::topic(event) == "NoteEvent.Noted"
-        };
+        let is_note =
+            |event: &&_| retold::recording::StoredEvent::topic(event) == "NoteEvent.Noted";
         let recorded: Vec<_> = recorded.iter().filter(is_note).map(|it| it.id()).collect();
         assert_eq!(heard.len(), recorded.len(), "{query:?}");
         assert!(heard == recorded, "{query:?} was heard in another order");

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use retold::application::error::ExecuteError;
+use retold::application::ExecuteError;
 use retold::prelude::*;
 use retold_flights::aircraft::{depart, in_air};
 use retold_flights::fingerprint::Fingerprint;

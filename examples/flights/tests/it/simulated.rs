@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::thread;
 
-use retold::application::error::ExecuteError;
+use retold::application::ExecuteError;
 use retold::prelude::*;
-use retold::system::simulation::{Simulation, seeds};
-use retold::system::{OpenSystem, System, SystemSimulation};
+use retold::retelling::SystemSimulation;
+use retold::simulation::{Simulation, seeds};
+use retold::system::{OpenSystem, System};
 use retold_flights::airframe::Airframe;
 use retold_flights::flight::{Cancelled, Departed, Flight};
 use retold_flights::input::Input;

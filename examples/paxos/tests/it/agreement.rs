@@ -4,12 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold::application::ExecuteError;
-use retold::domain::clock::ManualClock;
-use retold::domain::id_source::SequentialIds;
+use retold::domain::{ManualClock, SequentialIds};
 use retold::open_store;
-use retold::recording::memory::MemoryStore;
-use retold::recording::store::Store;
-use retold::system::retelling::{retell, retell_whole};
+use retold::recording::{MemoryStore, Store};
+use retold::retelling::{retell, retell_whole};
 use retold::system::{Infrastructure, OpenSystem, Opening, SingleThread};
 use retold_paxos::client::{decided, propose};
 use retold_paxos::electorate::{Electorate, participant};

@@ -7,12 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::future::{Either, select, select_all};
-use retold::domain::clock::{Clock, ManualClock};
-use retold::domain::id_source::SequentialIds;
+use retold::domain::{Clock, ManualClock, SequentialIds};
 use retold::prelude::*;
-use retold::recording::memory::MemoryStore;
-use retold::recording::verify::verify_log;
-use retold::system::simulation::{
+use retold::recording::{MemoryStore, verify_log};
+use retold::simulation::{
     Process, SimulatedStore, SimulatedTimer, Simulation, first_failure, run_seed, seeds,
 };
 use retold::system::{

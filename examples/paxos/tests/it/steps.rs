@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use retold::domain::clock::{Clock, ManualClock};
-use retold::domain::id_source::SequentialIds;
+use retold::domain::{Clock, ManualClock, SequentialIds};
 use retold::prelude::*;
-use retold::recording::memory::MemoryStore;
+use retold::recording::MemoryStore;
 use retold::system::{Infrastructure, OpenSystem, Opening, Pipeline, Step, System, Timers};
 use retold_paxos::client::{answer, decided, propose, submit};
 use retold_paxos::command::{Command, Request};

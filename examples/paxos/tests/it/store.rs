@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold::recording::memory::MemoryStore;
+use retold::recording::MemoryStore;
 use retold::system::SingleThread;
 use retold_paxos::client::{answer, replica, submit};
 use retold_paxos::command::{Answer, Command, Request};

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::State;
-use retold::domain::clock::Timestamp;
-use retold::recording::identity::{Mark, Position};
-use retold::system::projection::ProjectionHandle;
+use retold::domain::Timestamp;
+use retold::projection::ProjectionHandle;
+use retold::recording::{Mark, Position};
 use retold::system::{Finding, FollowerStatus, UpstreamStatus};
 use serde::Serialize;
 

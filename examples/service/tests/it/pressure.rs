@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold::recording::memory::MemoryStore;
+use retold::recording::MemoryStore;
 use retold::sqlite::{SqliteOptions, SqliteStore};
 use retold::system::Infrastructure;
 use retold_service_example::limits::ServiceLimits;

@@ -1,6 +1,6 @@
 //! Tests of the rules of shows and bookings, without HTTP and without a store.
 
-use retold::domain::event::fold;
+use retold::domain::fold;
 use retold::prelude::Uuid;
 use retold_service_example::booking::{Booking, BookingEvent, BookingRefusal, Request, Status};
 use retold_service_example::show::{HOUSE_SEATS_MAX, Show, ShowEvent, ShowRefusal};

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use retold::recording::error::RecordError;
-use retold::recording::identity::Position;
-use retold::recording::store::Store;
+use retold::recording::{Position, RecordError, Store};
 use retold::runner::{ClusterOverview, UnitOverview};
 use retold::system::OpenSystem;
 use retold_flights::itinerary::itineraries;

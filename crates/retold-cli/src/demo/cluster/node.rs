@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold::prelude::Application;
+use retold::projection::MemoryView;
 use retold::runner::{Cluster, ClusterOptions, JoinError};
-use retold::system::memory_view::MemoryView;
 use retold::system::{Infrastructure, OpenSystem, Opening};
 use retold_flights::itinerary::{Itinerary, itineraries};
 use retold_flights::on_time::OnTime;
@@ -31,10 +31,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::course::patiently;
 use super::message::Message;
 use super::monitor::{Joined, Monitor};
-use crate::built_in;
 use crate::demo::read_input;
 use crate::failure::{Failure, Verdict};
-use crate::opening;
+use crate::{built_in, opening};
 
 /// The environment variable with the URL of the store. The URL may contain a password, which other
 /// users could read among the arguments.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use retold::system::confluence::ConfluenceReport;
+use retold::retelling::ConfluenceReport;
 use retold_flights::airlines::Airlines;
 use retold_flights::fingerprint::Fingerprint;
 use retold_flights::flaw::Flaws;

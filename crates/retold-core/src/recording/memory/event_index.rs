@@ -305,7 +305,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::clock::Timestamp;
+    use crate::domain::Timestamp;
     use crate::recording::identity::EventId;
     use crate::recording::stored_event::{Place, StoredEvent};
 

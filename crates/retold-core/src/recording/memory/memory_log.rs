@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::event_index::{EventIndex, Span};
-use crate::domain::clock::Timestamp;
+use crate::domain::Timestamp;
 use crate::recording::append::{Append, Appended, Positions};
 use crate::recording::condition::Condition;
 use crate::recording::error::{Conflict, RecordError};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 use super::memory_log::MemoryLog;
-use crate::domain::clock::Clock;
+use crate::domain::Clock;
 use crate::recording::append::{Append, Appended};
 use crate::recording::error::RecordError;
 use crate::recording::identity::{EventId, LogId, Mark, Version};

@@ -6,9 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::application::Result;
-use crate::recording::identity::Mark;
-use crate::recording::recorder::{LogRead, PageEnd, Recorder};
-use crate::recording::stored_event::StoredEvent;
+use crate::recording::{LogRead, Mark, PageEnd, Recorder, StoredEvent};
 
 /// Entries after which nothing more is queued before the queue is empty. Bounds memory: each holds an
 /// event.

@@ -4,20 +4,14 @@ use std::future::Future;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::conformance::Subject;
-use retold_core::recording::error::RecordError;
-use retold_core::recording::identity::{EventId, LogId, Mark, Version};
+use retold_conformance::Subject;
+use retold_core::domain::Timestamp;
 use retold_core::recording::limits::Limits;
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::recorder::{
-    BoxFuture, Head, LogRead, Page, Recorder, StreamEntry, StreamRead, StretchRead,
+use retold_core::recording::{
+    Append, Appended, BoxFuture, EventId, FollowerKey, Head, Lease, LogEntry, LogId, LogRead, Mark,
+    MemoryStore, Page, RecordError, RecordedStretch, Recorder, Store, StoredEvent, StoredSnapshot,
+    StreamEntry, StreamRead, StretchRead, Version,
 };
-use retold_core::recording::snapshot::StoredSnapshot;
-use retold_core::recording::store::{Lease, LogEntry, Store};
-use retold_core::recording::stored_event::StoredEvent;
-use retold_core::recording::stretch::{FollowerKey, RecordedStretch};
 use tokio::runtime::Runtime;
 
 pub(super) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());

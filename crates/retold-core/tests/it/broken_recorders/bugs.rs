@@ -6,21 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use retold_core::domain::clock::Timestamp;
-use retold_core::recording::append::{Append, Appended, Positions};
-use retold_core::recording::condition::{Condition, ExpectedVersion};
-use retold_core::recording::error::{Conflict, RecordError};
-use retold_core::recording::identity::{EventId, LogId, Position, Version};
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::new_event::NewEvent;
-use retold_core::recording::query::Query;
-use retold_core::recording::recorder::{
-    Direction, Head, LogRead, Page, PageEnd, Recorder, StreamEntry, StreamRead, StretchRead,
+use retold_core::domain::Timestamp;
+use retold_core::recording::{
+    Append, Appended, Condition, Conflict, Direction, EventId, ExpectedVersion, Head, Lease, LogId,
+    LogRead, MemoryStore, NewEvent, Page, PageEnd, Position, Positions, Query, RecordError,
+    RecordedStretch, Recorder, Store, StoredEvent, StoredEventParts, StoredSnapshot, StreamEntry,
+    StreamRead, StretchRead, Version,
 };
-use retold_core::recording::snapshot::StoredSnapshot;
-use retold_core::recording::store::{Lease, Store};
-use retold_core::recording::stored_event::{StoredEvent, StoredEventParts};
-use retold_core::recording::stretch::RecordedStretch;
 use uuid::Uuid;
 
 use super::broken::{Bug, Log, Result};

@@ -5,12 +5,9 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use retold_core::application::{Application, Error};
-use retold_core::domain::clock::ManualClock;
-use retold_core::domain::id::Id;
-use retold_core::domain::id_source::SequentialIds;
-use retold_core::recording::memory::MemoryStore;
-use retold_core::recording::verify::verify_log;
-use retold_core::system::simulation::{SimulatedStore, Simulation, run_seed, seeds};
+use retold_core::domain::{Id, ManualClock, SequentialIds};
+use retold_core::recording::{MemoryStore, verify_log};
+use retold_core::simulation::{SimulatedStore, Simulation, run_seed, seeds};
 
 use super::{Heard, tell};
 use crate::accounts::{Account, deposited};

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use retold_core::domain::clock::{Clock, Timestamp};
-use retold_core::recording::append::{Append, Appended};
-use retold_core::recording::condition::{Condition, ExpectedVersion};
-use retold_core::recording::error::RecordError;
-use retold_core::recording::recorder::LogRead;
-use retold_core::recording::store::Store;
-use retold_core::system::simulation::limits::{CLOCK_BACK_MAX, CLOCK_FORWARD_MAX};
-use retold_core::system::simulation::{Fault, Faults, SimulatedStore, Simulation};
+use retold_core::domain::{Clock, Timestamp};
+use retold_core::recording::{
+    Append, Appended, Condition, ExpectedVersion, LogRead, RecordError, Store,
+};
+use retold_core::simulation::limits::{CLOCK_BACK_MAX, CLOCK_FORWARD_MAX};
+use retold_core::simulation::{Fault, Faults, SimulatedStore, Simulation};
 
 use super::{Heard, birth, event, open, payloads, store, tell};
 

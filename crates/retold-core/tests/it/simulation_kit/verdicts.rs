@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
-use retold_core::domain::clock::{Clock, Timestamp};
-use retold_core::recording::append::Append;
-use retold_core::system::simulation::{
-    Failure, Fault, Faults, Simulation, first_failure, run_seed, seeds,
-};
+use retold_core::domain::{Clock, Timestamp};
+use retold_core::recording::Append;
+use retold_core::simulation::{Failure, Fault, Faults, Simulation, first_failure, run_seed, seeds};
 
 use super::{Heard, Writes, counters, event, open, payloads, store, tell};
 

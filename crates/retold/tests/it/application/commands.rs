@@ -2,8 +2,7 @@
 
 use retold::application::{Error, ExecuteError, Outcome};
 use retold::prelude::*;
-use retold::recording::error::Conflict;
-use retold::recording::identity::Version;
+use retold::recording::{Conflict, Version};
 
 use super::bank::{Account, AccountEvent, Refusal, account, accounts_of, deposited, opened};
 use super::{Place, on_every_store};

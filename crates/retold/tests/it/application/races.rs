@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use retold::application::{ExecuteError, Outcome};
-use retold::recording::identity::Version;
+use retold::recording::Version;
 
 use super::bank::{Account, Refusal, account, accounts_of, deposited, opened};
 use super::{Place, on_every_store};

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use retold::prelude::*;
-use retold::recording::memory::MemoryStore;
+use retold::recording::MemoryStore;
 use retold::serde::Deserializer;
 
 use super::{Place, on_every_store};

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use retold::application::Error;
-use retold::domain::clock::ManualClock;
+use retold::domain::ManualClock;
 use retold::prelude::*;
-use retold::recording::identity::Version;
-use retold::recording::snapshot::StoredSnapshot;
+use retold::recording::{StoredSnapshot, Version};
 
 use super::bank::{Account, account, deposited, opened};
 use super::{Place, on_every_store};

@@ -172,7 +172,7 @@ async fn a_reset_over_a_replaced_log_is_retold() {
     let (memory, _) = memory();
     let shop = system([follower("a")]);
     run(&shop, &memory, "1").await;
-    let store = std::sync::Arc::new(retold::recording::memory::MemoryStore::new());
+    let store = std::sync::Arc::new(retold::recording::MemoryStore::new());
     let replaced = memory.clone().application_in("orders", store);
     let runner = run(&shop, &replaced, "2").await;
     assert_eq!(answers(&runner).await, 1);

@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use retold::application::{ExecuteError, Logged, fold_of};
 use retold::prelude::*;
-use retold::recording::memory::MemoryStore;
-use retold::recording::store::Store;
-use retold::system::memory_view::MemoryView;
-use retold::system::projection::{Projection, ProjectionState};
-use retold::system::simulation::seeds;
+use retold::projection::{MemoryView, Projection, ProjectionState};
+use retold::recording::{MemoryStore, Store};
+use retold::retelling::SystemSimulation;
+use retold::simulation::seeds;
 use retold::system::{
     Context, Follower, Infrastructure, OpenSystem, Opening, Outbox, Phase, SingleThread, System,
-    SystemSimulation, Trouble,
+    Trouble,
 };
 
 /// The program that runs at first.

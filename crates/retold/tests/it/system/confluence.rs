@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold::domain::clock::{ManualClock, Timestamp};
-use retold::recording::memory::MemoryStore;
-use retold::system::confluence::{Times, compare, compare_runs};
+use retold::domain::{ManualClock, Timestamp};
+use retold::recording::MemoryStore;
+use retold::retelling::{Times, compare, compare_runs};
 use retold::system::{Follower, Infrastructure, SingleThread, System};
 
 use super::shop::{Order, Stock, place, reserve};

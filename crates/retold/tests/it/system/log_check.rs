@@ -2,14 +2,9 @@
 
 use std::sync::Arc;
 
-use retold::application::log_check::LogCheck;
+use retold::application::LogCheck;
 use retold::prelude::*;
-use retold::recording::append::Append;
-use retold::recording::identity::{EventId, Version};
-use retold::recording::memory::MemoryStore;
-use retold::recording::new_event::NewEvent;
-use retold::recording::snapshot::StoredSnapshot;
-use retold::recording::store::Store;
+use retold::recording::{Append, EventId, MemoryStore, NewEvent, Store, StoredSnapshot, Version};
 use retold::system::{Context, Deadline, Follower, Infrastructure, OpenSystem, Opening, System};
 
 #[derive(Event, Serialize, Deserialize, Clone)]
@@ -80,7 +75,7 @@ async fn record(application: &Application, events: impl IntoIterator<Item = NewE
 fn finds(check: &LogCheck, findings: &[(&str, Option<&str>, &str)]) {
     assert_eq!(check.finding_count, findings.len() as u64, "{check}");
     for (place, topic, reason) in findings {
-        let is_it = |it: &&retold::application::log_check::LogFinding| {
+        let is_it = |it: &&retold::application::LogFinding| {
             it.place.contains(place) && it.topic.as_deref() == *topic && it.reason.contains(reason)
         };
         assert!(

@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use retold::recording::origin::Origin;
-use retold::recording::recorder::LogRead;
-use retold::system::simulation::{Simulation, seeds};
+use retold::recording::{LogRead, Origin};
+use retold::retelling::SystemSimulation;
+use retold::simulation::{Simulation, seeds};
 use retold::system::{
     Context, Follower, FollowerEvent, FollowerOperator, OnFailure, OpenSystem, System,
-    SystemSimulation,
 };
 
 use super::shop::{Order, Placed, Stock, StockEvent};

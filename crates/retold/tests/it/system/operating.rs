@@ -233,10 +233,9 @@ async fn a_replaced_log_is_noticed() {
     place(&runner.application("orders").unwrap(), "1", "tea")
         .await
         .unwrap();
-    let others = memory.clone().application_in(
-        "orders",
-        Arc::new(retold::recording::memory::MemoryStore::new()),
-    );
+    let others = memory
+        .clone()
+        .application_in("orders", Arc::new(retold::recording::MemoryStore::new()));
     let other = SingleThread::start(&system, &others).await.unwrap();
     let status = other.status().pop().unwrap();
     assert_eq!(status.phase, Phase::Failed);

@@ -1,9 +1,8 @@
 //! The outbox: everything is delivered at least once, in order, under an id that stays.
 
 use retold::prelude::*;
-use retold::recording::append::Append;
-use retold::recording::new_event::NewEvent;
-use retold::system::simulation::seeds;
+use retold::recording::{Append, NewEvent};
+use retold::simulation::seeds;
 use retold::system::{Outbox, Start};
 
 use super::shop::{Placed, place};
@@ -82,7 +81,7 @@ async fn an_event_that_cannot_be_read_stays_until_it_is_passed_over() {
 fn everything_is_delivered_under_every_fault() {
     use std::sync::{Arc, Mutex};
 
-    use retold::recording::memory::MemoryStore;
+    use retold::recording::MemoryStore;
 
     seeds(300, |simulation| {
         let store = simulation.store(Arc::new(MemoryStore::new()));

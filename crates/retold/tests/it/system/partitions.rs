@@ -4,14 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use retold::prelude::*;
-use retold::recording::origin::Origin;
-use retold::recording::recorder::LogRead;
-use retold::recording::stored_event::StoredEvent;
-use retold::recording::stretch::FollowerKey;
-use retold::system::partition::partition_of_key;
+use retold::recording::{FollowerKey, LogRead, Origin, StoredEvent};
 use retold::system::{
     Context, Follower, FollowerOperator, Infrastructure, OnFailure, OpenSystem, Opening, Phase,
-    Pipeline, SingleThread, Step, System,
+    Pipeline, SingleThread, Step, System, partition_of_key,
 };
 
 use super::shop::{Order, Placed, Stock, StockEvent, assert_retold, lines, memory, place, reserve};

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use retold::recording::origin::Origin;
-use retold::recording::recorder::LogRead;
-use retold::system::simulation::{Simulation, first_failure, seeds};
-use retold::system::{Follower, FollowerOperator, OnFailure, OpenSystem, System, SystemSimulation};
+use retold::recording::{LogRead, Origin};
+use retold::retelling::SystemSimulation;
+use retold::simulation::{Simulation, first_failure, seeds};
+use retold::system::{Follower, FollowerOperator, OnFailure, OpenSystem, System};
 
 use super::operated::{mend, reserve_if_open};
 use super::shop::{Order, Placed, Stock, reserve, shop_of};

@@ -9,17 +9,13 @@ mod broken_store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use retold::mapping::mapper::Envelope;
+use retold::mapping::Envelope;
 use retold::prelude::*;
-use retold::recording::append::Append;
-use retold::recording::condition::{Condition, ExpectedVersion};
-use retold::recording::identity::Mark;
-use retold::recording::memory::MemoryStore;
-use retold::recording::origin::Origin;
-use retold::system::simulation::{Simulation, first_failure};
+use retold::recording::{Append, Condition, ExpectedVersion, Mark, MemoryStore, Origin};
+use retold::retelling::SystemSimulation;
+use retold::simulation::{Simulation, first_failure};
 use retold::system::{
     Context, Follower, FollowerEvent, FollowerOperator, OpenSystem, StartingMark, System,
-    SystemSimulation,
 };
 
 use self::broken_store::{BrokenStore, Bug};

@@ -1,7 +1,7 @@
 //! Policies: what they see, what becomes a condition, and what their effects carry.
 
 use retold::prelude::*;
-use retold::recording::origin::Origin;
+use retold::recording::Origin;
 use retold::system::{Context, Follower, OpenSystem, Opening, SingleThread, Step, System};
 
 use super::shop::{Order, Placed, Stock, StockEvent, assert_retold, memory, place, shop};

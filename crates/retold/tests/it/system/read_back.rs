@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use retold::prelude::*;
-use retold::recording::memory::MemoryStore;
-use retold::system::retelling::retell_whole;
+use retold::recording::MemoryStore;
+use retold::retelling::retell_whole;
 use retold::system::{
     Context, Follower, Infrastructure, OpenSystem, Opening, Phase, SingleThread, System,
 };

@@ -4,13 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use retold::prelude::*;
-use retold::recording::append::Append;
-use retold::recording::identity::EventId;
-use retold::recording::new_event::NewEvent;
-use retold::recording::origin::Origin;
-use retold::recording::recorder::LogRead;
-use retold::recording::stretch::{FollowerKey, Stretch};
-use retold::system::retelling::{FollowerRetelling, retell, retell_whole};
+use retold::recording::{Append, EventId, FollowerKey, LogRead, NewEvent, Origin, Stretch};
+use retold::retelling::{FollowerRetelling, retell, retell_whole};
 use retold::system::{
     Context, Follower, Infrastructure, OnFailure, OpenSystem, Opening, SingleThread, System,
 };
@@ -332,7 +327,7 @@ async fn write_wrong(open: &OpenSystem, wrong: Wrong) {
 
 /// What the follower would record for this event: decided on a copy of the logs.
 async fn retold_as_decided(open: &OpenSystem, cause: EventId) -> NewEvent {
-    let copy = retold::recording::memory::MemoryStore::new();
+    let copy = retold::recording::MemoryStore::new();
     let mut infrastructure = Infrastructure::new(Arc::new(copy));
     for app in open.applications() {
         infrastructure = infrastructure.log_id(app.name(), app.log_id().await.unwrap().unwrap());
@@ -380,12 +375,12 @@ async fn retold_as_decided(open: &OpenSystem, cause: EventId) -> NewEvent {
 /// a pipeline makes a step, and orders go on.
 #[test]
 fn logs_are_retold_while_followers_work() {
+    use retold::simulation::{Faults, seeds};
     use retold::system::Step;
-    use retold::system::simulation::{Faults, seeds};
 
     let system = stock_of_batches();
     seeds(60, |simulation| {
-        let store = retold::recording::memory::MemoryStore::new();
+        let store = retold::recording::MemoryStore::new();
         let store = simulation.store(Arc::new(store));
         let infrastructure = Infrastructure::new(store)
             .clock(simulation.clock())
@@ -502,7 +497,7 @@ fn chain(finish: Follower, see: Follower) -> System {
 /// was renamed and has another revision.
 #[tokio::test]
 async fn a_cause_is_seen_as_it_was_recorded() {
-    let memory = Infrastructure::new(Arc::new(retold::recording::memory::MemoryStore::new()));
+    let memory = Infrastructure::new(Arc::new(retold::recording::MemoryStore::new()));
     let old = chain(
         Follower::new("finishing").on(finish_before),
         Follower::new("seeing").on(see_before),

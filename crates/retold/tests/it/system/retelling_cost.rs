@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use retold::application::fold_of;
 use retold::prelude::*;
-use retold::recording::error::RecordError;
-use retold::recording::layer::{RecorderLayer, StoreLayer};
-use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::{BoxFuture, LogRead, Page, Recorder, StreamRead};
-use retold::recording::store::Store;
-use retold::system::retelling::{FollowerRetelling, retell_whole};
+use retold::recording::{
+    BoxFuture, LogRead, MemoryStore, Page, RecordError, Recorder, RecorderLayer, Store, StoreLayer,
+    StreamRead,
+};
+use retold::retelling::{FollowerRetelling, retell_whole};
 use retold::system::{
     Context, Follower, Infrastructure, OpenSystem, Opening, SingleThread, System,
 };

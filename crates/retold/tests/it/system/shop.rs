@@ -4,13 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retold::domain::clock::ManualClock;
-use retold::domain::id_source::SequentialIds;
+use retold::domain::{ManualClock, SequentialIds};
 use retold::prelude::*;
-use retold::recording::memory::MemoryStore;
-use retold::recording::recorder::LogRead;
-use retold::recording::stored_event::StoredEvent;
-use retold::system::retelling::{retell, retell_whole};
+use retold::recording::{LogRead, MemoryStore, StoredEvent};
+use retold::retelling::{retell, retell_whole};
 use retold::system::{Context, Deadline, Follower, Infrastructure, OpenSystem, System};
 
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]

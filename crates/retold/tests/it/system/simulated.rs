@@ -1,8 +1,9 @@
 //! The shop under simulation: everything goes wrong that may, and its logs are as they should be.
 
 use retold::prelude::*;
-use retold::system::simulation::{Simulation, seeds};
-use retold::system::{Context, Follower, OpenSystem, System, SystemSimulation};
+use retold::retelling::SystemSimulation;
+use retold::simulation::{Simulation, seeds};
+use retold::system::{Context, Follower, OpenSystem, System};
 
 use super::shop::{Order, OrderEvent, Overdue, Placed, STOCK, Stock, StockEvent, shop};
 

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use retold::projection::{MemoryView, Projection};
 use retold::system::SingleThread;
-use retold::system::memory_view::MemoryView;
-use retold::system::projection::Projection;
 
 use super::shop::{OrderEvent, assert_retold, memory, place, shop};
 

@@ -4,16 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use retold::recording::append::{Append, Appended, Positions};
-use retold::recording::condition::Condition;
-use retold::recording::error::{Conflict, RecordError};
-use retold::recording::identity::LogId;
-use retold::recording::layer::{RecorderLayer, StoreLayer};
-use retold::recording::new_event::NewEvent;
-use retold::recording::origin::Origin;
-use retold::recording::recorder::{BoxFuture, LogRead, Page, Recorder};
-use retold::recording::store::Store;
-use retold::recording::stretch::Stretch;
+use retold::recording::{
+    Append, Appended, BoxFuture, Condition, Conflict, LogId, LogRead, NewEvent, Origin, Page,
+    Positions, RecordError, Recorder, RecorderLayer, Store, StoreLayer, Stretch,
+};
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

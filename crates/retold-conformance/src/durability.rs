@@ -1,0 +1,341 @@
+//! Rules 10, 13 and 14: what a crash leaves, and what a caller knows who does not know.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fastrand::Rng;
+use futures_util::FutureExt;
+
+use super::dropping::poll_at_most;
+use super::scene::{
+    LOG, Outcome, Scene, append_of, append_to, at_once, event, event_id, event_of, events, head,
+    log_id, mark, numbers, open, read, record, seed, send, stream_at, stream_events, stretch,
+    version,
+};
+use super::subject::Subject;
+use super::whole::whole;
+use retold_core::recording::Condition;
+use retold_core::recording::FollowerKey;
+use retold_core::recording::Query;
+use retold_core::recording::StoredSnapshot;
+use retold_core::recording::{Append, Appended};
+use retold_core::recording::{BoxFuture, LogRead, Recorder, StretchRead};
+use retold_core::recording::{Conflict, RecordError};
+use retold_core::recording::{Position, Version};
+
+/// Observations of rule 10, each followed by a crash.
+const OBSERVATIONS: u64 = 30;
+/// Appends that a writer may be ahead of each observation, so that the log stays small.
+const HEADWAY: u64 = 8;
+
+/// Rule 10. Whatever a reader, a hint, a conflict or a repeat shows is in what a crash just after
+/// would leave.
+pub async fn nothing_is_seen_before_it_is_durable<S: Subject>() {
+    let scene = Scene::<S>::new().await;
+    let observed = Arc::new(AtomicU64::new(0));
+    let mut tasks = Vec::<BoxFuture<'static, ()>>::new();
+    for writer in 0..2 {
+        let (log, observed) = (scene.another_handle().await, observed.clone());
+        let task = async move {
+            for round in 0..OBSERVATIONS * HEADWAY {
+                while round >= (observed.load(Ordering::SeqCst) + 1) * HEADWAY {
+                    std::thread::yield_now();
+                }
+                let append = observed_append(writer, round.into());
+                let outcome = send(&*log, append).await;
+                let is_there = matches!(outcome, Outcome::Recorded(_) | Outcome::Repeated(_));
+                assert!(is_there, "{outcome:?}");
+            }
+        };
+        tasks.push(task.boxed());
+    }
+    let (subject, log) = (scene.subject.clone(), scene.another_handle().await);
+    let observer = async move {
+        // However it ends, the writers end as well.
+        let _release = Release(observed.clone());
+        for round in 0..OBSERVATIONS {
+            observe(&*subject, &*log, round).await;
+            observed.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    tasks.push(observer.boxed());
+    at_once::<S, ()>(tasks).await;
+}
+
+/// Lets the writers go on to their end when it is dropped.
+struct Release(Arc<AtomicU64>);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.0.store(OBSERVATIONS, Ordering::SeqCst);
+    }
+}
+
+/// The append of a writer in a round: known to all, so that an observer can send it as well.
+fn observed_append(writer: u128, round: u128) -> Append {
+    let number = 1_000_000 * (writer + 1) + round * 10;
+    let of_stream = event_of(&format!("dog/{writer}"), number).tag(format!("round-{round}"));
+    Append::of([of_stream, event(number + 1)])
+}
+
+/// One look at the log in one of many ways, then a crash; what was seen must be in its image.
+async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
+    let before = head(log).await;
+    let seen = log.changed_since(before.append_count.max(1) - 1).await;
+    let seen = seen.expect("a count");
+    let at_least = match round % 5 {
+        0 => head(log).await.mark,
+        1 => {
+            let page = read(log, LogRead::new().backward().limit(1)).await;
+            page.events.first().map(|it| it.mark())
+        }
+        2 => {
+            let append =
+                append_to("dog/0", [100 + u128::from(round)]).condition(stream_at("dog/0", 0));
+            match send(log, append).await {
+                Outcome::Conflict(Conflict::Stream { actual, .. }) => {
+                    let image = open(&*subject.crash_image().await, LOG).await;
+                    let found = stream_events(&*image, "dog/0").await.len() as u64;
+                    let actual = actual.map_or(0, Version::get);
+                    assert!(found >= actual, "a conflict tells of what a crash undoes");
+                }
+                Outcome::Recorded(_) => {}
+                other => panic!("{other:?}"),
+            }
+            None
+        }
+        3 => {
+            let condition = Condition::none_match_after(Query::All, before.position());
+            match send(log, append_of([u128::from(round)]).condition(condition)).await {
+                Outcome::Conflict(Conflict::Query { found, .. }) => Some(found),
+                _ => None,
+            }
+        }
+        _ => {
+            // The writer's next append, sent beside it: whoever is told first, it is durable.
+            let next = stream_events(log, "dog/1").await.len() as u128;
+            let append = observed_append(1, next);
+            match send(log, append).await {
+                Outcome::Recorded(positions) | Outcome::Repeated(positions) => {
+                    let number = 1_000_000 * 2 + next * 10 + 1;
+                    positions
+                        .last()
+                        .map(|position| mark(position.get(), number))
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let image = open(&*subject.crash_image().await, LOG).await;
+    let left = head(&*image).await;
+    assert!(
+        left.append_count >= seen,
+        "a hint tells of what a crash undoes"
+    );
+    assert!(
+        left.mark.map(|it| it.position) >= before.position(),
+        "so does the head"
+    );
+    if let Some(mark) = at_least {
+        let found = image.event(mark.event_id).await.expect("an event is read");
+        assert_eq!(
+            found.map(|it| it.mark()),
+            Some(mark),
+            "round {round}: seen, then lost"
+        );
+    }
+    whole(&*image).await;
+}
+
+/// Rule 13. What was acknowledged is there when the store is opened again, and after a kill at any
+/// moment, with everything that judges later appends.
+pub async fn acknowledged_events_survive_reopen<S: Subject>() {
+    if !S::IS_DURABLE {
+        eprintln!("not applicable: the store says that nothing of it survives the process");
+        return;
+    }
+    let Scene {
+        subject,
+        store,
+        log,
+    } = Scene::<S>::new().await;
+    for number in 1..=10_u64 {
+        let id = u128::from(number) * 10;
+        let append = Append::of([event_of("dog/1", id).tag("tag"), event(id + 1)]);
+        let stretch = stretch("f@1", (number - 1) * 5, number * 5);
+        record(&*log, append.stretch(stretch)).await;
+        let image = open(&*subject.crash_image().await, LOG).await;
+        check_survivors(&*image, number).await;
+    }
+    let snapshot = StoredSnapshot::new("dog/1", version(10), "Dog", "{}");
+    log.put_snapshot(snapshot.clone()).await.expect("is put");
+    let lease = store
+        .acquire_lease("work", "a", std::time::Duration::from_secs(3600))
+        .await;
+    let lease = lease.expect("a lease");
+    let before = events(&*log).await;
+    drop((log, store));
+
+    let store = subject.open().await;
+    let log = store.open(LOG, log_id(404)).await.expect("it opens");
+    assert_eq!(log.log_id().await.expect("is read"), Some(log_id(1)));
+    check_survivors(&*log, 10).await;
+    assert_eq!(events(&*log).await, before, "to the byte");
+    let found = log.snapshot("dog/1", None).await.expect("is read");
+    assert_eq!(found, Some(snapshot));
+    let leases = store.leases("", None, 10).await.expect("are read");
+    assert_eq!(leases, [lease]);
+    let next = append_to("dog/1", [1000]).condition(stream_at("dog/1", 10));
+    assert_eq!(record(&*log, next).await, 21);
+    kills_spare_the_acknowledged(&subject).await;
+}
+
+/// The log after so many appends, and only those.
+async fn check_survivors(log: &dyn Recorder, appends: u64) {
+    let events = whole(log).await;
+    let ids = (1..=u128::from(appends)).flat_map(|it| [it * 10, it * 10 + 1]);
+    assert_eq!(numbers(&events), ids.collect::<Vec<_>>());
+    assert_eq!(head(log).await.append_count, appends);
+    let checkpoint = log.checkpoint(&FollowerKey::new("f@1"), log_id(9)).await;
+    let end = appends * 5;
+    assert_eq!(checkpoint.expect("is read"), Some(mark(end, end.into())));
+    let stretches = log.stretches(StretchRead::new()).await.expect("are read");
+    assert_eq!(stretches.len() as u64, appends);
+    // It is judged as before: a repeat, a taken id, a version, a query.
+    let last = u128::from(appends) * 10;
+    let repeat = send(log, append_of([last, last + 1])).await;
+    assert!(matches!(repeat, Outcome::Repeated(_)), "{repeat:?}");
+    for refused in [
+        append_of([5, last]),
+        append_of([5]).condition(stream_at("dog/1", appends - 1)),
+        append_of([5]).condition(Condition::none_match(Query::tag("tag"))),
+        append_of([5]).stretch(stretch("f@1", end - 5, end)),
+    ] {
+        let outcome = send(log, refused).await;
+        assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
+    }
+}
+
+/// Writers on several handles while the store is killed again and again: every image has all that was
+/// acknowledged before.
+async fn kills_spare_the_acknowledged<S: Subject>(subject: &Arc<S>) {
+    let acknowledged = Arc::new(Mutex::new(Vec::<u128>::new()));
+    let lock =
+        |list: &Mutex<Vec<u128>>| list.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut tasks = Vec::<BoxFuture<'static, ()>>::new();
+    for writer in 0..3_u128 {
+        let log = open(&*subject.open().await, "killed").await;
+        let acknowledged = acknowledged.clone();
+        let task = async move {
+            for round in 0..25 {
+                let first = 10_000 * (writer + 1) + round * 10;
+                record(&*log, append_of(first..first + 3)).await;
+                let mut list = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+                list.extend(first..first + 3);
+            }
+        };
+        tasks.push(task.boxed());
+    }
+    let subject = subject.clone();
+    let killer = async move {
+        for _ in 0..8 {
+            let expected = lock(&acknowledged);
+            let image = open(&*subject.crash_image().await, "killed").await;
+            let found = numbers(&whole(&*image).await);
+            let lost: Vec<_> = expected.iter().filter(|it| !found.contains(it)).collect();
+            assert!(lost.is_empty(), "acknowledged, then lost: {lost:?}");
+        }
+    };
+    tasks.push(killer.boxed());
+    at_once::<S, ()>(tasks).await;
+}
+
+/// Rule 14. An append whose caller went away, or that the store answered with `OutcomeUnknown`, is
+/// settled by sending it again: it is recorded once, where the answer says, or never.
+pub async fn a_retry_settles_the_unknown<S: Subject>() {
+    const TASKS: u128 = 4;
+    let seed = seed();
+    let scene = Scene::<S>::new().await;
+    let mut tasks = Vec::new();
+    for task in 0..TASKS {
+        let log = scene.another_handle().await;
+        let random = Rng::with_seed(seed ^ task as u64);
+        tasks.push(async move { lose_patience(&*log, task, random).await }.boxed());
+    }
+    let settled = at_once::<S, Vec<u128>>(tasks).await;
+    let mut expected = settled.concat();
+    expected.sort_unstable();
+    let mut found = numbers(&whole(&*scene.log).await);
+    found.sort_unstable();
+    assert_eq!(found, expected, "everything is recorded once");
+    for task in 0..TASKS {
+        let stretches = log_stretches(&*scene.log, task).await;
+        assert!(
+            stretches.windows(2).all(|pair| pair[0].1 == pair[1].0),
+            "{stretches:?}"
+        );
+    }
+}
+
+async fn log_stretches(log: &dyn Recorder, task: u128) -> Vec<(u64, u64)> {
+    let read = StretchRead::new().follower(FollowerKey::new(format!("f{task}@1")));
+    let stretches = log.stretches(read).await.expect("are read");
+    let number = Position::number;
+    let ends = stretches
+        .iter()
+        .map(|it| (number(it.stretch.after), it.stretch.to.position.get()));
+    ends.collect()
+}
+
+/// Sends appends and drops their futures, once or several times, before it settles them; returns what
+/// is recorded.
+async fn lose_patience(log: &dyn Recorder, task: u128, mut random: Rng) -> Vec<u128> {
+    let mut recorded = Vec::new();
+    let (mut stream_version, mut processed) = (0, 0);
+    let stream = format!("dog/{task}");
+    let follower = format!("f{task}@1");
+    for round in 0..30 {
+        let first = 10_000 * (task + 1) + round * 10;
+        let size = random.u128(1..6);
+        let append = append_to(&stream, first..first + size);
+        let append = match round % 3 {
+            0 => append,
+            1 => append.condition(stream_at(&stream, stream_version)),
+            _ => append.stretch(stretch(&follower, processed, processed + 2)),
+        };
+        for _ in 0..random.usize(1..4) {
+            let polls = random.usize(..3);
+            poll_at_most(log.append(append.clone()), polls).await;
+        }
+        settle(log, &append).await;
+        if round % 3 == 2 {
+            processed += 2;
+        }
+        stream_version += size as u64;
+        recorded.extend(first..first + size);
+        let seen = stream_events(log, &stream).await;
+        assert_eq!(seen.len() as u64, stream_version, "settled once");
+        assert_eq!(
+            seen.last().map(|it| it.id()),
+            Some(event_id(first + size - 1))
+        );
+    }
+    recorded
+}
+
+/// Sends an append until there is an answer, which must be that it is in the log.
+async fn settle(log: &dyn Recorder, append: &Append) {
+    loop {
+        match log.append(append.clone()).await {
+            Ok(Appended::Recorded(_)) => return,
+            Ok(Appended::Repeated(_)) if append.stretches().is_empty() => return,
+            Err(RecordError::Conflict(Conflict::Checkpoint { checkpoint, .. })) => {
+                let to = append.stretches().last().map(|it| it.to);
+                assert_eq!(checkpoint, to, "an earlier attempt was recorded");
+                return;
+            }
+            Err(RecordError::Unavailable(_) | RecordError::OutcomeUnknown(_)) => {}
+            other => panic!("an append of one's own came to {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The conformance suite: the recorder's contract as tests, for every store.
+//!
+//! Each rule of the [contract](retold_core::recording::recorder) is a function of the same name here (rule 6 has two);
+//! what the traits promise beyond the numbered rules follows them. A store implements [`Subject`] and
+//! joins with one line in its tests:
+//!
+//! ```text
+//! retold_conformance::conformance_suite!(TemporaryDogStore);
+//! ```
+//!
+//! Random tests print a seed; `RETOLD_SEED` repeats it.
+
+mod subject;
+
+mod scene;
+
+mod dropping;
+mod history;
+mod operation;
+mod whole;
+
+mod random_operations;
+
+mod atomicity;
+mod content;
+mod durability;
+mod isolation;
+mod judging;
+mod judging_topics;
+mod leases;
+mod limits;
+mod linearizability;
+mod model;
+mod names;
+mod order;
+mod proving;
+mod reading;
+mod replacing;
+mod snapshots;
+mod stretches;
+mod tailing;
+mod waiting;
+
+pub use self::atomicity::{an_append_fails_alone, append_is_atomic};
+pub use self::content::events_come_back_as_they_were;
+pub use self::durability::{
+    a_retry_settles_the_unknown, acknowledged_events_survive_reopen,
+    nothing_is_seen_before_it_is_durable,
+};
+pub use self::isolation::{a_log_is_born_once, logs_are_isolated};
+pub use self::judging::{
+    a_repeated_append_records_nothing, append_checks_queries, append_checks_stream_versions,
+    append_checks_the_events_of_streams, append_is_judged_in_one_order,
+};
+pub use self::judging_topics::append_checks_the_count_of_topics;
+pub use self::leases::{leases_end_by_the_clock_that_is_told, leases_have_one_holder};
+pub use self::limits::limits_are_enforced;
+pub use self::linearizability::concurrent_operations_are_linearizable;
+pub use self::model::memory_is_the_model;
+pub use self::names::{
+    names_are_never_confused, streams_are_listed_by_prefix, topics_are_listed_and_counted,
+};
+pub use self::order::{positions_have_no_gaps, versions_have_no_gaps};
+pub use self::proving::a_read_proves_its_place;
+pub use self::reading::{
+    a_read_says_how_far_it_went, a_read_sees_what_was_acknowledged,
+    backward_reads_mirror_forward_reads, unknown_is_empty,
+};
+pub use self::replacing::a_recorder_never_serves_another_log;
+pub use self::snapshots::snapshots_are_kept_by_version;
+pub use self::stretches::stretches_join;
+pub use self::subject::Subject;
+pub use self::tailing::a_tailing_reader_never_skips;
+pub use self::waiting::changed_since_wakes_those_who_wait;
+
+/// Makes one `#[test]` of every rule of the contract, for a [`Subject`]:
+/// `retold_conformance::conformance_suite!(TemporaryDogStore);`
+///
+/// With the name of a macro as well, it calls that macro with all rules instead:
+/// `each! { TemporaryDogStore: append_is_atomic … }`.
+#[macro_export]
+macro_rules! conformance_suite {
+    (@rules [$($each:tt)*] $subject:ty) => {
+        $($each)* { $subject:
+            append_is_atomic
+            append_is_judged_in_one_order
+            append_checks_stream_versions
+            append_checks_queries
+            a_repeated_append_records_nothing
+            versions_have_no_gaps
+            positions_have_no_gaps
+            a_tailing_reader_never_skips
+            a_read_says_how_far_it_went
+            a_read_sees_what_was_acknowledged
+            nothing_is_seen_before_it_is_durable
+            an_append_fails_alone
+            stretches_join
+            acknowledged_events_survive_reopen
+            a_retry_settles_the_unknown
+            logs_are_isolated
+            limits_are_enforced
+            unknown_is_empty
+            memory_is_the_model
+            topics_are_listed_and_counted
+            append_checks_the_count_of_topics
+            a_read_proves_its_place
+            a_recorder_never_serves_another_log
+            append_checks_the_events_of_streams
+            concurrent_operations_are_linearizable
+            backward_reads_mirror_forward_reads
+            events_come_back_as_they_were
+            names_are_never_confused
+            streams_are_listed_by_prefix
+            changed_since_wakes_those_who_wait
+            a_log_is_born_once
+            snapshots_are_kept_by_version
+            leases_have_one_holder
+            leases_end_by_the_clock_that_is_told
+        }
+    };
+    ($subject:ty) => {
+        $crate::conformance_suite! { @rules [$crate::conformance_suite!] $subject }
+    };
+    ($subject:ty, $each:ident) => {
+        $crate::conformance_suite! { @rules [$each!] $subject }
+    };
+    ($subject:ty: $($rule:ident)*) => {$(
+        #[test]
+        fn $rule() {
+            let test = $crate::$rule::<$subject>();
+            <$subject as $crate::Subject>::block_on(test);
+        }
+    )*};
+}

@@ -1,0 +1,336 @@
+//! Concurrent operations are linearizable: each takes effect at one instant between its call and its
+//! answer. The specification is the memory log, executed one operation after the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use futures_util::FutureExt;
+
+use super::dropping::poll_at_most;
+use super::history::{Operation, Specification, linearize};
+use super::scene::{
+    LOG, Outcome, Scene, at_once, event_of, head, log_id, open, outcome, read, read_stream, seed,
+    send, stretch,
+};
+use super::subject::Subject;
+use retold_core::domain::Timestamp;
+use retold_core::recording::Append;
+use retold_core::recording::Conflict;
+use retold_core::recording::FollowerKey;
+use retold_core::recording::MemoryLog;
+use retold_core::recording::Query;
+use retold_core::recording::StoredEvent;
+use retold_core::recording::limits::Limits;
+use retold_core::recording::{Condition, ExpectedVersion};
+use retold_core::recording::{EventId, Mark, Position, Version};
+use retold_core::recording::{Head, LogRead, Page, Recorder, StreamRead};
+
+const CALLERS: usize = 3;
+const CALLS: u128 = 6;
+/// Histories that are checked at least, and at most if time allows.
+const HISTORIES: (u64, u64) = (30, 250);
+/// How long to go on beyond the least number of histories.
+const TIME: Duration = Duration::from_secs(3);
+
+/// Appends on condition of a version or a query, or with a stretch, reads of streams, queries,
+/// checkpoints and the head, and callers that go away: every history of them has an order that a single caller could have made.
+pub async fn concurrent_operations_are_linearizable<S: Subject>() {
+    let seed = seed();
+    let scene = Scene::<S>::new().await;
+    let begin = Instant::now();
+    let mut contended = 0;
+    for number in 0..HISTORIES.1 {
+        if number >= HISTORIES.0 && begin.elapsed() > TIME {
+            break;
+        }
+        let history = live(&scene, number, seed).await;
+        let lost = |it: &&LogOperation| {
+            let conflict = |answer: &Answer| matches!(answer, Answer::Append(Outcome::Conflict(_)));
+            it.answer
+                .as_ref()
+                .is_some_and(|(answer, _)| conflict(answer))
+        };
+        contended += history.iter().filter(lost).count();
+        if linearize(&LogSpecification::default(), &history).is_none() {
+            panic!(
+                "history {number} has no order that explains it:\n{}",
+                show(&history)
+            );
+        }
+    }
+    assert!(contended > 0, "the callers got in each other's way");
+}
+
+type LogOperation = Operation<Call, Answer>;
+
+#[derive(Clone, Debug)]
+enum Call {
+    Append(Append),
+    Head,
+    Stream(StreamRead),
+    Log(LogRead),
+    Checkpoint,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Answer {
+    Append(Outcome),
+    Head(Head),
+    Page(Vec<Mark>, Option<Mark>),
+    Checkpoint(Option<Mark>),
+}
+
+impl Answer {
+    fn page(page: &Page) -> Self {
+        Self::Page(
+            page.events.iter().map(StoredEvent::mark).collect(),
+            page.read_to,
+        )
+    }
+}
+
+/// The memory log, one operation after the other.
+#[derive(Clone, Default)]
+struct LogSpecification {
+    log: MemoryLog,
+    ids: Vec<EventId>,
+}
+
+impl Specification for LogSpecification {
+    type Call = Call;
+    type Answer = Answer;
+    /// The events and the checkpoint of the one follower are all that can be asked for.
+    type State = (Vec<EventId>, u64, Option<Position>);
+
+    fn execute(&mut self, call: &Call) -> Answer {
+        match call {
+            Call::Append(append) => {
+                let result = self
+                    .log
+                    .append(append, &Limits::DEFAULT, Timestamp::default());
+                let outcome = outcome(result);
+                if let Outcome::Recorded(_) = outcome {
+                    self.ids.extend(append.new_events().iter().map(|it| it.id));
+                }
+                Answer::Append(outcome)
+            }
+            Call::Head => Answer::Head(self.log.head()),
+            Call::Checkpoint => Answer::Checkpoint(self.checkpoint()),
+            Call::Stream(read) => {
+                Answer::page(&self.log.read_stream(LOG, read).expect("a good read"))
+            }
+            Call::Log(read) => Answer::page(&self.log.read_log(LOG, read).expect("a good read")),
+        }
+    }
+
+    fn state(&self) -> Self::State {
+        let checkpoint = self.checkpoint().map(|mark| mark.position);
+        let append_count = self.log.head().append_count;
+        (self.ids.clone(), append_count, checkpoint)
+    }
+}
+
+impl LogSpecification {
+    fn checkpoint(&self) -> Option<Mark> {
+        self.log.checkpoint(&follower(), log_id(9))
+    }
+}
+
+fn follower() -> FollowerKey {
+    FollowerKey::new("f@1")
+}
+
+/// Lets callers loose on a fresh log, each on a thread and handle of its own; returns what they saw.
+async fn live<S: Subject>(scene: &Scene<S>, number: u64, seed: u64) -> Vec<LogOperation> {
+    let instants = Arc::new(AtomicU64::new(0));
+    let ready = Arc::new(AtomicUsize::new(0));
+    let mut tasks = Vec::new();
+    for caller in 0..CALLERS {
+        let store = match caller {
+            0 => scene.store.clone(),
+            _ => scene.subject.open().await,
+        };
+        let log = open(&*store, &format!("history-{number}")).await;
+        let (instants, ready) = (instants.clone(), ready.clone());
+        let random = Rng::with_seed(seed ^ (number * CALLERS as u64 + caller as u64));
+        let mut caller = Caller::new(caller as u128, random);
+        let task = async move {
+            ready.fetch_add(1, Ordering::SeqCst);
+            while ready.load(Ordering::SeqCst) < CALLERS {
+                std::thread::yield_now();
+            }
+            caller.call_all(&*log, &instants).await
+        };
+        tasks.push(task.boxed());
+    }
+    at_once::<S, _>(tasks).await.concat()
+}
+
+/// One who reads, decides on what was read, and appends.
+struct Caller {
+    random: Rng,
+    number: u128,
+    /// Where the stream, the log and the follower were last seen.
+    stream: ExpectedVersion,
+    log: Option<Position>,
+    checkpoint: u64,
+}
+
+impl Caller {
+    fn new(caller: u128, random: Rng) -> Self {
+        Self {
+            random,
+            number: 1000 * (caller + 1),
+            stream: ExpectedVersion::None,
+            log: None,
+            checkpoint: 0,
+        }
+    }
+
+    async fn call_all(&mut self, log: &dyn Recorder, instants: &AtomicU64) -> Vec<LogOperation> {
+        let mut operations = Vec::new();
+        for _ in 0..CALLS {
+            for _ in 0..self.random.u16(..300) {
+                std::hint::spin_loop();
+            }
+            let call = self.next_call();
+            let polls = (self.random.u8(..12) == 0).then(|| self.random.usize(..2));
+            let called_at = instants.fetch_add(1, Ordering::SeqCst);
+            let answer = answer(log, &call, polls).await;
+            let answered_at = instants.fetch_add(1, Ordering::SeqCst);
+            if let Some(answer) = &answer {
+                self.learn(&call, answer);
+            }
+            operations.push(Operation {
+                call,
+                called_at,
+                answer: answer.map(|it| (it, answered_at)),
+            });
+        }
+        operations
+    }
+
+    fn next_call(&mut self) -> Call {
+        match self.random.u8(..10) {
+            0 => Call::Head,
+            1 => Call::Stream(StreamRead::new("dog/1")),
+            2 => Call::Log(LogRead::of(Query::tag("tag")).after(self.log)),
+            3 | 4 => {
+                let condition = Condition::stream_at("dog/1", self.stream);
+                Call::Append(self.append("dog/1").condition(condition))
+            }
+            5 | 6 => {
+                let condition = Condition::none_match_after(Query::tag("tag"), self.log);
+                Call::Append(self.append("dog/2").condition(condition))
+            }
+            7 => Call::Checkpoint,
+            8 => {
+                let stretch = stretch("f@1", self.checkpoint, self.checkpoint + 1);
+                let events = if self.random.bool() {
+                    self.append("dog/1")
+                } else {
+                    Append::new()
+                };
+                Call::Append(events.stretch(stretch))
+            }
+            _ => Call::Append(self.append("dog/1")),
+        }
+    }
+
+    fn append(&mut self, stream: &str) -> Append {
+        let mut event = || {
+            self.number += 1;
+            let event = event_of(stream, self.number);
+            if self.random.bool() {
+                event.tag("tag")
+            } else {
+                event
+            }
+        };
+        let (first, second) = (event(), event());
+        if self.random.bool() {
+            Append::of([first])
+        } else {
+            Append::of([first, second])
+        }
+    }
+
+    /// Takes in what an answer tells: where the stream and the log are.
+    fn learn(&mut self, call: &Call, answer: &Answer) {
+        let number = |checkpoint: &Option<Mark>| checkpoint.map_or(0, |it| it.position.get());
+        match (call, answer) {
+            (_, Answer::Head(head)) => self.log = head.position(),
+            (Call::Stream(_), Answer::Page(events, _)) => {
+                let version = Version::new(events.len() as u64);
+                self.stream = ExpectedVersion::seen(version);
+            }
+            (_, Answer::Page(_, read_to)) => self.log = read_to.map(|mark| mark.position),
+            (_, Answer::Append(Outcome::Conflict(Conflict::Stream { actual, .. }))) => {
+                self.stream = ExpectedVersion::seen(*actual);
+            }
+            (_, Answer::Append(Outcome::Conflict(Conflict::Query { found, .. }))) => {
+                self.log = Some(found.position);
+            }
+            (_, Answer::Append(Outcome::Conflict(Conflict::Checkpoint { checkpoint, .. })))
+            | (_, Answer::Checkpoint(checkpoint)) => self.checkpoint = number(checkpoint),
+            (Call::Append(append), Answer::Append(Outcome::Recorded(_))) => {
+                let mut stretches = append.stretches().iter();
+                self.checkpoint = stretches
+                    .next()
+                    .map_or(self.checkpoint, |it| it.to.position.get());
+            }
+            (_, Answer::Append(_)) => {}
+        }
+    }
+}
+
+/// The answer to a call; none if the caller goes away after so many polls.
+async fn answer(log: &dyn Recorder, call: &Call, polls: Option<usize>) -> Option<Answer> {
+    match (call, polls) {
+        (Call::Append(append), Some(polls)) => {
+            let result = poll_at_most(log.append(append.clone()), polls).await?;
+            Some(Answer::Append(outcome(result)))
+        }
+        (Call::Append(append), None) => Some(Answer::Append(send(log, append.clone()).await)),
+        (Call::Head, _) => Some(Answer::Head(head(log).await)),
+        (Call::Checkpoint, _) => {
+            let checkpoint = log.checkpoint(&follower(), log_id(9)).await;
+            Some(Answer::Checkpoint(
+                checkpoint.expect("a checkpoint is read"),
+            ))
+        }
+        (Call::Stream(stream), _) => Some(Answer::page(&read_stream(log, stream.clone()).await)),
+        (Call::Log(log_read), _) => Some(Answer::page(&read(log, log_read.clone()).await)),
+    }
+}
+
+/// The history for people: one operation a line, in the order of calls.
+fn show(history: &[LogOperation]) -> String {
+    let mut history: Vec<_> = history.iter().collect();
+    history.sort_by_key(|it| it.called_at);
+    let line = |operation: &LogOperation| {
+        let call = match &operation.call {
+            Call::Append(append) => {
+                let ids: Vec<_> = append
+                    .new_events()
+                    .iter()
+                    .map(|it| it.id.uuid().as_u128())
+                    .collect();
+                format!(
+                    "append {ids:?} on {:?} with {:?}",
+                    append.all_conditions(),
+                    append.stretches()
+                )
+            }
+            other => format!("{other:?}"),
+        };
+        let answer = match &operation.answer {
+            Some((answer, at)) => format!("{at}: {answer:?}"),
+            None => "the caller went away".into(),
+        };
+        format!("{}: {call}\n    -> {answer}\n", operation.called_at)
+    };
+    history.into_iter().map(line).collect()
+}

@@ -1,0 +1,130 @@
+//! Rule 20: a read after a mark gives a page only of a log that has the event of the mark at its place.
+
+use super::reading::{Expected, check_page, six_events};
+use super::scene::{LOG, Scene, append_to, mark, position, read, read_stream, record, version};
+use super::subject::Subject;
+use retold_core::recording::Mark;
+use retold_core::recording::Query;
+use retold_core::recording::RecordError;
+use retold_core::recording::{LogRead, Page, PageEnd, Recorder, StreamRead};
+
+/// Rule 20. A read after a mark gives a page only of a log that has the event of the mark at its place.
+pub async fn a_read_proves_its_place<S: Subject>() {
+    let scene = Scene::<S>::new().await;
+    let log = &*scene.log;
+    let nothing = log.read_log(LogRead::new().after_mark(mark(1, 1))).await;
+    check_diverged("of an empty log", nothing, (mark(1, 1), None));
+    let nothing = StreamRead::new("dog/1").after_mark(Some(version(1)), Some(mark(1, 1)));
+    let nothing = log.read_stream(nothing).await;
+    check_diverged("of an unknown stream", nothing, (mark(1, 1), None));
+    let unborn = scene.store.open_read_only("cats").await.expect("it opens");
+    let nothing = unborn.read_log(LogRead::new().after_mark(mark(1, 1))).await;
+    check_unborn("of a log that is not born", nothing);
+    let nothing = StreamRead::new("dog/1").after_mark(Some(version(1)), Some(mark(1, 1)));
+    let nothing = unborn.read_stream(nothing).await;
+    check_unborn("of its streams", nothing);
+    six_events(log).await;
+    check_pages(log).await;
+    check_stream_pages(log).await;
+    // Through any handle, and for what another has recorded.
+    let another = scene.another_handle().await;
+    record(log, append_to("dog/1", [7])).await;
+    let page = read(&*another, LogRead::new().after_mark(mark(7, 7))).await;
+    check_page("another handle", &page, (&[], 7, PageEnd::Complete));
+}
+
+async fn check_pages(log: &dyn Recorder) {
+    use PageEnd::{Complete, Full};
+    let after = |at, number| LogRead::new().after_mark(mark(at, number));
+    let tag = |at, number| LogRead::of(Query::tag("tag")).after_mark(mark(at, number));
+    let rows: Vec<(LogRead, Expected<'_>)> = vec![
+        (LogRead::new().after_mark(None).limit(1), (&[1], 1, Full)),
+        (after(4, 4), (&[5, 6], 6, Complete)),
+        (after(4, 4).limit(1), (&[5], 5, Full)),
+        (after(6, 6), (&[], 6, Complete)),
+        (after(2, 2).until(position(4)), (&[3, 4], 4, Complete)),
+        (after(3, 3).until(position(3)), (&[], 3, Complete)),
+        (after(3, 3).backward(), (&[2, 1], 6, Complete)),
+        (tag(1, 1), (&[2, 5], 6, Complete)),
+        (tag(5, 5), (&[], 6, Complete)),
+        // A bare position asks for no proof.
+        (after(4, 9).after(position(4)), (&[5, 6], 6, Complete)),
+    ];
+    for (log_read, expected) in rows {
+        let page = read(log, log_read.clone()).await;
+        check_page(&format!("{log_read:?}"), &page, expected);
+    }
+    let four = Some(mark(4, 4));
+    let rows = [
+        (after(4, 9), four),
+        (after(4, 5), four),
+        (after(4, 9).limit(1), four),
+        (after(4, 9).until(position(4)), four),
+        (after(4, 9).backward(), four),
+        (tag(4, 9), four),
+        (tag(6, 5), Some(mark(6, 6))),
+        (tag(4, 9).backward(), four),
+        (after(7, 7), None),
+        (tag(7, 7), None),
+        (after(u64::MAX, 6), None),
+        (after(1 << 63, 6).backward(), None),
+    ];
+    for (log_read, found) in rows {
+        let expected = log_read.mark().expect("it is after a mark");
+        let answer = log.read_log(log_read.clone()).await;
+        check_diverged(&format!("{log_read:?}"), answer, (expected, found));
+    }
+}
+
+async fn check_stream_pages(log: &dyn Recorder) {
+    use PageEnd::{Complete, Full};
+    let after = |number, at, event| {
+        StreamRead::new("dog/1").after_mark(Some(version(number)), Some(mark(at, event)))
+    };
+    let rows: Vec<(StreamRead, Expected<'_>)> = vec![
+        (after(1, 1, 1), (&[3, 6], 6, Complete)),
+        (after(1, 1, 1).limit(1), (&[3], 3, Full)),
+        (after(3, 6, 6), (&[], 6, Complete)),
+        (after(1, 1, 1).until(version(2)), (&[3], 3, Complete)),
+        (after(2, 3, 3).backward(), (&[1], 6, Complete)),
+        (after(1, 9, 9).after(version(1)), (&[3, 6], 6, Complete)),
+    ];
+    for (stream_read, expected) in rows {
+        let page = read_stream(log, stream_read.clone()).await;
+        check_page(&format!("{stream_read:?}"), &page, expected);
+    }
+    let rows = [
+        (after(2, 3, 9), Some(mark(3, 3))),
+        (after(2, 2, 3), Some(mark(3, 3))),
+        (after(2, 3, 9).limit(1), Some(mark(3, 3))),
+        (after(2, 3, 9).backward(), Some(mark(3, 3))),
+        // The event is there, but not with this version.
+        (after(2, 6, 6), Some(mark(3, 3))),
+        (after(3, 3, 3).until(version(3)), Some(mark(6, 6))),
+        (after(4, 6, 6), None),
+        (after(u64::MAX, 6, 6), None),
+    ];
+    for (stream_read, found) in rows {
+        let (_, expected) = stream_read.mark().expect("it is after a mark");
+        let answer = log.read_stream(stream_read.clone()).await;
+        check_diverged(&format!("{stream_read:?}"), answer, (expected, found));
+    }
+}
+
+fn check_unborn(what: &str, answer: Result<Page, RecordError>) {
+    let is_meant = matches!(&answer, Err(RecordError::Diverged { found: None, .. }));
+    assert!(is_meant, "{what}: {answer:?}");
+}
+
+fn check_diverged(
+    what: &str,
+    answer: Result<Page, RecordError>,
+    (expected, there): (Mark, Option<Mark>),
+) {
+    match answer {
+        Err(RecordError::Diverged { log, mark, found }) => {
+            assert_eq!((&*log, mark, found), (LOG, expected, there), "{what}");
+        }
+        other => panic!("{what}: a read from a place that is not there gives {other:?}"),
+    }
+}

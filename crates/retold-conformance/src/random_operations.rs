@@ -1,0 +1,388 @@
+//! Random operations that are likely to mean something: near the head, near the versions there are,
+//! with names, ids and stretches that were used before.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fastrand::Rng;
+
+use super::operation::Operation;
+use super::scene::{LOG, event_id, log_id, mark};
+use retold_core::domain::Timestamp;
+use retold_core::recording::Append;
+use retold_core::recording::Encoding;
+use retold_core::recording::MemoryLog;
+use retold_core::recording::NewEvent;
+use retold_core::recording::Origin;
+use retold_core::recording::StoredEvent;
+use retold_core::recording::StoredSnapshot;
+use retold_core::recording::{Condition, ExpectedVersion};
+use retold_core::recording::{Direction, LogRead, StreamRead, StretchRead};
+use retold_core::recording::{FollowerKey, Stretch};
+use retold_core::recording::{LogId, Mark, Position, Version};
+use retold_core::recording::{Query, QueryItem};
+
+/// Names of streams, of which some begin with others.
+const STREAMS: [&str; 6] = ["dog/1", "dog/10", "dog/2", "Dog/1", "cat/%", "cat"];
+const TOPICS: [&str; 4] = ["Barked", "Fed", "Sold", "barked"];
+const TAGS: [&str; 5] = ["brown", "Brown", "small", "a:b", "🐕"];
+const FOLLOWERS: [&str; 3] = ["f@1", "f@2", "g@1/0"];
+
+/// A source of operations.
+pub(super) struct RandomOperations {
+    random: Rng,
+    next_id: u128,
+    sent: Vec<Append>,
+}
+
+impl RandomOperations {
+    pub(super) fn new(random: Rng) -> Self {
+        Self {
+            random,
+            next_id: 1,
+            sent: Vec::new(),
+        }
+    }
+
+    /// The next operation, for a log that is as `log` is now.
+    pub(super) fn next(&mut self, log: &MemoryLog) -> Operation {
+        match self.random.u8(..100) {
+            0..45 => Operation::Append(self.append(log)),
+            45..60 => Operation::ReadLog(self.log_read(log)),
+            60..70 => Operation::ReadStream(self.stream_read(log)),
+            70..74 => Operation::Event(event_id(self.random.u128(..self.next_id + 2))),
+            74..77 => Operation::Head,
+            77..82 => self.streams(),
+            82..86 => Operation::Checkpoint(self.follower(), self.upstream()),
+            86..90 => Operation::Stretches(self.stretch_read()),
+            90..94 => Operation::PutSnapshot(self.snapshot()),
+            94..97 => {
+                let until = self.random.bool().then(|| self.version(3)).flatten();
+                Operation::Snapshot(self.one_of(&STREAMS).into(), until)
+            }
+            97 => Operation::DropSnapshots(self.one_of(&STREAMS).into()),
+            98 => self.topics(),
+            _ => Operation::Reopen,
+        }
+    }
+
+    fn one_of<'a>(&mut self, names: &[&'a str]) -> &'a str {
+        names[self.random.usize(..names.len())]
+    }
+
+    fn some_of(&mut self, names: &[&str], most: usize) -> BTreeSet<Arc<str>> {
+        let count = self.random.usize(..=most);
+        (0..count).map(|_| self.one_of(names).into()).collect()
+    }
+
+    fn append(&mut self, log: &MemoryLog) -> Append {
+        if self.random.u8(..8) == 0 && !self.sent.is_empty() {
+            return self.again();
+        }
+        let stretches = if self.random.u8(..4) == 0 {
+            self.random.usize(1..4)
+        } else {
+            0
+        };
+        let least = usize::from(stretches == 0 && self.random.u8(..50) > 0);
+        let most = if self.random.u8(..20) == 0 { 30 } else { 4 };
+        let events = self.random.usize(least..most);
+        let mut append = Append::of((0..events).map(|_| self.event()));
+        let mut ends = Vec::new();
+        for _ in 0..stretches {
+            append = append.stretch(self.stretch(log, &mut ends));
+        }
+        if self.random.bool() {
+            for _ in 0..self.random.usize(1..4) {
+                append = append.condition(self.condition(log));
+            }
+        }
+        self.sent.push(append.clone());
+        append
+    }
+
+    /// An append that was sent before, as it was, cut, turned around or joined with another.
+    fn again(&mut self) -> Append {
+        let index = self.sent.len() - 1 - self.random.usize(..self.sent.len().min(20));
+        let old = self.sent[index].clone();
+        let events = old.new_events();
+        match self.random.u8(..6) {
+            0..3 => old,
+            3 => Append::of(events.iter().take(1).cloned()),
+            4 => Append::of(events.iter().rev().cloned()),
+            _ => {
+                let other = self.sent[self.random.usize(..self.sent.len())].clone();
+                Append::of(events.iter().chain(other.new_events()).cloned())
+            }
+        }
+    }
+
+    fn event(&mut self) -> NewEvent {
+        let id = match self.random.u8(..40) {
+            0 => self.random.u128(..self.next_id),
+            _ => {
+                self.next_id += 1;
+                self.next_id
+            }
+        };
+        let payload: Vec<u8> = (0..self.random.usize(..20))
+            .map(|_| self.random.u8(..))
+            .collect();
+        let mut event = NewEvent::new(event_id(id), self.one_of(&TOPICS).to_owned(), payload);
+        event.stream = (self.random.u8(..4) > 0).then(|| self.one_of(&STREAMS).into());
+        event.tags = self.some_of(&TAGS, 3);
+        event.time = Timestamp::from_micros(self.random.i64(..));
+        match self.random.u8(..8) {
+            0 => event.revision(self.random.u32(1..)),
+            1 => event.erased(),
+            2 => event.origin(Origin::Library),
+            3 => event.metadata(r#"{"user":"ann"}"#),
+            4 => event.encoding(Encoding::parse("msgpack+zstd@key").expect("an encoding")),
+            5 if self.random.u8(..10) == 0 => event.stream("a\nb"),
+            _ => event,
+        }
+    }
+
+    fn condition(&mut self, log: &MemoryLog) -> Condition {
+        if self.random.u8(..10) == 0 {
+            let count = log.head().topic_count;
+            return Condition::topic_count(match self.random.u8(..3) {
+                0 => self.random.u64(..count + 3),
+                _ => count,
+            });
+        }
+        if self.random.bool() {
+            let after = match self.random.u8(..4) {
+                0 => None,
+                _ => self.position(log),
+            };
+            return Condition::none_match_after(self.query(), after);
+        }
+        let stream = self.one_of(&STREAMS);
+        let last = log.read_stream(LOG, &StreamRead::new(stream).backward().limit(1));
+        let last = last.expect("a good read").events.pop();
+        let event = last.as_ref().map(StoredEvent::id);
+        let last = last.and_then(|it| it.version());
+        match self.random.u8(..6) {
+            0 => {
+                let other = event_id(self.random.u128(..self.next_id + 2));
+                return Condition::stream_read(stream, last, Some(other));
+            }
+            1 | 2 => return Condition::stream_read(stream, last, event),
+            _ => {}
+        }
+        let expected = match self.random.u8(..10) {
+            0 => ExpectedVersion::None,
+            1 => ExpectedVersion::Exists,
+            2 => ExpectedVersion::seen(self.version(Version::number(last) + 2)),
+            _ => ExpectedVersion::seen(last),
+        };
+        Condition::stream_at(stream, expected)
+    }
+
+    fn query(&mut self) -> Query {
+        match self.random.u8(..12) {
+            0 => Query::All,
+            1 => Query::Items(Vec::new()),
+            _ => Query::Items(
+                (0..self.random.usize(1..4))
+                    .map(|_| self.query_item())
+                    .collect(),
+            ),
+        }
+    }
+
+    fn query_item(&mut self) -> QueryItem {
+        loop {
+            let item = QueryItem::new();
+            let item = self
+                .some_of(&STREAMS, 2)
+                .into_iter()
+                .fold(item, QueryItem::stream);
+            let item = self
+                .some_of(&TOPICS, 2)
+                .into_iter()
+                .fold(item, QueryItem::topic);
+            let item = self
+                .some_of(&TAGS, 2)
+                .into_iter()
+                .fold(item, QueryItem::tag);
+            if item != QueryItem::new() || self.random.u8(..50) == 0 {
+                return item;
+            }
+        }
+    }
+
+    /// Near the head more often than not; sometimes none, or beyond.
+    fn position(&mut self, log: &MemoryLog) -> Option<Position> {
+        let head = Position::number(log.head().position());
+        Position::new(match self.random.u8(..40) {
+            0 => u64::MAX,
+            1 => 1 << 63,
+            2..12 => self.random.u64(..=head),
+            _ => (head + 2).saturating_sub(self.random.u64(..12)),
+        })
+    }
+
+    fn version(&mut self, most: u64) -> Option<Version> {
+        match self.random.u8(..30) {
+            0 => Version::new(u64::MAX),
+            _ => Version::new(self.random.u64(..=most)),
+        }
+    }
+
+    fn limit(&mut self) -> usize {
+        match self.random.u8(..10) {
+            0 => usize::MAX,
+            1 if self.random.u8(..10) == 0 => 0,
+            _ => self.random.usize(1..12),
+        }
+    }
+
+    fn log_read(&mut self, log: &MemoryLog) -> LogRead {
+        let query = if self.random.bool() {
+            Query::All
+        } else {
+            self.query()
+        };
+        let read = LogRead::of(query).limit(self.limit());
+        let read = if self.random.bool() {
+            read.backward()
+        } else {
+            read
+        };
+        let after = self.position(log);
+        match self.random.u8(..7) {
+            0 => read,
+            1 => read.after(after),
+            2 => read.until(after),
+            3 => read.after(after).until(self.position(log)),
+            4 => read.after_mark(after.map(|after| self.mark_at(log, after))),
+            _ => {
+                let (until, limit) = self.full_at_its_end(Position::number(after), read.direction);
+                read.after(after).until(Position::new(until)).limit(limit)
+            }
+        }
+    }
+
+    /// What the log has at a position, or mostly not.
+    fn mark_at(&mut self, log: &MemoryLog, at: Position) -> Mark {
+        let page = log.read_log(LOG, &LogRead::at(at)).expect("a good read");
+        let there = page.events.first().map(StoredEvent::mark);
+        let other = mark(at.get(), self.random.u128(..self.next_id + 2));
+        there.filter(|_| self.random.u8(..4) > 0).unwrap_or(other)
+    }
+
+    fn stream_read(&mut self, log: &MemoryLog) -> StreamRead {
+        let stream = self.one_of(&STREAMS);
+        let read = StreamRead::new(stream).limit(self.limit());
+        let read = if self.random.bool() {
+            read.backward()
+        } else {
+            read
+        };
+        let after = self.version(40);
+        match self.random.u8(..7) {
+            0 => read,
+            1 => read.after(after),
+            2 => read.until(after),
+            3 => read.after(after).until(self.version(40)),
+            4 => {
+                let before = Version::new(Version::number(after).saturating_sub(1));
+                let one = StreamRead::new(stream).after(before).limit(1);
+                let page = log.read_stream(LOG, &one).expect("a good read");
+                let there = page.events.first().map(StoredEvent::mark);
+                let position = self.position(log).unwrap_or(Position::FIRST);
+                let other = self.mark_at(log, position);
+                let given = there.filter(|_| self.random.u8(..4) > 0).unwrap_or(other);
+                read.after_mark(after, Some(given))
+            }
+            _ => {
+                let (until, limit) = self.full_at_its_end(Version::number(after), read.direction);
+                read.after(after).until(Version::new(until)).limit(limit)
+            }
+        }
+    }
+
+    /// An end of a read that begins after `after`, and a limit with which its page may be full just
+    /// there, or one event before or beyond.
+    fn full_at_its_end(&mut self, after: u64, direction: Direction) -> (u64, usize) {
+        let distance = self.random.u64(1..8);
+        let until = match direction {
+            Direction::Forward => after.saturating_add(distance),
+            Direction::Backward => after.saturating_sub(distance),
+        };
+        let limit = distance
+            .saturating_add_signed(self.random.i64(-1..=1))
+            .max(1);
+        (until, limit as usize)
+    }
+
+    fn streams(&mut self) -> Operation {
+        let prefixes = ["", "dog", "dog/1", "Dog", "cat/%", "c", "x", "dog/%"];
+        let after = self.random.bool().then(|| self.one_of(&prefixes).into());
+        Operation::Streams {
+            prefix: self.one_of(&prefixes).into(),
+            after,
+            limit: self.limit(),
+        }
+    }
+
+    fn topics(&mut self) -> Operation {
+        let after = self.random.bool().then(|| self.one_of(&TOPICS).into());
+        Operation::Topics {
+            after,
+            limit: self.limit(),
+        }
+    }
+
+    fn follower(&mut self) -> FollowerKey {
+        FollowerKey::new(self.one_of(&FOLLOWERS))
+    }
+
+    fn upstream(&mut self) -> LogId {
+        log_id(self.random.u128(7..9))
+    }
+
+    /// A stretch that mostly joins what is recorded or earlier in its append.
+    fn stretch(
+        &mut self,
+        log: &MemoryLog,
+        ends: &mut Vec<(FollowerKey, LogId, Position)>,
+    ) -> Stretch {
+        let (follower, upstream) = (self.follower(), self.upstream());
+        let recorded = log.checkpoint(&follower, upstream).map(|it| it.position);
+        let mut earlier = ends.iter().rev();
+        let earlier = earlier.find(|(key, log, _)| *key == follower && *log == upstream);
+        let end = earlier.map(|(_, _, end)| *end).or(recorded);
+        let after = match self.random.u8(..10) {
+            0 => Position::new(self.random.u64(..30)),
+            _ => end,
+        };
+        let least = u64::from(self.random.u8(..30) > 0);
+        let to = Position::number(after) + self.random.u64(least..4);
+        let to = mark(to.max(1), to.into());
+        ends.push((follower.clone(), upstream, to.position));
+        let edition = if self.random.u8(..6) == 0 { 2 } else { 1 };
+        Stretch::new(follower, upstream, after, to).edition(edition)
+    }
+
+    fn stretch_read(&mut self) -> StretchRead {
+        let mut read = StretchRead::new()
+            .after(self.random.u64(..20))
+            .limit(self.limit());
+        if self.random.bool() {
+            read = read.follower(self.follower());
+        }
+        if self.random.bool() {
+            read = read.upstream(self.upstream());
+        }
+        read
+    }
+
+    fn snapshot(&mut self) -> StoredSnapshot {
+        let version = self.version(30).unwrap_or(Version::FIRST);
+        let payload = vec![self.random.u8(..); self.random.usize(..5)];
+        StoredSnapshot::new(self.one_of(&STREAMS), version, "Dog", payload)
+    }
+}

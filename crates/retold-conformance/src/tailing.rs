@@ -1,0 +1,184 @@
+//! Rule 7: a reader that only goes forward sees everything that is committed, in one order.
+
+use fastrand::Rng;
+use futures_util::FutureExt;
+
+use super::dropping::poll_at_most;
+use super::scene::{
+    Outcome, Scene, append_of, append_to, at_once, event, event_id, head, read, record, seed, send,
+    soon, stream_at, stream_events,
+};
+use super::subject::Subject;
+use super::whole::{check_positions, whole};
+use retold_core::recording::NewEvent;
+use retold_core::recording::Query;
+use retold_core::recording::{Append, Positions};
+use retold_core::recording::{LogRead, Recorder};
+use retold_core::recording::{Mark, Position};
+
+const WRITERS: usize = 4;
+/// Appends that each writer sends.
+const ROUNDS: u128 = 60;
+
+/// Rule 7. Many writers with appends of one event and of hundreds, with conflicts, mistakes and
+/// callers that go away; several readers that only go forward, by `read_to`, with and without a
+/// query, by polling and by waiting. What each saw equals what was committed, in one order.
+pub async fn a_tailing_reader_never_skips<S: Subject>() {
+    let seed = seed();
+    let scene = Scene::<S>::new().await;
+    record(&*scene.log, append_of([0])).await;
+    let mut tasks = Vec::new();
+    for writer in 0..WRITERS {
+        let log = scene.another_handle().await;
+        let random = Rng::with_seed(seed ^ writer as u64);
+        let task = async move { Seen::Told(write(&*log, writer as u128, random).await) };
+        tasks.push(task.boxed());
+    }
+    let reads = [
+        (LogRead::new().limit(3), Pace::Polls),
+        (LogRead::new(), Pace::Waits),
+        (LogRead::of(Query::tag("even")).limit(2), Pace::Polls),
+        (
+            LogRead::of(Query::tag("rare").or(Query::topic("Dog.Never"))),
+            Pace::Polls,
+        ),
+        (LogRead::of(Query::stream("dog/1")).limit(50), Pace::Waits),
+    ];
+    for (tail, pace) in reads.clone() {
+        let log = scene.another_handle().await;
+        let task = async move { Seen::Marks(follow(&*log, tail, pace).await) };
+        tasks.push(task.boxed());
+    }
+    let seen = soon("writers and readers end", at_once::<S, Seen>(tasks)).await;
+
+    let committed = whole(&*scene.log).await;
+    check_positions(&committed);
+    for seen in &seen[..WRITERS] {
+        let Seen::Told(told) = seen else {
+            unreachable!("writers come first")
+        };
+        for (first, positions) in told {
+            for (number, position) in (*first..).zip(positions.iter()) {
+                let index = usize::try_from(position.get() - 1).expect("a small number");
+                assert_eq!(
+                    committed[index].id(),
+                    event_id(number),
+                    "it is where it was told"
+                );
+            }
+        }
+    }
+    for ((tail, _), seen) in reads.iter().zip(&seen[WRITERS..]) {
+        let Seen::Marks(seen) = seen else {
+            unreachable!("readers come last")
+        };
+        let expected = committed.iter().filter(|it| tail.query.matches(it));
+        let expected: Vec<Mark> = expected.map(|it| it.mark()).collect();
+        assert_eq!(*seen, expected, "what was seen by {:?}", tail.query);
+    }
+}
+
+/// What a task found: a writer where its events are, a reader what it saw.
+enum Seen {
+    Told(Vec<(u128, Positions)>),
+    Marks(Vec<Mark>),
+}
+
+#[derive(Clone, Copy)]
+enum Pace {
+    Polls,
+    Waits,
+}
+
+/// Appends in all sizes and with all kinds of mishap; returns what was acknowledged: the number of an
+/// append's first event and its positions.
+async fn write(log: &dyn Recorder, writer: u128, mut random: Rng) -> Vec<(u128, Positions)> {
+    let mut told = Vec::new();
+    for round in 0..ROUNDS {
+        let first = 1_000_000 * (writer + 1) + 1000 * round;
+        let size = [1, 1, 1, 2, 5, 40, 150][random.usize(..7)];
+        let append = Append::of((first..first + size).map(|number| tagged(number, &mut random)));
+        match random.u8(..8) {
+            // A caller that goes away; perhaps it is recorded.
+            0 => {
+                let polls = random.usize(..3);
+                poll_at_most(log.append(append), polls).await;
+            }
+            // A conflict, found after much was prepared.
+            1 => {
+                let append = append.condition(stream_at("dog/never", 3));
+                let outcome = send(log, append).await;
+                assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
+            }
+            // A mistake, and an id that is taken, as the last of many.
+            2 => {
+                let outcome = send(log, append.clone().event(event(first))).await;
+                assert_eq!(outcome, Outcome::Invalid);
+                let outcome = send(log, append.event(event(0))).await;
+                assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
+            }
+            _ => match send(log, append).await {
+                Outcome::Recorded(positions) => told.push((first, positions)),
+                other => panic!("an append without conditions came to {other:?}"),
+            },
+        }
+    }
+    record(log, append_to("dog/end", [2_000_000 * (writer + 10)])).await;
+    told
+}
+
+fn tagged(number: u128, random: &mut Rng) -> NewEvent {
+    let event = match random.u8(..3) {
+        0 => event(number),
+        stream => event(number).stream(format!("dog/{stream}")),
+    };
+    let event = if random.u8(..40) == 0 {
+        event.tag("rare")
+    } else {
+        event
+    };
+    if number.is_multiple_of(2) {
+        event.tag("even")
+    } else {
+        event
+    }
+}
+
+/// Reads forward until the writers are done and the head is reached.
+async fn follow(log: &dyn Recorder, tail: LogRead, pace: Pace) -> Vec<Mark> {
+    let mut seen = Vec::<Mark>::new();
+    let mut went = None::<Position>;
+    loop {
+        // In this order: if not all are done now, more appends come than are known.
+        let known = head(log).await.append_count;
+        let is_last = stream_events(log, "dog/end").await.len() == WRITERS;
+        let end = head(log).await.position();
+        loop {
+            let page = read(log, tail.clone().after(went)).await;
+            let position = page.read_to_position();
+            assert!(position >= went, "a forward read never goes back");
+            for event in &page.events {
+                assert!(Some(event.position()) > went, "nothing is seen twice");
+                assert!(
+                    Some(event.position()) <= position,
+                    "nothing is beyond `read_to`"
+                );
+                seen.push(event.mark());
+            }
+            went = position;
+            if went >= end {
+                break;
+            }
+        }
+        if is_last {
+            return seen;
+        }
+        match pace {
+            Pace::Polls => std::thread::yield_now(),
+            Pace::Waits => {
+                let count = log.changed_since(known).await.expect("a count");
+                assert!(count > known, "it wakes when there are more");
+            }
+        }
+    }
+}

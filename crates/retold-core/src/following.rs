@@ -1,0 +1,60 @@
+//! Following: what processes the events of other logs for an application.
+//!
+//! A [`Follower`] has policies that say what events cause. A [`Pipeline`] reads the logs that it
+//! follows, asks the policies, and records the effects together with how far it has read. Timers and
+//! outboxes stand here too. The modules stand in order; each uses only those above it.
+
+pub mod limits;
+
+mod running;
+
+mod caused;
+mod derived_id;
+mod follower_event;
+mod partition;
+mod past_recorder;
+mod timer_event;
+
+mod batch;
+mod deadline;
+mod follower_record;
+mod status;
+
+mod context;
+
+mod policy;
+
+mod follower;
+
+mod pipeline;
+mod timers;
+
+mod outbox;
+
+mod operating;
+
+pub(crate) use self::batch::Batch;
+pub use self::context::Context;
+pub(crate) use self::context::{Cause, Freshness, is_of_the_store};
+pub use self::deadline::{Deadline, TimerModel, timer};
+pub use self::follower::{Follower, OnFailure, Start};
+pub use self::follower_event::{
+    FOLLOWER_STREAM_TYPE, FollowerEvent, Parked, StartingMark, follower_stream,
+};
+pub use self::follower_record::{FollowerRecord, Partitioning};
+pub(crate) use self::follower_record::{SystemNames, parts_of};
+pub use self::operating::FollowerOperator;
+pub use self::outbox::Outbox;
+pub(crate) use self::outbox::{check_outbox_name, is_outbox};
+pub(crate) use self::partition::Lane;
+pub use self::partition::{PartitionRule, partition_of_key};
+pub(crate) use self::past_recorder::PastRecorder;
+pub use self::pipeline::{Counts, Pipeline, Pulled, Resumed, Step};
+pub use self::policy::Handle;
+pub use self::running::Running;
+pub(crate) use self::running::{Began, RunningCell};
+pub use self::status::{
+    FollowerStatus, HeldEvent, Phase, StatusCell, StatusChanges, UpstreamStatus,
+};
+pub use self::timer_event::{PlannedEvent, TimerEvent};
+pub use self::timers::Timers;

@@ -1,0 +1,286 @@
+//! What a follower is about to record: effects, what was read for them, and the pieces of the
+//! upstream logs that they answer.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::limits::{EFFECTS_PER_APPEND_MAX, EFFECTS_SIZE_MAX, READS_PER_APPEND_MAX};
+use crate::application::{Application, Folded};
+use crate::domain::Aggregate;
+use crate::recording::{
+    Append, BoxFuture, Condition, EventId, LogId, Mark, NewEvent, Position, Positions, Query,
+    Stretch, Version,
+};
+
+/// Effects, reads and stretches that are to be one append.
+#[derive(Default)]
+pub(crate) struct Batch {
+    events: Vec<NewEvent>,
+    /// The streams that were read, with the versions they had in the log, in the order of reading.
+    streams: Vec<StreamReadOf>,
+    /// Where in `streams` a stream is.
+    read: HashMap<Arc<str>, usize>,
+    queries: Vec<(Query, Option<Position>)>,
+    /// How many topics the log had when the first query was read.
+    topic_count: Option<u64>,
+    drafts: HashMap<Arc<str>, Box<dyn AnyDraft>>,
+    /// How many of the events are for a stream.
+    written: HashMap<Arc<str>, u64>,
+    stretches: Vec<Stretch>,
+    /// The state of the log that queries are read at; none before the first.
+    head: Option<Option<Mark>>,
+    size: usize,
+    /// Upstream events that were decided, with or without effect.
+    causes: usize,
+}
+
+/// A stream as it was in the log when it was read.
+struct StreamReadOf {
+    stream: Arc<str>,
+    version: Option<Version>,
+    /// Id of the event of that version, if it is known.
+    event: Option<EventId>,
+}
+
+/// An aggregate as the batch leaves it.
+pub(crate) struct Draft<A> {
+    /// The version that was read of the log.
+    pub(crate) read: Option<Version>,
+    /// The state with the events of the batch, and the version it will have.
+    pub(crate) folded: Folded<A>,
+}
+
+/// A [`Draft`] of whatever type.
+pub(crate) trait AnyDraft: Send + Sync {
+    fn as_any_mut(&mut self) -> &mut (dyn Any + Send + Sync);
+
+    /// Gives the state to the application's cache: its events are recorded now.
+    /// `last` is the last of them, if that is known.
+    fn keep<'a>(
+        &'a self,
+        application: &'a Application,
+        stream: &'a Arc<str>,
+        last: Option<Mark>,
+    ) -> BoxFuture<'a, ()>;
+}
+
+impl<A: Aggregate> AnyDraft for Draft<A> {
+    fn as_any_mut(&mut self) -> &mut (dyn Any + Send + Sync) {
+        self
+    }
+
+    fn keep<'a>(
+        &'a self,
+        application: &'a Application,
+        stream: &'a Arc<str>,
+        last: Option<Mark>,
+    ) -> BoxFuture<'a, ()> {
+        let mut folded = self.folded.clone();
+        folded.mark = last;
+        Box::pin(async move { application.keep_state(stream, self.read, &folded).await })
+    }
+}
+
+impl Batch {
+    /// Whether there is nothing to record.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.stretches.is_empty()
+    }
+
+    /// The effects.
+    pub(crate) fn events(&self) -> &[NewEvent] {
+        &self.events
+    }
+
+    /// Whether it has effects.
+    pub(crate) fn has_effects(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// How many upstream events were decided in it.
+    pub(crate) fn causes(&self) -> usize {
+        self.causes
+    }
+
+    /// Whether anything was read.
+    pub(crate) fn has_reads(&self) -> bool {
+        !self.streams.is_empty() || !self.queries.is_empty()
+    }
+
+    /// Counts an upstream event that was decided.
+    pub(crate) fn count_cause(&mut self) {
+        self.causes += 1;
+    }
+
+    /// Whether another upstream event might not fit.
+    pub(crate) fn is_full(&self) -> bool {
+        let reads = self.streams.len() + self.queries.len() + self.stretches.len();
+        reads >= READS_PER_APPEND_MAX
+            || self.events.len() >= EFFECTS_PER_APPEND_MAX
+            || self.size >= EFFECTS_SIZE_MAX
+    }
+
+    /// The draft of this stream, if it is of type `A` and there is one.
+    pub(crate) fn draft<A: Aggregate>(&mut self, stream: &str) -> Option<&mut Draft<A>> {
+        let draft = self.drafts.get_mut(stream)?;
+        draft.as_any_mut().downcast_mut()
+    }
+
+    /// Takes in an aggregate as it is with the events of the batch; `read` is the version it has in the
+    /// log, which becomes a condition, with the event of that version if it is known.
+    pub(crate) fn add_draft<A: Aggregate>(
+        &mut self,
+        stream: &Arc<str>,
+        read: Option<Version>,
+        folded: Folded<A>,
+    ) {
+        let event = folded.last().filter(|_| folded.version == read);
+        self.add_read(stream, read, event);
+        let draft = Draft { read, folded };
+        self.drafts.insert(Arc::clone(stream), Box::new(draft));
+    }
+
+    /// Forgets the draft of a stream that was written to past it.
+    pub(crate) fn drop_draft(&mut self, stream: &str) {
+        self.drafts.remove(stream);
+    }
+
+    /// Notes that a stream was read and had this version in the log. What was read first counts: it
+    /// holds only if later reads do.
+    pub(crate) fn add_read(
+        &mut self,
+        stream: &Arc<str>,
+        version: Option<Version>,
+        event: Option<EventId>,
+    ) {
+        if !self.read.contains_key(stream) {
+            self.read.insert(Arc::clone(stream), self.streams.len());
+            self.streams.push(StreamReadOf {
+                stream: Arc::clone(stream),
+                version,
+                event,
+            });
+        }
+    }
+
+    /// The version that a stream had in the log when it was read.
+    pub(crate) fn version_read(&self, stream: &str) -> Option<Option<Version>> {
+        let index = self.read.get(stream)?;
+        Some(self.streams[*index].version)
+    }
+
+    /// Notes that a query was read up to this position of the log.
+    pub(crate) fn add_query(&mut self, query: Query, after: Option<Position>) {
+        let known = self.queries.iter().any(|(it, _)| *it == query);
+        if !known {
+            self.queries.push((query, after));
+        }
+    }
+
+    /// Notes how many topics the log had when a query was read. What was read first counts.
+    pub(crate) fn add_topic_count(&mut self, count: u64) {
+        self.topic_count.get_or_insert(count);
+    }
+
+    /// How many events of the batch are for this stream.
+    pub(crate) fn written(&self, stream: &str) -> u64 {
+        self.written.get(stream).copied().unwrap_or(0)
+    }
+
+    /// Forgets the effects from this index on, and what they made of aggregates.
+    pub(crate) fn drop_events(&mut self, from: usize) {
+        for event in self.events.drain(from..) {
+            self.size -= event.size();
+            if let Some(stream) = &event.stream {
+                self.drafts.remove(stream);
+                if let Some(written) = self.written.get_mut(stream) {
+                    *written -= 1;
+                }
+            }
+        }
+    }
+
+    /// The streams that were read, with the versions they had in the log.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = (&Arc<str>, Option<Version>)> {
+        self.streams.iter().map(|read| (&read.stream, read.version))
+    }
+
+    /// Adds an effect.
+    pub(crate) fn push(&mut self, event: NewEvent) {
+        self.size += event.size();
+        if let Some(stream) = &event.stream {
+            *self.written.entry(Arc::clone(stream)).or_default() += 1;
+        }
+        self.events.push(event);
+    }
+
+    /// The state of the log at which queries are read, if it is settled.
+    pub(crate) fn head(&self) -> Option<Option<Mark>> {
+        self.head
+    }
+
+    /// Settles the state of the log at which queries are read.
+    pub(crate) fn set_head(&mut self, head: Option<Mark>) {
+        self.head = Some(head);
+    }
+
+    /// Extends the last stretch if it is of the same upstream, else adds one.
+    pub(crate) fn extend_stretch(
+        &mut self,
+        upstream: LogId,
+        to: Mark,
+        begin: impl FnOnce() -> Stretch,
+    ) {
+        match self.stretches.last_mut() {
+            Some(last) if last.upstream == upstream => last.to = to,
+            _ => {
+                let mut stretch = begin();
+                stretch.to = to;
+                self.stretches.push(stretch);
+            }
+        }
+    }
+
+    /// The append, on condition of all that was read, and of `own` on the follower's own stream.
+    pub(crate) fn to_append(&self, follower: &Arc<str>, own: Condition) -> Append {
+        let streams = self.streams.iter().filter(|read| read.stream != *follower);
+        let streams = streams
+            .map(|read| Condition::stream_read(Arc::clone(&read.stream), read.version, read.event));
+        let queries = self.queries.iter();
+        let queries =
+            queries.map(|(query, after)| Condition::none_match_after(query.clone(), *after));
+        let topics = self.topic_count.map(Condition::topic_count);
+        let append = Append::of(self.events.iter().cloned())
+            .condition(own)
+            .conditions(streams)
+            .conditions(queries)
+            .conditions(topics);
+        self.stretches.iter().cloned().fold(append, Append::stretch)
+    }
+
+    /// The last event of the batch that is for this stream.
+    fn last_of(&self, stream: &Arc<str>, positions: Positions) -> Option<Mark> {
+        let events = positions.iter().zip(&self.events);
+        let own = events.filter(|(_, event)| event.stream.as_ref() == Some(stream));
+        own.last().map(|(position, event)| Mark {
+            position,
+            event_id: event.id,
+        })
+    }
+
+    /// Gives the states of changed aggregates to the application's cache: they are recorded now, at
+    /// these positions. The next read of each proves it by its last event.
+    pub(crate) async fn keep_drafts(&self, application: &Application, positions: Positions) {
+        for stream in self.written.keys() {
+            match self.drafts.get(stream) {
+                Some(draft) => {
+                    let last = self.last_of(stream, positions);
+                    draft.keep(application, stream, last).await;
+                }
+                // It was written without being folded, so what the cache has is older.
+                None => application.outdate_state(stream),
+            }
+        }
+    }
+}

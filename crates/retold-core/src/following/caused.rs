@@ -1,0 +1,41 @@
+//! Metadata of what an event causes: a function of the event's, so that a retelling gives the same; and
+//! the span in which it is answered, for whoever follows a conversation.
+
+use bytes::Bytes;
+use tracing::{Level, Span};
+
+use crate::application::Result;
+use crate::recording::{FollowerKey, Metadata, StoredEvent};
+
+/// The conversation that the event belongs to, which is its own if it belongs to none, and the event
+/// as the cause.
+pub(crate) fn caused_by(event: &StoredEvent) -> Result<Bytes> {
+    let id = event.id().to_string();
+    let known = event.metadata()?;
+    let correlation = known.correlation_id().unwrap_or(&id);
+    let metadata = Metadata::new()
+        .with_correlation_id(correlation)
+        .with_causation_id(id.as_str());
+    Ok(metadata.to_bytes())
+}
+
+/// The span `retold.answer`, at level debug: a follower answers an event. The id of the event is the
+/// causation of what it decides, and their correlation is the same.
+pub(crate) fn answer_span(
+    application: &str,
+    follower: &FollowerKey,
+    upstream: &str,
+    event: &StoredEvent,
+) -> Span {
+    let heard = tracing::enabled!(Level::DEBUG).then(|| event.metadata().ok());
+    let known = heard.flatten();
+    tracing::debug_span!(
+        "retold.answer",
+        application,
+        follower = %follower,
+        upstream,
+        position = event.position().get(),
+        event = %event.id(),
+        correlation = known.as_ref().and_then(|it| it.correlation_id()),
+    )
+}

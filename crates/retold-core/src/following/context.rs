@@ -1,0 +1,609 @@
+//! The context of a policy: all that a policy may see and do beside the event it answers.
+//!
+//! Whatever is read here becomes a condition of what the follower records, whatever is decided here
+//! is recorded in one append with the note that the event was processed. Time and ids are functions of
+//! the event. So a policy that takes nothing from elsewhere does the same whenever and wherever it
+//! answers the event on the same state.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::batch::{Batch, Draft};
+use super::caused::caused_by;
+use super::deadline::{Deadline, cancelling, timer};
+use super::derived_id::{IdSeed, Purpose};
+use super::past_recorder::PastRecorder;
+use super::running::RunningCell;
+use crate::application::{Application, Error, ExecuteError, Folded, Model, Reach, Result};
+use crate::domain::{Aggregate, Decision, Id, Timestamp};
+use crate::mapping::{AnyEvent, Envelope, Mapper};
+use crate::recording::{
+    Condition, EventId, ExpectedVersion, FollowerKey, LogId, Mark, NewEvent, Origin, Place,
+    Position, Recorder, StoredEvent, StreamRead, Version,
+};
+
+/// What a policy may see and do beside the event it answers.
+///
+/// It reads aggregates and queries of the follower's own application, as they are with everything that
+/// the follower decided before, and decides on them. What it reads becomes a condition: if somebody
+/// else changes it before the effects are recorded, nothing is recorded and the policy is asked again.
+pub struct Context {
+    application: Application,
+    pub(crate) batch: Batch,
+    cause: Cause,
+    freshness: Freshness,
+    ids: IdSeed,
+    events_decided: u64,
+    ids_asked: u64,
+    /// Metadata of effects, once there is one.
+    metadata: Option<Bytes>,
+    /// The first error of the store, if there was one: what is decided after it is not recorded, even
+    /// if the policy passes over it.
+    failed: Option<Error>,
+    /// Where it is noted that the policy waits for the store, if somebody looks.
+    running: Option<RunningCell>,
+}
+
+/// The event that a policy answers, and who answers it.
+#[derive(Clone)]
+pub(crate) struct Cause {
+    pub(crate) event: StoredEvent,
+    /// Name of the application whose log the event is in.
+    pub(crate) upstream: Arc<str>,
+    pub(crate) log: LogId,
+    pub(crate) follower: FollowerKey,
+    /// The key by which ids are told.
+    pub(crate) key_of_ids: FollowerKey,
+    pub(crate) edition: u32,
+    /// The event by which it is answered after all, if it was parked.
+    pub(crate) resumed: Option<EventId>,
+}
+
+/// How new the states have to be that are decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// Those of the cache will do: the append judges them.
+    Judged,
+    /// The cache was found to be old.
+    Newest,
+}
+
+impl Context {
+    pub(crate) fn new(
+        application: Application,
+        batch: Batch,
+        cause: Cause,
+        freshness: Freshness,
+    ) -> Self {
+        let ids = IdSeed::new(
+            cause.key_of_ids.as_str(),
+            cause.log,
+            cause.event.position(),
+            cause.resumed,
+            cause.event.time(),
+        );
+        Self {
+            application,
+            batch,
+            cause,
+            freshness,
+            ids,
+            events_decided: 0,
+            ids_asked: 0,
+            metadata: None,
+            failed: None,
+            running: None,
+        }
+    }
+
+    /// Notes there when the policy waits for the store.
+    #[must_use]
+    pub(crate) fn watched(mut self, running: &RunningCell) -> Self {
+        self.running = Some(running.clone());
+        self
+    }
+
+    /// Notes that the policy waits for the store, until what is returned is dropped.
+    fn reading(&self) -> Option<impl Drop + Send + use<>> {
+        self.running.as_ref().map(RunningCell::reading)
+    }
+
+    /// The batch with what was decided, or the store's error that was met.
+    pub(crate) fn into_batch(self) -> (Batch, Option<Error>) {
+        (self.batch, self.failed)
+    }
+
+    /// What reads events of the follower's application and of those it follows.
+    pub(crate) fn mapper(&self) -> Mapper {
+        *self.application.mapper()
+    }
+
+    /// The event that is answered, as it is stored.
+    pub fn cause(&self) -> &StoredEvent {
+        &self.cause.event
+    }
+
+    /// Name of the follower's own application.
+    pub fn application(&self) -> &str {
+        self.application.name()
+    }
+
+    /// Name of the application whose event it is.
+    pub fn upstream(&self) -> &str {
+        &self.cause.upstream
+    }
+
+    /// The aggregate of type `A` whose event it is; none if it is of no such aggregate.
+    pub fn aggregate<A: Aggregate>(&self) -> Option<Id<A>> {
+        Id::of_stream(self.cause.event.stream()?)
+    }
+
+    /// When the event was decided: the only time there is for a policy.
+    pub fn time(&self) -> Timestamp {
+        self.cause.event.time()
+    }
+
+    /// An id that nobody else has, and that is the same whenever the event is answered.
+    pub fn next_id(&mut self) -> Uuid {
+        let ordinal = self.ids_asked;
+        self.ids_asked += 1;
+        self.ids.id(Purpose::Asked, ordinal)
+    }
+
+    /// An aggregate of the follower's own application, or none if nothing is recorded of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Application::get`], without [`Error::NotFound`].
+    pub async fn find<A: Aggregate>(&mut self, id: impl Into<Id<A>>) -> Result<Option<A>> {
+        let stream: Arc<str> = id.into().stream().into();
+        let draft = self.draft::<A>(&stream).await?;
+        let is_there = draft.folded.version.is_some();
+        Ok(is_there.then(|| A::clone(&draft.folded.state)))
+    }
+
+    /// An aggregate of the follower's own application.
+    ///
+    /// # Errors
+    ///
+    /// As [`Application::get`]; that it is absent is a condition too.
+    pub async fn get<A: Aggregate>(&mut self, id: impl Into<Id<A>>) -> Result<A> {
+        let id = id.into();
+        match self.find(&id).await? {
+            Some(state) => Ok(state),
+            None => Err(not_found(&id)),
+        }
+    }
+
+    /// Decides on an aggregate of the follower's own application. Returns how many events were
+    /// decided.
+    ///
+    /// A refusal is given on a state that is a condition too: a policy that takes it for an answer
+    /// and goes on is asked again if it should no longer hold.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, as [`ExecuteError::Refused`]; [`Error::NotFound`] if nothing is recorded of the
+    /// aggregate; what [`find`](Self::find) reports.
+    pub async fn execute<A, D>(
+        &mut self,
+        id: impl Into<Id<A>>,
+        decide: impl FnOnce(&A) -> D + Send,
+    ) -> Result<usize, ExecuteError<D::Refusal>>
+    where
+        A: Aggregate,
+        D: Decision<A::Event>,
+    {
+        let id = id.into();
+        let stream: Arc<str> = id.stream().into();
+        let draft = self.draft::<A>(&stream).await?;
+        if draft.folded.version.is_none() {
+            return Err(not_found(&id).into());
+        }
+        self.decide_on_draft(&stream, decide)
+    }
+
+    /// As [`execute`](Self::execute), but an aggregate of which nothing is recorded is decided on as
+    /// its default.
+    ///
+    /// An id that is made of somebody's text may be no name of a stream; check such text where it
+    /// comes in, for a policy that fails stops its follower or parks the event.
+    ///
+    /// # Errors
+    ///
+    /// As for [`execute`](Self::execute), without [`Error::NotFound`].
+    pub async fn execute_or_create<A, D>(
+        &mut self,
+        id: impl Into<Id<A>>,
+        decide: impl FnOnce(&A) -> D + Send,
+    ) -> Result<usize, ExecuteError<D::Refusal>>
+    where
+        A: Aggregate,
+        D: Decision<A::Event>,
+    {
+        let stream: Arc<str> = id.into().stream().into();
+        self.draft::<A>(&stream).await?;
+        self.decide_on_draft(&stream, decide)
+    }
+
+    /// Creates an aggregate under an id that is derived from the event.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if nothing was decided; what [`find`](Self::find) reports.
+    pub async fn create<A>(
+        &mut self,
+        decision: impl Decision<A::Event, Refusal = std::convert::Infallible> + Send,
+    ) -> Result<Id<A>>
+    where
+        A: Aggregate<Key: From<Uuid>>,
+    {
+        let mut events = Vec::new();
+        let Ok(()) = decision.decided(&mut events);
+        if events.is_empty() {
+            return Err(Error::invalid(
+                "an aggregate is created by its first event; decide on one at least",
+            ));
+        }
+        let id = Id::<A>::new(self.next_id().into());
+        let stream: Arc<str> = id.stream().into();
+        self.draft::<A>(&stream).await?;
+        self.record_on_draft::<A>(&stream, events)?;
+        Ok(id)
+    }
+
+    /// Records events of any types: each in the stream that it is addressed to, else in none.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, as [`ExecuteError::Refused`]; [`Error::Registry`], [`Error::Mapping`].
+    pub fn record<D: Decision<AnyEvent>>(
+        &mut self,
+        decision: D,
+    ) -> Result<usize, ExecuteError<D::Refusal>> {
+        let mut events = Vec::new();
+        decision
+            .decided(&mut events)
+            .map_err(ExecuteError::Refused)?;
+        Ok(self.record_any(events)?)
+    }
+
+    /// Decides on a model, an aggregate or a query or several, of the follower's own application, as
+    /// [`Application::decide`] does. Returns how many events were decided.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, as [`ExecuteError::Refused`]; what [`Application::view`] reports.
+    pub async fn decide<M: Model, D: Decision<AnyEvent>>(
+        &mut self,
+        model: M,
+        decide: impl FnOnce(&M::State) -> D + Send,
+    ) -> Result<usize, ExecuteError<D::Refusal>> {
+        let state = self.read_model(&model).await?;
+        let mut events = Vec::new();
+        let decided = decide(&state).decided(&mut events);
+        decided.map_err(ExecuteError::Refused)?;
+        Ok(self.record_any(events)?)
+    }
+
+    /// Reads a model of the follower's own application.
+    ///
+    /// # Errors
+    ///
+    /// What [`Application::view`] reports.
+    pub async fn view<M: Model>(&mut self, model: M) -> Result<M::State> {
+        self.read_model(&model).await
+    }
+
+    /// Sets a timer of the follower's own application; one of the same key that was pending is
+    /// replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mapping`] for a bad key, or an event that does not become text.
+    pub fn schedule(&mut self, deadline: Deadline) -> Result<()> {
+        let mut events = Vec::new();
+        let Ok(()) = deadline.decided(&mut events);
+        self.record_any(events).map(drop)
+    }
+
+    /// Cancels the timer of this key. Says whether it was pending; whether it was is a condition.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a bad key; what [`view`](Self::view) reports.
+    pub async fn cancel(&mut self, key: &str) -> Result<bool> {
+        let is_pending = self.read_model(&timer(key)).await?.is_some();
+        if is_pending {
+            self.record_any(vec![cancelling(key)])?;
+        }
+        Ok(is_pending)
+    }
+
+    /// The draft of an aggregate, read if this is the first look at it.
+    async fn draft<A: Aggregate>(&mut self, stream: &Arc<str>) -> Result<&mut Draft<A>> {
+        if self.batch.draft::<A>(stream).is_none() {
+            let folded = self.load::<A>(stream).await;
+            let folded = self.kept(folded)?;
+            let read = self.recorded_version(stream, folded.version);
+            self.batch.add_draft(stream, read, folded);
+        }
+        match self.batch.draft(stream) {
+            Some(draft) => Ok(draft),
+            None => Err(Error::invalid(format!(
+                "{stream:?} was read as an aggregate of another type"
+            ))),
+        }
+    }
+
+    async fn load<A: Aggregate>(&mut self, stream: &Arc<str>) -> Result<Folded<A>> {
+        let _reading = self.reading();
+        if self.batch.written(stream) > 0 || self.batch.version_read(stream).is_some() {
+            // Read by a query or written to without being read: the state must show that.
+            let past = self.past().await?;
+            let folded = self.application.over_own(past).newest_state(stream).await?;
+            return Ok(folded);
+        }
+        match self.freshness {
+            Freshness::Judged => self.application.state_to_be_judged(stream).await,
+            Freshness::Newest => self.application.newest_state(stream).await,
+        }
+    }
+
+    fn decide_on_draft<A, D>(
+        &mut self,
+        stream: &Arc<str>,
+        decide: impl FnOnce(&A) -> D,
+    ) -> Result<usize, ExecuteError<D::Refusal>>
+    where
+        A: Aggregate,
+        D: Decision<A::Event>,
+    {
+        let mut events = Vec::new();
+        if let Some(draft) = self.batch.draft::<A>(stream) {
+            let decided = decide(&draft.folded.state).decided(&mut events);
+            decided.map_err(ExecuteError::Refused)?;
+        }
+        Ok(self.record_on_draft::<A>(stream, events)?)
+    }
+
+    fn record_on_draft<A: Aggregate>(
+        &mut self,
+        stream: &Arc<str>,
+        events: Vec<A::Event>,
+    ) -> Result<usize> {
+        let mut encoded = Vec::with_capacity(events.len());
+        for event in &events {
+            let envelope = self.envelope(Some(Arc::clone(stream)))?;
+            encoded.push(self.application.mapper().encode(event, envelope)?);
+        }
+        // Only now: if one of them cannot be recorded, none is.
+        for (new, read_back) in encoded {
+            self.batch.push(new);
+            if let Some(draft) = self.batch.draft::<A>(stream) {
+                draft.folded.apply(&read_back);
+            }
+        }
+        Ok(events.len())
+    }
+
+    fn record_any(&mut self, events: Vec<AnyEvent>) -> Result<usize> {
+        let mut encoded = Vec::with_capacity(events.len());
+        for event in &events {
+            event.register(self.application.registry())?;
+            let envelope = self.envelope(None)?;
+            let (new, _) = self.application.mapper().encode_any(event, envelope)?;
+            encoded.push(new);
+        }
+        // Only now: if one of them cannot be recorded, none is.
+        for new in encoded {
+            if let Some(stream) = &new.stream {
+                // Its type is not known here, so the draft is read anew when it is needed.
+                self.batch.drop_draft(stream);
+            }
+            self.batch.push(new);
+        }
+        Ok(events.len())
+    }
+
+    fn envelope(&mut self, stream: Option<Arc<str>>) -> Result<Envelope> {
+        let metadata = match &self.metadata {
+            Some(metadata) => metadata.clone(),
+            None => {
+                let metadata = caused_by(&self.cause.event)?;
+                self.metadata = Some(metadata.clone());
+                metadata
+            }
+        };
+        let ordinal = self.events_decided;
+        self.events_decided += 1;
+        Ok(Envelope {
+            id: EventId::new(self.ids.id(Purpose::Event, ordinal)),
+            stream,
+            time: self.time(),
+            origin: Origin::Effect {
+                follower: self.cause.follower.clone(),
+                edition: self.cause.edition,
+                upstream: self.cause.log,
+                position: self.cause.event.position(),
+                event_id: self.cause.event.id(),
+            },
+            metadata,
+        })
+    }
+
+    async fn read_model<M: Model>(&mut self, model: &M) -> Result<M::State> {
+        let _reading = self.reading();
+        let past = self.past().await?;
+        let application = self.application.over_own(past);
+        let (mut state, mut place) = model.begin();
+        let read = model
+            .read_on(&application, &mut state, &mut place, Reach::Newest)
+            .await;
+        self.kept(read)?;
+        let mut conditions = Vec::new();
+        model.conditions(&place, &mut conditions);
+        self.add_conditions(conditions);
+        Ok(state)
+    }
+
+    /// Adds what a model that was read with the effects of this batch demands of the log without them.
+    fn add_conditions(&mut self, conditions: Vec<Condition>) {
+        let head = self.batch.head().flatten().map(|mark| mark.position);
+        for condition in conditions {
+            match condition {
+                Condition::StreamAt {
+                    stream,
+                    expected,
+                    event,
+                } => {
+                    let version = match expected {
+                        ExpectedVersion::None => None,
+                        ExpectedVersion::At(version) => {
+                            self.recorded_version(&stream, Some(version))
+                        }
+                        ExpectedVersion::Exists => continue,
+                    };
+                    // An effect of this batch is not in the log yet.
+                    let event = event.filter(|_| self.batch.written(&stream) == 0);
+                    self.batch.add_read(&stream, version, event);
+                }
+                Condition::NoneMatch { query, after } => {
+                    self.batch.add_query(query, after.min(head));
+                }
+                Condition::TopicCount { count } => self.batch.add_topic_count(count),
+            }
+        }
+    }
+
+    /// What a stream's version is in the log, if it is this one with the effects of this batch.
+    fn recorded_version(&self, stream: &str, version: Option<Version>) -> Option<Version> {
+        let written = self.batch.written(stream);
+        Version::new(Version::number(version).saturating_sub(written))
+    }
+
+    /// The application's log with the effects of this batch, at one state for the whole batch.
+    async fn past(&mut self) -> Result<Arc<PastRecorder>> {
+        let head = self.settled_head().await;
+        let head = self.kept(head)?;
+        self.batch.set_head(head);
+        let past = self.past_at(head).await;
+        self.kept(past)
+    }
+
+    async fn settled_head(&self) -> Result<Option<Mark>> {
+        match self.batch.head() {
+            Some(head) => Ok(head),
+            None => Ok(self.application.recorder().head().await?.mark),
+        }
+    }
+
+    async fn past_at(&self, head: Option<Mark>) -> Result<Arc<PastRecorder>> {
+        let recorder = self.application.recorder();
+        let pending = self.pending(head).await?;
+        let past = PastRecorder::new(Arc::clone(recorder), head, pending);
+        Ok(Arc::new(past.with_versions(self.batch.streams())))
+    }
+
+    /// The effects of this batch as the log would give them after this event.
+    async fn pending(&self, until: Option<Mark>) -> Result<Vec<StoredEvent>> {
+        let events = self.batch.events();
+        let mut versions: Vec<(Arc<str>, Option<Version>)> = Vec::new();
+        let mut pending = Vec::with_capacity(events.len());
+        let first = until.map_or(Position::FIRST, |mark| mark.position.next());
+        for (index, new) in (0..).zip(events) {
+            let version = match &new.stream {
+                None => None,
+                Some(stream) => {
+                    let known = versions.iter().position(|(it, _)| it == stream);
+                    let known = match known {
+                        Some(known) => known,
+                        None => {
+                            let version = self.version_at(stream, until).await?;
+                            versions.push((Arc::clone(stream), version));
+                            versions.len() - 1
+                        }
+                    };
+                    let version = versions[known].1.map_or(Version::FIRST, Version::next);
+                    versions[known].1 = Some(version);
+                    Some(version)
+                }
+            };
+            let place = Place { index: 0, count: 1 };
+            let position = first.plus(index);
+            pending.push(stored(new, position, version, place));
+        }
+        Ok(pending)
+    }
+
+    /// The version of a stream in the log at an event.
+    async fn version_at(&self, stream: &Arc<str>, until: Option<Mark>) -> Result<Option<Version>> {
+        if let Some(version) = self.batch.version_read(stream) {
+            return Ok(version);
+        }
+        let past = PastRecorder::new(Arc::clone(self.application.recorder()), until, Vec::new());
+        let read = StreamRead::new(Arc::clone(stream)).backward().limit(1);
+        let page = past.read_stream(read).await?;
+        Ok(page.events.first().and_then(StoredEvent::version))
+    }
+
+    /// Remembers an error of the store, so that nobody passes over it.
+    fn kept<T>(&mut self, result: Result<T>) -> Result<T> {
+        match result {
+            Err(error) if is_of_the_store(&error) => {
+                let again = copy_of(&error);
+                self.failed.get_or_insert(error);
+                Err(again)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Whether an error says something of the store and nothing of the policy.
+pub(crate) fn is_of_the_store(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unavailable(_) | Error::OutcomeUnknown { .. } | Error::Corrupt(_)
+    ) || error.is_diverged()
+}
+
+/// The same error once more, for the policy; the follower keeps the first.
+fn copy_of(error: &Error) -> Error {
+    match error {
+        Error::Unavailable(failure) => Error::Unavailable(failure.clone()),
+        Error::OutcomeUnknown { failure, .. } => Error::Unavailable(failure.clone()),
+        Error::Corrupt(corrupt) => Error::Corrupt(corrupt.clone()),
+        other => Error::invalid(other.to_string()),
+    }
+}
+
+fn not_found<A: Aggregate>(id: &Id<A>) -> Error {
+    Error::NotFound {
+        stream: id.stream().into(),
+        version: None,
+        time: None,
+    }
+}
+
+fn stored(
+    new: &NewEvent,
+    position: Position,
+    version: Option<Version>,
+    place: Place,
+) -> StoredEvent {
+    StoredEvent::from_new(new, position, version, place, new.time)
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("upstream", &self.cause.upstream)
+            .field("cause", &self.cause.event.mark())
+            .field("follower", &self.cause.follower)
+            .finish_non_exhaustive()
+    }
+}

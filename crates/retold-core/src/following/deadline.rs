@@ -1,0 +1,251 @@
+//! Setting and cancelling timers, by commands and by policies.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use serde::ser::Error as _;
+use serde::{Deserializer, Serializer};
+
+use super::timer_event::{PlannedEvent, TimerEvent, check_timer_key, timer_stream};
+use crate::application::{
+    Application, Error, ExecuteError, Model, Reach, ReadTo, Recorded, Result,
+};
+use crate::domain::{Decision, Event, EventType, Timestamp};
+use crate::mapping::{AnyEvent, Envelope, Mapper};
+use crate::recording::{BoxFuture, Condition, EventId, StreamRead, Version};
+
+/// A deadline: an event that is recorded by itself when its time has come, unless it is cancelled
+/// before. Exactly once, whatever is restarted meanwhile.
+///
+/// It is a decision, so it may be recorded together with others: in [`Application::decide`], and in
+/// [`Context::record`](super::context::Context::record). Whoever is to do something then follows the log that
+/// the event is recorded in, its own as any other.
+///
+/// ```
+/// use std::time::Duration;
+/// use retold::prelude::*;
+/// use retold::system::Deadline;
+///
+/// #[derive(Event, Serialize, Deserialize)]
+/// struct PaymentOverdue { order: String }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> retold::Result<()> {
+/// let orders = Application::open("orders", "memory:deadlines").await?;
+/// let due = orders.now().saturating_add(Duration::from_secs(3600));
+/// let overdue = PaymentOverdue { order: "17".into() };
+/// orders.schedule(Deadline::new("order-17/payment", due, overdue)).await?;
+///
+/// // It was paid in time.
+/// assert!(orders.cancel("order-17/payment").await?);
+/// assert!(!orders.cancel("order-17/payment").await?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Deadline {
+    key: String,
+    due: Timestamp,
+    event: AnyEvent,
+}
+
+impl Deadline {
+    /// Records `event` at `due`. The key names the timer in its application: setting another under
+    /// the same key replaces it, and it is cancelled by it. 1 to
+    /// [`TIMER_KEY_SIZE_MAX`](super::limits::TIMER_KEY_SIZE_MAX) bytes.
+    ///
+    /// The event goes to the stream that it is addressed to, or to none.
+    pub fn new(key: impl Into<String>, due: Timestamp, event: impl Into<AnyEvent>) -> Self {
+        Self {
+            key: key.into(),
+            due,
+            event: event.into(),
+        }
+    }
+
+    /// Key of the timer.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// When it is to fire.
+    pub fn due(&self) -> Timestamp {
+        self.due
+    }
+
+    /// What is recorded when it is set.
+    fn scheduled(&self) -> Result<TimerEvent> {
+        check_timer_key(&self.key)?;
+        // What a timer keeps is text, whatever codec the application writes with.
+        let envelope = Envelope::new(EventId::new(uuid::Uuid::nil()), self.due);
+        let (planned, _) = Mapper::default().encode_any(&self.event, envelope)?;
+        Ok(TimerEvent::Scheduled {
+            due: self.due,
+            event: PlannedEvent::of(&planned)?,
+        })
+    }
+}
+
+impl Decision<AnyEvent> for Deadline {
+    type Refusal = Infallible;
+
+    fn decided(self, events: &mut Vec<AnyEvent>) -> Result<(), Infallible> {
+        let stream = timer_stream(&self.key).into();
+        let setting = Setting::Deadline(self);
+        events.push(AnyEvent::of_the_library(setting, stream));
+        Ok(())
+    }
+}
+
+/// A deadline on its way into the log: becomes [`TimerEvent::Scheduled`].
+enum Setting {
+    Deadline(Deadline),
+    /// As it is read back.
+    ReadBack(TimerEvent),
+}
+
+impl Event for Setting {
+    const TYPES: &'static [EventType] = &[TimerEvent::TYPES[0]];
+
+    fn type_index(&self) -> usize {
+        0
+    }
+
+    fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Deadline(deadline) => {
+                let scheduled = deadline.scheduled().map_err(S::Error::custom)?;
+                scheduled.serialize_payload(serializer)
+            }
+            Self::ReadBack(event) => event.serialize_payload(serializer),
+        }
+    }
+
+    fn deserialize_payload<'de, D: Deserializer<'de>>(
+        type_index: usize,
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
+        TimerEvent::deserialize_payload(type_index, deserializer).map(Self::ReadBack)
+    }
+}
+
+/// The timer of this key as a [`Model`]: a decision sees when it is due, or none if it is not pending,
+/// on condition that nothing happened to it in between.
+pub fn timer(key: impl Into<String>) -> TimerModel {
+    let key = key.into();
+    TimerModel {
+        stream: timer_stream(&key).into(),
+        key,
+    }
+}
+
+/// See [`timer`].
+#[derive(Clone, Debug)]
+pub struct TimerModel {
+    key: String,
+    stream: Arc<str>,
+}
+
+impl Model for TimerModel {
+    /// When it is due, if it is pending.
+    type State = Option<Timestamp>;
+    type Place = Option<(Version, EventId)>;
+
+    fn begin(&self) -> (Option<Timestamp>, Self::Place) {
+        (None, None)
+    }
+
+    fn read_on<'a>(
+        &'a self,
+        application: &'a Application,
+        state: &'a mut Option<Timestamp>,
+        place: &'a mut Self::Place,
+        reach: Reach,
+    ) -> BoxFuture<'a, Result<ReadTo>> {
+        Box::pin(async move {
+            check_timer_key(&self.key)?;
+            let mut read = StreamRead::new(Arc::clone(&self.stream))
+                .backward()
+                .limit(1);
+            loop {
+                let page = application.recorder().read_stream(read.clone()).await?;
+                let last = page.events.first();
+                if let (Reach::UpTo(until), Some(event)) = (reach, last)
+                    && event.position() > until
+                {
+                    read = read.after(event.version());
+                    continue;
+                }
+                // Read up to a position, it may be older than what was seen.
+                let is_newest = !matches!(reach, Reach::UpTo(_));
+                let there = last.and_then(|event| Some((event.version()?, event.id())));
+                let number = |place: &Self::Place| place.map(|(version, _)| version);
+                if is_newest || number(&there) >= number(place) {
+                    *place = there;
+                    *state = match last {
+                        Some(event) => due(&application.mapper().decode(event)?),
+                        None => None,
+                    };
+                }
+                return Ok(ReadTo::one(page.read_to));
+            }
+        })
+    }
+
+    fn conditions(&self, place: &Self::Place, conditions: &mut Vec<Condition>) {
+        let (version, event) = place.unzip();
+        let stream = Arc::clone(&self.stream);
+        conditions.push(Condition::stream_read(stream, version, event));
+    }
+}
+
+fn due(event: &TimerEvent) -> Option<Timestamp> {
+    match event {
+        TimerEvent::Scheduled { due, .. } => Some(*due),
+        TimerEvent::Cancelled | TimerEvent::Fired => None,
+    }
+}
+
+/// The cancelling of the timer of this key, as an event of its stream.
+pub(crate) fn cancelling(key: &str) -> AnyEvent {
+    AnyEvent::of_the_library(TimerEvent::Cancelled, timer_stream(key).into())
+}
+
+impl Application {
+    /// Sets a timer; one of the same key that was pending is replaced. To record more with it, give
+    /// the [`Deadline`] to [`decide`](Self::decide).
+    ///
+    /// A runner fires it: an application alone keeps no time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a bad key or an event that is no text; [`Error::Mapping`] for one that
+    /// cannot be written; what [`settle`](Self::settle) reports.
+    pub async fn schedule(&self, deadline: Deadline) -> Result<Recorded> {
+        let scheduled = deadline.scheduled()?;
+        let stream: Arc<str> = timer_stream(&deadline.key).into();
+        let decide = |(): &()| {
+            let event = scheduled.clone();
+            AnyEvent::of_the_library(event, Arc::clone(&stream))
+        };
+        self.decide((), decide).await.map_err(never_refused)
+    }
+
+    /// Cancels the timer of this key. Says whether it was pending.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a bad key; what [`decide`](Self::decide) reports.
+    pub async fn cancel(&self, key: &str) -> Result<bool> {
+        let decided = self.decide(timer(key), |due| due.map(|_| cancelling(key)));
+        let recorded = decided.await.map_err(never_refused)?;
+        Ok(recorded.mark.is_some())
+    }
+}
+
+fn never_refused(error: ExecuteError<Infallible>) -> Error {
+    match error {
+        ExecuteError::Refused(never) => match never {},
+        ExecuteError::Retold(error) => error,
+    }
+}

@@ -1,0 +1,325 @@
+//! The state of a follower: the fold of its own stream.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::follower_event::{FollowerEvent, Parked, StartingMark, follower_stream};
+use crate::application::Error;
+use crate::domain::Apply;
+use crate::mapping::Mapper;
+use crate::recording::{
+    Condition, FollowerKey, Invalid, LogId, Mark, PageEnd, Position, RecordError, Recorder,
+    StreamRead, Version,
+};
+
+/// What is recorded of a follower: where it started, whether it is paused, what it has parked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FollowerRecord {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Version of its stream; none if it never started.
+    pub version: Option<Version>,
+    /// The event of that version, which proves that the log still has what was read of it.
+    mark: Option<Mark>,
+    /// Number of the present generation, from 1.
+    pub generation: u64,
+    /// Number of the generation by which ids of effects are told: the one that began with the last reset,
+    /// for a follower that is split anew answers nothing twice.
+    pub generation_of_ids: u64,
+    /// How many partitions the present generation has, from 1.
+    pub partitions: u32,
+    /// Name of the rule that says which events belong together; none for one that was never split.
+    pub partitioned_by: Option<String>,
+    /// What it is to be split into, if an operator asked for that and it has not come about yet.
+    pub partitioning: Option<Partitioning>,
+    /// Where the present generation began, by the name of the upstream.
+    pub starts: BTreeMap<String, StartingMark>,
+    /// Name of the system that it is part of; none if that was not noted yet.
+    pub system: Option<String>,
+    /// Why it is paused, if it is.
+    pub paused: Option<String>,
+    /// Why it is retired, if it is.
+    pub retired: Option<String>,
+    /// How often it was let continue: each time it answers what is parked once more.
+    pub continued: u64,
+    /// What it has put aside, by log and position.
+    pub parked: BTreeMap<(LogId, Position), Parked>,
+    /// Where parked events are of each stream, for asking with every event.
+    held: HashMap<(LogId, String), BTreeSet<Position>>,
+}
+
+/// The name of a system, and those that it had before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SystemNames {
+    pub(crate) name: String,
+    pub(crate) former: Vec<String>,
+}
+
+impl SystemNames {
+    fn has(&self, name: &str) -> bool {
+        self.name == name || self.former.iter().any(|it| it == name)
+    }
+}
+
+/// What a follower is to be split into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Partitioning {
+    /// How many partitions there are to be.
+    pub partitions: u32,
+    /// Name of the rule that says which events belong together; none for the one that there is.
+    pub by: Option<String>,
+}
+
+impl FollowerRecord {
+    /// Of a follower that never started.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            version: None,
+            mark: None,
+            generation: 1,
+            generation_of_ids: 1,
+            partitions: 1,
+            partitioned_by: None,
+            partitioning: None,
+            starts: BTreeMap::new(),
+            system: None,
+            paused: None,
+            retired: None,
+            continued: 0,
+            parked: BTreeMap::new(),
+            held: HashMap::new(),
+        }
+    }
+
+    /// Name of its stream.
+    pub fn stream(&self) -> Arc<str> {
+        follower_stream(&self.name).into()
+    }
+
+    /// That its stream is still as it was read.
+    pub(crate) fn condition(&self) -> Condition {
+        let event = self.mark.map(|mark| mark.event_id);
+        Condition::stream_read(self.stream(), self.version, event)
+    }
+
+    /// Key of a partition, counted from 0, of the present generation: what its stretches bear. That of a
+    /// follower which is not split has no number of a partition.
+    pub fn key(&self, partition: u32) -> FollowerKey {
+        follower_key(&self.name, self.generation, self.partitions, partition)
+    }
+
+    /// The key by which ids of effects are told. It has no partition, and stays when the follower is split
+    /// anew.
+    pub fn key_of_ids(&self) -> FollowerKey {
+        FollowerKey::new(format!("{}@{}", self.name, self.generation_of_ids))
+    }
+
+    /// The first parked event of this stream, which holds back those after it, if there is one.
+    pub fn holds_back(&self, log: LogId, stream: &str) -> Option<&Parked> {
+        let first = self.held.get(&(log, stream.to_owned()))?.first()?;
+        self.parked.get(&(log, *first))
+    }
+
+    /// Whether it records nothing until an operator lets it go on: it is paused, or retired.
+    pub fn is_halted(&self) -> bool {
+        self.paused.is_some() || self.retired.is_some()
+    }
+
+    /// Checks that a program may run it that has it in the system of this name, or of one of the names that
+    /// the system had before.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if it is part of another system.
+    pub(crate) fn check_system(
+        &self,
+        application: &str,
+        system: &SystemNames,
+    ) -> Result<(), Invalid> {
+        match &self.system {
+            Some(recorded) if !system.has(recorded) => Err(Invalid::new(format!(
+                "the follower {:?} of {application:?} is part of the system {recorded:?}, and this program is the system {:?}: two systems must not share a follower, for each would take the other's work as its own; open another store, rename the application or the follower, or, if the system was renamed, declare `.formerly({recorded:?})`",
+                self.name, system.name
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that a program may declare it.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if it is retired.
+    pub(crate) fn check_not_retired(&self, application: &str) -> Result<(), Invalid> {
+        match &self.retired {
+            Some(reason) => Err(Invalid::new(format!(
+                "the follower {:?} of {application:?} is retired ({reason}); remove it from the program, or let it go on with `retold follower resume`",
+                self.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn take_starts(&mut self, starts: &[StartingMark]) {
+        self.starts = by_upstream(starts);
+        self.note_system(starts);
+    }
+
+    fn note_system(&mut self, starts: &[StartingMark]) {
+        let noted = starts.iter().find_map(|start| start.system.as_ref());
+        if let Some(system) = noted {
+            self.system = Some(system.clone());
+        }
+    }
+
+    /// The first parked event whose policy failed, by log and position; none if nothing is parked.
+    pub fn first_failed(&self) -> Option<&Parked> {
+        let mut failed = self.parked.values().filter(|it| it.failure.is_some());
+        failed.next().or_else(|| self.parked.values().next())
+    }
+
+    fn park(&mut self, parked: &Parked) {
+        let position = parked.event.position;
+        if let Some(stream) = &parked.stream {
+            let of_stream = self.held.entry((parked.log, stream.clone())).or_default();
+            of_stream.insert(position);
+        }
+        self.parked.insert((parked.log, position), parked.clone());
+    }
+
+    fn unpark(&mut self, log: LogId, position: Position) {
+        let Some(parked) = self.parked.remove(&(log, position)) else {
+            return;
+        };
+        let Some(stream) = parked.stream else {
+            return;
+        };
+        let key = (log, stream);
+        if let Some(of_stream) = self.held.get_mut(&key) {
+            of_stream.remove(&position);
+            if of_stream.is_empty() {
+                self.held.remove(&key);
+            }
+        }
+    }
+
+    /// Takes in what the log has of the follower after [`version`](Self::version). Says whether there
+    /// was anything.
+    ///
+    /// # Errors
+    ///
+    /// `Mapping` if an event was recorded by a newer version of the library; what the recorder
+    /// reports. What was read before is taken in. If the log no longer has that, because it was restored
+    /// from an older copy, all is read again.
+    pub async fn read_on(
+        &mut self,
+        recorder: &dyn Recorder,
+        mapper: &Mapper,
+    ) -> Result<bool, Error> {
+        let stream = self.stream();
+        let mut before = Some(self.version);
+        loop {
+            let read = StreamRead::new(Arc::clone(&stream)).after_mark(self.version, self.mark);
+            let page = match recorder.read_stream(read).await {
+                Err(RecordError::Diverged { .. }) => {
+                    *self = Self::new(Arc::clone(&self.name));
+                    before = None;
+                    continue;
+                }
+                page => page?,
+            };
+            for stored in &page.events {
+                let event: FollowerEvent = mapper.decode(stored)?;
+                self.apply(&event);
+                self.version = stored.version();
+                self.mark = Some(stored.mark());
+            }
+            if page.end == PageEnd::Complete {
+                return Ok(Some(self.version) != before);
+            }
+        }
+    }
+}
+
+/// Key of a partition of a generation that has so many.
+pub(crate) fn follower_key(
+    name: &str,
+    generation: u64,
+    partitions: u32,
+    partition: u32,
+) -> FollowerKey {
+    FollowerKey::new(match partitions {
+        0 | 1 => format!("{name}@{generation}"),
+        _ => format!("{name}@{generation}/{partition}"),
+    })
+}
+
+/// The name, generation and partition of a follower key; none of one that no follower has.
+pub(crate) fn parts_of(key: &FollowerKey) -> Option<(&str, u64, u32)> {
+    let (name, rest) = key.as_str().split_once('@')?;
+    let (generation, partition) = rest.split_once('/').unwrap_or((rest, "0"));
+    Some((name, generation.parse().ok()?, partition.parse().ok()?))
+}
+
+fn by_upstream(starts: &[StartingMark]) -> BTreeMap<String, StartingMark> {
+    let starts = starts.iter();
+    starts
+        .map(|start| (start.upstream.clone(), start.clone()))
+        .collect()
+}
+
+impl Apply<FollowerEvent> for FollowerRecord {
+    fn apply(&mut self, event: &FollowerEvent) {
+        match event {
+            FollowerEvent::Started(start) => {
+                self.starts.insert(start.upstream.clone(), start.clone());
+                self.note_system(std::slice::from_ref(start));
+            }
+            FollowerEvent::Parked(parked) => self.park(parked),
+            FollowerEvent::Resumed { log, event, .. }
+            | FollowerEvent::Skipped { log, event, .. } => {
+                self.unpark(*log, event.position);
+            }
+            FollowerEvent::Paused { reason, .. } => self.paused = Some(reason.clone()),
+            FollowerEvent::Continued => {
+                self.paused = None;
+                self.retired = None;
+                self.continued += 1;
+            }
+            FollowerEvent::Retired { reason } => self.retired = Some(reason.clone()),
+            FollowerEvent::Reset { generation, starts } => {
+                self.generation = *generation;
+                self.generation_of_ids = *generation;
+                self.parked.clear();
+                self.held.clear();
+                self.take_starts(starts);
+            }
+            FollowerEvent::Partitioning { partitions, by } => {
+                let is_as_it_is = *partitions == self.partitions
+                    && by
+                        .as_ref()
+                        .is_none_or(|by| Some(by) == self.partitioned_by.as_ref());
+                // Asking for what there is takes back what was asked for before.
+                self.partitioning = (!is_as_it_is).then(|| Partitioning {
+                    partitions: *partitions,
+                    by: by.clone(),
+                });
+            }
+            FollowerEvent::Partitioned {
+                generation,
+                partitions,
+                by,
+                starts,
+            } => {
+                self.generation = *generation;
+                self.partitions = *partitions;
+                self.partitioned_by = Some(by.clone());
+                self.partitioning = None;
+                self.take_starts(starts);
+            }
+        }
+    }
+}

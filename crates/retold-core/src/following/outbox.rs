@@ -1,0 +1,338 @@
+//! The outbox: events whose news is to leave the system, by mail or by a call to somebody else's
+//! service.
+//!
+//! What a policy does must be undone by a crash and done again by the next attempt, and mail cannot be
+//! called back. So a policy records that something is to be sent, and a program drains these events to
+//! the outside: each at least once, in the order of the log, with an id that stays the same however
+//! often it is sent, by which the receiver knows it again.
+
+use std::cmp::max_by_key;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use super::follower::Start;
+use super::limits::{FOLLOWER_NAME_SIZE_MAX, OUTBOX_PAGE_EVENTS};
+use crate::application::{
+    Application, Error, Logged, Report, ReportCell, Result, TopicWatch, check_mark, unknown_topic,
+};
+use crate::domain::Event;
+use crate::mapping::MappingError;
+use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
+use crate::recording::{
+    Append, Conflict, FollowerKey, Invalid, LogId, LogRead, Mark, Query, QueryItem, StoredEvent,
+    Stretch,
+};
+
+/// Before the names of outboxes in follower keys; no follower's name has a `/`.
+const KEY_PREFIX: &str = "outbox/";
+
+/// Whether a follower key is that of an outbox.
+pub(crate) fn is_outbox(key: &FollowerKey) -> bool {
+    key.as_str().starts_with(KEY_PREFIX)
+}
+
+/// Drains events of type `E` of an application's own log to the outside.
+///
+/// If the application declares its types, an event of a topic that it does not know cannot be read: it
+/// may be one of `E` under another name. What comes after it is delivered once a program that knows it
+/// runs, or this one [passes over](Self::pass_over) it.
+///
+/// How far it is, is recorded in the log, under its name. Two programs that drain one outbox at a time
+/// lose nothing and send some things twice; runners see to it that one does, with a
+/// [`Delivery`](crate::system::Delivery).
+///
+/// ```
+/// use retold::prelude::*;
+/// use retold::system::Outbox;
+///
+/// #[derive(Event, Serialize, Deserialize)]
+/// struct MailRequested { to: String }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> retold::Result<()> {
+/// let app = Application::open("orders", "memory:outbox").await?;
+/// app.decide((), |()| MailRequested { to: "ann".into() }).await?;
+///
+/// let mut outbox = Outbox::<MailRequested>::open(&app, "mail").await?;
+/// let mut sent = Vec::new();
+/// while let Some(mail) = outbox.next().await? {
+///     // The id is the same if this is sent again after a crash.
+///     sent.push((mail.id(), mail.event.to.clone()));
+///     outbox.delivered().await?;
+/// }
+/// assert_eq!(sent[0].1, "ann");
+///
+/// // What was delivered is not given again, to nobody.
+/// assert!(Outbox::<MailRequested>::open(&app, "mail").await?.next().await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Outbox<E> {
+    application: Application,
+    key: FollowerKey,
+    log: LogId,
+    query: Query,
+    topics: TopicWatch,
+    /// Up to here everything is delivered, as it is recorded.
+    checkpoint: Option<Mark>,
+    page: VecDeque<Arc<Logged<E>>>,
+    /// How far the page goes, once all of it is delivered.
+    page_mark: Option<Mark>,
+    /// The event that could not be read, if that is what is next.
+    unreadable: Option<Mark>,
+    append_count: u64,
+    /// Where it tells its failures, for the health of the application's system.
+    report: Arc<ReportCell>,
+}
+
+impl<E: Event> Outbox<E> {
+    /// The outbox of this name, where it was left; a new one begins with the log's first event. 1 to
+    /// [`FOLLOWER_NAME_SIZE_MAX`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a bad name, or a log that does not exist; [`Error::Diverged`] if the log
+    /// no longer has what was delivered of it; [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn open(application: &Application, name: &str) -> Result<Self> {
+        Self::open_from(application, name, Start::FirstEvent).await
+    }
+
+    /// As [`open`](Self::open), but a new one begins as `start` says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub async fn open_from(application: &Application, name: &str, start: Start) -> Result<Self> {
+        check_outbox_name(name)?;
+        application.registry().register_event::<E>()?;
+        let Some(log) = application.log_id().await? else {
+            return Err(Error::invalid(format!(
+                "the log {:?} does not exist yet, so it has nothing to deliver",
+                application.name()
+            )));
+        };
+        let mut outbox = Self {
+            application: application.clone(),
+            key: FollowerKey::new(format!("{KEY_PREFIX}{name}@1")),
+            log,
+            query: topics_of::<E>(),
+            topics: TopicWatch::default(),
+            checkpoint: None,
+            page: VecDeque::new(),
+            page_mark: None,
+            unreadable: None,
+            append_count: 0,
+            report: (application.reports()).begin(format!("{}/{name}", application.name())),
+        };
+        outbox.query.check()?;
+        outbox.read_checkpoint().await?;
+        if outbox.checkpoint.is_none()
+            && start == Start::Now
+            && let Some(head) = application.head().await?.mark
+        {
+            outbox.record(head).await?;
+        }
+        Ok(outbox)
+    }
+
+    /// The event to be delivered next, the same one until it is [`delivered`](Self::delivered); none
+    /// if there is none now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mapping`] for an event that cannot be read: it is told again and again, until a program
+    /// that can read it delivers it or this one [passes over](Self::pass_over) it;
+    /// [`Error::Diverged`] if the log no longer has what was delivered of it, which stays so until
+    /// somebody decides what is to be delivered; [`Error::Replaced`], [`Error::Unavailable`],
+    /// [`Error::Corrupt`].
+    pub async fn next(&mut self) -> Result<Option<&Logged<E>>> {
+        self.read_if_empty().await?;
+        Ok(self.page.front().map(|event| &**event))
+    }
+
+    /// As [`next`](Self::next), to be kept.
+    pub(crate) async fn next_shared(&mut self) -> Result<Option<Arc<Logged<E>>>> {
+        self.read_if_empty().await?;
+        Ok(self.page.front().cloned())
+    }
+
+    async fn read_if_empty(&mut self) -> Result<()> {
+        if self.page.is_empty() {
+            let read = self.read().await;
+            self.tell(&read);
+            read?;
+        }
+        Ok(())
+    }
+
+    /// Notes that the event that [`next`](Self::next) gave is delivered; recorded when this returns.
+    /// After a crash before that it is given again.
+    ///
+    /// # Errors
+    ///
+    /// What [`Application::settle`] reports, but conflicts: if another program delivered meanwhile,
+    /// this one goes on from where that is. The event is then given again or not. [`Error::Diverged`] if
+    /// the log no longer has the event; nothing is recorded then.
+    pub async fn delivered(&mut self) -> Result<()> {
+        let Some(event) = self.page.front() else {
+            return Ok(());
+        };
+        let mark = event.mark();
+        let recorded = self.record(mark).await;
+        self.tell(&recorded);
+        recorded?;
+        let delivered = self.checkpoint.map(|mark| mark.position);
+        self.page.retain(|event| Some(event.position()) > delivered);
+        Ok(())
+    }
+
+    /// Passes over the event that [`next`](Self::next) could not read, so that it is never delivered.
+    /// Does nothing if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`delivered`](Self::delivered).
+    pub async fn pass_over(&mut self) -> Result<()> {
+        match self.unreadable.take() {
+            Some(mark) => self.record(mark).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until there may be more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn changed(&self) -> Result<()> {
+        let recorder = self.application.recorder();
+        recorder.changed_since(self.append_count).await?;
+        Ok(())
+    }
+
+    /// Up to where everything is delivered; none before the first.
+    pub fn checkpoint(&self) -> Option<Mark> {
+        self.checkpoint
+    }
+
+    /// Tells what came of an attempt. That it stopped is told at the level of errors once, until it goes on.
+    fn tell(&self, attempt: &Result<()>) {
+        let report = attempt.as_ref().err().map(|error| Report {
+            is_retriable: error.is_retriable() || matches!(error, Error::OutcomeUnknown { .. }),
+            reason: error.to_string(),
+        });
+        let is_stopped = report.as_ref().is_some_and(|it| !it.is_retriable);
+        if self.report.tell(report) && is_stopped {
+            let (application, outbox) = (self.application.name(), &self.key);
+            let error = attempt.as_ref().err().map(ToString::to_string);
+            tracing::error!(application, %outbox, error, "an outbox has stopped");
+        }
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        // Counted before the page is read, so that no change falls between reading and waiting.
+        self.append_count = self.application.head().await?.append_count;
+        self.unreadable = None;
+        let number = |mark: &Option<Mark>| mark.map(|mark| mark.position);
+        let after = max_by_key(self.page_mark, self.checkpoint, number);
+        let read = LogRead::of(self.query.clone())
+            .after_mark(after)
+            .limit(OUTBOX_PAGE_EVENTS);
+        let (recorder, registry) = (self.application.recorder(), self.application.registry());
+        let page = match registry.is_declared() {
+            true => self.topics.read(&**recorder, registry, read).await?,
+            false => recorder.read_log(read).await?,
+        };
+        let mut decoded = VecDeque::with_capacity(page.events.len());
+        for stored in page.events {
+            match self.decoded(&stored) {
+                Ok(event) => decoded.push_back(Arc::new(Logged { event, stored })),
+                // What comes before it is delivered first.
+                Err(_) if !decoded.is_empty() => {
+                    self.page = decoded;
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.unreadable = Some(stored.mark());
+                    return Err(error.into());
+                }
+            }
+        }
+        self.page_mark = page.read_to;
+        self.page = decoded;
+        Ok(())
+    }
+
+    fn decoded(&self, stored: &StoredEvent) -> Result<E, MappingError> {
+        match E::index_of_topic(stored.topic()) {
+            Some(_) => self.application.mapper().decode(stored),
+            None => Err(unknown_topic(self.application.registry(), stored)),
+        }
+    }
+
+    async fn record(&mut self, to: Mark) -> Result<()> {
+        if Some(to.position) <= self.checkpoint.map(|mark| mark.position) {
+            // Another delivered it, and an error kept this one from passing over it.
+            return Ok(());
+        }
+        // The page may have been read before the log was restored from an older copy.
+        let proven = check_mark(&**self.application.recorder(), to).await;
+        if proven.as_ref().is_err_and(Error::is_diverged) {
+            self.page.clear();
+        }
+        proven?;
+        let after = self.checkpoint.map(|mark| mark.position);
+        let stretch = Stretch::new(self.key.clone(), self.log, after, to);
+        let settled = self.application.settle(Append::new().stretch(stretch));
+        match settled.await {
+            Ok(_) => {
+                self.checkpoint = Some(to);
+                Ok(())
+            }
+            Err(Error::Conflict(Conflict::Checkpoint { .. })) => self.read_checkpoint().await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes on from where the log says that everything is delivered.
+    async fn read_checkpoint(&mut self) -> Result<()> {
+        let recorder = Arc::clone(self.application.recorder());
+        self.checkpoint = recorder.checkpoint(&self.key, self.log).await?;
+        if let Some(mark) = self.checkpoint {
+            check_mark(&*recorder, mark).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks the name of an outbox.
+pub(crate) fn check_outbox_name(name: &str) -> Result<(), Invalid> {
+    check_name("name of an outbox", name)?;
+    if name.len() > FOLLOWER_NAME_SIZE_MAX {
+        return Err(Invalid::new(format!(
+            "the name of the outbox {name:?} is {} bytes long; at most {FOLLOWER_NAME_SIZE_MAX} are allowed",
+            name.len()
+        )));
+    }
+    Ok(())
+}
+
+/// The query of the events of a type, under their present and former topics.
+fn topics_of<E: Event>() -> Query {
+    let topics: Vec<_> = E::topics().collect();
+    let items = topics.chunks(QUERY_NAMES_MAX).map(|topics| {
+        let topics = topics.iter();
+        topics.fold(QueryItem::new(), |item, topic| item.topic(*topic))
+    });
+    Query::Items(items.collect())
+}
+
+impl<E> fmt::Debug for Outbox<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("key", &self.key)
+            .field("checkpoint", &self.checkpoint)
+            .finish_non_exhaustive()
+    }
+}

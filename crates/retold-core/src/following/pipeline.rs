@@ -1,0 +1,1050 @@
+//! The pipeline: one follower at work. Reads the logs it follows, asks the policies, records what they
+//! decide together with how far it is.
+//!
+//! It has no runtime and never waits for time to pass: a runner drives it by [`step`](Pipeline::step),
+//! waits between steps as it likes and may drop it at any moment. Everything it knows is in the logs;
+//! what it keeps in memory is read again after a conflict. Two pipelines of one follower, in one process
+//! or in two, get in each other's way and record nothing twice: each append of theirs carries the
+//! stretch it answers, and stretches join.
+
+mod failing;
+mod holding;
+mod starting;
+mod time_limit;
+
+pub use self::failing::Resumed;
+
+use self::holding::Hold;
+use self::time_limit::Refused;
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+
+use tracing::Instrument;
+
+use super::batch::Batch;
+use super::caused::answer_span;
+use super::context::{Cause, Context, Freshness, is_of_the_store};
+use super::follower::Follower;
+use super::follower_record::{FollowerRecord, SystemNames};
+use super::limits::{FOLLOW_PAGE_EVENTS, UNFLUSHED_EVENTS_MAX};
+use super::partition::Lane;
+use super::running::Began;
+use super::status::{Phase, StatusCell, UpstreamStatus};
+use crate::application::{
+    Application, Error, Result, TopicWatch, contended, panic_text, unknown_topic,
+};
+use crate::mapping::{MappingError, TopicRegistry};
+use crate::recording::{
+    Append, Conflict, EventId, FollowerKey, LogId, LogRead, Mark, Page, PageEnd, Position, Query,
+    Recorder, StoredEvent, Stretch, Version,
+};
+
+/// One follower at work.
+pub struct Pipeline {
+    application: Application,
+    follower: Arc<Follower>,
+    /// What the follower answers.
+    query: Query,
+    upstreams: Vec<Upstream>,
+    record: FollowerRecord,
+    stream: Arc<str>,
+    /// The system that it is part of; none of a pipeline that is driven by itself.
+    system: Option<SystemNames>,
+    /// Which partitions are its work.
+    lane: Lane,
+    /// The partition that it is at; none if there is none for it.
+    partition: Option<u32>,
+    key: FollowerKey,
+    key_of_ids: FollowerKey,
+    batch: Batch,
+    /// Most upstream events with effects in the next append: less than the follower allows after
+    /// conflicts.
+    batch_max: usize,
+    /// Most that it may be.
+    batch_limit: usize,
+    counts: Counts,
+    freshness: Freshness,
+    /// What others of the application changed just before this follower could record.
+    contended: Option<u64>,
+    turn: TurnCell,
+    /// What was sent and is not known to be recorded or not.
+    in_flight: Option<InFlight>,
+    /// The event that is answered by itself, on the newest state and with everything before it
+    /// recorded, for its policy failed or what was decided with it could not be recorded.
+    alone: Option<(LogId, Mark)>,
+    /// The event that was answered last.
+    last: Option<(LogId, Mark)>,
+    /// The event that counts as failed without asking its policy: no recorder takes its effects, or the
+    /// policy did not return.
+    refused: Option<Refused>,
+    /// The event whose policy runs, or ran when a step was dropped.
+    running: Option<(LogId, Mark)>,
+    /// Whether what is in memory joins what is in the logs; false at first, after conflicts, and if a
+    /// call was dropped midway.
+    is_prepared: bool,
+    /// The generation, and how often the follower had been let continue, when what is parked was last
+    /// answered anew; none before this pipeline did so.
+    resumed_at: Option<(u64, u64)>,
+    /// Version of the follower's stream when something was left parked then, for what holds it back is
+    /// another partition's.
+    held_back_at: Option<Option<Version>>,
+    /// Where the next step reads.
+    next: usize,
+    status: StatusCell,
+}
+
+/// A log that is followed.
+struct Upstream {
+    name: Arc<str>,
+    recorder: Arc<dyn Recorder>,
+    log: LogId,
+    /// The end of the last recorded stretch, or where the generation started.
+    checkpoint: Option<Mark>,
+    /// The end of what the batch covers.
+    reached: Option<Mark>,
+    /// While the follower is to be split anew: nothing after this mark is answered before that.
+    limit: Option<Option<Mark>>,
+    /// The types of its application.
+    registry: Arc<TopicRegistry>,
+    /// What is known of its topics.
+    topics: TopicWatch,
+    /// The event that this program does not know, and holds before.
+    hold: Option<Hold>,
+}
+
+/// A turn that the pipeline has, until something is recorded or the step ends, also by being dropped.
+#[derive(Clone, Default)]
+struct TurnCell(Arc<Mutex<Option<Box<dyn Any + Send>>>>);
+
+/// Gives a turn back when it is dropped.
+struct HeldTurn(TurnCell);
+
+impl TurnCell {
+    fn hold(&self, turn: Box<dyn Any + Send>) -> HeldTurn {
+        *self.lock() = Some(turn);
+        HeldTurn(self.clone())
+    }
+
+    fn give_back(&self) {
+        let turn = self.lock().take();
+        drop(turn);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<dyn Any + Send>>> {
+        // Nothing is left half-changed under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for HeldTurn {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
+struct InFlight {
+    append: Append,
+    batch: Batch,
+    reached: Vec<Option<Mark>>,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// There was something, and there may be more.
+    Moved,
+    /// There was nothing, and everything that was answered is recorded.
+    Idle,
+    /// Everything is answered and recorded before an event that this program does not know.
+    Holding,
+    /// The follower is recorded as paused, and nothing was done.
+    Paused,
+}
+
+/// What a pipeline has done since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Upstream events that were asked the policies about and answered, recorded or not; one that had to
+    /// be decided again counts again.
+    pub answered: u64,
+    /// Appends that were recorded.
+    pub appends: u64,
+    /// Events that were recorded, those about the follower itself among them.
+    pub effects: u64,
+    /// Appends that were not recorded, for something they rested on had changed.
+    pub conflicts: u64,
+    /// Those of the conflicts that found the events answered already: by another pipeline of the same
+    /// follower, or by an attempt of this one whose outcome was unknown.
+    pub overtaken: u64,
+}
+
+/// A page of a followed log.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// Which log, by its index in the order of declaration.
+    index: usize,
+    /// It begins just after this mark, which the log has.
+    after: Option<Mark>,
+    page: Page,
+    /// What is known of the log's topics since it was read.
+    topics: TopicWatch,
+}
+
+impl Pulled {
+    /// Whether it is full, so that there may be more.
+    pub fn is_full(&self) -> bool {
+        self.page.end == PageEnd::Full
+    }
+
+    /// How far it goes; what follows is read after this.
+    pub fn read_to(&self) -> Option<Mark> {
+        self.page.read_to
+    }
+
+    /// Whether it goes on where the follower is: from the same mark, or over it. A page that was read
+    /// before the follower was elsewhere may be of a history that is gone.
+    fn goes_on_from(&self, reached: Option<Mark>) -> bool {
+        let is_reached = |event: &StoredEvent| Some(event.mark()) == reached;
+        self.after == reached || self.page.events.iter().any(is_reached)
+    }
+}
+
+/// What asking the policies came to.
+enum Reaction {
+    Answered,
+    Failed(Box<Failure>),
+    /// The program does not know something that another program recorded.
+    Unknown(MappingError),
+}
+
+/// A policy failed.
+struct Failure {
+    reason: String,
+    /// What it had read, and all that the batch had read before.
+    reads: Batch,
+}
+
+impl Pipeline {
+    /// A pipeline of this follower for its application, over the logs of the applications that it
+    /// follows, in the order of the follower's declaration.
+    pub fn new(
+        application: Application,
+        follower: Arc<Follower>,
+        upstreams: Vec<Application>,
+    ) -> Self {
+        let record = FollowerRecord::new(follower.shared_name());
+        let status = StatusCell::default();
+        let name: Arc<str> = application.name().into();
+        status.write(|status| {
+            status.application = name;
+            status.follower = follower.shared_name();
+            status.upstreams = upstreams
+                .iter()
+                .map(|upstream| UpstreamStatus {
+                    upstream: upstream.name().into(),
+                    ..UpstreamStatus::default()
+                })
+                .collect();
+        });
+        let unknown = LogId::new(uuid::Uuid::nil());
+        let upstreams = upstreams.into_iter().map(|upstream| Upstream {
+            name: upstream.name().into(),
+            recorder: Arc::clone(upstream.recorder()),
+            registry: Arc::clone(upstream.shared_registry()),
+            topics: TopicWatch::default(),
+            hold: None,
+            log: unknown,
+            checkpoint: None,
+            reached: None,
+            limit: None,
+        });
+        Self {
+            upstreams: upstreams.collect(),
+            stream: record.stream(),
+            system: None,
+            lane: Lane::ONLY,
+            partition: None,
+            key: record.key(0),
+            key_of_ids: record.key_of_ids(),
+            record,
+            batch: Batch::default(),
+            batch_max: follower.batch_max(),
+            batch_limit: follower.batch_max(),
+            counts: Counts::default(),
+            freshness: Freshness::Judged,
+            contended: None,
+            turn: TurnCell::default(),
+            in_flight: None,
+            alone: None,
+            last: None,
+            refused: None,
+            running: None,
+            is_prepared: false,
+            resumed_at: None,
+            held_back_at: None,
+            next: 0,
+            status,
+            application,
+            query: follower.query(),
+            follower,
+        }
+    }
+
+    /// For the system of this name.
+    #[must_use]
+    pub(crate) fn of_system(mut self, system: SystemNames) -> Self {
+        self.system = Some(system);
+        self
+    }
+
+    /// One of several pipelines, each for some of the follower's partitions.
+    #[must_use]
+    pub(crate) fn in_lane(mut self, lane: Lane) -> Self {
+        self.lane = lane;
+        self.status.write(|status| {
+            status.pipeline = lane.index;
+            status.pipelines = lane.count;
+        });
+        self
+    }
+
+    /// Which of the follower's pipelines in this program it is, from 0, and how many there are.
+    pub fn lane(&self) -> (u32, u32) {
+        (self.lane.index, self.lane.count)
+    }
+
+    /// Whether the follower has as many partitions as the program has pipelines for it, and is to have no
+    /// others: then each has one.
+    pub(crate) fn has_one_partition(&self) -> bool {
+        self.record.partitioning.is_none() && self.record.partitions == self.lane.count
+    }
+
+    /// Whether an event is in the partition that it is at.
+    fn is_of_partition(&self, event: &StoredEvent) -> bool {
+        let rule = self.follower.partition_rule();
+        Some(rule.partition_of(event, self.record.partitions)) == self.partition
+    }
+
+    /// One append for each upstream event, whatever the follower allows.
+    #[must_use]
+    pub(crate) fn one_by_one(mut self) -> Self {
+        self.batch_limit = 1;
+        self.batch_max = 1;
+        self
+    }
+
+    /// The follower.
+    pub fn follower(&self) -> &Follower {
+        &self.follower
+    }
+
+    /// The follower's application.
+    pub fn application(&self) -> &Application {
+        &self.application
+    }
+
+    /// What is recorded of the follower itself, as it was when it was read last.
+    pub fn record(&self) -> &FollowerRecord {
+        &self.record
+    }
+
+    /// How it is getting on, to be read from anywhere.
+    pub fn status(&self) -> StatusCell {
+        self.status.clone()
+    }
+
+    /// How many logs it follows.
+    pub fn upstream_count(&self) -> usize {
+        self.upstreams.len()
+    }
+
+    /// The recorder of the log at this index, counted from 0 in the order of declaration.
+    pub fn upstream(&self, index: usize) -> &Arc<dyn Recorder> {
+        &self.upstreams[index].recorder
+    }
+
+    /// How far the log at this index is answered, recorded or not yet.
+    pub fn reached(&self, index: usize) -> Option<Position> {
+        let reached = self.upstreams[index].reached;
+        reached.map(|mark| mark.position)
+    }
+
+    pub(crate) fn reached_mark(&self, index: usize) -> Option<Mark> {
+        self.upstreams[index].reached
+    }
+
+    /// Whether what is in memory joins what is in the logs; else the next step begins by reading
+    /// them.
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.is_prepared
+    }
+
+    /// Does the next piece of work: reads the next page of each log in turn, until one has events, and
+    /// answers them. What was answered is recorded when the batch is full; at the latest by
+    /// [`rest`](Self::rest), which the runner calls when it finds nothing left to read.
+    ///
+    /// After an error the next call goes on where the logs say it is. May be dropped at any moment:
+    /// what was recorded then is found.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] and [`Error::OutcomeUnknown`]: call it again, after a while.
+    /// [`Error::Diverged`], [`Error::Replaced`], [`Error::Corrupt`]: somebody has to look. A failure of
+    /// a policy is no error here: it is recorded as the follower says, by its status and its stream.
+    pub async fn step(&mut self) -> Result<Step> {
+        let stepped = self.step_on().await;
+        if stepped.as_ref().is_err_and(Error::is_diverged) {
+            // What is in memory may rest on events that are gone; the logs tell whether what is recorded
+            // does too.
+            self.look_again();
+        }
+        self.tell(&stepped);
+        stepped
+    }
+
+    /// What the follower decided on and lost to others of its application, equal for all that contend for
+    /// the same; none once it has recorded something since. A runner that lets those who contend decide one
+    /// after the other spares them conflicts: of so many followers of one event that decide on one aggregate
+    /// each would else be overtaken by nearly all others.
+    pub fn contended(&self) -> Option<u64> {
+        self.contended
+    }
+
+    /// As [`step`](Self::step), and keeps `turn` until something is recorded, at the longest to the end of
+    /// the step.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub async fn step_in_turn(&mut self, turn: impl Any + Send) -> Result<Step> {
+        let _held = self.turn.hold(Box::new(turn));
+        self.step().await
+    }
+
+    async fn step_on(&mut self) -> Result<Step> {
+        if self.is_holding() && !self.is_unflushed() {
+            // Another program may have answered what this one holds before.
+            self.look_again();
+        }
+        self.prepare().await?;
+        if self.record.is_halted() {
+            return Ok(Step::Paused);
+        }
+        if self.is_resume_due() {
+            let occasion = self.occasion();
+            self.resume(None).await?;
+            // Only now: what an error or a drop left parked is due still.
+            self.resumed_at = Some(occasion);
+            return Ok(Step::Moved);
+        }
+        self.review_holds();
+        let partitions = 0..self.record.partitions;
+        let own = partitions.filter(|it| self.lane.has(*it)).count();
+        // All of them in one step: whoever is told that there is nothing left waits for what comes after.
+        for turn in 1..=own {
+            if self.look().await? == Step::Moved {
+                return Ok(Step::Moved);
+            }
+            if turn < own && self.turn().await? == Step::Moved {
+                return Ok(Step::Moved);
+            }
+        }
+        if !self.is_holding() {
+            return Ok(Step::Idle);
+        }
+        // Another program is to go on from here.
+        self.flush().await?;
+        match self.is_prepared {
+            true => Ok(Step::Holding),
+            false => Ok(Step::Moved),
+        }
+    }
+
+    /// Reads the next page of each log in turn, until one has events for the partition that it is at, and
+    /// answers them.
+    async fn look(&mut self) -> Result<Step> {
+        for _ in 0..self.upstreams.len() {
+            let index = self.next;
+            self.next = (self.next + 1) % self.upstreams.len();
+            let pulled = self.read(index).await?;
+            let has_events = !pulled.page.events.is_empty();
+            self.take(pulled).await?;
+            if has_events || !self.is_prepared {
+                return Ok(Step::Moved);
+            }
+        }
+        Ok(Step::Idle)
+    }
+
+    /// Goes on to the next of its partitions, with everything recorded of this one. It has moved if something
+    /// of the follower has changed meanwhile.
+    async fn turn(&mut self) -> Result<Step> {
+        self.flush().await?;
+        if !self.is_prepared {
+            return Ok(Step::Moved);
+        }
+        let known = self.record.version;
+        let next = self
+            .partition
+            .and_then(|it| self.lane.next_after(it, self.record.partitions));
+        self.partition = next;
+        self.is_prepared = false;
+        self.prepare().await?;
+        match self.record.version == known {
+            true => Ok(Step::Idle),
+            false => Ok(Step::Moved),
+        }
+    }
+
+    /// Records what was answered, and tells how it went in the status; for runners that find nothing
+    /// left to read.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub async fn rest(&mut self) -> Result<()> {
+        let rested = self.flush().await;
+        if let Err(error) = &rested {
+            self.tell_error(error);
+        }
+        rested
+    }
+
+    /// Whether what is parked is to be answered once more: when the pipeline begins, for the program
+    /// may be a mended one, and whenever an operator lets the follower continue.
+    pub(crate) fn is_resume_due(&self) -> bool {
+        if self.record.parked.is_empty() {
+            return false;
+        }
+        let is_changed = |held_at| held_at != self.record.version;
+        self.resumed_at != Some(self.occasion()) || self.held_back_at.is_some_and(is_changed)
+    }
+
+    /// What is parked is answered once more on each: a split makes it the work of others, perhaps.
+    fn occasion(&self) -> (u64, u64) {
+        (self.record.generation, self.record.continued)
+    }
+
+    /// Whether the follower has a policy for this event of the log at this index, and it is in the
+    /// partition that this is at; or whether it holds before it.
+    pub(crate) fn answers(&self, index: usize, event: &StoredEvent) -> bool {
+        (self.follower.answers(event) && self.is_of_partition(event))
+            || self.is_unknown(index, event)
+    }
+
+    /// How many effects this pipeline has recorded.
+    pub(crate) fn effects_recorded(&self) -> u64 {
+        self.counts.effects
+    }
+
+    /// What it has done since it began.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Goes by what the logs say from the next step on, also about where the follower is: another
+    /// pipeline of it may be ahead. What was answered and not recorded is answered again; what was sent
+    /// and is not known to be recorded is sent again all the same.
+    pub fn look_again(&mut self) {
+        self.batch = Batch::default();
+        self.is_prepared = false;
+    }
+
+    /// Whether effects were decided that are not recorded yet: a batch that is not full.
+    pub fn has_effects(&self) -> bool {
+        self.in_flight.is_some() || self.batch.has_effects()
+    }
+
+    /// Whether what was answered should be recorded soon: an event was decided without effect, or
+    /// many were passed over.
+    pub fn is_rest_due(&self) -> bool {
+        let unflushed = (0..self.upstreams.len()).map(|index| self.unflushed(index));
+        self.in_flight.is_some()
+            || self.batch.causes() > 0
+            || (self.record.partitioning.is_some() && !self.batch.is_empty())
+            || unflushed.max().unwrap_or(0) >= UNFLUSHED_EVENTS_MAX
+    }
+
+    /// Whether something was answered that is not recorded yet.
+    pub fn is_unflushed(&self) -> bool {
+        self.in_flight.is_some() || !self.batch.is_empty()
+    }
+
+    /// Makes what is in memory join what is in the logs. Does nothing if it does already.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub async fn prepare(&mut self) -> Result<()> {
+        if self.in_flight.is_some() {
+            self.settle().await?;
+        }
+        // If this is dropped or fails, some of what is new is taken in and nothing is made of it.
+        if std::mem::take(&mut self.is_prepared) {
+            // An operator may have acted on the follower since.
+            let record = &mut self.record;
+            let mapper = self.application.mapper();
+            let recorder = self.application.recorder();
+            let is_changed = record.read_on(&**recorder, mapper).await?;
+            // Whether all partitions are where they are to be does not show in the follower's stream.
+            let may_be_split = self.record.partitioning.is_some() && !self.is_unflushed();
+            if !is_changed && !may_be_split {
+                self.is_prepared = true;
+                return Ok(());
+            }
+        }
+        self.start().await
+    }
+
+    /// The next page of the log at this index, after what was answered.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Diverged`] if the log no longer has what was answered last; [`Error::Replaced`],
+    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn read(&self, index: usize) -> Result<Pulled> {
+        let upstream = &self.upstreams[index];
+        let after = upstream.reached;
+        // It may be beyond, for somebody else was let go on since this pipeline was told to halt.
+        let position = after.map(|mark| mark.position);
+        if upstream.read_until().is_some_and(|until| until <= position) {
+            return Ok(Pulled {
+                index,
+                after,
+                page: Page::new(Vec::new(), upstream.reached, PageEnd::Complete),
+                topics: upstream.topics.clone(),
+            });
+        }
+        self.pull(index, after).await
+    }
+
+    /// A future that reads the page of the log at this index after a mark, for runners that read
+    /// ahead.
+    pub fn pull(
+        &self,
+        index: usize,
+        after: Option<Mark>,
+    ) -> impl Future<Output = Result<Pulled>> + Send + use<> {
+        let upstream = &self.upstreams[index];
+        let recorder = Arc::clone(&upstream.recorder);
+        let registry = Arc::clone(&upstream.registry);
+        let mut topics = upstream.topics.clone();
+        let holds = self.follower.holds_before_unknown();
+        let mut read = LogRead::of(self.query.clone())
+            .after_mark(after)
+            .limit(FOLLOW_PAGE_EVENTS);
+        if let Some(Some(until)) = upstream.read_until()
+            && Some(until) > read.after
+        {
+            read = read.until(until);
+        }
+        async move {
+            let page = match holds {
+                true => topics.read(&*recorder, &registry, read).await?,
+                false => recorder.read_log(read).await?,
+            };
+            Ok(Pulled {
+                index,
+                after,
+                page,
+                topics,
+            })
+        }
+    }
+
+    /// Answers a page. What was answered of it already is passed over; a page that does not go on from
+    /// what was answered, because that had to be decided again, is passed over as a whole.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub async fn take(&mut self, pulled: Pulled) -> Result<()> {
+        self.upstreams[pulled.index].topics = pulled.topics.clone();
+        self.observe(pulled.index, &pulled.page);
+        if !pulled.goes_on_from(self.upstreams[pulled.index].reached) {
+            return Ok(());
+        }
+        let Pulled { index, page, .. } = pulled;
+        for event in &page.events {
+            if !self.is_prepared || self.record.is_halted() {
+                return Ok(());
+            }
+            self.answer_untold(index, event).await?;
+        }
+        if let Some(read_to) = page.read_to
+            && self.is_prepared
+            && !self.record.is_halted()
+        {
+            self.pass(index, read_to);
+            if self.unflushed(index) >= UNFLUSHED_EVENTS_MAX {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers one event of the log at this index, and records it if the batch is full then. One that
+    /// was answered already is passed over.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub async fn answer(&mut self, index: usize, event: &StoredEvent) -> Result<()> {
+        let answered = self.answer_untold(index, event).await;
+        if let Err(error) = &answered {
+            self.tell_error(error);
+        }
+        answered
+    }
+
+    async fn answer_untold(&mut self, index: usize, event: &StoredEvent) -> Result<()> {
+        let upstream = &self.upstreams[index];
+        let (log, reached) = (upstream.log, upstream.reached);
+        let is_answered = Some(event.position()) <= reached.map(|mark| mark.position);
+        let is_early = upstream.is_beyond_limit(event.position());
+        if is_answered || is_early {
+            return Ok(());
+        }
+        if self.is_unknown(index, event) {
+            let reason = unknown_topic(&self.upstreams[index].registry, event).to_string();
+            self.hold(index, event, reason);
+            return Ok(());
+        }
+        if !self.is_of_partition(event) {
+            return Ok(());
+        }
+        let place = (log, event.mark());
+        if self.alone == Some(place) {
+            if !self.batch.is_empty() {
+                self.flush().await?;
+                if !self.is_prepared {
+                    return Ok(());
+                }
+            }
+            self.freshness = Freshness::Newest;
+        }
+        if let Some(stream) = event.stream()
+            && !self.record.parked.is_empty()
+            && self.record.holds_back(log, stream).is_some()
+        {
+            return self.hold_back(index, event).await;
+        }
+        match self.react(index, event, self.key.clone(), None).await? {
+            Reaction::Answered => {
+                self.last = Some(place);
+                self.pass(index, event.mark());
+                self.batch.count_cause();
+                self.counts.answered += 1;
+                self.status.processed(1);
+                if self.is_due() {
+                    self.flush().await?;
+                }
+                Ok(())
+            }
+            Reaction::Failed(failure) => self.fail(index, event, *failure).await,
+            Reaction::Unknown(error) => {
+                // Asking the policy cost the batch; the next round stops before this event.
+                self.look_again();
+                self.hold(index, event, error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether what was answered is to be recorded now.
+    fn is_due(&self) -> bool {
+        // After a conflict what has no effect is recorded soon too: the longer it waits, the more of
+        // what it was decided on changes.
+        let is_to_be_kept = self.batch.has_effects() || self.freshness == Freshness::Newest;
+        self.batch.is_full() || (is_to_be_kept && self.batch.causes() >= self.batch_max)
+    }
+
+    /// Asks the policies.
+    async fn react(
+        &mut self,
+        index: usize,
+        event: &StoredEvent,
+        follower: FollowerKey,
+        resumed: Option<EventId>,
+    ) -> Result<Reaction> {
+        let (upstream, log) = (
+            Arc::clone(&self.upstreams[index].name),
+            self.upstreams[index].log,
+        );
+        let place = (log, event.mark());
+        if let Some(refused) = self.refused.take_if(|it| it.place == place)
+            && refused.version == self.record.version
+        {
+            let (reason, reads) = (refused.reason, Batch::default());
+            self.look_again();
+            return Ok(Reaction::Failed(Box::new(Failure { reason, reads })));
+        }
+        let cause = Cause {
+            event: event.clone(),
+            upstream: Arc::clone(&upstream),
+            log,
+            follower,
+            key_of_ids: self.key_of_ids.clone(),
+            edition: self.follower.edition_number(),
+            resumed,
+        };
+        let batch = std::mem::take(&mut self.batch);
+        // If this call is dropped or fails, what the batch had is decided again.
+        self.is_prepared = false;
+        let context = Context::new(self.application.clone(), batch, cause, self.freshness);
+        let mut context = context.watched(&self.status.running);
+        self.running = Some(place);
+        let policies = Arc::clone(&self.follower);
+        let reacted = AssertUnwindSafe(policies.policies().react(event, &mut context));
+        let span = answer_span(self.application.name(), &self.key, &upstream, event);
+        let reacted = reacted.catch_unwind().instrument(span);
+        let began = Began::new(
+            "policy",
+            upstream,
+            event.clone(),
+            self.record.version,
+            self.follower.policy_time(),
+        );
+        let reacted = self.status.running.watch(began, reacted).await;
+        self.running = None;
+        let (mut batch, of_the_store) = context.into_batch();
+        if let Some(error) = of_the_store {
+            return Err(error);
+        }
+        let reason = match reacted {
+            Ok(Ok(())) => {
+                self.batch = batch;
+                self.is_prepared = true;
+                return Ok(Reaction::Answered);
+            }
+            Ok(Err(error)) if is_of_the_store(&error) => return Err(error),
+            // Recorded as a failure it would stop the program that knows what to do, too.
+            Ok(Err(Error::Mapping(error))) if error.is_of_another_program() => {
+                return Ok(Reaction::Unknown(error));
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => {
+                let text = panic_text(&*panic).unwrap_or("without a word");
+                format!("the policy panicked: {text}")
+            }
+        };
+        batch.drop_events(0);
+        let reads = batch;
+        Ok(Reaction::Failed(Box::new(Failure { reason, reads })))
+    }
+
+    /// Notes that the log at this index is answered up to and with this mark.
+    pub fn pass(&mut self, index: usize, to: Mark) {
+        let upstream = &mut self.upstreams[index];
+        let is_passed = Some(to.position) <= upstream.reached.map(|mark| mark.position);
+        if is_passed || upstream.is_beyond_limit(to.position) || self.partition.is_none() {
+            return;
+        }
+        let after = upstream.reached.map(|mark| mark.position);
+        upstream.reached = Some(to);
+        let (log, key) = (upstream.log, &self.key);
+        let edition = self.follower.edition_number();
+        self.batch.extend_stretch(log, to, || {
+            Stretch::new(key.clone(), log, after, to).edition(edition)
+        });
+    }
+
+    /// How many events of the log at this index were passed since the last one that is recorded.
+    fn unflushed(&self, index: usize) -> u64 {
+        let upstream = &self.upstreams[index];
+        let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+        number(upstream.reached) - number(upstream.checkpoint)
+    }
+
+    /// Records what was answered, if anything was.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub async fn flush(&mut self) -> Result<()> {
+        if self.in_flight.is_some() {
+            self.settle().await?;
+        }
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let append = self.batch.to_append(&self.stream, self.record.condition());
+        self.send(append).await
+    }
+
+    async fn send(&mut self, append: Append) -> Result<()> {
+        self.in_flight = Some(InFlight {
+            append,
+            batch: std::mem::take(&mut self.batch),
+            reached: self.upstreams.iter().map(|it| it.reached).collect(),
+        });
+        self.settle().await
+    }
+
+    /// Sends what is in flight until it is known what became of it.
+    async fn settle(&mut self) -> Result<()> {
+        let Some(in_flight) = &self.in_flight else {
+            return Ok(());
+        };
+        let settled = self.application.settle(in_flight.append.clone()).await;
+        match settled {
+            Ok(appended) => {
+                let Some(in_flight) = self.in_flight.take() else {
+                    return Ok(());
+                };
+                let positions = appended.positions();
+                let batch = &in_flight.batch;
+                batch.keep_drafts(&self.application, positions).await;
+                for (upstream, reached) in self.upstreams.iter_mut().zip(in_flight.reached) {
+                    upstream.checkpoint = reached;
+                }
+                self.counts.appends += 1;
+                self.counts.effects += in_flight.append.new_events().len() as u64;
+                self.batch_max = (self.batch_max * 2).min(self.batch_limit);
+                self.freshness = Freshness::Judged;
+                self.contended = None;
+                self.turn.give_back();
+                self.tell_places();
+                Ok(())
+            }
+            Err(Error::Conflict(conflict)) => {
+                self.give_way(&conflict);
+                Ok(())
+            }
+            Err(Error::Invalid(invalid)) if in_flight.batch.causes() > 0 => {
+                self.give_up(invalid.to_string());
+                Ok(())
+            }
+            // It is sent again before anything else is done.
+            Err(error @ (Error::Unavailable(_) | Error::OutcomeUnknown { .. })) => Err(error),
+            Err(error) => {
+                self.in_flight = None;
+                self.is_prepared = false;
+                Err(error)
+            }
+        }
+    }
+
+    /// Drops what was decided and is more than a recorder takes, or otherwise not to be recorded. It is
+    /// decided again in smaller parts; of a single upstream event it is a failure of its policy.
+    fn give_up(&mut self, reason: String) {
+        let causes = self.in_flight.take().map(|it| it.batch.causes());
+        self.batch = Batch::default();
+        self.is_prepared = false;
+        self.batch_max = (self.batch_max / 2).max(1);
+        self.alone = self.last;
+        if causes == Some(1) {
+            let version = self.record.version;
+            self.refused = self.last.map(|place| Refused {
+                place,
+                version,
+                reason,
+            });
+        }
+    }
+
+    /// Drops what was decided: the logs are not as it was decided on. What is there counts.
+    fn give_way(&mut self, conflict: &Conflict) {
+        let in_flight = self.in_flight.take();
+        let is_own = matches!(conflict, Conflict::Stream { stream, .. } if *stream == self.stream);
+        self.contended = match conflict {
+            Conflict::Stream { .. } | Conflict::Query { .. } | Conflict::Topics { .. }
+                if !is_own =>
+            {
+                in_flight.map(|it| contended(conflict, it.append.all_conditions()))
+            }
+            _ => None,
+        };
+        self.batch = Batch::default();
+        self.is_prepared = false;
+        self.freshness = Freshness::Newest;
+        self.counts.conflicts += 1;
+        match conflict {
+            Conflict::Checkpoint { .. } => self.counts.overtaken += 1,
+            _ => self.batch_max = (self.batch_max / 2).max(1),
+        }
+        tracing::debug!(
+            follower = %self.key,
+            log = self.application.name(),
+            %conflict,
+            "a follower decides again"
+        );
+    }
+}
+
+impl Pipeline {
+    fn observe(&self, index: usize, page: &Page) {
+        let waiting_since = page.events.first().map(StoredEvent::recorded_at);
+        let head = page.read_to;
+        self.status.write(|status| {
+            if let Some(upstream) = status.upstreams.get_mut(index) {
+                upstream.waiting_since = waiting_since;
+                let farther = |it: Mark| upstream.head.is_none_or(|old| old.position < it.position);
+                if let Some(head) = head.filter(|it| farther(*it)) {
+                    upstream.head = Some(head);
+                }
+            }
+        });
+    }
+
+    fn tell(&self, stepped: &Result<Step>) {
+        match stepped {
+            Ok(step) => {
+                let phase = match step {
+                    Step::Moved => Phase::Running,
+                    Step::Idle if self.record.partitioning.is_some() => Phase::Draining,
+                    Step::Idle => Phase::CaughtUp,
+                    Step::Holding => Phase::Holding,
+                    Step::Paused if self.record.retired.is_some() => Phase::Retired,
+                    Step::Paused => Phase::Paused,
+                };
+                self.status.stepped(phase);
+                self.tell_places();
+            }
+            Err(error) => self.tell_error(error),
+        }
+    }
+
+    fn tell_error(&self, error: &Error) {
+        let phase = match error {
+            Error::Unavailable(_) | Error::OutcomeUnknown { .. } => Phase::Retrying,
+            _ => Phase::Failed,
+        };
+        self.status.failed(phase, error);
+    }
+
+    /// Tells what the runner makes of it.
+    pub fn tell_phase(&self, phase: Phase) {
+        self.status.write(|status| status.phase = phase);
+    }
+
+    /// Tells of a failure that the runner met, as if a step had met it.
+    pub fn tell_failure(&self, phase: Phase, failure: &dyn std::fmt::Display) {
+        self.status.failed(phase, failure);
+    }
+
+    fn tell_places(&self) {
+        let (parked, overtaken) = (self.record.parked.len(), self.counts.overtaken);
+        let record = &self.record;
+        self.status.write(|status| {
+            status.partitions = record.partitions;
+            status.paused.clone_from(&record.paused);
+            status.retired.clone_from(&record.retired);
+            status.parked = parked;
+            status.first_parked = record.first_failed().cloned();
+            status.overtaken = overtaken;
+            for (told, upstream) in status.upstreams.iter_mut().zip(&self.upstreams) {
+                told.checkpoint = upstream.checkpoint;
+                told.reached = upstream.reached;
+                told.held = upstream.hold.as_ref().map(|hold| hold.held.clone());
+            }
+        });
+    }
+}

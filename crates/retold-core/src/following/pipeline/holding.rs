@@ -1,0 +1,90 @@
+//! Holding: what a pipeline does before an event that its program does not know, until another program has
+//! answered it or this one knows it.
+
+use super::{Pipeline, Upstream};
+use crate::following::status::HeldEvent;
+use crate::recording::{Mark, Position, StoredEvent};
+
+/// Why a pipeline holds.
+pub(super) struct Hold {
+    pub(super) held: HeldEvent,
+    /// How many names the log's types and the follower's own had then: with others it may be known.
+    pub(super) names: (usize, usize),
+}
+
+impl Upstream {
+    /// Whether a position may not be answered yet.
+    pub(super) fn is_beyond_limit(&self, position: Position) -> bool {
+        let after = |limit: Option<Mark>| Some(position) > limit.map(|mark| mark.position);
+        self.limit.is_some_and(after) || self.is_held_at(position)
+    }
+
+    /// Whether a position is that of the event that is held before, or beyond.
+    pub(super) fn is_held_at(&self, position: Position) -> bool {
+        let hold = self.hold.as_ref();
+        hold.is_some_and(|hold| position >= hold.held.event.position)
+    }
+
+    /// Where its next page is to end, at the latest; none if nothing stands against it, and an empty
+    /// one if nothing may be answered at all.
+    pub(super) fn read_until(&self) -> Option<Option<Position>> {
+        let limit = self.limit.map(|it| it.map(|mark| mark.position));
+        let before = |hold: &Hold| Position::new(hold.held.event.position.get() - 1);
+        let held = self.hold.as_ref().map(before);
+        match (limit, held) {
+            (Some(limit), Some(held)) => Some(limit.min(held)),
+            (limit, held) => limit.or(held),
+        }
+    }
+}
+
+impl Pipeline {
+    /// Whether it holds before an event that this program does not know.
+    pub fn is_holding(&self) -> bool {
+        self.upstreams
+            .iter()
+            .any(|upstream| upstream.hold.is_some())
+    }
+
+    /// Ends holds before events that another program has answered, or that this one may know now.
+    pub(super) fn review_holds(&mut self) {
+        let own = self.application.registry().name_count();
+        for upstream in &mut self.upstreams {
+            let reached = upstream.reached.map(|mark| mark.position);
+            let names = (upstream.registry.name_count(), own);
+            upstream
+                .hold
+                .take_if(|hold| reached >= Some(hold.held.event.position) || hold.names != names);
+        }
+    }
+
+    /// Holds before an event that this program does not know.
+    pub(super) fn hold(&mut self, index: usize, event: &StoredEvent, reason: String) {
+        let own = self.application.registry().name_count();
+        let upstream = &mut self.upstreams[index];
+        tracing::warn!(
+            follower = %self.key,
+            log = &*upstream.name,
+            event = %event.mark(),
+            topic = event.topic(),
+            %reason,
+            "a follower holds before an event that this program does not know"
+        );
+        self.status.holds(&reason);
+        upstream.hold = Some(Hold {
+            held: HeldEvent {
+                event: event.mark(),
+                topic: event.topic().into(),
+                reason: reason.into(),
+            },
+            names: (upstream.registry.name_count(), own),
+        });
+        self.tell_places();
+    }
+
+    /// Whether the program would pass over this event of the log at this index without knowing what it is.
+    pub(super) fn is_unknown(&self, index: usize, event: &StoredEvent) -> bool {
+        self.follower
+            .is_unknown(&self.upstreams[index].registry, event)
+    }
+}

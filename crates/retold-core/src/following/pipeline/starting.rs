@@ -1,0 +1,220 @@
+//! Where a pipeline begins: what is recorded of its follower, and whether the logs are still those
+//! that were followed.
+
+use std::cmp::max_by_key;
+use std::sync::Arc;
+
+use super::{Pipeline, Upstream};
+use crate::application::{Error, Result, check_mark};
+use crate::following::batch::Batch;
+use crate::following::follower::Start;
+use crate::following::follower_event::{FollowerEvent, StartingMark};
+use crate::mapping::Envelope;
+use crate::recording::{Append, Condition, Conflict, LogId, Mark, NewEvent, Origin};
+
+impl Pipeline {
+    /// Reads where the follower is, starts it over logs that it never followed, and checks that the
+    /// others are still those that it followed.
+    pub(super) async fn start(&mut self) -> Result<()> {
+        self.is_prepared = false;
+        self.batch = Batch::default();
+        self.follower
+            .policies()
+            .register(self.application.registry())?;
+        loop {
+            let recorder = Arc::clone(self.application.recorder());
+            let mapper = *self.application.mapper();
+            self.record.read_on(&*recorder, &mapper).await?;
+            if let Some(system) = &self.system {
+                self.record.check_system(self.application.name(), system)?;
+            }
+            if self.start_anew().await? && self.split_anew().await? {
+                break;
+            }
+        }
+        self.check_rule()?;
+        let is_own = |it: &u32| *it < self.record.partitions && self.lane.has(*it);
+        self.partition = self.partition.filter(is_own);
+        self.partition = self.partition.or(Some(self.lane.index).filter(is_own));
+        self.key = self.record.key(self.partition.unwrap_or(0));
+        self.key_of_ids = self.record.key_of_ids();
+        for index in 0..self.upstreams.len() {
+            self.find_place(index).await?;
+        }
+        self.is_prepared = true;
+        self.tell_places();
+        Ok(())
+    }
+
+    /// Records the start over logs that are followed for the first time. False if somebody else
+    /// changed the follower meanwhile.
+    async fn start_anew(&mut self) -> Result<bool> {
+        let system = self.system.as_ref().map(|it| it.name.as_str());
+        let mut starts = Vec::new();
+        for upstream in &self.upstreams {
+            if self.record.starts.contains_key(&*upstream.name) {
+                continue;
+            }
+            let log = log_id(upstream).await?;
+            let after = match self.follower.starts() {
+                Start::FirstEvent => None,
+                Start::Now => upstream.recorder.head().await?.mark,
+            };
+            starts.push(StartingMark::new(&*upstream.name, log, after).of_system(system));
+        }
+        if starts.is_empty() {
+            return Ok(true);
+        }
+        let partitions = self.follower.pipeline_count();
+        let started = match self.record.version.is_none() && partitions > 1 {
+            true => vec![FollowerEvent::Partitioned {
+                generation: self.record.generation,
+                partitions,
+                by: self.follower.partition_rule().name().to_owned(),
+                starts,
+            }],
+            false => starts.into_iter().map(FollowerEvent::Started).collect(),
+        };
+        self.record_if_unchanged(&started).await
+    }
+
+    /// Splits the follower anew, if an operator asked for that and all its partitions are at the same
+    /// places; else finds out where they may answer to until they are. False if somebody changed the
+    /// follower meanwhile.
+    ///
+    /// Whoever records a stretch after the operator's act knows of it, for the act has changed the
+    /// follower's stream. So from then on no partition goes beyond the farthest that there was; where that
+    /// is stays as it is, and partitions that are found to be there stay there until the follower is split.
+    async fn split_anew(&mut self) -> Result<bool> {
+        let Some(wanted) = self.record.partitioning.clone() else {
+            self.upstreams.iter_mut().for_each(|it| it.limit = None);
+            return Ok(true);
+        };
+        let mut starts = Vec::new();
+        let mut is_even = true;
+        for start in self.record.starts.values() {
+            let mut farthest: Option<Mark> = None;
+            for partition in 0..self.record.partitions {
+                let key = self.record.key(partition);
+                let recorder = self.application.recorder();
+                let checkpoint = recorder.checkpoint(&key, start.log).await?;
+                let place = checkpoint.or(start.after);
+                is_even &= partition == 0 || place == farthest;
+                farthest = max_by_key(farthest, place, |mark| mark.map(|mark| mark.position));
+            }
+            let system = self.record.system.as_deref();
+            let start = StartingMark::new(&*start.upstream, start.log, farthest);
+            starts.push(start.of_system(system));
+        }
+        for upstream in &mut self.upstreams {
+            let mut starts = starts.iter();
+            let start = starts.find(|start| *start.upstream == *upstream.name);
+            upstream.limit = start.map(|start| start.after);
+        }
+        if !is_even {
+            return Ok(true);
+        }
+        // One partition has everything, whatever the rule was.
+        let rule = self.record.partitioned_by.clone();
+        let rule = wanted.by.or(rule.filter(|_| self.record.partitions > 1));
+        let split = FollowerEvent::Partitioned {
+            generation: self.record.generation + 1,
+            partitions: wanted.partitions,
+            by: rule.unwrap_or_else(|| self.follower.partition_rule().name().to_owned()),
+            starts,
+        };
+        self.record_if_unchanged(&[split]).await
+    }
+
+    /// Records events of the follower itself. False: read on, for it is not as it was, whoever changed it.
+    async fn record_if_unchanged(&mut self, events: &[FollowerEvent]) -> Result<bool> {
+        match self.record_own(events).await {
+            Ok(()) | Err(Error::Conflict(Conflict::Stream { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks that this program knows which events belong together.
+    fn check_rule(&self) -> Result<()> {
+        let own = self.follower.partition_rule().name();
+        match &self.record.partitioned_by {
+            Some(recorded) if self.record.partitions > 1 && recorded != own => {
+                Err(Error::invalid(format!(
+                    "the follower {:?} is split by {recorded:?}, and by {own:?} in this program, which can do nothing for it; let an operator split it by {own:?} while a program runs that splits it by {recorded:?}",
+                    self.follower.name()
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Records events of the follower itself, if nothing of it has changed since it was read.
+    pub(super) async fn record_own(&mut self, events: &[FollowerEvent]) -> Result<()> {
+        let append = Append::of(self.own_events(events)?).condition(self.own_condition());
+        self.application.settle(append).await.map(drop)
+    }
+
+    /// Events of the follower itself, as a recorder takes them.
+    pub(super) fn own_events(&self, events: &[FollowerEvent]) -> Result<Vec<NewEvent>> {
+        let encode = |event| {
+            let envelope = Envelope {
+                stream: Some(Arc::clone(&self.stream)),
+                origin: Origin::Library,
+                ..Envelope::new(self.application.next_event_id(), self.application.now())
+            };
+            let (new, _) = self.application.mapper().encode(event, envelope)?;
+            Ok(new)
+        };
+        events.iter().map(encode).collect()
+    }
+
+    pub(super) fn own_condition(&self) -> Condition {
+        self.record.condition()
+    }
+
+    /// Finds out how far the follower is in the log at this index, and whether it is still that log.
+    async fn find_place(&mut self, index: usize) -> Result<()> {
+        let upstream = &self.upstreams[index];
+        let (recorder, name) = (Arc::clone(&upstream.recorder), Arc::clone(&upstream.name));
+        let start = self.record.starts.get(&*name);
+        let Some(start) = start else {
+            return Err(Error::invalid(format!(
+                "the follower {:?} has not started over {name:?}",
+                self.follower.name()
+            )));
+        };
+        let found = recorder.log_id().await?;
+        if found != Some(start.log) {
+            return Err(Error::Replaced {
+                log: name,
+                expected: start.log,
+                found,
+            });
+        }
+        let own = self.application.recorder();
+        let checkpoint = match self.partition {
+            Some(_) => own.checkpoint(&self.key, start.log).await?,
+            None => None,
+        };
+        let checkpoint = checkpoint.or(start.after);
+        if let Some(mark) = checkpoint {
+            check_mark(&*recorder, mark).await?;
+        }
+        let log = start.log;
+        let upstream = &mut self.upstreams[index];
+        upstream.log = log;
+        upstream.checkpoint = checkpoint;
+        upstream.reached = checkpoint;
+        Ok(())
+    }
+}
+
+async fn log_id(upstream: &Upstream) -> Result<LogId> {
+    match upstream.recorder.log_id().await? {
+        Some(id) => Ok(id),
+        None => Err(Error::invalid(format!(
+            "the log {:?} does not exist yet, so nobody can follow it; open its application for writing first",
+            upstream.name
+        ))),
+    }
+}

@@ -1,0 +1,120 @@
+//! Timers as events: what is scheduled, cancelled and fired, each timer in a stream of its own,
+//! `retold.timer/KEY`, of the application that it belongs to.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::limits::TIMER_KEY_SIZE_MAX;
+use crate::domain::{Event, EventType, Timestamp, content};
+use crate::recording::limits::check_name;
+use crate::recording::{Invalid, NewEvent};
+
+/// The type of the streams of timers.
+pub(crate) const TIMER_STREAM_TYPE: &str = "retold.timer";
+
+/// Name of the stream of the timer with this key.
+pub(crate) fn timer_stream(key: &str) -> String {
+    format!("{TIMER_STREAM_TYPE}/{key}")
+}
+
+/// An event to be recorded when a timer comes due, as it will be recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PlannedEvent {
+    /// The stream it will belong to, or none.
+    pub stream: Option<Arc<str>>,
+    /// Stable name of its type.
+    pub topic: String,
+    /// Number of its shape.
+    pub revision: u32,
+    /// Its labels.
+    pub tags: BTreeSet<Arc<str>>,
+    /// How its payload became bytes.
+    pub encoding: String,
+    /// What will have happened, encoded.
+    pub payload: String,
+}
+
+impl PlannedEvent {
+    /// What this event would be recorded as; only its id, time and origin are not known yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] if its payload is no text, which a timer cannot keep.
+    pub(crate) fn of(new: &NewEvent) -> Result<Self, Invalid> {
+        let payload = new.payload.as_deref().unwrap_or_default();
+        let payload = std::str::from_utf8(payload).map_err(|_| {
+            Invalid::new(format!(
+                "a timer cannot keep an event {:?} that is encoded as {}, which is no text; write it as JSON",
+                new.topic,
+                new.encoding.as_str()
+            ))
+        })?;
+        Ok(Self {
+            stream: new.stream.clone(),
+            topic: new.topic.clone().into_owned(),
+            revision: new.revision,
+            tags: new.tags.clone(),
+            encoding: new.encoding.as_str().to_owned(),
+            payload: payload.to_owned(),
+        })
+    }
+}
+
+/// What happened to a timer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum TimerEvent {
+    /// It was set; one of the same key that was pending is replaced.
+    Scheduled {
+        /// When it is to fire.
+        due: Timestamp,
+        /// What is recorded then.
+        event: PlannedEvent,
+    },
+    /// It will not fire.
+    Cancelled,
+    /// It fired; the event is in the same append.
+    Fired,
+}
+
+impl Event for TimerEvent {
+    const TYPES: &'static [EventType] = &[
+        EventType::of::<Self>("retold.scheduled"),
+        EventType::of::<Self>("retold.cancelled"),
+        EventType::of::<Self>("retold.fired"),
+    ];
+
+    fn type_index(&self) -> usize {
+        match self {
+            Self::Scheduled { .. } => 0,
+            Self::Cancelled => 1,
+            Self::Fired => 2,
+        }
+    }
+
+    fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        content::serialize_variant(self, serializer)
+    }
+
+    fn deserialize_payload<'de, D: Deserializer<'de>>(
+        type_index: usize,
+        deserializer: D,
+    ) -> Result<Self, D::Error> {
+        content::deserialize_variant(type_index, deserializer)
+    }
+}
+
+/// Checks the key of a timer.
+pub(crate) fn check_timer_key(key: &str) -> Result<(), Invalid> {
+    check_name("key of a timer", key)?;
+    if key.len() > TIMER_KEY_SIZE_MAX {
+        return Err(Invalid::new(format!(
+            "a key of a timer is {} bytes long; at most {TIMER_KEY_SIZE_MAX} are allowed: {key:?}",
+            key.len()
+        )));
+    }
+    Ok(())
+}

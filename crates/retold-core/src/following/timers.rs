@@ -1,0 +1,231 @@
+//! The timers of one application: which are pending, and the firing of those that are due.
+//!
+//! What is pending is read from the log. A firing is an append like any other: its ids are derived from
+//! the event that scheduled it, and it is recorded on condition that nothing happened to the timer
+//! since. So whoever fires, how often and from how many processes, it is recorded once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::caused::caused_by;
+use super::derived_id::timer_event_id;
+use super::limits::TIMERS_PENDING_MAX;
+use super::timer_event::{PlannedEvent, TimerEvent};
+use crate::application::{Application, Error, Result};
+use crate::domain::{Event, Timestamp};
+use crate::health::{Finding, FindingKind, Trouble};
+use crate::mapping::Envelope;
+use crate::recording::{
+    Append, Condition, Corrupt, Encoding, EventId, LogRead, Mark, NewEvent, Origin, PageEnd,
+    Position, Query, QueryItem, StoredEvent, Version,
+};
+
+/// The timers of one application.
+pub struct Timers {
+    application: Application,
+    query: Query,
+    /// In the order in which they fire.
+    pending: BTreeMap<(Timestamp, Position), Pending>,
+    /// Where in `pending` the timer of a stream is.
+    by_stream: HashMap<Arc<str>, (Timestamp, Position)>,
+    /// Those that are due and cannot be fired, by their streams, with the reason.
+    aside: BTreeMap<Arc<str>, String>,
+    read_to: Option<Mark>,
+}
+
+struct Pending {
+    stream: Arc<str>,
+    scheduled: EventId,
+    version: Option<Version>,
+}
+
+impl Timers {
+    /// The timers of this application, none of which is known yet.
+    pub fn new(application: Application) -> Self {
+        let topics = TimerEvent::topics();
+        let item = topics.fold(QueryItem::new(), |item, topic| item.topic(topic));
+        Self {
+            application,
+            query: Query::item(item),
+            pending: BTreeMap::new(),
+            by_stream: HashMap::new(),
+            aside: BTreeMap::new(),
+            read_to: None,
+        }
+    }
+
+    /// Takes in what happened to timers since.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Diverged`] if the log no longer has what was read of it: nothing is pending then, and the
+    /// next call reads all again; [`Error::Invalid`] if more than [`TIMERS_PENDING_MAX`] are pending;
+    /// [`Error::Replaced`], [`Error::Unavailable`], [`Error::Corrupt`], [`Error::Mapping`].
+    pub async fn read_on(&mut self) -> Result<()> {
+        loop {
+            let read = LogRead::of(self.query.clone()).after_mark(self.read_to);
+            let page = self.application.recorder().read_log(read).await;
+            let page = page.map_err(Error::from).inspect_err(|error| {
+                if error.is_diverged() {
+                    self.pending.clear();
+                    self.by_stream.clear();
+                    self.aside.clear();
+                    self.read_to = None;
+                }
+            })?;
+            for stored in &page.events {
+                self.take_in(stored)?;
+            }
+            self.read_to = page.read_to;
+            if page.end == PageEnd::Complete {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_in(&mut self, stored: &StoredEvent) -> Result<()> {
+        let Some(stream) = stored.stream() else {
+            return Ok(());
+        };
+        if let Some(place) = self.by_stream.remove(stream) {
+            self.pending.remove(&place);
+        }
+        // Somebody has fired or cancelled it, or set it again.
+        self.aside.remove(stream);
+        let event: TimerEvent = self.application.mapper().decode(stored)?;
+        let TimerEvent::Scheduled { due, .. } = event else {
+            return Ok(());
+        };
+        if self.pending.len() + self.aside.len() == TIMERS_PENDING_MAX {
+            return Err(Error::invalid(format!(
+                "more than {TIMERS_PENDING_MAX} timers of {:?} are pending; cancel some, or let another application have them",
+                self.application.name()
+            )));
+        }
+        let stream: Arc<str> = stream.into();
+        let place = (due, stored.position());
+        self.by_stream.insert(Arc::clone(&stream), place);
+        let pending = Pending {
+            stream,
+            scheduled: stored.id(),
+            version: stored.version(),
+        };
+        self.pending.insert(place, pending);
+        Ok(())
+    }
+
+    /// When the next one is due, of those that are known.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.pending.keys().next().map(|(due, _)| *due)
+    }
+
+    /// How many are known to be pending.
+    pub fn pending_count(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// How many are left aside, for they cannot be fired, with the reason of one of them; none if there
+    /// are none.
+    pub fn aside(&self) -> Option<(usize, &str)> {
+        let (_, reason) = self.aside.first_key_value()?;
+        Some((self.aside.len(), reason))
+    }
+
+    /// What somebody has to look at: those that are left aside, if there are any.
+    pub fn finding(&self) -> Option<Finding> {
+        let (count, reason) = self.aside()?;
+        let name = self.application.name();
+        let reason = format!("{count} cannot be fired: {reason}");
+        Some(Finding::new(
+            FindingKind::Timers,
+            name,
+            Trouble::Parked,
+            reason,
+        ))
+    }
+
+    /// Fires the first of the timers that are due at `now`, by due time, then position. False if none
+    /// is. If somebody else was faster, that is taken in, and it counts as fired.
+    ///
+    /// # Errors
+    ///
+    /// What [`Application::settle`] reports, but conflicts; call it again. A timer whose event no log
+    /// takes ([`Error::Invalid`]) or cannot be read is left aside until the next process looks at it,
+    /// so that the others fire.
+    pub async fn fire_next(&mut self, now: Timestamp) -> Result<bool> {
+        let first = self.pending.first_key_value();
+        let Some((place, pending)) = first.filter(|((due, _), _)| *due <= now) else {
+            return Ok(false);
+        };
+        let place = *place;
+        let fired = match self.firing(pending).await {
+            Ok(append) => self.application.settle(append).await.map(drop),
+            Err(error) => Err(error),
+        };
+        match fired {
+            Ok(()) | Err(Error::Conflict(_)) => {}
+            Err(error @ (Error::Invalid(_) | Error::Corrupt(_) | Error::Mapping(_))) => {
+                if let Some(pending) = self.pending.remove(&place) {
+                    self.by_stream.remove(&pending.stream);
+                    let (application, timer) = (self.application.name(), &*pending.stream);
+                    tracing::error!(application, timer, %error, "a timer cannot be fired, and is left aside");
+                    self.aside.insert(pending.stream, error.to_string());
+                }
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
+        self.read_on().await?;
+        Ok(true)
+    }
+
+    async fn firing(&self, pending: &Pending) -> Result<Append> {
+        let id = pending.scheduled;
+        let Some(stored) = self.application.recorder().event(id).await? else {
+            let what = "the event that scheduled a timer is not found by its id";
+            return Err(Corrupt::new(format!("event {id}"), what).into());
+        };
+        let mapper = self.application.mapper();
+        let TimerEvent::Scheduled { due, event } = mapper.decode(&stored)? else {
+            let what = "it scheduled a timer when it was read before, and now does not";
+            return Err(Corrupt::new(format!("event {id}"), what).into());
+        };
+        let origin = Origin::Timer { scheduled: id };
+        let envelope = Envelope {
+            stream: Some(Arc::clone(&pending.stream)),
+            origin: origin.clone(),
+            metadata: caused_by(&stored)?,
+            ..Envelope::new(timer_event_id(id, due, 0), due)
+        };
+        let (fired, _) = mapper.encode(&TimerEvent::Fired, envelope.clone())?;
+        let planned = planned(event, timer_event_id(id, due, 1), &envelope)?;
+        let stream = Arc::clone(&pending.stream);
+        let condition = Condition::stream_read(stream, pending.version, Some(id));
+        Ok(Append::of([fired, planned]).condition(condition))
+    }
+}
+
+/// A planned event as it is recorded now.
+fn planned(planned: PlannedEvent, id: EventId, envelope: &Envelope) -> Result<NewEvent> {
+    let encoding = Encoding::parse(planned.encoding)
+        .map_err(|error| Corrupt::new(format!("event {id}"), error.to_string()))?;
+    let mut event = NewEvent::new(id, planned.topic, planned.payload)
+        .revision(planned.revision)
+        .time(envelope.time)
+        .origin(envelope.origin.clone())
+        .metadata(envelope.metadata.clone())
+        .encoding(encoding);
+    event.stream = planned.stream;
+    event.tags = planned.tags;
+    Ok(event)
+}
+
+impl std::fmt::Debug for Timers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Timers")
+            .field("application", &self.application.name())
+            .field("pending", &self.pending.len())
+            .field("read_to", &self.read_to)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,184 @@
+//! Handlers of projections: what is done with one event, at once or by waiting for a database.
+//!
+//! Whoever keeps a kind of views says which of the two its handlers are; whatever a handler does, it
+//! fails or is done, and never panics out of here.
+
+use std::any::Any;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use super::error::BoxError;
+use crate::application::{Logged, panic_text};
+use crate::domain::Event;
+use crate::mapping::Mapper;
+use crate::recording::{BoxFuture, StoredEvent};
+
+/// Says what handlers of a kind of views are given to change, and how they do it.
+pub trait ViewKind: Sized + 'static {
+    /// What a handler changes: a value in memory, a driver's transaction.
+    type Target<'a>;
+    /// What its handlers are: [`AtOnce`], or [`Awaited`].
+    type Handler: Send + Sync + 'static;
+}
+
+type Act<K> = Box<
+    dyn for<'a, 'b> Fn(
+            &'a mut <K as ViewKind>::Target<'b>,
+            &StoredEvent,
+            Mapper,
+        ) -> Result<(), BoxError>
+        + Send
+        + Sync,
+>;
+
+/// A handler that waits for nothing: a view in the process, or in a file of its own.
+pub struct AtOnce<K: ViewKind>(Act<K>);
+
+impl<K: ViewKind> AtOnce<K> {
+    pub(crate) fn new<E: Event>(
+        handler: impl for<'a, 'b, 'c> Fn(&'a mut K::Target<'b>, &'c Logged<E>) -> Result<(), BoxError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self(Box::new(move |target, stored, mapper| {
+            handler(target, &logged(stored, mapper)?)
+        }))
+    }
+
+    pub(crate) fn handle(
+        &self,
+        target: &mut K::Target<'_>,
+        stored: &StoredEvent,
+        mapper: Mapper,
+    ) -> Result<(), BoxError> {
+        // The view of an event that failed is rolled back or was not touched, whether it panicked or not.
+        catch_unwind(AssertUnwindSafe(|| self.0(target, stored, mapper)))
+            .unwrap_or_else(|panic| Err(panicked(&*panic)))
+    }
+}
+
+/// A handler that waits for the database that the view is in.
+pub struct Awaited<K: ViewKind>(Box<dyn AnyHandler<K>>);
+
+/// A handler for events of type `E` that waits for the database that the view is in: an
+/// `async fn(&K::Target<'_>, &Logged<E>) -> Result<(), BoxError>`, or an
+/// `async |view: &K::Target<'_>, logged: &Logged<E>| { … Ok(()) }` that captures nothing.
+///
+/// That an asynchronous closure cannot capture anything is wanted: what is in a view depends on the log
+/// alone, so that a view that is built anew is the same.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler for `{E}`",
+    label = "not a handler for events of type `{E}`",
+    note = "write `async fn name(view: &ViewTransaction<'_>, logged: &Logged<{E}>) -> Result<(), BoxError>`, or an asynchronous closure of that form that captures nothing"
+)]
+pub trait HandleView<'a, 'e, K: ViewKind, E>: Send + Sync {
+    /// What the handler does.
+    type Fut: Future<Output = Result<(), BoxError>> + Send;
+
+    /// Begins to take an event into the view.
+    fn call(&self, view: &'a K::Target<'a>, logged: &'e Logged<E>) -> Self::Fut;
+}
+
+impl<'a, 'e, K, E, F, Fut> HandleView<'a, 'e, K, E> for F
+where
+    K: ViewKind,
+    E: 'e,
+    F: Fn(&'a K::Target<'a>, &'e Logged<E>) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<(), BoxError>> + Send,
+{
+    type Fut = Fut;
+
+    fn call(&self, view: &'a K::Target<'a>, logged: &'e Logged<E>) -> Fut {
+        self(view, logged)
+    }
+}
+
+/// A handler for events of whatever type.
+trait AnyHandler<K: ViewKind>: Send + Sync {
+    fn handle<'a>(
+        &'a self,
+        view: &'a K::Target<'a>,
+        stored: &'a StoredEvent,
+        mapper: Mapper,
+    ) -> BoxFuture<'a, Result<(), BoxError>>;
+}
+
+struct OfType<E, F> {
+    handler: F,
+    event: PhantomData<fn(&E)>,
+}
+
+impl<K, E, F> AnyHandler<K> for OfType<E, F>
+where
+    K: ViewKind,
+    for<'a> K::Target<'a>: Sync,
+    E: Event,
+    F: for<'a, 'e> HandleView<'a, 'e, K, E> + 'static,
+{
+    fn handle<'a>(
+        &'a self,
+        view: &'a K::Target<'a>,
+        stored: &'a StoredEvent,
+        mapper: Mapper,
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
+        Box::pin(async move {
+            let logged = logged::<E>(stored, mapper)?;
+            self.handler.call(view, &logged).await
+        })
+    }
+}
+
+impl<K: ViewKind> Awaited<K> {
+    pub(crate) fn new<E, F>(handler: F) -> Self
+    where
+        E: Event,
+        F: for<'a, 'e> HandleView<'a, 'e, K, E> + 'static,
+        for<'a> K::Target<'a>: Sync,
+    {
+        let event = PhantomData::<fn(&E)>;
+        Self(Box::new(OfType { handler, event }))
+    }
+
+    pub(crate) async fn handle<'a>(
+        &'a self,
+        target: &'a K::Target<'a>,
+        stored: &'a StoredEvent,
+        mapper: Mapper,
+    ) -> Result<(), BoxError> {
+        let mut handling = pin!(self.0.handle(target, stored, mapper));
+        poll_fn(|context| {
+            let polled = catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(context)));
+            polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
+        })
+        .await
+    }
+}
+
+fn logged<E: Event>(stored: &StoredEvent, mapper: Mapper) -> Result<Logged<E>, BoxError> {
+    Ok(Logged {
+        event: mapper.decode::<E>(stored)?,
+        stored: stored.clone(),
+    })
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> BoxError {
+    let text = panic_text(panic).unwrap_or("without a message");
+    format!("its handler panicked: {text}").into()
+}
+
+impl<K: ViewKind> fmt::Debug for AtOnce<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AtOnce").finish_non_exhaustive()
+    }
+}
+
+impl<K: ViewKind> fmt::Debug for Awaited<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Awaited").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,534 @@
+//! A view in memory: a value behind a lock, with its checkpoint behind the same one.
+//!
+//! It persists nothing: it begins with the first event of the log, or with now, whenever the program
+//! starts.
+//!
+//! A handler changes the value in place, and one that fails or panics half-way leaves it half-changed.
+//! So the keeper has an older copy of the value, and the events that it took in since: from these it
+//! makes the value as it was before the event. How often the copy is renewed follows from what that
+//! costs, so that neither large views nor long pages pay much for it.
+
+use std::fmt;
+use std::future::ready;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use super::declaration::Projection;
+use super::error::ProjectionError;
+use super::handler::{AtOnce, ViewKind};
+use super::handling::Handling;
+use super::keeper::{
+    Applied, Kept, SKIPPED_EVENTS_MAX, SKIPPED_PAGE_MAX, Seen, SkippedEvent, Supersede, Switched,
+    ViewKeeper, ViewPage,
+};
+use super::outline::ProjectionOutline;
+use crate::recording::limits::check_page_limit;
+use crate::recording::{BoxFuture, Invalid, LogId, Mark, Position, RecordError, StoredEvent};
+
+/// A view in memory, as its readers have it. A clone is the same view.
+///
+/// Handlers of its projections change the value directly. What one that fails or panics has changed is
+/// undone, with the whole event: the value is made again from an older copy of it and the events since,
+/// which takes memory for a second value. What the value shares with others, as an `Arc<Mutex<…>>` does, cannot
+/// be undone.
+///
+/// A program that changes how the view is made gives [`keep`](Self::keep) the projection again with a
+/// higher version and drives it beside the old one: readers see the old value until the new one has
+/// caught up, and then the new one at once.
+pub struct MemoryView<V> {
+    shared: Arc<Shared<V>>,
+}
+
+impl<V> Clone for MemoryView<V> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+struct Shared<V> {
+    /// What the view is before the first event.
+    beginning: Box<dyn Fn() -> V + Send + Sync>,
+    seen: RwLock<Generation<V>>,
+}
+
+/// What one version has made of the log.
+struct Generation<V> {
+    /// 0 before the first version begins.
+    version: u32,
+    view: V,
+    /// None before the version begins.
+    upstream: Option<LogId>,
+    checkpoint: Option<Mark>,
+    skipped: Vec<SkippedEvent>,
+    /// None before the first page.
+    backup: Option<Backup<V>>,
+}
+
+/// What a generation is made from again if a handler spoils it.
+struct Backup<V> {
+    view: V,
+    checkpoint: Option<Mark>,
+    /// The events that the generation took in since, in their order.
+    since: Vec<StoredEvent>,
+    /// How long it took to make the copy.
+    cost: Duration,
+    /// How long the generation has worked since.
+    worked: Duration,
+}
+
+/// A copy is renewed when this many times its cost was worked since, so it adds a fifth to the work at
+/// most.
+const WORK_PER_COPY: u32 = 5;
+
+/// A copy is renewed when this many events were taken in since, whatever it costs: they are kept, and
+/// taken in again when a handler fails.
+const EVENTS_PER_COPY_MAX: usize = 10_000;
+
+impl<V: Send + Sync + 'static> ViewKind for MemoryView<V> {
+    type Target<'a> = V;
+    type Handler = AtOnce<Self>;
+}
+
+impl<V: Default + Send + Sync + 'static> MemoryView<V> {
+    /// A view that is `V::default()` before the first event.
+    pub fn new() -> Self {
+        Self::beginning_with(V::default)
+    }
+}
+
+impl<V: Default + Send + Sync + 'static> Default for MemoryView<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V: Send + Sync + 'static> MemoryView<V> {
+    /// A view that is what `beginning` gives before the first event, in each version.
+    pub fn beginning_with(beginning: impl Fn() -> V + Send + Sync + 'static) -> Self {
+        let seen = RwLock::new(Generation::new(0, beginning()));
+        Self {
+            shared: Arc::new(Shared {
+                beginning: Box::new(beginning),
+                seen,
+            }),
+        }
+    }
+
+    /// Looks at the view as it is, for as short as possible: meanwhile it takes no events in.
+    pub fn read<T>(&self, look: impl FnOnce(&V) -> T) -> T {
+        look(&self.guard())
+    }
+
+    /// The view as it is, and which events it has. While the guard lives the view takes no events in,
+    /// so it must not be held while anything is waited for.
+    pub fn guard(&self) -> MemoryViewGuard<'_, V> {
+        MemoryViewGuard {
+            seen: self.shared.seen(),
+        }
+    }
+
+    /// The keeper of this projection's version of the view, for a pipeline.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`]: see [`ProjectionOutline::check`].
+    pub fn keep(&self, projection: Projection<Self>) -> Result<Arc<dyn ViewKeeper>, Invalid>
+    where
+        V: Clone,
+    {
+        projection.outline().check()?;
+        Ok(Arc::new(MemoryKeeper {
+            projection,
+            shared: self.shared.clone(),
+            building: Mutex::new(None),
+        }))
+    }
+}
+
+/// A view in memory while somebody looks at it.
+pub struct MemoryViewGuard<'a, V> {
+    seen: RwLockReadGuard<'a, Generation<V>>,
+}
+
+impl<V> MemoryViewGuard<'_, V> {
+    /// The last event that the view has recorded as taken in or passed over; none before the first.
+    pub fn checkpoint(&self) -> Option<Mark> {
+        self.seen.checkpoint
+    }
+
+    /// The version of the projection that made it; 0 before the first one began.
+    pub fn version(&self) -> u32 {
+        self.seen.version
+    }
+}
+
+impl<V> Deref for MemoryViewGuard<'_, V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.seen.view
+    }
+}
+
+impl<V: fmt::Debug> fmt::Debug for MemoryViewGuard<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.seen.view.fmt(f)
+    }
+}
+
+impl<V> fmt::Debug for MemoryView<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seen = self.shared.seen();
+        f.debug_struct("MemoryView")
+            .field("version", &seen.version)
+            .field("checkpoint", &seen.checkpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<V> Shared<V> {
+    // A panic under the lock cannot leave a half-made generation: those of handlers are caught, and
+    // whoever reads changes nothing.
+    fn seen(&self) -> RwLockReadGuard<'_, Generation<V>> {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen_mut(&self) -> RwLockWriteGuard<'_, Generation<V>> {
+        self.seen.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V> Generation<V> {
+    fn new(version: u32, view: V) -> Self {
+        Self {
+            version,
+            view,
+            upstream: None,
+            checkpoint: None,
+            skipped: Vec::new(),
+            backup: None,
+        }
+    }
+
+    fn kept(&self, seen: Seen) -> Option<Kept> {
+        Some(Kept {
+            upstream: self.upstream?,
+            checkpoint: self.checkpoint,
+            seen,
+            skipped: self.skipped.len() as u64,
+        })
+    }
+
+    /// Begins, unless it has begun over this log or has a checkpoint.
+    fn begin(&mut self, upstream: LogId, start: Option<Mark>) {
+        if self.upstream != Some(upstream) && self.checkpoint.is_none() {
+            self.upstream = Some(upstream);
+            self.checkpoint = start;
+        }
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> Generation<V> {
+    /// Takes in the events of a page, up to the first that fails.
+    fn take_in(&mut self, projection: &Projection<MemoryView<V>>, page: &ViewPage) -> Applied {
+        let mut backup = match self.backup.take() {
+            Some(backup) if !backup.is_due() => backup,
+            _ => self.back_up(),
+        };
+        let begun = Instant::now();
+        for (count, event) in page.events.iter().enumerate() {
+            if let Err(error) = projection.handle(&mut self.view, event) {
+                let error = error.into();
+                return match self.restore(projection, backup) {
+                    Ok(()) => Applied::Until { count, error },
+                    Err(checkpoint) => Applied::Elsewhere(checkpoint),
+                };
+            }
+            self.checkpoint = Some(event.mark());
+            backup.since.push(event.clone());
+        }
+        backup.worked += begun.elapsed();
+        self.backup = Some(backup);
+        self.checkpoint = Some(page.to);
+        Applied::Whole
+    }
+
+    fn back_up(&self) -> Backup<V> {
+        let begun = Instant::now();
+        let view = self.view.clone();
+        Backup {
+            view,
+            checkpoint: self.checkpoint,
+            since: Vec::new(),
+            cost: begun.elapsed(),
+            worked: Duration::ZERO,
+        }
+    }
+
+    /// Makes the view again as it was before the event that was handled last. If that does not succeed,
+    /// because a handler now fails with an event that it took before, the view is that of the backup
+    /// again, and has taken in what is up to the mark that is returned.
+    fn restore(
+        &mut self,
+        projection: &Projection<MemoryView<V>>,
+        backup: Backup<V>,
+    ) -> Result<(), Option<Mark>> {
+        self.view = backup.view.clone();
+        let mut since = backup.since.iter();
+        if since.all(|event| projection.handle(&mut self.view, event).is_ok()) {
+            // The next event may fail too, and nothing is to be taken in again then.
+            self.backup = Some(match backup.since.is_empty() {
+                true => backup,
+                false => self.back_up(),
+            });
+            return Ok(());
+        }
+        let Backup {
+            view, checkpoint, ..
+        } = backup;
+        self.view = view;
+        self.checkpoint = checkpoint;
+        self.skipped
+            .retain(|it| Some(it.mark.position) <= checkpoint.map(|mark| mark.position));
+        Err(checkpoint)
+    }
+}
+
+impl<V> Backup<V> {
+    fn is_due(&self) -> bool {
+        let is_worth = self.worked >= self.cost * WORK_PER_COPY;
+        !self.since.is_empty() && (is_worth || self.since.len() >= EVENTS_PER_COPY_MAX)
+    }
+}
+
+/// Keeps one version of a view: beside the one that readers see while it is built, then there.
+struct MemoryKeeper<V: Send + Sync + 'static> {
+    projection: Projection<MemoryView<V>>,
+    shared: Arc<Shared<V>>,
+    /// This version while readers see an older one.
+    building: Mutex<Option<Generation<V>>>,
+}
+
+impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
+    fn version(&self) -> u32 {
+        self.projection.outline().version
+    }
+
+    fn building(&self) -> MutexGuard<'_, Option<Generation<V>>> {
+        self.building.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn superseded(&self, current: u32) -> ProjectionError {
+        ProjectionError::Superseded {
+            projection: self.projection.outline().label(),
+            current,
+        }
+    }
+
+    fn invalid(&self, invalid: Invalid) -> ProjectionError {
+        let label = self.projection.outline().label();
+        ProjectionError::of_record_error(label, RecordError::Invalid(invalid))
+    }
+
+    /// Works on this version, wherever it is.
+    fn with_generation<T>(
+        &self,
+        work: impl FnOnce(&mut Generation<V>, Seen) -> T,
+    ) -> Result<T, ProjectionError> {
+        let mut building = self.building();
+        if let Some(generation) = &mut *building {
+            let current = self.shared.seen().version;
+            if current < self.version() {
+                return Ok(work(generation, Seen::Older));
+            }
+            // Another keeper of this version, or a newer one, was faster.
+            *building = None;
+        }
+        let mut seen = self.shared.seen_mut();
+        if seen.version != self.version() {
+            return Err(self.superseded(seen.version));
+        }
+        Ok(work(&mut seen, Seen::This))
+    }
+
+    fn begin_now(&self, upstream: LogId, start: Option<Mark>) -> Result<Kept, ProjectionError> {
+        {
+            let mut building = self.building();
+            let mut seen = self.shared.seen_mut();
+            if seen.version == 0 {
+                seen.version = self.version();
+            }
+            if seen.version < self.version() && building.is_none() {
+                let view = (self.shared.beginning)();
+                *building = Some(Generation::new(self.version(), view));
+            }
+        }
+        self.with_generation(|generation, seen| {
+            generation.begin(upstream, start);
+            generation.kept(seen).expect("it has begun just now")
+        })
+    }
+
+    fn kept_now(&self) -> Option<Kept> {
+        if let Some(generation) = &*self.building() {
+            return generation.kept(Seen::Older);
+        }
+        let seen = self.shared.seen();
+        (seen.version == self.version())
+            .then(|| seen.kept(Seen::This))
+            .flatten()
+    }
+
+    fn apply_now(&self, page: &ViewPage) -> Result<Applied, ProjectionError> {
+        self.with_generation(|generation, _| {
+            if generation.checkpoint != page.after {
+                return Applied::Elsewhere(generation.checkpoint);
+            }
+            generation.take_in(&self.projection, page)
+        })
+    }
+
+    fn skip_now(
+        &self,
+        after: Option<Mark>,
+        skipped: SkippedEvent,
+    ) -> Result<Applied, ProjectionError> {
+        self.with_generation(|generation, _| {
+            if generation.checkpoint != after {
+                return Ok(Applied::Elsewhere(generation.checkpoint));
+            }
+            if generation.skipped.len() as u64 >= SKIPPED_EVENTS_MAX {
+                return Err(Invalid::new(format!(
+                    "{SKIPPED_EVENTS_MAX} events were passed over already, and {} would be one more",
+                    skipped.mark
+                )));
+            }
+            generation.checkpoint = Some(skipped.mark);
+            generation.skipped.push(skipped);
+            Ok(Applied::Whole)
+        })?
+        .map_err(|invalid| self.invalid(invalid))
+    }
+
+    fn switch_now(
+        &self,
+        after: Option<Mark>,
+        to: Option<Mark>,
+        supersede: Supersede,
+    ) -> Result<Switched, ProjectionError> {
+        {
+            let mut building = self.building();
+            let mut seen = self.shared.seen_mut();
+            if seen.version < self.version()
+                && let Some(generation) = &*building
+            {
+                if generation.checkpoint != after {
+                    return Ok(Switched::Elsewhere(generation.checkpoint));
+                }
+                let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
+                if let Some(older) = seen.checkpoint
+                    && position(to) < Some(older.position)
+                    && supersede == Supersede::Reached
+                {
+                    return Ok(Switched::Behind(older));
+                }
+                if let Some(mut generation) = building.take() {
+                    generation.checkpoint = to;
+                    *seen = generation;
+                }
+                return Ok(Switched::Done);
+            }
+        }
+        self.with_generation(|generation, _| match generation.checkpoint {
+            checkpoint if checkpoint == to => Switched::Done,
+            checkpoint => Switched::Elsewhere(checkpoint),
+        })
+    }
+
+    fn skipped_now(
+        &self,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<SkippedEvent>, ProjectionError> {
+        let limit = check_page_limit(limit, SKIPPED_PAGE_MAX).map_err(|it| self.invalid(it))?;
+        self.with_generation(|generation, _| {
+            let events = generation.skipped.iter();
+            let later = events.filter(|it| Some(it.mark.position) > after);
+            later.take(limit).cloned().collect()
+        })
+    }
+
+    fn discard_now(&self) {
+        let mut building = self.building();
+        let mut seen = self.shared.seen_mut();
+        *building = None;
+        if seen.version == self.version() {
+            *seen = Generation::new(self.version(), (self.shared.beginning)());
+        }
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> ViewKeeper for MemoryKeeper<V> {
+    fn outline(&self) -> &ProjectionOutline {
+        self.projection.outline()
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        true
+    }
+
+    fn handling(&self) -> Option<&Handling> {
+        Some(self.projection.handling())
+    }
+
+    fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {
+        Box::pin(ready(Ok(self.kept_now())))
+    }
+
+    fn begin(
+        &self,
+        upstream: LogId,
+        start: Option<Mark>,
+    ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
+        Box::pin(async move { self.begin_now(upstream, start) })
+    }
+
+    fn apply(&self, page: ViewPage) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
+        Box::pin(async move { self.apply_now(&page) })
+    }
+
+    fn skip(
+        &self,
+        after: Option<Mark>,
+        skipped: SkippedEvent,
+    ) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
+        Box::pin(async move { self.skip_now(after, skipped) })
+    }
+
+    fn switch(
+        &self,
+        after: Option<Mark>,
+        to: Option<Mark>,
+        supersede: Supersede,
+    ) -> BoxFuture<'_, Result<Switched, ProjectionError>> {
+        Box::pin(async move { self.switch_now(after, to, supersede) })
+    }
+
+    fn skipped(
+        &self,
+        after: Option<Position>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SkippedEvent>, ProjectionError>> {
+        Box::pin(async move { self.skipped_now(after, limit) })
+    }
+
+    fn discard(&self) -> BoxFuture<'_, Result<(), ProjectionError>> {
+        Box::pin(async move {
+            self.discard_now();
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,436 @@
+//! How far a projection is, for those who do not drive it: status, and waiting for a position.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::error::ProjectionError;
+use super::handling::Handling;
+use super::keeper::{Seen, SkippedEvent, ViewKeeper};
+use super::outline::ProjectionOutline;
+use super::rate::Rate;
+use crate::domain::{Clock, Timestamp};
+use crate::following::Running;
+use crate::health::{Finding, FindingKind, Trouble};
+use crate::recording::{LogRead, Mark, Position, RecordError, Recorder, StoredEvent};
+
+/// What a projection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProjectionState {
+    /// It has not made a step in this process yet, or another process drives it.
+    NotStarted,
+    /// It takes in what is there.
+    CatchingUp,
+    /// It has caught up with the log as it last saw it, and waits for more.
+    CaughtUp,
+    /// It holds before an event of a topic that the program does not know; see the last error.
+    Holding,
+    /// The last step failed; it will be tried again.
+    Retrying,
+    /// It stopped, and only somebody who acts helps: see the last error.
+    Stopped,
+}
+
+/// What the pipeline tells its handles.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    pub(crate) state: ProjectionState,
+    /// Everything up to here is in the view or not for it.
+    pub(crate) read_to: Option<Mark>,
+    /// What the keeper has recorded of that.
+    pub(crate) checkpoint: Option<Mark>,
+    /// Readers see this version.
+    pub(crate) is_seen: bool,
+    /// How many events were passed over as poison.
+    pub(crate) skipped: u64,
+    pub(crate) rate: Rate,
+    pub(crate) last_error: Option<ProjectionError>,
+    /// When that was, by the clock of this process.
+    pub(crate) failed_at: Option<Timestamp>,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: ProjectionState::NotStarted,
+            read_to: None,
+            checkpoint: None,
+            is_seen: false,
+            skipped: 0,
+            rate: Rate::new(Instant::now()),
+            last_error: None,
+            failed_at: None,
+        }
+    }
+
+    /// Whether readers see what the event at the position did.
+    fn has_reached(&self, position: Position) -> bool {
+        self.is_seen && self.read_to.map(|mark| mark.position) >= Some(position)
+    }
+}
+
+/// Tells how far a projection is, and waits for it. A clone is the same; give it to whoever asks.
+#[derive(Clone)]
+pub struct ProjectionHandle {
+    recorder: Arc<dyn Recorder>,
+    keeper: Arc<dyn ViewKeeper>,
+    clock: Arc<dyn Clock>,
+    receiver: watch::Receiver<Progress>,
+}
+
+/// How a projection is, at one time.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProjectionStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: u32,
+    /// Name of the log it folds.
+    pub upstream: Arc<str>,
+    /// What it is doing.
+    pub state: ProjectionState,
+    /// The last event that is taken into the view or is not for it; none before the first.
+    pub read_to: Option<Mark>,
+    /// What is recorded of that beside the view: where it goes on after a restart. Events that are not
+    /// for the projection do not move it each time.
+    pub checkpoint: Option<Mark>,
+    /// The log's last event; none if it is empty.
+    pub head: Option<Mark>,
+    /// How many events of the log it has not looked at.
+    pub lag_events: u64,
+    /// For how long the next event that it takes has been recorded; zero if there is none. By the
+    /// clock of the store when it was recorded, and by that of this process now.
+    pub lag: Duration,
+    /// Events that it took in a second, in the last seconds.
+    pub events_per_second: f64,
+    /// How many events it passed over as poison.
+    pub skipped: u64,
+    /// Whether readers see this version; an older one, if not.
+    pub is_seen: bool,
+    /// The handler that takes an event into the view at this moment.
+    pub running: Option<Running>,
+    /// What failed last, also if it was overcome since.
+    pub last_error: Option<ProjectionError>,
+}
+
+impl ProjectionStatus {
+    /// Whether there is nothing that it has not looked at, and readers see that.
+    pub fn is_caught_up(&self) -> bool {
+        self.is_seen && self.lag_events == 0
+    }
+}
+
+impl ProjectionHandle {
+    pub(crate) fn new(
+        recorder: Arc<dyn Recorder>,
+        keeper: Arc<dyn ViewKeeper>,
+        clock: Arc<dyn Clock>,
+        receiver: watch::Receiver<Progress>,
+    ) -> Self {
+        Self {
+            recorder,
+            keeper,
+            clock,
+            receiver,
+        }
+    }
+
+    /// The projection, without its handlers.
+    pub fn outline(&self) -> &ProjectionOutline {
+        self.keeper.outline()
+    }
+
+    /// Waits until readers of the view see what the event at this position did. So whoever recorded
+    /// an event reads what they wrote: wait for the position that the command gave, then read the view.
+    /// For none, of a command that recorded nothing, there is nothing to wait for.
+    ///
+    /// Waits as long as it takes, also while a step is tried again: limit it by dropping the future.
+    ///
+    /// ```
+    #[doc = include_str!("../../doc/school.rs.txt")]
+    /// # use retold::projection::MemoryView;
+    /// # use retold::projection::{Projection, ProjectionPipeline};
+    /// # let dogs = MemoryView::<u64>::new();
+    /// # let projection = Projection::new("dogs", 1, "school")
+    /// #     .on::<DogEvent>(|events: &mut u64, _| { *events += 1; Ok(()) });
+    /// let mut pipeline = ProjectionPipeline::new(school.recorder().clone(), dogs.keep(projection)?);
+    /// let handle = pipeline.handle();
+    /// let running = tokio::spawn(async move { pipeline.run().await });
+    ///
+    /// let recorded = school.execute(fido, |_| DogEvent::TrickAdded { trick: "fetch".into() }).await?;
+    /// handle.wait_for(recorded.position()).await?;
+    /// assert_eq!(dogs.read(|events| *events), 2);
+    /// # running.abort();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Why the projection stopped, if it has not reached the position: `Poison`, `Diverged`,
+    /// `Superseded`, `Invalid`, `Corrupt`; `Ended` if nobody drives it any more.
+    pub async fn wait_for(
+        &self,
+        position: impl Into<Option<Position>>,
+    ) -> Result<(), ProjectionError> {
+        let Some(position) = position.into() else {
+            return Ok(());
+        };
+        let mut receiver = self.receiver.clone();
+        let is_settled = |progress: &Progress| {
+            let is_stuck = matches!(
+                progress.state,
+                ProjectionState::Stopped | ProjectionState::Holding
+            );
+            progress.has_reached(position) || is_stuck
+        };
+        let settled = match receiver.wait_for(is_settled).await {
+            Ok(progress) => progress.clone(),
+            Err(_) => self.receiver.borrow().clone(),
+        };
+        if settled.has_reached(position) {
+            return Ok(());
+        }
+        match (settled.state, settled.last_error) {
+            (ProjectionState::Stopped | ProjectionState::Holding, Some(error)) => Err(error),
+            _ => Err(ProjectionError::Ended {
+                projection: self.outline().label(),
+            }),
+        }
+    }
+
+    /// What the projection is doing, as it last said.
+    pub fn state(&self) -> ProjectionState {
+        self.receiver.borrow().state
+    }
+
+    /// The handler that takes an event into the view at this moment, in this process: on which event, and since
+    /// when. Reads nothing, so it returns also while a handler keeps the view to itself.
+    pub fn running(&self) -> Option<Running> {
+        self.keeper.handling().and_then(Handling::running)
+    }
+
+    /// For runners: notes that a handler is late, which is no failure yet.
+    pub fn tell_late(&self, late: &Running) {
+        if let Some(handling) = self.keeper.handling() {
+            handling.tell_late(late);
+        }
+    }
+
+    /// The handler that was noted as late last, and when, also if it has returned since.
+    pub fn last_late(&self) -> Option<(Timestamp, String)> {
+        self.keeper.handling().and_then(Handling::last_late)
+    }
+
+    /// The last failure in this process, with when it was, also if it was overcome since.
+    pub fn last_error(&self) -> Option<(Timestamp, ProjectionError)> {
+        let progress = self.receiver.borrow();
+        progress.failed_at.zip(progress.last_error.clone())
+    }
+
+    /// What somebody has to look at, if there is anything: its handler does not return, it has stopped, or it
+    /// tries again and again. Of a view that another process keeps, whether its rows are of the log as it is; that is read from the
+    /// store.
+    pub async fn finding(&self) -> Option<Finding> {
+        let found = self.finding_here();
+        let is_elsewhere = self.state() == ProjectionState::NotStarted
+            && !self.is_of_this_process()
+            && self.running().is_none();
+        if found.is_some() || !is_elsewhere {
+            return found;
+        }
+        let error = self.check_recorded().await.err()?;
+        let trouble = match error.is_retriable() {
+            true => Trouble::Retrying,
+            false => Trouble::Failed,
+        };
+        Some(self.finding_of(trouble, error.to_string()))
+    }
+
+    /// The same of what this process does; nothing if another one keeps the view. Reads nothing.
+    pub fn finding_here(&self) -> Option<Finding> {
+        if let Some(late) = self.running().filter(Running::is_late) {
+            return Some(self.finding_of(Trouble::Late, late.to_string()));
+        }
+        let progress = self.receiver.borrow().clone();
+        let trouble = match progress.state {
+            ProjectionState::Stopped => Trouble::Failed,
+            ProjectionState::Holding => Trouble::Holding,
+            ProjectionState::Retrying => Trouble::Retrying,
+            _ => return None,
+        };
+        let error = progress.last_error.map(|error| error.to_string());
+        let reason = error.unwrap_or_else(|| "it is not known why".into());
+        Some(self.finding_of(trouble, reason))
+    }
+
+    fn finding_of(&self, trouble: Trouble, reason: String) -> Finding {
+        let name = &*self.outline().name;
+        Finding::new(FindingKind::View, name, trouble, reason)
+    }
+
+    /// Checks that what is recorded of the view is of the log as it is.
+    async fn check_recorded(&self) -> Result<(), ProjectionError> {
+        let outline = self.outline();
+        let Some(kept) = self.keeper.kept().await? else {
+            return Ok(());
+        };
+        let Some(mark) = kept.checkpoint else {
+            return Ok(());
+        };
+        let failed = |error| ProjectionError::of_record_error(outline.label(), error);
+        let log = self.recorder.log_id().await.map_err(failed)?;
+        match log {
+            Some(log) if log != kept.upstream => {
+                let page = self.recorder.read_log(LogRead::at(mark.position)).await;
+                let page = page.map_err(failed)?;
+                let found = page.events.first().map(StoredEvent::mark);
+                Err(outline.of_another_log(mark, found, (kept.upstream, log)))
+            }
+            // The store proves it: one that lags has not diverged.
+            _ => {
+                let proof = LogRead::new().after_mark(mark).until(mark.position);
+                let proven = self.recorder.read_log(proof.limit(1)).await;
+                proven.map(drop).map_err(failed)
+            }
+        }
+    }
+
+    /// How far the projection is recorded to be, as this process last heard of it.
+    pub fn checkpoint(&self) -> Option<Position> {
+        let checkpoint = self.receiver.borrow().checkpoint;
+        checkpoint.map(|mark| mark.position)
+    }
+
+    /// Asks the keeper how far the view that readers see is recorded to be, whoever drives the projection,
+    /// in whatever process; none if readers see nothing of this version.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt`.
+    pub async fn recorded_checkpoint(&self) -> Result<Option<Position>, ProjectionError> {
+        if self.running().is_some() {
+            // A handler in this process keeps the view to itself, and perhaps the caller's thread.
+            let progress = self.receiver.borrow();
+            let checkpoint = progress.checkpoint.filter(|_| progress.is_seen);
+            return Ok(checkpoint.map(|mark| mark.position));
+        }
+        let kept = self.keeper.kept().await?;
+        let kept = kept.filter(|kept| kept.seen == Seen::This);
+        Ok(kept
+            .and_then(|kept| kept.checkpoint)
+            .map(|mark| mark.position))
+    }
+
+    /// See [`ViewKeeper::is_of_this_process`].
+    pub fn is_of_this_process(&self) -> bool {
+        self.keeper.is_of_this_process()
+    }
+
+    /// Asks the keeper whether readers of the view see what the event at this position did, whoever
+    /// drives the projection, in whatever process. Reads the log if the checkpoint is not there: events
+    /// that are not for the projection do not move it each time.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt`.
+    pub async fn has_recorded(&self, position: Position) -> Result<bool, ProjectionError> {
+        if self.running().is_some() {
+            return Ok(self.receiver.borrow().has_reached(position));
+        }
+        let Some(kept) = self.keeper.kept().await? else {
+            return Ok(false);
+        };
+        let checkpoint = kept.checkpoint.map(|mark| mark.position);
+        if kept.seen != Seen::This || checkpoint >= Some(position) {
+            return Ok(kept.seen == Seen::This);
+        }
+        let left = LogRead::of(self.outline().query())
+            .after_mark(kept.checkpoint)
+            .until(position)
+            .limit(1);
+        let page = self.recorder.read_log(left).await;
+        let failed = |error| ProjectionError::of_record_error(self.outline().label(), error);
+        let page = page.map_err(failed)?;
+        Ok(page.events.is_empty() && page.read_to_position() >= Some(position))
+    }
+
+    /// How the projection is. Reads the end of the log, and the next event if there is one.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt`.
+    pub async fn status(&self) -> Result<ProjectionStatus, ProjectionError> {
+        let mut progress = self.receiver.borrow().clone();
+        let outline = self.outline();
+        let running = self.running();
+        // While a handler keeps the view to itself, what the pipeline said last is shown.
+        let kept = match running {
+            Some(_) => None,
+            None => self.keeper.kept().await?,
+        };
+        if let (ProjectionState::NotStarted, Some(kept)) = (progress.state, kept) {
+            progress.checkpoint = kept.checkpoint;
+            progress.read_to = kept.checkpoint;
+            progress.is_seen = kept.seen == Seen::This;
+        }
+        let failed = |error: RecordError| ProjectionError::of_record_error(outline.label(), error);
+        let head = self.recorder.head().await.map_err(failed)?.mark;
+        let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+        let lag_events = number(head).saturating_sub(number(progress.read_to));
+        let mut lag = Duration::ZERO;
+        if lag_events > 0 {
+            let next = LogRead::of(outline.query())
+                .after_mark(progress.read_to)
+                .limit(1);
+            let page = self.recorder.read_log(next).await.map_err(failed)?;
+            if let Some(next) = page.events.first() {
+                let micros = self.clock.now().as_micros() - next.recorded_at().as_micros();
+                lag = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+            }
+        }
+        Ok(ProjectionStatus {
+            name: outline.name.clone(),
+            version: outline.version,
+            upstream: outline.upstream.clone(),
+            state: progress.state,
+            read_to: progress.read_to,
+            checkpoint: progress.checkpoint,
+            head,
+            lag_events,
+            lag,
+            events_per_second: progress.rate.per_second(Instant::now()),
+            skipped: kept.map_or(progress.skipped, |kept| kept.skipped),
+            is_seen: progress.is_seen,
+            running,
+            last_error: progress.last_error,
+        })
+    }
+
+    /// Events that the projection passed over as poison, with why, after the position `after`; see
+    /// [`ViewKeeper::skipped`].
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a limit of 0; `Unavailable`, `Corrupt`.
+    pub async fn skipped(
+        &self,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<SkippedEvent>, ProjectionError> {
+        self.keeper.skipped(after, limit).await
+    }
+}
+
+impl fmt::Debug for ProjectionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProjectionHandle")
+            .field("projection", self.outline())
+            .field("progress", &self.receiver.borrow())
+            .finish_non_exhaustive()
+    }
+}

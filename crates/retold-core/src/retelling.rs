@@ -1,0 +1,63 @@
+//! Retelling: showing that recorded logs are a story that the system tells.
+//!
+//! Followers are functions of the events they answer, in the order in which they answered them, and the
+//! logs have that order. So what followers recorded can be decided once more and compared, event by
+//! event. In two forms: [each follower by itself](follower_retelling), against the recorded logs,
+//! streaming and in constant memory; and [the whole system](whole), by one merged schedule on memory.
+//!
+//! Both only read. What another edition of a follower recorded, what was parked, and what answered an
+//! erased event is taken as a fact and counted.
+
+mod comparing;
+mod generations;
+mod reaction;
+mod recorded_event;
+mod report;
+
+mod upstream_cursor;
+
+mod follower_retelling;
+mod whole;
+
+mod confluence;
+
+mod system_simulation;
+
+pub use self::confluence::{
+    ConfluenceCounts, ConfluenceDifference, ConfluenceReport, EventsByKey, Times, compare,
+    compare_runs, events_by_key, first_difference,
+};
+pub use self::follower_retelling::{FollowerRetelling, RetellingProgress};
+pub use self::report::{Difference, Facts, FollowerReport, Shown};
+pub use self::system_simulation::SystemSimulation;
+pub use self::whole::{WholeReport, retell_whole};
+
+use crate::application::Result;
+use crate::system::OpenSystem;
+
+/// Retells every follower of the system by itself, one after the other; see
+/// [`FollowerRetelling`] for doing it in parallel.
+///
+/// ```
+/// # use retold::system::OpenSystem;
+/// # use retold::retelling;
+/// # async fn example(open: &OpenSystem) -> retold::Result<()> {
+/// for report in retelling::retell(open).await? {
+///     assert!(report.difference.is_none(), "{report}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Unavailable`](crate::application::Error::Unavailable),
+/// [`Error::Corrupt`](crate::application::Error::Corrupt), if a log cannot be read. A difference is no
+/// error: it is in the report.
+pub async fn retell(open: &OpenSystem) -> Result<Vec<FollowerReport>> {
+    let mut reports = Vec::new();
+    for follower in FollowerRetelling::all(open).await? {
+        reports.push(follower.run().await?);
+    }
+    Ok(reports)
+}

@@ -1,0 +1,332 @@
+//! Whether applications are confluent by key as they claim: the same inputs in another order, in which
+//! only the order of each key's inputs is kept, give each key the same events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use fastrand::Rng;
+
+use super::recorded_event::as_new;
+use crate::application::{Error, Result};
+use crate::domain::{ManualClock, Timestamp};
+use crate::mapping::{Arrays, canonical_json};
+use crate::recording::{Append, LogRead, MemoryStore, Origin, PageEnd, StoredEvent};
+use crate::system::{Infrastructure, OpenSystem, SingleThread};
+
+/// How far a command may change its place in another schedule.
+const SHUFFLES_MAX: usize = 64;
+
+/// Where an application that claims to be confluent is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConfluenceDifference {
+    /// Name of the application.
+    pub application: String,
+    /// The key whose events differ.
+    pub key: String,
+    /// The first event that differs, as it is recorded; none if there are fewer.
+    pub recorded: Option<String>,
+    /// What there is in the other schedule.
+    pub other: Option<String>,
+}
+
+impl fmt::Display for ConfluenceDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} claims to be confluent, but in another schedule of the same inputs the key {:?} has other events\n  recorded: {}\n  other:    {}",
+            self.application,
+            self.key,
+            self.recorded.as_deref().unwrap_or("nothing"),
+            self.other.as_deref().unwrap_or("nothing")
+        )
+    }
+}
+
+/// Whether two runs are to have the same times.
+///
+/// An effect has the time of its cause, and a command's is told by a clock: it is an input, as what the
+/// command says is. So times are the same where inputs are, in the runs of a simulation or under one
+/// [`ManualClock`]; two runs by the clock on the wall have different times, and may be equal in all else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "there is no third")]
+pub enum Times {
+    /// They are compared.
+    Compared,
+    /// They are passed over.
+    PassedOver,
+}
+
+/// What comparing two runs came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConfluenceReport {
+    /// What was compared of each application that claims to be confluent, in the order of declaration.
+    pub compared: Vec<ConfluenceCounts>,
+    /// The first key whose events differ, if there is one: what follows it was not looked at.
+    pub difference: Option<ConfluenceDifference>,
+}
+
+/// What was compared of an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConfluenceCounts {
+    /// Its name.
+    pub application: String,
+    /// How many keys there are in either run.
+    pub keys: u64,
+    /// How many events the keys have in the recorded run.
+    pub events: u64,
+}
+
+/// The events of each key, each as a text of all that is compared.
+pub type EventsByKey = BTreeMap<String, Vec<String>>;
+
+/// The events of an application's log by the key of its claim: stream, topic, tags, time and value of
+/// each. None if the application does not claim to be confluent.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`], [`Error::Corrupt`].
+pub async fn events_by_key(open: &OpenSystem, application: &str) -> Result<Option<EventsByKey>> {
+    let shown = |_: &str, event: &StoredEvent| Some(shown(event, Times::Compared));
+    by_key(open, application, shown).await
+}
+
+/// What `look` makes of the events of each key, in their order. None if the application does not claim
+/// to be confluent.
+async fn by_key<T>(
+    open: &OpenSystem,
+    application: &str,
+    look: impl Fn(&str, &StoredEvent) -> Option<T>,
+) -> Result<Option<BTreeMap<String, Vec<T>>>> {
+    let index = open.system().expect_index_of(application)?;
+    let Some(key_of) = open.system().members()[index].confluence_key() else {
+        return Ok(None);
+    };
+    let mut by_key: BTreeMap<String, Vec<T>> = BTreeMap::new();
+    let mut read = LogRead::new();
+    loop {
+        let page = open.applications()[index]
+            .recorder()
+            .read_log(read.clone())
+            .await?;
+        for event in &page.events {
+            if let Some(key) = key_of(event)
+                && let Some(seen) = look(&key, event)
+            {
+                by_key.entry(key).or_default().push(seen);
+            }
+        }
+        if page.end == PageEnd::Complete {
+            return Ok(Some(by_key));
+        }
+        read = read.after_mark(page.read_to);
+    }
+}
+
+fn shown(event: &StoredEvent, times: Times) -> String {
+    let payload = event.payload().unwrap_or_default();
+    let payload = canonical_json(payload, Arrays::Ordered)
+        .unwrap_or_else(|| String::from_utf8_lossy(payload).into_owned());
+    let tags: Vec<_> = event.tags().collect();
+    let time = match times {
+        Times::Compared => format!("{} ", event.time()),
+        Times::PassedOver => String::new(),
+    };
+    format!(
+        "{} {} [{}] {time}{payload}",
+        event.stream().unwrap_or("-"),
+        event.topic(),
+        tags.join(", "),
+    )
+}
+
+/// The same in few bytes, so that logs of any length can be compared.
+fn hashed(event: &StoredEvent, times: Times) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    shown(event, times).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The first key whose events differ between two runs of one system, if there is one. Times are
+/// compared.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`], [`Error::Corrupt`].
+pub async fn compare(
+    recorded: &OpenSystem,
+    other: &OpenSystem,
+) -> Result<Option<ConfluenceDifference>> {
+    let report = compare_runs(recorded, other, Times::Compared).await?;
+    Ok(report.difference)
+}
+
+/// Compares two runs of one system that took the inputs of each key in the same order: what confluent
+/// applications have of each key, with its times or without. Reads the logs of both; holds a few bytes
+/// of each event in memory.
+///
+/// ```
+/// # use retold::system::OpenSystem;
+/// # use retold::retelling::confluence;
+/// use retold::retelling::Times;
+/// # async fn example(in_one_thread: &OpenSystem, on_many: &OpenSystem) -> retold::Result<()> {
+/// let report = confluence::compare_runs(in_one_thread, on_many, Times::PassedOver).await?;
+/// assert!(report.difference.is_none(), "{report:?}");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Unavailable`], [`Error::Corrupt`].
+pub async fn compare_runs(
+    recorded: &OpenSystem,
+    other: &OpenSystem,
+    times: Times,
+) -> Result<ConfluenceReport> {
+    let mut report = ConfluenceReport::default();
+    for member in recorded.system().members() {
+        let name = member.name();
+        let look = |_: &str, event: &StoredEvent| Some(hashed(event, times));
+        let one = by_key(recorded, name, look).await?;
+        let two = by_key(other, name, look).await?;
+        let (Some(one), Some(two)) = (one, two) else {
+            continue;
+        };
+        let keys: BTreeSet<_> = one.keys().chain(two.keys()).collect();
+        report.compared.push(ConfluenceCounts {
+            application: name.to_owned(),
+            keys: keys.len() as u64,
+            events: one.values().map(|events| events.len() as u64).sum(),
+        });
+        if let Some(key) = keys.into_iter().find(|key| one.get(*key) != two.get(*key)) {
+            let difference = difference_of(recorded, other, name, key, times).await?;
+            report.difference = Some(difference);
+            return Ok(report);
+        }
+    }
+    Ok(report)
+}
+
+/// The first event that differs of a key that has others in the two runs.
+async fn difference_of(
+    recorded: &OpenSystem,
+    other: &OpenSystem,
+    application: &str,
+    key: &str,
+    times: Times,
+) -> Result<ConfluenceDifference> {
+    let look = |of: &str, event: &StoredEvent| (of == key).then(|| shown(event, times));
+    let mut sides = [Vec::new(), Vec::new()];
+    for (side, open) in sides.iter_mut().zip([recorded, other]) {
+        let mut by_key = by_key(open, application, look).await?.unwrap_or_default();
+        *side = by_key.remove(key).unwrap_or_default();
+    }
+    let [one, two] = sides;
+    let equal = one.iter().zip(&two).take_while(|(one, two)| one == two);
+    let at = equal.count();
+    Ok(ConfluenceDifference {
+        application: application.to_owned(),
+        key: key.to_owned(),
+        recorded: one.get(at).cloned(),
+        other: two.get(at).cloned(),
+    })
+}
+
+/// Lets a single thread take the recorded commands and timers in another order, chosen by `seed`, in which only
+/// commands of different keys and streams change places; and compares what confluent applications have.
+/// On memory, which holds all logs then. None also if no application claims to be confluent.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`], [`Error::Corrupt`].
+pub async fn first_difference(
+    recorded: &OpenSystem,
+    seed: u64,
+) -> Result<Option<ConfluenceDifference>> {
+    let members = recorded.system().members();
+    if members
+        .iter()
+        .all(|member| member.confluence_key().is_none())
+    {
+        return Ok(None);
+    }
+    let mut inputs = inputs(recorded).await?;
+    shuffle(&mut inputs, &mut Rng::with_seed(seed));
+    // Timers that fired are inputs; none fires by itself.
+    let clock = ManualClock::new(Timestamp::from_micros(i64::MIN));
+    let memory = Infrastructure::new(Arc::new(MemoryStore::new())).clock(Arc::new(clock));
+    let runner = SingleThread::start(recorded.system(), &memory).await?;
+    for input in inputs {
+        let application = &runner.open_system().applications()[input.application];
+        let append = Append::of(input.events.iter().map(as_new));
+        let appended = application.recorder().append(append).await;
+        appended.map_err(Error::from)?;
+        runner.catch_up().await?;
+    }
+    compare(recorded, runner.open_system()).await
+}
+
+/// The events of one command or timer.
+struct Input {
+    application: usize,
+    events: Vec<StoredEvent>,
+    /// Keys and streams: what must stay in order.
+    ties: BTreeSet<String>,
+}
+
+/// The commands and timers of all logs, each log's in its order.
+async fn inputs(open: &OpenSystem) -> Result<Vec<Input>> {
+    let mut inputs: Vec<Input> = Vec::new();
+    for (index, application) in open.applications().iter().enumerate() {
+        let key_of = open.system().members()[index].confluence_key();
+        let mut read = LogRead::new();
+        loop {
+            let page = application.recorder().read_log(read.clone()).await?;
+            for event in page.events {
+                if !matches!(event.origin()?, Origin::Command | Origin::Timer { .. }) {
+                    continue;
+                }
+                let stream = event
+                    .stream()
+                    .map(|stream| format!("{index} stream {stream}"));
+                let key = key_of.and_then(|key_of| key_of(&event));
+                let ties = stream
+                    .into_iter()
+                    .chain(key.map(|key| format!("key {key}")));
+                if event.place().index == 0 {
+                    inputs.push(Input {
+                        application: index,
+                        events: Vec::new(),
+                        ties: BTreeSet::new(),
+                    });
+                }
+                if let Some(last) = inputs.last_mut() {
+                    last.ties.extend(ties);
+                    last.events.push(event);
+                }
+            }
+            if page.end == PageEnd::Complete {
+                break;
+            }
+            read = read.after_mark(page.read_to);
+        }
+    }
+    Ok(inputs)
+}
+
+/// Lets neighbours that have nothing in common change places, again and again.
+fn shuffle(inputs: &mut [Input], random: &mut Rng) {
+    for _ in 0..inputs.len().min(SHUFFLES_MAX) {
+        for index in 1..inputs.len() {
+            let is_free = inputs[index - 1].ties.is_disjoint(&inputs[index].ties);
+            if is_free && random.bool() {
+                inputs.swap(index - 1, index);
+            }
+        }
+    }
+}

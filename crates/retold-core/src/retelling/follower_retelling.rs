@@ -1,0 +1,574 @@
+//! One follower, retold by itself against the recorded logs.
+//!
+//! The history of its stretches says which upstream events it answered, in which order, and how long
+//! its own log was then. So its policies are asked again, each on the own log as it was, and what they
+//! decide is compared with what the log has next. Everything is read forward once; aggregates that
+//! policies read are kept in a bounded cache that only ever moves forward.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::generations::{Resumed, Split, generations_of};
+use super::reaction::{Answered, Keys, Retold};
+use super::report::{Difference, Facts, FollowerReport, Shown};
+use super::upstream_cursor::UpstreamCursor;
+use crate::application::{Application, Error, Result};
+use crate::following::{Follower, PastRecorder, StartingMark};
+use crate::recording::{
+    FollowerKey, LogId, LogRead, Mark, Origin, Position, RecordedStretch, Recorder, StoredEvent,
+    StretchRead,
+};
+use crate::system::OpenSystem;
+
+/// Aggregates that are kept while a follower is retold. Bounds memory.
+const CACHE_SIZE: usize = 10_000;
+/// Own events read at once. Bounds memory.
+const PAGE_EVENTS: usize = 1_000;
+
+/// One generation of a follower, or one partition of it, to be retold. Each is independent of all others, so a program may
+/// [run](Self::run) several at once.
+pub struct FollowerRetelling {
+    application: Application,
+    follower: Arc<Follower>,
+    key: FollowerKey,
+    key_of_ids: FollowerKey,
+    partition: u32,
+    split: Split,
+    starts: Vec<StartingMark>,
+    /// Where it must have ended, because the follower was split anew.
+    end: Option<Vec<StartingMark>>,
+    /// Recorders of the logs it follows, by name.
+    upstreams: Vec<(Arc<str>, Arc<dyn Recorder>)>,
+    /// Events that were parked, by log and position, with the place of the note in the own log.
+    parked: BTreeMap<(LogId, Position), Position>,
+    /// Events that were resumed, in the order of their notes.
+    resumed: VecDeque<Resumed>,
+    /// Whether the follower was reset since.
+    is_past: bool,
+    until: Until,
+    progress: RetellingProgress,
+}
+
+/// How far a follower is retold: as far as its log was when the retelling was begun. What is recorded
+/// meanwhile is left for the next one, so that logs may be retold while programs write to them.
+#[derive(Clone, Debug, Default)]
+struct Until {
+    /// Where the own log ended.
+    head: Option<Position>,
+    /// How far the other logs were covered then; none if the own log grew before that was known, so
+    /// that only what came before its end is sure.
+    covered: Option<BTreeMap<LogId, Position>>,
+}
+
+impl Until {
+    /// How far of a stretch that was recorded at `head` is to be retold.
+    fn end_of(&self, recorded: &RecordedStretch) -> Option<Position> {
+        let to = recorded.stretch.to.position;
+        if recorded.head < self.head {
+            return Some(to);
+        }
+        let covered = self.covered.as_ref()?.get(&recorded.stretch.upstream)?;
+        (Some(*covered) > recorded.stretch.after).then(|| to.min(*covered))
+    }
+}
+
+/// How far a retelling is, to be read from anywhere while it runs.
+#[derive(Clone, Debug, Default)]
+pub struct RetellingProgress {
+    covered: Arc<AtomicU64>,
+}
+
+impl RetellingProgress {
+    /// How many of the [positions](FollowerRetelling::position_count) to retell are behind it.
+    pub fn covered(&self) -> u64 {
+        self.covered.load(Ordering::Relaxed)
+    }
+}
+
+impl FollowerRetelling {
+    /// Every generation of every follower of the system that is in its logs, each of its partitions by
+    /// itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Corrupt`], [`Error::Mapping`].
+    pub async fn all(open: &OpenSystem) -> Result<Vec<Self>> {
+        let mut all = Vec::new();
+        for (application, member) in open.applications().iter().zip(open.system().members()) {
+            for follower in member.followers() {
+                let upstreams = follower.upstreams().filter_map(|name| {
+                    let upstream = &open.applications()[open.system().index_of(name)?];
+                    Some((Arc::from(name), Arc::clone(upstream.recorder())))
+                });
+                let upstreams: Vec<_> = upstreams.collect();
+                all.extend(generations(application, follower, &upstreams).await?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Name of its application.
+    pub fn application(&self) -> &str {
+        self.application.name()
+    }
+
+    /// The follower with its generation, and its partition if there are several.
+    pub fn key(&self) -> &FollowerKey {
+        &self.key
+    }
+
+    /// Whether an event is this partition's.
+    fn has(&self, event: &StoredEvent) -> bool {
+        self.split.has(&self.follower, self.partition, event)
+    }
+
+    /// How far it is once it [runs](Self::run).
+    pub fn progress(&self) -> RetellingProgress {
+        self.progress.clone()
+    }
+
+    /// How many upstream positions its stretches cover by now, those that do not concern it among them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    pub async fn position_count(&self) -> Result<u64> {
+        let mut count = 0;
+        for start in &self.starts {
+            let recorder = self.application.recorder();
+            let checkpoint = recorder.checkpoint(&self.key, start.log).await?;
+            let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+            count += number(checkpoint).saturating_sub(number(start.after));
+        }
+        Ok(count)
+    }
+
+    /// How far it is to be retold, if its log ended here before its notes were read.
+    async fn until(&self, head: Option<Position>) -> Result<Until> {
+        let mut covered = BTreeMap::new();
+        for start in &self.starts {
+            let recorder = self.application.recorder();
+            let checkpoint = recorder.checkpoint(&self.key, start.log).await?;
+            covered.extend(checkpoint.map(|mark| (start.log, mark.position)));
+        }
+        let is_at_rest = self.application.head().await?.position() == head;
+        Ok(Until {
+            head,
+            covered: is_at_rest.then_some(covered),
+        })
+    }
+
+    /// Retells what was recorded when [`all`](Self::all) gave it, to its end or to the first
+    /// difference.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Corrupt`] if a log cannot be read; [`Error::Registry`].
+    pub async fn run(self) -> Result<FollowerReport> {
+        self.follower
+            .policies()
+            .register(self.application.registry())?;
+        let recorder = Arc::clone(self.application.recorder());
+        let past = Arc::new(PastRecorder::before_all(Arc::clone(&recorder)));
+        let shown = self.application.over(past.clone(), CACHE_SIZE);
+        let report = FollowerReport {
+            application: self.application.name().into(),
+            follower: self.key.as_str().into(),
+            answered: 0,
+            effects: 0,
+            covered: 0,
+            facts: Facts::default(),
+            difference: None,
+        };
+        let mut walk = Walk {
+            retelling: self,
+            past,
+            shown,
+            recorder,
+            report,
+            head: None,
+            cursors: Vec::new(),
+            places: BTreeMap::new(),
+            own: VecDeque::new(),
+        };
+        let difference = walk.run().await?;
+        walk.report.difference = difference;
+        Ok(walk.report)
+    }
+}
+
+/// The generations of a follower, each of its partitions by itself.
+async fn generations(
+    application: &Application,
+    follower: &Arc<Follower>,
+    upstreams: &[(Arc<str>, Arc<dyn Recorder>)],
+) -> Result<Vec<FollowerRetelling>> {
+    // Before the notes are read, so that they are those of all that is retold.
+    let head = application.head().await?.position();
+    let mut all = Vec::new();
+    for generation in generations_of(application, follower.name()).await? {
+        let end = generation.end.as_ref();
+        let end = end.filter(|(position, _)| Some(*position) <= head);
+        for partition in 0..generation.record.partitions {
+            let is_of_partition = |it: &&Resumed| it.partition == partition;
+            let mut retelling = FollowerRetelling {
+                application: application.clone(),
+                follower: Arc::clone(follower),
+                key: generation.record.key(partition),
+                key_of_ids: generation.key_of_ids(),
+                partition,
+                split: generation.split(follower),
+                starts: generation.starts.clone(),
+                end: end.map(|(_, marks)| marks.clone()),
+                upstreams: upstreams.to_vec(),
+                parked: generation.parked.clone(),
+                resumed: generation
+                    .resumed
+                    .iter()
+                    .filter(is_of_partition)
+                    .cloned()
+                    .collect(),
+                is_past: generation.is_past,
+                until: Until::default(),
+                progress: RetellingProgress::default(),
+            };
+            retelling.until = retelling.until(head).await?;
+            all.push(retelling);
+        }
+    }
+    Ok(all)
+}
+
+/// The walk along the stretches of one follower.
+struct Walk {
+    retelling: FollowerRetelling,
+    past: Arc<PastRecorder>,
+    /// The follower's application, showing its log up to `head`.
+    shown: Application,
+    recorder: Arc<dyn Recorder>,
+    report: FollowerReport,
+    head: Option<Position>,
+    cursors: Vec<UpstreamCursor>,
+    /// How far each log is covered by stretches.
+    places: BTreeMap<LogId, Option<Position>>,
+    /// Own events after `head` that are read already.
+    own: VecDeque<StoredEvent>,
+}
+
+impl Walk {
+    async fn run(&mut self) -> Result<Option<Difference>> {
+        for start in &self.retelling.starts {
+            let after = start.after.map(|mark| mark.position);
+            self.places.insert(start.log, after);
+            let upstreams = self.retelling.upstreams.iter();
+            for (name, recorder) in upstreams.filter(|(name, _)| **name == *start.upstream) {
+                let found = recorder.log_id().await?;
+                if found != Some(start.log) && self.retelling.is_past {
+                    // That is what it was reset for.
+                    continue;
+                }
+                if found != Some(start.log) {
+                    return Err(Error::Replaced {
+                        log: Arc::clone(name),
+                        expected: start.log,
+                        found,
+                    });
+                }
+                self.cursors.push(UpstreamCursor::new(
+                    Arc::clone(name),
+                    start.log,
+                    Arc::clone(recorder),
+                    self.retelling.follower.query(),
+                    after,
+                ));
+            }
+        }
+        let mut ordinal = 0;
+        let mut group: Vec<RecordedStretch> = Vec::new();
+        loop {
+            let read = StretchRead::new()
+                .follower(self.retelling.key.clone())
+                .after(ordinal);
+            let page = self.recorder.stretches(read).await?;
+            let Some(last) = page.last() else {
+                break;
+            };
+            ordinal = last.ordinal;
+            for stretch in page {
+                if group.first().is_some_and(|it| it.head != stretch.head)
+                    && let Some(difference) = self.retell_group(std::mem::take(&mut group)).await?
+                {
+                    return Ok(Some(difference));
+                }
+                group.push(stretch);
+            }
+        }
+        if !group.is_empty()
+            && let Some(difference) = self.retell_group(group).await?
+        {
+            return Ok(Some(difference));
+        }
+        self.end().await
+    }
+
+    /// Retells what was resumed or is left over, and checks that the stretches reach the checkpoints.
+    async fn end(&mut self) -> Result<Option<Difference>> {
+        if let Some(difference) = self.move_to(self.retelling.until.head).await? {
+            return Ok(Some(difference));
+        }
+        let covered = self.retelling.until.covered.iter().flatten();
+        for (log, checkpoint) in covered {
+            let place = self.places.get(log).copied().flatten();
+            if place < Some(*checkpoint) {
+                let what = format!(
+                    "the stretches over the log {log} end at {}, but the checkpoint is at {checkpoint}",
+                    Position::number(place),
+                );
+                return Ok(Some(Difference::of_log(what, self.head)));
+            }
+        }
+        for end in self.retelling.end.iter().flatten() {
+            let place = self.places.get(&end.log).copied().flatten();
+            let after = end.after.map(|mark| mark.position);
+            if place != after {
+                let what = format!(
+                    "the follower was split anew where it had answered the log {} up to {}, but this partition had answered it up to {}",
+                    end.log,
+                    Position::number(after),
+                    Position::number(place),
+                );
+                return Ok(Some(Difference::of_log(what, self.head)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Retells the stretches that were recorded while the own log ended at one position.
+    async fn retell_group(&mut self, group: Vec<RecordedStretch>) -> Result<Option<Difference>> {
+        let head = group.first().and_then(|it| it.head);
+        let is_meant = |it: &RecordedStretch| self.retelling.until.end_of(it).is_some();
+        if !group.iter().any(is_meant) {
+            return Ok(None);
+        }
+        if let Some(difference) = self.move_to(head).await? {
+            return Ok(Some(difference));
+        }
+        let recorded = self.own_append().await?;
+        let (effects, is_own) = self.effects_of(&recorded);
+        let mut retold = self.retold(effects);
+        for stretch in &group {
+            if let Some(difference) = self.retell_stretch(stretch, &mut retold, &recorded).await? {
+                return Ok(Some(difference));
+            }
+        }
+        if let Some(difference) = retold.end().await {
+            return Ok(Some(difference));
+        }
+        if is_own {
+            self.pass_own(recorded.len()).await?;
+        }
+        Ok(None)
+    }
+
+    fn retold(&self, effects: Vec<StoredEvent>) -> Retold {
+        Retold::new(
+            self.shown.clone(),
+            Arc::clone(&self.retelling.follower),
+            Keys {
+                follower: self.retelling.key.clone(),
+                of_ids: self.retelling.key_of_ids.clone(),
+            },
+            self.head,
+            effects,
+        )
+        .with_past(&self.past)
+    }
+
+    /// The effects among the events of an append, if this follower in its present edition recorded it.
+    fn effects_of(&self, append: &[StoredEvent]) -> (Vec<StoredEvent>, bool) {
+        let edition = self.retelling.follower.edition_number();
+        let is_own = append.first().is_some_and(|event| {
+            matches!(
+                event.origin(),
+                Ok(Origin::Effect { follower, edition: of, .. })
+                    if follower == self.retelling.key && of == edition
+            )
+        });
+        match is_own {
+            true => (append.to_vec(), true),
+            false => (Vec::new(), false),
+        }
+    }
+
+    async fn retell_stretch(
+        &mut self,
+        recorded: &RecordedStretch,
+        retold: &mut Retold,
+        append: &[StoredEvent],
+    ) -> Result<Option<Difference>> {
+        let stretch = &recorded.stretch;
+        let Some(to) = self.retelling.until.end_of(recorded) else {
+            return Ok(None);
+        };
+        let place = self.places.get(&stretch.upstream).copied();
+        if place != Some(stretch.after) {
+            let what = format!(
+                "a stretch over the log {} begins after {}, where {} was the last that is covered",
+                stretch.upstream,
+                Position::number(stretch.after),
+                place.map_or("nothing".into(), |it| Position::number(it).to_string()),
+            );
+            return Ok(Some(Difference::of_log(what, self.head)));
+        }
+        self.places.insert(stretch.upstream, Some(to));
+        self.report.covered += to.get() - Position::number(stretch.after);
+        let covered = &self.retelling.progress.covered;
+        covered.store(self.report.covered, Ordering::Relaxed);
+        let is_of_edition = stretch.edition == self.retelling.follower.edition_number();
+        if !is_of_edition {
+            self.report.facts.other_edition += 1;
+        }
+        let upstream = self
+            .cursors
+            .iter()
+            .position(|cursor| cursor.log == stretch.upstream);
+        let is_known = self.retelling.split.is_known;
+        let Some(upstream) = upstream.filter(|_| is_known) else {
+            // Of an application that is followed no more, or a log that was replaced; or the program does
+            // not know which events were this partition's.
+            self.report.facts.other_edition += u64::from(is_of_edition);
+            retold.take_stretch(stretch);
+            return Ok(None);
+        };
+        while let Some(event) = self.cursors[upstream].next(to).await? {
+            if !is_of_edition || !self.retelling.has(&event) {
+                continue;
+            }
+            let place = (stretch.upstream, event.position());
+            let note = self.retelling.parked.get(&place);
+            if note.is_some() && note == append.first().map(StoredEvent::position).as_ref() {
+                self.report.facts.parked += 1;
+                continue;
+            }
+            let (name, log) = (Arc::clone(&self.cursors[upstream].name), stretch.upstream);
+            let answered = retold.answer(&name, log, &event, None).await?;
+            if let Some(difference) = self.count(answered) {
+                return Ok(Some(difference));
+            }
+        }
+        Ok(None)
+    }
+
+    fn count(&mut self, answered: Answered) -> Option<Difference> {
+        match answered {
+            Answered::Equal(effects) => {
+                self.report.answered += 1;
+                self.report.effects += effects;
+                None
+            }
+            Answered::Erased => {
+                self.report.facts.erased += 1;
+                None
+            }
+            Answered::Different(difference) => Some(*difference),
+        }
+    }
+
+    /// Shows the own log up to and with a later position. What lies between was not recorded by a
+    /// stretch of this follower, so it may not be an effect of it, but for what was resumed.
+    async fn move_to(&mut self, head: Option<Position>) -> Result<Option<Difference>> {
+        while self.head < head {
+            let append = self.own_append().await?;
+            let Some(first) = append.first() else {
+                let what = format!(
+                    "a stretch was recorded at {}, but the log ends before",
+                    Position::number(head)
+                );
+                return Ok(Some(Difference::of_log(what, self.head)));
+            };
+            let resumed = self.retelling.resumed.front();
+            if resumed.is_some_and(|it| it.position == first.position()) {
+                if let Some(difference) = self.retell_resumed(&append).await? {
+                    return Ok(Some(difference));
+                }
+                self.pass_own(append.len()).await?;
+                continue;
+            }
+            if self.effects_of(&append).1 {
+                let what = "effects are recorded without the stretch they answer";
+                let mut difference = Difference::of_log(what, self.head);
+                difference.recorded = Some(Shown::of_recorded(first));
+                return Ok(Some(difference));
+            }
+            for event in &append {
+                if let Some(stream) = event.stream() {
+                    // Another writer's event: the cached state is read on when it is needed next.
+                    self.shown.outdate_state(stream);
+                }
+            }
+            self.pass_own(append.len()).await?;
+        }
+        Ok(None)
+    }
+
+    async fn retell_resumed(&mut self, append: &[StoredEvent]) -> Result<Option<Difference>> {
+        let Some(resumed) = self.retelling.resumed.pop_front() else {
+            return Ok(None);
+        };
+        let (id, log, mark) = (resumed.id, resumed.log, resumed.event);
+        let effects: Vec<_> = append.iter().skip(1).cloned().collect();
+        let is_of_edition = resumed.edition == self.retelling.follower.edition_number();
+        let upstream = self.cursors.iter().find(|cursor| cursor.log == log);
+        let (Some(upstream), true) = (upstream, is_of_edition) else {
+            self.report.facts.other_edition += 1;
+            return Ok(None);
+        };
+        let name = Arc::clone(&upstream.name);
+        let upstreams = self.retelling.upstreams.iter();
+        let mut found = None;
+        for (_, recorder) in upstreams.filter(|(it, _)| *it == name) {
+            found = recorder.event(mark.event_id).await?;
+        }
+        let Some(event) = found.filter(|event| event.mark() == mark) else {
+            return Err(Error::diverged(&name, mark, None));
+        };
+        let mut retold = self.retold(effects);
+        let answered = retold.answer(&name, log, &event, Some(id)).await?;
+        if let Some(difference) = self.count(answered) {
+            return Ok(Some(difference));
+        }
+        Ok(retold.end().await)
+    }
+
+    /// The events of the append that follows `head` in the own log; none at the end of what is retold.
+    async fn own_append(&mut self) -> Result<Vec<StoredEvent>> {
+        if self.head >= self.retelling.until.head {
+            return Ok(Vec::new());
+        }
+        loop {
+            if let Some(first) = self.own.front() {
+                let count = first.place().count as usize;
+                if self.own.len() >= count {
+                    return Ok(self.own.iter().take(count).cloned().collect());
+                }
+            }
+            let after = self.own.back().map(StoredEvent::position).or(self.head);
+            let read = LogRead::new().after(after).limit(PAGE_EVENTS);
+            let page = self.recorder.read_log(read).await?;
+            if page.events.is_empty() {
+                return Ok(Vec::new());
+            }
+            self.own.extend(page.events);
+        }
+    }
+
+    /// Shows so many more events of the own log.
+    async fn pass_own(&mut self, count: usize) -> Result<()> {
+        for event in self.own.drain(..count) {
+            self.head = Some(event.position());
+            self.past.pass(&event);
+        }
+        Ok(())
+    }
+}

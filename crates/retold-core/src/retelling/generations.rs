@@ -1,0 +1,169 @@
+//! The generations of a follower, from what its stream says: where each began and ended, into how many
+//! partitions it was split, what was parked and resumed in it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::application::{Application, Result};
+use crate::domain::Apply;
+use crate::following::{Follower, FollowerEvent, FollowerRecord, StartingMark, follower_stream};
+use crate::recording::{
+    EventId, FollowerKey, LogId, Mark, PageEnd, Position, StoredEvent, StreamRead,
+};
+
+/// What is recorded of one generation.
+pub(crate) struct Generation {
+    /// The follower as the generation began: its number, its partitions.
+    pub(crate) record: FollowerRecord,
+    pub(crate) starts: Vec<StartingMark>,
+    /// Events that were parked, by log and position, with the place of the note in the own log.
+    pub(crate) parked: BTreeMap<(LogId, Position), Position>,
+    /// Events that were resumed, in the order of their notes.
+    pub(crate) resumed: VecDeque<Resumed>,
+    /// Whether the follower was reset since.
+    pub(crate) is_past: bool,
+    /// Where all partitions of the generation ended, because the follower was split anew, with the
+    /// place of that note in the own log.
+    pub(crate) end: Option<(Position, Vec<StartingMark>)>,
+}
+
+/// A note that a parked event was answered after all.
+#[derive(Clone)]
+pub(crate) struct Resumed {
+    /// Place of the note in the own log.
+    pub(crate) position: Position,
+    /// Its id.
+    pub(crate) id: EventId,
+    pub(crate) log: LogId,
+    pub(crate) event: Mark,
+    pub(crate) edition: u32,
+    pub(crate) partition: u32,
+}
+
+impl Generation {
+    fn begin(record: FollowerRecord, starts: Vec<StartingMark>) -> Self {
+        Self {
+            record,
+            starts,
+            parked: BTreeMap::new(),
+            resumed: VecDeque::new(),
+            is_past: false,
+            end: None,
+        }
+    }
+
+    /// Its number.
+    pub(crate) fn number(&self) -> u64 {
+        self.record.generation
+    }
+
+    pub(crate) fn key_of_ids(&self) -> FollowerKey {
+        self.record.key_of_ids()
+    }
+
+    /// Who an event of an upstream belongs to.
+    pub(crate) fn split(&self, follower: &Follower) -> Split {
+        let rule = follower.partition_rule().name();
+        Split {
+            partitions: self.record.partitions,
+            is_known: self.record.partitions <= 1
+                || self.record.partitioned_by.as_deref() == Some(rule),
+        }
+    }
+}
+
+/// How a generation is split.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Split {
+    pub(crate) partitions: u32,
+    /// Whether the program has the rule that says which events belong together.
+    pub(crate) is_known: bool,
+}
+
+impl Split {
+    /// Of a generation that nothing is known of.
+    pub(crate) const NONE: Self = Self {
+        partitions: 1,
+        is_known: true,
+    };
+
+    /// Whether an event is this partition's.
+    pub(crate) fn has(self, follower: &Follower, partition: u32, event: &StoredEvent) -> bool {
+        let rule = follower.partition_rule();
+        rule.partition_of(event, self.partitions) == partition
+    }
+}
+
+/// The generations of a follower, in their order; the first also if it never started.
+pub(crate) async fn generations_of(
+    application: &Application,
+    name: &str,
+) -> Result<Vec<Generation>> {
+    let mut record = FollowerRecord::new(name);
+    let mut all = vec![Generation::begin(record.clone(), Vec::new())];
+    let mut read = StreamRead::new(follower_stream(name));
+    loop {
+        let page = application.recorder().read_stream(read.clone()).await?;
+        for stored in &page.events {
+            let event: FollowerEvent = application.mapper().decode(stored)?;
+            record.apply(&event);
+            take_in(&mut all, event, stored, &record);
+        }
+        if let Some(last) = page.events.last() {
+            read = read.after_mark(last.version(), Some(last.mark()));
+        }
+        if page.end == PageEnd::Complete {
+            return Ok(all);
+        }
+    }
+}
+
+/// Takes in an event, after which the follower is as `record` says.
+fn take_in(
+    all: &mut Vec<Generation>,
+    event: FollowerEvent,
+    stored: &StoredEvent,
+    record: &FollowerRecord,
+) {
+    let Some(present) = all.last_mut() else {
+        return;
+    };
+    match event {
+        FollowerEvent::Started(start) => present.starts.push(start),
+        FollowerEvent::Parked(parked) => {
+            let place = (parked.log, parked.event.position);
+            present.parked.insert(place, stored.position());
+        }
+        FollowerEvent::Resumed {
+            log,
+            event,
+            edition,
+            partition,
+        } => present.resumed.push_back(Resumed {
+            position: stored.position(),
+            id: stored.id(),
+            log,
+            event,
+            edition,
+            partition,
+        }),
+        FollowerEvent::Reset { starts, .. } => {
+            all.iter_mut().for_each(|it| it.is_past = true);
+            all.push(Generation::begin(record.clone(), starts));
+        }
+        FollowerEvent::Partitioned { starts, .. } => {
+            if record.generation == present.number() {
+                // It was split when it started.
+                present.record = record.clone();
+                present.starts = starts;
+                return;
+            }
+            present.end = Some((stored.position(), starts.clone()));
+            all.push(Generation::begin(record.clone(), starts));
+        }
+        FollowerEvent::Skipped { .. }
+        | FollowerEvent::Paused { .. }
+        | FollowerEvent::Continued
+        | FollowerEvent::Retired { .. }
+        | FollowerEvent::Partitioning { .. } => {}
+    }
+}

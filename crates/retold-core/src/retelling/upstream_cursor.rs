@@ -1,0 +1,64 @@
+//! A walk through an upstream log, forward only, a page at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::application::Result;
+use crate::recording::{LogId, LogRead, Mark, Position, Query, Recorder, StoredEvent};
+
+/// Events read at once. Bounds memory.
+const PAGE_EVENTS: usize = 1_000;
+
+/// The events of a log that match a query, in order.
+pub(crate) struct UpstreamCursor {
+    pub(crate) name: Arc<str>,
+    pub(crate) log: LogId,
+    recorder: Arc<dyn Recorder>,
+    query: Query,
+    page: VecDeque<StoredEvent>,
+    /// How far the log is read.
+    read_to: Option<Mark>,
+    /// Where it begins.
+    start: Option<Position>,
+}
+
+impl UpstreamCursor {
+    /// Begins after a position.
+    pub(crate) fn new(
+        name: Arc<str>,
+        log: LogId,
+        recorder: Arc<dyn Recorder>,
+        query: Query,
+        after: Option<Position>,
+    ) -> Self {
+        Self {
+            name,
+            log,
+            recorder,
+            query,
+            page: VecDeque::new(),
+            read_to: None,
+            start: after,
+        }
+    }
+
+    /// The next event up to and with `until`; none if there is no more of them.
+    pub(crate) async fn next(&mut self, until: Position) -> Result<Option<StoredEvent>> {
+        let read_to = self.read_to.map(|mark| mark.position).or(self.start);
+        if self.page.is_empty() && read_to < Some(until) {
+            let read = LogRead::of(self.query.clone()).limit(PAGE_EVENTS);
+            let read = match self.read_to {
+                None => read.after(self.start),
+                mark => read.after_mark(mark),
+            };
+            let page = self.recorder.read_log(read).await?;
+            self.read_to = page.read_to.filter(|it| Some(it.position) >= read_to);
+            self.page = page.events.into();
+        }
+        let is_next = |event: &StoredEvent| event.position() <= until;
+        match self.page.front().is_some_and(is_next) {
+            true => Ok(self.page.pop_front()),
+            false => Ok(None),
+        }
+    }
+}

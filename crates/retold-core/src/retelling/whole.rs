@@ -1,0 +1,628 @@
+//! The whole system, retold on memory by one schedule that is merged from its logs.
+//!
+//! Each log says in which order its appends were made, each stretch which part of another log was
+//! there before. Together that is a partial order, and any total order that respects it is a schedule
+//! that a single thread could have followed. It is followed here: inputs (commands, timers, acts of
+//! operators) are recorded as they were, effects are decided by the policies, and the logs that come of
+//! it are compared with the recorded ones. If the order cannot be completed the logs contradict each
+//! other: something was answered before it happened.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use super::generations::{Split, generations_of};
+use super::reaction::{Answered, Keys, Retold};
+use super::recorded_event::as_new;
+use super::report::{Difference, Facts, Shown};
+use crate::application::{Application, Error, Result};
+use crate::following::{
+    FOLLOWER_STREAM_TYPE, Follower, FollowerEvent, FollowerOperator, is_outbox, parts_of,
+};
+use crate::mapping::Mapper;
+use crate::recording::{
+    Append, EventId, FollowerKey, LogId, LogRead, Mark, MemoryStore, Origin, Position,
+    RecordedStretch, Recorder, StoredEvent, StretchRead,
+};
+use crate::system::{Infrastructure, Member, OpenSystem, Opening};
+
+/// Own events and stretches read at once.
+const PAGE: usize = 1_000;
+
+/// What retelling a whole system came to.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct WholeReport {
+    /// Events that are inputs: of commands, timers and the library itself.
+    pub inputs: u64,
+    /// Upstream events that policies answered once more.
+    pub answered: u64,
+    /// Effects that were decided once more and found equal.
+    pub effects: u64,
+    /// What was taken as it is.
+    pub facts: Facts,
+    /// The application and the first difference, if there is one.
+    pub difference: Option<(Arc<str>, Difference)>,
+}
+
+impl fmt::Display for WholeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "one schedule: {} inputs, {} events answered, {} effects equal{}",
+            self.inputs, self.answered, self.effects, self.facts
+        )?;
+        match &self.difference {
+            None => write!(f, ", 0 differences"),
+            Some((application, difference)) => {
+                write!(f, "\nthe first difference, in {application}: {difference}")
+            }
+        }
+    }
+}
+
+/// Retells the whole system on memory, which holds all its logs then.
+///
+/// # Errors
+///
+/// [`Error::Unavailable`], [`Error::Corrupt`] if a log cannot be read; [`Error::Replaced`] if one is
+/// not the log that a follower followed. A difference is no error: it is in the report.
+pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
+    let mut infrastructure = Infrastructure::new(Arc::new(MemoryStore::new()));
+    for application in open.applications() {
+        if let Some(id) = application.log_id().await? {
+            infrastructure = infrastructure.log_id(application.name(), id);
+        }
+    }
+    let retold = OpenSystem::open(open.system(), &infrastructure, Opening::Write).await?;
+    let mut tracks = Vec::new();
+    let recorded = open.applications().iter().zip(retold.applications());
+    for ((recorded, retold), member) in recorded.zip(open.system().members()) {
+        for follower in member.followers() {
+            follower.policies().register(retold.registry())?;
+        }
+        let end = recorded.head().await?;
+        tracks.push(Track {
+            recorded: Arc::clone(recorded.recorder()),
+            log: retold.log_id().await?,
+            application: retold.clone(),
+            generations: generations(recorded, member).await?,
+            followers: member.followers().to_vec(),
+            head: None,
+            until: end.position(),
+            append_count: end.append_count,
+            is_cut: false,
+            events: VecDeque::new(),
+            stretches: VecDeque::new(),
+            ordinal: 0,
+            open: BTreeMap::new(),
+        });
+    }
+    check_upstreams(open).await?;
+    let mut report = WholeReport::default();
+    let difference = follow(&mut tracks, &mut report).await?;
+    report.difference = difference;
+    Ok(report)
+}
+
+/// By the name of the follower and the number of the generation: how it is split, and by what ids are told.
+type Generations = BTreeMap<(String, u64), (Split, FollowerKey)>;
+
+async fn generations(recorded: &Application, member: &Member) -> Result<Generations> {
+    let mut all = Generations::new();
+    for follower in member.followers() {
+        for generation in generations_of(recorded, follower.name()).await? {
+            let known = (generation.split(follower), generation.key_of_ids());
+            all.insert((follower.name().to_owned(), generation.number()), known);
+        }
+    }
+    Ok(all)
+}
+
+/// Checks that names still lead to the logs that followers began with.
+async fn check_upstreams(open: &OpenSystem) -> Result<()> {
+    for (application, member) in open.applications().iter().zip(open.system().members()) {
+        for follower in member.followers() {
+            let operator = FollowerOperator::new(application, follower.name());
+            for start in operator.record().await?.starts.values() {
+                let Some(upstream) = open.system().index_of(&start.upstream) else {
+                    continue;
+                };
+                let found = open.applications()[upstream].log_id().await?;
+                if found != Some(start.log) {
+                    return Err(Error::Replaced {
+                        log: start.upstream.as_str().into(),
+                        expected: start.log,
+                        found,
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One log on its way.
+struct Track {
+    recorded: Arc<dyn Recorder>,
+    log: Option<LogId>,
+    /// The application on memory.
+    application: Application,
+    followers: Vec<Arc<Follower>>,
+    /// What is known of the generations of followers, by name and number.
+    generations: Generations,
+    /// How far the log on memory is.
+    head: Option<Position>,
+    /// How far it is retold: as far as it was when the retelling began, or less if what is next answers
+    /// what another log recorded later. So logs may be retold while programs write to them.
+    until: Option<Position>,
+    /// How many appends it had then.
+    append_count: u64,
+    is_cut: bool,
+    /// Recorded events after `head` that are read already.
+    events: VecDeque<StoredEvent>,
+    /// Recorded stretches that are read and not retold yet.
+    stretches: VecDeque<RecordedStretch>,
+    ordinal: u64,
+    /// Appends of followers at `head` that are not ended: what their stretches came to.
+    open: BTreeMap<FollowerKey, Retold>,
+}
+
+/// What a track can do next.
+enum Next {
+    /// It is at its end.
+    Nothing,
+    /// It waits for another log.
+    Waits(LogId, Position),
+    Stretch(RecordedStretch),
+    Append(Vec<StoredEvent>),
+}
+
+type Found = Option<(Arc<str>, Difference)>;
+
+async fn follow(tracks: &mut [Track], report: &mut WholeReport) -> Result<Found> {
+    loop {
+        let mut is_moved = false;
+        let mut waits = Vec::new();
+        for index in 0..tracks.len() {
+            loop {
+                let heads: BTreeMap<LogId, Option<Position>> = tracks
+                    .iter()
+                    .filter_map(|track| Some((track.log?, track.head)))
+                    .collect();
+                let next = tracks[index].next(&heads).await?;
+                let name: Arc<str> = tracks[index].application.name().into();
+                let difference = match next {
+                    Next::Nothing => break,
+                    Next::Waits(log, position) => {
+                        waits.push((index, name, tracks[index].head, log, position));
+                        break;
+                    }
+                    Next::Stretch(stretch) => {
+                        let upstream = upstream_of(tracks, &stretch);
+                        tracks[index].answer(&stretch, upstream, report).await?
+                    }
+                    Next::Append(events) => {
+                        let upstreams = upstreams(tracks);
+                        tracks[index].append(events, &upstreams, report).await?
+                    }
+                };
+                if let Some(difference) = difference {
+                    return Ok(Some((name, difference)));
+                }
+                is_moved = true;
+            }
+        }
+        if !is_moved && !cut(tracks, &waits) {
+            return Ok(waits.into_iter().next().map(|(_, name, head, log, position)| {
+                let what = format!(
+                    "the logs contradict each other: what this log answered of the log {log} up to {position} was not there yet"
+                );
+                (name, Difference::of_log(what, head))
+            }));
+        }
+    }
+}
+
+/// An application that waits: its index, name and head, and for which log to reach which position.
+type Wait = (usize, Arc<str>, Option<Position>, LogId, Position);
+
+/// Ends the retelling of those that wait for what another log recorded after the retelling began. Says
+/// whether there were any.
+fn cut(tracks: &mut [Track], waits: &[Wait]) -> bool {
+    let mut is_cut = false;
+    for (index, _, head, log, position) in waits {
+        let awaited = tracks.iter().find(|track| track.log == Some(*log));
+        if awaited.is_some_and(|track| track.until < Some(*position)) {
+            tracks[*index].is_cut = true;
+            tracks[*index].until = *head;
+            is_cut = true;
+        }
+    }
+    is_cut
+}
+
+/// Name of the application that a stretch is about, and its recorded log. What a policy answers is an
+/// event as it is recorded, as in the run; the copy on memory has another time of recording.
+fn upstream_of(
+    tracks: &[Track],
+    stretch: &RecordedStretch,
+) -> Option<(Arc<str>, Arc<dyn Recorder>)> {
+    let upstream = tracks
+        .iter()
+        .find(|track| track.log == Some(stretch.stretch.upstream))?;
+    let name = upstream.application.name().into();
+    Some((name, Arc::clone(&upstream.recorded)))
+}
+
+type Upstreams = BTreeMap<LogId, (Arc<str>, Arc<dyn Recorder>)>;
+
+fn upstreams(tracks: &[Track]) -> Upstreams {
+    tracks
+        .iter()
+        .filter_map(|track| {
+            let name: Arc<str> = track.application.name().into();
+            Some((track.log?, (name, Arc::clone(&track.recorded))))
+        })
+        .collect()
+}
+
+impl Track {
+    async fn next(&mut self, heads: &BTreeMap<LogId, Option<Position>>) -> Result<Next> {
+        if self.is_cut || !self.is_begun_before_end().await? {
+            return Ok(Next::Nothing);
+        }
+        self.read().await?;
+        if let Some(stretch) = self.stretches.front()
+            && stretch.head <= self.head
+        {
+            let (log, to) = (stretch.stretch.upstream, stretch.stretch.to.position);
+            // A log that is no part of the system any more is taken as it is.
+            if heads.get(&log).is_some_and(|head| *head < Some(to)) {
+                return Ok(Next::Waits(log, to));
+            }
+            return Ok(match self.stretches.pop_front() {
+                Some(stretch) => Next::Stretch(stretch),
+                None => Next::Nothing,
+            });
+        }
+        let Some(first) = self.events.front() else {
+            return Ok(Next::Nothing);
+        };
+        if Some(first.position()) > self.until {
+            return Ok(Next::Nothing);
+        }
+        let count = first.place().count as usize;
+        if let Some(resumed) = self.resumed(first)?
+            && heads
+                .get(&resumed.0)
+                .is_some_and(|head| *head < Some(resumed.1.position))
+        {
+            return Ok(Next::Waits(resumed.0, resumed.1.position));
+        }
+        Ok(Next::Append(self.events.drain(..count).collect()))
+    }
+
+    /// Whether what is next was there when the retelling began. At the log's end that is sure only if
+    /// nothing was recorded since, for an append that was begun there may have had effects.
+    async fn is_begun_before_end(&self) -> Result<bool> {
+        if self.head < self.until {
+            return Ok(true);
+        }
+        let head = self.recorded.head().await?;
+        Ok(head.append_count == self.append_count)
+    }
+
+    /// Reads on, so that the next append is there as a whole, and the stretches before it.
+    async fn read(&mut self) -> Result<()> {
+        if self.stretches.is_empty() {
+            let read = StretchRead::new().after(self.ordinal).limit(PAGE);
+            let page = self.recorded.stretches(read).await?;
+            if let Some(last) = page.last() {
+                self.ordinal = last.ordinal;
+            }
+            self.stretches.extend(page);
+        }
+        let is_whole = |events: &VecDeque<StoredEvent>| {
+            let first = events.front();
+            first.is_some_and(|first| events.len() >= first.place().count as usize)
+        };
+        while !is_whole(&self.events) {
+            let after = self.events.back().map(StoredEvent::position).or(self.head);
+            let page = self
+                .recorded
+                .read_log(LogRead::new().after(after).limit(PAGE))
+                .await?;
+            if page.events.is_empty() {
+                return Ok(());
+            }
+            self.events.extend(page.events);
+        }
+        Ok(())
+    }
+
+    /// Which event is resumed by the append that begins so, if it is such, and by which edition.
+    fn resumed(&self, first: &StoredEvent) -> Result<Option<(LogId, Mark, u32)>> {
+        if first.topic() != FollowerEvent::RESUMED {
+            return Ok(None);
+        }
+        let event: FollowerEvent = Mapper::default().decode(first)?;
+        Ok(match event {
+            FollowerEvent::Resumed {
+                log,
+                event,
+                edition,
+                ..
+            } => Some((log, event, edition)),
+            _ => None,
+        })
+    }
+
+    fn follower(&self, key: &FollowerKey) -> Option<Arc<Follower>> {
+        let (name, ..) = parts_of(key)?;
+        let mut followers = self.followers.iter();
+        followers.find(|it| it.name() == name).cloned()
+    }
+
+    /// How the generation of this key is split, and which partition the key is of.
+    fn split(&self, key: &FollowerKey) -> (Split, u32) {
+        let Some((name, generation, partition)) = parts_of(key) else {
+            return (Split::NONE, 0);
+        };
+        let known = self.generations.get(&(name.to_owned(), generation));
+        (known.map_or(Split::NONE, |(split, _)| *split), partition)
+    }
+
+    fn keys(&self, key: &FollowerKey) -> Keys {
+        let parts = parts_of(key);
+        let known = parts
+            .and_then(|(name, generation, _)| self.generations.get(&(name.to_owned(), generation)));
+        Keys {
+            follower: key.clone(),
+            of_ids: known.map_or_else(|| key.clone(), |(_, of_ids)| of_ids.clone()),
+        }
+    }
+
+    /// Answers a stretch once more; what comes of it is compared when its append is ended.
+    async fn answer(
+        &mut self,
+        stretch: &RecordedStretch,
+        upstream: Option<(Arc<str>, Arc<dyn Recorder>)>,
+        report: &mut WholeReport,
+    ) -> Result<Option<Difference>> {
+        let stretch = &stretch.stretch;
+        if is_outbox(&stretch.follower) {
+            return Ok(None);
+        }
+        let follower = self.follower(&stretch.follower);
+        let follower = follower.filter(|it| it.edition_number() == stretch.edition);
+        let Some(follower) = follower else {
+            report.facts.other_edition += 1;
+            return Ok(None);
+        };
+        // All that follows at this head is one append at most, for it would move the head.
+        let recorded = self.effects_ahead(&stretch.follower);
+        let parked = self.parked_ahead(&stretch.follower)?;
+        if !self.open.contains_key(&stretch.follower) {
+            let retold = Retold::new(
+                self.application.clone(),
+                Arc::clone(&follower),
+                self.keys(&stretch.follower),
+                self.head,
+                recorded,
+            );
+            self.open.insert(stretch.follower.clone(), retold);
+        }
+        let (split, partition) = self.split(&stretch.follower);
+        let Some((name, recorder)) = upstream.filter(|_| split.is_known) else {
+            // Of an application that is no part of the system any more, or a log that was replaced; or it
+            // is not known which events were this partition's.
+            report.facts.other_edition += 1;
+            if let Some(retold) = self.open.get_mut(&stretch.follower) {
+                retold.take_stretch(stretch);
+            }
+            return Ok(None);
+        };
+        let mut after = stretch.after;
+        loop {
+            let read = LogRead::of(follower.query())
+                .after(after)
+                .until(stretch.to.position)
+                .limit(PAGE);
+            let page = recorder.read_log(read).await?;
+            let Some(last) = page.events.last() else {
+                return Ok(None);
+            };
+            after = Some(last.position());
+            for event in &page.events {
+                if !split.has(&follower, partition, event) {
+                    continue;
+                }
+                if parked == Some((stretch.upstream, event.mark())) {
+                    report.facts.parked += 1;
+                    continue;
+                }
+                let Some(retold) = self.open.get_mut(&stretch.follower) else {
+                    continue;
+                };
+                let answered = retold.answer(&name, stretch.upstream, event, None).await?;
+                if let Some(difference) = count(answered, report) {
+                    return Ok(Some(difference));
+                }
+            }
+        }
+    }
+
+    /// The events of the next append, if this follower recorded it.
+    fn effects_ahead(&self, key: &FollowerKey) -> Vec<StoredEvent> {
+        let Some(first) = self.events.front() else {
+            return Vec::new();
+        };
+        let count = first.place().count as usize;
+        match effect_of(first) {
+            Some(follower) if follower == *key => self.events.iter().take(count).cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The event that the next append parks, if it is that of this follower.
+    fn parked_ahead(&self, key: &FollowerKey) -> Result<Option<(LogId, Mark)>> {
+        let Some(first) = self.events.front() else {
+            return Ok(None);
+        };
+        let (name, _, partition) = parts_of(key).unwrap_or_default();
+        let stream = first.stream().unwrap_or_default();
+        let is_own = stream
+            .strip_prefix(FOLLOWER_STREAM_TYPE)
+            .is_some_and(|rest| rest.strip_prefix('/') == Some(name));
+        if !is_own || first.topic() != FollowerEvent::PARKED {
+            return Ok(None);
+        }
+        let event: FollowerEvent = Mapper::default().decode(first)?;
+        Ok(match event {
+            FollowerEvent::Parked(parked) if parked.partition == partition => {
+                Some((parked.log, parked.event))
+            }
+            _ => None,
+        })
+    }
+
+    /// Makes the next append on memory, as it is recorded: effects were decided once more and are equal,
+    /// but perhaps under another name of their topic.
+    async fn append(
+        &mut self,
+        recorded: Vec<StoredEvent>,
+        upstreams: &Upstreams,
+        report: &mut WholeReport,
+    ) -> Result<Option<Difference>> {
+        let Some(first) = recorded.first() else {
+            return Ok(None);
+        };
+        let key = effect_of(first);
+        let mut is_retold = false;
+        for (follower, retold) in std::mem::take(&mut self.open) {
+            is_retold |= Some(&follower) == key.as_ref();
+            if let Some(difference) = retold.end().await {
+                return Ok(Some(difference));
+            }
+        }
+        if let Some(resumed) = self.resumed(first)? {
+            let resumed = self.resume(&recorded, resumed, upstreams, report).await?;
+            if let Some(difference) = resumed {
+                return Ok(Some(difference));
+            }
+            is_retold = true;
+        }
+        match &key {
+            _ if is_retold => {}
+            Some(key) if self.is_of_present_edition(first, key) => {
+                let what = "effects are recorded without the stretch they answer";
+                let mut difference = Difference::of_log(what, self.head);
+                difference.recorded = Some(Shown::of_recorded(first));
+                return Ok(Some(difference));
+            }
+            _ => {
+                if key.is_none() {
+                    report.inputs += recorded.len() as u64;
+                }
+                self.outdate_states(&recorded);
+            }
+        }
+        let count = recorded.len() as u64;
+        let events = recorded.iter().map(as_new);
+        let appended = self.application.recorder().append(Append::of(events)).await;
+        let positions = appended.map_err(Error::from)?.positions();
+        let last = recorded.last().map(StoredEvent::position);
+        if positions.count() != count || positions.last() != last {
+            let what = "the events are at other positions than they are recorded at";
+            return Ok(Some(Difference::of_log(what, self.head)));
+        }
+        self.head = last;
+        Ok(None)
+    }
+
+    /// What the cache has of these streams does not have these events.
+    fn outdate_states(&self, events: &[StoredEvent]) {
+        for stream in events.iter().filter_map(StoredEvent::stream) {
+            self.application.outdate_state(stream);
+        }
+    }
+
+    fn is_of_present_edition(&self, first: &StoredEvent, key: &FollowerKey) -> bool {
+        let edition = self.follower(key).map(|it| it.edition_number());
+        matches!(
+            first.origin(),
+            Ok(Origin::Effect { edition: of, .. }) if Some(of) == edition
+        )
+    }
+
+    /// Answers once more an event that had been parked.
+    async fn resume(
+        &mut self,
+        recorded: &[StoredEvent],
+        (log, mark, edition): (LogId, Mark, u32),
+        upstreams: &Upstreams,
+        report: &mut WholeReport,
+    ) -> Result<Option<Difference>> {
+        let Some((note, effects)) = recorded.split_first() else {
+            return Ok(None);
+        };
+        let name = note.stream().and_then(|it| it.split_once('/'));
+        let name = name.map(|(_, name)| name.to_owned()).unwrap_or_default();
+        let follower = self
+            .followers
+            .iter()
+            .find(|it| *it.name() == *name)
+            .cloned();
+        let (Some(follower), Some((upstream, recorder))) = (follower, upstreams.get(&log)) else {
+            report.facts.other_edition += 1;
+            self.outdate_states(effects);
+            return Ok(None);
+        };
+        let is_of_edition = edition == follower.edition_number();
+        let event = recorder.event(mark.event_id).await?;
+        let (Some(event), true) = (event, is_of_edition) else {
+            report.facts.other_edition += 1;
+            self.outdate_states(effects);
+            return Ok(None);
+        };
+        let key = effects.first().and_then(effect_of);
+        let key = key.unwrap_or_else(|| FollowerKey::new(format!("{name}@1")));
+        let mut retold = Retold::new(
+            self.application.clone(),
+            follower,
+            self.keys(&key),
+            self.head,
+            effects.to_vec(),
+        );
+        let id: EventId = note.id();
+        let answered = retold.answer(upstream, log, &event, Some(id)).await?;
+        match count(answered, report) {
+            Some(difference) => Ok(Some(difference)),
+            None => Ok(retold.end().await),
+        }
+    }
+}
+
+/// The follower whose effect an event is.
+fn effect_of(event: &StoredEvent) -> Option<FollowerKey> {
+    match event.origin() {
+        Ok(Origin::Effect { follower, .. }) => Some(follower),
+        _ => None,
+    }
+}
+
+fn count(answered: Answered, report: &mut WholeReport) -> Option<Difference> {
+    match answered {
+        Answered::Equal(effects) => {
+            report.answered += 1;
+            report.effects += effects;
+            None
+        }
+        Answered::Erased => {
+            report.facts.erased += 1;
+            None
+        }
+        Answered::Different(difference) => Some(*difference),
+    }
+}

@@ -1,0 +1,319 @@
+//! Simulation: real futures over a store in which everything goes wrong that may, under a seed.
+//!
+//! A run has actors, which live in processes and use [`SimulatedStore`]s. A step is one call of a
+//! recorder or store: every call of an actor waits until the scheduler picks it, is then carried out as
+//! a whole on a sound store, perhaps with a [`Fault`], and the actor runs on to its next call. So
+//! others get between any two calls. There are no threads and no time; everything that happens is a
+//! function of the seed, if the actors are: let them take time and ids from [`Simulation::clock`] and
+//! [`Simulation::ids`], choose between ready futures in a fixed order, and run in no other runtime.
+//!
+//! After the steps under faults comes a calm: what is down starts, what is late lands, and everything
+//! goes on until all actors have returned or wait for changes that do not come. The calm lasts as long as
+//! there is progress: an actor returns, a command or timer is recorded, or what followers answer to them.
+//! If there is none for [`calm_steps`](Simulation::calm_steps) the run fails, and says which actors still
+//! go on. After a calm the test looks at what is recorded.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use retold_core::domain::IdSource;
+//! use retold_core::recording::Append;
+//! use retold_core::recording::MemoryStore;
+//! use retold_core::recording::NewEvent;
+//! use retold_core::recording::Store;
+//! use retold_core::recording::LogRead;
+//! use retold_core::simulation::{Simulation, seeds};
+//!
+//! seeds(100, |simulation: &mut Simulation| {
+//!     let store = simulation.store(Arc::new(MemoryStore::new()));
+//!     let ids = simulation.ids();
+//!     let (shared, birth) = (store.clone(), ids.next_id().into());
+//!     let append = Append::of([NewEvent::new(ids.next_id().into(), "Dog.Barked", "{}")]);
+//!     simulation.process("kennel", move |process| {
+//!         let (store, append) = (shared.clone(), append.clone());
+//!         // Whatever the answers are: sent until it is known, it is recorded once.
+//!         process.actor("dog", async move {
+//!             loop {
+//!                 let Ok(log) = store.open("dogs", birth).await else { continue };
+//!                 if log.append(append.clone()).await.is_ok() {
+//!                     return;
+//!                 }
+//!             }
+//!         });
+//!     });
+//!     simulation.run()?;
+//!     let page = simulation.outside(async {
+//!         let log = store.open_read_only("dogs").await?;
+//!         log.read_log(LogRead::new()).await
+//!     })?;
+//!     match page.map_err(|error| error.to_string())?.events.len() {
+//!         1 => Ok(()),
+//!         count => Err(format!("{count} events are recorded")),
+//!     }
+//! });
+//! ```
+
+mod call;
+mod fault;
+pub mod limits;
+
+mod parking;
+
+mod actor;
+mod simulated_recorder;
+mod trace;
+
+mod failure;
+mod simulated_store;
+mod simulated_timer;
+
+mod scheduler;
+
+mod seeds;
+
+pub use self::actor::Process;
+pub use self::failure::Failure;
+pub use self::fault::{CHANCE_WHOLE, Fault, Faults};
+pub use self::simulated_store::SimulatedStore;
+pub use self::simulated_timer::SimulatedTimer;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use self::actor::{Life, ProcessState};
+use self::limits::{CALM_STEPS_DEFAULT, CALM_STEPS_MAX, STEPS_DEFAULT};
+use self::scheduler::{Calm, Scheduler};
+use crate::domain::{ManualClock, SequentialIds};
+use crate::recording::Store;
+
+pub use self::seeds::{first_failure, run_seed, seeds};
+
+/// One run under a seed. See the [module](self).
+pub struct Simulation {
+    scheduler: Scheduler,
+    ids: Arc<SequentialIds>,
+    faults: Faults,
+    steps: u64,
+    calm_steps: u64,
+}
+
+impl Simulation {
+    /// A run without actors yet, under all [`Faults`] in a mixture of this seed.
+    pub fn new(seed: u64) -> Self {
+        let mut scheduler = Scheduler::new(seed);
+        let faults = scheduler.varied(&Faults::all());
+        Self {
+            scheduler,
+            ids: Arc::new(SequentialIds::new(seed)),
+            faults,
+            steps: STEPS_DEFAULT,
+            calm_steps: CALM_STEPS_DEFAULT,
+        }
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.scheduler.seed
+    }
+
+    /// The clock that this run moves, with every step and by faults; begins at 1970.
+    pub fn clock(&self) -> Arc<ManualClock> {
+        Arc::clone(&self.scheduler.clock)
+    }
+
+    /// Waits for that clock.
+    pub fn timer(&self) -> SimulatedTimer {
+        SimulatedTimer {
+            parking: Arc::clone(&self.scheduler.parking),
+            clock: self.clock(),
+        }
+    }
+
+    /// Ids that are the same under the same seed, and never given twice in a run.
+    pub fn ids(&self) -> Arc<SequentialIds> {
+        Arc::clone(&self.ids)
+    }
+
+    /// A store for the actors, over `inner`, whose futures must be ready at once, as those of a
+    /// [`MemoryStore`](crate::recording::MemoryStore) are.
+    pub fn store(&mut self, inner: Arc<dyn Store>) -> Arc<SimulatedStore> {
+        Arc::new(SimulatedStore::new(&self.scheduler.parking, inner))
+    }
+
+    /// These faults, as often as they say, in place of the mixture of the seed.
+    pub fn faults(&mut self, faults: Faults) -> &mut Self {
+        self.faults = faults;
+        self
+    }
+
+    /// These faults in a mixture of the seed: some left out, others rarer or more often.
+    pub fn faults_varied(&mut self, faults: &Faults) -> &mut Self {
+        self.faults = self.scheduler.varied(faults);
+        self
+    }
+
+    /// At most this many steps under faults; [`STEPS_DEFAULT`] by default.
+    pub fn steps(&mut self, steps: u64) -> &mut Self {
+        self.steps = steps;
+        self
+    }
+
+    /// At most this many steps in the calm from one progress to the next, however long the whole run is;
+    /// [`CALM_STEPS_DEFAULT`] by default. Progress is an actor that returns, an append of events by a command
+    /// or timer, and one by a follower, of which
+    /// [`EFFECT_APPENDS_PER_INPUT`](limits::EFFECT_APPENDS_PER_INPUT) count for each of those. Raise it for actors
+    /// that read much before they record anything.
+    pub fn calm_steps(&mut self, steps: u64) -> &mut Self {
+        self.calm_steps = steps;
+        self
+    }
+
+    /// At most this many lines of a trace;
+    /// [`TRACE_ENTRIES_DEFAULT`](limits::TRACE_ENTRIES_DEFAULT) by default.
+    pub fn trace_entries(&mut self, entries: usize) -> &mut Self {
+        self.scheduler.trace.set_limit(entries);
+        self
+    }
+
+    /// A process of this name. `start` is called when it starts, and again after each crash: it opens
+    /// what its actors share and gives them to the [`Process`]. It makes no calls itself.
+    pub fn process(&mut self, name: impl Into<Arc<str>>, start: impl Fn(&mut Process) + 'static) {
+        self.scheduler.processes.push(ProcessState {
+            name: name.into(),
+            start: Box::new(start),
+            actors: Vec::new(),
+            life: Life::Down,
+        });
+    }
+
+    /// A process of one actor, both of this name.
+    pub fn actor<F>(&mut self, name: impl Into<Arc<str>>, start: impl Fn() -> F + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let name = name.into();
+        let actor = Arc::clone(&name);
+        self.process(name, move |process| process.actor(&*actor, start()));
+    }
+
+    /// Runs: first under faults, then in calm, until all actors have returned or wait for changes that
+    /// do not come. Whoever adds processes afterwards may run again; the others go on where they were.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] if an actor panics, if some wait for ever for something else than a log (deadlock),
+    /// or if they still go on in the calm without progress, or without end. The run is over then.
+    pub fn run(&mut self) -> Result<Report, Failure> {
+        match self.run_to_rest() {
+            Ok(()) => Ok(self.report()),
+            Err(reason) => Err(self.failure(reason)),
+        }
+    }
+
+    fn run_to_rest(&mut self) -> Result<(), String> {
+        self.scheduler.run(self.faults.clone(), self.steps)?;
+        let calm = self.scheduler.run_in_calm(self.calm_steps)?;
+        let reason = match calm {
+            Calm::Rest => return Ok(()),
+            Calm::NoProgress => format!(
+                "no progress: in {} steps without faults no actor has returned and nothing was recorded that a command or timer caused",
+                self.calm_steps
+            ),
+            Calm::NoEnd => format!("no end: after {CALM_STEPS_MAX} steps without faults"),
+        };
+        let busy = self.scheduler.busy();
+        Err(format!(
+            "{reason}. These still go on: {busy}. If they need more steps to record anything, allow more by `calm_steps`"
+        ))
+    }
+
+    /// Awaits a future outside of the run: its calls go straight through, without a schedule and
+    /// faults. For what a test does before and after a run.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, if the future waits for something that nobody will do.
+    pub fn outside<T>(&self, future: impl Future<Output = T>) -> Result<T, String> {
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        let mut future = pin!(future);
+        while woken.0.swap(false, Ordering::Relaxed) {
+            if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+                return Ok(value);
+            }
+        }
+        Err("outside of the run a future waits for what no actor will do now".into())
+    }
+
+    /// What happened so far.
+    pub fn report(&self) -> Report {
+        Report {
+            steps: self.scheduler.steps,
+            fault_counts: self.scheduler.fault_counts,
+            fingerprint: self.scheduler.trace.fingerprint(),
+        }
+    }
+
+    /// What happened last, a line each.
+    pub fn trace(&self) -> Vec<String> {
+        self.scheduler.trace.lines(&self.scheduler.names())
+    }
+
+    /// A failure of this run that somebody else found.
+    pub fn failure(&self, reason: impl Into<String>) -> Failure {
+        Failure {
+            seed: self.seed(),
+            reason: reason.into(),
+            steps: self.scheduler.steps,
+            trace: self.trace(),
+            dropped: self.scheduler.trace.dropped(),
+        }
+    }
+}
+
+impl fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulation")
+            .field("seed", &self.seed())
+            .field("steps", &self.scheduler.steps)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What happened in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    steps: u64,
+    fault_counts: [u64; Fault::ALL.len()],
+    fingerprint: u64,
+}
+
+impl Report {
+    /// Steps that were made.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// How often a kind of fault happened.
+    pub fn count(&self, fault: Fault) -> u64 {
+        self.fault_counts[fault.index()]
+    }
+
+    /// A number made of everything that happened: equal for equal runs, different for others.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}

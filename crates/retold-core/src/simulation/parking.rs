@@ -1,0 +1,346 @@
+//! Where calls wait for the scheduler: between an actor that made a call and the store that carries it
+//! out stands the parking, so that whoever makes the schedule decides when, and what the caller hears.
+
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::call::{Call, Outcome};
+use crate::recording::{BoxFuture, RecordError, Recorder};
+
+/// Stands for "no actor is running".
+const OUTSIDE: u32 = u32::MAX;
+
+/// Which actor, counted from 0 in the order in which they first started.
+pub(crate) type ActorIndex = u32;
+
+/// Which log, counted from 0 in the order in which they were first opened.
+pub(crate) type LogIndex = u32;
+
+/// The calls of one simulation that wait; shared by its stores and its scheduler.
+pub(crate) struct Parking {
+    current: AtomicU32,
+    state: Mutex<ParkingState>,
+}
+
+#[derive(Default)]
+pub(crate) struct ParkingState {
+    /// Calls that wait for their turn.
+    pub(crate) parked: Vec<Parked>,
+    /// Appends whose caller is gone: on their way, and nobody hears what they come to.
+    pub(crate) orphans: Vec<Parked>,
+    pub(crate) logs: Vec<SimulatedLog>,
+    next_id: u64,
+    /// How many stores there are.
+    store_count: u32,
+}
+
+/// A log that was opened through a simulated store.
+pub(crate) struct SimulatedLog {
+    store: u32,
+    pub(crate) name: Arc<str>,
+    pub(crate) recorder: Arc<dyn Recorder>,
+    /// Appends recorded when it was last looked at.
+    pub(crate) append_count: u64,
+    /// Whether it was appended to since.
+    pub(crate) is_changed: bool,
+}
+
+/// A call that waits for its turn.
+pub(crate) struct Parked {
+    id: u64,
+    pub(crate) actor: ActorIndex,
+    pub(crate) log: Option<LogIndex>,
+    pub(crate) call: Call,
+    pub(crate) deed: Box<dyn Deed>,
+    pub(crate) waker: Waker,
+    pub(crate) hint: Hint,
+}
+
+/// What a call that waits for a change knows of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hint {
+    /// It has not looked yet.
+    Unseen,
+    /// There was nothing new when it looked, and nobody told it of a change since.
+    Awaited,
+    /// It was told.
+    Told,
+    /// It will be told later.
+    Late,
+    /// It will not be told, and finds out when it polls.
+    Lost,
+}
+
+impl Parking {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            current: AtomicU32::new(OUTSIDE),
+            state: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, ParkingState> {
+        // No code that holds the lock leaves the state half changed, even if it panics.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that this actor is running from now on.
+    pub(crate) fn enter(&self, actor: ActorIndex) {
+        self.current.store(actor, Ordering::Relaxed);
+    }
+
+    /// Says that no actor is running from now on.
+    pub(crate) fn leave(&self) {
+        self.current.store(OUTSIDE, Ordering::Relaxed);
+    }
+
+    /// The actor that is running; none if calls go straight through.
+    pub(crate) fn current(&self) -> Option<ActorIndex> {
+        Some(self.current.load(Ordering::Relaxed)).filter(|it| *it != OUTSIDE)
+    }
+
+    /// The number of one more store.
+    pub(crate) fn next_store(&self) -> u32 {
+        let mut state = self.state();
+        state.store_count += 1;
+        state.store_count - 1
+    }
+
+    /// The number of a log; `recorder` is used for looking at it.
+    pub(crate) fn log(&self, store: u32, recorder: &Arc<dyn Recorder>) -> LogIndex {
+        let mut state = self.state();
+        let name = recorder.log_name();
+        let known = state
+            .logs
+            .iter()
+            .position(|log| log.store == store && &*log.name == name);
+        let index = known.unwrap_or_else(|| {
+            state.logs.push(SimulatedLog {
+                store,
+                name: name.into(),
+                recorder: Arc::clone(recorder),
+                append_count: 0,
+                is_changed: true,
+            });
+            state.logs.len() - 1
+        });
+        u32::try_from(index).expect("a simulation has less than 2^32 logs")
+    }
+
+    /// Says that a log may have more appends than when it was last looked at.
+    pub(crate) fn mark_changed(&self, log: Option<LogIndex>) {
+        if let Some(log) = log {
+            self.state().logs[log as usize].is_changed = true;
+        }
+    }
+
+    /// A call that waits for its turn, if an actor makes it; `deed` carries it out.
+    pub(crate) fn call<T: Send + 'static>(
+        self: &Arc<Self>,
+        log: Option<LogIndex>,
+        call: Call,
+        deed: BoxFuture<'static, Result<T, RecordError>>,
+        outcome: fn(&T) -> Outcome,
+    ) -> BoxFuture<'static, Result<T, RecordError>> {
+        Box::pin(CallFuture {
+            parking: Arc::clone(self),
+            log,
+            stage: Stage::Made {
+                call,
+                deed,
+                outcome,
+            },
+        })
+    }
+
+    fn withdraw(&self, id: u64) {
+        let mut state = self.state();
+        let Some(index) = state.parked.iter().position(|it| it.id == id) else {
+            return;
+        };
+        let parked = state.parked.swap_remove(index);
+        if parked.call.is_append() {
+            state.orphans.push(parked);
+            return;
+        }
+        // What it holds is dropped without the lock: it may be anything.
+        drop(state);
+        drop(parked);
+    }
+}
+
+/// What a call is to do, whatever its answer is.
+pub(crate) trait Deed: Send {
+    /// Does it. The caller hears nothing yet.
+    fn carry_out(&mut self) -> Outcome;
+
+    /// Tells the caller what it came to.
+    fn answer(&mut self);
+
+    /// Tells the caller this instead.
+    fn refuse(&mut self, error: RecordError);
+}
+
+type Slot<T> = Arc<Mutex<Option<Result<T, RecordError>>>>;
+
+struct Carried<T> {
+    deed: BoxFuture<'static, Result<T, RecordError>>,
+    outcome: fn(&T) -> Outcome,
+    result: Option<Result<T, RecordError>>,
+    slot: Slot<T>,
+}
+
+impl<T: Send> Deed for Carried<T> {
+    fn carry_out(&mut self) -> Outcome {
+        let mut context = Context::from_waker(Waker::noop());
+        match self.deed.as_mut().poll(&mut context) {
+            Poll::Pending => Outcome::Pending,
+            Poll::Ready(result) => {
+                let outcome = match &result {
+                    Ok(value) => (self.outcome)(value),
+                    Err(error) => Outcome::refused(error),
+                };
+                self.result = Some(result);
+                outcome
+            }
+        }
+    }
+
+    fn answer(&mut self) {
+        *lock(&self.slot) = self.result.take();
+    }
+
+    fn refuse(&mut self, error: RecordError) {
+        *lock(&self.slot) = Some(Err(error));
+    }
+}
+
+/// What an actor awaits.
+struct CallFuture<T> {
+    parking: Arc<Parking>,
+    log: Option<LogIndex>,
+    stage: Stage<T>,
+}
+
+enum Stage<T> {
+    Made {
+        call: Call,
+        deed: BoxFuture<'static, Result<T, RecordError>>,
+        outcome: fn(&T) -> Outcome,
+    },
+    /// No actor makes it, so nobody schedules it.
+    Straight {
+        call: Call,
+        deed: BoxFuture<'static, Result<T, RecordError>>,
+    },
+    Parked {
+        id: u64,
+        slot: Slot<T>,
+    },
+    Over,
+}
+
+impl<T: Send + 'static> CallFuture<T> {
+    /// At the first poll it is known who makes the call.
+    fn begin(&mut self, waker: &Waker) {
+        let Stage::Made {
+            call,
+            deed,
+            outcome,
+        } = mem::replace(&mut self.stage, Stage::Over)
+        else {
+            unreachable!("only the first poll finds the call as it was made");
+        };
+        let Some(actor) = self.parking.current() else {
+            self.stage = Stage::Straight { call, deed };
+            return;
+        };
+        let slot = Slot::default();
+        let deed = Box::new(Carried {
+            deed,
+            outcome,
+            result: None,
+            slot: Arc::clone(&slot),
+        });
+        let mut state = self.parking.state();
+        let id = state.next_id;
+        state.next_id += 1;
+        state.parked.push(Parked {
+            id,
+            actor,
+            log: self.log,
+            call,
+            deed,
+            waker: waker.clone(),
+            hint: Hint::Unseen,
+        });
+        self.stage = Stage::Parked { id, slot };
+    }
+
+    /// Whoever polls last is woken.
+    fn keep_waker(&self, id: u64, waker: &Waker) {
+        let mut state = self.parking.state();
+        let Some(parked) = state.parked.iter_mut().find(|it| it.id == id) else {
+            return;
+        };
+        if !parked.waker.will_wake(waker) {
+            let former = mem::replace(&mut parked.waker, waker.clone());
+            drop(state);
+            drop(former);
+        }
+    }
+}
+
+impl<T: Send + 'static> Future for CallFuture<T> {
+    type Output = Result<T, RecordError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if matches!(self.stage, Stage::Made { .. }) {
+            self.begin(context.waker());
+            if matches!(self.stage, Stage::Parked { .. }) {
+                return Poll::Pending;
+            }
+        }
+        let this = &mut *self;
+        let result = match &mut this.stage {
+            Stage::Straight { call, deed } => {
+                let Poll::Ready(result) = deed.as_mut().poll(context) else {
+                    return Poll::Pending;
+                };
+                if call.is_append() {
+                    this.parking.mark_changed(this.log);
+                }
+                result
+            }
+            Stage::Parked { id, slot } => {
+                let answered = lock(slot).take();
+                let Some(result) = answered else {
+                    let id = *id;
+                    this.keep_waker(id, context.waker());
+                    return Poll::Pending;
+                };
+                result
+            }
+            Stage::Made { .. } | Stage::Over => panic!("a call was polled after its answer"),
+        };
+        this.stage = Stage::Over;
+        Poll::Ready(result)
+    }
+}
+
+impl<T> Drop for CallFuture<T> {
+    fn drop(&mut self) {
+        if let Stage::Parked { id, .. } = self.stage {
+            self.parking.withdraw(id);
+        }
+    }
+}
+
+/// Nothing is left half-changed under these locks, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

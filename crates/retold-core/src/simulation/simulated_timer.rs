@@ -1,0 +1,48 @@
+//! Waiting for the clock of a simulation, where no time passes but by steps and jumps.
+
+use std::fmt;
+use std::future::{pending, ready};
+use std::sync::Arc;
+
+use super::call::{Call, Outcome};
+use super::parking::Parking;
+use crate::domain::{Clock, ManualClock, Timestamp};
+use crate::recording::BoxFuture;
+
+/// Waits for the clock of a [`Simulation`](super::Simulation).
+///
+/// When nothing else is left to do, the clock moves on to the next instant that an actor waits for; a
+/// service that waits for one does not move it, so that whoever does something every minute does not
+/// keep the run from ending. A clone is the same timer.
+#[derive(Clone)]
+pub struct SimulatedTimer {
+    pub(crate) parking: Arc<Parking>,
+    pub(crate) clock: Arc<ManualClock>,
+}
+
+impl SimulatedTimer {
+    /// Waits until the clock shows `time` or later; the clock may be set back before the actor runs.
+    ///
+    /// Outside of the run nobody moves the clock: what is not due is never done.
+    pub fn wait_until(&self, time: Timestamp) -> BoxFuture<'static, ()> {
+        let Self { parking, clock } = self.clone();
+        Box::pin(async move {
+            if parking.current().is_none() {
+                if clock.now() < time {
+                    pending::<()>().await;
+                }
+                return;
+            }
+            let due = Box::pin(ready(Ok(())));
+            let call = parking.call(None, Call::WaitUntil { time }, due, Outcome::done);
+            // The end of a wait is the only answer that the scheduler gives.
+            let _: Result<(), _> = call.await;
+        })
+    }
+}
+
+impl fmt::Debug for SimulatedTimer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SimulatedTimer").field(&self.clock).finish()
+    }
+}

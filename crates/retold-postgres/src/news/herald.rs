@@ -1,0 +1,145 @@
+//! Tells other processes that a log has grown, by NOTIFY on a connection of its own.
+//!
+//! Not in the transaction of the append: a transaction that notifies holds a lock of the whole server
+//! while it commits, so that logs would wait for each other's sync. Here a hint is a transaction that
+//! writes nothing durable, and those for one log that come within [`HINT_PAUSE`] become one: the server is
+//! asked a few hundred times a second at most, whatever is appended, and nobody need know who listens.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use retold_core::recording::RecordError;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::log::Born;
+use crate::options::{HINT_PAUSE, RECONNECT_PAUSE};
+use crate::server::connection::{Connection, connect};
+use crate::server::place::Place;
+use crate::server::runtime::StoreRuntime;
+
+/// The channel of all hints; what is sent names schema and log.
+pub(crate) const CHANNEL: &str = "retold";
+
+const NOTIFY: &str = "SELECT pg_notify($1, $2)";
+
+/// Where hints are left; they are sent by a task.
+pub(crate) struct Herald {
+    news: Arc<News>,
+    place: Place,
+    runtime: Arc<StoreRuntime>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct News {
+    keys: Mutex<HashSet<i32>>,
+    more: Notify,
+}
+
+impl Herald {
+    pub(crate) fn new(place: Place, runtime: Arc<StoreRuntime>) -> Self {
+        Self {
+            news: Arc::default(),
+            place,
+            runtime,
+            task: Mutex::default(),
+        }
+    }
+
+    /// Leaves a hint for those who wait for news of a log.
+    pub(crate) fn tell(&self, born: Option<Born>) {
+        let Some(born) = born else { return };
+        let mut keys = self
+            .news
+            .keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        keys.insert(born.key);
+        drop(keys);
+        self.news.more.notify_one();
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        task.get_or_insert_with(|| {
+            let (news, place) = (self.news.clone(), self.place.clone());
+            let runtime = self.runtime.clone();
+            self.runtime
+                .spawn(async move { send_all(&news, &place, &runtime).await })
+        });
+    }
+}
+
+impl Drop for Herald {
+    fn drop(&mut self) {
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+}
+
+impl News {
+    async fn next(&self) -> HashSet<i32> {
+        loop {
+            let keys = {
+                let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::take(&mut *keys)
+            };
+            if !keys.is_empty() {
+                return keys;
+            }
+            self.more.notified().await;
+        }
+    }
+}
+
+/// Sends hints for ever. One that cannot be sent is lost, which a hint may be.
+async fn send_all(news: &News, place: &Place, runtime: &Arc<StoreRuntime>) {
+    let mut kept = None;
+    loop {
+        let keys = news.next().await;
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => match open(place, runtime).await {
+                Some(connection) => connection,
+                None => {
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        match send(&mut connection, place, &keys).await {
+            Ok(()) => {
+                kept = Some(connection);
+                // What comes meanwhile is told together.
+                tokio::time::sleep(HINT_PAUSE).await;
+            }
+            Err(error) => tracing::warn!("the connection that tells of news was lost: {error}"),
+        }
+    }
+}
+
+async fn open(place: &Place, runtime: &Arc<StoreRuntime>) -> Option<Connection> {
+    let connection = connect(place, runtime).await.ok()?;
+    let set = connection
+        .client
+        .batch_execute("SET synchronous_commit = off");
+    set.await.ok().map(|()| connection)
+}
+
+async fn send(
+    connection: &mut Connection,
+    place: &Place,
+    keys: &HashSet<i32>,
+) -> Result<(), RecordError> {
+    for key in keys {
+        let text = format!("{key} {}", place.schema);
+        connection
+            .rows("telling of news", NOTIFY, &[&CHANNEL, &text])
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Hears from other processes that a log has grown, and makes those who wait look. A connection that is
+//! lost is opened again; meanwhile those who wait look by themselves more often.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use retold_core::recording::RecordError;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_postgres::{AsyncMessage, Client};
+
+use super::herald::CHANNEL;
+use crate::error::{Refusal, of_statement};
+use crate::log::Logs;
+use crate::options::{
+    ANSWER_WAIT_MAX, LISTEN_CHECK_INTERVAL, POLL_INTERVAL, POLL_INTERVAL_WITHOUT_HINTS,
+    RECONNECT_PAUSE,
+};
+use crate::server::place::Place;
+use crate::server::reach::reach;
+use crate::server::runtime::StoreRuntime;
+
+/// Listens from the first time that somebody waits.
+pub(crate) struct Listener {
+    place: Place,
+    logs: Arc<Logs>,
+    runtime: Arc<StoreRuntime>,
+    hears: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Listener {
+    pub(crate) fn new(place: Place, logs: Arc<Logs>, runtime: Arc<StoreRuntime>) -> Self {
+        Self {
+            place,
+            logs,
+            runtime,
+            hears: watch::Sender::new(false),
+            task: Mutex::default(),
+        }
+    }
+
+    /// Sees to it that hints are heard.
+    pub(crate) fn start(&self) {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        task.get_or_insert_with(|| {
+            let (place, logs) = (self.place.clone(), self.logs.clone());
+            let hears = self.hears.clone();
+            self.runtime
+                .spawn(async move { listen(&place, &logs, &hears).await })
+        });
+    }
+
+    /// How long to wait for a hint before looking without one.
+    pub(crate) fn poll_interval(&self) -> Duration {
+        if *self.hears.borrow() {
+            POLL_INTERVAL
+        } else {
+            POLL_INTERVAL_WITHOUT_HINTS
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+}
+
+async fn listen(place: &Place, logs: &Logs, hears: &watch::Sender<bool>) {
+    let mut last = String::new();
+    loop {
+        if let Err(error) = listen_once(place, logs, hears).await {
+            // A standby refuses it each time, and is told of once.
+            let error = error.to_string();
+            if *hears.borrow() || error != last {
+                tracing::warn!("the connection that listens for news was lost: {error}");
+                last = error;
+            }
+        }
+        hears.send_replace(false);
+        tokio::time::sleep(RECONNECT_PAUSE).await;
+    }
+}
+
+/// Listens until the connection ends, or is silent when it is asked whether it is still there.
+async fn listen_once(
+    place: &Place,
+    logs: &Logs,
+    hears: &watch::Sender<bool>,
+) -> Result<(), RecordError> {
+    const WHAT: &str = "listening for news";
+    let (client, mut link) = reach(place).await?;
+    let hear = async {
+        loop {
+            match poll_fn(|context| link.poll_message(context)).await {
+                Some(Ok(AsyncMessage::Notification(hint))) => {
+                    logs.nudge(log_of(hint.payload(), place));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(of_statement(WHAT, error)),
+                None => return Ok(()),
+            }
+        }
+    };
+    let ask = async {
+        tell(&client, &format!("LISTEN {CHANNEL}")).await?;
+        hears.send_replace(true);
+        // What happened before is not told by hints.
+        logs.nudge(None);
+        loop {
+            tokio::time::sleep(LISTEN_CHECK_INTERVAL).await;
+            tell(&client, "").await?;
+        }
+    };
+    tokio::select! {
+        ended = hear => ended,
+        refused = ask => refused,
+    }
+}
+
+/// Says something to the server and waits until it answers.
+async fn tell(client: &Client, sql: &str) -> Result<(), RecordError> {
+    const WHAT: &str = "asking the connection that listens";
+    match tokio::time::timeout(ANSWER_WAIT_MAX, client.batch_execute(sql)).await {
+        Ok(answer) => answer.map_err(|error| of_statement(WHAT, error)),
+        Err(_) => Err(RecordError::unavailable(WHAT, Refusal::Silent)),
+    }
+}
+
+/// The key of the log that a hint names; 0, which is no log's, for a log of another schema.
+fn log_of(hint: &str, place: &Place) -> Option<i32> {
+    let (key, schema) = hint.split_once(' ')?;
+    if schema != place.schema {
+        return Some(0);
+    }
+    key.parse().ok()
+}

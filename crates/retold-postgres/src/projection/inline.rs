@@ -1,0 +1,240 @@
+//! Inline projections: views in the store's own database that change in the transaction of the append.
+//!
+//! Whoever reads the view sees every event that is recorded, at once and without waiting. The price is
+//! paid by each group of appends to the log: a transaction of several round trips, the handlers, the
+//! checkpoint.
+
+use std::fmt;
+use std::sync::Arc;
+
+use retold_core::projection::{Projection, ProjectionError, ProjectionPipeline};
+use retold_core::recording::{Invalid, Mark, Position, RecordError, Recorder, StoredEvent};
+
+use super::views::PostgresViews;
+use super::{Declared, Halt, Home, Postgres, PostgresTables, check_word};
+use crate::error::Refusal;
+use crate::log::Born;
+use crate::options::{INLINE_LAG_MAX, INLINE_PAGE_EVENTS};
+use crate::reading::page;
+use crate::server::place::Place;
+use crate::server::runtime::StoreRuntime;
+use crate::server::work::Work;
+
+/// The projections that take part in the appends of a store that is
+/// [opened with them](crate::PostgresStore::open_with_projections).
+///
+/// A handler that fails, or panics, fails the append that it is shown, and that one alone: it is
+/// `Invalid`, says which projection failed and why, and nothing of it is recorded. So there is nothing
+/// to skip there, whatever the projection says of poison. Appends that were grouped with it are sent
+/// again, each by itself; where handlers often fail, appends are slow.
+///
+/// Before its first append each catches up with what its log has, when the log is opened, and before an
+/// append with what other programs recorded without it. An event that it cannot take then fails the
+/// opening (or the append), unless the projection skips such events.
+///
+/// A program with a newer version of a projection supersedes the older one: appends of programs that
+/// still have that are refused from then on, for they would leave the view behind.
+#[derive(Clone)]
+pub struct InlineProjections {
+    declared: Vec<(Arc<Projection<Postgres>>, PostgresTables)>,
+    /// None for that of the store.
+    schema: Option<Arc<str>>,
+}
+
+impl InlineProjections {
+    /// None yet; their views are to be in the schema of the store.
+    pub fn new() -> Self {
+        Self {
+            declared: Vec::new(),
+            schema: None,
+        }
+    }
+
+    /// None yet; their views are to be in this schema, which is made with the first if it is missing.
+    pub fn in_schema(schema: impl Into<Arc<str>>) -> Self {
+        Self {
+            declared: Vec::new(),
+            schema: Some(schema.into()),
+        }
+    }
+
+    /// And this one, with the tables of its view. Of several over one log the first acts first.
+    #[must_use]
+    pub fn with(mut self, projection: Projection<Postgres>, tables: PostgresTables) -> Self {
+        self.declared.push((Arc::new(projection), tables));
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        if let Some(schema) = &self.schema {
+            check_word("the schema", schema)?;
+        }
+        self.declared.iter().try_for_each(|(projection, tables)| {
+            projection.outline().check()?;
+            tables.check()
+        })
+    }
+}
+
+impl Default for InlineProjections {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for InlineProjections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outlines = self.declared.iter().map(|(it, _)| it.outline());
+        f.debug_list().entries(outlines).finish()
+    }
+}
+
+/// The projections that take part in the appends of an opening, and where their views are.
+pub(crate) struct Inline {
+    declared: Vec<Arc<Declared>>,
+    pub(crate) views: PostgresViews,
+}
+
+/// Why inline projections do not take part in an append: the transaction is to be rolled back.
+pub(crate) enum Hindrance {
+    /// They are to catch up first.
+    Behind,
+    /// The append is not to be recorded.
+    Refused(RecordError),
+    /// The server failed.
+    Failed(tokio_postgres::Error),
+}
+
+impl Inline {
+    /// None if there are no projections.
+    pub(crate) fn new(
+        projections: InlineProjections,
+        place: &Place,
+        runtime: &Arc<StoreRuntime>,
+    ) -> Option<Self> {
+        let home = match &projections.schema {
+            Some(schema) => Home::given(schema),
+            None => Home::of_store(&place.schema),
+        };
+        let declared = projections.declared.into_iter();
+        let declared = declared
+            .map(|(projection, tables)| Declared::new(projection, tables, home.clone()))
+            .map(Arc::new);
+        let declared: Vec<_> = declared.collect();
+        (!declared.is_empty()).then(|| Self {
+            declared,
+            views: PostgresViews::beside_appends(place, home, runtime.clone()),
+        })
+    }
+
+    fn of<'a>(&'a self, log: &'a str) -> impl Iterator<Item = &'a Arc<Declared>> {
+        let of_log = move |it: &&Arc<Declared>| *it.outline().upstream == *log;
+        self.declared.iter().filter(of_log)
+    }
+
+    /// Whether a projection is over this log.
+    pub(crate) fn has_any_of(&self, log: &str) -> bool {
+        self.of(log).next().is_some()
+    }
+
+    /// Lets the projections over a log take what it has.
+    pub(crate) async fn catch_up(&self, log: &Arc<dyn Recorder>) -> Result<(), RecordError> {
+        for declared in self.of(log.log_name()) {
+            let keeper = self.views.keeper(declared.clone());
+            let pipeline = ProjectionPipeline::new(log.clone(), keeper);
+            let mut pipeline = pipeline.page_size(INLINE_PAGE_EVENTS);
+            pipeline.catch_up().await.map_err(of_projection)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the projections over a log take what was recorded in this transaction, and what others
+    /// recorded without them before, if that is little.
+    pub(crate) async fn take_part(
+        &self,
+        work: &Work<'_>,
+        log: (&str, Born),
+        appended: Positions,
+    ) -> Result<(), Hindrance> {
+        let (name, born) = log;
+        let mut read: Option<(u64, Vec<StoredEvent>)> = None;
+        for declared in self.of(name) {
+            let checkpoint = claim(work, declared, born).await?;
+            let from = Position::number(checkpoint.map(|mark| mark.position));
+            if appended.first.get() > from + 1 + INLINE_LAG_MAX {
+                return Err(Hindrance::Behind);
+            }
+            if read.as_ref().is_none_or(|(first, _)| *first != from) {
+                // From the event of the checkpoint on, to see that the log still has it.
+                let schema = self.views.place().quoted_schema();
+                let span = page::span(work, &schema, born, (from, appended.last.get()));
+                let events = span.await.map_err(Hindrance::Failed)?;
+                read = Some((from, events.map_err(Hindrance::Refused)?));
+            }
+            let events = read.as_ref().map_or(&[][..], |(_, events)| events);
+            let events = match (checkpoint, events.split_first()) {
+                (None, _) => events,
+                (Some(mark), Some((first, events))) if first.mark() == mark => events,
+                // Catching up says what is wrong.
+                (Some(_), _) => return Err(Hindrance::Behind),
+            };
+            match declared.take_new(work, events).await {
+                Ok(None) => {}
+                Ok(Some(reason)) => return Err(Hindrance::Refused(RecordError::invalid(reason))),
+                Err(halt) => return Err(hindrance(halt)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What was recorded in a transaction: the first position and the last.
+#[derive(Clone, Copy)]
+pub(crate) struct Positions {
+    pub(crate) first: Position,
+    pub(crate) last: Position,
+}
+
+/// The checkpoint of a projection, which is this transaction's from now on.
+async fn claim(
+    work: &Work<'_>,
+    declared: &Declared,
+    born: Born,
+) -> Result<Option<Mark>, Hindrance> {
+    match declared.claim(work).await {
+        Ok(Some(entry)) if entry.is_seen && entry.upstream == born.id => Ok(entry.checkpoint),
+        // Dropped, discarded, or of another log: catching up says what it is.
+        Ok(_) => Err(Hindrance::Behind),
+        Err(error) if error.code() == Some(&UNDEFINED_TABLE) => Err(Hindrance::Behind),
+        Err(error) => Err(Hindrance::Failed(error)),
+    }
+}
+
+const UNDEFINED_TABLE: tokio_postgres::error::SqlState =
+    tokio_postgres::error::SqlState::UNDEFINED_TABLE;
+
+fn hindrance(halt: Halt) -> Hindrance {
+    match halt {
+        Halt::Postgres(error) => Hindrance::Failed(error),
+        halt => Hindrance::Refused(match halt.into_error() {
+            Ok(error) => of_projection(error),
+            Err(error) => error,
+        }),
+    }
+}
+
+/// Why an append is refused for a projection.
+fn of_projection(error: ProjectionError) -> RecordError {
+    match error {
+        ProjectionError::Unavailable { failure, .. } => RecordError::Unavailable(failure),
+        ProjectionError::Corrupt { corrupt, .. } => corrupt.into(),
+        error => RecordError::invalid(format!(
+            "{error}; it takes part in every append to its log, so nothing is recorded"
+        )),
+    }
+}
+
+/// Whether an append waits for the inline projections of its log.
+pub(crate) fn is_of_views_behind(error: &RecordError) -> bool {
+    matches!(Refusal::of(error), Some(Refusal::ViewsBehind))
+}

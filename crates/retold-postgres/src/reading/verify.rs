@@ -1,0 +1,169 @@
+//! Checks of a schema that no read of a log makes: what is kept beside events to find them again, and
+//! counts.
+//!
+//! What reads show (positions, versions, places in appends, indexes against events, stretches) is
+//! checked by [`verify_log`](retold_core::recording::verify_log), for every store alike.
+
+use std::sync::Arc;
+
+use retold_core::recording::limits::FINDINGS_MAX;
+use retold_core::recording::{Corrupt, RecordError};
+use tokio_postgres::{Error, Row};
+
+use crate::error::of_statement;
+use crate::server::pool::Pool;
+
+const WHAT: &str = "verifying the schema of the store";
+
+/// Tables whose rows are of a log: whose first column of the primary key is that of the log.
+macro_rules! next_log_of {
+    ($table:literal) => {
+        (
+            $table,
+            concat!(
+                "SELECT n.log, EXISTS (SELECT FROM \"retold\".log l WHERE l.key = n.log) FROM (SELECT log FROM \"retold\".",
+                $table,
+                " WHERE log > $1 ORDER BY log LIMIT 1) n"
+            ),
+        )
+    };
+}
+
+const LOGS_OF_ROWS: [(&str, &str); 5] = [
+    next_log_of!("event"),
+    next_log_of!("event_tag"),
+    next_log_of!("stretch"),
+    next_log_of!("snapshot"),
+    next_log_of!("presence"),
+];
+
+/// Logs whose counts are not those of their rows.
+const COUNTS: &str = "SELECT l.name, l.position, l.stretch_count, e.position, s.ordinal
+    FROM \"retold\".log l,
+    LATERAL (SELECT coalesce((SELECT x.position FROM \"retold\".event x WHERE x.log = l.key
+        ORDER BY x.position DESC LIMIT 1), 0)) AS e (position),
+    LATERAL (SELECT coalesce((SELECT x.ordinal FROM \"retold\".stretch x WHERE x.log = l.key
+        ORDER BY x.ordinal DESC LIMIT 1), 0)) AS s (ordinal)
+    WHERE l.position <> e.position OR l.stretch_count <> s.ordinal";
+
+/// Blocks of bits after one, in order: whether each has the bits that the indexes give, and whether that
+/// before it is there.
+const BLOCKS: &str = "SELECT p.log, p.kind, p.name, p.block,
+    p.bits = \"retold\".presence_bits(p.log, p.kind, p.name, p.block),
+    p.block = 0 OR EXISTS (SELECT FROM \"retold\".presence b WHERE b.log = p.log AND b.kind = p.kind
+        AND b.name = p.name AND b.block = p.block - 1)
+    FROM (SELECT * FROM \"retold\".presence a WHERE (a.log, a.kind, a.name, a.block) > ($1, $2, $3, $4)
+        ORDER BY a.log, a.kind, a.name, a.block LIMIT 64) p ORDER BY p.log, p.kind, p.name, p.block";
+
+/// Checks the schema. Gives what is wrong, at most [`FINDINGS_MAX`].
+///
+/// # Errors
+///
+/// `Unavailable` if it cannot be read.
+pub(crate) async fn verify(pool: &Arc<Pool>) -> Result<Vec<Corrupt>, RecordError> {
+    let mut found = Vec::new();
+    for check in [
+        logs_of_rows(pool, &mut found).await,
+        counts(pool, &mut found).await,
+        blocks(pool, &mut found).await,
+    ] {
+        match check {
+            Err(RecordError::Corrupt(finding)) => found.push(finding),
+            other => other?,
+        }
+    }
+    found.truncate(FINDINGS_MAX);
+    Ok(found)
+}
+
+fn failed(error: Error) -> RecordError {
+    of_statement(WHAT, error)
+}
+
+async fn logs_of_rows(pool: &Arc<Pool>, found: &mut Vec<Corrupt>) -> Result<(), RecordError> {
+    for (table, sql) in LOGS_OF_ROWS {
+        let mut last = i32::MIN;
+        while found.len() < FINDINGS_MAX
+            && let Some(row) = pool.take().await?.row(WHAT, sql, &[&last]).await?
+        {
+            last = row.try_get(0).map_err(failed)?;
+            let is_there: bool = row.try_get(1).map_err(failed)?;
+            if !is_there {
+                let place = format!("the table {table}");
+                let what = format!("it has rows of a log with the key {last}, which is not there");
+                found.push(Corrupt::new(place, what));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn counts(pool: &Arc<Pool>, found: &mut Vec<Corrupt>) -> Result<(), RecordError> {
+    for row in pool.take().await?.rows(WHAT, COUNTS, &[]).await? {
+        found.push(differing_counts(&row).map_err(failed)?);
+    }
+    Ok(())
+}
+
+fn differing_counts(row: &Row) -> Result<Corrupt, Error> {
+    let name: &str = row.try_get(0)?;
+    let number = |column| row.try_get::<_, i64>(column);
+    let what = format!(
+        "it counts {} events and {} stretches, where the last of its events is at {} and the last of its stretches is the {}.",
+        number(1)?,
+        number(2)?,
+        number(3)?,
+        number(4)?
+    );
+    Ok(Corrupt::new(format!("the log {name:?}"), what))
+}
+
+async fn blocks(pool: &Arc<Pool>, found: &mut Vec<Corrupt>) -> Result<(), RecordError> {
+    let (mut log, mut kind, mut name, mut block) = (i32::MIN, i8::MIN, String::new(), -1_i64);
+    while found.len() < FINDINGS_MAX {
+        let page = pool
+            .take()
+            .await?
+            .rows(WHAT, BLOCKS, &[&log, &kind, &name, &block])
+            .await?;
+        if page.is_empty() {
+            break;
+        }
+        for row in &page {
+            found.extend(differing_block(row).map_err(failed)?);
+        }
+        if let Some(last) = page.last() {
+            let place = (|| {
+                Ok((
+                    last.try_get(0)?,
+                    last.try_get(1)?,
+                    last.try_get(2)?,
+                    last.try_get(3)?,
+                ))
+            })();
+            (log, kind, name, block) = place.map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn differing_block(row: &Row) -> Result<Option<Corrupt>, Error> {
+    let is_right: bool = row.try_get(4)?;
+    let joins: bool = row.try_get(5)?;
+    let what = match (is_right, joins) {
+        (true, true) => return Ok(None),
+        (false, _) => "its bits are not what the index says",
+        (true, false) => "the block before it is missing",
+    };
+    let kind = match u8::from_ne_bytes(row.try_get::<_, i8>(1)?.to_ne_bytes()) {
+        b't' => "tag",
+        _ => "topic",
+    };
+    let place = format!(
+        "block {} of the {kind} {:?} of the log with the key {} in the table presence",
+        row.try_get::<_, i64>(3)?,
+        row.try_get::<_, &str>(2)?,
+        row.try_get::<_, i32>(0)?,
+    );
+    Ok(Some(Corrupt::new(place, what)))
+}

@@ -1,0 +1,218 @@
+//! A bound on what a server says before it has let us in.
+//!
+//! The driver takes as much memory as a message says that it has bytes. Until a server has let us in, and
+//! so has shown who it is, a message and all messages together are bounded. Afterwards this only passes on.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::options::{GREETING_SIZE_MAX, MESSAGE_BEFORE_LOGIN_SIZE_MAX};
+
+/// A kind of message and its length, which counts itself.
+const HEADER_SIZE: usize = 5;
+/// The kind of the message after which queries are taken.
+const READY_FOR_QUERY: u8 = b'Z';
+/// The answer of a server that goes on encrypted.
+const ENCRYPTED: u8 = b'S';
+
+/// What of a server's greeting comes next.
+#[derive(Clone, Copy, Debug)]
+enum Expected {
+    /// One byte: whether it encrypts.
+    Encryption,
+    Header([u8; HEADER_SIZE], usize),
+    /// What is left of a message of this kind.
+    Body(u8, usize),
+    /// Nothing that is looked at.
+    Anything,
+}
+
+/// A stream whose greeting is bounded.
+pub(crate) struct Greeted<S> {
+    stream: S,
+    expected: Expected,
+    size: usize,
+}
+
+impl<S> Greeted<S> {
+    /// A stream of messages.
+    pub(crate) fn plain(stream: S) -> Self {
+        Self::new(stream, Expected::Header([0; HEADER_SIZE], 0))
+    }
+
+    /// A stream on which the server first says whether it encrypts.
+    pub(crate) fn asked_for_encryption(stream: S) -> Self {
+        Self::new(stream, Expected::Encryption)
+    }
+
+    /// A stream that is encrypted from its first byte on; what is encrypted is bounded by itself.
+    pub(crate) fn encrypted(stream: S) -> Self {
+        Self::new(stream, Expected::Anything)
+    }
+
+    fn new(stream: S, expected: Expected) -> Self {
+        Self {
+            stream,
+            expected,
+            size: 0,
+        }
+    }
+
+    /// Looks at bytes that came.
+    fn look(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if matches!(self.expected, Expected::Anything) {
+            return Ok(());
+        }
+        self.size += bytes.len();
+        while let [first, others @ ..] = bytes {
+            self.expected = match self.expected {
+                Expected::Anything => return Ok(()),
+                Expected::Encryption => {
+                    bytes = others;
+                    match *first {
+                        ENCRYPTED => Expected::Anything,
+                        _ => Expected::Header([0; HEADER_SIZE], 0),
+                    }
+                }
+                Expected::Header(mut header, filled) => {
+                    bytes = others;
+                    header[filled] = *first;
+                    match filled + 1 {
+                        HEADER_SIZE => body(header)?,
+                        filled => Expected::Header(header, filled),
+                    }
+                }
+                Expected::Body(kind, left) => {
+                    let there = left.min(bytes.len());
+                    bytes = &bytes[there..];
+                    Expected::Body(kind, left - there)
+                }
+            };
+            if let Expected::Body(kind, 0) = self.expected {
+                self.expected = match kind {
+                    READY_FOR_QUERY => Expected::Anything,
+                    _ => Expected::Header([0; HEADER_SIZE], 0),
+                };
+            }
+        }
+        if self.size > GREETING_SIZE_MAX && !matches!(self.expected, Expected::Anything) {
+            return Err(too_much(format!(
+                "{} bytes, and {GREETING_SIZE_MAX} are taken at most",
+                self.size
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The body that a header announces.
+fn body(header: [u8; HEADER_SIZE]) -> io::Result<Expected> {
+    let [kind, length @ ..] = header;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MESSAGE_BEFORE_LOGIN_SIZE_MAX {
+        return Err(too_much(format!(
+            "a message of {length} bytes, and {MESSAGE_BEFORE_LOGIN_SIZE_MAX} are taken at most"
+        )));
+    }
+    // A length that does not count itself is the driver's to refuse.
+    Ok(Expected::Body(kind, length.saturating_sub(HEADER_SIZE - 1)))
+}
+
+fn too_much(what: String) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!(
+            "before it let us in the server sent {what}; is it a PostgreSQL server that listens there?"
+        ),
+    )
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        match read {
+            Poll::Ready(Ok(())) => Poll::Ready(self.look(&buffer.filled()[before..])),
+            other => other,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u8, size: usize) -> Vec<u8> {
+        let length = u32::try_from(size + 4).unwrap().to_be_bytes();
+        let mut bytes = vec![kind];
+        bytes.extend(length);
+        bytes.resize(HEADER_SIZE + size, 0);
+        bytes
+    }
+
+    /// Looks at bytes in pieces of every size.
+    #[track_caller]
+    fn check(make: fn(()) -> Greeted<()>, bytes: &[u8], is_taken: bool) {
+        for size in [1, 2, 3, 5, 7, 4096, bytes.len()] {
+            let mut greeted = make(());
+            let mut looked = bytes.chunks(size).map(|piece| greeted.look(piece));
+            let all = looked.try_for_each(|it| it);
+            assert_eq!(all.is_ok(), is_taken, "pieces of {size}: {all:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_bounded_until_queries_are_taken() {
+        let greeting = [message(b'R', 4), message(b'S', 40), message(b'K', 8)].concat();
+        let large = message(b'D', MESSAGE_BEFORE_LOGIN_SIZE_MAX);
+        let ready = message(READY_FOR_QUERY, 1);
+        check(Greeted::plain, &greeting, true);
+        check(Greeted::plain, &large, false);
+        check(Greeted::plain, &[&*greeting, &large].concat(), false);
+        let all = [&*greeting, &ready, &large].concat();
+        check(Greeted::plain, &all, true);
+        check(Greeted::plain, &[b'R', 0x7f, 0xff, 0xff, 0xff], false);
+        check(Greeted::plain, &[b'R', 0, 0, 0, 0, b'Z'], true);
+    }
+
+    #[test]
+    fn all_messages_together_are_bounded() {
+        let many = message(b'S', 1000).repeat(GREETING_SIZE_MAX / 1000 + 1);
+        check(Greeted::plain, &many, false);
+        let ready = message(READY_FOR_QUERY, 1);
+        check(Greeted::plain, &[&*ready, &many].concat(), true);
+    }
+
+    #[test]
+    fn a_server_that_does_not_encrypt_is_bounded_as_well() {
+        let large = message(b'E', MESSAGE_BEFORE_LOGIN_SIZE_MAX);
+        let answered = |byte: u8| [&[byte], &*large].concat();
+        check(Greeted::asked_for_encryption, &answered(b'N'), false);
+        check(Greeted::asked_for_encryption, &answered(b'S'), true);
+    }
+}

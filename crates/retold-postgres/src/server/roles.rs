@@ -1,0 +1,87 @@
+//! The roles of a store: who may read, who may write, and the SQL that makes them.
+
+use retold_core::recording::Invalid;
+
+use crate::options::SCHEMA_NAME_SIZE_MAX;
+use crate::sql_text::{check_schema, fill, literal, quote};
+
+const ROLES: &str = include_str!("roles.sql");
+
+/// What the name of a role has behind that of the schema.
+const READER: &str = "_reader";
+const WRITER: &str = "_writer";
+
+/// Name of the role that reads a store: that of the schema and `_reader`.
+pub fn reader_role(schema: &str) -> String {
+    role(schema, READER)
+}
+
+/// Name of the role that writes to a store: that of the schema and `_writer`.
+pub fn writer_role(schema: &str) -> String {
+    role(schema, WRITER)
+}
+
+/// PostgreSQL would cut a longer name, and one role would be the other.
+fn role(schema: &str, suffix: &str) -> String {
+    let mut end = schema.len().min(SCHEMA_NAME_SIZE_MAX - suffix.len());
+    while !schema.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", &schema[..end])
+}
+
+/// The SQL that makes the roles of a store, [`reader_role`] and [`writer_role`], where they are missing,
+/// and gives them the rights they need and no others. For the owner of the schema, who may make roles;
+/// to be run after that of [`schema_sql`](crate::schema_sql), and again when a new version of the
+/// schema has more tables.
+///
+/// # Errors
+///
+/// [`Invalid`] for a name that PostgreSQL cannot keep.
+pub fn roles_sql(schema: &str) -> Result<String, Invalid> {
+    check_schema(schema)?;
+    let (reader, writer) = (reader_role(schema), writer_role(schema));
+    let names = [&reader, &writer, schema].map(quote);
+    let placeholders = ["\"retold_reader\"", "\"retold_writer\"", "\"retold\""];
+    let values: Vec<_> = placeholders
+        .into_iter()
+        .zip(names.iter().map(|it| &**it))
+        .collect();
+    let grants = fill(ROLES, &values);
+    Ok(format!("{}{}{grants}", make(&reader), make(&writer)))
+}
+
+fn make(role: &str) -> String {
+    let make = format!(
+        "BEGIN IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = {}) THEN \
+         CREATE ROLE {} NOLOGIN; END IF; END",
+        literal(role),
+        quote(role)
+    );
+    format!("DO {};\n", literal(&make))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_of_long_schemas_stay_apart() {
+        let long = "ä".repeat(31);
+        assert_eq!(writer_role(&long).len(), 63);
+        assert_ne!(writer_role(&long), reader_role(&long));
+        assert_eq!(reader_role("dogs"), "dogs_reader");
+    }
+
+    #[test]
+    fn names_are_written_so_that_they_are_names() {
+        let sql = roles_sql("a'b\"c").unwrap();
+        assert!(sql.contains("DO 'BEGIN IF NOT EXISTS"));
+        assert!(sql.contains("rolname = ''a''''b\"c_reader''"));
+        assert!(sql.contains("\"a'b\"\"c\".matches"));
+        assert!(!sql.contains("\"retold"));
+        let sql = roles_sql("x\"retold\"").unwrap();
+        assert!(sql.contains("TO \"x\"\"retold\"\"_reader\""));
+        assert!(roles_sql("a\nb").is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! Reads from standbys, which replay what their primary has recorded, each at its own pace.
+//!
+//! A URL may name several of them, so a reader may reach one that has not replayed yet what the reader has
+//! read from another. That is lag and passes. Another event at the place of a mark is divergence, on
+//! every server; and so is a primary whose log ends before the mark.
+
+use std::time::Instant;
+
+use retold_core::recording::{Mark, Position, RecordError};
+
+use super::connection::Connection;
+use crate::error::{Refusal, of_statement};
+use crate::options::{STANDBY_LOOK_INTERVAL, STANDBY_WAIT_MAX};
+
+/// Whether the server replays what another records.
+pub(crate) async fn is_standby(connection: &mut Connection) -> Result<bool, RecordError> {
+    const WHAT: &str = "asking whether the server is a standby";
+    let row = connection.row(WHAT, "SELECT pg_is_in_recovery()", &[]);
+    match row.await? {
+        Some(row) => row.try_get(0).map_err(|error| of_statement(WHAT, error)),
+        None => Ok(false),
+    }
+}
+
+/// The error of a read after a mark that the standby has not replayed yet.
+pub(crate) fn behind(mark: Mark, head: Option<Position>) -> RecordError {
+    let (position, head) = (mark.position.get(), Position::number(head));
+    RecordError::unavailable("reading events", Refusal::StandbyBehind { position, head })
+}
+
+/// A read that is tried again while the server is a standby that is behind the reader, for at most
+/// [`STANDBY_WAIT_MAX`].
+pub(crate) struct LagWait {
+    begun: Instant,
+}
+
+impl LagWait {
+    pub(crate) fn begin() -> Self {
+        Self {
+            begun: Instant::now(),
+        }
+    }
+
+    /// Waits until the read is to be tried again.
+    ///
+    /// # Errors
+    ///
+    /// That of the read, if it is no lag or has lasted too long.
+    pub(crate) async fn outwait(&self, error: RecordError) -> Result<(), RecordError> {
+        if !is_of_lag(&error) || self.begun.elapsed() >= STANDBY_WAIT_MAX {
+            return Err(error);
+        }
+        tokio::time::sleep(STANDBY_LOOK_INTERVAL).await;
+        Ok(())
+    }
+}
+
+fn is_of_lag(error: &RecordError) -> bool {
+    let refusal = Refusal::of(error);
+    matches!(
+        refusal,
+        Some(Refusal::StandbyBehind { .. } | Refusal::StandbyBeforeBirth)
+    )
+}

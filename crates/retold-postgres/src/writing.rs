@@ -1,0 +1,10 @@
+//! Writing: appends are sent to the server in groups, one statement for each group. The modules stand in
+//! order; each uses only those above it.
+
+pub(crate) mod queue;
+
+pub(crate) mod group;
+
+pub(crate) mod answer;
+
+pub(crate) mod writer;

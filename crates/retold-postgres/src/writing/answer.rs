@@ -1,0 +1,176 @@
+//! From what the function in the schema says of an append to what its caller is told.
+
+use retold_core::recording::{
+    Append, Appended, Condition, Conflict, Corrupt, EventId, Mark, Position, Positions,
+    RecordError, Version,
+};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+/// What became of an append, and the log's append count after it.
+pub(crate) struct Answer {
+    pub(crate) answer: Result<Appended, RecordError>,
+    pub(crate) append_count: u64,
+}
+
+/// The code of a row that is about all appends of the group.
+const ALL_RECORDED: i32 = 7;
+
+/// What the rows of `append_group` say of the appends of a group, one answer for each.
+pub(crate) fn answers<'a>(
+    rows: &[Row],
+    appends: impl ExactSizeIterator<Item = &'a Append>,
+) -> Vec<Answer> {
+    if let Some(first) = rows.first().and_then(all_recorded) {
+        return all(first, appends);
+    }
+    if rows.len() != appends.len() {
+        let error = not_understood("it has not one row for each append");
+        let answer = |_| Answer {
+            answer: Err(error.clone()),
+            append_count: 0,
+        };
+        return appends.map(answer).collect();
+    }
+    let pairs = rows.iter().zip(appends);
+    pairs.map(|(row, append)| answer(row, append)).collect()
+}
+
+/// The position of a group's first event and the append count after it, if all of it is recorded.
+fn all_recorded(row: &Row) -> Option<(Position, u64)> {
+    let code: i32 = row.try_get(0).ok()?;
+    let first: Option<i64> = row.try_get(1).ok()?;
+    let append_count: i64 = row.try_get(4).ok()?;
+    let first = Position::new(first?.cast_unsigned())?;
+    (code == ALL_RECORDED).then_some((first, append_count.cast_unsigned()))
+}
+
+fn all<'a>(
+    (first, append_count): (Position, u64),
+    appends: impl Iterator<Item = &'a Append>,
+) -> Vec<Answer> {
+    let mut next = first.get();
+    let answer = |append: &Append| {
+        let length = append.new_events().len() as u64;
+        let positions =
+            Position::new(next).map_or(Positions::NONE, |it| Positions::new(it, length));
+        next += length;
+        Answer {
+            answer: Ok(Appended::Recorded(positions)),
+            append_count,
+        }
+    };
+    appends.map(answer).collect()
+}
+
+/// A row that the function gave for an append.
+struct Said {
+    code: i32,
+    number: Option<i64>,
+    event: Option<Uuid>,
+    index: usize,
+}
+
+/// What a row of `append_group` says of its append.
+fn answer(row: &Row, append: &Append) -> Answer {
+    let read = || -> Result<(Said, i64), tokio_postgres::Error> {
+        let index: Option<i32> = row.try_get(3)?;
+        let said = Said {
+            code: row.try_get(0)?,
+            number: row.try_get(1)?,
+            event: row.try_get(2)?,
+            index: index.and_then(|it| usize::try_from(it).ok()).unwrap_or(0),
+        };
+        Ok((said, row.try_get(4)?))
+    };
+    match read() {
+        Ok((said, append_count)) => Answer {
+            answer: said
+                .told(append)
+                .unwrap_or_else(|| Err(not_understood("it says what no append comes to"))),
+            append_count: append_count.cast_unsigned(),
+        },
+        Err(error) => Answer {
+            answer: Err(not_understood(&error.to_string())),
+            append_count: 0,
+        },
+    }
+}
+
+fn not_understood(what: &str) -> RecordError {
+    Corrupt::new("the answer of the function append_group", what).into()
+}
+
+impl Said {
+    fn position(&self) -> Option<Position> {
+        Position::new(self.number?.cast_unsigned())
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        Some(Mark {
+            position: self.position()?,
+            event_id: EventId::new(self.event?),
+        })
+    }
+
+    fn told(&self, append: &Append) -> Option<Result<Appended, RecordError>> {
+        let events = append.new_events();
+        let positions = match self.position() {
+            Some(first) => Positions::new(first, events.len() as u64),
+            None => Positions::NONE,
+        };
+        let conflict = match self.code {
+            0 => return Some(Ok(Appended::Recorded(positions))),
+            1 => return Some(Ok(Appended::Repeated(positions))),
+            2 => {
+                let stretch = append.stretches().get(self.index)?;
+                Conflict::Checkpoint {
+                    follower: stretch.follower.clone(),
+                    upstream: stretch.upstream,
+                    checkpoint: self.mark(),
+                }
+            }
+            3 => Conflict::EventId {
+                id: events.get(self.index)?.id,
+                position: self.position()?,
+            },
+            4 => match append.all_conditions().get(self.index)? {
+                Condition::StreamAt {
+                    stream, expected, ..
+                } => Conflict::Stream {
+                    stream: stream.clone(),
+                    expected: *expected,
+                    actual: Version::new(self.number?.cast_unsigned()),
+                    other: self.event.map(EventId::new),
+                },
+                _ => return None,
+            },
+            5 => Conflict::Query {
+                condition: self.index,
+                found: self.mark()?,
+            },
+            6 => return Some(Err(self.beyond_head(append)?)),
+            8 => match append.all_conditions().get(self.index)? {
+                Condition::TopicCount { count } => Conflict::Topics {
+                    expected: *count,
+                    actual: self.number?.cast_unsigned(),
+                },
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(Err(conflict.into()))
+    }
+
+    fn beyond_head(&self, append: &Append) -> Option<RecordError> {
+        let Condition::NoneMatch { after, .. } = append.all_conditions().get(self.index)? else {
+            return None;
+        };
+        Some(RecordError::invalid(format!(
+            "condition {} begins after position {}, beyond the head of the log at {}",
+            self.index,
+            Position::number(*after),
+            self.number?,
+        )))
+    }
+}

@@ -1,0 +1,161 @@
+//! What waits to be appended to a log, in the order it came.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use retold_core::recording::{Append, Appended, Condition, Query, QueryItem, RecordError};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+
+use crate::options::{GROUP_COMPARISONS_MAX, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, ROW_SIZE};
+
+/// Waits that are shorter go round the other tasks in place of a timer, which is not as fine.
+const TIMER_GRAIN: Duration = Duration::from_millis(1);
+
+/// An append with the one who waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) append: Append,
+    pub(crate) size: usize,
+    pub(crate) answer: oneshot::Sender<Result<Appended, RecordError>>,
+    /// Its places in the queue, given back when it is answered.
+    pub(crate) _places: OwnedSemaphorePermit,
+}
+
+/// A queue of appends, bounded by the places its members hold.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    /// Told when as many wait as are awaited.
+    gathered: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    members: VecDeque<Member>,
+    /// Whether a task is there that takes them out.
+    is_served: bool,
+    /// How many the task waits for, if it does.
+    awaited: Option<usize>,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a member at the end. True if nobody serves the queue: the caller is to see to it, and the
+    /// queue counts it as served from now on.
+    pub(crate) fn push(&self, member: Member) -> bool {
+        let mut state = self.state();
+        state.members.push_back(member);
+        if state.awaited.is_some_and(|it| state.members.len() >= it) {
+            state.awaited = None;
+            self.gathered.notify_one();
+        }
+        !std::mem::replace(&mut state.is_served, true)
+    }
+
+    /// How many wait.
+    pub(crate) fn length(&self) -> usize {
+        self.state().members.len()
+    }
+
+    /// Waits until as many wait as are expected, or for so long.
+    pub(crate) async fn gather(&self, expected: usize, wait_max: Duration) {
+        if wait_max < TIMER_GRAIN {
+            let begun = Instant::now();
+            while self.length() < expected && begun.elapsed() < wait_max {
+                tokio::task::yield_now().await;
+            }
+            return;
+        }
+        {
+            let mut state = self.state();
+            if state.members.len() >= expected {
+                return;
+            }
+            state.awaited = Some(expected);
+        }
+        // What comes late is no error: whoever is there is taken.
+        let _ = tokio::time::timeout(wait_max, self.gathered.notified()).await;
+        self.state().awaited = None;
+    }
+
+    /// Takes the next group from the front. If there is none, the queue is no longer served.
+    pub(crate) fn take_group(&self) -> Vec<Member> {
+        let mut state = self.state();
+        let mut group: Vec<Member> = Vec::new();
+        let (mut size, mut events, mut comparisons) = (0, 0, 0);
+        while group.len() < GROUP_LENGTH_MAX
+            && let Some(member) = state.members.front()
+        {
+            size += member.size;
+            comparisons += events * query_items(&member.append);
+            let is_too_much = size > GROUP_SIZE_MAX || comparisons > GROUP_COMPARISONS_MAX;
+            if is_too_much && !group.is_empty() {
+                break;
+            }
+            events += member.append.new_events().len();
+            group.extend(state.members.pop_front());
+        }
+        if group.is_empty() {
+            state.is_served = false;
+        }
+        group
+    }
+
+    /// Answers nobody and drops all that wait, as when the runtime ends.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.state();
+        state.is_served = false;
+        let members = std::mem::take(&mut state.members);
+        drop(state);
+        drop(members);
+    }
+}
+
+/// What an append takes in memory and in a message to the server, in bytes, about.
+pub(crate) fn size(append: &Append) -> usize {
+    let events = append.new_events().iter().map(|event| {
+        let stream = event.stream.as_ref().map_or(0, |it| it.len());
+        let tags = event.tags.iter().map(|tag| ROW_SIZE + 2 * tag.len());
+        ROW_SIZE + event.size() + event.topic.len() + stream + tags.sum::<usize>()
+    });
+    let conditions = append.all_conditions().iter().map(|condition| {
+        let names = match condition {
+            Condition::StreamAt { stream, .. } => stream.len(),
+            Condition::NoneMatch {
+                query: Query::Items(items),
+                ..
+            } => items.iter().map(item_size).sum(),
+            _ => 0,
+        };
+        ROW_SIZE + names
+    });
+    let stretches = append
+        .stretches()
+        .iter()
+        .map(|stretch| ROW_SIZE + stretch.follower.as_str().len());
+    events.chain(conditions).chain(stretches).sum()
+}
+
+fn item_size(item: &QueryItem) -> usize {
+    let names = item.streams.iter().chain(&item.topics).chain(&item.tags);
+    names.map(|name| ROW_SIZE + name.len()).sum()
+}
+
+/// Items of all queries that an append's conditions have.
+fn query_items(append: &Append) -> usize {
+    let items = append
+        .all_conditions()
+        .iter()
+        .map(|condition| match condition {
+            Condition::NoneMatch {
+                query: Query::Items(items),
+                ..
+            } => items.len(),
+            _ => 0,
+        });
+    items.sum()
+}

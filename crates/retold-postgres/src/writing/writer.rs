@@ -1,0 +1,259 @@
+//! The task that commits the appends of a log in groups: each group one statement, one transaction.
+//!
+//! It is there while something waits. Who asked for an append may go away: the task goes on.
+
+mod with_views;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use retold_core::recording::{Append, Appended, RecordError};
+use tokio::sync::oneshot;
+use tokio_postgres::{Row, Statement};
+
+use super::answer::{Answer, answers};
+use super::group::{self, Group, Session};
+use super::queue::{Member, size};
+use crate::birth::replaced;
+use crate::error::{Refusal, is_of_content, of_group, of_statement};
+use crate::log::{Born, Log, Met};
+use crate::options::{
+    ANSWER_WAIT_MAX, GATHER_SHARE, GATHER_WAIT_MAX, GROUP_LENGTH_MAX, PLACE_SIZE, QUEUE_PLACES_MAX,
+    QUEUE_WAIT_MAX,
+};
+use crate::server::pool::Pooled;
+use crate::shared::Shared;
+use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
+
+/// Queues an append and waits for its answer.
+///
+/// # Errors
+///
+/// As the recorder's `append` says.
+pub(crate) async fn append(
+    shared: &Arc<Shared>,
+    log: &Arc<Log>,
+    append: Append,
+) -> Result<Appended, RecordError> {
+    const WHAT: &str = "appending";
+    let size = size(&append);
+    let places = u32::try_from(size / PLACE_SIZE + 1).unwrap_or(u32::MAX);
+    let places = log
+        .places
+        .clone()
+        .acquire_many_owned(places.min(QUEUE_PLACES_MAX));
+    let Ok(Ok(places)) = tokio::time::timeout(QUEUE_WAIT_MAX, places).await else {
+        return Err(RecordError::unavailable(WHAT, Refusal::QueueFull));
+    };
+    let (sender, receiver) = oneshot::channel();
+    let member = Member {
+        append,
+        size,
+        answer: sender,
+        _places: places,
+    };
+    if log.queue.push(member) {
+        let service = Service {
+            shared: shared.clone(),
+            log: log.clone(),
+            serving: Serving::Now,
+        };
+        if shared.inline_of(&log.name).is_some() {
+            // Handlers of the program take part, and may block.
+            shared.runtime.spawn_apart(service.serve());
+        } else {
+            shared.runtime.spawn(service.serve());
+        }
+    }
+    match receiver.await {
+        Ok(answer) => answer,
+        Err(_) => Err(RecordError::outcome_unknown(WHAT, Refusal::WriterStopped)),
+    }
+}
+
+/// Serves the queue of a log until it is empty.
+struct Service {
+    shared: Arc<Shared>,
+    log: Arc<Log>,
+    serving: Serving,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Serving {
+    Now,
+    /// The queue was empty, and is known not to be served.
+    Done,
+}
+
+/// However the task ends, the queue is not left without one that serves it; also if the task never
+/// began.
+impl Drop for Service {
+    fn drop(&mut self) {
+        if self.serving == Serving::Now {
+            self.log.queue.abandon();
+        }
+    }
+}
+
+impl Service {
+    async fn serve(mut self) {
+        let (mut answered, mut took) = (0, Duration::ZERO);
+        loop {
+            self.gather(answered, took).await;
+            let group = self.log.queue.take_group();
+            if group.is_empty() {
+                // Whoever queues now finds the queue not served, and starts another task.
+                self.serving = Serving::Done;
+                return;
+            }
+            let begun = Instant::now();
+            answered = group.len();
+            self.commit(group).await;
+            took = begun.elapsed();
+        }
+    }
+
+    /// Gives those who were just answered a moment to append again, unless it was one alone. Else the
+    /// first of them would get a group to itself, and all others would wait for its sync.
+    async fn gather(&self, answered: usize, took: Duration) {
+        let expected = (self.log.queue.length() + answered).min(GROUP_LENGTH_MAX);
+        if expected <= 1 {
+            return;
+        }
+        let wait_max = (took / GATHER_SHARE).min(GATHER_WAIT_MAX);
+        self.log.queue.gather(expected, wait_max).await;
+    }
+
+    async fn commit(&self, members: Vec<Member>) {
+        metrics::histogram!(GROUP_LENGTH).record(members.len() as f64);
+        if let Some(inline) = self.shared.inline_of(&self.log.name) {
+            return self.commit_with_views(members, inline).await;
+        }
+        let begun = Instant::now();
+        let Ok(permit) = self.shared.writers.acquire().await else {
+            let what = "waiting for a connection";
+            return refuse(
+                members,
+                &RecordError::unavailable(what, Refusal::NoConnection),
+            );
+        };
+        let Some(born) = self.log.born() else {
+            let error = RecordError::unavailable("appending", Refusal::NotBorn);
+            return refuse(members, &error);
+        };
+        let (mut connection, statement) = match self.prepare().await {
+            Ok(prepared) => prepared,
+            Err(error) => return refuse(members, &error),
+        };
+        let cancelled_before = connection.standbys.cancelled();
+        let sent = self.send(&connection, &statement, born, &members).await;
+        match sent {
+            Ok(rows) if rows.is_empty() => {
+                let name = &self.log.name;
+                let error = replaced(&mut connection, Met { name, born }).await;
+                refuse(members, &error);
+            }
+            Ok(rows) if connection.standbys.cancelled() != cancelled_before => {
+                self.leave_open(members, &rows);
+            }
+            Ok(rows) => {
+                metrics::histogram!(GROUP_SECONDS).record(begun.elapsed().as_secs_f64());
+                self.settle(members, &rows);
+            }
+            Err(Unsent::Failed(error)) if members.len() > 1 && is_of_content(&error) => {
+                drop((connection, permit));
+                // One of them is at fault. Each by itself, so that it fails alone.
+                for member in members {
+                    Box::pin(self.commit(vec![member])).await;
+                }
+            }
+            Err(unsent) => {
+                let error = unsent.told();
+                if matches!(error, RecordError::OutcomeUnknown(_)) {
+                    // It is silent, or cut, though the driver may not know that yet.
+                    connection.close();
+                }
+                refuse(members, &error);
+            }
+        }
+    }
+
+    /// What is needed before anything is sent; a failure here is certain to have written nothing.
+    async fn prepare(&self) -> Result<(Pooled, Statement), RecordError> {
+        let mut connection = self.shared.pool.take().await?;
+        let statement = group::prepare(&mut connection).await;
+        let statement = statement.map_err(|error| of_statement("preparing to append", error))?;
+        Ok((connection, statement))
+    }
+
+    async fn send(
+        &self,
+        connection: &Pooled,
+        statement: &Statement,
+        born: Born,
+        members: &[Member],
+    ) -> Result<Vec<Row>, Unsent> {
+        let group = Group::of(born.id, members.iter().map(|member| &member.append));
+        let sent = group.send(Session::Alone(&connection.client), statement, born);
+        match tokio::time::timeout(ANSWER_WAIT_MAX, sent).await {
+            Ok(sent) => sent.map_err(Unsent::Failed),
+            Err(_) => Err(Unsent::Silent),
+        }
+    }
+
+    fn settle(&self, members: Vec<Member>, rows: &[Row]) {
+        let answers = self.announce(&members, rows);
+        for (member, answer) in members.into_iter().zip(answers) {
+            // Whoever asked may be gone.
+            let _ = member.answer.send(answer.answer);
+        }
+    }
+
+    /// Answers a group that is committed, and whose standbys may not have it: readers see it, and its callers
+    /// send it again, which waits for the standbys as well.
+    fn leave_open(&self, members: Vec<Member>, rows: &[Row]) {
+        self.announce(&members, rows);
+        refuse(members, &Unsent::NotReplicated.told());
+    }
+
+    /// What the rows say of each member; those who wait for news learn how many appends there are.
+    fn announce(&self, members: &[Member], rows: &[Row]) -> Vec<Answer> {
+        let answers = answers(rows, members.iter().map(|member| &member.append));
+        let recorded = answers
+            .iter()
+            .filter(|it| matches!(it.answer, Ok(Appended::Recorded(_))));
+        if let Some(append_count) = recorded.map(|it| it.append_count).max() {
+            self.log.announce(append_count);
+            self.shared.herald.tell(self.log.born());
+        }
+        answers
+    }
+}
+
+/// Why a group was not answered.
+enum Unsent {
+    Failed(tokio_postgres::Error),
+    Silent,
+    /// It is committed, and the server did not wait for its standbys.
+    NotReplicated,
+}
+
+impl Unsent {
+    /// What the members are told.
+    fn told(self) -> RecordError {
+        match self {
+            Self::Failed(error) => of_group(error),
+            Self::Silent => RecordError::outcome_unknown("appending", Refusal::Silent),
+            Self::NotReplicated => {
+                RecordError::outcome_unknown("appending", Refusal::NotReplicated)
+            }
+        }
+    }
+}
+
+/// Gives all members the same answer.
+fn refuse(members: Vec<Member>, error: &RecordError) {
+    for member in members {
+        let _ = member.answer.send(Err(error.clone()));
+    }
+}

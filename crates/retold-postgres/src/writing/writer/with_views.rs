@@ -1,0 +1,199 @@
+//! The way of a group to a log with inline projections: one transaction around the statement of the group
+//! and the handlers.
+//!
+//! If a handler fails, everything is rolled back and each append is sent by itself, so that the one at
+//! fault fails alone.
+
+use std::time::Instant;
+
+use retold_core::recording::{Appended, RecordError};
+use tokio_postgres::Row;
+
+use super::{Service, Unsent, refuse};
+use crate::birth::replaced;
+use crate::error::{Refusal, describe, is_of_content, of_statement, of_statement_on_views};
+use crate::log::{Born, Met};
+use crate::options::{ANSWER_WAIT_MAX, VIEW_WAIT_MAX};
+use crate::projection::inline::{Hindrance, Inline, Positions};
+use crate::server::pool::Pooled;
+use crate::server::work::{Purpose, Work};
+use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
+use crate::writing::answer::answers;
+use crate::writing::group;
+use crate::writing::group::{Group, Session};
+use crate::writing::queue::Member;
+
+const WHAT: &str = "appending with inline projections";
+
+/// Why a group was not recorded.
+enum Unrecorded {
+    /// For all its members.
+    Refused(RecordError),
+    /// For one of them, or for the only one.
+    AtFault(RecordError),
+    /// Perhaps it was: the connection was lost in the commit.
+    Unknown(Unsent),
+    /// It was, but the server did not wait for its standbys; with the group's rows.
+    NotReplicated(Vec<Row>),
+}
+
+impl Service {
+    pub(super) async fn commit_with_views(&self, members: Vec<Member>, inline: &Inline) {
+        metrics::histogram!(GROUP_LENGTH).record(members.len() as f64);
+        let begun = Instant::now();
+        let (permit, connection) = (
+            self.shared.writers.acquire().await,
+            inline.views.take().await,
+        );
+        let mut connection = match (permit.is_ok(), connection) {
+            (true, Ok(connection)) => connection,
+            (_, Err(error)) => return refuse(members, &error),
+            (false, _) => {
+                let what = "waiting for a connection";
+                return refuse(
+                    members,
+                    &RecordError::unavailable(what, Refusal::NoConnection),
+                );
+            }
+        };
+        let Some(born) = self.log.born() else {
+            let error = RecordError::unavailable(WHAT, Refusal::NotBorn);
+            return refuse(members, &error);
+        };
+        let recorded = self.record(&mut connection, born, &members, inline).await;
+        let error = match recorded {
+            Ok(rows) if rows.is_empty() => {
+                let name = &self.log.name;
+                replaced(&mut connection, Met { name, born }).await
+            }
+            Ok(rows) => {
+                metrics::histogram!(GROUP_SECONDS).record(begun.elapsed().as_secs_f64());
+                return self.settle(members, &rows);
+            }
+            Err(Unrecorded::AtFault(_)) if members.len() > 1 => {
+                drop((connection, permit));
+                for member in members {
+                    Box::pin(self.commit_with_views(vec![member], inline)).await;
+                }
+                return;
+            }
+            Err(Unrecorded::AtFault(error)) => error,
+            Err(Unrecorded::Refused(error)) => {
+                // It may be cut or silent, though the driver does not know that yet.
+                connection.close();
+                error
+            }
+            Err(Unrecorded::NotReplicated(rows)) => return self.leave_open(members, &rows),
+            Err(Unrecorded::Unknown(unsent)) => {
+                connection.close();
+                unsent.told()
+            }
+        };
+        refuse(members, &error);
+    }
+
+    /// Records a group and lets the projections take it. When this gives rows, all that is durable; without
+    /// rows nothing is recorded, for the log is not there.
+    async fn record(
+        &self,
+        connection: &mut Pooled,
+        born: Born,
+        members: &[Member],
+        inline: &Inline,
+    ) -> Result<Vec<Row>, Unrecorded> {
+        let failed = |error| Unrecorded::Refused(of_statement(WHAT, error));
+        let statement = group::prepare(connection).await.map_err(failed)?;
+        let group = Group::of(born.id, members.iter().map(|member| &member.append));
+        let standbys = connection.standbys.clone();
+        let sending = async {
+            // Until the commit is sent, silence is certain to have written nothing.
+            let silent = |_| {
+                let error = RecordError::unavailable(WHAT, Refusal::Silent);
+                Unrecorded::Refused(error)
+            };
+            let beginning = Work::begin(connection, Purpose::Write);
+            let begun = tokio::time::timeout(ANSWER_WAIT_MAX, beginning).await;
+            let work = begun.map_err(silent)?.map_err(failed)?;
+            let session = Session::Within(&work.transaction);
+            let sending = group.send(session, &statement, born);
+            let sent = tokio::time::timeout(ANSWER_WAIT_MAX, sending).await;
+            let rows = sent.map_err(silent)?.map_err(at_fault)?;
+            if rows.is_empty() {
+                return Ok(rows);
+            }
+            self.let_take_part(&work, born, members, &rows, inline)
+                .await?;
+            // Whatever comes of the commit, it is told by itself.
+            let cancelled_before = standbys.cancelled();
+            let committed = tokio::time::timeout(VIEW_WAIT_MAX, work.transaction.commit()).await;
+            match committed {
+                Ok(Ok(())) if standbys.cancelled() != cancelled_before => {
+                    Err(Unrecorded::NotReplicated(rows))
+                }
+                Ok(Ok(())) => Ok(rows),
+                Ok(Err(error)) if is_of_content(&error) => {
+                    // A constraint of a view that is looked at last.
+                    let text = format!(
+                        "a projection that takes part in every append to {:?} cannot be committed, so nothing is recorded: {}",
+                        self.log.name,
+                        describe(&error),
+                    );
+                    Err(Unrecorded::AtFault(RecordError::invalid(text)))
+                }
+                Ok(Err(error)) => Err(Unrecorded::Unknown(Unsent::Failed(error))),
+                Err(_) => Err(Unrecorded::Unknown(Unsent::Silent)),
+            }
+        };
+        sending.await
+    }
+
+    /// Lets the projections take what the group's rows say is recorded.
+    async fn let_take_part(
+        &self,
+        work: &Work<'_>,
+        born: Born,
+        members: &[Member],
+        rows: &[Row],
+        inline: &Inline,
+    ) -> Result<(), Unrecorded> {
+        let answers = answers(rows, members.iter().map(|member| &member.append));
+        let recorded = answers.into_iter().filter_map(|it| match it.answer {
+            Ok(Appended::Recorded(positions)) => positions.first().zip(positions.last()),
+            _ => None,
+        });
+        let recorded: Vec<_> = recorded.collect();
+        let (Some((first, _)), Some((_, last))) = (recorded.first(), recorded.last()) else {
+            return Ok(());
+        };
+        let appended = Positions {
+            first: *first,
+            last: *last,
+        };
+        let taking = inline.take_part(work, (&self.log.name, born), appended);
+        match tokio::time::timeout(VIEW_WAIT_MAX, taking).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Hindrance::Behind)) => {
+                let error = RecordError::unavailable(WHAT, Refusal::ViewsBehind);
+                Err(Unrecorded::Refused(error))
+            }
+            Ok(Err(Hindrance::Refused(error))) => Err(Unrecorded::AtFault(error)),
+            Ok(Err(Hindrance::Failed(error))) => {
+                Err(Unrecorded::Refused(of_statement_on_views(WHAT, error)))
+            }
+            Err(_) => {
+                let error = RecordError::unavailable(WHAT, Refusal::Silent);
+                Err(Unrecorded::Refused(error))
+            }
+        }
+    }
+}
+
+/// Of an error of the statement of a group, within a transaction: nothing is committed.
+fn at_fault(error: tokio_postgres::Error) -> Unrecorded {
+    let is_of_content = is_of_content(&error);
+    let error = of_statement("appending", error);
+    match is_of_content {
+        true => Unrecorded::AtFault(error),
+        false => Unrecorded::Refused(error),
+    }
+}

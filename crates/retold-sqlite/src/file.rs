@@ -1,0 +1,21 @@
+//! The database file: its schema, its connections, the transactions on them, and what proves that the
+//! file is the one that was opened. The modules stand in order; each uses only those above it.
+
+pub(crate) mod seq;
+
+pub(crate) mod presence;
+pub(crate) mod schema;
+
+pub(crate) mod connection;
+pub(crate) mod head;
+pub(crate) mod log;
+
+pub(crate) mod known;
+pub(crate) mod topics;
+pub(crate) mod wal;
+
+pub(crate) mod names;
+
+pub(crate) mod transaction;
+
+pub(crate) mod watermark;

@@ -1,0 +1,108 @@
+//! The ends of things: of a log, of a stream, of a follower's stretches. Each is one step in an
+//! index.
+
+use retold_core::recording::{EventId, Head, Mark};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
+
+use super::seq::{self, LogKey, Seq};
+use crate::error::damaged;
+
+/// The end of a log; its topics are not counted.
+pub(crate) fn read(conn: &Connection, log: LogKey) -> rusqlite::Result<Head> {
+    let last = conn
+        .prepare_cached(
+            "SELECT seq, id, append_number FROM event WHERE seq > ?1 AND seq <= ?2
+             ORDER BY seq DESC LIMIT 1",
+        )?
+        .query_row(params![log.start(), log.last()], |row| {
+            Ok((mark(row)?, unsigned(row.get(2)?)))
+        })
+        .optional()?;
+    let eventless = conn
+        .prepare_cached("SELECT append_number FROM eventless_append WHERE log = ?1")?
+        .query_row([log.0], |row| row.get(0))
+        .optional()?
+        .map_or(0, unsigned);
+    let (mark, append_number) = last.unzip();
+    Ok(Head {
+        mark: mark.flatten(),
+        append_count: append_number.unwrap_or(0).max(eventless),
+        topic_count: 0,
+    })
+}
+
+/// The mark of a log's event at a position, if it is there; `seq` in the log's rows.
+pub(crate) fn mark_at(conn: &Connection, seq: Seq) -> rusqlite::Result<Option<Mark>> {
+    let found = conn
+        .prepare_cached("SELECT seq, id FROM event WHERE seq = ?1")?
+        .query_row([seq], mark)
+        .optional()?;
+    Ok(found.flatten())
+}
+
+/// Version of a stream's last event; 0 if it has none.
+pub(crate) fn stream_version(conn: &Connection, stream: i64) -> rusqlite::Result<u64> {
+    conn.prepare_cached(
+        "SELECT version FROM event INDEXED BY event_stream WHERE stream = ?1
+         ORDER BY version DESC LIMIT 1",
+    )?
+    .query_row([stream], |row| row.get(0))
+    .optional()
+    .map(|version| version.map_or(0, unsigned))
+}
+
+/// Version and id of a stream's last event, for an append behind it: the event that the index names
+/// says so itself.
+///
+/// # Errors
+///
+/// Also if it does not.
+pub(crate) fn checked_stream_end(
+    conn: &Connection,
+    stream: i64,
+) -> rusqlite::Result<(u64, EventId)> {
+    let found: Option<(i64, Seq)> = conn
+        .prepare_cached(
+            "SELECT version, seq FROM event INDEXED BY event_stream WHERE stream = ?1
+             ORDER BY version DESC LIMIT 1",
+        )?
+        .query_row([stream], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((version, seq)) = found else {
+        // A stream is there because it has an event.
+        return Err(damaged(
+            "the index of streams does not have the events of a stream",
+        ));
+    };
+    let there: Option<((Option<i64>, Option<i64>), EventId)> = conn
+        .prepare_cached("SELECT stream, version, id FROM event NOT INDEXED WHERE seq = ?1")?
+        .query_row([seq], |row| {
+            Ok(((row.get(0)?, row.get(1)?), EventId::new(uuid(row, 2)?)))
+        })
+        .optional()?;
+    match there {
+        Some((place, id)) if place == (Some(stream), Some(version)) => Ok((unsigned(version), id)),
+        _ => Err(damaged(format!(
+            "the index of streams leads to another event than it says, at position {}",
+            seq::number(seq)
+        ))),
+    }
+}
+
+/// Position and id, in the first two columns.
+pub(crate) fn mark(row: &Row<'_>) -> rusqlite::Result<Option<Mark>> {
+    let position = seq::position(row.get(0)?);
+    let event_id = EventId::new(uuid(row, 1)?);
+    Ok(position.map(|position| Mark { position, event_id }))
+}
+
+/// A column that holds a uuid.
+pub(crate) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    row.get(column).map(Uuid::from_bytes)
+}
+
+/// A number that the file keeps and that is never negative.
+pub(crate) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

@@ -1,0 +1,272 @@
+//! The schema and its version: how a file says that it is a Retold store, and how a new one is
+//! made.
+//!
+//! `application_id` says whose file it is (SQLite's `magic.txt` way), `user_version` which version
+//! of [`schema.sql`](self) it has. Both are set in the transaction that creates the tables, so that
+//! a file is a store as a whole or not at all.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use retold_core::recording::{Corrupt, RecordError};
+use rusqlite::{Connection, Error};
+
+use crate::error::{before_commit, damaged};
+
+/// "Rtld": whose file this is, in the header that SQLite keeps for it.
+const APPLICATION_ID: i32 = 0x5274_6c64;
+/// Version of the tables that this crate reads and writes.
+const VERSION: i32 = 3;
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// What a file is, by its own account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A store of this version.
+    Store,
+    /// Nothing yet: an empty database.
+    Empty,
+}
+
+/// Asks a file what it is. Writes nothing.
+///
+/// # Errors
+///
+/// `Invalid` for a database of another program or of a newer version, `Corrupt`, `Unavailable`.
+pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<Kind, RecordError> {
+    let found = identity(conn).map_err(|error| unreadable(path, error))?;
+    let path = path.display();
+    match found {
+        (APPLICATION_ID, VERSION, _) => Ok(Kind::Store),
+        (APPLICATION_ID, newer, _) if newer > VERSION => Err(RecordError::invalid(format!(
+            "{path} was made by a newer version of Retold (its schema is {newer}, this version \
+             knows {VERSION}); update this program"
+        ))),
+        (APPLICATION_ID, 1, _) => Err(RecordError::invalid(format!(
+            "{path} was made by an older version of Retold, whose events have no checksums (its \
+             schema is 1, this version reads {VERSION}); read it with that version, and append its \
+             events to a new store"
+        ))),
+        (APPLICATION_ID, older, _) => Err(RecordError::invalid(format!(
+            "{path} was made by an older version of Retold (its schema is {older}, this version \
+             knows {VERSION} only); give the path of a new file, or use the version that made it"
+        ))),
+        (0, 0, 0) => Ok(Kind::Empty),
+        _ => Err(RecordError::invalid(format!(
+            "{path} is a SQLite database of another program; give the path of a Retold store or of \
+             a file that does not exist yet"
+        ))),
+    }
+}
+
+/// Makes a store of an empty file, unless somebody else did so meanwhile.
+///
+/// # Errors
+///
+/// As [`recognise`]; the file is then as it was.
+pub(crate) fn create(conn: &Connection, path: &Path) -> Result<(), RecordError> {
+    let failed = |error| before_commit(&format!("creating {}", path.display()), error);
+    conn.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+    let made = recognise(conn, path).and_then(|kind| match kind {
+        Kind::Store => Ok(()),
+        Kind::Empty => conn
+            .execute_batch(SCHEMA)
+            .and_then(|()| conn.pragma_update(None, "application_id", APPLICATION_ID))
+            .and_then(|()| conn.pragma_update(None, "user_version", VERSION))
+            .map_err(failed),
+    });
+    let made = made.and_then(|()| conn.execute_batch("COMMIT").map_err(failed));
+    if made.is_err() && !conn.is_autocommit() {
+        conn.execute_batch("ROLLBACK").map_err(failed)?;
+    }
+    made
+}
+
+/// A table, index or trigger: its kind, its name, and the SQL that made it, with one space for each
+/// piece of white space.
+type Part = (String, String, String);
+
+/// The parts of a schema that were made by SQL; SQLite makes the others for these.
+fn parts(conn: &Connection) -> rusqlite::Result<Vec<Part>> {
+    let mut select =
+        conn.prepare("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
+    let rows = select.query_map([], |row| {
+        let sql: String = row.get(2)?;
+        let words: Vec<&str> = sql.split_whitespace().collect();
+        Ok((row.get(0)?, row.get(1)?, words.join(" ")))
+    })?;
+    rows.collect()
+}
+
+/// The parts that a store has.
+fn expected_parts() -> rusqlite::Result<&'static [Part]> {
+    static EXPECTED: OnceLock<Vec<Part>> = OnceLock::new();
+    if let Some(expected) = EXPECTED.get() {
+        return Ok(expected);
+    }
+    let fresh = Connection::open_in_memory()?;
+    fresh.execute_batch(SCHEMA)?;
+    let expected = parts(&fresh)?;
+    Ok(EXPECTED.get_or_init(|| expected))
+}
+
+/// The parts of the schema that are missing or were changed since the store was made: without a
+/// trigger events are not guarded, without an index reads are slow or fail. What other programs
+/// have added is ignored.
+pub(crate) fn differences(conn: &Connection) -> rusqlite::Result<Vec<Corrupt>> {
+    let there = parts(conn)?;
+    let find = |kind: &str, name: &str| {
+        let mut parts = there.iter();
+        parts.find(|it| it.0 == kind && it.1 == name)
+    };
+    let differences = expected_parts()?.iter().filter_map(|(kind, name, sql)| {
+        let what = match find(kind, name) {
+            None => "it is not there any more; another program has dropped it",
+            Some((_, _, there)) if there != sql => "it was changed by another program",
+            Some(_) => return None,
+        };
+        Some(Corrupt::new(format!("the {kind} {name}"), what))
+    });
+    Ok(differences.collect())
+}
+
+/// Checks that a store which is opened for writing has all its tables.
+///
+/// # Errors
+///
+/// `Corrupt` if one is missing.
+pub(crate) fn check_tables(conn: &Connection, path: &Path) -> Result<(), RecordError> {
+    let failed = |error| unreadable(path, error);
+    let there = parts(conn).map_err(failed)?;
+    let is_there = |name: &str| {
+        let mut parts = there.iter();
+        parts.any(|part| part.0 == "table" && part.1 == name)
+    };
+    let tables = expected_parts().map_err(failed)?.iter();
+    let tables = tables.filter(|part| part.0 == "table");
+    let missing: Vec<&str> = tables
+        .map(|(_, name, _)| &**name)
+        .filter(|name| !is_there(name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let what = format!(
+        "another program has dropped tables of the store: {}; restore the file from a backup, or \
+         open it for reading only and copy what is left",
+        missing.join(", ")
+    );
+    Err(Corrupt::new(path.display().to_string(), what).into())
+}
+
+/// Checks in a transaction that the file still has the version of the schema that it was opened
+/// with: a program of another version may have converted it since.
+///
+/// # Errors
+///
+/// Also if the version is another.
+pub(crate) fn check_version(conn: &Connection) -> rusqlite::Result<()> {
+    let found: i32 = conn
+        .prepare_cached("PRAGMA user_version")?
+        .query_row([], |row| row.get(0))?;
+    if found == VERSION {
+        return Ok(());
+    }
+    Err(damaged(format!(
+        "the version of its schema was changed from {VERSION} to {found} while it was open; open \
+         it with the program that converted it, or restore the file from a backup"
+    )))
+}
+
+/// Application id, version, number of tables and the like: by one statement, for somebody else may
+/// make a store of the file meanwhile.
+fn identity(conn: &Connection) -> rusqlite::Result<(i32, i32, i64)> {
+    conn.query_row(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
+         FROM pragma_application_id, pragma_user_version",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )
+}
+
+/// Of an error of the first look at a file.
+pub(crate) fn unreadable(path: &Path, error: Error) -> RecordError {
+    if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) {
+        return RecordError::invalid(format!(
+            "{} is not a SQLite database; give the path of a Retold store or of a file that does \
+             not exist yet",
+            path.display()
+        ));
+    }
+    before_commit(&path.display().to_string(), error)
+}
+
+/// Checks that SQLite answers a statement by steps in indexes, in their order: it scans and sorts
+/// nothing.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn check_plan(sql: &str) {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch(SCHEMA).unwrap();
+    let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let count = explain.parameter_count();
+    let unbound = rusqlite::params_from_iter(vec![rusqlite::types::Null; count]);
+    let steps = explain.query_map(unbound, |row| row.get::<_, String>("detail"));
+    let steps: Vec<_> = steps.unwrap().collect::<Result<_, _>>().unwrap();
+    assert!(!steps.is_empty(), "{sql}");
+    for step in &steps {
+        assert!(step.starts_with("SEARCH"), "{step}: {sql}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a file that becomes a store while it is looked at is one or the other. Method: it is
+    /// made between the parts of the look, if there are parts.
+    #[test]
+    fn a_file_is_recognised_as_one_state() {
+        use rusqlite::hooks::Authorization;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dogs.db");
+        let other = Connection::open(&path).unwrap();
+        other
+            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+            .unwrap();
+        let mut conn = Connection::open(&path).unwrap();
+        let (mut statements, there) = (0, path.clone());
+        conn.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
+            statements += i32::from(matches!(
+                context.action,
+                rusqlite::hooks::AuthAction::Pragma { .. }
+            ));
+            if statements == 2 {
+                create(&other, &there).unwrap();
+            }
+            Authorization::Allow
+        }))
+        .unwrap();
+        let found = recognise(&conn, &path);
+        assert!(found.is_ok(), "{found:?}");
+    }
+
+    /// A hash of the schema: a promise to files already written. A change is a new [`VERSION`],
+    /// with a conversion and a test that opens a file of the old one.
+    #[test]
+    fn the_schema_of_version_3_is_stable() {
+        let statements: Vec<_> = SCHEMA
+            .lines()
+            .map(|line| line.split("--").next().unwrap_or(line).trim())
+            .filter(|line| !line.is_empty())
+            .collect();
+        let hash = statements
+            .join(" ")
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+            });
+        assert_eq!((VERSION, hash), (3, 0xc348_fbf7_eedc_a58b), "{hash:#x}");
+    }
+}

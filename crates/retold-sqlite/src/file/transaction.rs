@@ -1,0 +1,167 @@
+//! The writer's transaction, as its members see it: look-ups that use what is known.
+//!
+//! It holds SQLite's write lock from before the first look-up, so nothing that is judged here can
+//! change before it is committed.
+
+use std::sync::Arc;
+
+use retold_core::domain::Timestamp;
+use retold_core::recording::{EventId, Mark, RecordError};
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::connection::data_version;
+use super::known::{Known, KnownLog, KnownStream, Label};
+use super::log::{Born, Log};
+use super::names::{label_key, stream_key};
+use super::seq::LogKey;
+use super::{head, schema, topics};
+use crate::reading::matches::Span;
+use crate::reading::page::log_events;
+use crate::writing::birth::check_birth;
+
+/// A write transaction that is open.
+pub(crate) struct Transaction<'a> {
+    pub(crate) conn: &'a Connection,
+    pub(crate) known: &'a mut Known,
+    /// The wall clock, once for all members.
+    pub(crate) now: Timestamp,
+}
+
+impl<'a> Transaction<'a> {
+    /// Enters a transaction that `conn` has begun: forgets what others may have changed.
+    pub(crate) fn enter(conn: &'a Connection, known: &'a mut Known) -> rusqlite::Result<Self> {
+        let data_version = data_version(conn)?;
+        if known.data_version != Some(data_version) {
+            schema::check_version(conn)?;
+            known.forget();
+            known.data_version = Some(data_version);
+        }
+        if known.greatest_id.is_none() {
+            known.greatest_id = greatest_id(conn)?;
+        }
+        let now = std::time::SystemTime::now().into();
+        Ok(Self { conn, known, now })
+    }
+
+    /// Where a log that is written to is in the file, once it is known that it is that log.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Replaced`]; `Corrupt` if its last event is not what was recorded.
+    pub(crate) fn meet(&mut self, log: &Log) -> rusqlite::Result<Result<Born, RecordError>> {
+        let born = log.birth();
+        self.known.trim();
+        let is_known = |it: &KnownLog| it.born == born && it.name == log.name;
+        if !self.known.log(born.key).is_some_and(is_known) {
+            if let Err(replaced) = check_birth(self.conn, &log.name, born)? {
+                return Ok(Err(replaced));
+            }
+            let head = head::read(self.conn, born.key)?;
+            if let Some(mark) = head.mark {
+                // What is recorded goes behind it, whatever it is: so it has to be what was
+                // recorded.
+                let seq = born.key.seq(mark.position.get());
+                let span = Span {
+                    first: seq,
+                    last: seq,
+                };
+                if let Err(error) = log_events(self.conn, born, span, 1) {
+                    return Ok(Err(error));
+                }
+            }
+            self.known.learn_log(&log.name, born, head);
+        }
+        Ok(Ok(born))
+    }
+
+    /// After a part of the transaction was rolled back: forgets what was learned in it, and looks
+    /// anew at the log.
+    pub(crate) fn forget_log_after_rollback(
+        &mut self,
+        name: &Arc<str>,
+        born: Born,
+    ) -> rusqlite::Result<()> {
+        let data_version = self.known.data_version;
+        self.known.forget();
+        self.known.data_version = data_version;
+        self.known.greatest_id = greatest_id(self.conn)?;
+        let head = head::read(self.conn, born.key)?;
+        self.known.learn_log(name, born, head);
+        Ok(())
+    }
+
+    /// The end of the log, as its next append finds it.
+    pub(crate) fn log_head(&mut self, log: LogKey) -> Option<Mark> {
+        self.known.log_mut(log).head
+    }
+
+    /// Where a stream is.
+    pub(crate) fn stream(&mut self, log: LogKey, name: &Arc<str>) -> rusqlite::Result<KnownStream> {
+        if let Some(known) = self.known.stream(log, name) {
+            return Ok(known);
+        }
+        let key = stream_key(self.conn, log, name)?;
+        let (version, last) = match key {
+            Some(key) => {
+                let (version, last) = head::checked_stream_end(self.conn, key)?;
+                (version, Some(last))
+            }
+            None => (0, None),
+        };
+        let stream = KnownStream { key, version, last };
+        self.known.learn_stream(log, name, stream);
+        Ok(stream)
+    }
+
+    /// How many topics the log has, as its next append finds it.
+    pub(crate) fn topic_count(&mut self, log: LogKey) -> rusqlite::Result<u64> {
+        if let Some(count) = self.known.log_mut(log).topic_count {
+            return Ok(count);
+        }
+        let count = topics::count(self.conn, log)?;
+        self.known.log_mut(log).topic_count = Some(count);
+        Ok(count)
+    }
+
+    /// Key of a topic or tag, which it gets if it has none yet.
+    pub(crate) fn label_key(
+        &mut self,
+        log: LogKey,
+        label: Label,
+        name: &str,
+    ) -> rusqlite::Result<i64> {
+        if let Some(key) = self.known.label(log, label, name) {
+            return Ok(key);
+        }
+        let key = match label_key(self.conn, log, label, name)? {
+            Some(key) => key,
+            None => {
+                let insert = match label {
+                    Label::Topic => "INSERT INTO topic (log, name) VALUES (?1, ?2)",
+                    Label::Tag => "INSERT INTO tag (log, name) VALUES (?1, ?2)",
+                };
+                let mut insert = self.conn.prepare_cached(insert)?;
+                let key = insert.insert(params![log.0, name])?;
+                if label == Label::Topic
+                    && let Some(count) = &mut self.known.log_mut(log).topic_count
+                {
+                    *count += 1;
+                }
+                key
+            }
+        };
+        self.known.learn_label(log, label, name, key);
+        Ok(key)
+    }
+}
+
+/// The greatest id of all events; of an empty file the least there is.
+fn greatest_id(conn: &Connection) -> rusqlite::Result<Option<EventId>> {
+    let greatest: Option<[u8; 16]> = conn
+        .prepare_cached("SELECT max(id) FROM event")?
+        .query_row([], |row| row.get(0))?;
+    Ok(Some(EventId::new(
+        greatest.map_or(Uuid::nil(), Uuid::from_bytes),
+    )))
+}

@@ -1,0 +1,243 @@
+//! Inline projections: views in the store's own file that change in the transaction of the append.
+//!
+//! Whoever reads the view sees every event that is recorded, at once and without waiting. The price
+//! is paid by each append to the log: its own savepoint, the handlers, the checkpoint.
+
+use std::fmt;
+use std::sync::Arc;
+
+use retold_core::projection::{
+    Applied, Kept, OnPoison, Projection, ProjectionError, Seen, SkippedEvent, StartFrom, Supersede,
+    ViewPage,
+};
+use retold_core::recording::{Invalid, Mark, Position, RecordError, StoredEvent};
+
+use super::{Declared, Halt, Sqlite, SqliteTables};
+use crate::file::head;
+use crate::file::log::{Born, Log};
+use crate::file::transaction::Transaction;
+use crate::reading::matches::Span;
+use crate::reading::page::log_events;
+
+/// Events taken in one transaction while an inline projection catches up when its log is opened:
+/// long enough that the commits cost little, short enough that others who write hardly wait.
+const CATCH_UP_PAGE_EVENTS: usize = 1_000;
+
+/// The projections that take part in the appends of a store that is
+/// [opened with them](crate::SqliteStore::open_with_projections).
+///
+/// A handler that fails, or panics, fails the append that it is shown, and that one alone: it is
+/// `Invalid`, says which projection failed and why, and nothing of it is recorded. So there is
+/// nothing to skip there, whatever the projection says of poison.
+///
+/// Before its first append each catches up with what its log has, when the log is opened, and
+/// within an append with what other programs recorded without it. An event that it cannot take then
+/// fails the opening (or the append), unless the projection [skips](OnPoison::Skip) such events.
+///
+/// A program with a newer version of a projection supersedes the older one: appends of programs
+/// that still have that are refused from then on, for they would leave the view behind.
+#[derive(Clone, Default)]
+pub struct InlineProjections {
+    declared: Vec<Arc<Declared>>,
+}
+
+impl InlineProjections {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// And this one, with the tables of its view. Of several over one log the first acts first.
+    #[must_use]
+    pub fn with(mut self, projection: Projection<Sqlite>, tables: SqliteTables) -> Self {
+        self.declared
+            .push(Arc::new(Declared::new(projection, tables)));
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        self.declared.iter().try_for_each(|it| it.check())
+    }
+
+    /// Whether no projection is over this log.
+    pub(crate) fn are_none_of(&self, log: &str) -> bool {
+        self.declared
+            .iter()
+            .all(|it| *it.outline().upstream != *log)
+    }
+
+    /// The projections over a log.
+    pub(crate) fn of(&self, log: &str) -> Vec<Arc<Declared>> {
+        let of_log = |it: &&Arc<Declared>| *it.outline().upstream == *log;
+        self.declared.iter().filter(of_log).cloned().collect()
+    }
+}
+
+impl fmt::Debug for InlineProjections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outlines = self.declared.iter().map(|it| it.outline());
+        f.debug_list().entries(outlines).finish()
+    }
+}
+
+/// Whether a projection has everything that its log has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CatchUp {
+    Done,
+    More,
+}
+
+/// Why an inline projection does not take part: the database failed, or this is the answer.
+pub(crate) type Refused = Result<RecordError, rusqlite::Error>;
+
+pub(crate) fn refused(halt: Halt) -> Refused {
+    match halt {
+        Halt::Sqlite(error) => Err(error),
+        Halt::Refused(ProjectionError::Unavailable { failure, .. }) => {
+            Ok(RecordError::Unavailable(failure))
+        }
+        Halt::Refused(ProjectionError::Corrupt { corrupt, .. }) => Ok(corrupt.into()),
+        Halt::Refused(error) => Ok(RecordError::invalid(format!(
+            "{error}; it takes part in every append to its log, so nothing is recorded"
+        ))),
+    }
+}
+
+/// The work of the writer that brings a projection a page nearer to the head of its log.
+pub(crate) fn catch_up_by_page(
+    transaction: &mut Transaction<'_>,
+    declared: &Declared,
+    log: &Log,
+) -> rusqlite::Result<Result<CatchUp, RecordError>> {
+    let born = match transaction.meet(log)? {
+        Ok(born) => born,
+        Err(replaced) => return Ok(Err(replaced)),
+    };
+    match catch_up(transaction, declared, born) {
+        Ok(caught_up) => Ok(Ok(caught_up)),
+        Err(halt) => refused(halt).map(Err),
+    }
+}
+
+/// Takes a page of what the log has beyond the checkpoint; begins the version if it has not begun,
+/// and lets readers see it once it has everything.
+fn catch_up(
+    transaction: &Transaction<'_>,
+    declared: &Declared,
+    born: Born,
+) -> Result<CatchUp, Halt> {
+    let conn = transaction.conn;
+    let head = head::read(conn, born.key)?.mark;
+    let kept = match declared.kept(conn)? {
+        Some(kept) if kept.checkpoint.is_some() || kept.upstream == born.id => kept,
+        _ => {
+            let start = match declared.outline().start_from {
+                StartFrom::FirstEvent => None,
+                StartFrom::Now => head,
+            };
+            declared.begin(conn, born.id, start)?
+        }
+    };
+    check_upstream(transaction, declared, born, &kept)?;
+    let position = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
+    let mut checkpoint = kept.checkpoint;
+    if position(checkpoint) < position(head) {
+        let span = Span {
+            first: born.key.seq(position(checkpoint) + 1),
+            last: born.key.seq(position(head)),
+        };
+        let events = log_events(conn, born, span, CATCH_UP_PAGE_EVENTS)
+            .map_err(|error| Halt::Refused(declared.error(error)))?;
+        if let Some(last) = events.last() {
+            checkpoint = take_page(transaction, declared, checkpoint, &events, last.mark())?;
+        }
+    }
+    if checkpoint != head {
+        return Ok(CatchUp::More);
+    }
+    if kept.seen == Seen::Older {
+        declared.switch(conn, checkpoint, head, Supersede::Reached)?;
+    }
+    Ok(CatchUp::Done)
+}
+
+/// Takes events of a page as far as they can be taken, and returns the checkpoint then.
+fn take_page(
+    transaction: &Transaction<'_>,
+    declared: &Declared,
+    after: Option<Mark>,
+    events: &[StoredEvent],
+    to: Mark,
+) -> Result<Option<Mark>, Halt> {
+    let taken: Vec<_> = events
+        .iter()
+        .filter(|it| declared.takes(it))
+        .cloned()
+        .collect();
+    let page = ViewPage {
+        after,
+        events: taken,
+        to,
+    };
+    match declared.apply(transaction.conn, &page)? {
+        Applied::Whole => Ok(Some(to)),
+        Applied::Elsewhere(checkpoint) => Ok(checkpoint),
+        Applied::Until { count, error } => {
+            let event = &page.events[count];
+            let (topic, mark) = (event.topic(), event.mark());
+            if declared.outline().on_poison != OnPoison::Skip {
+                return Err(Halt::Refused(declared.invalid(format!(
+                    "it cannot catch up over the event {topic:?} at position {}: {error}",
+                    mark.position
+                ))));
+            }
+            let before = page.events[..count].last().map(StoredEvent::mark).or(after);
+            let text = error.to_string();
+            let skipped = SkippedEvent::from_parts(mark, topic, text, transaction.now);
+            declared.skip(transaction.conn, before, &skipped)?;
+            Ok(Some(mark))
+        }
+    }
+}
+
+/// The view is of this log, as it is.
+fn check_upstream(
+    transaction: &Transaction<'_>,
+    declared: &Declared,
+    born: Born,
+    kept: &Kept,
+) -> Result<(), Halt> {
+    let Some(mark) = kept.checkpoint else {
+        return Ok(());
+    };
+    let found = head::mark_at(transaction.conn, born.key.seq(mark.position.get()))?;
+    if kept.upstream == born.id && found == Some(mark) {
+        return Ok(());
+    }
+    Err(Halt::Refused(declared.outline().diverged(mark, found)))
+}
+
+/// Brings a projection to the head of its log within the transaction of an append.
+pub(crate) fn prepare(
+    transaction: &mut Transaction<'_>,
+    declared: &Declared,
+    log: &Log,
+    head: Option<Mark>,
+) -> Result<(), Refused> {
+    let born = log.birth();
+    // Mostly it is there already.
+    match declared.checkpoint(transaction.conn) {
+        Ok(Some((upstream, checkpoint))) if (upstream, checkpoint) == (born.id, head) => {
+            return Ok(());
+        }
+        Ok(_) => {}
+        Err(error) => return Err(Err(error)),
+    }
+    loop {
+        match catch_up(transaction, declared, born) {
+            Ok(CatchUp::Done) => return Ok(()),
+            Ok(CatchUp::More) => {}
+            Err(halt) => return Err(refused(halt)),
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Views in a SQLite file: a place that keeps views of projections, in a file of their own or in
+//! that of a store.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use retold_core::projection::{
+    Applied, Handling, Kept, Projection, ProjectionError, ProjectionOutline, SKIPPED_PAGE_MAX,
+    SkippedEvent, Supersede, Switched, ViewKeeper, ViewPage,
+};
+use retold_core::recording::limits::check_page_limit;
+use retold_core::recording::{BoxFuture, Invalid, LogId, Mark, Position, RecordError, StoredEvent};
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Declared, Halt, Sqlite, SqliteTables, guard_commits};
+use crate::error::{before_commit, of_commit};
+use crate::file::connection::Place;
+use crate::file::transaction::Transaction;
+use crate::options::{FILE_MODE, VIEWS_BUSY_WAIT_MAX};
+use crate::reading::readers::Reader;
+use crate::shared::Shared;
+
+/// A place for views in one SQLite file. A clone is the same place.
+///
+/// Each view is one table or several, which readers find under their plain names, with any SQLite
+/// driver; see [`reader`](Self::reader). They change in one transaction with the checkpoint, which
+/// is kept in the table `retold_projection` of the same file.
+///
+/// ```
+/// # use retold_core::domain::Event;
+/// # use retold_core::recording::Recorder;
+/// # use retold_core::projection::{Projection, ProjectionPipeline};
+/// # use retold_sqlite::{Sqlite, SqliteTables, SqliteViews};
+/// # use std::sync::Arc;
+/// # async fn example<DogEvent: Event>(
+/// #     recorder: Arc<dyn Recorder>,
+/// # ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let views = SqliteViews::open("views.db")?;
+/// let dogs = Projection::<Sqlite>::new("dogs", 1, "school").on::<DogEvent>(|view, logged| {
+///     let sql = format!("INSERT OR IGNORE INTO {} VALUES (?1)", view.table("dogs"));
+///     view.prepare_cached(&sql)?.execute([logged.stream()])?;
+///     Ok(())
+/// });
+/// let tables = SqliteTables::new(["dogs"], |view| {
+///     let sql = format!("CREATE TABLE {} (stream TEXT PRIMARY KEY) STRICT", view.table("dogs"));
+///     Ok(view.execute_batch(&sql)?)
+/// });
+/// let mut pipeline = ProjectionPipeline::new(recorder, views.keep(dogs, tables)?);
+/// pipeline.catch_up().await?;
+///
+/// let count: i64 = views.reader()?.query_row("SELECT count(*) FROM dogs", [], |row| row.get(0))?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct SqliteViews {
+    home: Home,
+}
+
+/// Where the views are.
+#[derive(Clone)]
+enum Home {
+    /// In a file of their own, with a connection of their own.
+    Own(Arc<OwnFile>),
+    /// In the file of a store: what is written goes through its writer.
+    Store(Arc<Shared>),
+}
+
+struct OwnFile {
+    place: Place,
+    conn: Mutex<Connection>,
+}
+
+impl SqliteViews {
+    /// Opens the file at `path`, and makes one if there is none. It may have other tables too. For
+    /// views in the file of a store that is open here,
+    /// [`SqliteStore::views`](crate::SqliteStore::views) is faster.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if `path` is a folder or a file that is no database; `Unavailable` if its folder
+    /// is missing, or it may not be read and written; `Corrupt`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, RecordError> {
+        Self::open_with_mode(path, FILE_MODE)
+    }
+
+    /// Opens the file at `path` with other rights than [`FILE_MODE`] where it is made, as
+    /// [`SqliteOptions::file_mode`](crate::SqliteOptions::file_mode) says: for views that other
+    /// users read.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); `Invalid` also for a mode that no store can have.
+    pub fn open_with_mode(path: impl AsRef<Path>, mode: u32) -> Result<Self, RecordError> {
+        let place = Place::writable(path.as_ref())?;
+        let mut conn = place.open_views(mode)?;
+        guard_commits(&mut conn)
+            .map_err(|error| before_commit("opening a file of views", error))?;
+        let conn = Mutex::new(conn);
+        Ok(Self {
+            home: Home::Own(Arc::new(OwnFile { place, conn })),
+        })
+    }
+
+    pub(crate) fn in_store(shared: Arc<Shared>) -> Self {
+        Self {
+            home: Home::Store(shared),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.place().path()
+    }
+
+    /// The keeper of this projection's version of its view, for a pipeline.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] for a projection or a table that is declared wrongly.
+    pub fn keep(
+        &self,
+        projection: Projection<Sqlite>,
+        tables: SqliteTables,
+    ) -> Result<Arc<dyn ViewKeeper>, Invalid> {
+        let declared = Arc::new(Declared::new(projection, tables));
+        declared.check()?;
+        Ok(Arc::new(SqliteKeeper {
+            declared,
+            home: self.home.clone(),
+        }))
+    }
+
+    /// A new connection that reads the file, for those who look at the views.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Corrupt`.
+    pub fn reader(&self) -> Result<Connection, RecordError> {
+        let presence = self.place().presence();
+        presence.check()?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = Connection::open_with_flags(self.path(), flags).and_then(|conn| {
+            conn.busy_timeout(VIEWS_BUSY_WAIT_MAX)?;
+            Ok(conn)
+        });
+        let opened =
+            opened.map_err(|error| before_commit(&self.path().display().to_string(), error))?;
+        presence.check()?;
+        Ok(opened)
+    }
+
+    fn place(&self) -> &Place {
+        match &self.home {
+            Home::Own(own) => &own.place,
+            Home::Store(shared) => &shared.place,
+        }
+    }
+}
+
+impl fmt::Debug for SqliteViews {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteViews")
+            .field("path", &self.path())
+            .field("is_in_store", &matches!(self.home, Home::Store(_)))
+            .finish()
+    }
+}
+
+impl OwnFile {
+    fn conn(&self) -> MutexGuard<'_, Connection> {
+        // A panic in the middle leaves a transaction, which the next one rolls back.
+        self.conn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write<T>(
+        &self,
+        declared: &Declared,
+        work: impl FnOnce(&Declared, &Connection) -> Result<T, Halt>,
+    ) -> Result<T, ProjectionError> {
+        let conn = self.conn();
+        let presence = self.place.presence();
+        presence.check().map_err(|error| declared.error(error))?;
+        let run = |sql: &str| conn.prepare_cached(sql)?.execute([]).map(drop);
+        let roll_back = || match conn.is_autocommit() {
+            true => Ok(()),
+            false => run("ROLLBACK"),
+        };
+        let begun = roll_back().and_then(|()| run("BEGIN IMMEDIATE"));
+        begun.map_err(|error| Halt::Sqlite(error).into_error(declared))?;
+        let worked = work(declared, &conn).map_err(|halt| halt.into_error(declared));
+        let ended = match &worked {
+            Ok(_) => run("COMMIT")
+                .map_err(|error| declared.error(of_commit(error)))
+                .and_then(|()| presence.check().map_err(|error| declared.error(error))),
+            Err(_) => Ok(()),
+        };
+        let rolled_back = roll_back().map_err(|error| Halt::Sqlite(error).into_error(declared));
+        let worked = worked?;
+        ended.and(rolled_back).map(|()| worked)
+    }
+}
+
+/// Keeps one version of a view in a SQLite file.
+struct SqliteKeeper {
+    declared: Arc<Declared>,
+    home: Home,
+}
+
+impl SqliteKeeper {
+    async fn write<T: Send + 'static>(
+        &self,
+        size: usize,
+        mut work: impl FnMut(&Declared, &Connection) -> Result<T, Halt> + Send + 'static,
+    ) -> Result<T, ProjectionError> {
+        let shared = match &self.home {
+            Home::Own(own) => return own.write(&self.declared, work),
+            Home::Store(shared) => shared,
+        };
+        let declared = self.declared.clone();
+        let member =
+            move |transaction: &mut Transaction<'_>| match work(&declared, transaction.conn) {
+                Ok(done) => Ok(Ok(Ok(done))),
+                Err(Halt::Refused(error)) => Ok(Ok(Err(error))),
+                Err(Halt::Sqlite(error)) => Err(error),
+            };
+        let failed = |error| self.declared.error(error);
+        let written = shared.writer().map_err(failed)?.work(size, member);
+        written.await.map_err(failed)?
+    }
+
+    fn read<T>(
+        &self,
+        look: impl FnOnce(&Declared, &Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, ProjectionError> {
+        let failed = |error| self.declared.error(error);
+        let found = match &self.home {
+            Home::Own(own) => {
+                let presence = own.place.presence();
+                presence.check_now_and_then().map_err(failed)?;
+                match own.conn.try_lock() {
+                    Ok(conn) => look(&self.declared, &conn),
+                    // A handler is at work. One that does not return would keep the caller's thread
+                    // too.
+                    Err(TryLockError::WouldBlock) => {
+                        let views = SqliteViews {
+                            home: self.home.clone(),
+                        };
+                        look(&self.declared, &views.reader().map_err(failed)?)
+                    }
+                    Err(TryLockError::Poisoned(conn)) => look(&self.declared, &conn.into_inner()),
+                }
+            }
+            Home::Store(shared) => {
+                let read = |reader: &mut Reader| Ok(look(&self.declared, &reader.conn));
+                shared.readers.read(read).map_err(failed)?
+            }
+        };
+        found.map_err(|error| Halt::Sqlite(error).into_error(&self.declared))
+    }
+}
+
+impl ViewKeeper for SqliteKeeper {
+    fn outline(&self) -> &ProjectionOutline {
+        self.declared.outline()
+    }
+
+    fn handling(&self) -> Option<&Handling> {
+        Some(self.declared.handling())
+    }
+
+    fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>> {
+        Box::pin(async { self.read(Declared::kept) })
+    }
+
+    fn begin(
+        &self,
+        upstream: LogId,
+        start: Option<Mark>,
+    ) -> BoxFuture<'_, Result<Kept, ProjectionError>> {
+        Box::pin(self.write(0, move |declared, conn| {
+            declared.begin(conn, upstream, start)
+        }))
+    }
+
+    fn apply(&self, page: ViewPage) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
+        let size = page.events.iter().map(StoredEvent::size).sum();
+        Box::pin(self.write(size, move |declared, conn| declared.apply(conn, &page)))
+    }
+
+    fn skip(
+        &self,
+        after: Option<Mark>,
+        skipped: SkippedEvent,
+    ) -> BoxFuture<'_, Result<Applied, ProjectionError>> {
+        Box::pin(self.write(0, move |declared, conn| {
+            declared.skip(conn, after, &skipped)
+        }))
+    }
+
+    fn switch(
+        &self,
+        after: Option<Mark>,
+        to: Option<Mark>,
+        supersede: Supersede,
+    ) -> BoxFuture<'_, Result<Switched, ProjectionError>> {
+        Box::pin(self.write(0, move |declared, conn| {
+            declared.switch(conn, after, to, supersede)
+        }))
+    }
+
+    fn skipped(
+        &self,
+        after: Option<Position>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<SkippedEvent>, ProjectionError>> {
+        Box::pin(async move {
+            let limit = check_page_limit(limit, SKIPPED_PAGE_MAX)
+                .map_err(|invalid| self.declared.error(invalid.into()))?;
+            self.read(|declared, conn| declared.skipped(conn, after, limit))
+        })
+    }
+
+    fn discard(&self) -> BoxFuture<'_, Result<(), ProjectionError>> {
+        Box::pin(self.write(0, |declared, conn| declared.discard(conn)))
+    }
+}

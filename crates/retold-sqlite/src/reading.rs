@@ -1,0 +1,11 @@
+//! Reading: pages of events, ranges of followers, snapshots, and the verification of a file. The modules
+//! stand in order; each uses only those above it.
+
+pub(crate) mod matches;
+pub(crate) mod readers;
+pub(crate) mod stretches;
+
+pub(crate) mod page;
+
+pub(crate) mod snapshots;
+pub(crate) mod verify;

@@ -1,0 +1,560 @@
+//! Pages of events, read by a connection within one state of the file.
+
+use retold_core::domain::Timestamp;
+use retold_core::recording::checksum::{self, Checksum};
+use retold_core::recording::limits::PAGE_SIZE_MAX;
+use retold_core::recording::{
+    Corrupt, Direction, EventId, LogId, LogRead, Mark, Page, PageEnd, Place, Position, Query,
+    RecordError, StoredEvent, StoredEventParts, StreamRead, Version,
+};
+use rusqlite::types::FromSqlError;
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
+
+use super::matches::{Matches, Span};
+use super::readers::Reader;
+use crate::error::before_commit;
+use crate::file::head::{unsigned, uuid};
+use crate::file::log::Born;
+use crate::file::seq::{LogKey, NUMBER_MAX, Seq};
+use crate::file::topics::Topics;
+use crate::file::{head, names, seq};
+
+macro_rules! select_events {
+    ($stream:literal, $from:expr) => {
+        concat!(
+            "SELECT seq, id, place_index, place_count, ",
+            $stream,
+            ", version, topic, revision, time, \
+             recorded_at, encoding, origin, tags, metadata, payload, append_number, \
+             payload_checksum, checksum FROM event ",
+            $from
+        )
+    };
+}
+
+/// Events of any stream, with its name: asking for a name by a statement of its own would cost as
+/// much as the event.
+macro_rules! select_events_with_stream {
+    ($rest:literal) => {
+        select_events!(
+            "stream.name",
+            concat!(
+                "NOT INDEXED LEFT JOIN stream ON stream.key = event.stream ",
+                $rest
+            )
+        )
+    };
+}
+
+/// Events of one stream, whose name is the last parameter.
+macro_rules! select_events_of_stream {
+    ($rest:literal) => {
+        select_events!(
+            "?5",
+            concat!(
+                "INDEXED BY event_stream WHERE stream = ?1 AND version >= ?2 AND version <= ?3 ",
+                $rest
+            )
+        )
+    };
+}
+
+const BY_SEQ: &str = select_events_with_stream!("WHERE seq = ?1");
+const LOG_FORWARD: &str =
+    select_events_with_stream!("WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3");
+const LOG_BACKWARD: &str =
+    select_events_with_stream!("WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT ?3");
+const STREAM_FORWARD: &str = select_events_of_stream!("ORDER BY version LIMIT ?4");
+const STREAM_BACKWARD: &str = select_events_of_stream!("ORDER BY version DESC LIMIT ?4");
+
+impl Reader {
+    /// A page of a log.
+    pub(crate) fn log_page(
+        &mut self,
+        log: (&str, Born),
+        read: &LogRead,
+    ) -> Result<Page, RecordError> {
+        let (name, born) = log;
+        let log = born.key;
+        let limit = read.check()?;
+        let until = read.until.map(Position::get);
+        let span = asked(read.after.map(Position::get), until, read.direction);
+        let span = Span {
+            first: log.seq(span.0),
+            last: log.seq(span.1),
+        };
+        if let Some(mark) = read.mark() {
+            let found = self.mark_at(log, mark.position)?;
+            RecordError::check_mark(name, mark, found)?;
+        }
+        let mut page = Filling::new(born, limit, read.direction);
+        match &read.query {
+            _ if span.is_empty() || span.first > log.last() => {}
+            Query::All => self.fill_from_log(&mut page, span, read.direction)?,
+            query => self.fill_from_matches(&mut page, query, span, read.direction)?,
+        }
+        let until = match read.until {
+            Some(until) => self.mark_at(log, until)?,
+            None => None,
+        };
+        let is_whole = read.query == Query::All && !span.is_empty();
+        let page = self.finish(page, until)?;
+        if is_whole && read.direction == Direction::Forward && page.end == PageEnd::Complete {
+            check_reaches(&page, read.after)?;
+        }
+        Ok(page)
+    }
+
+    /// A page of a stream.
+    pub(crate) fn stream_page(
+        &mut self,
+        log: (&str, Born),
+        read: &StreamRead,
+    ) -> Result<Page, RecordError> {
+        let (name, born) = log;
+        let log = born.key;
+        let limit = read.check()?;
+        let until = read.until.map(Version::get);
+        let (first, last) = asked(read.after.map(Version::get), until, read.direction);
+        let failed = |error| before_commit("reading a stream", error);
+        let key = names::stream_key(&self.conn, log, &read.stream).map_err(failed)?;
+        let mark_of = |reader: &Self, version| match key {
+            Some(key) => mark_of_version(reader, key, version).map_err(failed),
+            None => Ok(None),
+        };
+        if let Some((version, mark)) = read.mark() {
+            RecordError::check_mark(name, mark, mark_of(self, version.get())?)?;
+        }
+        let mut page = Filling::new(born, limit, read.direction);
+        let mut until_mark = None;
+        if let Some(key) = key {
+            self.fill_from_stream(
+                &mut page,
+                (key, &read.stream),
+                (first, last),
+                read.direction,
+            )?;
+            if read.direction == Direction::Forward && page.end() == PageEnd::Complete {
+                until_mark = match until {
+                    Some(until) => mark_of(self, until)?,
+                    None => None,
+                };
+            }
+        }
+        self.finish(page, until_mark)
+    }
+
+    /// The event with this id.
+    pub(crate) fn event(
+        &mut self,
+        born: Born,
+        id: EventId,
+    ) -> Result<Option<StoredEvent>, RecordError> {
+        let log = born.key;
+        let failed = |error| before_commit("reading an event", error);
+        let position = position_of(&self.conn, log, id).map_err(failed)?;
+        let Some(position) = position else {
+            return Ok(None);
+        };
+        let mut by_seq = self.conn.prepare_cached(BY_SEQ).map_err(failed)?;
+        let seq = log.seq(position.get());
+        let event = event_at(&self.conn, &mut self.topics, &mut by_seq, born, seq)?;
+        if event.id() != id {
+            let what = format!("the index of ids leads to it from {id}");
+            return Err(Corrupt::new(place_of(seq), what).into());
+        }
+        Ok(Some(event))
+    }
+
+    /// The mark of the event at a position of a log, if it is there.
+    fn mark_at(&self, log: LogKey, position: Position) -> Result<Option<Mark>, RecordError> {
+        match position.get() {
+            number @ ..=NUMBER_MAX => head::mark_at(&self.conn, log.seq(number))
+                .map_err(|error| before_commit("reading a log", error)),
+            _ => Ok(None),
+        }
+    }
+
+    fn fill_from_log(
+        &mut self,
+        page: &mut Filling,
+        span: Span,
+        direction: Direction,
+    ) -> Result<(), RecordError> {
+        let sql = match direction {
+            Direction::Forward => LOG_FORWARD,
+            Direction::Backward => LOG_BACKWARD,
+        };
+        page.first = match direction {
+            Direction::Forward => Some(seq::number(span.first)),
+            Direction::Backward => None,
+        };
+        let row = (span.first, span.last, page.limit());
+        self.fill(page, Order::Log, sql, row)
+    }
+
+    fn fill_from_stream(
+        &mut self,
+        page: &mut Filling,
+        (key, name): (i64, &str),
+        (first, last): (u64, u64),
+        direction: Direction,
+    ) -> Result<(), RecordError> {
+        let sql = match direction {
+            Direction::Forward => STREAM_FORWARD,
+            Direction::Backward => STREAM_BACKWARD,
+        };
+        page.first = match direction {
+            Direction::Forward => Some(first),
+            Direction::Backward => None,
+        };
+        let [first_there, last] = [first, last].map(|it| i64::try_from(it).unwrap_or(i64::MAX));
+        let parameters = params![key, first_there, last, page.limit(), name];
+        self.fill(page, Order::Stream, sql, parameters)?;
+        let is_at_end = direction == Direction::Backward && page.end() == PageEnd::Complete;
+        if is_at_end && page.last.is_some_and(|last| last > first) {
+            return Err(Corrupt::new(
+                format!("stream {name:?}"),
+                format!("the index of streams does not have its version {first}"),
+            )
+            .into());
+        }
+        Ok(())
+    }
+
+    fn fill_from_matches(
+        &mut self,
+        page: &mut Filling,
+        query: &Query,
+        span: Span,
+        direction: Direction,
+    ) -> Result<(), RecordError> {
+        let (born, log) = (page.born, page.born.key);
+        let failed = |error| before_commit("answering a query", error);
+        let mut by_seq = self.conn.prepare_cached(BY_SEQ).map_err(failed)?;
+        let mut matches = Matches::of(&self.conn, log, query, span, direction).map_err(failed)?;
+        while page.end() == PageEnd::Complete
+            && let Some(seq) = matches.next(&self.conn).map_err(failed)?
+        {
+            let event = event_at(&self.conn, &mut self.topics, &mut by_seq, born, seq)?;
+            check_matches(query, &event, seq)?;
+            page.push(event);
+        }
+        Ok(())
+    }
+
+    fn fill(
+        &mut self,
+        page: &mut Filling,
+        order: Order,
+        sql: &str,
+        parameters: impl rusqlite::Params,
+    ) -> Result<(), RecordError> {
+        let failed = |error| before_commit("reading events", error);
+        let mut select = self.conn.prepare_cached(sql).map_err(failed)?;
+        let mut rows = select.query(parameters).map_err(failed)?;
+        while page.end() == PageEnd::Complete
+            && let Some(row) = rows.next().map_err(failed)?
+        {
+            let event = stored_event(&self.conn, &mut self.topics, page.born.id, row)?;
+            page.check_order(order, &event)?;
+            page.push(event);
+        }
+        Ok(())
+    }
+
+    /// Says how far a page went.
+    fn finish(&mut self, page: Filling, until: Option<Mark>) -> Result<Page, RecordError> {
+        let end = page.end();
+        let known = match (page.direction, end) {
+            (Direction::Backward, _) => None,
+            (Direction::Forward, PageEnd::Full) => page.events.last().map(StoredEvent::mark),
+            (Direction::Forward, PageEnd::Complete) => until,
+        };
+        let read_to = match known {
+            Some(mark) => Some(mark),
+            None => {
+                let head = head::read(&self.conn, page.born.key);
+                head.map_err(|error| before_commit("reading the head", error))?
+                    .mark
+            }
+        };
+        let topics = self.topics.count(&self.conn, page.born.key);
+        let topics = topics.map_err(|error| before_commit("counting topics", error))?;
+        Ok(Page::new(page.events, read_to, end).topic_count(topics))
+    }
+}
+
+/// Events of a log, for whoever writes: those of `span`, at most `limit`.
+pub(crate) fn log_events(
+    conn: &Connection,
+    born: Born,
+    span: Span,
+    limit: usize,
+) -> Result<Vec<StoredEvent>, RecordError> {
+    let failed = |error| before_commit("reading events", error);
+    let mut page = Filling::new(born, limit, Direction::Forward);
+    page.first = Some(seq::number(span.first));
+    let mut topics = Topics::default();
+    let mut select = conn.prepare_cached(LOG_FORWARD).map_err(failed)?;
+    let parameters = params![span.first, span.last, page.limit()];
+    let mut rows = select.query(parameters).map_err(failed)?;
+    while page.end() == PageEnd::Complete
+        && let Some(row) = rows.next().map_err(failed)?
+    {
+        let event = stored_event(conn, &mut topics, born.id, row)?;
+        page.check_order(Order::Log, &event)?;
+        page.push(event);
+    }
+    Ok(page.events)
+}
+
+/// Where the event with this id is in the log.
+pub(crate) fn position_of(
+    conn: &Connection,
+    log: LogKey,
+    id: EventId,
+) -> rusqlite::Result<Option<Position>> {
+    let seq = conn
+        .prepare_cached("SELECT seq FROM event WHERE id = ?1 AND seq > ?2 AND seq <= ?3 LIMIT 1")?
+        .query_row(
+            params![id.uuid().as_bytes(), log.start(), log.last()],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(seq.and_then(seq::position))
+}
+
+/// The event that an index found for a query, for whoever writes: it matches, by its own account.
+pub(crate) fn event_that_matches(
+    conn: &Connection,
+    born: Born,
+    query: &Query,
+    seq: Seq,
+) -> Result<StoredEvent, RecordError> {
+    let failed = |error| before_commit("answering a query", error);
+    let mut by_seq = conn.prepare_cached(BY_SEQ).map_err(failed)?;
+    let event = event_at(conn, &mut Topics::default(), &mut by_seq, born, seq)?;
+    check_matches(query, &event, seq)?;
+    Ok(event)
+}
+
+/// An event that an index gave for a query matches it by what it says itself.
+fn check_matches(query: &Query, event: &StoredEvent, seq: Seq) -> Result<(), RecordError> {
+    if query.matches(event) {
+        return Ok(());
+    }
+    let what = "an index names it for a tag, topic or stream that it does not have";
+    Err(Corrupt::new(place_of(seq), what).into())
+}
+
+/// A page that is complete has every event up to where it was read.
+fn check_reaches(page: &Page, after: Option<Position>) -> Result<(), RecordError> {
+    let last = page.events.last().map(StoredEvent::position).or(after);
+    let to = page.read_to.map(|mark| mark.position);
+    if last < to {
+        return Err(Corrupt::new(
+            format!("position {}", Position::number(last) + 1),
+            format!(
+                "it is missing, but the log goes up to {}",
+                Position::number(to)
+            ),
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// Numbers that a read asks for, both included.
+fn asked(after: Option<u64>, until: Option<u64>, direction: Direction) -> (u64, u64) {
+    match direction {
+        Direction::Forward => (
+            after.map_or(1, |after| after.saturating_add(1)),
+            until.unwrap_or(u64::MAX),
+        ),
+        Direction::Backward => (
+            until.unwrap_or(1),
+            after.map_or(u64::MAX, |after| after.saturating_sub(1)),
+        ),
+    }
+}
+
+fn mark_of_version(reader: &Reader, key: i64, version: u64) -> rusqlite::Result<Option<Mark>> {
+    let Ok(version) = i64::try_from(version) else {
+        return Ok(None);
+    };
+    let mut select = reader.conn.prepare_cached(
+        "SELECT seq, id FROM event INDEXED BY event_stream WHERE stream = ?1 AND version = ?2",
+    )?;
+    let mut rows = select.query([key, version])?;
+    match rows.next()? {
+        Some(row) => head::mark(row),
+        None => Ok(None),
+    }
+}
+
+/// By which number the events of a page follow each other without a gap.
+#[derive(Clone, Copy)]
+enum Order {
+    Log,
+    Stream,
+}
+
+/// A page being filled.
+struct Filling {
+    born: Born,
+    direction: Direction,
+    events: Vec<StoredEvent>,
+    size: usize,
+    limit: usize,
+    /// The number that the first event must have, if that is known.
+    first: Option<u64>,
+    /// The number of the last event.
+    last: Option<u64>,
+}
+
+impl Filling {
+    fn new(born: Born, limit: usize, direction: Direction) -> Self {
+        Self {
+            born,
+            direction,
+            events: Vec::new(),
+            size: 0,
+            limit,
+            first: None,
+            last: None,
+        }
+    }
+
+    /// Takes note of the next event's number: a gap is an event that is hidden by damage.
+    fn check_order(&mut self, order: Order, event: &StoredEvent) -> Result<(), RecordError> {
+        let number = match order {
+            Order::Log => event.position().get(),
+            Order::Stream => event.version().map_or(0, Version::get),
+        };
+        let due = match (self.last, self.direction) {
+            (None, _) => self.first,
+            (Some(last), Direction::Forward) => Some(last + 1),
+            (Some(last), Direction::Backward) => Some(last.saturating_sub(1)),
+        };
+        self.last = Some(number);
+        match due {
+            Some(due) if due != number => {
+                let place = match order {
+                    Order::Log => format!("position {due}"),
+                    Order::Stream => {
+                        format!("version {due} of stream {:?}", event.stream().unwrap_or(""))
+                    }
+                };
+                let what = format!("it is due next, but there stands {number}");
+                Err(Corrupt::new(place, what).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn limit(&self) -> i64 {
+        i64::try_from(self.limit).unwrap_or(i64::MAX)
+    }
+
+    fn push(&mut self, event: StoredEvent) {
+        self.size += event.size();
+        self.events.push(event);
+    }
+
+    fn end(&self) -> PageEnd {
+        if self.events.len() == self.limit || self.size >= PAGE_SIZE_MAX {
+            PageEnd::Full
+        } else {
+            PageEnd::Complete
+        }
+    }
+}
+
+fn place_of(seq: Seq) -> String {
+    format!("event at {} of log {}", seq::number(seq), LogKey::of(seq).0)
+}
+
+/// The event at a place that an index names; `by_seq` is [`BY_SEQ`].
+fn event_at(
+    conn: &Connection,
+    topics: &mut Topics,
+    by_seq: &mut Statement<'_>,
+    born: Born,
+    seq: Seq,
+) -> Result<StoredEvent, RecordError> {
+    let failed = |error| before_commit(&place_of(seq), error);
+    let mut rows = by_seq.query([seq]).map_err(failed)?;
+    match rows.next().map_err(failed)? {
+        Some(row) => stored_event(conn, topics, born.id, row),
+        None => Err(Corrupt::new(place_of(seq), "an index names it, but it is not there").into()),
+    }
+}
+
+fn stored_event(
+    conn: &Connection,
+    topics: &mut Topics,
+    log: LogId,
+    row: &Row<'_>,
+) -> Result<StoredEvent, RecordError> {
+    let seq: Seq = row
+        .get(0)
+        .map_err(|error| before_commit("reading events", error))?;
+    let failed = |error| before_commit(&place_of(seq), error);
+    let mismatch =
+        |error: FromSqlError| RecordError::from(Corrupt::new(place_of(seq), error.to_string()));
+    let column = |index| row.get_ref(index).map_err(failed);
+    let version: Option<i64> = row.get(5).map_err(failed)?;
+    let version = version.and_then(|version| Version::new(unsigned(version)));
+    let stream = column(4)?.as_str_or_null().map_err(mismatch)?;
+    if stream.is_some() != version.is_some() {
+        return Err(Corrupt::new(place_of(seq), "its stream is not there").into());
+    }
+    let topic = row.get(6).map_err(failed)?;
+    let topic = topics.name(conn, topic).map_err(failed)?;
+    let parts = StoredEventParts {
+        position: seq::position(seq)
+            .ok_or_else(|| Corrupt::new(place_of(seq), "positions count from 1"))?,
+        id: EventId::new(uuid(row, 1).map_err(failed)?),
+        stream: stream.zip(version),
+        place: Place {
+            index: row.get(2).map_err(failed)?,
+            count: row.get(3).map_err(failed)?,
+        },
+        topic,
+        revision: row.get(7).map_err(failed)?,
+        tags: column(12)?.as_blob().map_err(mismatch)?,
+        time: Timestamp::from_micros(row.get(8).map_err(failed)?),
+        recorded_at: Timestamp::from_micros(row.get(9).map_err(failed)?),
+        origin: column(11)?.as_str().map_err(mismatch)?,
+        metadata: column(13)?.as_blob().map_err(mismatch)?,
+        encoding: column(10)?.as_str().map_err(mismatch)?,
+        payload: column(14)?.as_blob_or_null().map_err(mismatch)?,
+    };
+    let event = StoredEvent::from_parts(&parts)?;
+    let stored = Checksum {
+        payload: row.get::<_, i64>(16).map_err(failed)?.cast_unsigned(),
+        event: row.get::<_, i64>(17).map_err(failed)?.cast_unsigned(),
+    };
+    checksum::check(log, &event, row.get(15).map_err(failed)?, stored)?;
+    Ok(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::schema::check_plan;
+
+    #[test]
+    fn every_page_is_read_by_index() {
+        for sql in [
+            BY_SEQ,
+            LOG_FORWARD,
+            LOG_BACKWARD,
+            STREAM_FORWARD,
+            STREAM_BACKWARD,
+        ] {
+            check_plan(sql);
+        }
+    }
+}

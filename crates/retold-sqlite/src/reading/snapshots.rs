@@ -1,0 +1,123 @@
+//! Snapshots in the file: put, got, dropped. Hints, beside the history.
+
+use retold_core::domain::Timestamp;
+use retold_core::recording::limits::{FINDINGS_MAX, SNAPSHOTS_PER_STREAM_MAX};
+use retold_core::recording::{Corrupt, Encoding, LogId, RecordError, StoredSnapshot, Version};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::before_commit;
+use crate::file::head::uuid;
+use crate::file::log::Born;
+use crate::file::seq::LogKey;
+
+/// Keeps a snapshot in place of one of the same version; drops the lowest of too many.
+pub(crate) fn put(
+    conn: &Connection,
+    born: Born,
+    snapshot: &StoredSnapshot,
+) -> rusqlite::Result<()> {
+    let log = born.key;
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO snapshot
+             (log, stream, version, state_type, revision, time, encoding, payload, checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?
+    .execute(params![
+        log.0,
+        &*snapshot.stream,
+        snapshot.version.get().to_be_bytes(),
+        &*snapshot.state_type,
+        snapshot.revision,
+        snapshot.time.as_micros(),
+        snapshot.encoding.as_str(),
+        &snapshot.payload[..],
+        snapshot.checksum(born.id).cast_signed(),
+    ])?;
+    let kept_max = i64::try_from(SNAPSHOTS_PER_STREAM_MAX).unwrap_or(i64::MAX);
+    conn.prepare_cached(
+        "DELETE FROM snapshot WHERE log = ?1 AND stream = ?2 AND version <
+             (SELECT min(version) FROM (SELECT version FROM snapshot
+              WHERE log = ?1 AND stream = ?2 ORDER BY version DESC LIMIT ?3))",
+    )?
+    .execute(params![log.0, &*snapshot.stream, kept_max])?;
+    Ok(())
+}
+
+/// The snapshot of the highest version, up to and with `until` if given.
+pub(crate) fn newest(
+    conn: &Connection,
+    born: Born,
+    stream: &str,
+    until: Option<Version>,
+) -> Result<Option<StoredSnapshot>, RecordError> {
+    let log = born.key;
+    let until = until.map_or(u64::MAX, Version::get).to_be_bytes();
+    let found = conn
+        .prepare_cached(
+            "SELECT version, state_type, revision, time, encoding, payload, checksum FROM snapshot
+             WHERE log = ?1 AND stream = ?2 AND version <= ?3 ORDER BY version DESC LIMIT 1",
+        )
+        .and_then(|mut select| {
+            select
+                .query_row(params![log.0, stream, until], |row| {
+                    Ok((
+                        u64::from_be_bytes(row.get(0)?),
+                        row.get::<_, String>(1)?,
+                        row.get(2)?,
+                        row.get(3)?,
+                        row.get::<_, String>(4)?,
+                        row.get::<_, Vec<u8>>(5)?,
+                        row.get::<_, i64>(6)?,
+                    ))
+                })
+                .optional()
+        })
+        .map_err(|error| before_commit("reading a snapshot", error))?;
+    let Some((version, state_type, revision, time, encoding, payload, checksum)) = found else {
+        return Ok(None);
+    };
+    let corrupt = |what: &str| Corrupt::new(format!("snapshot of {stream}"), what);
+    let version = Version::new(version).ok_or_else(|| corrupt("its version is 0"))?;
+    let mut snapshot = StoredSnapshot::new(stream, version, state_type, payload);
+    snapshot.revision = revision;
+    snapshot.time = Timestamp::from_micros(time);
+    snapshot.encoding = Encoding::parse(encoding).map_err(|error| corrupt(&error.to_string()))?;
+    Ok(snapshot
+        .is_intact(born.id, checksum.cast_unsigned())
+        .then_some(snapshot))
+}
+
+/// Names the snapshots that are not what was put.
+pub(crate) fn verify(conn: &Connection, found: &mut Vec<Corrupt>) -> rusqlite::Result<()> {
+    let mut select = conn.prepare(
+        "SELECT log.key, log.id, stream, version FROM snapshot JOIN log ON log.key = snapshot.log
+         ORDER BY snapshot.key",
+    )?;
+    let mut rows = select.query([])?;
+    while found.len() < FINDINGS_MAX
+        && let Some(row) = rows.next()?
+    {
+        let born = Born {
+            key: LogKey(row.get(0)?),
+            id: LogId::new(uuid(row, 1)?),
+        };
+        let stream: String = row.get(2)?;
+        let version = Version::new(u64::from_be_bytes(row.get(3)?));
+        match newest(conn, born, &stream, version) {
+            Ok(Some(snapshot)) if Some(snapshot.version) == version => {}
+            Err(RecordError::Corrupt(corrupt)) => found.push(corrupt),
+            _ => found.push(Corrupt::new(
+                format!("snapshot of {stream}"),
+                "it is not what was put: its checksum differs",
+            )),
+        }
+    }
+    Ok(())
+}
+
+/// Drops all snapshots of a stream.
+pub(crate) fn drop_all(conn: &Connection, log: LogKey, stream: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM snapshot WHERE log = ?1 AND stream = ?2")?
+        .execute(params![log.0, stream])
+        .map(drop)
+}

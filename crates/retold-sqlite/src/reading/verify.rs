@@ -1,0 +1,224 @@
+//! Checks of a file that no read of a log makes: that it is whole, and that what it keeps of an
+//! event in several places agrees.
+//!
+//! What reads show (positions, versions, places in appends, indexes against events, stretches) is
+//! checked by [`verify_log`](retold_core::recording::verify_log), for every store alike.
+
+use retold_core::recording::limits::FINDINGS_MAX;
+use retold_core::recording::{Corrupt, RecordError};
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::readers::Reader;
+use super::snapshots;
+use crate::error::before_commit;
+use crate::file::head::unsigned;
+use crate::file::seq;
+use crate::file::seq::{LogKey, Seq};
+
+/// Rows that contradict others. The first column says where, the second what is wrong.
+const CONTRADICTIONS: &[(&str, &str)] = &[
+    (
+        "SELECT 'event ' || id, 'its log is not there'
+         FROM (SELECT hex(id) AS id FROM event WHERE (seq >> 40) NOT IN (SELECT key FROM log))",
+        "events against logs",
+    ),
+    (
+        "SELECT 'event ' || hex(event.id), 'its stream is not one of its log'
+         FROM event LEFT JOIN stream ON stream.key = event.stream
+         WHERE event.stream IS NOT NULL AND stream.log IS NOT event.seq >> 40",
+        "events against streams",
+    ),
+    (
+        "SELECT 'event ' || hex(id),
+             'it has a stream without a version, or a version without a stream'
+         FROM event WHERE (stream IS NULL) <> (version IS NULL)",
+        "streams against versions",
+    ),
+    (
+        "SELECT 'event ' || hex(event.id), 'its topic is not one of its log'
+         FROM event LEFT JOIN topic ON topic.key = event.topic
+         WHERE topic.log IS NOT event.seq >> 40",
+        "events against topics",
+    ),
+    (
+        "SELECT 'stream ' || name, 'it has no events' FROM stream
+         WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.stream = stream.key)",
+        "streams against events",
+    ),
+    (
+        "SELECT 'topic ' || name, 'it has no events' FROM topic
+         WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.topic = topic.key)",
+        "topics against events",
+    ),
+    (
+        "SELECT 'tag ' || name, 'it has no events' FROM tag
+         WHERE NOT EXISTS (SELECT 1 FROM event_tag WHERE event_tag.tag = tag.key)",
+        "tags against events",
+    ),
+    (
+        "SELECT 'event id ' || hex(id), 'it stands in its log ' || count(*) || ' times'
+         FROM event GROUP BY id, seq >> 40 HAVING count(*) > 1",
+        "ids",
+    ),
+    (
+        "SELECT 'stretch ' || (stretch.seq & 1099511627775), 'its follower is not one of its log'
+         FROM stretch LEFT JOIN follower ON follower.key = stretch.follower
+         WHERE follower.log IS NOT stretch.seq >> 40",
+        "stretches against followers",
+    ),
+];
+
+/// Checks the whole file, in one state of it.
+///
+/// # Errors
+///
+/// `Unavailable` if it cannot be read. What is wrong with it is no error but a finding.
+pub(crate) fn verify(reader: &mut Reader) -> Result<Vec<Corrupt>, RecordError> {
+    let mut findings = Findings::default();
+    let ended = reader.in_one_state(|reader| {
+        let conn = &reader.conn;
+        findings.check("checking the file", |found| integrity(conn, found))?;
+        for (sql, what) in CONTRADICTIONS {
+            findings.check(what, |found| contradictions(conn, sql, found))?;
+        }
+        findings.check("checking events", |found| events(conn, found))?;
+        findings.check("checking snapshots", |found| snapshots::verify(conn, found))
+    });
+    findings.take(ended)?;
+    findings.found.truncate(FINDINGS_MAX);
+    Ok(findings.found)
+}
+
+#[derive(Default)]
+struct Findings {
+    found: Vec<Corrupt>,
+}
+
+impl Findings {
+    /// A check that meets damage is a finding; other failures end the verification.
+    fn check(
+        &mut self,
+        what: &str,
+        check: impl FnOnce(&mut Vec<Corrupt>) -> rusqlite::Result<()>,
+    ) -> Result<(), RecordError> {
+        let checked = check(&mut self.found);
+        self.take(checked.map_err(|error| before_commit(what, error)))
+    }
+
+    fn take(&mut self, checked: Result<(), RecordError>) -> Result<(), RecordError> {
+        match checked {
+            Err(RecordError::Corrupt(finding)) => {
+                self.found.push(finding);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+/// SQLite's own check: every page, every index against its table.
+fn integrity(conn: &Connection, found: &mut Vec<Corrupt>) -> rusqlite::Result<()> {
+    let mut check = conn.prepare("PRAGMA integrity_check(100)")?;
+    let mut rows = check.query([])?;
+    while let Some(row) = rows.next()? {
+        let line: String = row.get(0)?;
+        if line != "ok" {
+            found.push(Corrupt::new("the file", line));
+        }
+    }
+    Ok(())
+}
+
+fn contradictions(conn: &Connection, sql: &str, found: &mut Vec<Corrupt>) -> rusqlite::Result<()> {
+    let mut select = conn.prepare(sql)?;
+    let mut rows = select.query([])?;
+    while found.len() < FINDINGS_MAX
+        && let Some(row) = rows.next()?
+    {
+        found.push(Corrupt::new(
+            row.get::<_, String>(0)?,
+            row.get::<_, String>(1)?,
+        ));
+    }
+    Ok(())
+}
+
+/// What the check of events remembers of the one before.
+#[derive(Clone, Copy)]
+struct Before {
+    log: LogKey,
+    append_number: u64,
+}
+
+/// Checks that appends are numbered in order, and that the index of tags says what events say.
+fn events(conn: &Connection, found: &mut Vec<Corrupt>) -> rusqlite::Result<()> {
+    let mut select =
+        conn.prepare("SELECT seq, append_number, place_index, tags FROM event ORDER BY seq")?;
+    let mut rows = select.query([])?;
+    let mut before: Option<Before> = None;
+    let mut tag_count = 0;
+    while found.len() < FINDINGS_MAX
+        && let Some(row) = rows.next()?
+    {
+        let seq: Seq = row.get(0)?;
+        let place = || format!("event at {} of log {}", seq::number(seq), LogKey::of(seq).0);
+        let this = Before {
+            log: LogKey::of(seq),
+            append_number: unsigned(row.get(1)?),
+        };
+        let previous = before.filter(|before| before.log == this.log);
+        let last = previous.map_or(0, |before| before.append_number);
+        let begins = unsigned(row.get(2)?) == 0;
+        let is_next = if begins {
+            this.append_number > last
+        } else {
+            this.append_number == last
+        };
+        if !is_next {
+            let number = this.append_number;
+            let what = format!("append {number} comes after append {last}");
+            found.push(Corrupt::new(place(), what));
+        }
+        before = Some(this);
+        for tag in tags(row)? {
+            tag_count += 1;
+            if !is_indexed(conn, seq, &tag)? {
+                let what = format!("the index of tags does not have it under {tag:?}");
+                found.push(Corrupt::new(place(), what));
+            }
+        }
+    }
+    let indexed_count: i64 =
+        conn.query_row("SELECT count(*) FROM event_tag", [], |row| row.get(0))?;
+    if found.is_empty() && indexed_count != tag_count {
+        found.push(Corrupt::new(
+            "the index of tags",
+            format!("it has {indexed_count} entries, but events have {tag_count} tags"),
+        ));
+    }
+    Ok(())
+}
+
+/// The texts of packed tags; what is not readable is left out, for reading the event tells it.
+fn tags(row: &Row<'_>) -> rusqlite::Result<Vec<String>> {
+    let mut packed = row.get_ref(3)?.as_blob()?;
+    let mut tags = Vec::new();
+    while let Some((&size, rest)) = packed.split_first()
+        && let Some((tag, rest)) = rest.split_at_checked(usize::from(size))
+    {
+        tags.extend(String::from_utf8(tag.to_vec()));
+        packed = rest;
+    }
+    Ok(tags)
+}
+
+fn is_indexed(conn: &Connection, seq: Seq, tag: &str) -> rusqlite::Result<bool> {
+    let found = conn
+        .prepare_cached(
+            "SELECT 1 FROM tag JOIN event_tag ON event_tag.tag = tag.key AND event_tag.seq = ?3
+             WHERE tag.log = ?1 AND tag.name = ?2",
+        )?
+        .query_row(rusqlite::params![LogKey::of(seq).0, tag, seq], |_| Ok(()))
+        .optional()?;
+    Ok(found.is_some())
+}

@@ -1,0 +1,434 @@
+//! Commits a group: many members in one transaction and one sync, each judged by itself against the
+//! log with those before it, each answered by itself once the transaction is durable.
+//!
+//! A member that is refused has written nothing and is no trouble. If the database fails while a
+//! member writes, the transaction is rolled back and every member goes by itself, so that the
+//! trouble of one is not that of the others: no savepoint has to be paid for where nothing fails.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use retold_core::recording::RecordError;
+use rusqlite::Connection;
+
+use super::member::{End, Group};
+use crate::error::{before_commit, is_busy, of_commit};
+use crate::file::connection::{BUSY_PAUSE, data_version};
+use crate::file::known::Known;
+use crate::file::presence::Presence;
+use crate::file::transaction::Transaction;
+use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
+
+/// The connection that writes, with what is known of the file.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    conn: Connection,
+    presence: Arc<Presence>,
+    known: Known,
+}
+
+/// Somebody else writes to the file. Here is the group, or what is left of it, untouched.
+pub(crate) struct Busy(pub(crate) Group);
+
+impl Writing {
+    pub(crate) fn new(conn: Connection, presence: Arc<Presence>) -> Self {
+        Self {
+            conn,
+            presence,
+            known: Known::default(),
+        }
+    }
+
+    /// Commits a group and answers its members.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] if another connection writes for longer than `patience`.
+    pub(crate) fn commit(&mut self, group: Group, patience: Duration) -> Result<(), Busy> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        metrics::histogram!(GROUP_LENGTH).record(group.len() as f64);
+        let began = Instant::now();
+        if let Err(error) = self.presence.check() {
+            settle(group, &End::Failed(error));
+            return Ok(());
+        }
+        match self.begin(patience) {
+            Ok(()) => {}
+            Err(error) if is_busy(&error) => return Err(Busy(group)),
+            Err(error) => {
+                settle(
+                    group,
+                    &End::Failed(before_commit("beginning to write", error)),
+                );
+                return Ok(());
+            }
+        }
+        let performed = self.perform_and_settle(group, patience);
+        metrics::histogram!(GROUP_SECONDS).record(began.elapsed());
+        performed
+    }
+
+    /// SQLite's number for what others have written, as the last group found it; none if that is
+    /// forgotten.
+    pub(crate) fn known_data_version(&self) -> Option<i64> {
+        self.known.data_version
+    }
+
+    /// SQLite's number for what others have written.
+    pub(crate) fn data_version(&self) -> rusqlite::Result<i64> {
+        data_version(&self.conn)
+    }
+
+    /// Copies the whole write-ahead log into the file and empties it, once no read needs it any
+    /// more. Says whether that was possible within `patience`.
+    pub(crate) fn empty_wal(&self, patience: Duration) -> rusqlite::Result<bool> {
+        self.conn.busy_timeout(patience)?;
+        let is_busy = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        self.conn.busy_timeout(Duration::ZERO)?;
+        Ok(!is_busy?)
+    }
+
+    fn perform_and_settle(&mut self, mut group: Group, patience: Duration) -> Result<(), Busy> {
+        let end = match self.perform(&mut group) {
+            Ok(()) => match self.execute("COMMIT") {
+                Ok(()) => match self.presence.check() {
+                    Ok(()) => End::Committed,
+                    // It may be in a file that nobody finds again.
+                    Err(error) => End::Failed(RecordError::outcome_unknown("committing", error)),
+                },
+                Err(error) => {
+                    self.roll_back();
+                    End::Failed(of_commit(error))
+                }
+            },
+            Err(error) => {
+                self.roll_back();
+                if group.len() > 1 {
+                    return self.one_by_one(group, patience);
+                }
+                End::Failed(before_commit("writing", error))
+            }
+        };
+        if let End::Failed(error) = &end {
+            tracing::warn!(%error, members = group.len(), "a group was not committed");
+        }
+        settle(group, &end);
+        Ok(())
+    }
+
+    /// After a rollback: every member in a transaction of its own.
+    fn one_by_one(&mut self, group: Group, patience: Duration) -> Result<(), Busy> {
+        let mut members = group.into_iter();
+        while let Some(member) = members.next() {
+            let alone = vec![member];
+            match self.begin(patience) {
+                Ok(()) => self.perform_and_settle(alone, patience)?,
+                Err(error) if is_busy(&error) => {
+                    return Err(Busy(alone.into_iter().chain(members).collect()));
+                }
+                Err(error) => {
+                    let error = before_commit("beginning to write", error);
+                    settle(alone, &End::Failed(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, group: &mut Group) -> rusqlite::Result<()> {
+        let mut transaction = Transaction::enter(&self.conn, &mut self.known)?;
+        group
+            .iter_mut()
+            .try_for_each(|member| member.perform(&mut transaction))
+    }
+
+    /// Takes SQLite's write lock, which one connection of all processes has.
+    fn begin(&mut self, patience: Duration) -> rusqlite::Result<()> {
+        if !self.conn.is_autocommit() {
+            // Left by a panic; what it had written is not answered for.
+            self.roll_back();
+        }
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.execute("BEGIN IMMEDIATE") {
+                Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(BUSY_PAUSE);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Ends a transaction without a trace, and forgets what was learned in it.
+    fn roll_back(&mut self) {
+        self.known.forget();
+        if !self.conn.is_autocommit()
+            && let Err(error) = self.execute("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction could not be rolled back");
+        }
+    }
+
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.conn.prepare_cached(sql)?.execute([]).map(drop)
+    }
+}
+
+fn settle(group: Group, end: &End) {
+    for mut member in group {
+        member.settle(end);
+    }
+}
+
+/// Answers a group that waited too long for another process.
+pub(crate) fn give_up(group: Group, patience: Duration) {
+    let error = RecordError::unavailable(
+        format!("another process has been writing to the file for {patience:?}"),
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None),
+    );
+    settle(group, &End::Failed(error));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use retold_core::recording::Conflict;
+    use retold_core::recording::Failure;
+    use retold_core::recording::NewEvent;
+    use retold_core::recording::{Append, Appended};
+    use retold_core::recording::{Condition, ExpectedVersion};
+    use retold_core::recording::{EventId, LogId};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::file::connection::Place;
+    use crate::file::log::{Born, Log};
+    use crate::file::seq::LogKey;
+    use crate::options::SqliteOptions;
+    use crate::projection::inline::InlineProjections;
+    use crate::writing::member::{AppendMember, Slot, WorkMember};
+
+    type Answer<T = Appended> = Result<T, RecordError>;
+
+    struct Fixture {
+        writing: Writing,
+        log: Arc<Log>,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let place = Place::writable(&folder.path().join("dogs.db")).unwrap();
+            let conn = place.open_writer(&SqliteOptions::new()).unwrap();
+            conn.execute("INSERT INTO log VALUES (1, 'dogs', zeroblob(16), 0)", [])
+                .unwrap();
+            let log = Log::unborn("dogs");
+            log.learn_birth(Born {
+                key: LogKey(1),
+                id: LogId::new(Uuid::nil()),
+            });
+            Self {
+                writing: Writing::new(conn, place.presence().clone()),
+                log: Arc::new(log),
+                _folder: folder,
+            }
+        }
+
+        /// Appends these together; the answers in their order.
+        fn commit(&mut self, appends: impl IntoIterator<Item = Append>) -> Vec<Answer> {
+            let (mut group, mut slots) = (Group::new(), Vec::new());
+            for append in appends {
+                let slot = Arc::new(Slot::new());
+                let member = AppendMember::new(self.log.clone(), none(), append, slot.clone());
+                group.push(Box::new(member));
+                slots.push(slot);
+            }
+            assert!(self.writing.commit(group, Duration::ZERO).is_ok());
+            slots.iter().map(|slot| answer(slot)).collect()
+        }
+    }
+
+    fn answer<T>(slot: &Slot<T>) -> Answer<T> {
+        let waiting = pin!(std::future::poll_fn(|context| slot.poll(context.waker())));
+        match waiting.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => panic!("every member of a group is answered"),
+        }
+    }
+
+    fn none() -> InlineProjections {
+        InlineProjections::new()
+    }
+
+    fn append(id: u128) -> Append {
+        Append::of([
+            NewEvent::new(EventId::new(Uuid::from_u128(id)), "Dog.Registered", "{}")
+                .stream("dog/1"),
+        ])
+    }
+
+    fn new_dog(id: u128) -> Append {
+        append(id).condition(Condition::stream_at("dog/1", ExpectedVersion::None))
+    }
+
+    /// Goal: a conflict with an append of the same group is not told before that is durable.
+    /// Method: SQLite refuses the commit.
+    #[test]
+    fn a_group_that_is_not_committed_leaves_nothing() {
+        let mut fixture = Fixture::new();
+        fixture.writing.conn.commit_hook(Some(|| true)).unwrap();
+        for answer in fixture.commit([new_dog(1), new_dog(2), append(1)]) {
+            assert!(
+                matches!(answer, Err(RecordError::Unavailable(_))),
+                "{answer:?}"
+            );
+        }
+        fixture
+            .writing
+            .conn
+            .commit_hook(None::<fn() -> bool>)
+            .unwrap();
+        let answers = fixture.commit([new_dog(3), new_dog(2), append(3)]);
+        assert!(
+            matches!(answers[0], Ok(Appended::Recorded(_))),
+            "{answers:?}"
+        );
+        assert!(
+            matches!(
+                &answers[1],
+                Err(RecordError::Conflict(Conflict::Stream { .. }))
+            ),
+            "{answers:?}"
+        );
+        assert!(
+            matches!(answers[2], Ok(Appended::Repeated(_))),
+            "{answers:?}"
+        );
+    }
+
+    /// What was to be recorded is unknown then; what was refused has certainly recorded nothing.
+    #[test]
+    fn an_unknown_outcome_reaches_only_what_was_to_be_recorded() {
+        let mut fixture = Fixture::new();
+        let (mut group, mut slots) = (Group::new(), Vec::new());
+        for append in [new_dog(1), new_dog(2)] {
+            let slot = Arc::new(Slot::new());
+            group.push(Box::new(AppendMember::new(
+                fixture.log.clone(),
+                none(),
+                append,
+                slot.clone(),
+            )));
+            slots.push(slot);
+        }
+        fixture.writing.begin(Duration::ZERO).unwrap();
+        fixture.writing.perform(&mut group).unwrap();
+        fixture.writing.roll_back();
+        let failure = Failure::new("committing", std::io::Error::other("the disk is gone"));
+        settle(group, &End::Failed(RecordError::OutcomeUnknown(failure)));
+        assert!(matches!(
+            answer(&slots[0]),
+            Err(RecordError::OutcomeUnknown(_))
+        ));
+        assert!(matches!(
+            answer(&slots[1]),
+            Err(RecordError::Unavailable(_))
+        ));
+        assert!(matches!(
+            fixture.commit([new_dog(1)])[0],
+            Ok(Appended::Recorded(_))
+        ));
+    }
+
+    /// Goal: the trouble of one is not that of the others, also if another process comes between
+    /// the group and its members. Method: it begins to write as soon as the group is rolled back.
+    #[test]
+    fn members_of_a_group_that_failed_wait_for_other_processes() {
+        let mut fixture = Fixture::new();
+        let path = fixture.writing.conn.path().unwrap().to_owned();
+        let other = Arc::new(std::sync::Mutex::new(Connection::open(path).unwrap()));
+        let begin = other.clone();
+        let hook = move || drop(begin.lock().unwrap().execute_batch("BEGIN IMMEDIATE"));
+        fixture.writing.conn.rollback_hook(Some(hook)).unwrap();
+
+        let (failed, recorded) = (Arc::new(Slot::<()>::new()), Arc::new(Slot::new()));
+        let failing = |_: &mut Transaction<'_>| -> rusqlite::Result<Result<(), RecordError>> {
+            Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR),
+                None,
+            ))
+        };
+        let group: Group = vec![
+            Box::new(WorkMember::new(0, failing, failed.clone())),
+            Box::new(AppendMember::new(
+                fixture.log.clone(),
+                none(),
+                new_dog(1),
+                recorded.clone(),
+            )),
+        ];
+        let Err(Busy(group)) = fixture.writing.commit(group, Duration::ZERO) else {
+            panic!("they wait: {:?}", answer(&recorded));
+        };
+        fixture.writing.conn.rollback_hook(None::<fn()>).unwrap();
+        other.lock().unwrap().execute_batch("ROLLBACK").unwrap();
+        assert!(fixture.writing.commit(group, Duration::ZERO).is_ok());
+        assert!(matches!(answer(&recorded), Ok(Appended::Recorded(_))));
+        assert!(matches!(answer(&failed), Err(RecordError::Unavailable(_))));
+    }
+
+    /// What is committed while the file is taken away is in a file that nobody finds: it is
+    /// unknown, and everything after it is refused.
+    #[test]
+    fn what_is_committed_into_a_lost_file_is_unknown() {
+        let mut fixture = Fixture::new();
+        let path = fixture.writing.conn.path().unwrap().to_owned();
+        let moved = format!("{path}.away");
+        let (taken, recorded) = (Arc::new(Slot::new()), Arc::new(Slot::new()));
+        let take_away = move |_: &mut Transaction<'_>| {
+            std::fs::rename(&path, &moved).unwrap();
+            Ok(Ok(()))
+        };
+        let group: Group = vec![
+            Box::new(AppendMember::new(
+                fixture.log.clone(),
+                none(),
+                append(1),
+                recorded.clone(),
+            )),
+            Box::new(WorkMember::new(0, take_away, taken.clone())),
+        ];
+        assert!(fixture.writing.commit(group, Duration::ZERO).is_ok());
+        assert!(matches!(
+            answer(&recorded),
+            Err(RecordError::OutcomeUnknown(_))
+        ));
+        let refused = fixture.commit([append(2)]);
+        assert!(
+            matches!(refused[0], Err(RecordError::Unavailable(_))),
+            "{refused:?}"
+        );
+    }
+
+    /// A member that is dropped by a panic of the writer still answers.
+    #[test]
+    fn a_member_that_is_dropped_is_unknown() {
+        let fixture = Fixture::new();
+        let slot = Arc::new(Slot::new());
+        drop(AppendMember::new(
+            fixture.log.clone(),
+            none(),
+            append(1),
+            slot.clone(),
+        ));
+        assert!(matches!(answer(&slot), Err(RecordError::OutcomeUnknown(_))));
+    }
+}

@@ -1,0 +1,212 @@
+//! Judges an append in the order of the contract's rule 2: stretches or an exact repeat, then ids,
+//! then conditions in their order. Writes nothing.
+
+use std::collections::HashMap;
+
+use retold_core::recording::{
+    Append, Appended, Condition, Conflict, Direction, FollowerKey, LogId, Mark, Position,
+    Positions, Query, RecordError, Stretch, Version,
+};
+use rusqlite::{Connection, params};
+
+use crate::error::{Refusal, damaged};
+use crate::file::head;
+use crate::file::log::Born;
+use crate::file::seq::{LogKey, NUMBER_MAX};
+use crate::file::transaction::Transaction;
+use crate::reading::matches::{Matches, Span};
+use crate::reading::page::{event_that_matches, position_of};
+use crate::reading::stretches;
+
+/// What an append comes to.
+pub(crate) enum Verdict {
+    /// It holds and is to be recorded.
+    Record,
+    /// It is answered without anything being recorded.
+    Answer(Result<Appended, RecordError>),
+}
+
+impl Transaction<'_> {
+    /// Judges an append to a log that is known. Its own form has been checked already.
+    pub(crate) fn judge(&mut self, born: Born, append: &Append) -> rusqlite::Result<Verdict> {
+        let log = born.key;
+        if let Some(error) = self.refused_by_space(log, append) {
+            return Ok(Verdict::Answer(Err(error)));
+        }
+        if !append.stretches().is_empty()
+            && let Some(conflict) = judge_stretches(self.conn, born, append.stretches())?
+        {
+            return Ok(Verdict::Answer(Err(conflict.into())));
+        }
+        if let Some(verdict) = self.judge_ids(log, append)? {
+            return Ok(verdict);
+        }
+        for (index, condition) in append.all_conditions().iter().enumerate() {
+            if let Some(error) = self.judge_condition(born, index, condition)? {
+                return Ok(Verdict::Answer(Err(error)));
+            }
+        }
+        Ok(Verdict::Record)
+    }
+
+    fn refused_by_space(&mut self, log: LogKey, append: &Append) -> Option<RecordError> {
+        let head = self.log_head(log).map(|mark| mark.position);
+        let left = NUMBER_MAX - Position::number(head).min(NUMBER_MAX);
+        (append.new_events().len() as u64 > left)
+            .then(|| RecordError::unavailable("appending", Refusal::LogFull))
+    }
+
+    /// An exact repeat, or the first id that is in the log already. Ids beyond the greatest known
+    /// one are in no log.
+    fn judge_ids(&mut self, log: LogKey, append: &Append) -> rusqlite::Result<Option<Verdict>> {
+        let events = append.new_events();
+        let greatest = self.known.greatest_id;
+        for (index, event) in events.iter().enumerate() {
+            if greatest.is_some_and(|greatest| event.id > greatest) {
+                continue;
+            }
+            let Some(position) = position_of(self.conn, log, event.id)? else {
+                continue;
+            };
+            if index == 0
+                && append.stretches().is_empty()
+                && is_append_at(self.conn, log, position, append)?
+            {
+                let positions = Positions::new(position, events.len() as u64);
+                return Ok(Some(Verdict::Answer(Ok(Appended::Repeated(positions)))));
+            }
+            let id = event.id;
+            let there = head::mark_at(self.conn, log.seq(position.get()))?;
+            if there.map(|mark| mark.event_id) != Some(id) {
+                return Err(damaged(format!(
+                    "the index of ids leads from {id} to another event, at position {position}"
+                )));
+            }
+            let conflict = Conflict::EventId { id, position };
+            return Ok(Some(Verdict::Answer(Err(conflict.into()))));
+        }
+        Ok(None)
+    }
+
+    fn judge_condition(
+        &mut self,
+        born: Born,
+        index: usize,
+        condition: &Condition,
+    ) -> rusqlite::Result<Option<RecordError>> {
+        match condition {
+            Condition::StreamAt {
+                stream,
+                expected,
+                event,
+            } => {
+                let there = self.stream(born.key, stream)?;
+                let actual = Version::new(there.version);
+                let conflict =
+                    Conflict::of_stream(stream, *expected, *event, actual, || there.last);
+                Ok(conflict.map(Into::into))
+            }
+            Condition::NoneMatch { query, after } => {
+                self.judge_none_match(born, index, query, *after)
+            }
+            Condition::TopicCount { count } => {
+                let (expected, actual) = (*count, self.topic_count(born.key)?);
+                let conflict = Conflict::Topics { expected, actual };
+                Ok((expected != actual).then(|| conflict.into()))
+            }
+            _ => Ok(Some(RecordError::invalid(format!(
+                "condition {index} is of a kind that this store does not know"
+            )))),
+        }
+    }
+
+    fn judge_none_match(
+        &mut self,
+        born: Born,
+        index: usize,
+        query: &Query,
+        after: Option<Position>,
+    ) -> rusqlite::Result<Option<RecordError>> {
+        let log = born.key;
+        let head = self.log_head(log).map(|mark| mark.position);
+        if after > head {
+            return Ok(Some(RecordError::invalid(format!(
+                "condition {index} begins after position {}, beyond the head of the log at {}",
+                Position::number(after),
+                Position::number(head),
+            ))));
+        }
+        let span = Span {
+            first: log.seq(Position::number(after)) + 1,
+            last: log.seq(Position::number(head)),
+        };
+        let mut matches = Matches::of(self.conn, log, query, span, Direction::Forward)?;
+        let found = match matches.next(self.conn)? {
+            Some(seq) => seq,
+            None => return Ok(None),
+        };
+        // An index names it; the event itself says whether it matches.
+        Ok(Some(
+            match event_that_matches(self.conn, born, query, found) {
+                Ok(event) => {
+                    let (condition, found) = (index, event.mark());
+                    Conflict::Query { condition, found }.into()
+                }
+                Err(error) => error,
+            },
+        ))
+    }
+}
+
+/// The first stretch that does not begin where the previous one of its follower and upstream ended.
+fn judge_stretches(
+    conn: &Connection,
+    born: Born,
+    stretches: &[Stretch],
+) -> rusqlite::Result<Option<Conflict>> {
+    let mut ends: HashMap<(&FollowerKey, LogId), (Option<Mark>, Mark)> = HashMap::new();
+    for stretch in stretches {
+        let key = (&stretch.follower, stretch.upstream);
+        let (recorded, previous) = match ends.get(&key) {
+            Some((recorded, previous)) => (*recorded, Some(*previous)),
+            None => {
+                let recorded = stretches::checkpoint(conn, born, key.0, key.1)?;
+                (recorded, recorded)
+            }
+        };
+        if previous.is_some_and(|end| stretch.after != Some(end.position)) {
+            return Ok(Some(Conflict::Checkpoint {
+                follower: stretch.follower.clone(),
+                upstream: stretch.upstream,
+                checkpoint: recorded,
+            }));
+        }
+        ends.insert(key, (recorded, stretch.to));
+    }
+    Ok(None)
+}
+
+/// Whether the append that begins at this position has the ids of this one, all and in order.
+fn is_append_at(
+    conn: &Connection,
+    log: LogKey,
+    first: Position,
+    append: &Append,
+) -> rusqlite::Result<bool> {
+    let count = append.new_events().len() as u64;
+    let mut select = conn.prepare_cached(
+        "SELECT id, place_index, place_count FROM event WHERE seq >= ?1 AND seq <= ?2 ORDER BY seq",
+    )?;
+    let span = params![log.seq(first.get()), log.seq(first.get() + count - 1)];
+    let mut rows = select.query(span)?;
+    for (index, event) in append.new_events().iter().enumerate() {
+        let Some(row) = rows.next()? else {
+            return Ok(false);
+        };
+        let place = (head::unsigned(row.get(1)?), head::unsigned(row.get(2)?));
+        if place != (index as u64, count) || head::uuid(row, 0)? != event.id.uuid() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

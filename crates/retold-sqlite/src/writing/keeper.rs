@@ -1,0 +1,234 @@
+//! The keeper: a thread of a store for what must not depend on anybody being polled.
+//!
+//! It commits what is queued and nobody leads, waits for other processes, reminds those who wait
+//! for a place in the queue of the time, empties a write-ahead log that has grown too large, and,
+//! while somebody waits for news of a log, asks the file whether another process has written. While
+//! there is nothing to do it sleeps without waking.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use retold_core::recording::OwnProcess;
+
+use super::alarm::{Alarm, Raised};
+use super::queue::Progress;
+use super::watcher::Watcher;
+use super::writer::Writer;
+use crate::file::wal::Wal;
+use crate::file::watermark::Watermark;
+use crate::options::{
+    POLL_INTERVAL, POLL_INTERVAL_IDLE, POLL_QUICK_FOR, WAL_EMPTYING_PAUSE, WAL_EMPTYING_WAIT_MAX,
+    WAL_LOOK_INTERVAL,
+};
+
+/// How often the keeper looks while there is work: the longest that a group waits for a leader.
+const TICK: Duration = Duration::from_millis(5);
+/// Looks without any work after which the keeper sleeps until it is woken.
+const IDLE_TICKS: u32 = 4;
+
+/// The thread. Dropped, it commits what is queued and ends.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    process: Arc<OwnProcess>,
+    alarm: Arc<Alarm>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Starts it; a read-only store has no writer.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says if there can be no thread.
+    pub(crate) fn start(
+        process: Arc<OwnProcess>,
+        alarm: Arc<Alarm>,
+        writing: Option<(Arc<Writer>, Wal, Watermark)>,
+        watcher: Watcher,
+    ) -> std::io::Result<Self> {
+        let (writer, wal, watermark) = match writing {
+            Some((writer, wal, watermark)) => (Some(writer), Some(wal), Some(watermark)),
+            None => (None, None, None),
+        };
+        let rounds = Rounds {
+            alarm: alarm.clone(),
+            writer,
+            wal,
+            watermark,
+            watcher,
+            wal_look_at: Instant::now(),
+            last_progress: None,
+            idle_ticks: 0,
+            polls: Polls::new(),
+        };
+        let thread = thread::Builder::new()
+            .name("retold-sqlite".into())
+            .spawn(move || rounds.run())?;
+        Ok(Self {
+            process,
+            alarm,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if self.process.is_inherited() {
+            // The thread is the parent's, and may hold the lock of the alarm.
+            std::mem::forget(self.thread.take());
+            return;
+        }
+        self.alarm.stop();
+        // Whom the keeper answers may be the last to hold the store; it ends by itself then.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the keeper of a SQLite store panicked");
+        }
+    }
+}
+
+struct Rounds {
+    alarm: Arc<Alarm>,
+    writer: Option<Arc<Writer>>,
+    wal: Option<Wal>,
+    watermark: Option<Watermark>,
+    watcher: Watcher,
+    /// When to look at the size of the write-ahead log.
+    wal_look_at: Instant,
+    last_progress: Option<Progress>,
+    idle_ticks: u32,
+    polls: Polls,
+}
+
+/// When the file is asked whether another process has written: often while the logs grow, whoever
+/// writes, and less and less often while nothing happens.
+struct Polls {
+    polled_at: Instant,
+    interval: Duration,
+    /// When a log was last known to have grown.
+    grown_at: Instant,
+    /// How many appends the logs were known to have then.
+    append_count: u64,
+}
+
+impl Polls {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            polled_at: now,
+            interval: POLL_INTERVAL,
+            grown_at: now,
+            append_count: 0,
+        }
+    }
+
+    /// Looks if it is time to.
+    fn look(&mut self, watcher: &mut Watcher) {
+        let append_count = watcher.append_count();
+        if append_count != self.append_count {
+            self.append_count = append_count;
+            self.be_quick();
+        }
+        if self.polled_at.elapsed() < self.interval {
+            return;
+        }
+        self.polled_at = Instant::now();
+        if watcher.look() {
+            self.be_quick();
+        } else if self.grown_at.elapsed() >= POLL_QUICK_FOR {
+            self.interval = (self.interval * 2).min(POLL_INTERVAL_IDLE);
+        }
+    }
+
+    fn be_quick(&mut self) {
+        self.grown_at = Instant::now();
+        self.interval = POLL_INTERVAL;
+    }
+
+    /// How long until the next look.
+    fn rest(&self) -> Duration {
+        self.interval.saturating_sub(self.polled_at.elapsed())
+    }
+}
+
+impl Rounds {
+    fn run(mut self) {
+        loop {
+            let raised = self.sleep();
+            if let Some(writer) = self.writer.clone() {
+                self.look_after(&writer, raised.lead || raised.stop);
+            }
+            if raised.stop {
+                self.write_watermark();
+                return;
+            }
+            if self.alarm.is_waited() {
+                self.polls.look(&mut self.watcher);
+            }
+        }
+    }
+
+    fn sleep(&mut self) -> Raised {
+        if self.idle_ticks < IDLE_TICKS {
+            self.idle_ticks += 1;
+            return self.alarm.sleep(Some(TICK));
+        }
+        self.write_watermark();
+        self.alarm.fall_asleep();
+        // What came between the last look and falling asleep has not woken anybody.
+        let has_work = self.writer.as_ref().is_some_and(|writer| {
+            let progress = writer.progress();
+            progress.length > 0 || progress.has_refused
+        });
+        let wait = match has_work {
+            true => Some(TICK),
+            false => self.alarm.is_waited().then(|| self.polls.rest()),
+        };
+        let raised = self.alarm.sleep(wait);
+        self.alarm.wake_up();
+        if has_work || raised.lead || raised.wake {
+            self.idle_ticks = 0;
+        }
+        raised
+    }
+
+    /// Leads if it is asked to, or if what was queued a tick ago still is and nothing moved.
+    fn look_after(&mut self, writer: &Writer, lead: bool) {
+        let progress = writer.progress();
+        let is_stuck = progress.length > 0 && self.last_progress == Some(progress);
+        if lead || is_stuck {
+            writer.lead_to_the_end();
+        }
+        if progress.has_refused {
+            writer.wake_those_without_place();
+        }
+        if self.last_progress != Some(progress) || progress.length > 0 {
+            self.idle_ticks = 0;
+            self.look_at_wal(writer);
+        }
+        self.last_progress = Some(progress);
+    }
+
+    fn write_watermark(&mut self) {
+        if let Some(watermark) = &mut self.watermark {
+            watermark.write();
+        }
+    }
+
+    fn look_at_wal(&mut self, writer: &Writer) {
+        if Instant::now() < self.wal_look_at {
+            return;
+        }
+        self.write_watermark();
+        let mut pause = WAL_LOOK_INTERVAL;
+        if self.wal.as_ref().is_some_and(Wal::is_too_large) {
+            writer.empty_wal(WAL_EMPTYING_WAIT_MAX);
+            pause = WAL_EMPTYING_PAUSE;
+        }
+        self.wal_look_at = Instant::now() + pause;
+    }
+}

@@ -1,0 +1,125 @@
+//! What waits to be written, in the order it came.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use super::member::{Group, Member};
+use crate::options::{GROUP_LENGTH_MAX, GROUP_SIZE_MAX, QUEUE_LENGTH_MAX, QUEUE_SIZE_MAX};
+use crate::telemetry::QUEUE_LENGTH;
+
+/// A bounded queue of members.
+#[derive(Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    members: VecDeque<Box<dyn Member>>,
+    size: usize,
+    /// Those who found the queue full.
+    waiting_for_place: Vec<Waker>,
+    /// How many members were ever taken out.
+    taken_count: u64,
+}
+
+/// The queue is full. Here is the member.
+pub(crate) struct Full(pub(crate) Box<dyn Member>);
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a member at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`]; `waker` is then woken when there may be a place.
+    pub(crate) fn push(&self, member: Box<dyn Member>, waker: &Waker) -> Result<(), Full> {
+        let mut state = self.state();
+        let is_full = state.members.len() >= QUEUE_LENGTH_MAX
+            || (!state.members.is_empty() && state.size + member.size() > QUEUE_SIZE_MAX);
+        if is_full {
+            let waiting = &mut state.waiting_for_place;
+            if !waiting.iter().any(|known| known.will_wake(waker)) {
+                waiting.push(waker.clone());
+            }
+            return Err(Full(member));
+        }
+        state.size += member.size();
+        state.members.push_back(member);
+        Ok(())
+    }
+
+    /// Takes the next group from the front.
+    pub(crate) fn take_group(&self) -> Group {
+        let mut state = self.state();
+        let mut group = Group::new();
+        if state.members.is_empty() {
+            return group;
+        }
+        metrics::histogram!(QUEUE_LENGTH).record(state.members.len() as f64);
+        let mut size = 0;
+        while group.len() < GROUP_LENGTH_MAX
+            && let Some(member) = state.members.front()
+        {
+            size += member.size();
+            if size > GROUP_SIZE_MAX && !group.is_empty() {
+                break;
+            }
+            group.extend(state.members.pop_front());
+        }
+        state.size -= group.iter().map(|member| member.size()).sum::<usize>();
+        state.taken_count += group.len() as u64;
+        let woken = std::mem::take(&mut state.waiting_for_place);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+        group
+    }
+
+    /// Puts a group back to the front, in its order.
+    pub(crate) fn put_back(&self, group: Group) {
+        let mut state = self.state();
+        state.taken_count -= group.len() as u64;
+        for member in group.into_iter().rev() {
+            state.size += member.size();
+            state.members.push_front(member);
+        }
+    }
+
+    /// Wakes the one who waits for the first member. False if nobody does though there is one.
+    pub(crate) fn wake_front(&self) -> bool {
+        let waker = match self.state().members.front() {
+            Some(member) => member.waker(),
+            None => return true,
+        };
+        // Not while the queue is locked: who is woken may come to it at once, on this thread.
+        waker.map(Waker::wake).is_some()
+    }
+
+    /// Wakes those who found the queue full, so that they look at the time.
+    pub(crate) fn wake_those_without_place(&self) {
+        let woken = std::mem::take(&mut self.state().waiting_for_place);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// How many wait, how many were ever taken out, and whether somebody found the queue full.
+    pub(crate) fn progress(&self) -> Progress {
+        let state = self.state();
+        Progress {
+            length: state.members.len(),
+            taken_count: state.taken_count,
+            has_refused: !state.waiting_for_place.is_empty(),
+        }
+    }
+}
+
+/// How a queue is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) length: usize,
+    pub(crate) taken_count: u64,
+    pub(crate) has_refused: bool,
+}

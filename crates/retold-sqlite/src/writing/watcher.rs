@@ -1,0 +1,169 @@
+//! The watcher: notices that another process has written, and tells those who wait for news.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use retold_core::recording::LogId;
+use rusqlite::Connection;
+
+use super::writer::Writer;
+use crate::file::connection::{Place, data_version};
+use crate::file::log::{Born, Log};
+use crate::file::presence::Presence;
+
+/// The logs that a store has opened, by name. Weak: a log that nobody uses takes no memory for
+/// long.
+#[derive(Debug, Default)]
+pub(crate) struct Logs {
+    logs: Mutex<HashMap<Arc<str>, Weak<Log>>>,
+}
+
+impl Logs {
+    /// The log of this name, which has this birth now, shared with everybody who has it. Whoever
+    /// has one of another birth, for another log was put in its place, keeps that.
+    pub(crate) fn share(&self, name: &str, birth: Option<Born>) -> Arc<Log> {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = logs.get(name).and_then(Weak::upgrade);
+        let is_same = |log: &Arc<Log>| log.born().is_none_or(|born| Some(born) == birth);
+        if let Some(log) = known.filter(is_same) {
+            birth.into_iter().for_each(|born| log.learn_birth(born));
+            return log;
+        }
+        if logs.len() == logs.capacity() {
+            logs.retain(|_, log| log.strong_count() > 0);
+        }
+        let log = Arc::new(Log::unborn(name));
+        birth.into_iter().for_each(|born| log.learn_birth(born));
+        logs.insert(log.name.clone(), Arc::downgrade(&log));
+        log
+    }
+
+    /// The logs that appends were made to, and how many appends they have by that.
+    pub(crate) fn append_counts(&self) -> Vec<(LogId, u64)> {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let logs = logs.values().filter_map(Weak::upgrade);
+        let counts = logs.filter_map(|log| Some((log.born()?.id, log.announced())));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// How many appends all logs are known to have; it changes when one grows.
+    fn append_count(&self) -> u64 {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let logs = logs.values().filter_map(Weak::upgrade);
+        logs.fold(0, |sum, log| sum.wrapping_add(log.announced()))
+    }
+
+    /// The logs that somebody waits for.
+    fn awaited(&self) -> Vec<Arc<Log>> {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let logs = logs.values().filter_map(Weak::upgrade);
+        logs.filter(|log| log.is_awaited()).collect()
+    }
+}
+
+/// Asks the file whether anybody else has written.
+pub(crate) struct Watcher {
+    logs: Arc<Logs>,
+    source: Source,
+    data_version: Option<i64>,
+    presence: Arc<Presence>,
+}
+
+/// By which connection. SQLite's `data_version` tells what all *others* wrote, so the writer's own
+/// is the best: its commits, which need no polling, do not change it.
+pub(crate) enum Source {
+    Writer(Arc<Writer>),
+    /// A store that only reads has a connection for it.
+    Reader(Place, Option<Connection>),
+}
+
+impl Watcher {
+    pub(crate) fn new(logs: Arc<Logs>, source: Source, presence: Arc<Presence>) -> Self {
+        Self {
+            logs,
+            source,
+            data_version: None,
+            presence,
+        }
+    }
+
+    /// How many appends the logs are known to have together; it changes when one grows.
+    pub(crate) fn append_count(&self) -> u64 {
+        self.logs.append_count()
+    }
+
+    /// Looks whether the file has changed since the last look; then those who wait look for
+    /// themselves. A failure is a change, and so is another file: theirs will say what it is. Says
+    /// whether others have written.
+    pub(crate) fn look(&mut self) -> bool {
+        let found = match &mut self.source {
+            _ if self.presence.check().is_err() => None,
+            Source::Writer(writer) => writer.data_version().ok(),
+            Source::Reader(place, conn) => read_by(place, conn),
+        };
+        let is_written = found.is_some() && found != self.data_version;
+        if found.is_none() || is_written {
+            for log in self.logs.awaited() {
+                log.nudge();
+            }
+        }
+        self.data_version = found;
+        is_written
+    }
+}
+
+fn read_by(place: &Place, kept: &mut Option<Connection>) -> Option<i64> {
+    if kept.is_none() {
+        *kept = place.open_reader(Duration::ZERO).ok();
+    }
+    let read = data_version(kept.as_ref()?);
+    if read.is_err() {
+        *kept = None;
+    }
+    read.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::transaction::Transaction;
+    use crate::options::SqliteOptions;
+    use crate::writing::alarm::Alarm;
+
+    /// Goal: a writer that never rests hides nothing that others write. Method: every look falls
+    /// into a group.
+    #[tokio::test]
+    async fn a_busy_writer_hides_no_news() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dogs.db");
+        let place = Place::writable(&path).unwrap();
+        let conn = place.open_writer(&SqliteOptions::new()).unwrap();
+        let presence = place.presence().clone();
+        let writer = Writer::new(conn, presence, Arc::<Alarm>::default(), Duration::ZERO);
+        let writer = Arc::new(writer);
+        let logs = Arc::new(Logs::default());
+        let log = logs.share("dogs", None);
+        let mut watcher = Watcher::new(
+            logs,
+            Source::Writer(writer.clone()),
+            place.presence().clone(),
+        );
+        watcher.look();
+        let mut news = log.subscribe();
+        news.mark_unchanged();
+
+        let other = Connection::open(&path).unwrap();
+        other
+            .execute_batch("CREATE TABLE other (it INTEGER)")
+            .unwrap();
+        let nothing = |_: &mut Transaction<'_>| Ok(Ok(()));
+        writer.work(0, nothing).await.unwrap();
+        let look = move |_: &mut Transaction<'_>| {
+            watcher.look();
+            Ok(Ok(()))
+        };
+        writer.work(0, look).await.unwrap();
+        assert!(news.has_changed().unwrap());
+    }
+}
