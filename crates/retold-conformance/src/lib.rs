@@ -1,6 +1,7 @@
 //! The conformance suite: the recorder's contract as tests, for every store.
 //!
-//! Each rule of the [contract](retold_core::recording::recorder) is a function of the same name here (rule 6 has two);
+//! Each rule of the [contract](retold_core::recording::Recorder) is a function of the same name here
+//! (rule 6 has two);
 //! what the traits promise beyond the numbered rules follows them. A store implements [`Subject`] and
 //! joins with one line in its tests:
 //!

@@ -6,8 +6,6 @@
 
 pub mod limits;
 
-mod running;
-
 mod caused;
 mod derived_id;
 mod follower_event;
@@ -51,8 +49,6 @@ pub use self::partition::{PartitionRule, partition_of_key};
 pub(crate) use self::past_recorder::PastRecorder;
 pub use self::pipeline::{Counts, Pipeline, Pulled, Resumed, Step};
 pub use self::policy::Handle;
-pub use self::running::Running;
-pub(crate) use self::running::{Began, RunningCell};
 pub use self::status::{
     FollowerStatus, HeldEvent, Phase, StatusCell, StatusChanges, UpstreamStatus,
 };

@@ -1,8 +1,15 @@
 //! Health: whether a process works and takes requests, and everything in it that somebody has to look at.
 
+pub mod limits;
+
+mod running;
+
 use std::fmt;
 
 use serde::Serialize;
+
+pub use self::running::Running;
+pub(crate) use self::running::{Began, RunningCell};
 
 /// How a program that runs a system is getting on.
 ///

@@ -1,8 +1,8 @@
 //! Mapping: between the domain's events and the recorder's bytes.
 //!
-//! On the way out the [`Mapper`](mapper::Mapper) takes topic, revision and tags from the event's type
-//! and has its [`Codec`](codec::Codec) write the payload and read it back; on the way in the topic leads
-//! back to the type. The modules stand in order; each uses only those above it.
+//! Before an event is recorded, the [`Mapper`] takes topic, revision and tags from its type, and the
+//! [`Codec`] encodes the payload and reads it back. When an event is read, its topic leads back to
+//! the type. The modules are listed in order; each uses only those above it.
 
 mod json_difference;
 mod topic_registry;

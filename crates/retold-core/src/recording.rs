@@ -1,8 +1,8 @@
-//! Recording: how events are kept and read back, independently of any database.
+//! Recording: how events are stored and read back, independently of any database.
 //!
-//! A [`Store`](store::Store) opens logs by name; a [`Recorder`](recorder::Recorder) is one log. What
-//! must be atomic is one primitive, the [`Append`](append::Append). The recorder's contract stands in
-//! [`recorder`]; its tests, which every store runs, in `conformance`. The modules stand in order; each
+//! A [`Store`] opens logs by name; a [`Recorder`] is one log. Whatever must be atomic is one
+//! primitive, the [`Append`]. The docs of [`Recorder`] state the contract; the crate
+//! `retold-conformance` has its tests, which every store runs. The modules are listed in order; each
 //! uses only those above it.
 
 mod fault;

@@ -1,20 +1,21 @@
-//! Retelling: showing that recorded logs are a story that the system tells.
+//! Retelling: proof that the recorded logs are what the system does.
 //!
-//! Followers are functions of the events they answer, in the order in which they answered them, and the
-//! logs have that order. So what followers recorded can be decided once more and compared, event by
-//! event. In two forms: [each follower by itself](follower_retelling), against the recorded logs,
-//! streaming and in constant memory; and [the whole system](whole), by one merged schedule on memory.
+//! Followers are functions of the events that they process, in the order in which they process them,
+//! and the logs record that order. So the recorded decisions of followers can be repeated and compared,
+//! event by event, in two forms: [each follower on its own](FollowerRetelling), against the recorded
+//! logs, streaming and in constant memory; and [the whole system](retell_whole), on memory, in one
+//! merged schedule.
 //!
-//! Both only read. What another edition of a follower recorded, what was parked, and what answered an
-//! erased event is taken as a fact and counted.
+//! Both forms only read. Effects that another edition of a follower recorded, parked events, and
+//! effects of an erased event are taken as facts and counted.
 
 mod comparing;
 mod generations;
-mod reaction;
 mod recorded_event;
 mod report;
-
 mod upstream_cursor;
+
+mod reaction;
 
 mod follower_retelling;
 mod whole;

@@ -92,15 +92,16 @@ mod sql_text;
 
 mod error;
 mod names;
+mod queue;
 mod stretch_checksum;
 
 mod log;
 mod opening;
 
+mod server;
+
 mod birth;
 mod schema;
-
-mod server;
 
 mod news;
 

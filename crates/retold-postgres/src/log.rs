@@ -7,7 +7,7 @@ use retold_core::recording::LogId;
 use tokio::sync::{Semaphore, watch};
 
 use crate::options::QUEUE_PLACES_MAX;
-use crate::writing::queue::Queue;
+use crate::queue::Queue;
 
 /// A log's key in the database, and its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

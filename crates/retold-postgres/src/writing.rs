@@ -1,8 +1,6 @@
 //! Writing: appends are sent to the server in groups, one statement for each group. The modules stand in
 //! order; each uses only those above it.
 
-pub(crate) mod queue;
-
 pub(crate) mod group;
 
 pub(crate) mod answer;

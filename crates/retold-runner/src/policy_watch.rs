@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use retold_core::following::{FollowerOperator, Running, StatusCell};
+use retold_core::following::{FollowerOperator, StatusCell};
+use retold_core::health::Running;
 use tokio::time::{sleep, timeout};
 
 use crate::limits::POLICY_LOOK_INTERVAL;

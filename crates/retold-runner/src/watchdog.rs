@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 
-use retold_core::following::Running;
+use retold_core::health::Running;
 use retold_core::projection::ProjectionHandle;
 use retold_core::recording::Mark;
 use retold_core::system::OutboxCell;

@@ -15,7 +15,3 @@ pub(crate) mod topics;
 pub(crate) mod wal;
 
 pub(crate) mod names;
-
-pub(crate) mod transaction;
-
-pub(crate) mod watermark;

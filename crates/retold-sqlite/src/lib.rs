@@ -42,7 +42,11 @@ mod file;
 
 mod reading;
 
+mod birth;
 mod leases;
+
+mod transaction;
+
 mod projection;
 
 mod writing;
@@ -50,6 +54,7 @@ mod writing;
 mod shared;
 
 mod recorder;
+mod views;
 
 mod store;
 
@@ -59,8 +64,8 @@ pub use self::options::{
     READERS_MAX, SqliteOptions, VIEWS_BUSY_WAIT_MAX, WAL_EMPTYING_WAIT_MAX, WAL_SIZE_MAX,
 };
 pub use self::projection::inline::InlineProjections;
-pub use self::projection::views::SqliteViews;
 pub use self::projection::{Sqlite, SqliteTables, ViewTransaction};
 pub use self::store::SqliteStore;
+pub use self::views::SqliteViews;
 /// The driver, whose types handlers and readers of views meet.
 pub use rusqlite;

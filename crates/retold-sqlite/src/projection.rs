@@ -12,8 +12,6 @@ mod ledger;
 
 mod upkeep;
 
-pub(crate) mod views;
-
 pub(crate) mod inline;
 
 pub(crate) use ledger::all;

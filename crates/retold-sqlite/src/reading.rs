@@ -8,4 +8,5 @@ pub(crate) mod stretches;
 pub(crate) mod page;
 
 pub(crate) mod snapshots;
+
 pub(crate) mod verify;

@@ -10,15 +10,15 @@ use retold_core::recording::{
 };
 use rusqlite::{Connection, params};
 
+use crate::birth::check_birth;
 use crate::error::before_commit;
 use crate::file::log::{Born, Log};
 use crate::file::seq::LogKey;
-use crate::file::transaction::Transaction;
 use crate::file::{head, topics};
 use crate::reading::readers::Reader;
 use crate::reading::{snapshots, stretches};
 use crate::shared::Shared;
-use crate::writing::birth::check_birth;
+use crate::transaction::Transaction;
 use crate::writing::writer::Writer;
 
 /// One opening of a log.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use retold_core::recording::{Corrupt, OwnProcess, RecordError};
 
+use crate::birth::birth_of;
 use crate::error::before_commit;
 use crate::file::connection::Place;
 use crate::file::log::{Born, Log};
 use crate::reading::readers::Readers;
 use crate::writing::alarm::Alarm;
-use crate::writing::birth::birth_of;
 use crate::writing::keeper::Keeper;
 use crate::writing::watcher::Logs;
 use crate::writing::writer::Writer;

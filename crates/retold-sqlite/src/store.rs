@@ -15,25 +15,25 @@ use retold_core::recording::{
 use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
+use crate::birth::bear;
 use crate::error::before_commit;
 use crate::file::connection::Place;
 use crate::file::head::uuid;
-use crate::file::transaction::Transaction;
 use crate::file::wal::Wal;
-use crate::file::watermark::{Watermark, find_missing, keep_missing};
 use crate::file::{schema, wal};
 use crate::options::SqliteOptions;
 use crate::projection::guard_commits;
 use crate::projection::inline::{CatchUp, InlineProjections, catch_up_by_page};
-use crate::projection::views::SqliteViews;
 use crate::reading::readers::{Reader, Readers};
 use crate::reading::verify;
 use crate::recorder::SqliteRecorder;
 use crate::shared::Shared;
+use crate::transaction::Transaction;
+use crate::views::SqliteViews;
 use crate::writing::alarm::Alarm;
-use crate::writing::birth::bear;
 use crate::writing::keeper::Keeper;
 use crate::writing::watcher::{Logs, Source, Watcher};
+use crate::writing::watermark::{Watermark, find_missing, keep_missing};
 use crate::writing::writer::Writer;
 use crate::{leases, projection};
 

@@ -1,8 +1,6 @@
 //! Writing: appends are judged and recorded in groups, one transaction and one sync for each group. The
 //! modules stand in order; each uses only those above it.
 
-pub(crate) mod birth;
-
 pub(crate) mod judge;
 pub(crate) mod record;
 
@@ -18,5 +16,7 @@ pub(crate) mod alarm;
 pub(crate) mod writer;
 
 pub(crate) mod watcher;
+
+pub(crate) mod watermark;
 
 pub(crate) mod keeper;

@@ -109,6 +109,12 @@ pub mod system {
     pub use retold_core::following::*;
     pub use retold_core::health::*;
     pub use retold_core::system::*;
+
+    /// The limits and defaults of systems.
+    pub mod limits {
+        pub use retold_core::following::limits::*;
+        pub use retold_core::health::limits::*;
+    }
 }
 
 pub mod store_url;

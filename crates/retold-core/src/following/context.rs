@@ -16,9 +16,9 @@ use super::caused::caused_by;
 use super::deadline::{Deadline, cancelling, timer};
 use super::derived_id::{IdSeed, Purpose};
 use super::past_recorder::PastRecorder;
-use super::running::RunningCell;
 use crate::application::{Application, Error, ExecuteError, Folded, Model, Reach, Result};
 use crate::domain::{Aggregate, Decision, Id, Timestamp};
+use crate::health::RunningCell;
 use crate::mapping::{AnyEvent, Envelope, Mapper};
 use crate::recording::{
     Condition, EventId, ExpectedVersion, FollowerKey, LogId, Mark, NewEvent, Origin, Place,

@@ -172,7 +172,7 @@ impl Follower {
     /// for it.
     ///
     /// Only a policy that waits can be ended. One that keeps its thread, because it sleeps or loops, is told
-    /// in the status ([`Running::blocks_for`](super::running::Running::blocks_for)); how long a store
+    /// in the status ([`Running::blocks_for`](crate::health::Running::blocks_for)); how long a store
     /// takes to answer is no failure of a policy, and is tried again.
     #[must_use]
     pub fn policy_time_max(mut self, time: Duration) -> Self {

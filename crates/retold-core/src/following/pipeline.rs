@@ -33,11 +33,11 @@ use super::follower::Follower;
 use super::follower_record::{FollowerRecord, SystemNames};
 use super::limits::{FOLLOW_PAGE_EVENTS, UNFLUSHED_EVENTS_MAX};
 use super::partition::Lane;
-use super::running::Began;
 use super::status::{Phase, StatusCell, UpstreamStatus};
 use crate::application::{
     Application, Error, Result, TopicWatch, contended, panic_text, unknown_topic,
 };
+use crate::health::Began;
 use crate::mapping::{MappingError, TopicRegistry};
 use crate::recording::{
     Append, Conflict, EventId, FollowerKey, LogId, LogRead, Mark, Page, PageEnd, Position, Query,

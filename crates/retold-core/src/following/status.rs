@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::follower_event::Parked;
-use super::running::{Running, RunningCell};
 use crate::domain::Timestamp;
 use crate::health::{Finding, FindingKind, Trouble};
+use crate::health::{Running, RunningCell};
 use crate::recording::{Mark, Position};
 
 /// What a follower is doing.

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::Timestamp;
-use crate::following::limits::VIEW_EVENT_TIME_EXPECTED;
-use crate::following::{Began, Running, RunningCell};
+use crate::health::limits::VIEW_EVENT_TIME_EXPECTED;
+use crate::health::{Began, Running, RunningCell};
 use crate::recording::StoredEvent;
 
 /// Which event a projection's handlers are at. A clone is the same.

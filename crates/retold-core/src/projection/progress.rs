@@ -12,7 +12,7 @@ use super::keeper::{Seen, SkippedEvent, ViewKeeper};
 use super::outline::ProjectionOutline;
 use super::rate::Rate;
 use crate::domain::{Clock, Timestamp};
-use crate::following::Running;
+use crate::health::Running;
 use crate::health::{Finding, FindingKind, Trouble};
 use crate::recording::{LogRead, Mark, Position, RecordError, Recorder, StoredEvent};
 

@@ -1,69 +1,12 @@
 //! The recorder: one log's append and reads, over one database.
 //!
-//! # Contract
-//!
-//! Every rule is a test of the same name in `conformance`, which every store runs.
-//!
-//! 1. `append_is_atomic`: all events, their streams and the stretches, or nothing; also after a
-//!    crash.
-//! 2. `append_is_judged_in_one_order`: first what needs no look at the log ([`Append::check`]);
-//!    then, with stretches, the stretches ([`Conflict::Checkpoint`]); without stretches, an exact
-//!    repeat (rule 5); then an id already in the log ([`Conflict::EventId`]; of several, the first
-//!    in the order of the append); then the conditions in their order.
-//! 3. `append_checks_stream_versions`: of two appends that expect the same version of a stream and
-//!    write to it, at most one records.
-//! 4. `append_checks_queries`: the query means what [`Query`] says; `after` is exclusive, absent it
-//!    means "ever", beyond the head it is `Invalid` when its turn comes; an append is not compared
-//!    with itself. The head is that just before the append, with what was before it in its group.
-//! 5. `a_repeated_append_records_nothing`: an append with events and without stretches, whose ids
-//!    are those of one recorded append, all of them and in its order, is
-//!    [`Repeated`](Appended::Repeated) with its positions; contents are not compared. An append with
-//!    stretches is never repeated: sent again it is [`Conflict::Checkpoint`]. Ids are unique in a
-//!    log.
-//! 6. `versions_have_no_gaps`, `positions_have_no_gaps`: positions are in the order of commit, an
-//!    append's positions are consecutive.
-//! 7. `a_tailing_reader_never_skips`: whoever only reads forward sees everything that is committed,
-//!    in one order.
-//! 8. `a_read_says_how_far_it_went`: see [`Page::read_to`].
-//! 9. `a_read_sees_what_was_acknowledged` before it began, through any handle of any process.
-//! 10. `nothing_is_seen_before_it_is_durable`: not by readers, hints or caches, and not as the reason
-//!     of a conflict or a repeat.
-//! 11. `an_append_fails_alone`: an error of one member of a group reaches only that member.
-//! 12. `stretches_join`: `after` is the `to` of the previous stretch of its follower and upstream,
-//!     recorded or earlier in this append; the first may start anywhere; else
-//!     [`Conflict::Checkpoint`], and the events with it. The history of stretches is kept with the
-//!     head before their append; see [`RecordedStretch`]. An append of stretches only counts too:
-//!     it moves the append count.
-//! 13. `acknowledged_events_survive_reopen`, and a kill at any moment.
-//! 14. `a_retry_settles_the_unknown`: after `OutcomeUnknown` the same append, sent again and again
-//!     until positions, a repeat or a conflict, gives the final answer. A dropped append future
-//!     withdraws nothing and counts as unknown.
-//! 15. `logs_are_isolated`: logs in one store see nothing of each other.
-//! 16. `limits_are_enforced`: a clear error before anything is written.
-//! 17. `unknown_is_empty`: an unknown stream or log reads as empty.
-//! 18. `memory_is_the_model`: random operations give the same answers on the store and in memory.
-//! 19. `topics_are_listed_and_counted`: the list has each topic that an event of the log has, once, and
-//!     no other. Every page and head says how many there are in the state that it shows, so that a reader
-//!     by topics notices one that it does not know. A topic, once recorded, stays in the list.
-//! 20. `a_read_proves_its_place`: a page after a mark is of a state of the log in which the event of the
-//!     mark is at its place: at its position, and in a read of a stream at its version too. Else the
-//!     read is [`Diverged`](RecordError::Diverged) and gives nothing.
-//! 21. `a_recorder_never_serves_another_log`: every call of a recorder is about the log whose id the
-//!     name had when the recorder met it. If the name leads to another log or to none, or another log
-//!     has its place in the store, the call is [`Replaced`](RecordError::Replaced), and nothing is read
-//!     or written. This is checked in the statement or transaction that reads or writes.
-//! 22. `append_checks_the_events_of_streams`: a condition on a stream's version may name the event that
-//!     has that version. It holds only if that event has it; also where an earlier append of the same
-//!     group wrote the event. Else [`Conflict::Stream`] gives the event that is there.
-//! 23. `append_checks_the_count_of_topics`: the count is that just before the append, with what was
-//!     before it in its group; topics that the append itself brings are not counted.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use super::append::{Append, Appended};
-#[allow(unused_imports, reason = "the contract above names it")]
+#[allow(unused_imports, reason = "the contract names it")]
 use super::error::{Conflict, RecordError};
 use super::fault::Invalid;
 use super::identity::{EventId, LogId, Mark, Position, Version};
@@ -76,11 +19,70 @@ use super::stretch::{FollowerKey, RecordedStretch};
 /// A future in a box: what methods of traits return that must be usable as `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// One log: append and reads. See the [module](self) for its contract.
+/// One log: append and reads.
 ///
 /// The trait is dyn-compatible and holds only what databases do differently. A recorder is shared by
 /// reference between tasks and threads; it stays usable after every error. Every method that asks the
 /// store may also fail with [`RecordError::Replaced`] (rule 21).
+///
+/// # Contract
+///
+/// Every rule is a test of the same name in the crate `retold-conformance`, which every store
+/// runs.
+///
+/// 1. `append_is_atomic`: all events, their streams and the stretches, or nothing; also after a
+///    crash.
+/// 2. `append_is_judged_in_one_order`: first what needs no look at the log ([`Append::check`]);
+///    then, with stretches, the stretches ([`Conflict::Checkpoint`]); without stretches, an exact
+///    repeat (rule 5); then an id already in the log ([`Conflict::EventId`]; of several, the first
+///    in the order of the append); then the conditions in their order.
+/// 3. `append_checks_stream_versions`: of two appends that expect the same version of a stream and
+///    write to it, at most one records.
+/// 4. `append_checks_queries`: the query means what [`Query`] says; `after` is exclusive, absent it
+///    means "ever", beyond the head it is `Invalid` when its turn comes; an append is not compared
+///    with itself. The head is that just before the append, with what was before it in its group.
+/// 5. `a_repeated_append_records_nothing`: an append with events and without stretches, whose ids
+///    are those of one recorded append, all of them and in its order, is
+///    [`Repeated`](Appended::Repeated) with its positions; contents are not compared. An append with
+///    stretches is never repeated: sent again it is [`Conflict::Checkpoint`]. Ids are unique in a
+///    log.
+/// 6. `versions_have_no_gaps`, `positions_have_no_gaps`: positions are in the order of commit, an
+///    append's positions are consecutive.
+/// 7. `a_tailing_reader_never_skips`: whoever only reads forward sees everything that is committed,
+///    in one order.
+/// 8. `a_read_says_how_far_it_went`: see [`Page::read_to`].
+/// 9. `a_read_sees_what_was_acknowledged` before it began, through any handle of any process.
+/// 10. `nothing_is_seen_before_it_is_durable`: not by readers, hints or caches, and not as the reason
+///     of a conflict or a repeat.
+/// 11. `an_append_fails_alone`: an error of one member of a group reaches only that member.
+/// 12. `stretches_join`: `after` is the `to` of the previous stretch of its follower and upstream,
+///     recorded or earlier in this append; the first may start anywhere; else
+///     [`Conflict::Checkpoint`], and the events with it. The history of stretches is kept with the
+///     head before their append; see [`RecordedStretch`]. An append of stretches only counts too:
+///     it moves the append count.
+/// 13. `acknowledged_events_survive_reopen`, and a kill at any moment.
+/// 14. `a_retry_settles_the_unknown`: after `OutcomeUnknown` the same append, sent again and again
+///     until positions, a repeat or a conflict, gives the final answer. A dropped append future
+///     withdraws nothing and counts as unknown.
+/// 15. `logs_are_isolated`: logs in one store see nothing of each other.
+/// 16. `limits_are_enforced`: a clear error before anything is written.
+/// 17. `unknown_is_empty`: an unknown stream or log reads as empty.
+/// 18. `memory_is_the_model`: random operations give the same answers on the store and in memory.
+/// 19. `topics_are_listed_and_counted`: the list has each topic that an event of the log has, once, and
+///     no other. Every page and head says how many there are in the state that it shows, so that a reader
+///     by topics notices one that it does not know. A topic, once recorded, stays in the list.
+/// 20. `a_read_proves_its_place`: a page after a mark is of a state of the log in which the event of the
+///     mark is at its place: at its position, and in a read of a stream at its version too. Else the
+///     read is [`Diverged`](RecordError::Diverged) and gives nothing.
+/// 21. `a_recorder_never_serves_another_log`: every call of a recorder is about the log whose id the
+///     name had when the recorder met it. If the name leads to another log or to none, or another log
+///     has its place in the store, the call is [`Replaced`](RecordError::Replaced), and nothing is read
+///     or written. This is checked in the statement or transaction that reads or writes.
+/// 22. `append_checks_the_events_of_streams`: a condition on a stream's version may name the event that
+///     has that version. It holds only if that event has it; also where an earlier append of the same
+///     group wrote the event. Else [`Conflict::Stream`] gives the event that is there.
+/// 23. `append_checks_the_count_of_topics`: the count is that just before the append, with what was
+///     before it in its group; topics that the append itself brings are not counted.
 pub trait Recorder: Send + Sync {
     /// Name of the log.
     fn log_name(&self) -> &str;

@@ -13,7 +13,6 @@ use tokio_postgres::{Row, Statement};
 
 use super::answer::{Answer, answers};
 use super::group::{self, Group, Session};
-use super::queue::{Member, size};
 use crate::birth::replaced;
 use crate::error::{Refusal, is_of_content, of_group, of_statement};
 use crate::log::{Born, Log, Met};
@@ -21,6 +20,7 @@ use crate::options::{
     ANSWER_WAIT_MAX, GATHER_SHARE, GATHER_WAIT_MAX, GROUP_LENGTH_MAX, PLACE_SIZE, QUEUE_PLACES_MAX,
     QUEUE_WAIT_MAX,
 };
+use crate::queue::{Member, size};
 use crate::server::pool::Pooled;
 use crate::shared::Shared;
 use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};

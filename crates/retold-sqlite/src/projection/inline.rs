@@ -15,9 +15,9 @@ use retold_core::recording::{Invalid, Mark, Position, RecordError, StoredEvent};
 use super::{Declared, Halt, Sqlite, SqliteTables};
 use crate::file::head;
 use crate::file::log::{Born, Log};
-use crate::file::transaction::Transaction;
 use crate::reading::matches::Span;
 use crate::reading::page::log_events;
+use crate::transaction::Transaction;
 
 /// Events taken in one transaction while an inline projection catches up when its log is opened:
 /// long enough that the commits cost little, short enough that others who write hardly wait.

@@ -4,11 +4,11 @@ use retold_core::recording::{Append, Appended, Position, RecordError};
 
 use super::judge::Verdict;
 use crate::file::log::Log;
-use crate::file::transaction::Transaction;
 use crate::projection::inline;
 use crate::projection::inline::{InlineProjections, refused};
 use crate::reading::matches::Span;
 use crate::reading::page::log_events;
+use crate::transaction::Transaction;
 
 impl Transaction<'_> {
     /// Judges an append and records it, if it holds. Also gives the append count of the log then.

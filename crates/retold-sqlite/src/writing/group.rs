@@ -16,8 +16,8 @@ use crate::error::{before_commit, is_busy, of_commit};
 use crate::file::connection::{BUSY_PAUSE, data_version};
 use crate::file::known::Known;
 use crate::file::presence::Presence;
-use crate::file::transaction::Transaction;
 use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
+use crate::transaction::Transaction;
 
 /// The connection that writes, with what is known of the file.
 #[derive(Debug)]

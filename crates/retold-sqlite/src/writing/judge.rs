@@ -13,10 +13,10 @@ use crate::error::{Refusal, damaged};
 use crate::file::head;
 use crate::file::log::Born;
 use crate::file::seq::{LogKey, NUMBER_MAX};
-use crate::file::transaction::Transaction;
 use crate::reading::matches::{Matches, Span};
 use crate::reading::page::{event_that_matches, position_of};
 use crate::reading::stretches;
+use crate::transaction::Transaction;
 
 /// What an append comes to.
 pub(crate) enum Verdict {

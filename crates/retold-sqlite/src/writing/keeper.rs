@@ -14,9 +14,9 @@ use retold_core::recording::OwnProcess;
 use super::alarm::{Alarm, Raised};
 use super::queue::Progress;
 use super::watcher::Watcher;
+use super::watermark::Watermark;
 use super::writer::Writer;
 use crate::file::wal::Wal;
-use crate::file::watermark::Watermark;
 use crate::options::{
     POLL_INTERVAL, POLL_INTERVAL_IDLE, POLL_QUICK_FOR, WAL_EMPTYING_PAUSE, WAL_EMPTYING_WAIT_MAX,
     WAL_LOOK_INTERVAL,

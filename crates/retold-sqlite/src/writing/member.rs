@@ -9,8 +9,8 @@ use retold_core::recording::{Append, Appended, RecordError};
 
 use crate::error::Refusal;
 use crate::file::log::Log;
-use crate::file::transaction::Transaction;
 use crate::projection::inline::InlineProjections;
+use crate::transaction::Transaction;
 
 /// Something to be written in a transaction that it may share with others.
 pub(crate) trait Member: Send {

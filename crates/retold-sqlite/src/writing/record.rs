@@ -7,8 +7,8 @@ use rusqlite::params;
 use crate::file::known::{KnownStream, Label};
 use crate::file::log::Born;
 use crate::file::seq::{LogKey, Seq};
-use crate::file::transaction::Transaction;
 use crate::reading::stretches;
+use crate::transaction::Transaction;
 
 /// With a conflict rule that never undoes one statement alone, SQLite keeps no journal of it. The
 /// table's trigger would make it keep one otherwise; a row that is there ends the transaction

@@ -127,8 +127,8 @@ fn read_by(place: &Place, kept: &mut Option<Connection>) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::transaction::Transaction;
     use crate::options::SqliteOptions;
+    use crate::transaction::Transaction;
     use crate::writing::alarm::Alarm;
 
     /// Goal: a writer that never rests hides nothing that others write. Method: every look falls

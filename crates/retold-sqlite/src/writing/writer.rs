@@ -40,9 +40,9 @@ use super::queue::{Full, Progress, Queue};
 use crate::error::Refusal;
 use crate::file::log::Log;
 use crate::file::presence::Presence;
-use crate::file::transaction::Transaction;
 use crate::options::QUEUE_WAIT_MAX;
 use crate::projection::inline::InlineProjections;
+use crate::transaction::Transaction;
 
 /// After so many lone groups in a row a caller mostly does not let others run first.
 const LONE_GROUPS_MANY: u32 = 8;

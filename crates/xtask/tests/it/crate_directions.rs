@@ -9,7 +9,12 @@ use crate::workspace::{assert_none, root, texts_below};
 /// another, and the runner knows none. What tests alone depend on does not count.
 const RANKS: [&[&str]; 5] = [
     &["retold-core", "retold-derive", "xtask"],
-    &["retold-postgres", "retold-runner", "retold-sqlite"],
+    &[
+        "retold-conformance",
+        "retold-postgres",
+        "retold-runner",
+        "retold-sqlite",
+    ],
     &["retold"],
     &["retold-flights", "retold-paxos", "retold-service-example"],
     &["retold-cli", "retold-bench", "retold-comparison"],

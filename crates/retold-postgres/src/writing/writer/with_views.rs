@@ -15,13 +15,13 @@ use crate::error::{Refusal, describe, is_of_content, of_statement, of_statement_
 use crate::log::{Born, Met};
 use crate::options::{ANSWER_WAIT_MAX, VIEW_WAIT_MAX};
 use crate::projection::inline::{Hindrance, Inline, Positions};
+use crate::queue::Member;
 use crate::server::pool::Pooled;
 use crate::server::work::{Purpose, Work};
 use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 use crate::writing::answer::answers;
 use crate::writing::group;
 use crate::writing::group::{Group, Session};
-use crate::writing::queue::Member;
 
 const WHAT: &str = "appending with inline projections";
 

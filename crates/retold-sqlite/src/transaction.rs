@@ -10,15 +10,15 @@ use retold_core::recording::{EventId, Mark, RecordError};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::connection::data_version;
-use super::known::{Known, KnownLog, KnownStream, Label};
-use super::log::{Born, Log};
-use super::names::{label_key, stream_key};
-use super::seq::LogKey;
-use super::{head, schema, topics};
+use crate::birth::check_birth;
+use crate::file::connection::data_version;
+use crate::file::known::{Known, KnownLog, KnownStream, Label};
+use crate::file::log::{Born, Log};
+use crate::file::names::{label_key, stream_key};
+use crate::file::seq::LogKey;
+use crate::file::{head, schema, topics};
 use crate::reading::matches::Span;
 use crate::reading::page::log_events;
-use crate::writing::birth::check_birth;
 
 /// A write transaction that is open.
 pub(crate) struct Transaction<'a> {

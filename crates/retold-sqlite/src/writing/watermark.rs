@@ -23,10 +23,10 @@ use retold_core::recording::{Corrupt, LogId, RecordError, checksum};
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
-use super::head;
-use super::seq::LogKey;
+use super::watcher::Logs;
 use crate::error::before_commit;
-use crate::writing::watcher::Logs;
+use crate::file::head;
+use crate::file::seq::LogKey;
 
 /// More lines are not read: every log has one, and there are few losses.
 const LINES_MAX: usize = 100_000;

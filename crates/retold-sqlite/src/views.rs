@@ -13,13 +13,13 @@ use retold_core::recording::limits::check_page_limit;
 use retold_core::recording::{BoxFuture, Invalid, LogId, Mark, Position, RecordError, StoredEvent};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Declared, Halt, Sqlite, SqliteTables, guard_commits};
 use crate::error::{before_commit, of_commit};
 use crate::file::connection::Place;
-use crate::file::transaction::Transaction;
 use crate::options::{FILE_MODE, VIEWS_BUSY_WAIT_MAX};
+use crate::projection::{Declared, Halt, Sqlite, SqliteTables, guard_commits};
 use crate::reading::readers::Reader;
 use crate::shared::Shared;
+use crate::transaction::Transaction;
 
 /// A place for views in one SQLite file. A clone is the same place.
 ///

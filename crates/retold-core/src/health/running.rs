@@ -29,7 +29,7 @@ pub struct Running {
     pub since: Timestamp,
     /// For how long.
     pub elapsed: Duration,
-    /// How long it may take: [`Follower::policy_time_max`](super::follower::Follower::policy_time_max),
+    /// How long it may take: [`Follower::policy_time_max`](crate::following::Follower::policy_time_max),
     /// [`Delivery::time_max`](crate::system::Delivery::time_max); for a view's handler, how long it is expected to take:
     /// [`VIEW_EVENT_TIME_EXPECTED`](super::limits::VIEW_EVENT_TIME_EXPECTED).
     pub time_max: Duration,
