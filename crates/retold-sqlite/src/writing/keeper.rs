@@ -177,8 +177,9 @@ impl Rounds {
             self.idle_ticks += 1;
             return self.alarm.sleep(Some(TICK));
         }
-        self.write_watermark();
         self.alarm.fall_asleep();
+        // An append that is announced after this wakes the keeper again.
+        self.write_watermark();
         // What came between the last look and falling asleep has not woken anybody.
         let has_work = self.writer.as_ref().is_some_and(|writer| {
             let progress = writer.progress();

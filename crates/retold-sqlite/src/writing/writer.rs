@@ -160,6 +160,8 @@ impl Writer {
             return Led::ByAnother;
         }
         drop(writing);
+        // The keeper may have fallen asleep during a slow commit, before it could note the count.
+        self.alarm.stay_awake();
         // Who queued meanwhile found the writer taken; one of them goes on.
         if !self.queue.wake_front() {
             self.alarm.raise();
