@@ -11,31 +11,32 @@ use crate::domain::{Aggregate, Decision, Id};
 use crate::mapping::{Addressed, AnyEvent, Mapper};
 use crate::recording::{Condition, Invalid};
 
-/// An aggregate that is being changed: reads as its state, and takes in what is recorded of it.
+/// An aggregate that is being changed. Dereferences to its state and applies the events that are
+/// recorded on it.
 #[derive(Debug)]
 pub struct Draft<A: Aggregate> {
     id: Id<A>,
     state: A,
-    /// As they will be read, where they can be recorded.
+    /// As they will be read back, if they can be recorded.
     events: Vec<AnyEvent>,
     mapper: Mapper,
 }
 
 impl<A: Aggregate> Draft<A> {
-    /// Which it is.
+    /// The aggregate's id.
     pub fn id(&self) -> &Id<A> {
         &self.id
     }
 
-    /// Records what was decided: the state takes it in at once, as it will be read from the log, and the
-    /// log with all else that the change records. A decision that may be refused is asked before:
-    /// `account.record(account.withdraw(5)?)`.
+    /// Records a decision. The state applies the events at once, as they will be read from the log;
+    /// the log gets them together with everything else that the change records. If the decision can
+    /// be refused, unwrap it first: `account.record(account.withdraw(5)?)`.
     pub fn record(&mut self, decision: impl Decision<A::Event, Refusal = Infallible>) {
         let mut decided = Vec::new();
         let Ok(()) = decision.decided(&mut decided);
         for event in decided {
             let event = event.to(&self.id);
-            // If it cannot be read back, the change fails with that error when it is recorded.
+            // If it cannot be read back, recording the change fails with that error.
             let event = self.mapper.read_back(&event).unwrap_or(event);
             if let Some(event) = event.downcast_ref() {
                 self.state.apply(event);
@@ -53,20 +54,20 @@ impl<A: Aggregate> Deref for Draft<A> {
     }
 }
 
-/// Which aggregates a change is about: an [`Id`], a tuple of up to six, or a vector of such.
+/// The aggregates of a change: an [`Id`], a tuple of up to six, or a vector.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say which aggregates are changed",
     label = "not ids of aggregates",
     note = "use an `Id`, a tuple (of up to 6) or a `Vec` of ids"
 )]
 pub trait Aggregates: Model + Clone {
-    /// What the change is made on.
+    /// The drafts that the change is made on.
     type Drafts;
 
-    /// Drafts of these states, which take in events as this mapper reads them.
+    /// Returns drafts of these states, which apply events as this mapper reads them.
     fn drafts(&self, state: &Self::State, mapper: Mapper) -> Self::Drafts;
 
-    /// Adds the events that were recorded on drafts, each for the stream of its aggregate.
+    /// Adds the events that were recorded on drafts, each addressed to the stream of its aggregate.
     fn recorded(drafts: Self::Drafts, events: &mut Vec<AnyEvent>);
 }
 
@@ -143,18 +144,18 @@ fn check_once_each(ids: &impl Aggregates) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// What a change comes to: the events of all drafts, or a refusal.
+/// The result of a change: the events of all drafts, or a refusal.
 type Changed<R> = Result<Vec<AnyEvent>, R>;
 
 impl Application {
-    /// Loads aggregates, changes them, and records the changes of all of them in one append, if
-    /// nobody else recorded anything of them in between; else loads and changes them again, at most
-    /// as often as the application's retries say. An aggregate of which nothing is recorded begins as
-    /// its default.
+    /// Loads aggregates, changes them, and records all changes in one append, on the condition that
+    /// none of the aggregates has changed in the meantime. If one has, loads and changes them
+    /// again, up to the application's number of retries. An aggregate without events starts as its
+    /// default.
     ///
-    /// `change` gets a [`Draft`] of each, records what was decided on them, and returns `()`, a
-    /// `Result` whose error is a refusal, or events beside those of the drafts. It is called once or
-    /// more and must depend on nothing but the drafts.
+    /// `change` gets a [`Draft`] of each aggregate, records decisions on them, and returns `()`, a
+    /// `Result` whose error is a refusal, or events in addition to those of the drafts. It is
+    /// called at least once and must depend only on the drafts.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
@@ -173,8 +174,8 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// As [`decide`](Self::decide); [`Error::Invalid`](super::error::Error::Invalid) if an aggregate is
-    /// named twice: each of its drafts could keep a rule that both together break.
+    /// As [`decide`](Self::decide); [`Error::Invalid`](super::error::Error::Invalid) if an
+    /// aggregate is named twice: each of its drafts could satisfy a rule that both together break.
     #[allow(
         clippy::type_complexity,
         reason = "a closure has no name, and a name for the rest would hide it"

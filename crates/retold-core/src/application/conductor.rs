@@ -1,13 +1,13 @@
-//! The conductor: what a runner that does everything on one thread hangs into an application's
-//! commands.
+//! The conductor: hooks around an application's commands, for a runner that does everything on one
+//! thread.
 //!
-//! A command of such an application first lets the conductor do what is due, and returns only after
-//! the conductor has done all that the command caused. The conductor tells nothing back: a command
-//! that was recorded is recorded, whatever becomes of what it causes.
+//! A command of such an application first waits until the conductor has done what is due, and
+//! returns only after the conductor has done everything that the command caused. The conductor
+//! returns nothing: a recorded command stays recorded, regardless of the outcome of its effects.
 
 use crate::recording::BoxFuture;
 
-/// What is done around the commands of an application.
+/// Hooks around the commands of an application.
 pub(crate) trait Conductor: Send + Sync {
     /// Called before a command reads anything.
     fn before_command(&self) -> BoxFuture<'_, ()>;

@@ -17,7 +17,7 @@ use super::telemetry;
 use crate::domain::{Aggregate, Decision, Id};
 use crate::recording::BoxFuture;
 
-/// The creation of an aggregate, to be awaited. See [`Application::create`].
+/// A future that creates an aggregate. See [`Application::create`].
 #[must_use = "nothing is created unless awaited"]
 pub struct Create<'a, A: Aggregate> {
     application: &'a Application,
@@ -26,11 +26,11 @@ pub struct Create<'a, A: Aggregate> {
 }
 
 impl Application {
-    /// Creates an aggregate under a fresh key of the application's id source, and returns its id. Its
-    /// first events are what was decided; a decision that may be refused is asked before:
+    /// Creates an aggregate under a fresh key from the application's id source, and returns its id.
+    /// The decision gives its first events; if it can be refused, unwrap it first:
     /// `create::<Dog>(Dog::register(name)?)`.
     ///
-    /// For an aggregate whose key is known, and that may be there already, use
+    /// For an aggregate with a known key that may already exist, use
     /// [`execute_or_create`](Self::execute_or_create).
     ///
     /// ```
@@ -43,8 +43,8 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if nothing was decided; [`Error::Registry`], and what
-    /// [`settle`](Self::settle) reports.
+    /// [`Error::Invalid`] if the decision has no events; [`Error::Registry`], and the errors of
+    /// [`settle`](Self::settle).
     pub fn create<A: Aggregate<Key: From<Uuid>>>(
         &self,
         decision: impl Decision<A::Event, Refusal = Infallible>,
@@ -60,8 +60,8 @@ impl Application {
 }
 
 impl<A: Aggregate> Create<'_, A> {
-    /// Under this id: sent again, it creates nothing and gives the id of what it created the first
-    /// time.
+    /// Sets the command id: if the command is sent again, it creates nothing and returns the id of
+    /// the aggregate that it created the first time.
     pub fn command_id(mut self, id: impl Into<CommandId>) -> Self {
         self.command = Some(id.into());
         self
@@ -125,7 +125,7 @@ impl<A: Aggregate<Key: From<Uuid>>> Create<'_, A> {
         Scope::Creation(A::TYPE.into())
     }
 
-    /// What an earlier request of this id created.
+    /// Returns the id of the aggregate that an earlier request with this command id created.
     async fn created_before(&self, command: &CommandId) -> Result<Option<Id<A>>> {
         let Some(first) = self.application.first_of(command).await? else {
             return Ok(None);

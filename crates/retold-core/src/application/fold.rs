@@ -1,4 +1,4 @@
-//! Folds: states over the events of some types and tags, wherever in the log they are.
+//! Folds: states over the events of some types and tags, anywhere in the log.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,29 +16,29 @@ use crate::recording::{
     BoxFuture, Condition, Invalid, LogRead, Mark, PageEnd, Query, QueryItem, StoredEvent,
 };
 
-/// A state folded over the events of some types that have some tags, wherever they are in the log. A
-/// [`Model`], so one can decide on it or view it. See [`fold_of`].
+/// A state folded over the events of some types with some tags, anywhere in the log. It is a
+/// [`Model`], so you can decide on it or view it. See [`fold_of`].
 pub struct Fold<S> {
     initial: S,
     tags: BTreeSet<Arc<str>>,
     kinds: Vec<Kind<S>>,
 }
 
-/// Events of one Rust type, and what the fold does with them.
+/// The events of one Rust type, and how the fold applies them.
 struct Kind<S> {
     types: &'static [EventType],
     type_name: fn() -> &'static str,
-    /// The only topics that count; all, if there are none.
+    /// The only topics that are folded; all topics of the type if empty.
     only: Vec<&'static str>,
     register: fn(&TopicRegistry) -> Result<(), RegistryError>,
     take_in: fn(&Mapper, &StoredEvent, &mut S) -> Result<()>,
 }
 
-/// The fold of the default `S` over all events of type `E`; narrow it by [`tag`](Fold::tag) and
-/// [`only`](Fold::only), widen it by [`and`](Fold::and).
+/// Returns the fold of the default `S` over all events of type `E`. Narrow it with
+/// [`tag`](Fold::tag) and [`only`](Fold::only), extend it with [`and`](Fold::and).
 ///
-/// A decision on it conflicts with every event that it would have taken in, and with no other: the
-/// fewer it names, the fewer decisions get into each other's way.
+/// A decision on it conflicts with every later event that the fold would apply, and with no other.
+/// The fewer events it names, the fewer conflicts between decisions.
 pub fn fold_of<S, E>() -> Fold<S>
 where
     S: Apply<E> + Clone + Default + Send + Sync + 'static,
@@ -65,33 +65,33 @@ fn kind<S: Apply<E>, E: Event>() -> Kind<S> {
     }
 }
 
-/// How far a fold was read, and what is not to have changed since.
+/// How far a fold was read, and what must not have changed since.
 #[derive(Clone, Debug, Default)]
 pub struct FoldPlace {
-    /// The last event that was read, or that was passed over.
+    /// The last event that was read or skipped.
     mark: Option<Mark>,
-    /// After a read: the query, with topics that the program does not know, and how many topics the log
-    /// had. So neither an event of such a topic nor a topic that is new to the log gets between the read
-    /// and the append.
+    /// After a read: the query including the topics that the program does not know, and how many
+    /// topics the log had. This detects both an event of such a topic and a topic that is new to
+    /// the log between the read and the append.
     watched: Option<(Query, u64)>,
 }
 
 impl<S> Fold<S> {
-    /// Beginning with this state in place of the default.
+    /// Starts with this state instead of the default.
     #[must_use]
     pub fn starting_with(mut self, state: S) -> Self {
         self.initial = state;
         self
     }
 
-    /// Only events that have this tag, and all others that are given.
+    /// Restricts the fold to events that have this tag, in addition to earlier tags.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
         self.tags.insert(tag.into());
         self
     }
 
-    /// And the events of type `E` too, with the same tags.
+    /// Adds the events of type `E`, with the same tags.
     #[must_use]
     pub fn and<E: Event>(mut self) -> Self
     where
@@ -101,9 +101,9 @@ impl<S> Fold<S> {
         self
     }
 
-    /// Of the type of events named last, only those with this topic, or with another given so. What
-    /// had it under a former name counts too. Events that are structs of their own need no such
-    /// restriction: name their types.
+    /// Restricts the event type named last to events with this topic, or with one from another
+    /// call. Events recorded under a former name of the topic count too. Events that are structs of
+    /// their own do not need this: name their types.
     #[must_use]
     pub fn only(mut self, topic: &'static str) -> Self {
         if let Some(kind) = self.kinds.last_mut() {
@@ -117,8 +117,8 @@ impl<S> Fold<S> {
     ///
     /// # Errors
     ///
-    /// [`Invalid`] if a topic given to [`only`](Self::only) is none of its type's; the query itself
-    /// is checked when it is read.
+    /// [`Invalid`] if a topic passed to [`only`](Self::only) does not belong to its type. The query
+    /// itself is checked when it is read.
     pub fn query(&self) -> Result<Query, Invalid> {
         let mut topics: BTreeSet<&'static str> = BTreeSet::new();
         for kind in &self.kinds {
@@ -152,7 +152,7 @@ impl<S> Fold<S> {
 }
 
 impl<S> Kind<S> {
-    /// Whether events with this topic are taken in as this type.
+    /// Returns whether events with this topic are folded as this type.
     fn takes(&self, topic: &str) -> bool {
         let is_meant = |it: &EventType| {
             self.only.is_empty() || self.only.iter().any(|only| it.has_topic(only))
@@ -204,7 +204,7 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
             loop {
                 let until = match reach {
                     Reach::Cached | Reach::Newest => None,
-                    // A fold that is farther already stays there.
+                    // A fold that has already read further stays there.
                     Reach::UpTo(until) => {
                         Some(place.mark.map_or(until, |mark| mark.position.max(until)))
                     }
@@ -234,7 +234,7 @@ impl<S: Clone + Send + Sync + 'static> Model for Fold<S> {
             conditions.push(Condition::topic_count(*topic_count));
             return;
         }
-        // A query that is wrong has failed the read.
+        // If the query is invalid, the read has already failed.
         if let Ok(query) = self.query() {
             conditions.push(Condition::none_match_after(query, after));
         }

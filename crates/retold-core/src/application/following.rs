@@ -1,5 +1,5 @@
-//! What a follower needs of its own application: states as the cache has them, other recorders under
-//! the same types, and a conductor around commands.
+//! Methods for followers of an application: states from the cache, the same types over other
+//! recorders, and a conductor around commands.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,8 +16,9 @@ use crate::domain::Aggregate;
 use crate::recording::{Recorder, Version};
 
 impl Application {
-    /// The state of a stream as the cache has it, perhaps old; read if the cache has none, read on if it
-    /// is known to be outdated. For callers that have the append judge whether it was the newest.
+    /// Returns the state of a stream from the cache, possibly outdated. Reads it if the cache has
+    /// none, and reads the later events if it is known to be outdated. For callers whose append
+    /// checks whether it was the newest.
     pub(crate) async fn state_to_be_judged<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -28,12 +29,12 @@ impl Application {
         }
     }
 
-    /// The newest state of a stream.
+    /// Returns the newest state of a stream.
     pub(crate) async fn newest_state<A: Aggregate>(&self, stream: &Arc<str>) -> Result<Folded<A>> {
         self.load(stream).await
     }
 
-    /// Keeps a state whose events were recorded just now, and takes a snapshot if they made one due.
+    /// Caches a state whose events were just recorded, and takes a snapshot if they made one due.
     pub(crate) async fn keep_state<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -44,21 +45,21 @@ impl Application {
         self.take_snapshot_if_due(stream, before, folded).await;
     }
 
-    /// Notes that the stream has events that the cached state has not seen: it is read on from there
-    /// when it is needed next.
+    /// Notes that the stream has events that the cached state has not seen. They are read when the
+    /// state is needed next.
     pub(crate) fn outdate_state(&self, stream: &str) {
         self.core.cache.outdate(stream);
     }
 
-    /// The same application, with its types and its clock, over a log as it was and with a cache of
-    /// its own. It is read, never written.
+    /// Returns the same application, with its types and its clock, over a log as it was, with its
+    /// own cache and read-only.
     pub(crate) fn over(&self, past: Arc<dyn Recorder>, cache_size: usize) -> Self {
         self.reading(past, Cache::new(cache_size), None)
     }
 
-    /// The same application over its log as it was, with events that are not recorded. It is read, never
-    /// written. States are read on from those of this application's cache, which keeps what they are
-    /// without the events that are not recorded.
+    /// Returns the same application over its log as it was, followed by events that are not
+    /// recorded, read-only. States are read from this application's cache onward, and the cache
+    /// gets only states without the unrecorded events.
     pub(crate) fn over_own<P: Past + 'static>(&self, past: Arc<P>) -> Self {
         let own = Own::new(
             Arc::clone(&self.core.cache),
@@ -94,12 +95,12 @@ impl Application {
         }
     }
 
-    /// How what its programs drive is getting on.
+    /// The status reports of components that the application's programs drive themselves.
     pub(crate) fn reports(&self) -> &Reports {
         &self.core.reports
     }
 
-    /// A handle whose commands are conducted.
+    /// Returns a handle whose commands are conducted.
     pub(crate) fn conducted(&self, conductor: Arc<dyn Conductor>) -> Self {
         Self {
             conductor: Some(conductor),
@@ -107,14 +108,14 @@ impl Application {
         }
     }
 
-    /// Lets the conductor, if there is one, do what is due before a command.
+    /// Calls the conductor, if there is one, before a command.
     pub(super) async fn before_command(&self) {
         if let Some(conductor) = &self.conductor {
             conductor.before_command().await;
         }
     }
 
-    /// Lets the conductor, if there is one, do what an append caused.
+    /// Calls the conductor, if there is one, after an append.
     pub(super) async fn after_commit(&self) {
         if let Some(conductor) = &self.conductor {
             conductor.after_commit().await;

@@ -1,4 +1,4 @@
-//! The reader of a log: where reading and subscribing begin.
+//! The reader of a log: the entry point for reading and subscribing.
 
 use std::any::TypeId;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::mapping::{Mapper, TopicRegistry};
 use crate::recording::{EventId, Recorder, StoredEvent};
 
 impl Application {
-    /// A reader of the application's log.
+    /// Returns a reader of the application's log.
     pub fn log(&self) -> LogReader {
         LogReader {
             recorder: Arc::clone(self.recorder()),
@@ -24,16 +24,16 @@ impl Application {
         }
     }
 
-    /// The events of type `E` in the application's log, to be read or subscribed to.
+    /// Selects the events of type `E` in the application's log, to read or subscribe to.
     pub fn events<E: Event>(&self) -> Selection<Logged<E>> {
         self.log().events()
     }
 }
 
-/// Reads a log, once or for as long as it grows: events as they are stored, or events of a type.
+/// Reads a log, once or continuously: events as they are stored, or events of a type.
 ///
-/// Reads what is recorded and nothing else, so it works on every recorder, also one that was opened
-/// for reading only. A clone costs next to nothing.
+/// It never writes, so it works on every recorder, including one opened read-only. Cloning is
+/// cheap.
 ///
 /// ```
 /// # use retold_core::application::{Error, LogReader};
@@ -63,21 +63,21 @@ pub struct LogReader {
     watches: Arc<TypedWatches>,
 }
 
-/// What is done with events of topics that no registered type has.
+/// How to treat events whose topic no registered type has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "there is no fourth")]
 pub enum UnknownTopics {
-    /// They are given like all others.
+    /// Return them like all others.
     #[default]
     Give,
-    /// They are passed over.
+    /// Skip them.
     Skip,
-    /// The reading or subscription stops at them with an error.
+    /// Stop the reading or subscription with an error.
     Fail,
 }
 
 impl LogReader {
-    /// A reader of this recorder's log, which knows no types before they are asked for.
+    /// Creates a reader of this recorder's log, which knows no types until they are requested.
     pub fn new(recorder: Arc<dyn Recorder>) -> Self {
         Self {
             recorder,
@@ -87,13 +87,14 @@ impl LogReader {
         }
     }
 
-    /// The events as they are stored, of whatever topic.
+    /// Selects the events as they are stored, with any topic.
     pub fn stored(&self) -> Selection<StoredEvent> {
         self.stored_where(UnknownTopics::Give)
     }
 
-    /// The events as they are stored; of topics that no type has which the application knows now,
-    /// as `unknown` says. Retired topics and the library's own are always known.
+    /// Selects the events as they are stored, and treats events as `unknown` says if the
+    /// application knows no type with their topic at that time. Retired topics and the library's
+    /// own topics are always known.
     pub fn stored_where(&self, unknown: UnknownTopics) -> Selection<StoredEvent> {
         let registry = Arc::clone(&self.registry);
         let decode = move |event: &StoredEvent| match unknown {
@@ -106,12 +107,12 @@ impl LogReader {
         Selection::new(Arc::clone(&self.recorder), None, Arc::new(decode))
     }
 
-    /// The events of type `E`, decoded. Others are not read: the topics of `E`, the former ones too,
-    /// are part of the query.
+    /// Selects the events of type `E`, decoded. Other events are not read: the query contains the
+    /// topics of `E`, including former ones.
     ///
-    /// If the application declares its types, the reading or subscription stops with an error at an event
-    /// of a topic that the application does not know, unless it
-    /// [skips them](Selection::skips_unknown_events): it may be an event of `E` under another name.
+    /// If the application declares its types, the reading or subscription stops with an error at an
+    /// event of an unknown topic, unless it [skips them](Selection::skips_unknown_events): it may
+    /// be an event of `E` under another name.
     pub fn events<E: Event>(&self) -> Selection<Logged<E>> {
         let (mapper, registry) = (self.mapper, Arc::clone(&self.registry));
         let decode = move |stored: &StoredEvent| {
@@ -131,7 +132,7 @@ impl LogReader {
         )
     }
 
-    /// The event with this id as it is stored, or none.
+    /// Returns the event with this id as it is stored, or `None`.
     ///
     /// # Errors
     ///
@@ -140,11 +141,11 @@ impl LogReader {
         Ok(self.recorder.event(id).await?)
     }
 
-    /// The event with this id, decoded, or none.
+    /// Returns the event with this id, decoded, or `None`.
     ///
     /// # Errors
     ///
-    /// `Mapping` if it is of another type, or cannot be decoded; `Unavailable`, `Corrupt`.
+    /// `Mapping` if it has another type or cannot be decoded; `Unavailable`, `Corrupt`.
     pub async fn event<E: Event>(&self, id: EventId) -> Result<Option<Logged<E>>, Error> {
         let Some(stored) = self.recorder.event(id).await? else {
             return Ok(None);

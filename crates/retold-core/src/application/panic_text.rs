@@ -1,8 +1,8 @@
-//! What a panic said.
+//! The text of a panic.
 
 use std::any::Any;
 
-/// What a panic said, if it said it in words.
+/// Returns the text of a panic, if its payload is a string.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> Option<&str> {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))

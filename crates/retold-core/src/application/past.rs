@@ -1,8 +1,8 @@
-//! An application's own log as it was: what a policy reads through its context.
+//! An application's own log as it was, which a policy reads through its context.
 //!
-//! A policy sees its application's log at one position, followed by effects that are not recorded yet.
-//! Its aggregates are read on from the states that the application has in its cache, so that reading one
-//! costs what is new of it and not its whole history.
+//! A policy sees its application's log at one position, followed by effects that are not recorded
+//! yet. Its aggregates are read starting from the states in the application's cache, so reading one
+//! costs only its new events and not its whole history.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use super::error::Result;
 use crate::domain::Aggregate;
 use crate::recording::{BoxFuture, RecordError, Recorder, Version};
 
-/// An application's log as it was, perhaps with events after it that are not recorded.
+/// An application's log as it was, possibly followed by events that are not recorded.
 pub(crate) trait Past: Recorder {
-    /// Whether this version of a stream is shown and recorded.
+    /// Returns whether this version of a stream is both visible and recorded.
     fn is_recorded<'a>(
         &'a self,
         stream: &'a str,
         version: Version,
     ) -> BoxFuture<'a, Result<bool, RecordError>>;
 
-    /// The version of a stream after which it has events that are not recorded; none if it has no such
+    /// The version of a stream after which it has unrecorded events; `None` if it has no unrecorded
     /// events.
     fn pending_after(&self, stream: &str) -> Option<Option<Version>>;
 }
@@ -36,7 +36,7 @@ impl Own {
         Self { cache, past }
     }
 
-    /// The state that the application's cache has of a stream, if all that it has seen is shown.
+    /// Returns the cached state of a stream, if everything that it has seen is visible.
     pub(super) async fn cached<A: Aggregate>(&self, stream: &str) -> Result<Option<Folded<A>>> {
         let Some(folded) = self.cache.peek::<A>(stream) else {
             return Ok(None);
@@ -48,13 +48,13 @@ impl Own {
         Ok(is_recorded.then_some(folded))
     }
 
-    /// The version of a stream after which it has events that are not recorded; none if it has no such
+    /// The version of a stream after which it has unrecorded events; `None` if it has no unrecorded
     /// events.
     pub(super) fn pending_after(&self, stream: &str) -> Option<Option<Version>> {
         self.past.pending_after(stream)
     }
 
-    /// Keeps a state that has seen recorded events only.
+    /// Caches a state that has seen only recorded events.
     pub(super) fn keep<A: Aggregate>(&self, stream: &Arc<str>, folded: &Folded<A>) {
         self.cache.put(stream, folded);
     }

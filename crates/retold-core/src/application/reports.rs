@@ -1,29 +1,29 @@
-//! What is driven by a program itself, such as an outbox, tells here how it is getting on, so that the health of
-//! the application's system has it.
+//! Status reports of components that a program drives itself, such as an outbox, so that they
+//! appear in the health of the application's system.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// What belongs to an application and is in use.
+/// The components of an application that are in use.
 #[derive(Debug, Default)]
 pub(crate) struct Reports(Mutex<Vec<Weak<ReportCell>>>);
 
-/// Where one of them tells how it is getting on. It is forgotten when its user drops it.
+/// Holds the status of one component. It is removed when the component drops it.
 #[derive(Debug)]
 pub(crate) struct ReportCell {
     name: String,
     told: Mutex<Option<Report>>,
 }
 
-/// A failure that is not overcome.
+/// A failure that persists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
-    /// Whether time alone may mend it.
+    /// Whether a retry may succeed.
     pub(crate) is_retriable: bool,
     pub(crate) reason: String,
 }
 
 impl Reports {
-    /// A cell for what has this name.
+    /// Creates a cell for the component with this name.
     pub(crate) fn begin(&self, name: String) -> Arc<ReportCell> {
         let told = Mutex::default();
         let cell = Arc::new(ReportCell { name, told });
@@ -33,7 +33,7 @@ impl Reports {
         cell
     }
 
-    /// The failures of those that are in use, with their names.
+    /// The failures of the components in use, with their names.
     pub(crate) fn failures(&self) -> Vec<(String, Report)> {
         let cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let cells = cells.iter().filter_map(Weak::upgrade);
@@ -49,7 +49,7 @@ impl ReportCell {
         told.clone()
     }
 
-    /// Tells what came of the last attempt. Says whether that is news.
+    /// Reports the result of the last attempt. Returns whether it changed.
     pub(crate) fn tell(&self, report: Option<Report>) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let is_news = *told != report;

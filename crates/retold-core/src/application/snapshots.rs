@@ -12,12 +12,12 @@ use crate::mapping::check_round_trip;
 use crate::recording::{StoredSnapshot, Version};
 
 impl Application {
-    /// Takes a snapshot of the aggregate as it is now, and returns its version.
+    /// Takes a snapshot of the aggregate's current state, and returns its version.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get); [`Error::Invalid`] if the aggregate's type has no rule for snapshots,
-    /// the state does not become JSON, or comes back from it as another.
+    /// or if the state cannot be encoded as JSON or differs after decoding.
     pub async fn take_snapshot<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Version> {
         let stream: Arc<str> = id.into().stream().into();
         let folded = self.load::<A>(&stream).await?;
@@ -26,12 +26,12 @@ impl Application {
         Ok(version)
     }
 
-    /// Takes a snapshot of the aggregate as it was at a version.
+    /// Takes a snapshot of the aggregate as of a version.
     ///
     /// # Errors
     ///
-    /// As [`take_snapshot`](Self::take_snapshot); [`Error::NotFound`] also if it has no such version
-    /// yet.
+    /// As [`take_snapshot`](Self::take_snapshot); [`Error::NotFound`] also if it does not have this
+    /// version yet.
     pub async fn take_snapshot_at<A: Aggregate>(
         &self,
         id: impl Into<Id<A>>,
@@ -45,19 +45,19 @@ impl Application {
         self.put_snapshot(&stream, version, &*folded.state).await
     }
 
-    /// Drops all snapshots of the aggregate. Nothing is lost but time: the events alone are the
+    /// Drops all snapshots of the aggregate. This costs only time: the events are the source of
     /// truth.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`]; [`Error::Invalid`] if the application was opened for reading only.
+    /// [`Error::Unavailable`]; [`Error::Invalid`] if the application was opened read-only.
     pub async fn drop_snapshots<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<()> {
         let stream = id.into().stream();
         Ok(self.core.recorder.drop_snapshots(&stream).await?)
     }
 
-    /// Takes a snapshot if the events after `before` made one due. That it could not be taken is
-    /// told, and fails nothing.
+    /// Takes a snapshot if the events after `before` made one due. A failure is logged and does not
+    /// fail the command.
     pub(super) async fn take_snapshot_if_due<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -67,13 +67,14 @@ impl Application {
         let (Some(rule), Some(version)) = (&A::SNAPSHOTS, folded.version) else {
             return;
         };
-        // One that only looks at the past, as a retelling does, leaves none.
+        // A read-only application, such as one of a retelling, takes no snapshots.
         if !is_due(rule, before, version) || matches!(self.core.access, Access::ReadOnly) {
             return;
         }
         if let Err(error) = self.put_snapshot(stream, version, &*folded.state).await {
             telemetry::count(telemetry::SNAPSHOTS_FAILED);
-            // It is the state that is wrong: the next one of the type most likely is too.
+            // The state itself is unfit, and so the next one of this type probably is too: warn
+            // only once.
             if matches!(error, Error::Invalid(_)) && !self.is_first_unfit(A::TYPE) {
                 return;
             }
@@ -81,7 +82,7 @@ impl Application {
         }
     }
 
-    /// Whether this is the first state of the type that is not fit for a snapshot.
+    /// Returns whether this is the first state of the type that is unfit for a snapshot.
     fn is_first_unfit(&self, stream_type: &'static str) -> bool {
         let unfit = self.core.unfit_for_snapshots.lock();
         unfit
@@ -112,8 +113,9 @@ impl Application {
     }
 }
 
-/// The state as JSON, from which the same state is read; else why not. A snapshot that makes another
-/// state would have whoever begins with it decide otherwise than whoever folds all events.
+/// Returns the state as JSON that decodes to the same state, or the reason why that is not
+/// possible. With a snapshot that decodes to another state, decisions would differ from those on a
+/// fold of all events.
 fn written<A>(rule: &SnapshotRule<A>, state: &A) -> std::result::Result<Vec<u8>, String> {
     let write = |state: &A| {
         let json = (rule.encode)(state);
@@ -137,8 +139,8 @@ fn written<A>(rule: &SnapshotRule<A>, state: &A) -> std::result::Result<Vec<u8>,
     }
 }
 
-/// Whether a multiple of the interval lies between the versions, so that processes that do not know
-/// of each other's snapshots take them at about the same places.
+/// Returns whether a multiple of the interval lies between the versions. Processes that do not know
+/// of each other's snapshots then take them at about the same versions.
 fn is_due<A>(rule: &SnapshotRule<A>, before: Option<Version>, after: Version) -> bool {
     let interval = |version: u64| version.checked_div(rule.every);
     interval(Version::number(before)) < interval(after.get())

@@ -1,4 +1,4 @@
-//! The stamp of a command: what is recorded around the content of each of its events.
+//! The stamp of a command: what is recorded with each of its events besides their content.
 
 use std::sync::Arc;
 
@@ -12,17 +12,18 @@ use crate::domain::{Event, Timestamp};
 use crate::mapping::{AnyEvent, Envelope};
 use crate::recording::{EventId, Metadata, NewEvent, Origin};
 
-/// Time, ids and metadata of the events of one command.
+/// The time, ids and metadata of the events of one command.
 ///
-/// The correlation id, unless the request's metadata has one, is the id of the command's first event;
-/// the causation id, unless it has one, is the command's id, if it has that.
+/// If the request's metadata has no correlation id, it is the id of the command's first event. If
+/// it has no causation id, it is the command id, if there is one.
 pub(super) struct Stamp<'a> {
     application: &'a Application,
     command: Option<&'a CommandId>,
     first: EventId,
     time: Timestamp,
     metadata: Bytes,
-    /// The same for the first event, which says what the command is about, where its stream does not.
+    /// The metadata of the first event, which also has the command's scope if its stream does not
+    /// show it.
     first_metadata: Bytes,
 }
 
@@ -50,7 +51,8 @@ impl<'a> Stamp<'a> {
         }
     }
 
-    /// These events of an aggregate's stream, as a recorder takes them and as they will be read.
+    /// Returns these events of an aggregate's stream, as a recorder takes them and as they will be
+    /// read.
     pub(super) fn of_stream<E: Event>(
         &self,
         stream: &Arc<str>,
@@ -64,8 +66,8 @@ impl<'a> Stamp<'a> {
         events.iter().enumerate().map(encode).collect()
     }
 
-    /// These events, each for the stream that it is addressed to, as a recorder takes them and as they
-    /// will be read.
+    /// Returns these events, each for the stream that it is addressed to, as a recorder takes them
+    /// and as they will be read.
     pub(super) fn of_any(&self, events: &[AnyEvent]) -> Result<(Vec<NewEvent>, Vec<AnyEvent>)> {
         let mapper = self.application.mapper();
         let encode = |(ordinal, event): (usize, &AnyEvent)| {
@@ -116,8 +118,7 @@ fn metadata(
     correlation_alone(first)
 }
 
-/// What most commands record: the bytes of metadata with a correlation id and nothing else, written
-/// without a map.
+/// The metadata of most commands: the bytes of a correlation id alone, written without a map.
 fn correlation_alone(first: EventId) -> Bytes {
     const BEFORE: &[u8] = br#"{"correlation_id":""#;
     const AFTER: &[u8] = br#""}"#;

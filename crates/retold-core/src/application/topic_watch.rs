@@ -1,10 +1,10 @@
-//! Reading by topics without passing over a topic that the program does not know.
+//! Reading by topics without missing a topic that the program does not know.
 //!
-//! A reader asks a log for the topics of its types. An event that a newer program records under another
-//! topic, or an older one recorded before a type was renamed, would never reach it. So each page says how
-//! many topics the log has; when there are others than were looked at, they are listed, and those that the
-//! program does not know are read too. The reader then meets their events in their order, and refuses them
-//! or waits before them.
+//! A reader queries a log for the topics of its types. Such a query would never return an event
+//! that a newer program recorded under another topic, or that an older one recorded before a type
+//! was renamed. So each page says how many topics the log has. When that number has changed, the
+//! topics are listed, and those that the program does not know are read too. The reader then meets
+//! their events in log order, and refuses them or waits before them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,28 +14,28 @@ use crate::mapping::{MappingError, TopicRegistry};
 use crate::recording::limits::{PAGE_NAMES_MAX, QUERY_NAMES_MAX};
 use crate::recording::{LogRead, Page, Query, QueryItem, RecordError, Recorder, StoredEvent};
 
-/// Topics that a program does not know and reads all the same, to meet their events. A program that does
-/// not know more of a log's topics does not know the log.
+/// Maximum number of unknown topics that a program reads in order to detect their events. A program
+/// that does not know more topics than that does not know the log.
 const UNKNOWN_TOPICS_MAX: usize = 100;
 
-/// What one reader knows of the topics of a log.
+/// What one reader knows about the topics of a log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TopicWatch {
-    /// How many topics the log had when they were listed.
+    /// How many topics the log had when they were last listed.
     listed: u64,
-    /// How many names the registry knew then.
+    /// How many names the registry knew at that time.
     names: usize,
     unknown: BTreeSet<Arc<str>>,
 }
 
 impl TopicWatch {
-    /// Reads a page, and with it the events of topics that the program does not know, wherever the query
-    /// asks for topics.
+    /// Reads a page. If the query names topics, the page includes the events of topics that the
+    /// program does not know.
     ///
     /// # Errors
     ///
-    /// `Invalid` if the log has too many topics that the program does not know; what the recorder
-    /// reports.
+    /// `Invalid` if the log has too many topics that the program does not know; the recorder's
+    /// errors.
     pub(crate) async fn read(
         &mut self,
         recorder: &dyn Recorder,
@@ -51,8 +51,8 @@ impl TopicWatch {
         }
     }
 
-    /// As [`read`](Self::read), for a query of topics by a reader that asks for topics of which this
-    /// holds: it knows them, also those that the query leaves out.
+    /// As [`read`](Self::read), for a query of topics by a reader that knows the topics for which
+    /// `is_asked` returns true, including those that the query omits.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl TopicWatch {
         }
     }
 
-    /// The query, and of the same streams and tags also the unknown topics.
+    /// Returns the query, extended by the unknown topics with the same streams and tags.
     pub(crate) fn widened(&self, query: &Query) -> Query {
         let Query::Items(items) = query else {
             return query.clone();
@@ -114,7 +114,7 @@ impl TopicWatch {
     }
 }
 
-/// The topics that a query asks for; none if it asks for events of any topic.
+/// Returns the topics that a query names, or `None` if it selects events of any topic.
 fn asked(query: &Query) -> Option<BTreeSet<Arc<str>>> {
     let Query::Items(items) = query else {
         return None;
@@ -125,9 +125,9 @@ fn asked(query: &Query) -> Option<BTreeSet<Arc<str>>> {
     Some(items.iter().flat_map(|item| item.topics.clone()).collect())
 }
 
-/// Whether a program that asks for some topics would pass over this one without knowing it: no type has
-/// it, or a type that has it has also a topic that is asked for, so that it is another name of what is
-/// wanted.
+/// Returns whether a program that queries some topics would miss this one without knowing it:
+/// either no type has it, or a type has both it and a queried topic, so that it is another name of
+/// a queried event.
 pub(crate) fn is_unknown(
     registry: &TopicRegistry,
     topic: &str,
@@ -159,11 +159,11 @@ async fn unknown_topics(
     }
 }
 
-/// Refuses a log that has a topic which the program does not know.
+/// Refuses a log with a topic that the program does not know.
 ///
 /// # Errors
 ///
-/// [`MappingError::UnknownTopic`] of the first event that has one; what the recorder reports.
+/// [`MappingError::UnknownTopic`] for the first event with such a topic; the recorder's errors.
 pub(crate) async fn check_topics(recorder: &dyn Recorder, registry: &TopicRegistry) -> Result<()> {
     let unknown = unknown_topics(recorder, |topic| !registry.knows(topic)).await?;
     let Some(first) = unknown.first() else {
@@ -173,7 +173,7 @@ pub(crate) async fn check_topics(recorder: &dyn Recorder, registry: &TopicRegist
     let page = recorder.read_log(read).await?;
     match page.events.first() {
         Some(event) => Err(unknown_topic(registry, event).into()),
-        // A list that names what no event has is of a damaged store.
+        // A listed topic that no event has means that the store is damaged.
         None => Err(Error::invalid(format!(
             "the log {:?} lists the topic {first:?}, and no event has it; check it with `retold verify`",
             recorder.log_name()
@@ -181,7 +181,7 @@ pub(crate) async fn check_topics(recorder: &dyn Recorder, registry: &TopicRegist
     }
 }
 
-/// That the program does not know the topic of this event.
+/// The error for an event whose topic the program does not know.
 pub(crate) fn unknown_topic(registry: &TopicRegistry, event: &StoredEvent) -> MappingError {
     MappingError::UnknownTopic {
         place: event.into(),

@@ -1,4 +1,4 @@
-//! Views: what a model shows of the log, without deciding on it.
+//! Views: models that are read without a decision.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use super::model::{Model, Reach, ReadTo};
 use crate::mapping::AnyEvent;
 use crate::recording::{BoxFuture, Condition, Mark};
 
-/// What a model shows, as of one state of the log.
+/// A model's state, as of one state of the log.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct View<M: Model> {
-    /// What the model's events make of its state.
+    /// The fold of the model's events.
     pub state: M::State,
-    /// The last event of the log that the state may have seen: a token for asking later whether
-    /// something was recorded since. None if the log was empty.
+    /// The last event of the log that the state may have seen: a token for checking later whether
+    /// anything was recorded since. `None` if the log was empty.
     pub read_to: Option<Mark>,
-    /// Name of the log that it is of.
+    /// Name of the log that was read.
     log: Arc<str>,
     model: M,
     place: M::Place,
 }
 
 impl Application {
-    /// Reads a model without deciding on it: all its states are of one state of the log.
+    /// Reads a model without deciding on it. All its states are as of the same state of the log.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
-    /// // An id is a model; so is a fold over a query, and so are tuples of models.
+    /// An id is a model, and so are a fold over a query and tuples of models.
     /// let mut view = school.view(fido).await?;
     /// assert_eq!(view.state.name, "Fido");
     ///
@@ -42,10 +42,8 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// [`Error::Mapping`] if an event cannot be read;
-    /// [`Error::Invalid`] for a query beyond the limits;
-    /// [`Error::Registry`], [`Error::Unavailable`],
-    /// [`Error::Corrupt`].
+    /// [`Error::Mapping`] if an event cannot be read; [`Error::Invalid`] for a query beyond the
+    /// limits; [`Error::Registry`], [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn view<M: Model>(&self, model: M) -> Result<View<M>> {
         let (mut state, mut place) = model.begin();
         let read_to = self.read_as_one(&model, &mut state, &mut place).await?;
@@ -58,8 +56,8 @@ impl Application {
         })
     }
 
-    /// Takes in what the state has not seen, so that it is of one state of the log, and returns of
-    /// which.
+    /// Reads the events that the state has not seen, so that all of it is as of the same state of
+    /// the log, and returns the mark of that state.
     pub(super) async fn read_as_one<M: Model>(
         &self,
         model: &M,
@@ -69,7 +67,7 @@ impl Application {
         let read_to = model.read_on(self, state, place, Reach::Newest).await?;
         let mark = read_to.mark();
         if let (false, Some(mark)) = (read_to.is_one(), mark) {
-            // What went less far catches up with what went farthest.
+            // The states that were read first catch up with the latest read.
             let reach = Reach::UpTo(mark.position);
             model.read_on(self, state, place, reach).await?;
         }
@@ -77,10 +75,10 @@ impl Application {
     }
 }
 
-/// A view is a model too: a decision on it reads only what was recorded since the view was read, and
-/// depends on all that the view depends on. Whoever decides often on a model that grows keeps a view
-/// of it, decides on `&view`, and refreshes it now and then. On a log of another name it is `Invalid`:
-/// what was read of one log says nothing of another.
+/// A view is also a model. A decision on it reads only what was recorded since the view was read,
+/// and depends on everything that the view depends on. To decide often on a growing model, keep a
+/// view of it, decide on `&view`, and refresh it now and then. With an application whose log has
+/// another name it is `Invalid`, because a read of one log does not apply to another.
 impl<M> Model for View<M>
 where
     M: Model<State: Clone, Place: Clone>,
@@ -121,13 +119,14 @@ where
 }
 
 impl<M: Model> View<M> {
-    /// Brings the view up to now; only what was recorded since is read.
+    /// Updates the view to the current state of the log. Reads only what was recorded since.
     ///
     /// # Errors
     ///
-    /// As [`Application::view`], and [`Error::Invalid`] for an application with a log of another name.
-    /// The view is not of one state of the log then, until it is refreshed again. [`Error::Diverged`]
-    /// if the log no longer ends at or after what the view has seen; only a new view helps.
+    /// As [`Application::view`], and [`Error::Invalid`] for an application whose log has another
+    /// name. After an error, the parts of the view may be as of different states of the log until
+    /// it is refreshed again. [`Error::Diverged`] if the log no longer contains what the view has
+    /// seen; then create a new view.
     pub async fn refresh(&mut self, application: &Application) -> Result<()> {
         self.check_is_of(application)?;
         let (state, place) = (&mut self.state, &mut self.place);
