@@ -1,8 +1,9 @@
-//! Following: what processes the events of other logs for an application.
+//! Following: processing the events of other logs for an application.
 //!
-//! A [`Follower`] has policies that say what events cause. A [`Pipeline`] reads the logs that it
-//! follows, asks the policies, and records the effects together with how far it has read. Timers and
-//! outboxes stand here too. The modules stand in order; each uses only those above it.
+//! A [`Follower`] has policies that define the effects of events. A [`Pipeline`] reads the logs
+//! that it follows, calls the policies, and records the effects together with how far it has read.
+//! Timers and outboxes also live here. The modules are in dependency order: each uses only those
+//! above it.
 
 pub mod limits;
 

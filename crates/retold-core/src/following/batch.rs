@@ -1,5 +1,5 @@
-//! What a follower is about to record: effects, what was read for them, and the pieces of the
-//! upstream logs that they answer.
+//! The next append of a follower: effects, the reads that they depend on, and the stretches of the
+//! upstream logs that were processed.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -13,22 +13,22 @@ use crate::recording::{
     Stretch, Version,
 };
 
-/// Effects, reads and stretches that are to be one append.
+/// Effects, reads and stretches that will form one append.
 #[derive(Default)]
 pub(crate) struct Batch {
     events: Vec<NewEvent>,
-    /// The streams that were read, with the versions they had in the log, in the order of reading.
+    /// The streams that were read, with their versions in the log, in the order of reading.
     streams: Vec<StreamReadOf>,
-    /// Where in `streams` a stream is.
+    /// Index of a stream in `streams`.
     read: HashMap<Arc<str>, usize>,
     queries: Vec<(Query, Option<Position>)>,
     /// How many topics the log had when the first query was read.
     topic_count: Option<u64>,
     drafts: HashMap<Arc<str>, Box<dyn AnyDraft>>,
-    /// How many of the events are for a stream.
+    /// Number of events of the batch in each stream.
     written: HashMap<Arc<str>, u64>,
     stretches: Vec<Stretch>,
-    /// The state of the log that queries are read at; none before the first.
+    /// The head of the log at which queries are read. None before the first query.
     head: Option<Option<Mark>>,
     size: usize,
     /// Upstream events that were decided, with or without effect.
@@ -43,20 +43,20 @@ struct StreamReadOf {
     event: Option<EventId>,
 }
 
-/// An aggregate as the batch leaves it.
+/// An aggregate with the effects of the batch applied.
 pub(crate) struct Draft<A> {
-    /// The version that was read of the log.
+    /// The version that was read from the log.
     pub(crate) read: Option<Version>,
-    /// The state with the events of the batch, and the version it will have.
+    /// The state after the events of the batch, and the version it will have.
     pub(crate) folded: Folded<A>,
 }
 
-/// A [`Draft`] of whatever type.
+/// A [`Draft`] of any type.
 pub(crate) trait AnyDraft: Send + Sync {
     fn as_any_mut(&mut self) -> &mut (dyn Any + Send + Sync);
 
-    /// Gives the state to the application's cache: its events are recorded now.
-    /// `last` is the last of them, if that is known.
+    /// Puts the state into the application's cache, now that its events are recorded. `last` is the
+    /// last of them, if it is known.
     fn keep<'a>(
         &'a self,
         application: &'a Application,
@@ -83,27 +83,27 @@ impl<A: Aggregate> AnyDraft for Draft<A> {
 }
 
 impl Batch {
-    /// Whether there is nothing to record.
+    /// Returns whether there is nothing to record.
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty() && self.stretches.is_empty()
     }
 
-    /// The effects.
+    /// Returns the effects.
     pub(crate) fn events(&self) -> &[NewEvent] {
         &self.events
     }
 
-    /// Whether it has effects.
+    /// Returns whether it has effects.
     pub(crate) fn has_effects(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// How many upstream events were decided in it.
+    /// Returns how many upstream events were decided in it.
     pub(crate) fn causes(&self) -> usize {
         self.causes
     }
 
-    /// Whether anything was read.
+    /// Returns whether anything was read.
     pub(crate) fn has_reads(&self) -> bool {
         !self.streams.is_empty() || !self.queries.is_empty()
     }
@@ -113,7 +113,7 @@ impl Batch {
         self.causes += 1;
     }
 
-    /// Whether another upstream event might not fit.
+    /// Returns whether another upstream event might not fit.
     pub(crate) fn is_full(&self) -> bool {
         let reads = self.streams.len() + self.queries.len() + self.stretches.len();
         reads >= READS_PER_APPEND_MAX
@@ -121,14 +121,14 @@ impl Batch {
             || self.size >= EFFECTS_SIZE_MAX
     }
 
-    /// The draft of this stream, if it is of type `A` and there is one.
+    /// Returns the draft of this stream, if there is one of type `A`.
     pub(crate) fn draft<A: Aggregate>(&mut self, stream: &str) -> Option<&mut Draft<A>> {
         let draft = self.drafts.get_mut(stream)?;
         draft.as_any_mut().downcast_mut()
     }
 
-    /// Takes in an aggregate as it is with the events of the batch; `read` is the version it has in the
-    /// log, which becomes a condition, with the event of that version if it is known.
+    /// Adds an aggregate as it is after the events of the batch. `read` is its version in the log,
+    /// which becomes a condition, with the event of that version if it is known.
     pub(crate) fn add_draft<A: Aggregate>(
         &mut self,
         stream: &Arc<str>,
@@ -141,13 +141,13 @@ impl Batch {
         self.drafts.insert(Arc::clone(stream), Box::new(draft));
     }
 
-    /// Forgets the draft of a stream that was written to past it.
+    /// Drops the draft of a stream that was written to without its draft.
     pub(crate) fn drop_draft(&mut self, stream: &str) {
         self.drafts.remove(stream);
     }
 
-    /// Notes that a stream was read and had this version in the log. What was read first counts: it
-    /// holds only if later reads do.
+    /// Notes that a stream was read and had this version in the log. The first read counts, because
+    /// it holds only if later reads do.
     pub(crate) fn add_read(
         &mut self,
         stream: &Arc<str>,
@@ -164,7 +164,7 @@ impl Batch {
         }
     }
 
-    /// The version that a stream had in the log when it was read.
+    /// Returns the version that a stream had in the log when it was read.
     pub(crate) fn version_read(&self, stream: &str) -> Option<Option<Version>> {
         let index = self.read.get(stream)?;
         Some(self.streams[*index].version)
@@ -178,17 +178,17 @@ impl Batch {
         }
     }
 
-    /// Notes how many topics the log had when a query was read. What was read first counts.
+    /// Notes how many topics the log had when a query was read. The first read counts.
     pub(crate) fn add_topic_count(&mut self, count: u64) {
         self.topic_count.get_or_insert(count);
     }
 
-    /// How many events of the batch are for this stream.
+    /// Returns how many events of the batch are in this stream.
     pub(crate) fn written(&self, stream: &str) -> u64 {
         self.written.get(stream).copied().unwrap_or(0)
     }
 
-    /// Forgets the effects from this index on, and what they made of aggregates.
+    /// Drops the effects from this index on, and the drafts that contain them.
     pub(crate) fn drop_events(&mut self, from: usize) {
         for event in self.events.drain(from..) {
             self.size -= event.size();
@@ -201,7 +201,7 @@ impl Batch {
         }
     }
 
-    /// The streams that were read, with the versions they had in the log.
+    /// Returns the streams that were read, with their versions in the log.
     pub(crate) fn streams(&self) -> impl Iterator<Item = (&Arc<str>, Option<Version>)> {
         self.streams.iter().map(|read| (&read.stream, read.version))
     }
@@ -215,17 +215,17 @@ impl Batch {
         self.events.push(event);
     }
 
-    /// The state of the log at which queries are read, if it is settled.
+    /// Returns the head of the log at which queries are read, if it is fixed.
     pub(crate) fn head(&self) -> Option<Option<Mark>> {
         self.head
     }
 
-    /// Settles the state of the log at which queries are read.
+    /// Fixes the head of the log at which queries are read.
     pub(crate) fn set_head(&mut self, head: Option<Mark>) {
         self.head = Some(head);
     }
 
-    /// Extends the last stretch if it is of the same upstream, else adds one.
+    /// Extends the last stretch if it is of the same upstream, otherwise adds one.
     pub(crate) fn extend_stretch(
         &mut self,
         upstream: LogId,
@@ -242,7 +242,7 @@ impl Batch {
         }
     }
 
-    /// The append, on condition of all that was read, and of `own` on the follower's own stream.
+    /// Builds the append, on condition of all reads, and of `own` on the follower's own stream.
     pub(crate) fn to_append(&self, follower: &Arc<str>, own: Condition) -> Append {
         let streams = self.streams.iter().filter(|read| read.stream != *follower);
         let streams = streams
@@ -259,7 +259,7 @@ impl Batch {
         self.stretches.iter().cloned().fold(append, Append::stretch)
     }
 
-    /// The last event of the batch that is for this stream.
+    /// Returns the last event of the batch in this stream.
     fn last_of(&self, stream: &Arc<str>, positions: Positions) -> Option<Mark> {
         let events = positions.iter().zip(&self.events);
         let own = events.filter(|(_, event)| event.stream.as_ref() == Some(stream));
@@ -269,8 +269,8 @@ impl Batch {
         })
     }
 
-    /// Gives the states of changed aggregates to the application's cache: they are recorded now, at
-    /// these positions. The next read of each proves it by its last event.
+    /// Puts the states of changed aggregates into the application's cache, now that they are
+    /// recorded at these positions. The next read of each proves it by its last event.
     pub(crate) async fn keep_drafts(&self, application: &Application, positions: Positions) {
         for stream in self.written.keys() {
             match self.drafts.get(stream) {
@@ -278,7 +278,7 @@ impl Batch {
                     let last = self.last_of(stream, positions);
                     draft.keep(application, stream, last).await;
                 }
-                // It was written without being folded, so what the cache has is older.
+                // It was written without being folded, so the cached state is older.
                 None => application.outdate_state(stream),
             }
         }

@@ -1,5 +1,5 @@
-//! Metadata of what an event causes: a function of the event's, so that a retelling gives the same; and
-//! the span in which it is answered, for whoever follows a conversation.
+//! Metadata of effects, as a function of the event that caused them, so that a retelling computes
+//! the same; and the span in which an event is processed, for tracing a conversation.
 
 use bytes::Bytes;
 use tracing::{Level, Span};
@@ -7,8 +7,8 @@ use tracing::{Level, Span};
 use crate::application::Result;
 use crate::recording::{FollowerKey, Metadata, StoredEvent};
 
-/// The conversation that the event belongs to, which is its own if it belongs to none, and the event
-/// as the cause.
+/// Returns the event's correlation id, which is the event's own id if it has none, and the event as
+/// the cause.
 pub(crate) fn caused_by(event: &StoredEvent) -> Result<Bytes> {
     let id = event.id().to_string();
     let known = event.metadata()?;
@@ -19,8 +19,8 @@ pub(crate) fn caused_by(event: &StoredEvent) -> Result<Bytes> {
     Ok(metadata.to_bytes())
 }
 
-/// The span `retold.answer`, at level debug: a follower answers an event. The id of the event is the
-/// causation of what it decides, and their correlation is the same.
+/// The span `retold.answer`, at level debug, around the processing of an event by a follower. The
+/// id of the event is the causation of its effects, and the correlation is that of the event.
 pub(crate) fn answer_span(
     application: &str,
     follower: &FollowerKey,

@@ -1,9 +1,9 @@
-//! The context of a policy: all that a policy may see and do beside the event it answers.
+//! The context of a policy: everything that a policy can see and do besides the event it processes.
 //!
-//! Whatever is read here becomes a condition of what the follower records, whatever is decided here
-//! is recorded in one append with the note that the event was processed. Time and ids are functions of
-//! the event. So a policy that takes nothing from elsewhere does the same whenever and wherever it
-//! answers the event on the same state.
+//! Every read becomes a condition of the append that the follower records, and every decision is
+//! recorded in one append with the stretch that covers the event. Time and ids are functions of the
+//! event. So a policy that uses no other input does the same whenever and wherever it processes the
+//! event on the same state.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,11 +25,11 @@ use crate::recording::{
     Position, Recorder, StoredEvent, StreamRead, Version,
 };
 
-/// What a policy may see and do beside the event it answers.
+/// Everything that a policy can see and do besides the event it processes.
 ///
-/// It reads aggregates and queries of the follower's own application, as they are with everything that
-/// the follower decided before, and decides on them. What it reads becomes a condition: if somebody
-/// else changes it before the effects are recorded, nothing is recorded and the policy is asked again.
+/// It reads aggregates and queries of the follower's own application, including the follower's
+/// earlier decisions, and decides on them. Every read becomes a condition: if the state changes
+/// before the effects are recorded, nothing is recorded and the policy is called again.
 pub struct Context {
     application: Application,
     pub(crate) batch: Batch,
@@ -38,16 +38,16 @@ pub struct Context {
     ids: IdSeed,
     events_decided: u64,
     ids_asked: u64,
-    /// Metadata of effects, once there is one.
+    /// Metadata of effects, computed for the first one.
     metadata: Option<Bytes>,
-    /// The first error of the store, if there was one: what is decided after it is not recorded, even
-    /// if the policy passes over it.
+    /// The first error of the store, if there was one. Decisions after it are not recorded, even if
+    /// the policy ignores it.
     failed: Option<Error>,
-    /// Where it is noted that the policy waits for the store, if somebody looks.
+    /// Set while the policy waits for the store, if a runner watches it.
     running: Option<RunningCell>,
 }
 
-/// The event that a policy answers, and who answers it.
+/// The event that a policy processes, and the follower that processes it.
 #[derive(Clone)]
 pub(crate) struct Cause {
     pub(crate) event: StoredEvent,
@@ -55,19 +55,19 @@ pub(crate) struct Cause {
     pub(crate) upstream: Arc<str>,
     pub(crate) log: LogId,
     pub(crate) follower: FollowerKey,
-    /// The key by which ids are told.
+    /// The follower key from which ids are derived.
     pub(crate) key_of_ids: FollowerKey,
     pub(crate) edition: u32,
-    /// The event by which it is answered after all, if it was parked.
+    /// The event that resumes it, if it was parked.
     pub(crate) resumed: Option<EventId>,
 }
 
-/// How new the states have to be that are decided on.
+/// How recent the states that are decided on must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
-    /// Those of the cache will do: the append judges them.
+    /// Cached states are accepted: the append checks them.
     Judged,
-    /// The cache was found to be old.
+    /// A cached state was stale.
     Newest,
 }
 
@@ -99,61 +99,63 @@ impl Context {
         }
     }
 
-    /// Notes there when the policy waits for the store.
+    /// Reports to this cell when the policy waits for the store.
     #[must_use]
     pub(crate) fn watched(mut self, running: &RunningCell) -> Self {
         self.running = Some(running.clone());
         self
     }
 
-    /// Notes that the policy waits for the store, until what is returned is dropped.
+    /// Marks the policy as waiting for the store until the returned value is dropped.
     fn reading(&self) -> Option<impl Drop + Send + use<>> {
         self.running.as_ref().map(RunningCell::reading)
     }
 
-    /// The batch with what was decided, or the store's error that was met.
+    /// Returns the batch with the decisions, and the error of the store, if there was one.
     pub(crate) fn into_batch(self) -> (Batch, Option<Error>) {
         (self.batch, self.failed)
     }
 
-    /// What reads events of the follower's application and of those it follows.
+    /// Returns the mapper that decodes events of the follower's application and of those it
+    /// follows.
     pub(crate) fn mapper(&self) -> Mapper {
         *self.application.mapper()
     }
 
-    /// The event that is answered, as it is stored.
+    /// Returns the event that is processed, as it is stored.
     pub fn cause(&self) -> &StoredEvent {
         &self.cause.event
     }
 
-    /// Name of the follower's own application.
+    /// Returns the name of the follower's own application.
     pub fn application(&self) -> &str {
         self.application.name()
     }
 
-    /// Name of the application whose event it is.
+    /// Returns the name of the application whose event it is.
     pub fn upstream(&self) -> &str {
         &self.cause.upstream
     }
 
-    /// The aggregate of type `A` whose event it is; none if it is of no such aggregate.
+    /// Returns the aggregate of type `A` that the event belongs to; none if it belongs to none of
+    /// that type.
     pub fn aggregate<A: Aggregate>(&self) -> Option<Id<A>> {
         Id::of_stream(self.cause.event.stream()?)
     }
 
-    /// When the event was decided: the only time there is for a policy.
+    /// Returns when the event was decided: the only time that a policy should use.
     pub fn time(&self) -> Timestamp {
         self.cause.event.time()
     }
 
-    /// An id that nobody else has, and that is the same whenever the event is answered.
+    /// Returns a unique id, which is the same each time the event is processed.
     pub fn next_id(&mut self) -> Uuid {
         let ordinal = self.ids_asked;
         self.ids_asked += 1;
         self.ids.id(Purpose::Asked, ordinal)
     }
 
-    /// An aggregate of the follower's own application, or none if nothing is recorded of it.
+    /// Returns an aggregate of the follower's own application, or none if it has no events.
     ///
     /// # Errors
     ///
@@ -165,11 +167,11 @@ impl Context {
         Ok(is_there.then(|| A::clone(&draft.folded.state)))
     }
 
-    /// An aggregate of the follower's own application.
+    /// Returns an aggregate of the follower's own application.
     ///
     /// # Errors
     ///
-    /// As [`Application::get`]; that it is absent is a condition too.
+    /// As [`Application::get`]. That the aggregate is absent is a condition too.
     pub async fn get<A: Aggregate>(&mut self, id: impl Into<Id<A>>) -> Result<A> {
         let id = id.into();
         match self.find(&id).await? {
@@ -181,13 +183,13 @@ impl Context {
     /// Decides on an aggregate of the follower's own application. Returns how many events were
     /// decided.
     ///
-    /// A refusal is given on a state that is a condition too: a policy that takes it for an answer
-    /// and goes on is asked again if it should no longer hold.
+    /// A refusal depends on a state that is a condition too: if a policy handles a refusal and
+    /// continues, it is called again if the state has changed.
     ///
     /// # Errors
     ///
-    /// The refusal, as [`ExecuteError::Refused`]; [`Error::NotFound`] if nothing is recorded of the
-    /// aggregate; what [`find`](Self::find) reports.
+    /// The refusal, as [`ExecuteError::Refused`]; [`Error::NotFound`] if the aggregate has no
+    /// events; the errors of [`find`](Self::find).
     pub async fn execute<A, D>(
         &mut self,
         id: impl Into<Id<A>>,
@@ -206,11 +208,11 @@ impl Context {
         self.decide_on_draft(&stream, decide)
     }
 
-    /// As [`execute`](Self::execute), but an aggregate of which nothing is recorded is decided on as
-    /// its default.
+    /// As [`execute`](Self::execute), but an aggregate without events is decided on in its default
+    /// state.
     ///
-    /// An id that is made of somebody's text may be no name of a stream; check such text where it
-    /// comes in, for a policy that fails stops its follower or parks the event.
+    /// An id that contains external text may not be a valid stream name. Validate such text where
+    /// it enters the system, because a policy that fails stops its follower or parks the event.
     ///
     /// # Errors
     ///
@@ -233,7 +235,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if nothing was decided; what [`find`](Self::find) reports.
+    /// [`Error::Invalid`] if nothing was decided; the errors of [`find`](Self::find).
     pub async fn create<A>(
         &mut self,
         decision: impl Decision<A::Event, Refusal = std::convert::Infallible> + Send,
@@ -245,7 +247,7 @@ impl Context {
         let Ok(()) = decision.decided(&mut events);
         if events.is_empty() {
             return Err(Error::invalid(
-                "an aggregate is created by its first event; decide on one at least",
+                "an aggregate is created by its first event; decide on at least one",
             ));
         }
         let id = Id::<A>::new(self.next_id().into());
@@ -255,7 +257,7 @@ impl Context {
         Ok(id)
     }
 
-    /// Records events of any types: each in the stream that it is addressed to, else in none.
+    /// Records events of any types, each in the stream that it is addressed to, or in none.
     ///
     /// # Errors
     ///
@@ -271,12 +273,12 @@ impl Context {
         Ok(self.record_any(events)?)
     }
 
-    /// Decides on a model, an aggregate or a query or several, of the follower's own application, as
-    /// [`Application::decide`] does. Returns how many events were decided.
+    /// Decides on a model (an aggregate, a query, or several of them) of the follower's own
+    /// application, as [`Application::decide`] does. Returns how many events were decided.
     ///
     /// # Errors
     ///
-    /// The refusal, as [`ExecuteError::Refused`]; what [`Application::view`] reports.
+    /// The refusal, as [`ExecuteError::Refused`]; the errors of [`Application::view`].
     pub async fn decide<M: Model, D: Decision<AnyEvent>>(
         &mut self,
         model: M,
@@ -293,28 +295,27 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// What [`Application::view`] reports.
+    /// The errors of [`Application::view`].
     pub async fn view<M: Model>(&mut self, model: M) -> Result<M::State> {
         self.read_model(&model).await
     }
 
-    /// Sets a timer of the follower's own application; one of the same key that was pending is
-    /// replaced.
+    /// Sets a timer of the follower's own application, replacing a pending one of the same key.
     ///
     /// # Errors
     ///
-    /// [`Error::Mapping`] for a bad key, or an event that does not become text.
+    /// [`Error::Mapping`] for a bad key, or an event that is not encoded as text.
     pub fn schedule(&mut self, deadline: Deadline) -> Result<()> {
         let mut events = Vec::new();
         let Ok(()) = deadline.decided(&mut events);
         self.record_any(events).map(drop)
     }
 
-    /// Cancels the timer of this key. Says whether it was pending; whether it was is a condition.
+    /// Cancels the timer of this key. Returns whether it was pending, which becomes a condition.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a bad key; what [`view`](Self::view) reports.
+    /// [`Error::Invalid`] for a bad key; the errors of [`view`](Self::view).
     pub async fn cancel(&mut self, key: &str) -> Result<bool> {
         let is_pending = self.read_model(&timer(key)).await?.is_some();
         if is_pending {
@@ -323,7 +324,7 @@ impl Context {
         Ok(is_pending)
     }
 
-    /// The draft of an aggregate, read if this is the first look at it.
+    /// Returns the draft of an aggregate, reading it first if it has not been read.
     async fn draft<A: Aggregate>(&mut self, stream: &Arc<str>) -> Result<&mut Draft<A>> {
         if self.batch.draft::<A>(stream).is_none() {
             let folded = self.load::<A>(stream).await;
@@ -342,7 +343,7 @@ impl Context {
     async fn load<A: Aggregate>(&mut self, stream: &Arc<str>) -> Result<Folded<A>> {
         let _reading = self.reading();
         if self.batch.written(stream) > 0 || self.batch.version_read(stream).is_some() {
-            // Read by a query or written to without being read: the state must show that.
+            // Read by a query, or written to without being read: the state must include that.
             let past = self.past().await?;
             let folded = self.application.over_own(past).newest_state(stream).await?;
             return Ok(folded);
@@ -380,7 +381,7 @@ impl Context {
             let envelope = self.envelope(Some(Arc::clone(stream)))?;
             encoded.push(self.application.mapper().encode(event, envelope)?);
         }
-        // Only now: if one of them cannot be recorded, none is.
+        // Pushed only now: if one of them cannot be recorded, none is.
         for (new, read_back) in encoded {
             self.batch.push(new);
             if let Some(draft) = self.batch.draft::<A>(stream) {
@@ -398,10 +399,10 @@ impl Context {
             let (new, _) = self.application.mapper().encode_any(event, envelope)?;
             encoded.push(new);
         }
-        // Only now: if one of them cannot be recorded, none is.
+        // Pushed only now: if one of them cannot be recorded, none is.
         for new in encoded {
             if let Some(stream) = &new.stream {
-                // Its type is not known here, so the draft is read anew when it is needed.
+                // Its type is not known here, so the draft is read again when it is needed.
                 self.batch.drop_draft(stream);
             }
             self.batch.push(new);
@@ -450,7 +451,8 @@ impl Context {
         Ok(state)
     }
 
-    /// Adds what a model that was read with the effects of this batch demands of the log without them.
+    /// Adds the conditions of a model that was read with the effects of this batch, as they apply
+    /// to the log without them.
     fn add_conditions(&mut self, conditions: Vec<Condition>) {
         let head = self.batch.head().flatten().map(|mark| mark.position);
         for condition in conditions {
@@ -479,13 +481,14 @@ impl Context {
         }
     }
 
-    /// What a stream's version is in the log, if it is this one with the effects of this batch.
+    /// Returns a stream's version in the log, given its version with the effects of this batch.
     fn recorded_version(&self, stream: &str, version: Option<Version>) -> Option<Version> {
         let written = self.batch.written(stream);
         Version::new(Version::number(version).saturating_sub(written))
     }
 
-    /// The application's log with the effects of this batch, at one state for the whole batch.
+    /// Returns the application's log with the effects of this batch, at one head for the whole
+    /// batch.
     async fn past(&mut self) -> Result<Arc<PastRecorder>> {
         let head = self.settled_head().await;
         let head = self.kept(head)?;
@@ -508,7 +511,7 @@ impl Context {
         Ok(Arc::new(past.with_versions(self.batch.streams())))
     }
 
-    /// The effects of this batch as the log would give them after this event.
+    /// Returns the effects of this batch as the log would return them after this event.
     async fn pending(&self, until: Option<Mark>) -> Result<Vec<StoredEvent>> {
         let events = self.batch.events();
         let mut versions: Vec<(Arc<str>, Option<Version>)> = Vec::new();
@@ -539,7 +542,7 @@ impl Context {
         Ok(pending)
     }
 
-    /// The version of a stream in the log at an event.
+    /// Returns the version of a stream in the log at an event.
     async fn version_at(&self, stream: &Arc<str>, until: Option<Mark>) -> Result<Option<Version>> {
         if let Some(version) = self.batch.version_read(stream) {
             return Ok(version);
@@ -550,7 +553,7 @@ impl Context {
         Ok(page.events.first().and_then(StoredEvent::version))
     }
 
-    /// Remembers an error of the store, so that nobody passes over it.
+    /// Remembers an error of the store, so that it is not lost if the policy ignores it.
     fn kept<T>(&mut self, result: Result<T>) -> Result<T> {
         match result {
             Err(error) if is_of_the_store(&error) => {
@@ -563,7 +566,7 @@ impl Context {
     }
 }
 
-/// Whether an error says something of the store and nothing of the policy.
+/// Returns whether an error is about the store and not about the policy.
 pub(crate) fn is_of_the_store(error: &Error) -> bool {
     matches!(
         error,
@@ -571,7 +574,7 @@ pub(crate) fn is_of_the_store(error: &Error) -> bool {
     ) || error.is_diverged()
 }
 
-/// The same error once more, for the policy; the follower keeps the first.
+/// Copies the error for the policy; the follower keeps the original.
 fn copy_of(error: &Error) -> Error {
     match error {
         Error::Unavailable(failure) => Error::Unavailable(failure.clone()),

@@ -1,4 +1,4 @@
-//! Setting and cancelling timers, by commands and by policies.
+//! Setting and cancelling timers, in commands and in policies.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::domain::{Decision, Event, EventType, Timestamp};
 use crate::mapping::{AnyEvent, Envelope, Mapper};
 use crate::recording::{BoxFuture, Condition, EventId, StreamRead, Version};
 
-/// A deadline: an event that is recorded by itself when its time has come, unless it is cancelled
-/// before. Exactly once, whatever is restarted meanwhile.
+/// A deadline: an event that is recorded at a given time unless it is cancelled before. It is
+/// recorded exactly once, even across restarts.
 ///
-/// It is a decision, so it may be recorded together with others: in [`Application::decide`], and in
-/// [`Context::record`](super::context::Context::record). Whoever is to do something then follows the log that
-/// the event is recorded in, its own as any other.
+/// It is a decision, so it can be recorded together with others: in [`Application::decide`], and in
+/// [`Context::record`](super::context::Context::record). To react to it, follow the log that the
+/// event is recorded in; an application can follow its own log like any other.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,11 +50,11 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Records `event` at `due`. The key names the timer in its application: setting another under
-    /// the same key replaces it, and it is cancelled by it. 1 to
+    /// Records `event` at `due`. The key identifies the timer in its application: setting another
+    /// under the same key replaces it, and cancelling takes the key. 1 to
     /// [`TIMER_KEY_SIZE_MAX`](super::limits::TIMER_KEY_SIZE_MAX) bytes.
     ///
-    /// The event goes to the stream that it is addressed to, or to none.
+    /// The event is recorded in the stream that it is addressed to, or in none.
     pub fn new(key: impl Into<String>, due: Timestamp, event: impl Into<AnyEvent>) -> Self {
         Self {
             key: key.into(),
@@ -63,20 +63,20 @@ impl Deadline {
         }
     }
 
-    /// Key of the timer.
+    /// Returns the key of the timer.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// When it is to fire.
+    /// Returns the time at which it fires.
     pub fn due(&self) -> Timestamp {
         self.due
     }
 
-    /// What is recorded when it is set.
+    /// Returns the event that sets the timer.
     fn scheduled(&self) -> Result<TimerEvent> {
         check_timer_key(&self.key)?;
-        // What a timer keeps is text, whatever codec the application writes with.
+        // A timer stores text, with any codec that the application writes with.
         let envelope = Envelope::new(EventId::new(uuid::Uuid::nil()), self.due);
         let (planned, _) = Mapper::default().encode_any(&self.event, envelope)?;
         Ok(TimerEvent::Scheduled {
@@ -97,10 +97,10 @@ impl Decision<AnyEvent> for Deadline {
     }
 }
 
-/// A deadline on its way into the log: becomes [`TimerEvent::Scheduled`].
+/// A deadline that is about to be recorded as [`TimerEvent::Scheduled`].
 enum Setting {
     Deadline(Deadline),
-    /// As it is read back.
+    /// The event, read back.
     ReadBack(TimerEvent),
 }
 
@@ -129,8 +129,8 @@ impl Event for Setting {
     }
 }
 
-/// The timer of this key as a [`Model`]: a decision sees when it is due, or none if it is not pending,
-/// on condition that nothing happened to it in between.
+/// Returns the timer of this key as a [`Model`]. A decision sees its due time, or none if it is not
+/// pending, on condition that the timer does not change in between.
 pub fn timer(key: impl Into<String>) -> TimerModel {
     let key = key.into();
     TimerModel {
@@ -139,7 +139,7 @@ pub fn timer(key: impl Into<String>) -> TimerModel {
     }
 }
 
-/// See [`timer`].
+/// The model of [`timer`].
 #[derive(Clone, Debug)]
 pub struct TimerModel {
     key: String,
@@ -147,7 +147,7 @@ pub struct TimerModel {
 }
 
 impl Model for TimerModel {
-    /// When it is due, if it is pending.
+    /// The due time, if the timer is pending.
     type State = Option<Timestamp>;
     type Place = Option<(Version, EventId)>;
 
@@ -176,7 +176,7 @@ impl Model for TimerModel {
                     read = read.after(event.version());
                     continue;
                 }
-                // Read up to a position, it may be older than what was seen.
+                // A read up to a position may return an older event than the last one seen.
                 let is_newest = !matches!(reach, Reach::UpTo(_));
                 let there = last.and_then(|event| Some((event.version()?, event.id())));
                 let number = |place: &Self::Place| place.map(|(version, _)| version);
@@ -206,21 +206,21 @@ fn due(event: &TimerEvent) -> Option<Timestamp> {
     }
 }
 
-/// The cancelling of the timer of this key, as an event of its stream.
+/// Returns the event that cancels the timer of this key.
 pub(crate) fn cancelling(key: &str) -> AnyEvent {
     AnyEvent::of_the_library(TimerEvent::Cancelled, timer_stream(key).into())
 }
 
 impl Application {
-    /// Sets a timer; one of the same key that was pending is replaced. To record more with it, give
-    /// the [`Deadline`] to [`decide`](Self::decide).
+    /// Sets a timer, replacing a pending one of the same key. To record more with it, pass the
+    /// [`Deadline`] to [`decide`](Self::decide).
     ///
-    /// A runner fires it: an application alone keeps no time.
+    /// A runner fires it: an application alone fires no timers.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a bad key or an event that is no text; [`Error::Mapping`] for one that
-    /// cannot be written; what [`settle`](Self::settle) reports.
+    /// [`Error::Invalid`] for a bad key or an event that is not text; [`Error::Mapping`] for one
+    /// that cannot be encoded; the errors of [`settle`](Self::settle).
     pub async fn schedule(&self, deadline: Deadline) -> Result<Recorded> {
         let scheduled = deadline.scheduled()?;
         let stream: Arc<str> = timer_stream(&deadline.key).into();
@@ -231,11 +231,11 @@ impl Application {
         self.decide((), decide).await.map_err(never_refused)
     }
 
-    /// Cancels the timer of this key. Says whether it was pending.
+    /// Cancels the timer of this key. Returns whether it was pending.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a bad key; what [`decide`](Self::decide) reports.
+    /// [`Error::Invalid`] for a bad key; the errors of [`decide`](Self::decide).
     pub async fn cancel(&self, key: &str) -> Result<bool> {
         let decided = self.decide(timer(key), |due| due.map(|_| cancelling(key)));
         let recorded = decided.await.map_err(never_refused)?;

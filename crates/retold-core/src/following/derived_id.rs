@@ -1,8 +1,8 @@
-//! Ids that are functions of a cause: the same cause gives the same ids, on any runner and store, in
-//! any process, today and when it is retold.
+//! Ids that are functions of a cause: the same cause gives the same ids, on any runner and store,
+//! in any process, and in a later retelling.
 //!
-//! They are UUIDs of version 8 (RFC 9562, section 5.8): 48 bits of the event's time in milliseconds,
-//! so that indexes of ids are written at their end, then the hash of what they are derived from.
+//! They are UUIDs of version 8 (RFC 9562, section 5.8): 48 bits of the event's time in
+//! milliseconds, so that inserts land at the end of indexes of ids, then the hash of the cause.
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -10,11 +10,11 @@ use uuid::Uuid;
 use crate::domain::Timestamp;
 use crate::recording::{EventId, LogId, Position};
 
-/// What is hashed before everything else, so that no other use of it gives the same ids.
+/// Hashed before everything else, so that no other use of the hash gives the same ids.
 const EFFECT_DOMAIN: &[u8] = b"retold.effect/1";
 const TIMER_DOMAIN: &[u8] = b"retold.timer/1";
 
-/// What an id is for.
+/// The purpose of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// The id of an event that a policy records.
@@ -32,17 +32,18 @@ impl Purpose {
     }
 }
 
-/// What the ids of one upstream event's effects are derived from.
+/// The input for the ids of one upstream event's effects.
 #[derive(Clone, Debug)]
 pub(crate) struct IdSeed {
-    /// Hash state over all but purpose and ordinal.
+    /// Hash state over everything except purpose and ordinal.
     begun: Sha256,
     millis: [u8; 6],
 }
 
 impl IdSeed {
-    /// Ids of what the event at this place causes in the follower of this key, which is without
-    /// partition; `resumed` is the id of the `retold.resumed` event, if the event had been parked.
+    /// The seed for the effects of the event at this position, in the follower with this key, which
+    /// names no partition. `resumed` is the id of the `retold.resumed` event, if the event had been
+    /// parked.
     pub(crate) fn new(
         key: &str,
         upstream: LogId,
@@ -69,7 +70,7 @@ impl IdSeed {
         }
     }
 
-    /// The id for this purpose with this ordinal, counted from 0 for each purpose.
+    /// Returns the id for this purpose with this ordinal, counted from 0 for each purpose.
     pub(crate) fn id(&self, purpose: Purpose, ordinal: u64) -> Uuid {
         let mut hash = self.begun.clone();
         hash.update((purpose.name().len() as u64).to_be_bytes());
@@ -79,8 +80,8 @@ impl IdSeed {
     }
 }
 
-/// The id of an event that the timer records which this event scheduled: the same for whoever fires
-/// it.
+/// Returns the id of an event that is recorded when the timer set by this event fires. It is the
+/// same in every process that fires the timer.
 pub(crate) fn timer_event_id(scheduled: EventId, due: Timestamp, ordinal: u64) -> EventId {
     let mut hash = Sha256::new();
     hash.update(TIMER_DOMAIN);
@@ -89,7 +90,7 @@ pub(crate) fn timer_event_id(scheduled: EventId, due: Timestamp, ordinal: u64) -
     EventId::new(uuid(millis(due), hash))
 }
 
-/// The low 48 bits of the milliseconds since 1970; instants before count as 1970.
+/// Returns the low 48 bits of the milliseconds since 1970; earlier instants count as 1970.
 fn millis(time: Timestamp) -> [u8; 6] {
     let millis = u64::try_from(time.as_micros() / 1_000).unwrap_or(0);
     let mut bytes = [0; 6];
@@ -109,7 +110,7 @@ fn uuid(millis: [u8; 6], hash: Sha256) -> Uuid {
 mod tests {
     use super::*;
 
-    /// These ids are a promise to logs already written: others would not be retold.
+    /// Existing logs depend on these ids: with others, a retelling would find differences.
     #[test]
     fn derived_ids_are_stable() {
         let upstream = LogId::new(Uuid::from_u128(7));

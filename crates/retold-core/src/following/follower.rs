@@ -1,4 +1,4 @@
-//! The declaration of a follower: whose logs it follows, and what their events cause.
+//! The declaration of a follower: the logs it follows, and the effects of their events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::mapping::TopicRegistry;
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::{Invalid, Query, QueryItem, StoredEvent};
 
-/// What follows the logs of applications for an application: policies under a name.
+/// Follows the logs of applications for an application: a set of policies under a name.
 ///
 /// ```
 /// use retold::prelude::*;
@@ -36,7 +36,9 @@ use crate::recording::{Invalid, Query, QueryItem, StoredEvent};
 ///
 /// async fn reserve(ordered: &Ordered, context: &mut Context) -> retold::Result<()> {
 ///     let item = ordered.item.clone();
-///     context.execute_or_create(item.as_str(), |_: &Stock| Reserved { item: item.clone() }).await?;
+///     context
+///         .execute_or_create(item.as_str(), |_: &Stock| Reserved { item: item.clone() })
+///         .await?;
 ///     Ok(())
 /// }
 ///
@@ -58,36 +60,36 @@ pub struct Follower {
     skips_unknown_events: bool,
 }
 
-/// Where a follower begins when it meets a log for the first time.
+/// Where a follower begins in a log that it follows for the first time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// With the log's first event.
+    /// At the log's first event.
     #[default]
     FirstEvent,
-    /// With what is recorded after the follower has started.
+    /// At the first event that is recorded after the follower has started.
     Now,
 }
 
-/// What becomes of an event whose policy fails.
+/// How an event is handled if its policy fails.
 ///
-/// That the store is unavailable is no failure of a policy: then the follower tries again.
+/// An unavailable store is not a failure of a policy: the follower retries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnFailure {
-    /// The follower stops and is recorded as paused, with the reason. Once the reason is mended, an
-    /// operator lets it continue, with the same event.
+    /// The follower stops and is recorded as paused, with the reason. Once the cause is fixed, an
+    /// operator resumes it, and it retries the same event.
     #[default]
     Stop,
-    /// The event is parked, with the reason, and so is every later one of its stream; the follower
-    /// goes on with the others. Once the reason is mended, an operator resumes what is parked, or
-    /// skips it.
+    /// The event is parked with the reason, and so is every later one of its stream; the follower
+    /// processes the others. Once the cause is fixed, an operator resumes the parked events, or
+    /// skips them.
     Park,
 }
 
 impl Follower {
-    /// A follower of this name, which is unique in its application and stands in what it records. It
-    /// has 1 to [`FOLLOWER_NAME_SIZE_MAX`] bytes, without `@` and `/`.
+    /// A follower of this name, which is unique in its application and is part of its records. The
+    /// name has 1 to [`FOLLOWER_NAME_SIZE_MAX`] bytes, without `@` and `/`.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self {
             name: name.into(),
@@ -105,18 +107,18 @@ impl Follower {
         }
     }
 
-    /// Follows the log of the application of this name, in addition to others; its own application's,
-    /// if it is that name.
+    /// Follows the log of the application of this name, in addition to others. The name can be that
+    /// of its own application.
     #[must_use]
     pub fn follows(mut self, application: impl Into<Arc<str>>) -> Self {
         self.upstreams.push(application.into());
         self
     }
 
-    /// Answers events of type `E` with this policy. Of several policies for one event each is asked,
-    /// in the order in which they were given, and what they decide is recorded together.
+    /// Processes events of type `E` with this policy. If an event has several policies, all are
+    /// called in the order of declaration, and their decisions are recorded together.
     ///
-    /// Events of other types are not even read.
+    /// Events of other types are not read.
     #[must_use]
     pub fn on<E, F>(mut self, policy: F) -> Self
     where
@@ -127,71 +129,71 @@ impl Follower {
         self
     }
 
-    /// Answers only events that have this tag, and all others that are given.
+    /// Processes only events that have this tag, and all other tags that are given.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
         self.tags.push(tag.into());
         self
     }
 
-    /// The number of the follower's behaviour, from 1: raise it when policies change, so that a
-    /// retelling does not hold what older ones recorded against the new ones.
+    /// The version number of the follower's behavior, from 1. Raise it when policies change, so
+    /// that a retelling does not compare the records of older policies with the new ones.
     #[must_use]
     pub fn edition(mut self, edition: u32) -> Self {
         self.edition = edition;
         self
     }
 
-    /// Where it begins when it meets a log for the first time; with the first event, unless said
-    /// otherwise.
+    /// Where it begins in a log that it follows for the first time. The default is the first event.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// Lets one append cover up to this many upstream events, each with all its effects; 1 unless
-    /// said otherwise, at most [`BATCH_MAX`]. What is recorded is the same; it is faster, and one
-    /// conflict makes more be decided again.
+    /// Allows one append to cover up to this many upstream events, each with all its effects. The
+    /// default is 1, the maximum [`BATCH_MAX`]. The same events are recorded, in less time, and one
+    /// conflict causes more events to be decided again.
     #[must_use]
     pub fn batch(mut self, upstream_events: usize) -> Self {
         self.batch = upstream_events.clamp(1, BATCH_MAX);
         self
     }
 
-    /// What becomes of an event whose policy fails; the follower stops, unless said otherwise.
+    /// How an event is handled if its policy fails. The default is to stop the follower.
     #[must_use]
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
     }
 
-    /// How long its policies may take to answer one event, [`POLICY_TIME_MAX`] unless said otherwise. One
-    /// that has not returned then fails as [`on_failure`](Self::on_failure) says. The runners of tokio hold
-    /// it to that; [`SingleThread`](crate::system::SingleThread), a simulation and a retelling have no time, and wait
-    /// for it.
+    /// How long its policies may take to process one event; the default is [`POLICY_TIME_MAX`]. A
+    /// policy that takes longer fails as [`on_failure`](Self::on_failure) says. The runners on
+    /// tokio enforce the limit; [`SingleThread`](crate::system::SingleThread), a simulation and a
+    /// retelling have no clock, and wait for the policy.
     ///
-    /// Only a policy that waits can be ended. One that keeps its thread, because it sleeps or loops, is told
-    /// in the status ([`Running::blocks_for`](crate::health::Running::blocks_for)); how long a store
-    /// takes to answer is no failure of a policy, and is tried again.
+    /// Only a policy that awaits can be stopped. One that blocks its thread, because it sleeps or
+    /// loops, is reported in the status
+    /// ([`Running::blocks_for`](crate::health::Running::blocks_for)). A slow store is not a failure
+    /// of a policy, and is retried.
     #[must_use]
     pub fn policy_time_max(mut self, time: Duration) -> Self {
         self.policy_time_max = time;
         self
     }
 
-    /// How long its policies may take to answer one event.
+    /// Returns how long its policies may take to process one event.
     pub fn policy_time(&self) -> Duration {
         self.policy_time_max
     }
 
-    /// Splits it into so many partitions, 1 to [`PARTITIONS_MAX`](super::limits::PARTITIONS_MAX), which
-    /// work side by side: each answers the events of its streams, in their order. A program has a pipeline
-    /// for each, and a cluster places each by itself.
+    /// Splits it into this many partitions, 1 to [`PARTITIONS_MAX`](super::limits::PARTITIONS_MAX),
+    /// which run in parallel. Each processes the events of its streams, in their order. A program
+    /// has a pipeline for each, and a cluster places each separately.
     ///
-    /// That is how many it starts with. How many it has is recorded, and operators
-    /// [change](super::operating::FollowerOperator::repartition) it; a program that has another number of pipelines does
-    /// the same work with those.
+    /// This is the number it starts with. The present number is recorded, and operators
+    /// [change](super::operating::FollowerOperator::repartition) it; a program with another number
+    /// of pipelines distributes the partitions over those.
     ///
     /// ```
     /// # use retold::prelude::*;
@@ -199,7 +201,10 @@ impl Follower {
     /// # #[derive(Event, Serialize, Deserialize)]
     /// # struct Ordered;
     /// # async fn reserve(_: &Ordered, _: &mut Context) -> retold::Result<()> { Ok(()) }
-    /// let reservations = Follower::new("reservations").follows("orders").on(reserve).partitioned(4);
+    /// let reservations = Follower::new("reservations")
+    ///     .follows("orders")
+    ///     .on(reserve)
+    ///     .partitioned(4);
     /// ```
     #[must_use]
     pub fn partitioned(mut self, partitions: u32) -> Self {
@@ -207,13 +212,14 @@ impl Follower {
         self
     }
 
-    /// Keeps those events together that have one key, and not those of one stream: `key_of` says which,
-    /// by a text of the event's stream, topic or tags. It must say the same for ever: what the event says
-    /// itself may be erased, or read otherwise by a later program, and is no key. Events of no key are
-    /// all in the first partition.
+    /// Keeps events of one key together, in place of events of one stream. `key_of` derives the key
+    /// from the event's stream, topic or tags. It must always return the same key for an event. A
+    /// payload cannot serve as the key, because it may be erased, or decoded differently by a later
+    /// program. Events without a key are all in the first partition.
     ///
-    /// `name` is recorded. Give another function another name: then programs that have the one do not do
-    /// the work of the other. Whoever does it all the same is found by a retelling.
+    /// `name` is recorded. Give another function another name, so that programs with different
+    /// functions do not share the work. A retelling detects a function that changed under the same
+    /// name.
     ///
     /// ```
     /// # use retold::prelude::*;
@@ -237,21 +243,21 @@ impl Follower {
         self
     }
 
-    /// Keeps those events together that have one tag with this prefix, as `aircraft:`, and not those of one
-    /// stream. Of several such tags of an event the first counts, in the order of their texts; events without one are all in
-    /// the first partition.
+    /// Keeps events that share a tag with this prefix together (`aircraft:` for example), in place
+    /// of events of one stream. If an event has several such tags, the first in text order counts.
+    /// Events without one are all in the first partition.
     #[must_use]
     pub fn partition_by_tag(mut self, prefix: impl Into<Arc<str>>) -> Self {
         self.rule = PartitionRule::by_tag(prefix);
         self
     }
 
-    /// Passes over events of topics that the program does not know. Without this it holds before such an
-    /// event, for most likely a newer program recorded it: everything before is answered, nothing after,
-    /// until a program that knows the topic does the follower's work.
+    /// Skips events of topics that the program does not know. By default the follower holds before
+    /// such an event, because most likely a newer program recorded it. It processes everything
+    /// before the event and nothing after it, until a program that knows the topic takes over.
     ///
-    /// Known is what the types of the application that it follows have, what that application declared
-    /// as retired, and what any follower of it in the system answers.
+    /// The known topics are those of the types of the application that it follows, those that this
+    /// application declared as retired, and those that any follower of it in the system processes.
     #[must_use]
     pub fn skips_unknown_events(mut self) -> Self {
         self.skips_unknown_events = true;
@@ -262,17 +268,18 @@ impl Follower {
         !self.skips_unknown_events
     }
 
-    /// How many pipelines a program has for it, which is how many partitions it starts with.
+    /// Returns how many pipelines a program has for it, which is the number of partitions it starts
+    /// with.
     pub fn pipeline_count(&self) -> u32 {
         self.partitions
     }
 
-    /// Which events belong together.
+    /// Returns the rule that decides which events belong together.
     pub fn partition_rule(&self) -> &PartitionRule {
         &self.rule
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -281,12 +288,12 @@ impl Follower {
         Arc::clone(&self.name)
     }
 
-    /// The applications whose logs it follows, in the order in which they were given.
+    /// Returns the applications whose logs it follows, in the order of declaration.
     pub fn upstreams(&self) -> impl Iterator<Item = &str> {
         self.upstreams.iter().map(|it| &**it)
     }
 
-    /// Number of its behaviour.
+    /// Returns its edition.
     pub fn edition_number(&self) -> u32 {
         self.edition
     }
@@ -307,20 +314,20 @@ impl Follower {
         self.on_failure
     }
 
-    /// Whether it answers this event.
+    /// Returns whether it processes this event.
     pub(crate) fn answers(&self, event: &StoredEvent) -> bool {
         self.policies.answer(event.topic()) && self.tags.iter().all(|tag| event.has_tag(tag))
     }
 
-    /// Whether it would pass over this event of a log whose types are in the registry, without knowing what
-    /// it is.
+    /// Returns whether it would skip this event without knowing its topic. The registry holds the
+    /// types of the log that the event is in.
     pub(crate) fn is_unknown(&self, registry: &TopicRegistry, event: &StoredEvent) -> bool {
         self.holds_before_unknown()
             && is_unknown(registry, event.topic(), |topic| self.policies.answer(topic))
             && self.tags.iter().all(|tag| event.has_tag(tag))
     }
 
-    /// The query that selects what it answers.
+    /// Returns the query that selects the events it processes.
     pub fn query(&self) -> Query {
         let room = QUERY_NAMES_MAX.saturating_sub(self.tags.len()).max(1);
         let items = self.policies.topics().chunks(room).map(|topics| {
@@ -334,24 +341,26 @@ impl Follower {
         Query::Items(items.collect())
     }
 
-    /// Checks what needs no look at the system it is part of.
+    /// Checks everything that does not depend on the system it is part of.
     pub(crate) fn check(&self) -> Result<(), Invalid> {
         check_name("name of a follower", &self.name)?;
         let name = &self.name;
         if name.len() > FOLLOWER_NAME_SIZE_MAX {
             return Err(Invalid::new(format!(
-                "the name of the follower {name:?} is {} bytes long; at most {FOLLOWER_NAME_SIZE_MAX} are allowed",
+                "the name of the follower {name:?} is {} bytes long; at most \
+                 {FOLLOWER_NAME_SIZE_MAX} are allowed",
                 name.len()
             )));
         }
         if name.contains(['@', '/']) {
             return Err(Invalid::new(format!(
-                "the name of the follower {name:?} has an `@` or a `/`, by which generation and partition are set off"
+                "the name of the follower {name:?} contains an `@` or a `/`, which separate the \
+                 generation and the partition"
             )));
         }
         if self.upstreams.is_empty() {
             return Err(Invalid::new(format!(
-                "the follower {name:?} follows nobody; say whom with `follows`"
+                "the follower {name:?} follows no application; name one with `follows`"
             )));
         }
         if self.policies.topics().is_empty() {

@@ -1,9 +1,9 @@
-//! What happens to a follower itself: the events of its own stream, `retold.follower/NAME`, in its
+//! The history of a follower itself: the events of its own stream, `retold.follower/NAME`, in its
 //! application's log.
 //!
-//! Where a follower starts, what it parks and what operators do with it is recorded like everything
-//! else, so a retelling knows it, and so every append of the follower can be made on condition that
-//! nothing of it has changed meanwhile.
+//! Where a follower starts, the events it parks and the acts of operators are recorded like
+//! everything else. So a retelling knows them, and every append of the follower can be made on
+//! condition that the follower has not changed in the meantime.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -13,7 +13,7 @@ use crate::recording::{LogId, Mark};
 /// The type of the streams of followers.
 pub const FOLLOWER_STREAM_TYPE: &str = "retold.follower";
 
-/// Name of the stream of the follower with this name.
+/// Returns the name of the stream of the follower with this name.
 pub fn follower_stream(name: &str) -> String {
     format!("{FOLLOWER_STREAM_TYPE}/{name}")
 }
@@ -24,18 +24,19 @@ pub fn follower_stream(name: &str) -> String {
 pub struct StartingMark {
     /// Name of the application that is followed.
     pub upstream: String,
-    /// The log that this name led to.
+    /// The log that this name resolved to.
     pub log: LogId,
-    /// The first event that is processed is the one after this mark; with none, the log's first.
+    /// The first event that is processed is the one after this mark, or the log's first if there is
+    /// none.
     pub after: Option<Mark>,
-    /// Name of the system whose program recorded that; none in what was recorded before this was noted, and
-    /// in what an operator asks for.
+    /// Name of the system whose program recorded this. None in older records, from before it was
+    /// noted, and in records of operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
 }
 
 impl StartingMark {
-    /// Of the log of this name and id, after this mark.
+    /// A mark in the log of this name and id. The follower begins after it.
     pub fn new(upstream: impl Into<String>, log: LogId, after: Option<Mark>) -> Self {
         Self {
             upstream: upstream.into(),
@@ -45,7 +46,7 @@ impl StartingMark {
         }
     }
 
-    /// Recorded for the system of this name.
+    /// Sets the name of the system.
     #[must_use]
     pub(crate) fn of_system(mut self, system: Option<&str>) -> Self {
         self.system = system.map(str::to_owned);
@@ -53,27 +54,28 @@ impl StartingMark {
     }
 }
 
-/// An event of an upstream log that a follower has put aside.
+/// An event of an upstream log that a follower has set aside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Parked {
-    /// Name of the application whose event it is.
+    /// Name of the application that the event belongs to.
     pub upstream: String,
-    /// Its log.
+    /// The application's log.
     pub log: LogId,
-    /// Which event.
+    /// The event.
     pub event: Mark,
-    /// The stream of the event, whose later events are held back; none if it has none.
+    /// The stream of the event, if it has one. The later events of the stream are held back.
     pub stream: Option<String>,
-    /// What went wrong; none for an event that is held back because an earlier one of its stream is
+    /// What went wrong. None for an event that is held back because an earlier one of its stream is
     /// parked.
     pub failure: Option<String>,
-    /// The partition that put it aside.
+    /// The partition that set it aside.
     #[serde(default, skip_serializing_if = "is_first")]
     pub partition: u32,
 }
 
-/// What a follower that is not split has recorded stays as it was.
+/// The records of a follower with a single partition stay as they were before there were
+/// partitions.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 fn is_first(partition: &u32) -> bool {
     *partition == 0
@@ -85,70 +87,74 @@ fn is_first(partition: &u32) -> bool {
 pub enum FollowerEvent {
     /// It began to follow a log.
     Started(StartingMark),
-    /// It put an event aside, because the policy failed or an earlier event of the stream is parked.
+    /// It set an event aside, because the policy failed or an earlier event of the stream is
+    /// parked.
     Parked(Parked),
-    /// A parked event was processed after all; its effects are in the same append.
+    /// A parked event was processed after all. Its effects are in the same append.
     Resumed {
         /// The log of the event.
         log: LogId,
-        /// Which event.
+        /// The event.
         event: Mark,
-        /// By which edition of the follower: of an event without effects nothing else says so.
+        /// The edition of the follower that processed it. For an event without effects nothing else
+        /// records it.
         edition: u32,
-        /// By which partition.
+        /// The partition that processed it.
         #[serde(default, skip_serializing_if = "is_first")]
         partition: u32,
     },
-    /// An operator decided that a parked event is not to be processed.
+    /// An operator decided that a parked event is not processed.
     Skipped {
         /// The log of the event.
         log: LogId,
-        /// Which event.
+        /// The event.
         event: Mark,
-        /// Why, in the operator's words.
+        /// The reason, in the operator's words.
         reason: String,
     },
-    /// It stopped: an operator asked for it, or a policy failed.
+    /// It stopped, because an operator paused it or a policy failed.
     Paused {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
-        /// The event whose policy failed, if it was that: its log and place.
+        /// The event whose policy failed, if that was the reason: its log and mark.
         failed: Option<(LogId, Mark)>,
     },
-    /// An operator let it go on, and answer what is parked once more; also one that was retired.
+    /// An operator resumed it, so it retries its parked events. This also revokes its retirement.
     Continued,
-    /// An operator let it begin anew: a generation with its own key, its own stretches, and ids of
-    /// effects of its own. What was parked is parked no more; what was paused stays paused.
+    /// An operator restarted it as a new generation, with its own key, its own stretches and its
+    /// own ids of effects. Parked events are no longer parked; a paused follower stays paused.
     Reset {
         /// The number of the generation, from 2.
         generation: u64,
         /// Where it begins, for each log that it follows.
         starts: Vec<StartingMark>,
     },
-    /// An operator asked for another number of partitions. Those that there are answer everything up to
-    /// where the first of them is, and nothing beyond; then it is split anew.
+    /// An operator asked for another number of partitions. The present partitions process all
+    /// events up to the position of the one that is farthest ahead, and none beyond it; then the
+    /// follower is split.
     Partitioning {
-        /// How many there are to be.
+        /// The requested number of partitions.
         partitions: u32,
-        /// Name of the rule that says which events belong together; none for the one that there is.
+        /// Name of the rule that derives the key from an event. None keeps the present rule.
         by: Option<String>,
     },
-    /// It was split: its first generation when it started, or a new one when all partitions of the one
-    /// before were at the same places. What was parked stays parked, and ids of effects are what they
-    /// would have been.
+    /// It was split: into its first partitions when it started, or into a new generation when all
+    /// partitions of the previous one were at the same positions. Parked events stay parked, and
+    /// the ids of effects are the same as without the split.
     Partitioned {
         /// The number of the generation.
         generation: u64,
-        /// How many partitions it has.
+        /// The number of partitions.
         partitions: u32,
-        /// Name of the rule that says which events belong together.
+        /// Name of the rule that derives the key from an event.
         by: String,
-        /// Where all of them begin, for each log that it follows.
+        /// Where all partitions begin, for each log that the follower follows.
         starts: Vec<StartingMark>,
     },
-    /// An operator ended it for good: it records nothing more, and a program that declares it is refused.
+    /// An operator ended it permanently. It records nothing more, and a program that declares it is
+    /// rejected.
     Retired {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
 }
@@ -214,8 +220,8 @@ mod tests {
         format!("{topic} {}", String::from_utf8(bytes).unwrap())
     }
 
-    /// These texts are in logs. What a follower that is not split records is what it recorded before
-    /// there were partitions.
+    /// These texts are in logs. A follower with a single partition records the same as before there
+    /// were partitions.
     #[test]
     fn recorded_texts_are_stable() {
         let id = uuid::Uuid::from_u128(1);

@@ -12,7 +12,7 @@ use crate::recording::{
     StreamRead, Version,
 };
 
-/// What is recorded of a follower: where it started, whether it is paused, what it has parked.
+/// The record of a follower: where it started, whether it is paused, the events it has parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FollowerRecord {
@@ -20,36 +20,36 @@ pub struct FollowerRecord {
     pub name: Arc<str>,
     /// Version of its stream; none if it never started.
     pub version: Option<Version>,
-    /// The event of that version, which proves that the log still has what was read of it.
+    /// The event of that version, which proves that the log still has the events that were read.
     mark: Option<Mark>,
     /// Number of the present generation, from 1.
     pub generation: u64,
-    /// Number of the generation by which ids of effects are told: the one that began with the last reset,
-    /// for a follower that is split anew answers nothing twice.
+    /// Number of the generation from which ids of effects are derived: the one that began with the
+    /// last reset, because a split processes nothing twice.
     pub generation_of_ids: u64,
-    /// How many partitions the present generation has, from 1.
+    /// Number of partitions of the present generation, from 1.
     pub partitions: u32,
-    /// Name of the rule that says which events belong together; none for one that was never split.
+    /// Name of the rule that derives the key from an event; none if the follower was never split.
     pub partitioned_by: Option<String>,
-    /// What it is to be split into, if an operator asked for that and it has not come about yet.
+    /// The split that an operator requested, until it happens.
     pub partitioning: Option<Partitioning>,
     /// Where the present generation began, by the name of the upstream.
     pub starts: BTreeMap<String, StartingMark>,
-    /// Name of the system that it is part of; none if that was not noted yet.
+    /// Name of the system that it is part of; none if it is not recorded yet.
     pub system: Option<String>,
     /// Why it is paused, if it is.
     pub paused: Option<String>,
     /// Why it is retired, if it is.
     pub retired: Option<String>,
-    /// How often it was let continue: each time it answers what is parked once more.
+    /// How many times it was resumed. It retries its parked events each time.
     pub continued: u64,
-    /// What it has put aside, by log and position.
+    /// Its parked events, by log and position.
     pub parked: BTreeMap<(LogId, Position), Parked>,
-    /// Where parked events are of each stream, for asking with every event.
+    /// Positions of the parked events of each stream, looked up for every event.
     held: HashMap<(LogId, String), BTreeSet<Position>>,
 }
 
-/// The name of a system, and those that it had before.
+/// The name of a system, and its former names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SystemNames {
     pub(crate) name: String,
@@ -62,18 +62,18 @@ impl SystemNames {
     }
 }
 
-/// What a follower is to be split into.
+/// A requested split of a follower.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Partitioning {
-    /// How many partitions there are to be.
+    /// The requested number of partitions.
     pub partitions: u32,
-    /// Name of the rule that says which events belong together; none for the one that there is.
+    /// Name of the rule that derives the key from an event. None keeps the present rule.
     pub by: Option<String>,
 }
 
 impl FollowerRecord {
-    /// Of a follower that never started.
+    /// The record of a follower that never started.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self {
             name: name.into(),
@@ -94,42 +94,44 @@ impl FollowerRecord {
         }
     }
 
-    /// Name of its stream.
+    /// Returns the name of its stream.
     pub fn stream(&self) -> Arc<str> {
         follower_stream(&self.name).into()
     }
 
-    /// That its stream is still as it was read.
+    /// Returns the condition that its stream is unchanged since it was read.
     pub(crate) fn condition(&self) -> Condition {
         let event = self.mark.map(|mark| mark.event_id);
         Condition::stream_read(self.stream(), self.version, event)
     }
 
-    /// Key of a partition, counted from 0, of the present generation: what its stretches bear. That of a
-    /// follower which is not split has no number of a partition.
+    /// Returns the key of a partition, counted from 0, of the present generation, under which its
+    /// stretches are recorded. If there is a single partition, the key contains no partition
+    /// number.
     pub fn key(&self, partition: u32) -> FollowerKey {
         follower_key(&self.name, self.generation, self.partitions, partition)
     }
 
-    /// The key by which ids of effects are told. It has no partition, and stays when the follower is split
-    /// anew.
+    /// Returns the key from which ids of effects are derived. It has no partition, and stays the
+    /// same when the follower is split.
     pub fn key_of_ids(&self) -> FollowerKey {
         FollowerKey::new(format!("{}@{}", self.name, self.generation_of_ids))
     }
 
-    /// The first parked event of this stream, which holds back those after it, if there is one.
+    /// Returns the first parked event of this stream, which holds back those after it, if there is
+    /// one.
     pub fn holds_back(&self, log: LogId, stream: &str) -> Option<&Parked> {
         let first = self.held.get(&(log, stream.to_owned()))?.first()?;
         self.parked.get(&(log, *first))
     }
 
-    /// Whether it records nothing until an operator lets it go on: it is paused, or retired.
+    /// Returns whether it records nothing until an operator resumes it: it is paused or retired.
     pub fn is_halted(&self) -> bool {
         self.paused.is_some() || self.retired.is_some()
     }
 
-    /// Checks that a program may run it that has it in the system of this name, or of one of the names that
-    /// the system had before.
+    /// Checks that the follower belongs to the system of this name, or of one of its former names,
+    /// so that its program may run it.
     ///
     /// # Errors
     ///
@@ -141,7 +143,11 @@ impl FollowerRecord {
     ) -> Result<(), Invalid> {
         match &self.system {
             Some(recorded) if !system.has(recorded) => Err(Invalid::new(format!(
-                "the follower {:?} of {application:?} is part of the system {recorded:?}, and this program is the system {:?}: two systems must not share a follower, for each would take the other's work as its own; open another store, rename the application or the follower, or, if the system was renamed, declare `.formerly({recorded:?})`",
+                "the follower {:?} of {application:?} is part of the system {recorded:?}, and \
+                 this program is the system {:?}: two systems must not share a follower, because \
+                 each would take the other's work for its own; open another store, rename the \
+                 application or the follower, or, if the system was renamed, declare \
+                 `.formerly({recorded:?})`",
                 self.name, system.name
             ))),
             _ => Ok(()),
@@ -156,7 +162,8 @@ impl FollowerRecord {
     pub(crate) fn check_not_retired(&self, application: &str) -> Result<(), Invalid> {
         match &self.retired {
             Some(reason) => Err(Invalid::new(format!(
-                "the follower {:?} of {application:?} is retired ({reason}); remove it from the program, or let it go on with `retold follower resume`",
+                "the follower {:?} of {application:?} is retired ({reason}); remove it from the \
+                 program, or resume it with `retold follower resume`",
                 self.name
             ))),
             None => Ok(()),
@@ -175,7 +182,8 @@ impl FollowerRecord {
         }
     }
 
-    /// The first parked event whose policy failed, by log and position; none if nothing is parked.
+    /// Returns the first parked event whose policy failed, by log and position, or the first parked
+    /// event if no policy failed; none if nothing is parked.
     pub fn first_failed(&self) -> Option<&Parked> {
         let mut failed = self.parked.values().filter(|it| it.failure.is_some());
         failed.next().or_else(|| self.parked.values().next())
@@ -206,14 +214,15 @@ impl FollowerRecord {
         }
     }
 
-    /// Takes in what the log has of the follower after [`version`](Self::version). Says whether there
-    /// was anything.
+    /// Reads and applies the events of the follower after [`version`](Self::version). Returns
+    /// whether there were any.
     ///
     /// # Errors
     ///
-    /// `Mapping` if an event was recorded by a newer version of the library; what the recorder
-    /// reports. What was read before is taken in. If the log no longer has that, because it was restored
-    /// from an older copy, all is read again.
+    /// `Mapping` if an event was recorded by a newer version of the library; the errors of the
+    /// recorder. Events that were read before the error are applied. If the log no longer has the
+    /// events that were applied, because it was restored from an older copy, everything is read
+    /// again.
     pub async fn read_on(
         &mut self,
         recorder: &dyn Recorder,
@@ -244,7 +253,7 @@ impl FollowerRecord {
     }
 }
 
-/// Key of a partition of a generation that has so many.
+/// Returns the key of a partition of a generation with this many partitions.
 pub(crate) fn follower_key(
     name: &str,
     generation: u64,
@@ -257,7 +266,7 @@ pub(crate) fn follower_key(
     })
 }
 
-/// The name, generation and partition of a follower key; none of one that no follower has.
+/// Returns the name, generation and partition of a follower key; none if it is not a valid one.
 pub(crate) fn parts_of(key: &FollowerKey) -> Option<(&str, u64, u32)> {
     let (name, rest) = key.as_str().split_once('@')?;
     let (generation, partition) = rest.split_once('/').unwrap_or((rest, "0"));
@@ -302,7 +311,7 @@ impl Apply<FollowerEvent> for FollowerRecord {
                     && by
                         .as_ref()
                         .is_none_or(|by| Some(by) == self.partitioned_by.as_ref());
-                // Asking for what there is takes back what was asked for before.
+                // Requesting the present partitions withdraws an earlier request.
                 self.partitioning = (!is_as_it_is).then(|| Partitioning {
                     partitions: *partitions,
                     by: by.clone(),

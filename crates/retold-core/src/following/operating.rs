@@ -1,8 +1,9 @@
-//! What operators do with followers: acts, recorded as events of the follower's own stream.
+//! The acts of operators on followers, recorded as events of the follower's own stream.
 //!
-//! An act needs no policy and no runner: whoever can write the log can do it, from a program or from
-//! the command line. Pipelines that are at work, in whatever process, find it before they record
-//! anything more, for each of their appends demands that the follower's stream is as they know it.
+//! An act needs no policy and no runner: any program that can write to the log can record it, and
+//! so can the command line. Running pipelines, in any process, notice it before they record
+//! anything more, because each of their appends has the condition that the follower's stream is
+//! unchanged.
 
 use std::cmp::min_by_key;
 use std::sync::Arc;
@@ -16,13 +17,13 @@ use crate::mapping::Envelope;
 use crate::recording::limits::check_name;
 use crate::recording::{Append, LogId, Mark, Origin, Position, Recorder};
 
-/// How often an act is decided again because the follower itself was faster.
+/// How many times an act is decided again because the follower recorded something first.
 const ATTEMPTS_MAX: u32 = 100;
 
 /// Names of followers read at once.
 const NAMES_PAGE: usize = 1_000;
 
-/// A follower as its operator sees it: by its application's log alone.
+/// A follower as an operator sees it, through its application's log alone.
 #[derive(Clone, Debug)]
 pub struct FollowerOperator {
     application: Application,
@@ -30,7 +31,7 @@ pub struct FollowerOperator {
 }
 
 impl FollowerOperator {
-    /// The follower of this name, of this application.
+    /// Returns the operator of the follower of this name in this application.
     pub fn new(application: &Application, follower: impl Into<Arc<str>>) -> Self {
         Self {
             application: application.clone(),
@@ -38,7 +39,7 @@ impl FollowerOperator {
         }
     }
 
-    /// Those whose names are in the application's log.
+    /// Returns the names of the followers in the application's log.
     ///
     /// # Errors
     ///
@@ -61,12 +62,12 @@ impl FollowerOperator {
         }
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What is recorded of it now.
+    /// Reads the present record of the follower.
     ///
     /// # Errors
     ///
@@ -79,8 +80,9 @@ impl FollowerOperator {
         Ok(record)
     }
 
-    /// Where it is in a log that it follows: the end of its last stretch, or its starting mark. Of one that
-    /// is split it is where the last of its partitions is.
+    /// Reads the follower's position in a log that it follows: the end of its last stretch, or its
+    /// starting mark. For a partitioned follower it is the position of the partition that is
+    /// farthest behind.
     ///
     /// # Errors
     ///
@@ -94,7 +96,7 @@ impl FollowerOperator {
         Ok(least)
     }
 
-    /// Where one of its partitions, counted from 0, is in a log that it follows.
+    /// Reads the position of one of its partitions, counted from 0, in a log that it follows.
     ///
     /// # Errors
     ///
@@ -111,12 +113,12 @@ impl FollowerOperator {
         Ok(checkpoint.or(starts.find(|it| it.log == log).and_then(|it| it.after)))
     }
 
-    /// Pauses it: it records nothing more until it is let continue. Says whether it was not paused
-    /// already; if it was, nothing is recorded.
+    /// Pauses it: it records nothing more until it is resumed. Returns false, and records nothing,
+    /// if it was already paused.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if it never started; what [`Application::settle`] reports.
+    /// [`Error::Invalid`] if it never started; the errors of [`Application::settle`].
     pub async fn pause(&self, reason: &str) -> Result<bool> {
         self.act(|record| {
             Ok(record.paused.is_none().then(|| FollowerEvent::Paused {
@@ -127,9 +129,9 @@ impl FollowerOperator {
         .await
     }
 
-    /// Retires it: it records nothing more, and a program that still declares it is refused at its start. For
-    /// a follower that was removed from the programs. Says whether it was not retired already; if it was,
-    /// nothing is recorded. [`resume`](Self::resume) takes it back.
+    /// Retires it: it records nothing more, and a program that still declares it is rejected when
+    /// it starts. For a follower that was removed from all programs. Returns false, and records
+    /// nothing, if it was already retired. [`resume`](Self::resume) revokes it.
     ///
     /// # Errors
     ///
@@ -143,8 +145,8 @@ impl FollowerOperator {
         self.act_on_any(retired).await
     }
 
-    /// Lets it go on, also if it is retired, and answer what is parked once more. Says whether there was
-    /// anything to let.
+    /// Resumes the follower and retries its parked events. Also revokes its retirement. Returns
+    /// whether anything changed.
     ///
     /// # Errors
     ///
@@ -157,12 +159,12 @@ impl FollowerOperator {
         .await
     }
 
-    /// Decides that a parked event is not to be answered; later events of its stream that were held
-    /// back by it are answered when it is next let [resume](Self::resume).
+    /// Decides that a parked event is not processed. Later events of its stream that it held back
+    /// are processed at the next [`resume`](Self::resume).
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if the event is not parked; as for [`pause`](Self::pause).
+    /// [`Error::Invalid`] if the event is not parked; otherwise as for [`pause`](Self::pause).
     pub async fn skip(&self, log: LogId, position: Position, reason: &str) -> Result<()> {
         self.act(|record| {
             let parked = record.parked.get(&(log, position)).ok_or_else(|| {
@@ -181,9 +183,10 @@ impl FollowerOperator {
         .map(drop)
     }
 
-    /// Lets it begin anew, as a generation of its own: from these marks, from the first event of each
-    /// log that is not named. What it recorded before stays, and is recorded again with other ids, so
-    /// this is for followers whose effects may be repeated, or after their logs were replaced.
+    /// Restarts the follower as a new generation: after these marks, and from the first event of
+    /// each log that is not named. Its records stay, and it records its effects again with other
+    /// ids. So this is for followers whose effects can be repeated, and for followers whose logs
+    /// were replaced.
     ///
     /// # Errors
     ///
@@ -205,21 +208,24 @@ impl FollowerOperator {
         .map(drop)
     }
 
-    /// Lets it be split into so many partitions, 1 to [`PARTITIONS_MAX`](super::limits::PARTITIONS_MAX),
-    /// by the rule of this name, or the one that it is split by. Says whether that was not asked for already;
-    /// if it was, nothing is recorded. Asking for what there is takes back what was asked for before.
+    /// Requests a split into this many partitions, 1 to
+    /// [`PARTITIONS_MAX`](super::limits::PARTITIONS_MAX), by the rule of this name or, without one,
+    /// by the present rule. Returns false, and records nothing, if this was already requested.
+    /// Requesting the present partitions withdraws an earlier request.
     ///
-    /// It comes about by itself while programs run the follower: its partitions answer everything up to
-    /// where the farthest of them is, and nothing beyond, and when all are there, the new ones begin there. A follower that
-    /// is paused goes no further before it is let continue. Nothing is answered twice or left out, order
-    /// within a key stays, and so do ids of effects.
+    /// The split happens while programs run the follower. Its partitions process all events up to
+    /// the position of the one that is farthest ahead, and none beyond it. When all have reached
+    /// it, the new partitions begin there. A paused follower does not advance until it is resumed.
+    /// No event is processed twice or skipped, the order within a key is kept, and the ids of
+    /// effects stay the same.
     ///
-    /// A rule other than that of the programs that run now stops those programs' pipelines of the
-    /// follower, and lets those go on that have it.
+    /// A rule other than that of the programs that are running stops their pipelines of the
+    /// follower, and programs that declare the rule take over.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for another number or an empty name; as for [`pause`](Self::pause).
+    /// [`Error::Invalid`] for another number or an empty name; otherwise as for
+    /// [`pause`](Self::pause).
     pub async fn repartition(&self, partitions: u32, by: Option<&str>) -> Result<bool> {
         check_count(&self.name, partitions)?;
         if let Some(by) = by {
@@ -235,7 +241,7 @@ impl FollowerOperator {
         .await
     }
 
-    /// What it has parked, in the order of logs and positions.
+    /// Returns its parked events, in the order of logs and positions.
     ///
     /// # Errors
     ///
@@ -244,7 +250,8 @@ impl FollowerOperator {
         Ok(self.record().await?.parked.into_values().collect())
     }
 
-    /// Records an act on a follower that is not retired; false if there is none to record.
+    /// Records an act on a follower that is not retired. Returns false if there is nothing to
+    /// record.
     async fn act(
         &self,
         decide: impl Fn(&FollowerRecord) -> Result<Option<FollowerEvent>>,
@@ -252,7 +259,8 @@ impl FollowerOperator {
         self.act_on_any(|record| match &record.retired {
             None => decide(record),
             Some(reason) => Err(Error::invalid(format!(
-                "the follower {:?} of {:?} is retired ({reason}); let it go on first, with `retold follower resume`",
+                "the follower {:?} of {:?} is retired ({reason}); resume it first, with `retold \
+                 follower resume`",
                 self.name,
                 self.application.name()
             ))),
@@ -260,7 +268,7 @@ impl FollowerOperator {
         .await
     }
 
-    /// Records an act; false if there is none to record.
+    /// Records an act. Returns false if there is nothing to record.
     async fn act_on_any(
         &self,
         decide: impl Fn(&FollowerRecord) -> Result<Option<FollowerEvent>>,

@@ -311,7 +311,8 @@ pub(crate) fn check_outbox_name(name: &str) -> Result<(), Invalid> {
     check_name("name of an outbox", name)?;
     if name.len() > FOLLOWER_NAME_SIZE_MAX {
         return Err(Invalid::new(format!(
-            "the name of the outbox {name:?} is {} bytes long; at most {FOLLOWER_NAME_SIZE_MAX} are allowed",
+            "the name of the outbox {name:?} is {} bytes long; at most {FOLLOWER_NAME_SIZE_MAX} \
+             are allowed",
             name.len()
         )));
     }

@@ -99,7 +99,8 @@ impl PartitionRule {
     pub(crate) fn check(&self, follower: &str) -> Result<(), Invalid> {
         if self.name.is_empty() {
             return Err(Invalid::new(format!(
-                "the follower {follower:?} is partitioned by a rule without a name of its own; give it one that is not {BY_STREAM:?} and does not begin with {BY_TAG:?}"
+                "the follower {follower:?} is partitioned by a rule without a name of its own; \
+                 give it one that is not {BY_STREAM:?} and does not begin with {BY_TAG:?}"
             )));
         }
         check_name("name of a rule of partitions", &self.name)
@@ -133,7 +134,8 @@ pub(crate) fn check_count(follower: &str, partitions: u32) -> Result<(), Invalid
     match (1..=PARTITIONS_MAX).contains(&partitions) {
         true => Ok(()),
         false => Err(Invalid::new(format!(
-            "the follower {follower:?} is to have {partitions} partitions; 1 to {PARTITIONS_MAX} are allowed"
+            "the follower {follower:?} has {partitions} partitions; 1 to {PARTITIONS_MAX} are \
+             allowed"
         ))),
     }
 }

@@ -407,7 +407,8 @@ impl PastRecorder {
 
     fn refuse<T: Send + 'static>(&self, what: &str) -> BoxFuture<'_, Result<T, RecordError>> {
         let error = RecordError::invalid(format!(
-            "a policy sees the log {:?} as it was, and {what} is not part of that; it reads aggregates and queries, which become conditions of what it records",
+            "a policy sees the log {:?} as it was, and {what} is not available there; it can read \
+             aggregates and queries, which become conditions of what it records",
             self.log_name()
         ));
         Box::pin(async { Err(error) })
@@ -601,7 +602,7 @@ mod tests {
                 _ => event.stream(STREAM),
             };
             let appended = recorder.append(Append::of([event])).await;
-            appended.expect("nothing contradicts it");
+            appended.expect("there are no conditions");
         }
         recorder
     }

@@ -831,7 +831,7 @@ impl Pipeline {
             }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => {
-                let text = panic_text(&*panic).unwrap_or("without a word");
+                let text = panic_text(&*panic).unwrap_or("no message");
                 format!("the policy panicked: {text}")
             }
         };

@@ -47,7 +47,8 @@ impl PlannedEvent {
         let payload = new.payload.as_deref().unwrap_or_default();
         let payload = std::str::from_utf8(payload).map_err(|_| {
             Invalid::new(format!(
-                "a timer cannot keep an event {:?} that is encoded as {}, which is no text; write it as JSON",
+                "a timer cannot keep an event {:?} that is encoded as {}, which is not text; \
+                 encode it as JSON",
                 new.topic,
                 new.encoding.as_str()
             ))

@@ -98,7 +98,8 @@ impl Timers {
         };
         if self.pending.len() + self.aside.len() == TIMERS_PENDING_MAX {
             return Err(Error::invalid(format!(
-                "more than {TIMERS_PENDING_MAX} timers of {:?} are pending; cancel some, or let another application have them",
+                "more than {TIMERS_PENDING_MAX} timers of {:?} are pending; cancel some, or move \
+                 some to another application",
                 self.application.name()
             )));
         }
@@ -168,7 +169,12 @@ impl Timers {
                 if let Some(pending) = self.pending.remove(&place) {
                     self.by_stream.remove(&pending.stream);
                     let (application, timer) = (self.application.name(), &*pending.stream);
-                    tracing::error!(application, timer, %error, "a timer cannot be fired, and is left aside");
+                    tracing::error!(
+                        application,
+                        timer,
+                        %error,
+                        "a timer cannot be fired, and is set aside"
+                    );
                     self.aside.insert(pending.stream, error.to_string());
                 }
                 return Err(error);
@@ -187,7 +193,7 @@ impl Timers {
         };
         let mapper = self.application.mapper();
         let TimerEvent::Scheduled { due, event } = mapper.decode(&stored)? else {
-            let what = "it scheduled a timer when it was read before, and now does not";
+            let what = "it scheduled a timer when it was first read, and no longer does";
             return Err(Corrupt::new(format!("event {id}"), what).into());
         };
         let origin = Origin::Timer { scheduled: id };

@@ -64,7 +64,7 @@ impl Pipeline {
         match self.follower.fails_by() {
             OnFailure::Park if !is_full => self.park(index, event, Some(reason), reads).await,
             OnFailure::Park => {
-                let reason = format!("{PARKED_MAX} events are parked already; and: {reason}");
+                let reason = format!("{PARKED_MAX} events are already parked; and: {reason}");
                 self.stop(index, event, &reason, reads).await
             }
             OnFailure::Stop => self.stop(index, event, &reason, reads).await,
@@ -97,7 +97,13 @@ impl Pipeline {
         match self.application.settle(append).await {
             Ok(_) => {
                 let application = self.application.name();
-                tracing::error!(application, follower = %self.key, event = %event.mark(), %reason, "a follower has stopped");
+                tracing::error!(
+                    application,
+                    follower = %self.key,
+                    event = %event.mark(),
+                    %reason,
+                    "a follower has stopped"
+                );
                 Ok(())
             }
             Err(Error::Conflict(_)) => Ok(()),
@@ -120,7 +126,7 @@ impl Pipeline {
             }
         }
         if self.record.parked.len() >= PARKED_MAX {
-            let reason = format!("{PARKED_MAX} events are parked already");
+            let reason = format!("{PARKED_MAX} events are already parked");
             return self.stop(index, event, &reason, Batch::default()).await;
         }
         self.park(index, event, None, Batch::default()).await
@@ -142,7 +148,12 @@ impl Pipeline {
             failure,
             partition: self.partition.unwrap_or(0),
         };
-        tracing::warn!(follower = %self.key, event = %parked.event, reason = parked.failure, "an event is parked");
+        tracing::warn!(
+            follower = %self.key,
+            event = %parked.event,
+            reason = parked.failure,
+            "an event is parked"
+        );
         self.batch = reads;
         for new in self.own_events(&[FollowerEvent::Parked(parked)])? {
             self.batch.push(new);
@@ -219,7 +230,7 @@ impl Pipeline {
             .position(|upstream| upstream.log == parked.log)
         else {
             return Ok(Resumption::Failed(format!(
-                "the follower follows {:?} no more",
+                "the follower no longer follows {:?}",
                 parked.upstream
             )));
         };

@@ -140,7 +140,9 @@ impl Pipeline {
         match &self.record.partitioned_by {
             Some(recorded) if self.record.partitions > 1 && recorded != own => {
                 Err(Error::invalid(format!(
-                    "the follower {:?} is split by {recorded:?}, and by {own:?} in this program, which can do nothing for it; let an operator split it by {own:?} while a program runs that splits it by {recorded:?}",
+                    "the follower {:?} is split by {recorded:?}, but by {own:?} in this program, \
+                     which therefore cannot run it; have an operator split it by {own:?} while a \
+                     program that splits it by {recorded:?} runs",
                     self.follower.name()
                 )))
             }
@@ -213,7 +215,8 @@ async fn log_id(upstream: &Upstream) -> Result<LogId> {
     match upstream.recorder.log_id().await? {
         Some(id) => Ok(id),
         None => Err(Error::invalid(format!(
-            "the log {:?} does not exist yet, so nobody can follow it; open its application for writing first",
+            "the log {:?} does not exist yet, so it cannot be followed; open its application for \
+             writing first",
             upstream.name
         ))),
     }

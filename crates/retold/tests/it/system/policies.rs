@@ -253,7 +253,7 @@ fn a_system_that_does_not_fit_together_says_why() {
         System::new("s").application("a", |a| {
             a.follower(Follower::new("f").on(super::shop::reserve))
         }),
-        "follows nobody",
+        "follows no application",
     );
     check(
         System::new("s").application("a", |a| {
