@@ -1,4 +1,4 @@
-//! Which aggregates of a type there are.
+//! Lists the aggregates of a type.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,7 +10,7 @@ use super::limits::AGGREGATES_PAGE;
 use crate::domain::{Aggregate, Id};
 
 impl Application {
-    /// The ids of the aggregates of a type, in the order of the bytes of their streams' names.
+    /// Lists the ids of the aggregates of a type, ordered by the bytes of their stream names.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
@@ -29,8 +29,8 @@ impl Application {
     }
 }
 
-/// The ids of the aggregates of a type, page by page. Aggregates that are created meanwhile are
-/// given if their place in the order is still to come.
+/// The ids of the aggregates of a type, page by page. Aggregates created in the meantime are
+/// included if they sort after the current page.
 pub struct AggregateIds<A> {
     application: Application,
     after: Option<Arc<str>>,
@@ -39,26 +39,26 @@ pub struct AggregateIds<A> {
 }
 
 impl<A: Aggregate> AggregateIds<A> {
-    /// Only those after this one: to go on where an earlier reading ended.
+    /// Starts after this id: use it to continue where an earlier reading ended.
     #[must_use]
     pub fn after(mut self, id: &Id<A>) -> Self {
         self.after = Some(id.stream().into());
         self
     }
 
-    /// At most this many a page; [`AGGREGATES_PAGE`] unless said.
+    /// Sets the maximum number of ids per page; [`AGGREGATES_PAGE`] by default.
     #[must_use]
     pub fn page_size(mut self, aggregates: usize) -> Self {
         self.page_size = aggregates;
         self
     }
 
-    /// The next page; none at the end.
+    /// Returns the next page, or `None` at the end.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a page of 0, and if a stream of the type has a name that is no key of
-    /// it; [`Error::Registry`], [`Error::Unavailable`], [`Error::Corrupt`].
+    /// [`Error::Invalid`] for a page size of 0, or if a stream of the type has a name that is not a
+    /// key of the type; [`Error::Registry`], [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn next_page(&mut self) -> Result<Option<Vec<Id<A>>>> {
         self.application.register::<A>()?;
         let prefix = format!("{}/", A::TYPE);
@@ -75,7 +75,7 @@ impl<A: Aggregate> AggregateIds<A> {
         Ok(Some(ids))
     }
 
-    /// All ids at once, for types with few aggregates.
+    /// Returns all ids at once, for types with few aggregates.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
-//! The states of the aggregates that are used most, kept in memory.
+//! An in-memory cache of the aggregates that are used most.
 //!
-//! A cached state is a fold of a prefix of its stream: never wrong, perhaps old. Whoever relies on
-//! its being the newest reads on from its version, or lets the append judge. Only if the log was
-//! restored from an older copy may a state be of events that are gone. Reading on after the mark of its
-//! last event finds that, and the state is folded from the log again.
+//! A cached state is a fold of a prefix of its stream: never wrong, but possibly old. A caller that
+//! needs the newest state reads the later events or has the append check the version. Only if the
+//! log was restored from an older copy can a state contain events that no longer exist. Reading
+//! after the mark of its last event detects that, and the state is folded from the log again.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,9 +19,9 @@ use crate::recording::{Condition, EventId, Mark, Version};
 #[derive(Debug)]
 pub(crate) struct Folded<A> {
     pub(crate) state: Arc<A>,
-    /// None before the first event.
+    /// `None` before the first event.
     pub(crate) version: Option<Version>,
-    /// The event of that version in the log; none also where it is not recorded yet.
+    /// The event of that version in the log; `None` also if it is not recorded yet.
     pub(crate) mark: Option<Mark>,
 }
 
@@ -46,19 +46,19 @@ impl<A: Default> Default for Folded<A> {
 }
 
 impl<A> Folded<A> {
-    /// Id of the event that the state has seen last, if it is known.
+    /// Id of the last event that the state has seen, if it is known.
     pub(crate) fn last(&self) -> Option<EventId> {
         self.mark.map(|mark| mark.event_id)
     }
 
-    /// That the stream is still as the state has seen it.
+    /// The condition that the stream is still as the state has seen it.
     pub(super) fn condition(&self, stream: Arc<str>) -> Condition {
         Condition::stream_read(stream, self.version, self.last())
     }
 }
 
 impl<A: Aggregate> Folded<A> {
-    /// Takes the next event of the stream in. Clones the state if somebody else holds it.
+    /// Applies the next event of the stream. Clones the state if it is shared.
     pub(crate) fn apply(&mut self, event: &A::Event) {
         Arc::make_mut(&mut self.state).apply(event);
         self.version = Some(next(self.version));
@@ -71,15 +71,15 @@ pub(super) fn next(version: Option<Version>) -> Version {
     version.map_or(Version::FIRST, Version::next)
 }
 
-/// States by the names of their streams. Bounded; takes no memory before it is used.
+/// States by stream name. Bounded; allocates nothing until it is used.
 pub(super) struct Cache {
     size: usize,
     slots: OnceLock<QuickCache<Arc<str>, Arc<dyn AnySlot>>>,
 }
 
-/// Where a state is kept.
+/// Holds one state.
 struct Slot<A> {
-    /// Empty while it is changed, so that a fold that panics leaves nothing half-changed behind.
+    /// Empty while it is changed, so that a panic in a fold leaves nothing half-changed behind.
     folded: Mutex<Option<Folded<A>>>,
     /// Whether the stream is known to have later events than the state has seen.
     is_outdated: AtomicBool,
@@ -87,7 +87,7 @@ struct Slot<A> {
 
 /// A [`Slot`] of any type.
 trait AnySlot: Any + Send + Sync {
-    /// The version of the state that is kept, if one is.
+    /// The version of the cached state, if there is one.
     fn version(&self) -> Option<Version>;
 
     fn outdate(&self);
@@ -105,7 +105,7 @@ impl<A: Aggregate> AnySlot for Slot<A> {
 }
 
 impl<A> Slot<A> {
-    /// Keeps a state in place of what is kept, if it is newer. The caller has the lock.
+    /// Replaces the cached state if this one is newer. The caller holds the lock.
     fn renew(&self, kept: &mut Option<Folded<A>>, folded: &Folded<A>) {
         if kept.as_ref().is_none_or(|it| it.version < folded.version) {
             *kept = Some(folded.clone());
@@ -115,7 +115,7 @@ impl<A> Slot<A> {
 }
 
 impl Cache {
-    /// A cache of about this many states.
+    /// Creates a cache of about this many states.
     pub(super) fn new(size: usize) -> Self {
         Self {
             size,
@@ -123,12 +123,12 @@ impl Cache {
         }
     }
 
-    /// About how many states it keeps.
+    /// The approximate number of states that it keeps.
     pub(super) fn size(&self) -> usize {
         self.size
     }
 
-    /// The state of this stream, as new as it was when it was last used.
+    /// The state of this stream as of its last use.
     pub(super) fn get<A: Aggregate>(&self, stream: &str) -> Option<Folded<A>> {
         let found = self.peek(stream);
         telemetry::count(match found {
@@ -138,7 +138,7 @@ impl Cache {
         found
     }
 
-    /// As [`get`](Self::get), but none if the state is known to be [outdated](Self::outdate).
+    /// As [`get`](Self::get), but `None` if the state is known to be [outdated](Self::outdate).
     pub(super) fn get_if_current<A: Aggregate>(&self, stream: &str) -> Option<Folded<A>> {
         let slot = self.slot::<A>(stream)?;
         let is_outdated = slot.is_outdated.load(Ordering::Relaxed);
@@ -148,12 +148,12 @@ impl Cache {
         }
     }
 
-    /// As [`get`](Self::get), not counted as a use.
+    /// As [`get`](Self::get), but not counted as a use.
     pub(super) fn peek<A: Aggregate>(&self, stream: &str) -> Option<Folded<A>> {
         self.slot::<A>(stream).and_then(|slot| lock(&slot).clone())
     }
 
-    /// Keeps a state, unless a newer one is kept.
+    /// Caches a state, unless a newer one is cached.
     pub(super) fn put<A: Aggregate>(&self, stream: &Arc<str>, folded: &Folded<A>) {
         if self.size == 0 || folded.version.is_none() {
             return;
@@ -166,9 +166,8 @@ impl Cache {
         }
     }
 
-    /// Takes in the events that were just recorded after `base`, of which `last` is the last, and returns
-    /// the state after them.
-    /// Nothing is cloned if nobody else holds the state.
+    /// Applies the events that were just recorded after `base`, ending with `last`, and returns the
+    /// resulting state. Clones nothing if the state is not shared.
     pub(super) fn advance<'e, A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -179,7 +178,7 @@ impl Cache {
         let slot = self.slot::<A>(stream);
         let taken = slot.as_ref().and_then(|slot| {
             let mut kept = lock(slot);
-            // A newer state stays; this one is then good for its caller only.
+            // A newer state stays; then this one serves only its caller.
             match &*kept {
                 Some(it) if it.version <= base.version => kept.take(),
                 _ => None,
@@ -200,14 +199,14 @@ impl Cache {
         base
     }
 
-    /// Keeps the state of this stream no longer.
+    /// Removes the state of this stream.
     pub(super) fn forget(&self, stream: &str) {
         if let Some(slots) = self.slots.get() {
             slots.remove(stream);
         }
     }
 
-    /// Keeps the state of this stream no longer if it has seen more than this version.
+    /// Removes the state of this stream if it has seen more than this version.
     pub(super) fn forget_beyond(&self, stream: &str, version: Option<Version>) {
         if let Some(slot) = self.slots.get().and_then(|slots| slots.get(stream))
             && slot.version() > version
@@ -216,8 +215,8 @@ impl Cache {
         }
     }
 
-    /// Notes that the stream has events that the kept state has not seen. The state stays, to be read
-    /// on from.
+    /// Notes that the stream has events that the cached state has not seen. The state stays, and
+    /// the later events are read from there.
     pub(super) fn outdate(&self, stream: &str) {
         if let Some(slot) = self.slots.get().and_then(|slots| slots.get(stream)) {
             slot.outdate();
@@ -240,7 +239,7 @@ impl Cache {
     }
 }
 
-/// A slot is never left half-changed, so a panic elsewhere does not spoil it.
+/// A slot is never left half-changed, so a panic elsewhere does not corrupt it.
 fn lock<A>(slot: &Slot<A>) -> MutexGuard<'_, Option<Folded<A>>> {
     slot.folded.lock().unwrap_or_else(PoisonError::into_inner)
 }

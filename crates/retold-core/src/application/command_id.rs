@@ -1,4 +1,4 @@
-//! Command ids: what makes a repeated request record nothing.
+//! Command ids, under which a repeated request records nothing.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use uuid::Uuid;
 use super::limits::COMMAND_ID_SIZE_MAX;
 use crate::recording::{EventId, Invalid};
 
-/// What is hashed before a command id, so that no other use of it gives the same ids of events.
+/// Hashed before a command id, so that no other use of the same text gives the same event ids.
 const DOMAIN: &[u8] = b"retold.command/1";
 
-/// Names a request, so that it is executed once however often it is sent. Given by whoever sends it,
-/// kept when it is sent again; 1 to [`COMMAND_ID_SIZE_MAX`] bytes.
+/// Identifies a request, so that it is executed once however often it is sent. Chosen by the sender
+/// and kept when it sends the request again; 1 to [`COMMAND_ID_SIZE_MAX`] bytes.
 ///
-/// The ids of the events that a command records are made of its id, so that the log itself knows
+/// The ids of the events that a command records are derived from its id, so the log itself knows
 /// which commands it has seen. The scope is the log: two commands of one log never share an id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CommandId(String);
@@ -25,10 +25,10 @@ impl CommandId {
         &self.0
     }
 
-    /// Id of the event that stands at `ordinal`, counted from 0, among those of the command.
+    /// The id of the event at index `ordinal`, counted from 0, among the command's events.
     ///
-    /// A UUID of version 8 (RFC 9562, section 5.8) made of SHA-256 over the command id and the
-    /// ordinal; it has no time in it, for the repeated request comes at another.
+    /// It is a UUID of version 8 (RFC 9562, section 5.8) made from SHA-256 over the command id and
+    /// the ordinal. It contains no time, because a repeated request comes at another time.
     pub fn event_id(&self, ordinal: u64) -> EventId {
         let mut hash = Sha256::new();
         hash.update(DOMAIN);
@@ -80,7 +80,8 @@ impl From<&str> for CommandId {
 mod tests {
     use super::*;
 
-    /// These ids are a promise to logs already written: another would record a request twice.
+    /// Existing logs depend on these ids: if they changed, a repeated request would be recorded
+    /// twice.
     #[test]
     fn event_ids_of_commands_are_stable() {
         let check = |command: &str, ordinal, id: &str| {

@@ -1,4 +1,4 @@
-//! Committing what a command decided about one aggregate, and finding what it committed before.
+//! Commits a decision about one aggregate, and finds what a command committed before.
 
 use std::mem;
 use std::sync::Arc;
@@ -16,19 +16,20 @@ use crate::recording::{
     Append, Appended, Conflict, EventId, Mark, Positions, StoredEvent, Version,
 };
 
-/// What committing came to.
+/// The result of a commit.
 pub(super) enum Commit {
     /// The events are recorded.
     Recorded(Recorded),
-    /// Events of the same command are in the log: those count.
+    /// Events of the same command are already in the log, and those count.
     Before,
-    /// Others were faster.
+    /// Another append was recorded first.
     Conflict(Conflict),
 }
 
 impl Application {
-    /// Records events that were decided on a state, if it is still the newest. They are taken into
-    /// the state then, as they will be read: what a decision had and the log has not must not count.
+    /// Records events that were decided on a state, if that is still the newest. The state then
+    /// applies them as they will be read, because data of a decision that is not in the log must
+    /// not count.
     pub(super) async fn commit<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -57,7 +58,7 @@ impl Application {
         Ok(Commit::Recorded(recorded.await))
     }
 
-    /// Keeps the state after events that were recorded just now, of which the last has the id `last`.
+    /// Caches the state after events that were just recorded; `last` is the id of the last of them.
     pub(super) async fn keep<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -71,7 +72,7 @@ impl Application {
         self.committed(stream, before, &folded, positions).await
     }
 
-    /// What follows on events that were recorded after the version `before`.
+    /// Does the follow-up work for events that were recorded after the version `before`.
     async fn committed<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -80,7 +81,7 @@ impl Application {
         positions: Positions,
     ) -> Recorded {
         self.take_snapshot_if_due(stream, before, folded).await;
-        // Only now: a follower of this very log begins with the state that the cache has.
+        // Only after caching: a follower of this log starts with the cached state.
         self.after_commit().await;
         Recorded {
             stream: Some(Arc::clone(stream)),
@@ -91,12 +92,13 @@ impl Application {
         }
     }
 
-    /// The first event that was recorded under this command id, or none.
+    /// Returns the first event that was recorded under this command id, or `None`.
     pub(super) async fn first_of(&self, command: &CommandId) -> Result<Option<StoredEvent>> {
         Ok(self.core.recorder.event(command.event_id(0)).await?)
     }
 
-    /// What was recorded under this command id, if it was: it must have been about this stream.
+    /// Returns what was recorded under this command id, if anything: it must have been about this
+    /// stream.
     pub(super) async fn recorded_before(
         &self,
         command: &CommandId,
@@ -123,7 +125,7 @@ impl Application {
     }
 }
 
-/// What a command recorded before, from its first and last event.
+/// Returns what a command recorded before, from its first and last event.
 pub(super) fn repeated(
     first: &StoredEvent,
     last: Option<&StoredEvent>,
@@ -139,7 +141,7 @@ pub(super) fn repeated(
     }
 }
 
-/// The mark of the last of some events.
+/// Returns the mark of the last of these events.
 pub(super) fn mark(positions: Positions, last: Option<EventId>) -> Option<Mark> {
     let position = positions.last()?;
     last.map(|event_id| Mark { position, event_id })

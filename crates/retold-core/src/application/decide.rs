@@ -1,4 +1,4 @@
-//! Decisions over models: read, decide, append; again if what was read has changed.
+//! Decisions over models: read, decide, append; retry if what was read has changed.
 
 use std::collections::HashSet;
 use std::future::IntoFuture;
@@ -24,36 +24,37 @@ use crate::recording::{
     Append, Appended, BoxFuture, Condition, Conflict, Invalid, Mark, StoredEvent,
 };
 
-/// A decision on a model, to be awaited. See [`Application::decide`].
+/// A future that decides on a model. See [`Application::decide`].
 #[must_use = "a decision does nothing unless awaited"]
 pub struct Decide<'a, M, F, D> {
     application: &'a Application,
     model: M,
     decide: F,
     command: Option<CommandId>,
-    /// Why it can never be executed, if it was built wrongly.
+    /// Why it can never be executed, if it was built incorrectly.
     pub(super) fault: Option<Invalid>,
     decision: PhantomData<fn() -> D>,
 }
 
 impl Application {
-    /// Decides on what a model shows: reads it, decides on its state, and records what was decided if
-    /// nothing of what was read has changed in between; else reads on and decides again, at most as
-    /// often as the application's retries say.
+    /// Decides on a model: reads it, decides on its state, and records the decision if nothing that
+    /// was read has changed in the meantime. If it has, reads the new events and decides again, up
+    /// to the application's number of retries.
     ///
-    /// What is decided are events of any types. An event goes to the stream of an aggregate if it is
-    /// addressed to it, `event.to(&id)`
-    /// ([`Addressed::to`](crate::mapping::Addressed::to)); else it has no stream. The
-    /// streams that are written need not be those that were read.
+    /// A decision consists of events of any types. An event addressed to an aggregate, with
+    /// `event.to(&id)` ([`Addressed::to`](crate::mapping::Addressed::to)), is recorded in its
+    /// stream; other events have no stream. The streams that are written need not be those that
+    /// were read.
     ///
-    /// `decide` is called once or more, and must depend on nothing but the state. A refusal, and a
-    /// decision for nothing, is given on states that are all of one state of the log.
+    /// `decide` is called at least once, and must depend only on the state. A refusal, and a
+    /// decision without events, is returned only for states that are all as of the same state of
+    /// the log.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
     /// use retold::application::fold_of;
     ///
-    /// /// Which names are taken, whatever dog has them.
+    /// The names that are taken, by any dog.
     /// #[derive(Clone, Default)]
     /// struct Names(Vec<String>);
     ///
@@ -79,8 +80,8 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// The refusal, as [`ExecuteError::Refused`]. [`Error::Conflict`] if the retries did not suffice;
-    /// what [`view`](Self::view) and [`settle`](Self::settle) report.
+    /// The refusal, as [`ExecuteError::Refused`]. [`Error::Conflict`] if the retries are used up;
+    /// the errors of [`view`](Self::view) and [`settle`](Self::settle).
     pub fn decide<M, F, D>(&self, model: M, decide: F) -> Decide<'_, M, F, D>
     where
         M: Model,
@@ -99,8 +100,8 @@ impl Application {
 }
 
 impl<M, F, D> Decide<'_, M, F, D> {
-    /// Under this id: sent again, the decision records nothing and gives what it recorded the first
-    /// time. One that recorded nothing is decided again.
+    /// Sets the command id: if the decision is sent again, it records nothing and returns what it
+    /// recorded the first time. A decision that recorded nothing is decided again.
     pub fn command_id(mut self, id: impl Into<CommandId>) -> Self {
         self.command = Some(id.into());
         self
@@ -168,7 +169,7 @@ where
         }
         let read = model.read_on(application, &mut state, &mut place, reach);
         let mut is_one = read.await?.is_one();
-        // Whether the command's id was looked up after the state was read.
+        // Whether the command id was looked up after the state was read.
         let mut is_looked_up = named.is_none();
         let events = loop {
             match decide_on(&decide, &state, is_one) {
@@ -184,7 +185,7 @@ where
                 is_one = true;
                 continue;
             }
-            // It may be its own duplicate that leaves the command nothing to do.
+            // The command may have nothing to do because a duplicate of it was already recorded.
             if let Some(before) = application.decided_before(named.as_ref()).await? {
                 before.check(&model, &decide)?;
                 return Ok(before.recorded(application).await?);
@@ -198,7 +199,7 @@ where
             let mut conditions = conditions.iter();
             turn = conditions.find_map(|it| turns.of_overtaken(|| contended_by(it)));
             if turn.is_some() {
-                // Those that were woken just now go first.
+                // Commands that were just woken get the turn first.
                 yield_once().await;
             }
         }
@@ -227,7 +228,8 @@ where
                     application.after_commit().await;
                     return Ok(recorded);
                 }
-                // Events under the same ids were there: those of this command, or of another one.
+                // Events with the same ids existed already: those of this command, or of another
+                // one.
                 if let Some(before) = application.decided_before(named.as_ref()).await? {
                     before.check(&model, &decide)?;
                 }
@@ -258,9 +260,10 @@ struct Before<'a> {
 }
 
 impl Before<'_> {
-    /// Checks that it was recorded by this decision, as far as that can be known: by the events that the
-    /// type of the decision may come to. A decision that reads nothing is made again, because it depends on
-    /// nothing; the topic of its first event counts, not its content, which may have a new id or time.
+    /// Checks that this decision recorded it, as far as that can be known: by the events that the
+    /// type of the decision can have. A decision that reads nothing depends on nothing, so it is
+    /// made again and compared by the topic of its first event. The content is not compared,
+    /// because it may have a new id or time.
     fn check<M, F, D>(&self, model: &M, decide: &F) -> Result<()>
     where
         M: Model,
@@ -275,7 +278,7 @@ impl Before<'_> {
         if is_same && conditions.is_empty() {
             let mut events = Vec::new();
             let decided = decide(&state).decided(&mut events);
-            // One that is refused now, or comes to nothing, does not say what it came to before.
+            // If it is refused now or has no events, its earlier events are unknown.
             if let (Ok(()), Some(event)) = (decided, events.first()) {
                 is_same = event.event_type().has_topic(topic);
             }
@@ -300,8 +303,8 @@ impl Before<'_> {
     }
 }
 
-/// Decides on a state. None if that comes to no events on states that are not known to be all of one
-/// newest state of the log: they may be old, or may never have been true together.
+/// Decides on a state. Returns `None` if the result has no events and the states are not known to
+/// be as of one newest state of the log: they may be old, or may never have existed together.
 fn decide_on<S, D: Decision<AnyEvent>>(
     decide: impl Fn(&S) -> D,
     state: &S,
@@ -313,26 +316,26 @@ fn decide_on<S, D: Decision<AnyEvent>>(
     is_final.then(|| decided.map(|()| events))
 }
 
-/// A command id and what it stands for.
+/// A command id and its scope.
 #[derive(Clone)]
 struct Named {
     command: CommandId,
     scope: Scope,
 }
 
-/// What a decision over a model is about, as far as that is known before anything is read.
+/// The scope of a decision over a model, as far as it is known before anything is read.
 fn scope_of<M: Model>(model: &M, place: &M::Place) -> Scope {
     let mut conditions = Vec::new();
     model.conditions(place, &mut conditions);
     Scope::of_conditions(&conditions)
 }
 
-/// What committing a decision comes to.
+/// The result of committing a decision: what was recorded, or the conflict and what was contended.
 type Committed = std::result::Result<(Recorded, Vec<(AnyEvent, Mark)>), (Conflict, u64)>;
 
 impl Application {
-    /// What was recorded under this command id, if one is given and it was: by a command that reads the
-    /// same.
+    /// Returns what was recorded under this command id, if there is one, by a command with the same
+    /// scope.
     async fn decided_before<'a>(&self, named: Option<&'a Named>) -> Result<Option<Before<'a>>> {
         let Some(named) = named else {
             return Ok(None);
@@ -344,8 +347,8 @@ impl Application {
         Ok(Some(Before { named, first }))
     }
 
-    /// Records events of any types under conditions, and gives them as they will be read, with their
-    /// marks; or says which of the conditions does not hold, and what it was about.
+    /// Records events of any types under conditions. Returns them as they will be read, with their
+    /// marks, or the conflict and what was contended.
     async fn commit_any(
         &self,
         events: Vec<AnyEvent>,
@@ -389,8 +392,8 @@ impl Application {
     }
 }
 
-/// The conditions without those on a stream that has one already: models that read it twice. The one
-/// that was read first is kept, and holds only if the others do. The same goes for the count of topics.
+/// Removes further conditions on a stream that already has one, from models that read it twice. The
+/// first one is kept; it holds only if the others do. The same applies to the count of topics.
 fn one_a_stream(mut conditions: Vec<Condition>) -> Vec<Condition> {
     let mut seen = HashSet::new();
     let mut is_counted = false;

@@ -1,9 +1,9 @@
-//! Checking whether a program can still read and fold all of a log: before it is deployed, on the log that
-//! it will meet.
+//! Checks whether a program can read and fold all of a log: run it before a deployment, on the
+//! production log.
 //!
-//! Every event is read as the types that the application was declared with, every aggregate of a declared
-//! type is folded, and snapshots are compared with what the events make. A page of events, one state and
-//! the snapshots of one stream are in memory at a time.
+//! Every event is decoded as the types that the application declares, every aggregate of a declared
+//! type is folded, and snapshots are compared with the fold of the events. At any time, one page of
+//! events, one state and the snapshots of one stream are in memory.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -27,43 +27,43 @@ use crate::recording::{
     BoxFuture, LogRead, PageEnd, Position, StoredEvent, StoredSnapshot, Version,
 };
 
-/// What checking a log against a program's types came to. Printed, it has a line for each finding.
+/// The result of checking a log against a program's types. `Display` prints one line per finding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogCheck {
     /// Name of the log.
     pub log: Arc<str>,
-    /// Events that were looked at.
+    /// Number of events checked.
     pub events: u64,
-    /// Those among them whose content was erased; they are no findings.
+    /// Number of these events whose content was erased; they are not findings.
     pub erased: u64,
-    /// Aggregates that were looked at.
+    /// Number of aggregates checked.
     pub aggregates: u64,
-    /// Those among them that no program can fold, because content of them was erased; they are no
-    /// findings.
+    /// Number of these aggregates that no program can fold because some of their content was
+    /// erased; they are not findings.
     pub erased_aggregates: u64,
-    /// Snapshots that were compared with what the events make.
+    /// Number of snapshots compared with the fold of the events.
     pub snapshots: u64,
     /// What the program cannot read or fold, at most [`FINDINGS_MAX`].
     pub findings: Vec<LogFinding>,
-    /// How much that is, also what is not kept in `findings`.
+    /// Total number of findings, including those not kept in `findings`.
     pub finding_count: u64,
 }
 
-/// What a program cannot read or fold.
+/// Something that a program cannot read or fold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogFinding {
-    /// Which event, stream or snapshot.
+    /// The event, stream or snapshot.
     pub place: String,
-    /// The topic of the event; none for a stream or a snapshot.
+    /// The topic of the event; `None` for a stream or a snapshot.
     pub topic: Option<Arc<str>>,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
 impl LogCheck {
-    /// Whether the program can read and fold all of the log.
+    /// Returns whether the program can read and fold all of the log.
     pub fn is_sound(&self) -> bool {
         self.finding_count == 0
     }
@@ -114,14 +114,14 @@ impl fmt::Display for LogFinding {
     }
 }
 
-/// Events of a topic that no type has: the first, and how many there are.
+/// Events of a topic that no type has: the first one, and their number.
 struct Unknown {
     first: StoredEventPlace,
     count: u64,
 }
 
 impl Application {
-    /// Checks the log, as it is now, against the declared types and these.
+    /// Checks the log, up to its current end, against the declared types and these.
     pub(crate) async fn check_against(&self, more: &[EventReader]) -> Result<LogCheck> {
         let mut check = LogCheck {
             log: self.name().into(),
@@ -210,7 +210,7 @@ impl Application {
         Ok(())
     }
 
-    /// Reads an event; says why it cannot be read.
+    /// Decodes an event, or returns the reason why it cannot be decoded.
     fn try_to_read(&self, reader: &EventReader, stored: &StoredEvent) -> Result<(), String> {
         let read = || reader.read(&self.core.mapper, stored);
         match catch_unwind(AssertUnwindSafe(read)) {
@@ -237,7 +237,7 @@ fn panicked(what: &str, panic: &(dyn std::any::Any + Send)) -> String {
     format!("{what} panicked: {text}")
 }
 
-/// Folds a stream, and compares its snapshots with what the events make.
+/// Folds a stream, and compares its snapshots with the fold of the events.
 pub(super) fn check_stream<'a, A: Aggregate>(
     application: &'a Application,
     stream: &'a Arc<str>,
@@ -269,7 +269,7 @@ pub(super) fn check_stream<'a, A: Aggregate>(
     })
 }
 
-/// One stream that is checked.
+/// A stream that is being checked.
 struct Walk<'a, A> {
     application: &'a Application,
     stream: &'a Arc<str>,
@@ -280,7 +280,7 @@ struct Walk<'a, A> {
 impl<A: Aggregate> Walk<'_, A> {
     async fn check(&self, checked: &mut StreamCheck) -> Result<()> {
         let mut full = Folded::<A>::default();
-        // The newest snapshot that fits, and what follows it.
+        // The newest snapshot that matches, followed by the later events.
         let mut begun: Option<(Version, Folded<A>)> = None;
         for (version, from_snapshot) in self.snapshots().await? {
             self.fold(&mut full, Some(version)).await?;
@@ -313,7 +313,7 @@ impl<A: Aggregate> Walk<'_, A> {
         format!("the snapshot of {:?} at version {version}", self.stream)
     }
 
-    /// Takes in the events up to a version, or all.
+    /// Applies the events up to a version, or all of them.
     async fn fold(&self, folded: &mut Folded<A>, version: Option<Version>) -> Result<()> {
         let goes_on = |stored: &StoredEvent| stored.position() <= self.until;
         let folding = self
@@ -325,7 +325,7 @@ impl<A: Aggregate> Walk<'_, A> {
         }
     }
 
-    /// The states in the snapshots that the program would use, oldest first.
+    /// Returns the states in the snapshots that the program would use, oldest first.
     async fn snapshots(&self) -> Result<Vec<(Version, Folded<A>)>> {
         let mut found = Vec::new();
         let Some(rule) = &A::SNAPSHOTS else {
@@ -353,8 +353,8 @@ impl<A: Aggregate> Walk<'_, A> {
 
 const ADVICE: &str = "raise the revision of the snapshots if `apply` or the fields have changed, or drop them with `drop_snapshots`";
 
-/// In what a state of a snapshot is not the one that the events make; none if they are equal, or cannot
-/// be compared.
+/// Describes how a snapshot's state differs from the fold of the events; `None` if they are equal
+/// or cannot be compared.
 fn difference<A: Aggregate>(full: &Folded<A>, from_snapshot: &Folded<A>) -> Option<String> {
     let rule: &SnapshotRule<A> = A::SNAPSHOTS.as_ref()?;
     let written = (rule.encode)(&full.state).ok()?;

@@ -1,4 +1,4 @@
-//! Reading a log once, from somewhere to somewhere: page by page, given event by event.
+//! Reading a log once over a range: fetched page by page, returned event by event.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::recording::{
 };
 
 impl<T> Selection<T> {
-    /// Reads the selected events once: by default all there are, in the order of recording.
+    /// Reads the selected events once: by default all of them, in log order.
     pub fn read(self) -> Reading<T> {
         Reading {
             selection: self,
@@ -27,7 +27,7 @@ impl<T> Selection<T> {
     }
 }
 
-/// A reading of a log that has not begun: from where, to where, and which way.
+/// A reading of a log that has not started: its range and direction.
 #[must_use = "nothing is read until the events are asked for"]
 #[derive(Debug)]
 pub struct Reading<T> {
@@ -39,33 +39,33 @@ pub struct Reading<T> {
 }
 
 impl<T> Reading<T> {
-    /// Begin just after this position in the direction of reading; without it, where the log begins
-    /// in that direction. Beyond the head there is nothing.
+    /// Starts after this position in the direction of reading; by default at the log's beginning in
+    /// that direction. Beyond the head there are no events.
     pub fn after(mut self, after: impl Into<Option<Position>>) -> Self {
         self.after = after.into();
         self
     }
 
-    /// Read up to and with this position.
+    /// Reads up to and including this position.
     pub fn until(mut self, until: impl Into<Option<Position>>) -> Self {
         self.until = until.into();
         self
     }
 
-    /// Last event first. `after` and `until` are meant in this direction: what is read lies before
-    /// `after`, and `until` before it.
+    /// Reads the last event first. `after` and `until` apply in this direction: the events read
+    /// have lower positions than `after`, and `until` is the lowest.
     pub fn backward(mut self) -> Self {
         self.direction = Direction::Backward;
         self
     }
 
-    /// Give at most this many events.
+    /// Returns at most this many events.
     pub fn limit(mut self, events: usize) -> Self {
         self.limit = Some(events);
         self
     }
 
-    /// The events, one after the other. Nothing is read before the first is asked for.
+    /// The events, one after the other. Nothing is read before the first one is requested.
     pub fn events(self) -> Events<T> {
         let Self {
             selection,
@@ -86,7 +86,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// All the events at once. For readings that are known to be short: all of them are in memory.
+    /// Returns all events at once. Use it only for short readings: all events are held in memory.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl<T> Reading<T> {
         Ok(all)
     }
 
-    /// The first event, or none.
+    /// Returns the first event, or `None`.
     ///
     /// # Errors
     ///
@@ -110,21 +110,21 @@ impl<T> Reading<T> {
     }
 }
 
-/// Where the next page begins.
+/// Where the next page starts.
 #[derive(Clone, Copy, Debug)]
 enum Next {
-    /// Where the reading begins.
+    /// Where the reading starts.
     First(Option<Position>),
     /// After an event that was read.
     After(Mark),
     Nothing,
 }
 
-/// The events of a reading, one after the other, or page by page. Holds one page at most.
+/// The events of a reading, one after the other, or page by page. Holds at most one page.
 ///
-/// The pages are of different states of the log, each later than the one before: what is recorded
-/// while a forward reading goes on is read too, until a page reaches the end. Also a
-/// [`Stream`]. Every method may be dropped while it waits; the next call goes on where it was.
+/// Each page is as of a later state of the log than the page before: events recorded during a
+/// forward reading are read too, until a page reaches the end. Also a [`Stream`]. Every method can
+/// be dropped while it waits; the next call continues at the same place.
 pub struct Events<T> {
     selection: Selection<T>,
     until: Option<Position>,
@@ -137,23 +137,24 @@ pub struct Events<T> {
 }
 
 impl<T> Events<T> {
-    /// The next event, or none at the end.
+    /// Returns the next event, or `None` at the end.
     ///
     /// # Errors
     ///
     /// `Invalid` for a query beyond the limits or an `until` that lies before `after` in the
-    /// direction of reading; `Unavailable`, after which the next call tries again; `Diverged` if the log
-    /// no longer has what the pages before were read of it; `Corrupt`, and whatever keeps an event from
-    /// being decoded, which the next call will tell again.
+    /// direction of reading; `Unavailable`, after which the next call retries; `Diverged` if the
+    /// log no longer contains the previous pages; `Corrupt`, and any error of decoding an event,
+    /// which the next call returns again.
     pub async fn next(&mut self) -> Result<Option<T>, Error> {
         poll_fn(|context| self.poll(context)).await
     }
 
-    /// The next events that are there at once, at least one, or none at the end.
+    /// Returns the next events that are available at once, at least one, or `None` at the end.
     ///
     /// # Errors
     ///
-    /// As for [`next`](Self::next); events before one that cannot be decoded are given first.
+    /// As for [`next`](Self::next); the events before one that cannot be decoded are returned
+    /// first.
     pub async fn next_page(&mut self) -> Result<Option<Vec<T>>, Error> {
         let Some(first) = self.next().await? else {
             return Ok(None);
@@ -166,8 +167,9 @@ impl<T> Events<T> {
         Ok(Some(events))
     }
 
-    /// How far the pages that were read so far went: see [`Page::read_to`]. After the end of a forward
-    /// reading it is the sound `after` for a condition on what was read; none if the log was empty.
+    /// How far the pages up to now have read: see [`Page::read_to`]. After the end of a forward
+    /// reading, it is the correct `after` for a condition on what was read; `None` if the log was
+    /// empty.
     pub fn read_to(&self) -> Option<Mark> {
         self.read_to
     }
@@ -195,7 +197,7 @@ impl<T> Events<T> {
         }
     }
 
-    /// The next event of the page in memory, or none if there is none.
+    /// Returns the next event of the page in memory, or `None` if there is none.
     fn take(&mut self) -> Result<Option<T>, Error> {
         while self.left > 0 {
             let Some(stored) = self.page.front() else {
@@ -211,7 +213,7 @@ impl<T> Events<T> {
         Ok(None)
     }
 
-    /// The next page; none at the end.
+    /// Returns the read of the next page; `None` at the end.
     fn next_read(&self) -> Result<Option<LogRead>, Invalid> {
         let read = LogRead::of(self.selection.query()?)
             .until(self.until)
@@ -233,7 +235,7 @@ impl<T> Events<T> {
             (PageEnd::Full, Some(last)) => Next::After(last),
             _ => Next::Nothing,
         };
-        // A backward reading shows the head as it was at its beginning.
+        // A backward reading shows the head as of its start.
         if self.direction == Direction::Forward || self.read_to.is_none() {
             self.read_to = page.read_to;
         }

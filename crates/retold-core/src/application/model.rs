@@ -1,4 +1,4 @@
-//! Decision models: what a decision reads, and what must not have changed when it is recorded.
+//! Decision models: what a decision reads, and what must not change before it is recorded.
 
 use std::cmp::{max_by_key, min_by_key};
 use std::future::ready;
@@ -11,33 +11,33 @@ use crate::domain::{Aggregate, Id};
 use crate::mapping::AnyEvent;
 use crate::recording::{BoxFuture, Condition, Mark, Position, StoredEvent, Version};
 
-/// What a decision reads, and so what must not have changed when it is recorded.
+/// What a decision reads, and so what must not change before it is recorded.
 ///
-/// An [`Id`] is a model: the state of its aggregate, the default one if nothing is recorded of it, on
+/// An [`Id`] is a model: the state of its aggregate, or the default if it has no events, on the
 /// condition that its stream is still at the version that was read. A
-/// [`fold_of`](super::fold::fold_of) is one: a state folded over the events of some types and tags,
-/// on condition that no other such event came. `()` reads nothing. Tuples of up to six models, vectors
-/// and options of models are models, so that a decision names exactly what it depends on, and nothing else makes it
-/// conflict.
+/// [`fold_of`](super::fold::fold_of) is a model: a state folded over the events of some types and
+/// tags, on the condition that no other such event was recorded. `()` reads nothing. Tuples of up
+/// to six models, vectors and options of models are models too. So a decision names exactly what it
+/// depends on, and nothing else causes a conflict.
 ///
-/// Few will implement it: compose those that are there.
+/// You rarely need to implement it: compose the existing models.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a model to decide on",
     label = "not a model",
     note = "use an `Id`, a `fold_of::<State, Event>()`, or a tuple (of up to 6), a `Vec` or an `Option` of these"
 )]
 pub trait Model: Send + Sync {
-    /// What the decision sees.
+    /// The input of the decision.
     type State: Send + Sync;
 
     /// How far the state has been read.
     type Place: Send + Sync;
 
-    /// State and place before anything is read.
+    /// Returns the state and the place before anything is read.
     fn begin(&self) -> (Self::State, Self::Place);
 
-    /// Takes in the events that the state has not seen, as far as `reach` says. On an error, state
-    /// and place are as of some earlier read.
+    /// Applies the events that the state has not seen, as far as `reach` says. After an error, the
+    /// state and the place are as of some earlier read.
     fn read_on<'a>(
         &'a self,
         application: &'a Application,
@@ -46,11 +46,12 @@ pub trait Model: Send + Sync {
         reach: Reach,
     ) -> BoxFuture<'a, Result<ReadTo>>;
 
-    /// Adds what must hold for a decision on what was read.
+    /// Adds the conditions for a decision on what was read.
     fn conditions(&self, place: &Self::Place, conditions: &mut Vec<Condition>);
 
-    /// Told what was recorded on the conditions of this model, as it will be read and with its marks, so
-    /// that what it knows of streams is kept for the next command. Does nothing unless said otherwise.
+    /// Called with the events that were recorded on the conditions of this model, as they will be
+    /// read and with their marks, so that it can cache the states of streams for the next command.
+    /// Does nothing by default.
     fn remember<'a>(
         &'a self,
         _application: &'a Application,
@@ -62,47 +63,47 @@ pub trait Model: Send + Sync {
     }
 }
 
-/// How far a model is to be read.
+/// How far to read a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a model of a user must handle all")]
 pub enum Reach {
-    /// All there is; but an aggregate that is in the application's cache need not be read, since the
-    /// append will judge whether that was the newest.
+    /// Everything, except that an aggregate in the application's cache need not be read, because
+    /// the append checks whether the cached state was the newest.
     Cached,
-    /// All there is.
+    /// Everything.
     Newest,
-    /// The events up to and with this position. A state that has seen more stays as it is.
+    /// The events up to and including this position. A state that has seen more stays as it is.
     UpTo(Position),
 }
 
-/// How far the reads of a model went: each of its states is that of the log at the least of these
-/// marks, at the farthest, or between them.
+/// How far the reads of a model reached: each of its states is as of the log at the lower mark, at
+/// the upper mark, or between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadTo(Reads);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reads {
-    /// Nothing is read.
+    /// Nothing was read.
     None,
-    /// Some state was not read now, and may be old.
+    /// Some state was not read now and may be old.
     Old,
-    /// Read to these marks; none stands for an empty log, before the first position.
+    /// Read up to these marks; `None` stands for an empty log, before the first position.
     Between(Option<Mark>, Option<Mark>),
 }
 
 impl ReadTo {
-    /// Of a model that reads nothing.
+    /// For a model that reads nothing.
     pub const NOTHING: Self = Self(Reads::None);
 
-    /// Of a model that relies on a cached state, which may be old.
+    /// For a model that relies on a cached state, which may be old.
     pub const CACHED: Self = Self(Reads::Old);
 
-    /// Of a single read, which went to this mark; none if the log was empty then.
+    /// For a single read up to this mark; `None` if the log was empty.
     pub const fn one(mark: Option<Mark>) -> Self {
         Self(Reads::Between(mark, mark))
     }
 
-    /// Of these reads and others.
+    /// Combines these reads with others.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let number = |mark: &Option<Mark>| Position::number(mark.map(|mark| mark.position));
@@ -118,7 +119,7 @@ impl ReadTo {
         })
     }
 
-    /// Whether all states were read now and are of one state of the log.
+    /// Returns whether all states were read now and are as of the same state of the log.
     pub fn is_one(&self) -> bool {
         match self.0 {
             Reads::None => true,
@@ -127,8 +128,8 @@ impl ReadTo {
         }
     }
 
-    /// The mark of the read that went farthest; none if the log was empty, nothing was read, or a
-    /// cached state was relied on.
+    /// The mark of the latest read; `None` if the log was empty, nothing was read, or a cached
+    /// state was used.
     pub fn mark(&self) -> Option<Mark> {
         match self.0 {
             Reads::None | Reads::Old => None,
@@ -185,7 +186,7 @@ impl<A: Aggregate> Model for Id<A> {
             let (folded, read_to) = match (cached, reach) {
                 (Some(folded), _) => (folded, ReadTo::CACHED),
                 (None, Reach::UpTo(until)) => {
-                    // The cache may be newer.
+                    // The cache may be ahead of `until`.
                     application.register::<A>()?;
                     let mut folded = place.folded(state);
                     let goes_on = |stored: &StoredEvent| stored.position() <= until;
@@ -251,7 +252,7 @@ impl<A: Aggregate> Model for Id<A> {
     }
 }
 
-/// Reads nothing, and so depends on nothing: for events that are recorded whatever the log has.
+/// Reads nothing and depends on nothing: for events that are recorded unconditionally.
 impl Model for () {
     type State = ();
     type Place = ();
@@ -306,7 +307,7 @@ impl<M: Model> Model for &M {
     }
 }
 
-/// A model that may be left out: where there is none, the decision sees none and depends on nothing.
+/// An optional model: if it is `None`, the decision sees `None` and depends on nothing.
 impl<M: Model> Model for Option<M> {
     type State = Option<M::State>;
     type Place = Option<M::Place>;
@@ -352,7 +353,7 @@ impl<M: Model> Model for Option<M> {
     }
 }
 
-/// As many models as there are: the decision sees their states in this order.
+/// Any number of models: the decision sees their states in the same order.
 impl<M: Model> Model for Vec<M> {
     type State = Vec<M::State>;
     type Place = Vec<M::Place>;

@@ -1,8 +1,8 @@
-//! Publishing in process: whoever subscribed hears of every commit of an application's handle.
+//! Publishing in process: subscribers receive every commit made through an application's handles.
 //!
-//! After the recorder has answered that an append is durable, and never before, the application tells
-//! its subscribers. Telling never waits for them: each has a bounded queue, and one that is slow is
-//! told how many commits it missed. The log has them.
+//! The application notifies its subscribers only after the recorder has confirmed that an append is
+//! durable. It never waits for them: each has a bounded queue, and a slow subscriber learns how
+//! many commits it missed. The log has them.
 
 use std::sync::OnceLock;
 
@@ -15,13 +15,13 @@ use crate::domain::Event;
 use crate::mapping::Mapper;
 use crate::recording::{Append, Mark, NewEvent, Position, Positions};
 
-/// An append that this application has just recorded. A clone costs next to nothing.
+/// An append that this application has just recorded. Cloning is cheap.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Committed {
     /// What was recorded.
     pub append: Append,
-    /// Where its events are.
+    /// The positions of its events.
     pub positions: Positions,
     mapper: Mapper,
 }
@@ -40,7 +40,7 @@ impl Committed {
             .map(|(position, event)| Ok((position, self.mapper.decode_new(event, position)?)))
     }
 
-    /// Its last event; none if it had stretches only.
+    /// Its last event; `None` if it had only stretches.
     pub fn mark(&self) -> Option<Mark> {
         let (position, event) = self.positions.last().zip(self.append.new_events().last())?;
         Some(Mark {
@@ -50,25 +50,25 @@ impl Committed {
     }
 }
 
-/// Tells subscribers in this process what was committed. Costs nothing until somebody subscribes.
+/// Notifies subscribers in this process of commits. Costs nothing until the first subscription.
 ///
-/// Commits of concurrent commands are told in any order, and only those made through this
-/// application: the log alone tells everything, in order.
+/// Commits of concurrent commands arrive in any order, and only those made through this
+/// application: only the log is complete and ordered.
 #[derive(Debug, Default)]
 pub(crate) struct Bus {
     sender: OnceLock<broadcast::Sender<(Append, Positions)>>,
 }
 
 impl Bus {
-    /// Tells whoever subscribed.
+    /// Notifies the subscribers.
     pub(crate) fn publish(&self, append: &Append, positions: Positions) {
         if let Some(sender) = self.sender.get() {
-            // An error says that nobody listens any more, which is no failure of a commit.
+            // An error means that there are no subscribers left, which does not fail a commit.
             let _ = sender.send((append.clone(), positions));
         }
     }
 
-    /// Commits from now on, whose events this mapper reads.
+    /// The commits from now on, with events decoded by this mapper.
     pub(crate) fn subscribe(&self, mapper: Mapper) -> Commits {
         let sender = self
             .sender
@@ -80,40 +80,40 @@ impl Bus {
     }
 }
 
-/// What an application commits from now on, as it tells subscribers in its process.
+/// A subscription to the commits of an application, from now on, within its process.
 ///
-/// A commit is told when it is durable. Commits of concurrent commands are told in any order, and only
-/// those made through this application's handles: whoever must hear of everything, in order, also of
-/// what other processes record, subscribes to the log instead.
+/// A commit is published when it is durable. Commits of concurrent commands arrive in any order,
+/// and only those made through this application's handles. To receive everything in order,
+/// including what other processes record, subscribe to the log instead.
 ///
-/// Of a subscriber that is slow the last [`COMMITS_KEPT`] commits are kept, and it is told how many it
-/// [`Missed`]; nobody waits for it.
+/// For a slow subscriber the last [`COMMITS_KEPT`] commits are kept, and it learns how many it
+/// [`Missed`]; publishing never waits for it.
 #[derive(Debug)]
 pub struct Commits {
     receiver: broadcast::Receiver<(Append, Positions)>,
     mapper: Mapper,
 }
 
-/// A subscriber was too slow: so many messages were not told to it. What was recorded is in the log,
-/// and can be read from there after the position of the last that was told.
+/// A subscriber was too slow and missed `count` messages. What was recorded can be read from the
+/// log, after the position of the last message received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the subscriber was too slow and missed {count} messages; the log has what was recorded")]
 #[non_exhaustive]
 pub struct Missed {
-    /// How many messages were missed: commits of an application, publications on a bus.
+    /// How many messages were missed: commits of an application, or publications on a bus.
     pub count: u64,
 }
 
 impl Commits {
-    /// The next commit; waits for it as long as it takes. None once the application is closed: all its
+    /// Waits for the next commit. Returns `None` once the application is closed, that is, all its
     /// handles are dropped.
     ///
-    /// May be dropped while it waits; nothing is lost by it.
+    /// Can be dropped while it waits without losing a commit.
     ///
     /// # Errors
     ///
-    /// [`Missed`], once for each time the subscriber fell behind; the next call goes on with the oldest
-    /// commit that is kept.
+    /// [`Missed`], once each time the subscriber has fallen behind; the next call continues with
+    /// the oldest commit that is kept.
     pub async fn next(&mut self) -> Result<Option<Committed>, Missed> {
         match self.receiver.recv().await {
             Ok(told) => Ok(Some(self.committed(told))),
@@ -122,7 +122,7 @@ impl Commits {
         }
     }
 
-    /// The next commit, if one has been told already; else none.
+    /// Returns the next commit if one has already arrived; otherwise `None`.
     ///
     /// # Errors
     ///

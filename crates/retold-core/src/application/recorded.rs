@@ -1,29 +1,29 @@
-//! What a command came to.
+//! The result of a command.
 
 use std::sync::Arc;
 
 use crate::recording::{Mark, Position, Positions, Version};
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recorded {
-    /// Name of the aggregate's stream; none for a decision that was not about one aggregate.
+    /// Name of the aggregate's stream; `None` for a decision that was not about one aggregate.
     pub stream: Option<Arc<str>>,
-    /// Version of the aggregate after it; none if it has no events, or for a decision that was not
-    /// about one aggregate.
+    /// Version of the aggregate after the command; `None` if it has no events, or for a decision
+    /// that was not about one aggregate.
     pub version: Option<Version>,
-    /// Where its events are; empty if it decided on none.
+    /// Positions of the command's events; empty if it decided on none.
     pub positions: Positions,
-    /// The last of its events: a token for reading one's own writes, from this log or from a view of
-    /// it. None if it decided on none.
+    /// The last of its events: a token for reading your own writes, from this log or from a view of
+    /// it. `None` if it decided on no events.
     pub mark: Option<Mark>,
-    /// How it came to be in the log.
+    /// How its events were recorded.
     pub outcome: Outcome,
 }
 
 impl Recorded {
-    /// Of a decision that came to no events.
+    /// The result of a decision without events.
     pub(super) fn nothing(stream: Option<Arc<str>>, version: Option<Version>) -> Self {
         Self {
             stream,
@@ -39,21 +39,21 @@ impl Recorded {
         self.positions.last()
     }
 
-    /// Whether the command's events were recorded before, by an earlier request of the same id.
+    /// Returns whether an earlier request with the same command id had already recorded the events.
     pub fn is_repeated(&self) -> bool {
         self.outcome == Outcome::Repeated
     }
 }
 
-/// How a command's events came to be in the log.
+/// How a command's events were recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "there is no fourth")]
 pub enum Outcome {
     /// They were recorded now.
     Recorded,
-    /// They were there already: a request of the same command id had been executed. Nothing was
-    /// recorded now, and what is there is what was decided then.
+    /// They were already in the log: a request with the same command id had been executed. Nothing
+    /// was recorded now, and the result describes the earlier decision.
     Repeated,
-    /// It decided on none.
+    /// The command decided on no events.
     Nothing,
 }
