@@ -1,9 +1,9 @@
-//! The core of Retold: what an event is, how it is recorded, and what an application does with it.
+//! The core of Retold: what an event is, how it is recorded, and how applications use it.
 //!
-//! No database driver and no runtime is in here. The modules stand in the order of the data's way;
-//! each uses only those above it, and a test of this crate holds that.
+//! The crate contains no database driver and no runtime. The modules are in dependency order: each
+//! uses only those above it, and a test enforces this.
 
-// What derived code names, where this crate stands for the facade.
+// The paths that derived code names when this crate is used in place of the facade.
 #[doc(hidden)]
 pub use {serde, uuid};
 

@@ -1,8 +1,8 @@
 //! Systems: applications that follow each other's logs, defined once and independently of databases
 //! and threads.
 //!
-//! A [`System`] says which applications there are and who follows whom; a runner runs it. The modules
-//! stand in order; each uses only those above it.
+//! A [`System`] declares the applications and which of them follow each other; a runner runs it.
+//! The modules are in dependency order: each uses only those above it.
 
 mod delivery;
 

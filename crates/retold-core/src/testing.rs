@@ -1,8 +1,8 @@
-//! The test kit: given what happened, when something is decided, then this follows.
+//! The test kit: given the recorded events, when a decision is made, then this is its result.
 //!
-//! Decisions are pure functions, so their tests need no store, no runtime and no clock. A test says
-//! what was recorded, what is decided and what should come of it; one that fails shows all of that
-//! and what came instead, side by side.
+//! Decisions are pure functions, so their tests need no store, no runtime and no clock. A test
+//! states the recorded events, the decision and its expected result; a failure shows all of these
+//! next to the actual result.
 //!
 //! ```
 //! # use retold_core::domain::Aggregate;
@@ -18,7 +18,10 @@
 //! #     fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
 //! #         self.serialize(serializer)
 //! #     }
-//! #     fn deserialize_payload<'de, D: Deserializer<'de>>(_: usize, deserializer: D) -> Result<Self, D::Error> {
+//! #     fn deserialize_payload<'de, D: Deserializer<'de>>(
+//! #         _: usize,
+//! #         deserializer: D,
+//! #     ) -> Result<Self, D::Error> {
 //! #         Self::deserialize(deserializer)
 //! #     }
 //! # }
@@ -50,8 +53,8 @@
 //!     .then_refused(KnowsAlready);
 //! ```
 //!
-//! Decisions over a dynamic boundary are given a whole log, of events of any types, in any streams; a
-//! failure says too which of them the decision's model did not read:
+//! Decisions over a dynamic boundary are given a whole log, of events of any types, in any streams.
+//! A failure also lists the events that the decision's model did not read:
 //!
 //! ```
 //! # use retold_core::domain::content;
@@ -69,7 +72,10 @@
 //! #     fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
 //! #         self.serialize(serializer)
 //! #     }
-//! #     fn deserialize_payload<'de, D: Deserializer<'de>>(_: usize, deserializer: D) -> Result<Self, D::Error> {
+//! #     fn deserialize_payload<'de, D: Deserializer<'de>>(
+//! #         _: usize,
+//! #         deserializer: D,
+//! #     ) -> Result<Self, D::Error> {
 //! #         Self::deserialize(deserializer)
 //! #     }
 //! # }
@@ -94,8 +100,8 @@
 //!     .then_refused(Full);
 //! ```
 //!
-//! Every event that is given or decided also goes through the bytes it would be recorded as: a serde
-//! attribute that loses something is found here, not in production.
+//! Every event that is given or decided is also encoded and decoded as it would be when recorded,
+//! so that a serde attribute that loses data is found in the test and not in production.
 
 mod shown_event;
 
@@ -109,8 +115,8 @@ mod log_case;
 pub use self::aggregate_case::{AggregateCase, AggregateDecided, given};
 pub use self::log_case::{LogCase, LogDecided, given_log};
 
-/// What a decision is called that was given no name.
+/// The name of a decision that was given none.
 const UNNAMED: &str = "it is decided";
 
-/// The seed of the ids of given events: any would do, always the same.
+/// The seed of the ids of given events. Any fixed value would do.
 const SEED: u64 = 1;

@@ -11,46 +11,47 @@ use uuid::Uuid;
 use super::event::{Apply, Event};
 use super::finite;
 
-/// An object whose state is the fold of its events, and the boundary within which decisions about it
-/// are consistent.
+/// An object whose state is the fold of its events, and the boundary within which decisions about
+/// it are consistent.
 ///
-/// Derive it: `#[derive(Aggregate, Clone, Default)] #[aggregate(event = DogEvent)]`, and write
-/// [`Apply`]. What it decides is plain methods of the type, without a clock, a store or randomness:
-/// what a decision needs from outside is in its arguments.
+/// Derive it: `#[derive(Aggregate, Clone, Default)] #[aggregate(event = DogEvent)]`, and implement
+/// [`Apply`]. Its decisions are plain methods of the type, without a clock, a store or randomness:
+/// anything that a decision needs from outside is an argument.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an aggregate",
     label = "not an aggregate",
     note = "add `#[derive(Aggregate, Clone, Default)]` and `#[aggregate(event = …)]` to `{Self}`"
 )]
 pub trait Aggregate: Apply<Self::Event> + Clone + Default + Send + Sync + 'static {
-    /// What is recorded of it.
+    /// The type of its events.
     type Event: Event;
 
-    /// What tells one from another: a uuid unless said otherwise.
+    /// The type of its keys: a uuid by default.
     type Key: Key;
 
-    /// Stable name of the type, the first part of its streams' names (`TYPE/key`). Without `/`; must
-    /// not change once events are recorded.
+    /// Stable name of the type, the first part of its streams' names (`TYPE/key`). It contains no
+    /// `/` and must not change once events are recorded.
     const TYPE: &'static str;
 
-    /// How its state is kept in snapshots; none if it is not.
+    /// How its state is kept in snapshots; `None` for no snapshots.
     const SNAPSHOTS: Option<SnapshotRule<Self>> = None;
 }
 
-/// What tells one aggregate of a type from another, as text in its stream's name.
+/// Identifies an aggregate among those of its type, as text in its stream's name.
 ///
-/// Implemented for uuids, strings and integers of a fixed size; for a type of your own write it by hand or derive it
-/// on a struct of one field.
+/// Implemented for uuids, strings and integers of a fixed size. For your own type, derive it on a
+/// struct of one field or implement it by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot name an aggregate",
     label = "not a key",
-    note = "use `Uuid`, `String` or an integer of a fixed size, or add `#[derive(Key, Clone, PartialEq, Eq, Hash, Debug)]` to a struct of one such field"
+    note = "use `Uuid`, `String` or an integer of a fixed size, or add \
+            `#[derive(Key, Clone, PartialEq, Eq, Hash, Debug)]` to a struct of one such field"
 )]
 pub trait Key: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
-    /// The text of the key. Two keys have the same text exactly if they are equal.
+    /// Returns the text of the key. Two keys have the same text exactly if they are equal.
     fn to_text(&self) -> String;
 
-    /// The key of this text; none if no key has it.
+    /// Returns the key with this text, or `None` if no key has it.
     fn from_text(text: &str) -> Option<Self>;
 }
 
@@ -60,7 +61,7 @@ impl Key for Uuid {
     }
 
     fn from_text(text: &str) -> Option<Self> {
-        // Only the form that `to_text` gives: another would name another stream.
+        // Accepts only the form that `to_text` returns: any other would name another stream.
         text.parse()
             .ok()
             .filter(|uuid: &Self| uuid.to_string() == text)
@@ -93,31 +94,32 @@ macro_rules! integer_keys {
 
 integer_keys!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128);
 
-/// Whether two states are equal.
+/// Compares two states.
 pub type IsEqual<A> = fn(&A, &A) -> bool;
 
 /// How the state of an aggregate is kept in snapshots.
 #[derive(Debug)]
 pub struct SnapshotRule<A> {
-    /// A snapshot is taken whenever this many events came since the last; 0 for only on demand.
+    /// A snapshot is taken when at least this many events were recorded since the last one; 0 for
+    /// only on demand.
     pub every: u64,
-    /// Number of the shape of the state and of the rules that fold it, from 1: snapshots of another
-    /// are ignored. Raise it when fields or `apply` change.
+    /// Version of the shape of the state and of the rules that fold it, from 1: snapshots of
+    /// another revision are ignored. Raise it when fields or `apply` change.
     pub revision: u32,
     /// Writes a state as JSON.
     pub encode: fn(&A) -> Result<Vec<u8>, serde_json::Error>,
     /// Reads a state from JSON.
     pub decode: fn(&[u8]) -> Result<A, serde_json::Error>,
-    /// Whether two states are equal, if the type can say so. It finds what the JSON does not have, as a
-    /// field that serde skips.
+    /// Compares two states, if the type can be compared. It detects differences that the JSON does
+    /// not show, such as a field that serde skips.
     pub is_equal: Option<IsEqual<A>>,
 }
 
 impl<A: Serialize + DeserializeOwned> SnapshotRule<A> {
-    /// Snapshots of this revision, taken every so many events.
+    /// Snapshots of this revision, taken every `every` events.
     ///
-    /// A state that comes back from its JSON as another one is not kept. Where `A` is `PartialEq`, have
-    /// it [`compared`](Self::compared) too; the derive does so.
+    /// A state that is read back from its JSON as a different state is not kept. If `A` is
+    /// `PartialEq`, also have it [`compared`](Self::compared); the derive does so.
     pub const fn new(every: u64, revision: u32) -> Self {
         Self {
             every,
@@ -130,7 +132,7 @@ impl<A: Serialize + DeserializeOwned> SnapshotRule<A> {
 }
 
 impl<A: PartialEq> SnapshotRule<A> {
-    /// Keeps a state only if what is read back is equal to it.
+    /// Keeps a state only if the state that is read back is equal to it.
     #[must_use]
     pub const fn compared(mut self) -> Self {
         self.is_equal = Comparison::<A>::IS_EQUAL;
@@ -138,22 +140,22 @@ impl<A: PartialEq> SnapshotRule<A> {
     }
 }
 
-/// Tells derived code how states of `A` are compared, if it is `PartialEq`.
+/// Gives derived code the comparison of states of `A`, if `A` is `PartialEq`.
 #[doc(hidden)]
 pub struct Comparison<A>(PhantomData<A>);
 
 impl<A: PartialEq> Comparison<A> {
-    /// Found before the constant of the trait, if `A` is `PartialEq`.
+    /// Takes precedence over the constant of the trait if `A` is `PartialEq`.
     pub const IS_EQUAL: Option<IsEqual<A>> = Some(|one, other| one == other);
 }
 
-/// What [`Comparison`] is for all other types.
+/// The fallback of [`Comparison`] for all other types.
 #[doc(hidden)]
 pub trait NoComparison {
-    /// What cannot be compared.
+    /// The state that cannot be compared.
     type State;
 
-    /// Found if there is no other.
+    /// Used if there is no other.
     const IS_EQUAL: Option<IsEqual<Self::State>> = None;
 }
 

@@ -1,4 +1,4 @@
-//! Time: the instant type and the clock that gives it.
+//! Time: the instant type and the clock that returns it.
 //!
 //! Commands get their time from an injected [`Clock`], so that tests, retellings and simulations
 //! decide what "now" is.
@@ -12,32 +12,33 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An instant, in whole microseconds since 1970-01-01T00:00:00Z; earlier ones are negative.
 ///
-/// Microseconds are what every database keeps without loss. Printed, parsed and serialised as RFC
-/// 3339 in UTC; outside the years -9999 to 9999, which that has no form for, as `N us since 1970`.
+/// Every database stores microseconds without loss. Printed, parsed and serialized as RFC 3339 in
+/// UTC. Outside the years -9999 to 9999, for which RFC 3339 has no form, it is printed as `N us
+/// since 1970`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
-/// Follows the microseconds of an instant that the calendar has no form for.
+/// Follows the microseconds of an instant outside the calendar's range.
 const OUTSIDE_CALENDAR: &str = " us since 1970";
 
 impl Timestamp {
-    /// The instant that many microseconds after 1970-01-01T00:00:00Z.
+    /// Returns the instant `micros` microseconds after 1970-01-01T00:00:00Z.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since 1970-01-01T00:00:00Z.
+    /// Returns the microseconds since 1970-01-01T00:00:00Z.
     pub const fn as_micros(self) -> i64 {
         self.0
     }
 
-    /// This instant moved by `duration`, or the last instant there is.
+    /// Returns this instant moved by `duration`, at most to the last possible instant.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(micros_of(duration)))
     }
 
-    /// This instant moved back by `duration`, or the first instant there is.
+    /// Returns this instant moved back by `duration`, at most to the first possible instant.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(micros_of(duration)))
@@ -102,9 +103,9 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// What tells an application the time.
+/// Gives an application the present time.
 pub trait Clock: fmt::Debug + Send + Sync {
-    /// The present instant. May stand still or jump; nothing of Retold relies on its growing.
+    /// Returns the present instant. It may stand still or jump; Retold does not rely on it growing.
     fn now(&self) -> Timestamp;
 }
 
@@ -118,17 +119,17 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to move, for tests.
+/// A clock that stands still until it is set or advanced, for tests.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that shows `now`.
+    /// Returns a clock that shows `now`.
     pub fn new(now: Timestamp) -> Self {
         Self(AtomicI64::new(now.as_micros()))
     }
 
-    /// Moves the clock to `now`, forward or back.
+    /// Sets the clock to `now`, forward or back.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.as_micros(), Ordering::SeqCst);
     }
@@ -161,7 +162,7 @@ mod tests {
     fn timestamps_outside_the_calendar_still_print() {
         let far = Timestamp::from_micros(i64::MAX).saturating_add(Duration::from_secs(1));
         assert_eq!(far.to_string(), format!("{} us since 1970", i64::MAX));
-        // What an event says must be readable once it is recorded.
+        // A recorded instant must stay readable.
         for instant in [far, Timestamp::from_micros(i64::MIN)] {
             let text = serde_json::to_string(&instant).unwrap();
             assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), instant);

@@ -1,12 +1,13 @@
 //! The content of an event without its name: what is recorded as payload, by the user's own serde.
 //!
-//! The topic says which variant an event is, so the payload need not: `Registered { name }` is
-//! recorded as `{"name":"Fido"}`. This stands between the `Serialize` and `Deserialize` that users
-//! derive, with all their attributes, and the codec: on the way out the variant's frame is left off,
-//! on the way in it is put back by the variant's number. Nothing is copied or kept in between.
+//! The topic identifies the variant of an event, so the payload need not: `Registered { name }` is
+//! recorded as `{"name":"Fido"}`. This module stands between the codec and the `Serialize` and
+//! `Deserialize` that users derive, with all their attributes. It removes the variant's frame when
+//! an event is written, and restores it by the variant's index when the event is read. Nothing is
+//! copied or buffered in between.
 //!
-//! What has no fields is recorded as an empty map, `{}`: fields with defaults may be added to it
-//! later. What has lost all its fields reads over whatever was recorded.
+//! A variant without fields is recorded as an empty map, `{}`, so that fields with defaults can be
+//! added to it later. A variant that has lost all its fields accepts any recorded content.
 
 use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, IntoDeserializer,
@@ -21,8 +22,9 @@ use serde::ser::{
 ///
 /// # Errors
 ///
-/// What the serializer reports; also if `value` is not written as a variant, which a derived
-/// `Serialize` of an enum always is unless it is `untagged`, has a `tag` or goes through another type.
+/// Errors of the serializer; also if `value` is not written as a variant, which a derived
+/// `Serialize` of an enum always is unless it is `untagged`, has a `tag` or converts to another
+/// type.
 pub fn serialize_variant<T: Serialize + ?Sized, S: Serializer>(
     value: &T,
     serializer: S,
@@ -30,12 +32,12 @@ pub fn serialize_variant<T: Serialize + ?Sized, S: Serializer>(
     value.serialize(VariantSerializer(serializer))
 }
 
-/// Reads the content of the enum's variant with this number: counted from 0, all of them.
+/// Reads the content of the enum's variant with this index, counted from 0 over all variants.
 ///
 /// # Errors
 ///
-/// What the deserializer reports; also if there is no such variant, and if `T` is not read as an enum
-/// whose variants are told by their numbers, as a derived `Deserialize` is.
+/// Errors of the deserializer; also if there is no such variant, and if `T` is not read as an enum
+/// whose variants are identified by index, as a derived `Deserialize` is.
 pub fn deserialize_variant<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     variant: usize,
     deserializer: D,
@@ -50,32 +52,33 @@ pub fn deserialize_variant<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 ///
 /// # Errors
 ///
-/// What the serializer reports.
+/// Errors of the serializer.
 pub fn serialize_nothing<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_struct("", 0)?.end()
 }
 
-/// Reads over whatever content there is.
+/// Accepts any content and ignores it.
 ///
 /// # Errors
 ///
-/// What the deserializer reports.
+/// Errors of the deserializer.
 pub fn deserialize_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| ())
 }
 
-/// The error of an event whose content is to be read as a type that does not exist.
+/// The error of reading an event's content as a type that does not exist.
 pub fn no_such_type<E: de::Error>(type_index: usize) -> E {
     E::custom(format_args!("there is no type of events at {type_index}"))
 }
 
-/// Lets through the content of a variant, refuses all else.
+/// Passes on the content of a variant and refuses everything else.
 struct VariantSerializer<S>(S);
 
 impl<S: Serializer> VariantSerializer<S> {
     fn refuse<T>(self) -> Result<T, S::Error> {
         Err(S::Error::custom(
-            "an enum of events must be serialised as an enum: derive `Serialize`, without `tag`, `untagged` or `into`",
+            "an enum of events must be serialised as an enum: derive `Serialize`, without \
+             `tag`, `untagged` or `into`",
         ))
     }
 }
@@ -182,7 +185,7 @@ impl<S: Serializer> Serializer for VariantSerializer<S> {
     }
 }
 
-/// Fields of a variant, written as those of a struct.
+/// The fields of a variant, written as those of a struct.
 struct StructContent<S>(S);
 
 impl<S: SerializeStruct> SerializeStructVariant for StructContent<S> {
@@ -206,7 +209,7 @@ impl<S: SerializeStruct> SerializeStructVariant for StructContent<S> {
     }
 }
 
-/// Fields of a variant without names, written as a tuple.
+/// The unnamed fields of a variant, written as a tuple.
 struct TupleContent<S>(S);
 
 impl<S: SerializeTuple> SerializeTupleVariant for TupleContent<S> {
@@ -222,7 +225,7 @@ impl<S: SerializeTuple> SerializeTupleVariant for TupleContent<S> {
     }
 }
 
-/// An enum of which the variant is known, and whose content is in a deserializer.
+/// An enum whose variant is known and whose content is in a deserializer.
 struct VariantDeserializer<D> {
     variant: u64,
     content: D,
@@ -233,7 +236,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for VariantDeserializer<D> {
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, D::Error> {
         Err(de::Error::custom(
-            "an enum of events must be deserialised as an enum: derive `Deserialize`, without `tag`, `untagged`, `from` or `try_from`",
+            "an enum of events must be deserialised as an enum: derive `Deserialize`, \
+             without `tag`, `untagged`, `from` or `try_from`",
         ))
     }
 
@@ -247,8 +251,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for VariantDeserializer<D> {
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
-        unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 
     fn is_human_readable(&self) -> bool {
@@ -370,7 +374,7 @@ mod tests {
         deserialize_variant(variant, &mut serde_json::Deserializer::from_str(content))
     }
 
-    /// These bytes are a promise to logs already written.
+    /// These bytes must not change: logs that are already written contain them.
     #[test]
     fn a_variants_content_is_written_alone_and_read_back() {
         let fields = Shape::Fields {

@@ -1,31 +1,32 @@
-//! Decisions: what a pure function that decides may return.
+//! Decisions: the return types of pure functions that decide.
 
 use std::convert::Infallible;
 
 use super::event::Event;
 
-/// What deciding comes to: events, perhaps none, or a refusal in the user's own words.
+/// The result of a decision: events, perhaps none, or a refusal in the user's own type.
 ///
-/// Implemented for an event, `()`, `Option`, `Vec`, arrays and tuples of decisions, and for `Result`
-/// of any of these, whose error is the refusal.
+/// Implemented for an event, `()`, `Option`, `Vec`, arrays and tuples of decisions, and for
+/// `Result` of any of these, whose error is the refusal.
 #[diagnostic::on_unimplemented(
     message = "a decision cannot return `{Self}` where events are `{E}`",
     label = "not a decision over `{E}`",
-    note = "return `{E}` or an event that it joins, `Option<{E}>`, `Vec<{E}>`, an array or a tuple of events, `()` for nothing, or a `Result` of one of these, whose error is your refusal"
+    note = "return `{E}` or an event that it joins, `Option<{E}>`, `Vec<{E}>`, an array or a tuple \
+            of events, `()` for nothing, or a `Result` of one of these, whose error is your refusal"
 )]
 pub trait Decision<E> {
-    /// Why it may be refused; [`Infallible`] if it may not.
+    /// The type of its refusal; [`Infallible`] if it cannot be refused.
     type Refusal;
 
-    /// The events that were decided, in order, added to `events`.
+    /// Adds the events that were decided to `events`, in order.
     ///
     /// # Errors
     ///
-    /// The refusal; what was added to `events` before it must not be recorded.
+    /// The refusal; the events that were added to `events` before it must not be recorded.
     fn decided(self, events: &mut Vec<E>) -> Result<(), Self::Refusal>;
 
-    /// Whether a decision of this type may come to an event of this topic, as far as the type says. By
-    /// this an id of another command is noticed.
+    /// Returns whether a decision of this type can result in an event of this topic, as far as the
+    /// type shows. This detects a command id that was used for another command.
     fn may_have(topic: &str) -> bool {
         let _ = topic;
         true

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserializer, Serializer};
 
-/// What is recorded of an event's type: the stable names that lead back to it, and its shape's number.
+/// The recorded identity of an event's type: the stable names that resolve to it, and its revision.
 ///
 /// An enum of events has one for each variant.
 #[derive(Clone, Copy)]
@@ -17,18 +17,20 @@ use serde::{Deserializer, Serializer};
 pub struct EventType {
     /// The name under which events of the type are recorded.
     pub topic: &'static str,
-    /// Names under which they were recorded before it was renamed; read as the present one.
+    /// Topics under which its events were recorded before it was renamed; they are read as the
+    /// present one.
     pub former_topics: &'static [&'static str],
-    /// Number of the type's shape, from 1.
+    /// Version number of the type's shape, from 1.
     pub revision: u32,
-    /// The Rust type that says so: enums that join events have the types of what they join.
+    /// The Rust type that defines it: enums that join events have the types of the events they
+    /// join.
     owner: TypeId,
     owner_name: fn() -> &'static str,
 }
 
 impl EventType {
-    /// Events of the Rust type `E`, or of a variant of it, recorded under this topic: revision 1,
-    /// never named otherwise.
+    /// Describes events of the Rust type `E`, or of a variant of it, recorded under this topic,
+    /// with revision 1 and no former topics.
     pub const fn of<E: 'static>(topic: &'static str) -> Self {
         Self {
             topic,
@@ -39,7 +41,7 @@ impl EventType {
         }
     }
 
-    /// With these names from before it was renamed.
+    /// With these former topics.
     #[must_use]
     pub const fn formerly(mut self, topics: &'static [&'static str]) -> Self {
         self.former_topics = topics;
@@ -53,22 +55,22 @@ impl EventType {
         self
     }
 
-    /// The Rust type whose events are recorded so.
+    /// Returns the Rust type whose events are recorded this way.
     pub const fn owner(&self) -> TypeId {
         self.owner
     }
 
-    /// Name of that type, for people.
+    /// Returns the name of that type, for messages.
     pub fn owner_name(&self) -> &'static str {
         (self.owner_name)()
     }
 
-    /// The present and the former topics.
+    /// Returns the present and the former topics.
     pub fn topics(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.topic).chain(self.former_topics.iter().copied())
     }
 
-    /// Whether events under this topic are of the type.
+    /// Returns whether events under this topic are of the type.
     pub fn has_topic(&self, topic: &str) -> bool {
         self.topics().any(|it| it == topic)
     }
@@ -96,27 +98,27 @@ impl fmt::Debug for EventType {
     }
 }
 
-/// Labels of an event, by which queries select it; sorted, none twice.
+/// The labels of an event, by which queries select it; sorted and distinct.
 pub type Tags = BTreeSet<Arc<str>>;
 
 /// A fact, or one of several kinds of fact: never refused, never changed.
 ///
-/// Derive it: `#[derive(Event, Serialize, Deserialize)]` on an enum of events or on the struct of one
-/// event. The payload that is recorded is the content of the variant alone; which variant it was is
-/// told by the topic.
+/// Derive it: `#[derive(Event, Serialize, Deserialize)]` on an enum of events or on the struct of
+/// one event. Only the content of the variant is recorded as the payload; the topic identifies the
+/// variant.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     label = "not an event",
     note = "add `#[derive(Event, Serialize, Deserialize)]` to `{Self}`"
 )]
 pub trait Event: Sized + Send + Sync + 'static {
-    /// The types of this event: one for each variant, in their order.
+    /// The types of this event: one for each variant, in declaration order.
     const TYPES: &'static [EventType];
 
-    /// Which of [`TYPES`](Self::TYPES) this event is of.
+    /// Returns the index in [`TYPES`](Self::TYPES) of this event's type.
     fn type_index(&self) -> usize;
 
-    /// The labels that are recorded with it.
+    /// Returns the labels that are recorded with it.
     fn tags(&self) -> Tags {
         Tags::new()
     }
@@ -125,51 +127,52 @@ pub trait Event: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What the serializer reports.
+    /// Errors of the serializer.
     fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
 
     /// Reads the content of an event of the type at `type_index`.
     ///
     /// # Errors
     ///
-    /// What the deserializer reports; also if there is no such type.
+    /// Errors of the deserializer; also if there is no such type.
     fn deserialize_payload<'de, D: Deserializer<'de>>(
         type_index: usize,
         deserializer: D,
     ) -> Result<Self, D::Error>;
 
-    /// The type of this event.
+    /// Returns the type of this event.
     fn event_type(&self) -> &'static EventType {
         &Self::TYPES[self.type_index()]
     }
 
-    /// Which of [`TYPES`](Self::TYPES) has this present or former topic.
+    /// Returns the index in [`TYPES`](Self::TYPES) of the type with this present or former topic.
     fn index_of_topic(topic: &str) -> Option<usize> {
         Self::TYPES.iter().position(|it| it.has_topic(topic))
     }
 
-    /// The present and former topics of all types, as queries name them.
+    /// Returns the present and former topics of all types, for use in queries.
     fn topics() -> impl Iterator<Item = &'static str> {
         Self::TYPES.iter().flat_map(EventType::topics)
     }
 }
 
-/// What a derive makes of `#[event(tags = function)]`.
+/// The trait behind `#[event(tags = function)]`.
 #[doc(hidden)]
 pub fn add_tags(tags: &mut Tags, more: impl IntoIterator<Item: Into<Arc<str>>>) {
     tags.extend(more.into_iter().map(Into::into));
 }
 
-/// A tag with this text: `tags.insert(tag(format_args!("aircraft:{tail}")))`.
+/// Returns a tag with this text: `tags.insert(tag(format_args!("aircraft:{tail}")))`.
 pub fn tag(text: fmt::Arguments<'_>) -> Arc<str> {
     thread_local! {
-        /// Written into and copied from, so that a tag costs the one allocation that keeps it.
+        /// Text is formatted here and copied, so that a tag costs only the one allocation that
+        /// keeps it.
         static BUFFER: Cell<String> = const { Cell::new(String::new()) };
     }
-    // Taken, not borrowed: what is printed may itself make a tag.
+    // Taken rather than borrowed: formatting the text may itself create a tag.
     let mut buffer = BUFFER.take();
     buffer.clear();
-    // Writing to a string fails only if what is printed fails, and then is cut off there.
+    // Writing to a string fails only if a formatted value fails; the text then ends there.
     let _ = buffer.write_fmt(text);
     let tag = Arc::from(buffer.as_str());
     if buffer.capacity() <= TAG_BUFFER_SIZE_KEPT {
@@ -178,31 +181,31 @@ pub fn tag(text: fmt::Arguments<'_>) -> Arc<str> {
     tag
 }
 
-/// Room that is kept by each thread for tags being made, in bytes; no tag that can be recorded is
-/// longer.
+/// Size in bytes of the buffer that each thread keeps for creating tags; no tag that can be
+/// recorded is longer.
 const TAG_BUFFER_SIZE_KEPT: usize = 1024;
 
-/// Tells derived code whether `T`, alone in a variant of an enum that joins nothing, is itself an event:
-/// then `join` was forgotten, and the topic and tags of `T` would be lost.
+/// Detects in derived code whether `T`, alone in a variant of an enum that joins nothing, is itself
+/// an event. In that case `join` was forgotten, and the topic and tags of `T` would be lost.
 #[doc(hidden)]
 pub struct ForgottenJoin<T>(PhantomData<T>);
 
 impl<T: Event> ForgottenJoin<T> {
-    /// Found before the constant of the trait, if `T` is an event.
+    /// Takes precedence over the constant of the trait if `T` is an event.
     pub const FORGOTTEN: bool = true;
 }
 
-/// What [`ForgottenJoin`] is for all other types.
+/// The fallback of [`ForgottenJoin`] for all other types.
 #[doc(hidden)]
 pub trait NoJoin {
-    /// Found if there is no other.
+    /// Used if there is no other.
     const FORGOTTEN: bool = false;
 }
 
 impl<T> NoJoin for ForgottenJoin<T> {}
 
-/// The types of several events, one after the other: those of an enum that joins them. `N` is how
-/// many they are.
+/// Concatenates the types of several events: those of an enum that joins them. `N` is their total
+/// number.
 pub const fn join_types<const N: usize>(parts: &[&'static [EventType]]) -> [EventType; N] {
     let mut joined = [EventType::of::<()>(""); N];
     let (mut count, mut part) = (0, 0);
@@ -218,11 +221,11 @@ pub const fn join_types<const N: usize>(parts: &[&'static [EventType]]) -> [Even
     joined
 }
 
-/// Checks, when the program is compiled, that no topic is there twice among the types of `name`.
+/// Checks at compile time that no topic occurs twice among the types of `name`.
 ///
 /// # Panics
 ///
-/// If one is.
+/// If one occurs twice.
 pub const fn check_distinct_topics(name: &str, types: &'static [EventType]) {
     let mut index = 0;
     while index < types.len() {
@@ -241,7 +244,7 @@ pub const fn check_distinct_topics(name: &str, types: &'static [EventType]) {
     }
 }
 
-/// The present topic, then the former ones.
+/// Returns the present topic at index 0 and the former ones after it.
 const fn topic_at(event_type: &EventType, index: usize) -> &'static str {
     match index {
         0 => event_type.topic,
@@ -276,7 +279,8 @@ const fn twice(name: &str, topic: &str) -> ! {
         name,
         " have the topic `",
         topic,
-        "`: an event recorded under it would lead back to both; give one another with `#[event(topic = \"…\")]`",
+        "`: an event recorded under it would lead back to both; give one \
+         another with `#[event(topic = \"…\")]`",
     ];
     let mut message = [0; SIZE];
     let (mut size, mut part) = (0, 0);
@@ -296,21 +300,21 @@ const fn twice(name: &str, topic: &str) -> ! {
     }
 }
 
-/// State that takes facts in: an aggregate, or a view over a query.
+/// State that is folded from events: an aggregate, or a view over a query.
 ///
-/// Must accept every event ever recorded, in any order that could have been recorded, and depend on
-/// nothing else: folding the same events gives the same state.
+/// Must accept every event ever recorded, in any order in which events could have been recorded,
+/// and depend on nothing else: folding the same events gives the same state.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say what `{E}` changes",
     label = "cannot take `{E}` in",
     note = "write `impl Apply<{E}> for {Self} {{ fn apply(&mut self, event: &{E}) {{ … }} }}`"
 )]
 pub trait Apply<E> {
-    /// Takes a fact in.
+    /// Updates the state with an event.
     fn apply(&mut self, event: &E);
 }
 
-/// Folds events into a state: what they make of `state`, in their order.
+/// Folds events into `state`, in their order, and returns the result.
 pub fn fold<'e, S: Apply<E>, E: 'e>(mut state: S, events: impl IntoIterator<Item = &'e E>) -> S {
     for event in events {
         state.apply(event);

@@ -1,8 +1,8 @@
 //! A serializer that refuses floats that are not finite.
 //!
-//! JSON has no form for them, and serde_json writes `null`, which reads as nothing in an `Option` and
-//! not at all elsewhere. This stands between a `Serialize` and the serializer that writes, and changes
-//! nothing else of what passes.
+//! JSON has no form for them, and serde_json writes `null`, which is read as `None` in an `Option`
+//! and fails elsewhere. This serializer stands between a `Serialize` and the serializer that
+//! writes, and passes everything else on unchanged.
 
 use serde::ser::{
     Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
@@ -14,18 +14,18 @@ use serde::ser::{
 pub struct Finite<S>(S);
 
 impl<S: Serializer> Finite<S> {
-    /// Before this serializer.
+    /// Wraps this serializer.
     pub fn new(serializer: S) -> Self {
         Self(serializer)
     }
 }
 
-/// `value` as JSON.
+/// Serializes `value` as JSON.
 ///
 /// # Errors
 ///
-/// What the `Serialize` of `value` reports, and if it has what JSON has no form for: a float that is
-/// not finite, a map whose keys are not text.
+/// Errors of the `Serialize` of `value`; also if it contains a value that JSON has no form for: a
+/// float that is not finite, or a map whose keys are not text.
 pub fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut json = Vec::new();
     value.serialize(Finite(&mut serde_json::Serializer::new(&mut json)))?;
@@ -38,7 +38,7 @@ fn refuse<T, E: serde::ser::Error>(float: f64) -> Result<T, E> {
     )))
 }
 
-/// A value whose parts pass through [`Finite`] too.
+/// A value whose parts also pass through [`Finite`].
 struct Part<'a, T: ?Sized>(&'a T);
 
 impl<T: Serialize + ?Sized> Serialize for Part<'_, T> {

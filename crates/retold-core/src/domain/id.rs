@@ -8,28 +8,29 @@ use uuid::Uuid;
 
 use super::aggregate::{Aggregate, Key};
 
-/// Names an aggregate of type `A`. Copied freely where its key is.
+/// Identifies an aggregate of type `A`. It is `Copy` if its key is.
 ///
-/// As text, and serialised, it is its key's text; its stream is `TYPE/key`.
+/// Its text and its serialized form are the key's text; its stream is `TYPE/key`.
 pub struct Id<A: Aggregate>(A::Key);
 
 impl<A: Aggregate> Id<A> {
-    /// The id with this key.
+    /// Returns the id with this key.
     pub const fn new(key: A::Key) -> Self {
         Self(key)
     }
 
-    /// The key.
+    /// Returns the key.
     pub const fn key(&self) -> &A::Key {
         &self.0
     }
 
-    /// Name of the aggregate's stream: `TYPE/key`.
+    /// Returns the name of the aggregate's stream: `TYPE/key`.
     pub fn stream(&self) -> String {
         format!("{}/{}", A::TYPE, self.0.to_text())
     }
 
-    /// The id of the aggregate whose stream has this name; none if it is not a stream of this type.
+    /// Returns the id of the aggregate whose stream has this name, or `None` if it is not a stream
+    /// of this type.
     pub fn of_stream(stream: &str) -> Option<Self> {
         let key = stream.strip_prefix(A::TYPE)?.strip_prefix('/')?;
         A::Key::from_text(key).map(Self)

@@ -1,18 +1,18 @@
-//! Where fresh ids come from: the injected [`IdSource`].
+//! The source of new ids: the injected [`IdSource`].
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
-/// What gives an application fresh ids: of events, of aggregates, of logs.
+/// Generates the new ids of an application: of events, of aggregates, of logs.
 pub trait IdSource: fmt::Debug + Send + Sync {
-    /// An id never given before, by this source or any other.
+    /// Returns an id that neither this source nor any other has returned before.
     fn next_id(&self) -> Uuid;
 }
 
-/// UUIDs of version 7 (RFC 9562, section 5.7): unique everywhere and, within a process, growing, so
-/// that a database's index of ids is written at its end.
+/// UUIDs of version 7 (RFC 9562, section 5.7): globally unique and, within a process, increasing,
+/// so that a database appends to the end of its index of ids.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UuidV7Source;
 
@@ -24,8 +24,9 @@ impl IdSource for UuidV7Source {
 
 /// Ids that count up from a seed, for tests: the same seed gives the same ids.
 ///
-/// They are UUIDs of version 8 (RFC 9562, section 5.8), so that they are never taken for random
-/// ones; two sources of one seed give the same ids, so one log must not get ids from both.
+/// They are UUIDs of version 8 (RFC 9562, section 5.8), so that they are never mistaken for random
+/// ones. Two sources with the same seed generate the same ids, so one log must not get ids from
+/// both.
 #[derive(Debug)]
 pub struct SequentialIds {
     seed: u64,
@@ -33,7 +34,7 @@ pub struct SequentialIds {
 }
 
 impl SequentialIds {
-    /// A source whose ids carry `seed`.
+    /// Returns a source whose ids contain `seed`.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,

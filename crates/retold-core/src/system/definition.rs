@@ -1,5 +1,5 @@
-//! The system: which applications there are, what their types are, and who follows whom. No database,
-//! no thread.
+//! The system: its applications, their types, and which of them follow each other. It contains no
+//! database and no thread.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,8 +13,9 @@ use crate::recording::{Invalid, StoredEvent};
 
 /// Applications that follow each other's logs, defined once and independently of infrastructure.
 ///
-/// A runner makes it go: [`SingleThread`](super::single_thread::SingleThread) in one thread,
-/// `MultiThread` with a task for each follower, `Cluster` on many processes. A clone is the same system.
+/// A runner runs it: [`SingleThread`](super::single_thread::SingleThread) in one thread,
+/// `MultiThread` with a task for each follower, or `Cluster` in many processes. A clone is the same
+/// system.
 ///
 /// ```
 /// use retold::prelude::*;
@@ -46,23 +47,23 @@ struct Parts {
     members: Vec<Member>,
 }
 
-/// An application as a system defines it: its types and its followers.
+/// An application as declared in a system: its types and its followers.
 pub struct Member {
     name: Arc<str>,
     /// Registers its types and chooses its options.
     set_up: Vec<SetUp>,
     followers: Vec<Arc<Follower>>,
     confluent: Option<ConfluenceKey>,
-    /// Topics of its log that followers answer, whatever their types are.
+    /// Topics of its log that followers process, regardless of their types.
     answered: BTreeSet<&'static str>,
 }
 
 type SetUp = Arc<dyn Fn(ApplicationBuilder) -> ApplicationBuilder + Send + Sync>;
 
-/// Says which key an event belongs to, if it belongs to any.
+/// Returns the key that an event belongs to, if any.
 pub type ConfluenceKey = Arc<dyn Fn(&StoredEvent) -> Option<String> + Send + Sync>;
 
-/// A system that is being defined; [`build`](SystemBuilder::build) ends it.
+/// A system that is being defined; [`build`](SystemBuilder::build) finishes it.
 #[must_use = "a system is defined by `build`"]
 pub struct SystemBuilder {
     names: SystemNames,
@@ -70,11 +71,11 @@ pub struct SystemBuilder {
 }
 
 impl System {
-    /// Begins to define a system of this name: by it nodes of a cluster find each other, and followers record
-    /// which system they are part of. A program whose system has another name is refused on a store where
-    /// followers of its applications and names have worked already; see
-    /// [`formerly`](SystemBuilder::formerly) for a system that is renamed. Two systems of one name with
-    /// other policies are not told apart.
+    /// Begins the definition of a system of this name. The nodes of a cluster find each other by
+    /// the name, and followers record which system they are part of. A program whose system has
+    /// another name is refused on a store in which followers with the same application and name
+    /// have already worked; see [`formerly`](SystemBuilder::formerly) for renaming a system. Two
+    /// systems with the same name and different policies cannot be distinguished.
     #[expect(
         clippy::new_ret_no_self,
         reason = "a system is complete when it is built"
@@ -90,32 +91,33 @@ impl System {
         }
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.parts.names.name
     }
 
-    /// Its name, and those that it had before.
+    /// Returns its name and its former names.
     pub(super) fn names(&self) -> &SystemNames {
         &self.parts.names
     }
 
-    /// Its applications, in the order of declaration.
+    /// Returns its applications, in the order of declaration.
     pub fn members(&self) -> &[Member] {
         &self.parts.members
     }
 
-    /// Index of the application of this name, counted from 0 in the order of declaration.
+    /// Returns the index of the application of this name, counted from 0 in the order of
+    /// declaration.
     pub fn index_of(&self, application: &str) -> Option<usize> {
         let mut members = self.parts.members.iter();
         members.position(|member| &*member.name == application)
     }
 
-    /// Index of the application of this name.
+    /// Returns the index of the application of this name.
     ///
     /// # Errors
     ///
-    /// [`Invalid`] if there is none, with the names that there are.
+    /// [`Invalid`] if there is none; the message lists the applications.
     pub fn expect_index_of(&self, application: &str) -> Result<usize, Invalid> {
         self.index_of(application).ok_or_else(|| {
             let known: Vec<_> = self.members().iter().map(Member::name).collect();
@@ -126,7 +128,7 @@ impl System {
         })
     }
 
-    /// A picture of who follows whom, as text for Graphviz (`dot -Tsvg`).
+    /// Returns a diagram of the applications and followers for Graphviz (`dot -Tsvg`).
     pub fn to_graphviz(&self) -> String {
         let mut text = format!("digraph {} {{\n  rankdir=LR;\n", quoted(self.name()));
         for member in self.members() {
@@ -143,7 +145,7 @@ impl System {
         text + "}\n"
     }
 
-    /// A picture of who follows whom, as text for Mermaid.
+    /// Returns a diagram of the applications and followers for Mermaid.
     pub fn to_mermaid(&self) -> String {
         let mut text = String::from("flowchart LR\n");
         for member in self.members() {
@@ -165,7 +167,7 @@ impl System {
         text
     }
 
-    /// Each follower of each application with each of its upstreams.
+    /// Returns each follower of each application with each of its upstreams.
     fn arrows(&self) -> impl Iterator<Item = (&str, &str, &str)> {
         self.members().iter().flat_map(|member| {
             member.followers.iter().flat_map(|follower| {
@@ -176,19 +178,19 @@ impl System {
     }
 }
 
-/// A text in double quotes, as Graphviz and Mermaid read it.
+/// Returns a text in double quotes, as Graphviz and Mermaid read it.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// A name as an identifier of Mermaid.
+/// Returns a name as an identifier of Mermaid.
 fn mermaid_id(name: &str) -> String {
     let id: String = name
         .chars()
         .map(|it| if it.is_ascii_alphanumeric() { it } else { '_' })
         .collect();
     match id.as_str() {
-        // A word of the language ends a diagram early.
+        // This keyword would end a diagram early.
         "end" => "end_".into(),
         _ => id,
     }
@@ -205,31 +207,32 @@ impl Member {
         }
     }
 
-    /// With this type of aggregates and its events.
+    /// Declares this type of aggregates and its events.
     #[must_use]
     pub fn aggregate<A: Aggregate>(self) -> Self {
         self.set_up(|builder| builder.aggregate::<A>())
     }
 
-    /// With this type of events.
+    /// Declares this type of events.
     #[must_use]
     pub fn event<E: Event>(self) -> Self {
         self.set_up(|builder| builder.event::<E>())
     }
 
-    /// With a topic of the past: see [`ApplicationBuilder::retired`].
+    /// Declares a topic of the past: see [`ApplicationBuilder::retired`].
     #[must_use]
     pub fn retired(self, topic: &'static str) -> Self {
         self.set_up(move |builder| builder.retired(topic))
     }
 
-    /// With a topic of another program that records in the log: see [`ApplicationBuilder::of_others`].
+    /// Declares a topic of another program that records in the log: see
+    /// [`ApplicationBuilder::of_others`].
     #[must_use]
     pub fn of_others(self, topic: &'static str) -> Self {
         self.set_up(move |builder| builder.of_others(topic))
     }
 
-    /// With what this makes of its builder: another codec, a larger cache.
+    /// Configures the application's builder, for example with another codec or a larger cache.
     #[must_use]
     pub fn set_up(
         mut self,
@@ -239,18 +242,18 @@ impl Member {
         self
     }
 
-    /// With this follower, in addition to others.
+    /// Adds this follower.
     #[must_use]
     pub fn follower(mut self, follower: Follower) -> Self {
         self.followers.push(Arc::new(follower));
         self
     }
 
-    /// Claims that the application is confluent by key: in every schedule that takes the inputs of one
-    /// key in the same order, its log has for each key the same events in the same order. `key` says
-    /// which key an event belongs to; events of no key are not compared.
+    /// Declares that the application is confluent by key: in every schedule that processes the
+    /// inputs of one key in the same order, its log has for each key the same events in the same
+    /// order. `key` returns the key of an event; events without a key are not compared.
     ///
-    /// A simulation holds the system to it.
+    /// A simulation verifies this.
     #[must_use]
     pub fn confluent(
         mut self,
@@ -260,8 +263,8 @@ impl Member {
         self
     }
 
-    /// Claims that the application is [confluent](Self::confluent) by the tag that begins so, as in
-    /// `aircraft:`.
+    /// Declares that the application is [confluent](Self::confluent) by the tag with this prefix,
+    /// for example `aircraft:`.
     #[must_use]
     pub fn confluent_by_tag(self, prefix: &'static str) -> Self {
         self.confluent(move |event| {
@@ -270,17 +273,17 @@ impl Member {
         })
     }
 
-    /// Name of the application and of its log.
+    /// Returns the name of the application and of its log.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its followers, in the order of declaration.
+    /// Returns its followers, in the order of declaration.
     pub fn followers(&self) -> &[Arc<Follower>] {
         &self.followers
     }
 
-    /// Says which key an event belongs to, if the application claims to be confluent.
+    /// Returns the function from events to keys, if the application is declared confluent.
     pub fn confluence_key(&self) -> Option<&ConfluenceKey> {
         self.confluent.as_ref()
     }
@@ -293,15 +296,15 @@ impl Member {
 }
 
 impl SystemBuilder {
-    /// The system had this name before, which its followers have recorded: they go on under the new one.
-    /// To be kept for as long as there are such followers.
+    /// Declares a former name of the system, which its followers have recorded; they continue under
+    /// the new one. Keep this call as long as such followers exist.
     pub fn formerly(mut self, name: impl Into<String>) -> Self {
         self.names.former.push(name.into());
         self
     }
 
-    /// With an application of this name, which is the name of its log too: its types and followers are
-    /// given by `define`. The order of declaration is the order in which a single thread works.
+    /// Adds an application of this name, which is also the name of its log; `define` declares its
+    /// types and followers. A single thread processes the applications in the order of declaration.
     pub fn application(
         mut self,
         name: impl Into<Arc<str>>,
@@ -311,19 +314,20 @@ impl SystemBuilder {
         self
     }
 
-    /// Ends the definition.
+    /// Finishes the definition.
     ///
     /// # Errors
     ///
-    /// [`Invalid`] that says what does not fit: two applications or followers of one name, a follower
-    /// of an application that is not there, a follower without policies.
+    /// [`Invalid`] with the reason: for example two applications or two followers with the same
+    /// name, a follower of an application that is not declared, or a follower without policies.
     pub fn build(self) -> Result<System, Invalid> {
         let mut names = BTreeSet::new();
         for member in &self.members {
             check_name("name of an application", &member.name)?;
             if member.name.starts_with(RESERVED_PREFIX) {
                 return Err(Invalid::new(format!(
-                    "the application {:?} has a name of the library's; choose one that does not begin with {RESERVED_PREFIX:?}",
+                    "the application {:?} has a name reserved for the library; choose one that \
+                     does not begin with {RESERVED_PREFIX:?}",
                     member.name
                 )));
             }
@@ -378,14 +382,15 @@ fn check_followers(member: &Member, applications: &BTreeSet<&str>) -> Result<(),
         for upstream in follower.upstreams() {
             if !applications.contains(upstream) {
                 return Err(Invalid::new(format!(
-                    "the follower {:?} of {:?} follows {upstream:?}, which is no application of the system; there are {applications:?}",
+                    "the follower {:?} of {:?} follows {upstream:?}, which is not an application \
+                         of the system; there are {applications:?}",
                     follower.name(),
                     member.name
                 )));
             }
             if !upstreams.insert(upstream) {
                 return Err(Invalid::new(format!(
-                    "the follower {:?} of {:?} is to follow {upstream:?} twice",
+                    "the follower {:?} of {:?} follows {upstream:?} twice",
                     follower.name(),
                     member.name
                 )));

@@ -1,11 +1,12 @@
-//! Deliveries: an outbox that a runner drains, by a function that takes each event to the outside.
+//! Deliveries: outboxes that a runner drains, each with a function that sends an event to an
+//! external system.
 //!
-//! A delivery is given with the [`Infrastructure`](super::open_system::Infrastructure) and not with the system: what it
-//! talks to is a matter of the program that runs. In a cluster one node drains an outbox at a time, another
-//! goes on when that fails.
+//! A delivery is given to the [`Infrastructure`](super::open_system::Infrastructure) and not to the
+//! system, because the external system depends on the program that runs. In a cluster one node at a
+//! time drains an outbox, and another node takes over when that node fails.
 //!
-//! Like a follower's pipeline it has no runtime: a runner makes its steps, ends those that take too long, and
-//! may drop one at any moment.
+//! Like a follower's pipeline, a delivery has no runtime: a runner makes its steps, ends those that
+//! take too long, and may drop one at any moment.
 
 use std::fmt;
 use std::future::Future;
@@ -25,12 +26,13 @@ use crate::health::{Finding, FindingKind, Trouble};
 use crate::projection::BoxError;
 use crate::recording::{BoxFuture, Invalid, Mark};
 
-/// An outbox that a runner drains: its name, whose events it has, and what takes one to the outside.
+/// An outbox that a runner drains: its application, its name, and the function that sends an event.
 ///
-/// `MultiThread` and `Cluster` deliver the events of type `E` of the application's own log, each at least
-/// once and in the order of the log. What fails is tried again, after pauses that grow, and the later events
-/// wait for it: a function that gives an event up returns `Ok`. An event that was sent is sent again only
-/// if the process or its lease ended before that was recorded; its id is the same then.
+/// `MultiThread` and `Cluster` deliver the events of type `E` of the application's own log, each at
+/// least once and in the order of the log. A failed delivery is retried after growing pauses, and
+/// later events wait for it; to give an event up, the function returns `Ok`. An event is sent a
+/// second time only if the process or its lease ended before the delivery was recorded; its id is
+/// then the same.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -69,7 +71,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Of the application of this name, the outbox of this name, whose events this function delivers.
+    /// Creates the outbox of this name in this application; `deliver` sends its events.
     pub fn new<E, F, Fut>(
         application: impl Into<Arc<str>>,
         outbox: impl Into<Arc<str>>,
@@ -93,27 +95,27 @@ impl Delivery {
         }
     }
 
-    /// Where it begins if nothing was delivered yet; with the log's first event, unless said otherwise.
+    /// Sets where it begins if nothing was delivered yet; the first event of the log by default.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// How long the delivery of one event may take, [`DELIVERY_TIME_MAX`] unless said otherwise. Then it is
-    /// dropped and tried again.
+    /// Limits the time for the delivery of one event; [`DELIVERY_TIME_MAX`] by default. A delivery
+    /// that takes longer is dropped and retried.
     #[must_use]
     pub fn time_max(mut self, time: Duration) -> Self {
         self.time_max = time;
         self
     }
 
-    /// Name of the application whose events it delivers.
+    /// Returns the name of the application whose events it delivers.
     pub fn application(&self) -> &str {
         &self.application
     }
 
-    /// Name of the outbox.
+    /// Returns the name of the outbox.
     pub fn outbox(&self) -> &str {
         &self.name
     }
@@ -134,7 +136,7 @@ impl fmt::Debug for Delivery {
     }
 }
 
-/// A function that delivers events of whatever type.
+/// A function that delivers events, of any type.
 trait AnyDelivery: Send + Sync {
     fn open<'a>(
         &'a self,
@@ -171,7 +173,7 @@ where
     }
 }
 
-/// An outbox that is open, of events of whatever type.
+/// An open outbox, of events of any type.
 trait Drain: Send {
     /// Delivers the next event and records that.
     fn next<'a>(
@@ -184,7 +186,7 @@ trait Drain: Send {
     fn checkpoint(&self) -> Option<Mark>;
 }
 
-/// What came of an event.
+/// The result of attempting the next event.
 enum Drained {
     /// There was none.
     Nothing,
@@ -216,7 +218,7 @@ where
                 return Ok(Drained::Nothing);
             };
             let mark = event.mark();
-            // A store that failed to record it is no reason to send it again.
+            // If the store failed to record the delivery, the event is not sent again.
             if self.sent != Some(mark) {
                 let stored = event.stored.clone();
                 let began = Began::new("delivery", Arc::clone(upstream), stored, None, time_max);
@@ -227,7 +229,7 @@ where
                     Ok(Ok(())) => None,
                     Ok(Err(error)) => Some(error.to_string()),
                     Err(panic) => {
-                        let text = panic_text(&*panic).unwrap_or("without a word");
+                        let text = panic_text(&*panic).unwrap_or("without a message");
                         Some(format!("it panicked: {text}"))
                     }
                 };
@@ -249,7 +251,7 @@ where
     }
 }
 
-/// How an outbox that a runner drains is getting on.
+/// The status of an outbox that a runner drains.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct OutboxStatus {
@@ -257,27 +259,28 @@ pub struct OutboxStatus {
     pub application: Arc<str>,
     /// Its name.
     pub outbox: Arc<str>,
-    /// What it is doing: [`Phase::Standby`] if another node drains it, [`Phase::Retrying`] after a failure.
+    /// Its phase: [`Phase::Standby`] if another node drains it, [`Phase::Retrying`] after a
+    /// failure.
     pub phase: Phase,
-    /// Up to where everything is delivered, as this process knows it.
+    /// The position up to which everything is delivered, as known to this process.
     pub checkpoint: Option<Mark>,
-    /// How many events were delivered by this process.
+    /// Number of events delivered by this process.
     pub delivered: u64,
-    /// Failures in a row.
+    /// Number of consecutive failures.
     pub failures: u32,
-    /// The last failure, with the time it happened, by the machine's clock.
+    /// The last failure, with its time by the machine's clock.
     pub last_error: Option<(Timestamp, String)>,
-    /// The delivery that is going on at this moment.
+    /// The delivery that is running now.
     pub running: Option<Running>,
 }
 
 impl OutboxStatus {
-    /// Whether there is nothing to say about it; see [`findings`](Self::findings).
+    /// Returns whether there are no [`findings`](Self::findings).
     pub fn is_well(&self) -> bool {
         self.findings().is_empty()
     }
 
-    /// Everything that somebody has to look at.
+    /// Returns everything that needs attention.
     pub fn findings(&self) -> Vec<Finding> {
         let name = format!("{}/{}", self.application, self.outbox);
         let finding =
@@ -285,7 +288,7 @@ impl OutboxStatus {
         let mut findings = Vec::new();
         if self.phase == Phase::Retrying {
             let error = self.last_error.as_ref();
-            let error = error.map_or("it is not known why", |(_, error)| error);
+            let error = error.map_or("the reason is not known", |(_, error)| error);
             findings.push(finding(Trouble::Retrying, error.to_owned()));
         }
         if let Some(late) = self.running.as_ref().filter(|it| it.is_late()) {
@@ -295,7 +298,7 @@ impl OutboxStatus {
     }
 }
 
-/// Where the status of an outbox is told. A clone is the same.
+/// Shares the status of an outbox. A clone shares the same status.
 #[derive(Clone, Debug, Default)]
 pub struct OutboxCell {
     status: Arc<Mutex<OutboxStatus>>,
@@ -303,7 +306,7 @@ pub struct OutboxCell {
 }
 
 impl OutboxCell {
-    /// The status as it is now.
+    /// Returns the current status.
     pub fn read(&self) -> OutboxStatus {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         let mut status = status.clone();
@@ -311,12 +314,12 @@ impl OutboxCell {
         status
     }
 
-    /// The delivery that is going on at this moment.
+    /// Returns the delivery that is running now.
     pub fn running(&self) -> Option<Running> {
         self.running.read()
     }
 
-    /// For runners: notes as the last error that a delivery is late, which is no failure yet.
+    /// For runners: records as the last error that a delivery is late, which is not yet a failure.
     pub fn tell_late(&self, late: &Running) {
         self.write(|status| status.last_error = Some((now(), late.to_string())));
     }
@@ -330,7 +333,7 @@ fn now() -> Timestamp {
     std::time::SystemTime::now().into()
 }
 
-/// What a step of an outbox came to.
+/// The result of a step of an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutboxStep {
@@ -338,11 +341,12 @@ pub enum OutboxStep {
     Delivered,
     /// There is nothing to deliver now.
     Idle,
-    /// The event could not be delivered; the status says why. It is to be tried again after a while.
+    /// The event could not be delivered; the status has the reason. The runner retries after a
+    /// pause.
     Failed,
 }
 
-/// One outbox at work.
+/// Drains one outbox, step by step.
 pub struct OutboxPipeline {
     application: Application,
     upstream: Arc<str>,
@@ -367,23 +371,23 @@ impl OutboxPipeline {
         }
     }
 
-    /// The delivery that it makes.
+    /// Returns its delivery.
     pub fn delivery(&self) -> &Delivery {
         &self.delivery
     }
 
-    /// How it is getting on, to be read from anywhere.
+    /// Returns its status, which can be read from anywhere.
     pub fn status(&self) -> OutboxCell {
         self.status.clone()
     }
 
-    /// Delivers the next event and records that it is delivered. May be dropped at any moment; an event
-    /// that was on its way then is delivered again.
+    /// Delivers the next event and records the delivery. May be dropped at any moment; an event
+    /// whose delivery was running is then delivered again.
     ///
     /// # Errors
     ///
-    /// Those of [`Outbox::next`] and [`Outbox::delivered`]; what was delivered and not recorded is not
-    /// delivered again by the next step.
+    /// Those of [`Outbox::next`] and [`Outbox::delivered`]; an event that was delivered but not
+    /// recorded as delivered is not delivered again by the next step.
     pub async fn step(&mut self) -> Result<OutboxStep> {
         let stepped = self.step_on().await;
         if let Err(error) = &stepped {
@@ -421,20 +425,23 @@ impl OutboxPipeline {
         Ok(step)
     }
 
-    /// Goes by what the log says from the next step on: another process may have delivered.
+    /// Makes the next step read the outbox's checkpoint from the log: another process may have
+    /// delivered.
     pub fn look_again(&mut self) {
         self.drain = None;
     }
 
-    /// For runners: tells what they make of it.
+    /// For runners: sets the phase.
     pub fn tell_phase(&self, phase: Phase) {
         self.status.write(|status| status.phase = phase);
     }
 
-    /// For runners: tells of a failure that they met, as that a delivery took too long.
+    /// For runners: records a failure, for example of a delivery that took too long.
     pub fn tell_failure(&self, failure: &dyn fmt::Display) {
         let (application, outbox) = (&self.upstream, &self.delivery.name);
-        tracing::warn!(application = &**application, outbox = &**outbox, %failure, "an outbox tries again");
+        tracing::warn!(
+            application = &**application, outbox = &**outbox, %failure, "an outbox retries"
+        );
         self.status.write(|status| {
             status.phase = Phase::Retrying;
             status.failures = status.failures.saturating_add(1);

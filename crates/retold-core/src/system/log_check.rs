@@ -1,5 +1,5 @@
-//! Checking whether a program can still read and fold all of its logs, with the types of the library and of
-//! those that follow them.
+//! Checking whether a program can still read and fold all of its logs, with the types of the
+//! library and of the followers.
 
 use super::open_system::OpenSystem;
 use crate::application::{Application, LogCheck, Result};
@@ -7,13 +7,14 @@ use crate::following::{FollowerEvent, TimerEvent};
 use crate::mapping::EventReader;
 
 impl Application {
-    /// Checks whether this program can still read and fold all of the log: every event is read as the types
-    /// that the application was declared with, every aggregate of a declared type is folded, and its
-    /// snapshots are compared with what the events make. A topic that no declared type has is a finding.
+    /// Checks whether this program can still read and fold the whole log: every event is read as
+    /// one of the application's declared types, every aggregate of a declared type is folded, and
+    /// its snapshots are compared with the state folded from the events. A topic that no declared
+    /// type has is a finding.
     ///
-    /// For CI, before a program is deployed, on a copy of the log that it will meet. It reads all of the
-    /// log once and the streams of declared aggregates once more, in bounded memory, and writes nothing. What is
-    /// recorded meanwhile is left out.
+    /// For CI, before a program is deployed, on a copy of the log that it will use. It reads the
+    /// whole log once and the streams of declared aggregates a second time, in bounded memory, and
+    /// writes nothing. Events recorded after the check started are left out.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
@@ -26,21 +27,21 @@ impl Application {
     /// # Errors
     ///
     /// [`Error::Unavailable`](crate::application::Error::Unavailable),
-    /// [`Error::Corrupt`](crate::application::Error::Corrupt) if the log cannot be read. What the program
-    /// cannot read or fold is no error: it is in the report.
+    /// [`Error::Corrupt`](crate::application::Error::Corrupt) if the log cannot be read. Events
+    /// that the program cannot read or fold are not errors: they are in the report.
     pub async fn check_log(&self) -> Result<LogCheck> {
         self.check_against(&of_the_library()).await
     }
 }
 
 impl OpenSystem {
-    /// Checks the log of an application as [`Application::check_log`] does, and also reads every event as the
-    /// followers of that log do.
+    /// Checks the log of an application as [`Application::check_log`] does, and also reads every
+    /// event as the followers of that log do.
     ///
     /// # Errors
     ///
-    /// As [`Application::check_log`]; [`Error::Invalid`](crate::application::Error::Invalid) if the system
-    /// has no application of this name.
+    /// As for [`Application::check_log`]; [`Error::Invalid`](crate::application::Error::Invalid) if
+    /// the system has no application of this name.
     pub async fn check_log(&self, application: &str) -> Result<LogCheck> {
         let checked = self.application(application)?;
         let members = self.system().members().iter();
@@ -57,7 +58,7 @@ impl OpenSystem {
     ///
     /// # Errors
     ///
-    /// As [`check_log`](Self::check_log).
+    /// As for [`check_log`](Self::check_log).
     pub async fn check_logs(&self) -> Result<Vec<LogCheck>> {
         let mut checks = Vec::new();
         for member in self.system().members() {

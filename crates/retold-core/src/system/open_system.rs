@@ -1,4 +1,4 @@
-//! A system with its logs opened: what all runners begin with.
+//! A system with its logs opened, with which every runner begins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::health::{Finding, FindingKind, Trouble};
 use crate::projection::{ProjectionPipeline, ViewKeeper};
 use crate::recording::{LogId, OPEN_WAIT_MAX, Patience, Recorder, Store};
 
-/// Where the logs of a system are, and what gives its commands time and ids.
+/// The stores of a system's logs, and the sources of its commands' times and ids.
 ///
 /// ```
 /// # use retold::recording::MemoryStore;
@@ -37,7 +37,7 @@ pub struct Infrastructure {
 }
 
 impl Infrastructure {
-    /// All logs in this store, unless said otherwise.
+    /// Keeps all logs in this store, except those set by `application_in`.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
@@ -51,65 +51,65 @@ impl Infrastructure {
         }
     }
 
-    /// How long whatever begins with this, a runner or a node of a cluster, waits for a store that is busy
-    /// or absent, before it fails with what the store said last; [`OPEN_WAIT_MAX`] unless told. It tries
-    /// again after pauses that grow. With zero the first failure counts: so it is to be in a simulation,
-    /// where no time passes.
+    /// Limits how long a runner or a node of a cluster, when it opens this infrastructure, waits
+    /// for a store that is busy or absent before it fails with the store's last error;
+    /// [`OPEN_WAIT_MAX`] by default. It retries after growing pauses. With zero the first failure
+    /// is returned: use this in a simulation, where no time passes.
     #[must_use]
     pub fn open_wait_max(mut self, wait: Duration) -> Self {
         self.open_wait_max = wait;
         self
     }
 
-    /// See [`open_wait_max`](Self::open_wait_max).
+    /// Returns the limit set by [`open_wait_max`](Self::open_wait_max).
     pub fn open_wait(&self) -> Duration {
         self.open_wait_max
     }
 
-    /// The log of this application in another store.
+    /// Keeps the log of this application in another store.
     #[must_use]
     pub fn application_in(mut self, application: impl Into<String>, store: Arc<dyn Store>) -> Self {
         self.stores.insert(application.into(), store);
         self
     }
 
-    /// The log of this application gets this id, if it is born by opening it.
+    /// Sets the id that the log of this application gets if opening creates it.
     #[must_use]
     pub fn log_id(mut self, application: impl Into<String>, id: LogId) -> Self {
         self.log_ids.insert(application.into(), id);
         self
     }
 
-    /// Takes the time of commands from this clock; the machine's by default.
+    /// Uses this clock for the time of commands; the machine's by default.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Takes fresh ids of commands from this source; uuids of version 7 by default.
+    /// Uses this source for the new ids of commands; uuids of version 7 by default.
     #[must_use]
     pub fn ids(mut self, ids: Arc<dyn IdSource>) -> Self {
         self.ids = Some(ids);
         self
     }
 
-    /// Keeps this view, in addition to others, of the log that its projection names.
+    /// Adds this view of the log that its projection names.
     #[must_use]
     pub fn view(mut self, keeper: Arc<dyn ViewKeeper>) -> Self {
         self.views.push(keeper);
         self
     }
 
-    /// Drains this outbox, in addition to others: `MultiThread` does, and of the nodes of a `Cluster` that
-    /// have it one at a time.
+    /// Adds this outbox, which `MultiThread` drains; in a `Cluster`, one at a time of the nodes
+    /// that have it drains it.
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.deliveries.push(delivery);
         self
     }
 
-    /// Opens one application of a system, with patience.
+    /// Opens one application of a system, and retries while its store is busy or absent.
     pub(crate) async fn open(&self, member: &Member, opening: Opening) -> Result<Application> {
         let what = format!("opening the application {:?}", member.name());
         let mut patience = Patience::new(what, self.open_wait_max);
@@ -139,7 +139,7 @@ impl Infrastructure {
         builder.open().await
     }
 
-    /// The store of this application's log.
+    /// Returns the store of this application's log.
     pub fn store_of(&self, application: &str) -> &Arc<dyn Store> {
         self.stores.get(application).unwrap_or(&self.store)
     }
@@ -155,7 +155,7 @@ impl fmt::Debug for Infrastructure {
     }
 }
 
-/// Whether waiting may mend what kept something from beginning.
+/// Returns whether an error at startup may disappear by waiting.
 pub(super) fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Unavailable(_) | Error::OutcomeUnknown { .. })
 }
@@ -164,13 +164,13 @@ pub(super) fn may_pass(error: &Error) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "there is no third")]
 pub enum Opening {
-    /// For reading and writing; a log that does not exist is born.
+    /// For reading and writing; a log that does not exist is created.
     Write,
-    /// For reading: nothing is written, a log that does not exist reads as empty.
+    /// For reading: nothing is written, and a log that does not exist reads as empty.
     ReadOnly,
 }
 
-/// A system with its logs opened. A clone is the same opening.
+/// A system with its logs opened. A clone shares the open logs.
 #[derive(Clone)]
 pub struct OpenSystem {
     system: System,
@@ -180,15 +180,15 @@ pub struct OpenSystem {
 }
 
 impl OpenSystem {
-    /// Opens the logs of all applications of the system. Waits for a store that is busy or absent, for each
-    /// log as long as [`Infrastructure::open_wait_max`] says.
+    /// Opens the logs of all applications of the system. Waits for a store that is busy or absent,
+    /// for each log at most [`Infrastructure::open_wait_max`].
     ///
     /// # Errors
     ///
     /// As for [`ApplicationBuilder::open`](crate::application::ApplicationBuilder::open);
-    /// [`Error::Invalid`] for a view or an outbox of an application that the system does not have, or an
-    /// outbox that is given twice; and, opened for writing, if one of its followers is retired, or is
-    /// recorded to be part of another system.
+    /// [`Error::Invalid`] for a view or an outbox of an application that the system does not have,
+    /// and for an outbox that is given twice; when opened for writing, also if one of its followers
+    /// is retired or recorded as part of another system.
     pub async fn open(
         system: &System,
         infrastructure: &Infrastructure,
@@ -204,7 +204,7 @@ impl OpenSystem {
             delivery.check()?;
             if !outboxes.insert((application, outbox)) {
                 return Err(Error::invalid(format!(
-                    "the outbox {outbox:?} of {application:?} is given twice; give one of them another name"
+                    "the outbox {outbox:?} of {application:?} is given twice; rename one of them"
                 )));
             }
         }
@@ -226,27 +226,26 @@ impl OpenSystem {
         })
     }
 
-    /// The system.
+    /// Returns the system.
     pub fn system(&self) -> &System {
         &self.system
     }
 
-    /// Its applications, in the order of declaration.
+    /// Returns its applications, in the order of declaration.
     pub fn applications(&self) -> &[Application] {
         &self.applications
     }
 
-    /// The application of this name.
+    /// Returns the application of this name.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if there is none, with the names that
-    /// there are.
+    /// [`Error::Invalid`] if there is none; the message lists the applications.
     pub fn application(&self, name: &str) -> Result<&Application> {
         Ok(&self.applications[self.system.expect_index_of(name)?])
     }
 
-    /// The same opening with other handles of the applications, in the same order.
+    /// Returns the same open system with other handles of the applications, in the same order.
     pub(super) fn with_applications(&self, applications: Vec<Application>) -> Self {
         Self {
             applications: applications.into(),
@@ -254,9 +253,9 @@ impl OpenSystem {
         }
     }
 
-    /// The pipelines of all followers of the system, in the order of declaration: application by
-    /// application, follower by follower, of one that is partitioned its pipelines in their order; with
-    /// the index of the application.
+    /// Returns the pipelines of all followers of the system with the index of their application: in
+    /// the order of declaration, application by application and follower by follower; the pipelines
+    /// of a partitioned follower in their order.
     pub fn pipelines(&self) -> Vec<(usize, Pipeline)> {
         let mut pipelines = Vec::new();
         for (index, member) in self.system.members().iter().enumerate() {
@@ -268,7 +267,7 @@ impl OpenSystem {
         pipelines
     }
 
-    /// So many pipelines for a follower of the application at this index.
+    /// Returns `partitions` pipelines for a follower of the application at this index.
     pub(super) fn pipelines_of(
         &self,
         index: usize,
@@ -288,7 +287,8 @@ impl OpenSystem {
         pipelines.collect()
     }
 
-    /// What is wrong with the outboxes that programs have opened of its applications in this process.
+    /// Returns the findings of the outboxes of its applications that programs have opened in this
+    /// process.
     pub fn outbox_findings(&self) -> Vec<Finding> {
         let applications = self.applications.iter();
         let failures = applications.flat_map(|it| it.reports().failures());
@@ -302,8 +302,8 @@ impl OpenSystem {
         findings.collect()
     }
 
-    /// A pipeline for each outbox, in the order in which their deliveries were given; with the index of the
-    /// application whose events it delivers.
+    /// Returns a pipeline for each outbox with the index of the application whose events it
+    /// delivers, in the order in which the deliveries were given.
     pub fn outboxes(&self) -> Vec<(usize, OutboxPipeline)> {
         let outboxes = self.deliveries.iter().filter_map(|delivery| {
             let index = self.system.index_of(delivery.application())?;
@@ -313,8 +313,8 @@ impl OpenSystem {
         outboxes.collect()
     }
 
-    /// A pipeline for each view, in the order in which they were given; with the index of the
-    /// application whose log it is of.
+    /// Returns a pipeline for each view with the index of the application whose log it folds, in
+    /// the order in which the views were given.
     pub fn projections(&self) -> Vec<(usize, ProjectionPipeline)> {
         let views = self.views.iter().filter_map(|keeper| {
             let index = self.system.index_of(&keeper.outline().upstream)?;
@@ -327,7 +327,7 @@ impl OpenSystem {
     }
 }
 
-/// Checks that a program may run this follower, by what is recorded of it.
+/// Checks, by the follower's recorded events, that this program may run it.
 async fn check_declared(
     application: &Application,
     follower: &Follower,

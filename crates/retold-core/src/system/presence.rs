@@ -1,7 +1,8 @@
-//! Presence: how a program is seen from others that runs a system in one process. It holds a lease for each
-//! follower, for the timers of each application and for each view, under names of their own, so that a reader of
-//! the store knows what a running system still has. Nothing is placed by them: several programs that run the same
-//! hold them in turn, and one that was killed is seen until they end.
+//! Presence: shows other programs that a program runs a system in one process. The program holds a
+//! lease for each follower, for the timers of each application and for each view, under names
+//! reserved for this purpose, so that readers of the store know which followers and views a running
+//! system still has. The leases place no work. Several programs that run the same system hold them
+//! in turn, and those of a killed program remain visible until they expire.
 
 use std::sync::Arc;
 
@@ -10,46 +11,46 @@ use crate::domain::Timestamp;
 use crate::following::limits::{PRESENCE_INTERVAL, PRESENCE_TIME_TO_LIVE};
 use crate::recording::Store;
 
-/// What the names of all leases of runners in one process begin with.
+/// Prefix of the names of all leases of runners in one process.
 pub const RUNNERS: &str = "retold.runner/";
 
-/// A name as a part of a lease's name, in which `/` separates the parts.
+/// Escapes a name for use in a lease's name, in which `/` separates the parts.
 pub fn escaped(name: &str) -> String {
     name.replace('%', "%25").replace('/', "%2F")
 }
 
-/// What was [`escaped`].
+/// Reverses [`escaped`].
 pub fn unescaped(name: &str) -> Arc<str> {
     name.replace("%2F", "/").replace("%25", "%").into()
 }
 
-/// Path of a follower in the name of its lease.
+/// Returns the path of a follower in the name of its lease.
 pub fn follower_path(application: &str, follower: &str) -> String {
     format!("follower/{}/{}", escaped(application), escaped(follower))
 }
 
-/// Path of the timers of an application in the name of their lease.
+/// Returns the path of the timers of an application in the name of their lease.
 pub fn timers_path(application: &str) -> String {
     format!("timers/{}", escaped(application))
 }
 
-/// Path of a view in the name of its lease.
+/// Returns the path of a view in the name of its lease.
 pub fn view_path(application: &str, view: &str, version: u32) -> String {
     let (application, view) = (escaped(application), escaped(view));
     format!("view/{application}/{view}/{version}")
 }
 
-/// Name of this process as a holder of leases, another one for each call.
+/// Returns a name for this process as a holder of leases; each call returns a different one.
 pub fn holder() -> Arc<str> {
     let (process, id) = (std::process::id(), uuid::Uuid::now_v7());
     format!("process {process}/{id}").into()
 }
 
-/// The leases of a runner that has no task to renew them: it does that when it is used.
+/// The leases of a runner that has no task to renew them; it renews them when it is used.
 pub(super) struct Presence {
     holder: Arc<str>,
     leases: Vec<(Arc<dyn Store>, String)>,
-    /// When they were taken or renewed last, by the clock of the first application.
+    /// The time at which they were last acquired or renewed, by the clock of the first application.
     renewed_at: Option<Timestamp>,
 }
 
@@ -82,8 +83,8 @@ impl Presence {
         }
     }
 
-    /// Takes the leases, or renews them if it is time. A store that does not take one is asked again the next
-    /// time: nothing depends on it.
+    /// Acquires the leases, or renews them if due. A failed attempt is repeated at the next call:
+    /// nothing depends on it.
     pub(super) async fn keep(&mut self, now: Timestamp) {
         let is_recent = self
             .renewed_at
@@ -95,12 +96,12 @@ impl Presence {
         for (store, lease) in &self.leases {
             let held = store.acquire_lease(lease, &self.holder, PRESENCE_TIME_TO_LIVE);
             if let Err(error) = held.await {
-                tracing::debug!(%lease, %error, "it is not shown that it is run here");
+                tracing::debug!(%lease, %error, "other processes cannot see that it is run here");
             }
         }
     }
 
-    /// Gives the leases back.
+    /// Releases the leases.
     pub(super) async fn end(&self) {
         for (store, lease) in &self.leases {
             let _ = store.release_lease(lease, &self.holder).await;

@@ -1,10 +1,10 @@
 //! The runner that does everything in one thread, in one order.
 //!
-//! After a command returns, everything that it caused, transitively, has happened: the same commands
-//! give the same logs. There is one queue of events and the followers that are to answer them. A commit
-//! adds its events in the order of their positions, each for the followers of that log in the order of
-//! their declaration; one upstream event is one append. No thread and no task is started: whoever awaits
-//! a command does the work.
+//! When a command returns, everything that it caused, transitively, has happened: the same commands
+//! result in the same logs. There is one queue of events and of the followers that must process
+//! them. A commit adds its events in the order of their positions, each for the followers of that
+//! log in the order of their declaration; one upstream event is one append. No thread and no task
+//! is started: the caller that awaits a command does the work.
 
 mod queue;
 
@@ -29,8 +29,9 @@ use crate::recording::{BoxFuture, Patience, StoredEvent};
 
 /// Runs a system in one thread. A clone is the same runner.
 ///
-/// A command waits for the policies that it asks, without a time limit: one that does not return, or blocks
-/// its thread, keeps the command from returning. [`status`](SingleThread::status) says which event it is at.
+/// A command waits for the policies that it triggers, without a time limit: a policy that does not
+/// return, or blocks its thread, keeps the command from returning. [`status`](SingleThread::status)
+/// shows the event that it is processing.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -88,12 +89,12 @@ use crate::recording::{BoxFuture, Patience, StoredEvent};
 #[derive(Clone)]
 pub struct SingleThread {
     conductor: Arc<SingleThreadConductor>,
-    /// The system with applications whose commands are conducted: the only ones that are given out.
+    /// The system with applications whose commands are conducted; only these are given to callers.
     open: OpenSystem,
 }
 
 struct SingleThreadConductor {
-    /// The system with applications whose commands cause nothing by themselves.
+    /// The system with applications whose commands trigger nothing by themselves.
     open: OpenSystem,
     statuses: Statuses,
     timer_findings: TimerFindings,
@@ -101,17 +102,17 @@ struct SingleThreadConductor {
     work: Mutex<Work>,
 }
 
-/// Those of each follower's pipelines, which become others when it is split anew.
+/// The statuses of each follower's pipelines, which are replaced when the follower is split.
 type Statuses = Arc<SyncMutex<Vec<Vec<StatusCell>>>>;
 
-/// What is wrong with the timers of each application, if anything is.
+/// The finding of each application's timers, if there is one.
 type TimerFindings = Arc<SyncMutex<Vec<Option<Finding>>>>;
 
-/// What is to be done. Whoever has the lock does it.
+/// The pending work. The holder of the lock does it.
 struct Work {
     open: OpenSystem,
     followers: Vec<Worker>,
-    /// For each log, which followers follow it, and which of their upstreams it is.
+    /// For each log, the followers that follow it, each with the index of this upstream.
     readers: Vec<Vec<(usize, usize)>>,
     projections: Vec<ProjectionPipeline>,
     timers: Vec<Timers>,
@@ -123,7 +124,7 @@ struct Work {
     presence: Presence,
 }
 
-/// A follower and what it needs beside its pipelines.
+/// A follower, its pipelines and their context.
 struct Worker {
     open: OpenSystem,
     follower: Arc<Follower>,
@@ -134,28 +135,28 @@ struct Worker {
     index: usize,
     /// Index of its application.
     application: usize,
-    /// For each log that it follows, which application's it is.
+    /// For each log that it follows, the index of the log's application.
     upstreams: Vec<usize>,
-    /// Whether it must find its own way from what the logs say: it was paused, failed, or was overtaken
-    /// by another process.
+    /// Whether it must resynchronize with the logs: it was paused, it failed, or another process
+    /// overtook it.
     is_astray: bool,
 }
 
 impl SingleThread {
-    /// Opens the logs of the system and processes what is in them and not processed yet. Waits for a store
-    /// that is busy or absent, as long as [`Infrastructure::open_wait_max`] says.
+    /// Opens the logs of the system and processes all unprocessed events in them. Waits for a store
+    /// that is busy or absent, at most [`Infrastructure::open_wait_max`].
     ///
     /// # Errors
     ///
     /// As for [`OpenSystem::open`]; [`Error::Invalid`] if the infrastructure has a
-    /// [`Delivery`](super::delivery::Delivery). A follower that cannot go on is no error here: see
-    /// [`status`](Self::status).
+    /// [`Delivery`](super::delivery::Delivery). A follower that cannot continue is not an error
+    /// here: see [`status`](Self::status).
     pub async fn start(system: &System, infrastructure: &Infrastructure) -> Result<Self> {
         Self::start_with(system, infrastructure, STEPS_MAX_DEFAULT).await
     }
 
-    /// As [`start`](Self::start), with a limit of reactions to one command: followers that go on beyond
-    /// it are taken for an endless cycle, and the rest waits for the next command.
+    /// As [`start`](Self::start), with a limit on the reactions to one command. If followers exceed
+    /// it, an endless cycle is assumed, and the rest waits for the next command.
     ///
     /// # Errors
     ///
@@ -168,7 +169,8 @@ impl SingleThread {
         let open = OpenSystem::open(system, infrastructure, Opening::Write).await?;
         if let Some((_, outbox)) = open.outboxes().first() {
             return Err(Error::invalid(format!(
-                "the outbox {:?} is not drained by a runner in one thread, whose commands would wait for the outside; drain it with `Outbox`, or take another runner",
+                "the outbox {:?} cannot be drained by a runner in one thread, whose commands would \
+                 wait for the external system; drain it with `Outbox`, or use another runner",
                 outbox.delivery().outbox()
             )));
         }
@@ -255,30 +257,31 @@ impl SingleThread {
         }
     }
 
-    /// The application of this name. A command of it returns when everything that it caused has
-    /// happened.
+    /// Returns the application of this name. Its commands return when everything that they caused
+    /// has happened.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if there is none, with the names that there are.
+    /// [`Error::Invalid`] if there is none; the message lists the applications.
     pub fn application(&self, name: &str) -> Result<Application> {
         self.open.application(name).cloned()
     }
 
-    /// The system with its logs. Its applications are those that [`application`](Self::application) gives:
-    /// a command returns when everything that it caused has happened. What is appended by way of a
-    /// recorder is processed with the next command, or by [`catch_up`](Self::catch_up).
+    /// Returns the system with its logs. Its applications are those that
+    /// [`application`](Self::application) returns: a command returns when everything that it caused
+    /// has happened. Events that are appended through a recorder are processed with the next
+    /// command, or by [`catch_up`](Self::catch_up).
     pub fn open_system(&self) -> &OpenSystem {
         &self.open
     }
 
-    /// Fires the timers that are due by the applications' clocks, and processes everything that is in
-    /// the logs: after a clock was moved, or others have written.
+    /// Fires the timers that are due by the applications' clocks, and processes all events in the
+    /// logs. Call it after moving a clock, or after other processes have written.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`], [`Error::Corrupt`] of the logs; what a single follower meets is in its
-    /// status.
+    /// [`Error::Unavailable`], [`Error::Corrupt`] of the logs; failures of a single follower are in
+    /// its status.
     pub async fn catch_up(&self) -> Result<()> {
         let mut work = self.conductor.work.lock().await;
         work.is_timer_old.fill(true);
@@ -291,8 +294,8 @@ impl SingleThread {
         work.fire_due().await
     }
 
-    /// Records how far the followers are in logs of which they answered nothing lately. Good for the
-    /// next start, which reads less; nothing is lost without it.
+    /// Records how far the followers have read logs in which they processed no event recently, so
+    /// that the next start reads less. Nothing is lost without it.
     ///
     /// # Errors
     ///
@@ -312,15 +315,16 @@ impl SingleThread {
         Ok(())
     }
 
-    /// How each follower is getting on, in the order of declaration; of one that is split, each partition.
+    /// Returns the status of each follower, in the order of declaration; of a split follower, the
+    /// status of each partition.
     pub fn status(&self) -> Vec<FollowerStatus> {
         let statuses = &self.conductor.statuses;
         let statuses = statuses.lock().unwrap_or_else(PoisonError::into_inner);
         statuses.iter().flatten().map(StatusCell::read).collect()
     }
 
-    /// How the runner is getting on: everything that somebody has to look at, as it was after the last
-    /// command. It is always live, and ready if the logs can be read.
+    /// Returns the health of the runner: everything that needs attention, as of the last command.
+    /// It is always live, and ready if the logs can be read.
     pub async fn health(&self) -> Health {
         let conductor = &self.conductor;
         let mut health = Health::default();
@@ -341,18 +345,18 @@ impl SingleThread {
             health.findings.extend(handle.finding().await);
         }
         health.findings.extend(conductor.open.outbox_findings());
-        // Of one that is split each partition says the same of what is recorded of all.
+        // The partitions of a split follower report the same findings for what is recorded of all.
         health.findings.dedup();
         health
     }
 
-    /// Handles of the views, in the order in which they were given. A command returns when they have
-    /// taken in everything that it caused.
+    /// Returns handles of the views, in the order in which the views were given. A command returns
+    /// when they have processed everything that it caused.
     pub fn projections(&self) -> &[ProjectionHandle] {
         &self.conductor.projections
     }
 
-    /// The follower of this name as its operator sees it. After an act call
+    /// Returns the operator of the follower of this name. After an operation, call
     /// [`catch_up`](Self::catch_up).
     ///
     /// # Errors
@@ -363,8 +367,7 @@ impl SingleThread {
         Ok(FollowerOperator::new(application, follower))
     }
 
-    /// Lets a follower begin anew from the first event of each log; see
-    /// [`FollowerOperator::reset`].
+    /// Restarts a follower from the first event of each log; see [`FollowerOperator::reset`].
     ///
     /// # Errors
     ///
@@ -380,7 +383,7 @@ impl SingleThread {
     }
 }
 
-/// What is done around the commands of one application.
+/// Work before and after the commands of one application.
 struct Conducted {
     conductor: Arc<SingleThreadConductor>,
     log: usize,
@@ -394,7 +397,7 @@ impl Conductor for Conducted {
             if let Err(error) = work.fire_due().await {
                 tracing::warn!(%error, "timers that are due could not be fired");
             }
-            // Already now, in case that nobody awaits the command to its end.
+            // Set already now, in case the command is dropped before it completes.
             work.is_timer_old[self.log] = true;
         })
     }
@@ -403,21 +406,22 @@ impl Conductor for Conducted {
         Box::pin(async {
             let mut work = self.conductor.work.lock().await;
             if let Err(error) = work.process_commit(self.log).await {
-                tracing::warn!(%error, "what a command caused waits for the next one");
+                tracing::warn!(%error, "the effects of a command wait for the next command");
             }
         })
     }
 }
 
 impl Work {
-    /// Shows others that the followers, timers and views are run here, if it is time for that.
+    /// Shows other processes that the followers, timers and views are run here, if due.
     async fn keep_presence(&mut self) {
         if let Some(first) = self.open.applications().first() {
             self.presence.keep(first.now()).await;
         }
     }
 
-    /// Finds out where the followers are; what they have not processed is queued from there.
+    /// Determines where the followers are; events that they have not processed are queued from
+    /// there.
     async fn begin(&mut self) {
         for worker in &mut self.followers {
             worker.is_astray = false;
@@ -440,7 +444,7 @@ impl Work {
         }
     }
 
-    /// Keeps what is wrong with the timers of an application, if anything is.
+    /// Stores the finding of an application's timers, if there is one.
     fn tell_timers(&self, index: usize, attempt: &Result<()>) {
         let name = self.open.applications()[index].name();
         let finding = match attempt {
@@ -460,14 +464,14 @@ impl Work {
         findings.unwrap_or_else(PoisonError::into_inner)[index] = finding;
     }
 
-    /// Processes what is there when the runner starts.
+    /// Processes the events that exist when the runner starts.
     async fn start(&mut self) -> Result<()> {
         self.process().await?;
         self.fire_due().await
     }
 
-    /// Fires what is due, one timer after the other, each with all that it causes.
-    /// Those that timers set off in turn are counted as steps.
+    /// Fires the timers that are due, one after the other, each with everything that it causes.
+    /// Timers that fire as a result of other timers count as steps.
     async fn fire_due(&mut self) -> Result<()> {
         for _ in 0..self.steps_max {
             for index in 0..self.timers.len() {
@@ -497,27 +501,27 @@ impl Work {
         }
         tracing::error!(
             steps = self.steps_max,
-            "timers go on and on; the rest waits for the next command"
+            "timers do not come to an end; the rest waits for the next command"
         );
         Ok(())
     }
 
-    /// Processes what is new in one log, and what that causes.
+    /// Processes the new events of one log, and what they cause.
     async fn process_commit(&mut self, log: usize) -> Result<()> {
         self.is_timer_old[log] = true;
         self.find_ways().await?;
         self.fill(log).await?;
-        // What was left behind by commands that nobody awaited to their end.
+        // Events left over from commands that were dropped before they completed.
         self.fill_all().await?;
         self.find_ways().await?;
         self.drain().await
     }
 
-    /// Processes everything that is in the logs, and what that causes.
+    /// Processes all events in the logs, and what they cause.
     async fn process(&mut self) -> Result<()> {
         self.find_ways().await?;
         self.fill_all().await?;
-        // Those that found just now that a log is not as they read it.
+        // Followers that have just found that a log has diverged.
         self.find_ways().await?;
         self.drain().await
     }
@@ -529,7 +533,7 @@ impl Work {
                 if steps == self.steps_max {
                     tracing::error!(
                         steps,
-                        "followers go on and on; the rest waits for the next command"
+                        "followers do not come to an end; the rest waits for the next command"
                     );
                     self.queue.put_back(item);
                     return Ok(());
@@ -546,15 +550,15 @@ impl Work {
         }
     }
 
-    /// Brings the views up to date. One that cannot go on says so by its handle.
+    /// Brings the views up to date. A view that cannot continue reports this through its handle.
     async fn project(&mut self) {
         for pipeline in &mut self.projections {
-            // It has told of a failure itself.
+            // The pipeline has reported the failure itself.
             let _ = pipeline.catch_up().await;
         }
     }
 
-    /// Lets followers that are astray find their way.
+    /// Resynchronizes the followers that are out of sync.
     async fn find_ways(&mut self) -> Result<()> {
         for index in 0..self.followers.len() {
             if self.followers[index].is_astray {
@@ -564,7 +568,7 @@ impl Work {
         Ok(())
     }
 
-    /// Lets a follower go by what the logs say, and queues what that causes.
+    /// Resynchronizes a follower with the logs, and queues the resulting events.
     async fn find_way(&mut self, follower: usize) -> Result<()> {
         let worker = &mut self.followers[follower];
         worker.find_way(self.steps_max).await;
@@ -573,7 +577,7 @@ impl Work {
         self.fill(log).await
     }
 
-    /// Queues the effects that a follower recorded since there were `before`.
+    /// Queues the effects that a follower has recorded since its count was `before`.
     async fn queue_effects(&mut self, follower: usize, before: u64) -> Result<()> {
         let worker = &self.followers[follower];
         if worker.effects_recorded() == before {
@@ -591,7 +595,7 @@ impl Work {
         Ok(())
     }
 
-    /// Queues what a log has and is not queued yet.
+    /// Queues the events of a log that are not queued yet.
     async fn fill(&mut self, log: usize) -> Result<()> {
         let readers = &self.readers[log];
         if readers.is_empty() {
@@ -609,7 +613,7 @@ impl Work {
         let filled = queue.fill(log, &**recorder, readers, is_to_answer).await;
         match filled {
             Err(error) if error.is_diverged() => {
-                tracing::error!(%error, "the followers of a log look whether they can go on");
+                tracing::error!(%error, "a log has diverged; its followers check it");
                 self.forget(log);
                 Ok(())
             }
@@ -617,8 +621,8 @@ impl Work {
         }
     }
 
-    /// Forgets what is queued of a log that is not as it was read. Its followers look at what is recorded
-    /// before they answer anything.
+    /// Discards the queued events of a log that has diverged from what was read. Its followers
+    /// check what is recorded before they process another event.
     fn forget(&mut self, log: usize) {
         let followers = &self.followers;
         let is_of_log = |item: &Item| followers[item.follower].upstreams[item.upstream] == log;
@@ -637,11 +641,12 @@ impl Work {
         }
         let before = worker.effects_recorded();
         let mut pipelines = worker.pipelines.iter_mut();
-        // The partition that the event is in.
+        // The partition of the event.
         let Some(pipeline) = pipelines.find(|it| it.answers(item.upstream, &item.event)) else {
             return Ok(());
         };
-        // If this is dropped midway, what it took from the queue is found in the logs.
+        // If this is dropped midway, the event that was taken from the queue is read from the log
+        // again.
         worker.is_astray = true;
         let answered = pipeline.answer(item.upstream, &item.event).await;
         if answered.is_err() || !pipeline.is_prepared() || pipeline.is_holding() {
@@ -651,8 +656,8 @@ impl Work {
         self.queue_effects(item.follower, before).await
     }
 
-    /// Records what was answered without effect, once the queue is empty. Says whether anything changed
-    /// that may cause more.
+    /// Records the events that were processed without effect, once the queue is empty. Returns
+    /// whether anything changed that may cause more.
     async fn settle(&mut self) -> Result<bool> {
         for follower in 0..self.followers.len() {
             if self.followers[follower].is_astray {
@@ -673,7 +678,7 @@ impl Work {
                 let rested = pipeline.rest().await;
                 worker.is_astray = rested.is_err() || !pipeline.is_prepared();
                 if worker.is_astray {
-                    // Its effects are in the queue now: the others must answer them before they pass on.
+                    // Its effects are queued now: the others must process them before they pass on.
                     self.find_way(follower).await?;
                     return Ok(true);
                 }
@@ -685,7 +690,7 @@ impl Work {
 }
 
 impl Worker {
-    /// Begins with so many pipelines, which have to find their way.
+    /// Creates this number of pipelines, which must be synchronized with the logs.
     fn begin(&mut self, partitions: u32) {
         let pipelines = self
             .open
@@ -707,7 +712,7 @@ impl Worker {
         }
     }
 
-    /// How many effects its pipelines have recorded.
+    /// Returns the number of effects that its pipelines have recorded.
     fn effects_recorded(&self) -> u64 {
         self.pipelines.iter().map(Pipeline::effects_recorded).sum()
     }
@@ -716,12 +721,13 @@ impl Worker {
         self.pipelines.iter().map(|it| it.counts().appends).sum()
     }
 
-    /// Goes by what the logs say, until nothing is left; or stays astray until the next time, at the
-    /// latest after so many answers, for it may follow itself in an endless cycle.
+    /// Processes the logs until nothing is left. Otherwise the follower stays out of sync until the
+    /// next time, at the latest after `steps_max` steps, because it may follow itself in an endless
+    /// cycle.
     async fn find_way(&mut self, steps_max: u64) {
         self.is_astray = true;
-        // Once for what its partitions have to do, and again for each of them that changes what the
-        // others know: when it is split anew.
+        // One pass for the pending work of its partitions, and another for each partition that
+        // changes the state that the others depend on, when the follower is split.
         for _ in 0..=2 * PARTITIONS_MAX {
             let before = self.appends();
             for pipeline in &mut self.pipelines {
@@ -736,7 +742,7 @@ impl Worker {
             let is_agreed = records.all(|it| it.version == first.version);
             if is_agreed && first.partitioning.is_some() {
                 if self.appends() == before {
-                    // Another process has a part in it.
+                    // Another process is running one of the partitions.
                     return;
                 }
                 continue;
@@ -753,8 +759,8 @@ impl Worker {
     }
 }
 
-/// Lets a pipeline go by what the logs say, until nothing is left. False if it cannot now, or would go on
-/// for more than so many answers.
+/// Processes the logs with one pipeline until nothing is left. Returns false if the pipeline cannot
+/// continue now, or would exceed `steps_max` steps.
 async fn find_way(pipeline: &mut Pipeline, steps_max: u64) -> bool {
     let mut conflicts = 0;
     let answers_max = pipeline.counts().answered + steps_max;
@@ -762,7 +768,7 @@ async fn find_way(pipeline: &mut Pipeline, steps_max: u64) -> bool {
         if pipeline.counts().answered > answers_max {
             tracing::error!(
                 steps_max,
-                "a follower goes on and on; the rest waits for the next command"
+                "a follower does not come to an end; the rest waits for the next command"
             );
             return false;
         }
@@ -785,8 +791,8 @@ async fn find_way(pipeline: &mut Pipeline, steps_max: u64) -> bool {
     false
 }
 
-/// How often a follower that is overtaken by others, or whose append stays unknown, tries again
-/// before the command that it works for returns.
+/// Number of retries of a follower that is overtaken by others, or whose append has an unknown
+/// outcome, before the command that it works for returns.
 const FINDING_ATTEMPTS_MAX: u32 = 100;
 
 impl fmt::Debug for SingleThread {

@@ -1,4 +1,4 @@
-//! Cases about one aggregate: its recorded events, a decision on its state, what comes of it.
+//! Cases about one aggregate: its recorded events, a decision on its state, and its result.
 
 use std::fmt::Debug;
 
@@ -7,11 +7,11 @@ use super::outcome::Outcome;
 use super::shown_event::{ShownEvent, recorded};
 use crate::domain::{Aggregate, Decision, fold};
 
-/// An aggregate of which these events are recorded, in this order; none, if it is new.
+/// Returns an aggregate with these events recorded, in this order; pass none for a new one.
 ///
 /// # Panics
 ///
-/// If an event does not survive being recorded.
+/// If an event does not read back unchanged.
 #[must_use = "a case checks nothing before something is decided"]
 #[track_caller]
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> AggregateCase<A> {
@@ -25,7 +25,7 @@ pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Aggreg
     case
 }
 
-/// An aggregate with what is recorded of it.
+/// An aggregate with its recorded events.
 #[derive(Clone, Debug)]
 pub struct AggregateCase<A> {
     given: Vec<ShownEvent>,
@@ -43,7 +43,7 @@ impl<A: Aggregate> AggregateCase<A> {
         self.when_named(UNNAMED, decide)
     }
 
-    /// Decides on the aggregate's state; a failure calls it by this name.
+    /// Decides on the aggregate's state; a failure uses this name for the decision.
     #[must_use = "a decision is not checked before `then`"]
     #[track_caller]
     pub fn when_named<D: Decision<A::Event>>(
@@ -69,13 +69,13 @@ impl<A: Aggregate> AggregateCase<A> {
         }
     }
 
-    /// Checks the state that the given events make.
+    /// Checks the state after the given events.
     pub fn then_state(self, check: impl FnOnce(&A)) -> Self {
         check(&self.state);
         self
     }
 
-    /// With one more event, as it comes back from its bytes.
+    /// Adds an event, as decoded from its bytes.
     #[track_caller]
     fn with(mut self, event: &A::Event) -> Self {
         self.given.push(ShownEvent::of(event));
@@ -85,7 +85,7 @@ impl<A: Aggregate> AggregateCase<A> {
     }
 }
 
-/// What was decided about an aggregate, to be checked.
+/// A decision about an aggregate, to be checked.
 #[derive(Debug)]
 pub struct AggregateDecided<A, R> {
     after: AggregateCase<A>,
@@ -93,13 +93,14 @@ pub struct AggregateDecided<A, R> {
 }
 
 impl<A: Aggregate, R> AggregateDecided<A, R> {
-    /// Exactly these events were decided, in this order: an event, an array, a `Vec`, a tuple.
+    /// Checks that exactly these events were decided, in this order: an event, an array, a `Vec`, a
+    /// tuple.
     ///
-    /// Events are equal if what is recorded of them is: topic, tags and content.
+    /// Events are equal if their topics, tags and contents are.
     ///
     /// # Panics
     ///
-    /// If other events were decided, or it was refused.
+    /// If other events were decided, or the decision was refused.
     #[track_caller]
     pub fn then(self, expected: impl Decision<A::Event, Refusal = std::convert::Infallible>) -> Self
     where
@@ -112,11 +113,11 @@ impl<A: Aggregate, R> AggregateDecided<A, R> {
         self
     }
 
-    /// Nothing was decided, and it was not refused.
+    /// Checks that the decision was accepted without any event.
     ///
     /// # Panics
     ///
-    /// If an event was decided, or it was refused.
+    /// If an event was decided, or the decision was refused.
     #[track_caller]
     pub fn then_nothing(self) -> Self
     where
@@ -126,11 +127,11 @@ impl<A: Aggregate, R> AggregateDecided<A, R> {
         self
     }
 
-    /// It was refused, for this reason.
+    /// Checks that the decision was refused for this reason.
     ///
     /// # Panics
     ///
-    /// If it was not refused, or for another reason.
+    /// If it was accepted, or refused for another reason.
     #[track_caller]
     pub fn then_refused(self, expected: R) -> Self
     where
@@ -140,13 +141,13 @@ impl<A: Aggregate, R> AggregateDecided<A, R> {
         self
     }
 
-    /// Checks the state after what was decided; after a refusal, the state that was given.
+    /// Checks the state after the decided events, or the given state after a refusal.
     pub fn then_state(self, check: impl FnOnce(&A)) -> Self {
         check(&self.after.state);
         self
     }
 
-    /// What was decided is recorded: the case goes on with it.
+    /// Records the decided events and continues the case with them.
     #[must_use = "nothing is checked of what follows before it is decided"]
     pub fn and(self) -> AggregateCase<A> {
         self.after

@@ -1,7 +1,7 @@
-//! Cases about a log: events of any types and streams, a decision on a model over them.
+//! Cases about a log: events of any types and streams, and a decision on a model over them.
 //!
-//! They run the application itself over a log in memory: the model's own queries, matched as every
-//! store matches them, and the same mapping. Nothing waits, so no runtime is needed.
+//! They run the application itself over a log in memory: with the model's own queries, matched as
+//! every store matches them, and the same mapping. Nothing waits, so no runtime is needed.
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -17,8 +17,8 @@ use crate::domain::{Decision, ManualClock, SequentialIds};
 use crate::mapping::AnyEvent;
 use crate::recording::{Condition, MemoryStore, StoredEvent};
 
-/// A log in which these events are recorded, in this order: one event, or several of any types as an
-/// array, a `Vec` or a tuple, each for the stream that it is addressed to; `()` for an empty log.
+/// Returns a log with these events recorded, in this order: one event, or several of any types as
+/// an array, a `Vec` or a tuple, each addressed to its stream; `()` for an empty log.
 ///
 /// # Panics
 ///
@@ -40,7 +40,7 @@ pub fn given_log(events: impl Decision<AnyEvent, Refusal = Infallible>) -> LogCa
     case.with(given)
 }
 
-/// What a future of the memory store comes to: it never waits.
+/// Returns the result of a future of the memory store, which never waits.
 #[track_caller]
 fn at_once<T, E: Debug + std::fmt::Display>(
     what: &str,
@@ -49,11 +49,11 @@ fn at_once<T, E: Debug + std::fmt::Display>(
     match future.now_or_never() {
         Some(Ok(value)) => value,
         Some(Err(error)) => panic!("{what} failed: {error}"),
-        None => panic!("{what} waited for something; a model must read the log and nothing else"),
+        None => panic!("{what} waited for something; a model must only read the log"),
     }
 }
 
-/// A log with what is recorded in it.
+/// A log with its recorded events.
 #[derive(Clone, Debug)]
 pub struct LogCase {
     given: Vec<ShownEvent>,
@@ -61,7 +61,7 @@ pub struct LogCase {
 }
 
 impl LogCase {
-    /// Decides on what a model shows of the log.
+    /// Decides on a model of the log.
     #[must_use = "a decision is not checked before `then`"]
     #[track_caller]
     pub fn when<M: Model, D: Decision<AnyEvent>>(
@@ -72,7 +72,7 @@ impl LogCase {
         self.when_named(UNNAMED, model, decide)
     }
 
-    /// Decides on what a model shows of the log; a failure calls it by this name.
+    /// Decides on a model of the log; a failure uses this name for the decision.
     #[must_use = "a decision is not checked before `then`"]
     #[track_caller]
     pub fn when_named<M: Model, D: Decision<AnyEvent>>(
@@ -107,11 +107,11 @@ impl LogCase {
         }
     }
 
-    /// Checks what a model shows of the log.
+    /// Checks a model of the log.
     ///
     /// # Panics
     ///
-    /// If the log cannot be read so, and if `check` does.
+    /// If the log cannot be read through the model, and if `check` panics.
     #[track_caller]
     pub fn then_view<M: Model>(self, model: M, check: impl FnOnce(&M::State)) -> Self {
         let view = at_once("reading the model", self.application.view(model));
@@ -119,7 +119,7 @@ impl LogCase {
         self
     }
 
-    /// With these events recorded too, in one append.
+    /// Records these events too, in one append.
     #[track_caller]
     fn with(mut self, events: Vec<AnyEvent>) -> Self {
         self.given.extend(events.iter().map(ShownEvent::of_any));
@@ -131,7 +131,7 @@ impl LogCase {
         self
     }
 
-    /// A line that says which of the given events the model did not read, if it did not read all.
+    /// Returns a line that lists the given events that the model did not read, if there are any.
     fn note_of_unread(&self, conditions: &[Condition]) -> Vec<String> {
         let is_read = |event: &StoredEvent| {
             conditions.iter().any(|condition| match condition {
@@ -156,7 +156,7 @@ impl LogCase {
     }
 }
 
-/// What was decided on a log, to be checked.
+/// A decision on a log, to be checked.
 #[derive(Debug)]
 pub struct LogDecided<R> {
     after: LogCase,
@@ -164,14 +164,14 @@ pub struct LogDecided<R> {
 }
 
 impl<R> LogDecided<R> {
-    /// Exactly these events were decided, in this order, for these streams: an event, an array, a
-    /// `Vec`, a tuple.
+    /// Checks that exactly these events were decided, in this order, for these streams: an event,
+    /// an array, a `Vec`, a tuple.
     ///
-    /// Events are equal if what is recorded of them is: stream, topic, tags and content.
+    /// Events are equal if their streams, topics, tags and contents are.
     ///
     /// # Panics
     ///
-    /// If other events were decided, or it was refused.
+    /// If other events were decided, or the decision was refused.
     #[track_caller]
     pub fn then(self, expected: impl Decision<AnyEvent, Refusal = Infallible>) -> Self
     where
@@ -184,11 +184,11 @@ impl<R> LogDecided<R> {
         self
     }
 
-    /// Nothing was decided, and it was not refused.
+    /// Checks that the decision was accepted without any event.
     ///
     /// # Panics
     ///
-    /// If an event was decided, or it was refused.
+    /// If an event was decided, or the decision was refused.
     #[track_caller]
     pub fn then_nothing(self) -> Self
     where
@@ -198,11 +198,11 @@ impl<R> LogDecided<R> {
         self
     }
 
-    /// It was refused, for this reason.
+    /// Checks that the decision was refused for this reason.
     ///
     /// # Panics
     ///
-    /// If it was not refused, or for another reason.
+    /// If it was accepted, or refused for another reason.
     #[track_caller]
     pub fn then_refused(self, expected: R) -> Self
     where
@@ -212,18 +212,18 @@ impl<R> LogDecided<R> {
         self
     }
 
-    /// Checks what a model shows of the log after what was decided.
+    /// Checks a model of the log after the decided events.
     ///
     /// # Panics
     ///
-    /// If the log cannot be read so, and if `check` does.
+    /// If the log cannot be read through the model, and if `check` panics.
     #[track_caller]
     pub fn then_view<M: Model>(mut self, model: M, check: impl FnOnce(&M::State)) -> Self {
         self.after = self.after.then_view(model, check);
         self
     }
 
-    /// What was decided is recorded: the case goes on with it.
+    /// Records the decided events and continues the case with them.
     #[must_use = "nothing is checked of what follows before it is decided"]
     pub fn and(self) -> LogCase {
         self.after

@@ -1,15 +1,15 @@
-//! What a decision came to, and the assertions about it that all cases share.
+//! The result of a decision, and the assertions about it that all cases share.
 
 use std::fmt::Debug;
 
 use super::report::{beside, blocks, listed};
 use super::shown_event::ShownEvent;
 
-/// What a decision came to, with all that a failing assertion has to tell.
+/// The result of a decision, with everything that the message of a failing assertion needs.
 #[derive(Debug)]
 pub(super) struct Outcome<R> {
     pub(super) given: Vec<ShownEvent>,
-    /// What else there is to know about what was given, a line each.
+    /// Further notes about the given events, one per line.
     pub(super) notes: Vec<String>,
     pub(super) when: String,
     pub(super) decided: Result<Vec<ShownEvent>, R>,
@@ -34,14 +34,17 @@ impl<R> Outcome<R> {
         let (what, actual) = match &self.decided {
             Ok(decided) if decided == expected => return,
             Ok(decided) if expected.is_empty() => (
-                "nothing was to be decided, but something was",
+                "no events were expected, but some were decided",
                 blocks(decided),
             ),
             Ok(decided) => (
                 "other events were decided than expected",
                 blocks_or_nothing(decided),
             ),
-            Err(refusal) => ("it was refused, but was not to be", vec![refused(refusal)]),
+            Err(refusal) => (
+                "the decision was refused, but it was expected to be accepted",
+                vec![refused(refusal)],
+            ),
         };
         self.fail(what, &beside(&blocks_or_nothing(expected), &actual));
     }
@@ -55,7 +58,7 @@ impl<R> Outcome<R> {
             Err(refusal) if refusal == expected => return,
             Err(refusal) => ("it was refused for another reason", vec![refused(refusal)]),
             Ok(decided) => (
-                "it was to be refused, but was not",
+                "a refusal was expected, but the decision was accepted",
                 blocks_or_nothing(decided),
             ),
         };

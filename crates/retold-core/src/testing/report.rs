@@ -1,4 +1,5 @@
-//! The text of a failure: what was given, when, and expected beside actual.
+//! The text of a failure: what was given, the decision, and expected and actual events side by
+//! side.
 
 use std::fmt::Write;
 
@@ -7,7 +8,7 @@ use super::shown_event::ShownEvent;
 const MARK: &str = "> ";
 const NO_MARK: &str = "  ";
 
-/// A numbered list of events, each with its content, or `nothing`.
+/// Lists events by number, each with its content; `nothing` if there are none.
 pub(super) fn listed(events: &[ShownEvent]) -> String {
     if events.is_empty() {
         return "      nothing\n".into();
@@ -27,8 +28,8 @@ pub(super) fn listed(events: &[ShownEvent]) -> String {
     text
 }
 
-/// Blocks of lines beside each other: the first of the left beside the first of the right, and so on.
-/// The first line that differs is marked.
+/// Puts blocks of lines side by side: the first of the left next to the first of the right, and so
+/// on. Marks the first line that differs.
 pub(super) fn beside(expected: &[Vec<String>], actual: &[Vec<String>]) -> String {
     let width = expected
         .iter()
@@ -75,7 +76,7 @@ fn block(blocks: &[Vec<String>], index: usize) -> Vec<String> {
         .unwrap_or_else(|| vec!["nothing".into()])
 }
 
-/// The blocks of these events.
+/// Returns the blocks of these events.
 pub(super) fn blocks(events: &[ShownEvent]) -> Vec<Vec<String>> {
     events.iter().map(ShownEvent::lines).collect()
 }

@@ -1,4 +1,4 @@
-//! An event as reports show and compare it: topic, tags and what is recorded of its content.
+//! An event as reports show and compare it: topic, tags and recorded content.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -7,10 +7,10 @@ use crate::domain::{Event, Timestamp};
 use crate::mapping::{AnyEvent, Envelope, Mapper, MappingError};
 use crate::recording::{EventId, NewEvent};
 
-/// What of an event is compared, and how it is shown.
+/// The parts of an event that are compared, and how they are shown.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ShownEvent {
-    /// Where it goes, if that is not said by the case: the name of a stream.
+    /// The name of its stream, unless the case determines it.
     pub(super) stream: Option<String>,
     pub(super) topic: String,
     pub(super) tags: Vec<String>,
@@ -18,7 +18,7 @@ pub(super) struct ShownEvent {
 }
 
 impl ShownEvent {
-    /// `event` as its bytes tell it.
+    /// Returns `event` as decoded from its bytes.
     ///
     /// # Panics
     ///
@@ -28,7 +28,7 @@ impl ShownEvent {
         recorded(event).0
     }
 
-    /// `event`, which may be of any type, as its bytes tell it.
+    /// Returns `event`, which may be of any type, as decoded from its bytes.
     ///
     /// # Panics
     ///
@@ -38,7 +38,8 @@ impl ShownEvent {
         shown(Mapper::default().encode_any(event, envelope())).0
     }
 
-    /// Topic and tags on the first line, the content as JSON below; no content, no lines.
+    /// Returns topic and tags on the first line and the content as JSON below; no lines for no
+    /// content.
     pub(super) fn lines(&self) -> Vec<String> {
         let mut title = self.topic.clone();
         if let Some(stream) = &self.stream {
@@ -64,7 +65,7 @@ fn is_empty(content: &Value) -> bool {
     }
 }
 
-/// `event` as it is shown, and as it comes back from its bytes.
+/// Returns `event` as it is shown, and as it is read back from its bytes.
 #[track_caller]
 pub(super) fn recorded<E: Event>(event: &E) -> (ShownEvent, E) {
     shown(Mapper::default().encode(event, envelope()))
@@ -83,7 +84,7 @@ fn shown<E>(encoded: Result<(NewEvent, E), MappingError>) -> (ShownEvent, E) {
     (shown, read_back)
 }
 
-/// What is around an event is not shown.
+/// The metadata of an event, which is not shown.
 fn envelope() -> Envelope {
     Envelope::new(EventId::new(Uuid::nil()), Timestamp::default())
 }

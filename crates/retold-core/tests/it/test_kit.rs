@@ -81,7 +81,7 @@ fn a_refusal_is_shown_beside_what_was_expected() {
     });
     assert_eq!(
         text,
-        "it was refused, but was not to be
+        "the decision was refused, but it was expected to be accepted
 
 given
       nothing
@@ -106,7 +106,7 @@ fn a_refusal_that_did_not_come_is_told() {
             let decided = case().when(|dog| dog.add_trick("sit"));
             decided.then_refused(Refusal::NotRegistered);
         }),
-        "it was to be refused, but was not",
+        "a refusal was expected, but the decision was accepted",
         ">  1. refused: NotRegistered | DogEvent.TrickAdded [trick:sit]",
     );
     check(
@@ -125,7 +125,7 @@ fn a_refusal_that_did_not_come_is_told() {
         message(|| {
             case().when(|dog| dog.add_trick("sit")).then_nothing();
         }),
-        "nothing was to be decided, but something was",
+        "no events were expected, but some were decided",
         ">  1. nothing  | DogEvent.TrickAdded [trick:sit]   <- the first difference
                | {
                |   \"trick\": \"sit\"

@@ -1,22 +1,22 @@
-//! The queue of a single thread: which follower is to answer which event next.
+//! The queue of a single thread: pairs of an event and the follower that must process it, in order.
 //!
-//! It is filled from the logs and bounded: a log that has more than fits is queued as far as there is
-//! room, and on from there once the queue is empty.
+//! It is filled from the logs and bounded: a log with more events than fit is queued as far as
+//! there is room, and further once the queue is empty.
 
 use std::collections::VecDeque;
 
 use crate::application::Result;
 use crate::recording::{LogRead, Mark, PageEnd, Recorder, StoredEvent};
 
-/// Entries after which nothing more is queued before the queue is empty. Bounds memory: each holds an
-/// event.
+/// Length at which no further events are queued until the queue is empty. Bounds memory: each entry
+/// holds an event.
 const QUEUE_LENGTH_MAX: usize = 10_000;
 
-/// An event that a follower is to answer.
+/// An event that a follower must process.
 pub(super) struct Item {
-    /// Which follower, by its index.
+    /// Index of the follower.
     pub(super) follower: usize,
-    /// Which of the logs that it follows, by its index in its declaration.
+    /// Index of the log among the upstreams in the follower's declaration.
     pub(super) upstream: usize,
     pub(super) event: StoredEvent,
 }
@@ -24,9 +24,9 @@ pub(super) struct Item {
 /// See the module.
 pub(super) struct Queue {
     items: VecDeque<Item>,
-    /// How far each log is queued.
+    /// The mark up to which each log is queued.
     queued: Vec<Option<Mark>>,
-    /// Whether a log has more than was queued.
+    /// Whether a log has more events than were queued.
     is_cut: bool,
 }
 
@@ -43,35 +43,36 @@ impl Queue {
         self.items.pop_front()
     }
 
-    /// Whether a log has more than was queued. Forgotten by being told, for the next filling finds it
-    /// again.
+    /// Returns whether a log has more events than were queued, and resets this: the next filling
+    /// detects it again.
     pub(super) fn is_cut(&mut self) -> bool {
         std::mem::take(&mut self.is_cut)
     }
 
-    /// How far this log is queued.
+    /// Returns the mark up to which this log is queued.
     pub(super) fn queued(&self, log: usize) -> Option<Mark> {
         self.queued[log]
     }
 
-    /// The first that is queued of this log is what follows this mark.
+    /// Sets the mark after which this log is queued.
     pub(super) fn begin(&mut self, log: usize, after: Mark) {
         self.queued[log] = Some(after);
     }
 
-    /// Forgets what was queued of a log, for that may be of a history that is gone.
+    /// Discards the queued events of a log, because they may belong to a history that no longer
+    /// exists.
     pub(super) fn forget(&mut self, log: usize, is_of_log: impl Fn(&Item) -> bool) {
         self.queued[log] = None;
         self.items.retain(|item| !is_of_log(item));
     }
 
-    /// Gives back what was taken and not done.
+    /// Puts back an item that was taken and not processed.
     pub(super) fn put_back(&mut self, item: Item) {
         self.items.push_front(item);
     }
 
-    /// Queues the events that a log has beyond what is queued, each for those of its readers, a
-    /// follower and which of its upstreams this log is, that are to answer it.
+    /// Queues the events of a log that are not queued yet, each for every reader that must process
+    /// it. A reader is a follower and the index of this log among its upstreams.
     pub(super) async fn fill(
         &mut self,
         log: usize,

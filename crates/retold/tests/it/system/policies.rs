@@ -235,7 +235,7 @@ fn a_system_that_does_not_fit_together_says_why() {
     );
     check(
         System::new("s").application("b", |b| b.follower(follower())),
-        "follows \"a\", which is no application",
+        "follows \"a\", which is not an application",
     );
     check(
         System::new("s").application("a", |a| a.follower(follower()).follower(follower())),
