@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: all checks in turn, cheap ones first, up to the first that fails.
+//! `cargo xtask ci`: runs all checks, cheap ones first, until one fails.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::step::{Failure, Step, workspace_root};
 /// The crates whose features are each built alone: those that programs depend on.
 const CRATES_WITH_FEATURES: [&str; 2] = ["retold-core", "retold"];
 
-/// Runs all checks and says how long each took.
+/// Runs all checks and prints how long each took.
 pub(crate) fn run() -> Result<(), Failure> {
     for step in steps() {
         eprintln!("\n== {}: {}", step.name(), step.line());
@@ -64,8 +64,8 @@ fn steps() -> Vec<Step> {
 }
 
 /// A dry run of publishing: packages each crate that is published, in the order of their
-/// dependencies. The packages are not built: what is in them is built by the other steps, and a
-/// test reads the lists of their files.
+/// dependencies. The packages are not built: the other steps build their sources, and a test reads
+/// the lists of their files.
 fn packages() -> Step {
     let mut arguments = vec!["package", "--workspace", "--no-verify", "--allow-dirty"];
     let unpublished = unpublished(&workspace_root());
@@ -95,7 +95,7 @@ fn feature_alone(package: &str, feature: Option<&str>) -> Step {
         Some(feature) => format!("{package} with {feature} alone"),
         None => format!("{package} without features"),
     };
-    // Clippy and not `check`, so that what the lints above have built is used again.
+    // Clippy, not `check`, reuses what the lints above have built.
     let mut arguments = vec!["clippy", "--package", package, "--no-default-features"];
     arguments.extend(feature.iter().flat_map(|it| ["--features", *it]));
     arguments.extend(["--", "-D", "warnings"]);

@@ -1,6 +1,6 @@
-//! The project's own commands, `cargo xtask test | ci | services | soak | bench`: one way to do
-//! each, the same here, on other machines and in CI. They need Rust, a C compiler, and for the
-//! tests of its store a PostgreSQL server, which they install where they may.
+//! The project's own commands, `cargo xtask test | ci | services | soak | bench`. Each works the same
+//! on every machine and in CI. They need Rust and a C compiler, and the tests of the PostgreSQL store
+//! need a PostgreSQL server, which they install if permitted.
 
 mod ci;
 mod services;
@@ -99,9 +99,9 @@ fn refuse(reason: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// All tests there are; the `ci` command runs the same.
+/// Runs every test; the `ci` command runs the same.
 fn tests(arguments: &[String]) -> Step {
-    // One failure does not hide the next.
+    // A failure does not hide the ones after it.
     let run = ["test", "--workspace", "--all-features", "--no-fail-fast"];
     Step::cargo("tests", &run).arguments(arguments)
 }

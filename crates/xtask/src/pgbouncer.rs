@@ -1,5 +1,5 @@
-//! A private PgBouncer before a private PostgreSQL server, for tests: from the installed package,
-//! on a free port of loopback, and gone when its owner is gone.
+//! A private PgBouncer in front of a private PostgreSQL server, for tests: from the installed
+//! package, on a free port of loopback, and ended with its owner.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
@@ -9,23 +9,23 @@ use std::time::{Duration, Instant};
 
 use crate::postgres_server::{PostgresServer, free_port, install};
 
-/// Longest wait for it to take connections.
+/// Longest wait until it accepts connections.
 const START_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// How often it is looked at meanwhile.
+/// Interval of the checks in the meantime.
 const START_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Where distributions put the program.
+/// Paths at which distributions install the program.
 const PROGRAMS: [&str; 3] = [
     "/usr/sbin/pgbouncer",
     "/usr/bin/pgbouncer",
     "/opt/homebrew/bin/pgbouncer",
 ];
 
-/// Runs the program until the owner is gone, which ends the input.
+/// Runs the program until the input ends, which happens when the owner ends.
 const RUNNER: &str = "\"$1\" -q \"$2\" & cat >/dev/null; kill -INT $!; wait $!";
 
-/// A pool that runs as long as this value, or its process, lives.
+/// A pool that runs as long as this value and its process.
 pub struct PgBouncer {
     port: u16,
     runner: Child,
@@ -39,7 +39,7 @@ impl PgBouncer {
     ///
     /// # Errors
     ///
-    /// A text that says what went wrong.
+    /// A message that says what failed.
     pub fn before(
         server: &PostgresServer,
         mode: &str,
@@ -82,7 +82,7 @@ impl PgBouncer {
         Ok(Some(pool))
     }
 
-    /// The URL of a database of this name, by way of the pool.
+    /// Returns the URL of a database of this name through the pool.
     pub fn url(&self, database: &str) -> String {
         let port = self.port;
         format!("postgres://retold@127.0.0.1:{port}/{database}?sslmode=disable")
@@ -92,7 +92,7 @@ impl PgBouncer {
 impl Drop for PgBouncer {
     fn drop(&mut self) {
         drop(self.life.take());
-        // Whether it went well or not, nothing more can be done here.
+        // Nothing more can be done here if it failed.
         let _ = self.runner.wait();
     }
 }

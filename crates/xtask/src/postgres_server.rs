@@ -1,8 +1,8 @@
-//! A private PostgreSQL server for tests and trials: made in a temporary folder from the installed
-//! programs, on a free port of loopback, with `fsync` on, and gone when its owner is gone, however
-//! that ends. Hosts that a test makes inside this machine are let in too, if they are named.
+//! A private PostgreSQL server for tests and trials: in a temporary folder, from the installed
+//! programs, on a free port of loopback, with `fsync` on. It ends with its owner, even if the
+//! owner is killed. It also accepts hosts that a test creates inside this machine, if they are named.
 //!
-//! PostgreSQL refuses to run for root; then it runs for the user `postgres`, or `nobody`.
+//! PostgreSQL refuses to run as root; in that case it runs as the user `postgres`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -15,31 +15,30 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Longest wait for the server to take connections. It takes a twentieth of a second where nothing
-/// else runs.
+/// Longest wait until the server accepts connections. It takes 50 ms on an idle machine.
 const START_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// How often it is asked meanwhile.
+/// Interval of the checks in the meantime.
 const START_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Attempts to find a port that nobody takes before the server does.
+/// Attempts to find a port that no other process takes before the server does.
 const PORT_ATTEMPTS: u32 = 5;
 
-/// Clients that tests of a machine may have at the same time.
+/// Connections that all tests on a machine may open at the same time.
 const CONNECTIONS_MAX: u32 = 400;
 
-/// Where distributions put the programs, one folder a version.
+/// Folders in which distributions install the programs, one per version.
 const PROGRAM_FOLDERS: [&str; 3] = [
     "/usr/lib/postgresql",
     "/usr/local/lib/postgresql",
     "/opt/homebrew/opt",
 ];
 
-/// What the reaper does when the owner is gone: it waits for the end of its input, which comes with
-/// the owner's end, then stops the server and removes its folder.
+/// The script of the reaper: it waits for the end of its input, which comes with the end of the
+/// owner, then stops the server and removes its folder.
 const REAPER: &str = "cat >/dev/null; \"$1\" stop -m immediate -s -D \"$2/data\"; rm -rf \"$2\"";
 
-/// A server that runs as long as this value, or its process, lives.
+/// A server that runs as long as this value and its process.
 pub struct PostgresServer {
     folder: PathBuf,
     programs: PathBuf,
@@ -52,7 +51,7 @@ pub struct PostgresServer {
     life: Option<ChildStdin>,
 }
 
-/// How a server is made that is not as by default.
+/// Builds a server with other settings than the default.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     settings: Vec<(String, String)>,
@@ -61,37 +60,37 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// As by default.
+    /// Returns the default settings.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With a setting of this name at this value.
+    /// Sets a setting of PostgreSQL.
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With a file of this name in the server's folder, which nobody else may read.
+    /// Adds a file of this name to the server's folder, readable only by the server.
     #[must_use]
     pub fn file(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.push((name.to_owned(), content.into()));
         self
     }
 
-    /// Also for the hosts of a network inside this machine.
+    /// Accepts the hosts of a network inside this machine too.
     #[must_use]
     pub fn private(mut self, network: PrivateNetwork) -> Self {
         self.private = Some(network);
         self
     }
 
-    /// Makes and starts the server.
+    /// Creates and starts the server.
     ///
     /// # Errors
     ///
-    /// A text that says what went wrong and what to do; nothing is left then.
+    /// A message that says what failed and what to do; nothing is left behind.
     pub fn start(&self) -> Result<PostgresServer, String> {
         let mut server = PostgresServer::empty(self.settings.clone(), self.private.clone())?;
         server.make_cluster()?;
@@ -103,16 +102,16 @@ impl Setup {
     }
 }
 
-/// A network inside this machine, whose hosts are let in like the machine itself.
+/// A network inside this machine, whose hosts may connect like the machine itself.
 #[derive(Clone, Debug)]
 pub struct PrivateNetwork {
-    /// The machine's address in it, on which the server listens beside loopback.
+    /// The machine's address in the network, on which the server listens in addition to loopback.
     pub address: Ipv4Addr,
-    /// How many bits of it all hosts have in common.
+    /// Number of leading bits that all hosts have in common.
     pub prefix_bits: u8,
 }
 
-/// Whom the server runs for.
+/// The account that the server runs as.
 #[derive(Clone, Copy, Debug)]
 struct Account {
     uid: u32,
@@ -124,7 +123,7 @@ struct Account {
 ///
 /// # Panics
 ///
-/// With a text that says what to do, if there can be no server.
+/// If there can be no server, with a message that says what to do.
 pub fn database() -> String {
     static SERVER: LazyLock<Result<PostgresServer, String>> = LazyLock::new(PostgresServer::start);
     static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -135,11 +134,11 @@ pub fn database() -> String {
 }
 
 impl PostgresServer {
-    /// Makes and starts a server.
+    /// Creates and starts a server.
     ///
     /// # Errors
     ///
-    /// A text that says what went wrong and what to do; nothing is left then.
+    /// A message that says what failed and what to do; nothing is left behind.
     pub fn start() -> Result<Self, String> {
         Setup::new().start()
     }
@@ -166,7 +165,7 @@ impl PostgresServer {
         })
     }
 
-    /// Starts the server on a port that is free.
+    /// Starts the server on a free port.
     fn launch_somewhere(&mut self) -> Result<(), String> {
         let mut last = String::new();
         for _ in 0..PORT_ATTEMPTS {
@@ -179,7 +178,7 @@ impl PostgresServer {
         Err(last)
     }
 
-    /// Writes a file of this name into the server's folder, which nobody else may read.
+    /// Writes a file of this name into the server's folder, readable only by the server.
     fn write(&self, name: &str, content: &[u8]) -> Result<(), String> {
         let path = self.folder.join("data").join(name);
         let failed = |error| format!("the file {}: {error}", path.display());
@@ -188,11 +187,11 @@ impl PostgresServer {
         give_to(&path, self.account)
     }
 
-    /// Makes and starts a standby that follows this server.
+    /// Creates and starts a standby that replicates from this server.
     ///
     /// # Errors
     ///
-    /// A text that says what went wrong; nothing is left then.
+    /// A message that says what failed; nothing is left behind.
     pub fn standby(&self) -> Result<Self, String> {
         let mut standby = Self::empty(self.settings.clone(), None)?;
         let mut copy = self.command("pg_basebackup");
@@ -215,11 +214,11 @@ impl PostgresServer {
         Ok(standby)
     }
 
-    /// Makes a standby a server of its own, and waits until it takes writes.
+    /// Promotes a standby, and waits until it accepts writes.
     ///
     /// # Errors
     ///
-    /// A text that says what went wrong.
+    /// A message that says what failed.
     pub fn promote(&self) -> Result<(), String> {
         let mut promote = self.command("pg_ctl");
         promote
@@ -228,26 +227,26 @@ impl PostgresServer {
         run(promote, "promoting a standby")
     }
 
-    /// The folder that the server, its files and whatever serves it are in; gone with it.
+    /// Returns the folder of the server and of everything that serves it, which is removed with it.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// One of the programs that were installed with the server, as `psql`.
+    /// Returns the path of a program that is installed with the server, such as `psql`.
     pub fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
     }
 
-    /// A command that runs for whom the server runs.
+    /// Returns a command that runs as the account of the server.
     pub fn command_as_owner(&self, program: &Path) -> Command {
         command(program, self.account)
     }
 
-    /// Gives a file or folder to whom the server runs for.
+    /// Makes the account of the server the owner of a file or folder.
     ///
     /// # Errors
     ///
-    /// A text that says what went wrong.
+    /// A message that says what failed.
     pub fn give(&self, path: &Path) -> Result<(), String> {
         give_to(path, self.account)
     }
@@ -262,7 +261,7 @@ impl PostgresServer {
     ///
     /// # Errors
     ///
-    /// A text that says what went wrong.
+    /// A message that says what failed.
     pub fn create_database(&self, name: &str) -> Result<String, String> {
         let mut create = self.command("createdb");
         create.args(["-h", "127.0.0.1", "-U", "retold", "-p"]);
@@ -280,7 +279,7 @@ impl PostgresServer {
     ///
     /// # Errors
     ///
-    /// A text that says what went wrong.
+    /// A message that says what failed.
     pub fn crash_and_restart(&self) -> Result<(), String> {
         self.crash()?;
         self.launch()
@@ -290,7 +289,7 @@ impl PostgresServer {
     ///
     /// # Errors
     ///
-    /// A text that says what went wrong.
+    /// A message that says what failed.
     pub fn crash(&self) -> Result<(), String> {
         let data = self.folder.join("data");
         let mut stop = self.command("pg_ctl");
@@ -298,8 +297,8 @@ impl PostgresServer {
         run(stop, "stopping the PostgreSQL server")
     }
 
-    /// Stops the server as a crash would, and leaves its folder to whoever wants to look into it:
-    /// it is started again by `postgres -D FOLDER/data`.
+    /// Stops the server as a crash would, and keeps its folder for an investigation:
+    /// `postgres -D FOLDER/data` starts it again.
     ///
     /// # Errors
     ///
@@ -420,8 +419,8 @@ fn programs() -> Result<PathBuf, String> {
     })
 }
 
-/// Installs a package where that takes no more than saying so: on Debian and its like, with rights.
-/// If it does not succeed, the package is still missing, which is told by whoever needs it.
+/// Installs a package where one command does it: on Debian and its relatives, as root. If it fails,
+/// the package is still missing, and its user reports that.
 pub(crate) fn install(package: &str) {
     let is_possible = Path::new("/usr/bin/apt-get").exists() && matches!(account(), Ok(Some(_)));
     if !is_possible {
@@ -576,8 +575,7 @@ pub(crate) fn free_port() -> Result<u16, String> {
         .map_err(|error| format!("no port is free: {error}"))
 }
 
-/// Whether a client is answered, if only that it may not come in, and not told that the server is
-/// starting.
+/// Whether the server answers a client, even with a refusal, but not that it is starting.
 fn takes_connections(port: u16) -> bool {
     /// Protocol 3.0, user `retold`, database `postgres`; before it its length.
     const GREETING: &[u8] =

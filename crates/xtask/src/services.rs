@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use xtask::postgres_server::PostgresServer;
 
-/// Starts the server, says where it is, and stops it when the input ends. When this process is
-/// ended, however that is, the server is stopped too.
+/// Starts the server, prints its URL, and stops it when the input ends. The server also stops when
+/// this process ends in any way.
 pub(crate) fn run() -> ExitCode {
     let server = match PostgresServer::start() {
         Ok(server) => server,
@@ -17,7 +17,7 @@ pub(crate) fn run() -> ExitCode {
     };
     println!("{}", server.url("postgres"));
     eprintln!("A PostgreSQL server runs there until Ctrl-D or Ctrl-C; nothing of it is kept.");
-    // What is typed means nothing; its end does.
+    // The input has no meaning; only its end counts.
     let mut input = [0; 64];
     while std::io::stdin()
         .read(&mut input)

@@ -1,10 +1,9 @@
 //! `cargo xtask soak --minutes N`: systems in several processes, disturbed until the time is up.
 //!
-//! A round is one run of `retold demo --cluster`, on PostgreSQL with a server that crashes now and
-//! then or on a SQLite file, or of the Paxos example's test on a cluster; each under a seed of its
-//! own, which is printed. Processes are killed and stopped in their sleep by these themselves. What
-//! a round says is in a file of the folder; the first round that does not go well ends it, and the
-//! folder is kept.
+//! A round runs `retold demo --cluster`, either on a PostgreSQL server that crashes now and then or on
+//! a SQLite file, or runs the Paxos example's test on a cluster. Each round prints its seed. The
+//! rounds themselves kill and suspend processes. A file in the folder holds the output of a round.
+//! The first round that fails ends the soak, and the folder is kept.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,19 +14,19 @@ use xtask::postgres_server::PostgresServer;
 
 use crate::step::workspace_root;
 
-/// Least and most time between two crashes of the server, while a round tells.
+/// Shortest and longest time between two crashes of the server during a round.
 const CRASH_INTERVAL_SECONDS: std::ops::Range<u64> = 8..25;
 
-/// How often a round is looked at.
+/// Interval at which a round is checked.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// So long a round may last before it hangs: many times what one takes.
+/// A round that takes longer than this hangs; it is many times the usual duration.
 const ROUND_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// The line that `retold demo --cluster` prints when it only reads: a reader is not disturbed.
 const PROCESSED: &str = "all commands are done and everything is processed";
 
-/// What is done in turn.
+/// Kinds of rounds, in the order in which they run.
 const KINDS: [Kind; 3] = [Kind::Postgres, Kind::Paxos, Kind::Sqlite];
 
 /// Flights of a round on SQLite, which has one writer at a time and is slower.
@@ -40,10 +39,10 @@ enum Kind {
     Paxos,
 }
 
-/// What the rounds share.
+/// State shared by the rounds.
 struct Soak {
     folder: PathBuf,
-    /// The programs as they were built at the beginning, whatever becomes of the sources.
+    /// Copies of the programs, so that a change of the sources does not affect later rounds.
     demo: PathBuf,
     paxos: PathBuf,
     server: PostgresServer,
@@ -51,7 +50,7 @@ struct Soak {
     crashes: u64,
 }
 
-/// Runs rounds for so many minutes; the last one is ended.
+/// Runs rounds for this number of minutes, and ends the last one.
 pub(crate) fn run(minutes: &str) -> ExitCode {
     let Some(minutes) = minutes.parse::<u64>().ok().filter(|it| *it > 0) else {
         eprintln!("xtask: --minutes takes a whole number from 1, not {minutes:?}");
@@ -134,7 +133,7 @@ impl Soak {
         self.watch(child, kind, &log)
     }
 
-    /// Waits for a round to end, and crashes the server meanwhile.
+    /// Waits for a round to end, and crashes the server in the meantime.
     fn watch(&mut self, child: Child, kind: Kind, log: &Path) -> Result<(), String> {
         let mut round = Round(child);
         let begun = Instant::now();
@@ -181,7 +180,7 @@ impl Soak {
         command
     }
 
-    /// Says where everything is.
+    /// Prints where everything is.
     fn keep(self, error: &str) -> String {
         let folder = self.folder.display().to_string();
         match self.server.keep() {
@@ -194,7 +193,7 @@ impl Soak {
     }
 }
 
-/// A round that is at work; ended with this value.
+/// A running round, which ends when this value is dropped.
 struct Round(Child);
 
 impl Drop for Round {
@@ -204,7 +203,7 @@ impl Drop for Round {
     }
 }
 
-/// Builds a program and says where it is.
+/// Builds a program and returns its path.
 fn built(arguments: &[&str], target: &str) -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);

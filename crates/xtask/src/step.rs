@@ -1,16 +1,16 @@
-//! A step: one program run to its end at the workspace's root, with its output left as it is.
+//! A step: one program that runs to its end at the workspace's root, with its output unchanged.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// One program to run, under a name for people.
+/// A program to run, with a readable name.
 pub(crate) struct Step {
     name: String,
     command: Command,
 }
 
-/// A step that did not go well, and what to run to see it again.
+/// A step that failed, and the command that repeats it.
 pub(crate) struct Failure {
     step: String,
     what: String,
@@ -18,7 +18,7 @@ pub(crate) struct Failure {
 }
 
 impl Step {
-    /// A call of the cargo that runs this program.
+    /// Calls the same cargo that runs this program.
     pub(crate) fn cargo(name: impl Into<String>, arguments: &[&str]) -> Self {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
@@ -29,13 +29,13 @@ impl Step {
         }
     }
 
-    /// With more arguments.
+    /// Adds arguments.
     pub(crate) fn arguments(mut self, arguments: &[String]) -> Self {
         self.command.args(arguments);
         self
     }
 
-    /// With a variable of its environment set.
+    /// Sets an environment variable.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
@@ -46,7 +46,7 @@ impl Step {
         &self.name
     }
 
-    /// The line a person would type.
+    /// The command line as a person would type it.
     pub(crate) fn line(&self) -> String {
         let variables = self.command.get_envs().filter_map(|(name, value)| {
             let value = value?.to_string_lossy();

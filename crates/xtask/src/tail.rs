@@ -1,11 +1,11 @@
-//! `cargo xtask tail`: processes that write to one log while others follow it, optimised.
+//! `cargo xtask tail`: processes that write to one log while others follow it, in a release build.
 
 use std::process::ExitCode;
 
 use super::step::{Failure, Step};
 use xtask::postgres_server::PostgresServer;
 
-/// Runs it; on a private server, unless the arguments say where.
+/// Runs the workload, on a private server unless the arguments name a store.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let run = [
         "run",
@@ -18,12 +18,12 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let step = Step::cargo("tail", &run).arguments(arguments);
     let says_where = |it: &String| it == "-h" || it == "--help" || it.starts_with("--url");
     if arguments.iter().any(says_where) {
-        return told(step.run());
+        return exit_code(step.run());
     }
     match PostgresServer::start() {
         Ok(server) => {
             let url = ["--url".to_owned(), server.url("postgres")];
-            told(step.arguments(&url).run())
+            exit_code(step.arguments(&url).run())
         }
         Err(error) => {
             eprintln!("xtask: {error}");
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     }
 }
 
-fn told(done: Result<(), Failure>) -> ExitCode {
+fn exit_code(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

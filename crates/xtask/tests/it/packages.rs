@@ -14,7 +14,7 @@ const EXTRAS: [(&str, &str); 2] = [
     ("retold-flights", "data/january.csv.gz"),
 ];
 
-/// What each package has beside its sources. Cargo adds some of it.
+/// Files that each package has in addition to its sources. Cargo adds some of them.
 const COMMON: [&str; 6] = [
     ".cargo_vcs_info.json",
     "Cargo.lock",

@@ -1,4 +1,4 @@
-//! The table of metrics in `docs/TELEMETRY.md` has all that the crates tell.
+//! The table of metrics in `docs/TELEMETRY.md` lists every metric that the crates record.
 
 use std::fs;
 

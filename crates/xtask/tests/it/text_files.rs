@@ -1,26 +1,26 @@
-//! What every file of the workspace keeps to: a header that says what it is, nothing left undone, a
-//! telling name, a bounded size.
+//! Rules for every file of the workspace: a header that says what it is, no unfinished work, a
+//! descriptive name, a bounded size.
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use crate::workspace::{assert_none, files_below, root, texts_below};
 
-/// Largest file, in bytes. Whoever clones the repository gets all of its history.
+/// Largest file, in bytes. Every clone of the repository contains its whole history.
 const FILE_SIZE_MAX: u64 = 100 * 1024;
 
 /// Files that may be larger: the data that the flights example and the demo replay.
 const LARGE_FILES: [&str; 1] = ["examples/flights/data/january.csv.gz"];
 
-/// Where files are one example each of what does not compile; their names say which.
+/// Folder of examples that do not compile; their names describe them.
 const UI_TESTS: &str = "/tests/ui/";
 
-/// File names that do not say what is inside.
+/// File names that say nothing about the contents.
 const EMPTY_NAMES: [&str; 8] = [
     "mod", "utils", "util", "common", "helpers", "types", "base", "misc",
 ];
 
-/// Marks of work that is not done. Put together here so that this file has none.
+/// Marks of unfinished work, split so that this file has none of them.
 const UNDONE: [&str; 6] = [
     concat!("to", "do!("),
     concat!("unimplemented", "!("),
@@ -30,7 +30,7 @@ const UNDONE: [&str; 6] = [
     concat!("#[ig", "nore"),
 ];
 
-/// What makes a test wait for time to pass.
+/// Calls that make a test wait for time to pass.
 const SLEEPS: [&str; 2] = [concat!("thread::", "sleep("), concat!("time::", "sleep(")];
 
 #[test]
@@ -82,8 +82,7 @@ fn has_unreleased_section(changelog: &str) -> bool {
     sections.next() == Some("## Unreleased")
 }
 
-/// A promise to whoever looks at Retold for the first time: so much, with `main`, keeps events on
-/// disk.
+/// Maximum number of lines, including `main`, of a first program that keeps events on disk.
 const FIRST_PROGRAM_LINES_MAX: usize = 30;
 
 #[test]
