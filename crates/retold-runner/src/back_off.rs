@@ -1,10 +1,11 @@
-//! Waits that grow with each failure in a row, with a random part so that many do not act at once.
+//! Waits that grow with each consecutive failure, with a random part so that many tasks do not act
+//! at once.
 
 use std::time::Duration;
 
 use crate::options::Range;
 
-/// The waits of one who tries again and again.
+/// The waits between repeated attempts.
 #[derive(Debug)]
 pub(crate) struct BackOff {
     range: Range,
@@ -16,14 +17,14 @@ impl BackOff {
         Self { range, failures: 0 }
     }
 
-    /// How long to wait after a further failure.
+    /// Returns how long to wait after a further failure.
     pub(crate) fn next(&mut self) -> Duration {
         let whole = self.whole();
         self.failures = self.failures.saturating_add(1);
         jittered(whole)
     }
 
-    /// As long as the last wait was, give or take the random part.
+    /// Returns the last wait again, with a new random part.
     pub(crate) fn again(&self) -> Duration {
         jittered(self.whole())
     }
@@ -38,7 +39,7 @@ impl BackOff {
     }
 }
 
-/// Between half of it and all of it.
+/// Returns a random duration between half of `whole` and all of it.
 fn jittered(whole: Duration) -> Duration {
     whole.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

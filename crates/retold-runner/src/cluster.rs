@@ -1,9 +1,9 @@
 //! The runner that spreads a system over processes and machines.
 //!
-//! Every process that runs the system is a node under a name. Leases, in the stores of the
-//! applications' logs, say which nodes live and which of them has which unit: a follower, the timers of
-//! an application, a view, an outbox. They place work and carry nothing else: that each event is answered once
-//! rests on the stretches, whoever believes to have a lease.
+//! Every process that runs the system is a node with a name. Leases, in the stores of the
+//! applications' logs, record which nodes are alive and which node holds which unit: a follower,
+//! the timers of an application, a view, an outbox. They only place work: that each event is
+//! processed once depends on the stretches, whichever node believes that it holds a lease.
 
 mod options;
 mod unit;
@@ -61,26 +61,26 @@ use crate::works::Works;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
-    /// A living node of the system has the name. If that node is gone for good, its lease ends by
-    /// itself.
+    /// A living node of the system has the name. If that node is permanently down, its lease ends
+    /// by itself.
     #[error(
         "a living node of the system {system:?} has the name {node:?}, until {lease_ends_at} at least; give each node a name of its own, or let joining wait with `name_wait_max`"
     )]
     NameTaken {
-        /// Name of the system.
+        /// The name of the system.
         system: Arc<str>,
-        /// Name of the node.
+        /// The name of the node.
         node: Arc<str>,
-        /// When the other's lease ends, if it is not renewed, by the store's clock.
+        /// When the other node's lease ends unless it is renewed, by the store's clock.
         lease_ends_at: Timestamp,
     },
-    /// As many nodes live as a cluster may have.
+    /// The cluster has the maximum number of living nodes.
     #[error("the system {system:?} has {NODES_MAX} nodes, and no more may join")]
     Full {
-        /// Name of the system.
+        /// The name of the system.
         system: Arc<str>,
     },
-    /// A log could not be opened, or a lease could not be asked for; or a name or an option is not
+    /// A log could not be opened, a lease could not be requested, or a name or an option is not
     /// valid.
     #[error(transparent)]
     Retold(#[from] Error),
@@ -88,19 +88,19 @@ pub enum JoinError {
 
 /// One node of a system that runs on any number of processes and machines.
 ///
-/// Every process opens the stores and joins under a name of its own. The units of the system, that is
-/// each follower, the timers of each application, each view and each outbox, are spread evenly over the nodes that
-/// live, and move when nodes come and go: a node that [leaves](Self::leave) hands its units over at once, the
-/// units of one that dies or hangs are taken over when its leases end. Views in memory are kept by each
-/// node, for its own readers.
+/// Every process opens the stores and joins under its own name. The units of the system (each
+/// follower, the timers of each application, each view and each outbox) are spread evenly over the
+/// living nodes, and move when nodes join or leave: a node that [leaves](Self::leave) hands its
+/// units over immediately; the units of a node that dies or hangs are taken over when its leases
+/// end. Views in memory are kept by each node for its own readers.
 ///
-/// What is recorded is what a single thread could have recorded, whatever becomes of nodes and leases:
-/// see [`MultiThread`](crate::MultiThread), which this is but for placement. Commands may be given, and waited for, on every
-/// node.
+/// The recorded result is one that a single thread could have recorded, whatever happens to nodes
+/// and leases: see [`MultiThread`](crate::MultiThread), which a cluster resembles except for
+/// placement. Commands can be given, and waited for, on every node.
 ///
-/// Where applications are in different stores, the units of each store are spread by themselves, by
-/// leases in that store. Stores are told apart by identity: share one `Arc` among the applications that
-/// are in one store.
+/// If applications are in different stores, the units of each store are spread separately, by
+/// leases in that store. Stores are distinguished by identity: share one `Arc` among the
+/// applications that are in one store.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -166,35 +166,35 @@ pub struct Cluster {
     names: LeaseNames,
     options: ClusterOptions,
     units: Vec<Unit>,
-    /// Stores with leases, and what is known of them.
+    /// Stores with leases, and the last known state of each.
     stores: Vec<(Arc<dyn Store>, Arc<SeatCell>)>,
     leave: watch::Sender<bool>,
     seats: Mutex<Vec<JoinHandle<StopReport>>>,
-    /// Views that each node keeps, with their names.
+    /// Views that each node keeps for itself, with their names.
     own_views: Mutex<Vec<(String, JoinHandle<Option<String>>)>>,
     aborts: Vec<AbortHandle>,
     _watchdog: Watchdog,
 }
 
-/// The parts of a store's share.
+/// The part of the work that belongs to one store.
 struct Share {
     store: Arc<dyn Store>,
     jobs: Vec<(Unit, Job)>,
 }
 
 impl Cluster {
-    /// Opens the logs of the system and joins under this name. Units come to the node soon; this does
-    /// not wait for them. To be called in a runtime of tokio with its timer enabled.
+    /// Opens the logs of the system and joins under this name. The node gets units soon; this
+    /// method does not wait for them. Must be called within a tokio runtime whose timer is enabled.
     ///
-    /// It waits for a store that is busy or absent, for each log and for each store's leases as long as
-    /// [`Infrastructure::open_wait_max`] says. Once it has joined, nothing that fails ends the node: it tries
-    /// again until it [leaves](Self::leave) or is dropped.
+    /// It waits for a busy or absent store, for each log and for each store's leases up to
+    /// [`Infrastructure::open_wait_max`]. Once the node has joined, no failure ends it: it retries
+    /// until it [leaves](Self::leave) or is dropped.
     ///
     /// # Errors
     ///
     /// [`JoinError::NameTaken`] while a living node has the name. [`JoinError::Retold`] as for
-    /// [`OpenSystem::open`], for a name that no lease can bear, or if leases cannot be asked for. Nothing
-    /// is held then, or ends by itself.
+    /// [`OpenSystem::open`], for a name that is not valid in a lease, or if leases cannot be
+    /// requested. After an error no lease is held, or it ends by itself.
     pub async fn join(
         system: &System,
         infrastructure: &Infrastructure,
@@ -310,28 +310,28 @@ impl Cluster {
         }
     }
 
-    /// The name of this node.
+    /// Returns the name of this node.
     pub fn node(&self) -> &str {
         &self.life.name
     }
 
-    /// The application of this name, for commands and reads.
+    /// Returns the application with this name, for commands and reads.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if there is none, with the names that there are.
+    /// [`Error::Invalid`] if there is none; the error lists the existing names.
     pub fn application(&self, name: &str) -> Result<Application> {
         self.works.application(name)
     }
 
-    /// The system with its logs.
+    /// Returns the system with its logs.
     pub fn open_system(&self) -> &OpenSystem {
         &self.works.open
     }
 
-    /// What the whole cluster looks like: which nodes live, who has which unit, how far each follower is
-    /// recorded to be. What cannot be read is missing then, and
-    /// [`failures`](ClusterStatus::failures) says why.
+    /// Returns the status of the whole cluster: the living nodes, the holder of each unit, and each
+    /// follower's recorded checkpoint. Parts that cannot be read are missing, and
+    /// [`failures`](ClusterStatus::failures) gives the reason.
     pub async fn status(&self) -> ClusterStatus {
         let mut rosters = Vec::new();
         let mut failures = Vec::new();
@@ -366,13 +366,14 @@ impl Cluster {
         }
     }
 
-    /// Whether this process works, whether it takes requests, and everything that somebody has to look
-    /// at: for the probes of an orchestrator and for alarms.
+    /// Returns whether this process works, whether it can take requests, and every problem that
+    /// needs attention: for the probes of an orchestrator and for alarms.
     ///
-    /// It works if it looks at its leases in time, whatever comes of it. It takes requests if it has
-    /// joined, its lease is renewed in every store, the logs can be read, and it is not leaving. Its
-    /// findings are those of what this node has, what is recorded of the rest, and what other nodes show of
-    /// their followers, timers, views and outboxes, as this node saw at its last look at the leases.
+    /// The process works if it looks at its leases in time, even if the look fails. It can take
+    /// requests if it has joined, its lease is renewed in every store, the logs can be read, and it
+    /// is not leaving. Its findings are those of the units that this node holds, the recorded
+    /// problems of all others, and the findings that other nodes show of their followers, timers,
+    /// views and outboxes, as of this node's last look at the leases.
     pub async fn health(&self) -> Health {
         let mut health = Health::default();
         let is_leaving = *self.leave.borrow();
@@ -399,7 +400,7 @@ impl Cluster {
             }
         }
         if is_leaving {
-            // What it had is with others.
+            // Other nodes hold its former units.
             health.findings.clear();
             health.not_ready = Some("the node is leaving".into());
             return health;
@@ -414,7 +415,7 @@ impl Cluster {
         health.findings
     }
 
-    /// Adds what is wrong here, and what other nodes show of their units.
+    /// Adds problems of this node, and those that other nodes show of their units.
     async fn examine(&self, health: &mut Health) {
         self.works.examine(health).await;
         let rosters = self.stores.iter().map(|(_, cell)| cell.read().roster);
@@ -444,26 +445,26 @@ impl Cluster {
         Finding::new(FindingKind::Process, self.node(), trouble, reason)
     }
 
-    /// How each follower is getting on, in the order of declaration, against the ends of the logs as they
-    /// are now: of those that are on other nodes as it is recorded, in the phase
+    /// Returns the status of each follower, in the order of declaration, relative to the current
+    /// ends of the logs: for followers on other nodes the recorded state, in the phase
     /// [`Standby`](Phase::Standby).
     pub async fn followers(&self) -> Vec<FollowerStatus> {
         self.works.status().await
     }
 
-    /// Handles of the views, in the order in which the infrastructure has them. What they tell of the
-    /// work is told of this process only; whether the view shows a position is asked with
-    /// [`has_recorded`](ProjectionHandle::has_recorded).
+    /// Returns handles of the views, in the infrastructure's order. Their state is that of this
+    /// process only; use [`has_recorded`](ProjectionHandle::has_recorded) to find out whether a
+    /// view shows a position.
     pub fn projections(&self) -> &[ProjectionHandle] {
         self.works.projections()
     }
 
-    /// Waits until readers of the view of this name see what is at this position of its log, whichever
-    /// node keeps the view.
+    /// Waits until readers of the view with this name see the event at this position of its log,
+    /// whichever node keeps the view.
     ///
     /// # Errors
     ///
-    /// [`ViewWaitError`]; the view is as far as it is then.
+    /// [`ViewWaitError`], which includes the current state of the view.
     pub async fn wait_for_view(
         &self,
         view: &str,
@@ -497,34 +498,34 @@ impl Cluster {
         }
     }
 
-    /// How the timers of each application are getting on, in the order of declaration; nothing is pending
-    /// where they are on another node.
+    /// Returns the status of each application's timers, in the order of declaration; nothing is
+    /// pending for timers that are on another node.
     pub fn timers(&self) -> Vec<TimersStatus> {
         self.works.timers()
     }
 
-    /// How the outboxes are getting on that were given to this node, in their order; those that another node
-    /// drains are in the phase [`Standby`](Phase::Standby).
+    /// Returns the status of the outboxes given to this node, in their order; outboxes that another
+    /// node drains are in the phase [`Standby`](Phase::Standby).
     pub fn outboxes(&self) -> Vec<OutboxStatus> {
         self.works.outboxes()
     }
 
-    /// How far the followers of the whole cluster are behind: the one that is farthest. Those that are
-    /// paused or have failed do not count. Of followers on other nodes only what is recorded is known, so
-    /// they may seem behind by what they have passed over and not recorded yet. What is told is at most
-    /// [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX) old.
+    /// Returns the lag of the follower of the whole cluster that is furthest behind. Paused and
+    /// failed followers do not count. Only the recorded state of followers on other nodes is known,
+    /// so they may seem to be behind by events that they passed over without recording that yet.
+    /// The result is at most [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX) old.
     pub async fn lag(&self) -> Lag {
         self.works.lag().await
     }
 
-    /// Whether a follower is behind by more than this many events, so that a service had better tell its
-    /// clients to come back later. As for [`lag`](Self::lag).
+    /// Returns whether a follower is behind by more than this many events, in which case a service
+    /// should ask its clients to come back later. Cached like [`lag`](Self::lag).
     pub async fn is_overloaded(&self, events_max: u64) -> bool {
         self.lag().await.events > events_max
     }
 
-    /// The follower of this name as its operator sees it. The node that has it notices acts by itself,
-    /// soon.
+    /// Returns the operator's handle of the follower with this name. The node that holds the
+    /// follower notices the operator's acts by itself, soon.
     ///
     /// # Errors
     ///
@@ -533,13 +534,14 @@ impl Cluster {
         self.works.operator(application, follower)
     }
 
-    /// Waits until all followers of an application's log have processed it up to and with this
-    /// position, and recorded that, on whichever node. An event that was parked counts as processed.
+    /// Waits until all followers of an application's log, on any node, have processed it up to and
+    /// including this position, and recorded that. A parked event counts as processed.
     ///
     /// # Errors
     ///
-    /// [`WaitError::Timeout`] tells who is behind; [`WaitError::Halted`] at once if one of them is
-    /// paused, or has failed on this node; [`WaitError::Retold`].
+    /// [`WaitError::Timeout`] lists the followers that are behind; [`WaitError::Halted`] is
+    /// returned immediately if one of them is paused or has failed on this node;
+    /// [`WaitError::Retold`].
     pub async fn wait_for(
         &self,
         application: &str,
@@ -550,8 +552,8 @@ impl Cluster {
         waited.map_err(|error| self.with_holders(error))
     }
 
-    /// Waits until one follower has processed the log of `upstream` up to and with this position, and
-    /// recorded that.
+    /// Waits until one follower has processed the log of `upstream` up to and including this
+    /// position, and recorded that.
     ///
     /// # Errors
     ///
@@ -569,9 +571,9 @@ impl Cluster {
         waited.await.map_err(|error| self.with_holders(error))
     }
 
-    /// Waits until everything is processed that the events of an application's log up to and with this
-    /// position have caused, as [`MultiThread`](crate::MultiThread::wait_for_all_caused) does, on
-    /// whichever nodes.
+    /// Waits until everything is processed that was caused by the events of an application's log up
+    /// to and including this position, on any node, like
+    /// [`MultiThread`](crate::MultiThread::wait_for_all_caused).
     ///
     /// # Errors
     ///
@@ -587,7 +589,7 @@ impl Cluster {
         waited.await.map_err(|error| self.with_holders(error))
     }
 
-    /// Says of followers that are behind which node has them.
+    /// Adds the nodes that hold the followers which are behind.
     fn with_holders(&self, error: WaitError) -> WaitError {
         match error {
             WaitError::Timeout {
@@ -608,7 +610,7 @@ impl Cluster {
         }
     }
 
-    /// Who had a unit at this node's last look at the leases.
+    /// Returns the holder of a unit as of this node's last look at the leases.
     fn holder(&self, unit: Unit) -> Holder {
         let lease = self.names.unit(&unit);
         let rosters = self.stores.iter().map(|(_, cell)| cell.read().roster);
@@ -616,12 +618,12 @@ impl Cluster {
         UnitStatus::of(unit, &self.names, &roster.unwrap_or_default()).holder()
     }
 
-    /// Leaves the cluster: each unit of this node finishes the page that it is at, records how far it
-    /// is, and is handed over. Those that do not end in time are dropped and named. A second call finds
-    /// nothing to do.
+    /// Leaves the cluster: each unit of this node finishes its current page, records its
+    /// checkpoint, and is handed over. Units that do not end in time are dropped and listed in the
+    /// report. A second call finds nothing to do.
     ///
-    /// Applications can still be used, and waited for while other nodes follow them. Dropping the node
-    /// without this loses nothing: the others take over when its leases end.
+    /// Applications remain usable, and can be waited for while other nodes follow them. Dropping
+    /// the node without this call loses nothing: the others take over when its leases end.
     pub async fn leave(&self) -> StopReport {
         self.leave.send_replace(true);
         let mut report = StopReport::default();
@@ -648,7 +650,7 @@ impl Cluster {
     }
 }
 
-/// The jobs by the stores of their applications.
+/// Groups the jobs by the stores of their applications.
 fn shares(infrastructure: &Infrastructure, placed: Vec<(Unit, Job)>) -> Vec<Share> {
     let mut shares: Vec<Share> = Vec::new();
     for (unit, job) in placed {

@@ -1,13 +1,14 @@
-//! The task of one follower: drives its pipeline, waits between steps, tries again after failures,
-//! gives way to other processes and records what is left when the runner stops.
+//! The task of one follower: drives its pipeline, waits between steps, retries after failures,
+//! gives way to other processes, and records the remaining work when the runner stops.
 //!
-//! It reads no page ahead. On SQLite reading all pages of a backlog of 100 000 events took 0.18 s of the
-//! 4.1 s in which a follower with batches of 100 answered them (example `follower_speed`, two cores that
-//! were busy), so a page read meanwhile could save 4 % at best, and only with a core to spare.
+//! It does not prefetch pages. On SQLite, reading all pages of a backlog of 100 000 events took
+//! 0.18 s of the 4.1 s in which a follower with batches of 100 processed them (example
+//! `follower_speed`, two busy cores), so prefetching could save 4 % at best, and only with a core
+//! to spare.
 //!
-//! The task keeps its pipeline through failures and panics, so that an append whose outcome is unknown
-//! is sent again before anything else is decided. It may be aborted at any moment: what is recorded is
-//! found by the next one.
+//! The task keeps its pipeline through failures and panics, so that an append whose outcome is
+//! unknown is resent before anything else is decided. It may be aborted at any moment: the next
+//! task finds everything that was recorded.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -30,26 +31,26 @@ use crate::standby::Standby;
 use crate::station::Station;
 use crate::telemetry::FollowerMetrics;
 
-/// One follower in its task.
+/// One follower and its task's state.
 pub(crate) struct FollowerTask {
     pipeline: OwnedMutexGuard<Pipeline>,
     station: Arc<Station>,
-    /// Of the logs that it follows.
+    /// News of the logs that it follows.
     upstreams: Vec<News>,
-    /// Of its own log, if that is not among them.
+    /// News of its own log, if it does not follow that.
     own: Option<News>,
     stop: watch::Receiver<bool>,
     options: MultiThreadOptions,
     metrics: FollowerMetrics,
     back_off: BackOff,
     standby: Standby,
-    /// Since when it keeps something that it answered without recording how far it is.
+    /// Since when it has had processed events whose checkpoint is not recorded.
     unflushed_since: Option<Instant>,
-    /// When its own log was looked at last.
+    /// When it last checked its own log.
     looked_at: Instant,
 }
 
-/// What a round came to.
+/// The outcome of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Round {
     Moved,
@@ -57,13 +58,13 @@ enum Round {
     Paused,
     /// Another process was faster.
     Overtaken,
-    /// The store failed; time may mend it.
+    /// The store failed; a retry may succeed.
     Retry,
-    /// Somebody has to look.
+    /// It needs an operator's attention.
     Failed,
 }
 
-/// What came of a piece of work: a step, none if a store kept silent, an error, or a panic.
+/// The outcome of a piece of work: a step, `None` if a store did not respond, an error, or a panic.
 type Worked = Result<Result<Option<Step>>, String>;
 
 impl FollowerTask {
@@ -95,8 +96,8 @@ impl FollowerTask {
         }
     }
 
-    /// Works until it is told to stop, and is in the phase `after` then. Says what could not be
-    /// recorded.
+    /// Works until it is stopped, and is then in the phase `after`. Returns the reason if something
+    /// could not be recorded.
     pub(crate) async fn run(mut self, after: Phase) -> Option<String> {
         let mut last = Round::Idle;
         while !*self.stop.borrow() {
@@ -133,7 +134,7 @@ impl FollowerTask {
         round
     }
 
-    /// Works, but drops a policy that takes too long, or whose follower an operator has changed.
+    /// Works, but drops a policy that takes too long or whose follower an operator has changed.
     async fn work_watched(&mut self) -> Worked {
         let status = self.station.status.clone();
         let name: Arc<str> = Arc::clone(&self.station.follower);
@@ -174,7 +175,8 @@ impl FollowerTask {
             Ok(Ok(Some(step))) => {
                 self.back_off.reset();
                 return match step {
-                    // What it holds before may be answered by another process, which brings news.
+                    // Another process may process the event that it holds before, which brings
+                    // news.
                     Step::Idle | Step::Holding => Round::Idle,
                     Step::Paused => Round::Paused,
                     _ => Round::Moved,
@@ -199,12 +201,13 @@ impl FollowerTask {
                 tracing::warn!(follower, %error, "a follower tries again");
                 Round::Retry
             }
-            // The pipeline has told of it.
+            // The pipeline has reported it.
             _ => Round::Failed,
         }
     }
 
-    /// A step; and if there is nothing left to read and it is time, what was answered is recorded.
+    /// Runs a step. If nothing is left to read and the flush delay has passed, records the
+    /// checkpoint of the processed events.
     async fn work(&mut self) -> Result<Step> {
         let turn = match self.pipeline.contended() {
             Some(contended) => self.turn(contended).await,
@@ -227,9 +230,10 @@ impl FollowerTask {
         Ok(Step::Moved)
     }
 
-    /// Waits for the turn to decide on what others changed; none if it takes too long, or the runner stops.
+    /// Waits for its turn to decide on state that others changed; returns `None` if that takes too
+    /// long or the runner stops.
     async fn turn(&mut self, contended: u64) -> Option<OwnedMutexGuard<()>> {
-        // A receiver of its own, so that the task itself still sees the change.
+        // A separate receiver, so that the task itself still sees the change.
         let mut stop = self.stop.clone();
         tokio::select! {
             biased;
@@ -249,7 +253,7 @@ impl FollowerTask {
         }
     }
 
-    /// Waits until there may be something to do.
+    /// Waits until there may be work.
     async fn rest_after(&mut self, round: Round) {
         match round {
             Round::Moved => tokio::task::yield_now().await,
@@ -291,7 +295,8 @@ impl FollowerTask {
         }
     }
 
-    /// Keeps still, for another process does the work; then goes by what that has recorded.
+    /// Waits while another process does the work; then continues from the state which that process
+    /// recorded.
     async fn stand_by(&mut self, wait: Duration) {
         self.station.set_elsewhere(true);
         self.pipeline.tell_phase(Phase::Standby);
@@ -307,13 +312,13 @@ impl FollowerTask {
             biased;
             _ = self.stop.changed() => {}
             () = own_news(self.own.as_mut(), look) => {}
-            // Its own log is among them, then.
+            // In this case its own log is among the upstreams.
             () = any_news(upstreams), if self.own.is_none() => {}
             () = sleep_until(poll) => {}
         }
     }
 
-    /// Waits until it is time to look whether a fault is mended, or an operator has acted.
+    /// Waits until it is time to retry after a failure, or until an operator has acted.
     async fn wait_for_mending(&mut self) {
         let until = Instant::now() + self.options.failed_interval;
         let name: Arc<str> = Arc::clone(&self.station.follower);
@@ -331,7 +336,7 @@ impl FollowerTask {
         }
     }
 
-    /// Lets time pass, unless it is told to stop.
+    /// Waits for this long, or until it is stopped.
     async fn pause(&mut self, wait: Duration) {
         tokio::select! {
             biased;
@@ -340,11 +345,12 @@ impl FollowerTask {
         }
     }
 
-    /// Records what was answered and is not recorded yet. Says what went wrong, if that did.
+    /// Records the checkpoint of events that were processed and not recorded yet. Returns the
+    /// reason if that failed.
     async fn finish(&mut self, last: Round) -> Option<String> {
         let finished = match last {
             Round::Paused | Round::Failed => return None,
-            // What is in memory is not to be relied on but for what was sent.
+            // Only the appends already sent are reliable; other state in memory is not.
             Round::Retry | Round::Overtaken => caught(self.pipeline.prepare()).await,
             Round::Moved | Round::Idle => {
                 match self.standby.is_on() && !self.pipeline.has_effects() {
@@ -361,7 +367,7 @@ impl FollowerTask {
     }
 }
 
-/// Waits for news of a follower's own log, not before `look`; for ever, if there is no such log.
+/// Waits for news of a follower's own log, but not before `look`; forever if there is no such log.
 async fn own_news(own: Option<&mut News>, look: Instant) {
     match own {
         Some(own) => {

@@ -1,8 +1,9 @@
-//! A job: one follower, the timers of one application, one view or one outbox, which some task does for a while.
+//! A job: one follower, the timers of one application, one view or one outbox, run by a task for a
+//! while.
 //!
-//! A runner in one process has each job done from its start to its end; in a cluster jobs come and go.
-//! What a job must keep between two turns is kept by it: the pipeline, with what it sent and does not
-//! know the outcome of, and where its status is told.
+//! A runner in one process runs each job from its start to its end; in a cluster, jobs come and
+//! leave. A job keeps the state that must survive between two runs: the pipeline, including the
+//! appends it sent whose outcome is unknown, and the cell that its status is written to.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::station::Station;
 use crate::timers_task::{TimersCell, TimersTask};
 use crate::views_task::ViewsTask;
 
-/// Something to be done. A clone is the same; whoever does it keeps others from it until it ends or is
+/// Work to run. Clones share the same work; a task that runs it holds its lock until it ends or is
 /// dropped.
 #[derive(Clone)]
 pub(crate) enum Job {
@@ -49,7 +50,7 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    /// Its name in messages.
+    /// Returns its name for messages.
     pub(crate) fn title(&self) -> String {
         match self {
             Self::Follower { station, .. } => station.title(),
@@ -62,12 +63,13 @@ impl Job {
         }
     }
 
-    /// Whether each process of a cluster does it by itself: it keeps a view that only the process sees.
+    /// Returns whether each process of a cluster runs its own copy: it keeps a view that only the
+    /// process sees.
     pub(crate) fn is_of_each_process(&self) -> bool {
         matches!(self, Self::View { handle, .. } if handle.is_of_this_process())
     }
 
-    /// The last failure in this process, with when it was.
+    /// Returns the last failure in this process and when it happened.
     pub(crate) fn last_error(&self) -> Option<(Timestamp, String)> {
         match self {
             Self::Follower { station, .. } => station.status.read().last_error,
@@ -85,7 +87,8 @@ impl Job {
         }
     }
 
-    /// What is wrong with it in this process, if anything is; not what is recorded of it for all.
+    /// Returns the problem with it in this process, if there is one. Problems recorded for all
+    /// processes are left out.
     pub(crate) fn finding(&self) -> Option<Finding> {
         match self {
             Self::Follower { station, .. } => {
@@ -107,7 +110,7 @@ impl Job {
         }
     }
 
-    /// Whether it holds before an event that this program does not know.
+    /// Returns whether it is holding before an event that this program does not know.
     pub(crate) fn is_holding(&self) -> bool {
         match self {
             Self::Follower { station, .. } => station.status.read().phase == Phase::Holding,
@@ -116,8 +119,8 @@ impl Job {
         }
     }
 
-    /// Does it until told to stop; a follower is in the phase `after` then. Says what could not be
-    /// recorded. May be dropped at any moment.
+    /// Runs the job until it is stopped; a follower is then in the phase `after`. Returns the
+    /// reason if something could not be recorded. May be dropped at any moment.
     pub(crate) async fn run(
         self,
         news: Vec<News>,
@@ -128,7 +131,7 @@ impl Job {
         match self {
             Self::Follower { pipeline, station } => {
                 let mut pipeline = pipeline.lock_owned().await;
-                // Others may have worked since it was here last.
+                // Other processes may have worked since it last ran here.
                 pipeline.look_again();
                 station.set_elsewhere(false);
                 let task = FollowerTask::new(pipeline, station, &news, stop, options);
@@ -152,7 +155,7 @@ impl Job {
                 pipeline, index, ..
             } => {
                 let mut pipeline = pipeline.lock_owned().await;
-                // Others may have delivered since it was here last.
+                // Other processes may have delivered since it last ran here.
                 pipeline.look_again();
                 let task = OutboxTask::new(pipeline, news[index].clone(), stop, options);
                 task.run(after).await
@@ -160,7 +163,8 @@ impl Job {
         }
     }
 
-    /// Tells that somebody else does it, if anybody does. To be called while it is not done here.
+    /// Marks the job as run by another process, if by any. Call it while the job is not running
+    /// here.
     pub(crate) async fn tell_elsewhere(&self) {
         match self {
             Self::Follower { pipeline, station } => {

@@ -1,4 +1,4 @@
-//! How far followers are behind: heads of the logs against what is answered.
+//! The lag of followers: the heads of the logs compared with the followers' progress.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,20 +18,21 @@ use crate::station::Station;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lag {
-    /// Most events that one follower has not answered yet, those that do not concern it among them.
+    /// The largest number of events that one follower has not processed yet, including events that
+    /// do not concern it.
     pub events: u64,
     /// How long the longest waiting event has been waiting, by the clocks of the stores and of this
     /// machine.
     pub time: Duration,
 }
 
-/// The last lag that was found out, and when.
+/// The last computed lag, and when it was computed.
 #[derive(Debug, Default)]
 pub(crate) struct LagCell(Mutex<Option<(Instant, Lag)>>);
 
 impl LagCell {
-    /// The lag, found out anew if what is known is too old. Those who ask meanwhile wait for the answer,
-    /// so that the logs are asked once.
+    /// Returns the lag, recomputed if the known one is too old. Concurrent callers wait for the
+    /// same result, so the logs are read once.
     pub(crate) async fn read(&self, open: &OpenSystem, stations: &[Arc<Station>]) -> Lag {
         let mut known = self.0.lock().await;
         if let Some((at, lag)) = *known
@@ -41,8 +42,8 @@ impl LagCell {
         }
         let now = std::time::SystemTime::now().into();
         let statuses = statuses(open, stations).await;
-        // A follower that is paused or has failed is somebody's to look after; commands that are put
-        // off for it would be so for as long.
+        // A paused or failed follower needs an operator; commands put off because of it would be
+        // put off until the operator acts.
         let statuses = statuses.iter();
         let working = statuses
             .filter(|it| !matches!(it.phase, Phase::Paused | Phase::Retired | Phase::Failed));
@@ -55,8 +56,8 @@ impl LagCell {
     }
 }
 
-/// The statuses of all followers, with the ends of the logs as they are now. Of a log that cannot be
-/// read, as it was when a follower read it last.
+/// Returns the statuses of all followers, with the current ends of the logs. For a log that cannot
+/// be read, the end that a follower last read is used.
 pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Vec<FollowerStatus> {
     let mut heads: Vec<Option<Mark>> = Vec::with_capacity(open.applications().len());
     for application in open.applications() {
@@ -67,8 +68,8 @@ pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Ve
     for station in stations {
         let mut status = station.status.read();
         if station.is_elsewhere() {
-            // What another process does is known from the log alone. Where that cannot be read, the
-            // status is as old as it is.
+            // Progress in another process is known only from the log. If the log cannot be read,
+            // the status stays outdated.
             let recorded = take_in_recorded(&mut status, open, station).await;
             if let Err(error) = recorded {
                 tracing::debug!(follower = station.title(), %error, "its record cannot be read");
@@ -82,7 +83,7 @@ pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Ve
                 upstream.head = Some(head);
             }
             if has_no_partition {
-                // There is nothing for it to do.
+                // There is nothing for it to process.
                 upstream.checkpoint = upstream.head;
                 upstream.reached = upstream.head;
             }
@@ -100,8 +101,8 @@ pub(crate) async fn statuses(open: &OpenSystem, stations: &[Arc<Station>]) -> Ve
     statuses
 }
 
-/// Takes into a status whether a follower is recorded as paused, and what it has parked, whoever
-/// recorded it.
+/// Updates a status from the record: whether the follower is paused, and what it has parked,
+/// whichever process recorded it.
 pub(crate) async fn take_in_acts(
     status: &mut FollowerStatus,
     open: &OpenSystem,
@@ -123,7 +124,7 @@ pub(crate) async fn take_in_acts(
     Ok((operator, record))
 }
 
-/// Takes into a status what is recorded of a follower, whoever recorded it.
+/// Updates a status with everything recorded about a follower, whichever process recorded it.
 async fn take_in_recorded(
     status: &mut FollowerStatus,
     open: &OpenSystem,
@@ -141,7 +142,7 @@ async fn take_in_recorded(
         };
         upstream.checkpoint = checkpoint;
         upstream.reached = checkpoint;
-        // That it passed over what is not for it is recorded late.
+        // A follower records late that it passed over events not meant for it.
         let left = LogRead::of(station.query.clone())
             .after_mark(checkpoint)
             .limit(LEFT_PAGE_EVENTS);
@@ -154,7 +155,8 @@ async fn take_in_recorded(
     Ok(())
 }
 
-/// The one of these partitions that is last, and where it is; none if there are none.
+/// Returns the partition that is furthest behind, and its position; `None` if there are no
+/// partitions.
 async fn last_of(
     operator: &FollowerOperator,
     record: &FollowerRecord,
@@ -172,7 +174,7 @@ async fn last_of(
     Ok(last)
 }
 
-/// When the event after this mark was recorded.
+/// Returns when the event after this mark was recorded.
 async fn next_recorded_at(application: &Application, after: Option<Mark>) -> Option<Timestamp> {
     let read = LogRead::new().after_mark(after).limit(1);
     let page = application.recorder().read_log(read).await.ok()?;

@@ -1,10 +1,9 @@
-//! Runs systems of Retold on tokio.
+//! Runs Retold systems on tokio.
 //!
-//! The core says what a follower's step is and needs no runtime; this crate decides when steps are
-//! made. [`MultiThread`] gives each follower a task of its own; [`Cluster`] spreads them over processes
-//! and machines. Nothing that is recorded depends on
-//! this crate: whatever it does, and whenever it is ended, is an execution that a single thread could
-//! have made.
+//! The core defines a follower's step and needs no runtime; this crate decides when steps run.
+//! [`MultiThread`] gives each follower its own task; [`Cluster`] spreads the followers over
+//! processes and machines. Nothing recorded depends on this crate: whatever it does, and whenever
+//! it ends, the result is an execution that a single thread could have produced.
 //!
 //! Programs use it through the facade: `retold::runner`.
 

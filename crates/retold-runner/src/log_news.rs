@@ -1,5 +1,5 @@
-//! News of one log: a task waits for appends and tells all who follow it in this process, so that a log
-//! is asked once however many followers it has.
+//! News of one log: one task waits for appends and notifies all followers of the log in this
+//! process, so that a log is queried once however many followers it has.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::back_off::BackOff;
 use crate::options::MultiThreadOptions;
 use crate::panics::caught;
 
-/// Tells how many appends a log has; what is told is a hint, as those of recorders are.
+/// Receives the number of appends of a log; the number is a hint, like the hints of recorders.
 pub(crate) type News = watch::Receiver<u64>;
 
-/// Watches the logs of all applications, in the order of declaration, until they are aborted.
+/// Watches the logs of all applications, in the order of declaration, until the tasks are aborted.
 pub(crate) fn watch_logs(
     open: &OpenSystem,
     options: &MultiThreadOptions,
@@ -30,8 +30,8 @@ pub(crate) fn watch_logs(
     watched.unzip()
 }
 
-/// Watches a log until it is aborted. A failure is told as news: whoever looks then meets it by
-/// himself.
+/// Watches a log until the task is aborted. A failure is sent as news, so that followers then meet
+/// the failure themselves.
 async fn watch_log(
     recorder: Arc<dyn Recorder>,
     news: watch::Sender<u64>,
@@ -41,7 +41,8 @@ async fn watch_log(
     let mut count = 0;
     loop {
         let failure = match caught(recorder.changed_since(count)).await {
-            // Fewer, if the log was restored from an older copy: who reads it is to find that out.
+            // There are fewer if the log was restored from an older copy; its readers must find
+            // that out.
             Ok(Ok(now)) if now != count => {
                 count = now;
                 back_off.reset();
@@ -62,7 +63,7 @@ async fn watch_log(
     }
 }
 
-/// Takes what is told so far as known.
+/// Marks all news received so far as known.
 pub(crate) fn mark_known(news: &mut [News]) {
     for it in news {
         it.mark_unchanged();
@@ -78,7 +79,7 @@ pub(crate) async fn any_news(news: &mut [News]) {
 /// Waits for news of this log. May be dropped at any time.
 pub(crate) async fn next_news(news: &mut News) {
     if news.changed().await.is_err() {
-        // Nobody watches any more, for the runner is gone; this one will be soon.
+        // The watching task has ended because the runner was dropped; this task will end soon.
         std::future::pending::<()>().await;
     }
 }

@@ -1,4 +1,4 @@
-//! The runner that gives every follower a task of its own.
+//! The runner that gives every follower its own task.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,23 +27,24 @@ use crate::waiting::{ViewWaitError, WaitError};
 use crate::watchdog::Watchdog;
 use crate::works::Works;
 
-/// Runs a system on tokio, a task for each follower.
+/// Runs a system on tokio, with a task for each follower.
 ///
-/// Each follower goes on from where it is recorded to be, is woken when a log that it follows grows,
-/// tries again when its store fails, and fails alone: the others go on, and its
-/// [`status`](Self::status) says why. What is recorded is what a single thread could have recorded.
+/// Each follower resumes from its recorded checkpoint, is woken when a log that it follows grows,
+/// retries when its store fails, and fails alone: the others continue, and its
+/// [`status`](Self::status) gives the reason. The recorded result is one that a single thread could
+/// have recorded.
 ///
-/// Commands do not wait for followers. Whoever wants to read what a command caused waits for it:
+/// Commands do not wait for followers. To read the effects of a command, wait for them first:
 /// [`wait_for`](Self::wait_for), [`wait_for_all_caused`](Self::wait_for_all_caused).
 ///
-/// Several processes may run one system on one store: each event is answered once all the same. Of the
-/// processes that run a follower one works, the others look now and then and take over when it stops. An outbox
-/// has a lease in the store of its application: one process drains it, and another takes over when that one
-/// stops, or when its lease ends after it was killed
+/// Several processes may run one system on one store; each event is still processed once. Of the
+/// processes that run a follower, one works; the others check now and then and take over when it
+/// stops. An outbox has a lease in the store of its application: one process drains it, and another
+/// takes over when that process stops, or when its lease ends after the process was killed
 /// ([`outbox_time_to_live`](MultiThreadOptions::outbox_time_to_live)).
 ///
-/// [`stop`](Self::stop) ends it in good order. Dropping it aborts the tasks wherever they are; nothing
-/// is lost by that either, and some events are looked at again at the next start.
+/// [`stop`](Self::stop) ends it in an orderly way. Dropping it aborts the tasks wherever they are;
+/// this loses nothing either, but some events are processed again at the next start.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -109,27 +110,27 @@ pub struct MultiThread {
     works: Works,
     stop: watch::Sender<bool>,
     options: MultiThreadOptions,
-    /// Those that end by themselves when told to stop, with their names.
+    /// Tasks that end by themselves when stopped, with their names.
     tasks: Mutex<Vec<(String, JoinHandle<Option<String>>)>>,
     aborts: Vec<AbortHandle>,
     _watchdog: Watchdog,
 }
 
 impl MultiThread {
-    /// Opens the logs of the system and starts its followers and timers. They go on from where they are
-    /// recorded to be; this does not wait for them to catch up. To be called in a runtime of tokio with
-    /// its timer enabled. Waits for a store that is busy or absent, for each log as long as
-    /// [`Infrastructure::open_wait_max`] says.
+    /// Opens the logs of the system and starts its followers and timers. They resume from their
+    /// recorded checkpoints; this method does not wait for them to catch up. Must be called within
+    /// a tokio runtime whose timer is enabled. Waits for a busy or absent store, for each log up to
+    /// [`Infrastructure::open_wait_max`].
     ///
     /// # Errors
     ///
-    /// As for [`OpenSystem::open`]. A follower that cannot go on is no error here: see
+    /// As for [`OpenSystem::open`]. A follower that cannot continue is not an error here: see
     /// [`status`](Self::status).
     pub async fn start(system: &System, infrastructure: &Infrastructure) -> Result<Self> {
         Self::start_with(system, infrastructure, MultiThreadOptions::new()).await
     }
 
-    /// As [`start`](Self::start), with these options.
+    /// Like [`start`](Self::start), with the given options.
     ///
     /// # Errors
     ///
@@ -183,31 +184,33 @@ impl MultiThread {
         })
     }
 
-    /// The application of this name, for commands and reads.
+    /// Returns the application with this name, for commands and reads.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](retold_core::application::Error::Invalid) if there is none, with the names that there are.
+    /// [`Error::Invalid`](retold_core::application::Error::Invalid) if there is none; the error
+    /// lists the existing names.
     pub fn application(&self, name: &str) -> Result<Application> {
         self.works.application(name)
     }
 
-    /// The system with its logs.
+    /// Returns the system with its logs.
     pub fn open_system(&self) -> &OpenSystem {
         &self.works.open
     }
 
-    /// How each follower is getting on, in the order of declaration, against the ends of the logs as
-    /// they are now. Where a log cannot be read it is told as it was when it was read last.
+    /// Returns the status of each follower, in the order of declaration, relative to the current
+    /// ends of the logs. For a log that cannot be read, the end that was last read is used.
     pub async fn status(&self) -> Vec<FollowerStatus> {
         self.works.status().await
     }
 
-    /// Whether this process works, whether it takes requests, and everything in it that somebody has to
-    /// look at: for the probes of an orchestrator and for alarms.
+    /// Returns whether this process works, whether it can take requests, and every problem in it
+    /// that needs attention: for the probes of an orchestrator and for alarms.
     ///
-    /// It works unless a task of its ended by itself. It takes requests if the logs can be read, and it is
-    /// not stopping. Logs are given [`HEALTH_READ_MAX`](crate::limits::HEALTH_READ_MAX) to answer.
+    /// The process works unless one of its tasks ended by itself. It can take requests if the logs
+    /// can be read and it is not stopping. A log has
+    /// [`HEALTH_READ_MAX`](crate::limits::HEALTH_READ_MAX) to respond.
     pub async fn health(&self) -> Health {
         let mut health = Health::default();
         if *self.stop.borrow() {
@@ -227,17 +230,17 @@ impl MultiThread {
         health
     }
 
-    /// Handles of the views, in the order in which the infrastructure has them: for their status, and
-    /// for waiting until they have taken something in.
+    /// Returns handles of the views, in the infrastructure's order: for their status, and for
+    /// waiting until they include an event.
     pub fn projections(&self) -> &[ProjectionHandle] {
         self.works.projections()
     }
 
-    /// Waits until readers of the view of this name see what is at this position of its log.
+    /// Waits until readers of the view with this name see the event at this position of its log.
     ///
     /// # Errors
     ///
-    /// [`ViewWaitError`]; the view is as far as it is then.
+    /// [`ViewWaitError`], which includes the current state of the view.
     pub async fn wait_for_view(
         &self,
         view: &str,
@@ -257,30 +260,31 @@ impl MultiThread {
         }
     }
 
-    /// How the timers of each application are getting on, in the order of declaration.
+    /// Returns the status of each application's timers, in the order of declaration.
     pub fn timers(&self) -> Vec<TimersStatus> {
         self.works.timers()
     }
 
-    /// How the outboxes are getting on, in the order in which the infrastructure has them.
+    /// Returns the status of the outboxes, in the infrastructure's order.
     pub fn outboxes(&self) -> Vec<OutboxStatus> {
         self.works.outboxes()
     }
 
-    /// How far the followers are behind: the one that is farthest. Those that are paused or have failed
-    /// do not count, for they are not on their way. What is told is at most
-    /// [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX) old, so it may be asked for with every request.
+    /// Returns the lag of the follower that is furthest behind. Paused and failed followers do not
+    /// count, because they are not catching up. The result is at most
+    /// [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX) old, so it can be called for every request.
     pub async fn lag(&self) -> Lag {
         self.works.lag().await
     }
 
-    /// Whether a follower is behind by more than this many events, so that a service had better tell its
-    /// clients to come back later. As for [`lag`](Self::lag).
+    /// Returns whether a follower is behind by more than this many events, in which case a service
+    /// should ask its clients to come back later. Cached like [`lag`](Self::lag).
     pub async fn is_overloaded(&self, events_max: u64) -> bool {
         self.lag().await.events > events_max
     }
 
-    /// The follower of this name as its operator sees it. It notices acts by itself, soon.
+    /// Returns the operator's handle of the follower with this name. The follower notices the
+    /// operator's acts by itself, soon.
     ///
     /// # Errors
     ///
@@ -289,7 +293,7 @@ impl MultiThread {
         self.works.operator(application, follower)
     }
 
-    /// Lets a follower answer what it has parked once more, and go on if it is paused.
+    /// Resumes a follower if it is paused, and retries its parked events.
     ///
     /// # Errors
     ///
@@ -299,7 +303,7 @@ impl MultiThread {
         Ok(())
     }
 
-    /// Lets a follower begin anew; see [`FollowerOperator::reset`].
+    /// Resets a follower; see [`FollowerOperator::reset`].
     ///
     /// # Errors
     ///
@@ -313,13 +317,13 @@ impl MultiThread {
         self.operator(application, follower)?.reset(starts).await
     }
 
-    /// Waits until all followers of an application's log have processed it up to and with this
-    /// position, and recorded that. An event that was parked counts as processed.
+    /// Waits until all followers of an application's log have processed it up to and including this
+    /// position, and recorded that. A parked event counts as processed.
     ///
     /// # Errors
     ///
-    /// [`WaitError::Timeout`] tells who is behind; [`WaitError::Halted`] at once if one of them is
-    /// paused or has failed; [`WaitError::Retold`].
+    /// [`WaitError::Timeout`] lists the followers that are behind; [`WaitError::Halted`] is
+    /// returned immediately if one of them is paused or has failed; [`WaitError::Retold`].
     pub async fn wait_for(
         &self,
         application: &str,
@@ -330,8 +334,8 @@ impl MultiThread {
         works.wait_for(application, position, timeout).await
     }
 
-    /// Waits until one follower has processed the log of `upstream` up to and with this position, and
-    /// recorded that.
+    /// Waits until one follower has processed the log of `upstream` up to and including this
+    /// position, and recorded that.
     ///
     /// # Errors
     ///
@@ -349,11 +353,12 @@ impl MultiThread {
         waited.await
     }
 
-    /// Waits until everything is processed that the events of an application's log up to and with this
-    /// position have caused, through all followers downstream, round all cycles. What timers will cause
-    /// when they come due is not waited for.
+    /// Waits until everything is processed that was caused by the events of an application's log up
+    /// to and including this position, through all downstream followers and around all cycles.
+    /// Effects of timers that come due later are not waited for.
     ///
-    /// It may wait for more: for what was in the logs downstream when it came to them.
+    /// It may wait for more: for everything that the downstream logs contained when the search
+    /// reached them.
     ///
     /// # Errors
     ///
@@ -370,10 +375,11 @@ impl MultiThread {
             .await
     }
 
-    /// Stops: each follower finishes the page that it is at and records how far it is. Those that do not
-    /// end in time are aborted and named. A second call finds nothing to do.
+    /// Stops the runner: each follower finishes its current page and records its checkpoint. Tasks
+    /// that do not end in time are aborted and listed in the report. A second call finds nothing to
+    /// do.
     ///
-    /// Applications can still be used; nobody follows them then.
+    /// Applications remain usable, but nothing follows them any more.
     pub async fn stop(&self) -> StopReport {
         self.stop.send_replace(true);
         let deadline = Instant::now() + self.options.stop_wait_max;

@@ -10,8 +10,8 @@ use crate::limits::{
     POLL_INTERVAL, STANDBY_MAX, STANDBY_MIN, STOP_WAIT_MAX,
 };
 
-/// How a [`MultiThread`](crate::MultiThread), or what is on a node of a [`Cluster`](crate::Cluster), waits
-/// and tries again. The defaults are those of
+/// How a [`MultiThread`](crate::MultiThread), or the work on a node of a
+/// [`Cluster`](crate::Cluster), waits and retries. The defaults are those of
 /// [`limits`](crate::limits); few programs need others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MultiThreadOptions {
@@ -25,7 +25,7 @@ pub struct MultiThreadOptions {
     pub(crate) outbox_time_to_live: Duration,
 }
 
-/// Bounds of a wait that grows.
+/// The bounds of a growing wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) min: Duration,
@@ -33,7 +33,7 @@ pub(crate) struct Range {
 }
 
 impl MultiThreadOptions {
-    /// The defaults.
+    /// Returns the defaults.
     pub fn new() -> Self {
         Self {
             poll_interval: POLL_INTERVAL,
@@ -53,63 +53,64 @@ impl MultiThreadOptions {
         }
     }
 
-    /// How often whoever waits for news looks into the logs, and at the clock, by itself.
+    /// How often a task that waits for news checks the logs and the clock by itself.
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = interval;
         self
     }
 
-    /// How long a follower that has nothing left to read keeps what it answered without effect, before
-    /// it records how far it is.
+    /// How long a follower that has nothing left to read holds back events that it processed
+    /// without effects before it records its checkpoint.
     #[must_use]
     pub fn flush_delay(mut self, delay: Duration) -> Self {
         self.flush_delay = delay;
         self
     }
 
-    /// The same if it only passed events that it has no policy for.
+    /// The same delay for a follower that only passed over events for which it has no policy.
     #[must_use]
     pub fn passed_flush_delay(mut self, delay: Duration) -> Self {
         self.passed_flush_delay = delay;
         self
     }
 
-    /// How long a follower waits after a failure of its store before it tries again: `min` at first,
-    /// doubled with each failure in a row, `max` at most; a random part of up to a half is taken off,
-    /// so that not all try at once.
+    /// How long a follower waits after a failure of its store before it retries: `min` at first,
+    /// doubled with each consecutive failure, at most `max`. A random part of up to half is
+    /// subtracted so that not all followers retry at once.
     #[must_use]
     pub fn back_off(mut self, min: Duration, max: Duration) -> Self {
         self.back_off = Range { min, max };
         self
     }
 
-    /// How long a follower keeps still that was overtaken by the same follower in another process, in
-    /// the same manner. `max` bounds how long nobody works when that process dies.
+    /// How long a follower waits after the same follower in another process has overtaken it; the
+    /// wait grows in the same way. `max` bounds how long no process does the work after the other
+    /// process dies.
     #[must_use]
     pub fn standby(mut self, min: Duration, max: Duration) -> Self {
         self.standby = Range { min, max };
         self
     }
 
-    /// How often a follower that cannot go on tries again without an operator's act.
+    /// How often a follower that cannot continue retries without an operator's act.
     #[must_use]
     pub fn failed_interval(mut self, interval: Duration) -> Self {
         self.failed_interval = interval;
         self
     }
 
-    /// How long a stop waits for the followers.
+    /// How long stopping waits for the followers.
     #[must_use]
     pub fn stop_wait_max(mut self, wait: Duration) -> Self {
         self.stop_wait_max = wait;
         self
     }
 
-    /// How long the lease of an outbox lasts after it was renewed: this long no process drains the outbox after
-    /// the one that drained it was killed. It is renewed after a third of that, by a write to the store. At least
-    /// [`LEASE_TIME_TO_LIVE_MIN`]. Nodes of a cluster go by
-    /// [`ClusterOptions::time_to_live`](crate::ClusterOptions::time_to_live) instead.
+    /// How long the lease of an outbox lasts after it was renewed. If the process that drains the
+    /// outbox is killed, no process drains it for this long. The lease is renewed after a third of
+    /// this time, by a write to the store. At least [`LEASE_TIME_TO_LIVE_MIN`]. Nodes of a cluster
+    /// use [`ClusterOptions::time_to_live`](crate::ClusterOptions::time_to_live) instead.
     #[must_use]
     pub fn outbox_time_to_live(mut self, time_to_live: Duration) -> Self {
         self.outbox_time_to_live = time_to_live;
@@ -121,7 +122,7 @@ impl MultiThreadOptions {
     }
 }
 
-/// Checks how long a lease is to last.
+/// Checks the time to live of a lease.
 pub(crate) fn check_time_to_live(time_to_live: Duration) -> Result<(), Invalid> {
     if time_to_live < LEASE_TIME_TO_LIVE_MIN {
         return Err(Invalid::new(format!(

@@ -1,9 +1,9 @@
-//! The lease of an outbox that a runner in one process drains: of all processes that run the system on one
-//! store, one drains the outbox.
+//! The lease of an outbox drained by a runner in one process: of all processes that run the system
+//! on one store, one drains the outbox.
 //!
-//! It is the lease that nodes of a cluster take for the outbox, so that programs of both kinds agree too. The
-//! holder renews it. The others look now and then, and at the moment at which it ends: a process that was killed
-//! is replaced after one time to live, one that stops gives the lease back.
+//! Nodes of a cluster take the same lease for the outbox, so programs of both kinds exclude each
+//! other. The holder renews it. The others check it now and then, and when it ends: a process that
+//! was killed is replaced after one time to live; a process that stops releases the lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use crate::log_news::News;
 use crate::options::MultiThreadOptions;
 use crate::panics::caught;
 
-/// An outbox whose lease this process holds, or waits for.
+/// An outbox whose lease this process holds or waits for.
 pub(crate) struct OutboxLease {
     pub(crate) store: Arc<dyn Store>,
-    /// Name of the lease.
+    /// The name of the lease.
     pub(crate) name: Arc<str>,
-    /// Name of this process as a holder.
+    /// The name of this process as a holder.
     pub(crate) holder: Arc<str>,
     pub(crate) job: Job,
     pub(crate) pipeline: Arc<Mutex<OutboxPipeline>>,
@@ -36,7 +36,8 @@ pub(crate) struct OutboxLease {
 }
 
 impl OutboxLease {
-    /// Drains the outbox while this process holds its lease, until told to stop. Says what could not be recorded.
+    /// Drains the outbox while this process holds its lease, until it is stopped. Returns the
+    /// reason if something could not be recorded.
     pub(crate) async fn keep(self, mut stop: watch::Receiver<bool>) -> Option<String> {
         let ended = Arc::new(Notify::new());
         let mut worker: Option<Worker> = None;
@@ -59,7 +60,8 @@ impl OutboxLease {
                     wait
                 }
                 Err(failure) => {
-                    // While this process drains, the end of its lease is watched by the worker.
+                    // While this process drains the outbox, the worker watches for the end of the
+                    // lease.
                     if worker.is_none() {
                         let pipeline = self.pipeline.lock().await;
                         pipeline.tell_failure(&format!("its lease cannot be taken: {failure}"));
@@ -78,7 +80,8 @@ impl OutboxLease {
         report
     }
 
-    /// Takes or renews the lease, and begins or ends the work. Says how long to wait for the next look.
+    /// Takes or renews the lease, and starts or ends the work. Returns how long to wait before the
+    /// next look.
     async fn look(
         &self,
         worker: &mut Option<Worker>,
@@ -100,7 +103,7 @@ impl OutboxLease {
             let now = now.await?.map_err(|error| error.to_string())?;
             let left = lease.ends_at.as_micros().saturating_sub(now.as_micros());
             let left = Duration::from_micros(u64::try_from(left).unwrap_or(0));
-            // One that was put back is free, and was lost to another who asked at the same time.
+            // A lease that was released is free; another process asked at the same time and got it.
             return Ok(left.min(self.call_max()).max(OUTBOX_LOOK_MIN));
         }
         match worker {
@@ -121,7 +124,8 @@ impl OutboxLease {
         Ok(self.call_max())
     }
 
-    /// Lets the delivery that is on its way end and be recorded, renews the lease meanwhile, and gives it back.
+    /// Waits until the delivery in progress ends and is recorded, renews the lease meanwhile, and
+    /// then releases it.
     async fn hand_over(&self, worker: Option<Worker>) -> Option<String> {
         let mut worker = worker?;
         worker.drain();
@@ -155,7 +159,8 @@ impl OutboxLease {
         in_time("taking a lease", self.call_max(), call).await
     }
 
-    /// After which part of its life the lease is renewed, and how long one call may take: so two attempts may fail.
+    /// How long after a renewal the lease is renewed again, and how long one call may take. Two
+    /// attempts can fail before the lease ends.
     fn call_max(&self) -> Duration {
         self.options.outbox_time_to_live / 3
     }

@@ -1,7 +1,7 @@
 //! The task that drains one outbox.
 //!
-//! Told to stop, it finishes the delivery that it is at and records it, so that whoever goes on does not
-//! send that again.
+//! When stopped, it finishes and records the delivery in progress, so that the next process does
+//! not send it again.
 
 use retold_core::following::Phase;
 use retold_core::system::{OutboxPipeline, OutboxStep};
@@ -16,7 +16,7 @@ use crate::options::MultiThreadOptions;
 use crate::panics::caught;
 use crate::polling::next_look;
 
-/// One outbox in its task.
+/// One outbox and its task's state.
 pub(crate) struct OutboxTask {
     pipeline: OwnedMutexGuard<OutboxPipeline>,
     news: News,
@@ -41,7 +41,7 @@ impl OutboxTask {
         }
     }
 
-    /// Works until it is told to stop, and is in the phase `after` then.
+    /// Works until it is stopped, and is then in the phase `after`.
     pub(crate) async fn run(mut self, after: Phase) -> Option<String> {
         while !*self.stop.borrow() {
             self.news.mark_unchanged();
@@ -78,7 +78,7 @@ impl OutboxTask {
         None
     }
 
-    /// A step; none if it failed, which is told.
+    /// Runs a step; returns `None` if it failed, after reporting the failure.
     async fn step(&mut self) -> Option<OutboxStep> {
         let status = self.pipeline.status();
         let late = async {

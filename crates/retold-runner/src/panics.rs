@@ -1,11 +1,12 @@
-//! Panics, caught and put into words.
+//! Catches panics and describes them.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 
-/// Awaits a future; what it says if it panics. Whatever the future changed is as it was left.
+/// Awaits a future; returns a description of the panic if it panics. State that the future changed
+/// stays as it was at the panic.
 pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
     let ended = AssertUnwindSafe(future).catch_unwind().await;
     ended.map_err(|panic| text_of(&*panic))

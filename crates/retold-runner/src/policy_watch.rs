@@ -1,4 +1,4 @@
-//! What a follower's task looks at while a policy runs: whether it has run for too long, and whether an
+//! Checks made while a follower's policy runs: whether it has run for too long, and whether an
 //! operator has acted on the follower meanwhile.
 
 use std::time::Duration;
@@ -10,18 +10,18 @@ use tokio::time::{sleep, timeout};
 use crate::limits::POLICY_LOOK_INTERVAL;
 use crate::panics::caught;
 
-/// Why a policy is not waited for any longer.
+/// Why a task stops waiting for a policy.
 #[derive(Debug)]
 pub(crate) enum Over {
-    /// It has had its time.
+    /// It reached its time limit.
     Late(Box<Running>),
-    /// It has had its time and spent the last part of it, of this length, waiting for the store.
+    /// It reached its time limit, and spent the last part, of this length, waiting for the store.
     StoreSilent(Box<Running>, Duration),
-    /// The follower is not as it was when the policy was asked: nothing that it decides can be recorded.
+    /// The follower has changed since the policy was called: its decisions cannot be recorded.
     Changed,
 }
 
-/// Waits until a policy that runs is not to be waited for any longer; for ever, if none is.
+/// Waits until the running policy should no longer be waited for; forever if none runs.
 pub(crate) async fn policy_over(status: &StatusCell, operator: &FollowerOperator) -> Over {
     loop {
         sleep(POLICY_LOOK_INTERVAL).await;
@@ -29,7 +29,8 @@ pub(crate) async fn policy_over(status: &StatusCell, operator: &FollowerOperator
             continue;
         };
         if running.elapsed >= running.time_max {
-            // One that reads again and again is late; one that waits for an answer is not at fault.
+            // A policy that keeps reading is late; a policy that waits for a response is not at
+            // fault.
             let silent = running.reads_for;
             let silent = silent.filter(|silent| *silent >= running.time_max / 2);
             return match silent {

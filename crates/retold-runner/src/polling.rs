@@ -1,15 +1,15 @@
-//! When to look by oneself: at the same moments for all tasks of a process, so that it is woken once for
-//! all of them and not for each.
+//! The times at which tasks poll: the same times for all tasks of a process, so that it is woken
+//! once for all of them.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// From when on the moments are counted.
+/// The time from which the intervals are counted.
 static BEGUN: OnceLock<Instant> = OnceLock::new();
 
-/// The next moment of those that are this far apart. It comes before the interval is over.
+/// Returns the next multiple of this interval. It is at most one interval away.
 pub(crate) fn next_look(interval: Duration) -> Instant {
     let now = Instant::now();
     let begun = *BEGUN.get_or_init(|| now);

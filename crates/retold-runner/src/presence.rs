@@ -1,8 +1,8 @@
-//! Presence: how a runner in one process is seen from others. It holds a lease for each follower, for the timers
-//! of each application and for each view that it runs, under names of their own, so that whoever looks into the
-//! store knows what a running system still has. Nothing is placed by them: several processes that run the same
-//! hold them in turn, and a process that was killed is seen until they end. Outboxes are seen by the leases by
-//! which they are drained.
+//! Presence: makes a runner in one process visible to other processes. It holds a lease for each
+//! follower, for the timers of each application and for each view that it runs, under separate
+//! names, so that the store shows which parts a running system still has. These leases place
+//! nothing: several processes that run the same parts hold them alternately, and a killed process
+//! stays visible until they end. Outboxes are visible by the leases under which they are drained.
 
 use std::sync::Arc;
 
@@ -23,7 +23,8 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
-    /// Of a runner, under its name as a holder of leases, that does these jobs of the system of this name.
+    /// Returns the presence of a runner that runs these jobs of the system with this name. `holder`
+    /// is its name as a holder of leases.
     pub(crate) fn new(
         holder: Arc<str>,
         system: &str,
@@ -44,8 +45,8 @@ impl Presence {
         Self { holder, leases }
     }
 
-    /// Keeps the leases until it is told to stop, and gives them back then. A store that does not take one is
-    /// asked again in the next round: nothing depends on it.
+    /// Keeps the leases until it is stopped, and then releases them. If a store fails to take one,
+    /// the next round retries: nothing depends on it.
     pub(crate) async fn keep(self, mut stop: watch::Receiver<bool>) -> Option<String> {
         let holder = &*self.holder;
         while !*stop.borrow() {

@@ -1,8 +1,9 @@
-//! The damping between processes that run the same follower: whoever is overtaken keeps still for a
-//! while, longer each time, and then looks at the log before it does anything.
+//! Damping between processes that run the same follower: a process that is overtaken waits for a
+//! while, longer each time, and then checks the log before it does anything.
 //!
-//! Goal: one works, the others hardly cost anything, and one of them goes on when the first dies.
-//! Nothing depends on it but speed: two that work at the same time record nothing twice.
+//! Goal: one process works, the others cost almost nothing, and one of them takes over when the
+//! first dies. Only speed depends on it: two processes that work at the same time record nothing
+//! twice.
 
 use std::time::Duration;
 
@@ -11,12 +12,12 @@ use tokio::time::Instant;
 use crate::back_off::BackOff;
 use crate::options::Range;
 
-/// Whether somebody else seems to do the work.
+/// Whether another process seems to do the work.
 #[derive(Debug)]
 pub(crate) struct Standby {
     waits: BackOff,
     lost_at: Option<Instant>,
-    /// After this long without a loss the first wait is short again.
+    /// After this long without a loss, the first wait is short again.
     memory: Duration,
     is_on: bool,
 }
@@ -31,12 +32,12 @@ impl Standby {
         }
     }
 
-    /// Whether to keep still before each look.
+    /// Returns whether to wait before each look.
     pub(crate) fn is_on(&self) -> bool {
         self.is_on
     }
 
-    /// Another was faster. Says how long to keep still.
+    /// Another process was faster. Returns how long to wait.
     pub(crate) fn lost(&mut self, now: Instant) -> Duration {
         if self.lost_at.is_some_and(|at| now - at > self.memory) {
             self.waits.reset();
@@ -46,12 +47,12 @@ impl Standby {
         self.waits.next()
     }
 
-    /// Something was recorded and nobody was faster: it is this one that works now.
+    /// Something was recorded without being overtaken: this process does the work now.
     pub(crate) fn won(&mut self) {
         self.is_on = false;
     }
 
-    /// How long to keep still after news, for the other to do the work.
+    /// Returns how long to wait after news, so that the other process can do the work.
     pub(crate) fn wait(&self) -> Duration {
         self.waits.again()
     }
@@ -71,7 +72,7 @@ mod tests {
         assert!(standby.is_on());
         standby.won();
         assert!(!standby.is_on());
-        // Two that take turns in overtaking each other meet less and less often.
+        // Two processes that overtake each other alternately meet less and less often.
         assert!(standby.lost(start) > min / 2);
         assert!(standby.lost(start) >= min * 2);
         assert!(standby.lost(start + max * 3) <= min);

@@ -1,4 +1,4 @@
-//! A station: what the runner and the task of a follower know of each other.
+//! A station: the state that the runner and a follower's task share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,27 +9,27 @@ use tokio::sync::Notify;
 
 use crate::turns::Turns;
 
-/// The public side of one follower at work.
+/// The public side of a running follower.
 #[derive(Debug)]
 pub(crate) struct Station {
-    /// Name of its application.
+    /// The name of its application.
     pub(crate) application: Arc<str>,
     /// Its name.
     pub(crate) follower: Arc<str>,
     /// Index of its application.
     pub(crate) application_index: usize,
-    /// For each log that it follows, which application's it is.
+    /// For each log that it follows, the index of the application that owns the log.
     pub(crate) upstreams: Vec<usize>,
-    /// Which of the follower's pipelines it is, from 0, and how many there are.
+    /// The index of this pipeline of the follower, from 0, and the number of its pipelines.
     pub(crate) lane: (u32, u32),
-    /// The follower as it is defined: what it answers, and which of that is in which partition.
+    /// The follower's definition: the events that it processes, and their partitions.
     pub(crate) definition: Follower,
-    /// What it answers.
+    /// The events that it processes.
     pub(crate) query: Query,
     pub(crate) status: StatusCell,
-    /// Those of its application, for followers that contend for the same.
+    /// The turns of its application, for followers that contend for the same thing.
     pub(crate) turns: Arc<Turns>,
-    /// How many wait for it to record how far it is.
+    /// The number of callers that wait for it to record its checkpoint.
     waiters: AtomicUsize,
     hurried: Notify,
     /// Whether another process does the work.
@@ -65,7 +65,7 @@ impl Station {
         }
     }
 
-    /// Its name in messages.
+    /// Returns its name for messages.
     pub(crate) fn title(&self) -> String {
         let (application, follower) = (&self.application, &self.follower);
         match self.pipeline() {
@@ -74,36 +74,37 @@ impl Station {
         }
     }
 
-    /// Its number among the follower's pipelines, if there are several.
+    /// Returns its number among the follower's pipelines, if there are several.
     pub(crate) fn pipeline(&self) -> Option<u32> {
         let (pipeline, pipelines) = self.lane;
         (pipelines > 1).then_some(pipeline)
     }
 
-    /// Whether it is known that this pipeline has one partition and each other has another.
+    /// Returns whether it is known that this pipeline has exactly one partition, and so has each
+    /// other pipeline.
     pub(crate) fn has_one_partition(&self) -> bool {
         self.status.read().partitions == self.lane.1
     }
 
-    /// Which of so many partitions are its work.
+    /// Returns the partitions that it owns, given the number of partitions.
     pub(crate) fn partitions_of(&self, partitions: u32) -> impl Iterator<Item = u32> + use<> {
         let (pipeline, pipelines) = self.lane;
         (pipeline..partitions).step_by(pipelines as usize)
     }
 
-    /// Whether it answers an event that is in this partition of so many.
+    /// Returns whether an event is in this partition, given the number of partitions.
     pub(crate) fn is_of(&self, event: &StoredEvent, partition: u32, partitions: u32) -> bool {
         let rule = self.definition.partition_rule();
         rule.partition_of(event, partitions) == partition
     }
 
-    /// Index of this application's log among those that it follows.
+    /// Returns the index of this application's log among the logs that it follows.
     pub(crate) fn upstream_of(&self, application: usize) -> Option<usize> {
         self.upstreams.iter().position(|it| *it == application)
     }
 
-    /// Lets it record how far it is as soon as it has nothing left to read, as long as what is returned
-    /// is kept.
+    /// Makes it record its checkpoint as soon as it has nothing left to read, until the returned
+    /// guard is dropped.
     pub(crate) fn hurry(&self) -> Hurry<'_> {
         self.waiters.fetch_add(1, Ordering::SeqCst);
         self.hurried.notify_one();
@@ -114,7 +115,7 @@ impl Station {
         self.waiters.load(Ordering::SeqCst) > 0
     }
 
-    /// Waits until somebody begins to wait.
+    /// Waits until a caller starts to wait.
     pub(crate) async fn hurried(&self) {
         self.hurried.notified().await;
     }
@@ -128,7 +129,7 @@ impl Station {
     }
 }
 
-/// Somebody waits for a follower.
+/// Marks that a caller waits for a follower.
 pub(crate) struct Hurry<'a>(&'a Station);
 
 impl Drop for Hurry<'_> {

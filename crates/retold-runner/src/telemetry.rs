@@ -1,18 +1,19 @@
-//! What a runner tells about its work: the names of metrics and spans, in one place.
+//! The names of the metrics and spans that a runner emits, in one place.
 //!
-//! Metrics go to whatever recorder the program installed for the crate `metrics`, with the labels
-//! `application` and `follower` where they are a follower's, and `pipeline` of one that has several; spans and events to whatever subscriber it installed for `tracing`.
-//! Both cost next to nothing while nobody listens.
+//! Metrics are sent to the recorder that the program installed for the crate `metrics`, with the
+//! labels `application` and `follower` for metrics of a follower, and `pipeline` if the follower
+//! has several; spans and events are sent to the subscriber installed for `tracing`. Both cost
+//! almost nothing if none is installed.
 //!
 //! | span (level debug) | fields | what |
 //! |---|---|---|
 //! | `retold.follow` | application, follower | one step of a follower: a page read, answered and recorded |
 //! | `retold.timers` | application | one look at the timers of an application |
 //!
-//! Within `retold.follow` are the spans of the core: `retold.answer` for each event that is answered, and
-//! `retold.append` for what is recorded of it.
+//! Within `retold.follow` are the spans of the core: `retold.answer` for each processed event, and
+//! `retold.append` for recording its effects.
 //!
-//! Warnings tell of failures that are tried again, errors of what needs somebody to look.
+//! Warnings report failures that are retried; errors report problems that need attention.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -20,33 +21,34 @@ use std::time::SystemTime;
 use metrics::{Counter, Gauge, Label, Unit, counter, describe_counter, describe_gauge, gauge};
 use retold_core::following::{Counts, FollowerStatus};
 
-/// Counter: upstream events that were answered.
+/// Counter: upstream events that were processed.
 pub const PROCESSED: &str = "retold.follower.processed";
 /// Counter: events that a follower recorded.
 pub const EFFECTS: &str = "retold.follower.effects";
-/// Counter: appends of a follower that were decided again, for others had changed what they rested on.
+/// Counter: appends of a follower that were decided again because others had changed the state that
+/// they depended on.
 pub const CONFLICTS: &str = "retold.follower.conflicts";
-/// Counter: those of the conflicts that found the work done by another process.
+/// Counter: conflicts that found the work done by another process.
 pub const OVERTAKEN: &str = "retold.follower.overtaken";
-/// Counter: failures of a store after which a follower tries again.
+/// Counter: failures of a store after which a follower retries.
 pub const RETRIES: &str = "retold.follower.retries";
-/// Gauge: events of the followed logs that are not answered yet, as far as the follower knows.
+/// Gauge: events of the followed logs that are not processed yet, as far as the follower knows.
 pub const LAG_EVENTS: &str = "retold.follower.lag.events";
 /// Gauge, seconds: how long the next of these events has been waiting, by the clocks of the stores.
 pub const LAG_SECONDS: &str = "retold.follower.lag.seconds";
-/// Gauge: events that are parked.
+/// Gauge: parked events.
 pub const PARKED: &str = "retold.follower.parked";
-/// Counter, by application: timers that were fired.
+/// Counter, by application: fired timers.
 pub const TIMERS_FIRED: &str = "retold.timers.fired";
 
 /// Counter: units that a node of a cluster has taken.
 pub const UNITS_TAKEN: &str = "retold.cluster.units.taken";
-/// Counter: units that it has given up: the difference is how many it has.
+/// Counter: units that it has given up; the difference is the number of units that it holds.
 pub const UNITS_GIVEN_UP: &str = "retold.cluster.units.given_up";
-/// Counter: looks of a node at its leases that failed.
+/// Counter: failed looks of a node at its leases.
 pub const LOOK_FAILURES: &str = "retold.cluster.look.failures";
 
-/// Tells the installed metrics recorder what each metric means. Call it once, after installing one.
+/// Describes each metric to the installed metrics recorder. Call it once, after installing one.
 pub fn describe_metrics() {
     describe_counter!(PROCESSED, "Upstream events that were answered.");
     describe_counter!(EFFECTS, "Events that a follower recorded.");
@@ -103,7 +105,7 @@ impl FollowerMetrics {
         }
     }
 
-    /// Counts what a step has done.
+    /// Counts the results of a step.
     pub(crate) fn count(&self, before: Counts, after: Counts) {
         self.processed.increment(after.answered - before.answered);
         self.effects.increment(after.effects - before.effects);
@@ -115,7 +117,7 @@ impl FollowerMetrics {
         self.retries.increment(1);
     }
 
-    /// Tells how far the follower is.
+    /// Updates the gauges of the follower's progress.
     pub(crate) fn tell(&self, status: &FollowerStatus) {
         self.lag_events.set(status.lag_events() as f64);
         let lag = status.lag(SystemTime::now().into());
@@ -125,7 +127,7 @@ impl FollowerMetrics {
 }
 
 impl Drop for FollowerMetrics {
-    /// Whoever has the follower next tells how far it is; here it is nowhere.
+    /// The next process that runs the follower reports its progress; this one no longer does.
     fn drop(&mut self) {
         self.lag_events.set(0.0);
         self.lag_seconds.set(0.0);
@@ -133,7 +135,7 @@ impl Drop for FollowerMetrics {
     }
 }
 
-/// Counts so many.
+/// Adds `count` to the counter.
 pub(crate) fn count(metric: &'static str, count: usize) {
     counter!(metric).increment(count as u64);
 }

@@ -1,7 +1,7 @@
 //! The task that fires the timers of one application when they are due by the application's clock.
 //!
-//! Every process that runs the application has one; a firing is recorded once all the same, for it is
-//! an append on condition that nothing happened to the timer since.
+//! Every process that runs the application has such a task. A firing is still recorded only once,
+//! because it is an append on the condition that the timer has not changed since.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,31 +23,33 @@ use crate::panics::caught;
 use crate::polling::next_look;
 use crate::telemetry::TIMERS_FIRED;
 
-/// How the timers of an application are getting on.
+/// The status of an application's timers.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TimersStatus {
-    /// Name of the application.
+    /// The name of the application.
     pub application: String,
-    /// How many are known to be pending.
+    /// The number of timers known to be pending.
     pub pending: usize,
     /// When the next one is due, by the application's clock.
     pub next_due: Option<Timestamp>,
-    /// How many were found due since the runner began; another process may have fired some of them.
+    /// The number of timers found due since the runner started; another process may have fired some
+    /// of them.
     pub fired: u64,
-    /// How many are due and cannot be fired; they are left aside, so that the others fire.
+    /// The number of timers that are due and cannot be fired; they are set aside so that the others
+    /// fire.
     pub aside: usize,
-    /// Why the last attempt failed, if it did, or why timers are left aside.
+    /// Why the last attempt failed, if it did, or why timers are set aside.
     pub failure: Option<String>,
-    /// What the failure is, if there is one.
+    /// The kind of the failure, if there is one.
     pub trouble: Option<Trouble>,
-    /// When the last failure was, by the machine's clock, also if it was overcome since.
+    /// When the last failure happened, by the machine's clock, even if it has been overcome since.
     failed_at: Option<Timestamp>,
     last_failure: Option<String>,
 }
 
 impl TimersStatus {
-    /// What somebody has to look at, if there is anything.
+    /// Returns a finding if the timers need attention.
     pub fn finding(&self) -> Option<Finding> {
         let reason = self.failure.clone()?;
         let name = self.application.as_str();
@@ -59,7 +61,8 @@ impl TimersStatus {
         ))
     }
 
-    /// The last failure, with the time it happened, by the machine's clock, also if it was overcome since.
+    /// Returns the last failure and when it happened, by the machine's clock, even if it has been
+    /// overcome since.
     pub fn last_error(&self) -> Option<(Timestamp, &str)> {
         self.failed_at.zip(self.last_failure.as_deref())
     }
@@ -72,7 +75,7 @@ impl TimersStatus {
     }
 }
 
-/// Where a task tells its status.
+/// The cell to which a task writes its status.
 #[derive(Debug, Default)]
 pub(crate) struct TimersCell(Mutex<TimersStatus>);
 
@@ -87,7 +90,7 @@ impl TimersCell {
     }
 }
 
-/// The timers of one application in their task.
+/// The timers of one application and their task's state.
 pub(crate) struct TimersTask {
     application: Application,
     timers: Timers,
@@ -117,7 +120,7 @@ impl TimersTask {
         }
     }
 
-    /// Works until it is told to stop.
+    /// Works until it is stopped.
     pub(crate) async fn run(mut self) -> Option<String> {
         while !*self.stop.borrow() {
             self.news.mark_unchanged();
@@ -164,7 +167,7 @@ impl TimersTask {
         Ok(())
     }
 
-    /// Tells of the failure. Says how long to wait before the next attempt.
+    /// Reports the failure. Returns how long to wait before the next attempt.
     fn failed(&mut self, error: &Error) -> Duration {
         let trouble = match error {
             Error::Unavailable(_) | Error::OutcomeUnknown { .. } | Error::Conflict(_) => {
@@ -173,14 +176,14 @@ impl TimersTask {
             _ => Trouble::Failed,
         };
         match self.timers.aside() {
-            // It was told when it was left aside; the others are not to wait for it.
+            // It was reported when it was set aside; the other timers must not wait for it.
             Some(_) if trouble == Trouble::Failed => self.tell_aside(),
             _ => self.tell_failure(trouble, error.to_string()),
         }
         self.back_off.next()
     }
 
-    /// Tells of timers that are left aside, if there are any.
+    /// Reports timers that are set aside, if there are any.
     fn tell_aside(&self) {
         let count = self.timers.aside().map_or(0, |(count, _)| count);
         let finding = self.timers.finding();
@@ -195,7 +198,7 @@ impl TimersTask {
         });
     }
 
-    /// Tells of a failure, in the log of the process once until it is overcome.
+    /// Reports a failure; it is logged once until it is overcome.
     fn tell_failure(&self, trouble: Trouble, failure: String) {
         let application = self.application.name();
         let told = self.cell.read();
@@ -208,8 +211,8 @@ impl TimersTask {
         self.cell.write(|status| status.fail(trouble, failure));
     }
 
-    /// Waits for the next one to come due, or for the log to change. A clock that does not go with time
-    /// is looked at now and then.
+    /// Waits for the next timer to come due, or for the log to change. A clock that does not run
+    /// with real time is checked now and then.
     async fn wait_for_next(&mut self, read_next: Instant) {
         let due = self.timers.next_due().map(|due| {
             let micros = due

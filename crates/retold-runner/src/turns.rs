@@ -1,10 +1,11 @@
 //! Turns: followers that lost a race for the same aggregate or query decide one after the other.
 //!
-//! Many followers that answer one event by deciding on one aggregate decide at the same time. One of them
-//! records, and the others decide again, where again one of them records: the work grows with the square of
-//! their number. So a follower that was overtaken once waits for its turn before it decides again. Turns are
-//! given in the order in which they were asked for. Correctness never rests on a turn, because the append
-//! judges; so nobody waits for a follower that has its turn and does not come to an end.
+//! Followers that process one event by deciding on the same aggregate decide at the same time. One
+//! of them records, and the others decide again, where again only one records: the work grows with
+//! the square of their number. A follower that was overtaken once therefore waits for its turn
+//! before it decides again. Turns are given in the order of the requests. Correctness never depends
+//! on a turn, because the append checks its conditions; so no follower waits for a turn whose
+//! holder makes no progress.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use tokio::time::sleep;
 
 use crate::limits::TURN_HELD_MAX;
 
-/// How many turns an application has. Followers that contend for different things and share one wait for
-/// each other without need, which costs time and nothing else.
+/// The number of turns of an application. Followers that contend for different things but share a
+/// turn wait for each other needlessly, which only costs time.
 const TURNS: u64 = 64;
 
 /// The turns of one application.
@@ -26,7 +27,7 @@ pub(crate) struct Turns(Vec<Turn>);
 #[derive(Debug, Default)]
 struct Turn {
     lock: Arc<Mutex<()>>,
-    /// How often it was taken.
+    /// How often the turn was taken.
     taken: AtomicU64,
 }
 
@@ -37,8 +38,8 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for the turn of those that contend for the same. None if the one that has it keeps it for too
-    /// long. May be dropped at any time.
+    /// Waits for the turn of the followers that contend for the same thing. Returns `None` if the
+    /// current holder keeps it for too long. May be dropped at any time.
     pub(crate) async fn take(&self, contended: u64) -> Option<OwnedMutexGuard<()>> {
         let index = usize::try_from(contended % TURNS).unwrap_or_default();
         let turn = &self.0[index];

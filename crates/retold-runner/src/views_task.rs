@@ -1,7 +1,7 @@
 //! The task that keeps one view up to date.
 //!
-//! Every process of a system that is given the view has one; the keeper of the view compares the
-//! checkpoint in its transaction, so each event changes the view once all the same.
+//! Every process that runs the system with this view has such a task. The keeper of the view
+//! compares the checkpoint in its transaction, so each event still changes the view only once.
 
 use retold_core::projection::{ProjectionError, ProjectionPipeline};
 use tokio::sync::{OwnedMutexGuard, watch};
@@ -13,7 +13,7 @@ use crate::options::MultiThreadOptions;
 use crate::panics::caught;
 use crate::polling::next_look;
 
-/// One view in its task.
+/// One view and its task's state.
 pub(crate) struct ViewsTask {
     pipeline: OwnedMutexGuard<ProjectionPipeline>,
     stop: watch::Receiver<bool>,
@@ -35,11 +35,11 @@ impl ViewsTask {
         }
     }
 
-    /// Works until it is told to stop.
+    /// Works until it is stopped.
     pub(crate) async fn run(mut self) -> Option<String> {
         let mut stop = self.stop.clone();
         while !*stop.borrow() {
-            // A step may be dropped anywhere: the next one looks at everything anew.
+            // A step can be dropped at any point: the next one checks everything again.
             tokio::select! {
                 _ = stop.changed() => {}
                 () = self.follow() => {}
@@ -48,13 +48,13 @@ impl ViewsTask {
         None
     }
 
-    /// Catches up and waits for more; or waits after a failure.
+    /// Catches up and waits for news, or waits after a failure.
     async fn follow(&mut self) {
         let caught_up = caught(async {
             while !self.pipeline.step().await?.is_caught_up {
                 sleep(VIEW_PAGE_PAUSE).await;
             }
-            // What was missed by a lost hint is found by looking.
+            // Polling finds the events whose hint was lost.
             let look = next_look(self.options.poll_interval);
             match timeout_at(look, self.pipeline.changed()).await {
                 Ok(changed) => changed,
@@ -75,12 +75,13 @@ impl ViewsTask {
         sleep(wait).await;
     }
 
-    /// Says how long to wait after a failure, which the pipeline has told, before the next attempt.
+    /// Returns how long to wait before the next attempt after a failure, which the pipeline has
+    /// reported.
     fn failed(&mut self, error: &ProjectionError) -> std::time::Duration {
         if error.is_retriable() {
             return self.back_off.next();
         }
-        // Somebody may have mended it meanwhile.
+        // The cause may have been fixed in the meantime.
         self.pipeline.resume();
         self.options.failed_interval
     }

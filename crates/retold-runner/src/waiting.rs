@@ -1,7 +1,7 @@
-//! Waiting for followers: read-your-writes, and everything that an event caused.
+//! Waiting for followers: read-your-writes, and waiting for everything that an event caused.
 //!
-//! Whoever waits is told by the follower's task in this process when it has recorded something; when
-//! another process does the work, the log is asked at an interval.
+//! The follower's task in this process notifies waiters when it has recorded something; when
+//! another process does the work, the log is polled.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -24,41 +24,41 @@ use crate::limits::{
 };
 use crate::station::Station;
 
-/// Why what was waited for did not come to pass.
+/// Why a wait failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
     /// The time is up.
     #[error("not processed in time: {}", unfinished(behind, searching.as_ref()))]
     Timeout {
-        /// Which followers are behind, and where.
+        /// The followers that are behind, with their positions.
         behind: Vec<Behind>,
-        /// Where the search for what was caused was, if the time was up in the middle of it. Only
+        /// The progress of the search for caused events, if the time ran out during it. Only
         /// `wait_for_all_caused` searches.
         searching: Option<Searching>,
     },
-    /// A follower does not go on: it is paused, or has failed. Waiting longer does not help; somebody
-    /// has to look.
+    /// A follower does not continue: it is paused or has failed. Waiting longer does not help; an
+    /// operator must act.
     #[error(
         "the follower {follower:?} of {application:?} does not go on, it is {phase:?}: {reason}"
     )]
     Halted {
-        /// Name of its application.
+        /// The name of its application.
         application: Arc<str>,
         /// Its name.
         follower: Arc<str>,
-        /// What it is.
+        /// Its phase.
         phase: Phase,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The logs could not be asked; or there is no such application or follower, or it does not follow
-    /// that log.
+    /// The logs could not be read; or there is no such application or follower, or the follower
+    /// does not follow that log.
     #[error(transparent)]
     Retold(#[from] Error),
 }
 
-/// Why a view does not show what was waited for.
+/// Why waiting for a view failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ViewWaitError {
@@ -69,19 +69,19 @@ pub enum ViewWaitError {
         doing(*state, holder.as_ref())
     )]
     Timeout {
-        /// Name of the view's projection.
+        /// The name of the view's projection.
         view: String,
-        /// What was waited for.
+        /// The position that was waited for.
         position: Position,
-        /// How far it is recorded to be, as far as is known here.
+        /// The view's recorded checkpoint, as far as this process knows.
         checkpoint: Option<Position>,
-        /// What the projection was doing in this process.
+        /// The state of the projection in this process.
         state: ProjectionState,
-        /// Which node of the cluster has the view and since when, as this node saw at its last look at the
-        /// leases; none if each process keeps the view for itself.
+        /// The node of the cluster that holds the view, and since when, as of this node's last look
+        /// at the leases; `None` if each process keeps its own view.
         holder: Option<Holder>,
     },
-    /// The runner keeps no view of this name.
+    /// The runner keeps no view with this name.
     #[error("there is no view {view:?}; give it to the infrastructure")]
     Unknown {
         /// The name.
@@ -99,27 +99,27 @@ fn doing(state: ProjectionState, holder: Option<&Holder>) -> String {
     }
 }
 
-/// A follower that has not processed what was waited for.
+/// A follower that has not processed the position that was waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Behind {
-    /// Name of its application.
+    /// The name of its application.
     pub application: Arc<str>,
     /// Its name.
     pub follower: Arc<str>,
     /// Number of its pipeline, if it has several.
     pub pipeline: Option<u32>,
-    /// Name of the application whose log is to be processed.
+    /// The name of the application whose log is waited for.
     pub upstream: Arc<str>,
-    /// Up to this position.
+    /// The position to reach.
     pub position: Position,
-    /// How far it is recorded to be, as far as is known here: of one whose work another process does, as
-    /// the log was when it was asked last.
+    /// The follower's recorded checkpoint, as far as this process knows: if another process does
+    /// the work, as of the last read of the log.
     pub checkpoint: Option<Position>,
-    /// What it was doing in this process.
+    /// Its phase in this process.
     pub phase: Phase,
-    /// Which node of the cluster has it and since when, as this node saw at its last look at the leases;
-    /// none on a runner that is no cluster.
+    /// The node of the cluster that holds it, and since when, as of this node's last look at the
+    /// leases; `None` for a runner that is not a cluster.
     pub holder: Option<Holder>,
 }
 
@@ -147,18 +147,18 @@ impl fmt::Display for Behind {
     }
 }
 
-/// Who has a follower or view of a cluster, as its lease says.
+/// The holder of a cluster's follower or view, according to its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// Name of the node; none while it goes from one to another.
+    /// The name of the node; `None` while it moves between nodes.
     pub node: Option<Arc<str>>,
-    /// Since when that node has it, by the store's clock.
+    /// Since when that node has held it, by the store's clock.
     pub since: Option<Timestamp>,
-    /// How often it went from one holder to another; 0 before the first.
+    /// How often it has moved from one holder to another; 0 before the first.
     pub term: u64,
-    /// Its last failure on any node: when it was told, by the store's clock, and the node with what it said.
-    /// Told of followers.
+    /// Its last failure on any node: when it was reported, by the store's clock, and the node with
+    /// its message. Only followers have it.
     pub last_error: Option<(Timestamp, String)>,
 }
 
@@ -186,11 +186,12 @@ impl fmt::Display for Holder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Searching {
-    /// Name of the application whose log it is.
+    /// The name of the application that owns the log.
     pub application: Arc<str>,
-    /// How far the log was searched.
+    /// The position up to which the log was searched.
     pub read_to: Option<Position>,
-    /// How far it is to be searched; none if its end was not known yet.
+    /// The position up to which it must be searched; `None` if the end of the log was not known
+    /// yet.
     pub until: Option<Position>,
 }
 
@@ -211,13 +212,13 @@ fn unfinished(behind: &[Behind], searching: Option<&Searching>) -> String {
     lines.join("; ")
 }
 
-/// What is waited for: a follower, and how far in which of its logs.
+/// The target of a wait: a follower, one of its logs, and a position.
 pub(crate) struct Goal<'a> {
     pub(crate) station: &'a Station,
     /// Index among the logs that the follower follows.
     pub(crate) upstream: usize,
     pub(crate) position: Position,
-    /// How far the log said last that it is recorded to be.
+    /// The follower's recorded checkpoint when the log was last read.
     recorded: Mutex<Option<Position>>,
 }
 
@@ -238,7 +239,7 @@ impl<'a> Goal<'a> {
     }
 
     fn is_reached(&self) -> bool {
-        // One that has several partitions tells of one of them.
+        // With several partitions, the status describes only one of them.
         self.station.has_one_partition() && self.checkpoint() >= Some(self.position)
     }
 
@@ -257,7 +258,7 @@ impl<'a> Goal<'a> {
         }
     }
 
-    /// How often the log is asked.
+    /// Returns how often the log is polled.
     fn look_interval(&self) -> Duration {
         match self.station.is_elsewhere() || !self.station.has_one_partition() {
             true => WAIT_LOOK_INTERVAL,
@@ -265,7 +266,8 @@ impl<'a> Goal<'a> {
         }
     }
 
-    /// Waits until it is reached; false if the deadline came first, whatever the store was asked then.
+    /// Waits until the goal is reached; returns false if the deadline came first, even during a
+    /// call to the store.
     async fn wait(&self, open: &OpenSystem, deadline: Instant) -> Result<bool, WaitError> {
         match timeout_at(deadline, self.reached(open)).await {
             Ok(reached) => reached.map(|()| true),
@@ -278,7 +280,7 @@ impl<'a> Goal<'a> {
         let _hurry = station.hurry();
         let mut changes = station.status.changes();
         let mut look = match station.is_elsewhere() {
-            // What is known here is as old as it is.
+            // This process knows only an old state.
             true => Instant::now(),
             false => Instant::now() + self.look_interval(),
         };
@@ -304,8 +306,8 @@ impl<'a> Goal<'a> {
         }
     }
 
-    /// Whether nothing for a partition of so many is left on the way. Another process cannot be hurried, and
-    /// that it passed such events over is recorded late.
+    /// Returns whether no events for a partition remain, given this number of partitions. Another
+    /// process cannot be hurried, and it records late that it passed over such events.
     async fn is_passed(
         &self,
         upstream: &Application,
@@ -329,12 +331,12 @@ impl<'a> Goal<'a> {
             if page.end == PageEnd::Complete || is_there {
                 return Ok(is_there);
             }
-            // A store that answers at once would keep the deadline from being looked at.
+            // A store that responds immediately would keep the deadline from being checked.
             yield_now().await;
         }
     }
 
-    /// Whether each partition that is this pipeline's work is recorded to be there.
+    /// Returns whether each partition that this pipeline owns is recorded at the position.
     async fn are_partitions_there(
         &self,
         operator: &FollowerOperator,
@@ -361,7 +363,7 @@ impl<'a> Goal<'a> {
         Ok(true)
     }
 
-    /// Asks the log whether it is reached.
+    /// Reads from the log whether the goal is reached.
     async fn is_recorded(
         &self,
         open: &OpenSystem,
@@ -393,7 +395,7 @@ impl<'a> Goal<'a> {
             return Err(halt(Phase::Paused, reason));
         }
         match halted {
-            // It has not noticed yet that it was let continue.
+            // It has not noticed yet that it was resumed.
             None | Some(Phase::Paused | Phase::Retired) => Ok(false),
             Some(Phase::Stopped) => Err(halt(Phase::Stopped, "its runner was stopped".into())),
             Some(phase) => {
@@ -427,29 +429,30 @@ pub(crate) async fn wait_for_goals(
 
 /// The search for everything that an event caused.
 ///
-/// Method: when all followers of a log have processed it up to where it is concerned, what that caused
-/// is in their logs. A log that is met for the first time is concerned up to its end, for what was
-/// caused before the search began is somewhere in it; beyond that only effects of what is concerned
-/// are. So a cycle comes to an end when its effects do, whatever else is recorded meanwhile.
+/// Method: when all followers of a log have processed it up to the last event of interest, the
+/// effects are in their own logs. A log that is reached for the first time is of interest up to its
+/// end, because effects caused before the search began are somewhere in it; beyond that, only
+/// effects of events of interest are. A cycle therefore ends when its effects end, whatever else is
+/// recorded meanwhile.
 ///
 /// Each log is read forward once. An effect may be read before its cause, because the cause is in
-/// another log: it is kept until that log is read as far.
+/// another log; it is then kept until that log is read that far.
 pub(crate) struct Caused<'a> {
     open: &'a OpenSystem,
     stations: &'a [Arc<Station>],
-    /// Where the search begins.
+    /// The start of the search.
     first: (usize, Position),
-    /// By the index of their applications.
+    /// The parts of interest, by the index of their applications.
     concerned: BTreeMap<usize, Concerned>,
-    /// Logs whose followers are to be waited for.
+    /// Logs whose followers must be waited for.
     queue: VecDeque<usize>,
     logs: BTreeMap<LogId, usize>,
     /// The applications that effects of the first one can reach.
     downstream: BTreeSet<usize>,
-    /// Effects that were read and of which it is not known whether they are concerned, because it is not
-    /// known of their causes.
+    /// Effects that were read, but whose causes are not decided yet, so it is unknown whether they
+    /// are of interest.
     undecided: BTreeSet<Place>,
-    /// The same by their causes.
+    /// The same effects, by their causes.
     awaiting: BTreeMap<Place, Vec<Place>>,
     searching: Searching,
 }
@@ -457,13 +460,13 @@ pub(crate) struct Caused<'a> {
 /// An event: the index of its application, and its position.
 type Place = (usize, Position);
 
-/// What of a log is concerned.
+/// The part of a log that is of interest.
 struct Concerned {
-    /// All up to here.
+    /// All events up to this position.
     until: Position,
-    /// And these.
+    /// And these events.
     beyond: BTreeSet<Position>,
-    /// How far the log was read.
+    /// The position up to which the log was read.
     read_to: Position,
 }
 
@@ -477,11 +480,11 @@ impl Concerned {
     }
 }
 
-/// Whether an event is an effect of what is concerned.
+/// Whether an event is an effect of an event of interest.
 enum Verdict {
     Concerned,
     Other,
-    /// That is known once it is known of this cause.
+    /// Known once this cause is decided.
     Undecided(Place),
 }
 
@@ -540,7 +543,7 @@ impl<'a> Caused<'a> {
         Ok(())
     }
 
-    /// Begins with a log: all of it up to here is concerned.
+    /// Starts with a log: all of it up to this position is of interest.
     fn begin(&mut self, application: usize, until: Position) {
         let concerned = Concerned {
             until,
@@ -559,7 +562,7 @@ impl<'a> Caused<'a> {
             .for_each(|effect| self.concern(effect));
     }
 
-    /// Finds out how far a log is concerned now.
+    /// Determines the part of a log that is now of interest.
     async fn extend(&mut self, application: usize) -> RetoldResult<()> {
         let known = self.concerned.get(&application);
         let open = self.open;
@@ -582,7 +585,7 @@ impl<'a> Caused<'a> {
         }
     }
 
-    /// Finds the effects of what is concerned in what of a log was not read yet.
+    /// Finds effects of events of interest in the part of a log that was not read yet.
     async fn read_on(&mut self, application: usize, until: Position) -> RetoldResult<()> {
         let recorder = self.open.applications()[application].recorder();
         let mut read = LogRead::new()
@@ -617,7 +620,7 @@ impl<'a> Caused<'a> {
                 break;
             }
             read = read.after_mark(page.read_to);
-            // A store that answers at once would keep the deadline from being looked at.
+            // A store that responds immediately would keep the deadline from being checked.
             yield_now().await;
         }
         Ok(())
@@ -633,7 +636,7 @@ impl<'a> Caused<'a> {
         }
     }
 
-    /// Notes that an event is concerned, and with it the effects of it that were read before.
+    /// Marks an event as of interest, together with its effects that were read before.
     fn concern(&mut self, event: Place) {
         for (application, position) in self.decide(event) {
             let Some(concerned) = self.concerned.get_mut(&application) else {
@@ -646,12 +649,12 @@ impl<'a> Caused<'a> {
         }
     }
 
-    /// Notes that an event is not concerned, nor what was caused by it.
+    /// Marks an event as not of interest, together with the events that it caused.
     fn dismiss(&mut self, event: Place) {
         self.decide(event);
     }
 
-    /// Takes an event and the effects of it that were read before out of what is undecided, and returns
+    /// Removes an event and its effects that were read before from the undecided ones, and returns
     /// them.
     fn decide(&mut self, event: Place) -> Vec<Place> {
         let mut decided = vec![event];
@@ -680,13 +683,13 @@ impl<'a> Caused<'a> {
             Some(_) if self.undecided.contains(&cause) => Verdict::Undecided(cause),
             Some(concerned) if *position <= concerned.read_to => Verdict::Other,
             _ if self.downstream.contains(upstream) => Verdict::Undecided(cause),
-            // It will not be read.
+            // That cause will not be read.
             _ => Verdict::Other,
         }
     }
 }
 
-/// The applications whose followers follow this one, and those whose followers follow them in turn.
+/// Returns the applications whose followers follow this one, directly or through others.
 fn downstream(stations: &[Arc<Station>], application: usize) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     let mut upstreams = vec![application];
@@ -699,7 +702,7 @@ fn downstream(stations: &[Arc<Station>], application: usize) -> BTreeSet<usize> 
     found
 }
 
-/// All followers of a log, and that they have processed it up to a position.
+/// Returns a goal for every follower of a log: to process it up to a position.
 pub(crate) fn goals(stations: &[Arc<Station>], log: usize, position: Position) -> Vec<Goal<'_>> {
     let goals = stations.iter().filter_map(|station| {
         let upstream = station.upstream_of(log)?;

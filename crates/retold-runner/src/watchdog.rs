@@ -1,8 +1,8 @@
-//! The watchdog: looks, from a thread of its own, whether policies, deliveries and handlers of views are late or
-//! keep their threads.
+//! The watchdog: checks from its own thread whether policies, deliveries and handlers of views are
+//! late or block their threads.
 //!
-//! A policy or a handler that sleeps or loops keeps its task, and perhaps every thread of the runtime, from
-//! reporting anything. Nothing can end it; the watchdog reports it.
+//! A policy or handler that sleeps or loops keeps its task, and perhaps every thread of the
+//! runtime, from reporting anything. Nothing can end it; the watchdog reports it.
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -19,12 +19,12 @@ use crate::station::Station;
 /// Watches until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
-    /// Never used: that it is gone ends the thread.
+    /// Never used: dropping it ends the thread.
     _end: Option<Sender<()>>,
 }
 
 impl Watchdog {
-    /// Begins to watch these followers, outboxes and views.
+    /// Starts to watch these followers, outboxes and views.
     pub(crate) fn watch(
         stations: Vec<Arc<Station>>,
         outboxes: Vec<OutboxCell>,
@@ -68,7 +68,8 @@ impl Watchdog {
     }
 }
 
-/// What is late and was not told yet: once, and once more if it blocks.
+/// Returns a late function that was not reported yet; it is reported once, and a second time if it
+/// blocks its thread.
 fn newly_late(running: Option<Running>, told: &mut Option<(Mark, bool)>) -> Option<Running> {
     let late = running.filter(Running::is_late);
     let now = late.as_ref().map(|it| (it.event, it.blocks_for.is_some()));

@@ -1,5 +1,5 @@
-//! The works: a system with its logs opened, its jobs, and what is known of them in this process. All
-//! that a program asks a runner is asked here, whoever does the jobs.
+//! The works: a system with its opened logs, its jobs, and their state in this process. It serves
+//! all requests of a program to a runner, whichever process runs the jobs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::turns::Turns;
 use crate::waiting::{Caused, Goal, ViewWaitError, WaitError, goals, wait_for_goals};
 use crate::watchdog::Watchdog;
 
-/// A system at work.
+/// A running system.
 pub(crate) struct Works {
     pub(crate) open: OpenSystem,
     stations: Vec<Arc<Station>>,
@@ -34,8 +34,8 @@ pub(crate) struct Works {
 }
 
 impl Works {
-    /// The works of this system, and its jobs: its followers, the timers of each application, its
-    /// views, its outboxes, each in the order of declaration.
+    /// Returns the works of this system, and its jobs: its followers, the timers of each
+    /// application, its views and its outboxes, each in the order of declaration.
     pub(crate) fn new(open: OpenSystem) -> (Self, Vec<Job>) {
         let mut works = Self {
             stations: Vec::new(),
@@ -96,7 +96,7 @@ impl Works {
         self.open.application(name).cloned()
     }
 
-    /// Watches policies, deliveries and handlers of views, as long as what is returned is kept.
+    /// Watches policies, deliveries and handlers of views until the returned watchdog is dropped.
     pub(crate) fn watchdog(&self) -> Watchdog {
         let (stations, outboxes) = (self.stations.clone(), self.outboxes.clone());
         Watchdog::watch(stations, outboxes, self.projections.clone())
@@ -120,8 +120,8 @@ impl Works {
         handle.ok_or_else(|| ViewWaitError::Unknown { view: view.into() })
     }
 
-    /// Adds what is wrong with logs, followers, timers, views and outboxes, and that the process is not
-    /// ready if a log cannot be read. What is read for it is read at the same time.
+    /// Adds problems of logs, followers, timers, views and outboxes, and marks the process as not
+    /// ready if a log cannot be read. All reads run concurrently.
     pub(crate) async fn examine(&self, health: &mut Health) {
         let deadline = Instant::now() + HEALTH_READ_MAX;
         let logs = join_all(
@@ -133,7 +133,7 @@ impl Works {
         let followers = join_all(self.stations.iter().map(|station| async {
             let mut status = station.status.read();
             if station.is_elsewhere() {
-                // Where it cannot be read, that is a finding about the log.
+                // A log that cannot be read is reported as a finding about the log.
                 let recorded = take_in_acts(&mut status, &self.open, station);
                 let _ = timeout_at(deadline, recorded).await;
             }
@@ -149,13 +149,13 @@ impl Works {
             health.not_ready.get_or_insert(log.to_string());
         }
         findings.extend(followers.into_iter().flatten());
-        // Each pipeline of a follower says the same of what is recorded of the follower.
+        // The pipelines of a follower report the same recorded problems.
         findings.dedup();
         findings.extend(self.timers.iter().filter_map(|cell| cell.read().finding()));
         findings.extend(views.into_iter().flatten());
         let outboxes = self.open.outbox_findings();
         let driven = self.outboxes.iter().flat_map(|cell| cell.read().findings());
-        // An outbox whose store fails tells it by itself, and better.
+        // An outbox whose store fails reports that itself, with more detail.
         let is_news = |it: &Finding| !outboxes.iter().any(|told| told.name == it.name);
         findings.extend(driven.filter(is_news));
         findings.extend(outboxes);
@@ -244,7 +244,7 @@ impl Works {
     }
 }
 
-/// That this log cannot be read now; none if it can.
+/// Returns a finding if this log cannot be read now.
 async fn unreadable(application: &Application, deadline: Instant) -> Option<Finding> {
     let name = application.name();
     match timeout_at(deadline, application.head()).await {

@@ -1,10 +1,11 @@
-//! Notes and findings: what a node tells everybody of the last failure of a unit that it has, and of what is
-//! wrong with it now, so that it is seen from any process.
+//! Notes and findings: a node's messages to all processes about the last failure of a unit that it
+//! holds, and about the unit's current problem.
 //!
-//! A finding is a lease that the node holds while it finds the unit so; its holder's name is the text. It ends
-//! with the node. A note is a lease of no time: nobody ever holds it, its holder's name is the text, and it ended when
-//! the note was written, by the store's clock. So there is one for each unit at most, however often it
-//! fails, and a store needs nothing more for it than it has for leases.
+//! A finding is a lease that the node holds while the unit has the problem; the name of its holder
+//! is the text. It ends with the node. A note is a lease with no time to live: no node ever holds
+//! it, the name of its holder is the text, and it ended when the note was written, by the store's
+//! clock. So there is at most one for each unit, however often it fails, and a store needs nothing
+//! for it beyond its support for leases.
 
 use std::sync::Arc;
 
@@ -13,12 +14,12 @@ use retold_core::health::{Finding, Trouble};
 use retold_core::recording::Lease;
 use retold_core::recording::limits::NAME_SIZE_MAX;
 
-/// A note as it is read.
+/// A note as read from the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
     /// When it was written, by the store's clock.
     pub(crate) at: Timestamp,
-    /// The name of the node and what failed, on one line, cut where there was no room.
+    /// The name of the node and its failure, on one line, cut if too long.
     pub(crate) text: Arc<str>,
 }
 
@@ -31,12 +32,12 @@ impl Note {
     }
 }
 
-/// The text of a note, as the name of a lease's holder.
+/// Returns the text of a note, as the name of a lease's holder.
 pub(crate) fn text(node: &str, failure: &str) -> String {
     cut(&format!("{node}: {failure}"))
 }
 
-/// The text of a finding, as the name of a lease's holder.
+/// Returns the text of a finding, as the name of a lease's holder.
 pub(crate) fn text_of_finding(node: &str, finding: &Finding) -> String {
     cut(&format!(
         "{} on {node}: {}",
@@ -44,13 +45,13 @@ pub(crate) fn text_of_finding(node: &str, finding: &Finding) -> String {
     ))
 }
 
-/// What is wrong, and on which node and why; none if no node wrote the text.
+/// Returns the problem, and the node with the reason; `None` if no node wrote the text.
 pub(crate) fn parse_finding(text: &str) -> Option<(Trouble, String)> {
     let (trouble, rest) = text.split_once(' ')?;
     Some((Trouble::parse(trouble)?, rest.to_owned()))
 }
 
-/// The text without control characters, and with `…` at its end if it was cut.
+/// Returns the text without control characters, and with `…` at its end if it was cut.
 pub(crate) fn cut(whole: &str) -> String {
     const CUT: char = '…';
     let mut text: String = whole

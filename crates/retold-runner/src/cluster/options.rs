@@ -8,7 +8,7 @@ use crate::limits::{LEASE_LOOK_INTERVAL, LEASE_TIME_TO_LIVE};
 use crate::options::{MultiThreadOptions, check_time_to_live};
 
 /// How a node of a [`Cluster`](crate::Cluster) leases its work. The defaults are those of
-/// [`limits`](crate::limits). All nodes of a cluster had better have the same.
+/// [`limits`](crate::limits). All nodes of a cluster should have the same options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterOptions {
     pub(crate) time_to_live: Duration,
@@ -18,7 +18,7 @@ pub struct ClusterOptions {
 }
 
 impl ClusterOptions {
-    /// The defaults.
+    /// Returns the defaults.
     pub fn new() -> Self {
         Self {
             time_to_live: LEASE_TIME_TO_LIVE,
@@ -28,8 +28,8 @@ impl ClusterOptions {
         }
     }
 
-    /// How long a lease lasts after it was renewed: so long nobody does the work of a node that died or
-    /// hangs. It is renewed after a third of that. At least
+    /// How long a lease lasts after it was renewed: if a node dies or hangs, no other node does its
+    /// work for this long. The lease is renewed after a third of this time. At least
     /// [`LEASE_TIME_TO_LIVE_MIN`](crate::limits::LEASE_TIME_TO_LIVE_MIN).
     #[must_use]
     pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
@@ -37,23 +37,24 @@ impl ClusterOptions {
         self
     }
 
-    /// How often the node looks at everybody's leases, so that it notices nodes that came or went.
+    /// How often the node looks at the leases of all nodes, so that it notices nodes that joined or
+    /// left.
     #[must_use]
     pub fn look_interval(mut self, interval: Duration) -> Self {
         self.look_interval = interval;
         self
     }
 
-    /// How long joining waits for a living node of the same name to go; not at all unless told. A
-    /// process that is started again under its name after it was killed waits for its own lease with
-    /// that: somewhat more than the time to live is enough.
+    /// How long joining waits for a living node of the same name to end; by default it does not
+    /// wait. A process that is restarted under its name after it was killed uses this to wait for
+    /// its own former lease: somewhat more than the time to live is enough.
     #[must_use]
     pub fn name_wait_max(mut self, wait: Duration) -> Self {
         self.name_wait_max = wait;
         self
     }
 
-    /// How followers, timers and views work while they are on this node.
+    /// The options of the followers, timers and views that run on this node.
     #[must_use]
     pub fn work(mut self, options: MultiThreadOptions) -> Self {
         self.work = options;
@@ -64,13 +65,13 @@ impl ClusterOptions {
         check_time_to_live(self.time_to_live)
     }
 
-    /// After which part of its life a lease is renewed, and how long one call for it may take: so two
-    /// attempts may fail.
+    /// Returns how long after a renewal a lease is renewed again, and how long one call for it may
+    /// take. Two attempts can fail before the lease ends.
     pub(crate) fn renew_interval(&self) -> Duration {
         self.time_to_live / 3
     }
 
-    /// How long the node rests between two looks.
+    /// Returns how long the node rests between two looks.
     pub(crate) fn rest(&self) -> Duration {
         self.look_interval.min(self.time_to_live / 6)
     }

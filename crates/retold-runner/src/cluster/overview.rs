@@ -1,5 +1,5 @@
-//! What the clusters of a store look like to somebody who knows nothing of their systems: by the leases
-//! alone.
+//! An overview of the clusters in a store for programs that do not know their systems: from the
+//! leases alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use super::status::NodeStatus;
 use super::unit::{CLUSTERS, LeaseNames};
 use crate::limits::LEASE_PAGE;
 
-/// A system as its leases in one store show it: a cluster, with its nodes, or what runners in one process have,
-/// each as the node `process ID`.
+/// A system as its leases in one store show it: a cluster with its nodes, or the jobs of runners in
+/// one process, each shown as the node `process ID`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterOverview {
-    /// Name of the system.
+    /// The name of the system.
     pub system: Arc<str>,
-    /// What the store's clock showed, by which leases end.
+    /// The time on the store's clock, which decides when leases end.
     pub now: Timestamp,
-    /// The nodes that live, by name.
+    /// The living nodes, by name.
     pub nodes: Vec<NodeStatus>,
-    /// The units that any node ever had, in the order of the names of their leases; then those that runners
-    /// in one process have, for whom no nodes are listed. A process that was killed seems to have them for
-    /// [`PRESENCE_TIME_TO_LIVE`](crate::limits::PRESENCE_TIME_TO_LIVE).
+    /// The units that any node ever held, in the order of the names of their leases; then the units
+    /// of runners in one process, for which no nodes are listed. A killed process seems to hold
+    /// them for [`PRESENCE_TIME_TO_LIVE`](crate::limits::PRESENCE_TIME_TO_LIVE).
     pub units: Vec<UnitOverview>,
 }
 
@@ -38,35 +38,40 @@ pub struct ClusterOverview {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnitOverview {
-    /// What it is: `follower`, `timers`, `view`, or what a newer version of the library has.
+    /// Its kind: `follower`, `timers`, `view`, `outbox`, or a kind of a newer version of the
+    /// library.
     pub kind: Arc<str>,
-    /// Of whom it is: the application, then its own name and what tells it from its like.
+    /// The names that identify it: the application, then its own name and any further part, such as
+    /// a version.
     pub names: Vec<Arc<str>>,
-    /// Name of the node that has it; none while nobody has.
+    /// The name of the node that holds it; `None` while no node does.
     pub node: Option<Arc<str>>,
-    /// How often it went from one holder to another.
+    /// How often it has moved from one holder to another.
     pub term: u64,
-    /// When the lease ends unless it is renewed, by the store's clock; none while nobody has it.
+    /// When the lease ends unless it is renewed, by the store's clock; `None` while no node holds
+    /// it.
     pub lease_ends_at: Option<Timestamp>,
-    /// The last failure of the unit on any node: when it was told, by the store's clock, and the node
-    /// with what it said, cut where it was long.
+    /// The last failure of the unit on any node: when it was reported, by the store's clock, and
+    /// the node with its message, cut if too long.
     pub last_error: Option<(Timestamp, String)>,
-    /// What is wrong with it at present, and on which node and why, cut where it was long; none if nothing is, or
-    /// nobody has it.
+    /// Its current problem, and the node with the reason, cut if too long; `None` if there is no
+    /// problem, or no node holds it.
     pub finding: Option<(Trouble, String)>,
-    /// When it was retired, by the store's clock, and why; none once a node has taken it again.
+    /// When it was retired, by the store's clock, and the reason; `None` once a node has taken it
+    /// again.
     pub retired: Option<(Timestamp, String)>,
 }
 
 impl ClusterOverview {
-    /// Notes that no program has this unit any more: timers, an outbox or a view that was removed from the
-    /// programs and whose lease stays in the store. It is shown as retired until a node takes it again. A follower
-    /// is retired by its record: [`FollowerOperator::retire`](retold_core::following::FollowerOperator::retire).
-    /// Says whether it was not retired already.
+    /// Records that no program has this unit any more: timers, an outbox or a view that was removed
+    /// from the programs and whose lease stays in the store. It is shown as retired until a node
+    /// takes it again. A follower is retired by its record:
+    /// [`FollowerOperator::retire`](retold_core::following::FollowerOperator::retire). Returns
+    /// false if it was already retired.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if a node has it, or for an empty reason; `Unavailable`.
+    /// [`Error::Invalid`] if a node holds it, or for an empty reason; `Unavailable`.
     pub async fn retire(
         &self,
         store: &dyn Store,
@@ -95,7 +100,7 @@ impl ClusterOverview {
         Ok(true)
     }
 
-    /// Reads all leases of all clusters of a store. Takes none and writes nothing.
+    /// Reads all leases of all clusters of a store. Takes no lease and writes nothing.
     ///
     /// # Errors
     ///
@@ -108,9 +113,9 @@ impl ClusterOverview {
             }
         }
         let runners = read_leases(store, RUNNERS).await?;
-        // After the leases, so that none that has ended seems to be held.
+        // Read after the leases, so that no ended lease seems to be held.
         let now = store.now().await?;
-        // One that has ended is of a runner that is gone, which leaves nothing to be told.
+        // A lease that has ended belongs to a runner that no longer runs, so it is not shown.
         for lease in runners.into_iter().filter(|lease| lease.ends_at > now) {
             if let Some(system) = system_of(&lease, RUNNERS) {
                 clusters.entry(system).or_default().push(lease);
@@ -177,7 +182,7 @@ fn invalid(reason: String) -> Error {
     Invalid::new(reason).into()
 }
 
-/// All leases whose names begin so.
+/// Reads all leases whose names start with this prefix.
 async fn read_leases(store: &dyn Store, prefix: &str) -> Result<Vec<Lease>, RecordError> {
     let mut leases: Vec<Lease> = Vec::new();
     loop {
@@ -191,7 +196,7 @@ async fn read_leases(store: &dyn Store, prefix: &str) -> Result<Vec<Lease>, Reco
     }
 }
 
-/// The system whose lease it is.
+/// Returns the name of the system that the lease belongs to.
 fn system_of(lease: &Lease, prefix: &str) -> Option<Arc<str>> {
     let (system, _) = lease.name.strip_prefix(prefix)?.split_once('/')?;
     Some(unescaped(system))

@@ -1,16 +1,16 @@
-//! The placement: which unit belongs on which node. A pure function of the names of units and nodes,
-//! so that nodes which see the same agree without a leader.
+//! The placement: which unit belongs on which node. A pure function of the names of units and
+//! nodes, so that nodes which see the same names agree without a leader.
 //!
-//! Rendezvous hashing (Thaler and Ravishankar, 1996): a unit belongs on the node for which the hash of
-//! both is highest; so a node that goes has only its own units placed anew, spread over all others. With
-//! few units that is uneven, so nodes have bounds: units choose in the order of their names among the
-//! nodes that have room, and no two nodes differ by more than one. The price is that a few more units
-//! move than would have to.
+//! Rendezvous hashing (Thaler and Ravishankar, 1996): a unit belongs on the node for which the hash
+//! of both is highest. When a node leaves, only its own units are placed again, spread over all
+//! others. With few units that is uneven, so nodes have bounds: units choose in the order of their
+//! names among the nodes that have room, and the loads of two nodes differ by at most one. The
+//! price is that a few more units move than necessary.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Says for each unit on which node it belongs; nothing if there are no nodes.
+/// Returns the node on which each unit belongs; empty if there are no nodes.
 pub(crate) fn place<'a>(units: &[Arc<str>], nodes: &'a BTreeSet<Arc<str>>) -> Vec<&'a Arc<str>> {
     let nodes: Vec<_> = nodes.iter().collect();
     let Some(first) = nodes.first() else {
@@ -34,9 +34,9 @@ pub(crate) fn place<'a>(units: &[Arc<str>], nodes: &'a BTreeSet<Arc<str>>) -> Ve
     placed
 }
 
-/// How much a unit is drawn to a node. The same in every process and version, for nodes of different
-/// versions must agree: FNV-1a (draft-eastlake-fnv), then the finalizer of `MurmurHash3`, without which
-/// names that differ in their last letter have similar hashes.
+/// Returns how strongly a unit is drawn to a node. It is the same in every process and version,
+/// because nodes of different versions must agree: FNV-1a (draft-eastlake-fnv), then the finalizer
+/// of `MurmurHash3`, without which names that differ in their last letter have similar hashes.
 fn weight(node: &str, unit: &str) -> u64 {
     let bytes = node.bytes().chain([0]).chain(unit.bytes());
     let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -97,7 +97,8 @@ mod tests {
         assert_eq!(named(&units), placed);
     }
 
-    /// Bounds make more units move than the share of the node that went; not most of them.
+    /// Bounds make more units move than the share of the removed node, but fewer than half of the
+    /// rest.
     #[test]
     fn most_units_stay_when_a_node_goes() {
         let units = units(100);

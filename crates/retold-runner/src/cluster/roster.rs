@@ -1,4 +1,4 @@
-//! The roster: a cluster's leases in one store, as they were read at one time.
+//! The roster: a cluster's leases in one store, as read at one time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use super::note::{Note, parse_finding};
 use super::unit::LeaseNames;
 use crate::limits::LEASE_PAGE;
 
-/// What the store's clock shows, as far as is known here: the machines' own clocks are of no matter.
+/// The time on the store's clock, as far as this process knows: the machines' own clocks do not
+/// matter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StoreClock {
     shown: Timestamp,
@@ -22,8 +23,9 @@ pub(crate) struct StoreClock {
 }
 
 impl StoreClock {
-    /// What a lease says that was just renewed for so long. It was renewed at the latest when the answer
-    /// came, so the clock is never taken to be ahead, and nobody's lease to be over too soon.
+    /// Derives it from a lease that was just renewed for `time_to_live`. The renewal happened no
+    /// later than its answer, so the clock is never assumed to be ahead, and no lease is considered
+    /// over too soon.
     pub(crate) fn of_renewal(lease: &Lease, time_to_live: Duration, answered: Instant) -> Self {
         let micros = i64::try_from(time_to_live.as_micros()).unwrap_or(i64::MAX);
         let shown = lease.ends_at.as_micros().saturating_sub(micros);
@@ -33,7 +35,7 @@ impl StoreClock {
         }
     }
 
-    /// How long ago the lease was renewed by which it is known.
+    /// Returns how long ago the lease was renewed from which the time is known.
     pub(crate) fn age(&self) -> Duration {
         self.at.elapsed()
     }
@@ -43,24 +45,24 @@ impl StoreClock {
     }
 }
 
-/// One life of a node, from its joining on: who holds its leases.
+/// One life of a node, starting when it joins: the holder of its leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NodeLife {
     pub(crate) name: Arc<str>,
     /// When it joined, by its machine's clock.
     pub(crate) since: Timestamp,
-    /// `NAME/UUID`, with a uuid of the time it joined.
+    /// `NAME/UUID`, with a uuid of the time when it joined.
     pub(crate) holder: Arc<str>,
 }
 
 impl NodeLife {
-    /// A new life under this name.
+    /// Starts a new life under this name.
     pub(crate) fn begin(name: &str) -> Self {
         let holder = format!("{name}/{}", Uuid::now_v7());
         Self::parse(holder.into()).expect("what was just written is read")
     }
 
-    /// None for a holder that no node is.
+    /// Returns `None` for a holder that is not a node.
     pub(crate) fn parse(holder: Arc<str>) -> Option<Self> {
         let (name, id) = holder.rsplit_once('/')?;
         let (seconds, nanos) = Uuid::parse_str(id).ok()?.get_timestamp()?.to_unix();
@@ -78,20 +80,21 @@ impl NodeLife {
 /// A cluster's leases in one store.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Roster {
-    /// Those of nodes that live.
+    /// The leases of living nodes.
     pub(crate) nodes: Vec<(NodeLife, Lease)>,
-    /// Those of units, by their names; also those that have ended.
+    /// The leases of units, by their names, including leases that have ended.
     pub(crate) units: BTreeMap<Arc<str>, Lease>,
     /// Notes of failures, by the names of the units' leases.
     pub(crate) notes: BTreeMap<Arc<str>, Note>,
-    /// What is wrong with units at present, and on which node and why, by the names of the units' leases.
+    /// Current problems of units, each with the node and the reason, by the names of the units'
+    /// leases.
     pub(crate) findings: BTreeMap<Arc<str>, (Trouble, String)>,
-    /// What the store's clock showed when they were read.
+    /// The time on the store's clock when they were read.
     pub(crate) now: Timestamp,
 }
 
 impl Roster {
-    /// Reads them.
+    /// Reads the leases.
     pub(crate) async fn read(
         store: &dyn Store,
         names: &LeaseNames,
@@ -117,7 +120,7 @@ impl Roster {
                     let finding = held.and_then(|text| parse_finding(text));
                     roster.findings.extend(finding.map(|it| (unit, it)));
                 } else if names.is_retired(&lease.name) {
-                    // A node that has the unit all the same takes it back by that.
+                    // If a node holds the unit nevertheless, its lease cancels the retirement.
                 } else if !names.is_slot(&lease.name) {
                     roster.units.insert(Arc::clone(&lease.name), lease);
                 } else if lease.is_held_at(now)
@@ -132,28 +135,28 @@ impl Roster {
         }
     }
 
-    /// Names of the nodes that live.
+    /// Returns the names of the living nodes.
     pub(crate) fn living(&self) -> BTreeSet<Arc<str>> {
         let names = self.nodes.iter().map(|(life, _)| Arc::clone(&life.name));
         names.collect()
     }
 
-    /// Another living node of the same name.
+    /// Returns the lease of another living node with the same name.
     pub(crate) fn namesake(&self, life: &NodeLife) -> Option<&Lease> {
         let mut others = self.nodes.iter();
         let found = others.find(|(it, _)| it.name == life.name && it.holder != life.holder);
         found.map(|(_, lease)| lease)
     }
 
-    /// The lease of a unit that somebody holds.
+    /// Returns the lease of a unit if a node holds it.
     pub(crate) fn held(&self, unit: &str) -> Option<&Lease> {
         let lease = self.units.get(unit)?;
         lease.is_held_at(self.now).then_some(lease)
     }
 }
 
-/// Gives a call of the store so much time. A lease that was asked for in vain may have been given all
-/// the same; it ends by itself.
+/// Limits a call to the store to this time. A lease whose request timed out may have been granted;
+/// it ends by itself.
 pub(crate) async fn in_time<T>(
     what: &str,
     call_max: Duration,

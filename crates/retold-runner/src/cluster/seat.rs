@@ -1,14 +1,15 @@
-//! A seat: what a node is in one store. It keeps the node's leases there, and has the jobs done whose
+//! A seat: a node's part in one store. It keeps the node's leases there, and runs the jobs whose
 //! units belong on the node.
 //!
-//! A round is: end what is over, renew what is held, read the roster, give up what belongs on others,
-//! take what belongs here and is free. Every call has a time limit, a failure is told and tried again
-//! in the next round, and the workers watch the ends of their leases by themselves.
+//! A round: end finished jobs, renew held leases, read the roster, give up units that belong on
+//! other nodes, and take free units that belong here. Every call has a time limit, a failure is
+//! reported and retried in the next round, and the workers watch the ends of their leases by
+//! themselves.
 //!
-//! Nodes that know different units, because a new version of the program comes in node by node, may
-//! each take a unit for the other's. So a unit that was free for a whole time to live is adopted by
-//! whoever knows it, until other nodes live than now, and then for a while at most: its own node may
-//! only have been slow.
+//! Nodes may know different units when a new version of the program is rolled out node by node, and
+//! may then each place a unit on a node that does not know it. A unit that was free for a whole
+//! time to live is therefore adopted by any node that knows it, until the set of living nodes
+//! changes, and for a limited time at most: its own node may only have been slow.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,14 +54,14 @@ impl From<RecordError> for NoSlot {
     }
 }
 
-/// What others in the process see of a seat.
+/// The part of a seat that the rest of the process sees.
 #[derive(Debug, Default)]
 pub(crate) struct SeatCell(Mutex<SeatView>);
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SeatView {
     pub(crate) clock: Option<StoreClock>,
-    /// The leases as they were when this node looked last.
+    /// The leases as of this node's last look.
     pub(crate) roster: Arc<Roster>,
     /// Why the last round failed, if it did.
     pub(crate) failure: Option<String>,
@@ -79,7 +80,7 @@ impl SeatCell {
     }
 }
 
-/// What of a node's surroundings all its seats share.
+/// The part of a node's surroundings that all its seats share.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
     pub(crate) life: NodeLife,
@@ -96,33 +97,34 @@ pub(crate) struct Seat {
     cell: Arc<SeatCell>,
     slot: Option<Slot>,
     places: Vec<Place>,
-    /// Told when a job is over.
+    /// Notified when a job is over.
     ended: Arc<Notify>,
     back_off: BackOff,
 }
 
-/// The lease by which a node lives.
+/// The lease that shows that a node is alive.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     index: usize,
     renewed_at: Instant,
 }
 
-/// A unit, and what is made of it here.
+/// A unit, and its state on this node.
 struct Place {
     lease: Arc<str>,
     job: Job,
     worker: Option<Worker>,
-    /// Since when nobody has been seen to hold its lease.
+    /// Since when no holder of its lease has been seen.
     free_since: Option<Instant>,
     adopted: Option<Adoption>,
-    /// The unit has held here before an event that this program does not know: other nodes are to have it.
+    /// The unit has held here before an event that this program does not know: other nodes should
+    /// take it.
     has_held: bool,
     noted: Option<Noted>,
     shown: Option<Shown>,
 }
 
-/// Which failure of a unit was noted last.
+/// The failure of a unit that was noted last.
 #[derive(Clone, Copy, Debug)]
 struct Noted {
     /// When it happened.
@@ -130,18 +132,18 @@ struct Noted {
     at: Instant,
 }
 
-/// What is shown of a unit that is not as it should be.
+/// The finding that is shown for a unit with a problem.
 #[derive(Debug)]
 struct Shown {
-    /// Name of the lease that is held while it is shown.
+    /// The name of the lease that is held while it is shown.
     lease: String,
     text: String,
     renewed_at: Instant,
 }
 
-/// A unit that belongs on another node is had by this one all the same, for that does not take it.
+/// A unit that belongs on another node but runs here, because that node has not taken it.
 struct Adoption {
-    /// The nodes that lived then.
+    /// The nodes that were alive then.
     among: BTreeSet<Arc<str>>,
     since: Instant,
 }
@@ -206,11 +208,12 @@ impl Seat {
         Err(NoSlot::Full)
     }
 
-    /// Takes part until the node leaves. Says what could not be recorded then.
+    /// Runs until the node leaves. Returns a report of the work that could not be recorded.
     pub(crate) async fn run(mut self) -> StopReport {
         let mut leaving = self.around.leaving.clone();
         while !*leaving.borrow() {
-            // A panic, of a driver perhaps, is a failure like others: only the owner ends the node.
+            // A panic, perhaps of a driver, is a failure like any other: only the owner ends the
+            // node.
             let looked = caught(self.round()).await.and_then(|looked| looked);
             let wait = match looked {
                 Ok(()) => {
@@ -244,7 +247,7 @@ impl Seat {
         self.end_what_is_over().await;
         let renewed = self.renew().await;
         if self.slot.is_none() {
-            // Others reckon without this node, or with another of its name.
+            // Other nodes place units without this node, or with another node of its name.
             if let Err(no_slot) = self.enlist().await {
                 self.drain_all();
                 return Err(no_slot.to_string());
@@ -262,8 +265,8 @@ impl Seat {
         renewed.and(taken).map_err(|error| error.to_string())
     }
 
-    /// Gives back the leases of jobs that are over. Says which of them could not record what they had
-    /// answered, and why.
+    /// Releases the leases of jobs that are over. Returns the jobs that could not record processed
+    /// events, with the reasons.
     async fn end_what_is_over(&mut self) -> Vec<(String, String)> {
         let mut unrecorded = Vec::new();
         let mut over = Vec::new();
@@ -285,7 +288,7 @@ impl Seat {
         unrecorded
     }
 
-    /// Gives back a lease; if that fails it ends by itself.
+    /// Releases a lease; if that fails, the lease ends by itself.
     async fn release(&self, lease: &str) {
         self.release_as(lease, &self.around.life.holder).await;
     }
@@ -298,7 +301,7 @@ impl Seat {
         }
     }
 
-    /// Renews the leases that are due. Those of others are tried though one fails.
+    /// Renews the leases that are due. A failure of one does not keep the others from being tried.
     async fn renew(&mut self) -> Result<(), RecordError> {
         let interval = self.around.options.renew_interval();
         let mut result = Ok(());
@@ -327,7 +330,8 @@ impl Seat {
 
     async fn renew_slot(&mut self, slot: Slot) -> Result<(), RecordError> {
         if slot.renewed_at.elapsed() >= self.around.options.time_to_live {
-            // The node was dead for the others; one of its name may have joined. It joins anew.
+            // The other nodes considered this node dead; a node of its name may have joined. It
+            // joins again.
             self.give_up_slot().await;
             return Ok(());
         }
@@ -341,7 +345,7 @@ impl Seat {
                     ..slot
                 })
             }
-            // By its own clock the node was not dead; by the store's it was.
+            // The node was alive by its own clock, but dead by the store's.
             false => None,
         };
         Ok(())
@@ -354,7 +358,7 @@ impl Seat {
         clock
     }
 
-    /// Gives up what belongs on others, and takes what belongs here and is free.
+    /// Gives up units that belong on other nodes, and takes free units that belong here.
     async fn follow(&mut self, roster: &Roster) -> Result<(), RecordError> {
         let mut living = roster.living();
         living.insert(Arc::clone(&self.around.life.name));
@@ -366,7 +370,7 @@ impl Seat {
             let held = roster.held(&place.lease);
             let is_free = held.is_none_or(|lease| lease.holder == self.around.life.holder);
             place.look_for_hold(&self.around.life.name);
-            // A node that holds gives the unit to one that may know the event.
+            // A node that holds before an event gives the unit to one that may know the event.
             let is_left_to_others = place.has_held && living.len() > 1;
             let belongs_here = *placed[index] == self.around.life.name && !is_left_to_others;
             place.consider_adoption(is_free, belongs_here, &living, grace);
@@ -417,7 +421,7 @@ impl Seat {
         result
     }
 
-    /// Asks for the leases of these places, several at a time; with when each was asked for.
+    /// Requests the leases of these places, several at a time; returns when each was requested.
     async fn acquire_all(
         &self,
         places: &[usize],
@@ -446,8 +450,8 @@ impl Seat {
         in_time("taking a lease", options.renew_interval(), call).await
     }
 
-    /// Notes new failures of the units that are here, for everybody. That it fails is no failure: a store
-    /// that does not take notes does not take what units record either.
+    /// Notes new failures of the units on this node for all processes. A failure to do so is not an
+    /// error: a store that does not accept notes does not accept the units' appends either.
     async fn note_failures(&mut self) {
         let mut notes = Vec::new();
         for (index, place) in self.places.iter().enumerate() {
@@ -477,8 +481,8 @@ impl Seat {
         }
     }
 
-    /// Shows everybody what is wrong with the units that are here, as long as it is. That it fails is no failure,
-    /// as for notes.
+    /// Shows all processes the problems of the units on this node while they last. As for notes, a
+    /// failure to do so is not an error.
     async fn show_findings(&mut self) {
         let call_max = self.around.options.renew_interval();
         for index in 0..self.places.len() {
@@ -493,7 +497,7 @@ impl Seat {
             } else {
                 NOTE_INTERVAL.min(call_max)
             };
-            // What is elsewhere now is not shown by this node any more.
+            // This node no longer shows findings of units that are on other nodes.
             let is_early = place.worker.is_some() && age.is_some_and(|age| age < interval);
             if is_early || (is_same && text.is_none()) {
                 continue;
@@ -510,7 +514,7 @@ impl Seat {
             let time_to_live = self.around.options.time_to_live;
             let show = self.store.acquire_lease(&lease, &text, time_to_live);
             match in_time("showing a finding", call_max, show).await {
-                // What the node shows that had the unit before ends by itself.
+                // The former holder's finding is still shown; it ends by itself.
                 Ok(held) if *held.holder != *text => {}
                 Ok(_) => {
                     self.places[index].shown = Some(Shown {
@@ -543,8 +547,8 @@ impl Seat {
         workers.for_each(Worker::drain);
     }
 
-    /// Hands over: first the slot, so that the others reckon without this node, then each unit as soon
-    /// as it has drained. Those that do not drain in time are dropped.
+    /// Hands the units over: first the slot, so that the others place units without this node, then
+    /// each unit as soon as it has drained. Units that do not drain in time are dropped.
     pub(crate) async fn leave(mut self) -> StopReport {
         self.give_up_slot().await;
         self.drain_all();
@@ -556,7 +560,7 @@ impl Seat {
         loop {
             report.unrecorded.extend(self.end_what_is_over().await);
             let working = self.places.iter().filter(|it| it.worker.is_some());
-            // One that blocks its thread cannot be dropped; its lease ends all the same.
+            // A job that blocks its thread cannot be dropped; its lease ends nevertheless.
             let is_too_late = left_at.elapsed() >= drain_max + options.time_to_live;
             if working.count() == 0 || is_too_late {
                 break;
@@ -590,7 +594,7 @@ impl Place {
     fn look_for_hold(&mut self, node: &str) {
         if self.worker.is_some() && self.job.is_holding() && !self.has_held {
             self.has_held = true;
-            // Taken for another node, it would stay here for long, while nodes that know the event wait.
+            // If adopted, it would stay here for a long time while nodes that know the event wait.
             self.adopted = None;
             let unit = self.job.title();
             let reason = self.job.last_error().map(|(_, reason)| reason);
@@ -621,7 +625,7 @@ impl Place {
         if belongs_here || is_elsewhere || self.adopted.as_mut().is_some_and(is_over) {
             self.adopted = None;
         }
-        // Whoever may know what is held before comes first.
+        // A node that may know the event has priority.
         let patience = match self.has_held {
             true => time_to_live * HELD_TIMES_TO_LIVE,
             false => time_to_live,

@@ -1,4 +1,4 @@
-//! What a cluster looks like, from any of its nodes: nodes, units and followers, as they are recorded.
+//! The status of a cluster as seen from any of its nodes: nodes, units and followers, as recorded.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,35 +12,35 @@ use super::roster::Roster;
 use super::unit::{LeaseNames, Unit};
 use crate::waiting::Holder;
 
-/// What a cluster looks like. `Display` writes it in lines, for people.
+/// The status of a cluster. `Display` formats it as lines of text.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClusterStatus {
-    /// Name of the system.
+    /// The name of the system.
     pub system: Arc<str>,
-    /// Name of the node that was asked.
+    /// The name of the node that was asked.
     pub node: Arc<str>,
-    /// The nodes that live, by name.
+    /// The living nodes, by name.
     pub nodes: Vec<NodeStatus>,
-    /// What the clocks of the stores showed, by which leases end: by the first of them where there are
-    /// several; none if no store answered.
+    /// The time on the stores' clock, which decides when leases end: that of the first store if
+    /// there are several; `None` if no store responded.
     pub now: Option<Timestamp>,
-    /// The units of the system as this node knows it, in the order of declaration: followers, timers,
-    /// views.
+    /// The units of the system as this node knows them, in the order of declaration: followers,
+    /// timers, views, outboxes.
     pub units: Vec<UnitStatus>,
-    /// The followers, in the order of declaration: checkpoint, head and lag are those recorded, also of
-    /// followers that are on other nodes; counts and errors are those of this process, and those of others
-    /// are with the [`units`](Self::units).
+    /// The followers, in the order of declaration. Checkpoint, head and lag are the recorded ones,
+    /// also for followers on other nodes; counts and errors are those of this process. For errors
+    /// on other nodes see [`units`](Self::units).
     pub followers: Vec<FollowerStatus>,
-    /// Everything that somebody has to look at, as this node knows it; see
+    /// Every problem that needs attention, as far as this node knows; see
     /// [`Cluster::health`](crate::Cluster::health).
     pub findings: Vec<Finding>,
-    /// Why this node could not look at its leases, or join anew, when it tried last, and why leases could
-    /// not be read now: of each store where that failed.
+    /// Why this node's last attempt to look at its leases or to join again failed, and why leases
+    /// could not be read now: for each store where that failed.
     pub failures: Vec<String>,
 }
 
-/// A node that lives.
+/// A living node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeStatus {
@@ -48,39 +48,39 @@ pub struct NodeStatus {
     pub name: Arc<str>,
     /// When it joined, by its machine's clock.
     pub since: Timestamp,
-    /// When it is taken for dead unless it renews its lease, by the store's clock; where there are
-    /// several stores, the first of them.
+    /// When it is considered dead unless it renews its lease, by the store's clock; of the first
+    /// store if there are several.
     pub lease_ends_at: Timestamp,
-    /// How many units it has.
+    /// The number of units that it holds.
     pub unit_count: usize,
 }
 
-/// Who has a unit.
+/// The holder of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnitStatus {
-    /// What it is.
+    /// The unit.
     pub unit: Unit,
-    /// Name of the node that has it; none while it goes from one to another.
+    /// The name of the node that holds it; `None` while it moves between nodes.
     pub node: Option<Arc<str>>,
-    /// How often it went from one holder to another, a node that was started again counting as another;
-    /// 0 before the first.
+    /// How often it has moved from one holder to another, where a restarted node counts as another
+    /// holder; 0 before the first.
     pub term: u64,
-    /// Since when that node has it, by the store's clock.
+    /// Since when that node has held it, by the store's clock.
     pub since: Option<Timestamp>,
     /// When the lease ends unless it is renewed, by the store's clock.
     pub lease_ends_at: Option<Timestamp>,
-    /// The last failure of the unit on any node: when it was told, by the store's clock, and the node
-    /// with what it said, cut where it was long.
+    /// The last failure of the unit on any node: when it was reported, by the store's clock, and
+    /// the node with its message, cut if too long.
     pub last_error: Option<(Timestamp, String)>,
-    /// What is wrong with it at present, on whichever node it is; what is recorded of a follower for all, as that
-    /// it is paused, is with the [`followers`](ClusterStatus::followers).
+    /// Its current problem, on whichever node it runs; recorded problems of a follower, such as a
+    /// pause, are with the [`followers`](ClusterStatus::followers).
     pub finding: Option<Finding>,
 }
 
 impl ClusterStatus {
-    /// Whether each unit is with a node, this node could look, and it found nothing that somebody has to
-    /// look at.
+    /// Returns whether each unit is on a node, this node could look at the leases, and no problem
+    /// needs attention.
     pub fn is_well(&self) -> bool {
         self.failures.is_empty()
             && self.findings.is_empty()
@@ -89,7 +89,7 @@ impl ClusterStatus {
 }
 
 impl UnitStatus {
-    /// What a wait that timed out tells of the unit.
+    /// Returns the holder for the error of a wait that timed out.
     pub(crate) fn holder(self) -> Holder {
         Holder {
             node: self.node,
@@ -121,7 +121,7 @@ impl UnitStatus {
     }
 }
 
-/// The nodes that these rosters, of several stores, have.
+/// Returns the living nodes in these rosters of several stores.
 pub(crate) fn nodes<'a>(
     rosters: impl IntoIterator<Item = &'a Roster>,
     units: &[UnitStatus],

@@ -1,8 +1,9 @@
-//! A unit: what is placed on one node at a time; and the names of leases.
+//! A unit of placement, which is on one node at a time; and the names of leases.
 //!
-//! All leases of a system's cluster begin with `retold.cluster/SYSTEM/`. Nodes have slots, numbered
-//! from 0, so that names of nodes that come and go leave nothing behind; units are named by what they
-//! are. A `/` or `%` in a name is written `%2F` or `%25`, so that two units never share a lease.
+//! The names of all leases of a system's cluster start with `retold.cluster/SYSTEM/`. Nodes have
+//! slots, numbered from 0, so that the names of past nodes leave nothing behind; units are named
+//! after their parts. A `/` or `%` in a name is written `%2F` or `%25`, so that two units never
+//! share a lease.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,37 +14,37 @@ use retold_core::system::{RUNNERS, escaped, follower_path, timers_path, view_pat
 
 use crate::job::Job;
 
-/// Something that one node of a cluster does at a time.
+/// A part of the system that one node of a cluster runs at a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Unit {
-    /// A follower, or one of its pipelines, which has one of its partitions.
+    /// A follower, or one of its pipelines, which processes one of its partitions.
     Follower {
-        /// Name of its application.
+        /// The name of its application.
         application: Arc<str>,
         /// Its name.
         follower: Arc<str>,
-        /// Number of the pipeline, from 0, which is that of the partition while there are as many of both;
-        /// none if the follower has one.
+        /// The number of the pipeline, from 0, which equals that of the partition if there are
+        /// equally many of both; `None` if the follower has one pipeline.
         pipeline: Option<u32>,
     },
     /// The timers of an application.
     Timers {
-        /// Name of the application.
+        /// The name of the application.
         application: Arc<str>,
     },
-    /// A view that all nodes read. One in memory is kept by each node, and is no unit.
+    /// A view that all nodes read. A view in memory is kept by each node and is not a unit.
     View {
-        /// Name of the application whose log it shows.
+        /// The name of the application whose log it shows.
         application: Arc<str>,
-        /// Name of its projection.
+        /// The name of its projection.
         view: Arc<str>,
-        /// Version of its projection.
+        /// The version of its projection.
         version: u32,
     },
     /// An outbox, which one node drains.
     Outbox {
-        /// Name of the application whose events it delivers.
+        /// The name of the application whose events it delivers.
         application: Arc<str>,
         /// Its name.
         outbox: Arc<str>,
@@ -51,7 +52,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// Name of the application whose store has its lease.
+    /// Returns the name of the application whose store has its lease.
     pub(crate) fn application(&self) -> &str {
         match self {
             Self::Follower { application, .. }
@@ -61,7 +62,7 @@ impl Unit {
         }
     }
 
-    /// That this is wrong with it.
+    /// Returns a finding about this unit.
     pub(crate) fn finding(&self, trouble: Trouble, reason: String) -> Finding {
         let (kind, name) = match self {
             Self::Follower {
@@ -79,7 +80,7 @@ impl Unit {
         Finding::new(kind, name, trouble, reason)
     }
 
-    /// The follower that it is a part of, or itself.
+    /// Returns the follower that it is a part of, or the unit itself.
     pub(crate) fn into_whole(self) -> Self {
         match self {
             Self::Follower {
@@ -147,7 +148,7 @@ impl fmt::Display for Unit {
     }
 }
 
-/// The unit that a job is.
+/// Returns the unit of a job.
 pub(crate) fn unit_of(job: &Job) -> Unit {
     match job {
         Job::Follower { station, .. } => Unit::Follower {
@@ -169,7 +170,7 @@ pub(crate) fn unit_of(job: &Job) -> Unit {
     }
 }
 
-/// The unit that a view is.
+/// Returns the unit of a view.
 pub(crate) fn unit_of_view(handle: &ProjectionHandle) -> Unit {
     Unit::View {
         application: Arc::clone(&handle.outline().upstream),
@@ -178,7 +179,7 @@ pub(crate) fn unit_of_view(handle: &ProjectionHandle) -> Unit {
     }
 }
 
-/// What the names of all leases of clusters begin with.
+/// The prefix of the names of all clusters' leases.
 pub(crate) const CLUSTERS: &str = "retold.cluster/";
 
 /// The names of a cluster's leases.
@@ -193,13 +194,13 @@ impl LeaseNames {
         Self { prefix }
     }
 
-    /// Those of runners in one process.
+    /// Returns the names for runners in one process.
     pub(crate) fn of_runners(system: &str) -> Self {
         let prefix = format!("{RUNNERS}{}/", escaped(system)).into();
         Self { prefix }
     }
 
-    /// What all of them begin with.
+    /// Returns the prefix of all these names.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -213,32 +214,32 @@ impl LeaseNames {
         rest.is_some_and(|rest| rest.starts_with("node/"))
     }
 
-    /// Where the last failure of the unit with this lease is noted.
+    /// Returns the name under which the last failure of the unit with this lease is noted.
     pub(crate) fn note(&self, unit: &str) -> Option<String> {
         self.of_unit("note/", unit)
     }
 
-    /// The unit's lease that this is a note of; none if it is no note.
+    /// Returns the unit's lease to which this note belongs; `None` if it is not a note.
     pub(crate) fn noted(&self, lease: &str) -> Option<Arc<str>> {
         self.unit_of("note/", lease)
     }
 
-    /// Where a node shows what is wrong with the unit with this lease.
+    /// Returns the name under which a node shows the problem of the unit with this lease.
     pub(crate) fn finding(&self, unit: &str) -> Option<String> {
         self.of_unit("finding/", unit)
     }
 
-    /// The unit's lease whose trouble is shown here; none if nothing's is.
+    /// Returns the unit's lease whose problem is shown here; `None` if it is not a finding.
     pub(crate) fn found(&self, lease: &str) -> Option<Arc<str>> {
         self.unit_of("finding/", lease)
     }
 
-    /// Where it is noted that the unit with this path is retired.
+    /// Returns the name under which the retirement of the unit with this path is noted.
     pub(crate) fn retired(&self, path: &str) -> String {
         format!("{}retired/{path}", self.prefix)
     }
 
-    /// Whether it is noted here that a unit is retired.
+    /// Returns whether this lease notes a unit's retirement.
     pub(crate) fn is_retired(&self, lease: &str) -> bool {
         let rest = lease.strip_prefix(&*self.prefix);
         rest.is_some_and(|rest| rest.starts_with("retired/"))
@@ -265,7 +266,7 @@ mod tests {
 
     use super::*;
 
-    /// Names of leases are stored, and nodes of different versions meet by them.
+    /// Names of leases are stored, and nodes of different versions find each other by them.
     #[test]
     fn names_of_leases_stay() {
         let names = LeaseNames::of_system("my/shop");

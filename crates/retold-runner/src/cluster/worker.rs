@@ -1,8 +1,9 @@
-//! A worker: the task that does a unit's job as long as the unit's lease lasts.
+//! A worker: the task that runs a unit's job while the unit's lease lasts.
 //!
-//! The task itself watches the time: whatever becomes of those who renew the lease, the job is dropped
-//! when it ends, and what was not recorded then is decided again by whoever has the lease next. That
-//! is so placement comes true soon. It makes nothing correct: a process that sleeps looks at no clock.
+//! The task itself watches the time: whatever happens to the renewals, the job is dropped when the
+//! lease ends, and the next holder of the lease decides again on everything that was not recorded.
+//! This makes the placement take effect soon. Correctness does not depend on it: a suspended
+//! process checks no clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +17,20 @@ use crate::job::Job;
 use crate::log_news::News;
 use crate::options::MultiThreadOptions;
 
-/// A job that is being done under a lease.
+/// A job that runs under a lease.
 pub(crate) struct Worker {
     stop: watch::Sender<bool>,
     leased_until: watch::Sender<Instant>,
     task: JoinHandle<Option<String>>,
     renewed_at: Instant,
-    /// When it was told to drain.
+    /// When it was asked to drain.
     draining_since: Option<Instant>,
     is_lost: bool,
 }
 
 impl Worker {
-    /// Begins. `leased` is when the lease was asked for, from which on it lasts `time_to_live`; `ended`
-    /// is told when the job is over.
+    /// Starts the job. `leased` is when the lease was requested; the lease lasts `time_to_live`
+    /// from then. `ended` is notified when the job is over.
     pub(crate) fn start(
         job: Job,
         news: Vec<News>,
@@ -57,30 +58,31 @@ impl Worker {
         }
     }
 
-    /// Whether its lease was renewed so long ago, and is to be kept.
+    /// Returns whether its lease must be renewed: the last renewal is at least `interval` ago and
+    /// the lease is not lost.
     pub(crate) fn is_due(&self, interval: Duration) -> bool {
         !self.is_lost && self.renewed_at.elapsed() >= interval
     }
 
-    /// The lease was renewed; it was asked for at this time.
+    /// Records a renewal of the lease that was requested at this time.
     pub(crate) fn renewed(&mut self, at: Instant, time_to_live: Duration) {
         self.renewed_at = at;
         self.leased_until.send_replace(at + time_to_live);
     }
 
-    /// Somebody else has the lease, or it takes too long: the job is dropped.
+    /// Drops the job, because another process holds the lease or draining takes too long.
     pub(crate) fn lost(&mut self) {
         self.is_lost = true;
         self.leased_until.send_replace(Instant::now());
     }
 
-    /// Lets it record what was answered, and end.
+    /// Asks the job to record the events that it has processed, and to end.
     pub(crate) fn drain(&mut self) {
         self.stop.send_replace(true);
         self.draining_since.get_or_insert_with(Instant::now);
     }
 
-    /// Whether it has been draining for so long.
+    /// Returns whether it has been draining for at least `drain_max`.
     pub(crate) fn is_late(&self, drain_max: Duration) -> bool {
         let since = self.draining_since;
         since.is_some_and(|since| since.elapsed() >= drain_max)
@@ -90,7 +92,8 @@ impl Worker {
         self.task.is_finished()
     }
 
-    /// Waits until it is over. Says why something could not be recorded. To be called once.
+    /// Waits until it is over. Returns the reason if something could not be recorded. Call it only
+    /// once.
     pub(crate) async fn report(&mut self) -> Option<String> {
         match (&mut self.task).await {
             Ok(report) => report,
@@ -105,7 +108,7 @@ impl Drop for Worker {
     }
 }
 
-/// Tells that a job is over, however it ended.
+/// Notifies that a job is over, however it ended.
 struct TellEnd(Arc<Notify>);
 
 impl Drop for TellEnd {
@@ -114,7 +117,7 @@ impl Drop for TellEnd {
     }
 }
 
-/// Does the work until it is done, or the lease ends.
+/// Runs the work until it is done or the lease ends.
 async fn while_leased(
     mut lease: watch::Receiver<Instant>,
     work: impl Future<Output = Option<String>>,
