@@ -64,7 +64,9 @@ pub enum JoinError {
     /// A living node of the system has the name. If that node is permanently down, its lease ends
     /// by itself.
     #[error(
-        "a living node of the system {system:?} has the name {node:?}, until {lease_ends_at} at least; give each node a name of its own, or let joining wait with `name_wait_max`"
+        "a living node of the system {system:?} has the name {node:?}, \
+         until {lease_ends_at} at least; give each node a different name, \
+         or make joining wait with `name_wait_max`"
     )]
     NameTaken {
         /// The name of the system.
@@ -75,7 +77,7 @@ pub enum JoinError {
         lease_ends_at: Timestamp,
     },
     /// The cluster has the maximum number of living nodes.
-    #[error("the system {system:?} has {NODES_MAX} nodes, and no more may join")]
+    #[error("the system {system:?} has {NODES_MAX} nodes, which is the maximum")]
     Full {
         /// The name of the system.
         system: Arc<str>,
@@ -94,9 +96,9 @@ pub enum JoinError {
 /// units over immediately; the units of a node that dies or hangs are taken over when its leases
 /// end. Views in memory are kept by each node for its own readers.
 ///
-/// The recorded result is one that a single thread could have recorded, whatever happens to nodes
-/// and leases: see [`MultiThread`](crate::MultiThread), which a cluster resembles except for
-/// placement. Commands can be given, and waited for, on every node.
+/// The recorded result is one that a single thread could have recorded, even if nodes and leases
+/// fail: see [`MultiThread`](crate::MultiThread), which a cluster resembles except for placement.
+/// Commands can be given, and waited for, on every node.
 ///
 /// If applications are in different stores, the units of each store are spread separately, by
 /// leases in that store. Stores are distinguished by identity: share one `Arc` among the
@@ -391,7 +393,7 @@ impl Cluster {
             if renewed.is_none_or(|renewed| renewed >= self.options.time_to_live) {
                 let reason = view
                     .failure
-                    .unwrap_or_else(|| "nothing is known why".into());
+                    .unwrap_or_else(|| "the reason is unknown".into());
                 let reason = format!("the node's lease is not renewed: {reason}");
                 health
                     .findings

@@ -151,7 +151,7 @@ impl FollowerTask {
             }
             Over::Late(late) => {
                 let reason = format!(
-                    "the policy did not return in {:?}, which is its limit",
+                    "the policy did not return within its limit of {:?}",
                     late.time_max
                 );
                 self.pipeline.give_up_policy(reason);
@@ -159,7 +159,7 @@ impl FollowerTask {
             }
             Over::StoreSilent(late, silent) => {
                 self.pipeline.look_again();
-                let reason = format!("{late}, and its store has not answered for {silent:?}");
+                let reason = format!("{late}, and its store has not responded for {silent:?}");
                 self.pipeline.tell_failure(Phase::Retrying, &reason);
                 Ok(Ok(None))
             }
@@ -187,7 +187,7 @@ impl FollowerTask {
                 self.pipeline.look_again();
                 if self.station.status.read().failures == 0 {
                     let follower = self.station.title();
-                    tracing::error!(follower, panic, "a follower panicked, and is tried again");
+                    tracing::error!(follower, panic, "a follower panicked and is retried");
                 }
                 self.pipeline.tell_failure(Phase::Retrying, &panic);
                 return Round::Retry;
@@ -198,7 +198,7 @@ impl FollowerTask {
             Error::Unavailable(_) | Error::OutcomeUnknown { .. } | Error::Conflict(_) => {
                 self.metrics.count_retry();
                 self.pipeline.tell_phase(Phase::Retrying);
-                tracing::warn!(follower, %error, "a follower tries again");
+                tracing::warn!(follower, %error, "a follower retries");
                 Round::Retry
             }
             // The pipeline has reported it.

@@ -49,7 +49,7 @@ async fn watch_log(
                 news.send_replace(count);
                 continue;
             }
-            Ok(Ok(now)) => format!("the store told of {now} appends when there were {count}"),
+            Ok(Ok(now)) => format!("the store reported news, but still has {now} appends"),
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic,
         };

@@ -288,7 +288,8 @@ impl MultiThread {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](retold_core::application::Error::Invalid) if there is no such application or follower.
+    /// [`Error::Invalid`](retold_core::application::Error::Invalid) if there is no such application
+    /// or follower.
     pub fn operator(&self, application: &str, follower: &str) -> Result<FollowerOperator> {
         self.works.operator(application, follower)
     }

@@ -126,7 +126,8 @@ impl MultiThreadOptions {
 pub(crate) fn check_time_to_live(time_to_live: Duration) -> Result<(), Invalid> {
     if time_to_live < LEASE_TIME_TO_LIVE_MIN {
         return Err(Invalid::new(format!(
-            "leases that live {time_to_live:?} end before they can be renewed; let them live {LEASE_TIME_TO_LIVE_MIN:?} at least"
+            "a lease with a time to live of {time_to_live:?} ends before it can be renewed; \
+             the minimum is {LEASE_TIME_TO_LIVE_MIN:?}"
         )));
     }
     Ok(())

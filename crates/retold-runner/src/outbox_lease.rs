@@ -110,7 +110,7 @@ impl OutboxLease {
             Some(worker) => worker.renewed(asked_at, time_to_live),
             None => {
                 let (outbox, term) = (self.job.title(), lease.term);
-                tracing::info!(outbox, term, "an outbox is drained here");
+                tracing::info!(outbox, term, "this process drains an outbox");
                 *worker = Some(Worker::start(
                     self.job.clone(),
                     self.news.clone(),
@@ -145,10 +145,10 @@ impl OutboxLease {
             }
         };
         let release = self.store.release_lease(&self.name, &self.holder);
-        let release = in_time("giving back a lease", self.call_max(), release);
+        let release = in_time("releasing a lease", self.call_max(), release);
         if let Ok(Err(error)) = caught(release).await {
             let lease = &*self.name;
-            tracing::warn!(lease, %error, "a lease was not given back, and ends by itself");
+            tracing::warn!(lease, %error, "a lease was not released; it ends by itself");
         }
         report
     }

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_fall_together_and_come_in_time() {
+    fn tasks_poll_at_the_same_time_and_in_time() {
         let interval = Duration::from_secs(3_600);
         let (first, second) = (next_look(interval), next_look(interval));
         assert!(second.duration_since(first) < Duration::from_millis(1));

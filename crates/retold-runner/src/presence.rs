@@ -53,7 +53,7 @@ impl Presence {
             self.each(|store, lease| async move {
                 let held = store.acquire_lease(&lease, holder, PRESENCE_TIME_TO_LIVE);
                 if let Ok(Err(error)) = timeout(PRESENCE_CALL_MAX, held).await {
-                    tracing::debug!(%lease, %error, "it is not told that it is run here");
+                    tracing::debug!(%lease, %error, "a presence lease was not taken");
                 }
             })
             .await;

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn losses_in_a_row_make_it_keep_still_for_longer() {
+    fn consecutive_losses_make_it_wait_longer() {
         let (min, max) = (Duration::from_millis(10), Duration::from_millis(80));
         let mut standby = Standby::new(Range { min, max });
         assert!(!standby.is_on());

@@ -7,7 +7,7 @@
 //!
 //! | span (level debug) | fields | what |
 //! |---|---|---|
-//! | `retold.follow` | application, follower | one step of a follower: a page read, answered and recorded |
+//! | `retold.follow` | application, follower | one step of a follower: read, process, record a page |
 //! | `retold.timers` | application | one look at the timers of an application |
 //!
 //! Within `retold.follow` are the spans of the core: `retold.answer` for each processed event, and
@@ -50,18 +50,25 @@ pub const LOOK_FAILURES: &str = "retold.cluster.look.failures";
 
 /// Describes each metric to the installed metrics recorder. Call it once, after installing one.
 pub fn describe_metrics() {
-    describe_counter!(PROCESSED, "Upstream events that were answered.");
+    describe_counter!(PROCESSED, "Upstream events that were processed.");
     describe_counter!(EFFECTS, "Events that a follower recorded.");
-    describe_counter!(CONFLICTS, "Appends of a follower that were decided again.");
+    describe_counter!(
+        CONFLICTS,
+        "Appends of a follower that were decided again after a conflict."
+    );
     describe_counter!(
         OVERTAKEN,
         "Appends that found the work done by another process."
     );
     describe_counter!(
         RETRIES,
-        "Failures of a store after which a follower tries again."
+        "Failures of a store after which a follower retries."
     );
-    describe_gauge!(LAG_EVENTS, Unit::Count, "Events that are not answered yet.");
+    describe_gauge!(
+        LAG_EVENTS,
+        Unit::Count,
+        "Events that are not processed yet."
+    );
     describe_gauge!(
         LAG_SECONDS,
         Unit::Seconds,
@@ -69,9 +76,9 @@ pub fn describe_metrics() {
     );
     describe_counter!(UNITS_TAKEN, "Units that a node has taken.");
     describe_counter!(UNITS_GIVEN_UP, "Units that a node has given up.");
-    describe_counter!(LOOK_FAILURES, "Looks at leases that failed.");
-    describe_gauge!(PARKED, Unit::Count, "Events that are parked.");
-    describe_counter!(TIMERS_FIRED, "Timers that were fired.");
+    describe_counter!(LOOK_FAILURES, "Failed looks at leases.");
+    describe_gauge!(PARKED, Unit::Count, "Parked events.");
+    describe_counter!(TIMERS_FIRED, "Fired timers.");
 }
 
 /// The metrics of one follower.

@@ -205,7 +205,7 @@ impl TimersTask {
         if told.failure.as_ref() != Some(&failure) {
             match trouble {
                 Trouble::Failed => tracing::error!(application, failure, "timers have stopped"),
-                _ => tracing::warn!(application, failure, "timers are tried again"),
+                _ => tracing::warn!(application, failure, "timers are retried"),
             }
         }
         self.cell.write(|status| status.fail(trouble, failure));

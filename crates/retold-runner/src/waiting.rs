@@ -40,7 +40,7 @@ pub enum WaitError {
     /// A follower does not continue: it is paused or has failed. Waiting longer does not help; an
     /// operator must act.
     #[error(
-        "the follower {follower:?} of {application:?} does not go on, it is {phase:?}: {reason}"
+        "the follower {follower:?} of {application:?} is {phase:?} and does not continue: {reason}"
     )]
     Halted {
         /// The name of its application.
@@ -82,7 +82,7 @@ pub enum ViewWaitError {
         holder: Option<Holder>,
     },
     /// The runner keeps no view with this name.
-    #[error("there is no view {view:?}; give it to the infrastructure")]
+    #[error("there is no view {view:?}; add it to the infrastructure")]
     Unknown {
         /// The name.
         view: String,
@@ -158,7 +158,7 @@ pub struct Holder {
     /// How often it has moved from one holder to another; 0 before the first.
     pub term: u64,
     /// Its last failure on any node: when it was reported, by the store's clock, and the node with
-    /// its message. Only followers have it.
+    /// its message.
     pub last_error: Option<(Timestamp, String)>,
 }
 
@@ -198,10 +198,10 @@ pub struct Searching {
 impl fmt::Display for Searching {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, read_to) = (&self.application, Position::number(self.read_to));
-        write!(f, "the search for what was caused is at {read_to} of ")?;
+        write!(f, "the search for caused events is at {read_to} of ")?;
         match self.until {
             Some(until) => write!(f, "the {until} events in the log {name:?}"),
-            None => write!(f, "the log {name:?}, whose end the store did not tell yet"),
+            None => write!(f, "the log {name:?}, whose end is not known yet"),
         }
     }
 }
@@ -432,8 +432,8 @@ pub(crate) async fn wait_for_goals(
 /// Method: when all followers of a log have processed it up to the last event of interest, the
 /// effects are in their own logs. A log that is reached for the first time is of interest up to its
 /// end, because effects caused before the search began are somewhere in it; beyond that, only
-/// effects of events of interest are. A cycle therefore ends when its effects end, whatever else is
-/// recorded meanwhile.
+/// effects of events of interest are. A cycle therefore ends when its effects end, even if other
+/// events are recorded meanwhile.
 ///
 /// Each log is read forward once. An effect may be read before its cause, because the cause is in
 /// another log; it is then kept until that log is read that far.
@@ -612,7 +612,8 @@ impl<'a> Caused<'a> {
             let beyond = self.concerned.values().map(|it| it.beyond.len());
             if beyond.sum::<usize>() + self.undecided.len() > CAUSED_EVENTS_MAX {
                 return Err(Invalid::new(format!(
-                    "more than {CAUSED_EVENTS_MAX} events are to be remembered in the search for what an event has caused; its followers cause events in an endless cycle, perhaps"
+                    "the search for caused events must remember more than {CAUSED_EVENTS_MAX} \
+                     events; the followers may cause events in an endless cycle"
                 ))
                 .into());
             }

@@ -62,7 +62,7 @@ impl Watchdog {
                 }
             });
         if let Err(error) = watching {
-            tracing::warn!(%error, "nobody tells of policies that do not return");
+            tracing::warn!(%error, "the watchdog did not start; late policies are not reported");
         }
         Self { _end: Some(end) }
     }

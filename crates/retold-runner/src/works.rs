@@ -251,7 +251,7 @@ async fn unreadable(application: &Application, deadline: Instant) -> Option<Find
         Ok(Ok(_)) => None,
         Ok(Err(error)) => Some(Finding::unreadable_log(name, &error)),
         Err(_) => {
-            let late = format!("there was no answer in {HEALTH_READ_MAX:?}");
+            let late = format!("no response within {HEALTH_READ_MAX:?}");
             Some(Finding::unreadable_log(name, &late))
         }
     }

@@ -82,14 +82,15 @@ impl ClusterOverview {
         if let Some(node) = &unit.node {
             let kind = &unit.kind;
             return Err(invalid(format!(
-                "the node {node:?} has the {kind} of {title:?}; stop the programs that have it first"
+                "the node {node:?} holds the {kind} of {title:?}; \
+                 stop the programs that have it first"
             )));
         }
         if unit.retired.is_some() {
             return Ok(false);
         }
         if reason.is_empty() {
-            return Err(invalid(format!("say why {title:?} is retired")));
+            return Err(invalid(format!("give a reason for retiring {title:?}")));
         }
         let names = unit.names.iter().map(|name| escaped(name));
         let path = [unit.kind.to_string()].into_iter().chain(names);

@@ -26,7 +26,7 @@ pub(crate) fn place<'a>(units: &[Arc<str>], nodes: &'a BTreeSet<Arc<str>>) -> Ve
         let has_room = |load: usize| load < each || (load == each && above < rest);
         let with_room = (0..nodes.len()).filter(|node| has_room(loads[*node]));
         let chosen = with_room.max_by_key(|node| (weight(nodes[*node], &units[unit]), *node));
-        let chosen = chosen.expect("all nodes together have room for all units");
+        let chosen = chosen.expect("the nodes have room for all units");
         loads[chosen] += 1;
         above += usize::from(loads[chosen] > each);
         placed[unit] = nodes[chosen];
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_in_which_units_are_named_is_of_no_matter() {
+    fn the_order_of_units_does_not_matter() {
         let (mut units, nodes) = (units(17), nodes(0..5));
         let named = |units: &[Arc<str>]| -> BTreeMap<Arc<str>, Arc<str>> {
             let placed = place(units, &nodes).into_iter().cloned();
@@ -97,10 +97,9 @@ mod tests {
         assert_eq!(named(&units), placed);
     }
 
-    /// Bounds make more units move than the share of the removed node, but fewer than half of the
-    /// rest.
+    /// Bounds make more units move than the removed node's share, but not most of them.
     #[test]
-    fn most_units_stay_when_a_node_goes() {
+    fn most_units_stay_when_a_node_leaves() {
         let units = units(100);
         let before = nodes(0..10);
         for gone in 0..10 {
@@ -113,7 +112,7 @@ mod tests {
 
     /// Nodes of different versions must agree.
     #[test]
-    fn weights_stay() {
+    fn weights_are_stable() {
         assert_eq!(weight("node 1", "unit 1"), 2_492_021_150_596_391_204);
         assert_ne!(weight("a", "b"), weight("b", "a"));
     }

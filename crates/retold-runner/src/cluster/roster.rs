@@ -59,7 +59,7 @@ impl NodeLife {
     /// Starts a new life under this name.
     pub(crate) fn begin(name: &str) -> Self {
         let holder = format!("{name}/{}", Uuid::now_v7());
-        Self::parse(holder.into()).expect("what was just written is read")
+        Self::parse(holder.into()).expect("the holder that was just written is valid")
     }
 
     /// Returns `None` for a holder that is not a node.

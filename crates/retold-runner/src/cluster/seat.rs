@@ -296,8 +296,8 @@ impl Seat {
     async fn release_as(&self, lease: &str, holder: &str) {
         let release = self.store.release_lease(lease, holder);
         let call_max = self.around.options.renew_interval();
-        if let Err(error) = in_time("giving back a lease", call_max, release).await {
-            tracing::warn!(lease, %error, "a lease was not given back");
+        if let Err(error) = in_time("releasing a lease", call_max, release).await {
+            tracing::warn!(lease, %error, "a lease was not released");
         }
     }
 
@@ -401,7 +401,7 @@ impl Seat {
                         node = &*self.around.life.name,
                         unit,
                         term,
-                        "a unit is taken"
+                        "a unit was taken"
                     );
                     count(UNITS_TAKEN, 1);
                     place.free_since = None;
@@ -648,11 +648,11 @@ impl std::fmt::Display for NoSlot {
             Self::Namesake(lease) => {
                 write!(
                     f,
-                    "another living node has the name of this one: {}",
+                    "another living node has this node's name: {}",
                     lease.holder
                 )
             }
-            Self::Full => write!(f, "there are {NODES_MAX} nodes, and no more may join"),
+            Self::Full => write!(f, "there are {NODES_MAX} nodes, which is the maximum"),
             Self::Failed(error) => error.fmt(f),
         }
     }

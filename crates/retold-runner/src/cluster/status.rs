@@ -157,7 +157,7 @@ impl fmt::Display for ClusterStatus {
             )?;
         }
         for it in &self.units {
-            let node = it.node.as_deref().unwrap_or("nobody");
+            let node = it.node.as_deref().unwrap_or("no node");
             write!(f, "{}: with {node}", it.unit)?;
             if let Some(since) = it.since {
                 write!(f, " since {since}")?;

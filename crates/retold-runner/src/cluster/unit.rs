@@ -268,7 +268,7 @@ mod tests {
 
     /// Names of leases are stored, and nodes of different versions find each other by them.
     #[test]
-    fn names_of_leases_stay() {
+    fn names_of_leases_are_stable() {
         let names = LeaseNames::of_system("my/shop");
         assert_eq!(names.slot(7), "retold.cluster/my%2Fshop/node/0007");
         assert!(names.is_slot(&names.slot(7)));

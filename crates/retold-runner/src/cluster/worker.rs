@@ -1,6 +1,6 @@
 //! A worker: the task that runs a unit's job while the unit's lease lasts.
 //!
-//! The task itself watches the time: whatever happens to the renewals, the job is dropped when the
+//! The task itself watches the time: even if renewals fail or hang, the job is dropped when the
 //! lease ends, and the next holder of the lease decides again on everything that was not recorded.
 //! This makes the placement take effect soon. Correctness does not depend on it: a suspended
 //! process checks no clock.
@@ -126,7 +126,7 @@ async fn while_leased(
     loop {
         let until = *lease.borrow_and_update();
         if until <= Instant::now() {
-            return Some("its lease ended before that".into());
+            return Some("its lease ended before it finished".into());
         }
         tokio::select! {
             biased;

@@ -146,7 +146,7 @@ async fn a_wait_keeps_its_timeout_though_the_store_is_silent() {
     let waited = runner.wait_for_all_caused("left", position, timeout);
     let error = in_time("the timeout", waited).await.unwrap_err();
     assert!(matches!(&error, WaitError::Timeout { .. }), "{error}");
-    let expected = "the search for what was caused is at 0 of the log \"right\"";
+    let expected = "the search for caused events is at 0 of the log \"right\"";
     assert!(error.to_string().contains(expected), "{error}");
     let beyond = Position::new(1_000).unwrap();
     let waited = runner.wait_for("left", beyond, timeout);
