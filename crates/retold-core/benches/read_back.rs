@@ -65,7 +65,7 @@ fn order() -> Order {
         title: format!("Wooden train, wagon {number}"),
         count: number,
         price: 1_999 + i64::from(number),
-        discount: (number % 2 == 0).then_some(0.125),
+        discount: number.is_multiple_of(2).then_some(0.125),
     };
     Order {
         number: 2_013_000_017,

@@ -235,11 +235,7 @@ impl<A: Aggregate> Model for Id<A> {
         if own.is_empty() || own.len() != events.iter().filter(to_stream).count() {
             return Box::pin(ready(()));
         }
-        let last = events
-            .iter()
-            .filter(to_stream)
-            .last()
-            .map(|(_, mark)| *mark);
+        let last = events.iter().rfind(to_stream).map(|(_, mark)| *mark);
         let cached = application.core.cache.peek::<A>(&stream);
         let base = cached.filter(|it| StreamPlace::of(it) == *place);
         let base = base.unwrap_or_else(|| place.folded(state));

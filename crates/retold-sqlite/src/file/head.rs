@@ -75,10 +75,11 @@ pub(crate) fn checked_stream_end(
             "the index of streams does not have the events of a stream",
         ));
     };
-    let there: Option<((Option<i64>, Option<i64>), EventId)> = conn
+    let there = conn
         .prepare_cached("SELECT stream, version, id FROM event NOT INDEXED WHERE seq = ?1")?
         .query_row([seq], |row| {
-            Ok(((row.get(0)?, row.get(1)?), EventId::new(uuid(row, 2)?)))
+            let place = (row.get(0)?, row.get(1)?);
+            Ok((place, EventId::new(uuid(row, 2)?)))
         })
         .optional()?;
     match there {
