@@ -1,4 +1,4 @@
-//! The one primitive of writing: events, conditions and stretches, recorded together or not at all.
+//! The only write primitive: events, conditions and stretches, recorded together or not at all.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use super::stretch::Stretch;
 
 /// Events, conditions and stretches that are recorded together or not at all.
 ///
-/// Has an event or a stretch at least. A clone shares everything and costs next to nothing: whoever
-/// may have to send an append again keeps one.
+/// Has at least one event or stretch. A clone shares everything and costs next to nothing: a caller
+/// that may have to resend an append keeps one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Append {
     parts: Arc<Parts>,
@@ -27,73 +27,73 @@ struct Parts {
 }
 
 impl Append {
-    /// An append of nothing yet.
+    /// Creates an empty append.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An append of these events, in this order.
+    /// Creates an append of these events, in this order.
     pub fn of(events: impl IntoIterator<Item = NewEvent>) -> Self {
         Self::new().events(events)
     }
 
-    /// With one more event.
+    /// Adds an event.
     #[must_use]
     pub fn event(mut self, event: NewEvent) -> Self {
         Arc::make_mut(&mut self.parts).events.push(event);
         self
     }
 
-    /// With more events, in this order.
+    /// Adds events, in this order.
     #[must_use]
     pub fn events(mut self, events: impl IntoIterator<Item = NewEvent>) -> Self {
         Arc::make_mut(&mut self.parts).events.extend(events);
         self
     }
 
-    /// With one more condition; conditions are judged in the order they were given.
+    /// Adds a condition. Conditions are checked in the order in which they were added.
     #[must_use]
     pub fn condition(mut self, condition: Condition) -> Self {
         Arc::make_mut(&mut self.parts).conditions.push(condition);
         self
     }
 
-    /// With more conditions.
+    /// Adds conditions.
     #[must_use]
     pub fn conditions(mut self, conditions: impl IntoIterator<Item = Condition>) -> Self {
         Arc::make_mut(&mut self.parts).conditions.extend(conditions);
         self
     }
 
-    /// With one more stretch, in the order they were processed.
+    /// Adds a stretch. Stretches are added in the order in which they were processed.
     #[must_use]
     pub fn stretch(mut self, stretch: Stretch) -> Self {
         Arc::make_mut(&mut self.parts).stretches.push(stretch);
         self
     }
 
-    /// The events, in the order of their positions to be.
+    /// Returns the events, in the order of their future positions.
     pub fn new_events(&self) -> &[NewEvent] {
         &self.parts.events
     }
 
-    /// The conditions, in the order they are judged.
+    /// Returns the conditions, in the order in which they are checked.
     pub fn all_conditions(&self) -> &[Condition] {
         &self.parts.conditions
     }
 
-    /// The stretches, in the order they were processed.
+    /// Returns the stretches, in the order in which they were processed.
     pub fn stretches(&self) -> &[Stretch] {
         &self.parts.stretches
     }
 
-    /// What the contract judges first, without a look at the log: that there is something to record,
-    /// that limits are kept, and that no id and no stream's version stands in it twice. Every
-    /// recorder calls this before anything else.
+    /// Checks everything that does not depend on the log: that there is something to record, that
+    /// limits are kept, and that no event id and no stream with an expected version occurs twice.
+    /// Every recorder calls this before anything else.
     ///
     /// # Errors
     ///
-    /// [`Invalid`] that says what is wrong; nothing has been written.
+    /// [`Invalid`] with the reason; nothing has been written.
     pub fn check(&self, limits: &Limits) -> Result<(), Invalid> {
         let Parts {
             events,
@@ -168,7 +168,7 @@ fn check_count(what: &str, count: usize, max: usize) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Positions of an append's events: consecutive, in the order of the events.
+/// The positions of an append's events: consecutive, in the order of the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Positions {
     first: Option<Position>,
@@ -176,13 +176,13 @@ pub struct Positions {
 }
 
 impl Positions {
-    /// No positions: the append had stretches only.
+    /// No positions: the append had only stretches.
     pub const NONE: Self = Self {
         first: None,
         count: 0,
     };
 
-    /// `count` positions from `first` on.
+    /// Creates `count` positions, starting at `first`.
     pub fn new(first: Position, count: u64) -> Self {
         if count == 0 {
             Self::NONE
@@ -194,45 +194,46 @@ impl Positions {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of positions.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no positions.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Position of the append's first event.
+    /// Returns the position of the append's first event.
     pub fn first(&self) -> Option<Position> {
         self.first
     }
 
-    /// Position of the append's last event.
+    /// Returns the position of the append's last event.
     pub fn last(&self) -> Option<Position> {
         self.first.map(|first| first.plus(self.count - 1))
     }
 
-    /// All of them, in order.
+    /// Returns all positions, in order.
     pub fn iter(&self) -> impl Iterator<Item = Position> + use<> {
         let first = self.first;
         (0..self.count).filter_map(move |index| first.map(|first| first.plus(index)))
     }
 }
 
-/// How an append that is in the log came to be there.
+/// How an append came to be in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Appended {
     /// Recorded now, at these positions.
     Recorded(Positions),
-    /// Recorded before, at these positions, by an append of the same event ids; now nothing was.
+    /// Recorded earlier, at these positions, by an append of the same event ids; this call recorded
+    /// nothing.
     Repeated(Positions),
 }
 
 impl Appended {
-    /// Where the append's events are.
+    /// Returns the positions of the append's events.
     pub fn positions(&self) -> Positions {
         match self {
             Self::Recorded(positions) | Self::Repeated(positions) => *positions,

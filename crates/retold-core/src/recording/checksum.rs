@@ -1,20 +1,22 @@
-//! Checksums of what a log keeps: what was written is what is read, or the read is an error.
+//! Checksums of stored data: a read returns exactly the bytes that were written, or it fails.
 //!
-//! A store keeps two numbers of 64 bits beside each event, made when the event is recorded and checked
-//! whenever it is read. Damage between the two (a disk, a file that was patched, an index that leads to
-//! another event) is found where it would be believed.
+//! A store keeps two 64-bit numbers with each event. They are computed when the event is recorded
+//! and checked whenever it is read, so damage in between (a disk error, a file that was patched, an
+//! index that points to another event) is found before the event is used.
 //!
-//! - [`Checksum::payload`]: the hash of the payload. Where the payload was erased, it stands inverted, so
-//!   that a payload that got lost is not taken for one that was erased.
-//! - [`Checksum::event`]: the hash of everything else (the log's id, all fields, and the hash of the
-//!   payload), combined with the numbers that the log gives: position, version, time of recording, number
-//!   of the append.
+//! - [`Checksum::payload`]: the hash of the payload. If the payload was erased, the hash is stored
+//!   inverted, so that a lost payload is not mistaken for an erased one.
+//! - [`Checksum::event`]: the hash of everything else (the log's id, all fields, and the hash of
+//!   the payload), combined with the numbers that the log assigns: position, version, time of
+//!   recording, number of the append.
 //!
-//! A database may give these numbers itself, in the statement that records the event. So they are combined
-//! by arithmetic that every database has and that cannot overflow: see [`Numbers`].
+//! A database may assign these numbers itself, in the statement that records the event. They are
+//! therefore combined by arithmetic that every database has and that cannot overflow: see
+//! [`Numbers`].
 //!
-//! The hash is rapidhash V3, whose results are the same on every platform and in every version. It is no
-//! protection against somebody who changes events and computes their checksums: that takes a key.
+//! The hash is rapidhash V3, whose results are the same on every platform and in every version. It
+//! does not protect against an attacker who changes events and recomputes their checksums; that
+//! would need a key.
 
 use rapidhash::v3::rapidhash_v3;
 
@@ -23,37 +25,38 @@ use super::identity::{LogId, Version};
 use super::new_event::NewEvent;
 use super::stored_event::{Place, StoredEvent, TEXTS_COUNT};
 
-/// What a store keeps beside an event to find damage.
+/// The checksums that a store keeps with an event to detect damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "a store keeps all of it")]
 pub struct Checksum {
-    /// Of the payload; inverted where that was erased.
+    /// The hash of the payload; inverted if the payload was erased.
     pub payload: u64,
-    /// Of everything else.
+    /// The hash of everything else.
     pub event: u64,
 }
 
-/// The numbers that a log gives an event, as databases keep them.
+/// The numbers that a log assigns to an event, as databases store them.
 ///
-/// Each is split into its lower 31 and its upper 33 bits, both are multiplied by constants of their own and
-/// added; the results are joined by exclusive or. No product or sum reaches 2^63, so plain arithmetic
-/// on signed numbers of 64 bits does it: in SQL `(n & 2147483647) * A + ((n >> 31) & 8589934591) * B`.
+/// Each number is split into its lower 31 and its upper 33 bits. Each half is multiplied by its own
+/// constant, and the two products are added; the four results are combined by exclusive or. No
+/// product or sum reaches 2^63, so plain arithmetic on signed 64-bit numbers is enough: in SQL `(n
+/// & 2147483647) * A + ((n >> 31) & 8589934591) * B`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "a store says all of it")]
 pub struct Numbers {
-    /// Place in the log.
+    /// The place in the log.
     pub position: i64,
-    /// Place in its stream; 0 without one.
+    /// The place in its stream; 0 if it has no stream.
     pub version: i64,
-    /// When it was recorded, in microseconds since 1970.
+    /// The time of recording, in microseconds since 1970.
     pub recorded_at: i64,
-    /// Number of its append; 0 in a store that does not keep it.
+    /// The number of its append; 0 in a store that does not keep it.
     pub append_number: i64,
 }
 
 impl Numbers {
-    /// The factors of position, version, time of recording and append number: odd, and below 2^31 and
-    /// 2^29. They are part of stored data and of `schema.sql` of PostgreSQL.
+    /// The factors of position, version, time of recording and append number: odd, and below 2^31
+    /// and 2^29. They are part of stored data and of PostgreSQL's `schema.sql`.
     const FACTORS: [(i64, i64); 4] = [
         (2_146_121_005, 374_761_393),
         (1_540_483_477, 506_952_113),
@@ -61,7 +64,7 @@ impl Numbers {
         (1_216_613_327, 288_460_637),
     ];
 
-    /// All of them in one number, to be joined with a hash by exclusive or.
+    /// Combines all numbers into one, which is then combined with a hash by exclusive or.
     pub fn combined(self) -> u64 {
         let numbers = [
             self.position,
@@ -76,19 +79,19 @@ impl Numbers {
     }
 }
 
-/// The part of a checksum that needs nothing of what the log gives.
+/// The part of a checksum that does not depend on the numbers that the log assigns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "a store sends all of it")]
 pub struct Content {
     /// [`Checksum::payload`].
     pub payload: u64,
-    /// What is combined with the [`Numbers`] to [`Checksum::event`].
+    /// Combined with the [`Numbers`], this gives [`Checksum::event`].
     pub event: u64,
 }
 
 impl Content {
-    /// Of an event that is about to be recorded; `tags` as
-    /// [`pack_tags`](super::stored_event::pack_tags) packs them, `origin` as text.
+    /// Computes the part for an event that is about to be recorded, with `tags` packed by
+    /// [`pack_tags`](super::stored_event::pack_tags) and `origin` as text.
     pub fn of_new(log: LogId, event: &NewEvent, place: Place, tags: &[u8], origin: &str) -> Self {
         let pieces: [&[u8]; TEXTS_COUNT] = [
             event.stream.as_deref().unwrap_or("").as_bytes(),
@@ -103,7 +106,7 @@ impl Content {
             texts.extend_from_slice(piece);
             u32::try_from(texts.len()).expect("the append was checked against the limits")
         });
-        // Inverted, an absent payload is 0.
+        // Inverted, so that an absent payload hashes to 0.
         let payload = event.payload.as_ref().map_or(!0, |it| rapidhash_v3(it));
         let fields = Fields {
             log,
@@ -122,7 +125,7 @@ impl Content {
         Self { payload, event }
     }
 
-    /// With the numbers that the log gives.
+    /// Combines it with the numbers that the log assigned.
     pub fn seal(self, numbers: Numbers) -> Checksum {
         Checksum {
             payload: self.payload,
@@ -131,7 +134,7 @@ impl Content {
     }
 }
 
-/// Checks that an event is the one that was recorded with this checksum in this log.
+/// Checks that an event is the one that was recorded in this log with this checksum.
 ///
 /// # Errors
 ///
@@ -181,7 +184,7 @@ pub fn check(
     Ok(())
 }
 
-/// Everything of an event but its payload and what the log gives.
+/// All fields of an event except its payload and the numbers that the log assigns.
 struct Fields<'a> {
     log: LogId,
     id: [u8; 16],
@@ -214,7 +217,8 @@ impl Fields<'_> {
     }
 }
 
-/// A checksum over pieces of anything, each with its size: for what a store keeps beside events.
+/// Computes a checksum over any pieces, each hashed with its size. Stores use it for data other
+/// than events.
 pub fn of_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     let mut bytes = Vec::new();
     for piece in pieces {
@@ -275,7 +279,7 @@ mod tests {
         check(log(), &stored(new), 4, sealed(new)).unwrap();
     }
 
-    /// These numbers are a promise to data already written.
+    /// These numbers are part of stored data and must not change.
     #[test]
     fn checksums_are_stable() {
         let golden = |new: &NewEvent, payload, event| {
@@ -298,7 +302,7 @@ mod tests {
         check_fits(&bare);
     }
 
-    /// Each field by itself, also where one ends and the next begins.
+    /// Each field alone, and also the boundary between one field and the next.
     #[test]
     fn every_field_counts() {
         let fits = |new: &NewEvent, sum| check(log(), &stored(new), 4, sum).is_ok();
@@ -345,7 +349,7 @@ mod tests {
         assert!(moved(second, version, 9, Place { count: 2, ..PLACE }).is_err());
     }
 
-    /// A payload that is gone is not erased unless its checksum says so.
+    /// A missing payload counts as erased only if its checksum says so.
     #[test]
     fn a_lost_payload_is_not_an_erased_one() {
         let sum = sealed(&new());
@@ -359,8 +363,8 @@ mod tests {
         assert!(check(log(), &stored(&new()), 4, erased).is_err());
     }
 
-    /// One, two or three bits of the numbers never make up for each other. All pairs are tried, and
-    /// many of three.
+    /// Flipping one, two or three bits of the numbers always changes the result. All pairs are
+    /// tried, and many triples.
     #[test]
     fn flipped_bits_of_numbers_never_cancel_out() {
         let base = [1_234_567, 89, 1_764_000_000_000_000, 345_678];

@@ -1,4 +1,4 @@
-//! What must hold for an append to be recorded.
+//! Conditions that must hold for an append to be recorded.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::identity::{EventId, Position, Version};
 use super::limits::check_name;
 use super::query::Query;
 
-/// Where a stream must be for an append.
+/// The state in which an append expects a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(
     clippy::exhaustive_enums,
@@ -17,19 +17,19 @@ use super::query::Query;
 pub enum ExpectedVersion {
     /// The stream has no events.
     None,
-    /// The stream has events, however many.
+    /// The stream has at least one event.
     Exists,
     /// The stream's last event has this version.
     At(Version),
 }
 
 impl ExpectedVersion {
-    /// What whoever read a stream and found it at `version` expects.
+    /// Returns the expectation of a caller that read the stream at `version`.
     pub fn seen(version: Option<Version>) -> Self {
         version.map_or(Self::None, Self::At)
     }
 
-    /// Whether a stream at `actual` is where it is expected.
+    /// Returns whether a stream at `actual` meets the expectation.
     pub fn holds(self, actual: Option<Version>) -> bool {
         match self {
             Self::None => actual.is_none(),
@@ -49,39 +49,39 @@ impl fmt::Display for ExpectedVersion {
     }
 }
 
-/// What must hold, just before an append, for it to be recorded.
+/// A condition that must hold just before an append for it to be recorded.
 ///
-/// A condition may name a stream that the append does not write: whoever decided on something read
-/// can say so.
+/// A condition may name a stream that the append does not write: a decision can depend on a stream
+/// that it only read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Condition {
-    /// The stream is where it is expected.
+    /// The stream is in the expected state.
     StreamAt {
         /// Name of the stream.
         stream: Arc<str>,
-        /// Where it must be.
+        /// The expected state.
         expected: ExpectedVersion,
-        /// Id of the event that must have that version; only with [`ExpectedVersion::At`].
+        /// The id of the event that must have that version; only with [`ExpectedVersion::At`].
         event: Option<EventId>,
     },
     /// No event after a position matches a query.
     NoneMatch {
-        /// What must not be there.
+        /// The query that must not match.
         query: Query,
-        /// Only events after this position count; without it, every event ever.
+        /// Only events after this position count; if none, all events count.
         after: Option<Position>,
     },
-    /// The log has this number of topics. A reader by topics makes it a condition that no topic has
-    /// appeared since that it does not know.
+    /// The log has this number of topics. A reader by topic uses this condition to require that no
+    /// unknown topic has appeared since it read.
     TopicCount {
-        /// How many distinct topics the events of the log have.
+        /// The number of distinct topics that the events of the log have.
         count: u64,
     },
 }
 
 impl Condition {
-    /// The stream is where it is expected.
+    /// Requires that the stream is in the expected state.
     pub fn stream_at(stream: impl Into<Arc<str>>, expected: ExpectedVersion) -> Self {
         Self::StreamAt {
             stream: stream.into(),
@@ -90,11 +90,11 @@ impl Condition {
         }
     }
 
-    /// The stream is as it was read: its last event has this version and, if an id is given, this id.
-    /// Without a version, the stream has no events.
+    /// Requires that the stream is as it was read: its last event has this version and, if an id is
+    /// given, this id. Without a version, the stream must have no events.
     ///
-    /// A version alone does not prove the history: a log that was restored from an older copy may have
-    /// other events at the same versions.
+    /// A version alone does not prove the history: a log that was restored from an older copy may
+    /// have other events at the same versions.
     pub fn stream_read(
         stream: impl Into<Arc<str>>,
         version: Option<Version>,
@@ -107,19 +107,21 @@ impl Condition {
         }
     }
 
-    /// No event of the log ever matches.
+    /// Requires that no event of the log matches.
     pub fn none_match(query: Query) -> Self {
         Self::NoneMatch { query, after: None }
     }
 
-    /// No event after this position matches; with none, no event ever.
+    /// Requires that no event after this position matches; with none, that no event matches at all.
     ///
-    /// The sound position is `read_to` of the read's last page. Beyond the head it is `Invalid`.
+    /// The correct position is `read_to` of the read's last page. A position beyond the head is
+    /// `Invalid`.
     pub fn none_match_after(query: Query, after: Option<Position>) -> Self {
         Self::NoneMatch { query, after }
     }
 
-    /// The log has this number of topics, as a [`Page`](super::recorder::Page) of a read counts them.
+    /// Requires that the log has this number of topics, as counted by a
+    /// [`Page`](super::recorder::Page) of a read.
     pub fn topic_count(count: u64) -> Self {
         Self::TopicCount { count }
     }

@@ -1,4 +1,4 @@
-//! How a payload's bytes came about: codec, compression, key. Stored with every event.
+//! How a payload was encoded: codec, compression, key. Stored with every event.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,10 +6,10 @@ use std::fmt;
 use super::fault::Invalid;
 use super::limits::{LABEL_SIZE_MAX, check_name};
 
-/// How a payload became bytes, so that logs may mix codecs, compressions and keys.
+/// How a payload was encoded, so that one log may mix codecs, compressions and keys.
 ///
-/// As text `codec[+compression][@key id]`, for example `json`, `json+zstd`, `json@2026-11`. The
-/// recorder keeps the text and knows nothing of its meaning; the mapper does.
+/// Its text is `codec[+compression][@key id]`, for example `json`, `json+zstd`, `json@2026-11`. The
+/// recorder stores the text without interpreting it; the mapper interprets it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Encoding {
     text: Cow<'static, str>,
@@ -21,33 +21,33 @@ impl Encoding {
         text: Cow::Borrowed("json"),
     };
 
-    /// The encoding of this text.
+    /// Parses the text of an encoding.
     ///
     /// # Errors
     ///
-    /// [`Invalid`] if the text is no name or a part of it is empty.
+    /// [`Invalid`] if the text is not a valid name or one of its parts is empty.
     pub fn parse(text: impl Into<Cow<'static, str>>) -> Result<Self, Invalid> {
         let encoding = Self { text: text.into() };
         encoding.check()?;
         Ok(encoding)
     }
 
-    /// Name of the codec, as in `json`.
+    /// Returns the name of the codec, for example `json`.
     pub fn codec(&self) -> &str {
         split(&self.text).0
     }
 
-    /// Name of the compression, or none.
+    /// Returns the name of the compression, or none.
     pub fn compression(&self) -> Option<&str> {
         split(&self.text).1
     }
 
-    /// Id of the key the payload is encrypted with, or none.
+    /// Returns the id of the key with which the payload is encrypted, or none.
     pub fn key_id(&self) -> Option<&str> {
         split(&self.text).2
     }
 
-    /// The text that stores keep.
+    /// Returns the text that stores keep.
     pub fn as_str(&self) -> &str {
         &self.text
     }

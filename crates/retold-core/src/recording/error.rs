@@ -1,4 +1,4 @@
-//! Why a recorder did not do what it was asked. The variants are decisions for the caller.
+//! Errors of a recorder. Each variant calls for a different reaction of the caller.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -8,34 +8,36 @@ pub(crate) use super::fault::{Corrupt, Failure, Invalid};
 use super::identity::{EventId, LogId, Mark, Position, Version};
 use super::stretch::FollowerKey;
 
-/// Why a recorder or store did not do what it was asked.
+/// The error of a call to a recorder or store.
 ///
-/// The driver's own error, where there is one, is the [`source`](StdError::source), so that no
-/// driver's type is part of this interface.
+/// The driver's own error, if there is one, is the [`source`](StdError::source), so no driver's
+/// type is part of this interface.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// The log is not as the append demands. Nothing was written. Read again and decide again.
+    /// The log does not meet the append's conditions. Nothing was written. Read again and decide
+    /// again.
     #[error(transparent)]
     Conflict(#[from] Conflict),
-    /// The database cannot be reached or is overloaded. It is certain that this attempt wrote
-    /// nothing; the same call may succeed later.
+    /// The database cannot be reached or is overloaded. This attempt certainly wrote nothing; the
+    /// same call may succeed later.
     #[error("the store is unavailable: {0}")]
     Unavailable(#[source] Failure),
     /// The database failed after the append may have reached it. The append is recorded as a whole
-    /// or not at all, and only sending the same append again tells which: until it answers with
-    /// positions or a conflict. A read does not tell, for the write may still land.
+    /// or not at all. To find out, resend the same append until the call returns positions or a
+    /// conflict. A read does not settle it, because the write may still arrive.
     #[error("it is unknown whether the append was recorded (send the same append again): {0}")]
     OutcomeUnknown(#[source] Failure),
-    /// Stored data is not what was written. Reading on could invent history.
+    /// Stored data is not what was written. Reading further could return events that never
+    /// happened.
     #[error(transparent)]
     Corrupt(#[from] Corrupt),
-    /// The caller's mistake: a limit or an argument. Nothing was written, and the same call will
-    /// never succeed.
+    /// The caller made a mistake: a limit or an argument. Nothing was written, and the same call
+    /// will never succeed.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The log does not have the event that it was to be read after: it was replaced, cut, or restored
-    /// from an older copy since. Nothing was read or written.
+    /// The log does not have the event after which it should be read: it was replaced, cut, or
+    /// restored from an older copy since. Nothing was read or written.
     #[error(
         "the log {log:?} has diverged: {mark} was read of it, but {}; it was cut, replaced, or restored from an older copy since",
         found_there(mark, found)
@@ -43,14 +45,14 @@ pub enum RecordError {
     Diverged {
         /// Name of the log.
         log: Arc<str>,
-        /// What was read of it once.
+        /// The mark that was read earlier.
         mark: Mark,
-        /// What is there now, at that position or at that version of the stream; none if the log or
-        /// the stream does not reach so far.
+        /// The event now at that position or at that version of the stream; none if the log or the
+        /// stream ends before it.
         found: Option<Mark>,
     },
-    /// The name of the log leads to another log than the recorder met, or to none. Nothing was read or
-    /// written, and this recorder never serves another log.
+    /// The name of the log now refers to another log than the one that the recorder opened, or to
+    /// none. Nothing was read or written, and this recorder never serves another log.
     #[error(
         "the log {log:?} has been replaced: it had the id {expected}, and now {}; restore the right copy, or open the log again if this is the right one",
         found_log(expected, found)
@@ -58,14 +60,14 @@ pub enum RecordError {
     Replaced {
         /// Name of the log.
         log: Arc<str>,
-        /// Id of the log that the recorder met.
+        /// Id of the log that the recorder opened.
         expected: LogId,
-        /// Id that the log of this name has now; none if there is none.
+        /// Id of the log that now has this name; none if there is none.
         found: Option<LogId>,
     },
 }
 
-/// What is where a mark should be, for messages.
+/// Describes the event found in place of a mark, for messages.
 pub(crate) fn found_there(mark: &Mark, found: &Option<Mark>) -> String {
     match found {
         Some(found) if found == mark => "the log of that name has another id now".into(),
@@ -77,7 +79,7 @@ pub(crate) fn found_there(mark: &Mark, found: &Option<Mark>) -> String {
     }
 }
 
-/// Which log a name leads to, for messages.
+/// Describes which log a name refers to, for messages.
 pub(crate) fn found_log(expected: &LogId, found: &Option<LogId>) -> String {
     match found {
         Some(found) if found == expected => "another log has its place in the store".into(),
@@ -87,7 +89,7 @@ pub(crate) fn found_log(expected: &LogId, found: &Option<LogId>) -> String {
 }
 
 impl RecordError {
-    /// [`Self::Unavailable`], because of a driver's error.
+    /// Creates [`Self::Unavailable`] from a driver's error.
     pub fn unavailable(
         what: impl Into<String>,
         source: impl StdError + Send + Sync + 'static,
@@ -95,7 +97,7 @@ impl RecordError {
         Self::Unavailable(Failure::new(what, source))
     }
 
-    /// [`Self::OutcomeUnknown`], because of a driver's error.
+    /// Creates [`Self::OutcomeUnknown`] from a driver's error.
     pub fn outcome_unknown(
         what: impl Into<String>,
         source: impl StdError + Send + Sync + 'static,
@@ -103,11 +105,11 @@ impl RecordError {
         Self::OutcomeUnknown(Failure::new(what, source))
     }
 
-    /// [`Self::Diverged`], unless `found` is the mark that was read once.
+    /// Checks that `found` is the mark that was read earlier.
     ///
     /// # Errors
     ///
-    /// [`Self::Diverged`].
+    /// [`Self::Diverged`] if it is not.
     pub fn check_mark(log: &str, mark: Mark, found: Option<Mark>) -> Result<(), Self> {
         match found == Some(mark) {
             true => Ok(()),
@@ -119,13 +121,13 @@ impl RecordError {
         }
     }
 
-    /// [`Self::Invalid`], for this reason.
+    /// Creates [`Self::Invalid`] with this reason.
     pub fn invalid(reason: impl Into<String>) -> Self {
         Self::Invalid(Invalid::new(reason.into()))
     }
 }
 
-/// What in the log is not as an append demands.
+/// The reason why the log does not meet an append's conditions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Conflict {
@@ -135,23 +137,24 @@ pub enum Conflict {
         or_none(checkpoint)
     )]
     Checkpoint {
-        /// Whose stretch.
+        /// The follower of the stretch.
         follower: FollowerKey,
-        /// Of which log.
+        /// The log that the stretch covers.
         upstream: LogId,
-        /// Where the last recorded stretch of this follower over this log ends; none if there is none.
-        /// Stretches of the refused append do not count: whoever goes on from here leaves nothing out.
+        /// The end of the last recorded stretch of this follower over this log; none if there is
+        /// none. Stretches of the refused append do not count: a follower that continues from here
+        /// misses nothing.
         checkpoint: Option<Mark>,
     },
-    /// An event of this id is in the log, recorded by an append of other ids.
+    /// The log has an event with this id, recorded by an append with other ids.
     #[error("an event with the id {id} is in the log already, at position {position}")]
     EventId {
         /// The id.
         id: EventId,
-        /// Where it is.
+        /// Its position.
         position: Position,
     },
-    /// A stream is not where it was expected.
+    /// A stream is not in the expected state.
     #[error(
         "the stream {stream:?} was expected to have {expected} but has {}",
         version_there(actual, other)
@@ -159,35 +162,36 @@ pub enum Conflict {
     Stream {
         /// Name of the stream.
         stream: Arc<str>,
-        /// What was expected.
+        /// The expected state.
         expected: ExpectedVersion,
-        /// Where it is; none if it has no events.
+        /// The stream's version; none if it has no events.
         actual: Option<Version>,
-        /// Its last event, if that has the expected version but is not the event that the condition
-        /// names: the log was restored from an older copy since.
+        /// The stream's last event, if that has the expected version but is not the event that the
+        /// condition names: the log was restored from an older copy since.
         other: Option<EventId>,
     },
-    /// An event matches a query that none was to match.
+    /// An event matches a query that must not match.
     #[error("condition {condition} demands that no event matches its query, but one does: {found}")]
     Query {
-        /// Which condition of the append, counted from 0.
+        /// The index of the condition in the append, counted from 0.
         condition: usize,
         /// The first event after the condition's position that matches.
         found: Mark,
     },
-    /// The log has more or fewer topics than a condition demands.
+    /// The log has more or fewer topics than a condition requires.
     #[error("the log was expected to have {expected} topics but has {actual}")]
     Topics {
-        /// How many were expected.
+        /// The expected number of topics.
         expected: u64,
-        /// How many there are.
+        /// The actual number of topics.
         actual: u64,
     },
 }
 
 impl Conflict {
-    /// For stores: the conflict of a condition that a stream is at a version and, if one is named, that
-    /// this event has it; none if the condition holds. `last` gives the id of the stream's last event.
+    /// For stores: returns the conflict of a condition that a stream is at a version and, if an
+    /// event is named, that this event has that version; none if the condition holds. `last`
+    /// returns the id of the stream's last event.
     pub fn of_stream(
         stream: &Arc<str>,
         expected: ExpectedVersion,

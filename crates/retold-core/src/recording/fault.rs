@@ -1,11 +1,12 @@
-//! What can be wrong, whatever was asked: a driver's failure, corrupt data, a caller's mistake. What it
-//! means for an append is said by [`RecordError`](super::error::RecordError), which holds these.
+//! Faults that any call can have: a driver's failure, corrupt data, a caller's mistake.
+//! [`RecordError`](super::error::RecordError), which contains them, says what each means for an
+//! append.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-/// What a driver said, and what was being done.
+/// A driver's error, with the operation that failed.
 #[derive(Clone)]
 pub struct Failure {
     what: String,
@@ -13,7 +14,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure while doing `what`, as in "opening dogs.db".
+    /// Creates a failure of the operation `what`, for example "opening dogs.db".
     pub fn new(what: impl Into<String>, source: impl StdError + Send + Sync + 'static) -> Self {
         Self {
             what: what.into(),
@@ -43,7 +44,7 @@ impl StdError for Failure {
     }
 }
 
-/// Stored data that is not what was written: where, and what is wrong with it.
+/// Stored data that is not what was written: the place, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stored data is corrupt: {place}: {what}")]
 pub struct Corrupt {
@@ -52,7 +53,7 @@ pub struct Corrupt {
 }
 
 impl Corrupt {
-    /// Something wrong at a place, as in "event at 17".
+    /// Describes a fault at a place, for example "event at 17".
     pub fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
         Self {
             place: place.into(),
@@ -60,12 +61,12 @@ impl Corrupt {
         }
     }
 
-    /// Where.
+    /// Returns the place.
     pub fn place(&self) -> &str {
         &self.place
     }
 
-    /// What is wrong there.
+    /// Returns what is wrong there.
     pub fn what(&self) -> &str {
         &self.what
     }
@@ -79,12 +80,12 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    /// The mistake, as a whole sentence without a full stop.
+    /// Creates the error with a reason: a whole sentence without a full stop.
     pub fn new(reason: String) -> Self {
         Self { reason }
     }
 
-    /// What is wrong, as a sentence without a full stop.
+    /// Returns the reason, a sentence without a full stop.
     pub fn reason(&self) -> &str {
         &self.reason
     }

@@ -1,4 +1,4 @@
-//! What names an event, a log and a place: ids, positions, versions, marks.
+//! Identity of events, logs and places: ids, positions, versions, marks.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -15,12 +15,12 @@ macro_rules! uuid_newtype {
         pub struct $name(Uuid);
 
         impl $name {
-            /// The id with this uuid.
+            /// Creates the id with this uuid.
             pub const fn new(uuid: Uuid) -> Self {
                 Self(uuid)
             }
 
-            /// The id's uuid.
+            /// Returns the id's uuid.
             pub const fn uuid(self) -> Uuid {
                 self.0
             }
@@ -49,12 +49,13 @@ macro_rules! uuid_newtype {
 }
 
 uuid_newtype! {
-    /// Names an event; unique in its log.
+    /// Identifies an event; unique in its log.
     EventId
 }
 
 uuid_newtype! {
-    /// Names a log for as long as it lives, whatever its name: given at its birth, never changed.
+    /// Identifies a log for its whole life, independently of its name: assigned when the log is
+    /// created, never changed.
     LogId
 }
 
@@ -69,7 +70,7 @@ macro_rules! counted_from_one {
             /// The first.
             pub const FIRST: Self = Self(NonZeroU64::MIN);
 
-            /// The place with this number; none for 0, for counting starts at 1.
+            /// Returns the place with this number; none for 0, because counting starts at 1.
             pub const fn new(number: u64) -> Option<Self> {
                 match NonZeroU64::new(number) {
                     Some(number) => Some(Self(number)),
@@ -77,24 +78,25 @@ macro_rules! counted_from_one {
                 }
             }
 
-            /// The number, from 1.
+            /// Returns the number, which is at least 1.
             pub const fn get(self) -> u64 {
                 self.0.get()
             }
 
-            /// The place `count` after this one; stays at `u64::MAX`, which no store reaches.
+            /// Returns the place `count` after this one; saturates at `u64::MAX`, which no store
+            /// reaches.
             #[must_use]
             pub const fn plus(self, count: u64) -> Self {
                 Self(self.0.saturating_add(count))
             }
 
-            /// The next place.
+            /// Returns the next place.
             #[must_use]
             pub const fn next(self) -> Self {
                 self.plus(1)
             }
 
-            /// The number of a place, or 0 where there is none.
+            /// Returns the number of a place, or 0 if there is none.
             pub const fn number(place: Option<Self>) -> u64 {
                 match place {
                     Some(place) => place.get(),
@@ -112,27 +114,27 @@ macro_rules! counted_from_one {
 }
 
 counted_from_one! {
-    /// Place of an event in its log, counted in events from 1, in the order of commit.
+    /// The place of an event in its log, counted in events from 1, in commit order.
     ///
-    /// Positions have no gaps, in every store: whoever has read up to position `p` has read
-    /// everything that will ever be at or before `p`.
+    /// Positions have no gaps, in any store: a reader that has read up to position `p` has read
+    /// every event that will ever be at or before `p`.
     Position
 }
 
 counted_from_one! {
-    /// Place of an event in its stream, counted in events from 1, without gaps.
+    /// The place of an event in its stream, counted in events from 1, without gaps.
     ///
     /// A stream without events has no version.
     Version
 }
 
-/// A position with the id of the event there: proof that two logs, or two times, speak of the same
-/// history. An empty log has no mark.
+/// A position with the id of the event there. It proves that two logs, or one log at two times,
+/// share one history. An empty log has no mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mark {
-    /// Where in the log.
+    /// The position in the log.
     pub position: Position,
-    /// Which event is there.
+    /// The id of the event at that position.
     pub event_id: EventId,
 }
 

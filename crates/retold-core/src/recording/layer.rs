@@ -1,6 +1,6 @@
-//! Layers: recorders and stores around others, which change some calls and hand on the rest.
+//! Layers: recorders and stores that wrap others, change some calls and forward the rest.
 //!
-//! For whoever measures, limits or breaks a store: a layer says only what it does differently.
+//! For code that measures, limits or breaks a store: a layer defines only the methods that differ.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use super::stored_event::StoredEvent;
 use super::stretch::{FollowerKey, RecordedStretch};
 use crate::domain::Timestamp;
 
-/// Writes a layer trait, each of whose methods hands the call on, and makes every layer what it is
-/// around.
+/// Defines a layer trait whose methods forward each call by default, and implements the wrapped
+/// trait for every layer.
 macro_rules! layer {
     (
         $(#[$doc:meta])*
@@ -33,7 +33,7 @@ macro_rules! layer {
     ) => {
         $(#[$doc])*
         pub trait $layer: Send + Sync {
-            /// What it is around.
+            /// The wrapped recorder or store.
             fn inner(&self) -> &Arc<dyn $whole>;
 
             $(
@@ -55,8 +55,8 @@ macro_rules! layer {
 }
 
 layer! {
-    /// A recorder around another: a [`Recorder`] whose methods do what those of [`inner`](Self::inner)
-    /// do, but for those that the layer has.
+    /// A recorder that wraps another: a [`Recorder`] whose methods forward to
+    /// [`inner`](Self::inner), except those that the layer overrides.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -124,8 +124,8 @@ layer! {
 }
 
 layer! {
-    /// A store around another: a [`Store`] whose methods do what those of [`inner`](Self::inner) do,
-    /// but for those that the layer has.
+    /// A store that wraps another: a [`Store`] whose methods forward to [`inner`](Self::inner),
+    /// except those that the layer overrides.
     StoreLayer around Store {
         /// See [`Store::open`].
         fn open<'a>(&'a self, log: &'a str, birth: LogId) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>>;

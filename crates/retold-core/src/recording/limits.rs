@@ -4,32 +4,35 @@ use std::time::Duration;
 
 use super::fault::Invalid;
 
-/// Longest name of a log, stream, tag or topic, in bytes of UTF-8; the shortest has one.
+/// Maximum size of the name of a log, stream, tag or topic, in bytes of UTF-8; the minimum is one.
 pub const NAME_SIZE_MAX: usize = 255;
-/// Longest text of an encoding, a snapshot's state type or a lease's name or holder, in bytes.
+/// Maximum size of an encoding's text, a snapshot's state type, or a lease's name or holder, in
+/// bytes.
 pub const LABEL_SIZE_MAX: usize = 255;
-/// Most tags on an event.
+/// Maximum number of tags of an event.
 pub const TAGS_MAX: usize = 64;
-/// Most items in a query.
+/// Maximum number of items in a query.
 pub const QUERY_ITEMS_MAX: usize = 64;
-/// Most names (streams, topics and tags together) in an item of a query.
+/// Maximum number of names (streams, topics and tags together) in an item of a query.
 pub const QUERY_NAMES_MAX: usize = 64;
-/// Largest metadata of an event, in bytes.
+/// Maximum size of an event's metadata, in bytes.
 pub const METADATA_SIZE_MAX: usize = 64 * 1024;
-/// Most events on a page of a read, whatever limit was asked for.
+/// Maximum number of events on a page of a read; a higher requested limit is reduced to it.
 pub const PAGE_EVENTS_MAX: usize = 10_000;
 /// A page of a read ends with the event that brings its payloads and metadata to this size, in
 /// bytes, so that a page of large events does not fill the memory.
 pub const PAGE_SIZE_MAX: usize = 64 * 1024 * 1024;
-/// Most names on a page of streams, logs or stretches.
+/// Maximum number of names on a page of streams, logs or stretches.
 pub const PAGE_NAMES_MAX: usize = 10_000;
-/// Snapshots kept of one stream; a put beyond drops the one of the lowest version.
+/// Maximum number of snapshots kept for one stream; one more drops the snapshot of the lowest
+/// version.
 pub const SNAPSHOTS_PER_STREAM_MAX: usize = 16;
-/// How far the clock of a store may go back without a lease being disbelieved that was renewed before:
-/// clocks that are corrected step by step, and those of several processes on one host, differ by less.
+/// How far the clock of a store may move back before a lease that was renewed later than the clock
+/// shows is ignored. Clocks that are corrected step by step, and those of several processes on one
+/// host, differ by less.
 pub const LEASE_CLOCK_BACK_MAX: Duration = Duration::from_secs(1);
-/// Most findings that a verification keeps; more are only counted, so that a ruined log does not
-/// fill the memory.
+/// Maximum number of findings that a verification keeps; further ones are only counted, so that a
+/// badly damaged log does not fill the memory.
 pub const FINDINGS_MAX: usize = 1_000;
 /// The prefix of topics and stream types that belong to the library.
 pub const RESERVED_PREFIX: &str = "retold.";
@@ -39,22 +42,22 @@ const _: () = assert!(
     "a packed tag has a length of one byte"
 );
 
-/// What one recorder accepts. The largest of anything is accepted, one more is `Invalid`.
+/// The limits of a recorder. A value at a limit is accepted; one more is `Invalid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Events in an append.
+    /// Maximum number of events in an append.
     pub append_events: usize,
-    /// Conditions and stretches in an append, together.
+    /// Maximum number of conditions and stretches in an append, together.
     pub append_conditions: usize,
-    /// Payloads and metadata of an append together, in bytes.
+    /// Maximum size of an append's payloads and metadata together, in bytes.
     pub append_size: usize,
-    /// Payload of an event, in bytes.
+    /// Maximum size of an event's payload, in bytes.
     pub payload_size: usize,
 }
 
 impl Limits {
-    /// What a recorder accepts unless its database allows less.
+    /// The limits of a recorder unless its database allows less.
     pub const DEFAULT: Self = Self {
         append_events: 10_000,
         append_conditions: 10_000,
@@ -62,7 +65,8 @@ impl Limits {
         payload_size: 16 * 1024 * 1024,
     };
 
-    /// What every recorder accepts, whatever its database: programs that keep to this run on all.
+    /// The limits that every recorder accepts, with any database: a program that keeps to them runs
+    /// on all stores.
     pub const LEAST: Self = Self {
         append_events: 1_000,
         append_conditions: 1_000,
@@ -77,13 +81,14 @@ impl Default for Limits {
     }
 }
 
-/// Checks a name of a log, stream, tag or topic: 1 to [`NAME_SIZE_MAX`] bytes, no control character.
+/// Checks the name of a log, stream, tag or topic: 1 to [`NAME_SIZE_MAX`] bytes, no control
+/// characters.
 ///
-/// `what` names it in the error, as in "stream name".
+/// `what` names it in the error, for example "stream name".
 ///
 /// # Errors
 ///
-/// [`Invalid`] that says what is wrong with it.
+/// [`Invalid`] with the reason.
 pub fn check_name(what: &str, name: &str) -> Result<(), Invalid> {
     if name.is_empty() {
         return Err(Invalid::new(format!(
@@ -104,11 +109,11 @@ pub fn check_name(what: &str, name: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Checks that a page's limit is not zero, and cuts it to `max`.
+/// Checks that a page's limit is not zero, and reduces it to at most `max`.
 ///
 /// # Errors
 ///
-/// [`Invalid`] for a limit of 0: such a page could never move on.
+/// [`Invalid`] for a limit of 0: paging with it would never advance.
 pub fn check_page_limit(limit: usize, max: usize) -> Result<usize, Invalid> {
     if limit == 0 {
         return Err(Invalid::new(

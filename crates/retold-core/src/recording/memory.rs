@@ -1,7 +1,7 @@
-//! The memory store: logs that live as long as the process, for tests and for trying things out.
+//! The memory store: logs that live as long as the process, for tests and experiments.
 //!
-//! It fulfils the whole contract but rule 13 (nothing survives the process), and it is the model that
-//! the conformance suite compares every other store with: see [`MemoryLog`].
+//! It fulfills the whole contract except rule 13 (nothing survives the process), and it is the
+//! model with which the conformance suite compares every other store: see [`MemoryLog`].
 
 mod event_index;
 mod memory_log;
@@ -25,8 +25,8 @@ pub use self::memory_log::MemoryLog;
 
 /// A store whose logs are in memory.
 ///
-/// A clone is another handle to the same logs and leases. They live as long as a handle or a
-/// recorder of theirs; those of a [named](Self::named) store as long as the process.
+/// A clone is another handle to the same logs and leases. They live as long as a handle or one of
+/// its recorders; those of a [named](Self::named) store live as long as the process.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     state: Arc<Mutex<StoreState>>,
@@ -36,24 +36,24 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct StoreState {
-    /// Logs that are born.
+    /// Logs that exist.
     logs: BTreeMap<Arc<str>, Arc<SharedLog>>,
-    /// Logs that somebody reads who waits for their birth. Weak, so that asking for unknown names
-    /// fills no memory.
+    /// Logs that do not exist yet but are open for reading. Weak, so that asking for unknown names
+    /// does not fill the memory.
     unborn: HashMap<Arc<str>, Weak<SharedLog>>,
     leases: BTreeMap<Arc<str>, Lease>,
 }
 
 impl MemoryStore {
-    /// An empty store, shared with nobody.
+    /// Creates an empty store that is not shared.
     pub fn new() -> Self {
         Self::of(Arc::default())
     }
 
-    /// The store of this name: one for each name in a process, empty when first asked for.
+    /// Returns the store of this name: one for each name in a process, empty when first asked for.
     ///
-    /// It stays until the process ends, so that whoever opens `memory:NAME` again finds the events;
-    /// a program that needs many stores for a short time takes [`new`](Self::new).
+    /// It stays until the process ends, so that opening `memory:NAME` again finds the events. A
+    /// program that needs many short-lived stores uses [`new`](Self::new).
     pub fn named(name: &str) -> Self {
         static STORES: LazyLock<Mutex<HashMap<String, Arc<Mutex<StoreState>>>>> =
             LazyLock::new(Mutex::default);
@@ -69,23 +69,23 @@ impl MemoryStore {
         }
     }
 
-    /// With this clock for times of recording and for leases, in this handle and its clones.
+    /// Sets the clock for times of recording and for leases, in this handle and its clones.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// With these limits, in recorders opened by this handle and its clones.
+    /// Sets the limits of recorders that this handle and its clones open.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// A store of its own with the same logs and leases: what happens to one afterwards does not
-    /// happen to the other. So a test looks at what could be, or at what a crash would leave of a
-    /// store whose every state is durable.
+    /// Returns a separate store with the same logs and leases: later changes to one do not affect
+    /// the other. A test uses it to try alternatives, or to see what a crash would leave of a store
+    /// whose every state is durable.
     #[must_use]
     pub fn fork(&self) -> Self {
         let state = self.state();
@@ -102,12 +102,12 @@ impl MemoryStore {
         }
     }
 
-    /// Puts the logs and leases of another store in place of those that are there, under all recorders
-    /// that are open, as restoring an older copy of a file or database does. So a test sees what a
-    /// program makes of that.
+    /// Replaces the logs and leases with those of another store, under all open recorders, as
+    /// restoring an older copy of a file or database does. A test uses it to see how a program
+    /// reacts.
     ///
-    /// A recorder whose log is no longer there, or is another one of the same name, fails with
-    /// [`RecordError::Replaced`] from then on; the log is to be opened again.
+    /// A recorder whose log no longer exists, or is another log of the same name, fails with
+    /// [`RecordError::Replaced`] from then on; the log must be opened again.
     pub fn restore(&self, copy: &Self) {
         let copy = copy.fork();
         let copy = copy.state();
@@ -221,7 +221,7 @@ impl MemoryStore {
 }
 
 impl StoreState {
-    /// Gives a log its id and those who wait for it their log.
+    /// Creates a log with an id, and connects its waiting readers to it.
     fn bear(&mut self, name: &str, birth: LogId) -> Arc<SharedLog> {
         let awaited = self.unborn.remove(name).and_then(|log| log.upgrade());
         let shared = awaited.unwrap_or_else(|| Arc::new(SharedLog::unborn(name)));
@@ -242,7 +242,7 @@ impl StoreState {
     }
 }
 
-/// The values from the name `first` on, but only after the name `after`.
+/// Returns the values from the name `first` on, but only those after the name `after`.
 fn from_name<'a, T>(
     values: &'a BTreeMap<Arc<str>, T>,
     first: &str,
@@ -384,8 +384,8 @@ mod tests {
         assert_eq!((&*taken.holder, taken.term), ("b", 2));
     }
 
-    /// A clock that is put back, by a virtual machine that is resumed or a wrong time server, must not
-    /// make a dead holder's lease last for as long as it went back.
+    /// A clock that is set back, by a virtual machine that is resumed or a wrong time server, must
+    /// not extend a dead holder's lease by that amount.
     #[tokio::test]
     async fn a_lease_of_the_future_is_not_believed() {
         let hour = Duration::from_secs(3_600);
@@ -399,12 +399,12 @@ mod tests {
             (at(2 * hour), at(2 * hour))
         );
 
-        // What is no more than a correction of the clock takes no lease from its holder.
+        // A mere correction of the clock takes no lease from its holder.
         clock.set(at(2 * hour - LEASE_CLOCK_BACK_MAX));
         let held = store.acquire_lease("work", "b", minute).await.unwrap();
         assert_eq!(held, taken);
         clock.set(at(hour));
-        // Its holder renews it, and then it is believed again.
+        // After its holder renews it, it is valid again.
         let renewed = store.acquire_lease("work", "a", minute).await.unwrap();
         assert_eq!((renewed.term, renewed.since), (1, taken.since));
         assert_eq!(renewed.ends_at, at(hour + minute));

@@ -1,4 +1,4 @@
-//! What is said about an event beside its payload: correlation, causation and the user's own entries.
+//! An event's data other than its payload: correlation, causation and the user's own entries.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,11 @@ const CORRELATION_ID: &str = "correlation_id";
 const CAUSATION_ID: &str = "causation_id";
 const COMMAND_SCOPE: &str = "retold.command_scope";
 
-/// Entries beside an event's payload: who asked, in which conversation, on behalf of whom.
+/// Entries that accompany an event's payload: who sent the command, in which conversation, on whose
+/// behalf.
 ///
-/// Stored as a JSON object; the empty one as no bytes at all. Data that is bound to a process, such
-/// as ids of traces, does not belong in it: a retelling could not repeat it.
+/// Stored as a JSON object; empty metadata is stored as no bytes at all. Data bound to a process,
+/// such as trace ids, does not belong here: a retelling could not reproduce it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Metadata {
@@ -19,69 +20,70 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Metadata without entries.
+    /// Creates metadata without entries.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With an entry of this name, in place of one that was there.
+    /// Sets the entry of this name, replacing an existing one.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.entries.insert(name.into(), value.into());
         self
     }
 
-    /// With the id of the conversation this belongs to: the same for all that one request causes.
+    /// Sets the id of the conversation to which this belongs: the same for everything that one
+    /// request causes.
     #[must_use]
     pub fn with_correlation_id(self, id: impl Into<String>) -> Self {
         self.with(CORRELATION_ID, id.into())
     }
 
-    /// With the id of the command or event that directly caused this.
+    /// Sets the id of the command or event that directly caused this.
     #[must_use]
     pub fn with_causation_id(self, id: impl Into<String>) -> Self {
         self.with(CAUSATION_ID, id.into())
     }
 
-    /// With what the command is about whose first event this is beside.
+    /// Sets the scope of the command whose first event carries this metadata.
     #[must_use]
     pub(crate) fn with_command_scope(self, scope: impl Into<String>) -> Self {
         self.with(COMMAND_SCOPE, scope.into())
     }
 
-    /// What the command is about whose first event this is beside.
+    /// Returns the scope of the command whose first event carries this metadata.
     pub(crate) fn command_scope(&self) -> Option<&str> {
         self.get(COMMAND_SCOPE).and_then(Value::as_str)
     }
 
-    /// Id of the conversation this belongs to.
+    /// Returns the id of the conversation to which this belongs.
     pub fn correlation_id(&self) -> Option<&str> {
         self.get(CORRELATION_ID).and_then(Value::as_str)
     }
 
-    /// Id of the command or event that directly caused this.
+    /// Returns the id of the command or event that directly caused this.
     pub fn causation_id(&self) -> Option<&str> {
         self.get(CAUSATION_ID).and_then(Value::as_str)
     }
 
-    /// The entry of this name.
+    /// Returns the entry of this name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.entries.get(name)
     }
 
-    /// All entries, in the order of their names.
+    /// Returns all entries, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.entries
             .iter()
             .map(|(name, value)| (name.as_str(), value))
     }
 
-    /// Whether there are no entries.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The bytes that are stored.
+    /// Returns the bytes that are stored.
     pub fn to_bytes(&self) -> Bytes {
         if self.entries.is_empty() {
             return Bytes::new();
@@ -91,11 +93,11 @@ impl Metadata {
             .into()
     }
 
-    /// The metadata of stored bytes.
+    /// Parses stored metadata.
     ///
     /// # Errors
     ///
-    /// What JSON finds wrong with the bytes.
+    /// The JSON error, if the bytes are not valid metadata.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         if bytes.is_empty() {
             return Ok(Self::new());

@@ -1,4 +1,4 @@
-//! An event on its way into a log.
+//! An event that is about to be recorded.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,35 +13,36 @@ use super::limits::{Limits, METADATA_SIZE_MAX, TAGS_MAX, check_name};
 use super::origin::Origin;
 use crate::domain::Timestamp;
 
-/// An event as an append carries it: everything but what the log itself gives (position, version,
-/// place in the append, time of recording).
+/// An event in an append: all of its data except what the log assigns (position, version, place in
+/// the append, time of recording).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewEvent {
-    /// Its id; unique in the log.
+    /// The event's id; unique in the log.
     pub id: EventId,
     /// The stream it belongs to, or none.
     pub stream: Option<Arc<str>>,
-    /// The stable name of its type; that of a type known to the program costs no allocation.
+    /// The stable name of its type; static for a type known to the program, so it costs no
+    /// allocation.
     pub topic: Cow<'static, str>,
-    /// The number of the type's shape, from 1.
+    /// The version number of the type's shape, from 1.
     pub revision: u32,
-    /// Labels by which queries select it.
+    /// The labels by which queries select it.
     pub tags: BTreeSet<Arc<str>>,
-    /// When it was decided.
+    /// The time of the decision.
     pub time: Timestamp,
-    /// Why it is there.
+    /// The reason why it is recorded.
     pub origin: Origin,
     /// [`Metadata`](super::metadata::Metadata) as bytes.
     pub metadata: Bytes,
-    /// How the payload became bytes.
+    /// How the payload was encoded.
     pub encoding: Encoding,
-    /// What happened, encoded; none if it was erased (an export of an erased event, imported).
+    /// The encoded content; none if it was erased (an imported export of an erased event).
     pub payload: Option<Bytes>,
 }
 
 impl NewEvent {
-    /// An event of a command: no stream, no tags, no metadata, revision 1, JSON, time 0.
+    /// Creates an event of a command: no stream, no tags, no metadata, revision 1, JSON, time 0.
     pub fn new(
         id: EventId,
         topic: impl Into<Cow<'static, str>>,
@@ -61,63 +62,63 @@ impl NewEvent {
         }
     }
 
-    /// With this stream.
+    /// Sets the stream.
     #[must_use]
     pub fn stream(mut self, stream: impl Into<Arc<str>>) -> Self {
         self.stream = Some(stream.into());
         self
     }
 
-    /// With this revision.
+    /// Sets the revision.
     #[must_use]
     pub fn revision(mut self, revision: u32) -> Self {
         self.revision = revision;
         self
     }
 
-    /// With this tag as well.
+    /// Adds a tag.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
         self.tags.insert(tag.into());
         self
     }
 
-    /// With this time of decision.
+    /// Sets the time of the decision.
     #[must_use]
     pub fn time(mut self, time: Timestamp) -> Self {
         self.time = time;
         self
     }
 
-    /// With this origin.
+    /// Sets the origin.
     #[must_use]
     pub fn origin(mut self, origin: Origin) -> Self {
         self.origin = origin;
         self
     }
 
-    /// With these bytes of metadata.
+    /// Sets the bytes of the metadata.
     #[must_use]
     pub fn metadata(mut self, metadata: impl Into<Bytes>) -> Self {
         self.metadata = metadata.into();
         self
     }
 
-    /// With this encoding.
+    /// Sets the encoding.
     #[must_use]
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
         self
     }
 
-    /// Without a payload: it was erased where it was first recorded.
+    /// Removes the payload: it was erased where the event was first recorded.
     #[must_use]
     pub fn erased(mut self) -> Self {
         self.payload = None;
         self
     }
 
-    /// Size of what limits count, in bytes: payload and metadata.
+    /// Returns the size that counts toward the limits, in bytes: payload and metadata.
     pub fn size(&self) -> usize {
         self.payload.as_ref().map_or(0, Bytes::len) + self.metadata.len()
     }

@@ -1,21 +1,22 @@
-//! Why an event is in its log.
+//! The reason why an event is in its log.
 
 use serde::{Deserialize, Serialize};
 
 use super::identity::{EventId, LogId, Position};
 use super::stretch::FollowerKey;
 
-/// Why an event is in its log. Together with the order of the log this is what a retelling needs.
+/// The reason why an event is in its log. Together with the order of the log, this is the input of
+/// a retelling.
 ///
-/// Stores keep it as text: nothing for a command, which most events come from, else JSON.
+/// Stores keep it as text: empty for a command, the origin of most events, otherwise JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Origin {
-    /// Somebody outside asked for it.
+    /// A command from outside the system.
     #[default]
     Command,
-    /// A follower's policy answered an event of an upstream log with it.
+    /// A follower's policy recorded it as an effect of an event of an upstream log.
     Effect {
         /// The follower, with its generation and partition.
         follower: FollowerKey,
@@ -23,22 +24,22 @@ pub enum Origin {
         edition: u32,
         /// The log of the event that caused it.
         upstream: LogId,
-        /// The place of the event that caused it.
+        /// The position of the event that caused it.
         position: Position,
         /// The event that caused it.
         event_id: EventId,
     },
-    /// A timer came due.
+    /// A timer expired.
     Timer {
         /// The event that scheduled it.
         scheduled: EventId,
     },
-    /// The library itself recorded it, about itself.
+    /// The library recorded it about itself.
     Library,
 }
 
 impl Origin {
-    /// The text that is stored; empty for a command.
+    /// Returns the text that is stored; empty for a command.
     pub fn to_text(&self) -> String {
         match self {
             Self::Command => String::new(),
@@ -46,11 +47,11 @@ impl Origin {
         }
     }
 
-    /// The origin of a stored text.
+    /// Parses a stored text.
     ///
     /// # Errors
     ///
-    /// What JSON finds wrong with the text.
+    /// The JSON error, if the text is not an origin.
     pub fn from_text(text: &str) -> Result<Self, serde_json::Error> {
         if text.is_empty() {
             Ok(Self::Command)
@@ -64,7 +65,7 @@ impl Origin {
 mod tests {
     use super::*;
 
-    /// These texts are a promise to logs already written.
+    /// Recorded logs contain these texts, so they must not change.
     #[test]
     fn origin_texts_are_stable() {
         let uuid = uuid::Uuid::from_u128(1);

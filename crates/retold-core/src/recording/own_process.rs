@@ -1,6 +1,6 @@
-//! The process that opened a store. A child that is made by `fork` has the memory of its parent, but not its threads
-//! and not its locks: a store that it inherited would wait for ever, or spoil what the parent does. So stores ask
-//! here before they do anything.
+//! The process that opened a store. A child created by `fork` has the memory of its parent, but not
+//! its threads or locks: an inherited store would wait forever, or corrupt what the parent does.
+//! Stores therefore check here before every operation.
 
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,20 +14,20 @@ pub struct OwnProcess {
 }
 
 impl OwnProcess {
-    /// The one that asks.
+    /// Returns the current process.
     pub fn current() -> Self {
         Self {
             id: AtomicU32::new(process::id()),
         }
     }
 
-    /// Whether this process is another one, which inherited the store.
+    /// Returns whether the current process is another one, which inherited the store.
     pub fn is_inherited(&self) -> bool {
         self.id.load(Ordering::Relaxed) != process::id()
     }
 
-    /// Checks that this process is the one. Costs a call of the operating system: 50 to 150 ns of
-    /// processor time.
+    /// Checks that the current process opened the store. Costs one system call: 50 to 150 ns of CPU
+    /// time.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl OwnProcess {
         }
     }
 
-    /// For tests of stores: as if another process had opened it.
+    /// For tests of stores: pretends that another process opened it.
     #[doc(hidden)]
     pub fn pretend(&self) {
         self.id

@@ -1,7 +1,8 @@
-//! Waiting for a store that is busy or absent when something begins: a log is opened, a node joins.
+//! Waiting for a store that is busy or not running when something starts: opening a log, joining a
+//! cluster.
 //!
-//! The core has no runtime and so no timer. A pause is a thread that sleeps: dear where it happens often,
-//! and these pauses happen only while a program cannot begin its work.
+//! The core has no runtime and therefore no timer. A pause is a sleeping thread. That is expensive
+//! if it happens often, but these pauses occur only while a program cannot start its work.
 
 use std::fmt::Display;
 use std::thread;
@@ -9,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// How long opening waits for a store that is busy or absent, unless told otherwise: about what a
+/// Default time for which opening waits for a store that is busy or not running: about as long as a
 /// database takes to start.
 pub const OPEN_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// The first pause. Doubled with every further one.
+/// The first pause. It doubles with every further one.
 pub const OPEN_PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// The longest pause.
 pub const OPEN_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// The patience of somebody who tries to begin until a time is up.
+/// Retries an operation at startup until a deadline.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,21 +48,21 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// For an attempt to do `what`, as in "opening the log of orders", which is repeated for `wait_max`
-    /// at most; not at all, if that is zero.
+    /// Creates a retry policy for an attempt to do `what`, for example "opening the log of orders",
+    /// for at most `wait_max`. If that is zero, nothing is retried.
     pub fn new(what: impl Into<String>, wait_max: Duration) -> Self {
         Self {
             what: what.into(),
-            // A time that no clock can show is never up.
+            // A deadline that no clock can represent is never reached.
             deadline: Instant::now().checked_add(wait_max),
             next: OPEN_PAUSE_MIN,
         }
     }
 
-    /// Pauses after a failure that may pass, and tells it by `tracing`. False, without a pause, if the
-    /// time is up: the failure is final then.
+    /// Pauses after a failure that may be temporary, and reports it with `tracing`. Returns false,
+    /// without a pause, if the time is up: the failure is then final.
     ///
-    /// May be dropped at any time.
+    /// Safe to drop at any time.
     pub async fn pause(&mut self, failure: &(dyn Display + Sync)) -> bool {
         let left = self.deadline.map_or(Duration::MAX, |deadline| {
             deadline.saturating_duration_since(Instant::now())
@@ -69,7 +70,7 @@ impl Patience {
         if left.is_zero() {
             return false;
         }
-        // A random part, so that many do not try at the same time.
+        // A random factor, so that many processes do not retry at the same time.
         let pause = self.next.mul_f64(0.5 + fastrand::f64() / 2.0).min(left);
         self.next = self.next.saturating_mul(2).min(OPEN_PAUSE_MAX);
         tracing::warn!(what = self.what, %failure, ?pause, "it is tried again");
@@ -83,7 +84,7 @@ impl Patience {
         if sleeping.is_err() {
             return false;
         }
-        // Nothing is ever sent: that the sender is gone ends the wait.
+        // Nothing is ever sent: the wait ends when the sender is dropped.
         let _ = woken.await;
         true
     }

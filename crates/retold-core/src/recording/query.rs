@@ -1,4 +1,4 @@
-//! Queries: which events are meant, by stream, topic and tag.
+//! Queries: select events by stream, topic and tag.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::fault::Invalid;
 use super::limits::{QUERY_ITEMS_MAX, QUERY_NAMES_MAX, check_name};
 use super::stored_event::StoredEvent;
 
-/// Selects events of a log: all of them, or those that match one item at least.
+/// Selects events of a log: all of them, or those that match at least one item.
 ///
 /// ```
 /// use retold_core::recording::{Query, QueryItem};
@@ -18,58 +18,59 @@ use super::stored_event::StoredEvent;
 /// let carriers = Query::tag("carrier:UA").or(Query::tag("carrier:DL"));
 /// ```
 ///
-/// A query without items is `Invalid`: a program that builds its items by a loop that ran over
-/// nothing does not lock or read the whole log by mistake. All events are asked for by name.
+/// A query without items is `Invalid`, so that a program that builds its items in a loop over
+/// nothing does not lock or read the whole log by mistake. To select all events, use `Query::All`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Query {
     /// Every event.
     All,
-    /// The events that match one of these items at least.
+    /// The events that match at least one of these items.
     Items(Vec<QueryItem>),
 }
 
-/// Streams OR-ed, topics OR-ed, tags AND-ed, and the three AND-ed. What is not named does not
-/// restrict; an item names one thing at least.
+/// Streams are combined with OR, topics with OR, tags with AND, and the three with AND. An empty
+/// set does not restrict; an item names at least one stream, topic or tag.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct QueryItem {
-    /// An event matches if it is of one of these streams; if empty, of any or none.
+    /// An event matches if it is of one of these streams; if empty, any event matches, also one
+    /// without a stream.
     pub streams: BTreeSet<Arc<str>>,
-    /// An event matches if it has one of these topics; if empty, any.
+    /// An event matches if it has one of these topics; if empty, any topic matches.
     pub topics: BTreeSet<Arc<str>>,
     /// An event matches if it has all of these tags.
     pub tags: BTreeSet<Arc<str>>,
 }
 
 impl QueryItem {
-    /// An item that names nothing yet.
+    /// Creates an item that names nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Or of this stream.
+    /// Adds a stream as an alternative.
     #[must_use]
     pub fn stream(mut self, stream: impl Into<Arc<str>>) -> Self {
         self.streams.insert(stream.into());
         self
     }
 
-    /// Or of this topic.
+    /// Adds a topic as an alternative.
     #[must_use]
     pub fn topic(mut self, topic: impl Into<Arc<str>>) -> Self {
         self.topics.insert(topic.into());
         self
     }
 
-    /// And with this tag.
+    /// Adds a tag that is also required.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
         self.tags.insert(tag.into());
         self
     }
 
-    /// Whether the item selects this event.
+    /// Returns whether the item selects this event.
     pub fn matches(&self, event: &StoredEvent) -> bool {
         let stream = self.streams.is_empty()
             || event
@@ -105,27 +106,27 @@ impl QueryItem {
 }
 
 impl Query {
-    /// The events of one stream.
+    /// Selects the events of one stream.
     pub fn stream(stream: impl Into<Arc<str>>) -> Self {
         Self::item(QueryItem::new().stream(stream))
     }
 
-    /// The events of one topic.
+    /// Selects the events of one topic.
     pub fn topic(topic: impl Into<Arc<str>>) -> Self {
         Self::item(QueryItem::new().topic(topic))
     }
 
-    /// The events of one tag.
+    /// Selects the events of one tag.
     pub fn tag(tag: impl Into<Arc<str>>) -> Self {
         Self::item(QueryItem::new().tag(tag))
     }
 
-    /// The events that match one item.
+    /// Selects the events that match one item.
     pub fn item(item: QueryItem) -> Self {
         Self::Items(vec![item])
     }
 
-    /// The events that match this query or the other.
+    /// Selects the events that match this query or the other.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         match (self, other) {
@@ -137,7 +138,7 @@ impl Query {
         }
     }
 
-    /// Whether the query selects this event.
+    /// Returns whether the query selects this event.
     pub fn matches(&self, event: &StoredEvent) -> bool {
         match self {
             Self::All => true,
@@ -149,7 +150,7 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// [`Invalid`] that says what is wrong.
+    /// [`Invalid`] with the reason.
     pub fn check(&self) -> Result<(), Invalid> {
         let Self::Items(items) = self else {
             return Ok(());

@@ -1,5 +1,4 @@
-//! The recorder: one log's append and reads, over one database.
-//!
+//! The recorder: append and read operations of one log, over one database.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,81 +15,99 @@ use super::snapshot::StoredSnapshot;
 use super::stored_event::StoredEvent;
 use super::stretch::{FollowerKey, RecordedStretch};
 
-/// A future in a box: what methods of traits return that must be usable as `dyn`.
+/// A boxed future: the return type of trait methods that must work with `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// One log: append and reads.
+/// One log: append and read operations.
 ///
-/// The trait is dyn-compatible and holds only what databases do differently. A recorder is shared by
-/// reference between tasks and threads; it stays usable after every error. Every method that asks the
-/// store may also fail with [`RecordError::Replaced`] (rule 21).
+/// The trait is dyn-compatible and contains only what differs between databases. A recorder is
+/// shared by reference between tasks and threads, and stays usable after every error. Every method
+/// that accesses the store may also fail with [`RecordError::Replaced`] (rule 21).
 ///
 /// # Contract
 ///
-/// Every rule is a test of the same name in the crate `retold-conformance`, which every store
-/// runs.
+/// Each rule has a test of the same name in the crate `retold-conformance`, which every store runs.
 ///
-/// 1. `append_is_atomic`: all events, their streams and the stretches, or nothing; also after a
+/// 1. `append_is_atomic`: all events, their streams and the stretches are recorded, or nothing;
+/// also after a
 ///    crash.
-/// 2. `append_is_judged_in_one_order`: first what needs no look at the log ([`Append::check`]);
-///    then, with stretches, the stretches ([`Conflict::Checkpoint`]); without stretches, an exact
-///    repeat (rule 5); then an id already in the log ([`Conflict::EventId`]; of several, the first
-///    in the order of the append); then the conditions in their order.
+/// 2. `append_is_judged_in_one_order`: first the checks that do not depend on the log
+///    ([`Append::check`]); then, with stretches, the stretches ([`Conflict::Checkpoint`]); without
+///    stretches, an exact repeat (rule 5); then an id already in the log ([`Conflict::EventId`]; of
+///    several, the first in the order of the append); then the conditions in their order.
 /// 3. `append_checks_stream_versions`: of two appends that expect the same version of a stream and
-///    write to it, at most one records.
-/// 4. `append_checks_queries`: the query means what [`Query`] says; `after` is exclusive, absent it
-///    means "ever", beyond the head it is `Invalid` when its turn comes; an append is not compared
-///    with itself. The head is that just before the append, with what was before it in its group.
+///    write to it, at most one is recorded.
+/// 4. `append_checks_queries`: the query has the meaning defined by [`Query`]. `after` is
+/// exclusive;
+///    if absent, all events count; beyond the head it is `Invalid` when its turn comes. An append
+/// is not
+///    compared with itself. The head is that just before the append, including earlier appends of
+/// its
+///    group.
 /// 5. `a_repeated_append_records_nothing`: an append with events and without stretches, whose ids
-///    are those of one recorded append, all of them and in its order, is
-///    [`Repeated`](Appended::Repeated) with its positions; contents are not compared. An append with
-///    stretches is never repeated: sent again it is [`Conflict::Checkpoint`]. Ids are unique in a
-///    log.
-/// 6. `versions_have_no_gaps`, `positions_have_no_gaps`: positions are in the order of commit, an
+///    are exactly those of one recorded append in the same order, is
+/// [`Repeated`](Appended::Repeated)
+///    with the recorded positions; contents are not compared. An append with stretches never counts
+/// as
+///    a repeat: resent, it fails with [`Conflict::Checkpoint`]. Ids are unique in a log.
+/// 6. `versions_have_no_gaps`, `positions_have_no_gaps`: positions are in commit order, and an
 ///    append's positions are consecutive.
-/// 7. `a_tailing_reader_never_skips`: whoever only reads forward sees everything that is committed,
-///    in one order.
+/// 7. `a_tailing_reader_never_skips`: a reader that only reads forward sees everything that is
+///    committed, in one order.
 /// 8. `a_read_says_how_far_it_went`: see [`Page::read_to`].
-/// 9. `a_read_sees_what_was_acknowledged` before it began, through any handle of any process.
-/// 10. `nothing_is_seen_before_it_is_durable`: not by readers, hints or caches, and not as the reason
-///     of a conflict or a repeat.
-/// 11. `an_append_fails_alone`: an error of one member of a group reaches only that member.
-/// 12. `stretches_join`: `after` is the `to` of the previous stretch of its follower and upstream,
-///     recorded or earlier in this append; the first may start anywhere; else
-///     [`Conflict::Checkpoint`], and the events with it. The history of stretches is kept with the
-///     head before their append; see [`RecordedStretch`]. An append of stretches only counts too:
-///     it moves the append count.
+/// 9. `a_read_sees_what_was_acknowledged` before it began, through any handle in any process.
+/// 10. `nothing_is_seen_before_it_is_durable`: not by readers, hints or caches, and not as the
+/// reason
+///    of a conflict or a repeat.
+/// 11. `an_append_fails_alone`: an error of one append of a group affects only that append.
+/// 12. `stretches_join`: `after` is the `to` of the previous stretch of the same follower and
+///    upstream, whether recorded or earlier in this append; the first may start anywhere. Otherwise
+/// the
+///    append fails with [`Conflict::Checkpoint`], including its events. The history of stretches is
+/// kept
+///    with the head before their append; see [`RecordedStretch`]. An append of only stretches also
+///    raises the append count.
 /// 13. `acknowledged_events_survive_reopen`, and a kill at any moment.
-/// 14. `a_retry_settles_the_unknown`: after `OutcomeUnknown` the same append, sent again and again
-///     until positions, a repeat or a conflict, gives the final answer. A dropped append future
-///     withdraws nothing and counts as unknown.
-/// 15. `logs_are_isolated`: logs in one store see nothing of each other.
-/// 16. `limits_are_enforced`: a clear error before anything is written.
+/// 14. `a_retry_settles_the_unknown`: after `OutcomeUnknown`, resending the same append until it
+///    returns positions, a repeat or a conflict gives the final outcome. Dropping an append future
+///    withdraws nothing, and its outcome is unknown.
+/// 15. `logs_are_isolated`: logs in one store do not affect each other.
+/// 16. `limits_are_enforced`: exceeding one is a clear error before anything is written.
 /// 17. `unknown_is_empty`: an unknown stream or log reads as empty.
-/// 18. `memory_is_the_model`: random operations give the same answers on the store and in memory.
-/// 19. `topics_are_listed_and_counted`: the list has each topic that an event of the log has, once, and
-///     no other. Every page and head says how many there are in the state that it shows, so that a reader
-///     by topics notices one that it does not know. A topic, once recorded, stays in the list.
-/// 20. `a_read_proves_its_place`: a page after a mark is of a state of the log in which the event of the
-///     mark is at its place: at its position, and in a read of a stream at its version too. Else the
-///     read is [`Diverged`](RecordError::Diverged) and gives nothing.
-/// 21. `a_recorder_never_serves_another_log`: every call of a recorder is about the log whose id the
-///     name had when the recorder met it. If the name leads to another log or to none, or another log
-///     has its place in the store, the call is [`Replaced`](RecordError::Replaced), and nothing is read
-///     or written. This is checked in the statement or transaction that reads or writes.
-/// 22. `append_checks_the_events_of_streams`: a condition on a stream's version may name the event that
-///     has that version. It holds only if that event has it; also where an earlier append of the same
-///     group wrote the event. Else [`Conflict::Stream`] gives the event that is there.
-/// 23. `append_checks_the_count_of_topics`: the count is that just before the append, with what was
-///     before it in its group; topics that the append itself brings are not counted.
+/// 18. `memory_is_the_model`: random operations give the same results on the store and in memory.
+/// 19. `topics_are_listed_and_counted`: the list has each topic that an event of the log has,
+/// exactly
+///    once, and no other. Every page and head reports the number of topics in the state that it
+/// shows,
+///    so that a reader by topics notices an unknown one. A topic, once recorded, stays in the list.
+/// 20. `a_read_proves_its_place`: a page after a mark shows a state of the log in which the event
+/// of
+///    the mark is at its position and, in a read of a stream, also at its version. Otherwise the
+/// read
+///    fails with [`Diverged`](RecordError::Diverged) and returns nothing.
+/// 21. `a_recorder_never_serves_another_log`: every call of a recorder concerns the log whose id
+/// the
+///    name had when the recorder opened it. If the name now refers to another log or to none, or
+/// another
+///    log has replaced it in the store, the call fails with [`Replaced`](RecordError::Replaced),
+/// and
+///    nothing is read or written. This is checked in the statement or transaction that reads or
+/// writes.
+/// 22. `append_checks_the_events_of_streams`: a condition on a stream's version may name the event
+///    that has that version. It holds only if that event has it, including one that an earlier
+/// append of
+///    the same group wrote. Otherwise [`Conflict::Stream`] contains the event that has it.
+/// 23. `append_checks_the_count_of_topics`: the count is that just before the append, including
+///    earlier appends of its group; topics that the append itself adds do not count.
 pub trait Recorder: Send + Sync {
-    /// Name of the log.
+    /// Returns the name of the log.
     fn log_name(&self) -> &str;
 
-    /// What this recorder accepts.
+    /// Returns the limits of this recorder.
     fn limits(&self) -> Limits;
 
-    /// Id of the log; none for a log that is not born, which only a read-only opening meets.
+    /// Returns the id of the log; none for a log that does not exist yet, which only a recorder
+    /// opened for reading can have.
     ///
     /// # Errors
     ///
@@ -99,24 +116,24 @@ pub trait Recorder: Send + Sync {
 
     /// Records an append as a whole, or nothing.
     ///
-    /// Concurrent appends are committed in groups, each judged by itself against the log with those
-    /// before it, each answered by itself once the group is durable. Dropping the future withdraws
-    /// nothing.
+    /// Concurrent appends are committed in groups. Each is checked on its own against the log
+    /// including the earlier ones, and each returns on its own once the group is durable. Dropping
+    /// the future withdraws nothing.
     ///
     /// # Errors
     ///
-    /// All of [`RecordError`]; each says what is true of the log then. `Invalid` from a recorder that
-    /// was opened for reading only.
+    /// Any [`RecordError`]; each variant states what then holds for the log. `Invalid` from a
+    /// recorder that was opened only for reading.
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>>;
 
     /// Reads a page of the log.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a limit of 0, a query beyond the limits, or an `until` that lies before `after`
-    /// in the direction of reading; `Diverged` if the log does not have the mark to read after (rule
-    /// 20); `Unavailable`, `Corrupt`. An `after` beyond the head that is a bare position is no error:
-    /// nothing is there, the page is empty and complete.
+    /// `Invalid` for a limit of 0, a query beyond the limits, or an `until` that lies before
+    /// `after` in the direction of reading; `Diverged` if the log does not have the mark after
+    /// which to read (rule 20); `Unavailable`, `Corrupt`. An `after` that is a bare position beyond
+    /// the head is no error: the page is empty and complete.
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>>;
 
     /// Reads a page of a stream.
@@ -124,26 +141,26 @@ pub trait Recorder: Send + Sync {
     /// # Errors
     ///
     /// `Invalid` for a limit of 0, a bad name, or an `until` that lies before `after` in the
-    /// direction of reading; `Diverged` if the stream does not have the mark to read after at its
-    /// version (rule 20); `Unavailable`, `Corrupt`.
+    /// direction of reading; `Diverged` if the stream does not have the mark after which to read at
+    /// its version (rule 20); `Unavailable`, `Corrupt`.
     fn read_stream(&self, read: StreamRead) -> BoxFuture<'_, Result<Page, RecordError>>;
 
-    /// The event with this id, or none.
+    /// Returns the event with this id, or none.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt`.
     fn event(&self, id: EventId) -> BoxFuture<'_, Result<Option<StoredEvent>, RecordError>>;
 
-    /// The log's end.
+    /// Returns the end of the log.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt`.
     fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>>;
 
-    /// Names and versions of the streams whose names begin with `prefix` (all, if it is empty), in
-    /// the order of the bytes of their names, after the name `after`; at most `limit`, at most
+    /// Returns the names and versions of the streams whose names begin with `prefix` (all, if it is
+    /// empty) and come after the name `after`, in byte order; at most `limit`, and at most
     /// [`PAGE_NAMES_MAX`]. An empty page is the end.
     ///
     /// # Errors
@@ -156,8 +173,8 @@ pub trait Recorder: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>>;
 
-    /// The topics that events of the log have, in the order of their bytes, after the topic `after`; at
-    /// most `limit`, at most [`PAGE_NAMES_MAX`]. An empty page is the end.
+    /// Returns the topics that events of the log have and that come after the topic `after`, in
+    /// byte order; at most `limit`, and at most [`PAGE_NAMES_MAX`]. An empty page is the end.
     ///
     /// # Errors
     ///
@@ -168,7 +185,7 @@ pub trait Recorder: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>>;
 
-    /// End of the last stretch of this follower over this upstream, or none.
+    /// Returns the end of the last stretch of this follower over this upstream, or none.
     ///
     /// # Errors
     ///
@@ -179,7 +196,7 @@ pub trait Recorder: Send + Sync {
         upstream: LogId,
     ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>>;
 
-    /// A page of the history of stretches, in the order of commit.
+    /// Returns a page of the history of stretches, in commit order.
     ///
     /// # Errors
     ///
@@ -189,28 +206,29 @@ pub trait Recorder: Send + Sync {
         read: StretchRead,
     ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>>;
 
-    /// Waits until more appends are recorded than `append_count`, and returns how many are. The count
-    /// comes from [`Head::append_count`] or from the last call. Returns a lower count too: then the log
-    /// was restored from an older copy, and the next read after a mark tells.
+    /// Waits until more than `append_count` appends are recorded, and returns their number. The
+    /// count comes from [`Head::append_count`] or from the previous call. Also returns a lower
+    /// count: the log was then restored from an older copy, and the next read after a mark reports
+    /// it.
     ///
-    /// Wakes on a hint and falls back to polling at an interval the store names. May be dropped at
-    /// any time.
+    /// Wakes on a hint and falls back to polling at an interval that the store defines. Safe to
+    /// drop at any time.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt`.
     fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>>;
 
-    /// Keeps a snapshot, in place of one of the same stream and version. Of more than
-    /// [`SNAPSHOTS_PER_STREAM_MAX`](super::limits::SNAPSHOTS_PER_STREAM_MAX) the one of the lowest
+    /// Keeps a snapshot, replacing one of the same stream and version. If there are more than
+    /// [`SNAPSHOTS_PER_STREAM_MAX`](super::limits::SNAPSHOTS_PER_STREAM_MAX), the one of the lowest
     /// version is dropped.
     ///
     /// # Errors
     ///
-    /// `Invalid`, `Unavailable`. A snapshot is a hint: whoever could not put one goes on.
+    /// `Invalid`, `Unavailable`. A snapshot is only an optimization: a caller can ignore the error.
     fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>>;
 
-    /// The snapshot of the highest version, up to and with `until` if given, or none.
+    /// Returns the snapshot of the highest version, up to and including `until` if given, or none.
     ///
     /// # Errors
     ///
@@ -225,29 +243,29 @@ pub trait Recorder: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `Unavailable`; `Invalid` from a recorder that was opened for reading only.
+    /// `Unavailable`; `Invalid` from a recorder that was opened only for reading.
     fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>>;
 }
 
-/// The end of a log, as one state.
+/// The end of a log, as one consistent state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// The last event; none if the log is empty.
     pub mark: Option<Mark>,
-    /// How many appends are recorded, those with stretches only among them.
+    /// The number of recorded appends, including those of only stretches.
     pub append_count: u64,
-    /// How many topics its events have; see [`Recorder::topics`].
+    /// The number of topics that the events have; see [`Recorder::topics`].
     pub topic_count: u64,
 }
 
 impl Head {
-    /// Position of the last event.
+    /// Returns the position of the last event.
     pub fn position(&self) -> Option<Position> {
         self.mark.map(|mark| mark.position)
     }
 }
 
-/// A stream and where it is.
+/// A stream and its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamEntry {
     /// Name of the stream.
@@ -256,7 +274,7 @@ pub struct StreamEntry {
     pub version: Version,
 }
 
-/// Which way a read goes.
+/// The direction of a read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "there is no third")]
 pub enum Direction {
@@ -268,7 +286,8 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// Whether `until` lies before `after` in this direction, so that nothing could be between.
+    /// Returns whether `until` lies before `after` in this direction, so that nothing can lie
+    /// between.
     fn is_turned<T: Ord>(self, after: Option<T>, until: Option<T>) -> bool {
         match (after, until) {
             (Some(after), Some(until)) => match self {
@@ -280,32 +299,32 @@ impl Direction {
     }
 }
 
-/// Which events of a log to read: by default all, forward, [`PAGE_EVENTS_MAX`] a page.
+/// Which events of a log to read: by default all, forward, [`PAGE_EVENTS_MAX`] per page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogRead {
     /// Only events that match.
     pub query: Query,
-    /// Begin just after this position in the direction of reading; without it, at the end of the log
-    /// where the direction begins.
+    /// Begin just after this position in the direction of reading; without it, at the end of the
+    /// log where that direction begins.
     pub after: Option<Position>,
     /// Id of the event that must be at `after`; see [`after_mark`](Self::after_mark).
     pub after_event: Option<EventId>,
-    /// Read up to and with this position; without it, to where the direction ends.
+    /// Read up to and including this position; without it, to the end of the log in that direction.
     pub until: Option<Position>,
-    /// Which way.
+    /// The direction of reading.
     pub direction: Direction,
-    /// Most events on the page; at most [`PAGE_EVENTS_MAX`] count.
+    /// Maximum number of events on the page; reduced to [`PAGE_EVENTS_MAX`] if higher.
     pub limit: usize,
 }
 
 impl LogRead {
-    /// All events, forward.
+    /// Reads all events, forward.
     pub fn new() -> Self {
         Self::of(Query::All)
     }
 
-    /// The events that match, forward.
+    /// Reads the events that match, forward.
     pub fn of(query: Query) -> Self {
         Self {
             query,
@@ -317,13 +336,13 @@ impl LogRead {
         }
     }
 
-    /// The event at this position alone.
+    /// Reads only the event at this position.
     pub fn at(position: Position) -> Self {
         let before = Position::new(position.get() - 1);
         Self::new().after(before).until(position).limit(1)
     }
 
-    /// After this position, whatever event is there.
+    /// Begins after this position, no matter which event is there.
     #[must_use]
     pub fn after(mut self, after: impl Into<Option<Position>>) -> Self {
         self.after = after.into();
@@ -331,11 +350,13 @@ impl LogRead {
         self
     }
 
-    /// After this mark, which an earlier read gave: the page is given only if the event of the mark is
-    /// at its position (rule 20). With none, from where the direction begins.
+    /// Begins after this mark, which an earlier read returned: the page is returned only if the
+    /// event of the mark is at its position (rule 20). With none, begins where the direction
+    /// begins.
     ///
-    /// Whoever reads on reads after a mark. A log that is restored from an older copy hands out its
-    /// positions again, and whoever knows a position only would pass over what is new below it.
+    /// A reader that continues an earlier read uses a mark. A log that is restored from an older
+    /// copy reuses its positions, and a reader that knows only a position would skip new events
+    /// below it.
     #[must_use]
     pub fn after_mark(mut self, mark: impl Into<Option<Mark>>) -> Self {
         let mark = mark.into();
@@ -344,39 +365,39 @@ impl LogRead {
         self
     }
 
-    /// The mark that the log must have, if the read begins after one.
+    /// Returns the mark that the log must have, if the read begins after one.
     pub fn mark(&self) -> Option<Mark> {
         let (position, event_id) = self.after.zip(self.after_event)?;
         Some(Mark { position, event_id })
     }
 
-    /// Up to and with this position.
+    /// Reads up to and including this position.
     #[must_use]
     pub fn until(mut self, until: impl Into<Option<Position>>) -> Self {
         self.until = until.into();
         self
     }
 
-    /// Last event first.
+    /// Reads the last event first.
     #[must_use]
     pub fn backward(mut self) -> Self {
         self.direction = Direction::Backward;
         self
     }
 
-    /// At most this many events.
+    /// Reads at most this number of events.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Checks the read and returns the number of events its page may have. Every recorder calls this
-    /// first.
+    /// Checks the read and returns the maximum number of events on its page. Every recorder calls
+    /// this first.
     ///
     /// # Errors
     ///
-    /// [`Invalid`] that says what is wrong.
+    /// [`Invalid`] with the reason.
     pub fn check(&self) -> Result<usize, Invalid> {
         self.query.check()?;
         if self.direction.is_turned(self.after, self.until) {
@@ -398,7 +419,7 @@ fn turned(what: &str) -> Invalid {
     ))
 }
 
-/// Which events of a stream to read: by default all, forward, [`PAGE_EVENTS_MAX`] a page.
+/// Which events of a stream to read: by default all, forward, [`PAGE_EVENTS_MAX`] per page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamRead {
@@ -408,16 +429,16 @@ pub struct StreamRead {
     pub after: Option<Version>,
     /// The event that must have the version `after`; see [`after_mark`](Self::after_mark).
     pub after_mark: Option<Mark>,
-    /// Read up to and with this version.
+    /// Read up to and including this version.
     pub until: Option<Version>,
-    /// Which way.
+    /// The direction of reading.
     pub direction: Direction,
-    /// Most events on the page; at most [`PAGE_EVENTS_MAX`] count.
+    /// Maximum number of events on the page; reduced to [`PAGE_EVENTS_MAX`] if higher.
     pub limit: usize,
 }
 
 impl StreamRead {
-    /// The whole stream, forward.
+    /// Reads the whole stream, forward.
     pub fn new(stream: impl Into<Arc<str>>) -> Self {
         Self {
             stream: stream.into(),
@@ -429,7 +450,7 @@ impl StreamRead {
         }
     }
 
-    /// After this version, whatever event has it.
+    /// Begins after this version, no matter which event has it.
     #[must_use]
     pub fn after(mut self, after: impl Into<Option<Version>>) -> Self {
         self.after = after.into();
@@ -437,8 +458,8 @@ impl StreamRead {
         self
     }
 
-    /// After this version; if the mark is given, only if the event of the mark has that version in the
-    /// stream (rule 20). Without a version, from where the direction begins.
+    /// Begins after this version; if a mark is given, only if the event of the mark has that
+    /// version in the stream (rule 20). Without a version, begins where the direction begins.
     #[must_use]
     pub fn after_mark(mut self, version: Option<Version>, mark: Option<Mark>) -> Self {
         self.after = version;
@@ -446,38 +467,39 @@ impl StreamRead {
         self
     }
 
-    /// The mark that the stream must have, and at which version, if the read begins after one.
+    /// Returns the mark that the stream must have, and at which version, if the read begins after
+    /// one.
     pub fn mark(&self) -> Option<(Version, Mark)> {
         self.after.zip(self.after_mark)
     }
 
-    /// Up to and with this version.
+    /// Reads up to and including this version.
     #[must_use]
     pub fn until(mut self, until: impl Into<Option<Version>>) -> Self {
         self.until = until.into();
         self
     }
 
-    /// Last event first.
+    /// Reads the last event first.
     #[must_use]
     pub fn backward(mut self) -> Self {
         self.direction = Direction::Backward;
         self
     }
 
-    /// At most this many events.
+    /// Reads at most this number of events.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Checks the read and returns the number of events its page may have. Every recorder calls this
-    /// first.
+    /// Checks the read and returns the maximum number of events on its page. Every recorder calls
+    /// this first.
     ///
     /// # Errors
     ///
-    /// [`Invalid`] that says what is wrong.
+    /// [`Invalid`] with the reason.
     pub fn check(&self) -> Result<usize, Invalid> {
         check_name("stream name", &self.stream)?;
         if self.direction.is_turned(self.after, self.until) {
@@ -487,22 +509,22 @@ impl StreamRead {
     }
 }
 
-/// Which stretches to read: by default all, from the first, [`PAGE_NAMES_MAX`] a page.
+/// Which stretches to read: by default all, from the first, [`PAGE_NAMES_MAX`] per page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StretchRead {
-    /// Only of this follower.
+    /// Only those of this follower.
     pub follower: Option<FollowerKey>,
-    /// Only over this log.
+    /// Only those over this log.
     pub upstream: Option<LogId>,
-    /// After the stretch of this ordinal; 0 for the beginning.
+    /// Begin after the stretch with this ordinal; 0 for the beginning.
     pub after: u64,
-    /// Most stretches on the page; at most [`PAGE_NAMES_MAX`] count.
+    /// Maximum number of stretches on the page; reduced to [`PAGE_NAMES_MAX`] if higher.
     pub limit: usize,
 }
 
 impl StretchRead {
-    /// All stretches.
+    /// Reads all stretches.
     pub fn new() -> Self {
         Self {
             follower: None,
@@ -512,40 +534,40 @@ impl StretchRead {
         }
     }
 
-    /// Only of this follower.
+    /// Reads only the stretches of this follower.
     #[must_use]
     pub fn follower(mut self, follower: FollowerKey) -> Self {
         self.follower = Some(follower);
         self
     }
 
-    /// Only over this log.
+    /// Reads only the stretches over this log.
     #[must_use]
     pub fn upstream(mut self, upstream: LogId) -> Self {
         self.upstream = Some(upstream);
         self
     }
 
-    /// After the stretch of this ordinal.
+    /// Begins after the stretch with this ordinal.
     #[must_use]
     pub fn after(mut self, ordinal: u64) -> Self {
         self.after = ordinal;
         self
     }
 
-    /// At most this many.
+    /// Reads at most this number of stretches.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Checks the read and returns the number of stretches its page may have. Every recorder calls
-    /// this first.
+    /// Checks the read and returns the maximum number of stretches on its page. Every recorder
+    /// calls this first.
     ///
     /// # Errors
     ///
-    /// [`Invalid`] that says what is wrong.
+    /// [`Invalid`] with the reason.
     pub fn check(&self) -> Result<usize, Invalid> {
         check_page_limit(self.limit, PAGE_NAMES_MAX)
     }
@@ -557,39 +579,40 @@ impl Default for StretchRead {
     }
 }
 
-/// Why a page ends where it does.
+/// The reason why a page ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "there is no third")]
 pub enum PageEnd {
     /// The page is full, by its limit or by [`PAGE_SIZE_MAX`](super::limits::PAGE_SIZE_MAX): there
-    /// may be more, or nothing at all. Read on after its last event.
+    /// may or may not be more events. Continue after its last event.
     Full,
     /// There is nothing more to read, in the state that the page shows.
     Complete,
 }
 
-/// Events as a read gives them, all of one state of the log.
+/// A page of events, all from one state of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page {
     /// The events, in the direction of reading.
     pub events: Vec<StoredEvent>,
-    /// How far the read went. Of a forward page: its last event, if it is full; else the event at
-    /// `until`, if the log (or stream) reaches so far; else the head of the log. Of a backward page:
-    /// the head of the log. None if the log is empty.
+    /// The mark up to which the read has covered the log. For a forward page: its last event, if it
+    /// is full; otherwise the event at `until`, if the log (or stream) reaches it; otherwise the
+    /// head of the log. For a backward page: the head of the log. None if the log is empty.
     ///
-    /// A page that finds nothing still moves it, so that nothing is scanned twice. It is the sound
-    /// `after` for a condition on what was read, if the pages were read forward and this is the last.
+    /// A page without events still advances it, so that nothing is scanned twice. It is the correct
+    /// `after` for a condition on the events read, if the pages were read forward and this is the
+    /// last.
     pub read_to: Option<Mark>,
-    /// Why it ends.
+    /// The reason why the page ends.
     pub end: PageEnd,
-    /// How many topics the events of the whole log have, in the state that the page shows; see
-    /// [`Recorder::topics`].
+    /// The number of topics that the events of the whole log have, in the state that the page
+    /// shows; see [`Recorder::topics`].
     pub topic_count: u64,
 }
 
 impl Page {
-    /// For stores: a page of what was read, of a log without topics.
+    /// For stores: creates a page of these events, of a log without topics.
     pub fn new(events: Vec<StoredEvent>, read_to: Option<Mark>, end: PageEnd) -> Self {
         Self {
             events,
@@ -599,14 +622,14 @@ impl Page {
         }
     }
 
-    /// For stores: of a log with this many topics.
+    /// For stores: sets the number of topics of the log.
     #[must_use]
     pub fn topic_count(mut self, topics: u64) -> Self {
         self.topic_count = topics;
         self
     }
 
-    /// Position of [`read_to`](Self::read_to).
+    /// Returns the position of [`read_to`](Self::read_to).
     pub fn read_to_position(&self) -> Option<Position> {
         self.read_to.map(|mark| mark.position)
     }

@@ -1,4 +1,4 @@
-//! Snapshots as the recorder keeps them: a state's bytes at a version of its stream.
+//! Snapshots as the recorder stores them: a state's bytes at a version of its stream.
 
 use std::sync::Arc;
 
@@ -11,29 +11,29 @@ use super::identity::{LogId, Version};
 use super::limits::{Limits, check_name};
 use crate::domain::Timestamp;
 
-/// A state at a version of its stream. A hint: it may be missing, and whoever reads it checks that
-/// type and revision are what they expect; the events alone are the truth.
+/// A state at a version of its stream. It is only an optimization: it may be missing, a reader must
+/// check that its type and revision are the expected ones, and only the events are the truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredSnapshot {
     /// Name of the stream.
     pub stream: Arc<str>,
-    /// The last version that the state has seen.
+    /// The version of the last event that the state includes.
     pub version: Version,
-    /// Stable name of the state's type.
+    /// The stable name of the state's type.
     pub state_type: Arc<str>,
-    /// Number of the shape of the state and of the rules that folded it.
+    /// The version number of the state's shape and of the rules that folded it.
     pub revision: u32,
-    /// When it was taken.
+    /// The time when it was taken.
     pub time: Timestamp,
-    /// How the payload became bytes.
+    /// How the payload was encoded.
     pub encoding: Encoding,
     /// The state, encoded.
     pub payload: Bytes,
 }
 
 impl StoredSnapshot {
-    /// A snapshot of revision 1, in JSON, taken at time 0.
+    /// Creates a snapshot of revision 1, in JSON, taken at time 0.
     pub fn new(
         stream: impl Into<Arc<str>>,
         version: Version,
@@ -51,7 +51,8 @@ impl StoredSnapshot {
         }
     }
 
-    /// The checksum that a store keeps beside it, over all its fields and the id of its log.
+    /// Returns the checksum that a store keeps with the snapshot, over all its fields and the id of
+    /// its log.
     pub fn checksum(&self, log: LogId) -> u64 {
         checksum::of_pieces([
             &log.uuid().as_bytes()[..],
@@ -65,8 +66,8 @@ impl StoredSnapshot {
         ])
     }
 
-    /// Whether it is the one that was put with this checksum. One that is not is as good as none: the state is
-    /// folded from its events. The log of the program tells of it.
+    /// Returns whether it is the snapshot that was stored with this checksum. If not, it is treated
+    /// as missing, the state is folded from its events, and an error is logged.
     pub fn is_intact(&self, log: LogId, checksum: u64) -> bool {
         let is_intact = self.checksum(log) == checksum;
         if !is_intact {
@@ -80,7 +81,7 @@ impl StoredSnapshot {
     ///
     /// # Errors
     ///
-    /// [`Invalid`] that says what is wrong.
+    /// [`Invalid`] with the reason.
     pub fn check(&self, limits: &Limits) -> Result<(), Invalid> {
         check_name("stream name", &self.stream)?;
         check_name("state type", &self.state_type)?;

@@ -1,4 +1,4 @@
-//! The store: opens logs by name, and keeps leases.
+//! The store: opens logs by name, and manages leases.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use super::limits::{LEASE_CLOCK_BACK_MAX, check_name};
 use super::recorder::{BoxFuture, Recorder};
 use crate::domain::Timestamp;
 
-/// A database with logs in it.
+/// A database that contains logs.
 pub trait Store: Send + Sync {
-    /// Opens a log for reading and writing; one that does not exist is born with the id `birth`. Of
-    /// two openers that find none, one gives the id and both see it.
+    /// Opens a log for reading and writing; one that does not exist is created with the id `birth`.
+    /// If two openers find no log, one of them assigns the id and both see it.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a bad name or a store that was opened for reading only; `Unavailable`,
+    /// `Invalid` for a bad name or a store that was opened only for reading; `Unavailable`,
     /// `Corrupt`.
     fn open<'a>(
         &'a self,
@@ -25,8 +25,8 @@ pub trait Store: Send + Sync {
         birth: LogId,
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>>;
 
-    /// Opens a log for reading. One that does not exist is not born by this: it reads as empty, and
-    /// shows its events once somebody else has recorded them.
+    /// Opens a log for reading. This does not create a log that does not exist: it reads as empty,
+    /// and shows its events as soon as another opener has recorded them.
     ///
     /// # Errors
     ///
@@ -36,9 +36,9 @@ pub trait Store: Send + Sync {
         log: &'a str,
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>>;
 
-    /// The logs of the store, in the order of the bytes of their names, after the name `after`; at
-    /// most `limit`, at most [`PAGE_NAMES_MAX`](super::limits::PAGE_NAMES_MAX). An empty page is the
-    /// end.
+    /// Returns the logs of the store whose names come after the name `after`, in byte order; at
+    /// most `limit`, and at most [`PAGE_NAMES_MAX`](super::limits::PAGE_NAMES_MAX). An empty page
+    /// is the end.
     ///
     /// # Errors
     ///
@@ -49,20 +49,21 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>>;
 
-    /// Takes a lease, or renews it, if nobody else holds it: until `time_to_live` from now, by the
-    /// store's clock. Returns the lease as it is then, whoever holds it.
+    /// Takes or renews a lease, unless another holder has it: until `time_to_live` from now, by the
+    /// store's clock. Returns the lease as it is then, with its current holder.
     ///
-    /// From the instant it ends on, anyone may take it. The last holder renews it as long as nobody
-    /// did, and its term stays. A lease that was renewed later than the store's clock shows now, by more
-    /// than [`LEASE_CLOCK_BACK_MAX`], is not believed: the clock was
-    /// put back since, and the lease would last longer than it was meant to. Anyone may take it, and its
-    /// holder may renew it. See [`Lease::is_held_at`].
+    /// From the instant at which it ends, anyone may take it. The last holder can renew it until
+    /// another has taken it, and keeps its term. A lease whose renewal is ahead of the store's
+    /// clock by more than [`LEASE_CLOCK_BACK_MAX`] is ignored: the clock was set back since, and
+    /// the lease would last longer than intended. Anyone may then take it, and its holder may renew
+    /// it. See [`Lease::is_held_at`].
     ///
-    /// A lease places work; it never carries correctness: its holder may sleep past its end.
+    /// A lease places work and never carries correctness, because its holder may be suspended past
+    /// its end.
     ///
     /// # Errors
     ///
-    /// `Invalid` for bad names or a store that was opened for reading only; `Unavailable`.
+    /// `Invalid` for bad names or a store that was opened only for reading; `Unavailable`.
     fn acquire_lease<'a>(
         &'a self,
         name: &'a str,
@@ -70,8 +71,8 @@ pub trait Store: Send + Sync {
         time_to_live: Duration,
     ) -> BoxFuture<'a, Result<Lease, RecordError>>;
 
-    /// Gives a lease back, if this holder has it: it ends now, unless it ended before. Else does
-    /// nothing.
+    /// Releases a lease if this holder has it: it ends now, unless it has already ended. Otherwise
+    /// does nothing.
     ///
     /// # Errors
     ///
@@ -82,8 +83,8 @@ pub trait Store: Send + Sync {
         holder: &'a str,
     ) -> BoxFuture<'a, Result<(), RecordError>>;
 
-    /// The leases whose names begin with `prefix`, also those that ended and nobody took since, in
-    /// the order of the bytes of their names, after the name `after`; at most `limit`.
+    /// Returns the leases whose names begin with `prefix` and come after the name `after`, in byte
+    /// order, including those that have ended and were not taken since; at most `limit`.
     ///
     /// # Errors
     ///
@@ -95,17 +96,17 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>>;
 
-    /// What the store's clock shows, by which leases end. Takes no lease and writes nothing, so a store
-    /// that was opened for reading only tells it too.
+    /// Returns the time of the store's clock, by which leases end. Takes no lease and writes
+    /// nothing, so it also works in a store that was opened only for reading.
     ///
     /// # Errors
     ///
     /// `Unavailable`.
     fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>>;
 
-    /// What is kept in the store of views that projections build of its logs, by name and version: the
-    /// tables of PostgreSQL in the store's schema, or of SQLite in its file. Those that are kept elsewhere,
-    /// or in memory, are not known here.
+    /// Returns the views of the store's logs that projections keep in the store, by name and
+    /// version: the tables in the schema of a PostgreSQL store, or in the file of a SQLite store.
+    /// Views that are kept elsewhere, or in memory, are not included.
     ///
     /// # Errors
     ///
@@ -114,14 +115,14 @@ pub trait Store: Send + Sync {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
-    /// Checks what no read of a log shows: that the database is whole, and that what it keeps of a
-    /// log in several places agrees. Gives what is wrong, at most
-    /// [`FINDINGS_MAX`](super::limits::FINDINGS_MAX); nothing, if all is well or there is nothing
-    /// beside what [`verify_log`](super::verify::verify_log) reads.
+    /// Checks what no read of a log covers: that the database is intact, and that the data of a log
+    /// that it keeps in several places agrees. Returns what is wrong, at most
+    /// [`FINDINGS_MAX`](super::limits::FINDINGS_MAX) findings; none if everything is intact or if
+    /// there is nothing to check besides what [`verify_log`](super::verify::verify_log) reads.
     ///
     /// # Errors
     ///
-    /// `Unavailable` if the database cannot be read. Corrupt data is no error here but a finding.
+    /// `Unavailable` if the database cannot be read. Corrupt data is a finding, not an error.
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
@@ -136,53 +137,54 @@ pub struct LogEntry {
     pub id: LogId,
 }
 
-/// A version of a view, as it is kept beside its rows.
+/// A version of a view, as it is stored with its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "a store must say all of it")]
 pub struct ViewEntry {
-    /// Name of its projection.
+    /// The name of its projection.
     pub name: Arc<str>,
-    /// Version of its projection.
+    /// The version of its projection.
     pub version: u32,
-    /// Name of the log that it shows.
+    /// The name of the log that it shows.
     pub upstream: Arc<str>,
-    /// Id of that log when the version began.
+    /// The id that the log had when this version began.
     pub log: LogId,
-    /// The last event that is taken in or passed over; none before the first.
+    /// The last event that was processed or skipped; none before the first.
     pub checkpoint: Option<Mark>,
     /// Whether readers see this version.
     pub is_seen: bool,
-    /// How many events were passed over as poison.
+    /// The number of events that were skipped as poison.
     pub skipped: u64,
 }
 
-/// Who does some work for now.
+/// A lease: the process that currently does some work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// What is leased.
+    /// The name of the leased work.
     pub name: Arc<str>,
-    /// Who has it.
+    /// The current holder.
     pub holder: Arc<str>,
-    /// How often it went from one holder to another, counted from 1 for the first holder. Nobody
-    /// holds a lease in a term lower than one that was seen.
+    /// The number of times that the lease got a new holder, counted from 1 for the first. Terms
+    /// never decrease.
     pub term: u64,
     /// When this holder took it, by the store's clock.
     pub since: Timestamp,
-    /// When it was taken or renewed last, by the store's clock.
+    /// When it was last taken or renewed, by the store's clock.
     pub renewed_at: Timestamp,
     /// When it ends, by the store's clock.
     pub ends_at: Timestamp,
 }
 
 impl Lease {
-    /// Whether somebody holds it when the store's clock shows `now`: it has not ended, and was not renewed
-    /// at a time that the clock has not reached yet. Every store judges by this.
+    /// Returns whether it is held when the store's clock shows `now`: it has not ended, and its
+    /// last renewal is not ahead of the clock by more than [`LEASE_CLOCK_BACK_MAX`]. Every store
+    /// uses this rule.
     pub fn is_held_at(&self, now: Timestamp) -> bool {
         now < self.ends_at && self.renewed_at <= now.saturating_add(LEASE_CLOCK_BACK_MAX)
     }
 
-    /// The lease as it is when `holder` has taken or renewed it while the store's clock shows `now`; none
-    /// if somebody else holds it. `there` is the lease as the store has it.
+    /// Returns the lease after `holder` has taken or renewed it while the store's clock shows
+    /// `now`; none if another holder has it. `there` is the lease that the store has.
     pub fn taken(
         there: Option<&Self>,
         name: &str,
@@ -211,7 +213,7 @@ impl Lease {
 ///
 /// # Errors
 ///
-/// [`Invalid`] that says what is wrong.
+/// [`Invalid`] with the reason.
 pub fn check_lease(name: &str, holder: &str) -> Result<(), Invalid> {
     check_name("lease name", name)?;
     check_name("lease holder", holder)

@@ -1,4 +1,4 @@
-//! An event as a log gives it back.
+//! An event as a log returns it.
 
 use std::fmt;
 
@@ -15,19 +15,19 @@ use crate::domain::Timestamp;
 /// An event's place in the append that recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// How many events of the append stand before it.
+    /// The number of events of the append before it.
     pub index: u32,
-    /// How many events the append has.
+    /// The number of events of the append.
     pub count: u32,
 }
 
-/// Parts of an event's buffer before its payload.
+/// The number of parts of an event's buffer before its payload.
 pub(super) const TEXTS_COUNT: usize = 6;
 
-/// An event as a log gives it back. Never changes, but that its payload may be erased.
+/// An event as a log returns it. It never changes, except that its payload may be erased.
 ///
-/// All texts and bytes are borrowed from one buffer, so that reading costs one allocation an event
-/// and a clone none; origin and metadata are decoded when asked for.
+/// All texts and bytes are slices of one buffer, so reading costs one allocation per event and a
+/// clone costs none; origin and metadata are decoded on demand.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredEvent {
     position: Position,
@@ -38,46 +38,46 @@ pub struct StoredEvent {
     time: Timestamp,
     recorded_at: Timestamp,
     erased: bool,
-    /// Ends of the parts in `buffer`, in the order: stream, topic, tags, encoding, origin, metadata;
-    /// the payload goes to the end.
+    /// Ends of the parts in `buffer`, in the order: stream, topic, tags, encoding, origin,
+    /// metadata; the payload is the rest.
     ends: [u32; TEXTS_COUNT],
     buffer: Bytes,
 }
 
-/// What a store puts a [`StoredEvent`] together from, borrowed from wherever it has it.
+/// The data from which a store builds a [`StoredEvent`], borrowed from its own buffers.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::exhaustive_structs, reason = "a store must say all of it")]
 pub struct StoredEventParts<'a> {
-    /// Place in the log.
+    /// The place in the log.
     pub position: Position,
     /// The event's id.
     pub id: EventId,
-    /// Stream and place in it, or none.
+    /// The name and version of its stream, or none.
     pub stream: Option<(&'a str, Version)>,
-    /// Place in its append.
+    /// The place in its append.
     pub place: Place,
-    /// Stable name of its type.
+    /// The stable name of its type.
     pub topic: &'a str,
-    /// Number of the type's shape.
+    /// The version number of the type's shape.
     pub revision: u32,
-    /// Tags as [`pack_tags`] packed them.
+    /// The tags as packed by [`pack_tags`].
     pub tags: &'a [u8],
-    /// When it was decided.
+    /// The time of the decision.
     pub time: Timestamp,
-    /// When it was recorded, by the wall clock.
+    /// The time of recording, by the wall clock.
     pub recorded_at: Timestamp,
-    /// [`Origin::to_text`].
+    /// The text of [`Origin::to_text`].
     pub origin: &'a str,
-    /// Bytes of the metadata.
+    /// The bytes of the metadata.
     pub metadata: &'a [u8],
-    /// Text of the encoding.
+    /// The text of the encoding.
     pub encoding: &'a str,
     /// The payload, or none if it was erased.
     pub payload: Option<&'a [u8]>,
 }
 
-/// Packs tags into the bytes that stores keep beside an event: each a length of one byte and its
-/// text, in sorted order.
+/// Packs tags into the bytes that stores keep with an event: for each tag, its length in one byte
+/// and its text, in sorted order.
 pub fn pack_tags<'a>(tags: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
     let mut packed = Vec::new();
     for tag in tags {
@@ -88,7 +88,7 @@ pub fn pack_tags<'a>(tags: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
     packed
 }
 
-/// Whether these bytes are what [`pack_tags`] makes of some sorted set of tags.
+/// Returns whether these bytes are the output of [`pack_tags`] for some sorted set of tags.
 fn is_packed_tags(mut packed: &[u8]) -> bool {
     let mut last: &[u8] = &[];
     while let Some((&size, rest)) = packed.split_first() {
@@ -105,11 +105,11 @@ fn is_packed_tags(mut packed: &[u8]) -> bool {
 }
 
 impl StoredEvent {
-    /// For stores: an event put together from what the database gave.
+    /// For stores: builds an event from the database's data.
     ///
     /// # Errors
     ///
-    /// [`Corrupt`] if the tags are not packed tags, or the parts are larger than any event.
+    /// [`Corrupt`] if the tags are not packed tags, or the parts are larger than any event can be.
     pub fn from_parts(parts: &StoredEventParts<'_>) -> Result<Self, Corrupt> {
         let corrupt = |what: &str| Corrupt::new(format!("event at {}", parts.position), what);
         if !is_packed_tags(parts.tags) {
@@ -150,7 +150,8 @@ impl StoredEvent {
         })
     }
 
-    /// For stores that keep events in memory: `event` with what the log gives it.
+    /// For stores that keep events in memory: builds the stored event from `event` and the values
+    /// that the log assigns.
     pub fn from_new(
         event: &NewEvent,
         position: Position,
@@ -199,23 +200,23 @@ impl StoredEvent {
         std::str::from_utf8(self.part(index)).expect("it was put together from a text")
     }
 
-    /// Everything before the payload as one piece, and where its parts end.
+    /// Returns everything before the payload as one piece, and the ends of its parts.
     pub(super) fn texts(&self) -> (&[u8], &[u32; TEXTS_COUNT]) {
         let end = self.ends[TEXTS_COUNT - 1] as usize;
         (&self.buffer[..end], &self.ends)
     }
 
-    /// Place in the log.
+    /// Returns the place in the log.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// The event's id.
+    /// Returns the event's id.
     pub fn id(&self) -> EventId {
         self.id
     }
 
-    /// Position and id.
+    /// Returns position and id.
     pub fn mark(&self) -> Mark {
         Mark {
             position: self.position,
@@ -223,32 +224,32 @@ impl StoredEvent {
         }
     }
 
-    /// Name of its stream, or none.
+    /// Returns the name of its stream, or none.
     pub fn stream(&self) -> Option<&str> {
         self.version.map(|_| self.text(0))
     }
 
-    /// Place in its stream; none if it has no stream.
+    /// Returns the place in its stream; none if it has no stream.
     pub fn version(&self) -> Option<Version> {
         self.version
     }
 
-    /// Place in its append.
+    /// Returns the place in its append.
     pub fn place(&self) -> Place {
         self.place
     }
 
-    /// Stable name of its type.
+    /// Returns the stable name of its type.
     pub fn topic(&self) -> &str {
         self.text(1)
     }
 
-    /// Number of the type's shape, from 1.
+    /// Returns the version number of the type's shape, from 1.
     pub fn revision(&self) -> u32 {
         self.revision
     }
 
-    /// Its tags, sorted.
+    /// Returns its tags, sorted.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
         let mut packed = self.part(2);
         std::iter::from_fn(move || {
@@ -259,32 +260,32 @@ impl StoredEvent {
         })
     }
 
-    /// Whether it has this tag.
+    /// Returns whether it has this tag.
     pub fn has_tag(&self, tag: &str) -> bool {
         self.tags().any(|it| it == tag)
     }
 
-    /// For stores: its tags as [`pack_tags`] packed them.
+    /// For stores: returns its tags as packed by [`pack_tags`].
     pub fn packed_tags(&self) -> &[u8] {
         self.part(2)
     }
 
-    /// When it was decided: by the application's clock, or its cause's.
+    /// Returns the time of the decision, by the clock of the application or of its cause.
     pub fn time(&self) -> Timestamp {
         self.time
     }
 
-    /// When it was recorded, by the store's wall clock: for people and for measuring lag. No rule
-    /// and no policy reads it.
+    /// Returns the time of recording by the store's wall clock, for people and for measuring lag.
+    /// No rule and no policy reads it.
     pub fn recorded_at(&self) -> Timestamp {
         self.recorded_at
     }
 
-    /// How the payload became bytes.
+    /// Returns how the payload was encoded.
     ///
     /// # Errors
     ///
-    /// [`Corrupt`] if the stored text is no encoding.
+    /// [`Corrupt`] if the stored text is not a valid encoding.
     pub fn encoding(&self) -> Result<Encoding, Corrupt> {
         let text = self.encoding_text();
         if text == Encoding::JSON.as_str() {
@@ -293,55 +294,55 @@ impl StoredEvent {
         Encoding::parse(text.to_owned()).map_err(|error| self.corrupt(error))
     }
 
-    /// The text of the encoding, as in `json+zstd`.
+    /// Returns the text of the encoding, for example `json+zstd`.
     pub fn encoding_text(&self) -> &str {
         self.text(3)
     }
 
-    /// Why it is in the log.
+    /// Returns the reason why it is in the log.
     ///
     /// # Errors
     ///
-    /// [`Corrupt`] if the stored text is no origin.
+    /// [`Corrupt`] if the stored text is not a valid origin.
     pub fn origin(&self) -> Result<Origin, Corrupt> {
         Origin::from_text(self.origin_text()).map_err(|error| self.corrupt(error))
     }
 
-    /// The text of the origin; empty for a command.
+    /// Returns the text of the origin; empty for a command.
     pub fn origin_text(&self) -> &str {
         self.text(4)
     }
 
-    /// What is said about it beside its payload.
+    /// Returns its metadata.
     ///
     /// # Errors
     ///
-    /// [`Corrupt`] if the stored bytes are no metadata.
+    /// [`Corrupt`] if the stored bytes are not valid metadata.
     pub fn metadata(&self) -> Result<Metadata, Corrupt> {
         Metadata::from_bytes(self.metadata_bytes()).map_err(|error| self.corrupt(error))
     }
 
-    /// The metadata as it is stored.
+    /// Returns the bytes of the metadata as stored.
     pub fn metadata_bytes(&self) -> &[u8] {
         self.part(5)
     }
 
-    /// What happened, encoded; none if it was erased.
+    /// Returns the encoded content; none if it was erased.
     pub fn payload(&self) -> Option<&[u8]> {
         (!self.erased).then(|| self.part(6))
     }
 
-    /// The payload without copying it; none if it was erased.
+    /// Returns the payload without copying it; none if it was erased.
     pub fn payload_bytes(&self) -> Option<Bytes> {
         (!self.erased).then(|| self.buffer.slice(self.ends[5] as usize..))
     }
 
-    /// Whether its payload was erased.
+    /// Returns whether its payload was erased.
     pub fn is_erased(&self) -> bool {
         self.erased
     }
 
-    /// Size of what limits count, in bytes: payload and metadata.
+    /// Returns the size that counts toward the limits, in bytes: payload and metadata.
     pub fn size(&self) -> usize {
         self.buffer.len() - self.ends[4] as usize
     }

@@ -1,4 +1,4 @@
-//! Stretches: how far a follower has processed another log, recorded with what it caused.
+//! Stretches: how far a follower has processed another log, recorded with the effects.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use super::fault::Invalid;
 use super::identity::{LogId, Mark, Position};
 use super::limits::check_name;
 
-/// Names a follower with its generation and partition: `NAME@generation[/partition]`.
+/// Identifies a follower with its generation and partition: `NAME@generation[/partition]`.
 ///
-/// The recorder compares it and gives it no meaning.
+/// The recorder only compares it and does not interpret it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FollowerKey(Arc<str>);
 
 impl FollowerKey {
-    /// The key of this text; checked when it is used.
+    /// Creates the key with this text, which is checked when the key is used.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The text of the key.
+    /// Returns the text of the key.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -34,25 +34,25 @@ impl fmt::Display for FollowerKey {
     }
 }
 
-/// A piece of an upstream log that a follower has processed, to be recorded in the same append as
-/// its effects.
+/// A range of an upstream log that a follower has processed, recorded in the same append as its
+/// effects.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Stretch {
-    /// Whose it is.
+    /// The follower that processed it.
     pub follower: FollowerKey,
     /// The log that was processed.
     pub upstream: LogId,
-    /// Where the piece begins: just after this position, or with the first event.
+    /// The range begins just after this position, or with the first event.
     pub after: Option<Position>,
-    /// The last event of the piece.
+    /// The last event of the range.
     pub to: Mark,
     /// The edition of the follower's policies.
     pub edition: u32,
 }
 
 impl Stretch {
-    /// The piece of `upstream` after `after`, up to and with `to`, of edition 1.
+    /// Creates the range of `upstream` after `after`, up to and including `to`, of edition 1.
     pub fn new(follower: FollowerKey, upstream: LogId, after: Option<Position>, to: Mark) -> Self {
         Self {
             follower,
@@ -63,14 +63,15 @@ impl Stretch {
         }
     }
 
-    /// With this edition of the follower's policies.
+    /// Sets the edition of the follower's policies.
     #[must_use]
     pub fn edition(mut self, edition: u32) -> Self {
         self.edition = edition;
         self
     }
 
-    /// Checks what needs no look at the log: a proper key, and an end after its beginning.
+    /// Checks what does not depend on the log: that the key is valid, and that the range ends after
+    /// its beginning.
     pub(super) fn check(&self) -> Result<(), Invalid> {
         check_name("follower key", self.follower.as_str())?;
         if self.after >= Some(self.to.position) {
@@ -85,24 +86,25 @@ impl Stretch {
     }
 }
 
-/// A stretch as the log keeps it: which piece, and the log's head before the append that recorded it.
+/// A stretch as the log keeps it: the range, and the log's head before the append that recorded it.
 ///
-/// Neighbours in the history of one follower key and upstream are merged if edition and head are
-/// equal and neither append had events, so that the history grows with effects, not with upstreams.
+/// Neighbors in the history of one follower key and upstream are merged if edition and head are
+/// equal and neither append had events, so the history grows with the number of effects, not of
+/// upstream events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RecordedStretch {
-    /// Its place in the order of all stretches of the log, counted from 1; merging leaves gaps
-    /// nowhere: the earlier neighbour keeps its place and grows.
+    /// Its ordinal among all stretches of the log, counted from 1. Merging leaves no gaps: the
+    /// earlier neighbor keeps its ordinal and grows.
     pub ordinal: u64,
-    /// The piece that was processed.
+    /// The range that was processed.
     pub stretch: Stretch,
-    /// The head of the log that recorded it, before that append; none if it was empty.
+    /// The head of the log that recorded it, before that append; none if the log was empty.
     pub head: Option<Position>,
 }
 
 impl RecordedStretch {
-    /// For stores: what they keep, put together again.
+    /// For stores: builds a recorded stretch from stored data.
     pub fn new(ordinal: u64, stretch: Stretch, head: Option<Position>) -> Self {
         Self {
             ordinal,

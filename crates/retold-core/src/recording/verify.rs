@@ -1,11 +1,12 @@
-//! Verifying a log: that what its reads give keeps the recorder's contract.
+//! Verifying a log: checks that its reads keep the recorder's contract.
 //!
-//! Works on any recorder, for it only reads. First the whole log is read in order: positions,
-//! versions, places in appends, what is stored beside the payload. Then every index is read and
-//! compared with what the log gave: each event by its id, each stream, topic and tag, the stretches.
-//! What a database keeps beside that is checked by [`Store::verify`](super::store::Store::verify).
+//! Works on any recorder, because it only reads. It first reads the whole log in order and checks
+//! positions, versions, places in appends, and the data stored with each payload. It then reads
+//! every index and compares it with the log: each event by its id, each stream, topic and tag, and
+//! the stretches. [`Store::verify`](super::store::Store::verify) checks everything else that a
+//! database stores.
 //!
-//! Events that are recorded meanwhile are left out.
+//! Events that are recorded during the verification are left out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,31 +20,31 @@ use super::recorder::{Head, LogRead, Page, PageEnd, Recorder, StreamRead, Stretc
 use super::stored_event::{Place, StoredEvent};
 use super::stretch::FollowerKey;
 
-/// Events on a page while verifying: enough for speed, and progress is told after each.
+/// Events per page while verifying: enough for speed, and progress is reported after each page.
 const PAGE_EVENTS: usize = 1_000;
 
-/// What verifying a log came to.
+/// The result of verifying a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Events that were read and checked.
+    /// The number of events that were read and checked.
     pub events: u64,
-    /// Streams whose index was compared with the log.
+    /// The number of streams whose index was compared with the log.
     pub streams: u64,
-    /// Topics whose index was compared with the log.
+    /// The number of topics whose index was compared with the log.
     pub topics: u64,
-    /// Tags whose index was compared with the log.
+    /// The number of tags whose index was compared with the log.
     pub tags: u64,
-    /// Stretches that were checked.
+    /// The number of stretches that were checked.
     pub stretches: u64,
-    /// What is wrong, at most [`FINDINGS_MAX`]; empty if the log is sound.
+    /// The findings, at most [`FINDINGS_MAX`]; empty if the log is sound.
     pub findings: Vec<Corrupt>,
-    /// How much is wrong, also what is not kept in `findings`.
+    /// The number of findings, including those that `findings` does not keep.
     pub finding_count: u64,
 }
 
 impl Report {
-    /// Whether nothing wrong was found.
+    /// Returns whether nothing wrong was found.
     pub fn is_sound(&self) -> bool {
         self.finding_count == 0
     }
@@ -60,7 +61,7 @@ impl Report {
         self.add(Corrupt::new(place, what));
     }
 
-    /// A read that finds corrupt data is a finding; other errors end the verification.
+    /// Turns corrupt data in a read into a finding; other errors end the verification.
     fn take<T>(&mut self, read: Result<T, RecordError>) -> Result<Option<T>, RecordError> {
         match read {
             Ok(value) => Ok(Some(value)),
@@ -73,23 +74,23 @@ impl Report {
     }
 }
 
-/// How far a verification is.
+/// The progress of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is being checked.
+    /// The part that is being checked.
     pub stage: Stage,
-    /// How much of it is done.
+    /// The number of its items that are done.
     pub done: u64,
-    /// How much of it there is.
+    /// The number of its items in total.
     pub total: u64,
 }
 
-/// What a verification checks, in its order.
+/// The parts that a verification checks, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Each event of the log, and that it is found by its id.
+    /// Each event of the log, also read by its id.
     Events,
     /// Each stream.
     Streams,
@@ -101,11 +102,11 @@ pub enum Stage {
     Stretches,
 }
 
-/// Verifies a log, telling `progress` from time to time.
+/// Verifies a log and calls `progress` from time to time.
 ///
 /// # Errors
 ///
-/// `Unavailable` if the log cannot be read. Corrupt data is no error here but a finding.
+/// `Unavailable` if the log cannot be read. Corrupt data is a finding, not an error.
 pub async fn verify_log(
     recorder: &dyn Recorder,
     progress: &mut (dyn FnMut(Progress) + Send),
@@ -133,18 +134,18 @@ pub async fn verify_log(
 
 struct Verification<'a> {
     recorder: &'a dyn Recorder,
-    /// The end of the log when the verification began.
+    /// The end of the log when the verification started.
     head: Head,
     report: Report,
     progress: &'a mut (dyn FnMut(Progress) + Send),
     streams: BTreeMap<Arc<str>, Trail>,
     topics: BTreeMap<Arc<str>, Trail>,
     tags: BTreeMap<Arc<str>, Trail>,
-    /// Events that could not be read: without them no index can be compared.
+    /// The number of events that could not be read: if there are any, no index can be compared.
     unreadable_count: u64,
 }
 
-/// A sequence of positions in little memory: two trails are equal if their positions are, but for a
+/// A digest of a sequence of positions. Two trails are equal if their positions are, except for a
 /// chance of one in 2^64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Trail {
@@ -171,8 +172,8 @@ impl Verification<'_> {
         (self.progress)(Progress { stage, done, total });
     }
 
-    /// Reads the whole log in order, checks each event by itself and against the one before, and
-    /// remembers what the indexes must say.
+    /// Reads the whole log in order, checks each event on its own and against the previous one, and
+    /// collects the expected content of the indexes.
     async fn events(&mut self) -> Result<(), RecordError> {
         let until = self.head.position();
         let total = Position::number(until);
@@ -181,7 +182,7 @@ impl Verification<'_> {
         while Position::number(after) < total {
             let read = LogRead::new().after(after).until(until);
             let Some(page) = self.page_or_event(read).await? else {
-                // This one cannot be read; the next may be.
+                // This event cannot be read; the next one may be readable.
                 self.unreadable_count += 1;
                 after = Some(after.map_or(Position::FIRST, Position::next));
                 last = None;
@@ -223,8 +224,8 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// A page of the log; where a page holds corrupt data, its first event alone; none if that is
-    /// what is corrupt.
+    /// Returns a page of the log; if it holds corrupt data, its first event alone; none if that
+    /// event is corrupt.
     async fn page_or_event(&mut self, read: LogRead) -> Result<Option<Page>, RecordError> {
         match self
             .recorder
@@ -259,7 +260,8 @@ impl Verification<'_> {
         }
     }
 
-    /// Appends lie in the log as a whole: the places of an append's events count up to its size.
+    /// Checks that appends are contiguous in the log: the places of an append's events count up to
+    /// its size.
     fn event_in_its_append(&mut self, event: &StoredEvent, last: Option<Place>) {
         let place = event.place();
         let expected = match last {
@@ -268,7 +270,7 @@ impl Verification<'_> {
                 count: last.count,
             },
             Some(_) => Place { index: 0, ..place },
-            // The first of the log begins an append; after a hole anything may stand.
+            // The first event of the log begins an append; after a gap any place is possible.
             None if event.position() == Position::FIRST => Place { index: 0, ..place },
             None => place,
         };
@@ -336,7 +338,7 @@ impl Verification<'_> {
         }
     }
 
-    /// The list of streams and each stream's index against the log.
+    /// Compares the list of streams and each stream's index with the log.
     async fn streams(&mut self) -> Result<(), RecordError> {
         let expected = std::mem::take(&mut self.streams);
         let mut listed = self.listed_streams().await?;
@@ -358,7 +360,8 @@ impl Verification<'_> {
             self.tell(Stage::Streams, index + 1, expected.len());
         }
         for stream in listed.into_keys() {
-            // Of a stream that was begun after the verification was, nothing is known.
+            // A stream that was created after the verification started has no events up to the
+            // head.
             let read = StreamRead::new(&*stream).limit(1);
             let page = self.recorder.read_stream(read).await;
             let first = self
@@ -398,7 +401,7 @@ impl Verification<'_> {
         }
     }
 
-    /// The positions that the index of a stream gives, up to the head; none if it is corrupt.
+    /// Returns the trail of a stream's index, up to the head; none if the index is corrupt.
     async fn trail_of_stream(&mut self, stream: &str) -> Result<Option<Trail>, RecordError> {
         let mut trail = Trail::default();
         let mut read = StreamRead::new(stream).limit(PAGE_EVENTS);
@@ -418,7 +421,7 @@ impl Verification<'_> {
         }
     }
 
-    /// The positions that the index of a query gives, up to the head; none if it is corrupt.
+    /// Returns the trail of a query's index, up to the head; none if the index is corrupt.
     async fn trail_of_query(&mut self, query: Query) -> Result<Option<Trail>, RecordError> {
         let mut trail = Trail::default();
         let mut read = LogRead::of(query)
@@ -440,7 +443,7 @@ impl Verification<'_> {
         }
     }
 
-    /// Adds a page to a trail; whether there may be more of it.
+    /// Adds a page to a trail; returns whether there may be more.
     fn follow(&self, trail: &mut Trail, page: &Page) -> bool {
         for event in &page.events {
             if Some(event.position()) > self.head.position() {
@@ -451,7 +454,7 @@ impl Verification<'_> {
         page.end == PageEnd::Full
     }
 
-    /// The list of topics, and the head's count of them, against the log.
+    /// Compares the list of topics, and the head's count of them, with the log.
     async fn topic_list(
         &mut self,
         expected: &BTreeMap<Arc<str>, Trail>,
@@ -484,7 +487,8 @@ impl Verification<'_> {
             let page = self.recorder.read_log(read).await;
             let page = self.report.take(page)?;
             let first = page.and_then(|page| page.events.first().map(StoredEvent::position));
-            // One that was recorded after the verification began has its event there.
+            // A topic that was recorded after the verification started has its first event beyond
+            // the head.
             if first <= self.head.position() {
                 let what = "it is in the list of topics, but the log has no event of it";
                 self.report.note(format!("topic {topic:?}"), what);
@@ -493,7 +497,7 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// The index of each topic or tag against the log.
+    /// Compares the index of each topic or tag with the log.
     async fn labels(&mut self, stage: Stage) -> Result<(), RecordError> {
         let expected = match stage {
             Stage::Topics => std::mem::take(&mut self.topics),
@@ -531,7 +535,7 @@ impl Verification<'_> {
         }
     }
 
-    /// The stretches of each follower and upstream join, and end at the checkpoint.
+    /// Checks that the stretches of each follower and upstream join, and end at the checkpoint.
     async fn stretches(&mut self) -> Result<(), RecordError> {
         let mut ends: BTreeMap<(FollowerKey, LogId), Mark> = BTreeMap::new();
         let mut read = StretchRead::new().limit(PAGE_EVENTS);

@@ -1,9 +1,9 @@
-//! Which positions of a log match a query, found in lists by stream, topic and tag.
+//! Finds the positions of a log that match a query, from lists by stream, topic and tag.
 //!
-//! The memory log puts every event in here as it commits it and asks here for conditions and reads.
-//! An item of a query is an intersection of unions of sorted lists, so the next match is found by
-//! letting the lists leapfrog each other (Veldhuizen, "Leapfrog Triejoin", 2012): no event that
-//! does not match is ever looked at.
+//! The memory log inserts every event when it commits it, and uses the index for conditions and
+//! reads. An item of a query is an intersection of unions of sorted lists, so the next match is
+//! found by letting the lists leapfrog each other (Veldhuizen, "Leapfrog Triejoin", 2012): no event
+//! that does not match is ever visited.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -17,7 +17,7 @@ use crate::recording::recorder::{Direction, StreamEntry};
 /// Sorted positions of the events under one name.
 type Positions = Vec<u64>;
 
-/// Numbers from `first` to `last`, both included; none if `last` is before `first`.
+/// The numbers from `first` to `last`, both included; empty if `last` is before `first`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     first: u64,
@@ -25,7 +25,8 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// What a read asks for of the numbers 1 to `head`: those beyond `after` up to and with `until`.
+    /// Returns the part of the numbers 1 to `head` that a read covers: those beyond `after`, up to
+    /// and including `until`.
     pub(super) fn asked(
         after: Option<u64>,
         until: Option<u64>,
@@ -48,7 +49,7 @@ impl Span {
         }
     }
 
-    /// The number where a read in this direction begins; none if there is none.
+    /// Returns the number at which a read in this direction begins; none if the span is empty.
     pub(super) fn begin(self, direction: Direction) -> Option<u64> {
         (self.first <= self.last).then_some(match direction {
             Direction::Forward => self.first,
@@ -56,7 +57,7 @@ impl Span {
         })
     }
 
-    /// What is left when a read in this direction begins with `number`.
+    /// Returns the rest of the span for a read in this direction that begins at `number`.
     fn from(self, number: u64, direction: Direction) -> Self {
         match direction {
             Direction::Forward => Self {
@@ -70,7 +71,7 @@ impl Span {
         }
     }
 
-    /// What is left when a read in this direction has seen `number`.
+    /// Returns the rest of the span for a read in this direction that has processed `number`.
     pub(super) fn beyond(self, number: u64, direction: Direction) -> Self {
         match direction {
             Direction::Forward => self.from(number.saturating_add(1), direction),
@@ -79,7 +80,7 @@ impl Span {
     }
 }
 
-/// The one of two numbers that a read in this direction meets first.
+/// Returns the function that picks the number that a read in this direction meets first.
 fn nearer(direction: Direction) -> fn(u64, u64) -> u64 {
     match direction {
         Direction::Forward => u64::min,
@@ -87,7 +88,7 @@ fn nearer(direction: Direction) -> fn(u64, u64) -> u64 {
     }
 }
 
-/// Positions of a log by stream, topic and tag.
+/// The positions of a log by stream, topic and tag.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EventIndex {
     streams: HashMap<Arc<str>, Positions>,
@@ -98,7 +99,7 @@ pub(super) struct EventIndex {
 }
 
 impl EventIndex {
-    /// Puts an event in, which must be beyond all that are in; returns its version.
+    /// Inserts an event, which must come after all inserted ones; returns its version.
     pub(super) fn insert(&mut self, event: &NewEvent, position: Position) -> Option<Version> {
         if insert(&mut self.topics, &event.topic, position) == Some(Version::FIRST) {
             self.topic_names.insert(Arc::from(&*event.topic));
@@ -114,17 +115,18 @@ impl EventIndex {
         version
     }
 
-    /// Positions of a stream's events: that of version `v` stands at `v - 1`.
+    /// Returns the positions of a stream's events; that of version `v` is at index `v - 1`.
     pub(super) fn stream(&self, name: &str) -> &[u64] {
         self.streams.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Version of a stream's last event.
+    /// Returns the version of a stream's last event.
     pub(super) fn version(&self, name: &str) -> Option<Version> {
         Version::new(self.stream(name).len() as u64)
     }
 
-    /// Streams whose names begin with `prefix`, in order of their names, after the name `after`.
+    /// Returns the streams whose names begin with `prefix` and come after the name `after`, in
+    /// order of their names.
     pub(super) fn streams<'a>(
         &'a self,
         prefix: &'a str,
@@ -137,7 +139,7 @@ impl EventIndex {
         })
     }
 
-    /// The topics in order, after the topic `after`.
+    /// Returns the topics after the topic `after`, in order.
     pub(super) fn topics<'a>(
         &'a self,
         after: Option<&str>,
@@ -145,12 +147,12 @@ impl EventIndex {
         names_from(&self.topic_names, "", after).cloned()
     }
 
-    /// How many topics there are.
+    /// Returns the number of topics.
     pub(super) fn topic_count(&self) -> u64 {
         self.topic_names.len() as u64
     }
 
-    /// The positions that match a query.
+    /// Returns the positions that match a query.
     pub(super) fn matches<'a>(&'a self, query: &Query) -> Matches<'a> {
         match query {
             Query::All => Matches::All,
@@ -160,7 +162,8 @@ impl EventIndex {
         }
     }
 
-    /// The lists of an item; none if it matches nothing, for one of its names is unknown.
+    /// Returns the lists of an item; none if it matches nothing because one of its names is
+    /// unknown.
     fn item<'a>(&'a self, item: &QueryItem) -> Option<Vec<Union<'a>>> {
         let mut unions = Vec::with_capacity(2 + item.tags.len());
         if !item.streams.is_empty() {
@@ -178,7 +181,7 @@ impl EventIndex {
     }
 }
 
-/// Adds a position to the list of a name; returns how many the list has then.
+/// Adds a position to the list of a name; returns the new size of the list.
 fn insert(
     lists: &mut HashMap<Arc<str>, Positions>,
     name: &str,
@@ -196,7 +199,7 @@ fn insert(
     }
 }
 
-/// Names that begin with `prefix`, in order, after the name `after`.
+/// Returns the names that begin with `prefix` and come after the name `after`, in order.
 fn names_from<'a>(
     names: &'a BTreeSet<Arc<str>>,
     prefix: &'a str,
@@ -211,17 +214,17 @@ fn names_from<'a>(
         .take_while(move |name| name.starts_with(prefix))
 }
 
-/// The positions that match a query, found as they are asked for.
+/// The positions that match a query, found on demand.
 #[derive(Debug)]
 pub(super) enum Matches<'a> {
     /// Every position.
     All,
-    /// Those in all unions of one item at least.
+    /// The positions that are in all unions of at least one item.
     Items(Vec<Vec<Union<'a>>>),
 }
 
 impl Matches<'_> {
-    /// The match in `span` that a read in this direction meets first.
+    /// Returns the match in `span` that a read in this direction meets first.
     pub(super) fn first_in(&self, span: Span, direction: Direction) -> Option<u64> {
         match self {
             Self::All => span.begin(direction),
@@ -233,8 +236,8 @@ impl Matches<'_> {
     }
 }
 
-/// The first number of `span` that is in every union: each in turn leaps to its first number not
-/// before the present one, until all agree.
+/// Returns the first number of `span` that is in every union: each union in turn leaps to its first
+/// number at or beyond the present one, until all agree.
 fn first_in_all(unions: &[Union<'_>], mut span: Span, direction: Direction) -> Option<u64> {
     let (mut candidate, mut agreed) = (span.begin(direction)?, 0);
     for union in unions.iter().cycle() {
@@ -248,22 +251,22 @@ fn first_in_all(unions: &[Union<'_>], mut span: Span, direction: Direction) -> O
             return Some(candidate);
         }
     }
-    // Without unions nothing restricts.
+    // Without unions, nothing restricts the match.
     Some(candidate)
 }
 
-/// The positions that are in one of some lists at least.
+/// The positions that are in at least one of some lists.
 #[derive(Debug)]
 pub(super) struct Union<'a>(Vec<&'a Positions>);
 
 impl<'a> Union<'a> {
-    /// Of the lists of these names; none if there are no such lists.
+    /// Returns the union of the lists of these names; none if there are no such lists.
     fn of(lists: &'a HashMap<Arc<str>, Positions>, names: &BTreeSet<Arc<str>>) -> Option<Self> {
         let lists: Vec<_> = names.iter().filter_map(|name| lists.get(name)).collect();
         (!lists.is_empty()).then_some(Self(lists))
     }
 
-    /// How many positions the lists have.
+    /// Returns the total size of the lists.
     fn size(&self) -> usize {
         self.0.iter().map(|list| list.len()).sum()
     }
@@ -289,8 +292,8 @@ fn first_in_list(list: &[u64], span: Span, direction: Direction) -> Option<u64> 
     }
 }
 
-/// How many numbers of a sorted list are below `number`. Looks from the end, in growing steps, because
-/// conditions ask for what came after a read, which is little.
+/// Returns the number of entries of a sorted list that are below `number`. Searches from the end,
+/// in growing steps, because conditions ask about the few events after a read.
 fn count_below(list: &[u64], number: u64) -> usize {
     let mut tail = 1;
     while tail < list.len() && list[list.len() - tail] >= number {
@@ -331,8 +334,8 @@ mod tests {
         }
     }
 
-    /// Goal: the index finds what the meaning of a query says. Method: random events and queries;
-    /// every match from every span, both ways, against looking at each event.
+    /// Goal: the index finds the events that a query defines as matches. Method: random events and
+    /// queries; every match from every span, in both directions, compared with checking each event.
     #[test]
     fn the_index_finds_what_matches() {
         let given = std::env::var("RETOLD_SEED").ok();

@@ -1,7 +1,7 @@
-//! One log as a plain, synchronous state machine: what every recorder must look like from outside.
+//! One log as a plain, synchronous state machine: the behavior that every recorder must show.
 //!
-//! The memory recorder keeps one behind a lock; the conformance suite executes the same code as the
-//! specification that other stores are compared with. Therefore nothing in here is clever but the
+//! The memory recorder keeps one behind a lock; the conformance suite runs the same code as the
+//! specification with which other stores are compared. It is therefore kept simple, except for the
 //! index.
 
 use std::collections::{BTreeMap, HashMap};
@@ -26,7 +26,7 @@ use crate::recording::stretch::{FollowerKey, RecordedStretch, Stretch};
 
 /// A log in memory: the sequential model of the recorder's contract.
 ///
-/// A clone is another log with the same history.
+/// A clone is a separate log with the same history.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryLog {
     events: Vec<StoredEvent>,
@@ -38,33 +38,34 @@ pub struct MemoryLog {
     snapshots: HashMap<Arc<str>, BTreeMap<Version, StoredSnapshot>>,
 }
 
-/// The newest stretch of a follower over an upstream.
+/// The latest stretch of a follower over an upstream.
 #[derive(Clone, Copy, Debug)]
 struct LastStretch {
-    /// Where in the history.
+    /// The index in the history.
     index: usize,
     to: Mark,
-    /// Whether the append that recorded it had events; then nothing is merged with it.
+    /// Whether the append that recorded it had events; if so, nothing is merged with it.
     with_events: bool,
 }
 
-/// What an append comes to, before anything is written.
+/// The result of checking an append, before anything is written.
 enum Verdict {
     Record,
     Repeat(Positions),
 }
 
 impl MemoryLog {
-    /// A log without events.
+    /// Creates a log without events.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Judges an append by the contract's rule 2 and, if it holds, records it as of `now`.
+    /// Checks an append by rule 2 of the contract and, if it passes, records it with the time
+    /// `now`.
     ///
     /// # Errors
     ///
-    /// `Invalid` or `Conflict`; the log is then as it was.
+    /// `Invalid` or `Conflict`; the log is then unchanged.
     pub fn append(
         &mut self,
         append: &Append,
@@ -112,7 +113,8 @@ impl MemoryLog {
         Ok(())
     }
 
-    /// Where the append's events are, if they are those of one recorded append, all and in order.
+    /// Returns the positions of the append's events, if they are exactly those of one recorded
+    /// append in the same order.
     fn repeated(&self, append: &Append) -> Option<Positions> {
         let events = append.new_events();
         let first = *self.by_id.get(&events.first()?.id)?;
@@ -238,7 +240,7 @@ impl MemoryLog {
         self.last_stretches.insert(key, last);
     }
 
-    /// How many events there are: the number of the last position.
+    /// Returns the number of events, which is the number of the last position.
     fn count(&self) -> u64 {
         self.events.len() as u64
     }
@@ -248,7 +250,7 @@ impl MemoryLog {
         self.events.get(index)
     }
 
-    /// The log's end.
+    /// Returns the end of the log.
     pub fn head(&self) -> Head {
         Head {
             mark: self.events.last().map(StoredEvent::mark),
@@ -257,16 +259,16 @@ impl MemoryLog {
         }
     }
 
-    /// The event with this id.
+    /// Returns the event with this id.
     pub fn event(&self, id: EventId) -> Option<&StoredEvent> {
         self.at(self.by_id.get(&id)?.get())
     }
 
-    /// Reads a page of the log of this name.
+    /// Reads a page of the log, whose name is given for errors.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a read that [`LogRead::check`] refuses; `Diverged` by rule 20.
+    /// `Invalid` for a read that [`LogRead::check`] rejects; `Diverged` by rule 20.
     pub fn read_log(&self, name: &str, read: &LogRead) -> Result<Page, RecordError> {
         let limit = read.check()?;
         if let Some(mark) = read.mark() {
@@ -283,11 +285,11 @@ impl MemoryLog {
         Ok(self.finish(page, read.direction, until.and_then(|it| self.at(it))))
     }
 
-    /// Reads a page of a stream of the log of this name.
+    /// Reads a page of a stream of the log, whose name is given for errors.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a read that [`StreamRead::check`] refuses; `Diverged` by rule 20.
+    /// `Invalid` for a read that [`StreamRead::check`] rejects; `Diverged` by rule 20.
     pub fn read_stream(&self, name: &str, read: &StreamRead) -> Result<Page, RecordError> {
         let limit = read.check()?;
         let (after, until) = (read.after.map(Version::get), read.until.map(Version::get));
@@ -308,7 +310,7 @@ impl MemoryLog {
         Ok(self.finish(page, read.direction, until.and_then(at)))
     }
 
-    /// Takes events from `next` until the page is full or there are no more.
+    /// Takes events from `next` until the page is full or no more follow.
     fn page<'a>(
         &'a self,
         mut span: Span,
@@ -328,7 +330,7 @@ impl MemoryLog {
         (events, PageEnd::Complete)
     }
 
-    /// Says how far a page went: rule 8.
+    /// Sets how far a page covers the log: rule 8.
     fn finish(
         &self,
         (events, end): (Vec<StoredEvent>, PageEnd),
@@ -345,7 +347,7 @@ impl MemoryLog {
         Page::new(events, read_to, end).topic_count(self.index.topic_count())
     }
 
-    /// Streams whose names begin with `prefix`, after the name `after`.
+    /// Returns the streams whose names begin with `prefix` and come after the name `after`.
     ///
     /// # Errors
     ///
@@ -360,7 +362,7 @@ impl MemoryLog {
         Ok(self.index.streams(prefix, after).take(limit).collect())
     }
 
-    /// The topics of the log, after the topic `after`.
+    /// Returns the topics of the log after the topic `after`.
     ///
     /// # Errors
     ///
@@ -370,13 +372,13 @@ impl MemoryLog {
         Ok(self.index.topics(after).take(limit).collect())
     }
 
-    /// End of the last stretch of this follower over this upstream.
+    /// Returns the end of the last stretch of this follower over this upstream.
     pub fn checkpoint(&self, follower: &FollowerKey, upstream: LogId) -> Option<Mark> {
         let last = self.last_stretches.get(&(follower.clone(), upstream))?;
         Some(last.to)
     }
 
-    /// A page of the history of stretches.
+    /// Returns a page of the history of stretches.
     ///
     /// # Errors
     ///
@@ -397,7 +399,7 @@ impl MemoryLog {
     ///
     /// # Errors
     ///
-    /// `Invalid` for one that [`StoredSnapshot::check`] refuses.
+    /// `Invalid` for one that [`StoredSnapshot::check`] rejects.
     pub fn put_snapshot(
         &mut self,
         snapshot: StoredSnapshot,
@@ -412,7 +414,7 @@ impl MemoryLog {
         Ok(())
     }
 
-    /// The snapshot of the highest version, up to and with `until` if given.
+    /// Returns the snapshot of the highest version, up to and including `until` if given.
     pub fn snapshot(&self, stream: &str, until: Option<Version>) -> Option<&StoredSnapshot> {
         let kept = self.snapshots.get(stream)?;
         let (_, newest) = match until {
@@ -428,7 +430,7 @@ impl MemoryLog {
     }
 }
 
-/// Where the event at a position stands in the vector of events.
+/// Returns the index of the event at a position in the vector of events.
 fn index_of(position: Position) -> usize {
     usize::try_from(position.get() - 1).expect("an event in memory has an index")
 }

@@ -1,4 +1,4 @@
-//! The memory log as a recorder: behind a lock, with a hint for those who wait.
+//! The memory log as a recorder: behind a lock, with a hint for waiting readers.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -17,7 +17,7 @@ use crate::recording::snapshot::StoredSnapshot;
 use crate::recording::stored_event::StoredEvent;
 use crate::recording::stretch::{FollowerKey, RecordedStretch};
 
-/// A log of a memory store, shared by all its recorders; perhaps not born yet.
+/// A log of a memory store, shared by all its recorders; it may not exist yet.
 #[derive(Debug)]
 pub(super) struct SharedLog {
     pub(super) name: Arc<str>,
@@ -32,7 +32,7 @@ struct LogState {
 }
 
 impl SharedLog {
-    /// A log that is not born.
+    /// Creates the entry of a log that does not exist yet.
     pub(super) fn unborn(name: &str) -> Self {
         Self {
             name: name.into(),
@@ -41,7 +41,7 @@ impl SharedLog {
         }
     }
 
-    /// Another log with the same id and history.
+    /// Returns a separate log with the same id and history.
     pub(super) fn fork(&self) -> Self {
         let state = self.state().clone();
         Self {
@@ -51,17 +51,17 @@ impl SharedLog {
         }
     }
 
-    /// The id that the log has; `birth`, if it had none.
+    /// Returns the id of the log, which is set to `birth` if it had none.
     pub(super) fn bear(&self, birth: LogId) -> LogId {
         *self.state().id.get_or_insert(birth)
     }
 
-    /// Id of the log, if it is born.
+    /// Returns the id of the log, if it exists.
     pub(super) fn id(&self) -> Option<LogId> {
         self.state().id
     }
 
-    /// Takes over id and history of another log, or becomes a log that is not born.
+    /// Takes over id and history of another log, or becomes a log that does not exist.
     pub(super) fn restore(&self, copy: Option<&Self>) {
         let state = copy.map_or_else(LogState::default, |copy| copy.state().clone());
         let append_count = state.log.head().append_count;
@@ -74,8 +74,8 @@ impl SharedLog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells those who wait; after the lock is given back, because a waker may run any code. Counts
-    /// may arrive out of order then, so a lower one never replaces a higher.
+    /// Notifies waiting readers, after the lock is released, because a waker may run any code.
+    /// Counts may therefore arrive out of order, so a lower one never replaces a higher one.
     fn announce(&self, append_count: u64) {
         self.append_count.send_if_modified(|known| {
             let grows = *known < append_count;
@@ -85,7 +85,7 @@ impl SharedLog {
     }
 }
 
-/// What a recorder may do.
+/// The access that a recorder has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     ReadWrite,
@@ -99,12 +99,12 @@ pub(super) struct MemoryRecorder {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
     pub(super) access: Access,
-    /// Id of the log, once it is known to be born.
+    /// Id of the log, once it is known to exist.
     pub(super) met: OnceLock<LogId>,
 }
 
 impl MemoryRecorder {
-    /// The log, if it is the one that the recorder met.
+    /// Returns the log, if it is the one that the recorder opened.
     fn state(&self) -> Result<MutexGuard<'_, LogState>, RecordError> {
         let state = self.shared.state();
         let Some(id) = self.met.get().copied().or(state.id) else {
@@ -141,7 +141,7 @@ impl MemoryRecorder {
         Ok(appended)
     }
 
-    /// A future that looks at the log when it is first polled.
+    /// Returns a future that accesses the log when it is first polled.
     fn look<'a, T: 'a>(
         &'a self,
         look: impl FnOnce(&MemoryLog) -> Result<T, RecordError> + Send + 'a,
