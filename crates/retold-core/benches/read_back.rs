@@ -1,8 +1,8 @@
-//! What it costs that an event is read back before it is recorded: `cargo bench -p retold-core`.
+//! The cost of reading an event back before it is recorded: `cargo bench -p retold-core`.
 //!
-//! Three loops run interleaved for each event, so that a busy machine slows all of them: encoding alone,
-//! encoding with reading back, and the floor, which is encoding, decoding and encoding again with
-//! `serde_json` and nothing else. The least time of each loop counts.
+//! Three loops run interleaved for each event, so that a busy machine slows all of them: encoding
+//! alone, encoding with reading back, and the floor, which is encoding, decoding and encoding again
+//! with `serde_json` and nothing else. The shortest time of each loop counts.
 
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;

@@ -1,8 +1,8 @@
-//! Mapping: between the domain's events and the recorder's bytes.
+//! Mapping: conversion between the domain's events and the recorder's bytes.
 //!
-//! Before an event is recorded, the [`Mapper`] takes topic, revision and tags from its type, and the
-//! [`Codec`] encodes the payload and reads it back. When an event is read, its topic leads back to
-//! the type. The modules are listed in order; each uses only those above it.
+//! Before an event is recorded, the [`Mapper`] takes topic, revision and tags from its type, and
+//! the [`Codec`] encodes the payload and reads it back. When an event is read, its topic identifies
+//! the type. The modules are listed in dependency order: each uses only those above it.
 
 mod json_difference;
 mod topic_registry;

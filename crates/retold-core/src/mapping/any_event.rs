@@ -1,4 +1,4 @@
-//! Events of any type side by side: what a decision over several types comes to.
+//! Events of any type: the result of a decision over several types.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -11,23 +11,23 @@ use super::codec::{Codec, RoundTripError};
 use super::topic_registry::{RegistryError, TopicRegistry};
 use crate::domain::{Aggregate, Decision, Event, EventType, Id, Tags};
 
-/// An event of any type, perhaps addressed to the stream of an aggregate.
+/// An event of any type, which may be addressed to the stream of an aggregate.
 ///
-/// Decisions over several types return these: every event is one (`AnyEvent::from(event)`), and
-/// [`Addressed::to`] makes one for an aggregate's stream.
+/// Decisions over several types return these: any event converts to one (`AnyEvent::from(event)`),
+/// and [`Addressed::to`] creates one for an aggregate's stream.
 pub struct AnyEvent {
     event: Arc<dyn ErasedEvent>,
     address: Option<Address>,
-    /// What is recorded of it, if it was read back already.
+    /// Its encoded form, if it has already been read back.
     encoded: Option<Encoded>,
 }
 
-/// What is recorded of an event that was read back.
+/// The encoded form of an event that was read back.
 #[derive(Clone)]
 struct Encoded {
     codec: Codec,
     payload: Bytes,
-    /// Those of the event before it was read back, which may know more.
+    /// The tags of the event before it was read back, which may carry more information.
     tags: Tags,
 }
 
@@ -38,7 +38,7 @@ struct Address {
 }
 
 impl AnyEvent {
-    /// An event of the library's own, for one of its streams: no application registers it.
+    /// Creates an event of the library itself, for one of its streams: no application registers it.
     pub(crate) fn of_the_library<E: Event>(event: E, stream: Arc<str>) -> Self {
         let register = |_: &TopicRegistry| Ok(());
         Self::new(event, Some(Address { stream, register }))
@@ -52,17 +52,17 @@ impl AnyEvent {
         }
     }
 
-    /// Name of the stream it is addressed to, or none.
+    /// Returns the name of the stream to which it is addressed, or none.
     pub fn stream(&self) -> Option<&Arc<str>> {
         self.address.as_ref().map(|it| &it.stream)
     }
 
-    /// Its type.
+    /// Returns its type.
     pub fn event_type(&self) -> &'static EventType {
         self.event.event_type()
     }
 
-    /// The labels that are recorded with it.
+    /// Returns the tags that are recorded with it.
     pub fn tags(&self) -> Tags {
         match &self.encoded {
             Some(encoded) => encoded.tags.clone(),
@@ -70,8 +70,8 @@ impl AnyEvent {
         }
     }
 
-    /// The event, if it is of this Rust type. One that is addressed to an aggregate is of the
-    /// aggregate's type of events.
+    /// Returns the event, if it is of this Rust type. An event addressed to an aggregate is of the
+    /// aggregate's event type.
     pub fn downcast_ref<E: Event>(&self) -> Option<&E> {
         (*self.event).as_any().downcast_ref()
     }
@@ -88,8 +88,8 @@ impl AnyEvent {
         }
     }
 
-    /// Its content as bytes, and the event that these are read as, at the same address and with the same
-    /// tags. An event that was read back by this codec is not encoded again.
+    /// Returns its content as bytes, and the event that is decoded from them, with the same address
+    /// and tags. An event that this codec has already read back is not encoded again.
     pub(super) fn encode_and_decode(&self, codec: Codec) -> Result<(Bytes, Self), RoundTripError> {
         let address = self.address.clone();
         if let Some(encoded) = &self.encoded
@@ -132,7 +132,7 @@ impl<E: Event> From<E> for AnyEvent {
     }
 }
 
-/// What [`AnyEvent`] needs of an [`Event`], without knowing which.
+/// The operations of an [`Event`] that [`AnyEvent`] needs, independent of its type.
 trait ErasedEvent: Send + Sync + 'static {
     fn event_type(&self) -> &'static EventType;
     fn tags(&self) -> Tags;
@@ -172,8 +172,8 @@ impl<E: Event> ErasedEvent for E {
 
 /// Addresses events to aggregates, in decisions over several types.
 pub trait Addressed: Event {
-    /// This event, for the stream of an aggregate. The aggregate's events are of this type, or of the
-    /// enum that joins it with others.
+    /// Addresses this event to the stream of an aggregate. The aggregate's events are of this type,
+    /// or of the enum that joins it with others.
     fn to<A: Aggregate>(self, id: &Id<A>) -> AnyEvent
     where
         Self: Into<A::Event>,

@@ -1,4 +1,4 @@
-//! Codecs: how an event's content becomes bytes, and content again.
+//! Codecs: encode an event's content as bytes, and decode it.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,27 +11,29 @@ use super::json_difference::check_round_trip;
 use crate::domain::{Event, Finite};
 use crate::recording::Encoding;
 
-/// How an event's content becomes bytes. Its name is stored with every event, so that a log may mix
-/// codecs.
+/// The encoding of an event's content as bytes. Its name is stored with every event, so that a log
+/// may mix codecs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
-    /// JSON (RFC 8259), without white space, fields in the order of their declaration. It has no form
-    /// for floats that are not finite: an event that has one is an error.
+    /// JSON (RFC 8259), without white space, fields in the order of their declaration. It cannot
+    /// represent floats that are not finite: an event that has one is an error.
     #[default]
     Json,
 }
 
-/// Room that is kept by each thread for payloads being written, in bytes; a larger one is given back.
+/// Size of the buffer that each thread keeps for writing payloads, in bytes; a larger buffer is
+/// freed.
 const BUFFER_SIZE_KEPT: usize = 64 * 1024;
 
 thread_local! {
-    /// Written into and copied from, so that a payload is kept in exactly the bytes that it has.
+    /// Payloads are written into it and copied out, so that each payload takes exactly its own
+    /// size.
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl Codec {
-    /// The codec of this name; none if this version knows none.
+    /// Returns the codec of this name; none if this version does not know it.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "json" => Some(Self::Json),
@@ -39,19 +41,20 @@ impl Codec {
         }
     }
 
-    /// What is stored with a payload that this codec wrote and that nothing else was done to.
+    /// Returns the encoding that is stored with a payload that this codec wrote and that was not
+    /// processed further.
     pub const fn encoding(self) -> Encoding {
         match self {
             Self::Json => Encoding::JSON,
         }
     }
 
-    /// Writes the content of an event.
+    /// Encodes the content of an event.
     ///
     /// # Errors
     ///
-    /// [`CodecError`] if the event's own `Serialize` fails, or it has what the codec cannot express: in
-    /// JSON a map whose keys are not texts, or a float that is not finite.
+    /// [`CodecError`] if the event's own `Serialize` fails, or if the codec cannot express the
+    /// content: in JSON, a map whose keys are not texts, or a float that is not finite.
     pub fn encode<E: Event>(self, event: &E) -> Result<Bytes, CodecError> {
         // Taken, not borrowed: an event's `Serialize` may itself encode an event.
         let mut buffer = BUFFER.take();
@@ -61,15 +64,17 @@ impl Codec {
         payload
     }
 
-    /// Reads the content of an event of the type at `type_index` in [`Event::TYPES`].
+    /// Decodes the content of an event of the type at `type_index` in [`Event::TYPES`].
     ///
     /// # Errors
     ///
-    /// [`CodecError`] if the bytes are not of the codec, or not the content of such an event.
+    /// [`CodecError`] if the bytes are not in the format of the codec, or not the content of such
+    /// an event.
     pub fn decode<E: Event>(self, type_index: usize, payload: &[u8]) -> Result<E, CodecError> {
         match self {
             Self::Json => {
-                // Checked as UTF-8 as a whole, which costs less than a check of each of its strings.
+                // The whole is checked as UTF-8, which costs less than checking each of its
+                // strings.
                 let text = std::str::from_utf8(payload).map_err(CodecError::new)?;
                 let mut deserializer = serde_json::Deserializer::from_str(text);
                 let event = E::deserialize_payload(type_index, &mut deserializer)
@@ -80,17 +85,19 @@ impl Codec {
         }
     }
 
-    /// Writes the content of an event, and reads it back: the bytes, and the event that they make.
+    /// Encodes the content of an event and reads it back: returns the bytes, and the event that is
+    /// decoded from them.
     ///
-    /// That event is written once more, and has to come to the same: so every event that is recorded can
-    /// be read, and says what was decided. Elements may come in another order only where the order is no
-    /// content, as [`check_round_trip`] finds out.
+    /// The decoded event is encoded a second time, and both encodings must be equivalent. This
+    /// guarantees that every recorded event can be read, and has the content that was decided.
+    /// Elements may come in another order only if the order is not part of the content, as
+    /// determined by [`check_round_trip`].
     pub(super) fn encode_and_decode<E: Event>(
         self,
         event: &E,
     ) -> Result<(Bytes, E), RoundTripError> {
         let payload = self.encode(event).map_err(RoundTripError::Encode)?;
-        // As every reader finds it: by its topic.
+        // Readers find the type by the topic, so the check does too.
         let topic = event.event_type().topic;
         let type_index = E::index_of_topic(topic).unwrap_or_else(|| event.type_index());
         let read_back = self.decode::<E>(type_index, &payload);
@@ -124,7 +131,7 @@ impl Codec {
         }
     }
 
-    /// Checks that a payload and `again`, which was written of what was read from it, say the same.
+    /// Checks that a payload is equivalent to `again`, the encoding of the event decoded from it.
     fn check_round_trip<E: Event>(
         self,
         type_index: usize,
@@ -155,16 +162,16 @@ fn give_back(buffer: Vec<u8>) {
     }
 }
 
-/// Where in an event the error is that ends its writing as JSON; empty if that cannot be said.
+/// Returns the path in an event at which encoding it as JSON fails; empty if it is unknown.
 fn path_written<E: Event>(event: &E) -> String {
     let (mut track, mut nowhere) = (Track::new(), serde_json::Serializer::new(std::io::sink()));
     let serializer = serde_path_to_error::Serializer::new(Finite::new(&mut nowhere), &mut track);
-    // It is the same error once more.
+    // It fails with the same error again.
     let _ = event.serialize_payload(serializer);
     shown(&track.path())
 }
 
-/// Where in an event the error is that ends its reading from JSON; empty if that cannot be said.
+/// Returns the path in an event at which decoding it from JSON fails; empty if it is unknown.
 fn path_read<E: Event>(type_index: usize, payload: &[u8]) -> String {
     let (mut track, mut json) = (Track::new(), serde_json::Deserializer::from_slice(payload));
     let deserializer = serde_path_to_error::Deserializer::new(&mut json, &mut track);
@@ -181,7 +188,7 @@ fn shown(path: &serde_path_to_error::Path) -> String {
     text
 }
 
-/// The words that lead to a place; none to the whole.
+/// Returns the prefix of a message that names a place; empty for the whole.
 fn at(path: &str) -> String {
     match path {
         "" => String::new(),
@@ -189,23 +196,23 @@ fn at(path: &str) -> String {
     }
 }
 
-/// Why an event cannot be recorded.
+/// The reason why an event cannot be recorded.
 pub(super) enum RoundTripError {
-    /// It cannot be written.
+    /// It cannot be encoded.
     Encode(CodecError),
-    /// It cannot be read back, or is another one then.
+    /// It cannot be read back, or differs when read back.
     ReadBack(CodecError),
 }
 
-/// What is wrong with what was read back.
+/// A fault in an event that was read back.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Fault(String);
 
-/// What a codec, or the event's own serde, found wrong with a payload.
+/// An error of a codec, or of the event's own serde implementation, about a payload.
 #[derive(Clone)]
 pub struct CodecError {
-    /// Where in the payload, as in `lines[2].price`; empty if that is not known.
+    /// The path in the payload, for example `lines[2].price`; empty if it is unknown.
     path: Arc<str>,
     error: Arc<dyn std::error::Error + Send + Sync>,
 }

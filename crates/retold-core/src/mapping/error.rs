@@ -1,4 +1,4 @@
-//! What can go wrong between an event and its bytes.
+//! Errors of the conversion between events and bytes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::sync::Arc;
 use super::codec::CodecError;
 use crate::recording::{EventId, Position, StoredEvent, Version};
 
-/// An event that could not become bytes, or bytes that could not become an event. Nothing was written.
+/// An event could not be encoded, or bytes could not be decoded. Nothing was written.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MappingError {
-    /// An event's own `Serialize` failed, or the codec cannot express what it has.
+    /// An event's own `Serialize` failed, or the codec cannot express its content.
     #[error("an event {topic:?} cannot be encoded: {source}")]
     Encode {
         /// Topic of the event.
         topic: &'static str,
-        /// What its `Serialize` or the codec said.
+        /// The error of its `Serialize` or the codec.
         source: CodecError,
     },
-    /// An event could not be read back from its bytes, or would be another one then.
+    /// An event could not be read back from its bytes, or differed when read back.
     #[error(
         "an event {topic:?} is not recorded, because it does not survive it: {source}. What `Serialize` of {type_name} writes, its `Deserialize` must read as the same"
     )]
@@ -27,52 +27,52 @@ pub enum MappingError {
         topic: &'static str,
         /// The Rust type of the event.
         type_name: &'static str,
-        /// What is wrong with what was read back, and where.
+        /// What differs or fails in the event that was read back, and where.
         source: CodecError,
     },
-    /// A stored event's topic is none of the type's that was asked for.
+    /// A stored event's topic is none of those of the requested type.
     #[error(
         "{place} has the topic {topic:?}, which {type_name} does not know; it knows {}. If a type was renamed, give it its former topic: `#[event(formerly({topic:?}))]`. If the program has the type, register it with the application: `.event::<T>()` or `.aggregate::<A>()`. If the events are past, declare that: `.retired({topic:?})`. If another program records them and they are not for this one: `.of_others({topic:?})`. If a newer program recorded it, update this one",
         list(known)
     )]
     UnknownTopic {
-        /// Which event.
+        /// The event.
         place: StoredEventPlace,
         /// Its topic.
         topic: Arc<str>,
-        /// The Rust type that was asked for.
+        /// The requested Rust type.
         type_name: &'static str,
-        /// The topics that lead to that type, present and former.
+        /// The topics of that type, present and former.
         known: Vec<&'static str>,
     },
     /// A stored event's payload was erased.
     #[error("{place}, {topic:?}, has no content any more: it was erased")]
     Erased {
-        /// Which event.
+        /// The event.
         place: StoredEventPlace,
         /// Its topic.
         topic: Arc<str>,
     },
-    /// A stored event's payload is encoded in a way that this program cannot undo.
+    /// A stored event's payload is encoded in a way that this program cannot decode.
     #[error(
         "{place}, {topic:?}, is encoded as {encoding:?}, and this program does not know the {what}; was it recorded by a newer version, or with other features?"
     )]
     UnknownEncoding {
-        /// Which event.
+        /// The event.
         place: StoredEventPlace,
         /// Its topic.
         topic: Arc<str>,
         /// The text of its encoding.
         encoding: Arc<str>,
-        /// What of the encoding is not known: its form, codec, compression or key.
+        /// The unknown part of the encoding: its form, codec, compression or key.
         what: &'static str,
     },
-    /// A stored event is of a newer shape than the program's type.
+    /// A stored event has a newer revision than the program's type.
     #[error(
         "{place}, {topic:?}, has revision {revision}, and this program knows the type up to {known}; it was recorded by a newer program"
     )]
     NewerRevision {
-        /// Which event.
+        /// The event.
         place: StoredEventPlace,
         /// Its topic.
         topic: Arc<str>,
@@ -84,28 +84,28 @@ pub enum MappingError {
     /// A stored event's payload is not the content of its type.
     #[error("{place}, {topic:?}, revision {revision}, cannot be read as {type_name}: {source}")]
     Decode {
-        /// Which event.
+        /// The event.
         place: StoredEventPlace,
         /// Its topic.
         topic: Arc<str>,
         /// The revision of the event.
         revision: u32,
-        /// The Rust type that was asked for.
+        /// The requested Rust type.
         type_name: &'static str,
-        /// What its `Deserialize` or the codec said.
+        /// The error of its `Deserialize` or the codec.
         source: CodecError,
     },
 }
 
 impl MappingError {
-    /// Whether another program recorded the event, most likely a newer one: this one knows the topic or
-    /// the revision not, and the other knows what to do with it.
+    /// Returns whether another program recorded the event, most likely a newer one: this program
+    /// does not know the topic or the revision, but the other one does.
     pub fn is_of_another_program(&self) -> bool {
         matches!(self, Self::UnknownTopic { .. } | Self::NewerRevision { .. })
     }
 }
 
-/// Most topics that an error names.
+/// Maximum number of topics that an error lists.
 const TOPICS_NAMED_MAX: usize = 20;
 
 fn list(topics: &[&str]) -> String {
@@ -120,15 +120,15 @@ fn list(topics: &[&str]) -> String {
     }
 }
 
-/// Where a stored event is.
+/// The place of a stored event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredEventPlace {
-    /// Place in the log.
+    /// The place in the log.
     pub position: Position,
     /// The event's id.
     pub id: EventId,
-    /// Stream and place in it, or none.
+    /// The name of its stream and the place in it, or none.
     pub stream: Option<(Arc<str>, Version)>,
 }
 

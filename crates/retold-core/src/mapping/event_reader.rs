@@ -1,4 +1,5 @@
-//! Types of events side by side, as what can be read: for checking a log against the types of a program.
+//! Readers for event types, independent of the Rust type: for checking a log against the types of a
+//! program.
 
 use std::any::TypeId;
 use std::fmt;
@@ -8,7 +9,7 @@ use super::mapper::Mapper;
 use crate::domain::{Event, EventType};
 use crate::recording::StoredEvent;
 
-/// Says whether stored events can be read as those of a type.
+/// Checks whether stored events can be read as those of a type.
 #[derive(Clone, Copy)]
 pub(crate) struct EventReader {
     type_id: TypeId,
@@ -17,7 +18,7 @@ pub(crate) struct EventReader {
 }
 
 impl EventReader {
-    /// For events of type `E`.
+    /// Creates the reader of events of type `E`.
     pub(crate) fn of<E: Event>() -> Self {
         Self {
             type_id: TypeId::of::<E>(),
@@ -26,12 +27,12 @@ impl EventReader {
         }
     }
 
-    /// Whether both are for the same type.
+    /// Returns whether both read the same type.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.type_id == other.type_id
     }
 
-    /// The present and former topics of the type.
+    /// Returns the present and former topics of the type.
     pub(crate) fn topics(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.types.iter().flat_map(EventType::topics)
     }

@@ -1,7 +1,7 @@
-//! Where two JSON texts say different things.
+//! Finds the first difference between two JSON texts.
 //!
-//! Numbers are compared as they are written: parsed as a tree of values, integers beyond 64 bits would
-//! lose their last digits, and a difference in those would not be seen.
+//! Numbers are compared as they are written: if they were parsed into a tree of values, integers
+//! beyond 64 bits would lose their last digits, and a difference in those would be missed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,23 +10,23 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Whether the order within arrays counts. Of objects it never does.
+/// Whether the order within arrays counts. The order within objects never does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrays {
     /// The same elements in the same order.
     Ordered,
-    /// The same elements in any order, as a set that is hashed is written.
+    /// The same elements in any order, because a hashed set is written in any order.
     Unordered,
 }
 
 /// The first place at which two texts differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JsonDifference {
-    /// The place, as in `lines[2].price`; empty for the whole.
+    /// The place, for example `lines[2].price`; empty for the whole.
     pub(crate) path: String,
-    /// What the one has there; none if it has nothing.
+    /// The value of the first text there; none if it has none.
     pub(crate) one: Option<String>,
-    /// What the other has there.
+    /// The value of the second text there.
     pub(crate) other: Option<String>,
 }
 
@@ -42,7 +42,8 @@ impl JsonDifference {
 }
 
 impl fmt::Display for JsonDifference {
-    /// With the one as what was written, and the other as what was written of what was read back.
+    /// Describes the first text as written, and the second as the re-encoding of what was read
+    /// back.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = |value: &Option<String>| value.clone().unwrap_or("nothing".into());
         let (one, other) = (value(&self.one), value(&self.other));
@@ -53,18 +54,19 @@ impl fmt::Display for JsonDifference {
     }
 }
 
-/// Levels of nesting that are compared part by part; what lies deeper is compared as it is written.
+/// Levels of nesting that are compared part by part; deeper levels are compared as written.
 const DEPTH_MAX: usize = 128;
 
-/// Bytes of a value that are shown.
+/// Maximum number of bytes of a value that are shown.
 const SHOWN_SIZE_MAX: usize = 200;
 
-/// Rounds in which [`check_round_trip`] examines the order of elements. A set of two elements that is
-/// hashed is recognised in three rounds of four, so all of these fail once in 2^64 sets.
+/// Maximum number of rounds in which [`check_round_trip`] examines the order of elements. A hashed
+/// set of two elements is recognized in three of four rounds, so all of these fail once in 2^64
+/// sets.
 const ORDER_ROUNDS_MAX: usize = 32;
 
-/// The first difference of two texts; none if they say the same. What is no JSON is compared byte by
-/// byte.
+/// Returns the first difference between two texts; none if they are equivalent. Texts that are not
+/// JSON are compared byte by byte.
 pub(crate) fn json_difference(one: &[u8], other: &[u8], arrays: Arrays) -> Option<JsonDifference> {
     if one == other {
         return None;
@@ -72,17 +74,17 @@ pub(crate) fn json_difference(one: &[u8], other: &[u8], arrays: Arrays) -> Optio
     compare(one, other, arrays).err()
 }
 
-/// Checks that a text and `again`, what was written of what was read from it, say the same, where
-/// `write_again` reads a text and writes what it read.
+/// Checks that a text is equivalent to `again`, the encoding of the value decoded from it.
+/// `write_again` decodes a text and encodes the result.
 ///
-/// The elements of an array may come in another order if the order is no content of the value: if two
-/// readings of one text give different orders, as those of a hashed set do, or if an order, once read,
-/// stays, as that of a heap does. A list that is read in another order than it was written in does
-/// neither.
+/// The elements of an array may come in another order if the order is not part of the value: if two
+/// readings of one text give different orders, as those of a hashed set do, or if the order is
+/// stable after the first reading, as that of a heap is. A list that is read in another order than
+/// it was written in does neither.
 ///
 /// # Errors
 ///
-/// In what the two differ, for people.
+/// The difference, as a text for people.
 pub(crate) fn check_round_trip(
     text: &[u8],
     again: &[u8],
@@ -119,7 +121,7 @@ pub(crate) fn check_round_trip(
     }
 }
 
-/// The paths of the arrays that have the same elements in another order.
+/// Returns the paths of the arrays that have the same elements in another order.
 fn compare(one: &[u8], other: &[u8], arrays: Arrays) -> Result<Vec<String>, JsonDifference> {
     let parsed = (parse_bytes(one), parse_bytes(other));
     let (Some(one), Some(other)) = parsed else {
@@ -136,7 +138,7 @@ fn compare(one: &[u8], other: &[u8], arrays: Arrays) -> Result<Vec<String>, Json
     }
 }
 
-/// A text that is the same for all JSON that says the same; none if it is no JSON.
+/// Returns a text that is the same for all equivalent JSON; none if the input is not JSON.
 pub(crate) fn canonical_json(json: &[u8], arrays: Arrays) -> Option<String> {
     Some(canonical(parse_bytes(json)?, arrays, DEPTH_MAX))
 }
@@ -151,9 +153,9 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
 
 struct Comparison {
     arrays: Arrays,
-    /// Where the comparison is.
+    /// The current path of the comparison.
     path: String,
-    /// The arrays so far that have the same elements in another order.
+    /// The paths found so far of arrays that have the same elements in another order.
     moved: Vec<String>,
 }
 
@@ -254,7 +256,7 @@ impl Comparison {
     }
 }
 
-/// Whether two arrays have the same elements in any order.
+/// Returns whether two arrays have the same elements in any order.
 fn have_the_same(one: &[&RawValue], other: &[&RawValue], depth_left: usize) -> bool {
     if one.len() != other.len() {
         return false;
@@ -263,14 +265,15 @@ fn have_the_same(one: &[&RawValue], other: &[&RawValue], depth_left: usize) -> b
     sorted(one) == sorted(other) || canonical(one) == canonical(other)
 }
 
-/// The texts of elements as they are written, sorted: hashed elements are mostly written in one way.
+/// Returns the texts of elements as written, sorted: hashed elements are usually written in one
+/// way.
 fn sorted<'a>(elements: &[&'a RawValue]) -> Vec<&'a str> {
     let mut texts: Vec<_> = elements.iter().map(|it| it.get()).collect();
     texts.sort_unstable();
     texts
 }
 
-/// The elements of an array as canonical texts; if their order does not count, in the order of these.
+/// Returns the elements of an array as canonical texts, sorted if their order does not count.
 fn elements_of(elements: &[&RawValue], arrays: Arrays, depth_left: usize) -> Vec<String> {
     let texts = elements.iter().map(|it| canonical(it, arrays, depth_left));
     let mut texts: Vec<_> = texts.collect();
@@ -280,7 +283,7 @@ fn elements_of(elements: &[&RawValue], arrays: Arrays, depth_left: usize) -> Vec
     texts
 }
 
-/// A text that is the same for all values that say the same.
+/// Returns a text that is the same for all equivalent values.
 fn canonical(value: &RawValue, arrays: Arrays, depth_left: usize) -> String {
     let Some(depth_left) = depth_left.checked_sub(1) else {
         return value.get().to_owned();
@@ -302,14 +305,14 @@ fn canonical(value: &RawValue, arrays: Arrays, depth_left: usize) -> String {
     }
 }
 
-/// The fields of an object, sorted by their names. A name that is there twice has its last value, as a
-/// decoder of maps takes it.
+/// The fields of an object, sorted by their names. A duplicate name has its last value, as in a
+/// decoder of maps.
 type Fields<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
-/// [`Fields`] as they are read.
+/// [`Fields`] in the order of the text, as deserialized.
 struct Object<'a>(Fields<'a>);
 
-/// The name of a field, borrowed where nothing in it is escaped.
+/// The name of a field, borrowed if it contains no escapes.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -341,14 +344,14 @@ impl<'de> Deserialize<'de> for Object<'de> {
     }
 }
 
-/// A value, its parts not parsed.
+/// A value whose parts are not parsed yet.
 enum Value<'a> {
     Object(Fields<'a>),
     Array(Vec<&'a RawValue>),
     Text(String),
     /// A number that is not written as an integer.
     Float(f64),
-    /// An integer, a boolean or null: two that say the same are written the same.
+    /// An integer, a boolean or null: equal values are written the same.
     Other,
 }
 
@@ -452,7 +455,7 @@ mod tests {
         check(pairs.0, pairs.1, Some("[0][0]"), None);
     }
 
-    /// What comes of a list that reading changes like this; each reading is counted from 0.
+    /// Returns the result for a list that reading changes in this way; readings are counted from 0.
     fn round_trip(list: &[u32], read: impl Fn(usize, &mut Vec<u32>)) -> Result<(), String> {
         let readings = std::cell::Cell::new(0);
         let write_again = |text: &[u8]| {
@@ -470,16 +473,16 @@ mod tests {
     fn a_list_may_be_read_in_another_order_only_if_that_is_no_content() {
         let list: Vec<u32> = (0..10).rev().collect();
         assert_eq!(round_trip(&list, |_, _| {}), Ok(()));
-        // As a heap, or a set that hashes in one way.
+        // Like a heap, or a set with one fixed hash.
         assert_eq!(round_trip(&list, |_, list| list.sort_unstable()), Ok(()));
-        // As such a set that comes to rest after some readings.
+        // Like such a set whose order is stable only after some readings.
         let first = |_: usize, list: &mut Vec<u32>| {
             if let Some(at) = list.windows(2).position(|it| it[0] > it[1]) {
                 list.swap(at, at + 1);
             }
         };
         assert_eq!(round_trip(&[4, 3, 2, 1], first), Ok(()));
-        // As a set that hashes in another way each time.
+        // Like a set that hashes differently each time.
         let hashed = |reading: usize, list: &mut Vec<u32>| list.rotate_left(reading % 7);
         assert_eq!(round_trip(&list, hashed), Ok(()));
         for turned in [1, 3, 9] {

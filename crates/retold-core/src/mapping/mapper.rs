@@ -1,7 +1,7 @@
-//! The mapper: an event into what a recorder takes, and what a recorder gives into an event.
+//! The mapper: converts an event into a recorder's input, and a recorder's output into an event.
 //!
-//! The order of the steps is in this file and nowhere else: encode, then compress, then encrypt;
-//! decrypt, decompress, bring to the present revision, decode.
+//! The order of the steps is defined only in this file: encode, then compress, then encrypt;
+//! decrypt, decompress, convert to the present revision, decode.
 
 use std::any::type_name;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use super::error::{MappingError, StoredEventPlace};
 use crate::domain::{Event, EventType, Tags, Timestamp};
 use crate::recording::{EventId, NewEvent, Origin, Place, Position, StoredEvent};
 
-/// Turns events into what a recorder takes, and back. Has no state but its settings.
+/// Converts events for the recorder, and back. Has no state except its settings.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mapper {
     codec: Codec,
 }
 
-/// What is recorded around an event's content, and does not come from its type.
+/// The data that is recorded with an event's content and does not come from its type.
 #[derive(Clone, Debug)]
 #[allow(clippy::exhaustive_structs, reason = "who records must say all of it")]
 pub struct Envelope {
@@ -28,16 +28,16 @@ pub struct Envelope {
     pub id: EventId,
     /// The stream it belongs to, or none; shared by the events of one append.
     pub stream: Option<Arc<str>>,
-    /// When it was decided.
+    /// The time of the decision.
     pub time: Timestamp,
-    /// Why it is there.
+    /// The reason why it is recorded.
     pub origin: Origin,
     /// [`Metadata`](crate::recording::Metadata) as bytes.
     pub metadata: Bytes,
 }
 
 impl Envelope {
-    /// Around an event of a command, without stream and metadata.
+    /// Creates the envelope of a command's event, without stream and metadata.
     pub fn new(id: EventId, time: Timestamp) -> Self {
         Self {
             id,
@@ -50,18 +50,18 @@ impl Envelope {
 }
 
 impl Mapper {
-    /// A mapper that writes with this codec. It reads what any codec wrote.
+    /// Creates a mapper that writes with this codec. It reads what any codec wrote.
     pub const fn new(codec: Codec) -> Self {
         Self { codec }
     }
 
-    /// The event as a recorder takes it, and the event that this is read as. Fold the latter: it is what
-    /// everybody else will fold.
+    /// Returns the event in the recorder's form, and the event that is decoded from it. Fold the
+    /// latter, because every later reader will fold the same.
     ///
     /// # Errors
     ///
-    /// [`MappingError::Encode`], and [`MappingError::NotReadBack`] if the event could not be read back, or
-    /// would be another one then.
+    /// [`MappingError::Encode`], or [`MappingError::NotReadBack`] if the event cannot be read back
+    /// or differs when read back.
     pub fn encode<E: Event>(
         &self,
         event: &E,
@@ -73,8 +73,8 @@ impl Mapper {
         Ok(self.seal(event_type, event.tags(), encoded, envelope))
     }
 
-    /// As [`encode`](Self::encode), in the stream that the event is addressed to; if it is addressed to
-    /// none, in that of the envelope.
+    /// Like [`encode`](Self::encode), in the stream to which the event is addressed; if it is
+    /// addressed to none, in the envelope's stream.
     ///
     /// # Errors
     ///
@@ -94,8 +94,8 @@ impl Mapper {
         Ok(self.seal(event_type, tags, encoded, envelope))
     }
 
-    /// The event as it will be read once it is recorded. It is not encoded again when it is recorded by
-    /// this codec.
+    /// Returns the event as it will be read after it is recorded. When this codec records it, it is
+    /// not encoded again.
     ///
     /// # Errors
     ///
@@ -107,8 +107,8 @@ impl Mapper {
             .map_err(|error| refused(event.event_type(), error))
     }
 
-    /// The last steps on the way out. What compresses and encrypts stands here, in this order, and
-    /// says so in the encoding.
+    /// The last steps of writing. Compression and encryption belong here, in this order, and are
+    /// noted in the encoding.
     fn seal<E>(
         &self,
         event_type: &'static EventType,
@@ -116,7 +116,7 @@ impl Mapper {
         (payload, read_back): (Bytes, E),
         envelope: Envelope,
     ) -> (NewEvent, E) {
-        // Put together at once: handed from one builder's step to the next it would be copied each time.
+        // Built at once: passing it through the steps of a builder would copy it each time.
         let new = NewEvent {
             id: envelope.id,
             stream: envelope.stream,
@@ -132,17 +132,17 @@ impl Mapper {
         (new, read_back)
     }
 
-    /// Whether a stored event is an `E`, by its topic.
+    /// Returns whether a stored event is an `E`, by its topic.
     pub fn is<E: Event>(&self, stored: &StoredEvent) -> bool {
         E::index_of_topic(stored.topic()).is_some()
     }
 
-    /// The stored event as an `E`.
+    /// Decodes the stored event as an `E`.
     ///
     /// # Errors
     ///
-    /// [`MappingError`]: the topic is none of `E`'s, or the payload was erased, is encoded in a way
-    /// that this program cannot undo, has a newer revision, or is not the content of an `E`.
+    /// [`MappingError`]: the topic is not one of `E`'s, or the payload was erased, is encoded in a
+    /// way that this program cannot decode, has a newer revision, or is not the content of an `E`.
     pub fn decode<E: Event>(&self, stored: &StoredEvent) -> Result<E, MappingError> {
         let index = E::index_of_topic(stored.topic()).ok_or_else(|| unknown_topic::<E>(stored))?;
         let (codec, payload) = open(stored)?;
@@ -158,7 +158,8 @@ impl Mapper {
             })
     }
 
-    /// An event that was just recorded, at this position, as an `E`, without reading it back.
+    /// Decodes an event that was just recorded at this position as an `E`, without reading it from
+    /// the log.
     ///
     /// # Errors
     ///
@@ -168,7 +169,8 @@ impl Mapper {
         new: &NewEvent,
         position: Position,
     ) -> Result<E, MappingError> {
-        // Its version is not known before it is read back, so it is shown without its stream.
+        // Its version is not known until it is read from the log, so errors show it without its
+        // stream.
         let mut alone = new.clone();
         alone.stream = None;
         let place = Place { index: 0, count: 1 };
@@ -189,8 +191,8 @@ fn refused(event_type: &EventType, error: RoundTripError) -> MappingError {
     }
 }
 
-/// The first steps on the way in: the payload as its codec wrote it. What decrypts and decompresses
-/// stands here, in this order.
+/// The first steps of reading: returns the payload as its codec wrote it. Decryption and
+/// decompression belong here, in this order.
 fn open(stored: &StoredEvent) -> Result<(Codec, &[u8]), MappingError> {
     let payload = stored.payload().ok_or_else(|| MappingError::Erased {
         place: stored.into(),
@@ -213,8 +215,8 @@ fn open(stored: &StoredEvent) -> Result<(Codec, &[u8]), MappingError> {
     Ok((codec, payload))
 }
 
-/// An older revision is read as the present one, by the defaults of its serde attributes; what brings
-/// it to the present shape stands here, between [`open`] and the codec.
+/// An older revision is read as the present one, by the defaults of its serde attributes. A
+/// conversion to the present shape belongs here, between [`open`] and the codec.
 fn check_revision(stored: &StoredEvent, event_type: &EventType) -> Result<(), MappingError> {
     if stored.revision() > event_type.revision {
         return Err(MappingError::NewerRevision {
@@ -446,8 +448,7 @@ mod tests {
         .unwrap()
     }
 
-    /// What is read need not be what was written: whatever bytes there are, they are an event or an
-    /// error.
+    /// The bytes read may not be the bytes written: any bytes decode to an event or an error.
     #[test]
     fn no_payload_makes_reading_panic() {
         let seed = std::env::var("RETOLD_SEED")

@@ -1,4 +1,4 @@
-//! The topic registry: which Rust type owns which topic, and which aggregate which type of streams.
+//! The topic registry: maps topics to Rust types, and stream types to aggregates.
 
 use std::any::{TypeId, type_name};
 use std::collections::{HashMap, HashSet};
@@ -8,15 +8,15 @@ use crate::domain::{Aggregate, Event, EventType};
 use crate::recording::Invalid;
 use crate::recording::limits::{RESERVED_PREFIX, check_name};
 
-/// Longest name of a stream type, in bytes: it leaves 54 of a stream's name to `/` and key, more than
-/// the text of a uuid has.
+/// Maximum size of the name of a stream type, in bytes: it leaves 54 bytes of a stream's name for
+/// `/` and key, more than the text of a uuid needs.
 pub const STREAM_TYPE_SIZE_MAX: usize = 200;
 
-/// Which Rust type owns which topic, and which aggregate owns which type of streams.
+/// Maps topics to the Rust types that own them, and stream types to the aggregates that own them.
 ///
-/// An application has one. Types register at its start or at their first use, from any thread; the
-/// same type may register again and again. That two types share a name is found here, before an event
-/// is recorded that would lead back to the wrong one.
+/// An application has one. Types register when it starts or when they are first used, from any
+/// thread; the same type may register repeatedly. If two types share a name, registration fails,
+/// before an event is recorded that would later be read as the wrong type.
 #[derive(Debug, Default)]
 pub struct TopicRegistry {
     names: RwLock<Names>,
@@ -27,9 +27,9 @@ struct Names {
     /// Types that were registered without error.
     registered: HashSet<TypeId>,
     topics: HashMap<&'static str, Owner>,
-    /// Topics of the past: events may have them, and no type does.
+    /// Retired topics: events may have them, but no type does.
     retired: HashSet<&'static str>,
-    /// Topics that others answer who read the same log, by types of their own.
+    /// Topics of other readers of the same log, which process them with their own types.
     of_others: HashSet<&'static str>,
     /// Whether types or retired topics were declared before the first use.
     is_declared: bool,
@@ -40,7 +40,7 @@ struct Names {
 struct Owner {
     type_id: TypeId,
     type_name: &'static str,
-    /// The present topic of the type of events, or the type of streams.
+    /// The present topic of the event type, or the stream type.
     present: &'static str,
 }
 
@@ -55,13 +55,13 @@ impl Owner {
 }
 
 impl TopicRegistry {
-    /// A registry that knows no type.
+    /// Creates a registry without types.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Declares an event type: registers it, and says by that that the program declares the types of
-    /// the log. See [`is_declared`](Self::is_declared).
+    /// Declares an event type: registers it, and states that the program declares the types of the
+    /// log. See [`is_declared`](Self::is_declared).
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl TopicRegistry {
         self.register_aggregate::<A>()
     }
 
-    /// Declares a topic of the past: events of the log may have it, and the program passes over them.
+    /// Declares a retired topic: events of the log may have it, and the program skips them.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ impl TopicRegistry {
         Ok(())
     }
 
-    /// Declares a topic of another program that records in the same log: readers pass over its events.
+    /// Declares a topic of another program that records in the same log: readers skip its events.
     ///
     /// # Errors
     ///
@@ -120,21 +120,21 @@ impl TopicRegistry {
         names.is_declared = true;
     }
 
-    /// Whether the program declared types or retired topics. Then it is to declare all of the log's;
-    /// else types are known from their first use on.
+    /// Returns whether the program declared types or retired topics. If so, it must declare all
+    /// types of the log; otherwise types are known from their first use.
     pub fn is_declared(&self) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.is_declared
     }
 
-    /// Notes topics that others answer who read the same log, by types of their own.
+    /// Adds topics of other readers of the same log, which process them with their own types.
     pub(crate) fn note_of_others(&self, topics: &[&'static str]) {
         let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
         names.of_others.extend(topics);
     }
 
-    /// Whether the topic is known: a registered type has it, it is retired, others of the same system
-    /// answer it, or it is the library's.
+    /// Returns whether the topic is known: a registered type has it, it is retired, other parts of
+    /// the same system process it, or it belongs to the library.
     pub fn knows(&self, topic: &str) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         topic.starts_with(RESERVED_PREFIX)
@@ -143,13 +143,14 @@ impl TopicRegistry {
             || names.of_others.contains(topic)
     }
 
-    /// Whether the topic was declared to be of the past.
+    /// Returns whether the topic was declared as retired.
     pub fn is_retired(&self, topic: &str) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.retired.contains(topic)
     }
 
-    /// Whether the type of this topic has another one, present or former, for which this holds.
+    /// Returns whether the type of this topic has another topic, present or former, for which this
+    /// holds.
     pub(crate) fn has_other_name(&self, topic: &str, holds: impl Fn(&str) -> bool) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         let Some(owner) = names.topics.get(topic) else {
@@ -161,7 +162,7 @@ impl TopicRegistry {
         topics.any(|(other, of)| *other != topic && is_same(of) && holds(other))
     }
 
-    /// How many names are known. It only grows.
+    /// Returns the number of known names, which only grows.
     pub(crate) fn name_count(&self) -> usize {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.topics.len() + names.retired.len() + names.of_others.len()
@@ -171,7 +172,7 @@ impl TopicRegistry {
     ///
     /// # Errors
     ///
-    /// [`RegistryError`]; nothing is registered then.
+    /// [`RegistryError`]; nothing is then registered.
     pub fn register_event<E: Event>(&self) -> Result<(), RegistryError> {
         let key = TypeId::of::<E>();
         if self.is_registered(key) {
@@ -184,11 +185,11 @@ impl TopicRegistry {
         Ok(())
     }
 
-    /// Registers an aggregate with its type of streams, and its events.
+    /// Registers an aggregate with its stream type, and its events.
     ///
     /// # Errors
     ///
-    /// [`RegistryError`]; the aggregate is not registered then.
+    /// [`RegistryError`]; the aggregate is then not registered.
     pub fn register_aggregate<A: Aggregate>(&self) -> Result<(), RegistryError> {
         let owner = Owner {
             type_id: TypeId::of::<A>(),
@@ -213,7 +214,7 @@ impl TopicRegistry {
         Ok(())
     }
 
-    /// All topics that are registered, present and former, sorted.
+    /// Returns all registered topics, present and former, sorted.
     pub fn topics(&self) -> Vec<&'static str> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         let mut topics: Vec<_> = names.topics.keys().copied().collect();
@@ -221,8 +222,8 @@ impl TopicRegistry {
         topics
     }
 
-    /// The topic that a type of events has now, by its present or a former topic; none if no registered
-    /// type has it.
+    /// Returns the present topic of the event type that has this present or former topic; none if
+    /// no registered type has it.
     pub fn present_topic(&self, topic: &str) -> Option<&'static str> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.topics.get(topic).map(|owner| owner.present)
@@ -235,7 +236,7 @@ impl TopicRegistry {
 }
 
 impl Names {
-    /// Enters all topics of the types, or none.
+    /// Registers all topics of the types, or none.
     fn claim_topics(&mut self, types: &'static [EventType]) -> Result<(), RegistryError> {
         let mut claimed = HashMap::new();
         for event_type in types {
@@ -301,36 +302,36 @@ fn check_stream_type(name: &'static str, owner: &'static str) -> Result<(), Regi
     Ok(())
 }
 
-/// Two types under one name, or a name that cannot be. A mistake in the program, found when the type
-/// is registered; nothing was recorded.
+/// Two types share one name, or a name is invalid. This is a mistake in the program, found when the
+/// type is registered; nothing was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// Two event types have one topic, present or former.
+    /// Two event types share a topic, present or former.
     #[error(
         "both {first} and {second} have the topic {topic:?}; give one of them another with `#[event(topic = \"…\")]`"
     )]
     TopicTwice {
         /// The topic.
         topic: &'static str,
-        /// Whose it is.
+        /// The type that owns it.
         first: &'static str,
-        /// Who wants it too; the same type if two of its variants have the topic.
+        /// The type that also has it; the same type if two of its variants have the topic.
         second: &'static str,
     },
-    /// Two aggregates have one type of streams.
+    /// Two aggregates share a stream type.
     #[error(
         "both {first} and {second} have the stream type {stream_type:?}; give one of them another with `#[aggregate(type = \"…\")]`"
     )]
     StreamTypeTwice {
         /// The type.
         stream_type: &'static str,
-        /// Whose it is.
+        /// The aggregate that owns it.
         first: &'static str,
-        /// Who wants it too.
+        /// The aggregate that also has it.
         second: &'static str,
     },
-    /// A topic that was declared to be of the past, and a type that has it.
+    /// A type has a topic that was declared as retired.
     #[error(
         "the topic {topic:?} is declared as retired, and {owner} has it; remove `retired({topic:?})`, or the topic from the type"
     )]
@@ -345,15 +346,15 @@ pub enum RegistryError {
     Reserved {
         /// The name.
         name: &'static str,
-        /// Who has it.
+        /// The owner of the name.
         owner: &'static str,
     },
-    /// A name that no recorder would take.
+    /// A name that no recorder accepts.
     #[error("{owner} cannot be recorded: {error}")]
     Name {
-        /// Whose name.
+        /// The owner of the name.
         owner: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         error: Invalid,
     },
