@@ -1,4 +1,4 @@
-//! Opening an application: its log, and what it is opened with.
+//! Opens an application: its log and its options.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -51,7 +51,7 @@ pub struct ApplicationBuilder {
     mapper: Mapper,
     registry: Arc<TopicRegistry>,
     declared: Declared,
-    /// Whether all types that were registered could be; the first error if not.
+    /// Whether all types could be registered; the first error if not.
     registered: Result<(), RegistryError>,
 }
 
@@ -61,7 +61,7 @@ enum Log {
 }
 
 impl Application {
-    /// Begins to open the application of this name, which is the name of its log.
+    /// Builds an application with this name, which is also the name of its log.
     pub fn builder(name: impl Into<String>) -> ApplicationBuilder {
         ApplicationBuilder {
             name: name.into(),
@@ -79,10 +79,10 @@ impl Application {
         }
     }
 
-    /// Begins to open another application with the store, clock, ids, types and options of this one:
-    /// one log for each tenant, opened when it is first needed. Without this one's metadata.
+    /// Builds another application with the store, clock, ids, types and options of this one, but
+    /// without its metadata: for example one log per tenant, opened when it is first needed.
     ///
-    /// An application that was opened with a recorder has no store; give one.
+    /// An application that was opened with a recorder has no store: set one.
     pub fn another(&self, name: impl Into<String>) -> ApplicationBuilder {
         ApplicationBuilder {
             name: name.into(),
@@ -108,64 +108,63 @@ impl ApplicationBuilder {
         self
     }
 
-    /// Uses this log, opened already, in place of one of a store.
+    /// Uses this log, which is already open, instead of one from a store.
     pub fn recorder(mut self, recorder: Arc<dyn Recorder>) -> Self {
         self.log = Some(Log::Opened(recorder));
         self
     }
 
-    /// Opens the log for reading: one that does not exist is not made, and commands are refused as
-    /// invalid.
+    /// Opens the log read-only: a missing log is not created, and commands are refused as invalid.
     pub fn read_only(mut self) -> Self {
         self.access = Access::ReadOnly;
         self
     }
 
-    /// Gives the log this id, if it is born by this opening; a fresh one by default.
+    /// Sets the id of the log if this call creates it; a fresh id by default.
     pub fn log_id(mut self, id: LogId) -> Self {
         self.birth = Some(id);
         self
     }
 
-    /// Takes the time of events from this clock; the machine's by default.
+    /// Takes the time of events from this clock; the system clock by default.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Takes fresh ids from this source; uuids of version 7 by default.
+    /// Takes fresh ids from this source; UUIDs of version 7 by default.
     pub fn ids(mut self, ids: Arc<dyn IdSource>) -> Self {
         self.ids = ids;
         self
     }
 
-    /// Keeps the states of about this many aggregates in memory, those that are used most; 0 for
-    /// none, [`CACHE_SIZE_DEFAULT`] by default. No memory is taken before they are used.
+    /// Keeps the states of about this many of the most used aggregates in memory; 0 for none,
+    /// [`CACHE_SIZE_DEFAULT`] by default. Allocates nothing until they are used.
     pub fn cache_size(mut self, aggregates: usize) -> Self {
         self.cache_size = aggregates;
         self
     }
 
-    /// Decides a command again at most this often because others were faster; [`RETRIES_DEFAULT`] by
-    /// default.
+    /// Retries a command at most this often after a conflict; [`RETRIES_DEFAULT`] by default.
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self
     }
 
-    /// Writes events with this codec; JSON by default. What any codec wrote can be read.
+    /// Encodes events with this codec; JSON by default. Events written with any codec can be read.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.mapper = Mapper::new(codec);
         self
     }
 
-    /// Declares a type of events, so that opening fails if another has one of its topics.
+    /// Declares an event type, so that opening fails if another type has one of its topics.
     ///
-    /// An application that declares any type or topic is to declare all topics of its log: its types, those
-    /// that are [`retired`](Self::retired), and those [`of_others`](Self::of_others). Opening fails if the
-    /// log has another topic, and readers refuse one that appears later, because its events may be what
-    /// they look for, under another name. An application that declares none knows a type from its first
-    /// use on, and decisions over a query are checked against the types that are known then.
+    /// An application that declares any type or topic must declare all topics of its log: its own
+    /// types, the [`retired`](Self::retired) topics, and those [`of_others`](Self::of_others).
+    /// Opening fails if the log has another topic, and readers refuse one that appears later,
+    /// because its events may be events that they look for under another name. An application that
+    /// declares nothing knows a type from its first use, and decisions over a query are checked
+    /// against the types known at that time.
     pub fn event<E: Event>(mut self) -> Self {
         self.declared.readers.push(EventReader::of::<E>());
         let registry = &self.registry;
@@ -173,8 +172,8 @@ impl ApplicationBuilder {
         self
     }
 
-    /// Declares an aggregate and its events, as [`event`](Self::event) does, so that opening fails if
-    /// another has its type's name or one of its topics.
+    /// Declares an aggregate and its events, as [`event`](Self::event) does, so that opening fails
+    /// if another type has its type name or one of its topics.
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
         self.declared.readers.push(EventReader::of::<A::Event>());
         self.declared.aggregates.push(DeclaredAggregate {
@@ -188,16 +187,16 @@ impl ApplicationBuilder {
         self
     }
 
-    /// Declares a topic of the past: the log has events of it, and the program has no type for them any
-    /// more. All readers pass over them, aggregates too.
+    /// Declares a retired topic: the log has events with it, and the program no longer has a type
+    /// for them. All readers skip them, including aggregates.
     pub fn retired(mut self, topic: &'static str) -> Self {
         let registry = &self.registry;
         self.registered = self.registered.and_then(|()| registry.retire(topic));
         self
     }
 
-    /// Declares a topic of another program that records in this log too: this program has no type for
-    /// it, and its readers pass over such events. In the stream of an aggregate they are an error.
+    /// Declares a topic of another program that also records in this log: this program has no type
+    /// for it, and its readers skip such events. In the stream of an aggregate they are an error.
     pub fn of_others(mut self, topic: &'static str) -> Self {
         let registry = &self.registry;
         self.registered = self
@@ -206,19 +205,19 @@ impl ApplicationBuilder {
         self
     }
 
-    /// Topics that other members of a system answer, by types of their own.
+    /// Notes topics that other members of a system process, with types of their own.
     pub(crate) fn answered_by_others(self, topics: &[&'static str]) -> Self {
         self.registry.note_of_others(topics);
         self
     }
 
-    /// Opens the log; it is born by this if it does not exist.
+    /// Opens the log, and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a bad name, or without a store; [`Error::Registry`] if two declared
-    /// types have one name; [`Error::Mapping`] if types are declared and the log has a topic that is none
-    /// of theirs and not retired; [`Error::Unavailable`], [`Error::Corrupt`].
+    /// [`Error::Invalid`] for an invalid name, or without a store; [`Error::Registry`] if two
+    /// declared types share a name; [`Error::Mapping`] if types are declared and the log has a
+    /// topic that is neither declared nor retired; [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn open(self) -> Result<Application> {
         self.registered?;
         let (recorder, store) = match (self.log, self.access) {

@@ -54,7 +54,7 @@ impl Application {
     #[doc = include_str!("../../doc/school.rs.txt")]
     /// use retold::application::fold_of;
     ///
-    /// The names that are taken, by any dog.
+    /// /// The names that are taken, by any dog.
     /// #[derive(Clone, Default)]
     /// struct Names(Vec<String>);
     ///

@@ -1,4 +1,4 @@
-//! Why an application did not do what it was asked: the recorder's meanings and its own.
+//! The errors of an application: those of the recorder and its own.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,62 +11,63 @@ use crate::recording::{
     found_log, found_there,
 };
 
-/// What an application returns, if it cannot be refused by the domain.
+/// The result of an application's methods whose calls the domain cannot refuse.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an application did not do what it was asked. The variants are decisions for the caller.
+/// Why a call failed. Each variant calls for a different reaction of the caller.
 ///
-/// `Debug` prints sentences, not the structure: the message, then each cause that the message does not
-/// contain. A program whose `main` returns [`Result`] therefore ends with a readable error.
+/// `Debug` prints sentences instead of the structure: the message, then each cause that the message
+/// does not contain. So a program whose `main` returns [`Result`] ends with a readable error.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The log is not as was demanded, and deciding again did not help often enough or was not asked
-    /// for (`at`). Nothing was recorded.
+    /// A condition on the log does not hold, and the retries are used up or were not requested
+    /// (`at`). Nothing was recorded.
     #[error("{0}; read again, then decide again")]
     Conflict(Conflict),
     /// The database cannot be reached or is overloaded. Nothing was recorded; the same call may
     /// succeed later.
     #[error("the store is unavailable, nothing was recorded (try again later): {0}")]
     Unavailable(#[source] Failure),
-    /// It is unknown whether the append was recorded, also after it was sent again several times.
-    /// Whoever must know sends the same append again, until it is answered
-    /// ([`Application::settle`](super::handle::Application::settle)); a command with an id may simply
-    /// be repeated.
+    /// It is unknown whether the append was recorded, even after several attempts. To find out,
+    /// send the same append again until its outcome is known
+    /// ([`Application::settle`](super::handle::Application::settle)); a command with an id can
+    /// simply be repeated.
     #[error(
         "it is unknown whether the append was recorded (settle it, or repeat the command under its command id): {failure}"
     )]
     OutcomeUnknown {
-        /// What the database said last.
+        /// The last error of the database.
         #[source]
         failure: Failure,
-        /// What may be recorded or not; none if the recorder said this of a read.
+        /// The append whose outcome is unknown; `None` if the recorder reported this for a read.
         append: Option<Append>,
-        /// Whether the same call may be made again and records nothing twice: a command with an id, a
-        /// settling of the same append, or a read. A command without an id would be decided again under
-        /// other ids of events: settle its append.
+        /// Whether the same call can be repeated and records nothing twice: true for a command with
+        /// an id, settling the same append, or a read. A command without an id would be decided
+        /// again with other event ids: settle its append instead.
         is_repeatable: bool,
     },
-    /// Stored data is not what was written.
+    /// The stored data differs from what was written.
     #[error("{0}; check the log with `retold verify`")]
     Corrupt(Corrupt),
-    /// A limit or an argument: the same call will never succeed. Nothing was recorded.
+    /// An argument is invalid or exceeds a limit: the same call will never succeed. Nothing was
+    /// recorded.
     #[error(transparent)]
     Invalid(Invalid),
-    /// There is no such aggregate, it has no such version, or had no events at the time. To decide on one that may be absent,
-    /// use `execute_or_create`; to read one, `find`.
+    /// The aggregate does not exist, does not have this version, or had no events at that time. To
+    /// decide on one that may not exist, use `execute_or_create`; to read one, `find`.
     #[error("{}", not_found(stream, version, time))]
     NotFound {
         /// Name of the stream that has no events.
         stream: Arc<str>,
-        /// The version that was asked for, if one was.
+        /// The requested version, if there was one.
         version: Option<Version>,
-        /// The time that was asked for, if one was.
+        /// The requested time, if there was one.
         time: Option<Timestamp>,
     },
-    /// The log no longer has what was read of it: it was replaced, cut, or restored from an older
-    /// copy. Whatever was made of what was read may speak of events that are gone; find out, and begin
-    /// again from the first event or from a mark the log has.
+    /// The log no longer has what was read from it: it was replaced, cut, or restored from an older
+    /// copy. Data derived from that read may refer to events that no longer exist. Find out, and
+    /// start again from the first event or from a mark that the log has.
     #[error(
         "the log {log:?} has diverged: {mark} was read of it, but {}; it was cut, replaced, or restored from an older copy since. Compare it with what was restored; then begin again: reset a follower (`retold follower reset`), rebuild a view, open an outbox of another name, or read after a mark that the log has",
         found_there(mark, found)
@@ -74,13 +75,13 @@ pub enum Error {
     Diverged {
         /// Name of the log.
         log: Arc<str>,
-        /// What was read of it once.
+        /// The mark that was read earlier.
         mark: Mark,
-        /// What is at that position now; none if the log does not reach so far.
+        /// The event at that position now; `None` if the log is shorter.
         found: Option<Mark>,
     },
-    /// The name of a log leads to another log than the one that was read: it was replaced. As
-    /// [`Diverged`](Self::Diverged): find out, and begin again.
+    /// The name of a log now leads to another log than the one that was read: it was replaced. As
+    /// with [`Diverged`](Self::Diverged): find out, and start again.
     #[error(
         "the log {log:?} has been replaced: it had the id {expected}, and now {}",
         found_log(expected, found)
@@ -90,14 +91,14 @@ pub enum Error {
         log: Arc<str>,
         /// Id of the log that was read.
         expected: LogId,
-        /// Id that it has now; none if no log has the name.
+        /// The id that it has now; `None` if no log has the name.
         found: Option<LogId>,
     },
-    /// An event could not become bytes, or bytes could not become an event. Nothing was recorded.
+    /// An event could not be encoded or decoded. Nothing was recorded.
     #[error(transparent)]
     Mapping(MappingError),
-    /// The command id was used before, for another command of the log. Nothing was recorded now: give every
-    /// command an id of its own.
+    /// The command id was used earlier for another command of the log. Nothing was recorded now:
+    /// give every command its own id.
     #[error(
         "the command id {command:?} was used before, for another command: it recorded {used_for}, at position {position}; give every command an id of its own"
     )]
@@ -106,11 +107,11 @@ pub enum Error {
         command: Arc<str>,
         /// What was recorded under it first: the topic, and what the command was about.
         used_for: Arc<str>,
-        /// Where that is.
+        /// The position of that event.
         position: Position,
     },
-    /// Two types of the program have one name. Found when the second is registered: at start, or at
-    /// its first use.
+    /// Two types of the program share a name. Detected when the second one is registered: at
+    /// startup or at its first use.
     #[error(transparent)]
     Registry(RegistryError),
     /// The domain refused the command; the refusal is the source.
@@ -127,18 +128,18 @@ fn not_found(stream: &str, version: &Option<Version>, time: &Option<Timestamp>) 
 }
 
 impl Error {
-    /// Whether a log is no longer the one that was read: replaced, cut, or restored from an older
-    /// copy.
+    /// Returns whether the log is no longer the one that was read: it was replaced, cut, or
+    /// restored from an older copy.
     pub fn is_diverged(&self) -> bool {
         matches!(self, Self::Diverged { .. } | Self::Replaced { .. })
     }
 
-    /// The caller's mistake, told in a whole sentence without a full stop.
+    /// A mistake of the caller, described in a full sentence without a period.
     pub(crate) fn invalid(reason: impl Into<String>) -> Self {
         Self::Invalid(Invalid::new(reason.into()))
     }
 
-    /// The log no longer has what was read of it.
+    /// The log no longer has what was read from it.
     pub(crate) fn diverged(log: &str, mark: Mark, found: Option<Mark>) -> Self {
         Self::Diverged {
             log: log.into(),
@@ -147,14 +148,14 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed when it is made again, and records nothing twice: of a conflict,
-    /// of a store that is unavailable, and of an unknown outcome where the same command id or the same append
-    /// is sent again. Not of an unknown outcome of a command without an id, whose append is to be
+    /// Returns whether the same call can be retried and records nothing twice: true for a conflict,
+    /// an unavailable store, and an unknown outcome if the same command id or the same append is
+    /// sent again. False for an unknown outcome of a command without an id, whose append must be
     /// [settled](super::handle::Application::settle).
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
-    /// // The id makes that the trick is added once, however often it is sent.
+    /// // With the command id, the trick is added once, however often the command is sent.
     /// let attempts_max = 10;
     /// for attempt in 1.. {
     ///     let add = school.execute(fido, |_| DogEvent::TrickAdded { trick: "sit".into() });
@@ -253,25 +254,25 @@ impl From<Invalid> for Error {
     }
 }
 
-/// Why a command was not executed: the domain's own refusal, in its own type, or the library's
-/// error.
+/// Why a command was not executed: the domain's own refusal, in its own type, or an error of the
+/// library.
 ///
-/// Becomes an [`Error`] by `?` if the refusal is an error.
+/// Converts into an [`Error`] with `?` if the refusal is an error.
 #[derive(Debug)]
 #[allow(clippy::exhaustive_enums, reason = "there is no third")]
 pub enum ExecuteError<R> {
-    /// The domain refused. Nothing was recorded, and the state that was decided on was the newest.
+    /// The domain refused. Nothing was recorded, and the decision was made on the newest state.
     Refused(R),
     /// The library failed.
     Retold(Error),
 }
 
 impl<R> ExecuteError<R> {
-    /// The refusal, if it is one.
+    /// Returns the refusal, if it is one.
     ///
     /// # Errors
     ///
-    /// The library's error, if it is that.
+    /// The library's error, otherwise.
     pub fn refusal(self) -> Result<R> {
         match self {
             Self::Refused(refusal) => Ok(refusal),

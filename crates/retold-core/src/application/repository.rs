@@ -1,4 +1,4 @@
-//! The repository: aggregates as folds of their streams, from the cache and from snapshots on.
+//! The repository: aggregates as folds of their streams, starting from the cache or a snapshot.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use crate::recording::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loaded<A: Aggregate> {
-    /// Which.
+    /// Its id.
     pub id: Id<A>,
-    /// What its events make of it.
+    /// The fold of its events.
     pub state: A,
     /// The last version that the state has seen.
     pub version: Version,
 }
 
 impl Application {
-    /// The aggregate as it is now.
+    /// Returns the current state of the aggregate.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
@@ -40,8 +40,8 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if nothing is recorded of it; [`Error::Mapping`] if one of its events
-    /// cannot be read; [`Error::Registry`], [`Error::Unavailable`], [`Error::Corrupt`].
+    /// [`Error::NotFound`] if it has no events; [`Error::Mapping`] if one of its events cannot be
+    /// read; [`Error::Registry`], [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn get<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Loaded<A>> {
         let id = id.into();
         let stream: Arc<str> = id.stream().into();
@@ -49,7 +49,7 @@ impl Application {
         loaded(id, folded).ok_or_else(|| absent(stream, None))
     }
 
-    /// The aggregate as it is now, or none if nothing is recorded of it.
+    /// Returns the current state of the aggregate, or `None` if it has no events.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl Application {
         Ok(loaded(id, folded))
     }
 
-    /// The aggregate as it was at a version.
+    /// Returns the aggregate as of a version.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
@@ -75,7 +75,7 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get); [`Error::NotFound`] also if it has no such version yet.
+    /// As [`get`](Self::get); [`Error::NotFound`] also if it does not have this version yet.
     pub async fn get_at<A: Aggregate>(
         &self,
         id: impl Into<Id<A>>,
@@ -89,12 +89,12 @@ impl Application {
             .ok_or_else(|| absent(stream, Some(version)))
     }
 
-    /// The aggregate as it was at a time: the fold of its versions before the first one whose event
-    /// was decided later than `time`.
+    /// Returns the aggregate as of a time: the fold of its versions before the first one whose
+    /// event was decided later than `time`.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get); [`Error::NotFound`] also if it had no events then.
+    /// As [`get`](Self::get); [`Error::NotFound`] also if it had no events at that time.
     pub async fn get_as_of<A: Aggregate>(
         &self,
         id: impl Into<Id<A>>,
@@ -103,7 +103,8 @@ impl Application {
         let id = id.into();
         let stream: Arc<str> = id.stream().into();
         self.register::<A>()?;
-        // Versions count, not times, in snapshots and in the cache: neither serves here.
+        // Snapshots and cached states know their version but not their time, so neither can be
+        // used.
         let mut folded = Folded::<A>::default();
         let until = |stored: &StoredEvent| stored.time() <= time;
         self.fold_while(&stream, &mut folded, None, until).await?;
@@ -114,17 +115,17 @@ impl Application {
         })
     }
 
-    /// Sees to it that no other type has the names of this aggregate or of its events.
+    /// Ensures that no other type has the names of this aggregate or of its events.
     pub(super) fn register<A: Aggregate>(&self) -> Result<()> {
         Ok(self.core.registry.register_aggregate::<A>()?)
     }
 
-    /// The newest state of a stream, empty if it has no events.
+    /// Returns the newest state of a stream; the default if it has no events.
     pub(super) async fn load<A: Aggregate>(&self, stream: &Arc<str>) -> Result<Folded<A>> {
         Ok(self.load_with_head(stream).await?.0)
     }
 
-    /// The newest state of a stream, and the head of the log when it was that.
+    /// Returns the newest state of a stream, and the head of the log at that read.
     pub(super) async fn load_with_head<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -133,7 +134,7 @@ impl Application {
         self.read_on_from(stream, cached).await
     }
 
-    /// The newest state of a stream, for a command that has used the cache before.
+    /// Returns the newest state of a stream, for a command that has already used the cache.
     pub(super) async fn load_again<A: Aggregate>(&self, stream: &Arc<str>) -> Result<Folded<A>> {
         let cached = self.core.cache.peek(stream);
         Ok(self.read_on_from(stream, cached).await?.0)
@@ -157,13 +158,14 @@ impl Application {
         }
     }
 
-    /// Forgets a state that the log does not bear out: it was restored from an older copy since.
+    /// Forgets a state that does not match the log, because the log was restored from an older
+    /// copy.
     pub(super) fn distrust(&self, stream: &str, error: &Error) {
         tracing::warn!(%stream, %error, "a state is folded from the log again");
         self.core.cache.forget(stream);
     }
 
-    /// The newest state of a stream that is not in the cache; it is, afterwards.
+    /// Returns the newest state of a stream that is not in the cache, and caches it.
     pub(super) async fn load_uncached<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -179,7 +181,7 @@ impl Application {
         .await
     }
 
-    /// The state of a stream at a version, or at its last if it has no such version.
+    /// Returns the state of a stream at a version, or at its last version if that is lower.
     pub(super) async fn load_at<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -201,8 +203,8 @@ impl Application {
         Ok(folded)
     }
 
-    /// Where a fold begins: with a snapshot that fits the program and the stream, or with nothing. A
-    /// snapshot is a hint, so nothing that is wrong with one fails a load.
+    /// Returns the start of a fold: a snapshot that matches the program and the stream, or nothing.
+    /// A snapshot is only an optimization, so a bad one never fails a load.
     async fn begin<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -242,7 +244,7 @@ impl Application {
         Ok(Folded::default())
     }
 
-    /// The event of this version of a stream: a log that was restored may have lost it.
+    /// Returns the event with this version of a stream; a restored log may have lost it.
     async fn event_of_version(
         &self,
         stream: &Arc<str>,
@@ -257,8 +259,8 @@ impl Application {
         Ok(page.events.first().map(StoredEvent::mark))
     }
 
-    /// Takes in all events that the state has not seen, and keeps it in the cache. Returns the head
-    /// of the log when that was so.
+    /// Applies all events that the state has not seen, and caches it. Returns the head of the log
+    /// at that read.
     pub(super) async fn fast_forward<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -285,9 +287,9 @@ impl Application {
         }
     }
 
-    /// Takes in the events after the state's version, up to and with `until`, before the first of
-    /// which `goes_on` does not hold. Returns how far the read went, if it went to the stream's end.
-    /// `Diverged` if the log no longer has the event that the state has seen last.
+    /// Applies the events after the state's version, up to and including `until`, before the first
+    /// one for which `goes_on` is false. Returns how far the read reached, if it read to the
+    /// stream's end. `Diverged` if the log no longer has the last event that the state has seen.
     pub(super) async fn fold_while<A: Aggregate>(
         &self,
         stream: &Arc<str>,
@@ -295,7 +297,7 @@ impl Application {
         until: Option<Version>,
         goes_on: impl Fn(&StoredEvent) -> bool + Send,
     ) -> Result<Option<Mark>> {
-        // A state that is there already is proven by the first read.
+        // The first read checks an existing state against the log.
         let mut is_proven = folded.mark.is_none();
         loop {
             if until.is_some() && folded.version >= until && is_proven {
@@ -329,7 +331,7 @@ impl Application {
     ) -> Result<()> {
         let expected = next(folded.version);
         if stored.version() != Some(expected) {
-            // Going on would leave an event out, or take one in twice.
+            // Continuing would omit an event or apply one twice.
             let what = format!(
                 "version {expected} was to come next in {stream:?}, not {}",
                 Version::number(stored.version())
@@ -351,7 +353,7 @@ impl Application {
     }
 }
 
-/// The state in a snapshot, or why it is of no use to this program.
+/// Returns the state in a snapshot, or the reason why this program cannot use it.
 pub(super) fn folded_of<A: Aggregate>(
     rule: &SnapshotRule<A>,
     snapshot: &StoredSnapshot,
@@ -382,7 +384,7 @@ fn loaded<A: Aggregate>(id: Id<A>, folded: Folded<A>) -> Option<Loaded<A>> {
     Some(Loaded { id, state, version })
 }
 
-/// The error of a stream that has no events, or not this version.
+/// The error for a stream that has no events, or not this version.
 pub(super) fn absent(stream: Arc<str>, version: Option<Version>) -> Error {
     Error::NotFound {
         stream,

@@ -1,8 +1,8 @@
-//! Subscribing to a log: what is there, then what comes, with no gap between and without an end.
+//! Subscribes to a log: the existing events, then new ones, without gaps and without an end.
 //!
-//! A subscription only ever reads forward by pages and moves by how far each page says it went. A
-//! hint tells when to read again and nothing else, so a lost, doubled or late one can neither skip an
-//! event nor give one twice.
+//! A subscription only reads forward by pages, and advances by the position that each page reports.
+//! A hint only triggers the next read, so a lost, duplicated or late hint can neither skip an event
+//! nor return one twice.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::recording::{
 };
 
 impl<T> Selection<T> {
-    /// Subscribes to the selected events: by default all from the first on; see [`Subscribing`].
+    /// Subscribes to the selected events, by default from the first one; see [`Subscribing`].
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
@@ -27,7 +27,7 @@ impl<T> Selection<T> {
     /// let first = events.next().await?;
     /// assert_eq!(first.aggregate(), Some(fido));
     ///
-    /// // What comes later is given by the same subscription, as soon as it is recorded.
+    /// // The same subscription returns later events as soon as they are recorded.
     /// school.execute(fido, |_| DogEvent::TrickAdded { trick: "fetch".into() }).await?;
     /// let second = events.next().await?;
     /// assert_eq!(second.position().get(), 2);
@@ -42,7 +42,7 @@ impl<T> Selection<T> {
     }
 }
 
-/// A subscription that has not begun: from where. Await it.
+/// A subscription that has not started, with its starting point. Await it.
 #[must_use = "a subscription begins when this is awaited"]
 #[derive(Debug)]
 pub struct Subscribing<T> {
@@ -59,23 +59,24 @@ enum Start {
 }
 
 impl<T> Subscribing<T> {
-    /// Begin just after this mark, which another subscription gave ([`Subscription::mark`]); with
-    /// none, with the first event.
+    /// Starts after this mark, which another subscription returned ([`Subscription::mark`]); with
+    /// `None`, at the first event.
     ///
-    /// It is checked that the log has the event of the mark at its position: else the log was
-    /// replaced, cut or restored since, and awaiting this is `Diverged`.
+    /// Awaiting this checks that the log has the mark's event at its position. If not, the log was
+    /// replaced, cut or restored since, and the result is `Diverged`.
     pub fn after(mut self, mark: impl Into<Option<Mark>>) -> Self {
         self.start = mark.into().map_or(Start::Beginning, Start::Mark);
         self
     }
 
-    /// Begin just after this position, whatever event is there; one beyond the head is `Invalid`.
+    /// Starts after this position, regardless of the event there; `Invalid` if it is beyond the
+    /// head.
     pub fn after_position(mut self, position: impl Into<Option<Position>>) -> Self {
         self.start = position.into().map_or(Start::Beginning, Start::Position);
         self
     }
 
-    /// Begin with what is recorded from now on.
+    /// Starts with the events that are recorded from now on.
     pub fn from_now(mut self) -> Self {
         self.start = Start::Now;
         self
@@ -114,7 +115,7 @@ impl<T: 'static> IntoFuture for Subscribing<T> {
     }
 }
 
-/// The mark, if the log has its event at its position; else `Diverged`.
+/// Returns the mark if the log has its event at its position; otherwise `Diverged`.
 pub(crate) async fn check_mark(recorder: &dyn Recorder, mark: Mark) -> Result<Mark, Error> {
     let proof = LogRead::new().after_mark(mark).limit(1);
     recorder.read_log(proof.until(mark.position)).await?;
@@ -133,17 +134,18 @@ async fn mark_at(recorder: &dyn Recorder, position: Position) -> Result<Mark, Er
     }
 }
 
-/// What a subscription has to tell.
+/// An item of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Signal<T> {
     /// The next event.
     Event(T),
-    /// Everything that was recorded when the last page was read has been given; what follows is given
-    /// as it comes. With how far that was; none if the log is empty.
+    /// Everything that was recorded when the last page was read has been returned; later events are
+    /// returned as they arrive. Contains the mark of the last page's end; `None` if the log is
+    /// empty.
     CaughtUp(Option<Mark>),
-    /// More came at once than a page takes: what is given now may lag behind the log until the next
-    /// [`CaughtUp`](Self::CaughtUp). Nothing is lost by it.
+    /// More events arrived at once than fit in a page: the events returned from now on may lag
+    /// behind the log until the next [`CaughtUp`](Self::CaughtUp). No event is lost.
     FellBehind,
 }
 
@@ -166,24 +168,24 @@ enum Step {
     Waiting(BoxFuture<'static, Result<u64, RecordError>>),
 }
 
-/// Events of a log: those that are there, then those that come, each once, in the order of recording.
+/// The events of a log: the existing ones, then new ones, each once, in log order.
 ///
-/// It has no end. It holds one page of events at most, and reads the next when that has been given:
-/// whoever is slow lags behind and fills nobody's memory. Also a [`Stream`]. Every method may be
-/// dropped while it waits; the next call goes on where it was.
+/// It has no end. It holds at most one page of events, and reads the next page when that has been
+/// returned: a slow reader lags behind and uses no more memory. Also a [`Stream`]. Every method can
+/// be dropped while it waits; the next call continues at the same place.
 ///
-/// To go on later, in another process perhaps, keep [`mark`](Self::mark) and give it to
+/// To resume later, possibly in another process, keep [`mark`](Self::mark) and pass it to
 /// [`Subscribing::after`].
 pub struct Subscription<T> {
     selection: Selection<T>,
     query: Query,
-    /// Everything up to here has been given.
+    /// Everything up to here has been returned.
     mark: Option<Mark>,
     page: VecDeque<StoredEvent>,
-    /// How far the page goes: `mark`, once all its events are given.
+    /// The end of the page: becomes `mark` once all its events are returned.
     page_mark: Option<Mark>,
-    /// How many appends were known before the last page was read. It begins with 0, so that the first
-    /// wait returns at once and what came while the first pages were read is never waited for.
+    /// How many appends were known before the last page was read. Starts at 0, so that the first
+    /// wait returns at once and does not miss an append made while the first pages were read.
     append_count: u64,
     step: Step,
     state: State,
@@ -191,13 +193,14 @@ pub struct Subscription<T> {
 }
 
 impl<T> Subscription<T> {
-    /// The next event; waits for it as long as it takes.
+    /// Waits for the next event and returns it.
     ///
     /// # Errors
     ///
-    /// `Unavailable`: the next call tries again. `Diverged`: the log no longer has what was read from
-    /// it, and the next call tells that again; only a new subscription helps. `Corrupt`, and whatever keeps an event from being decoded:
-    /// the next call tells it again, unless the event is [passed over](Self::pass_over).
+    /// `Unavailable`: the next call retries. `Diverged`: the log no longer has what was read from
+    /// it; every further call returns this too, and only a new subscription helps. `Corrupt`, and
+    /// any error of decoding an event: the next call returns it again, unless the event is
+    /// [skipped](Self::pass_over).
     pub async fn next(&mut self) -> Result<T, Error> {
         loop {
             if let Signal::Event(event) = self.next_signal().await? {
@@ -206,7 +209,8 @@ impl<T> Subscription<T> {
         }
     }
 
-    /// The next event, or that the subscription caught up with the log or fell behind it.
+    /// Returns the next event, or a signal that the subscription caught up with the log or fell
+    /// behind.
     ///
     /// # Errors
     ///
@@ -215,14 +219,15 @@ impl<T> Subscription<T> {
         poll_fn(|context| self.poll(context)).await
     }
 
-    /// How far it has come: everything selected up to here has been given, and nothing after it. None
-    /// before the first event of the log. It moves also over events that are not selected.
+    /// How far the subscription has read: all selected events up to here have been returned, and
+    /// none after it. `None` before the first event of the log. It also advances over events that
+    /// are not selected.
     pub fn mark(&self) -> Option<Mark> {
         self.mark
     }
 
-    /// Passes over the event that could not be decoded, which the last call told, and returns it; does
-    /// nothing if the next event can be decoded or is not there yet.
+    /// Skips the event that could not be decoded, which the last call reported, and returns it.
+    /// Does nothing if the next event can be decoded or has not arrived yet.
     pub fn pass_over(&mut self) -> Option<StoredEvent> {
         let failed = |event: &StoredEvent| self.selection.decode(event).is_err();
         if !self.page.front().is_some_and(failed) {
@@ -265,7 +270,7 @@ impl<T> Subscription<T> {
         }
     }
 
-    /// What can be told without asking the recorder.
+    /// Returns the next signal that is available without a read.
     fn take(&mut self) -> Result<Option<Signal<T>>, Error> {
         if matches!(self.due, Some(Due::FellBehind)) {
             self.due = None;

@@ -1,9 +1,9 @@
-//! What an application tells about its work: the names of metrics and spans, in one place.
+//! The telemetry of an application: the names of its metrics and spans, in one place.
 //!
-//! Metrics go to whatever recorder the program installed for the crate `metrics`; spans and events to
-//! whatever subscriber it installed for `tracing`. Both cost next to nothing while nobody listens.
-//! Metrics carry no labels, so that thousands of logs in a process make no thousands of series; the
-//! log's name is in the spans.
+//! Metrics are sent to the recorder that the program installed for the crate `metrics`; spans and
+//! events to its subscriber for `tracing`. Both are nearly free while none is installed. Metrics
+//! have no labels, so that thousands of logs in a process do not create thousands of series; the
+//! spans contain the log's name.
 //!
 //! | span (level debug) | fields |
 //! |---|---|
@@ -13,14 +13,14 @@
 //! | `retold.load` | log, stream |
 //! | `retold.append` | log, events, and of the first of these event, correlation, causation; position, once it is recorded |
 //!
-//! At level trace there is an event `retold.recorded` for each event that is recorded, with its id, topic,
-//! position, correlation and causation. So the way from a command to what it caused can be followed
-//! through processes: all that belongs together has one correlation, and the causation of an effect is the
-//! id of the event that was answered, which the span `retold.answer` names too
+//! At level trace there is an event `retold.recorded` for each recorded event, with its id, topic,
+//! position, correlation and causation. So a command can be followed through processes to
+//! everything that it caused: all of it has one correlation, and the causation of an effect is the
+//! id of the processed event, which the span `retold.answer` also contains
 //! ([`system`](crate::system)).
 //!
-//! Warnings tell what was not done although the call succeeded: a snapshot that could not be put or
-//! was of no use.
+//! Warnings report work that was not done although the call succeeded: a snapshot that could not be
+//! stored or was ignored.
 
 use metrics::{describe_counter, describe_histogram};
 use tracing::{Level, Span};
@@ -31,17 +31,17 @@ use crate::recording::{Append, Metadata, Positions};
 pub const APPENDS: &str = "retold.appends";
 /// Counter: events that were recorded.
 pub const EVENTS: &str = "retold.events";
-/// Histogram, seconds: from handing an append to the recorder to its answer.
+/// Histogram, seconds: from sending an append to the recorder to its result.
 pub const APPEND_SECONDS: &str = "retold.append.seconds";
-/// Counter: appends that were not recorded because others were faster.
+/// Counter: appends that were not recorded because of a conflict.
 pub const CONFLICTS: &str = "retold.conflicts";
-/// Counter: commands that were decided again after a conflict.
+/// Counter: retries of commands after a conflict.
 pub const RETRIES: &str = "retold.retries";
 /// Counter: appends that were sent again because their outcome was unknown.
 pub const SETTLES: &str = "retold.settles";
 /// Counter: commands that were refused by the domain.
 pub const REFUSALS: &str = "retold.refusals";
-/// Counter: commands that had been recorded before, under their command id.
+/// Counter: commands that had already been recorded under their command id.
 pub const REPEATS: &str = "retold.repeats";
 /// Counter: aggregates found in the cache.
 pub const CACHE_HITS: &str = "retold.cache.hits";
@@ -49,15 +49,15 @@ pub const CACHE_HITS: &str = "retold.cache.hits";
 pub const CACHE_MISSES: &str = "retold.cache.misses";
 /// Counter: snapshots taken.
 pub const SNAPSHOTS_TAKEN: &str = "retold.snapshots.taken";
-/// Counter: snapshots that could not be taken; no command failed for it.
+/// Counter: snapshots that could not be taken; this does not fail a command.
 pub const SNAPSHOTS_FAILED: &str = "retold.snapshots.failed";
-/// Counter: snapshots that a load began with.
+/// Counter: snapshots that a load started from.
 pub const SNAPSHOTS_USED: &str = "retold.snapshots.used";
 /// Counter: snapshots that were ignored: of another type or revision, unreadable, or beyond the
 /// stream's end.
 pub const SNAPSHOTS_IGNORED: &str = "retold.snapshots.ignored";
 
-/// Tells the installed metrics recorder what each metric means. Call it once, after installing one.
+/// Describes each metric to the installed metrics recorder. Call it once, after installing one.
 pub fn describe_metrics() {
     describe_counter!(APPENDS, "Appends that were recorded.");
     describe_counter!(EVENTS, "Events that were recorded.");
@@ -88,7 +88,7 @@ pub fn describe_metrics() {
     describe_counter!(SNAPSHOTS_IGNORED, "Snapshots that were of no use.");
 }
 
-/// The span of an append. What costs anything is looked up only if somebody listens.
+/// Creates the span of an append. Costly fields are computed only if the span is enabled.
 pub(super) fn append_span(log: &str, append: &Append) -> Span {
     let events = append.new_events();
     let first = events.first().filter(|_| tracing::enabled!(Level::DEBUG));
@@ -105,7 +105,7 @@ pub(super) fn append_span(log: &str, append: &Append) -> Span {
     )
 }
 
-/// Tells of each event that was recorded, in the span of its append.
+/// Traces each event that was recorded, in the span of its append.
 pub(super) fn tell_recorded(span: &Span, append: &Append, positions: Positions) {
     let Some(first) = positions.first() else {
         return;
@@ -128,7 +128,7 @@ pub(super) fn tell_recorded(span: &Span, append: &Append, positions: Positions) 
     }
 }
 
-/// Counts one.
+/// Increments a counter.
 pub(super) fn count(metric: &'static str) {
     metrics::counter!(metric).increment(1);
 }

@@ -29,7 +29,7 @@ impl Application {
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
-    /// An id is a model, and so are a fold over a query and tuples of models.
+    /// // An id is a model, and so are a fold over a query and tuples of models.
     /// let mut view = school.view(fido).await?;
     /// assert_eq!(view.state.name, "Fido");
     ///
