@@ -1,4 +1,5 @@
-//! A bus for code that publishes events without an application, and the subscriber that records them.
+//! A bus for code that publishes events without an application, and the subscriber that records
+//! them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,13 +18,14 @@ use crate::domain::{Decision, Event};
 use crate::mapping::AnyEvent;
 use crate::recording::{Append, Mark};
 
-/// Tells events to whoever subscribed in this process; for code that has something to tell and knows
-/// no application.
+/// Delivers events to the subscribers in this process, for code that publishes events without
+/// knowing an application.
 ///
-/// If it has a persistence subscriber ([`record_into`](Self::record_into)), what is published is
-/// recorded first, and told to others only when it is durable, as it is read back; an error of recording
-/// goes to the publisher, and nobody is told. Telling itself waits for nobody: each subscriber has a bounded
-/// queue, and one that is slow is told how many publications it [`Missed`].
+/// If it has a persistence subscriber ([`record_into`](Self::record_into)), a publication is
+/// recorded first. The other subscribers receive it only when it is durable, as it is read back. If
+/// recording fails, the publisher gets the error and the subscribers receive nothing. Publishing
+/// never waits for subscribers: each has a bounded queue, and a slow subscriber learns how many
+/// publications it [`Missed`].
 ///
 /// A clone is the same bus.
 ///
@@ -54,7 +56,7 @@ struct Shared {
 }
 
 impl EventBus {
-    /// A bus without subscribers.
+    /// Creates a bus without subscribers.
     pub fn new() -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -64,14 +66,14 @@ impl EventBus {
         }
     }
 
-    /// Records in this application's log whatever is published from now on, with the metadata of this
-    /// handle: each publication in one append, on no condition, each event in the stream that it is
-    /// addressed to.
+    /// Records everything published from now on in this application's log, with the metadata of
+    /// this handle: each publication in one append without conditions, each event in the stream
+    /// that it is addressed to.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if what is published is recorded already. A publication is recorded as a
-    /// whole or not at all, and no append spans two logs.
+    /// [`Error::Invalid`] if publications are already recorded elsewhere. A publication is recorded
+    /// as a whole or not at all, and no append spans two logs.
     pub fn record_into(&self, application: &Application) -> Result<()> {
         let recorded_into = &self.shared.recorded_into;
         recorded_into.set(application.clone()).map_err(|_| {
@@ -83,15 +85,16 @@ impl EventBus {
         })
     }
 
-    /// Publishes events: one, or several that belong together, as an array, a `Vec` or a tuple. Returns
-    /// the mark of the last, if they are recorded; publishing none does nothing.
+    /// Publishes events: one, or several that belong together, as an array, a `Vec` or a tuple.
+    /// Returns the mark of the last one, if they are recorded; publishing none does nothing.
     ///
-    /// A dropped future withdraws nothing: the events may be recorded, and nobody told.
+    /// Dropping the future does not withdraw the events: they may be recorded without being
+    /// delivered to subscribers.
     ///
     /// # Errors
     ///
-    /// Whatever keeps them from being recorded, as [`Application::settle`] reports it; nobody is told
-    /// of them then. Without a persistence subscriber there are none.
+    /// The error that prevented recording, as [`Application::settle`] reports it; then no
+    /// subscriber receives the events. Without a persistence subscriber there are no errors.
     pub async fn publish(
         &self,
         events: impl Decision<AnyEvent, Refusal = std::convert::Infallible>,
@@ -109,13 +112,13 @@ impl EventBus {
             }
             None => None,
         };
-        // An error says that nobody listens, which is no failure of publishing.
+        // An error means that there are no subscribers, which does not fail publishing.
         let _ = self.shared.sender.send(published.into());
         Ok(mark)
     }
 
-    /// The events of type `E` that are published from now on. Events that are addressed to an
-    /// aggregate are of the aggregate's type of events.
+    /// Subscribes to the events of type `E` that are published from now on. An event addressed to
+    /// an aggregate has the aggregate's event type.
     pub fn subscribe<E: Event>(&self) -> BusSubscription<E> {
         BusSubscription {
             receiver: self.shared.sender.subscribe(),
@@ -126,7 +129,7 @@ impl EventBus {
     }
 }
 
-/// Records events, and gives them as they will be read.
+/// Records events, and returns them as they will be read.
 async fn record(
     application: &Application,
     events: &[AnyEvent],
@@ -154,25 +157,25 @@ impl fmt::Debug for EventBus {
     }
 }
 
-/// The events of type `E` that are published on a bus, in the order in which they were told.
+/// The events of type `E` that are published on a bus, in the order of publication.
 ///
-/// Of a subscriber that is slow the last [`PUBLICATIONS_KEPT`] publications are kept.
+/// For a slow subscriber the last [`PUBLICATIONS_KEPT`] publications are kept.
 pub struct BusSubscription<E> {
     receiver: broadcast::Receiver<Arc<[AnyEvent]>>,
     publication: Arc<[AnyEvent]>,
-    /// Which event of the publication is looked at next.
+    /// Index of the next event of the publication to look at.
     next: usize,
     event: PhantomData<fn() -> E>,
 }
 
 impl<E: Event> BusSubscription<E> {
-    /// The next event; waits for it as long as it takes. None once the bus is gone: all its handles
-    /// are dropped. May be dropped while it waits; nothing is lost by it.
+    /// Waits for the next event. Returns `None` once all handles of the bus are dropped. Can be
+    /// dropped while it waits without losing an event.
     ///
     /// # Errors
     ///
-    /// [`Missed`], once for each time the subscriber fell behind; the next call goes on with the oldest
-    /// publication that is kept.
+    /// [`Missed`], once each time the subscriber has fallen behind; the next call continues with
+    /// the oldest publication that is kept.
     pub async fn next(&mut self) -> Result<Option<Published<E>>, Missed> {
         loop {
             if let Some(event) = self.take() {
@@ -186,7 +189,7 @@ impl<E: Event> BusSubscription<E> {
         }
     }
 
-    /// The next event, if one has been told already; else none.
+    /// Returns the next event if one has already arrived; otherwise `None`.
     ///
     /// # Errors
     ///
@@ -231,7 +234,8 @@ impl<E> fmt::Debug for BusSubscription<E> {
     }
 }
 
-/// An event that was published on a bus; shared with all other subscribers. Dereferences to the event.
+/// An event that was published on a bus, shared with all other subscribers. Dereferences to the
+/// event.
 pub struct Published<E> {
     publication: Arc<[AnyEvent]>,
     index: usize,

@@ -1,4 +1,4 @@
-//! Commands on one aggregate: load, decide, append; again if others were faster.
+//! Commands on one aggregate: load, decide, append; retry after a conflict.
 
 use std::future::{IntoFuture, poll_fn};
 use std::marker::PhantomData;
@@ -26,7 +26,7 @@ use crate::recording::{
     Append, Appended, BoxFuture, Condition, Conflict, Corrupt, ExpectedVersion, Version,
 };
 
-/// A command on one aggregate, to be awaited. See [`Application::execute`].
+/// A future that executes a command on one aggregate. See [`Application::execute`].
 #[must_use = "a command does nothing unless awaited"]
 pub struct Execute<'a, A: Aggregate, F, D> {
     application: &'a Application,
@@ -38,26 +38,26 @@ pub struct Execute<'a, A: Aggregate, F, D> {
     decision: PhantomData<fn() -> D>,
 }
 
-/// What a command does about an aggregate without events.
+/// What a command does with an aggregate without events.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Absent {
-    /// It is not executed.
+    /// Fails with `NotFound`.
     NotFound,
-    /// It decides on the default.
+    /// Decides on the default.
     Default,
 }
 
 impl Application {
-    /// Executes a command on an aggregate: loads it, decides on its state, and records what was
-    /// decided if nobody else recorded anything of it in between; else decides again, at most as
-    /// often as the application's retries say.
+    /// Executes a command on an aggregate: loads it, decides on its state, and records the decision
+    /// if the aggregate has not changed in the meantime. If it has, decides again on the new state,
+    /// up to the application's number of retries.
     ///
-    /// `decide` is called once or more, each time on a newer state, and must depend on nothing else.
-    /// A refusal, and a decision for nothing, is given on the newest state only.
+    /// `decide` is called at least once, each time on a newer state, and must depend on nothing
+    /// else. A refusal, and a decision without events, is returned only for the newest state.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
-    /// /// A rule of the domain, as a pure function: what happens, or why it does not.
+    /// /// A rule of the domain as a pure function: returns the event, or a refusal.
     /// impl Dog {
     ///     fn add_trick(&self, trick: &str) -> Result<DogEvent, TooManyTricks> {
     ///         match self.tricks.len() {
@@ -79,9 +79,9 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// The refusal, as [`ExecuteError::Refused`]. [`Error::NotFound`] if nothing is recorded of the
-    /// aggregate; [`Error::Conflict`] if the retries did not suffice; [`Error::OutcomeUnknown`];
-    /// what [`get`](Self::get) and [`settle`](Self::settle) report.
+    /// The refusal, as [`ExecuteError::Refused`]. [`Error::NotFound`] if the aggregate has no
+    /// events; [`Error::Conflict`] if the retries are used up; [`Error::OutcomeUnknown`]; the
+    /// errors of [`get`](Self::get) and [`settle`](Self::settle).
     pub fn execute<A, F, D>(&self, id: impl Into<Id<A>>, decide: F) -> Execute<'_, A, F, D>
     where
         A: Aggregate,
@@ -91,8 +91,7 @@ impl Application {
         self.command(id.into(), decide, Absent::NotFound)
     }
 
-    /// As [`execute`](Self::execute), but an aggregate of which nothing is recorded is decided on as
-    /// its default.
+    /// As [`execute`](Self::execute), but an aggregate without events starts as its default.
     pub fn execute_or_create<A, F, D>(
         &self,
         id: impl Into<Id<A>>,
@@ -125,16 +124,16 @@ impl Application {
 }
 
 impl<A: Aggregate, F, D> Execute<'_, A, F, D> {
-    /// Under this id: sent again, the command records nothing and gives what it recorded the first
-    /// time. One that recorded nothing is decided again.
+    /// Sets the command id: if the command is sent again, it records nothing and returns what it
+    /// recorded the first time. A command that recorded nothing is decided again.
     pub fn command_id(mut self, id: impl Into<CommandId>) -> Self {
         self.command = Some(id.into());
         self
     }
 
-    /// Only if the aggregate is still at this version, the one that whoever decided saw; with none,
-    /// only if nothing is recorded of it. Otherwise the conflict is returned, and nothing retried. A
-    /// command that is repeated under its id succeeds nevertheless.
+    /// Executes the command only if the aggregate is still at this version, the one on which the
+    /// caller decided; with `None`, only if it has no events. Otherwise the conflict is returned
+    /// without a retry. A command that is repeated under its id still succeeds.
     pub fn at(mut self, version: impl Into<Option<Version>>) -> Self {
         self.seen = Some(version.into());
         self
@@ -198,7 +197,7 @@ where
         }
         let turn = target.turn();
         if let (Some(lane), None, None) = (&lane, &known, &turn) {
-            // In a box, so that commands which need no lane stay small.
+            // Boxed, so that the futures of commands that need no lane stay small.
             let conflict = match Box::pin(target.pass(lane, &mut decide)).await? {
                 Passage::Recorded(recorded) => return Ok(recorded),
                 Passage::Before => return target.recorded_before().await,
@@ -224,7 +223,7 @@ where
             Some(basis) => basis,
             None => target.basis().await?,
         };
-        // Whether the command's id was looked up after the state was read.
+        // Whether the command id was looked up after the state was read.
         let mut is_looked_up = target.command.is_none();
         let events = loop {
             if let Err(error) = target.check(&mut basis).await {
@@ -241,7 +240,7 @@ where
                 target.renew(&mut basis).await?;
                 continue;
             }
-            // It may be its own duplicate that leaves the command nothing to do.
+            // The command may have nothing to do because a duplicate of it was already recorded.
             if let Some(repeated) = target.repeated().await? {
                 return Ok(repeated);
             }
@@ -276,19 +275,19 @@ where
     }
 }
 
-/// Whether the state has seen more than there is: of a log that was restored since.
+/// Returns whether the state has seen more than the log has, because the log was restored since.
 fn is_ahead<A>(basis: &Basis<A>, conflict: &Conflict) -> bool {
     matches!(conflict, Conflict::Stream { actual, .. } if *actual < basis.folded.version)
 }
 
-/// A state to decide on, and whether it is known to have been the newest just now.
+/// A state to decide on, and whether it was just read as the newest.
 struct Basis<A> {
     folded: Folded<A>,
     fresh: bool,
 }
 
-/// Decides on a state. None if that comes to no events on a state that may be old: a cached one is
-/// not the last word.
+/// Decides on a state. Returns `None` if the result has no events and the state may be old: a
+/// cached state is not enough for a refusal or an empty decision.
 fn decide_on<A, D>(
     basis: &Basis<A>,
     decide: impl Fn(&A) -> D,
@@ -303,22 +302,22 @@ where
     is_final.then(|| decided.map(|()| events))
 }
 
-/// The recorder knows ids of a command's events, but not the first of them.
+/// The error for a command whose events are recorded while its first event is not found.
 fn unfound(stream: &str) -> Error {
     let what = "events of a command are recorded, but the first of them is not found by its id";
     Corrupt::new(format!("stream {stream:?}"), what).into()
 }
 
-/// What came of a command in a lane.
+/// The result of a command in a lane.
 enum Passage {
     Recorded(Recorded),
-    /// Events of the same command are in the log: those count.
+    /// Events of the same command are already in the log, and those count.
     Before,
-    /// It was decided on what is not recorded, through no conflict.
+    /// It was decided on a state that was not recorded, but not because of a conflict.
     Again,
-    /// It is to be decided on the newest state, not on a prediction.
+    /// It must be decided on the newest state, not on a prediction.
     Alone,
-    /// Appends from outside the lane were faster.
+    /// Appends from outside the lane were recorded first.
     Overtaken(Conflict),
 }
 
@@ -328,18 +327,18 @@ pub(super) fn refused<R>(refusal: R) -> ExecuteError<R> {
     ExecuteError::Refused(refusal)
 }
 
-/// What a command is about, all but its decision.
+/// A command without its decision function.
 struct Target<'a> {
     application: &'a Application,
     stream: Arc<str>,
     absent: Absent,
     command: Option<CommandId>,
-    /// The version that the caller saw, if it insists on it.
+    /// The version that the caller requires, if there is one.
     seen: Option<Option<Version>>,
 }
 
 impl Target<'_> {
-    /// What the command recorded before, if it did.
+    /// Returns what the command recorded before, if anything.
     async fn repeated(&self) -> Result<Option<Recorded>> {
         match &self.command {
             Some(command) => {
@@ -351,7 +350,8 @@ impl Target<'_> {
         }
     }
 
-    /// `error`, unless it was the same command that was faster: then what that recorded.
+    /// Returns `error`, unless the conflict is with an earlier request of the same command: then
+    /// returns what that recorded.
     async fn unless_repeated<R>(&self, error: Error) -> Result<Recorded, ExecuteError<R>> {
         if !matches!(error, Error::Conflict(_)) {
             return Err(error.into());
@@ -362,7 +362,7 @@ impl Target<'_> {
         }
     }
 
-    /// The state to begin with: the cached one, or the newest.
+    /// Returns the state to start with: the cached one, or the newest.
     async fn basis<A: Aggregate>(&self) -> Result<Basis<A>> {
         let (folded, fresh) = match self.application.core.cache.get(&self.stream) {
             Some(folded) => (folded, false),
@@ -371,7 +371,7 @@ impl Target<'_> {
         Ok(Basis { folded, fresh })
     }
 
-    /// Makes the state the newest.
+    /// Updates the state to the newest.
     async fn renew<A: Aggregate>(&self, basis: &mut Basis<A>) -> Result<()> {
         let read_on = self
             .application
@@ -388,7 +388,7 @@ impl Target<'_> {
         Ok(())
     }
 
-    /// Checks that there is something to decide on, at the version that the caller insists on.
+    /// Checks that there is a state to decide on, at the version that the caller requires.
     async fn check<A: Aggregate>(&self, basis: &mut Basis<A>) -> Result<()> {
         if basis.folded.version.is_none() && self.absent == Absent::NotFound {
             return Err(absent(Arc::clone(&self.stream), None));
@@ -409,8 +409,8 @@ impl Target<'_> {
         Ok(())
     }
 
-    /// Records events that were decided on a state, if this command need not wait for its turn. None if
-    /// it had to; the state is a newer one then.
+    /// Records events that were decided on a state, if this command need not wait for its turn.
+    /// Returns `None` if it had to wait; then the state is a newer one.
     async fn commit<A: Aggregate>(
         &self,
         basis: &mut Basis<A>,
@@ -426,7 +426,7 @@ impl Target<'_> {
         let taken = turn.take(|| {
             let (application, command) = (application.clone(), command.cloned());
             let stream = Arc::clone(&self.stream);
-            // Moved, so that the state is not cloned to take the events in.
+            // Moved, so that applying the events does not clone the state.
             let mut folded = mem::take(&mut basis.folded);
             async move {
                 let commit = application
@@ -455,20 +455,21 @@ impl Target<'_> {
         }
     }
 
-    /// What the command recorded before, which is known to be in the log.
+    /// Returns what the command recorded before, which is known to be in the log.
     async fn recorded_before<R>(&self) -> Result<Recorded, ExecuteError<R>> {
         let before = self.repeated().await?;
         before.ok_or_else(|| unfound(&self.stream).into())
     }
 
-    /// The turn of decisions over models that were overtaken on this stream, if there are any: they have to
-    /// read first, so commands append one after the other while one of them waits.
+    /// Returns the turn of decisions over models that were overtaken on this stream, if there are
+    /// any. Those have to read first, so commands append one after the other while one of them
+    /// waits.
     fn turn(&self) -> Option<Arc<Turn>> {
         let turns = &self.application.core.turns;
         turns.of_overtaken(|| contended_stream(&self.stream))
     }
 
-    /// Decides in a lane, on what is predicted there, and waits for what becomes of it.
+    /// Decides in a lane, on its prediction, and waits for the result.
     async fn pass<A, F, D>(&self, lane: &Entered<'_, A>, decide: &mut F) -> Result<Passage>
     where
         A: Aggregate,
@@ -504,7 +505,7 @@ impl Target<'_> {
             match offer {
                 Some(offer) => break (seen, offer),
                 None => {
-                    // The newest state is that after the appends which are on their way.
+                    // The newest state is the one after the pending appends.
                     seen.settled().await;
                     return Ok(Passage::Alone);
                 }
@@ -532,7 +533,8 @@ impl Target<'_> {
                         Ok(Passage::Again)
                     }
                     Err(Error::Conflict(conflict)) => Ok(Passage::Overtaken(conflict)),
-                    // What was decided may be at fault, and that on a state which never was.
+                    // The decision may be invalid only because it was made on a state that never
+                    // existed.
                     Err(Error::Invalid(_)) if seen.settled().await != Fate::Recorded => {
                         Ok(Passage::Again)
                     }
@@ -548,8 +550,8 @@ impl Target<'_> {
         Ok(Passage::Recorded(recorded.await))
     }
 
-    /// What the command does on a state: an append, and the state after it. None if it does nothing, is
-    /// refused, or fails, which is found out on the newest state.
+    /// Applies the command to a state: returns an append and the state after it. Returns `None` if
+    /// the command does nothing, is refused, or fails; it is then decided on the newest state.
     fn offer<A, F, D>(&self, seen: &Seen<A>, decide: &F) -> Option<Offer<A>>
     where
         A: Aggregate,
@@ -569,7 +571,7 @@ impl Target<'_> {
             events.iter().for_each(|event| next.apply(event));
             Some((new, next, last))
         };
-        // What panics on a state that never was must not be heard of.
+        // A panic on a state that never existed must not surface.
         let (new, next, last) = catch_unwind(AssertUnwindSafe(decided)).ok()??;
         let version = seen.folded.version;
         let condition = Condition::stream_read(Arc::clone(&self.stream), version, seen.last);
@@ -580,7 +582,7 @@ impl Target<'_> {
         Some(Offer::new(seen, next, last, is_named, sending))
     }
 
-    /// A read of the newest state for all commands in a lane.
+    /// Reads the newest state for all commands in a lane.
     fn reading<A: Aggregate>(&self) -> BoxFuture<'static, Option<Folded<A>>> {
         let (application, stream) = (self.application.clone(), Arc::clone(&self.stream));
         Box::pin(async move { application.load_again(&stream).await.ok() })

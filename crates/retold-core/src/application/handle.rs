@@ -1,4 +1,4 @@
-//! The handle of an opened application: one log, with what its commands and reads need.
+//! The handle of an open application: one log, with the resources of its commands and reads.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -31,18 +31,18 @@ use crate::recording::{
 
 /// A named log with its aggregates: executes commands and reads back what was recorded.
 ///
-/// A clone is the same application and costs next to nothing; give every task its own. Many may be
-/// open at once, of one store too: a handle that is not used holds a few hundred bytes.
+/// A clone is the same application and is cheap; give every task its own. Many applications can be
+/// open at once, also in one store: an unused handle takes a few hundred bytes.
 #[derive(Clone)]
 pub struct Application {
     pub(super) core: Arc<Core>,
-    /// What is said about every event recorded through this handle.
+    /// Metadata of every event recorded through this handle.
     pub(super) metadata: Option<Arc<Metadata>>,
-    /// What is done around the commands of this handle; none unless a runner conducts them.
+    /// Hooks around the commands of this handle; `None` unless a runner conducts them.
     pub(super) conductor: Option<Arc<dyn Conductor>>,
 }
 
-/// What all clones of a handle share.
+/// The state that all clones of a handle share.
 pub(super) struct Core {
     pub(super) recorder: Arc<dyn Recorder>,
     pub(super) clock: Arc<dyn Clock>,
@@ -55,49 +55,50 @@ pub(super) struct Core {
     pub(super) mapper: Mapper,
     pub(super) registry: Arc<TopicRegistry>,
     pub(super) reports: Reports,
-    /// What is known of the log's topics.
+    /// What is known about the log's topics.
     pub(super) topics: Arc<Mutex<TopicWatch>>,
     pub(super) typed_watches: Arc<TypedWatches>,
-    /// Where the log is, for opening others beside it; none if a recorder was given.
+    /// The store of the log, for opening other logs in it; `None` if a recorder was given.
     pub(super) store: Option<Arc<dyn Store>>,
     pub(super) access: Access,
-    /// Types of streams of which a state was not fit for a snapshot, which is told once.
+    /// Stream types with a state that was unfit for a snapshot, so that each is logged once.
     pub(super) unfit_for_snapshots: Mutex<HashSet<&'static str>>,
     pub(super) declared: Arc<Declared>,
-    /// The application whose log the recorder shows as it was; none if it is the log itself.
+    /// The application whose log the recorder shows as it was; `None` if the recorder shows the log
+    /// itself.
     pub(super) own: Option<Own>,
 }
 
-/// The types that an application was declared with, for checking a log against them.
+/// The types that an application declares, for checking a log against them.
 #[derive(Clone, Default)]
 pub(super) struct Declared {
     pub(super) readers: Vec<EventReader>,
     pub(super) aggregates: Vec<DeclaredAggregate>,
 }
 
-/// A type of aggregates that an application was declared with.
+/// An aggregate type that an application declares.
 #[derive(Clone)]
 pub(super) struct DeclaredAggregate {
     pub(super) stream_type: &'static str,
-    /// Checks a stream of the type up to and with a position.
+    /// Checks a stream of the type up to and including a position.
     pub(super) check: CheckStream,
 }
 
 pub(super) type CheckStream =
     for<'a> fn(&'a Application, &'a Arc<str>, Position) -> BoxFuture<'a, Result<StreamCheck>>;
 
-/// What checking a stream came to.
+/// The result of checking a stream.
 #[derive(Debug, Default)]
 pub(super) struct StreamCheck {
-    /// Snapshots that were compared.
+    /// Number of snapshots compared.
     pub(super) snapshots: u64,
-    /// Whether it cannot be folded because content of it was erased.
+    /// Whether it cannot be folded because some of its content was erased.
     pub(super) is_erased: bool,
     /// Places and reasons.
     pub(super) findings: Vec<(String, String)>,
 }
 
-/// What a log is opened for.
+/// The purpose for which a log is opened.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Access {
     Write,
@@ -110,18 +111,18 @@ impl Application {
         self.core.recorder.log_name()
     }
 
-    /// The recorder of the application's log, for what the application does not offer.
+    /// The recorder of the application's log, for operations that the application does not offer.
     pub fn recorder(&self) -> &Arc<dyn Recorder> {
         &self.core.recorder
     }
 
-    /// What turns its events into bytes and back.
+    /// Converts its events to bytes and back.
     pub fn mapper(&self) -> &Mapper {
         &self.core.mapper
     }
 
-    /// Which types own which topics; types that are used without being registered at the start
-    /// register themselves.
+    /// Returns which types own which topics. Types that are used without being registered at
+    /// startup register themselves.
     pub fn registry(&self) -> &TopicRegistry {
         &self.core.registry
     }
@@ -130,8 +131,8 @@ impl Application {
         &self.core.registry
     }
 
-    /// Reads a page, and with it the events of topics that no registered type has. Returns also the query
-    /// with these topics.
+    /// Reads a page that includes the events of topics that no registered type has. Also returns
+    /// the query with these topics.
     pub(super) async fn read_by_topics(&self, read: LogRead) -> Result<(Page, Query), RecordError> {
         let core = &self.core;
         let lock = || core.topics.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,7 +144,8 @@ impl Application {
         Ok((page?, query))
     }
 
-    /// Id of the log; none for one that is not born, which only a read-only application meets.
+    /// Returns the id of the log; `None` if the log does not exist yet, which is possible only for
+    /// a read-only application.
     ///
     /// # Errors
     ///
@@ -152,7 +154,7 @@ impl Application {
         Ok(self.core.recorder.log_id().await?)
     }
 
-    /// The log's end.
+    /// Returns the log's end.
     ///
     /// # Errors
     ///
@@ -161,8 +163,8 @@ impl Application {
         Ok(self.core.recorder.head().await?)
     }
 
-    /// A handle that records this metadata with every event, in place of what this handle records:
-    /// who asks, in which conversation. Set it once for a request.
+    /// Returns a handle that records this metadata with every event, instead of this handle's
+    /// metadata: for example the user and the conversation. Set it once per request.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
@@ -183,32 +185,34 @@ impl Application {
         }
     }
 
-    /// The present instant, by the application's clock.
+    /// Returns the current time of the application's clock.
     pub fn now(&self) -> Timestamp {
         self.core.clock.now()
     }
 
-    /// A fresh id of an event.
+    /// Returns a fresh event id.
     pub fn next_event_id(&self) -> EventId {
         EventId::new(self.core.ids.next_id())
     }
 
-    /// Commits of this application (of this handle and its clones) from now on, in process.
+    /// Subscribes to the commits of this application (of this handle and its clones) from now on,
+    /// in process.
     pub fn commits(&self) -> Commits {
         self.core.bus.subscribe(self.core.mapper)
     }
 
-    /// Sends an append until its outcome is known: at once, and again as long as the recorder says
-    /// that it is unknown, at most [`SETTLE_ATTEMPTS_MAX`] times. Subscribers in process are told.
+    /// Sends an append until its outcome is known: sends it again while the recorder reports that
+    /// the outcome is unknown, at most [`SETTLE_ATTEMPTS_MAX`] times. Notifies subscribers in the
+    /// process.
     ///
-    /// For an append of your own, and to settle one that [`Error::OutcomeUnknown`] gave back. One
-    /// that the store is unavailable for is not sent again: the core has no timer to wait by, and
-    /// the caller knows that nothing was recorded.
+    /// Use it for your own append, and to settle one that [`Error::OutcomeUnknown`] returned. An
+    /// append that fails because the store is unavailable is not retried: the core has no timer to
+    /// wait with, and the caller knows that nothing was recorded.
     ///
     /// # Errors
     ///
-    /// [`Error::OutcomeUnknown`] if it is still unknown, also if the append expects of a stream what may
-    /// yet become true: an attempt on its way may still land. [`Error::Conflict`],
+    /// [`Error::OutcomeUnknown`] if it is still unknown, including when the expected version could
+    /// still be reached: a pending attempt may still succeed. [`Error::Conflict`],
     /// [`Error::Unavailable`], [`Error::Invalid`], [`Error::Corrupt`]: it is not recorded and will
     /// not be.
     pub async fn settle(&self, append: Append) -> Result<Appended> {
@@ -217,8 +221,8 @@ impl Application {
         Ok(appended)
     }
 
-    /// As [`settle`](Self::settle), for the events of a command that was decided just now. Without a
-    /// command id their ids are fresh, and only an attempt of the same call can have recorded them.
+    /// As [`settle`](Self::settle), for the events of a command that was just decided. Without a
+    /// command id their ids are fresh, so only an attempt of the same call can have recorded them.
     pub(super) async fn settle_new(
         &self,
         append: Append,
@@ -226,7 +230,7 @@ impl Application {
     ) -> Result<Appended> {
         let mut sent = self.send(append).await;
         if let Err(Error::OutcomeUnknown { is_repeatable, .. }) = &mut sent {
-            // Without an id the same command would be another append.
+            // Without a command id, repeating the command would make another append.
             *is_repeatable = command.is_some();
         }
         match sent? {
@@ -241,8 +245,8 @@ impl Application {
         }
     }
 
-    /// Sends an append until its outcome is known. Returns also the failure of the last attempt that
-    /// left it unknown, if there was one.
+    /// Sends an append until its outcome is known. Also returns the failure of the last attempt
+    /// that left it unknown, if there was one.
     async fn send(&self, append: Append) -> Result<(Appended, Option<Failure>)> {
         let begun = Instant::now();
         let mut unknown = None;
@@ -254,7 +258,7 @@ impl Application {
         metrics::histogram!(telemetry::APPEND_SECONDS).record(begun.elapsed());
         match settled {
             Ok(appended) => {
-                // A repeat after an unknown attempt is that attempt, found recorded.
+                // A repeat after an unknown attempt means that the attempt was recorded.
                 if unknown.is_some() || matches!(appended, Appended::Recorded(_)) {
                     let positions = appended.positions();
                     telemetry::count(telemetry::APPENDS);
@@ -269,12 +273,12 @@ impl Application {
                 if let Conflict::Stream { stream, actual, .. } = &conflict
                     && may_pass(&conflict)
                 {
-                    // What is kept of the stream may be of a log that was restored since.
+                    // The cached state may be from before the log was restored.
                     self.core.cache.forget_beyond(stream, *actual);
                 }
                 Err(conflict.into())
             }
-            // What failed after an unknown attempt says nothing of that attempt.
+            // A failure after an unknown attempt says nothing about that attempt.
             Err(error) => Err(match unknown {
                 Some(failure) => Error::OutcomeUnknown {
                     failure,
@@ -286,8 +290,8 @@ impl Application {
         }
     }
 
-    /// Sends an append until its outcome is known or the attempts are used up; `unknown` is the last
-    /// failure that left it unknown.
+    /// Sends an append until its outcome is known or the attempts are used up. `unknown` is set to
+    /// the last failure that left it unknown.
     async fn send_until_known(
         &self,
         append: &Append,
@@ -316,8 +320,8 @@ impl Application {
     }
 }
 
-/// Whether the conflict ends when the stream grows. It withdraws no earlier attempt, then: one that is
-/// still on its way may land.
+/// Returns whether the conflict ends when the stream grows. Such a conflict does not rule out an
+/// earlier attempt: one that is still pending may succeed.
 fn may_pass(conflict: &Conflict) -> bool {
     match conflict {
         Conflict::Stream {
@@ -331,7 +335,7 @@ fn may_pass(conflict: &Conflict) -> bool {
     }
 }
 
-/// Lets other tasks of the thread go on, for one round.
+/// Lets other tasks of the thread run for one round.
 pub(crate) async fn yield_once() {
     let mut yielded = false;
     poll_fn(|context| {

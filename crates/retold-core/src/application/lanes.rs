@@ -1,18 +1,22 @@
-//! Lanes: commands that contend for one aggregate decide on what the command before them is about to record.
+//! Lanes: commands that contend for one aggregate decide on the state that the command before them
+//! is about to record.
 //!
-//! A store commits many appends at once, but of commands that decide on the same version only one is
-//! recorded. So once a command of a process was overtaken, the commands of that aggregate enter a lane.
-//! There each decides on a *prediction*: the last known state with the events of all appends that are on
-//! their way. Its append names the event that the append before it writes, and is handed to the recorder at
-//! once, in the order of the predictions. One group of the store then records all of them.
+//! A store commits many appends at once, but of several commands that decide on the same version
+//! only one is recorded. So once a command of a process has been overtaken, the commands on that
+//! aggregate enter a lane. There each one decides on a *prediction*: the last known state with the
+//! events of all pending appends. Its append names the event that the previous append writes, and
+//! is sent to the recorder at once, in the order of the predictions. One group of the store then
+//! records all of them.
 //!
-//! Correctness never rests on a prediction: if an append is not recorded, those after it conflict, because
-//! the event that they name is not there. The prediction is then thrown away, the state is read once for
-//! all, and they decide again. Nothing is acknowledged, and nothing refused, on a prediction alone.
+//! Correctness never depends on a prediction: if an append is not recorded, those after it
+//! conflict, because the event that they name does not exist. The prediction is then discarded, the
+//! state is read once for all of them, and they decide again. Nothing is acknowledged or refused on
+//! the basis of a prediction alone.
 //!
-//! No command holds a lane while it waits: it looks at the prediction, decides without a lock, and hands its
-//! append over if the prediction is still the same. So a command that is dropped, or never polled again,
-//! holds up nobody. Reads and appends that others wait for are driven by those that wait.
+//! No command holds a lane while it waits: it reads the prediction, decides without a lock, and
+//! hands over its append if the prediction is still the same. So a command that is dropped, or
+//! never polled again, blocks no other. Reads and appends that others wait for are driven by the
+//! waiting commands.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -34,14 +38,14 @@ use crate::recording::{Appended, BoxFuture, Conflict, EventId};
 /// The lanes of one application: those of the aggregates that commands contend for now.
 #[derive(Default)]
 pub(super) struct Lanes {
-    /// How many there are, so that a command need not take the lock to find that there are none.
+    /// The number of lanes, so that a command need not take the lock to find that there are none.
     count: AtomicUsize,
     lanes: Mutex<HashMap<Arc<str>, Entry>>,
 }
 
 struct Entry {
     lane: Arc<dyn Any + Send + Sync>,
-    /// Commands that have entered and not left.
+    /// Number of commands that have entered and not left.
     inside: usize,
 }
 
@@ -56,7 +60,7 @@ impl Lanes {
         self.entered(stream, entry)
     }
 
-    /// Enters the lane of a stream. None if the stream has one of another type.
+    /// Enters the lane of a stream. Returns `None` if the stream has a lane of another type.
     pub(super) fn enter<A: Aggregate>(&self, stream: &Arc<str>) -> Option<Entered<'_, A>> {
         let mut lanes = lock(&self.lanes);
         let entry = lanes.entry(Arc::clone(stream)).or_insert_with(|| Entry {
@@ -103,12 +107,12 @@ impl<A: Aggregate> Drop for Entered<'_, A> {
         };
         self.lanes.count.store(lanes.len(), Ordering::Relaxed);
         drop(lanes);
-        // After the lock: it may hold reads and appends that nobody finished.
+        // After unlocking, because it may hold unfinished reads and appends.
         drop(left);
     }
 }
 
-/// A lane of one aggregate.
+/// The lane of one aggregate.
 struct Lane<A> {
     state: Mutex<LaneState<A>>,
 }
@@ -129,7 +133,7 @@ impl<A> Default for Lane<A> {
 struct LaneState<A> {
     /// Counts the predictions.
     number: u64,
-    /// Counts the reads that predictions began with.
+    /// Counts the reads that start a chain of predictions.
     chain: u64,
     prediction: Option<Prediction<A>>,
     reading: Option<Reading<A>>,
@@ -138,53 +142,55 @@ struct LaneState<A> {
 /// A state to decide on.
 struct Prediction<A> {
     folded: Folded<A>,
-    /// Id of the event that the state has seen last.
+    /// Id of the last event that the state has seen.
     last: Option<EventId>,
-    /// The append that writes that event; none if it was read.
+    /// The append that writes that event; `None` if it was read.
     sent: Option<Sent>,
-    /// How many appends of the chain are on their way at most.
+    /// Upper bound on the number of pending appends of the chain.
     length: usize,
-    /// Whether the id of the last event stands for this state alone. A command with an id gives its events
-    /// the same ids when it decides again, so its append tells nothing of the state before it is recorded.
+    /// Whether the id of the last event identifies this state. A command with an id gives its
+    /// events the same ids when it decides again, so before its append is recorded, the id says
+    /// nothing about the state.
     is_firm: bool,
 }
 
-/// A read of the newest state, for all in the lane; none if it failed.
+/// A read of the newest state, shared by the lane; `None` if it failed.
 type Reading<A> = Shared<BoxFuture<'static, Option<Folded<A>>>>;
 
-/// An append that was handed to the recorder, driven by all that wait for it.
+/// An append that was sent to the recorder, driven by all that wait for it.
 pub(super) type Sent = Shared<BoxFuture<'static, Fate>>;
 
-/// What became of an append, as far as the appends after it are concerned.
+/// The result of an append, as far as it matters to the appends after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It is recorded where it was predicted.
+    /// It is recorded as predicted.
     Recorded,
-    /// It is not, because an append from outside the lane was faster than it, or than one before it.
+    /// It is not recorded, because an append from outside the lane was faster than it or than one
+    /// before it.
     Overtaken,
-    /// It is not, for another reason, or that is not known.
+    /// It is not recorded for another reason, or the outcome is unknown.
     Failed,
 }
 
-/// What a command has seen of a lane.
+/// A command's view of a lane.
 pub(super) struct Seen<A> {
     number: u64,
     chain: u64,
     pub(super) folded: Folded<A>,
     pub(super) last: Option<EventId>,
-    /// The append that the state rests on; none if it was read.
+    /// The append that the state depends on; `None` if it was read.
     pub(super) before: Option<Sent>,
     length: usize,
     is_firm: bool,
 }
 
 impl<A> Seen<A> {
-    /// Whether a command may decide on it now.
+    /// Returns whether a command can decide on it now.
     fn is_ready(&self) -> bool {
         self.before.is_none() || (self.is_firm && self.length < LANE_APPENDS_MAX)
     }
 
-    /// Waits for the append that the state rests on, and says what became of it.
+    /// Waits for the append that the state depends on, and returns its result.
     pub(super) async fn settled(&self) -> Fate {
         match &self.before {
             Some(before) => before.clone().await,
@@ -194,10 +200,11 @@ impl<A> Seen<A> {
 }
 
 impl<A: Aggregate> LaneState<A> {
-    /// Predicts the state after an append that was decided on `seen`, which is the prediction now.
+    /// Predicts the state after an append that was decided on `seen`, the current prediction.
     fn predict(&mut self, waker: &Waker, seen: &Seen<A>, offer: &Offer<A>) {
         self.number += 1;
-        // With the lane locked, for appends reach the recorder in the order of the predictions.
+        // While the lane is locked, so that appends reach the recorder in the order of the
+        // predictions.
         let mut context = Context::from_waker(waker);
         let _ = offer.sent.clone().poll_unpin(&mut context);
         self.prediction = Some(Prediction {
@@ -209,7 +216,7 @@ impl<A: Aggregate> LaneState<A> {
         });
     }
 
-    /// The prediction, unless it is known to be wrong.
+    /// Returns the prediction, unless it is known to be wrong.
     fn seen(&mut self) -> Option<Seen<A>> {
         let fate = |it: &Prediction<A>| it.sent.as_ref().and_then(Shared::peek).copied();
         if let Some(prediction) = &mut self.prediction {
@@ -235,7 +242,7 @@ impl<A: Aggregate> LaneState<A> {
     }
 }
 
-/// An append, what the state is once it is recorded, and what becomes of it.
+/// An append, the state after it, and its result.
 pub(super) struct Offer<A> {
     pub(super) sent: Sent,
     pub(super) next: Folded<A>,
@@ -243,7 +250,7 @@ pub(super) struct Offer<A> {
     pub(super) last: EventId,
     /// Whether its command has an id.
     is_named: bool,
-    /// What the recorder answered, or the panic in its place; none before that.
+    /// The recorder's result, or its panic; `None` before that.
     pub(super) answer: Answer,
 }
 
@@ -251,7 +258,7 @@ pub(super) struct Offer<A> {
 pub(super) type Answer = Arc<Mutex<Option<thread::Result<Result<Appended>>>>>;
 
 impl<A: Aggregate> Offer<A> {
-    /// An append that is sent when it is handed over.
+    /// Creates an append that is sent when it is handed over.
     pub(super) fn new(
         seen: &Seen<A>,
         next: Folded<A>,
@@ -265,7 +272,8 @@ impl<A: Aggregate> Offer<A> {
             let result = AssertUnwindSafe(sending).catch_unwind().await;
             let fate = match &result {
                 Ok(Ok(Appended::Recorded(_))) => Fate::Recorded,
-                // An earlier attempt of its own was recorded, unless that was of the same command.
+                // An earlier attempt of the same call was recorded; with a command id it may also
+                // be an earlier request.
                 Ok(Ok(Appended::Repeated(_))) if !is_named => Fate::Recorded,
                 Ok(Err(Error::Conflict(Conflict::Stream { .. }))) => match before {
                     None => Fate::Overtaken,
@@ -289,7 +297,7 @@ impl<A: Aggregate> Offer<A> {
         }
     }
 
-    /// Waits for what became of it. Its command asks once.
+    /// Waits for the result. Its command calls this once.
     ///
     /// # Errors
     ///
@@ -303,7 +311,8 @@ impl<A: Aggregate> Offer<A> {
 }
 
 impl<A: Aggregate> Entered<'_, A> {
-    /// The state to decide on. If none is known, it is read, once for all that ask; none if that failed.
+    /// Returns the state to decide on. If none is known, it is read once for all callers; `None` if
+    /// that failed.
     pub(super) async fn look(
         &self,
         read: impl Fn() -> BoxFuture<'static, Option<Folded<A>>>,
@@ -315,7 +324,8 @@ impl<A: Aggregate> Entered<'_, A> {
                     (Some(seen), _) => (Some(seen), None),
                     (None, Some(reading)) => (None, Some(reading.clone())),
                     (None, None) => {
-                        // A panic of a fold is told to the command that it happens to, by a read of its own.
+                        // A panic of a fold is reported to its command, which reads the state
+                        // itself.
                         let read = AssertUnwindSafe(read()).catch_unwind();
                         let reading = read.map(Result::unwrap_or_default).boxed().shared();
                         state.reading = Some(reading.clone());
@@ -334,7 +344,8 @@ impl<A: Aggregate> Entered<'_, A> {
         }
     }
 
-    /// Waits for a read and begins with it, unless another command did so. None if it failed.
+    /// Waits for a read and starts a chain with it, unless another command has done so. Returns
+    /// `None` if the read failed.
     async fn take_in(&self, reading: Reading<A>) -> Option<()> {
         let folded = reading.clone().await;
         let mut state = lock(&self.lane.state);
@@ -356,8 +367,9 @@ impl<A: Aggregate> Entered<'_, A> {
         folded.map(drop)
     }
 
-    /// Hands an append over to the recorder and predicts what follows, if the state is still the one that it
-    /// was decided on. False, and nothing is done, if another command was faster.
+    /// Sends an append to the recorder and predicts the state after it, if the lane's state is
+    /// still the one that it was decided on. Otherwise another command was faster: does nothing and
+    /// returns false.
     pub(super) fn hand_over(&self, waker: &Waker, seen: &Seen<A>, offer: &Offer<A>) -> bool {
         let mut state = lock(&self.lane.state);
         let is_same = state.number == seen.number && state.prediction.is_some();
@@ -367,8 +379,8 @@ impl<A: Aggregate> Entered<'_, A> {
         is_same
     }
 
-    /// Decides with the lane locked, so that no other command can be faster, and hands over what comes of
-    /// it. None if there is nothing to decide on now.
+    /// Decides while the lane is locked, so that no other command can be faster, and hands over the
+    /// result. Returns `None` if there is nothing to decide on now.
     pub(super) fn hand_over_locked(
         &self,
         waker: &Waker,
@@ -383,7 +395,7 @@ impl<A: Aggregate> Entered<'_, A> {
         Some((seen, offer))
     }
 
-    /// Throws away what was predicted on the append of a command that saw `seen`.
+    /// Discards the predictions that depend on the append of a command that saw `seen`.
     pub(super) fn throw_away(&self, seen: &Seen<A>) {
         let mut state = lock(&self.lane.state);
         let thrown = match state.chain == seen.chain {
@@ -395,7 +407,7 @@ impl<A: Aggregate> Entered<'_, A> {
     }
 }
 
-/// Nothing is left half-changed under these locks, so a panic elsewhere spoils nothing.
+/// No value is left half-changed under these locks, so a panic elsewhere does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

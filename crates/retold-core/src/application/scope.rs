@@ -1,10 +1,11 @@
-//! The scope of a command: what a command id stands for, so that an id that is used for another command is
-//! noticed.
+//! The scope of a command: what the command is about, so that reuse of a command id for another
+//! command is detected.
 //!
-//! Commands on one aggregate have its stream, a creation the type of what it creates, and a decision over
-//! a query what that names. What an event's stream does not say is recorded in the metadata of the
-//! command's first event. Topics are compared loosely, for a later program knows more of them: two
-//! queries are the same if they name the same streams and tags, and share a topic.
+//! The scope of a command on one aggregate is its stream, that of a creation is the type of the
+//! aggregate, and that of a decision over a query is the names in the query. If an event's stream
+//! does not show the scope, it is recorded in the metadata of the command's first event. Topics are
+//! compared loosely, because a later program knows more of them: two queries are the same if they
+//! name the same streams and tags and share a topic.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use super::command_id::CommandId;
 use super::error::{Error, Result};
 use crate::recording::{Condition, Query, StoredEvent};
 
-/// Topics that a scope keeps, as the least of their hashes: enough to share one with a query that has a few
-/// more, and few enough for metadata.
+/// Number of topics that a scope keeps, the ones with the smallest hashes: enough to share one with
+/// a query that has a few more, and few enough for metadata.
 const TOPICS_KEPT_MAX: usize = 8;
 
 /// What a command is about.
@@ -26,11 +27,11 @@ pub(super) enum Scope {
     Stream(Arc<str>),
     /// The creation of an aggregate of this type.
     Creation(Arc<str>),
-    /// What a decision reads that is not about one aggregate.
+    /// The input of a decision that is not about one aggregate.
     Query {
         /// A hash of the names of streams and tags.
         names: String,
-        /// Hashes of topics, sorted; none for a query that names none.
+        /// Hashes of topics, sorted; empty for a query that names none.
         topics: Vec<String>,
     },
 }
@@ -40,7 +41,7 @@ impl Scope {
         Self::Stream(Arc::clone(stream))
     }
 
-    /// That of a decision with these conditions.
+    /// The scope of a decision with these conditions.
     pub(super) fn of_conditions(conditions: &[Condition]) -> Self {
         if let [Condition::StreamAt { stream, .. }] = conditions {
             return Self::stream(stream);
@@ -72,7 +73,7 @@ impl Scope {
         }
     }
 
-    /// As it is recorded.
+    /// The text that is recorded.
     pub(super) fn text(&self) -> String {
         match self {
             Self::Stream(stream) => format!("stream {stream}"),
@@ -98,8 +99,8 @@ impl Scope {
         })
     }
 
-    /// That of the command that recorded this as its first event; none if it is of no kind that is
-    /// known.
+    /// Returns the scope of the command whose first event this is; `None` if it is of an unknown
+    /// kind.
     fn of_first(first: &StoredEvent) -> Result<Option<Self>> {
         let metadata = first.metadata()?;
         Ok(match metadata.command_scope() {
@@ -125,7 +126,7 @@ impl Scope {
         }
     }
 
-    /// Checks that the command under this id, whose first event this is, was of this scope.
+    /// Checks that the command under this id, whose first event is `first`, had this scope.
     pub(super) fn check(&self, command: &CommandId, first: &StoredEvent) -> Result<()> {
         let recorded = Self::of_first(first)?;
         match recorded {
@@ -135,7 +136,7 @@ impl Scope {
     }
 }
 
-/// That an id was used for a command of this scope.
+/// The error for a command id that was used for a command of another scope.
 pub(super) fn reused(command: &CommandId, first: &StoredEvent, recorded: Option<&Scope>) -> Error {
     let topic = first.topic();
     let used_for = match recorded {
@@ -151,7 +152,7 @@ pub(super) fn reused(command: &CommandId, first: &StoredEvent, recorded: Option<
     }
 }
 
-/// The first so many bytes of SHA-256 over texts, in hexadecimal digits.
+/// Returns the first `bytes` bytes of SHA-256 over texts, in hexadecimal.
 fn hash<'t>(texts: impl IntoIterator<Item = &'t str>, bytes: usize) -> String {
     let mut hash = Sha256::new();
     for text in texts {
@@ -178,7 +179,7 @@ mod tests {
 
     const WALKED: &str = "query 3c84bbc5a3bd618e c12800f9";
 
-    /// Scopes are recorded: another text would refuse commands that are sent again.
+    /// Scopes are recorded: if their text changed, repeated commands would be refused.
     #[test]
     fn texts_of_scopes_are_stable() {
         for (scope, text) in [

@@ -1,4 +1,4 @@
-//! Which events of a log, and as what: the part that reading and subscribing share.
+//! A selection of a log's events and their form: the common part of reading and subscribing.
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -14,14 +14,14 @@ use crate::recording::{
     BoxFuture, Invalid, LogRead, Page, Query, QueryItem, RecordError, Recorder, StoredEvent,
 };
 
-/// Events that a reading or a subscription asks for at once, unless told otherwise. It holds one page
+/// Number of events that a reading or a subscription fetches at once, by default. It holds one page
 /// in memory at a time.
 pub const READ_PAGE_EVENTS_DEFAULT: usize = 500;
 
-/// Makes of a stored event what the caller wants, or nothing, if it is to be passed over.
+/// Converts a stored event into the caller's form; `None` skips it.
 pub(super) type Decode<T> = Arc<dyn Fn(&StoredEvent) -> Result<Option<T>, Error> + Send + Sync>;
 
-/// What the typed readings of an application know of the topics of its log, for each type of events.
+/// What the typed readings of an application know about its log's topics, for each event type.
 #[derive(Debug, Default)]
 pub(super) struct TypedWatches(Mutex<HashMap<TypeId, SharedWatch>>);
 
@@ -34,7 +34,7 @@ impl TypedWatches {
     }
 }
 
-/// By what a typed selection notices topics that the program does not know.
+/// Detects topics that the program does not know, for a typed selection.
 #[derive(Clone)]
 struct Watched {
     registry: Arc<TopicRegistry>,
@@ -58,16 +58,16 @@ impl Watched {
     }
 }
 
-/// Which events of a log, and as what: `StoredEvent`s, or events of a type.
+/// Selects events of a log and their form: `StoredEvent`s, or events of a type.
 ///
-/// Comes from a `LogReader`, is narrowed here, and then [read](Self::read) or
-/// [subscribed to](Self::subscribe).
+/// Created by a `LogReader`, narrowed here, and then [read](Self::read) or [subscribed
+/// to](Self::subscribe).
 #[must_use = "a selection does nothing until it is read or subscribed to"]
 pub struct Selection<T> {
     recorder: Arc<dyn Recorder>,
     query: Query,
     types: Option<&'static [EventType]>,
-    /// None if unknown topics are passed over.
+    /// `None` if events of unknown topics are skipped.
     watched: Option<Watched>,
     decode: Decode<T>,
     page_size: usize,
@@ -89,7 +89,7 @@ impl<T> Selection<T> {
         }
     }
 
-    /// With a stop before events of topics that the program does not know.
+    /// Makes the selection stop before events of topics that the program does not know.
     pub(super) fn watching(
         mut self,
         type_id: TypeId,
@@ -103,24 +103,24 @@ impl<T> Selection<T> {
         self
     }
 
-    /// Passes over events of topics that the program does not know, in place of stopping before them. Of
+    /// Skips events of topics that the program does not know instead of stopping before them. Has
     /// no effect on stored events.
     pub fn skips_unknown_events(mut self) -> Self {
         self.watched = None;
         self
     }
 
-    /// Only events that match `query`, in place of one given before.
+    /// Restricts the selection to events that match `query`, which replaces an earlier query.
     ///
-    /// Of a selection of typed events only those of the type are read, whatever the query: its topics
-    /// become part of it, the former ones too. A query that names topics, but none of the type, is
-    /// `Invalid` when it is read.
+    /// A selection of typed events reads only events of the type, regardless of the query: the
+    /// type's topics, including former ones, are added to it. A query that names topics, but none
+    /// of the type, is `Invalid` when it is read.
     pub fn matching(mut self, query: Query) -> Self {
         self.query = query;
         self
     }
 
-    /// Only events that have this tag too.
+    /// Restricts the selection to events that also have this tag.
     pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
         let tag = tag.into();
         self.query = match self.query {
@@ -132,8 +132,8 @@ impl<T> Selection<T> {
         self
     }
 
-    /// How many events are asked for, and held in memory, at once: [`READ_PAGE_EVENTS_DEFAULT`]
-    /// unless said; at most [`PAGE_EVENTS_MAX`], and 0 counts as 1.
+    /// Sets how many events are fetched, and held in memory, at once: [`READ_PAGE_EVENTS_DEFAULT`]
+    /// by default, at most [`PAGE_EVENTS_MAX`]; 0 counts as 1.
     pub fn page_size(mut self, events: usize) -> Self {
         self.page_size = events.clamp(1, PAGE_EVENTS_MAX);
         self
@@ -143,8 +143,8 @@ impl<T> Selection<T> {
         &self.recorder
     }
 
-    /// Reads a page. Of a program that declares its types it has the events of unknown topics too, of the
-    /// same streams and tags.
+    /// Reads a page. If the program declares its types, the page also has the events of unknown
+    /// topics with the same streams and tags.
     pub(super) fn read_page(&self, read: LogRead) -> BoxFuture<'static, Result<Page, RecordError>> {
         let recorder = Arc::clone(&self.recorder);
         match (&self.watched, self.types) {
@@ -164,7 +164,7 @@ impl<T> Selection<T> {
         (self.decode)(event)
     }
 
-    /// What the recorder is asked for: the query, and of a typed selection the type's topics in it.
+    /// The query for the recorder: the selection's query, with the type's topics if it is typed.
     pub(super) fn query(&self) -> Result<Query, Invalid> {
         self.query.check()?;
         match self.types {
@@ -196,8 +196,9 @@ impl<T> fmt::Debug for Selection<T> {
     }
 }
 
-/// `query`, and of these types. An item that names a topic, present or former, means the whole type;
-/// an item that names topics, but none of these types, can match nothing and is left out.
+/// Returns `query`, restricted to these types. An item that names a topic, present or former,
+/// includes the whole type. An item that names topics, but none of these types, matches nothing and
+/// is omitted.
 fn narrowed(query: &Query, types: &[EventType]) -> Result<Query, Invalid> {
     let everything = [QueryItem::new()];
     let items = match query {
@@ -215,7 +216,8 @@ fn narrowed(query: &Query, types: &[EventType]) -> Result<Query, Invalid> {
     Ok(Query::Items(items))
 }
 
-/// `item` with the topics of these types, in as many items as the limit of names takes.
+/// Returns `item` with the topics of these types, split into as many items as the limit of names
+/// requires.
 fn of_types(item: &QueryItem, types: &[EventType]) -> Vec<QueryItem> {
     let is_meant = |it: &&EventType| {
         item.topics.is_empty() || item.topics.iter().any(|topic| it.has_topic(topic))

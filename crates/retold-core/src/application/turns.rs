@@ -1,14 +1,14 @@
 //! Turns: commands that lost a race for the same thing append one after the other.
 //!
-//! A decision on the newest state may be overtaken, decided again, and overtaken again: with many callers,
-//! each wins only now and then, and some never within their retries. So a decision that was overtaken once
-//! takes the turn to append, or waits while another has it and decides again. While it waits, later
-//! decisions and commands about the same take turns too, because they could append at once and it has to
-//! read first. The append alone decides the outcome.
+//! A decision on the newest state may be overtaken, decided again, and overtaken again: with many
+//! callers, each succeeds only occasionally, and some never within their retries. So a decision
+//! that was overtaken once takes the turn to append, or waits while another holds it and decides
+//! again. While it waits, later decisions and commands about the same thing take turns too, because
+//! they could append at once whereas it has to read first. Only the append decides the outcome.
 //!
-//! Whoever waits drives the append that it waits for, so that nobody is held up by a command that was
-//! dropped or is no longer polled: a task that holds unfinished commands and awaits another one must
-//! not wait for itself.
+//! A waiting command drives the append that it waits for, so that a command that was dropped or is
+//! no longer polled blocks no other: a task that holds unfinished commands and awaits another one
+//! must not wait for itself.
 
 use std::any::Any;
 use std::future::IntoFuture;
@@ -22,25 +22,26 @@ use futures_util::future::Shared;
 
 use crate::recording::{BoxFuture, Condition, Conflict};
 
-/// How many turns there are. Commands about different things that share one wait for each other
-/// without need, which costs time and nothing else.
+/// Number of turns. Commands about different things that share a turn wait for each other
+/// unnecessarily, which only costs time.
 const TURNS: usize = 64;
 
-/// The turns of one application; take no memory before somebody is beaten.
+/// The turns of one application; allocates nothing until the first command is overtaken.
 #[derive(Default)]
 pub(super) struct Turns {
     turns: OnceLock<Box<[Arc<Turn>]>>,
 }
 
 impl Turns {
-    /// The turn of those that were overtaken for the same, if some of them are not done.
+    /// Returns the turn of the decisions that were overtaken on the same thing, if some of them are
+    /// still pending.
     pub(super) fn of_overtaken(&self, contended: impl FnOnce() -> u64) -> Option<Arc<Turn>> {
         self.turns.get()?;
         let turn = self.of(contended());
         (turn.overtaken.load(Ordering::Relaxed) > 0).then_some(turn)
     }
 
-    /// The turn of those that were beaten for the same.
+    /// Returns the turn of the commands that were overtaken on the same thing.
     pub(super) fn of(&self, contended: u64) -> Arc<Turn> {
         let turns = self
             .turns
@@ -50,14 +51,14 @@ impl Turns {
     }
 }
 
-/// One turn: what has it, and how many decisions that were overtaken are not done.
+/// One turn: the work that holds it, and the number of overtaken decisions that are still pending.
 #[derive(Default)]
 pub(super) struct Turn {
     work: Mutex<Option<Work>>,
     overtaken: AtomicUsize,
 }
 
-/// A decision that was overtaken and is not done.
+/// A decision that was overtaken and is still pending.
 pub(super) struct Overtaken(Arc<Turn>);
 
 impl Overtaken {
@@ -75,10 +76,10 @@ impl Drop for Overtaken {
 
 type Work = Shared<BoxFuture<'static, ()>>;
 
-/// Work that has the turn, shared by whoever waits for it.
+/// Work that holds the turn, shared by all that wait for it.
 struct Held {
     turn: Arc<Turn>,
-    /// None once this is dropped.
+    /// `None` once this is dropped.
     work: Option<Work>,
 }
 
@@ -88,20 +89,21 @@ impl Held {
     }
 }
 
-/// Work of another command that has the turn.
+/// Work of another command that holds the turn.
 pub(super) struct Other(Held);
 
-/// Own work that has the turn.
+/// Own work that holds the turn.
 pub(super) struct Taken<T> {
     held: Held,
     outcome: Outcome<T>,
 }
 
-/// What the work came to, or what it panicked with; none until it is done.
+/// The result of the work, or its panic; `None` until it is done.
 type Outcome<T> = Arc<Mutex<Option<Result<T, Box<dyn Any + Send>>>>>;
 
 impl Turn {
-    /// Takes the turn with this work, which is made only if the turn is free; or gives what has it.
+    /// Takes the turn with this work, which is created only if the turn is free; otherwise returns
+    /// the work that holds it.
     pub(super) fn take<T: Send + 'static, W>(
         self: &Arc<Self>,
         work: impl FnOnce() -> W,
@@ -129,7 +131,7 @@ impl Turn {
         })
     }
 
-    /// Waits until nobody has the turn.
+    /// Waits until the turn is free.
     pub(super) async fn wait(self: &Arc<Self>) {
         let held = lock(&self.work).clone();
         if let Some(work) = held {
@@ -170,20 +172,20 @@ impl<T: Send + 'static> IntoFuture for Taken<T> {
 }
 
 impl Drop for Held {
-    /// Gives the turn back if the work is done, or if nobody is left to do it.
+    /// Releases the turn if the work is done, or if there is no one left to do it.
     fn drop(&mut self) {
         let Some(work) = self.work.take() else {
             return;
         };
         let mut held = lock(&self.turn.work);
         let is_held = held.as_ref().is_some_and(|it| it.ptr_eq(&work));
-        // This one and the one in the turn.
+        // This reference and the one in the turn.
         let is_last = work.strong_count().is_none_or(|count| count <= 2);
         let is_over = is_last || work.peek().is_some();
         let (given_back, own) = match (is_held, is_over) {
             (true, true) => (held.take(), Some(work)),
-            // Counted off under the lock: of two that are dropped at once, one is the last. The work
-            // itself stays in the turn.
+            // Dropped under the lock: of two that are dropped at the same time, one is the last.
+            // The work itself stays in the turn.
             (true, false) => {
                 drop(work);
                 (None, None)
@@ -191,13 +193,13 @@ impl Drop for Held {
             (false, _) => (None, Some(work)),
         };
         drop(held);
-        // The work is dropped after the lock: it may hold anything.
+        // The work is dropped after unlocking, because it may hold anything.
         drop((given_back, own));
     }
 }
 
-/// What a conflict was about: equal for all that contend for the same. `conditions` are those of the
-/// append that conflicted.
+/// Hashes what a conflict was about: equal for all commands that contend for the same thing.
+/// `conditions` are those of the append that conflicted.
 pub(crate) fn contended(conflict: &Conflict, conditions: &[Condition]) -> u64 {
     match conflict {
         Conflict::Stream { stream, .. } => contended_stream(stream),
@@ -211,7 +213,7 @@ pub(crate) fn contended(conflict: &Conflict, conditions: &[Condition]) -> u64 {
     }
 }
 
-/// What appends on this condition contend for.
+/// Hashes what appends on this condition contend for.
 pub(super) fn contended_by(condition: &Condition) -> u64 {
     match condition {
         Condition::StreamAt { stream, .. } => contended_stream(stream),
@@ -220,7 +222,7 @@ pub(super) fn contended_by(condition: &Condition) -> u64 {
     }
 }
 
-/// What commands on this stream contend for.
+/// Hashes what commands on this stream contend for.
 pub(super) fn contended_stream(stream: &str) -> u64 {
     hash(stream)
 }
@@ -231,7 +233,7 @@ fn hash(contended: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Nothing is left half-changed under these locks, so a panic elsewhere spoils nothing.
+/// No value is left half-changed under these locks, so a panic elsewhere does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -244,8 +246,9 @@ mod tests {
 
     use super::*;
 
-    /// Work that stayed in a turn would keep its application, and so the turn itself, for ever. Method:
-    /// the only two that know of the work are dropped at the same moment, again and again.
+    /// Work that stayed in a turn would keep its application, and so the turn itself, alive
+    /// forever. Method: the only two references to the work are dropped at the same moment, again
+    /// and again.
     #[test]
     fn whoever_is_dropped_last_gives_the_turn_back() {
         for _ in 0..2_000 {
