@@ -252,7 +252,8 @@ mod tests {
         };
         let resumed_text = format!(r#"retold.resumed {{"log":"{uuid}","event":{mark},"edition":1"#);
         let parked_text = format!(
-            r#"retold.parked {{"upstream":"orders","log":"{uuid}","event":{mark},"stream":"Order/1","failure":null"#
+            "retold.parked {{\"upstream\":\"orders\",\"log\":\"{uuid}\",\"event\":{mark},\
+             \"stream\":\"Order/1\",\"failure\":null"
         );
         for (event, expected) in [
             (resumed(0), format!("{resumed_text}}}")),
@@ -277,7 +278,8 @@ mod tests {
                     StartingMark::new("orders", log, None).of_system(Some("shop")),
                 ),
                 format!(
-                    r#"retold.started {{"upstream":"orders","log":"{uuid}","after":null,"system":"shop"}}"#
+                    "retold.started {{\"upstream\":\"orders\",\"log\":\"{uuid}\",\"after\":null,\
+                     \"system\":\"shop\"}}"
                 ),
             ),
             (
@@ -292,7 +294,9 @@ mod tests {
                     starts: vec![StartingMark::new("orders", log, Some(event))],
                 },
                 format!(
-                    r#"retold.partitioned {{"generation":2,"partitions":4,"by":"stream","starts":[{{"upstream":"orders","log":"{uuid}","after":{mark}}}]}}"#
+                    "retold.partitioned {{\"generation\":2,\"partitions\":4,\"by\":\"stream\",\
+                     \"starts\":[{{\"upstream\":\"orders\",\"log\":\"{uuid}\",\
+                     \"after\":{mark}}}]}}"
                 ),
             ),
         ] {

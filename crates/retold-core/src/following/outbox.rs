@@ -1,10 +1,10 @@
-//! The outbox: events whose news is to leave the system, by mail or by a call to somebody else's
+//! The outbox: events that are delivered to external systems, by mail or by a call to another
 //! service.
 //!
-//! What a policy does must be undone by a crash and done again by the next attempt, and mail cannot be
-//! called back. So a policy records that something is to be sent, and a program drains these events to
-//! the outside: each at least once, in the order of the log, with an id that stays the same however
-//! often it is sent, by which the receiver knows it again.
+//! A crash undoes the work of a policy and the next attempt repeats it, but mail cannot be
+//! recalled. So a policy records that something must be sent, and a program drains these events to
+//! the external system: each at least once, in the order of the log, with a stable id by which the
+//! receiver recognizes a repeated delivery.
 
 use std::cmp::max_by_key;
 use std::collections::VecDeque;
@@ -24,23 +24,23 @@ use crate::recording::{
     Stretch,
 };
 
-/// Before the names of outboxes in follower keys; no follower's name has a `/`.
+/// Prefix of the names of outboxes in follower keys; no follower's name contains a `/`.
 const KEY_PREFIX: &str = "outbox/";
 
-/// Whether a follower key is that of an outbox.
+/// Returns whether a follower key is that of an outbox.
 pub(crate) fn is_outbox(key: &FollowerKey) -> bool {
     key.as_str().starts_with(KEY_PREFIX)
 }
 
-/// Drains events of type `E` of an application's own log to the outside.
+/// Delivers events of type `E` of an application's own log to an external system.
 ///
-/// If the application declares its types, an event of a topic that it does not know cannot be read: it
-/// may be one of `E` under another name. What comes after it is delivered once a program that knows it
-/// runs, or this one [passes over](Self::pass_over) it.
+/// If the application declares its types, an event of a topic that it does not know cannot be read,
+/// because it may be one of `E` under another name. The events after it are delivered once a
+/// program that knows the topic runs, or once this one [skips](Self::pass_over) it.
 ///
-/// How far it is, is recorded in the log, under its name. Two programs that drain one outbox at a time
-/// lose nothing and send some things twice; runners see to it that one does, with a
-/// [`Delivery`](crate::system::Delivery).
+/// Its progress is recorded in the log, under its name. Two programs that drain one outbox at the
+/// same time lose nothing and deliver some events twice; runners make sure that only one drains it,
+/// with a [`Delivery`](crate::system::Delivery).
 ///
 /// ```
 /// use retold::prelude::*;
@@ -63,7 +63,7 @@ pub(crate) fn is_outbox(key: &FollowerKey) -> bool {
 /// }
 /// assert_eq!(sent[0].1, "ann");
 ///
-/// // What was delivered is not given again, to nobody.
+/// // A delivered event is not returned again.
 /// assert!(Outbox::<MailRequested>::open(&app, "mail").await?.next().await?.is_none());
 /// # Ok(())
 /// # }
@@ -74,26 +74,27 @@ pub struct Outbox<E> {
     log: LogId,
     query: Query,
     topics: TopicWatch,
-    /// Up to here everything is delivered, as it is recorded.
+    /// The last delivered event, as recorded.
     checkpoint: Option<Mark>,
     page: VecDeque<Arc<Logged<E>>>,
-    /// How far the page goes, once all of it is delivered.
+    /// The end of the page, after which the next page is read.
     page_mark: Option<Mark>,
-    /// The event that could not be read, if that is what is next.
+    /// The event that could not be read, if it is the next one.
     unreadable: Option<Mark>,
     append_count: u64,
-    /// Where it tells its failures, for the health of the application's system.
+    /// Where it reports its failures, for the health of the application's system.
     report: Arc<ReportCell>,
 }
 
 impl<E: Event> Outbox<E> {
-    /// The outbox of this name, where it was left; a new one begins with the log's first event. 1 to
-    /// [`FOLLOWER_NAME_SIZE_MAX`] bytes.
+    /// Opens the outbox of this name at its recorded progress; a new one begins at the log's first
+    /// event. The name has 1 to [`FOLLOWER_NAME_SIZE_MAX`] bytes.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a bad name, or a log that does not exist; [`Error::Diverged`] if the log
-    /// no longer has what was delivered of it; [`Error::Unavailable`], [`Error::Corrupt`].
+    /// [`Error::Invalid`] for a bad name, or a log that does not exist; [`Error::Diverged`] if the
+    /// log no longer has the events that were delivered; [`Error::Unavailable`],
+    /// [`Error::Corrupt`].
     pub async fn open(application: &Application, name: &str) -> Result<Self> {
         Self::open_from(application, name, Start::FirstEvent).await
     }
@@ -136,22 +137,22 @@ impl<E: Event> Outbox<E> {
         Ok(outbox)
     }
 
-    /// The event to be delivered next, the same one until it is [`delivered`](Self::delivered); none
-    /// if there is none now.
+    /// Returns the next event to deliver, the same one until it is [`delivered`](Self::delivered);
+    /// none if there is none now.
     ///
     /// # Errors
     ///
-    /// [`Error::Mapping`] for an event that cannot be read: it is told again and again, until a program
-    /// that can read it delivers it or this one [passes over](Self::pass_over) it;
-    /// [`Error::Diverged`] if the log no longer has what was delivered of it, which stays so until
-    /// somebody decides what is to be delivered; [`Error::Replaced`], [`Error::Unavailable`],
+    /// [`Error::Mapping`] for an event that cannot be read. It is returned each time, until a
+    /// program that can read the event delivers it or this one [skips](Self::pass_over) it.
+    /// [`Error::Diverged`] if the log no longer has the events that were delivered, which remains
+    /// so until an operator decides what to deliver. [`Error::Replaced`], [`Error::Unavailable`],
     /// [`Error::Corrupt`].
     pub async fn next(&mut self) -> Result<Option<&Logged<E>>> {
         self.read_if_empty().await?;
         Ok(self.page.front().map(|event| &**event))
     }
 
-    /// As [`next`](Self::next), to be kept.
+    /// As [`next`](Self::next), but returns a shared event.
     pub(crate) async fn next_shared(&mut self) -> Result<Option<Arc<Logged<E>>>> {
         self.read_if_empty().await?;
         Ok(self.page.front().cloned())
@@ -166,14 +167,15 @@ impl<E: Event> Outbox<E> {
         Ok(())
     }
 
-    /// Notes that the event that [`next`](Self::next) gave is delivered; recorded when this returns.
-    /// After a crash before that it is given again.
+    /// Records that the event that [`next`](Self::next) returned is delivered; it is recorded when
+    /// this returns. After a crash before that, `next` returns the event again.
     ///
     /// # Errors
     ///
-    /// What [`Application::settle`] reports, but conflicts: if another program delivered meanwhile,
-    /// this one goes on from where that is. The event is then given again or not. [`Error::Diverged`] if
-    /// the log no longer has the event; nothing is recorded then.
+    /// The errors of [`Application::settle`], except conflicts: if another program delivered in the
+    /// meantime, this one resumes from that program's progress, and `next` may or may not return
+    /// the event again. [`Error::Diverged`] if the log no longer has the event; nothing is recorded
+    /// then.
     pub async fn delivered(&mut self) -> Result<()> {
         let Some(event) = self.page.front() else {
             return Ok(());
@@ -187,7 +189,7 @@ impl<E: Event> Outbox<E> {
         Ok(())
     }
 
-    /// Passes over the event that [`next`](Self::next) could not read, so that it is never delivered.
+    /// Skips the event that [`next`](Self::next) could not read, so that it is never delivered.
     /// Does nothing if there is none.
     ///
     /// # Errors
@@ -211,12 +213,13 @@ impl<E: Event> Outbox<E> {
         Ok(())
     }
 
-    /// Up to where everything is delivered; none before the first.
+    /// Returns the last event up to which all are delivered; none before the first delivery.
     pub fn checkpoint(&self) -> Option<Mark> {
         self.checkpoint
     }
 
-    /// Tells what came of an attempt. That it stopped is told at the level of errors once, until it goes on.
+    /// Reports the result of an attempt. A stop is logged at level error once, until the outbox
+    /// makes progress.
     fn tell(&self, attempt: &Result<()>) {
         let report = attempt.as_ref().err().map(|error| Report {
             is_retriable: error.is_retriable() || matches!(error, Error::OutcomeUnknown { .. }),
@@ -231,7 +234,7 @@ impl<E: Event> Outbox<E> {
     }
 
     async fn read(&mut self) -> Result<()> {
-        // Counted before the page is read, so that no change falls between reading and waiting.
+        // Counted before the page is read, so that no change is missed between reading and waiting.
         self.append_count = self.application.head().await?.append_count;
         self.unreadable = None;
         let number = |mark: &Option<Mark>| mark.map(|mark| mark.position);
@@ -248,7 +251,7 @@ impl<E: Event> Outbox<E> {
         for stored in page.events {
             match self.decoded(&stored) {
                 Ok(event) => decoded.push_back(Arc::new(Logged { event, stored })),
-                // What comes before it is delivered first.
+                // The events before it are delivered first.
                 Err(_) if !decoded.is_empty() => {
                     self.page = decoded;
                     return Ok(());
@@ -273,7 +276,7 @@ impl<E: Event> Outbox<E> {
 
     async fn record(&mut self, to: Mark) -> Result<()> {
         if Some(to.position) <= self.checkpoint.map(|mark| mark.position) {
-            // Another delivered it, and an error kept this one from passing over it.
+            // Another program delivered it, and an error kept this one from noticing.
             return Ok(());
         }
         // The page may have been read before the log was restored from an older copy.
@@ -295,7 +298,7 @@ impl<E: Event> Outbox<E> {
         }
     }
 
-    /// Goes on from where the log says that everything is delivered.
+    /// Resumes from the progress that is recorded in the log.
     async fn read_checkpoint(&mut self) -> Result<()> {
         let recorder = Arc::clone(self.application.recorder());
         self.checkpoint = recorder.checkpoint(&self.key, self.log).await?;
@@ -319,7 +322,7 @@ pub(crate) fn check_outbox_name(name: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// The query of the events of a type, under their present and former topics.
+/// Returns the query of the events of a type, under their present and former topics.
 fn topics_of<E: Event>() -> Query {
     let topics: Vec<_> = E::topics().collect();
     let items = topics.chunks(QUERY_NAMES_MAX).map(|topics| {

@@ -1,9 +1,9 @@
-//! Partitions: which of a follower's pipelines answers which event.
+//! Partitions: which pipeline of a follower processes which event.
 //!
-//! A follower that is split into partitions answers the events of one key one after the other, and those
-//! of different keys side by side. Each partition has a key of its own for its stretches, so which
-//! partition an event belongs to is recorded history: nothing here may ever give another answer for the
-//! same key and number.
+//! A partitioned follower processes the events of one key in sequence, and those of different keys
+//! in parallel. Each partition records its stretches under its own key, so the partition of an
+//! event is recorded history: the functions here must always return the same partition for the same
+//! key and number of partitions.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,17 +12,18 @@ use super::limits::PARTITIONS_MAX;
 use crate::recording::limits::check_name;
 use crate::recording::{Invalid, StoredEvent};
 
-/// Name of the rule by which the events of one stream belong together.
+/// Name of the rule that keeps the events of one stream together.
 const BY_STREAM: &str = "stream";
-/// Before the prefix of a tag in the name of a rule.
+/// Precedes the prefix of a tag in the name of a rule.
 const BY_TAG: &str = "tag ";
 
-/// Says which key an event belongs to, if it belongs to any.
+/// Returns the key of an event, if it has one.
 type KeyOf = Arc<dyn for<'a> Fn(&'a StoredEvent) -> Option<&'a str> + Send + Sync>;
 
-/// Says which events belong together: those of one key are in one partition.
+/// Decides which events belong together: those of one key are in one partition.
 ///
-/// Its name is recorded, and a program whose follower has a rule of another name does not take part.
+/// Its name is recorded, and a program whose follower has a rule of another name does not take
+/// part.
 #[derive(Clone)]
 pub struct PartitionRule {
     name: Arc<str>,
@@ -36,13 +37,13 @@ impl Default for PartitionRule {
 }
 
 impl PartitionRule {
-    /// The events of one stream belong together. It is named `stream`.
+    /// Keeps the events of one stream together. Its name is `stream`.
     pub fn by_stream() -> Self {
         Self::new(BY_STREAM, StoredEvent::stream)
     }
 
-    /// The events that have one tag with this prefix belong together; of several such tags of an event
-    /// the first counts, in the order of their texts. It is named `tag PREFIX`.
+    /// Keeps the events that share a tag with this prefix together. If an event has several such
+    /// tags, the first in text order counts. Its name is `tag PREFIX`.
     pub fn by_tag(prefix: impl Into<Arc<str>>) -> Self {
         let prefix = prefix.into();
         let name = format!("{BY_TAG}{prefix}");
@@ -52,14 +53,15 @@ impl PartitionRule {
         })
     }
 
-    /// The events for which `key_of` gives the same text belong together. Checked when it is used.
+    /// Keeps the events for which `key_of` returns the same text together. The name is checked when
+    /// the rule is used.
     pub(crate) fn given<F>(name: impl Into<Arc<str>>, key_of: F) -> Self
     where
         F: for<'a> Fn(&'a StoredEvent) -> Option<&'a str> + Send + Sync + 'static,
     {
         let name: Arc<str> = name.into();
         let is_taken = *name == *BY_STREAM || name.starts_with(BY_TAG);
-        // A name of the library's for another rule is refused by being none.
+        // A reserved name for another rule becomes the empty name, which is rejected later.
         Self::new(if is_taken { "".into() } else { name }, key_of)
     }
 
@@ -73,13 +75,13 @@ impl PartitionRule {
         }
     }
 
-    /// Its name, which is recorded.
+    /// Returns its name, which is recorded.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The partition, counted from 0, that an event belongs to if there are so many. Events of no key are
-    /// all in partition 0, so that their order stays.
+    /// Returns the partition, counted from 0, of an event among this many partitions. Events
+    /// without a key are all in partition 0, so that their order is kept.
     pub fn partition_of(&self, event: &StoredEvent, partitions: u32) -> u32 {
         if partitions <= 1 {
             return 0;
@@ -87,7 +89,8 @@ impl PartitionRule {
         (self.key_of)(event).map_or(0, |key| partition_of_key(key, partitions))
     }
 
-    /// The same of an event of which only the stream is known; none if the rule must see more of it.
+    /// Returns the same for an event of which only the stream is known; none if the rule needs more
+    /// of the event.
     pub(crate) fn partition_of_stream(&self, stream: Option<&str>, partitions: u32) -> Option<u32> {
         let of = |stream| partition_of_key(stream, partitions);
         match *self.name == *BY_STREAM || partitions <= 1 {
@@ -113,11 +116,11 @@ impl fmt::Debug for PartitionRule {
     }
 }
 
-/// The partition, counted from 0, of this key if there are so many.
+/// Returns the partition, counted from 0, of this key among this many partitions.
 ///
 /// It is the FNV-1a hash of the key's bytes (draft-eastlake-fnv, 64 bits), then the finalizer of
-/// `MurmurHash3`, without which keys that differ in their last letter have similar hashes, modulo the
-/// number of partitions. It stays as it is for ever.
+/// `MurmurHash3`, without which keys that differ in their last letter have similar hashes, modulo
+/// the number of partitions. It never changes.
 pub fn partition_of_key(key: &str, partitions: u32) -> u32 {
     let mut hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -129,7 +132,7 @@ pub fn partition_of_key(key: &str, partitions: u32) -> u32 {
     u32::try_from(partition).expect("it is less than a number of 32 bits")
 }
 
-/// Checks that a follower may have so many partitions.
+/// Checks the number of partitions of a follower.
 pub(crate) fn check_count(follower: &str, partitions: u32) -> Result<(), Invalid> {
     match (1..=PARTITIONS_MAX).contains(&partitions) {
         true => Ok(()),
@@ -140,27 +143,27 @@ pub(crate) fn check_count(follower: &str, partitions: u32) -> Result<(), Invalid
     }
 }
 
-/// One of the pipelines that a program has for a follower. It does the work of the partitions whose
-/// number divided by the number of pipelines leaves its own; so whatever number of partitions is
-/// recorded, each has its pipeline.
+/// One of the pipelines that a program has for a follower. It runs the partitions whose number
+/// modulo the number of pipelines is its own number. So for any recorded number of partitions, each
+/// has its pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lane {
-    /// Which one, from 0.
+    /// Its number, from 0.
     pub(crate) index: u32,
-    /// How many there are.
+    /// The number of pipelines.
     pub(crate) count: u32,
 }
 
 impl Lane {
     pub(crate) const ONLY: Self = Self { index: 0, count: 1 };
 
-    /// Whether a partition is its work.
+    /// Returns whether this pipeline runs a partition.
     pub(crate) fn has(self, partition: u32) -> bool {
         partition % self.count == self.index
     }
 
-    /// The partition of its work that follows this one, of so many; after the last comes the first. None
-    /// if it has none.
+    /// Returns the next partition of this pipeline, among this many partitions; after the last
+    /// comes the first. None if it has none.
     pub(crate) fn next_after(self, partition: u32, partitions: u32) -> Option<u32> {
         let next = partition + self.count;
         let next = if next < partitions { next } else { self.index };
@@ -172,7 +175,7 @@ impl Lane {
 mod tests {
     use super::*;
 
-    /// Which partition a key is in is a promise to logs already written.
+    /// Existing logs depend on the partition of each key.
     #[test]
     fn partitions_of_keys_are_stable() {
         let of = |key, partitions| partition_of_key(key, partitions);

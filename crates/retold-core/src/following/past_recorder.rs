@@ -1,9 +1,11 @@
-//! A log as it was at a position, with events that are to be recorded there: what a policy decides on.
+//! A log as it was at a position, followed by events that are not recorded yet: the state on which
+//! a policy decides.
 //!
-//! A follower that covers several upstream events by one append shows each policy the log just before
-//! the append plus the effects of those before it; a retelling shows a log as it was. Both are reads
-//! over another recorder that stop at a position and go on with events in memory. Nothing is written
-//! by it, and what it cannot say of the past (names of streams, checkpoints) it refuses to say.
+//! A follower that covers several upstream events by one append shows each policy the log just
+//! before the append, plus the effects of the events before it. A retelling shows a log as it was.
+//! Both read through another recorder up to a position, and continue with events in memory. Nothing
+//! is written, and queries that cannot be answered for the past (names of streams, checkpoints) are
+//! rejected.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,22 +21,23 @@ use crate::recording::{
 /// A recorder's log up to a position, followed by events that are not recorded yet.
 pub(crate) struct PastRecorder {
     recorder: Arc<dyn Recorder>,
-    /// The last event that is shown of the recorder's log, and what is known of the streams there.
+    /// The last event of the recorder's log that is shown, and the known versions of streams there.
     shown: Mutex<Shown>,
-    /// What follows it; their positions follow each other from the one after `until`.
+    /// The events after it. Their positions are consecutive, from the one after `until`.
     pending: Vec<StoredEvent>,
-    /// Versions up to which streams are shown, whatever `until` says of them.
+    /// Versions up to which streams are shown. They override `until`.
     versions: HashMap<Arc<str>, Option<Version>>,
-    /// The snapshots that were given last, by stream, for those who must say what a state began with.
+    /// The last snapshot that was returned for each stream, so that a caller can find out what a
+    /// state was loaded from.
     snapshots_given: Mutex<BTreeMap<Arc<str>, Version>>,
 }
 
-/// How much is shown of a log that is shown from its beginning on, event after event.
+/// How much of a log is shown, if it is shown event after event from its beginning.
 #[derive(Default)]
 struct Shown {
     until: Option<Mark>,
-    /// Last versions of streams among the events that were passed; none if the log was not shown from
-    /// its beginning on.
+    /// Last versions of streams among the events that were passed; none if the log was not shown
+    /// from its beginning.
     passed: Option<Passed>,
 }
 
@@ -42,14 +45,14 @@ struct Shown {
 #[derive(Default)]
 struct Passed {
     versions: HashMap<Arc<str>, Version>,
-    /// Whether some were forgotten, so that a stream that is not there may have events.
+    /// Whether some were forgotten, so that a stream that is missing here may still have events.
     has_gaps: bool,
 }
 
-/// Streams whose snapshots are remembered; one more, and all are forgotten.
+/// Streams whose snapshots are remembered. When the limit is exceeded, all are forgotten.
 const SNAPSHOTS_REMEMBERED_MAX: usize = 10_000;
-/// Streams whose versions are remembered; one more, and all are forgotten. A version that was forgotten
-/// is searched for, in a number of reads that grows with its logarithm.
+/// Streams whose versions are remembered. When the limit is exceeded, all are forgotten. A
+/// forgotten version is searched for, with a logarithmic number of reads.
 const VERSIONS_REMEMBERED_MAX: usize = 100_000;
 
 impl Passed {
@@ -67,7 +70,7 @@ impl Passed {
 }
 
 impl PastRecorder {
-    /// The log up to and with this event, which it has.
+    /// Shows the log up to and including this event, which the log has.
     pub(crate) fn new(
         recorder: Arc<dyn Recorder>,
         until: Option<Mark>,
@@ -86,19 +89,19 @@ impl PastRecorder {
         }
     }
 
-    /// The log before its first event, to be shown event after event by [`pass`](Self::pass). What is
-    /// read of a stream is then no more than what is shown of it, however much the log has of it later.
+    /// Shows the log before its first event; [`pass`](Self::pass) then shows it event after event.
+    /// Reads of a stream read no more than what is shown of it, even if the log has much more.
     pub(crate) fn before_all(recorder: Arc<dyn Recorder>) -> Self {
         let past = Self::new(recorder, None, Vec::new());
         past.shown().passed = Some(Passed::default());
         past
     }
 
-    /// With streams that are shown up to these versions, as they were when they were read; `pending`
-    /// goes on from there.
+    /// Shows streams up to these versions, as they were when they were read; `pending` continues
+    /// from there.
     ///
-    /// One of a cache may be older than the log, one that was read later newer. Either is noticed when
-    /// the append is judged, and until then the policy sees one history.
+    /// A cached stream may be older than the log, and one that was read later may be newer. The
+    /// append's conditions detect both, and until then the policy sees one history.
     pub(crate) fn with_versions<'a>(
         mut self,
         versions: impl Iterator<Item = (&'a Arc<str>, Option<Version>)>,
@@ -109,7 +112,7 @@ impl PastRecorder {
         self
     }
 
-    /// Whether an event of a stream is shown.
+    /// Returns whether an event of a stream is shown.
     fn is_shown(&self, stream: &str, event: &StoredEvent) -> bool {
         match self.versions.get(stream) {
             Some(last) => event.version() <= *last,
@@ -117,8 +120,8 @@ impl PastRecorder {
         }
     }
 
-    /// The last version that is shown of a stream of the recorder's log, if that is known or can be
-    /// found without reading what comes later.
+    /// Returns the last version that is shown of a stream of the recorder's log, if it is known or
+    /// can be found without reading later events.
     async fn last_version(&self, stream: &str) -> Result<Option<Option<Version>>, RecordError> {
         if let Some(last) = self.versions.get(stream) {
             return Ok(Some(*last));
@@ -138,8 +141,8 @@ impl PastRecorder {
         Ok(Some(last))
     }
 
-    /// Searches for the last version that is shown of a stream: doubles a version until it is not shown,
-    /// and halves the distance from there.
+    /// Searches for the last version that is shown of a stream: doubles a version until it is not
+    /// shown, then bisects.
     async fn search(&self, stream: &str) -> Result<Option<Version>, RecordError> {
         let (mut shown, mut beyond) = (0, 1);
         while self.is_version_shown(stream, beyond).await? {
@@ -168,12 +171,12 @@ impl PastRecorder {
             .is_some_and(|event| self.is_shown(stream, event)))
     }
 
-    /// Version of the snapshot of this stream that was given last, if one was.
+    /// Returns the version of the last snapshot of this stream that was returned, if there was one.
     pub(crate) fn snapshot_given(&self, stream: &str) -> Option<Version> {
         self.snapshots().get(stream).copied()
     }
 
-    // Nothing is left half-changed under these locks.
+    // No change under these locks can be left incomplete.
     fn snapshots(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Version>> {
         self.snapshots_given
             .lock()
@@ -199,14 +202,14 @@ impl PastRecorder {
         self.shown().until.map(|mark| mark.position)
     }
 
-    /// The event that is shown last, none if nothing is.
+    /// Returns the last event that is shown; none if there is none.
     fn last(&self) -> Option<Mark> {
         let pending = self.pending.last().map(StoredEvent::mark);
         pending.or_else(|| self.shown().until)
     }
 
-    /// Checks the mark that a read begins after, and takes it off the read: it may be of an event that
-    /// is not recorded yet.
+    /// Checks the mark that a read begins after, and removes it from the read, because its event
+    /// may not be recorded yet.
     async fn prove_position(&self, read: &mut LogRead) -> Result<(), RecordError> {
         let Some(mark) = read.mark() else {
             return Ok(());
@@ -216,7 +219,7 @@ impl PastRecorder {
         let found = match pending.find(|it| it.position == mark.position) {
             Some(found) => Some(found),
             None if Some(mark.position) > self.until() => None,
-            // The log proves it: a standby that lags has not diverged.
+            // The log proves it: a replica that lags has not diverged.
             None => {
                 let proof = LogRead::new().after_mark(mark).until(mark.position);
                 self.recorder.read_log(proof.limit(1)).await?;
@@ -226,7 +229,7 @@ impl PastRecorder {
         RecordError::check_mark(self.log_name(), mark, found)
     }
 
-    /// As [`prove_position`](Self::prove_position), of a read of a stream.
+    /// As [`prove_position`](Self::prove_position), for a read of a stream.
     async fn prove_version(&self, read: &mut StreamRead) -> Result<(), RecordError> {
         let Some((version, mark)) = read.mark() else {
             return Ok(());
@@ -324,7 +327,7 @@ impl PastRecorder {
         Ok(Page::new(events, head, end).topic_count(topics))
     }
 
-    /// How many topics the log has: as a page of it said, or as it is now.
+    /// Returns how many topics the log has: from a page if one was read, otherwise at present.
     async fn topic_count(&self, counted: Option<u64>) -> Result<u64, RecordError> {
         match counted {
             Some(count) => Ok(count),
@@ -351,7 +354,8 @@ impl PastRecorder {
             if page.end == PageEnd::Complete || is_cut {
                 break;
             }
-            // A backward page may have been all of the future, a forward one is full.
+            // A backward page may contain only later events that are not shown; a forward page is
+            // full.
             if forward {
                 let read_to = events.last().map(StoredEvent::mark);
                 return Ok(Page::new(events, read_to, PageEnd::Full));
@@ -373,8 +377,8 @@ impl PastRecorder {
         Ok(Page::new(events, read_to, end))
     }
 
-    /// What of a read of a stream is to be read of the recorder's log; none if nothing of it is shown.
-    /// Ends with what is shown, if that is known.
+    /// Returns the part of a read of a stream that must be read from the recorder's log; none if no
+    /// part is shown. Ends at the last shown version, if it is known.
     async fn recorded_part(
         &self,
         read: &StreamRead,
@@ -514,7 +518,7 @@ impl Recorder for PastRecorder {
         self.refuse("a list of streams")
     }
 
-    /// Those of the log as it is now, which has all that it had.
+    /// The topics of the present log, which include all earlier ones.
     fn topics<'a>(
         &'a self,
         after: Option<&'a str>,
@@ -543,7 +547,7 @@ impl Recorder for PastRecorder {
     }
 
     fn put_snapshot(&self, _: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>> {
-        // A snapshot is a hint; one that is not put is missed by nobody.
+        // A snapshot is a hint, so dropping one loses nothing.
         Box::pin(async { Ok(()) })
     }
 
@@ -561,7 +565,7 @@ impl Recorder for PastRecorder {
             let Some(snapshot) = self.recorder.snapshot(stream, until).await? else {
                 return Ok(None);
             };
-            // One of the future is of no use; the event at its version says whether this is one.
+            // A later snapshot cannot be used; the event at its version shows whether this is one.
             let version = snapshot.version.get();
             let is_past = self.is_version_shown(stream, version).await?;
             if is_past {
@@ -589,7 +593,7 @@ mod tests {
 
     const STREAM: &str = "Dog/fido";
 
-    /// A log with a stream of so many events, and another event before and after each of them.
+    /// A log with a stream of this many events, and another event before and after each of them.
     async fn log(versions: u64) -> Arc<dyn Recorder> {
         let birth = LogId::new(uuid::Uuid::from_u128(7));
         let recorder = MemoryStore::new().open("dogs", birth).await;
@@ -613,8 +617,8 @@ mod tests {
         versions.map(Version::number).collect()
     }
 
-    /// What is shown of a stream does not depend on whether its version is remembered, was forgotten, or was
-    /// never noted.
+    /// The part of a stream that is shown does not depend on whether its version is remembered, was
+    /// forgotten, or was never noted.
     #[tokio::test]
     async fn a_stream_is_shown_up_to_the_last_event_that_was_passed() {
         let count = 9;

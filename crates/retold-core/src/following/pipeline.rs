@@ -1,11 +1,11 @@
-//! The pipeline: one follower at work. Reads the logs it follows, asks the policies, records what they
-//! decide together with how far it is.
+//! The pipeline of one follower. Reads the logs it follows, calls the policies, and records their
+//! effects together with its progress.
 //!
-//! It has no runtime and never waits for time to pass: a runner drives it by [`step`](Pipeline::step),
-//! waits between steps as it likes and may drop it at any moment. Everything it knows is in the logs;
-//! what it keeps in memory is read again after a conflict. Two pipelines of one follower, in one process
-//! or in two, get in each other's way and record nothing twice: each append of theirs carries the
-//! stretch it answers, and stretches join.
+//! It has no runtime and never waits for time to pass: a runner drives it with
+//! [`step`](Pipeline::step), can wait between steps and can drop a step at any moment. All its
+//! knowledge is in the logs; the state in memory is read again after a conflict. Two pipelines of
+//! one follower, in one process or in two, conflict with each other and record nothing twice,
+//! because each append contains the stretch that it processed, and stretches are contiguous.
 
 mod failing;
 mod holding;
@@ -44,56 +44,56 @@ use crate::recording::{
     Recorder, StoredEvent, Stretch, Version,
 };
 
-/// One follower at work.
+/// Runs one follower.
 pub struct Pipeline {
     application: Application,
     follower: Arc<Follower>,
-    /// What the follower answers.
+    /// The events that the follower processes.
     query: Query,
     upstreams: Vec<Upstream>,
     record: FollowerRecord,
     stream: Arc<str>,
-    /// The system that it is part of; none of a pipeline that is driven by itself.
+    /// The system that it is part of; none for a pipeline that is driven directly.
     system: Option<SystemNames>,
-    /// Which partitions are its work.
+    /// The partitions that it runs.
     lane: Lane,
-    /// The partition that it is at; none if there is none for it.
+    /// The partition that it runs at present; none if there is none for it.
     partition: Option<u32>,
     key: FollowerKey,
     key_of_ids: FollowerKey,
     batch: Batch,
-    /// Most upstream events with effects in the next append: less than the follower allows after
-    /// conflicts.
+    /// Most upstream events with effects in the next append. After conflicts it is less than the
+    /// follower allows.
     batch_max: usize,
-    /// Most that it may be.
+    /// The limit of `batch_max`.
     batch_limit: usize,
     counts: Counts,
     freshness: Freshness,
-    /// What others of the application changed just before this follower could record.
+    /// The state that others in the application changed just before this follower could record.
     contended: Option<u64>,
     turn: TurnCell,
-    /// What was sent and is not known to be recorded or not.
+    /// An append that was sent and whose outcome is unknown.
     in_flight: Option<InFlight>,
-    /// The event that is answered by itself, on the newest state and with everything before it
-    /// recorded, for its policy failed or what was decided with it could not be recorded.
+    /// The event that is processed alone, on the newest state and with everything before it
+    /// recorded, because its policy failed or its batch could not be recorded.
     alone: Option<(LogId, Mark)>,
-    /// The event that was answered last.
+    /// The event that was processed last.
     last: Option<(LogId, Mark)>,
-    /// The event that counts as failed without asking its policy: no recorder takes its effects, or the
-    /// policy did not return.
+    /// The event that counts as failed without calling its policy, because no recorder accepts its
+    /// effects or the policy did not return.
     refused: Option<Refused>,
     /// The event whose policy runs, or ran when a step was dropped.
     running: Option<(LogId, Mark)>,
-    /// Whether what is in memory joins what is in the logs; false at first, after conflicts, and if a
-    /// call was dropped midway.
+    /// Whether the state in memory matches the logs; false at first, after conflicts, and if a call
+    /// was dropped midway.
     is_prepared: bool,
-    /// The generation, and how often the follower had been let continue, when what is parked was last
-    /// answered anew; none before this pipeline did so.
+    /// The generation, and how many times the follower had been resumed, when parked events were
+    /// last retried; none before this pipeline did so.
     resumed_at: Option<(u64, u64)>,
-    /// Version of the follower's stream when something was left parked then, for what holds it back is
-    /// another partition's.
+    /// Version of the follower's stream when an event was left parked because the event that holds
+    /// it back is in another partition.
     held_back_at: Option<Option<Version>>,
-    /// Where the next step reads.
+    /// Index of the log that the next step reads.
     next: usize,
     status: StatusCell,
 }
@@ -105,23 +105,24 @@ struct Upstream {
     log: LogId,
     /// The end of the last recorded stretch, or where the generation started.
     checkpoint: Option<Mark>,
-    /// The end of what the batch covers.
+    /// The end of the range that the batch covers.
     reached: Option<Mark>,
-    /// While the follower is to be split anew: nothing after this mark is answered before that.
+    /// While a split is pending: no event after this mark is processed before the split.
     limit: Option<Option<Mark>>,
     /// The types of its application.
     registry: Arc<TopicRegistry>,
-    /// What is known of its topics.
+    /// Its known topics.
     topics: TopicWatch,
-    /// The event that this program does not know, and holds before.
+    /// The event that this program does not know, before which it holds.
     hold: Option<Hold>,
 }
 
-/// A turn that the pipeline has, until something is recorded or the step ends, also by being dropped.
+/// A turn that the pipeline holds until something is recorded or the step ends, also if the step is
+/// dropped.
 #[derive(Clone, Default)]
 struct TurnCell(Arc<Mutex<Option<Box<dyn Any + Send>>>>);
 
-/// Gives a turn back when it is dropped.
+/// Releases a turn when it is dropped.
 struct HeldTurn(TurnCell);
 
 impl TurnCell {
@@ -136,7 +137,7 @@ impl TurnCell {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Box<dyn Any + Send>>> {
-        // Nothing is left half-changed under this lock.
+        // No change under this lock can be left incomplete.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -153,86 +154,86 @@ struct InFlight {
     reached: Vec<Option<Mark>>,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
-    /// There was something, and there may be more.
+    /// There was work, and there may be more.
     Moved,
-    /// There was nothing, and everything that was answered is recorded.
+    /// There was no work, and all processed events are recorded.
     Idle,
-    /// Everything is answered and recorded before an event that this program does not know.
+    /// Everything before an event that this program does not know is processed and recorded.
     Holding,
-    /// The follower is recorded as paused, and nothing was done.
+    /// The follower is recorded as paused or retired, and nothing was done.
     Paused,
 }
 
-/// What a pipeline has done since it began.
+/// Counts of a pipeline's work since it began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Upstream events that were asked the policies about and answered, recorded or not; one that had to
-    /// be decided again counts again.
+    /// Upstream events that the policies processed, recorded or not. An event that had to be
+    /// decided again counts again.
     pub answered: u64,
     /// Appends that were recorded.
     pub appends: u64,
-    /// Events that were recorded, those about the follower itself among them.
+    /// Events that were recorded, including those about the follower itself.
     pub effects: u64,
-    /// Appends that were not recorded, for something they rested on had changed.
+    /// Appends that were not recorded, because the state they depended on had changed.
     pub conflicts: u64,
-    /// Those of the conflicts that found the events answered already: by another pipeline of the same
-    /// follower, or by an attempt of this one whose outcome was unknown.
+    /// Conflicts with an append that had already processed the same events: from another pipeline
+    /// of the same follower, or from an attempt of this one whose outcome was unknown.
     pub overtaken: u64,
 }
 
 /// A page of a followed log.
 #[derive(Clone, Debug)]
 pub struct Pulled {
-    /// Which log, by its index in the order of declaration.
+    /// The index of the log in the order of declaration.
     index: usize,
     /// It begins just after this mark, which the log has.
     after: Option<Mark>,
     page: Page,
-    /// What is known of the log's topics since it was read.
+    /// The log's known topics since the page was read.
     topics: TopicWatch,
 }
 
 impl Pulled {
-    /// Whether it is full, so that there may be more.
+    /// Returns whether it is full, so that there may be more.
     pub fn is_full(&self) -> bool {
         self.page.end == PageEnd::Full
     }
 
-    /// How far it goes; what follows is read after this.
+    /// Returns the end of the page; the next page is read after it.
     pub fn read_to(&self) -> Option<Mark> {
         self.page.read_to
     }
 
-    /// Whether it goes on where the follower is: from the same mark, or over it. A page that was read
-    /// before the follower was elsewhere may be of a history that is gone.
+    /// Returns whether it continues from this mark: it begins there or contains it. A page that was
+    /// read before the follower moved elsewhere may be of a history that no longer exists.
     fn goes_on_from(&self, reached: Option<Mark>) -> bool {
         let is_reached = |event: &StoredEvent| Some(event.mark()) == reached;
         self.after == reached || self.page.events.iter().any(is_reached)
     }
 }
 
-/// What asking the policies came to.
+/// The result of calling the policies.
 enum Reaction {
     Answered,
     Failed(Box<Failure>),
-    /// The program does not know something that another program recorded.
+    /// Another program recorded something that this program does not know.
     Unknown(MappingError),
 }
 
-/// A policy failed.
+/// A failed policy.
 struct Failure {
     reason: String,
-    /// What it had read, and all that the batch had read before.
+    /// The reads of the policy, and the earlier reads of the batch.
     reads: Batch,
 }
 
 impl Pipeline {
-    /// A pipeline of this follower for its application, over the logs of the applications that it
+    /// The pipeline of this follower for its application, over the logs of the applications that it
     /// follows, in the order of the follower's declaration.
     pub fn new(
         application: Application,
@@ -297,14 +298,14 @@ impl Pipeline {
         }
     }
 
-    /// For the system of this name.
+    /// Sets the system that it is part of.
     #[must_use]
     pub(crate) fn of_system(mut self, system: SystemNames) -> Self {
         self.system = Some(system);
         self
     }
 
-    /// One of several pipelines, each for some of the follower's partitions.
+    /// Makes it one of several pipelines, each for some of the follower's partitions.
     #[must_use]
     pub(crate) fn in_lane(mut self, lane: Lane) -> Self {
         self.lane = lane;
@@ -315,24 +316,25 @@ impl Pipeline {
         self
     }
 
-    /// Which of the follower's pipelines in this program it is, from 0, and how many there are.
+    /// Returns its number among the follower's pipelines in this program, from 0, and the number of
+    /// these pipelines.
     pub fn lane(&self) -> (u32, u32) {
         (self.lane.index, self.lane.count)
     }
 
-    /// Whether the follower has as many partitions as the program has pipelines for it, and is to have no
-    /// others: then each has one.
+    /// Returns whether the follower has as many partitions as the program has pipelines for it, and
+    /// no split is pending: then each pipeline has one partition.
     pub(crate) fn has_one_partition(&self) -> bool {
         self.record.partitioning.is_none() && self.record.partitions == self.lane.count
     }
 
-    /// Whether an event is in the partition that it is at.
+    /// Returns whether an event is in the present partition.
     fn is_of_partition(&self, event: &StoredEvent) -> bool {
         let rule = self.follower.partition_rule();
         Some(rule.partition_of(event, self.record.partitions)) == self.partition
     }
 
-    /// One append for each upstream event, whatever the follower allows.
+    /// Records one append for each upstream event, even if the follower allows more.
     #[must_use]
     pub(crate) fn one_by_one(mut self) -> Self {
         self.batch_limit = 1;
@@ -340,37 +342,37 @@ impl Pipeline {
         self
     }
 
-    /// The follower.
+    /// Returns the follower.
     pub fn follower(&self) -> &Follower {
         &self.follower
     }
 
-    /// The follower's application.
+    /// Returns the follower's application.
     pub fn application(&self) -> &Application {
         &self.application
     }
 
-    /// What is recorded of the follower itself, as it was when it was read last.
+    /// Returns the record of the follower itself, as it was last read.
     pub fn record(&self) -> &FollowerRecord {
         &self.record
     }
 
-    /// How it is getting on, to be read from anywhere.
+    /// Returns its status, which can be read from anywhere.
     pub fn status(&self) -> StatusCell {
         self.status.clone()
     }
 
-    /// How many logs it follows.
+    /// Returns how many logs it follows.
     pub fn upstream_count(&self) -> usize {
         self.upstreams.len()
     }
 
-    /// The recorder of the log at this index, counted from 0 in the order of declaration.
+    /// Returns the recorder of the log at this index, counted from 0 in the order of declaration.
     pub fn upstream(&self, index: usize) -> &Arc<dyn Recorder> {
         &self.upstreams[index].recorder
     }
 
-    /// How far the log at this index is answered, recorded or not yet.
+    /// Returns the last processed position of the log at this index, recorded or not yet.
     pub fn reached(&self, index: usize) -> Option<Position> {
         let reached = self.upstreams[index].reached;
         reached.map(|mark| mark.position)
@@ -380,44 +382,46 @@ impl Pipeline {
         self.upstreams[index].reached
     }
 
-    /// Whether what is in memory joins what is in the logs; else the next step begins by reading
-    /// them.
+    /// Returns whether the state in memory matches the logs; if not, the next step begins by
+    /// reading them.
     pub(crate) fn is_prepared(&self) -> bool {
         self.is_prepared
     }
 
-    /// Does the next piece of work: reads the next page of each log in turn, until one has events, and
-    /// answers them. What was answered is recorded when the batch is full; at the latest by
-    /// [`rest`](Self::rest), which the runner calls when it finds nothing left to read.
+    /// Does the next piece of work: reads the next page of each log in turn, until one has events,
+    /// and processes them. Processed events are recorded when the batch is full, and at the latest
+    /// by [`rest`](Self::rest), which the runner calls when it finds nothing left to read.
     ///
-    /// After an error the next call goes on where the logs say it is. May be dropped at any moment:
-    /// what was recorded then is found.
+    /// After an error the next call resumes from the position in the logs. Can be dropped at any
+    /// moment: anything recorded by then is found.
     ///
     /// # Errors
     ///
     /// [`Error::Unavailable`] and [`Error::OutcomeUnknown`]: call it again, after a while.
-    /// [`Error::Diverged`], [`Error::Replaced`], [`Error::Corrupt`]: somebody has to look. A failure of
-    /// a policy is no error here: it is recorded as the follower says, by its status and its stream.
+    /// [`Error::Diverged`], [`Error::Replaced`], [`Error::Corrupt`]: an operator must look at it. A
+    /// failure of a policy is not an error here: it is reported in the status, and recorded in the
+    /// follower's stream as the follower declares.
     pub async fn step(&mut self) -> Result<Step> {
         let stepped = self.step_on().await;
         if stepped.as_ref().is_err_and(Error::is_diverged) {
-            // What is in memory may rest on events that are gone; the logs tell whether what is recorded
-            // does too.
+            // The state in memory may depend on events that no longer exist; the logs show whether
+            // the records do too.
             self.look_again();
         }
         self.tell(&stepped);
         stepped
     }
 
-    /// What the follower decided on and lost to others of its application, equal for all that contend for
-    /// the same; none once it has recorded something since. A runner that lets those who contend decide one
-    /// after the other spares them conflicts: of so many followers of one event that decide on one aggregate
-    /// each would else be overtaken by nearly all others.
+    /// Identifies the state that the follower decided on and lost to others in its application;
+    /// equal for all that contend for the same state. None once it has recorded something since. A
+    /// runner can avoid such conflicts by running the contenders one after the other: if many
+    /// followers of one event each decide on one aggregate, nearly all others would overtake each
+    /// of them.
     pub fn contended(&self) -> Option<u64> {
         self.contended
     }
 
-    /// As [`step`](Self::step), and keeps `turn` until something is recorded, at the longest to the end of
+    /// As [`step`](Self::step), and keeps `turn` until something is recorded, at most to the end of
     /// the step.
     ///
     /// # Errors
@@ -430,7 +434,7 @@ impl Pipeline {
 
     async fn step_on(&mut self) -> Result<Step> {
         if self.is_holding() && !self.is_unflushed() {
-            // Another program may have answered what this one holds before.
+            // Another program may have processed the event that this one holds before.
             self.look_again();
         }
         self.prepare().await?;
@@ -440,14 +444,14 @@ impl Pipeline {
         if self.is_resume_due() {
             let occasion = self.occasion();
             self.resume(None).await?;
-            // Only now: what an error or a drop left parked is due still.
+            // Set only now: events that an error or a drop left parked are still due.
             self.resumed_at = Some(occasion);
             return Ok(Step::Moved);
         }
         self.review_holds();
         let partitions = 0..self.record.partitions;
         let own = partitions.filter(|it| self.lane.has(*it)).count();
-        // All of them in one step: whoever is told that there is nothing left waits for what comes after.
+        // All partitions in one step: a runner that sees `Idle` waits for new events.
         for turn in 1..=own {
             if self.look().await? == Step::Moved {
                 return Ok(Step::Moved);
@@ -459,7 +463,7 @@ impl Pipeline {
         if !self.is_holding() {
             return Ok(Step::Idle);
         }
-        // Another program is to go on from here.
+        // Another program may resume from here.
         self.flush().await?;
         match self.is_prepared {
             true => Ok(Step::Holding),
@@ -467,8 +471,8 @@ impl Pipeline {
         }
     }
 
-    /// Reads the next page of each log in turn, until one has events for the partition that it is at, and
-    /// answers them.
+    /// Reads the next page of each log in turn, until one has events for the present partition, and
+    /// processes them.
     async fn look(&mut self) -> Result<Step> {
         for _ in 0..self.upstreams.len() {
             let index = self.next;
@@ -483,8 +487,8 @@ impl Pipeline {
         Ok(Step::Idle)
     }
 
-    /// Goes on to the next of its partitions, with everything recorded of this one. It has moved if something
-    /// of the follower has changed meanwhile.
+    /// Records everything of the present partition, and switches to the next one. Returns `Moved`
+    /// if the follower has changed in the meantime.
     async fn turn(&mut self) -> Result<Step> {
         self.flush().await?;
         if !self.is_prepared {
@@ -503,8 +507,8 @@ impl Pipeline {
         }
     }
 
-    /// Records what was answered, and tells how it went in the status; for runners that find nothing
-    /// left to read.
+    /// Records the processed events, and reports the result in the status; for runners that find
+    /// nothing left to read.
     ///
     /// # Errors
     ///
@@ -517,8 +521,8 @@ impl Pipeline {
         rested
     }
 
-    /// Whether what is parked is to be answered once more: when the pipeline begins, for the program
-    /// may be a mended one, and whenever an operator lets the follower continue.
+    /// Returns whether parked events should be retried: when the pipeline begins, because the
+    /// program may have been fixed, and whenever an operator resumes the follower.
     pub(crate) fn is_resume_due(&self) -> bool {
         if self.record.parked.is_empty() {
             return false;
@@ -527,43 +531,43 @@ impl Pipeline {
         self.resumed_at != Some(self.occasion()) || self.held_back_at.is_some_and(is_changed)
     }
 
-    /// What is parked is answered once more on each: a split makes it the work of others, perhaps.
+    /// Parked events are retried on each change of it, because a split may assign them to others.
     fn occasion(&self) -> (u64, u64) {
         (self.record.generation, self.record.continued)
     }
 
-    /// Whether the follower has a policy for this event of the log at this index, and it is in the
-    /// partition that this is at; or whether it holds before it.
+    /// Returns whether the follower has a policy for this event of the log at this index, and the
+    /// event is in the present partition; or whether the follower holds before it.
     pub(crate) fn answers(&self, index: usize, event: &StoredEvent) -> bool {
         (self.follower.answers(event) && self.is_of_partition(event))
             || self.is_unknown(index, event)
     }
 
-    /// How many effects this pipeline has recorded.
+    /// Returns how many effects this pipeline has recorded.
     pub(crate) fn effects_recorded(&self) -> u64 {
         self.counts.effects
     }
 
-    /// What it has done since it began.
+    /// Returns the counts of its work since it began.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Goes by what the logs say from the next step on, also about where the follower is: another
-    /// pipeline of it may be ahead. What was answered and not recorded is answered again; what was sent
-    /// and is not known to be recorded is sent again all the same.
+    /// Reads the follower's state and position from the logs again at the next step, because
+    /// another pipeline of it may be ahead. Events that were processed and not recorded are
+    /// processed again. An append whose outcome is unknown is still sent again.
     pub fn look_again(&mut self) {
         self.batch = Batch::default();
         self.is_prepared = false;
     }
 
-    /// Whether effects were decided that are not recorded yet: a batch that is not full.
+    /// Returns whether effects were decided that are not recorded yet: a batch that is not full.
     pub fn has_effects(&self) -> bool {
         self.in_flight.is_some() || self.batch.has_effects()
     }
 
-    /// Whether what was answered should be recorded soon: an event was decided without effect, or
-    /// many were passed over.
+    /// Returns whether processed events should be recorded soon: an event was decided without
+    /// effect, or many were passed over.
     pub fn is_rest_due(&self) -> bool {
         let unflushed = (0..self.upstreams.len()).map(|index| self.unflushed(index));
         self.in_flight.is_some()
@@ -572,12 +576,12 @@ impl Pipeline {
             || unflushed.max().unwrap_or(0) >= UNFLUSHED_EVENTS_MAX
     }
 
-    /// Whether something was answered that is not recorded yet.
+    /// Returns whether events were processed that are not recorded yet.
     pub fn is_unflushed(&self) -> bool {
         self.in_flight.is_some() || !self.batch.is_empty()
     }
 
-    /// Makes what is in memory join what is in the logs. Does nothing if it does already.
+    /// Makes the state in memory match the logs. Does nothing if it already does.
     ///
     /// # Errors
     ///
@@ -586,14 +590,15 @@ impl Pipeline {
         if self.in_flight.is_some() {
             self.settle().await?;
         }
-        // If this is dropped or fails, some of what is new is taken in and nothing is made of it.
+        // If this is dropped or fails, some new events are applied, but their consequences are not.
         if std::mem::take(&mut self.is_prepared) {
             // An operator may have acted on the follower since.
             let record = &mut self.record;
             let mapper = self.application.mapper();
             let recorder = self.application.recorder();
             let is_changed = record.read_on(&**recorder, mapper).await?;
-            // Whether all partitions are where they are to be does not show in the follower's stream.
+            // The follower's stream does not show whether all partitions have reached the position
+            // of the split.
             let may_be_split = self.record.partitioning.is_some() && !self.is_unflushed();
             if !is_changed && !may_be_split {
                 self.is_prepared = true;
@@ -603,16 +608,17 @@ impl Pipeline {
         self.start().await
     }
 
-    /// The next page of the log at this index, after what was answered.
+    /// Reads the next page of the log at this index, after the events that were processed.
     ///
     /// # Errors
     ///
-    /// [`Error::Diverged`] if the log no longer has what was answered last; [`Error::Replaced`],
+    /// [`Error::Diverged`] if the log no longer has the last processed event; [`Error::Replaced`],
     /// [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn read(&self, index: usize) -> Result<Pulled> {
         let upstream = &self.upstreams[index];
         let after = upstream.reached;
-        // It may be beyond, for somebody else was let go on since this pipeline was told to halt.
+        // The position may be past the limit: another pipeline may have advanced since this one
+        // stopped there.
         let position = after.map(|mark| mark.position);
         if upstream.read_until().is_some_and(|until| until <= position) {
             return Ok(Pulled {
@@ -625,8 +631,8 @@ impl Pipeline {
         self.pull(index, after).await
     }
 
-    /// A future that reads the page of the log at this index after a mark, for runners that read
-    /// ahead.
+    /// Returns a future that reads the page of the log at this index after a mark, for runners that
+    /// read ahead.
     pub fn pull(
         &self,
         index: usize,
@@ -659,8 +665,9 @@ impl Pipeline {
         }
     }
 
-    /// Answers a page. What was answered of it already is passed over; a page that does not go on from
-    /// what was answered, because that had to be decided again, is passed over as a whole.
+    /// Processes a page. Events that were already processed are skipped. A page that does not
+    /// continue from the last processed event, because events must be decided again, is skipped as
+    /// a whole.
     ///
     /// # Errors
     ///
@@ -690,8 +697,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Answers one event of the log at this index, and records it if the batch is full then. One that
-    /// was answered already is passed over.
+    /// Processes one event of the log at this index, and records it if the batch is then full. An
+    /// event that was already processed is skipped.
     ///
     /// # Errors
     ///
@@ -750,7 +757,8 @@ impl Pipeline {
             }
             Reaction::Failed(failure) => self.fail(index, event, *failure).await,
             Reaction::Unknown(error) => {
-                // Asking the policy cost the batch; the next round stops before this event.
+                // The call of the policy consumed the batch; the next round stops before this
+                // event.
                 self.look_again();
                 self.hold(index, event, error.to_string());
                 Ok(())
@@ -758,15 +766,15 @@ impl Pipeline {
         }
     }
 
-    /// Whether what was answered is to be recorded now.
+    /// Returns whether the processed events should be recorded now.
     fn is_due(&self) -> bool {
-        // After a conflict what has no effect is recorded soon too: the longer it waits, the more of
-        // what it was decided on changes.
+        // After a conflict, events without effect are also recorded soon: the longer they wait, the
+        // more of the state that they were decided on changes.
         let is_to_be_kept = self.batch.has_effects() || self.freshness == Freshness::Newest;
         self.batch.is_full() || (is_to_be_kept && self.batch.causes() >= self.batch_max)
     }
 
-    /// Asks the policies.
+    /// Calls the policies.
     async fn react(
         &mut self,
         index: usize,
@@ -796,7 +804,7 @@ impl Pipeline {
             resumed,
         };
         let batch = std::mem::take(&mut self.batch);
-        // If this call is dropped or fails, what the batch had is decided again.
+        // If this call is dropped or fails, the events of the batch are decided again.
         self.is_prepared = false;
         let context = Context::new(self.application.clone(), batch, cause, self.freshness);
         let mut context = context.watched(&self.status.running);
@@ -825,7 +833,7 @@ impl Pipeline {
                 return Ok(Reaction::Answered);
             }
             Ok(Err(error)) if is_of_the_store(&error) => return Err(error),
-            // Recorded as a failure it would stop the program that knows what to do, too.
+            // Recording it as a failure would also stop the program that knows what to do.
             Ok(Err(Error::Mapping(error))) if error.is_of_another_program() => {
                 return Ok(Reaction::Unknown(error));
             }
@@ -840,7 +848,7 @@ impl Pipeline {
         Ok(Reaction::Failed(Box::new(Failure { reason, reads })))
     }
 
-    /// Notes that the log at this index is answered up to and with this mark.
+    /// Notes that the log at this index is processed up to and including this mark.
     pub fn pass(&mut self, index: usize, to: Mark) {
         let upstream = &mut self.upstreams[index];
         let is_passed = Some(to.position) <= upstream.reached.map(|mark| mark.position);
@@ -856,14 +864,14 @@ impl Pipeline {
         });
     }
 
-    /// How many events of the log at this index were passed since the last one that is recorded.
+    /// Returns how many events of the log at this index were passed since the last recorded one.
     fn unflushed(&self, index: usize) -> u64 {
         let upstream = &self.upstreams[index];
         let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
         number(upstream.reached) - number(upstream.checkpoint)
     }
 
-    /// Records what was answered, if anything was.
+    /// Records the processed events, if there are any.
     ///
     /// # Errors
     ///
@@ -888,7 +896,7 @@ impl Pipeline {
         self.settle().await
     }
 
-    /// Sends what is in flight until it is known what became of it.
+    /// Sends the append in flight until its outcome is known.
     async fn settle(&mut self) -> Result<()> {
         let Some(in_flight) = &self.in_flight else {
             return Ok(());
@@ -932,8 +940,9 @@ impl Pipeline {
         }
     }
 
-    /// Drops what was decided and is more than a recorder takes, or otherwise not to be recorded. It is
-    /// decided again in smaller parts; of a single upstream event it is a failure of its policy.
+    /// Drops effects that a recorder does not accept, because they are too many or for another
+    /// reason. They are decided again in smaller parts. If they are of a single upstream event, its
+    /// policy counts as failed.
     fn give_up(&mut self, reason: String) {
         let causes = self.in_flight.take().map(|it| it.batch.causes());
         self.batch = Batch::default();
@@ -950,7 +959,8 @@ impl Pipeline {
         }
     }
 
-    /// Drops what was decided: the logs are not as it was decided on. What is there counts.
+    /// Drops decisions that were made on an outdated state of the logs. The present state is read
+    /// instead.
     fn give_way(&mut self, conflict: &Conflict) {
         let in_flight = self.in_flight.take();
         let is_own = matches!(conflict, Conflict::Stream { stream, .. } if *stream == self.stream);
@@ -1020,12 +1030,12 @@ impl Pipeline {
         self.status.failed(phase, error);
     }
 
-    /// Tells what the runner makes of it.
+    /// Reports a phase that the runner determined.
     pub fn tell_phase(&self, phase: Phase) {
         self.status.write(|status| status.phase = phase);
     }
 
-    /// Tells of a failure that the runner met, as if a step had met it.
+    /// Reports a failure of the runner, as if a step had failed.
     pub fn tell_failure(&self, phase: Phase, failure: &dyn std::fmt::Display) {
         self.status.failed(phase, failure);
     }

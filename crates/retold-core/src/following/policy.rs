@@ -1,4 +1,4 @@
-//! Policies: functions that say what an event causes.
+//! Policies: functions that define the effects of an event.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,20 +15,22 @@ use crate::recording::{BoxFuture, StoredEvent};
 /// A policy for events of type `E`: an `async fn(&E, &mut Context) -> retold::Result<()>`, or an
 /// `async |event: &E, context: &mut Context| { … Ok(()) }` that captures nothing.
 ///
-/// That an asynchronous closure cannot capture anything is wanted: what a policy sees is the event, its
-/// own application and the context, so that it decides the same wherever and whenever it is asked.
-/// Whoever gets around that, by a static or by cloning into a future, is found by simulation and
-/// retelling, not by the compiler.
+/// An asynchronous closure that captures something is rejected on purpose: a policy sees only the
+/// event, its own application and the context, so that it decides the same wherever and whenever it
+/// runs. A policy that gets around this, with a static or by cloning into a future, is detected by
+/// simulation and retelling, not by the compiler.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a policy for `{E}`",
     label = "not a policy for events of type `{E}`",
-    note = "write `async fn name(event: &{E}, context: &mut Context) -> retold::Result<()>`, or `async |event: &{E}, context: &mut Context| {{ … Ok(()) }}` that captures nothing"
+    note = "write `async fn name(event: &{E}, context: &mut Context) -> \
+            retold::Result<()>`, or `async |event: &{E}, \
+            context: &mut Context| {{ … Ok(()) }}` that captures nothing"
 )]
 pub trait Handle<'a, E>: Send + Sync {
-    /// What the policy does.
+    /// The future of the policy.
     type Fut: Future<Output = Result<()>> + Send + 'a;
 
-    /// Begins to answer an event.
+    /// Begins to process an event.
     fn call(&self, event: &'a E, context: &'a mut Context) -> Self::Fut;
 }
 
@@ -45,7 +47,7 @@ where
     }
 }
 
-/// A policy for events of whatever type.
+/// A policy for events of any type.
 trait AnyPolicy: Send + Sync {
     fn react<'a>(
         &'a self,
@@ -76,14 +78,14 @@ where
     }
 }
 
-/// Registers a type of events.
+/// Registers an event type.
 type Register = fn(&TopicRegistry) -> Result<(), RegistryError>;
 
-/// The policies of a follower, by the topics of the events that they answer.
+/// The policies of a follower, by the topics of the events that they process.
 #[derive(Clone, Default)]
 pub(crate) struct Policies {
     policies: Vec<Arc<dyn AnyPolicy>>,
-    /// For each topic, which policies, in the order in which they were given.
+    /// For each topic, the indexes of its policies, in the order of declaration.
     by_topic: HashMap<&'static str, Vec<usize>>,
     topics: Vec<&'static str>,
     register: Vec<Register>,
@@ -110,27 +112,27 @@ impl Policies {
         }
     }
 
-    /// The topics that are answered, in the order in which they were given.
+    /// Returns the topics that are processed, in the order of declaration.
     pub(crate) fn topics(&self) -> &[&'static str] {
         &self.topics
     }
 
-    /// Whether events of this topic are answered.
+    /// Returns whether events of this topic are processed.
     pub(crate) fn answer(&self, topic: &str) -> bool {
         self.by_topic.contains_key(topic)
     }
 
-    /// What reads the types of events that are answered.
+    /// Returns the readers of the event types that are processed.
     pub(crate) fn readers(&self) -> impl Iterator<Item = EventReader> + '_ {
         self.readers.iter().copied()
     }
 
-    /// Registers the types of events that are answered.
+    /// Registers the event types that are processed.
     pub(crate) fn register(&self, registry: &TopicRegistry) -> Result<(), RegistryError> {
         self.register.iter().try_for_each(|it| it(registry))
     }
 
-    /// Lets all policies for the event's topic answer it, in their order.
+    /// Calls all policies for the event's topic, in order.
     pub(crate) async fn react(&self, stored: &StoredEvent, context: &mut Context) -> Result<()> {
         let Some(policies) = self.by_topic.get(stored.topic()) else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! How followers are getting on, for people and for health checks.
+//! The status of followers, for people and for health checks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,38 +11,39 @@ use crate::health::{Finding, FindingKind, Trouble};
 use crate::health::{Running, RunningCell};
 use crate::recording::{Mark, Position};
 
-/// What a follower is doing.
+/// The activity of a follower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
     /// It has not begun.
     #[default]
     Starting,
-    /// It is reading and answering.
+    /// It is reading and processing.
     Running,
-    /// It has answered everything there was, and waits for more.
+    /// It has processed all events, and waits for more.
     CaughtUp,
-    /// It has answered what it may before it is split anew; see
+    /// It has processed all events up to the position of the requested split; see
     /// [`FollowerOperator::repartition`](super::operating::FollowerOperator::repartition).
     Draining,
-    /// Another process does its work; this one looks now and then, and takes over when the other stops.
+    /// Another process does its work. This one checks from time to time, and takes over when the
+    /// other stops.
     Standby,
-    /// Its store failed; it will try again.
+    /// Its store failed; it will retry.
     Retrying,
-    /// It holds before an event that this program does not know, and does nothing before another program
-    /// has answered it: see [`UpstreamStatus::held`].
+    /// It holds before an event that this program does not know, until another program has
+    /// processed the event: see [`UpstreamStatus::held`].
     Holding,
     /// It is recorded as paused: by an operator, or because a policy failed.
     Paused,
-    /// It is recorded as retired: an operator ended it for good.
+    /// It is recorded as retired: an operator ended it permanently.
     Retired,
-    /// It cannot go on: a log has diverged or is corrupt. It needs somebody to look.
+    /// It cannot continue: a log has diverged or is corrupt. An operator must look at it.
     Failed,
-    /// It was ended with its runner.
+    /// It was stopped with its runner.
     Stopped,
 }
 
-/// How a follower is getting on.
+/// The status of a follower.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct FollowerStatus {
@@ -50,82 +51,85 @@ pub struct FollowerStatus {
     pub application: Arc<str>,
     /// Its name.
     pub follower: Arc<str>,
-    /// Which of the follower's pipelines in this program it is about, from 0.
+    /// The pipeline that this status describes, counted from 0 among the follower's pipelines in
+    /// this program.
     pub pipeline: u32,
     /// How many pipelines the program has for the follower.
     pub pipelines: u32,
-    /// Into how many partitions the follower is recorded to be split, when it was looked at last; 0
-    /// before. Each pipeline does the work of those whose number leaves its own when divided by the
-    /// number of pipelines; it tells of the one that it does at present.
+    /// The recorded number of partitions of the follower when it was last read; 0 before. Each
+    /// pipeline runs the partitions whose number modulo the number of pipelines is its own number,
+    /// and reports on the one that it runs at present.
     pub partitions: u32,
-    /// What it is doing.
+    /// Its activity.
     pub phase: Phase,
-    /// How far it is in each log that it follows.
+    /// Its progress in each log that it follows.
     pub upstreams: Vec<UpstreamStatus>,
-    /// Upstream events that it has answered since it began in this process.
+    /// Upstream events that it has processed since it began in this process.
     pub processed: u64,
     /// The same per second, over the last seconds.
     pub rate: f64,
-    /// How often it found, when it was to record, that its work was done already: by another process, or
-    /// by an attempt of its own whose outcome was unknown.
+    /// How many times it found, when it was about to record, that its work was already recorded: by
+    /// another process, or by an attempt of its own whose outcome was unknown.
     pub overtaken: u64,
     /// Why it is recorded as paused, if it is.
     pub paused: Option<String>,
-    /// Why it is recorded as retired, if it is: while this program runs it, which should declare it no more.
+    /// Why it is recorded as retired, if it is. This program still runs it, and should no longer
+    /// declare it.
     pub retired: Option<String>,
     /// How many events it has parked.
     pub parked: usize,
-    /// The first of those whose policy failed, with the reason.
+    /// The first parked event whose policy failed, with the reason.
     pub first_parked: Option<Parked>,
-    /// Failures in a row of its store.
+    /// Consecutive failures of its store.
     pub failures: u32,
-    /// The last error, with the time it happened, by the machine's clock.
+    /// The last error, with its time by the machine's clock.
     pub last_error: Option<(Timestamp, String)>,
-    /// The failure by which it stopped and that was told, until it goes on.
+    /// The failure that stopped it and that was logged, until it makes progress.
     told_failure: Option<String>,
-    /// The policy that is answering an event at this moment.
+    /// The policy that is processing an event now.
     pub running: Option<Running>,
 }
 
-/// How far a follower is in one log.
+/// The progress of a follower in one log.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct UpstreamStatus {
     /// Name of the application that is followed.
     pub upstream: Arc<str>,
-    /// The end of the last stretch that is recorded; none before the first.
+    /// The end of the last recorded stretch; none before the first.
     pub checkpoint: Option<Mark>,
-    /// How far it has answered, recorded or not yet.
+    /// The last processed event, recorded or not yet.
     pub reached: Option<Mark>,
-    /// The log's end when it was read last.
+    /// The log's end when it was last read.
     pub head: Option<Mark>,
-    /// When the next event to be answered was recorded; none if there is none.
+    /// When the next event to process was recorded; none if there is none.
     pub waiting_since: Option<Timestamp>,
     /// The event that the follower holds before, because this program does not know it.
     pub held: Option<HeldEvent>,
 }
 
-/// An event that a program does not know: another program, most likely a newer one, recorded it.
+/// An event that a program does not know, because another program, most likely a newer one,
+/// recorded it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeldEvent {
-    /// Which event.
+    /// The event.
     pub event: Mark,
     /// Its topic.
     pub topic: Arc<str>,
-    /// What the program does not know, and what to do.
+    /// What the program does not know, and how to resolve it.
     pub reason: Arc<str>,
 }
 
 impl UpstreamStatus {
-    /// How many events of the log are not answered yet, those that do not concern the follower among
-    /// them.
+    /// Returns how many events of the log are not processed yet, including those that the follower
+    /// ignores.
     pub fn lag_events(&self) -> u64 {
         let number = |mark: Option<Mark>| Position::number(mark.map(|mark| mark.position));
         number(self.head).saturating_sub(number(self.reached))
     }
 
-    /// How long the next event to be answered has been waiting, by the clocks of the stores.
+    /// Returns how long the next event to process has been waiting, by the clocks of the stores.
     pub fn lag(&self, now: Timestamp) -> Duration {
         self.waiting_since.map_or(Duration::ZERO, |since| {
             let micros = now.as_micros().saturating_sub(since.as_micros());
@@ -135,24 +139,24 @@ impl UpstreamStatus {
 }
 
 impl FollowerStatus {
-    /// How many events of all its logs are not answered yet.
+    /// Returns how many events of all its logs are not processed yet.
     pub fn lag_events(&self) -> u64 {
         self.upstreams.iter().map(UpstreamStatus::lag_events).sum()
     }
 
-    /// How long the longest waiting of the next events to be answered has been waiting, by the clocks of
+    /// Returns the longest time that any next event to process has been waiting, by the clocks of
     /// the stores.
     pub fn lag(&self, now: Timestamp) -> Duration {
         let lags = self.upstreams.iter().map(|it| it.lag(now));
         lags.max().unwrap_or_default()
     }
 
-    /// Whether there is nothing to say about it; see [`findings`](Self::findings).
+    /// Returns whether there are no [`findings`](Self::findings).
     pub fn is_well(&self) -> bool {
         self.findings().is_empty()
     }
 
-    /// Everything that somebody has to look at.
+    /// Returns everything that needs an operator's attention.
     pub fn findings(&self) -> Vec<Finding> {
         let name = format!("{}/{}", self.application, self.follower);
         let finding =
@@ -186,7 +190,7 @@ impl FollowerStatus {
         findings
     }
 
-    /// The policy that runs, if it has run for so long that somebody should look at it.
+    /// Returns the running policy, if it has run long enough to need attention.
     pub fn late_policy(&self) -> Option<&Running> {
         self.running.as_ref().filter(|it| it.is_late())
     }
@@ -208,12 +212,12 @@ impl FollowerStatus {
     }
 }
 
-/// A status that one writes and many read.
+/// A status with one writer and many readers.
 #[derive(Clone, Debug, Default)]
 pub struct StatusCell {
     cell: Arc<Mutex<Observed>>,
     pub(crate) running: RunningCell,
-    /// How often what the follower does, or where it is, was told.
+    /// How many changes of the status were reported.
     told: watch::Sender<u64>,
 }
 
@@ -224,11 +228,11 @@ pub struct StatusChanges {
 }
 
 impl StatusChanges {
-    /// Waits until something was told since the last call, or since these changes were asked for. How
-    /// many events were answered is not told by itself. May be dropped at any time.
+    /// Waits until a change was reported since the last call, or since this was created. The number
+    /// of processed events is not reported by itself. Can be dropped at any time.
     pub async fn next(&mut self) {
         if self.told.changed().await.is_err() {
-            // Whoever wrote the status is gone: it changes no more.
+            // The writer of the status is gone, so it never changes again.
             std::future::pending::<()>().await;
         }
     }
@@ -237,15 +241,15 @@ impl StatusChanges {
 #[derive(Debug, Default)]
 struct Observed {
     status: FollowerStatus,
-    /// Since when `processed` is counted for the rate, and from which count.
+    /// When counting `processed` for the rate began, and at which count.
     since: Option<(Instant, u64)>,
 }
 
-/// After this long the rate is that of a new interval.
+/// After this long a new interval for the rate begins.
 const RATE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl StatusCell {
-    /// The status as it is now.
+    /// Returns the present status.
     pub fn read(&self) -> FollowerStatus {
         let observed = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
         let mut status = observed.status.clone();
@@ -254,12 +258,12 @@ impl StatusCell {
         status
     }
 
-    /// The policy that is answering an event at this moment.
+    /// Returns the policy that is processing an event now.
     pub fn running(&self) -> Option<Running> {
         self.running.read()
     }
 
-    /// For runners: notes as the last error that a policy is late, which is no failure yet.
+    /// For runners: records a late policy as the last error. It is not counted as a failure.
     pub fn tell_late(&self, late: &Running) {
         let now = std::time::SystemTime::now().into();
         self.write(|status| status.last_error = Some((now, late.to_string())));
@@ -272,14 +276,14 @@ impl StatusCell {
         self.told.send_modify(|told| *told += 1);
     }
 
-    /// What is told from now on.
+    /// Returns the changes from now on.
     pub fn changes(&self) -> StatusChanges {
         StatusChanges {
             told: self.told.subscribe(),
         }
     }
 
-    /// Counts upstream events that were answered.
+    /// Counts upstream events that were processed.
     pub(crate) fn processed(&self, count: u64) {
         let mut observed = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
         observed.status.processed += count;
@@ -293,14 +297,14 @@ impl StatusCell {
         }
     }
 
-    /// Notes that the follower holds, since now, and why.
+    /// Records that the follower holds, since now, and why.
     pub(crate) fn holds(&self, reason: &str) {
         let now = std::time::SystemTime::now().into();
         self.write(|status| status.last_error = Some((now, reason.to_owned())));
     }
 
-    /// Notes an error that happened now. That a follower fails is told at the level of errors once, however
-    /// often it tries again, until it has gone on or something else is wrong.
+    /// Records an error that happened now. A failed follower is logged at level error once, however
+    /// many times it retries, until it makes progress or the error is a different one.
     pub(crate) fn failed(&self, phase: Phase, error: &dyn std::fmt::Display) {
         let now = std::time::SystemTime::now().into();
         let error = error.to_string();
@@ -321,7 +325,7 @@ impl StatusCell {
         }
     }
 
-    /// Notes that a step was made.
+    /// Records that a step succeeded.
     pub(crate) fn stepped(&self, phase: Phase) {
         self.write(|status| {
             status.phase = phase;

@@ -1,5 +1,5 @@
-//! Timers as events: what is scheduled, cancelled and fired, each timer in a stream of its own,
-//! `retold.timer/KEY`, of the application that it belongs to.
+//! Timers as events: each timer is scheduled, cancelled and fired in its own stream,
+//! `retold.timer/KEY`, of its application.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::recording::{Invalid, NewEvent};
 /// The type of the streams of timers.
 pub(crate) const TIMER_STREAM_TYPE: &str = "retold.timer";
 
-/// Name of the stream of the timer with this key.
+/// Returns the name of the stream of the timer with this key.
 pub(crate) fn timer_stream(key: &str) -> String {
     format!("{TIMER_STREAM_TYPE}/{key}")
 }
 
-/// An event to be recorded when a timer comes due, as it will be recorded.
+/// The event that is recorded when a timer fires, as it will be recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PlannedEvent {
@@ -27,22 +27,23 @@ pub struct PlannedEvent {
     pub stream: Option<Arc<str>>,
     /// Stable name of its type.
     pub topic: String,
-    /// Number of its shape.
+    /// Version number of its shape.
     pub revision: u32,
     /// Its labels.
     pub tags: BTreeSet<Arc<str>>,
-    /// How its payload became bytes.
+    /// The encoding of its payload.
     pub encoding: String,
-    /// What will have happened, encoded.
+    /// Its encoded payload.
     pub payload: String,
 }
 
 impl PlannedEvent {
-    /// What this event would be recorded as; only its id, time and origin are not known yet.
+    /// Returns the event as it will be recorded, except for its id, time and origin, which are not
+    /// known yet.
     ///
     /// # Errors
     ///
-    /// [`Invalid`] if its payload is no text, which a timer cannot keep.
+    /// [`Invalid`] if its payload is not text, which is all that a timer can store.
     pub(crate) fn of(new: &NewEvent) -> Result<Self, Invalid> {
         let payload = new.payload.as_deref().unwrap_or_default();
         let payload = std::str::from_utf8(payload).map_err(|_| {
@@ -68,11 +69,11 @@ impl PlannedEvent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TimerEvent {
-    /// It was set; one of the same key that was pending is replaced.
+    /// It was set, replacing a pending one of the same key.
     Scheduled {
-        /// When it is to fire.
+        /// When it fires.
         due: Timestamp,
-        /// What is recorded then.
+        /// The event that is recorded then.
         event: PlannedEvent,
     },
     /// It will not fire.

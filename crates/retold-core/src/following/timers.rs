@@ -1,8 +1,9 @@
-//! The timers of one application: which are pending, and the firing of those that are due.
+//! The timers of one application: tracking those that are pending, and firing those that are due.
 //!
-//! What is pending is read from the log. A firing is an append like any other: its ids are derived from
-//! the event that scheduled it, and it is recorded on condition that nothing happened to the timer
-//! since. So whoever fires, how often and from how many processes, it is recorded once.
+//! The pending timers are read from the log. Firing one is an append like any other: its ids are
+//! derived from the event that scheduled the timer, and it has the condition that the timer has not
+//! changed since. So a timer is recorded as fired once, even if several processes fire it, or one
+//! fires it several times.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,9 +27,9 @@ pub struct Timers {
     query: Query,
     /// In the order in which they fire.
     pending: BTreeMap<(Timestamp, Position), Pending>,
-    /// Where in `pending` the timer of a stream is.
+    /// The key in `pending` of the timer of a stream.
     by_stream: HashMap<Arc<str>, (Timestamp, Position)>,
-    /// Those that are due and cannot be fired, by their streams, with the reason.
+    /// Timers that are due and cannot be fired, by their streams, with the reason.
     aside: BTreeMap<Arc<str>, String>,
     read_to: Option<Mark>,
 }
@@ -40,7 +41,7 @@ struct Pending {
 }
 
 impl Timers {
-    /// The timers of this application, none of which is known yet.
+    /// The timers of this application, not read yet.
     pub fn new(application: Application) -> Self {
         let topics = TimerEvent::topics();
         let item = topics.fold(QueryItem::new(), |item, topic| item.topic(topic));
@@ -54,13 +55,14 @@ impl Timers {
         }
     }
 
-    /// Takes in what happened to timers since.
+    /// Reads what happened to timers since the last call.
     ///
     /// # Errors
     ///
-    /// [`Error::Diverged`] if the log no longer has what was read of it: nothing is pending then, and the
-    /// next call reads all again; [`Error::Invalid`] if more than [`TIMERS_PENDING_MAX`] are pending;
-    /// [`Error::Replaced`], [`Error::Unavailable`], [`Error::Corrupt`], [`Error::Mapping`].
+    /// [`Error::Diverged`] if the log no longer has the events that were read: nothing is pending
+    /// then, and the next call reads everything again; [`Error::Invalid`] if more than
+    /// [`TIMERS_PENDING_MAX`] are pending; [`Error::Replaced`], [`Error::Unavailable`],
+    /// [`Error::Corrupt`], [`Error::Mapping`].
     pub async fn read_on(&mut self) -> Result<()> {
         loop {
             let read = LogRead::of(self.query.clone()).after_mark(self.read_to);
@@ -90,7 +92,7 @@ impl Timers {
         if let Some(place) = self.by_stream.remove(stream) {
             self.pending.remove(&place);
         }
-        // Somebody has fired or cancelled it, or set it again.
+        // It was fired, cancelled or set again.
         self.aside.remove(stream);
         let event: TimerEvent = self.application.mapper().decode(stored)?;
         let TimerEvent::Scheduled { due, .. } = event else {
@@ -115,24 +117,24 @@ impl Timers {
         Ok(())
     }
 
-    /// When the next one is due, of those that are known.
+    /// Returns when the next known timer is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.pending.keys().next().map(|(due, _)| *due)
     }
 
-    /// How many are known to be pending.
+    /// Returns how many timers are known to be pending.
     pub fn pending_count(&self) -> usize {
         self.pending.len()
     }
 
-    /// How many are left aside, for they cannot be fired, with the reason of one of them; none if there
-    /// are none.
+    /// Returns how many are set aside because they cannot be fired, with the reason of one of them;
+    /// none if there are none.
     pub fn aside(&self) -> Option<(usize, &str)> {
         let (_, reason) = self.aside.first_key_value()?;
         Some((self.aside.len(), reason))
     }
 
-    /// What somebody has to look at: those that are left aside, if there are any.
+    /// Reports the timers that are set aside, if there are any, for an operator to look at.
     pub fn finding(&self) -> Option<Finding> {
         let (count, reason) = self.aside()?;
         let name = self.application.name();
@@ -145,14 +147,15 @@ impl Timers {
         ))
     }
 
-    /// Fires the first of the timers that are due at `now`, by due time, then position. False if none
-    /// is. If somebody else was faster, that is taken in, and it counts as fired.
+    /// Fires the first of the timers that are due at `now`, by due time, then position. Returns
+    /// false if none is due. If another process fired or changed it first, that is read, and this
+    /// returns true.
     ///
     /// # Errors
     ///
-    /// What [`Application::settle`] reports, but conflicts; call it again. A timer whose event no log
-    /// takes ([`Error::Invalid`]) or cannot be read is left aside until the next process looks at it,
-    /// so that the others fire.
+    /// The errors of [`Application::settle`], except conflicts; call it again. A timer is set aside
+    /// if its event is one that no log accepts ([`Error::Invalid`]) or that cannot be read, so that
+    /// the others fire. The next process tries it again.
     pub async fn fire_next(&mut self, now: Timestamp) -> Result<bool> {
         let first = self.pending.first_key_value();
         let Some((place, pending)) = first.filter(|((due, _), _)| *due <= now) else {
@@ -211,7 +214,7 @@ impl Timers {
     }
 }
 
-/// A planned event as it is recorded now.
+/// Builds the event that a timer recorded, to be recorded now.
 fn planned(planned: PlannedEvent, id: EventId, envelope: &Envelope) -> Result<NewEvent> {
     let encoding = Encoding::parse(planned.encoding)
         .map_err(|error| Corrupt::new(format!("event {id}"), error.to_string()))?;

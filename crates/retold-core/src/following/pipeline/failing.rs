@@ -1,5 +1,5 @@
-//! What a pipeline does about an event whose policy fails: stop, or put it aside; and how what was put
-//! aside is answered after all.
+//! Handles an event whose policy fails: stops the follower, or sets the event aside; and retries
+//! events that were set aside.
 
 use std::sync::Arc;
 
@@ -13,30 +13,31 @@ use crate::following::limits::{FAILURE_SIZE_MAX, PARKED_MAX};
 use crate::following::status::Phase;
 use crate::recording::{LogId, LogRead, Position, StoredEvent};
 
-/// What became of parked events that were to be answered after all.
+/// The result of retrying parked events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resumed {
-    /// How many were answered.
+    /// How many were processed.
     pub answered: usize,
-    /// Those whose policy failed again, with the reason; they and the later events of their streams
-    /// stay parked.
+    /// Events whose policy failed again, with the reason. They and the later events of their
+    /// streams stay parked.
     pub failed: Vec<(Parked, String)>,
 }
 
-/// What became of a parked event.
+/// The result of retrying one parked event.
 enum Resumption {
-    /// It is parked no more.
+    /// It is no longer parked.
     Answered,
     Failed(String),
-    /// It is the work of another pipeline of the follower.
+    /// Another pipeline of the follower runs its partition.
     Elsewhere,
 }
 
 impl Pipeline {
-    /// Does with an event whose policy failed what the follower says. If other events were answered
-    /// in the same batch, they are recorded first, and the policy is asked again; so it is if it may
-    /// have failed for an old state. What it read is a condition of what is recorded about the failure.
+    /// Handles an event whose policy failed, as the follower declares. If other events were
+    /// processed in the same batch, they are recorded first, and the policy is called again;
+    /// likewise if it may have failed because of an outdated state. Its reads are conditions of the
+    /// record of the failure.
     pub(super) async fn fail(
         &mut self,
         index: usize,
@@ -47,13 +48,13 @@ impl Pipeline {
         let place = (self.upstreams[index].log, event.mark());
         let may_be_old = self.freshness == Freshness::Judged && reads.has_reads();
         if self.has_unflushed() || may_be_old {
-            // Asking the policy cost the batch; the next round stops before this event.
+            // The call of the policy consumed the batch; the next round stops before this event.
             self.alone = Some(place);
             self.look_again();
             return Ok(());
         }
         self.alone = None;
-        // As many as leave no room for more are taken for a fault by themselves.
+        // Reads that fill an append on their own are a fault in themselves, so they are dropped.
         let reads = match reads.is_full() {
             true => Batch::default(),
             false => reads,
@@ -71,7 +72,7 @@ impl Pipeline {
         }
     }
 
-    /// Records that the follower is paused, because of this event.
+    /// Records that the follower is paused because of this event.
     async fn stop(
         &mut self,
         index: usize,
@@ -93,7 +94,7 @@ impl Pipeline {
             reads.push(new);
         }
         let append = reads.to_append(&self.stream, self.record.condition());
-        // Read back by the next preparation, whoever recorded it.
+        // The next preparation reads it back, including one that another pipeline recorded.
         match self.application.settle(append).await {
             Ok(_) => {
                 let application = self.application.name();
@@ -117,7 +118,7 @@ impl Pipeline {
             .any(|upstream| upstream.reached != upstream.checkpoint)
     }
 
-    /// Puts an event aside because an earlier one of its stream is parked.
+    /// Sets an event aside because an earlier one of its stream is parked.
     pub(super) async fn hold_back(&mut self, index: usize, event: &StoredEvent) -> Result<()> {
         if !self.batch.is_empty() {
             self.flush().await?;
@@ -166,19 +167,19 @@ impl Pipeline {
         }
         // The follower's stream has grown: read it before the next append.
         self.prepare().await?;
-        // It may have been reset meanwhile, and then what comes next is not what follows this event.
+        // It may have been reset in the meantime, and then the next event is not the one after
+        // this.
         self.is_prepared &= self.reached(index) == Some(event.position());
         Ok(())
     }
 
-    /// Answers parked events after all, in the order of their positions: one, or all; of those that are
-    /// this pipeline's work, whichever of its partitions they are in. The
-    /// effects of each are recorded together with the note that it was resumed. None while the follower
-    /// is paused.
+    /// Retries parked events in the order of their positions: one, or all. Includes only events of
+    /// partitions that this pipeline runs, in any of them. The effects of each event are recorded
+    /// together with its resumption. Retries none while the follower is paused.
     ///
     /// # Errors
     ///
-    /// As for [`step`](Self::step); those answered before stay answered.
+    /// As for [`step`](Self::step); events that were processed before the error stay processed.
     pub async fn resume(&mut self, which: Option<(LogId, Position)>) -> Result<Resumed> {
         let mut resumed = Resumed::default();
         self.flush().await?;
@@ -207,7 +208,7 @@ impl Pipeline {
         Ok(resumed)
     }
 
-    /// Whether an earlier event of the same stream is still parked.
+    /// Returns whether an earlier event of the same stream is still parked.
     fn is_held_back(&self, parked: &Parked) -> bool {
         let Some(stream) = &parked.stream else {
             return false;
@@ -216,7 +217,7 @@ impl Pipeline {
         first.is_some_and(|first| first.event.position < parked.event.position)
     }
 
-    /// Answers a parked event, if that is this pipeline's work.
+    /// Retries a parked event, if this pipeline runs its partition.
     async fn resume_one(&mut self, parked: &Parked) -> Result<Resumption> {
         let place = (parked.log, parked.event.position);
         let rule = self.follower.partition_rule();
@@ -241,7 +242,8 @@ impl Pipeline {
         let Some(event) = found.filter(|event| event.mark() == parked.event) else {
             return Err(Error::diverged(&parked.upstream, parked.event, None));
         };
-        // Decided again after every conflict, until it is parked no more, by this or by another.
+        // Decided again after every conflict, until it is no longer parked, here or in another
+        // pipeline.
         loop {
             self.prepare().await?;
             if !self.record.parked.contains_key(&place) {
@@ -252,13 +254,13 @@ impl Pipeline {
                 let reason = format!("the follower is paused: {halted}");
                 return Ok(Resumption::Failed(reason));
             }
-            // Found out each time, for the follower may be split anew meanwhile.
+            // Computed each time, because the follower may be split in the meantime.
             let rule = self.follower.partition_rule();
             let partition = rule.partition_of(&event, self.record.partitions);
             if !self.lane.has(partition) {
                 return Ok(Resumption::Elsewhere);
             }
-            // A failure counts on the newest state only.
+            // A failure counts only on the newest state.
             self.freshness = Freshness::Newest;
             let own = FollowerEvent::Resumed {
                 log: parked.log,
@@ -290,7 +292,7 @@ impl Pipeline {
     }
 }
 
-/// A text of at most [`FAILURE_SIZE_MAX`] bytes.
+/// Cuts a text to at most [`FAILURE_SIZE_MAX`] bytes.
 fn cut(mut text: String) -> String {
     if text.len() > FAILURE_SIZE_MAX {
         let mut end = FAILURE_SIZE_MAX;

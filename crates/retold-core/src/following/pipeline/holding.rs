@@ -1,5 +1,5 @@
-//! Holding: what a pipeline does before an event that its program does not know, until another program has
-//! answered it or this one knows it.
+//! Holding: a pipeline stops before an event that its program does not know, until another program
+//! has processed the event or this one knows it.
 
 use super::{Pipeline, Upstream};
 use crate::following::status::HeldEvent;
@@ -8,25 +8,26 @@ use crate::recording::{Mark, Position, StoredEvent};
 /// Why a pipeline holds.
 pub(super) struct Hold {
     pub(super) held: HeldEvent,
-    /// How many names the log's types and the follower's own had then: with others it may be known.
+    /// How many names the log's types and the follower's own had then. If there are others, the
+    /// event may be known.
     pub(super) names: (usize, usize),
 }
 
 impl Upstream {
-    /// Whether a position may not be answered yet.
+    /// Returns whether a position must not be processed yet.
     pub(super) fn is_beyond_limit(&self, position: Position) -> bool {
         let after = |limit: Option<Mark>| Some(position) > limit.map(|mark| mark.position);
         self.limit.is_some_and(after) || self.is_held_at(position)
     }
 
-    /// Whether a position is that of the event that is held before, or beyond.
+    /// Returns whether a position is at or after the event that is held before.
     pub(super) fn is_held_at(&self, position: Position) -> bool {
         let hold = self.hold.as_ref();
         hold.is_some_and(|hold| position >= hold.held.event.position)
     }
 
-    /// Where its next page is to end, at the latest; none if nothing stands against it, and an empty
-    /// one if nothing may be answered at all.
+    /// Returns where its next page must end; none if there is no limit, and an empty limit if no
+    /// event may be processed.
     pub(super) fn read_until(&self) -> Option<Option<Position>> {
         let limit = self.limit.map(|it| it.map(|mark| mark.position));
         let before = |hold: &Hold| Position::new(hold.held.event.position.get() - 1);
@@ -39,14 +40,14 @@ impl Upstream {
 }
 
 impl Pipeline {
-    /// Whether it holds before an event that this program does not know.
+    /// Returns whether it holds before an event that this program does not know.
     pub fn is_holding(&self) -> bool {
         self.upstreams
             .iter()
             .any(|upstream| upstream.hold.is_some())
     }
 
-    /// Ends holds before events that another program has answered, or that this one may know now.
+    /// Ends holds before events that another program has processed, or that this one may now know.
     pub(super) fn review_holds(&mut self) {
         let own = self.application.registry().name_count();
         for upstream in &mut self.upstreams {
@@ -82,7 +83,8 @@ impl Pipeline {
         self.tell_places();
     }
 
-    /// Whether the program would pass over this event of the log at this index without knowing what it is.
+    /// Returns whether the program would skip this event of the log at this index without knowing
+    /// its topic.
     pub(super) fn is_unknown(&self, index: usize, event: &StoredEvent) -> bool {
         self.follower
             .is_unknown(&self.upstreams[index].registry, event)

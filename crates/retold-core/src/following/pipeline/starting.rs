@@ -1,5 +1,5 @@
-//! Where a pipeline begins: what is recorded of its follower, and whether the logs are still those
-//! that were followed.
+//! The start of a pipeline: reads the record of its follower, and checks that the logs are still
+//! those that were followed.
 
 use std::cmp::max_by_key;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::mapping::Envelope;
 use crate::recording::{Append, Condition, Conflict, LogId, Mark, NewEvent, Origin};
 
 impl Pipeline {
-    /// Reads where the follower is, starts it over logs that it never followed, and checks that the
-    /// others are still those that it followed.
+    /// Reads the follower's progress, starts it over logs that it never followed, and checks that
+    /// the others are still those that it followed.
     pub(super) async fn start(&mut self) -> Result<()> {
         self.is_prepared = false;
         self.batch = Batch::default();
@@ -46,8 +46,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Records the start over logs that are followed for the first time. False if somebody else
-    /// changed the follower meanwhile.
+    /// Records the start over logs that are followed for the first time. Returns false if the
+    /// follower changed in the meantime.
     async fn start_anew(&mut self) -> Result<bool> {
         let system = self.system.as_ref().map(|it| it.name.as_str());
         let mut starts = Vec::new();
@@ -78,13 +78,14 @@ impl Pipeline {
         self.record_if_unchanged(&started).await
     }
 
-    /// Splits the follower anew, if an operator asked for that and all its partitions are at the same
-    /// places; else finds out where they may answer to until they are. False if somebody changed the
-    /// follower meanwhile.
+    /// Splits the follower, if an operator requested it and all partitions are at the same
+    /// positions. Otherwise finds the positions up to which the partitions may process events until
+    /// then. Returns false if the follower changed in the meantime.
     ///
-    /// Whoever records a stretch after the operator's act knows of it, for the act has changed the
-    /// follower's stream. So from then on no partition goes beyond the farthest that there was; where that
-    /// is stays as it is, and partitions that are found to be there stay there until the follower is split.
+    /// A pipeline that records a stretch after the operator's act knows of the act, because it
+    /// changed the follower's stream. So from then on no partition advances beyond the one that is
+    /// farthest ahead. That position does not change, and partitions that have reached it stay
+    /// there until the split.
     async fn split_anew(&mut self) -> Result<bool> {
         let Some(wanted) = self.record.partitioning.clone() else {
             self.upstreams.iter_mut().for_each(|it| it.limit = None);
@@ -114,7 +115,7 @@ impl Pipeline {
         if !is_even {
             return Ok(true);
         }
-        // One partition has everything, whatever the rule was.
+        // A single partition has all events, under any rule.
         let rule = self.record.partitioned_by.clone();
         let rule = wanted.by.or(rule.filter(|_| self.record.partitions > 1));
         let split = FollowerEvent::Partitioned {
@@ -126,7 +127,8 @@ impl Pipeline {
         self.record_if_unchanged(&[split]).await
     }
 
-    /// Records events of the follower itself. False: read on, for it is not as it was, whoever changed it.
+    /// Records events of the follower itself. Returns false, also after a conflict, because the
+    /// follower's stream has changed and must be read again.
     async fn record_if_unchanged(&mut self, events: &[FollowerEvent]) -> Result<bool> {
         match self.record_own(events).await {
             Ok(()) | Err(Error::Conflict(Conflict::Stream { .. })) => Ok(false),
@@ -134,7 +136,7 @@ impl Pipeline {
         }
     }
 
-    /// Checks that this program knows which events belong together.
+    /// Checks that this program has the recorded rule of partitions.
     fn check_rule(&self) -> Result<()> {
         let own = self.follower.partition_rule().name();
         match &self.record.partitioned_by {
@@ -150,13 +152,13 @@ impl Pipeline {
         }
     }
 
-    /// Records events of the follower itself, if nothing of it has changed since it was read.
+    /// Records events of the follower itself, if its stream has not changed since it was read.
     pub(super) async fn record_own(&mut self, events: &[FollowerEvent]) -> Result<()> {
         let append = Append::of(self.own_events(events)?).condition(self.own_condition());
         self.application.settle(append).await.map(drop)
     }
 
-    /// Events of the follower itself, as a recorder takes them.
+    /// Encodes events of the follower itself for a recorder.
     pub(super) fn own_events(&self, events: &[FollowerEvent]) -> Result<Vec<NewEvent>> {
         let encode = |event| {
             let envelope = Envelope {
@@ -174,7 +176,8 @@ impl Pipeline {
         self.record.condition()
     }
 
-    /// Finds out how far the follower is in the log at this index, and whether it is still that log.
+    /// Finds the follower's position in the log at this index, and checks that it is still the same
+    /// log.
     async fn find_place(&mut self, index: usize) -> Result<()> {
         let upstream = &self.upstreams[index];
         let (recorder, name) = (Arc::clone(&upstream.recorder), Arc::clone(&upstream.name));

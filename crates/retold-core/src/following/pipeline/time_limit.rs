@@ -1,11 +1,11 @@
-//! Events that count as failed without asking their policy: the policy did not return within its time, or
-//! no recorder takes its effects.
+//! Events that count as failed without calling their policy: the policy did not return in time, or
+//! no recorder accepts its effects.
 
 use super::Pipeline;
 use crate::recording::{LogId, Mark, Version};
 
-/// An event that counts as failed, and why, while the follower's stream has this version: an operator's act
-/// lets the policy be asked again.
+/// An event that counts as failed, and why, while the follower's stream has this version. After an
+/// act of an operator the policy is called again.
 pub(super) struct Refused {
     pub(super) place: (LogId, Mark),
     pub(super) version: Option<Version>,
@@ -13,8 +13,8 @@ pub(super) struct Refused {
 }
 
 impl Pipeline {
-    /// For runners, after a step was dropped in which a policy ran: the event counts as failed by its
-    /// policy, for this reason, unless an operator has acted since. Does nothing if none ran.
+    /// For runners that dropped a step while a policy ran: the event counts as failed by its
+    /// policy, for this reason, unless an operator has acted since. Does nothing if no policy ran.
     pub fn give_up_policy(&mut self, reason: String) {
         let Some(place) = self.running.take() else {
             return;
@@ -24,7 +24,7 @@ impl Pipeline {
             version: self.record.version,
             reason,
         });
-        // What was answered before it is recorded first.
+        // The events that were processed before it are recorded first.
         self.alone = Some(place);
         self.look_again();
     }
