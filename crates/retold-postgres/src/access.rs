@@ -1,6 +1,4 @@
-//! What may be done through an opening.
-
-/// What an opening, or a recorder of it, may do.
+/// The kind of access of an open store, or of one of its recorders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     ReadWrite,

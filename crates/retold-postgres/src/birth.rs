@@ -1,4 +1,5 @@
-//! Key and id of the log that has a name, and the error where that is no longer the log that was opened.
+//! Looks up the key and the id of a log by its name, and builds the error if it is no longer the
+//! log that was opened.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::server::standby::is_standby;
 
 const FIND_BIRTH: &str = "SELECT key, id FROM \"retold\".log WHERE name = $1";
 
-/// Key and id of the log that has this name now.
+/// Returns the key and the id of the log that has this name now.
 pub(crate) async fn birth_now(
     connection: &mut Connection,
     name: &str,
@@ -23,7 +24,7 @@ pub(crate) async fn birth_now(
     found.map_err(|error| of_statement(WHAT, error))
 }
 
-/// The error of a statement that found no log by the key and the id of the one that it was for.
+/// Returns the error of a statement that did not find its log by key and id.
 pub(crate) async fn replaced(connection: &mut Connection, log: Met<'_>) -> RecordError {
     match find_replacement(connection, log).await {
         Ok(error) | Err(error) => error,
@@ -48,7 +49,7 @@ async fn find_replacement(
     })
 }
 
-/// Key and id, in the first two columns.
+/// Reads the key and the id from the first two columns.
 fn born(row: &Row) -> Result<Born, tokio_postgres::Error> {
     Ok(Born {
         key: row.try_get(0)?,

@@ -1,5 +1,5 @@
-//! From PostgreSQL's errors to the recorder's: the one place that decides whether a caller may send an
-//! append again as if nothing had happened.
+//! Maps PostgreSQL's errors to the recorder's: the one place that decides whether a caller can
+//! repeat an append as if nothing had happened.
 
 use std::io;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use retold_core::recording::{Corrupt, RecordError};
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity};
 
-/// Why the store does not do something of its own accord, as a driver's error would say it.
+/// Reasons why the store itself refuses something, in the form of a driver's error.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("appends wait already and none of them was committed in time")]
+    #[error("appends are waiting and none of them was committed in time")]
     QueueFull,
     #[error("all connections stayed in use")]
     NoConnection,
@@ -20,35 +20,39 @@ pub(crate) enum Refusal {
     #[error("error connecting to server: {0}")]
     Unreachable(Arc<io::Error>),
     #[error(
-        "the server's wait for its standby was cancelled: this is recorded here and perhaps nowhere else; \
-         sent again, it waits again"
+        "the server's wait for its standby was cancelled: the append is recorded on this server \
+         and perhaps nowhere else; send it again to wait again"
     )]
     NotReplicated,
     #[error("the task that writes stopped before it answered")]
     WriterStopped,
-    #[error("it is not there; open the store for writing once, which makes it")]
+    #[error("it does not exist; open the store for writing once to create it")]
     NoSchema,
-    #[error("the log was not there after it was born")]
+    #[error("the log was missing after it was created")]
     NotBorn,
     #[error("none of the servers can be used: {failures}")]
     NoServer {
         failures: String,
-        /// Whether waiting may mend one of them.
+        /// Whether waiting may fix one of them.
         may_pass: bool,
     },
-    #[error("the inline projections of the log are behind, for others append without them")]
+    #[error("the inline projections of the log are behind, because others append without them")]
     ViewsBehind,
     #[error(
-        "the server is a standby that has replayed the log up to {head} only, and {position} was read before; \
-         read again. If this lasts, the standby does not replay, or its primary was restored from an older copy"
+        "the server is a standby that has replayed the log only up to {head}, and {position} was \
+         read before; read again. If this persists, the standby does not replay, or its primary \
+         was restored from an older copy"
     )]
     StandbyBehind { position: u64, head: u64 },
-    #[error("the server is a standby that has not replayed the birth of the log yet; read again")]
+    #[error(
+        "the server is a standby that has not yet replayed the creation of the log; read \
+        again"
+    )]
     StandbyBeforeBirth,
 }
 
 impl Refusal {
-    /// Why the store refused, if it did so of its own accord.
+    /// Returns the reason why the store refused, if the store itself did.
     pub(crate) fn of(error: &RecordError) -> Option<&Self> {
         use std::error::Error as _;
         match error {
@@ -58,7 +62,7 @@ impl Refusal {
     }
 }
 
-/// Of an error of a statement that only reads, or that may simply be done again.
+/// Maps the error of a statement that only reads, or that can safely be repeated.
 pub(crate) fn of_statement(what: &str, error: Error) -> RecordError {
     if error.as_db_error().is_some_and(is_missing) {
         return Corrupt::new(what, describe(&error)).into();
@@ -66,7 +70,8 @@ pub(crate) fn of_statement(what: &str, error: Error) -> RecordError {
     of_statement_on_views(what, error)
 }
 
-/// Of an error of a statement that has to do with tables of a view, which come and go with its versions.
+/// Maps the error of a statement on tables of a view, which are created and dropped with its
+/// versions.
 pub(crate) fn of_statement_on_views(what: &str, error: Error) -> RecordError {
     if error.as_db_error().is_some_and(is_damage) {
         return Corrupt::new(what, describe(&error)).into();
@@ -74,11 +79,11 @@ pub(crate) fn of_statement_on_views(what: &str, error: Error) -> RecordError {
     RecordError::unavailable(what, Described::new(error))
 }
 
-/// Of an error that the statement of a group gave.
+/// Maps the error of a group's statement.
 ///
-/// An error of the severity `ERROR` ends the transaction before it commits: what fails once the commit
-/// record is on its way ends the connection or the server. So only such an error is certain; of a
-/// connection that was cut, or ended by the server, the commit may have come through.
+/// An error of the severity `ERROR` ends the transaction before it commits: a failure after the
+/// commit record was written ends the connection or the server. So only such an error is certain;
+/// if the connection was cut, or ended by the server, the commit may have succeeded.
 pub(crate) fn of_group(error: Error) -> RecordError {
     const WHAT: &str = "appending";
     match error.as_db_error() {
@@ -90,8 +95,8 @@ pub(crate) fn of_group(error: Error) -> RecordError {
     }
 }
 
-/// Whether the error may come from what one append of a group brings, so that the others are to be
-/// tried without it.
+/// Whether the error may be caused by the content of one append of a group, so that the others must
+/// be tried without it.
 pub(crate) fn is_of_content(error: &Error) -> bool {
     error.as_db_error().is_some_and(|found| {
         let class = found.code().code().get(..2);
@@ -103,18 +108,19 @@ fn is_certain(error: &DbError) -> bool {
     error.parsed_severity() == Some(Severity::Error)
 }
 
-/// Classes of errors by which the server says that its files are damaged.
+/// Whether the server reports, by the class of the error, that its files are damaged.
 fn is_damage(error: &DbError) -> bool {
     matches!(error.code().code(), "XX001" | "XX002")
 }
 
-/// Codes by which the server says that a table, a column or a function of the store is not there: something
-/// else dropped or changed it, and no waiting brings it back.
+/// Whether the server reports, by the code of the error, that a table, a column or a function of
+/// the store is missing: something else dropped or changed it, and waiting does not bring it back.
 fn is_missing(error: &DbError) -> bool {
     matches!(error.code().code(), "3F000" | "42P01" | "42703" | "42883")
 }
 
-/// A driver's error that says in its text what the server said: its own leaves that to its source.
+/// A driver's error that shows the server's message; the driver's own error leaves it to its
+/// source.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub(crate) struct Described {
@@ -131,7 +137,7 @@ impl Described {
     }
 }
 
-/// What the server or the system said, in one line, and what to do.
+/// Returns the message of the server or the system in one line, with advice.
 pub(crate) fn describe(error: &Error) -> String {
     use std::error::Error as _;
     match (error.as_db_error(), error.source()) {
@@ -151,30 +157,31 @@ pub(crate) fn describe(error: &Error) -> String {
     }
 }
 
-/// What to do about errors that somebody has to do something about.
+/// Returns advice for errors that need an operator.
 fn advice(code: &str) -> Option<&'static str> {
     Some(match code {
         "25006" => {
-            "the server only reads, as a standby does: name the primary, or all servers and \
+            "the server is read-only, as a standby is: name the primary, or all servers and \
              target_session_attrs=read-write"
         }
         "28000" | "28P01" => {
-            "check the user and the password (of the URL, PGPASSWORD or the password file), and the \
-             server's pg_hba.conf"
+            "check the user and the password (of the URL, PGPASSWORD or the password file), and \
+             the server's pg_hba.conf"
         }
         "42501" => {
-            "the role has not the rights for this: `retold schema postgres` prints the roles of a \
+            "the role lacks the rights for this: `retold schema postgres` prints the roles of a \
              reader and of a writer with their grants"
         }
         "3F000" | "42P01" | "42703" | "42883" => {
-            "something else dropped or changed what the store had made: restore it from a backup"
+            "something else dropped or changed a table or function of the store: restore it from \
+             a backup"
         }
-        "53100" => "give the server's disk more room; it goes on by itself then",
+        "53100" => "free some disk space on the server; the store then resumes by itself",
         "53300" => {
-            "each opening of a store has up to connections_max connections and two more: lower that, \
-             or raise the server's max_connections"
+            "each open store has up to connections_max connections and two more: lower that, or \
+             raise the server's max_connections"
         }
-        "55P03" => "another transaction holds the log; pg_stat_activity tells whose",
+        "55P03" => "another transaction holds the log; pg_stat_activity shows which",
         _ => return None,
     })
 }

@@ -1,4 +1,4 @@
-//! Leases: who does some work for now, by the clock of the database's host.
+//! Leases: which process does some work for now, by the clock of the database's host.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use crate::error::of_statement;
 use crate::names::{bound, possible};
 use crate::server::pool::Pooled;
 
-const ACQUIRE: &str = "SELECT name, holder, term, since, renewed_at, ends_at FROM \"retold\".acquire_lease($1, $2, $3, $4)";
+const ACQUIRE: &str = "SELECT name, holder, term, since, renewed_at, ends_at FROM \
+    \"retold\".acquire_lease($1, $2, $3, $4)";
 const RELEASE: &str =
     "UPDATE \"retold\".lease SET ends_at = least(ends_at, \"retold\".now_micros())
     WHERE name = $1 AND holder = $2";
@@ -20,14 +21,14 @@ const PAGE: &str = "SELECT name, holder, term, since, renewed_at, ends_at FROM \
     ORDER BY name LIMIT $3";
 const NOW: &str = "SELECT \"retold\".now_micros()";
 
-/// Longest time to live that a lease is given, in microseconds: some hundred thousand years, so that
-/// its end can be told as a number.
+/// Longest time to live of a lease, in microseconds: some hundred thousand years, so that its end
+/// fits the number.
 const TIME_TO_LIVE_MAX: i64 = i64::MAX / 2;
 
 /// [`LEASE_CLOCK_BACK_MAX`] in microseconds.
 const CLOCK_BACK_MAX: i64 = LEASE_CLOCK_BACK_MAX.as_micros() as i64;
 
-/// Takes or renews a lease if nobody else holds it; returns it as it is then.
+/// Takes or renews a lease if no other holder has it; returns its resulting state.
 pub(crate) async fn acquire(
     mut connection: Pooled,
     name: &str,
@@ -42,7 +43,7 @@ pub(crate) async fn acquire(
         .await;
     match found? {
         Some(row) => lease(&row).map_err(|error| of_statement(WHAT, error)),
-        None => Err(Corrupt::new("the lease", "it is not there after it was taken").into()),
+        None => Err(Corrupt::new("the lease", "it is missing after it was taken").into()),
     }
 }
 
@@ -58,7 +59,7 @@ pub(crate) async fn release(
     released.map(drop)
 }
 
-/// A page of leases in the order of their names.
+/// Returns a page of leases in the order of their names.
 pub(crate) async fn read(
     mut connection: Pooled,
     prefix: &str,
@@ -79,7 +80,7 @@ pub(crate) async fn read(
     leases.map_err(|error| of_statement(WHAT, error))
 }
 
-/// What the clock of the database's host shows.
+/// Returns the time by the clock of the database's host.
 pub(crate) async fn now(mut connection: Pooled) -> Result<Timestamp, RecordError> {
     const WHAT: &str = "reading the clock";
     match connection.row(WHAT, NOW, &[]).await? {
@@ -87,7 +88,7 @@ pub(crate) async fn now(mut connection: Pooled) -> Result<Timestamp, RecordError
             .try_get(0)
             .map(Timestamp::from_micros)
             .map_err(|error| of_statement(WHAT, error)),
-        None => Err(Corrupt::new("the clock", "it shows nothing").into()),
+        None => Err(Corrupt::new("the clock", "it returned nothing").into()),
     }
 }
 

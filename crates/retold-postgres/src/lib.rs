@@ -10,74 +10,78 @@
 //! # }
 //! ```
 //!
-//! # What it promises
+//! # Guarantees
 //!
 //! The whole contract of [`Recorder`](retold_core::recording::Recorder), also between many
 //! processes on one database. An append is acknowledged when the server has it on disk (and on the
-//! standbys that the server waits for), whatever the server's default is for others. What is recorded is
-//! guarded by triggers: SQL that would change or delete an event is refused.
+//! standbys that the server waits for), regardless of the server's defaults. Triggers protect
+//! recorded events: SQL that would change or delete an event is refused.
 //!
-//! # Where work is done
+//! # How appends work
 //!
-//! Appends of one log that come while another is being committed go to the server together: one
-//! statement, one transaction, one round trip, a verdict for each. A function in the schema judges and
-//! writes them while it holds the log's row; so positions have no gaps and are in the order of commit,
-//! and logs do not wait for each other. A page of events is one statement.
+//! Appends to one log that arrive while another is being committed are sent to the server together:
+//! one statement, one transaction, one round trip, a verdict for each. A function in the schema
+//! checks and writes them while it holds the lock on the log's row, so positions have no gaps and are
+//! in the order of commit, and logs do not wait for each other. A page of events is one statement.
 //!
-//! # Servers, and whom they let in
+//! # URLs, servers and encryption
 //!
 //! A URL is `postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?NAME=VALUE&…`; the parameters are
-//! those of libpq that the driver knows, and `schema`, `connections_max`, `passfile`, `sslmode`,
-//! `sslrootcert`, `sslcert`, `sslkey`. What is unknown is refused. Of several servers the first is taken
-//! that can be used: with `target_session_attrs=read-write` that is the primary, whichever it is. Servers
-//! before version 14 are refused. A password that the URL does not give comes from `PGPASSWORD`, or from
-//! the file of `passfile`, `PGPASSFILE` or `~/.pgpass`; other variables of libpq are not looked at.
+//! those of libpq that the driver supports, and `schema`, `connections_max`, `passfile`, `sslmode`,
+//! `sslrootcert`, `sslcert`, `sslkey`. Unknown parameters are refused. Of several servers, the store
+//! uses the first that is usable: with `target_session_attrs=read-write` that is the primary.
+//! Servers before version 14 are refused. A password that the URL does not contain comes from
+//! `PGPASSWORD`, or from the file named by `passfile` or `PGPASSFILE`, or from `~/.pgpass`; other
+//! variables of libpq are ignored.
 //!
 //! | `sslmode` | encrypted | the server's certificate |
 //! |---|---|---|
 //! | `disable` | never | |
-//! | `prefer` (the default) | if the server does | anybody's |
-//! | `require` | always | anybody's; with `sslrootcert` as `verify-ca` |
+//! | `prefer` (the default) | if the server supports it | any |
+//! | `require` | always | any; with `sslrootcert` as `verify-ca` |
 //! | `verify-ca` | always | signed by one of `sslrootcert`, which must be given |
-//! | `verify-full` | always | signed by one of `sslrootcert`, or of the system's where it is `system` or missing, and of the host of the URL |
+//! | `verify-full` | always | signed by one of `sslrootcert`, or of the system's if it is `system` or missing, and issued for the host of the URL |
 //!
-//! This is what libpq documents, but: files in `~/.postgresql` are not looked at; a handshake that fails
-//! under `prefer` is not tried again without encryption; `sslrootcert` where nothing would look at it is
-//! refused; names are those of the certificate's subject alternative names, never its common name; there
-//! are no lists of revoked certificates, no passwords of keys, and no `channel_binding=require`. A
-//! certificate that signed itself may be given as its own root. Files are read when a store is opened.
+//! This is what libpq documents, with these exceptions: files in `~/.postgresql` are ignored; a
+//! handshake that fails under `prefer` is not retried without encryption; `sslrootcert` is refused
+//! where it would not be used; names are taken from the certificate's subject alternative names,
+//! never from its common name; revocation lists, passwords of keys and `channel_binding=require` are
+//! not supported. A self-signed certificate can be given as its own root. Files are read when a store
+//! is opened.
 //!
 //! # Roles
 //!
-//! The role that makes the schema owns it: programs in trials, nobody who logs in otherwise.
-//! [`roles_sql`], or `retold schema postgres`, makes two more. The **reader** selects from all tables and
-//! hears of news. The **writer** also bears logs, takes leases, keeps snapshots, and calls the function
-//! that appends, which works with its owner's rights: SQL of a writer can neither insert, change nor
-//! delete an event. PUBLIC has no rights. Triggers refuse changes of history to everybody, the owner and
-//! superusers too, also under `session_replication_role = replica`; who means it has to drop them.
+//! The role that creates the schema owns it. In production, no program logs in as the owner.
+//! [`roles_sql`], or `retold schema postgres`, creates two more roles. The **reader** selects from all
+//! tables and receives hints. The **writer** can also create logs, take leases, store snapshots, and
+//! call the function that appends, which runs with its owner's rights: SQL of a writer can neither
+//! insert, change nor delete an event. PUBLIC has no rights. Triggers refuse changes of history to
+//! every role, including the owner and superusers, also under `session_replication_role = replica`;
+//! to change history on purpose, drop them.
 //!
 //! # Faults
 //!
-//! | what happens | what a caller is told |
+//! | fault | result |
 //! |---|---|
 //! | the server is killed, a connection is cut, or silent for [`ANSWER_WAIT_MAX`], while appending | `OutcomeUnknown`: send the same append again |
 //! | the same while reading, or before an append was sent | `Unavailable` |
-//! | no connection is left, the disk is full, a lock is held, the server only reads, rights are missing | `Unavailable`, with what to do; nothing was written |
-//! | a schema of another version, an older server, no rights, a pool between, on opening | `Invalid`, with what to do |
+//! | no connection is free, the disk is full, a lock is held, the server is read-only, rights are missing | `Unavailable`, with advice; nothing was written |
+//! | a schema of another version, an older server, missing rights, a connection pool in between, on opening | `Invalid`, with advice |
 //!
-//! Every wait has an end, and the store goes on by itself when the fault is over. With a synchronous
-//! standby a commit waits for it, and what was acknowledged is on both. An append whose wait is cancelled
-//! (`pg_cancel_backend`, the end of the backend or the server) is `OutcomeUnknown`: readers see its events,
-//! and the standby may not have them. Sent again it waits again.
+//! Every wait is bounded, and the store recovers by itself when the fault is over. With a synchronous
+//! standby a commit waits for it, and an acknowledged append is on both servers. An append whose wait
+//! is cancelled (`pg_cancel_backend`, the end of the backend or the server) is `OutcomeUnknown`:
+//! readers see its events, and the standby may not have them. Sent again, it waits again.
 //!
-//! PgBouncer is refused in all of its modes: it does not hand on the settings that each connection begins
-//! with, and one that gives each transaction another connection would mix up prepared statements and
-//! LISTEN. The store has its own pool. A standby may be read from; news is polled for there.
+//! PgBouncer is refused in all of its modes: it does not forward the settings that each connection
+//! begins with, and a mode that gives each transaction another connection would mix up prepared
+//! statements and LISTEN. The store has its own pool. A standby can be read from; there, the store
+//! polls instead of listening for hints.
 //!
 //! # Views
 //!
-//! Projections may keep their views in the same database: [`PostgresStore::views`],
-//! [`PostgresStore::open_with_projections`]. Handlers are asynchronous and are given the driver's own
+//! Projections can keep their views in the same database: [`PostgresStore::views`],
+//! [`PostgresStore::open_with_projections`]. Handlers are asynchronous and receive the driver's own
 //! transaction; see [`ViewTransaction`].
 //!
 //! # Order of the modules
@@ -132,5 +136,5 @@ pub use self::projection::{Postgres, PostgresTables, VersionNames, ViewTransacti
 pub use self::schema::{SCHEMA_VERSION, schema_sql};
 pub use self::server::roles::{reader_role, roles_sql, writer_role};
 pub use self::store::PostgresStore;
-/// The driver, whose types handlers and readers of views meet.
+/// The driver, whose types appear in handlers and in readers of views.
 pub use tokio_postgres;

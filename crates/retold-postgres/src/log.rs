@@ -1,4 +1,5 @@
-//! A log as an opening knows it: whether it is born, what waits to be appended, and who waits for news.
+//! A log as one open store knows it: whether it exists, which appends wait, and which readers wait
+//! for a change.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -16,7 +17,7 @@ pub(crate) struct Born {
     pub(crate) id: LogId,
 }
 
-/// A log that a recorder met, and is to serve; no other that has its name or its key now.
+/// The log that a recorder opened; another log that has its name or its key now is not served.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Met<'a> {
     pub(crate) name: &'a Arc<str>,
@@ -33,7 +34,7 @@ impl Met<'_> {
     }
 }
 
-/// A log, shared by all its recorders of an opening.
+/// A log, shared by all its recorders of one open store.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) name: Arc<str>,
@@ -55,19 +56,20 @@ impl Log {
         }
     }
 
-    /// Key and id, if they are known.
+    /// Returns the key and the id, if they are known.
     pub(crate) fn born(&self) -> Option<Born> {
         self.born.get().copied()
     }
 
-    /// Takes note of a birth; a log is born once, so the first is right.
+    /// Records the key and the id; a log is created once, so the first is right.
     pub(crate) fn learn_birth(&self, born: Born) -> Born {
         *self.born.get_or_init(|| born)
     }
 
-    /// Takes note of how many appends the server has. Fewer than were announced: it was restored from an
-    /// older copy, or a standby that lacks them was promoted. Every change wakes those who wait, and they
-    /// ask the server before they wait again, so an announcement that comes at the same time is not lost.
+    /// Records how many appends the server has. If fewer than were announced, the server was
+    /// restored from an older copy, or a standby that lacks them was promoted. Every change wakes
+    /// the waiting readers, and they ask the server before they wait again, so a concurrent
+    /// announcement is not lost.
     pub(crate) fn correct(&self, append_count: u64) {
         self.append_count.send_if_modified(|known| {
             let is_less = append_count < *known;
@@ -76,7 +78,8 @@ impl Log {
         });
     }
 
-    /// Tells those who wait how many appends are durable. A lower count never replaces a higher.
+    /// Notifies waiting readers of the number of durable appends. A lower count never replaces a
+    /// higher one.
     pub(crate) fn announce(&self, append_count: u64) {
         self.append_count.send_if_modified(|known| {
             let grows = *known < append_count;
@@ -85,18 +88,19 @@ impl Log {
         });
     }
 
-    /// Makes those who wait look at the log for themselves.
+    /// Makes waiting readers look at the log themselves.
     pub(crate) fn nudge(&self) {
         self.append_count.send_modify(|_| {});
     }
 
-    /// Counts as they are announced, and nudges.
+    /// Returns a receiver of announced counts and nudges.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.append_count.subscribe()
     }
 }
 
-/// The logs that a store has opened, by name. Weak: a log that nobody uses takes no memory for long.
+/// The logs that a store has opened, by name. Weak references: an unused log does not take memory
+/// for long.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
     logs: Mutex<HashMap<Arc<str>, Weak<Log>>>,
@@ -107,8 +111,8 @@ impl Logs {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The log of this name, which has this birth now, shared with everybody who has it. Whoever has one of
-    /// another birth, for another log was put in its place, keeps that.
+    /// Returns the log of this name with this key and id, shared with all other users. A user of a
+    /// former log of this name, which was replaced, keeps the former one.
     pub(crate) fn share(&self, name: &str, birth: Option<Born>) -> Arc<Log> {
         let mut logs = self.logs();
         let known = logs.get(name).and_then(Weak::upgrade);
@@ -126,11 +130,11 @@ impl Logs {
         log
     }
 
-    /// Nudges the log with this key; all logs, without one.
+    /// Nudges the log with this key; without a key, all logs.
     pub(crate) fn nudge(&self, key: Option<i32>) {
         let logs: Vec<_> = self.logs().values().filter_map(Weak::upgrade).collect();
         for log in logs {
-            // One that was not known to be born may have been born just now.
+            // A log that was not known to exist may have been created just now.
             if key.is_none() || log.born().is_none_or(|born| Some(born.key) == key) {
                 log.nudge();
             }

@@ -1,12 +1,12 @@
-//! Texts that were not checked, as the database can take them: it has no text with a zero character.
+//! Prepares unchecked texts for the database, which stores no text with a zero character.
 
-/// A text that a name may equal; none if no name can.
+/// Returns the text if a name can equal it.
 pub(crate) fn possible(text: &str) -> Option<&str> {
     (!text.contains('\0')).then_some(text)
 }
 
-/// The text after which the same names come as after this one: as no name has a zero character, all
-/// that begin with what stands before one come after it.
+/// Returns a bound after which the same names come as after this text: as no name has a zero
+/// character, all names that begin with the part before it come after that part.
 pub(crate) fn bound(after: &str) -> &str {
     after.split('\0').next().unwrap_or_default()
 }

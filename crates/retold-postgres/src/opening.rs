@@ -1,5 +1,5 @@
-//! Which failures of an opening are waited out: a server that starts, is full or cannot be reached now,
-//! and none that somebody has to mend, as a wrong password.
+//! Decides which failures of an opening are waited out: a server that is starting, is full or
+//! cannot be reached now, but none that an operator has to fix, such as a wrong password.
 
 use std::error::Error as StdError;
 use std::io;
@@ -8,11 +8,11 @@ use retold_core::recording::RecordError;
 
 use crate::error::{Described, Refusal};
 
-/// Classes of errors of a server that pass by themselves: no connection, no resources, an operator who
-/// stops or starts it, a lock that another has.
+/// Classes of a server's errors that pass by themselves: no connection, no resources, an operator
+/// who stops or starts the server, a lock that another transaction holds.
 const PASSING_CLASSES: [&str; 5] = ["08", "53", "55", "57", "40"];
 
-/// Whether waiting may mend what kept the store from being opened.
+/// Whether waiting may remove the reason why the store could not be opened.
 pub(crate) fn may_pass(error: &RecordError) -> bool {
     if !matches!(
         error,
@@ -47,8 +47,8 @@ fn is_passing(cause: &(dyn StdError + 'static)) -> bool {
     cause.downcast_ref().is_some_and(is_passing_of_system)
 }
 
-/// Whether it is the network or the system that fails. What the encryption, or the bound on a greeting,
-/// refuses is an error of input and output too, and stays.
+/// Whether the network or the system fails. A refusal by the encryption or by the bound on a
+/// greeting is an I/O error too, but does not pass.
 fn is_passing_of_system(error: &io::Error) -> bool {
     !matches!(
         error.kind(),

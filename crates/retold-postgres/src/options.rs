@@ -1,4 +1,4 @@
-//! How a PostgreSQL store is opened, and its limits and defaults, each with its reason.
+//! Options for opening a PostgreSQL store, and the limits and defaults with the reason for each.
 
 use std::time::Duration;
 
@@ -6,102 +6,106 @@ use retold_core::recording::OPEN_WAIT_MAX;
 
 /// The schema that holds the tables, unless another is given.
 pub const SCHEMA_DEFAULT: &str = "retold";
-/// Longest name of a schema, in bytes: PostgreSQL cuts longer names.
+/// Longest name of a schema, in bytes: PostgreSQL truncates longer names.
 pub const SCHEMA_NAME_SIZE_MAX: usize = 63;
-/// Most connections of an opening, beside one that listens and one that tells others of news. A
-/// server allows 100 by default, to all its clients together.
+/// Most connections of a store, in addition to one that listens for hints and one that sends them.
+/// A server allows 100 by default, for all its clients together.
 pub const CONNECTIONS_MAX: usize = 16;
-/// Most connections that append at the same time, each to another log, so that reads always find one.
+/// Most connections that append at the same time, each to a different log, so that reads always
+/// find one.
 pub const WRITERS_MAX: usize = 8;
-/// Longest wait for a connection. Then the call is `Unavailable`.
+/// Longest wait for a connection. After that, the call fails with `Unavailable`.
 pub const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Longest wait for a server to let a connection in, encryption and password included, unless the URL
-/// says another (`connect_timeout`). Of several servers each has it, so that one that is silent does not
-/// keep us from the next.
+/// Longest wait for a server to accept a connection, including encryption and password, unless the
+/// URL sets another (`connect_timeout`). With several servers it applies to each one, so a silent
+/// server does not keep us from the next.
 pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Largest message that a server may send before it has let a connection in, in bytes. The largest of its
+/// Largest message that a server may send before it has accepted the login, in bytes. Its largest
 /// errors are far smaller.
 pub const MESSAGE_BEFORE_LOGIN_SIZE_MAX: usize = 64 * 1024;
 
-/// Most bytes that a server may send before it has let a connection in.
+/// Most bytes that a server may send before it has accepted the login.
 pub const GREETING_SIZE_MAX: usize = 1024 * 1024;
 
-/// Longest wait for an answer of the server. A connection that stays silent for longer is given up:
-/// what was sent by it may still happen.
+/// Longest wait for a response of the server. A connection that stays silent for longer is given
+/// up; the request that was sent on it may still be executed.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
-/// How long a connection is quiet before the system asks whether the other side is still there.
+/// Idle time of a connection after which the operating system probes whether the peer is still
+/// alive.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// Longest wait of a group for another process that appends to the same log, shorter than
-/// [`ANSWER_WAIT_MAX`] so that the server gives up first, which is certain to have written nothing.
+/// Longest wait of a group for another process that appends to the same log. It is shorter than
+/// [`ANSWER_WAIT_MAX`], so that the server times out first: then certainly nothing was written.
 pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Longest wait of an append for a place in the queue. Then it is `Unavailable`.
+/// Longest wait of an append for a place in the queue. After that, it fails with `Unavailable`.
 pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Places in the queue of a log. An append takes one for every [`PLACE_SIZE`] it has, one at least; so
-/// no more than 8192 appends or 256 MiB wait.
+/// Places in the queue of a log. An append takes one for every [`PLACE_SIZE`] of its size, at least
+/// one; so at most 8192 appends or 256 MiB wait.
 pub const QUEUE_PLACES_MAX: u32 = 8192;
-/// What one place in the queue holds, in bytes.
+/// Bytes per place in the queue.
 pub const PLACE_SIZE: usize = 32 * 1024;
 /// Most appends in one transaction. Bounds how long the first one waits for the others.
 pub const GROUP_LENGTH_MAX: usize = 512;
-/// What each event, tag, condition, name of a query and stretch counts beside its texts and bytes, where
-/// the size of an append is asked for: about what its numbers take. So a group has some tens of
-/// thousands of them at most, however small they are, and is written well within [`ANSWER_WAIT_MAX`].
+/// Bytes counted for each event, tag, condition, name in a query and stretch in addition to its
+/// texts and payload, when the size of an append is computed: roughly the size of its numbers. It
+/// limits a group to some tens of thousands of them, however small they are, so that it is written
+/// well within [`ANSWER_WAIT_MAX`].
 pub(crate) const ROW_SIZE: usize = 256;
-/// Appends of one transaction have at most this size together, in bytes, unless it is one. All that is
-/// sent counts, conditions too.
+/// Most bytes of all appends of one transaction together; a single larger append gets a transaction
+/// to itself. Everything that is sent counts, including conditions.
 pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
-/// A group waits for those who were just answered, unless it was one alone: this part of
-/// the time that the last group took, and no longer than [`GATHER_WAIT_MAX`].
+/// A group of more than one waits for the callers of the previous group to append again: for this
+/// part of the time that the previous group took, and no longer than [`GATHER_WAIT_MAX`].
 pub(crate) const GATHER_SHARE: u32 = 2;
-/// Longest wait for those who were just answered: where a sync takes milliseconds, a command that loads
-/// before it appends comes back within it.
+/// Longest wait for the callers of the previous group: where a sync takes milliseconds, a command
+/// that loads before it appends comes back within this time.
 pub(crate) const GATHER_WAIT_MAX: Duration = Duration::from_millis(4);
-/// Most comparisons of a condition's query with an event of an earlier append of its group; an append
-/// that would bring more begins a group. Takes some milliseconds.
+/// Most comparisons of a condition's query with an event of an earlier append of its group; an
+/// append that would exceed it begins a new group. They take a few milliseconds.
 pub(crate) const GROUP_COMPARISONS_MAX: usize = 200_000;
-/// How often those who wait for news look at the log by themselves while hints arrive: a hint may be
-/// lost.
+/// How often waiting readers poll the log while hints arrive: a hint may be lost.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often they look while there is no connection that hints arrive on.
+/// How often they poll while no connection for hints is open.
 pub const POLL_INTERVAL_WITHOUT_HINTS: Duration = Duration::from_millis(50);
-/// Longest wait of a read for a standby that has not replayed yet what the reader has read from another
-/// server. Then it is `Unavailable`.
+/// Longest wait of a read for a standby that has not yet replayed a position that the reader has
+/// read from another server. After that, the read fails with `Unavailable`.
 pub const STANDBY_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How often such a read is tried meanwhile, each time by a new connection, which may reach a server that
-/// is further.
+/// Interval at which such a read is retried, each time on a new connection, which may reach a
+/// server that has replayed more.
 pub(crate) const STANDBY_LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// How often the connection that listens, and says nothing by itself, is asked whether it is still there.
+/// Interval at which the listening connection, which is silent otherwise, is checked.
 pub const LISTEN_CHECK_INTERVAL: Duration = Duration::from_secs(15);
-/// Pause between two rounds of hints to other processes, of which each is a statement of its own to the
-/// server. The first one after a pause is sent at once.
+/// Pause between two rounds of hints to other processes; each round is a statement to the server.
+/// The first one after a pause is sent at once.
 pub(crate) const HINT_PAUSE: Duration = Duration::from_millis(2);
-/// Pause before the connection that listens, or tells, is opened again.
+/// Pause before the connection that listens for hints, or sends them, is reopened.
 pub const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Where views were before they were kept in the schema of their store: those that are still there are not
-/// built a second time in silence.
+/// The schema where views were kept before they moved to the schema of their store: views that
+/// still exist there are not silently built a second time.
 pub(crate) const VIEWS_SCHEMA_FORMER: &str = "public";
-/// Most connections of a place for views: as many projections are at work at a time.
+/// Most connections for views: the number of projections that can work at the same time.
 pub const VIEW_CONNECTIONS_MAX: usize = 8;
-/// Longest time for one transaction on views, the handlers of a page included. Then its connection is
-/// given up, and the step is `Unavailable`.
+/// Longest time for one transaction on views, including the handlers of a page. After that, its
+/// connection is given up, and the step fails with `Unavailable`.
 pub const VIEW_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Longest wait for readers of a view to end their transactions, when another version is to take its
-/// place. Who begins to read meanwhile waits too, so it is short; then it is tried again.
+/// Longest wait for readers of a view to end their transactions before another version replaces it.
+/// New readers wait too in the meantime, so it is short; the switch is then retried.
 pub const SWITCH_LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
-/// Most statements of handlers that a connection keeps prepared; one more, and it begins anew.
+/// Most statements of handlers that a connection keeps prepared; when one more is prepared, all of
+/// them are dropped.
 pub const KEPT_STATEMENTS_MAX: usize = 256;
-/// Most events of an append's log that an inline projection may be behind by and take within the append;
-/// for more it catches up first.
+/// Most events by which an inline projection may be behind its log and still process them within
+/// the append; if it is further behind, it catches up first.
 pub(crate) const INLINE_LAG_MAX: u64 = 2_000;
-/// Events taken in one transaction while an inline projection catches up: long enough that the commits
-/// cost little.
+/// Events processed in one transaction while an inline projection catches up: enough that the
+/// commits cost little.
 pub(crate) const INLINE_PAGE_EVENTS: usize = 1_000;
-/// How often an append lets the inline projections of its log catch up, before it is `Unavailable`: each
-/// time others have appended more without them than [`INLINE_LAG_MAX`].
+/// How often an append waits for the inline projections of its log to catch up before it fails with
+/// `Unavailable`: each time others have appended more than [`INLINE_LAG_MAX`] events without them.
 pub(crate) const INLINE_ATTEMPTS_MAX: u32 = 8;
 
-/// How to open a store. By default: the schema [`SCHEMA_DEFAULT`], [`CONNECTIONS_MAX`] connections.
+/// Options for opening a store. By default: the schema [`SCHEMA_DEFAULT`], [`CONNECTIONS_MAX`]
+/// connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresOptions {
     pub(crate) schema: Option<String>,
@@ -110,7 +114,7 @@ pub struct PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// The defaults.
+    /// Returns the defaults.
     pub fn new() -> Self {
         Self {
             schema: None,
@@ -119,24 +123,24 @@ impl PostgresOptions {
         }
     }
 
-    /// How long opening the store for writing waits for a server that cannot be reached, starts, or has no
-    /// room for a connection; [`OPEN_WAIT_MAX`] unless told. It does not wait where a server refuses the
-    /// user or the database: time does not mend that.
+    /// Sets how long opening the store for writing waits for a server that cannot be reached, is
+    /// starting, or has no free connection; by default [`OPEN_WAIT_MAX`]. Opening does not wait if
+    /// a server refuses the user or the database: waiting does not fix that.
     #[must_use]
     pub fn open_wait_max(mut self, wait: Duration) -> Self {
         self.open_wait_max = wait;
         self
     }
 
-    /// The schema that holds the tables, in place of the one that the URL names.
+    /// Sets the schema that holds the tables. Overrides the URL.
     #[must_use]
     pub fn schema(mut self, name: impl Into<String>) -> Self {
         self.schema = Some(name.into());
         self
     }
 
-    /// Most connections, 2 at least, in place of those that the URL says: one may append while another
-    /// reads.
+    /// Sets the maximum number of connections, at least 2 so that one can append while another
+    /// reads. Overrides the URL.
     #[must_use]
     pub fn connections_max(mut self, count: usize) -> Self {
         self.connections_max = Some(count.max(2));

@@ -1,10 +1,10 @@
-//! Views in PostgreSQL: what a projection changes, where its rows are, and how far it is.
+//! Views in PostgreSQL: the interface for projections, where the rows are, and how far they are.
 //!
-//! A view is one table or several, in the schema of the store or in one for views. Those of version 2 are named `NAME__v2`, so
-//! that a new version is built beside the old one; readers use an SQL view of the plain name, which leads
-//! to another version from the transaction on that drops the old tables. Rows and checkpoint change in
-//! one transaction. What is kept beside the rows is in `retold_projection` and
-//! `retold_projection_skipped`, in the same schema.
+//! A view is one table or several, in the schema of the store or in one for views. The tables of
+//! version 2 are named `NAME__v2`, so that a new version is built next to the old one; readers use
+//! an SQL view of the plain name, which points to the other version from the transaction on that
+//! drops the old tables. Rows and checkpoint change in one transaction. The state of a view is in
+//! `retold_projection` and `retold_projection_skipped`, in the same schema.
 
 mod tables;
 

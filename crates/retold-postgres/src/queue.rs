@@ -1,4 +1,4 @@
-//! What waits to be appended to a log, in the order it came.
+//! The queue of appends to a log, in the order of arrival.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,16 +9,16 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use crate::options::{GROUP_COMPARISONS_MAX, GROUP_LENGTH_MAX, GROUP_SIZE_MAX, ROW_SIZE};
 
-/// Waits that are shorter go round the other tasks in place of a timer, which is not as fine.
+/// Shorter waits yield to other tasks instead of using a timer, which is not precise enough.
 const TIMER_GRAIN: Duration = Duration::from_millis(1);
 
-/// An append with the one who waits for its answer.
+/// An append and the channel to its caller.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) append: Append,
     pub(crate) size: usize,
     pub(crate) answer: oneshot::Sender<Result<Appended, RecordError>>,
-    /// Its places in the queue, given back when it is answered.
+    /// Its places in the queue, released when the caller gets its result.
     pub(crate) _places: OwnedSemaphorePermit,
 }
 
@@ -26,16 +26,16 @@ pub(crate) struct Member {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    /// Told when as many wait as are awaited.
+    /// Notified when the awaited number of appends wait.
     gathered: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     members: VecDeque<Member>,
-    /// Whether a task is there that takes them out.
+    /// Whether a task serves the queue.
     is_served: bool,
-    /// How many the task waits for, if it does.
+    /// The number of appends that the task waits for, if it does.
     awaited: Option<usize>,
 }
 
@@ -44,8 +44,8 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a member at the end. True if nobody serves the queue: the caller is to see to it, and the
-    /// queue counts it as served from now on.
+    /// Puts a member at the end. Returns true if no task serves the queue: the caller must then
+    /// start one, and the queue counts as served from now on.
     pub(crate) fn push(&self, member: Member) -> bool {
         let mut state = self.state();
         state.members.push_back(member);
@@ -56,12 +56,12 @@ impl Queue {
         !std::mem::replace(&mut state.is_served, true)
     }
 
-    /// How many wait.
+    /// Returns the number of waiting appends.
     pub(crate) fn length(&self) -> usize {
         self.state().members.len()
     }
 
-    /// Waits until as many wait as are expected, or for so long.
+    /// Waits until the expected number of appends wait, or until `wait_max` is over.
     pub(crate) async fn gather(&self, expected: usize, wait_max: Duration) {
         if wait_max < TIMER_GRAIN {
             let begun = Instant::now();
@@ -77,7 +77,7 @@ impl Queue {
             }
             state.awaited = Some(expected);
         }
-        // What comes late is no error: whoever is there is taken.
+        // Late appends are no error: the group takes those that have arrived.
         let _ = tokio::time::timeout(wait_max, self.gathered.notified()).await;
         self.state().awaited = None;
     }
@@ -105,7 +105,7 @@ impl Queue {
         group
     }
 
-    /// Answers nobody and drops all that wait, as when the runtime ends.
+    /// Drops all waiting appends without a result, as when the runtime ends.
     pub(crate) fn abandon(&self) {
         let mut state = self.state();
         state.is_served = false;
@@ -115,7 +115,7 @@ impl Queue {
     }
 }
 
-/// What an append takes in memory and in a message to the server, in bytes, about.
+/// Returns the approximate size of an append in memory and in a message to the server, in bytes.
 pub(crate) fn size(append: &Append) -> usize {
     let events = append.new_events().iter().map(|event| {
         let stream = event.stream.as_ref().map_or(0, |it| it.len());
@@ -145,7 +145,7 @@ fn item_size(item: &QueryItem) -> usize {
     names.map(|name| ROW_SIZE + name.len()).sum()
 }
 
-/// Items of all queries that an append's conditions have.
+/// Counts the items of all queries in an append's conditions.
 fn query_items(append: &Append) -> usize {
     let items = append
         .all_conditions()

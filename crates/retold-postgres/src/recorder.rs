@@ -26,13 +26,13 @@ use crate::writing::{group, writer};
 
 const HEAD: &str = "SELECT position, head_id, append_count, topic_count FROM \"retold\".log
     WHERE key = $1 AND id = $2";
-/// These have an empty row if there are none.
+/// These return one empty row if there are none.
 const TOPICS: &str = "SELECT t.* FROM \"retold\".log l
     LEFT JOIN LATERAL \"retold\".topics(l.key, $2, $3) t ON true WHERE l.key = $1 AND l.id = $4";
 const STREAMS: &str = "SELECT s.stream_name, s.last_version FROM \"retold\".log l
     LEFT JOIN LATERAL \"retold\".streams(l.key, $2, $3, $4) s ON true WHERE l.key = $1 AND l.id = $5";
 
-/// One opening of a log.
+/// A log as one handle opened it.
 pub(crate) struct PostgresRecorder {
     pub(crate) shared: Arc<Shared>,
     pub(crate) log: Arc<Log>,
@@ -57,7 +57,7 @@ impl PostgresRecorder {
         }
     }
 
-    /// A connection and the log that was met; none if it is not born.
+    /// Returns a connection and the log on it; `None` if the log does not exist yet.
     async fn look(&self) -> Result<Option<(Pooled, Met<'_>)>, RecordError> {
         match self.shared.find_birth(&self.log).await? {
             Some(born) => Ok(Some((self.shared.pool.take().await?, self.met(born)))),
@@ -74,7 +74,7 @@ impl PostgresRecorder {
         Ok((self.shared.pool.take().await?, self.met(born)))
     }
 
-    /// Appends; lets the inline projections catch up first where that is needed.
+    /// Appends; first waits for the inline projections to catch up where necessary.
     async fn append_with_views(
         &self,
         inline: &Inline,
@@ -92,11 +92,11 @@ impl PostgresRecorder {
         }
     }
 
-    /// Lets the inline projections of the log take what it has.
+    /// Lets the inline projections process all events of the log.
     ///
     /// # Errors
     ///
-    /// Why one of them cannot.
+    /// The error of the first one that cannot.
     pub(crate) async fn catch_up_views(&self, inline: &Inline) -> Result<(), RecordError> {
         let reader = Self {
             shared: self.shared.clone(),
@@ -108,7 +108,7 @@ impl PostgresRecorder {
             .await
     }
 
-    /// The page of a log that is not born: it is empty, and has no mark.
+    /// Returns the page of a log that does not exist yet: it is empty and has no mark.
     async fn unborn_page(&self, mark: Option<Mark>) -> Result<Page, RecordError> {
         if let Some(mark) = mark {
             if is_standby(&mut *self.shared.pool.take().await?).await? {
@@ -131,7 +131,7 @@ impl PostgresRecorder {
     }
 
     async fn wait_for_change(&self, append_count: u64) -> Result<u64, RecordError> {
-        // Subscribed before the first look, so that no news falls between the two.
+        // Subscribes before the first look, so that no change between the two is missed.
         let mut news = self.log.subscribe();
         self.shared.listener.start();
         loop {
@@ -145,7 +145,7 @@ impl PostgresRecorder {
                 return Ok(there);
             }
             let interval = self.shared.listener.poll_interval();
-            // A hint, or the time to look without one: both lead to the next look.
+            // A hint, or the end of the polling interval: both lead to the next look.
             let _ = tokio::time::timeout(interval, news.changed()).await;
         }
     }

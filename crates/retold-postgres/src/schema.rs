@@ -1,4 +1,5 @@
-//! The tables and functions of a store: made where they are missing, refused where they are not ours.
+//! The tables and functions of a store: created if they are missing, refused if they are of another
+//! version.
 
 use retold_core::recording::{Invalid, RecordError};
 use tokio_postgres::error::SqlState;
@@ -17,19 +18,20 @@ pub const SCHEMA_VERSION: i32 = 7;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
-/// Guards the making of schemas: an arbitrary number, the same for all.
+/// The advisory lock under which schemas are created: an arbitrary number, the same for all.
 const SCHEMA_LOCK: i64 = 0x7265_746f_6c64;
 
-/// The SQL that makes the schema of a store, for those whose role may not. To be run in a transaction,
-/// by the role that is to own the schema; [`roles_sql`](crate::roles_sql) then makes roles for programs.
+/// Returns the SQL that creates the schema of a store, for roles that are not allowed to create it.
+/// The role that will own the schema must run it in a transaction; [`roles_sql`](crate::roles_sql)
+/// then creates roles for programs.
 ///
 /// # Errors
 ///
-/// [`Invalid`] for a name that PostgreSQL cannot keep.
+/// [`Invalid`] for a name that PostgreSQL cannot store.
 pub fn schema_sql(schema: &str) -> Result<String, Invalid> {
     check_schema(schema)?;
     let quoted = quote(schema);
-    // The bodies of functions name the schema, so none may end within its name.
+    // The bodies of functions contain the schema's name, so their delimiter must not occur in it.
     let text = SCHEMA.replace("$$", &dollar_mark(&quoted));
     let text = in_schema(&text, &quoted);
     Ok(format!(
@@ -37,14 +39,14 @@ pub fn schema_sql(schema: &str) -> Result<String, Invalid> {
     ))
 }
 
-/// Makes what is missing.
+/// Creates the schema if it is missing.
 ///
 /// # Errors
 ///
-/// `Invalid` for a schema of another version, a database that keeps no UTF-8, or a role that may not
-/// make the schema, or not write to it; `Unavailable`.
+/// `Invalid` for a schema of another version, a database whose encoding is not UTF-8, or a role
+/// that is not allowed to create the schema or write to it; `Unavailable`.
 pub(crate) async fn make(connection: &mut Connection, place: &Place) -> Result<(), RecordError> {
-    const WHAT: &str = "making the schema of the store";
+    const WHAT: &str = "creating the schema of the store";
     check_encoding(connection).await?;
     if check(connection, place, Access::ReadWrite).await? {
         return Ok(());
@@ -67,12 +69,12 @@ pub(crate) async fn make(connection: &mut Connection, place: &Place) -> Result<(
     }
 }
 
-/// Who is to do what about a schema that is missing.
+/// Returns the error about a missing schema, with the commands that create it.
 async fn may_not_make(
     connection: &mut Connection,
     place: &Place,
 ) -> Result<RecordError, RecordError> {
-    const WHAT: &str = "asking who we are";
+    const WHAT: &str = "asking for the name of the role";
     let sql = "SELECT current_user::text, current_database()::text";
     let row = connection.row(WHAT, sql, &[]).await?;
     let names = row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
@@ -81,9 +83,9 @@ async fn may_not_make(
     let (role, database): (String, String) = names.unwrap_or_default();
     let schema = &place.schema;
     Ok(RecordError::invalid(format!(
-        "the schema {schema:?} is missing, and the role {role:?} may not make it in the database \
-         {database:?}. Let the owner of the database, or a superuser, run there what \
-         `retold schema postgres --schema {}` prints, and then: GRANT {} TO {};",
+        "the schema {schema:?} is missing, and the role {role:?} is not allowed to create it in \
+         the database {database:?}. As the owner of the database, or a superuser, run there the \
+         output of `retold schema postgres --schema {}`, and then: GRANT {} TO {};",
         shell_word(schema),
         quote(&writer_role(schema)),
         quote(&role)
@@ -99,7 +101,7 @@ async fn make_now(connection: &mut Connection, place: &Place, sql: &str) -> Resu
 async fn make_in(transaction: &Transaction<'_>, place: &Place, sql: &str) -> Result<(), Error> {
     let lock = "SELECT pg_advisory_xact_lock($1)";
     transaction.execute(lock, &[&SCHEMA_LOCK]).await?;
-    // Somebody else may have made it just now.
+    // Another process may have created it just now.
     let exists = transaction.query_one(EXISTS, &[&place.schema]).await?;
     if exists.try_get(0)? {
         return Ok(());
@@ -110,7 +112,8 @@ async fn make_in(transaction: &Transaction<'_>, place: &Place, sql: &str) -> Res
 const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables
     WHERE schemaname = $1 AND tablename = 'schema_version')";
 
-/// A row if the schema is there: whether we may read it, and write to it, and who we are.
+/// Returns a row if the schema exists: whether we can read it and write to it, and the name of our
+/// role.
 const FOUND: &str =
     "SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
     coalesce((SELECT bool_and(has_function_privilege(p.oid, 'EXECUTE')) FROM pg_catalog.pg_proc p
@@ -119,11 +122,11 @@ const FOUND: &str =
     FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid
     WHERE n.nspname = $1 AND c.relname = 'schema_version'";
 
-/// Whether the schema is there, of our version, for us to use.
+/// Whether the schema exists, in our version, with the rights that we need.
 ///
 /// # Errors
 ///
-/// `Invalid` for another version, or if the role has not the rights; `Unavailable`.
+/// `Invalid` for another version, or if the role lacks the rights; `Unavailable`.
 pub(crate) async fn check(
     connection: &mut Connection,
     place: &Place,
@@ -146,9 +149,9 @@ pub(crate) async fn check(
     };
     if let Some((what, role)) = lacking {
         return Err(RecordError::invalid(format!(
-            "the role {us:?} may not {what} the store in the schema {0:?}. Let the owner of the schema, or \
-             a superuser, run: GRANT {1} TO {2}; where that role is missing, \
-             `retold schema postgres --schema {3} --only roles` prints what makes it",
+            "the role {us:?} is not allowed to {what} the store in the schema {0:?}. As the owner \
+             of the schema, or a superuser, run: GRANT {1} TO {2}; if that role is missing, \
+             `retold schema postgres --schema {3} --only roles` prints the SQL that creates it",
             place.schema,
             quote(&role),
             quote(us),
@@ -161,14 +164,13 @@ pub(crate) async fn check(
     match versions.map_err(failed)?.as_slice() {
         [SCHEMA_VERSION] => Ok(true),
         [older @ (1 | 2)] => Err(RecordError::invalid(format!(
-            "the schema {:?} was made by an older version of Retold, whose events have no checksums (it is of \
-             the version {older}, this program reads {SCHEMA_VERSION}); read it with that version, and append its \
-             events to a store in a new schema",
+            "the schema {:?} was created by an older version of Retold, whose events have no \
+             checksums (it has version {older}, this program reads {SCHEMA_VERSION}); read it \
+             with that version, and append its events to a store in a new schema",
             place.schema
         ))),
         others => Err(Invalid::new(format!(
-            "the schema {:?} is of the version {others:?}, and this program knows {SCHEMA_VERSION} \
-             only",
+            "the schema {:?} has version {others:?}, and this program reads only {SCHEMA_VERSION}",
             place.schema
         ))
         .into()),
@@ -184,7 +186,7 @@ async fn check_encoding(connection: &mut Connection) -> Result<(), RecordError> 
     let encoding: &str = row.try_get(0).map_err(|error| of_statement(WHAT, error))?;
     if encoding != "UTF8" {
         return Err(RecordError::invalid(format!(
-            "the database keeps texts in the encoding {encoding}; the store needs UTF8"
+            "the database has the encoding {encoding}; the store needs UTF8"
         )));
     }
     Ok(())

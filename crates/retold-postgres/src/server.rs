@@ -1,5 +1,5 @@
-//! The server: how it is found, how connections to it are opened, encrypted and kept, and the runtime
-//! that drives them. The modules stand in order; each uses only those above it.
+//! The server: finding it, opening, encrypting and pooling connections to it, and the runtime that
+//! drives them. The modules are in order; each uses only those above it.
 
 pub(crate) mod passwords;
 pub(crate) mod server_check;

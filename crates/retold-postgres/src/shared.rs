@@ -1,4 +1,4 @@
-//! What all handles and recorders of one opening share.
+//! The state that all handles and recorders of one open store share.
 
 use std::sync::Arc;
 
@@ -13,26 +13,26 @@ use crate::projection::inline::Inline;
 use crate::server::pool::Pool;
 use crate::server::runtime::StoreRuntime;
 
-/// One opening of a store.
+/// One open store.
 pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
     pub(crate) runtime: Arc<StoreRuntime>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) herald: Herald,
     pub(crate) listener: Listener,
-    /// Those who may append at the same time.
+    /// Limits the number of concurrent appends.
     pub(crate) writers: Semaphore,
     /// The projections that take part in appends, if there are any.
     pub(crate) inline: Option<Inline>,
 }
 
 impl Shared {
-    /// The projections that take part in the appends of a log; none if no projection does.
+    /// Returns the projections that take part in the appends of a log, if there are any.
     pub(crate) fn inline_of(&self, log: &str) -> Option<&Inline> {
         self.inline.as_ref().filter(|it| it.has_any_of(log))
     }
 
-    /// Key and id of a log, if it is born.
+    /// Returns the key and the id of a log, if it exists.
     pub(crate) async fn find_birth(&self, log: &Log) -> Result<Option<Born>, RecordError> {
         if let Some(born) = log.born() {
             return Ok(Some(born));
@@ -41,7 +41,7 @@ impl Shared {
         Ok(found.map(|born| log.learn_birth(born)))
     }
 
-    /// The log that has this name now, for whoever opens it.
+    /// Returns the log that has this name now, for a new recorder.
     pub(crate) async fn open(&self, name: &str) -> Result<Arc<Log>, RecordError> {
         let found = birth_now(&mut *self.pool.take().await?, name).await?;
         Ok(self.logs.share(name, found))

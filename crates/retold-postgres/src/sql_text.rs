@@ -1,14 +1,14 @@
-//! Names and texts as SQL writes them, whatever their characters.
+//! Quotes names and texts for SQL, with any characters.
 
 use retold_core::recording::Invalid;
 
 use crate::options::SCHEMA_NAME_SIZE_MAX;
 
-/// Checks that PostgreSQL keeps a schema of this name as it is, and for whom asks for it.
+/// Checks that PostgreSQL can store a schema of this name unchanged.
 ///
 /// # Errors
 ///
-/// `Invalid` with what is wrong.
+/// `Invalid` with the reason.
 pub(crate) fn check_schema(name: &str) -> Result<(), Invalid> {
     if name.is_empty() || name.len() > SCHEMA_NAME_SIZE_MAX {
         return Err(Invalid::new(format!(
@@ -18,19 +18,19 @@ pub(crate) fn check_schema(name: &str) -> Result<(), Invalid> {
     }
     if name.chars().any(char::is_control) || name.starts_with("pg_") {
         return Err(Invalid::new(format!(
-            "the schema {name:?} has a name that PostgreSQL keeps for itself or cannot store: control \
-             characters, or pg_ at its beginning"
+            "the schema {name:?} has a name that PostgreSQL reserves or cannot store: it has \
+             control characters or begins with pg_"
         )));
     }
     Ok(())
 }
 
-/// A name.
+/// Quotes a name.
 pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text, however the server takes backslashes.
+/// Quotes a text, independent of how the server treats backslashes.
 pub(crate) fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     match text.contains('\\') {
@@ -39,7 +39,7 @@ pub(crate) fn literal(text: &str) -> String {
     }
 }
 
-/// A word of a command for a shell.
+/// Quotes a word of a shell command.
 pub(crate) fn shell_word(text: &str) -> String {
     let is_plain = |it: char| it.is_ascii_alphanumeric() || it == '_';
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -48,7 +48,8 @@ pub(crate) fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// A text whose placeholders are filled in at once, so that nothing is looked for in what was filled in.
+/// Fills in all placeholders of a text in one pass, so that placeholders in the filled-in values
+/// stay as they are.
 pub(crate) fn fill(text: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
@@ -64,7 +65,7 @@ pub(crate) fn fill(text: &str, values: &[(&str, &str)]) -> String {
     filled + rest
 }
 
-/// A mark for the two ends of a body that may have the text in it.
+/// Returns a delimiter for a body that may contain the text.
 pub(crate) fn dollar_mark(text: &str) -> String {
     let marks = (0_u32..).map(|number| format!("$retold_{number}$"));
     let mut free = marks.filter(|mark| !text.contains(mark));
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_end_where_they_end() {
+    fn texts_are_quoted() {
         assert_eq!(quote("a\"b"), "\"a\"\"b\"");
         assert_eq!(literal("a'b"), "'a''b'");
         assert_eq!(literal("a\\'b"), " E'a\\\\''b'");
@@ -87,14 +88,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_filled_in_is_no_placeholder() {
+    fn filled_in_values_are_not_filled_again() {
         let values = [("<a>", "<b>"), ("<b>", "<a>")];
         assert_eq!(fill("x<a>y<b>z", &values), "x<b>y<a>z");
         assert_eq!(fill("", &values), "");
     }
 
     #[test]
-    fn names_that_cannot_be_kept_are_refused() {
+    fn names_that_cannot_be_stored_are_refused() {
         for fine in ["a", "A b", "a$$b", "ä\"'\\", &"x".repeat(63)] {
             assert!(check_schema(fine).is_ok(), "{fine}");
         }

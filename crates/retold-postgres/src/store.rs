@@ -36,15 +36,15 @@ const BEAR: &str =
 const LOGS: &str = "SELECT name, id FROM \"retold\".log WHERE $1::text IS NULL OR name > $1
     ORDER BY name LIMIT $2";
 
-/// A store in a PostgreSQL database. A clone is another handle to the same opening.
+/// A store in a PostgreSQL database. Clones share the connections.
 ///
-/// Several openings of one schema are correct, in one process and in many. A child process that is made by
-/// `fork` opens the store by itself: one that it inherited is refused with a clear error.
+/// One schema can be opened several times, in one process and in many. A child process made by
+/// `fork` must open the store itself: an inherited one is refused with a clear error.
 ///
-/// Its connections and the tasks that append belong to a runtime of their own, one thread that all open
-/// stores of the process share; it ends with the last of them. So the store, its recorders and its views
-/// may be used in any runtime of tokio, also after the end of the one that they were opened in, and
-/// outside of all.
+/// Its connections and the tasks that append run on a runtime of their own, a single thread shared
+/// by all open stores of the process; it ends with the last of them. So the store, its recorders
+/// and its views can be used in any tokio runtime, also after the end of the one that they were
+/// opened in, and outside of a runtime.
 #[derive(Clone)]
 pub struct PostgresStore {
     shared: Arc<Shared>,
@@ -52,20 +52,20 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Opens the store at `url`, as in `postgres://user:password@host:5432/database?schema=retold`, and
-    /// makes its schema if it is missing.
+    /// Opens the store at `url`, as in `postgres://user:password@host:5432/database?schema=retold`,
+    /// and creates its schema if it is missing.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a URL that is not understood, a schema of another version, a server that is too old, a
-    /// pool that stands before it, or a role that may not make the schema or not write; `Unavailable` if
-    /// the server refuses the user, or cannot be reached for as long as
-    /// [`PostgresOptions::open_wait_max`] says. Nothing was written then.
+    /// `Invalid` for a URL that cannot be parsed, a schema of another version, a server that is too
+    /// old, a connection pool in front of it, or a role that is not allowed to create the schema or
+    /// write to it; `Unavailable` if the server refuses the user, or cannot be reached for as long
+    /// as [`PostgresOptions::open_wait_max`] says. In these cases nothing was written.
     pub async fn open(url: &str) -> Result<Self, RecordError> {
         Self::open_with(url, &PostgresOptions::new()).await
     }
 
-    /// Opens the store at `url` in another way than by default.
+    /// Opens the store at `url` with options.
     ///
     /// # Errors
     ///
@@ -74,20 +74,25 @@ impl PostgresStore {
         Self::open_with_projections(url, options, InlineProjections::new()).await
     }
 
-    /// Opens the store at `url` with projections that take part in the transaction of every append to
-    /// their logs: whoever reads their views sees all that is recorded. Each catches up with its log
-    /// when that is opened.
+    /// Opens the store at `url` with projections that take part in the transaction of every append
+    /// to their logs: readers of their views see everything that is recorded. Each catches up with
+    /// its log when that log is opened.
     ///
     /// ```no_run
     /// # use retold_core::application::Logged;
     /// # use retold_core::domain::Event;
     /// # use retold_core::projection::{BoxError, Projection};
     /// # use retold_postgres::{
-    /// #     InlineProjections, Postgres, PostgresOptions, PostgresStore, PostgresTables, ViewTransaction,
+    /// #     InlineProjections, Postgres, PostgresOptions, PostgresStore, PostgresTables,
+    /// #     ViewTransaction,
     /// # };
     /// # async fn example<DogEvent: Event>() -> Result<(), retold_core::recording::RecordError> {
-    /// async fn dog<DogEvent>(view: &ViewTransaction<'_>, logged: &Logged<DogEvent>) -> Result<(), BoxError> {
-    ///     let sql = format!("INSERT INTO {} VALUES ($1) ON CONFLICT DO NOTHING", view.table("dogs"));
+    /// async fn dog<DogEvent>(
+    ///     view: &ViewTransaction<'_>,
+    ///     logged: &Logged<DogEvent>,
+    /// ) -> Result<(), BoxError> {
+    ///     let dogs = view.table("dogs");
+    ///     let sql = format!("INSERT INTO {dogs} VALUES ($1) ON CONFLICT DO NOTHING");
     ///     let insert = view.prepare_cached(&sql).await?;
     ///     view.execute(&insert, &[&logged.stream()]).await?;
     ///     Ok(())
@@ -99,7 +104,8 @@ impl PostgresStore {
     /// });
     /// let inline = InlineProjections::new().with(dogs, tables);
     /// let options = PostgresOptions::new();
-    /// let store = PostgresStore::open_with_projections("postgres://localhost/dogs", &options, inline).await?;
+    /// let url = "postgres://localhost/dogs";
+    /// let store = PostgresStore::open_with_projections(url, &options, inline).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -131,12 +137,12 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// Opens the store at `url` for reading: nothing is made, nothing is written. It does not wait for a
+    /// Opens the store at `url` for reading: nothing is created or written. It does not wait for a
     /// server that cannot be reached.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); `Unavailable` also if the schema is not there.
+    /// As [`open`](Self::open); `Unavailable` also if the schema does not exist.
     pub async fn open_read_only(url: &str) -> Result<Self, RecordError> {
         let (options, none) = (PostgresOptions::new(), InlineProjections::new());
         let store = Self::with(url, &options, Access::ReadOnly, none)?;
@@ -154,14 +160,14 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// A place for views in the store's own schema, with connections of its own. So two stores never share
-    /// the tables of a view.
+    /// Returns a place for views in the store's own schema, with connections of its own. Two stores
+    /// thus never share the tables of a view.
     pub fn views(&self) -> PostgresViews {
         self.views_at(Home::of_store(&self.shared.pool.place.schema))
     }
 
-    /// A place for views in the store's database, in this schema, which is made with the first view if it
-    /// is missing. Give each store a schema of its own.
+    /// Returns a place for views in the given schema of the store's database, which is created with
+    /// the first view if it is missing. Give each store a schema of its own.
     ///
     /// # Errors
     ///
@@ -229,14 +235,14 @@ impl PostgresStore {
         if log.born().is_none() {
             let mut connection = self.shared.pool.take().await?;
             let born = connection
-                .rows("bearing a log", BEAR, &[&name, &birth.uuid()])
+                .rows("creating a log", BEAR, &[&name, &birth.uuid()])
                 .await;
             born?;
             drop(connection);
             if self.shared.find_birth(&log).await?.is_none() {
-                return Err(RecordError::unavailable("bearing a log", Refusal::NotBorn));
+                return Err(RecordError::unavailable("creating a log", Refusal::NotBorn));
             }
-            // Who waits since before the birth looks again.
+            // Readers that have waited since before the log was created look again.
             log.nudge();
         }
         if let Some(inline) = self.shared.inline_of(name) {
@@ -343,7 +349,7 @@ impl Store for PostgresStore {
             let mut connection = self.shared.pool.take().await?;
             let schema = &self.shared.pool.place.schema;
             let entries = projection::all(&mut connection, schema).await;
-            entries.map_err(|error| of_statement("reading what is kept of views", error))
+            entries.map_err(|error| of_statement("reading the states of views", error))
         })
     }
 

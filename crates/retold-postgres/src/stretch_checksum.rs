@@ -1,8 +1,9 @@
-//! Checksums of stretches: what was recorded of a follower's progress is what is read, or an error.
+//! Checksums of stretches: a follower's recorded progress is read back unchanged, or the read
+//! fails.
 //!
-//! A stretch grows by statements of the server, which cannot hash. So it has two checksums: of where it ends,
-//! and of all else. The numbers that the server gives, ordinal and head, are combined with both as
-//! `schema.sql` says.
+//! A stretch is extended by statements of the server, which cannot hash. So it has two checksums:
+//! one of its end, and one of everything else. The numbers that the server assigns, ordinal and
+//! head, are combined with both as described in `schema.sql`.
 
 use retold_core::recording::checksum::{Numbers, of_pieces};
 use retold_core::recording::{Corrupt, LogId, Position, RecordedStretch, Stretch};
@@ -10,14 +11,15 @@ use retold_core::recording::{Corrupt, LogId, Position, RecordedStretch, Stretch}
 /// The checksums of a stretch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StretchChecksum {
-    /// Of all but the end.
+    /// Of everything but the end.
     pub(crate) whole: i64,
     /// Of the end.
     pub(crate) to: i64,
 }
 
 impl StretchChecksum {
-    /// Of a stretch of a log that is about to be recorded, without what the server gives.
+    /// Computes the checksums of a stretch that is about to be recorded in a log, without the
+    /// numbers that the server assigns.
     pub(crate) fn of_new(log: LogId, stretch: &Stretch, with_events: bool) -> Self {
         let (log, upstream) = (log.uuid(), stretch.upstream.uuid());
         let whose = [
@@ -37,7 +39,7 @@ impl StretchChecksum {
         }
     }
 
-    /// With the numbers that the server gives.
+    /// Adds the numbers that the server assigns.
     fn seal(self, ordinal: u64, head: Option<Position>) -> Self {
         let numbers = |head: u64| Numbers {
             position: ordinal.cast_signed(),

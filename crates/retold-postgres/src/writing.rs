@@ -1,5 +1,5 @@
-//! Writing: appends are sent to the server in groups, one statement for each group. The modules stand in
-//! order; each uses only those above it.
+//! Writing: appends are sent to the server in groups, one statement for each group. The modules are
+//! in order; each uses only those above it.
 
 pub(crate) mod group;
 
