@@ -354,7 +354,7 @@ impl Follower {
         }
         if name.contains(['@', '/']) {
             return Err(Invalid::new(format!(
-                "the name of the follower {name:?} contains an `@` or a `/`, which separate the \
+                "the name of the follower {name:?} has an `@` or a `/`, which separate the \
                  generation and the partition"
             )));
         }
@@ -370,7 +370,7 @@ impl Follower {
         }
         if self.edition == 0 {
             return Err(Invalid::new(format!(
-                "the follower {name:?} has edition 0; they count from 1"
+                "the follower {name:?} has edition 0; editions start at 1"
             )));
         }
         partition::check_count(name, self.partitions)?;

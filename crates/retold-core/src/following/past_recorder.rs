@@ -4,8 +4,7 @@
 //! A follower that covers several upstream events by one append shows each policy the log just
 //! before the append, plus the effects of the events before it. A retelling shows a log as it was.
 //! Both read through another recorder up to a position, and continue with events in memory. Nothing
-//! is written, and queries that cannot be answered for the past (names of streams, checkpoints) are
-//! rejected.
+//! is written, and reads that the past cannot serve (names of streams, checkpoints) are rejected.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -839,7 +839,7 @@ impl Pipeline {
             }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => {
-                let text = panic_text(&*panic).unwrap_or("no message");
+                let text = panic_text(&*panic).unwrap_or("without a message");
                 format!("the policy panicked: {text}")
             }
         };

@@ -312,7 +312,7 @@ async fn a_program_with_another_rule_stands_aside() {
     drive(&mut of_old).await;
     let refusal = of_new[0].step().await.unwrap_err().to_string();
     assert!(
-        refusal.contains(r#"split by "stream", and by "tag item:""#),
+        refusal.contains(r#"split by "stream", but by "tag item:""#),
         "{refusal}"
     );
 
