@@ -81,7 +81,7 @@ fn check_shape(input: &DeriveInput) -> Result<()> {
     if !input.generics.params.is_empty() {
         return Err(Error::new_spanned(
             &input.generics,
-            "an aggregate has no generic parameters: the type of its streams leads to one Rust \
+            "an aggregate has no generic parameters: the type of its streams identifies one Rust \
              type; derive `Aggregate` on a concrete type that has the generic one as a field",
         ));
     }

@@ -1,4 +1,4 @@
-//! Reading attributes: keys known and unknown, each once, with values of the right kind.
+//! Reads attributes: known keys, each at most once, with values of the right kind.
 
 use proc_macro2::Span;
 use syn::meta::ParseNestedMeta;
@@ -16,7 +16,7 @@ pub(crate) fn read_attributes(
         .try_for_each(|it| it.parse_nested_meta(&mut read))
 }
 
-/// Sets what may be given once.
+/// Sets a value that may be given only once.
 pub(crate) fn set_once<T>(
     slot: &mut Option<T>,
     meta: &ParseNestedMeta<'_>,
@@ -28,7 +28,7 @@ pub(crate) fn set_once<T>(
     Ok(())
 }
 
-/// The name of the key.
+/// Returns the name of the key.
 pub(crate) fn key(meta: &ParseNestedMeta<'_>) -> String {
     meta.path
         .segments
@@ -38,7 +38,7 @@ pub(crate) fn key(meta: &ParseNestedMeta<'_>) -> String {
         .join("::")
 }
 
-/// The text after `key = `.
+/// Returns the text after `key = `.
 pub(crate) fn text(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
     let example = format!("write a text: `{} = \"…\"`", key(meta));
     let value = meta.value().map_err(|_| meta.error(&example))?;
@@ -47,7 +47,7 @@ pub(crate) fn text(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
         .map_err(|error| Error::new(error.span(), &example))
 }
 
-/// The number after `key = `, not less than `least`.
+/// Returns the number after `key = `, which must be from `least` to `most`.
 pub(crate) fn number(meta: &ParseNestedMeta<'_>, least: u64, most: u64) -> Result<LitInt> {
     let example = format!("write a number: `{} = {}`", key(meta), least.max(1));
     let value = meta.value().map_err(|_| meta.error(&example))?;
@@ -63,7 +63,7 @@ pub(crate) fn number(meta: &ParseNestedMeta<'_>, least: u64, most: u64) -> Resul
     }
 }
 
-/// The texts in `key("…", "…")`.
+/// Returns the texts in `key("…", "…")`.
 pub(crate) fn texts(meta: &ParseNestedMeta<'_>) -> Result<Vec<LitStr>> {
     let example = format!("write a list of texts: `{}(\"…\", \"…\")`", key(meta));
     if !meta.input.peek(syn::token::Paren) {
@@ -80,13 +80,13 @@ pub(crate) fn texts(meta: &ParseNestedMeta<'_>) -> Result<Vec<LitStr>> {
     Ok(texts.into_iter().collect())
 }
 
-/// The path after `key = `.
+/// Returns the path after `key = `.
 pub(crate) fn path(meta: &ParseNestedMeta<'_>) -> Result<Path> {
-    // `crate` and paths that begin with it are paths too, which `Path`'s own parser takes as it is.
+    // `crate` and paths that begin with it are paths too; `Path::parse_mod_style` accepts them.
     meta.value()?.call(Path::parse_mod_style)
 }
 
-/// The error for a key that is not known: which are, and which was perhaps meant.
+/// Returns the error for an unknown key, with the known keys and the most similar of them, if any.
 pub(crate) fn unknown_key(meta: &ParseNestedMeta<'_>, place: &str, known: &[&str]) -> Error {
     let given = key(meta);
     let meant = known
@@ -109,7 +109,8 @@ pub(crate) fn unknown_key(meta: &ParseNestedMeta<'_>, place: &str, known: &[&str
     )
 }
 
-/// How many letters must be put in, taken out or replaced to make one word the other (Levenshtein).
+/// Returns the number of letters to insert, remove or replace to turn one word into the other
+/// (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -125,30 +126,30 @@ fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-/// Refuses attributes of this name on fields, where they mean nothing.
+/// Rejects attributes of this name on fields, where they have no meaning.
 pub(crate) fn refuse_on_fields(fields: &syn::Fields, name: &str, place: &str) -> Result<()> {
     let attributes = fields.iter().flat_map(|field| &field.attrs);
     match attributes.into_iter().find(|it| it.path().is_ident(name)) {
         Some(attribute) => Err(Error::new_spanned(
             attribute,
-            format!("`#[{name}(…)]` means nothing on a field; write it {place}"),
+            format!("`#[{name}(…)]` is not allowed on a field; write it {place}"),
         )),
         None => Ok(()),
     }
 }
 
-/// Whether something is marked as deprecated, so that code that names it must be allowed to.
+/// Returns whether an item is marked as deprecated, so that code that names it must allow that.
 pub(crate) fn is_deprecated(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|it| it.path().is_ident("deprecated"))
 }
 
-/// The place of a span, for errors, with the meaning that names have where the derive is written:
-/// so that a name which code of ours binds is found by it, also where the type is made by a macro.
+/// Returns a span at the same location, for errors, whose names resolve where the derive is
+/// written, so that generated bindings are found even if the type is created by a macro.
 pub(crate) fn place_of(span: Span) -> Span {
     span.resolved_at(Span::call_site())
 }
 
-/// The name without the mark of a raw identifier.
+/// Returns the name without the `r#` of a raw identifier.
 pub(crate) fn plain_name(ident: &Ident) -> String {
     let name = ident.to_string();
     name.strip_prefix("r#")

@@ -1,5 +1,5 @@
-//! `#[derive(Event)]`: on a struct, on an enum whose variants are the events, and on one that joins
-//! events.
+//! `#[derive(Event)]`: on a struct, on an enum whose variants are the events, and on an enum that
+//! joins events.
 
 mod attributes;
 mod serde_attributes;
@@ -42,8 +42,8 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     }
 }
 
-/// The error, with an implementation that is never run: so that one mistake is one error, and not
-/// one at every use of the event.
+/// Expands to the error and an implementation that is never run, so that one mistake is reported
+/// once and not at every use of the event.
 pub(crate) fn expand_error(input: &DeriveInput, error: &Error) -> TokenStream {
     let error = error.to_compile_error();
     if !input.generics.params.is_empty() {
@@ -68,22 +68,22 @@ fn refuse_generics(input: &DeriveInput) -> Result<()> {
     };
     let message = match parameter {
         GenericParam::Lifetime(_) => {
-            "an event owns what it has, for it outlives what it was made from; replace borrowed \
-             fields by owned ones, such as `&str` by `String`"
+            "an event must own its fields, because it outlives the values it was created from; \
+             replace borrowed fields by owned ones, such as `&str` by `String`"
         }
         GenericParam::Type(_) | GenericParam::Const(_) => {
-            "an event has no generic parameters: its topic leads back to one Rust type; write the \
+            "an event has no generic parameters: its topic identifies one Rust type; write the \
              concrete types in its fields, or an event for each"
         }
     };
     Err(Error::new_spanned(parameter, message))
 }
 
-/// What every implementation of `Event` is made of.
+/// The parts of every implementation of `Event`.
 ///
-/// Names that it binds begin with `__`, so that no type, constant or parameter of the user is meant
-/// by one of them, and all paths are absolute, for the user may have an `Option` or a module `core`
-/// too.
+/// Names that it binds begin with `__`, so that they do not refer to a type, constant or parameter
+/// of the user, and all paths are absolute, because the user may have an `Option` or a module
+/// `core`.
 struct Implementation<'i> {
     input: &'i DeriveInput,
     krate: Path,
@@ -150,7 +150,7 @@ impl Implementation<'_> {
     }
 }
 
-/// A type as a constant expression.
+/// Returns a type as a constant expression.
 fn event_type(
     krate: &Path,
     topic: &LitStr,

@@ -28,7 +28,8 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
             return Err(Error::new_spanned(
                 &input.ident,
                 "`Key` is derived on a struct of one field that is itself a key, such as `struct \
-                 Tail(String);`; for others implement it by hand: a text for every key, and back",
+                 Tail(String);`; for other types implement it by hand, with a \
+                 text for every key",
             ));
         }
     };

@@ -1,9 +1,8 @@
-//! Derives for Retold: `Event`, `Aggregate` and `Key`. Each expands to code that a person could
-//! have written; what cannot work is a compile error that says what to do.
+//! Derives for Retold: `Event`, `Aggregate` and `Key`. Each expands to code that could be written
+//! by hand; unsupported uses are compile errors that state the remedy.
 //!
-//! Programs use them through the crate `retold`, and the code they expand to names that crate.
-//! Where it goes by another name, say so: `#[event(crate = other::path)]`, likewise for `aggregate`
-//! and `key`.
+//! Programs use them through the crate `retold`, which the expanded code refers to. If it has
+//! another name, specify it: `#[event(crate = other::path)]`, likewise for `aggregate` and `key`.
 
 mod attribute;
 mod name;
@@ -15,11 +14,12 @@ mod key;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// Makes an enum or a struct an event.
+/// Implements `Event` for an enum or a struct.
 ///
 /// An enum has a topic for each variant, `Enum.Variant`; a struct has one, its name. The payload is
-/// the variant's or struct's content alone, written by the serde traits that it derives as well; a
-/// variant without fields is `{}`, and a struct without fields need not derive them.
+/// the content of the variant or struct alone, written by the serde traits that the type also
+/// derives. A variant without fields is `{}`, and a struct without fields does not need the serde
+/// derives.
 ///
 /// ```
 /// use retold::prelude::*;
@@ -41,20 +41,20 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// On the type:
 ///
-/// - `topic = "…"`: the struct's topic; of an enum, what stands before `.Variant` in its topics.
-/// - `formerly("…", …)`: a struct's former topics; of an enum, its former names, each of which
+/// - `topic = "…"`: the struct's topic; for an enum, the part before `.Variant` in its topics.
+/// - `formerly("…", …)`: a struct's former topics; for an enum, its former names, each of which
 ///   gives every variant without a topic of its own the former topic `NAME.Variant`.
-/// - `revision = N`: number of a struct's shape, from 1.
-/// - `tag = "…"`, any number of them: a label of the event, with fields in braces, `{name}` or
-///   `{0}`. A field that is an `Option` and `None` gives no tag. A tag on an enum is that of the
-///   variants that have its fields.
-/// - `tags = path`, any number of them: a function from `&Self` to an iterator of what `Arc<str>`
-///   is made from.
+/// - `revision = N`: the revision of a struct's shape, from 1.
+/// - `tag = "…"`, repeatable: a label of the event, with fields in braces, `{name}` or `{0}`. A
+///   field that is an `Option` and `None` yields no tag. A tag on an enum applies to the variants
+///   that have its fields.
+/// - `tags = path`, repeatable: a function from `&Self` to an iterator of values that convert into
+///   `Arc<str>`.
 /// - `join`: the enum joins events, one in each variant, that are themselves `Event`s: `enum
 ///   DogEvent { Registered(Registered), TrickAdded(TrickAdded) }`. Topics, revisions, tags and
-///   payloads are theirs; each turns `into()` the enum, and a decision over the enum may return any
-///   of them.
-/// - `crate = path`: where Retold is, if not at `::retold`.
+///   payloads are those of the joined events; each converts to the enum with `into()`, and a
+///   decision over the enum may return any of them.
+/// - `crate = path`: the path of Retold, if not `::retold`.
 ///
 /// On a variant: `topic = "…"`, the whole topic; `formerly("…", …)`, whole former topics; `revision
 /// = N`; `tag = "…"`.
@@ -66,9 +66,9 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
         .into()
 }
 
-/// Makes a type an aggregate: an object whose state is the fold of its events.
+/// Implements `Aggregate` for a type: an object whose state is the fold of its events.
 ///
-/// The type also derives `Clone` and `Default` and implements `Apply` for its events.
+/// The type must also derive `Clone` and `Default` and implement `Apply` for its events.
 ///
 /// ```
 /// use retold::prelude::*;
@@ -95,14 +95,14 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 /// assert_eq!(Id::<Dog>::from("fido").stream(), "Dog/fido");
 /// ```
 ///
-/// - `event = Type`: what is recorded of it. Must be given.
-/// - `type = "…"`: the first part of its streams' names, the type's name unless given: 1 to 200
-///   bytes without `/`.
-/// - `key = Type`: what tells one from another, a `Uuid` unless given.
-/// - `snapshots(every = N, revision = N)`: keeps the state in snapshots, taken every so many
-///   events, or only on demand if `every` is left out; those of another revision are ignored. The
-///   state derives `Serialize` and `Deserialize`.
-/// - `crate = path`: where Retold is, if not at `::retold`.
+/// - `event = Type`: the type of its events. Required.
+/// - `type = "…"`: the first part of its streams' names, by default the type's name: 1 to 200 bytes
+///   without `/`.
+/// - `key = Type`: the type of its keys, by default `Uuid`.
+/// - `snapshots(every = N, revision = N)`: keeps the state in snapshots, taken every N events, or
+///   only on demand without `every`; snapshots of another revision are ignored. The state must
+///   derive `Serialize` and `Deserialize`.
+/// - `crate = path`: the path of Retold, if not `::retold`.
 #[proc_macro_derive(Aggregate, attributes(aggregate))]
 pub fn derive_aggregate(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -111,11 +111,12 @@ pub fn derive_aggregate(input: TokenStream) -> TokenStream {
         .into()
 }
 
-/// Makes a struct of one field, which is itself a key, the key of aggregates.
+/// Implements `Key` for a struct of one field that is itself a key, so that it can identify
+/// aggregates.
 ///
-/// It also derives `Clone, PartialEq, Eq, Hash, Debug`; with `Copy` its ids are copied freely. Its
-/// text is that of the field. It turns `into()` the id of any aggregate that has it for a key. With
-/// a `From<Uuid>` of your own, aggregates can be created under fresh ids.
+/// The struct must also derive `Clone, PartialEq, Eq, Hash, Debug`; if it is `Copy`, so are its
+/// ids. Its text is that of the field. It converts with `into()` to the id of any aggregate that
+/// has this key type. With a `From<Uuid>` implementation, aggregates can be created under new ids.
 ///
 /// ```
 /// use retold::prelude::*;
@@ -126,7 +127,7 @@ pub fn derive_aggregate(input: TokenStream) -> TokenStream {
 /// assert_eq!(Tail("N14228".into()).to_text(), "N14228");
 /// ```
 ///
-/// - `#[key(crate = path)]`: where Retold is, if not at `::retold`.
+/// - `#[key(crate = path)]`: the path of Retold, if not `::retold`.
 #[proc_macro_derive(Key, attributes(key))]
 pub fn derive_key(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

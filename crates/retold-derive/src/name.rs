@@ -1,4 +1,4 @@
-//! Names that are recorded, checked when the program is compiled: topics and types of streams.
+//! Recorded names, checked at compile time: topics and types of streams.
 
 use proc_macro2::Span;
 use syn::{Error, Result};

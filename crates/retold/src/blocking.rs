@@ -1,8 +1,8 @@
-//! The blocking face: for programs, or parts of them, that are not asynchronous.
+//! The blocking API: for programs, or parts of them, that are not asynchronous.
 //!
-//! [`Application`] has the names of the asynchronous [`Application`](crate::application::Application).
-//! What only reads returns its answer; commands are built as there, and [`wait`](Wait::wait) takes the
-//! place of `.await`:
+//! [`Application`] has the method names of the asynchronous
+//! [`Application`](crate::application::Application). Methods that only read return their result;
+//! commands are built the same way, and [`wait`](Wait::wait) takes the place of `.await`:
 //!
 //! ```
 //! use retold::blocking::{Application, Wait, WaitEach};
@@ -34,16 +34,16 @@
 //! }
 //! ```
 //!
-//! [`Wait`] and [`WaitEach`] are for every future and stream of Retold, so there is nothing that can
-//! only be done asynchronously: `store.logs(None, 10).wait()`, `subscription.next().wait()`.
+//! [`Wait`] and [`WaitEach`] work for every future and stream of Retold, so there is nothing that
+//! can only be done asynchronously: `store.logs(None, 10).wait()`, `subscription.next().wait()`.
 //!
-//! # Where it may be used
+//! # Where it can be used
 //!
-//! Anywhere. The calling thread sleeps until the answer is there; the stores of this crate do their
-//! work in threads of their own or in the calling one, so no runtime is needed and none is started.
-//! Inside an asynchronous runtime it works too, and like every blocking call keeps one of its threads
-//! from all other work: there, `.await` is the better word. A store of your own whose futures need a
-//! runtime must be waited for in one.
+//! Anywhere. The calling thread sleeps until the result is available; the stores of this crate work
+//! in threads of their own or in the calling thread, so no runtime is needed and none is started.
+//! It also works inside an asynchronous runtime, but like every blocking call it occupies one of
+//! the runtime's threads; prefer `.await` there. If the futures of your own store need a runtime,
+//! wait for them in one.
 
 mod wait;
 

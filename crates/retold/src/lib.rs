@@ -1,7 +1,7 @@
 //! Event sourcing for Rust: aggregates make decisions, decisions are recorded as events, and state
 //! is a fold over those events. Applications follow each other's logs and form systems.
 //!
-//! Programs depend on this crate alone:
+//! Programs depend only on this crate:
 //!
 //! | to … | look in |
 //! |---|---|
@@ -28,8 +28,8 @@
 //! | change codecs and topics: how events become stored bytes | [`mapping`] |
 //!
 //! Features: `sqlite` and `runner` (both by default), `postgres`, and `conformance`, the test suite
-//! for authors of stores. A program that derives `Serialize` depends on `serde`, and one that is
-//! asynchronous on `tokio`.
+//! for authors of stores. A program that derives `Serialize` depends on `serde`, and an
+//! asynchronous program on `tokio`.
 //!
 //! # A first program
 //!
@@ -127,7 +127,7 @@ pub mod blocking;
 
 pub mod prelude;
 
-/// The code of the README and of the guide, compiled and run as tests of documentation.
+/// The code of the README and of the guide, compiled and run as documentation tests.
 #[cfg(doctest)]
 mod guide {
     macro_rules! chapters {

@@ -1,4 +1,4 @@
-//! Opening stores and applications by URL: the one place that knows all kinds of stores.
+//! Opens stores and applications by URL: the only module that knows all kinds of stores.
 
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -18,14 +18,15 @@ use crate::application::Application;
 use crate::recording::{BoxFuture, MemoryStore, RecordError, Store};
 use crate::store_url::StoreUrl;
 
-/// Opens the store at this URL; see [`store_url`](crate::store_url) for what is understood.
+/// Opens the store at this URL; see [`store_url`](crate::store_url) for the accepted forms.
 ///
-/// A file that is missing is made, its folder is not; so is a schema, its database is not. Opening
-/// `memory:NAME` again gives the same store. Opening a file takes the thread for a moment, longer while another process makes it.
+/// A missing file is created, but not its folder; a missing schema is created, but not its
+/// database. Opening `memory:NAME` again returns the same store. Opening a file blocks the thread
+/// for a moment, longer while another process creates the file.
 ///
-/// A child process that is made by `fork` opens its stores by itself, after the fork: it has none of the threads
-/// and locks of its parent, and a store in a file or on a server that it inherited is refused with a clear
-/// error.
+/// A child process that is made by `fork` must open its stores itself, after the fork: it has none
+/// of the threads and locks of its parent. A store in a file or on a server that it inherited is
+/// refused with a clear error.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -38,8 +39,8 @@ use crate::store_url::StoreUrl;
 ///
 /// # Errors
 ///
-/// `Invalid` for a URL that is not understood, a kind of store whose feature this program was built
-/// without, or a file or schema that is no store of this version; `Unavailable`, `Corrupt`.
+/// `Invalid` for a URL that is not accepted, a kind of store whose feature this program was built
+/// without, or a file or schema that is not a store of this version; `Unavailable`, `Corrupt`.
 pub async fn open_store(url: &str) -> Result<Arc<dyn Store>, RecordError> {
     match url.parse()? {
         StoreUrl::Memory { name } => Ok(Arc::new(MemoryStore::named(&name))),
@@ -52,14 +53,15 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>, RecordError> {
     }
 }
 
-/// Opens the store at this URL for reading: nothing is made, nothing is written.
+/// Opens the store at this URL for reading: nothing is created and nothing is written.
 ///
-/// A file that is missing is an error. A store in memory is that of this process. SQLite keeps two
-/// files beside one that is read (`-wal` and `-shm`), by which readers and writers agree.
+/// A missing file is an error. A store in memory is that of this process. While SQLite reads a
+/// file, it keeps two more files next to it (`-wal` and `-shm`), through which readers and writers
+/// coordinate.
 ///
 /// # Errors
 ///
-/// As for [`open_store`]; `Unavailable` also for a file that is missing.
+/// As for [`open_store`]; `Unavailable` also for a missing file.
 pub async fn open_store_read_only(url: &str) -> Result<Arc<dyn Store>, RecordError> {
     match url.parse()? {
         StoreUrl::Memory { name } => Ok(Arc::new(MemoryStore::named(&name))),
@@ -68,11 +70,11 @@ pub async fn open_store_read_only(url: &str) -> Result<Arc<dyn Store>, RecordErr
     }
 }
 
-/// Gives [`Application`] an `open` that takes the URL of a store: the core knows no URL.
+/// Adds an `open` to [`Application`] that takes the URL of a store, because the core has no URLs.
 pub trait OpenApplication: Sized {
     /// Opens the application of this name with its log, which has the same name, in the store at
-    /// this URL. The log is born if it does not exist. Everything else has its default; what is to
-    /// be chosen is chosen with [`Application::builder`].
+    /// this URL. The log is created if it does not exist. Everything else has its default; use
+    /// [`Application::builder`] to choose other options.
     ///
     /// ```
     /// use retold::prelude::*;

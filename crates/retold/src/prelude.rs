@@ -1,7 +1,7 @@
 //! The names that most programs need: `use retold::prelude::*;`.
 //!
-//! The derives of serde write paths that begin with `serde`, so a program that derives
-//! [`Serialize`] has `serde` among its own dependencies.
+//! The derives of serde expand to paths that begin with `serde`, so a program that derives
+//! [`Serialize`] must depend on `serde` itself.
 
 pub use crate::application::{Application, ExecuteError, Recorded, fold_of};
 pub use crate::blocking::BlockingFace;

@@ -1,17 +1,21 @@
-//! URLs of stores: which text means which store, with which options.
+//! URLs of stores: how a text selects a store and its options.
 //!
-//! | URL | store |
-//! |---|---|
-//! | `memory:NAME` | in the memory of this process; every opening of one name gives the same store |
-//! | `sqlite:PATH` | the SQLite file at `PATH`, made if it is missing; relative to the working directory unless `PATH` begins with `/` |
-//! | `sqlite:///PATH` | the same for an absolute path, as URLs of files are often written |
-//! | `sqlite:PATH?synchronous=normal` | the same file, faster and less durable: see [`Durability`] |
-//! | `sqlite:PATH?mode=640` | the same file; where it is made, with these rights, as `chmod` counts them, instead of 600, which lets nobody but its owner read it |
-//! | `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME` | the schema of that name (`retold` unless given) of a PostgreSQL database, made if it is missing; the other parameters are those of libpq, as `retold_postgres` tells |
+//! - `memory:NAME`: in the memory of this process; opening the same name again returns the same
+//!   store
+//! - `sqlite:PATH`: the SQLite file at `PATH`, created if missing; relative to the working
+//!   directory unless `PATH` begins with `/`
+//! - `sqlite:///PATH`: the same for an absolute path, as URLs of files are often written
+//! - `sqlite:PATH?synchronous=normal`: the same file, faster and less durable: see
+//!   [`Durability`]
+//! - `sqlite:PATH?mode=640`: the same file; if it is created, with these permissions, written
+//!   as for `chmod`, instead of 600, which only the owner can read
+//! - `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME`: the schema of that name
+//!   (`retold` by default) of a PostgreSQL database, created if missing; the other parameters
+//!   are those of libpq, see `retold_postgres`
 //!
-//! A path is taken as it stands, without decoding of `%`, up to the first `?`. Options stand behind
-//! it as `name=value`, joined by `&`. What is not known is refused with what is: a mistyped option
-//! never weakens a promise in silence.
+//! A path is taken literally, without decoding of `%`, up to the first `?`. Options follow it as
+//! `name=value`, joined by `&`. An unknown option is refused, and the error lists the known ones: a
+//! mistyped option never weakens a guarantee silently.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -25,16 +29,16 @@ use crate::recording::limits::check_name;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
-    /// After its bytes are on the disk: an acknowledged event survives a power cut.
+    /// After its bytes are on the disk: an acknowledged event survives a power failure.
     #[default]
     Full,
     /// After its bytes are with the operating system: an acknowledged event survives the end of the
-    /// process, however sudden; a power cut may lose the last ones, never an earlier one and keep a
-    /// later. `synchronous=normal` in a URL.
+    /// process, however sudden. A power failure can lose the latest events, but never an earlier
+    /// one while keeping a later one. `synchronous=normal` in a URL.
     Normal,
 }
 
-/// Where a store is: a parsed URL. See the [module](self) for what is accepted.
+/// The location of a store: a parsed URL. See the [module](self) for the accepted forms.
 ///
 /// ```
 /// use retold::store_url::StoreUrl;
@@ -49,7 +53,7 @@ pub enum Durability {
 pub enum StoreUrl {
     /// `memory:NAME`: a store in the memory of this process.
     Memory {
-        /// Which of them.
+        /// The name of the store.
         name: String,
     },
     /// `sqlite:PATH`: a SQLite file.
@@ -58,7 +62,7 @@ pub enum StoreUrl {
         path: PathBuf,
         /// When an append is acknowledged.
         durability: Durability,
-        /// Rights to the file where it is made, on Unix; none for those of the store's default.
+        /// Permissions of the file if it is created, on Unix; `None` for the store's default.
         file_mode: Option<u32>,
     },
     /// `postgres://…`: a schema of a PostgreSQL database.
@@ -68,20 +72,21 @@ pub enum StoreUrl {
     },
 }
 
-/// The URL of a PostgreSQL database. It may hold a password, so it is not shown as it is.
+/// The URL of a PostgreSQL database. It may contain a password, so it is not displayed in full.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PostgresUrl(String);
 
 impl PostgresUrl {
-    /// The URL as it was given, with its password.
+    /// Returns the URL as it was given, with its password.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl fmt::Display for PostgresUrl {
-    /// The URL without what is, or may be, a password: what stands in the place of one, in a parameter that is
-    /// not known to hold none, or in a URL whose parts cannot be told apart.
+    /// Formats the URL without anything that is or may be a password: the password itself,
+    /// parameters that are not known to be free of passwords, and the whole URL if its parts are
+    /// ambiguous.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, rest) = self.0.split_once("://").unwrap_or(("postgres", ""));
         let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
@@ -89,7 +94,7 @@ impl fmt::Display for PostgresUrl {
         let has_user = |text: &str| text.contains('@');
         let is_ambiguous = has_user(parameters) && !(has_user(hosts) && place.contains('/'));
         if is_ambiguous || !is_plain(database) {
-            // A password with a / or ? in it: where it ends is not certain.
+            // A password that contains `/` or `?`: its end is ambiguous.
             return write!(f, "{scheme}://{HIDDEN}");
         }
         write!(f, "{scheme}://")?;
@@ -114,10 +119,10 @@ impl fmt::Display for PostgresUrl {
     }
 }
 
-/// What stands where something is not shown.
+/// Replaces hidden text.
 const HIDDEN: &str = "…";
 
-/// Parameters that hold no password.
+/// Parameters that contain no password.
 const SHOWN_PARAMETERS: [&str; 13] = [
     "application_name",
     "connect_timeout",
@@ -134,7 +139,8 @@ const SHOWN_PARAMETERS: [&str; 13] = [
     "user",
 ];
 
-/// Whether a text has nothing in it that parts a password from a name, however it is written.
+/// Returns whether a text contains nothing that can separate a password from a name, in any
+/// encoding.
 fn is_plain(text: &str) -> bool {
     let lower_case = text.to_ascii_lowercase();
     let parts = [
@@ -143,7 +149,7 @@ fn is_plain(text: &str) -> bool {
     !parts.into_iter().any(|it| lower_case.contains(it))
 }
 
-/// The name of a user as it stands before a host, up to a colon however it is written.
+/// Returns the name of a user in front of a host, up to a colon in any encoding.
 fn without_password(user: &str) -> &str {
     let ends = [":", "%3A", "%3a"]
         .into_iter()
@@ -151,7 +157,8 @@ fn without_password(user: &str) -> &str {
     &user[..ends.min().unwrap_or(user.len())]
 }
 
-/// A host and its port; hidden unless it can be one, for then it may be a password before a forgotten host.
+/// Returns a host and its port, hidden unless it can be one: it may be a password before a
+/// forgotten host.
 fn shown_host(host: &str) -> &str {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, Some(port)),
@@ -163,7 +170,8 @@ fn shown_host(host: &str) -> &str {
     if is_host { host } else { HIDDEN }
 }
 
-/// A text that is no URL of a store, as a message shows it: whole if it can only be a path.
+/// Returns a text that is not the URL of a store for display in a message: in full if it can only
+/// be a path.
 fn shown_path(text: &str) -> Cow<'_, str> {
     let is_drive = text.get(1..3).is_some_and(|it| it == ":\\" || it == ":/");
     let without_drive = if is_drive { &text[2..] } else { text };
@@ -180,11 +188,11 @@ impl fmt::Debug for PostgresUrl {
     }
 }
 
-/// The forms that are known, for messages.
+/// The known forms, for messages.
 const KNOWN: &str = "known are memory:NAME, sqlite:PATH and postgres://HOST/DATABASE";
 
 impl StoreUrl {
-    /// The file of the store, if it is one file.
+    /// Returns the file of the store, if it is a single file.
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::Memory { .. } | Self::Postgres { .. } => None,
@@ -200,7 +208,7 @@ impl FromStr for StoreUrl {
         let Some((scheme, rest)) = url.split_once(':') else {
             return Err(Invalid::new(format!("the store URL {}", no_scheme(url))));
         };
-        // What it may hold is not shown, but for names of files and memory stores.
+        // The URL is shown only for names of files and memory stores.
         let wrong = |reason: String| {
             let shown = match shown_path(rest.split('?').next().unwrap_or(rest)) {
                 Cow::Borrowed(path) => format!("{:?}", format!("{scheme}:{path}")),
@@ -222,7 +230,7 @@ impl FromStr for StoreUrl {
 }
 
 impl fmt::Display for StoreUrl {
-    /// The URL; that of a PostgreSQL database without its password.
+    /// Formats the URL; that of a PostgreSQL database without its password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory { name } => write!(f, "memory:{name}"),
@@ -262,12 +270,12 @@ fn no_scheme(url: &str) -> String {
         path
     };
     format!(
-        "{shown} does not say which kind of store; for a SQLite file write sqlite:{path} ({KNOWN})"
+        "{shown} does not name a kind of store; for a SQLite file write sqlite:{path} ({KNOWN})"
     )
 }
 
-/// What is wrong with a URL whose scheme no store has. What stands where the scheme should may be the name
-/// of a user, and what follows a password.
+/// Describes the error of a URL with an unknown scheme. The text in place of the scheme may be the
+/// name of a user, and the text after it a password.
 fn unknown_scheme(url: &str, scheme: &str, rest: &str) -> String {
     let is_drive = scheme.len() == 1
         && scheme.chars().all(|it| it.is_ascii_alphabetic())
@@ -277,15 +285,15 @@ fn unknown_scheme(url: &str, scheme: &str, rest: &str) -> String {
     if is_drive {
         format!("{url:?} looks like a path; for a SQLite file write sqlite:{url}")
     } else if ["memory", "sqlite", "postgres", "postgresql"].contains(&&*meant) {
-        format!("{HIDDEN} has its scheme in capitals or with blanks; write {meant}:")
+        format!("{HIDDEN} has a scheme with capitals or spaces; write {meant}:")
     } else if rest.starts_with("//") && scheme.chars().all(|it| it.is_ascii_alphanumeric()) {
-        format!("{scheme}:{HIDDEN} is of the unknown scheme {scheme:?}; {KNOWN}")
+        format!("{scheme}:{HIDDEN} has the unknown scheme {scheme:?}; {KNOWN}")
     } else {
-        format!("{HIDDEN} is of an unknown scheme; {KNOWN}")
+        format!("{HIDDEN} has an unknown scheme; {KNOWN}")
     }
 }
 
-/// A text if it is shown, else what stands for it.
+/// Returns a text if it may be shown, else its replacement.
 fn or_word<'a>(text: &'a str, word: &'a str) -> &'a str {
     match shown_path(text) {
         Cow::Borrowed(_) => text,
@@ -311,7 +319,7 @@ fn memory(name: &str) -> Result<StoreUrl, String> {
     }
     check_name("name of a memory store", name).map_err(|error| match shown_path(name) {
         Cow::Borrowed(_) => format!("is refused: {error}"),
-        Cow::Owned(_) => "has a name that is refused".to_owned(),
+        Cow::Owned(_) => "has a name that is not allowed".to_owned(),
     })?;
     Ok(StoreUrl::Memory { name: name.into() })
 }
@@ -337,7 +345,8 @@ fn sqlite_path(path: &str) -> Result<PathBuf, String> {
         Some(name) => {
             let name = or_word(name, "PATH");
             return Err(format!(
-                "leaves open whether its path is relative; write sqlite:{name} for a relative path, sqlite:///{name} for an absolute one"
+                "leaves open whether its path is relative; write sqlite:{name} for a relative \
+                 path, sqlite:///{name} for an absolute one"
             ));
         }
         None => path,
@@ -346,7 +355,11 @@ fn sqlite_path(path: &str) -> Result<PathBuf, String> {
         return Err("has no path; write sqlite:PATH".into());
     }
     if path.starts_with(":memory:") {
-        return Err("asks SQLite for a database in memory, which would not be kept; write memory:NAME for a store in memory".into());
+        return Err(
+            "asks SQLite for a database in memory, which would not be kept; \
+                    write memory:NAME for a store in memory"
+                .into(),
+        );
     }
     if path.starts_with("file:") {
         return Err("has a URL of SQLite's own as its path; write the path of the file".into());
@@ -357,7 +370,7 @@ fn sqlite_path(path: &str) -> Result<PathBuf, String> {
     Ok(path.into())
 }
 
-/// What stands behind the path.
+/// The options after the path.
 #[derive(Default)]
 struct SqliteParameters {
     durability: Option<Durability>,
@@ -365,7 +378,8 @@ struct SqliteParameters {
 }
 
 fn sqlite_options(options: &str) -> Result<SqliteParameters, String> {
-    const KNOWN: &str = "known are synchronous=full (which is the default), synchronous=normal, and mode= with the rights to a new file, as in mode=640";
+    const KNOWN: &str = "known are synchronous=full (which is the default), synchronous=normal, and \
+        mode= with the permissions of a new file, such as mode=640";
     let mut found = SqliteParameters::default();
     for option in options.split('&') {
         let is_second = match option.split_once('=') {
@@ -383,7 +397,9 @@ fn sqlite_options(options: &str) -> Result<SqliteParameters, String> {
                 let is_octal = value.bytes().all(|digit| (b'0'..b'8').contains(&digit));
                 let mode = u32::from_str_radix(value, 8).ok().filter(|_| is_octal);
                 let mode = mode.ok_or_else(|| {
-                    format!("has a value for mode that is not one as chmod counts; {KNOWN}")
+                    format!(
+                        "has a value for mode that is not an octal number as for chmod; {KNOWN}"
+                    )
                 })?;
                 found.file_mode.replace(mode).is_some()
             }
@@ -476,10 +492,10 @@ mod tests {
             "sqlite:d.db?mode=0666&synchronous=normal",
             &file(Durability::Normal, 0o666),
         );
-        check_refused("sqlite:d.db?mode=rw", "as chmod counts");
-        check_refused("sqlite:d.db?mode=+600", "as chmod counts");
-        check_refused("sqlite:d.db?mode=", "as chmod counts");
-        check_refused("sqlite:d.db?mode=698", "as chmod counts");
+        check_refused("sqlite:d.db?mode=rw", "as for chmod");
+        check_refused("sqlite:d.db?mode=+600", "as for chmod");
+        check_refused("sqlite:d.db?mode=", "as for chmod");
+        check_refused("sqlite:d.db?mode=698", "as for chmod");
         check_refused("sqlite:d.db?mode=600&mode=600", "mode twice");
     }
 
@@ -505,7 +521,7 @@ mod tests {
         check_refused("Postgres://db/dogs", "write postgres:");
     }
 
-    /// Where a password may stand, or what somebody may believe to be such a place. `S` is the password.
+    /// Places of a password, or places that a user may believe to be one. `S` is the password.
     const PLACES: [&str; 45] = [
         "postgres://ann:S@db/dogs",
         "postgres://ann:S@db:5432,db2/dogs?schema=x",
@@ -554,7 +570,7 @@ mod tests {
         "memory:dogs?password=S",
     ];
 
-    /// The ways in which a URL is mistyped.
+    /// Ways in which a URL can be mistyped.
     fn variants(url: &str) -> Vec<String> {
         let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
         let capitals = format!("{}:{rest}", scheme.to_uppercase());
@@ -568,12 +584,12 @@ mod tests {
         variants
     }
 
-    /// Goal: no message and no text of a URL shows what may be a password, wherever it stands.
+    /// Goal: no message and no text of a URL shows what may be a password, in any position.
     #[test]
     fn no_password_is_shown() {
         for secret in ["Hunter2", "%48unter2", "Hunter2%21", "1Hunter2"] {
             for place in PLACES {
-                // What is looked for is not in the places themselves.
+                // The templates themselves must not contain the text that is searched for.
                 for url in variants(&place.replace('S', secret)) {
                     let shown = match url.parse::<StoreUrl>() {
                         Ok(url) => format!("{url} {url:?}"),

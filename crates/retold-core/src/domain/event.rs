@@ -279,8 +279,8 @@ const fn twice(name: &str, topic: &str) -> ! {
         name,
         " have the topic `",
         topic,
-        "`: an event recorded under it would lead back to both; give one \
-         another with `#[event(topic = \"…\")]`",
+        "`: an event recorded under it could be either; give one \
+         of them another with `#[event(topic = \"…\")]`",
     ];
     let mut message = [0; SIZE];
     let (mut size, mut part) = (0, 0);

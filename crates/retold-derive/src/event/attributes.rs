@@ -8,7 +8,7 @@ use super::tag::Template;
 use crate::attribute::{number, path, read_attributes, set_once, text, texts, unknown_key};
 use crate::name::check_topic;
 
-/// What a struct and a variant may say alike.
+/// Attributes that structs and variants have in common.
 #[derive(Default)]
 pub(super) struct TypeAttributes {
     pub(super) topic: Option<LitStr>,
@@ -47,7 +47,7 @@ impl TypeAttributes {
             for (key, place) in [
                 (
                     "tags",
-                    "one function gives the tags of all variants: write `tags` on the enum",
+                    "one function returns the tags of all variants: write `tags` on the enum",
                 ),
                 ("join", "write `join` on the enum"),
                 ("crate", "write `crate` on the enum"),
@@ -71,7 +71,7 @@ fn checked_topic(topic: LitStr) -> Result<LitStr> {
     Ok(topic)
 }
 
-/// What is said of a type as a whole, whether struct or enum.
+/// Attributes of a type as a whole, whether struct or enum.
 pub(super) struct Common {
     pub(super) krate: Path,
     pub(super) tag_functions: Vec<Path>,
@@ -99,7 +99,7 @@ impl Common {
     }
 }
 
-/// What a struct says.
+/// Attributes of a struct.
 #[derive(Default)]
 pub(super) struct StructAttributes {
     pub(super) common: Common,
@@ -129,7 +129,7 @@ impl StructAttributes {
     }
 }
 
-/// What an enum says.
+/// Attributes of an enum.
 #[derive(Default)]
 pub(super) struct EnumAttributes {
     pub(super) common: Common,
@@ -174,7 +174,7 @@ impl EnumAttributes {
         Ok(read)
     }
 
-    /// Refuses what an enum that joins events cannot say.
+    /// Rejects attributes that an enum that joins events cannot have.
     pub(super) fn check_join(&self) -> Result<()> {
         let topics = self.prefix.iter().chain(&self.former_prefixes);
         let given = topics

@@ -11,13 +11,13 @@ use super::{Implementation, event_type, serde_attributes};
 use crate::attribute::{place_of, plain_name, refuse_on_fields};
 use crate::name::check_topic;
 
-/// A variant with all that is said of it.
+/// A variant with its attributes.
 struct Kind<'v> {
     variant: &'v Variant,
     topic: LitStr,
     former_topics: Vec<LitStr>,
     own: TypeAttributes,
-    /// The enum's tags that its fields allow, then its own.
+    /// The enum's tags whose fields it has, then its own.
     tags: Vec<Template>,
 }
 
@@ -51,7 +51,7 @@ pub(super) fn expand(
     });
     let variants = kinds.iter().map(|it| &it.variant.ident);
     let indexes = 0..kinds.len();
-    // Spanned like the name, so that a missing `Serialize` is shown there.
+    // Spanned like the name, so that a missing `Serialize` is reported there.
     let span = place_of(name.span());
     let checks = kinds.iter().filter_map(|it| it.join_check(krate));
     let checks: TokenStream = checks.collect();
@@ -119,7 +119,7 @@ impl<'v> Kind<'v> {
         })
     }
 
-    /// What refuses, when the program is compiled, a variant of one event in an enum without
+    /// Returns the check that rejects, at compile time, a variant of one event in an enum without
     /// `join`.
     fn join_check(&self, krate: &Path) -> Option<TokenStream> {
         let Fields::Unnamed(fields) = &self.variant.fields else {
@@ -143,7 +143,7 @@ impl<'v> Kind<'v> {
         })
     }
 
-    /// The arm of `tags` for this variant.
+    /// Returns the arm of `tags` for this variant.
     fn tag_arm(&self, krate: &Path) -> Option<TokenStream> {
         let ident = &self.variant.ident;
         let (pattern, statements) = insertions(krate, &self.tags, &self.variant.fields);
@@ -151,7 +151,7 @@ impl<'v> Kind<'v> {
     }
 }
 
-/// The body of `tags`; none if no variant has any.
+/// Returns the body of `tags`, or `None` if no variant has any.
 fn tags(attributes: &EnumAttributes, kinds: &[Kind<'_>]) -> Option<TokenStream> {
     let krate = &attributes.common.krate;
     let functions = &attributes.common.tag_functions;
@@ -174,7 +174,7 @@ fn tags(attributes: &EnumAttributes, kinds: &[Kind<'_>]) -> Option<TokenStream> 
     })
 }
 
-/// A tag of the enum must be that of one variant at least.
+/// Checks that each tag of the enum applies to at least one variant.
 fn check_enum_tags(data: &DataEnum, attributes: &EnumAttributes) -> Result<()> {
     for template in &attributes.tags {
         let mut missing = data
@@ -184,14 +184,14 @@ fn check_enum_tags(data: &DataEnum, attributes: &EnumAttributes) -> Result<()> {
         if missing.all(|it| it.is_some()) {
             return Err(Error::new(
                 template.span(),
-                "no variant has all the fields that this tag names; it would never be given",
+                "no variant has all the fields that this tag names; no event would get it",
             ));
         }
     }
     Ok(())
 }
 
-/// Refuses a topic that is there twice.
+/// Rejects duplicate topics.
 fn check_distinct<'t>(topics: impl Iterator<Item = &'t LitStr>) -> Result<()> {
     let mut seen: Vec<(String, &LitStr)> = Vec::new();
     for topic in topics {
@@ -200,11 +200,11 @@ fn check_distinct<'t>(topics: impl Iterator<Item = &'t LitStr>) -> Result<()> {
             let mut error = Error::new(
                 topic.span(),
                 format!(
-                    "the topic `{text}` is there already: an event recorded under it would lead \
-                     back to two variants; give one another with `#[event(topic = \"…\")]`"
+                    "the topic `{text}` is used twice: an event recorded under it could be \
+                     either variant; give one of them another with `#[event(topic = \"…\")]`"
                 ),
             );
-            error.combine(Error::new(first.span(), "it is the topic of this one"));
+            error.combine(Error::new(first.span(), "the topic is first used here"));
             return Err(error);
         }
         seen.push((text, topic));

@@ -1,4 +1,4 @@
-//! An enum that joins events: each variant has one, which is recorded as it is by itself.
+//! An enum that joins events: each variant has one event, which is recorded as it would be alone.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
@@ -89,20 +89,20 @@ pub(super) fn expand(
     })
 }
 
-/// A call of the event's own implementation, in the span of its type: so that one that is no event
-/// is shown there.
+/// Returns a call of the event's own implementation, in the span of its type, so that an error for
+/// a type that is not an event is reported there.
 fn call(krate: &Path, ty: &Type, method: &TokenStream) -> TokenStream {
     quote_spanned!(place_of(ty.span())=> <#ty as #krate::domain::Event>::#method)
 }
 
-/// The variants with the events that they join.
+/// Returns the variants with the events that they join.
 fn parts(data: &DataEnum) -> Result<Vec<(&Ident, &Type)>> {
     let mut parts: Vec<(&Ident, &Type)> = Vec::new();
     for variant in &data.variants {
         if let Some(attribute) = variant.attrs.iter().find(|it| it.path().is_ident("event")) {
             return Err(Error::new_spanned(
                 attribute,
-                "a joined event says this itself; write it on its struct",
+                "this belongs to the joined event; write it on its struct",
             ));
         }
         let ty = match &variant.fields {
@@ -121,7 +121,7 @@ fn parts(data: &DataEnum) -> Result<Vec<(&Ident, &Type)>> {
         if parts.iter().any(|(_, it)| text_of(it) == text_of(ty)) {
             return Err(Error::new_spanned(
                 ty,
-                "this event is joined twice; one variant for it is enough",
+                "this event is joined twice; remove one of the variants",
             ));
         }
         parts.push((&variant.ident, ty));
@@ -133,7 +133,8 @@ fn text_of(ty: &Type) -> String {
     ty.to_token_stream().to_string()
 }
 
-/// What turns a joined event into the enum, and lets a decision over the enum return it.
+/// Returns the code that converts a joined event to the enum, and allows a decision over the enum
+/// to return it.
 fn conversion(
     input: &DeriveInput,
     attributes: &EnumAttributes,

@@ -1,5 +1,5 @@
-//! Serde attributes that would change the form of a payload are refused: the topic already says
-//! which variant an event is, and the payload must be the variant's content.
+//! Rejects serde attributes that would change the form of a payload: the topic already identifies
+//! the variant of an event, and the payload must be the variant's content.
 
 use proc_macro2::TokenStream;
 use syn::meta::ParseNestedMeta;
@@ -28,8 +28,7 @@ pub(super) fn check_variant(attributes: &[Attribute]) -> Result<()> {
              take the variant out of the enum",
         ),
         "other" => Some(
-            "a topic that is not known is an error, or skipped by the reader's choice; leave this \
-             out",
+            "an unknown topic is an error, or skipped if the reader chooses so; leave this out",
         ),
         "untagged" => Some(
             "the topic says which variant an event is, and its payload is the variant's content \
@@ -42,7 +41,7 @@ pub(super) fn check_variant(attributes: &[Attribute]) -> Result<()> {
 fn refuse(attributes: &[Attribute], reason: impl Fn(&str) -> Option<&'static str>) -> Result<()> {
     for attribute in attributes.iter().filter(|it| it.path().is_ident("serde")) {
         let mut refused = None;
-        // What serde itself cannot read is left to serde to report.
+        // Attributes that serde itself cannot read are reported by serde.
         let _ = attribute.parse_nested_meta(|meta| {
             let key = crate::attribute::key(&meta);
             if let Some(reason) = reason(&key) {

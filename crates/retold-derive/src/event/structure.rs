@@ -29,7 +29,7 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
     if let Some(same) = own.former_topics.iter().find(|it| it.value() == present) {
         return Err(Error::new(
             same.span(),
-            "this is the present topic; `formerly` has those from before",
+            "this is the present topic; `formerly` lists earlier ones",
         ));
     }
 
@@ -46,7 +46,7 @@ pub(super) fn expand(input: &DeriveInput, data: &DataStruct) -> Result<TokenStre
             __tags
         }
     });
-    // Spanned like the name, so that a missing `Serialize` is shown there.
+    // Spanned like the name, so that a missing `Serialize` is reported there.
     let span = place_of(name.span());
     let (serialize, read) = if matches!(data.fields, Fields::Unit) {
         (

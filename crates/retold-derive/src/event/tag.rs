@@ -50,16 +50,16 @@ impl Template {
             }
             if !is_field_name(&field) {
                 return Err(error(&format!(
-                    "`{{{field}}}` is no field; a tag names fields as `{{name}}` or `{{0}}`; for \
-                     what is computed write `#[event(tags = function)]`"
+                    "`{{{field}}}` is not a field; a tag names fields as `{{name}}` or `{{0}}`; \
+                     for computed tags write `#[event(tags = function)]`"
                 )));
             }
-            // A field whose name is a keyword may be written either way.
+            // A field whose name is a keyword may be written with or without `r#`.
             fields.push(field.strip_prefix("r#").map_or(field.clone(), Into::into));
             format.push('}');
         }
         if text.is_empty() {
-            return Err(error("a tag has at least one letter"));
+            return Err(error("a tag must not be empty"));
         }
         Ok(Self {
             literal,
@@ -72,7 +72,7 @@ impl Template {
         self.literal.span()
     }
 
-    /// The first field of the template that these fields lack.
+    /// Returns the first field of the template that is not among these fields.
     pub(super) fn missing_field(&self, fields: &Fields) -> Option<&str> {
         let missing = self.fields.iter().find(|it| find(fields, it).is_none());
         missing.map(String::as_str)
@@ -87,7 +87,7 @@ impl Template {
         };
         Error::new(
             self.span(),
-            format!("this tag names the field `{missing}`, which is not there; {known}"),
+            format!("this tag names the field `{missing}`, which does not exist; {known}"),
         )
     }
 }
@@ -123,8 +123,8 @@ fn member_names(fields: &Fields) -> Vec<String> {
         .collect()
 }
 
-/// What adds tags of these templates, of a value with these fields, to `tags`: the pattern that
-/// binds the fields, without the path, and the statements.
+/// Returns the code that adds tags of these templates, for a value with these fields, to `tags`:
+/// the pattern that binds the fields, without the path, and the statements.
 pub(super) fn insertions(
     krate: &Path,
     templates: &[Template],
@@ -149,7 +149,7 @@ fn insertion(
     let mut optional: Vec<Ident> = Vec::new();
     for name in &template.fields {
         let (index, field) = find(fields, name).expect("the template was checked");
-        // Spanned like the template, so that a field that cannot be printed is shown there.
+        // Spanned like the template, so that a field that cannot be printed is reported there.
         let ident = format_ident!("__field_{index}", span = place_of(template.span()));
         let member = match &field.ident {
             Some(ident) => Member::Named(ident.clone()),
@@ -176,7 +176,7 @@ fn insertion(
     })
 }
 
-/// Whether a type is written as an `Option`, as serde too recognises it.
+/// Returns whether a type is written as an `Option`; serde recognizes it in the same way.
 fn is_option(ty: &Type) -> bool {
     match ty {
         Type::Path(path) => path

@@ -1,4 +1,4 @@
-//! The blocking application: each call is that of the asynchronous one, waited for.
+//! The blocking application: each call waits for that of the asynchronous one.
 
 use std::convert::Infallible;
 
@@ -15,15 +15,15 @@ use crate::uuid::Uuid;
 
 /// A named log with its aggregates, for code that is not asynchronous. See the [module](super).
 ///
-/// A clone is the same application and costs next to nothing; give every thread its own.
+/// A clone is the same application and costs almost nothing; give every thread its own.
 #[derive(Clone, Debug)]
 pub struct Application {
     asynchronous: application::Application,
 }
 
-/// Gives an application its blocking face.
+/// Converts an application to its blocking form.
 pub trait BlockingFace {
-    /// The same application, for code that is not asynchronous.
+    /// Returns the same application, for code that is not asynchronous.
     fn blocking(&self) -> Application;
 }
 
@@ -41,37 +41,40 @@ impl From<application::Application> for Application {
 
 impl Application {
     /// Opens the application of this name with its log in the store at this URL; see
-    /// [`store_url`](crate::store_url) for what is understood. The log is born if it does not exist.
+    /// [`store_url`](crate::store_url) for the accepted forms. The log is created if it does not
+    /// exist.
     ///
-    /// To choose more than that, build it: `Application::builder(name)…open().wait()?.blocking()`, with
-    /// the asynchronous [`Application`](application::Application).
+    /// To choose other options, build it: `Application::builder(name)…open().wait()?.blocking()`,
+    /// with the asynchronous [`Application`](application::Application).
     ///
     /// # Errors
     ///
-    /// `Invalid` for a URL or a name that is not understood, or a file that is no store of this
+    /// `Invalid` for a URL or a name that is not accepted, or a file that is not a store of this
     /// version; `Unavailable`, `Corrupt`.
     pub fn open(name: &str, url: &str) -> Result<Self> {
         let opened = <application::Application as OpenApplication>::open(name, url);
         Ok(opened.wait()?.into())
     }
 
-    /// The same application, for asynchronous code.
+    /// Returns the same application, for asynchronous code.
     pub fn asynchronous(&self) -> &application::Application {
         &self.asynchronous
     }
 
-    /// Name of the application and of its log.
+    /// Returns the name of the application and of its log.
     pub fn name(&self) -> &str {
         self.asynchronous.name()
     }
 
-    /// A handle that records this metadata with every event, in place of what this handle records.
+    /// Returns a handle that records this metadata with every event, in place of this handle's
+    /// metadata.
     #[must_use]
     pub fn with(&self, metadata: Metadata) -> Self {
         self.asynchronous.with(metadata).into()
     }
 
-    /// Id of the log; none for one that is not born, which only a read-only application meets.
+    /// Returns the id of the log, or `None` if the log does not exist, which happens only in a
+    /// read-only application.
     ///
     /// # Errors
     ///
@@ -80,7 +83,7 @@ impl Application {
         self.asynchronous.log_id().wait()
     }
 
-    /// The log's end.
+    /// Returns the end of the log.
     ///
     /// # Errors
     ///
@@ -89,7 +92,7 @@ impl Application {
         self.asynchronous.head().wait()
     }
 
-    /// Creates an aggregate under a fresh key, when it is waited for. See
+    /// Returns a command that creates an aggregate under a new key, to be run by `wait`. See
     /// [`create`](application::Application::create).
     pub fn create<A: Aggregate<Key: From<Uuid>>>(
         &self,
@@ -98,8 +101,9 @@ impl Application {
         self.asynchronous.create(decision)
     }
 
-    /// Executes a command on an aggregate, when it is waited for: loads it, decides, records, and
-    /// again if others were faster. See [`execute`](application::Application::execute).
+    /// Returns a command on an aggregate, to be run by `wait`: it loads the aggregate, decides and
+    /// records, and retries if others were faster. See
+    /// [`execute`](application::Application::execute).
     pub fn execute<A, F, D>(&self, id: impl Into<Id<A>>, decide: F) -> Execute<'_, A, F, D>
     where
         A: Aggregate,
@@ -109,8 +113,8 @@ impl Application {
         self.asynchronous.execute(id, decide)
     }
 
-    /// As [`execute`](Self::execute), but an aggregate of which nothing is recorded is decided on as
-    /// its default.
+    /// As [`execute`](Self::execute), but an aggregate without recorded events is decided on as its
+    /// default.
     pub fn execute_or_create<A, F, D>(
         &self,
         id: impl Into<Id<A>>,
@@ -124,8 +128,8 @@ impl Application {
         self.asynchronous.execute_or_create(id, decide)
     }
 
-    /// Decides on what a model shows, when it is waited for: reads it, decides, records, and again if
-    /// what was read has changed. See [`decide`](application::Application::decide).
+    /// Returns a decision on a model, to be run by `wait`: it reads the model, decides and records,
+    /// and retries if the model has changed. See [`decide`](application::Application::decide).
     pub fn decide<M, F, D>(&self, model: M, decide: F) -> Decide<'_, M, F, D>
     where
         M: Model,
@@ -135,7 +139,7 @@ impl Application {
         self.asynchronous.decide(model, decide)
     }
 
-    /// Changes several aggregates in one append, when it is waited for. See
+    /// Returns a change of several aggregates in one append, to be run by `wait`. See
     /// [`change`](application::Application::change).
     #[allow(
         clippy::type_complexity,
@@ -159,30 +163,30 @@ impl Application {
         self.asynchronous.change(ids, change)
     }
 
-    /// The aggregate as it is now.
+    /// Returns the current state of the aggregate.
     ///
     /// # Errors
     ///
-    /// `NotFound` if nothing is recorded of it; `Mapping` if one of its events cannot be read;
+    /// `NotFound` if it has no recorded events; `Mapping` if one of its events cannot be read;
     /// `Registry`, `Unavailable`, `Corrupt`.
     pub fn get<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Loaded<A>> {
         self.asynchronous.get(id).wait()
     }
 
-    /// The aggregate as it is now, or none if nothing is recorded of it.
+    /// Returns the current state of the aggregate, or `None` if it has no recorded events.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get), without `NotFound`.
+    /// As for [`get`](Self::get), without `NotFound`.
     pub fn find<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Option<Loaded<A>>> {
         self.asynchronous.find(id).wait()
     }
 
-    /// The aggregate as it was at a version.
+    /// Returns the aggregate as it was at a version.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get); `NotFound` also if it has no such version yet.
+    /// As for [`get`](Self::get); `NotFound` also if it has no such version yet.
     pub fn get_at<A: Aggregate>(
         &self,
         id: impl Into<Id<A>>,
@@ -191,11 +195,12 @@ impl Application {
         self.asynchronous.get_at(id, version).wait()
     }
 
-    /// The aggregate as it was at a time: before the first of its events that was decided later.
+    /// Returns the aggregate as it was at a time: before the first of its events that was decided
+    /// later.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get); `NotFound` also if it had no events then.
+    /// As for [`get`](Self::get); `NotFound` also if it had no events then.
     pub fn get_as_of<A: Aggregate>(
         &self,
         id: impl Into<Id<A>>,
@@ -204,7 +209,7 @@ impl Application {
         self.asynchronous.get_as_of(id, time).wait()
     }
 
-    /// What a model shows, without deciding on it, as of one state of the log.
+    /// Returns a model without deciding on it, as of one state of the log.
     ///
     /// # Errors
     ///
@@ -214,24 +219,25 @@ impl Application {
         self.asynchronous.view(model).wait()
     }
 
-    /// The ids of the aggregates of a type, in the order of the bytes of their streams' names.
+    /// Returns the ids of the aggregates of a type, in the byte order of their streams' names.
     ///
-    /// For types with very many, go by pages: `asynchronous().aggregates::<A>().next_page().wait()`.
+    /// For types with very many aggregates, read pages:
+    /// `asynchronous().aggregates::<A>().next_page().wait()`.
     ///
     /// # Errors
     ///
-    /// `Invalid` if a stream of the type has a name that is no key of it; `Registry`, `Unavailable`,
-    /// `Corrupt`.
+    /// `Invalid` if a stream of the type has a name that is not a key of it; `Registry`,
+    /// `Unavailable`, `Corrupt`.
     pub fn aggregates<A: Aggregate>(&self) -> Result<Vec<Id<A>>> {
         self.asynchronous.aggregates().collect().wait()
     }
 
-    /// Takes a snapshot of the aggregate as it is now, and returns its version.
+    /// Takes a snapshot of the current state of the aggregate, and returns its version.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get); `Invalid` if the aggregate's type has no rule for snapshots, or the state
-    /// does not become JSON.
+    /// As for [`get`](Self::get); `Invalid` if the aggregate's type has no rule for snapshots, or
+    /// the state cannot be written as JSON.
     pub fn take_snapshot<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Version> {
         self.asynchronous.take_snapshot(id).wait()
     }
@@ -240,7 +246,8 @@ impl Application {
     ///
     /// # Errors
     ///
-    /// As [`take_snapshot`](Self::take_snapshot); `NotFound` also if it has no such version yet.
+    /// As for [`take_snapshot`](Self::take_snapshot); `NotFound` also if it has no such version
+    /// yet.
     pub fn take_snapshot_at<A: Aggregate>(
         &self,
         id: impl Into<Id<A>>,
@@ -249,7 +256,7 @@ impl Application {
         self.asynchronous.take_snapshot_at(id, version).wait()
     }
 
-    /// Drops all snapshots of the aggregate; nothing is lost but time.
+    /// Drops all snapshots of the aggregate; this costs only time.
     ///
     /// # Errors
     ///
@@ -258,31 +265,32 @@ impl Application {
         self.asynchronous.drop_snapshots(id).wait()
     }
 
-    /// Sends an append until its outcome is known. See
+    /// Resends an append until its outcome is known. See
     /// [`settle`](application::Application::settle).
     ///
     /// # Errors
     ///
-    /// `OutcomeUnknown` if it is still unknown; `Conflict`, `Unavailable`, `Invalid`, `Corrupt`: it is
-    /// not recorded and will not be.
+    /// `OutcomeUnknown` if it is still unknown; `Conflict`, `Unavailable`, `Invalid`, `Corrupt`:
+    /// the append is not recorded and will not be.
     pub fn settle(&self, append: Append) -> Result<Appended> {
         self.asynchronous.settle(append).wait()
     }
 
-    /// A reader of the application's log. What it selects is read by
-    /// [`wait_each`](super::WaitEach::wait_each), or at once: `log().stored().read().collect().wait()`.
+    /// Returns a reader of the application's log. Read its selection with
+    /// [`wait_each`](super::WaitEach::wait_each), or at once:
+    /// `log().stored().read().collect().wait()`.
     pub fn log(&self) -> LogReader {
         self.asynchronous.log()
     }
 
-    /// The events of type `E` in the application's log:
-    /// `events::<E>().read().events().wait_each()` for those that are there,
-    /// `events::<E>().subscribe().wait()?.wait_each()` for those and what comes.
+    /// Selects the events of type `E` in the application's log:
+    /// `events::<E>().read().events().wait_each()` for the existing ones,
+    /// `events::<E>().subscribe().wait()?.wait_each()` for those and future ones.
     pub fn events<E: Event>(&self) -> Selection<Logged<E>> {
         self.asynchronous.events()
     }
 
-    /// Commits of this application's handles in this process, from now on.
+    /// Returns the commits of this application's handles in this process, from now on.
     pub fn commits(&self) -> Commits {
         self.asynchronous.commits()
     }

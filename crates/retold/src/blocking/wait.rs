@@ -9,10 +9,11 @@ use std::thread::{self, Thread};
 
 use futures_util::stream::Stream;
 
-/// Waits for what would be awaited in asynchronous code: for every future, and whatever becomes one.
+/// Waits where asynchronous code would await: for every future, and for everything that converts
+/// into one.
 pub trait Wait: IntoFuture {
-    /// Does it, in the calling thread, which sleeps whenever there is nothing to do; returns what it
-    /// comes to.
+    /// Runs the future in the calling thread, which sleeps while there is nothing to do, and
+    /// returns its output.
     fn wait(self) -> Self::Output;
 }
 
@@ -22,10 +23,10 @@ impl<F: IntoFuture> Wait for F {
     }
 }
 
-/// Waits for what a stream gives, item by item: for the events of a reading, and for subscriptions,
+/// Waits for the items of a stream, one by one: for the events of a read, and for subscriptions,
 /// which never end.
 pub trait WaitEach: Stream + Sized {
-    /// The items as an iterator, whose `next` sleeps until there is one.
+    /// Returns the items as an iterator, whose `next` sleeps until there is one.
     fn wait_each(self) -> Waited<Self>;
 }
 
@@ -51,8 +52,8 @@ impl<S: Stream> Iterator for Waited<S> {
     }
 }
 
-/// Wakes one wait. The flag is its own: a thread that waits within a wait has one token for unparking
-/// and may take it for the wrong one.
+/// Wakes one wait. Each wait has its own flag: a thread that waits within a wait has only one token
+/// for unparking and may consume it in the wrong one.
 struct Waiter {
     thread: Thread,
     is_woken: AtomicBool,
@@ -76,8 +77,8 @@ fn wait_for<F: Future>(future: F) -> F::Output {
     });
     let waker = Waker::from(Arc::clone(&waiter));
     let mut context = Context::from_waker(&waker);
-    // Within a task of tokio its channels would refuse to go on after a while, until the task yields,
-    // which it does not while this waits.
+    // Within a task of tokio, its channels would refuse to make progress after a while, until the
+    // task yields, which it does not do while this waits.
     let mut future = pin!(tokio::task::unconstrained(future));
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {

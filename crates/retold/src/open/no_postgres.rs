@@ -1,4 +1,4 @@
-//! `postgres://…` in programs that are built without it: an error that says what to do.
+//! `postgres://…` in programs that are built without it: an error that states the remedy.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) async fn open_read_only(_: &str) -> Result<Arc<dyn Store>, RecordErro
 
 fn missing() -> RecordError {
     RecordError::invalid(
-        "a store at postgres:// needs the feature `postgres` of the crate retold, which this program \
-         was built without",
+        "a store at postgres:// needs the feature `postgres` of the crate retold, which this \
+         program was built without",
     )
 }

@@ -1,4 +1,4 @@
-//! `sqlite:PATH` in programs that are built without it: an error that says what to do.
+//! `sqlite:PATH` in programs that are built without it: an error that states the remedy.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ pub(super) fn open_read_only(path: &Path) -> Result<Arc<dyn Store>, RecordError>
 
 fn missing(path: &Path) -> RecordError {
     RecordError::invalid(format!(
-        "sqlite:{} needs the feature `sqlite` of the crate retold, which this program was built without",
+        "sqlite:{} needs the feature `sqlite` of the crate retold, which this program was \
+         built without",
         path.display()
     ))
 }
