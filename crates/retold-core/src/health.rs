@@ -1,4 +1,4 @@
-//! Health: whether a process works and takes requests, and everything in it that somebody has to look at.
+//! Health: whether a process works and accepts requests, and which of its parts need attention.
 
 pub mod limits;
 
@@ -11,31 +11,31 @@ use serde::Serialize;
 pub use self::running::Running;
 pub(crate) use self::running::{Began, RunningCell};
 
-/// How a program that runs a system is getting on.
+/// The health of a program that runs a system.
 ///
-/// The first two answer the probes of an orchestrator, [`findings`](Self::findings) are for people and
-/// their alarms: a follower that is paused is no reason to start a process again, and no reason to
-/// send its requests elsewhere. It can be serialised, as the body of an answer.
+/// The first two fields answer the probes of an orchestrator; [`findings`](Self::findings) are for
+/// people and alarms: a paused follower is no reason to restart a process or to route its requests
+/// elsewhere. `Health` can be serialized, as the body of an HTTP response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// Why the process should be started again; none if it works. That a store does not answer is
-    /// no such reason: starting again mends nothing then.
+    /// Why the process should be restarted; none if it works. An unavailable store is not such a
+    /// reason, because a restart does not help.
     pub not_live: Option<String>,
-    /// Why no requests should be sent to it; none if it takes them.
+    /// Why no requests should be sent to the process; none if it accepts them.
     pub not_ready: Option<String>,
-    /// Everything that does not work as it should, in the order of [`FindingKind`].
+    /// Everything that does not work properly, in the order of [`FindingKind`].
     pub findings: Vec<Finding>,
 }
 
-/// Something that does not work as it should, and why.
+/// Something that does not work properly, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What it is.
+    /// The kind of thing.
     pub kind: FindingKind,
-    /// Its name: of a follower `APPLICATION/FOLLOWER`, of an outbox `APPLICATION/OUTBOX`, of timers that
-    /// of their application.
+    /// Its name: `APPLICATION/FOLLOWER` for a follower, `APPLICATION/OUTBOX` for an outbox, and the
+    /// application's name for timers.
     pub name: String,
     /// What is wrong with it.
     pub trouble: Trouble,
@@ -43,12 +43,12 @@ pub struct Finding {
     pub reason: String,
 }
 
-/// What a finding is about.
+/// The kind of thing that a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FindingKind {
-    /// The process itself: its part in a cluster, or a task that has ended.
+    /// The process itself: its membership in a cluster, or a task that has ended.
     Process,
     /// The log of an application.
     Log,
@@ -67,42 +67,42 @@ pub enum FindingKind {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Trouble {
-    /// It failed and tries again by itself, as when its store does not answer.
+    /// It failed and is retried automatically, for example because its store is unavailable.
     Retrying,
-    /// It takes longer than it should: a policy or a delivery does not return.
+    /// It takes longer than expected: a policy or a delivery does not return.
     Late,
-    /// It holds before an event of a topic or revision that this program does not know, until another
-    /// program answers it.
+    /// It waits before an event of a topic or revision that this program does not know, until
+    /// another program processes the event.
     Holding,
-    /// It goes on, but has put events or timers aside that somebody has to decide about.
+    /// It is running, but has parked events or timers that an operator must decide about.
     Parked,
     /// It is recorded as paused: an operator paused it, or its policy failed.
     Paused,
     /// It is recorded as retired, and this program still declares it.
     Retired,
-    /// It has stopped, and only somebody who acts helps.
+    /// It has stopped, and someone must act.
     Failed,
 }
 
 impl Health {
-    /// Whether it works.
+    /// Returns whether the process works.
     pub fn is_live(&self) -> bool {
         self.not_live.is_none()
     }
 
-    /// Whether it takes requests.
+    /// Returns whether the process accepts requests.
     pub fn is_ready(&self) -> bool {
         self.not_live.is_none() && self.not_ready.is_none()
     }
 
-    /// Whether it works, takes requests, and nothing in it needs anybody to look.
+    /// Returns whether the process works, accepts requests, and has no findings.
     pub fn is_well(&self) -> bool {
         self.is_ready() && self.findings.is_empty()
     }
 }
 
 impl Finding {
-    /// For runners: that this is wrong.
+    /// For runners: a finding with these fields.
     pub fn new(
         kind: FindingKind,
         name: impl Into<String>,
@@ -117,7 +117,7 @@ impl Finding {
         }
     }
 
-    /// For runners: that the log of this application cannot be read.
+    /// For runners: a finding that the log of this application cannot be read.
     pub fn unreadable_log(application: &str, error: &dyn fmt::Display) -> Self {
         let reason = format!("it cannot be read: {error}");
         Self::new(FindingKind::Log, application, Trouble::Retrying, reason)
@@ -136,7 +136,7 @@ impl Trouble {
         Self::Failed,
     ];
 
-    /// The one that is displayed as this word; none if there is none.
+    /// Returns the variant that is displayed as this word; none if no variant is.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|it| it.to_string() == word)
     }
@@ -169,7 +169,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// One line, as in `follower stock/reservations is paused: maintenance`.
+/// One line, such as `follower stock/reservations is paused: maintenance`.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -185,7 +185,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A line for each thing that is wrong; `well` if there is none.
+/// One line for each problem; `well` if there is none.
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = Vec::new();

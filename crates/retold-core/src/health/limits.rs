@@ -1,14 +1,14 @@
-//! When something that is being processed counts as late or blocking.
+//! When something that is running counts as late or blocking.
 
 use std::time::Duration;
 
-/// How long the handler of a view is expected to take for one event. Nothing ends a handler then; it is shown as
-/// late after a half of this.
+/// The time that a view's handler is expected to take for one event. A handler that takes longer is
+/// not ended; it is shown as late after half of this time.
 pub const VIEW_EVENT_TIME_EXPECTED: Duration = Duration::from_secs(60);
 
-/// A policy that has run for this part of its time, a half, is told as late.
+/// A policy is reported as late once it has run for its maximum time divided by this number.
 pub const POLICY_LATE_PART: u32 = 2;
 
-/// How long a policy may keep its thread without waiting for anything before it is told that it blocks:
-/// much longer than what computes, so that a busy machine does not look like it.
+/// How long a policy may occupy its thread without awaiting anything before it is reported as
+/// blocking. Much longer than any computation, so that a busy machine is not mistaken for it.
 pub const POLICY_BLOCKED_AFTER: Duration = Duration::from_secs(1);

@@ -1,8 +1,8 @@
-//! The policy that answers an event at this moment: since when, on which event, and whether it keeps its
-//! thread. A pipeline writes it, runners and people read it.
+//! The policy that is processing an event now: since when, for which event, and whether it blocks
+//! its thread. A pipeline writes this; runners and people read it.
 //!
-//! The core has no timer and never ends a policy by itself. A runner that finds one late drops the step
-//! and tells the pipeline so.
+//! The core has no timer and never ends a policy by itself. A runner that finds a policy late drops
+//! the step and notifies the pipeline.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -13,38 +13,39 @@ use super::limits::{POLICY_BLOCKED_AFTER, POLICY_LATE_PART};
 use crate::domain::Timestamp;
 use crate::recording::{Mark, StoredEvent, Version};
 
-/// What is done with an event at this moment: a policy processes it, it is delivered, or a view's handler takes it.
+/// Work on an event that is running now: a policy, a delivery, or the handler of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Running {
-    /// What it is, as in "policy", "delivery" or "handler".
+    /// What is running: "policy", "delivery" or "handler".
     pub what: &'static str,
-    /// Name of the application whose event it is.
+    /// Name of the application that recorded the event.
     pub upstream: Arc<str>,
-    /// Which event.
+    /// The event.
     pub event: Mark,
     /// Its topic.
     pub topic: Arc<str>,
-    /// Since when, by the machine's clock.
+    /// When it started, by the machine's clock.
     pub since: Timestamp,
-    /// For how long.
+    /// How long it has been running.
     pub elapsed: Duration,
-    /// How long it may take: [`Follower::policy_time_max`](crate::following::Follower::policy_time_max),
-    /// [`Delivery::time_max`](crate::system::Delivery::time_max); for a view's handler, how long it is expected to take:
-    /// [`VIEW_EVENT_TIME_EXPECTED`](super::limits::VIEW_EVENT_TIME_EXPECTED).
+    /// How long it may take:
+    /// [`Follower::policy_time_max`](crate::following::Follower::policy_time_max) or
+    /// [`Delivery::time_max`](crate::system::Delivery::time_max). For a view's handler, how long it
+    /// is expected to take: [`VIEW_EVENT_TIME_EXPECTED`](super::limits::VIEW_EVENT_TIME_EXPECTED).
     pub time_max: Duration,
-    /// For how long it has kept its thread without waiting for anything, if that is longer than
+    /// How long it has occupied its thread without awaiting anything, if longer than
     /// [`POLICY_BLOCKED_AFTER`]: it sleeps or loops, and nothing can end it.
     pub blocks_for: Option<Duration>,
-    /// For how long it has been waiting for an answer of the store; none if it does not.
+    /// How long it has been waiting for the store; none if it is not waiting.
     pub reads_for: Option<Duration>,
-    /// Version of the follower's stream on which a policy was asked.
+    /// The version of the follower's stream at which the policy was called.
     pub version: Option<Version>,
 }
 
 impl Running {
-    /// Whether somebody should look at it: it keeps its thread, or has run for the named part of its time
-    /// ([`POLICY_LATE_PART`]).
+    /// Returns whether it needs attention: it blocks its thread, or has used up the share of its
+    /// time that [`POLICY_LATE_PART`] sets.
     pub fn is_late(&self) -> bool {
         self.blocks_for.is_some() || self.elapsed >= self.time_max / POLICY_LATE_PART
     }
@@ -65,11 +66,11 @@ impl std::fmt::Display for Running {
     }
 }
 
-/// Where the policy that runs is written. A clone is the same.
+/// The cell that holds the running policy. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunningCell(Arc<Mutex<Option<Began>>>);
 
-/// What is known of a policy that runs.
+/// The recorded facts about a running policy.
 #[derive(Debug)]
 pub(crate) struct Began {
     what: &'static str,
@@ -79,9 +80,9 @@ pub(crate) struct Began {
     time_max: Duration,
     begun: Instant,
     since: Timestamp,
-    /// Since when it has had its thread, if it has it.
+    /// Since when it has occupied its thread, if it does now.
     polled: Option<Instant>,
-    /// Since when it has been reading.
+    /// Since when it has been reading, if it is.
     reading: Option<Instant>,
 }
 
@@ -118,7 +119,7 @@ impl RunningCell {
         }
     }
 
-    /// Polls a policy to its end, and notes meanwhile that it runs.
+    /// Polls a policy to completion, and notes meanwhile that it is running.
     pub(crate) async fn watch<F: Future>(&self, running: Began, policy: F) -> F::Output {
         *self.lock() = Some(running);
         let _end = OnDrop(|| *self.lock() = None);
@@ -132,7 +133,7 @@ impl RunningCell {
         .await
     }
 
-    /// Does what waits for nothing, and notes meanwhile that it runs and keeps its thread.
+    /// Runs a synchronous function, and notes meanwhile that it is running and occupies its thread.
     pub(crate) fn watch_at_once<T>(&self, running: Began, act: impl FnOnce() -> T) -> T {
         let polled = Some(running.begun);
         *self.lock() = Some(Began { polled, ..running });
@@ -140,14 +141,14 @@ impl RunningCell {
         act()
     }
 
-    /// Notes that the policy waits for the store, until what is returned is dropped.
+    /// Notes that the policy is waiting for the store, until the returned guard is dropped.
     pub(crate) fn reading(&self) -> impl Drop + Send + use<> {
         self.change(|it| it.reading = Some(Instant::now()));
         let cell = self.clone();
         OnDrop(move || cell.change(|it| it.reading = None))
     }
 
-    /// The policy that runs now; none if none does.
+    /// Returns the policy that is running now; none if none is.
     pub(crate) fn read(&self) -> Option<Running> {
         let running = self.lock();
         let running = running.as_ref()?;
@@ -169,7 +170,7 @@ impl RunningCell {
     }
 }
 
-/// Does something when it is dropped, also by a panic or with a future that is dropped.
+/// Calls a function when it is dropped, including by a panic or with a dropped future.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
