@@ -1,36 +1,37 @@
-//! Projections: a log folded into a view, with the checkpoint kept beside it.
+//! Projections: a log folded into a view, with its checkpoint in the same place.
 //!
-//! A [`Projection`] says which events of one upstream log it takes and what each does to the view. A
-//! [`ViewKeeper`] is the place where the view is kept: memory, an SQL database. It applies a page of
+//! A [`Projection`] selects events of one upstream log and defines how each of them changes the
+//! view. A [`ViewKeeper`] stores the view: in memory or in an SQL database. It applies a page of
 //! events and moves the checkpoint in one transaction, so that view and checkpoint never disagree,
-//! whatever crashes. A [`ProjectionPipeline`] takes pages from the log to the keeper, one step after the
-//! other; it has no thread and no timer, and is driven by a runner or by hand. A
-//! [`ProjectionHandle`] tells others how far it is, and lets them wait for a position.
+//! even after a crash. A [`ProjectionPipeline`] passes pages from the log to the keeper, one step
+//! at a time. It has no thread and no timer, and is driven by a runner or by hand. A
+//! [`ProjectionHandle`] reports its progress, and waits for a position.
 //!
-//! # What it promises
+//! # Guarantees
 //!
-//! - Every selected event changes the view once, in the order of the log, also if two processes run
-//!   the projection at a time: the keeper compares the checkpoint inside of its transaction.
-//! - A new version is built beside the one that readers see, and takes its place at once when it has
-//!   caught up; readers see the old one or the new one, never half or nothing.
-//! - An event that cannot be taken is never passed over silently; see [`OnPoison`].
-//! - An upstream log that was replaced, cut or restored is found before anything more is applied:
-//!   [`ProjectionError::Diverged`].
+//! - Every selected event changes the view once, in the order of the log, even if two processes run
+//!   the projection at the same time: the keeper compares the checkpoint inside its transaction.
+//! - A new version is built while readers see the old one, and replaces it in one step when it has
+//!   caught up; readers see the old one or the new one, never a part of it or nothing.
+//! - An event that cannot be processed is never skipped silently; see [`OnPoison`].
+//! - An upstream log that was replaced, truncated or restored is detected before anything more is
+//!   applied: [`ProjectionError::Diverged`].
 //!
 //! ```
 #![doc = include_str!("../doc/school.rs.txt")]
 //! use retold::projection::MemoryView;
 //! use retold::projection::{Projection, ProjectionPipeline};
 //!
-//! // A view in memory: how often each trick was learnt.
+//! // A view in memory: how often each trick was learned.
 //! type Tricks = std::collections::BTreeMap<String, u32>;
 //! let tricks = MemoryView::<Tricks>::new();
-//! let projection = Projection::new("tricks", 1, "school").on::<DogEvent>(|tricks: &mut Tricks, logged| {
-//!     if let DogEvent::TrickAdded { trick } = &logged.event {
-//!         *tricks.entry(trick.clone()).or_default() += 1;
-//!     }
-//!     Ok(())
-//! });
+//! let projection = Projection::new("tricks", 1, "school")
+//!     .on::<DogEvent>(|tricks: &mut Tricks, logged| {
+//!         if let DogEvent::TrickAdded { trick } = &logged.event {
+//!             *tricks.entry(trick.clone()).or_default() += 1;
+//!         }
+//!         Ok(())
+//!     });
 //! let mut pipeline = ProjectionPipeline::new(school.recorder().clone(), tricks.keep(projection)?);
 //!
 //! school.execute(fido, |_| DogEvent::TrickAdded { trick: "fetch".into() }).await?;

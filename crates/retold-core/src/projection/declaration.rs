@@ -1,4 +1,4 @@
-//! The declaration of a projection: which events it takes, and what each does to the view.
+//! The declaration of a projection: which events it selects, and how each changes the view.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,13 +13,13 @@ use crate::domain::Event;
 use crate::mapping::Mapper;
 use crate::recording::StoredEvent;
 
-/// A projection: which events of one upstream log it takes, and what each does to a view of the kind
-/// `K`. Give it to a keeper of that kind, which keeps the view.
+/// A projection: which events of one upstream log it selects, and how each changes a view of the
+/// kind `K`. A keeper of that kind stores the view.
 ///
-/// Handlers are functions of the view and one event: plain synchronous ones where the view is in the
-/// process or its file, asynchronous ones where it is in a database on a server. What they write must
-/// depend on nothing else, or a view that is built anew is another one; and they wait for nothing else,
-/// for the view, and in a store's own place its appends too, wait for them.
+/// Handlers are functions of the view and one event: synchronous where the view is in the process
+/// or its file, asynchronous where it is in a database on a server. Their writes must depend on
+/// nothing else, or a rebuilt view differs. They must wait for nothing else, because the view waits
+/// for them, and in a store's own database the store's appends wait too.
 ///
 /// ```
 /// # use retold_core::projection::MemoryView;
@@ -43,19 +43,19 @@ pub struct Projection<K: ViewKind> {
     handling: Handling,
 }
 
-/// What is done with events whose payload was erased.
+/// How events with an erased payload are treated.
 #[derive(Clone, Copy)]
 enum Erased {
-    /// They cannot be decoded, like others that cannot.
+    /// They cannot be decoded, and are poison like any other such event.
     Poison,
     PassedOver,
 }
 
 impl<K: ViewKind> Projection<K> {
-    /// A projection of this name and version over the log `upstream`, without handlers yet.
+    /// Creates a projection with this name and version over the log `upstream`, without handlers.
     ///
-    /// Raise the version, which counts from 1, when the view is to be built anew: for another table,
-    /// or other handlers. The name stays.
+    /// Versions count from 1. Raise the version to rebuild the view, for another table or other
+    /// handlers. Keep the name.
     pub fn new(name: impl Into<Arc<str>>, version: u32, upstream: impl Into<Arc<str>>) -> Self {
         Self {
             outline: ProjectionOutline::new(name.into(), version, upstream.into()),
@@ -76,7 +76,7 @@ impl<K: ViewKind> Projection<K> {
         self
     }
 
-    /// The handlers for an event; none if it is passed over.
+    /// Returns the handlers for an event; none if it is passed over.
     fn handlers_for(&self, stored: &StoredEvent) -> &[Arc<K::Handler>] {
         match (self.erased, stored.payload()) {
             (Erased::PassedOver, None) => &[],
@@ -84,50 +84,51 @@ impl<K: ViewKind> Projection<K> {
         }
     }
 
-    /// Takes only events that have this tag too.
+    /// Selects only events that also have this tag.
     pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
         self.outline.tags.insert(tag.into());
         self
     }
 
-    /// What is done with an event that cannot be taken: by default the projection stops there.
+    /// Sets how an event that cannot be processed is treated; by default the projection stops
+    /// there.
     pub fn on_poison(mut self, choice: OnPoison) -> Self {
         self.outline.on_poison = choice;
         self
     }
 
-    /// Takes events whose payload was erased as if they were not there: for views that can do without
-    /// what was forgotten on purpose. By default they are poison.
+    /// Passes over events whose payload was erased, for views that do not need data that was erased
+    /// on purpose. By default such events are poison.
     pub fn pass_over_erased(mut self) -> Self {
         self.erased = Erased::PassedOver;
         self
     }
 
-    /// Begins with what is recorded after the first step, if there is no checkpoint yet; by default it
-    /// begins with the first event.
+    /// Begins after the end of the log as the first step finds it, if there is no checkpoint yet.
+    /// By default the projection begins with the first event.
     pub fn from_now(mut self) -> Self {
         self.outline.start_from = StartFrom::Now;
         self
     }
 
-    /// Decodes events by this mapper; by default one that reads what any codec wrote.
+    /// Decodes events with this mapper; by default with one that reads the output of any codec.
     pub fn mapper(mut self, mapper: Mapper) -> Self {
         self.mapper = mapper;
         self
     }
 
-    /// Name, version, upstream, query and choices.
+    /// Returns the name, version, upstream, query and choices.
     pub fn outline(&self) -> &ProjectionOutline {
         &self.outline
     }
 
-    /// For keepers: which event its handlers are at.
+    /// For keepers: returns the event that its handlers are processing.
     pub fn handling(&self) -> &Handling {
         &self.handling
     }
 
-    /// For keepers: whether the projection takes the event. Pages that a pipeline brings have no
-    /// others.
+    /// For keepers: returns whether the projection selects the event. Pages from a pipeline contain
+    /// only such events.
     pub fn takes(&self, stored: &StoredEvent) -> bool {
         self.handlers.contains_key(stored.topic())
             && self.outline.tags.iter().all(|tag| stored.has_tag(tag))
@@ -135,11 +136,12 @@ impl<K: ViewKind> Projection<K> {
 }
 
 impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
-    /// Takes the events of type `E`, under its present and former topics. Of two handlers for one type
-    /// the first declared acts first. Events of types without a handler are neither read nor decoded.
+    /// Handles the events of type `E`, under its present and former topics. Two handlers for one
+    /// type run in the order of their declaration. Events of types without a handler are neither
+    /// read nor decoded.
     ///
-    /// A handler that fails, or panics, leaves the event to what [`on_poison`](Self::on_poison) says; its
-    /// changes are rolled back.
+    /// If a handler fails or panics, its changes are rolled back and [`on_poison`](Self::on_poison)
+    /// applies to the event.
     pub fn on<E: Event>(
         self,
         handler: impl for<'a, 'b, 'c> Fn(&'a mut K::Target<'b>, &'c Logged<E>) -> Result<(), BoxError>
@@ -150,12 +152,12 @@ impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
         self.with::<E>(AtOnce::new(handler))
     }
 
-    /// For keepers: takes one event into the view.
+    /// For keepers: applies one event to the view.
     ///
     /// # Errors
     ///
-    /// Why the event could not be decoded, what its handler failed with, or that it panicked. The
-    /// target may be changed in part.
+    /// Why the event could not be decoded, the handler's error, or its panic. The target may be
+    /// partly changed.
     pub fn handle(&self, target: &mut K::Target<'_>, stored: &StoredEvent) -> Result<(), BoxError> {
         let handlers = self.handlers_for(stored).iter();
         self.handling.at_once(&self.outline.upstream, stored, || {
@@ -166,12 +168,12 @@ impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
 }
 
 impl<K: ViewKind<Handler = Awaited<K>>> Projection<K> {
-    /// Takes the events of type `E`, under its present and former topics, by a handler that waits for
-    /// the database: see [`HandleView`]. Of two handlers for one type the first declared acts first.
-    /// Events of types without a handler are neither read nor decoded.
+    /// Handles the events of type `E`, under its present and former topics, with a handler that
+    /// awaits the database: see [`HandleView`]. Two handlers for one type run in the order of their
+    /// declaration. Events of types without a handler are neither read nor decoded.
     ///
-    /// A handler that fails, or panics, leaves the event to what [`on_poison`](Self::on_poison) says;
-    /// its changes are rolled back.
+    /// If a handler fails or panics, its changes are rolled back and [`on_poison`](Self::on_poison)
+    /// applies to the event.
     pub fn on_async<E, F>(self, handler: F) -> Self
     where
         E: Event,
@@ -181,12 +183,12 @@ impl<K: ViewKind<Handler = Awaited<K>>> Projection<K> {
         self.with::<E>(Awaited::new(handler))
     }
 
-    /// For keepers: takes one event into the view.
+    /// For keepers: applies one event to the view.
     ///
     /// # Errors
     ///
-    /// Why the event could not be decoded, what its handler failed with, or that it panicked. The
-    /// target may be changed in part.
+    /// Why the event could not be decoded, the handler's error, or its panic. The target may be
+    /// partly changed.
     pub async fn handle_async<'a>(
         &'a self,
         target: &'a K::Target<'a>,

@@ -1,4 +1,4 @@
-//! Why a projection does not go on. The variants are decisions for whoever drives it.
+//! Why a projection cannot proceed. Each variant asks its driver for a different decision.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,25 +8,25 @@ use crate::application::Error;
 use crate::mapping::MappingError;
 use crate::recording::{Corrupt, Failure, Invalid, LogId, Mark, RecordError};
 
-/// What a handler may fail with: any error.
+/// The error of a handler: any error.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Why a projection does not go on. The view is as it was after the last event that it took, and the
-/// checkpoint with it.
+/// Why a projection cannot proceed. The view and its checkpoint are as they were after the last
+/// event that was applied.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError {
-    /// The log or the place of the view cannot be reached. Nothing was applied; the same step may
+    /// The log or the view's store cannot be reached. Nothing was applied; the same step may
     /// succeed later.
-    #[error("{projection} waits for a store that is unavailable: {failure}")]
+    #[error("{projection} waits for an unavailable store: {failure}")]
     Unavailable {
         /// Name and version of the projection.
         projection: ProjectionLabel,
-        /// What the driver said.
+        /// The driver's error.
         #[source]
         failure: Failure,
     },
-    /// Stored data is not what was written.
+    /// Stored data differs from the data that was written.
     #[error("{projection} stopped: {corrupt}")]
     Corrupt {
         /// Name and version of the projection.
@@ -35,8 +35,8 @@ pub enum ProjectionError {
         #[source]
         corrupt: Corrupt,
     },
-    /// A mistake in how the projection is declared or where its view is kept: the same step never
-    /// succeeds.
+    /// A mistake in the projection's declaration or in where its view is stored: the same step
+    /// never succeeds.
     #[error("{projection} cannot run: {invalid}")]
     Invalid {
         /// Name and version of the projection.
@@ -45,44 +45,46 @@ pub enum ProjectionError {
         #[source]
         invalid: Invalid,
     },
-    /// The upstream log no longer has what was read of it: it was replaced, cut, or restored from an
-    /// older copy. The view may show events that are gone; discard it and build it anew.
+    /// The upstream log no longer has the events that were read: it was replaced, truncated, or
+    /// restored from an older copy. The view may contain events that no longer exist; discard and
+    /// rebuild it.
     #[error("{projection} stopped: {}", diverged(log, mark, found, ids))]
     Diverged {
         /// Name and version of the projection.
         projection: ProjectionLabel,
         /// Name of the upstream log.
         log: Arc<str>,
-        /// What was read of it once.
+        /// The mark that was read earlier.
         mark: Mark,
-        /// What is at that position now; none if the log does not reach so far.
+        /// The mark at that position now; none if the log is shorter.
         found: Option<Mark>,
-        /// Ids of the log that its rows are of, and of the one that has the name now, if they are not the
-        /// same: the rows are those of another store, mostly.
+        /// The id of the log that the view's rows were made from, and the id of the log that has
+        /// the name now, if they differ: usually the rows belong to another store.
         ids: Option<Box<(LogId, LogId)>>,
     },
-    /// An event could not be taken into the view.
-    #[error("{projection} cannot take {event}{}", and_then(attempts_left))]
+    /// An event could not be applied to the view.
+    #[error("{projection} cannot process {event}{}", and_then(attempts_left))]
     Poison {
         /// Name and version of the projection.
         projection: ProjectionLabel,
-        /// Which event, and why.
+        /// The event and the reason.
         #[source]
         event: PoisonedEvent,
-        /// How often it will be tried again; 0 if the projection stopped at it.
+        /// How many more attempts will be made; 0 if the projection has stopped at the event.
         attempts_left: u32,
     },
-    /// The log has an event of a topic that the program does not know, most likely of a newer program. The
-    /// view has everything before it and nothing after, until a program that knows it takes it.
+    /// The log has an event of a topic that the program does not know, most likely written by a
+    /// newer program. The view has everything before the event and nothing after it, until a
+    /// program that knows the topic processes it.
     #[error("{projection} holds: {error}")]
     UnknownTopic {
         /// Name and version of the projection.
         projection: ProjectionLabel,
-        /// Which event, and what to do.
+        /// The event, and what to do.
         #[source]
         error: Box<MappingError>,
     },
-    /// Readers see a newer version already: this one is not needed any more, and was dropped.
+    /// Readers already see a newer version: this one is no longer needed, and was dropped.
     #[error("{projection} is superseded: readers see version {current}")]
     Superseded {
         /// Name and version of the projection.
@@ -90,15 +92,15 @@ pub enum ProjectionError {
         /// The version that readers see.
         current: u32,
     },
-    /// Nobody drives the projection any more.
-    #[error("{projection} is not driven any more; what was waited for is not there yet")]
+    /// The projection is no longer driven.
+    #[error("{projection} is no longer driven and has not reached the awaited position")]
     Ended {
         /// Name and version of the projection.
         projection: ProjectionLabel,
     },
 }
 
-/// Name and version of a projection, as messages show them.
+/// Name and version of a projection, as displayed in messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ProjectionLabel {
@@ -114,15 +116,15 @@ impl fmt::Display for ProjectionLabel {
     }
 }
 
-/// An event that could not be taken into a view: it cannot be decoded, or its handler failed.
+/// An event that could not be applied to a view: it cannot be decoded, or its handler failed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoisonedEvent {
-    /// Which event.
+    /// The event.
     pub mark: Mark,
-    /// Its topic, as it is stored.
+    /// Its topic, as stored.
     pub topic: Arc<str>,
-    /// Why it could not be taken.
+    /// Why it could not be applied.
     pub error: Arc<dyn StdError + Send + Sync>,
 }
 
@@ -151,7 +153,9 @@ fn diverged(
     match ids {
         None => Error::diverged(log, *mark, *found).to_string(),
         Some(ids) => format!(
-            "the log {log:?} has diverged: the view's rows are of a log with the id {}, and the log has the id {}; they are the rows of another store, which should have a place of its own for its views, or the log was replaced, and then the view is to be built anew",
+            "the log {log:?} has diverged: the view's rows are from a log with the id {}, but the \
+             log has the id {}; either the rows belong to another store, which needs a separate \
+             place for its views, or the log was replaced and the view must be rebuilt",
             ids.0, ids.1
         ),
     }
@@ -160,14 +164,14 @@ fn diverged(
 fn and_then(attempts_left: &u32) -> String {
     match attempts_left {
         0 => "; it stopped there".into(),
-        left => format!("; it is tried {left} times more"),
+        left => format!("; retries left: {left}"),
     }
 }
 
 impl ProjectionError {
-    /// Whether the same step may succeed later, without anybody doing anything: wait a little, then
-    /// step again. So may one whose outcome is unknown, which is `Unavailable` here: the checkpoint says
-    /// whether it was recorded, and the next step goes by that.
+    /// Returns whether the same step may succeed later without intervention: wait briefly, then
+    /// step again. This includes a step with an unknown outcome, which is `Unavailable` here: the
+    /// checkpoint shows whether it was recorded, and the next step relies on that.
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Unavailable { .. } | Self::UnknownTopic { .. } => true,
@@ -176,7 +180,7 @@ impl ProjectionError {
         }
     }
 
-    /// For keepers: what a database said, as an error of this projection.
+    /// For keepers: converts a database error to an error of this projection.
     pub fn of_record_error(projection: ProjectionLabel, error: RecordError) -> Self {
         match error {
             RecordError::Corrupt(corrupt) => Self::Corrupt {
@@ -187,7 +191,7 @@ impl ProjectionError {
                 projection,
                 invalid,
             },
-            // Whether it was applied is told by the checkpoint, which the next step compares.
+            // The checkpoint shows whether it was applied, and the next step compares it.
             RecordError::Unavailable(failure) | RecordError::OutcomeUnknown(failure) => {
                 Self::Unavailable {
                     projection,
@@ -213,7 +217,8 @@ impl ProjectionError {
     }
 }
 
-/// For programs whose other errors are the application's: what the projection said, in its meanings.
+/// For programs whose other errors are the application's: converts the error to the closest
+/// variant.
 impl From<ProjectionError> for Error {
     fn from(error: ProjectionError) -> Self {
         match error {

@@ -1,7 +1,7 @@
-//! Handlers of projections: what is done with one event, at once or by waiting for a database.
+//! Handlers of projections, which process one event: synchronously, or by awaiting a database.
 //!
-//! Whoever keeps a kind of views says which of the two its handlers are; whatever a handler does, it
-//! fails or is done, and never panics out of here.
+//! The kind of view determines which of the two its handlers are. A handler succeeds or fails; its
+//! panics are caught here.
 
 use std::any::Any;
 use std::fmt;
@@ -17,11 +17,11 @@ use crate::domain::Event;
 use crate::mapping::Mapper;
 use crate::recording::{BoxFuture, StoredEvent};
 
-/// Says what handlers of a kind of views are given to change, and how they do it.
+/// Defines what handlers of a kind of view change, and how.
 pub trait ViewKind: Sized + 'static {
-    /// What a handler changes: a value in memory, a driver's transaction.
+    /// The target of a handler: a value in memory, a driver's transaction.
     type Target<'a>;
-    /// What its handlers are: [`AtOnce`], or [`Awaited`].
+    /// The type of its handlers: [`AtOnce`] or [`Awaited`].
     type Handler: Send + Sync + 'static;
 }
 
@@ -35,7 +35,7 @@ type Act<K> = Box<
         + Sync,
 >;
 
-/// A handler that waits for nothing: a view in the process, or in a file of its own.
+/// A handler that awaits nothing: for a view in the process, or in a local file.
 pub struct AtOnce<K: ViewKind>(Act<K>);
 
 impl<K: ViewKind> AtOnce<K> {
@@ -56,31 +56,33 @@ impl<K: ViewKind> AtOnce<K> {
         stored: &StoredEvent,
         mapper: Mapper,
     ) -> Result<(), BoxError> {
-        // The view of an event that failed is rolled back or was not touched, whether it panicked or not.
+        // The view of a failed event is rolled back or was not touched, whether the handler
+        // panicked or not.
         catch_unwind(AssertUnwindSafe(|| self.0(target, stored, mapper)))
             .unwrap_or_else(|panic| Err(panicked(&*panic)))
     }
 }
 
-/// A handler that waits for the database that the view is in.
+/// A handler that awaits the view's database.
 pub struct Awaited<K: ViewKind>(Box<dyn AnyHandler<K>>);
 
-/// A handler for events of type `E` that waits for the database that the view is in: an
-/// `async fn(&K::Target<'_>, &Logged<E>) -> Result<(), BoxError>`, or an
-/// `async |view: &K::Target<'_>, logged: &Logged<E>| { … Ok(()) }` that captures nothing.
+/// A handler for events of type `E` that awaits the view's database: an `async fn(&K::Target<'_>,
+/// &Logged<E>) -> Result<(), BoxError>`, or an `async |view: &K::Target<'_>, logged: &Logged<E>| {
+/// … Ok(()) }` that captures nothing.
 ///
-/// That an asynchronous closure cannot capture anything is wanted: what is in a view depends on the log
-/// alone, so that a view that is built anew is the same.
+/// It is intended that an asynchronous closure cannot capture anything: the content of a view
+/// depends on the log alone, so that a rebuilt view is the same.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler for `{E}`",
     label = "not a handler for events of type `{E}`",
-    note = "write `async fn name(view: &ViewTransaction<'_>, logged: &Logged<{E}>) -> Result<(), BoxError>`, or an asynchronous closure of that form that captures nothing"
+    note = "write `async fn name(view: &ViewTransaction<'_>, logged: &Logged<{E}>) -> \
+            Result<(), BoxError>`, or an asynchronous closure of that form that captures nothing"
 )]
 pub trait HandleView<'a, 'e, K: ViewKind, E>: Send + Sync {
-    /// What the handler does.
+    /// The handler's future.
     type Fut: Future<Output = Result<(), BoxError>> + Send;
 
-    /// Begins to take an event into the view.
+    /// Starts to apply an event to the view.
     fn call(&self, view: &'a K::Target<'a>, logged: &'e Logged<E>) -> Self::Fut;
 }
 
@@ -98,7 +100,7 @@ where
     }
 }
 
-/// A handler for events of whatever type.
+/// A handler for events of any type.
 trait AnyHandler<K: ViewKind>: Send + Sync {
     fn handle<'a>(
         &'a self,

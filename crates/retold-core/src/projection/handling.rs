@@ -1,4 +1,4 @@
-//! The handler that takes an event into a view at this moment, for those who look whether it returns.
+//! The handler that is processing an event now, so that a late one is noticed.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,28 +8,28 @@ use crate::health::limits::VIEW_EVENT_TIME_EXPECTED;
 use crate::health::{Began, Running, RunningCell};
 use crate::recording::StoredEvent;
 
-/// Which event a projection's handlers are at. A clone is the same.
+/// The event that a projection's handlers are processing. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Handling {
     running: RunningCell,
-    /// The last that was noted as late, and when.
+    /// The last late handler that was noted, and when.
     late: Arc<Mutex<Option<(Timestamp, String)>>>,
 }
 
 impl Handling {
-    /// The handler that is at work; none between events.
+    /// Returns the handler that is running; none between events.
     pub fn running(&self) -> Option<Running> {
         self.running.read()
     }
 
-    /// Notes that a handler is late, which is no failure yet.
+    /// Notes that a handler is late, which is not yet a failure.
     pub(crate) fn tell_late(&self, late: &Running) {
         let now = std::time::SystemTime::now().into();
         let mut told = self.late.lock().unwrap_or_else(PoisonError::into_inner);
         *told = Some((now, late.to_string()));
     }
 
-    /// The handler that was noted as late last, and when.
+    /// Returns the last handler that was noted as late, and when.
     pub(crate) fn last_late(&self) -> Option<(Timestamp, String)> {
         let told = self.late.lock().unwrap_or_else(PoisonError::into_inner);
         told.clone()

@@ -1,5 +1,5 @@
-//! The keeper: where the view of one projection is, with its checkpoint. What databases do
-//! differently is behind this; whoever drives a projection knows no more.
+//! The keeper: stores the view of one projection with its checkpoint. It hides the differences
+//! between databases from the projection's driver.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -10,45 +10,49 @@ use super::outline::ProjectionOutline;
 use crate::domain::Timestamp;
 use crate::recording::{BoxFuture, LogId, Mark, Position, StoredEvent};
 
-/// Most events that one version of a projection passes over and records. A view with more holes is
-/// none: the projection stops.
+/// The maximum number of skipped events that are recorded for one version of a projection. A view
+/// with more holes is useless: the projection stops.
 pub const SKIPPED_EVENTS_MAX: u64 = 10_000;
-/// Most skipped events on a page of them.
+/// The maximum number of skipped events on a page of them.
 pub const SKIPPED_PAGE_MAX: usize = 1_000;
 
-/// Keeps the view of one version of one projection, with its checkpoint.
+/// Stores the view of one version of one projection, with its checkpoint.
 ///
-/// The trait is dyn-compatible, so that one runner drives views in memory and in databases alike. View
-/// and checkpoint change together or not at all. Several keepers of one projection may be at work at a
-/// time, in several processes too: each call compares the checkpoint, and what another has applied is
-/// not applied again. Futures may be dropped; what they began is then done or not.
+/// The trait is dyn-compatible, so that one runner drives views in memory and in databases alike.
+/// View and checkpoint change together or not at all. Several keepers of one projection may work at
+/// the same time, also in several processes: each call compares the checkpoint, and an event that
+/// another keeper has applied is not applied again. A future may be dropped; its call then takes
+/// effect completely or not at all.
 pub trait ViewKeeper: Send + Sync {
-    /// The projection, without its handlers.
+    /// Returns the projection without its handlers.
     fn outline(&self) -> &ProjectionOutline;
 
-    /// Whether only this process sees the view, as one in memory, so that each process that is to read
-    /// it must keep it itself. If not, as is taken for granted, one of them keeps it for all.
+    /// Returns whether only this process sees the view, as with a view in memory; each process that
+    /// reads such a view must keep it itself. If not, which is the default, one process keeps it
+    /// for all.
     fn is_of_this_process(&self) -> bool {
         false
     }
 
-    /// Which event the projection's handlers are at, for those who look whether they return; none if the keeper
-    /// does not say.
+    /// Returns the event that the projection's handlers are processing, so that a late one is
+    /// noticed; none if the keeper does not report it.
     fn handling(&self) -> Option<&Handling> {
         None
     }
 
-    /// What is kept of this version; none if it has not begun.
+    /// Returns the stored state of this version; none if it has not begun.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt`.
     fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>>;
 
-    /// Begins this version over the log of this id, with the checkpoint `start`, and returns what is
-    /// kept then. If it has begun, it is left as it is, but for one that has no checkpoint yet and began
-    /// over another log: it has processed nothing, and takes the new log id and start.
+    /// Begins this version over the log with this id, with the checkpoint `start`, and returns the
+    /// stored state. A version that has begun is left unchanged, except one that has no checkpoint
+    /// yet and began over another log: it has processed nothing, and takes the new log id and
+    /// start.
     ///
+    /// If there is no version, readers see this one from now on.
     /// If no version is there, readers see this one from now on.
     ///
     /// # Errors
@@ -60,27 +64,29 @@ pub trait ViewKeeper: Send + Sync {
         start: Option<Mark>,
     ) -> BoxFuture<'_, Result<Kept, ProjectionError>>;
 
-    /// Takes a page of events into the view and moves the checkpoint, in one transaction.
+    /// Applies a page of events to the view and moves the checkpoint, in one transaction.
     ///
     /// # Errors
     ///
-    /// `Superseded` if the version was dropped for a newer one. `Unavailable`, `Corrupt`, `Invalid`.
+    /// `Superseded` if the version was dropped for a newer one. `Unavailable`, `Corrupt`,
+    /// `Invalid`.
     fn apply(&self, page: ViewPage) -> BoxFuture<'_, Result<Applied, ProjectionError>>;
 
-    /// Records that an event is passed over, and moves the checkpoint to it from `after`.
+    /// Records that an event is skipped, and moves the checkpoint from `after` to it.
     ///
     /// # Errors
     ///
-    /// `Invalid` if [`SKIPPED_EVENTS_MAX`] are recorded already; else as for [`apply`](Self::apply).
+    /// `Invalid` if [`SKIPPED_EVENTS_MAX`] are recorded already; otherwise as for
+    /// [`apply`](Self::apply).
     fn skip(
         &self,
         after: Option<Mark>,
         skipped: SkippedEvent,
     ) -> BoxFuture<'_, Result<Applied, ProjectionError>>;
 
-    /// Lets readers see this version in place of an older one, which is dropped, and moves the
-    /// checkpoint from `after` to `to`, in one transaction. What is to be done with an older one that is
-    /// ahead of `to` says `supersede`.
+    /// Makes readers see this version instead of an older one, which is dropped, and moves the
+    /// checkpoint from `after` to `to`, in one transaction. `supersede` decides about an older
+    /// version that is ahead of `to`.
     ///
     /// # Errors
     ///
@@ -92,8 +98,8 @@ pub trait ViewKeeper: Send + Sync {
         supersede: Supersede,
     ) -> BoxFuture<'_, Result<Switched, ProjectionError>>;
 
-    /// Events that this version passed over, in the order of their positions, after the position
-    /// `after`; at most `limit`, at most [`SKIPPED_PAGE_MAX`]. An empty page is the end.
+    /// Returns the events that this version skipped, in the order of their positions, after the
+    /// position `after`; at most `limit`, at most [`SKIPPED_PAGE_MAX`]. An empty page is the end.
     ///
     /// # Errors
     ///
@@ -104,8 +110,9 @@ pub trait ViewKeeper: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<SkippedEvent>, ProjectionError>>;
 
-    /// Forgets this version: its view and its checkpoint; it may begin anew, after its upstream has
-    /// diverged, also beside an older version of another log. If readers see it, they see an empty view when it has begun, until it has caught up.
+    /// Discards this version: its view and its checkpoint. It can begin again after its upstream
+    /// has diverged, even while an older version over another log exists. If readers see it, they
+    /// see an empty view after it has begun, until it has caught up.
     ///
     /// # Errors
     ///
@@ -113,21 +120,21 @@ pub trait ViewKeeper: Send + Sync {
     fn discard(&self) -> BoxFuture<'_, Result<(), ProjectionError>>;
 }
 
-/// What a keeper keeps of one version beside the view.
+/// The stored state of one version, without the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs, reason = "a keeper must say all of it")]
+#[allow(clippy::exhaustive_structs, reason = "a keeper must set every field")]
 pub struct Kept {
     /// Id of the log that was the upstream when the version began.
     pub upstream: LogId,
-    /// The last event that is taken in or passed over; none before the first.
+    /// The last event that was applied or skipped; none before the first.
     pub checkpoint: Option<Mark>,
-    /// Which version readers see.
+    /// The version that readers see.
     pub seen: Seen,
-    /// How many events were passed over as poison.
+    /// The number of events that were skipped as poison.
     pub skipped: u64,
 }
 
-/// Which version of a view readers see.
+/// The version of a view that readers see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "there is no third")]
 pub enum Seen {
@@ -139,78 +146,73 @@ pub enum Seen {
 
 /// A page of events for a view.
 #[derive(Clone, Debug)]
-#[allow(clippy::exhaustive_structs, reason = "a keeper must know all of it")]
+#[allow(clippy::exhaustive_structs, reason = "a keeper must handle all of it")]
 pub struct ViewPage {
     /// The checkpoint after which the page was read.
     pub after: Option<Mark>,
-    /// Events that the projection takes, in the order of the log.
+    /// Events that the projection selects, in the order of the log.
     pub events: Vec<StoredEvent>,
-    /// How far the page goes: the checkpoint, once it is applied.
+    /// The end of the page: the checkpoint, once it is applied.
     pub to: Mark,
 }
 
-/// What became of a page.
+/// The outcome of applying a page.
 #[derive(Clone, Debug)]
-#[allow(
-    clippy::exhaustive_enums,
-    reason = "whoever drives must know all of it"
-)]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle all of it")]
 pub enum Applied {
-    /// The view has it, and the checkpoint is at its end.
+    /// The page was applied, and the checkpoint is at its end.
     Whole,
-    /// An event could not be taken. Those before it are in the view, and the checkpoint is at the last
+    /// An event could not be applied. The events before it were, and the checkpoint is at the last
     /// of them.
     Until {
-        /// How many of the page's events are in the view.
+        /// How many of the page's events were applied.
         count: usize,
-        /// Why the next one is not.
+        /// Why the next one was not.
         error: Arc<dyn StdError + Send + Sync>,
     },
-    /// Nothing was applied: the checkpoint is not where the page begins, for another has moved it.
+    /// Nothing was applied: another keeper has moved the checkpoint, and it is no longer where the
+    /// page begins.
     Elsewhere(Option<Mark>),
 }
 
-/// When a version takes the place of an older one.
+/// When a version replaces an older one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "a keeper must know all of it")]
+#[allow(clippy::exhaustive_enums, reason = "a keeper must handle all of it")]
 pub enum Supersede {
-    /// When it has all that the older one has: readers never go back.
+    /// When it has processed everything that the older one has: readers never move backward.
     Reached,
-    /// Also if the older one is ahead: what it is ahead by is not in the log any more.
+    /// Even if the older one is ahead: its additional events are no longer in the log.
     Diverged,
 }
 
 /// Whether readers see the version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(
-    clippy::exhaustive_enums,
-    reason = "whoever drives must know all of it"
-)]
+#[allow(clippy::exhaustive_enums, reason = "a driver must handle all of it")]
 pub enum Switched {
-    /// They do, and older ones are dropped.
+    /// They do, and older versions are dropped.
     Done,
-    /// The older one, which they see, is ahead, at this mark: catch up again.
+    /// Readers see the older version, which is ahead, at this mark: catch up again.
     Behind(Mark),
-    /// Another has moved this version's checkpoint.
+    /// Another keeper has moved this version's checkpoint.
     Elsewhere(Option<Mark>),
 }
 
-/// An event that a projection passed over as poison.
+/// An event that a projection skipped as poison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SkippedEvent {
-    /// Which event.
+    /// The event.
     pub mark: Mark,
-    /// Its topic, as it is stored.
+    /// Its topic, as stored.
     pub topic: Arc<str>,
-    /// Why it could not be taken, in words.
+    /// Why it could not be applied, as text.
     pub error: Arc<str>,
-    /// When it was passed over.
+    /// When it was skipped.
     pub at: Timestamp,
 }
 
 impl SkippedEvent {
-    /// This event, passed over at this time.
+    /// Creates a record of this event, skipped at this time.
     pub fn new(event: &PoisonedEvent, at: Timestamp) -> Self {
         Self {
             mark: event.mark,
@@ -220,7 +222,7 @@ impl SkippedEvent {
         }
     }
 
-    /// For keepers: what they keep, put together again.
+    /// For keepers: creates a record from its stored parts.
     pub fn from_parts(
         mark: Mark,
         topic: impl Into<Arc<str>>,

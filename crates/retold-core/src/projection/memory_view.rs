@@ -1,12 +1,12 @@
-//! A view in memory: a value behind a lock, with its checkpoint behind the same one.
+//! A view in memory: a value and its checkpoint behind one lock.
 //!
-//! It persists nothing: it begins with the first event of the log, or with now, whenever the program
-//! starts.
+//! It persists nothing: it begins with the first event of the log, or with now, whenever the
+//! program starts.
 //!
-//! A handler changes the value in place, and one that fails or panics half-way leaves it half-changed.
-//! So the keeper has an older copy of the value, and the events that it took in since: from these it
-//! makes the value as it was before the event. How often the copy is renewed follows from what that
-//! costs, so that neither large views nor long pages pay much for it.
+//! A handler changes the value in place, and one that fails or panics halfway leaves it half
+//! changed. The keeper therefore has an older copy of the value and the events that were applied
+//! since, and uses them to restore the value as it was before the event. The cost of a copy
+//! determines how often it is renewed, so that neither large views nor long pages cost much.
 
 use std::fmt;
 use std::future::ready;
@@ -26,16 +26,16 @@ use super::outline::ProjectionOutline;
 use crate::recording::limits::check_page_limit;
 use crate::recording::{BoxFuture, Invalid, LogId, Mark, Position, RecordError, StoredEvent};
 
-/// A view in memory, as its readers have it. A clone is the same view.
+/// A view in memory, as its readers use it. Clones share the view.
 ///
-/// Handlers of its projections change the value directly. What one that fails or panics has changed is
-/// undone, with the whole event: the value is made again from an older copy of it and the events since,
-/// which takes memory for a second value. What the value shares with others, as an `Arc<Mutex<…>>` does, cannot
-/// be undone.
+/// Handlers of its projections change the value directly. If one fails or panics, the whole event
+/// is undone: the value is restored from an older copy and the events since, which takes memory for
+/// a second value. Data that the value shares with others, such as an `Arc<Mutex<…>>`, cannot be
+/// restored.
 ///
-/// A program that changes how the view is made gives [`keep`](Self::keep) the projection again with a
-/// higher version and drives it beside the old one: readers see the old value until the new one has
-/// caught up, and then the new one at once.
+/// To change how the view is made, pass the projection with a higher version to
+/// [`keep`](Self::keep) and drive it in parallel with the old one: readers see the old value until
+/// the new one has caught up, and then the new one.
 pub struct MemoryView<V> {
     shared: Arc<Shared<V>>,
 }
@@ -49,12 +49,12 @@ impl<V> Clone for MemoryView<V> {
 }
 
 struct Shared<V> {
-    /// What the view is before the first event.
+    /// The view before the first event.
     beginning: Box<dyn Fn() -> V + Send + Sync>,
     seen: RwLock<Generation<V>>,
 }
 
-/// What one version has made of the log.
+/// The view that one version has made from the log.
 struct Generation<V> {
     /// 0 before the first version begins.
     version: u32,
@@ -67,11 +67,11 @@ struct Generation<V> {
     backup: Option<Backup<V>>,
 }
 
-/// What a generation is made from again if a handler spoils it.
+/// The data from which a generation is restored after a handler fails.
 struct Backup<V> {
     view: V,
     checkpoint: Option<Mark>,
-    /// The events that the generation took in since, in their order.
+    /// The events that the generation applied since, in order.
     since: Vec<StoredEvent>,
     /// How long it took to make the copy.
     cost: Duration,
@@ -79,12 +79,12 @@ struct Backup<V> {
     worked: Duration,
 }
 
-/// A copy is renewed when this many times its cost was worked since, so it adds a fifth to the work at
-/// most.
+/// A copy is renewed after work of this many times its cost, so it adds at most a fifth to the
+/// work.
 const WORK_PER_COPY: u32 = 5;
 
-/// A copy is renewed when this many events were taken in since, whatever it costs: they are kept, and
-/// taken in again when a handler fails.
+/// A copy is renewed after this many events, regardless of its cost: the events are kept in memory,
+/// and applied again when a handler fails.
 const EVENTS_PER_COPY_MAX: usize = 10_000;
 
 impl<V: Send + Sync + 'static> ViewKind for MemoryView<V> {
@@ -93,7 +93,7 @@ impl<V: Send + Sync + 'static> ViewKind for MemoryView<V> {
 }
 
 impl<V: Default + Send + Sync + 'static> MemoryView<V> {
-    /// A view that is `V::default()` before the first event.
+    /// Creates a view that is `V::default()` before the first event.
     pub fn new() -> Self {
         Self::beginning_with(V::default)
     }
@@ -106,7 +106,8 @@ impl<V: Default + Send + Sync + 'static> Default for MemoryView<V> {
 }
 
 impl<V: Send + Sync + 'static> MemoryView<V> {
-    /// A view that is what `beginning` gives before the first event, in each version.
+    /// Creates a view that starts as the value of `beginning` before the first event, in each
+    /// version.
     pub fn beginning_with(beginning: impl Fn() -> V + Send + Sync + 'static) -> Self {
         let seen = RwLock::new(Generation::new(0, beginning()));
         Self {
@@ -117,20 +118,20 @@ impl<V: Send + Sync + 'static> MemoryView<V> {
         }
     }
 
-    /// Looks at the view as it is, for as short as possible: meanwhile it takes no events in.
+    /// Calls a function with the view. Keep it short: no events are applied meanwhile.
     pub fn read<T>(&self, look: impl FnOnce(&V) -> T) -> T {
         look(&self.guard())
     }
 
-    /// The view as it is, and which events it has. While the guard lives the view takes no events in,
-    /// so it must not be held while anything is waited for.
+    /// Returns the view and its checkpoint. No events are applied while the guard exists, so do not
+    /// hold it across an await.
     pub fn guard(&self) -> MemoryViewGuard<'_, V> {
         MemoryViewGuard {
             seen: self.shared.seen(),
         }
     }
 
-    /// The keeper of this projection's version of the view, for a pipeline.
+    /// Returns the keeper of this projection's version of the view, for a pipeline.
     ///
     /// # Errors
     ///
@@ -148,18 +149,19 @@ impl<V: Send + Sync + 'static> MemoryView<V> {
     }
 }
 
-/// A view in memory while somebody looks at it.
+/// A view in memory, locked for reading.
 pub struct MemoryViewGuard<'a, V> {
     seen: RwLockReadGuard<'a, Generation<V>>,
 }
 
 impl<V> MemoryViewGuard<'_, V> {
-    /// The last event that the view has recorded as taken in or passed over; none before the first.
+    /// Returns the last event that the view has recorded as applied or skipped; none before the
+    /// first.
     pub fn checkpoint(&self) -> Option<Mark> {
         self.seen.checkpoint
     }
 
-    /// The version of the projection that made it; 0 before the first one began.
+    /// Returns the version of the projection that made it; 0 before the first one began.
     pub fn version(&self) -> u32 {
         self.seen.version
     }
@@ -190,8 +192,8 @@ impl<V> fmt::Debug for MemoryView<V> {
 }
 
 impl<V> Shared<V> {
-    // A panic under the lock cannot leave a half-made generation: those of handlers are caught, and
-    // whoever reads changes nothing.
+    // A panic under the lock cannot leave a half-made generation: panics of handlers are caught,
+    // and readers change nothing.
     fn seen(&self) -> RwLockReadGuard<'_, Generation<V>> {
         self.seen.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -232,7 +234,7 @@ impl<V> Generation<V> {
 }
 
 impl<V: Clone + Send + Sync + 'static> Generation<V> {
-    /// Takes in the events of a page, up to the first that fails.
+    /// Applies the events of a page, up to the first that fails.
     fn take_in(&mut self, projection: &Projection<MemoryView<V>>, page: &ViewPage) -> Applied {
         let mut backup = match self.backup.take() {
             Some(backup) if !backup.is_due() => backup,
@@ -268,9 +270,9 @@ impl<V: Clone + Send + Sync + 'static> Generation<V> {
         }
     }
 
-    /// Makes the view again as it was before the event that was handled last. If that does not succeed,
-    /// because a handler now fails with an event that it took before, the view is that of the backup
-    /// again, and has taken in what is up to the mark that is returned.
+    /// Restores the view as it was before the last handled event. If that fails, because a handler
+    /// now fails on an event that it applied before, the view is that of the backup, and has
+    /// applied the events up to the returned mark.
     fn restore(
         &mut self,
         projection: &Projection<MemoryView<V>>,
@@ -279,7 +281,7 @@ impl<V: Clone + Send + Sync + 'static> Generation<V> {
         self.view = backup.view.clone();
         let mut since = backup.since.iter();
         if since.all(|event| projection.handle(&mut self.view, event).is_ok()) {
-            // The next event may fail too, and nothing is to be taken in again then.
+            // The next event may fail too, and must not cause another replay.
             self.backup = Some(match backup.since.is_empty() {
                 true => backup,
                 false => self.back_up(),
@@ -304,7 +306,8 @@ impl<V> Backup<V> {
     }
 }
 
-/// Keeps one version of a view: beside the one that readers see while it is built, then there.
+/// Keeps one version of a view: first built in parallel with the version that readers see, then in
+/// its place.
 struct MemoryKeeper<V: Send + Sync + 'static> {
     projection: Projection<MemoryView<V>>,
     shared: Arc<Shared<V>>,
@@ -333,7 +336,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
         ProjectionError::of_record_error(label, RecordError::Invalid(invalid))
     }
 
-    /// Works on this version, wherever it is.
+    /// Calls a function with this version, wherever it is.
     fn with_generation<T>(
         &self,
         work: impl FnOnce(&mut Generation<V>, Seen) -> T,
@@ -344,7 +347,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
             if current < self.version() {
                 return Ok(work(generation, Seen::Older));
             }
-            // Another keeper of this version, or a newer one, was faster.
+            // Another keeper of this version, or of a newer one, was faster.
             *building = None;
         }
         let mut seen = self.shared.seen_mut();
@@ -402,7 +405,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
             }
             if generation.skipped.len() as u64 >= SKIPPED_EVENTS_MAX {
                 return Err(Invalid::new(format!(
-                    "{SKIPPED_EVENTS_MAX} events were passed over already, and {} would be one more",
+                    "{SKIPPED_EVENTS_MAX} events were skipped already, and {} would be one more",
                     skipped.mark
                 )));
             }

@@ -1,4 +1,4 @@
-//! What is known of a projection without its handlers: name, version, upstream, query, choices.
+//! The description of a projection without its handlers: name, version, upstream, query, choices.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -8,50 +8,51 @@ use super::error::{ProjectionError, ProjectionLabel};
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::{Invalid, LogId, Mark, Query, QueryItem};
 
-/// What is done with an event that cannot be taken into the view: one that cannot be decoded, or whose
-/// handler fails. A store that is unavailable poisons nothing.
+/// How an event that cannot be applied to the view is treated: one that cannot be decoded, or whose
+/// handler fails. An unavailable store makes no event poison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnPoison {
-    /// The projection stops before it, and says so in its status, until somebody acts: a program that
-    /// can take it, [`resume`](super::pipeline::ProjectionPipeline::resume), or
+    /// The projection stops before it and reports it in its status, until someone acts: a program
+    /// that can process it, [`resume`](super::pipeline::ProjectionPipeline::resume), or
     /// [`pass_over`](super::pipeline::ProjectionPipeline::pass_over).
     #[default]
     Stop,
-    /// It is passed over and recorded beside the checkpoint with its error; the projection goes on. At
-    /// most [`SKIPPED_EVENTS_MAX`](super::keeper::SKIPPED_EVENTS_MAX) are, then it stops.
+    /// The event is skipped and recorded with its error next to the checkpoint; the projection
+    /// continues. After [`SKIPPED_EVENTS_MAX`](super::keeper::SKIPPED_EVENTS_MAX) skipped events it
+    /// stops.
     Skip,
-    /// It is tried so many times more, with the pauses of whoever drives the projection; then the
-    /// projection stops. For handlers that depend on what may come later.
+    /// The event is retried this many times, with the pauses of the projection's driver; then the
+    /// projection stops. For handlers that depend on something that may come later.
     Retry(NonZeroU32),
 }
 
-/// Where a projection begins that has no checkpoint yet.
+/// Where a projection without a checkpoint begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "there is no third")]
 pub enum StartFrom {
     /// With the first event of the log.
     #[default]
     FirstEvent,
-    /// With what is recorded after its first step.
+    /// After the end of the log as its first step finds it.
     Now,
 }
 
-/// What is known of a projection without its handlers.
+/// The description of a projection without its handlers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProjectionOutline {
-    /// Its stable name: the checkpoint is found by it.
+    /// Its stable name, under which the checkpoint is stored.
     pub name: Arc<str>,
-    /// Its version, from 1; raised by its author when the view is to be built anew.
+    /// Its version, from 1; raised by its author to rebuild the view.
     pub version: u32,
-    /// Name of the one log it folds.
+    /// Name of the log that it folds.
     pub upstream: Arc<str>,
-    /// Topics of the events it takes, the former ones too.
+    /// Topics of the selected events, including former ones.
     pub topics: BTreeSet<Arc<str>>,
-    /// Tags that all of them have.
+    /// Tags that all selected events have.
     pub tags: BTreeSet<Arc<str>>,
-    /// What is done with an event that cannot be taken.
+    /// How an event that cannot be applied is treated.
     pub on_poison: OnPoison,
     /// Where it begins.
     pub start_from: StartFrom,
@@ -70,7 +71,7 @@ impl ProjectionOutline {
         }
     }
 
-    /// Name and version, as messages show them.
+    /// Returns the name and version, as displayed in messages.
     pub fn label(&self) -> ProjectionLabel {
         ProjectionLabel {
             name: self.name.clone(),
@@ -78,7 +79,7 @@ impl ProjectionOutline {
         }
     }
 
-    /// For whoever drives or keeps the view: the log no longer has what was read of it.
+    /// For drivers and keepers of the view: the log no longer has the events that were read.
     pub fn diverged(&self, mark: Mark, found: Option<Mark>) -> ProjectionError {
         ProjectionError::Diverged {
             projection: self.label(),
@@ -89,8 +90,8 @@ impl ProjectionOutline {
         }
     }
 
-    /// For those who drive or keep the view: its rows are of a log with another id. `ids` are that of the rows,
-    /// then the one that the log has.
+    /// For drivers and keepers of the view: its rows are from a log with another id. `ids` are the
+    /// id in the rows, then the id of the log.
     pub fn of_another_log(
         &self,
         mark: Mark,
@@ -106,7 +107,7 @@ impl ProjectionOutline {
         }
     }
 
-    /// What the recorder is asked for: events of other topics are not even read.
+    /// Returns the query for the recorder: events of other topics are not even read.
     pub fn query(&self) -> Query {
         let room = QUERY_NAMES_MAX.saturating_sub(self.tags.len()).max(1);
         let topics: Vec<_> = self.topics.iter().cloned().collect();
@@ -119,11 +120,12 @@ impl ProjectionOutline {
         Query::Items(topics.chunks(room).map(item).collect())
     }
 
-    /// Checks what needs no look at a log. Every keeper calls this first.
+    /// Checks everything that can be checked without the log. Every keeper calls this first.
     ///
     /// # Errors
     ///
-    /// [`Invalid`]: a bad name, the version 0, no handlers, or more topics and tags than a query takes.
+    /// [`Invalid`]: a bad name, the version 0, no handlers, or more topics and tags than a query
+    /// accepts.
     pub fn check(&self) -> Result<(), Invalid> {
         check_name("projection name", &self.name)?;
         check_name("log name", &self.upstream)?;

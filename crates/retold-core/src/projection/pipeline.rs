@@ -1,8 +1,8 @@
-//! The pipeline: takes pages from a log to the keeper of a view, one step after the other.
+//! The pipeline: passes pages from a log to the keeper of a view, one step at a time.
 //!
-//! Whoever drives it decides when: a runner in a task of its own, a test by hand. What it knows is
-//! only what the keeper has recorded, or less: a step may be dropped at any time, and the next one looks
-//! again.
+//! Its driver decides when: a runner in a separate task, or a test by hand. The pipeline never
+//! assumes more than the keeper has recorded: a step may be dropped at any time, and the next one
+//! checks again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,38 +23,39 @@ use crate::recording::{
     StoredEvent,
 };
 
-/// Events of a page, and so of a transaction on the view, unless told otherwise. Long enough that a
-/// commit costs little beside the events, short enough that others who write there hardly wait.
+/// Default number of events of a page, and so of a transaction on the view. Large enough that a
+/// commit costs little compared with the events, small enough that other writers of the database
+/// hardly wait.
 pub const PROJECTION_PAGE_EVENTS_DEFAULT: usize = 100;
-/// Events of the log that are not for the projection may be passed before the checkpoint is moved for
-/// them. After a restart so many are looked at again, which costs less than a transaction for each.
+/// The number of unselected events that may be passed before the checkpoint is moved for them.
+/// After a restart that many are read again, which costs less than a transaction for each.
 pub const UNRECORDED_EVENTS_MAX: u64 = 1_000;
 
-/// Drives one projection: reads its log, and has the pages applied by the keeper of its view.
+/// Drives one projection: reads its log, and has the keeper of its view apply the pages.
 ///
-/// It goes on where the keeper's checkpoint is. Before its first step, and after every error, it
-/// checks that the log is the one that was read before: its id, and that it has the event of the
+/// It resumes at the keeper's checkpoint. Before its first step, and after every error, it checks
+/// that the log is the one that was read before: its id, and that it has the event of the
 /// checkpoint.
 pub struct ProjectionPipeline {
     recorder: Arc<dyn Recorder>,
     keeper: Arc<dyn ViewKeeper>,
     clock: Arc<dyn Clock>,
     query: Query,
-    /// The types of the log's application, if they are known; and what is known of its topics.
+    /// The types of the log's application, if known, and the known facts about its topics.
     registry: Option<Arc<TopicRegistry>>,
     topics: TopicWatch,
     page_events: usize,
-    /// The checkpoint as the keeper last said.
+    /// The checkpoint that the keeper last reported.
     checkpoint: Option<Mark>,
     /// Up to here nothing is left for the view; at or after the checkpoint.
     read_to: Option<Mark>,
     seen: Seen,
-    /// How far the older version was, which readers see, when it was last found ahead.
+    /// The checkpoint of the older version, which readers see, when it was last found ahead.
     older: Option<Mark>,
-    /// The log and the checkpoint are known to belong together.
+    /// Whether the log and the checkpoint are known to belong together.
     is_checked: bool,
-    /// How many appends were known before the last wait. It begins with 0, so that the first wait
-    /// returns at once and what came while the first pages were read is never waited for.
+    /// The number of appends known before the last wait. It starts at 0, so that the first wait
+    /// returns at once and an append during the first reads is not missed.
     append_count: u64,
     attempts: Option<Attempts>,
     poison: Option<PoisonedEvent>,
@@ -62,28 +63,28 @@ pub struct ProjectionPipeline {
     progress: watch::Sender<Progress>,
 }
 
-/// How often the handlers failed at one event.
+/// How often the handlers failed on one event.
 #[derive(Clone, Copy, Debug)]
 struct Attempts {
     at: Mark,
     count: u32,
 }
 
-/// What a step did.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// How many events it took into the view.
+    /// The number of events that it applied to the view.
     pub events: usize,
-    /// How far the projection is.
+    /// The progress of the projection.
     pub read_to: Option<Mark>,
     /// Whether that is the end of the log as the step saw it, and readers of the view see it.
     pub is_caught_up: bool,
 }
 
 impl ProjectionPipeline {
-    /// A pipeline from the log of `recorder`, which bears the name of the projection's upstream, to
-    /// `keeper`. Nothing is read before the first step.
+    /// Creates a pipeline from the log of `recorder`, which has the name of the projection's
+    /// upstream, to `keeper`. Nothing is read before the first step.
     pub fn new(recorder: Arc<dyn Recorder>, keeper: Arc<dyn ViewKeeper>) -> Self {
         Self {
             query: keeper.outline().query(),
@@ -106,36 +107,39 @@ impl ProjectionPipeline {
         }
     }
 
-    /// Takes so many events in a step, and in a transaction on the view:
-    /// [`PROJECTION_PAGE_EVENTS_DEFAULT`] unless said; at most [`PAGE_EVENTS_MAX`], and 0 counts as 1.
+    /// Sets the number of events of a step, and of a transaction on the view:
+    /// [`PROJECTION_PAGE_EVENTS_DEFAULT`] by default, at most [`PAGE_EVENTS_MAX`], and 0 counts as
+    /// 1.
     #[must_use]
     pub fn page_size(mut self, events: usize) -> Self {
         self.page_events = events.clamp(1, PAGE_EVENTS_MAX);
         self
     }
 
-    /// Holds before an event of a topic that this application, which is that of the log, does not know and
-    /// the projection does not take. Runners of systems do that for every view; without it such events are
-    /// passed over.
+    /// Waits before an event of a topic that the log's application, which is passed here, does not
+    /// know and the projection does not select. Runners of systems do this for every view;
+    /// otherwise such events are passed over.
     #[must_use]
     pub fn knowing_types_of(mut self, application: &Application) -> Self {
         self.registry = Some(Arc::clone(application.shared_registry()));
         self
     }
 
-    /// Takes the time of skipped events, and of the lag, from this clock; the machine's by default.
+    /// Uses this clock for the time of skipped events and for the lag; the machine's clock by
+    /// default.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The projection, without its handlers.
+    /// Returns the projection without its handlers.
     pub fn outline(&self) -> &ProjectionOutline {
         self.keeper.outline()
     }
 
-    /// Tells others how far the projection is. Once the pipeline is dropped, who waits is told so.
+    /// Returns a handle that reports the progress. Waiting on it fails once the pipeline is
+    /// dropped.
     pub fn handle(&self) -> ProjectionHandle {
         ProjectionHandle::new(
             self.recorder.clone(),
@@ -145,19 +149,20 @@ impl ProjectionPipeline {
         )
     }
 
-    /// Makes one step: reads a page after the checkpoint and has it applied. At the end of the log it
-    /// does nothing but say so.
+    /// Makes one step: reads a page after the checkpoint and has it applied. At the end of the log
+    /// it only reports that.
     ///
     /// # Errors
     ///
-    /// Those that [are retriable](ProjectionError::is_retriable): wait a little, then step again. All
-    /// others stop the projection: every further step returns the same, until [`resume`](Self::resume).
-    /// View and checkpoint are then as they were after the last event that was taken.
+    /// After errors that [are retriable](ProjectionError::is_retriable) wait briefly, then step
+    /// again. All others stop the projection: every further step returns the same error, until
+    /// [`resume`](Self::resume). View and checkpoint are then as they were after the last event
+    /// that was applied.
     pub async fn step(&mut self) -> Result<Step, ProjectionError> {
         if let Some(stopped) = &self.stopped {
             return Err(stopped.clone());
         }
-        // True again only if the step comes to its end, also if it is dropped.
+        // Set to true again only if the step completes; a dropped step leaves it false.
         let is_checked = std::mem::take(&mut self.is_checked);
         let stepped = match is_checked {
             true => self.try_step().await,
@@ -176,8 +181,8 @@ impl ProjectionPipeline {
         }
     }
 
-    /// Steps until readers of the view see everything that the log had at the last step. Returns how
-    /// far that is; none for an empty log.
+    /// Steps until readers of the view see everything that the log had at the last step. Returns
+    /// that position; none for an empty log.
     ///
     /// # Errors
     ///
@@ -188,7 +193,7 @@ impl ProjectionPipeline {
             if step.is_caught_up {
                 return Ok(step.read_to);
             }
-            // Neither a log nor a view in memory would let other tasks of the thread go on.
+            // A log and a view in memory never yield to other tasks of the thread.
             yield_once().await;
         }
     }
@@ -197,7 +202,7 @@ impl ProjectionPipeline {
     ///
     /// # Errors
     ///
-    /// `Unavailable`, `Corrupt`. The next step looks whether the log is still the same.
+    /// `Unavailable`, `Corrupt`. The next step checks whether the log is still the same.
     pub async fn changed(&mut self) -> Result<(), ProjectionError> {
         match self.recorder.changed_since(self.append_count).await {
             Ok(append_count) => {
@@ -213,8 +218,8 @@ impl ProjectionPipeline {
         }
     }
 
-    /// Follows the log: catches up, waits for more, and so on, until something fails. After an error
-    /// that [is retriable](ProjectionError::is_retriable) wait a little, and run again.
+    /// Follows the log: catches up, waits for more, and repeats until an error. After an error that
+    /// [is retriable](ProjectionError::is_retriable) wait briefly, and run again.
     pub async fn run(&mut self) -> ProjectionError {
         loop {
             let caught_up = match self.catch_up().await {
@@ -227,21 +232,21 @@ impl ProjectionPipeline {
         }
     }
 
-    /// Lets a projection that stopped try again: the next step looks at everything anew.
+    /// Resumes a projection that stopped: the next step checks everything again.
     pub fn resume(&mut self) {
         self.stopped = None;
         self.attempts = None;
         self.is_checked = false;
     }
 
-    /// For runners: tells that another process drives it from now on, if any does.
+    /// For runners: reports that another process may drive the projection from now on.
     pub fn stand_by(&mut self) {
         self.resume();
         self.progress
             .send_modify(|progress| progress.state = ProjectionState::NotStarted);
     }
 
-    /// For runners: tells of a step that panicked, which is tried again.
+    /// For runners: reports a step that panicked, which is retried.
     pub fn fail_by_panic(&mut self, panic: &str) {
         let failure = Failure::new("keeping a view", std::io::Error::other(panic.to_owned()));
         let projection = self.outline().label();
@@ -251,12 +256,12 @@ impl ProjectionPipeline {
         });
     }
 
-    /// Passes over the event that the projection stopped at or tries again, records that like every
-    /// skipped event, and goes on. Returns it; none if there is no such event.
+    /// Skips the event that the projection stopped at or retries, records that like every skipped
+    /// event, and continues. Returns the event; none if there is no such event.
     ///
     /// # Errors
     ///
-    /// As for [`step`](Self::step); also if more events are recorded as skipped than may be.
+    /// As for [`step`](Self::step); also if more events would be recorded as skipped than allowed.
     pub async fn pass_over(&mut self) -> Result<Option<SkippedEvent>, ProjectionError> {
         let Some(poison) = self.poison.clone() else {
             return Ok(None);
@@ -268,13 +273,13 @@ impl ProjectionPipeline {
         self.resume();
         match applied {
             Applied::Whole => Ok(Some(skipped)),
-            // Another is past it already.
+            // Another pipeline has already passed it.
             Applied::Until { .. } | Applied::Elsewhere(_) => Ok(None),
         }
     }
 
-    /// Discards what is kept of this version and begins anew with the log as it is: after
-    /// [`ProjectionError::Diverged`], when it is known why.
+    /// Discards the stored state of this version and begins again with the current log: after
+    /// [`ProjectionError::Diverged`], once the reason is known.
     ///
     /// # Errors
     ///
@@ -315,7 +320,7 @@ impl ProjectionPipeline {
         self.try_step().await
     }
 
-    /// A log that is not born has no events; one that had some is gone.
+    /// A log that is not created yet has no events; if it had some, they were lost.
     async fn step_before_birth(&mut self) -> Result<Step, ProjectionError> {
         let kept = self.keeper.kept().await?;
         if let Some(mark) = kept.and_then(|kept| kept.checkpoint) {
@@ -379,7 +384,7 @@ impl ProjectionPipeline {
             self.read_to = Some(to);
             return self.finish(0, page.end).await;
         }
-        // The events are shared with the keeper, which costs a count each.
+        // The events are shared with the keeper; each costs a reference count.
         let events = page.events.clone();
         let after = self.checkpoint;
         let applied = self.keeper.apply(ViewPage { after, events, to }).await?;
@@ -403,7 +408,7 @@ impl ProjectionPipeline {
         }
     }
 
-    /// After a page: lets readers see a version that has caught up.
+    /// After a page: switches readers to a version that has caught up.
     async fn finish(&mut self, events: usize, end: PageEnd) -> Result<Step, ProjectionError> {
         let mut is_caught_up = end == PageEnd::Complete;
         if is_caught_up && self.seen == Seen::Older {
@@ -428,8 +433,9 @@ impl ProjectionPipeline {
         })
     }
 
-    /// The older version was found ahead before the last page was read, and logs do not shrink: if the
-    /// page still ends before that, the older one is of a log that was replaced or cut.
+    /// The older version was found ahead before the last page was read, and logs do not shrink: if
+    /// the page still ends before that mark, the older version is from a log that was replaced or
+    /// truncated.
     fn supersede(&self) -> Supersede {
         let position = |mark: Option<Mark>| mark.map(|mark| mark.position);
         match position(self.read_to) < position(self.older) {
@@ -438,14 +444,18 @@ impl ProjectionPipeline {
         }
     }
 
-    /// What an event that cannot be taken leads to.
+    /// Handles an event that cannot be applied.
     async fn meet(&mut self, poison: PoisonedEvent, count: usize) -> Result<Step, ProjectionError> {
         self.progress
             .send_modify(|progress| progress.rate.count(count as u64, Instant::now()));
         let attempts_left = match self.outline().on_poison {
             OnPoison::Skip => {
                 let skipped = SkippedEvent::new(&poison, self.clock.now());
-                tracing::warn!(projection = %self.outline().label(), %poison, "an event is passed over");
+                tracing::warn!(
+                    projection = %self.outline().label(),
+                    %poison,
+                    "an event is skipped"
+                );
                 let applied = self.keeper.skip(self.checkpoint, skipped).await?;
                 if let Applied::Elsewhere(checkpoint) = applied {
                     return Ok(self.follow_another(checkpoint));
@@ -470,7 +480,7 @@ impl ProjectionPipeline {
         })
     }
 
-    /// Counts a failed attempt, and returns how many are left of those that follow the first.
+    /// Counts a failed attempt, and returns how many retries are left.
     fn count_attempt(&mut self, at: Mark, attempts: u32) -> u32 {
         let before = self.attempts.filter(|it| it.at == at);
         let count = before.map_or(0, |it| it.count);
@@ -481,8 +491,8 @@ impl ProjectionPipeline {
         attempts.saturating_sub(count)
     }
 
-    /// Another pipeline has moved the checkpoint: the next step goes on from there, once it knows that
-    /// it is of the same log.
+    /// Another pipeline has moved the checkpoint: the next step resumes there, after it has checked
+    /// that the checkpoint is from the same log.
     fn follow_another(&mut self, checkpoint: Option<Mark>) -> Step {
         self.go_on_after(checkpoint);
         Step {
@@ -501,11 +511,11 @@ impl ProjectionPipeline {
         Position::number(self.checkpoint.map(|mark| mark.position))
     }
 
-    /// Leaves of a page what is before the first event that the program does not know.
+    /// Shortens a page to the events before the first one that the program does not know.
     ///
     /// # Errors
     ///
-    /// `UnknownTopic` if that is nothing.
+    /// `UnknownTopic` if there are none.
     fn cut_before_unknown(&self, page: &mut Page) -> Result<(), ProjectionError> {
         let Some(registry) = &self.registry else {
             return Ok(());
@@ -545,8 +555,8 @@ impl ProjectionPipeline {
         });
     }
 
-    /// Tells of a failure once, however often the step is tried again: until it succeeds, or something
-    /// else is wrong.
+    /// Reports a failure once, however often the step is retried, until it succeeds or fails in
+    /// another way.
     fn tell_failure(&self, state: ProjectionState, error: &ProjectionError) {
         let progress = self.progress.borrow();
         let told = progress.last_error.as_ref().map(ToString::to_string);
@@ -556,7 +566,7 @@ impl ProjectionPipeline {
         drop(progress);
         match state {
             ProjectionState::Stopped => tracing::error!(%error, "a view has stopped"),
-            _ => tracing::warn!(%error, "a view is not up to date, and is tried again"),
+            _ => tracing::warn!(%error, "a view is not up to date; retrying"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! How far a projection is, for those who do not drive it: status, and waiting for a position.
+//! The progress of a projection, for everyone but its driver: status, and waiting for a position.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,35 +16,35 @@ use crate::health::Running;
 use crate::health::{Finding, FindingKind, Trouble};
 use crate::recording::{LogRead, Mark, Position, RecordError, Recorder, StoredEvent};
 
-/// What a projection is doing.
+/// The state of a projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProjectionState {
     /// It has not made a step in this process yet, or another process drives it.
     NotStarted,
-    /// It takes in what is there.
+    /// It is processing existing events.
     CatchingUp,
     /// It has caught up with the log as it last saw it, and waits for more.
     CaughtUp,
-    /// It holds before an event of a topic that the program does not know; see the last error.
+    /// It waits before an event of a topic that the program does not know; see the last error.
     Holding,
-    /// The last step failed; it will be tried again.
+    /// The last step failed and will be retried.
     Retrying,
-    /// It stopped, and only somebody who acts helps: see the last error.
+    /// It has stopped, and someone must act: see the last error.
     Stopped,
 }
 
-/// What the pipeline tells its handles.
+/// The progress that the pipeline reports to its handles.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) state: ProjectionState,
-    /// Everything up to here is in the view or not for it.
+    /// Everything up to here was applied to the view or is not selected.
     pub(crate) read_to: Option<Mark>,
-    /// What the keeper has recorded of that.
+    /// The part of that which the keeper has recorded.
     pub(crate) checkpoint: Option<Mark>,
-    /// Readers see this version.
+    /// Whether readers see this version.
     pub(crate) is_seen: bool,
-    /// How many events were passed over as poison.
+    /// The number of events that were skipped as poison.
     pub(crate) skipped: u64,
     pub(crate) rate: Rate,
     pub(crate) last_error: Option<ProjectionError>,
@@ -66,13 +66,13 @@ impl Progress {
         }
     }
 
-    /// Whether readers see what the event at the position did.
+    /// Returns whether readers see the effect of the event at the position.
     fn has_reached(&self, position: Position) -> bool {
         self.is_seen && self.read_to.map(|mark| mark.position) >= Some(position)
     }
 }
 
-/// Tells how far a projection is, and waits for it. A clone is the same; give it to whoever asks.
+/// Reports the progress of a projection, and waits for it. Clones share it.
 #[derive(Clone)]
 pub struct ProjectionHandle {
     recorder: Arc<dyn Recorder>,
@@ -81,7 +81,7 @@ pub struct ProjectionHandle {
     receiver: watch::Receiver<Progress>,
 }
 
-/// How a projection is, at one time.
+/// The status of a projection at one time.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ProjectionStatus {
@@ -91,34 +91,34 @@ pub struct ProjectionStatus {
     pub version: u32,
     /// Name of the log it folds.
     pub upstream: Arc<str>,
-    /// What it is doing.
+    /// Its state.
     pub state: ProjectionState,
-    /// The last event that is taken into the view or is not for it; none before the first.
+    /// The last event that was applied to the view or is not selected; none before the first.
     pub read_to: Option<Mark>,
-    /// What is recorded of that beside the view: where it goes on after a restart. Events that are not
-    /// for the projection do not move it each time.
+    /// The part of that which is recorded with the view: where it resumes after a restart. Events
+    /// that are not selected do not move it each time.
     pub checkpoint: Option<Mark>,
     /// The log's last event; none if it is empty.
     pub head: Option<Mark>,
-    /// How many events of the log it has not looked at.
+    /// The number of events of the log that it has not read.
     pub lag_events: u64,
-    /// For how long the next event that it takes has been recorded; zero if there is none. By the
-    /// clock of the store when it was recorded, and by that of this process now.
+    /// How long ago the next selected event was recorded; zero if there is none. Measured from the
+    /// store's clock at the recording to the clock of this process now.
     pub lag: Duration,
-    /// Events that it took in a second, in the last seconds.
+    /// The number of selected events per second, over the last seconds.
     pub events_per_second: f64,
-    /// How many events it passed over as poison.
+    /// The number of events that it skipped as poison.
     pub skipped: u64,
-    /// Whether readers see this version; an older one, if not.
+    /// Whether readers see this version; if not, they see an older one.
     pub is_seen: bool,
-    /// The handler that takes an event into the view at this moment.
+    /// The handler that is processing an event now.
     pub running: Option<Running>,
-    /// What failed last, also if it was overcome since.
+    /// The last failure, even if it was overcome since.
     pub last_error: Option<ProjectionError>,
 }
 
 impl ProjectionStatus {
-    /// Whether there is nothing that it has not looked at, and readers see that.
+    /// Returns whether it has read the whole log, and readers see that.
     pub fn is_caught_up(&self) -> bool {
         self.is_seen && self.lag_events == 0
     }
@@ -139,16 +139,17 @@ impl ProjectionHandle {
         }
     }
 
-    /// The projection, without its handlers.
+    /// Returns the projection without its handlers.
     pub fn outline(&self) -> &ProjectionOutline {
         self.keeper.outline()
     }
 
-    /// Waits until readers of the view see what the event at this position did. So whoever recorded
-    /// an event reads what they wrote: wait for the position that the command gave, then read the view.
-    /// For none, of a command that recorded nothing, there is nothing to wait for.
+    /// Waits until readers of the view see the effect of the event at this position. This way the
+    /// author of an event reads their own write: wait for the position that the command returned,
+    /// then read the view. A command that recorded nothing returns none, and then this returns at
+    /// once.
     ///
-    /// Waits as long as it takes, also while a step is tried again: limit it by dropping the future.
+    /// Waits without a limit, also while a step is retried; to limit it, drop the future.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
@@ -157,11 +158,14 @@ impl ProjectionHandle {
     /// # let dogs = MemoryView::<u64>::new();
     /// # let projection = Projection::new("dogs", 1, "school")
     /// #     .on::<DogEvent>(|events: &mut u64, _| { *events += 1; Ok(()) });
-    /// let mut pipeline = ProjectionPipeline::new(school.recorder().clone(), dogs.keep(projection)?);
+    /// let keeper = dogs.keep(projection)?;
+    /// let mut pipeline = ProjectionPipeline::new(school.recorder().clone(), keeper);
     /// let handle = pipeline.handle();
     /// let running = tokio::spawn(async move { pipeline.run().await });
     ///
-    /// let recorded = school.execute(fido, |_| DogEvent::TrickAdded { trick: "fetch".into() }).await?;
+    /// let recorded = school
+    ///     .execute(fido, |_| DogEvent::TrickAdded { trick: "fetch".into() })
+    ///     .await?;
     /// handle.wait_for(recorded.position()).await?;
     /// assert_eq!(dogs.read(|events| *events), 2);
     /// # running.abort();
@@ -172,7 +176,7 @@ impl ProjectionHandle {
     /// # Errors
     ///
     /// Why the projection stopped, if it has not reached the position: `Poison`, `Diverged`,
-    /// `Superseded`, `Invalid`, `Corrupt`; `Ended` if nobody drives it any more.
+    /// `Superseded`, `Invalid`, `Corrupt`; `Ended` if it is no longer driven.
     pub async fn wait_for(
         &self,
         position: impl Into<Option<Position>>,
@@ -203,38 +207,38 @@ impl ProjectionHandle {
         }
     }
 
-    /// What the projection is doing, as it last said.
+    /// Returns the last reported state of the projection.
     pub fn state(&self) -> ProjectionState {
         self.receiver.borrow().state
     }
 
-    /// The handler that takes an event into the view at this moment, in this process: on which event, and since
-    /// when. Reads nothing, so it returns also while a handler keeps the view to itself.
+    /// Returns the handler that is processing an event now in this process: for which event, and
+    /// since when. Reads nothing, so it returns even while a handler has the view locked.
     pub fn running(&self) -> Option<Running> {
         self.keeper.handling().and_then(Handling::running)
     }
 
-    /// For runners: notes that a handler is late, which is no failure yet.
+    /// For runners: notes that a handler is late, which is not yet a failure.
     pub fn tell_late(&self, late: &Running) {
         if let Some(handling) = self.keeper.handling() {
             handling.tell_late(late);
         }
     }
 
-    /// The handler that was noted as late last, and when, also if it has returned since.
+    /// Returns the last handler that was noted as late, and when, even if it has returned since.
     pub fn last_late(&self) -> Option<(Timestamp, String)> {
         self.keeper.handling().and_then(Handling::last_late)
     }
 
-    /// The last failure in this process, with when it was, also if it was overcome since.
+    /// Returns the last failure in this process and its time, even if it was overcome since.
     pub fn last_error(&self) -> Option<(Timestamp, ProjectionError)> {
         let progress = self.receiver.borrow();
         progress.failed_at.zip(progress.last_error.clone())
     }
 
-    /// What somebody has to look at, if there is anything: its handler does not return, it has stopped, or it
-    /// tries again and again. Of a view that another process keeps, whether its rows are of the log as it is; that is read from the
-    /// store.
+    /// Returns the projection's problem, if it has one: its handler does not return, it has
+    /// stopped, or it keeps retrying. For a view that another process keeps, reads from the store
+    /// whether its rows are from the present log.
     pub async fn finding(&self) -> Option<Finding> {
         let found = self.finding_here();
         let is_elsewhere = self.state() == ProjectionState::NotStarted
@@ -251,7 +255,8 @@ impl ProjectionHandle {
         Some(self.finding_of(trouble, error.to_string()))
     }
 
-    /// The same of what this process does; nothing if another one keeps the view. Reads nothing.
+    /// Returns the same for this process only; none if another process keeps the view. Reads
+    /// nothing.
     pub fn finding_here(&self) -> Option<Finding> {
         if let Some(late) = self.running().filter(Running::is_late) {
             return Some(self.finding_of(Trouble::Late, late.to_string()));
@@ -264,7 +269,7 @@ impl ProjectionHandle {
             _ => return None,
         };
         let error = progress.last_error.map(|error| error.to_string());
-        let reason = error.unwrap_or_else(|| "it is not known why".into());
+        let reason = error.unwrap_or_else(|| "the reason is unknown".into());
         Some(self.finding_of(trouble, reason))
     }
 
@@ -273,7 +278,7 @@ impl ProjectionHandle {
         Finding::new(FindingKind::View, name, trouble, reason)
     }
 
-    /// Checks that what is recorded of the view is of the log as it is.
+    /// Checks that the recorded state of the view is from the present log.
     async fn check_recorded(&self) -> Result<(), ProjectionError> {
         let outline = self.outline();
         let Some(kept) = self.keeper.kept().await? else {
@@ -291,7 +296,7 @@ impl ProjectionHandle {
                 let found = page.events.first().map(StoredEvent::mark);
                 Err(outline.of_another_log(mark, found, (kept.upstream, log)))
             }
-            // The store proves it: one that lags has not diverged.
+            // The store proves it: a view that lags has not diverged.
             _ => {
                 let proof = LogRead::new().after_mark(mark).until(mark.position);
                 let proven = self.recorder.read_log(proof.limit(1)).await;
@@ -300,21 +305,22 @@ impl ProjectionHandle {
         }
     }
 
-    /// How far the projection is recorded to be, as this process last heard of it.
+    /// Returns the recorded checkpoint, as this process last learned it.
     pub fn checkpoint(&self) -> Option<Position> {
         let checkpoint = self.receiver.borrow().checkpoint;
         checkpoint.map(|mark| mark.position)
     }
 
-    /// Asks the keeper how far the view that readers see is recorded to be, whoever drives the projection,
-    /// in whatever process; none if readers see nothing of this version.
+    /// Asks the keeper for the recorded checkpoint of the view that readers see, regardless of
+    /// which process drives the projection; none if readers see nothing of this version.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt`.
     pub async fn recorded_checkpoint(&self) -> Result<Option<Position>, ProjectionError> {
         if self.running().is_some() {
-            // A handler in this process keeps the view to itself, and perhaps the caller's thread.
+            // A handler in this process has the view locked, and may be occupying the caller's
+            // thread.
             let progress = self.receiver.borrow();
             let checkpoint = progress.checkpoint.filter(|_| progress.is_seen);
             return Ok(checkpoint.map(|mark| mark.position));
@@ -331,9 +337,9 @@ impl ProjectionHandle {
         self.keeper.is_of_this_process()
     }
 
-    /// Asks the keeper whether readers of the view see what the event at this position did, whoever
-    /// drives the projection, in whatever process. Reads the log if the checkpoint is not there: events
-    /// that are not for the projection do not move it each time.
+    /// Asks the keeper whether readers of the view see the effect of the event at this position,
+    /// regardless of which process drives the projection. Reads the log if the checkpoint is not
+    /// there: events that are not selected do not move it each time.
     ///
     /// # Errors
     ///
@@ -359,7 +365,8 @@ impl ProjectionHandle {
         Ok(page.events.is_empty() && page.read_to_position() >= Some(position))
     }
 
-    /// How the projection is. Reads the end of the log, and the next event if there is one.
+    /// Returns the status of the projection. Reads the end of the log, and the next event if there
+    /// is one.
     ///
     /// # Errors
     ///
@@ -368,7 +375,7 @@ impl ProjectionHandle {
         let mut progress = self.receiver.borrow().clone();
         let outline = self.outline();
         let running = self.running();
-        // While a handler keeps the view to itself, what the pipeline said last is shown.
+        // While a handler has the view locked, the last report of the pipeline is shown.
         let kept = match running {
             Some(_) => None,
             None => self.keeper.kept().await?,
@@ -411,8 +418,8 @@ impl ProjectionHandle {
         })
     }
 
-    /// Events that the projection passed over as poison, with why, after the position `after`; see
-    /// [`ViewKeeper::skipped`].
+    /// Returns the events that the projection skipped as poison, with the reasons, after the
+    /// position `after`; see [`ViewKeeper::skipped`].
     ///
     /// # Errors
     ///

@@ -1,12 +1,12 @@
-//! How fast a projection is: events a second, over the last seconds.
+//! The speed of a projection: events per second, over the last seconds.
 
 use std::time::{Duration, Instant};
 
-/// The rate is over the last one to two of these: short enough to tell what is now, long enough not to
-/// jump with every page.
+/// The rate covers the last one to two windows: short enough to show the present speed, long enough
+/// not to jump with every page.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// Counts events in two windows, the present one and the one before.
+/// Counts events in two windows, the current and the previous one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
     began: Instant,
@@ -34,10 +34,10 @@ impl Rate {
         self.now += events;
     }
 
-    /// Events a second.
+    /// Returns the events per second.
     pub(crate) fn per_second(&self, now: Instant) -> f64 {
         let took = now.saturating_duration_since(self.began);
-        // What was before a pause says nothing of now.
+        // The time before a pause says nothing about now.
         let (before, before_took) = if took >= WINDOW {
             (0, Duration::ZERO)
         } else {
