@@ -1,17 +1,19 @@
-//! Simulation: real futures over a store in which everything goes wrong that may, under a seed.
+//! Simulation: runs real futures under a seed, over a store in which every possible fault occurs.
 //!
 //! A run has actors, which live in processes and use [`SimulatedStore`]s. A step is one call of a
-//! recorder or store: every call of an actor waits until the scheduler picks it, is then carried out as
-//! a whole on a sound store, perhaps with a [`Fault`], and the actor runs on to its next call. So
-//! others get between any two calls. There are no threads and no time; everything that happens is a
-//! function of the seed, if the actors are: let them take time and ids from [`Simulation::clock`] and
-//! [`Simulation::ids`], choose between ready futures in a fixed order, and run in no other runtime.
+//! recorder or store: every call of an actor waits until the scheduler picks it, is then carried
+//! out completely on a reliable store, perhaps with a [`Fault`], and the actor runs on to its next
+//! call. Other actors can therefore interleave between any two calls. There are no threads and no
+//! time; everything that happens is a function of the seed, provided the actors are deterministic:
+//! they must take time and ids from [`Simulation::clock`] and [`Simulation::ids`], choose between
+//! ready futures in a fixed order, and use no other runtime.
 //!
-//! After the steps under faults comes a calm: what is down starts, what is late lands, and everything
-//! goes on until all actors have returned or wait for changes that do not come. The calm lasts as long as
-//! there is progress: an actor returns, a command or timer is recorded, or what followers answer to them.
-//! If there is none for [`calm_steps`](Simulation::calm_steps) the run fails, and says which actors still
-//! go on. After a calm the test looks at what is recorded.
+//! After the steps under faults comes a calm: stopped processes start, late appends land, and
+//! everything continues until all actors have returned or wait for changes that do not come. The
+//! calm lasts as long as there is progress: an actor returns, a command or timer is recorded, or a
+//! follower's effects are. Without progress for [`calm_steps`](Simulation::calm_steps) the run
+//! fails, and reports which actors are still running. After a calm the test checks what is
+//! recorded.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -31,7 +33,7 @@
 //!     let append = Append::of([NewEvent::new(ids.next_id().into(), "Dog.Barked", "{}")]);
 //!     simulation.process("kennel", move |process| {
 //!         let (store, append) = (shared.clone(), append.clone());
-//!         // Whatever the answers are: sent until it is known, it is recorded once.
+//!         // Sent until it succeeds: the event is recorded once.
 //!         process.actor("dog", async move {
 //!             loop {
 //!                 let Ok(log) = store.open("dogs", birth).await else { continue };
@@ -102,7 +104,7 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// A run without actors yet, under all [`Faults`] in a mixture of this seed.
+    /// Creates a run without actors, under all [`Faults`] in a mixture that the seed determines.
     pub fn new(seed: u64) -> Self {
         let mut scheduler = Scheduler::new(seed);
         let faults = scheduler.varied(&Faults::all());
@@ -115,17 +117,18 @@ impl Simulation {
         }
     }
 
-    /// The seed.
+    /// Returns the seed.
     pub fn seed(&self) -> u64 {
         self.scheduler.seed
     }
 
-    /// The clock that this run moves, with every step and by faults; begins at 1970.
+    /// Returns the clock of this run, which is moved by every step and by faults. It starts at
+    /// 1970.
     pub fn clock(&self) -> Arc<ManualClock> {
         Arc::clone(&self.scheduler.clock)
     }
 
-    /// Waits for that clock.
+    /// Returns a timer that waits for that clock.
     pub fn timer(&self) -> SimulatedTimer {
         SimulatedTimer {
             parking: Arc::clone(&self.scheduler.parking),
@@ -133,54 +136,56 @@ impl Simulation {
         }
     }
 
-    /// Ids that are the same under the same seed, and never given twice in a run.
+    /// Returns an id source that yields the same ids under the same seed, and no id twice in a run.
     pub fn ids(&self) -> Arc<SequentialIds> {
         Arc::clone(&self.ids)
     }
 
-    /// A store for the actors, over `inner`, whose futures must be ready at once, as those of a
-    /// [`MemoryStore`](crate::recording::MemoryStore) are.
+    /// Returns a store for the actors, over `inner`, whose futures must be ready at once, like
+    /// those of a [`MemoryStore`](crate::recording::MemoryStore).
     pub fn store(&mut self, inner: Arc<dyn Store>) -> Arc<SimulatedStore> {
         Arc::new(SimulatedStore::new(&self.scheduler.parking, inner))
     }
 
-    /// These faults, as often as they say, in place of the mixture of the seed.
+    /// Sets these faults, with their chances, instead of the seed's mixture.
     pub fn faults(&mut self, faults: Faults) -> &mut Self {
         self.faults = faults;
         self
     }
 
-    /// These faults in a mixture of the seed: some left out, others rarer or more often.
+    /// Sets these faults in a mixture that the seed determines: some left out, others more or less
+    /// frequent.
     pub fn faults_varied(&mut self, faults: &Faults) -> &mut Self {
         self.faults = self.scheduler.varied(faults);
         self
     }
 
-    /// At most this many steps under faults; [`STEPS_DEFAULT`] by default.
+    /// Sets the maximum number of steps under faults; [`STEPS_DEFAULT`] by default.
     pub fn steps(&mut self, steps: u64) -> &mut Self {
         self.steps = steps;
         self
     }
 
-    /// At most this many steps in the calm from one progress to the next, however long the whole run is;
-    /// [`CALM_STEPS_DEFAULT`] by default. Progress is an actor that returns, an append of events by a command
-    /// or timer, and one by a follower, of which
-    /// [`EFFECT_APPENDS_PER_INPUT`](limits::EFFECT_APPENDS_PER_INPUT) count for each of those. Raise it for actors
-    /// that read much before they record anything.
+    /// Sets the maximum number of steps in the calm between two signs of progress, regardless of
+    /// the length of the run; [`CALM_STEPS_DEFAULT`] by default. Progress is an actor that returns,
+    /// an append of events by a command or timer, and an append by a follower, of which
+    /// [`EFFECT_APPENDS_PER_INPUT`](limits::EFFECT_APPENDS_PER_INPUT) count for each append of a
+    /// command or timer. Raise it for actors that read much before they record anything.
     pub fn calm_steps(&mut self, steps: u64) -> &mut Self {
         self.calm_steps = steps;
         self
     }
 
-    /// At most this many lines of a trace;
+    /// Sets the maximum number of lines of a trace;
     /// [`TRACE_ENTRIES_DEFAULT`](limits::TRACE_ENTRIES_DEFAULT) by default.
     pub fn trace_entries(&mut self, entries: usize) -> &mut Self {
         self.scheduler.trace.set_limit(entries);
         self
     }
 
-    /// A process of this name. `start` is called when it starts, and again after each crash: it opens
-    /// what its actors share and gives them to the [`Process`]. It makes no calls itself.
+    /// Adds a process with this name. `start` is called when it starts, and again after each crash:
+    /// it opens the stores that its actors share and adds the actors to the [`Process`]. It makes
+    /// no calls itself.
     pub fn process(&mut self, name: impl Into<Arc<str>>, start: impl Fn(&mut Process) + 'static) {
         self.scheduler.processes.push(ProcessState {
             name: name.into(),
@@ -190,7 +195,7 @@ impl Simulation {
         });
     }
 
-    /// A process of one actor, both of this name.
+    /// Adds a process with one actor, both with this name.
     pub fn actor<F>(&mut self, name: impl Into<Arc<str>>, start: impl Fn() -> F + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -200,13 +205,15 @@ impl Simulation {
         self.process(name, move |process| process.actor(&*actor, start()));
     }
 
-    /// Runs: first under faults, then in calm, until all actors have returned or wait for changes that
-    /// do not come. Whoever adds processes afterwards may run again; the others go on where they were.
+    /// Runs the actors: first under faults, then in calm, until all have returned or wait for
+    /// changes that do not come. More processes can be added afterwards and the run repeated;
+    /// existing actors continue where they were.
     ///
     /// # Errors
     ///
-    /// [`Failure`] if an actor panics, if some wait for ever for something else than a log (deadlock),
-    /// or if they still go on in the calm without progress, or without end. The run is over then.
+    /// [`Failure`] if an actor panics, if some wait forever for something other than a log
+    /// (deadlock), or if they are still running in the calm without progress, or without end. The
+    /// run is over then.
     pub fn run(&mut self) -> Result<Report, Failure> {
         match self.run_to_rest() {
             Ok(()) => Ok(self.report()),
@@ -220,23 +227,25 @@ impl Simulation {
         let reason = match calm {
             Calm::Rest => return Ok(()),
             Calm::NoProgress => format!(
-                "no progress: in {} steps without faults no actor has returned and nothing was recorded that a command or timer caused",
+                "no progress: in {} steps without faults no actor returned and nothing was \
+                 recorded that a command or timer caused",
                 self.calm_steps
             ),
             Calm::NoEnd => format!("no end: after {CALM_STEPS_MAX} steps without faults"),
         };
         let busy = self.scheduler.busy();
         Err(format!(
-            "{reason}. These still go on: {busy}. If they need more steps to record anything, allow more by `calm_steps`"
+            "{reason}. Still running: {busy}. If they need more steps to record anything, raise \
+             `calm_steps`"
         ))
     }
 
-    /// Awaits a future outside of the run: its calls go straight through, without a schedule and
-    /// faults. For what a test does before and after a run.
+    /// Awaits a future outside the run: its calls are passed straight through, without a schedule
+    /// and faults. For the code of a test before and after a run.
     ///
     /// # Errors
     ///
-    /// What is wrong, if the future waits for something that nobody will do.
+    /// The reason, if the future waits for something that no actor will do.
     pub fn outside<T>(&self, future: impl Future<Output = T>) -> Result<T, String> {
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         let waker = Waker::from(Arc::clone(&woken));
@@ -247,10 +256,10 @@ impl Simulation {
                 return Ok(value);
             }
         }
-        Err("outside of the run a future waits for what no actor will do now".into())
+        Err("a future outside the run waits for something that no actor will do".into())
     }
 
-    /// What happened so far.
+    /// Returns a report of the run up to now.
     pub fn report(&self) -> Report {
         Report {
             steps: self.scheduler.steps,
@@ -259,12 +268,12 @@ impl Simulation {
         }
     }
 
-    /// What happened last, a line each.
+    /// Returns the last events of the run, one per line.
     pub fn trace(&self) -> Vec<String> {
         self.scheduler.trace.lines(&self.scheduler.names())
     }
 
-    /// A failure of this run that somebody else found.
+    /// Creates a failure of this run, for a problem that was found outside it.
     pub fn failure(&self, reason: impl Into<String>) -> Failure {
         Failure {
             seed: self.seed(),
@@ -293,7 +302,7 @@ impl Wake for Woken {
     }
 }
 
-/// What happened in a run.
+/// A summary of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     steps: u64,
@@ -302,17 +311,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// Steps that were made.
+    /// Returns the number of steps that were made.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// How often a kind of fault happened.
+    /// Returns how often a kind of fault happened.
     pub fn count(&self, fault: Fault) -> u64 {
         self.fault_counts[fault.index()]
     }
 
-    /// A number made of everything that happened: equal for equal runs, different for others.
+    /// Returns a hash of everything that happened: equal for equal runs, different for others.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }

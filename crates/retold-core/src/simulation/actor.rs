@@ -1,4 +1,4 @@
-//! Actors and the processes they live in: what makes calls, ends and starts again.
+//! Actors and their processes, which make calls, end and restart.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use fastrand::Rng;
 use super::parking::ActorIndex;
 use crate::recording::BoxFuture;
 
-/// One start of a process: what lives in it is given here.
+/// One start of a process, to which its actors are added.
 #[derive(Default)]
 pub struct Process {
     pub(crate) actors: Vec<NewActor>,
@@ -21,20 +21,20 @@ pub(crate) struct NewActor {
     pub(crate) future: BoxFuture<'static, ()>,
 }
 
-/// What an actor may end with.
+/// How an actor may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// It returns, or waits for changes of logs.
     Actor,
-    /// It may also wait for the others.
+    /// It may also wait for other actors.
     Service,
 }
 
 impl Process {
-    /// An actor of this name. In the end it has returned, or waits in `changed_since` for changes that
-    /// do not come; one that waits for anything else is a deadlock.
+    /// Adds an actor with this name. In the end it must have returned, or wait in `changed_since`
+    /// for changes that do not come; one that waits for anything else is a deadlock.
     ///
-    /// One that has returned is done: it does not run again when the process starts again.
+    /// An actor that has returned is done: it does not run again when the process restarts.
     pub fn actor(
         &mut self,
         name: impl Into<String>,
@@ -43,8 +43,8 @@ impl Process {
         self.add(name.into(), Role::Actor, Box::pin(future));
     }
 
-    /// As [`actor`](Self::actor), but it may also wait for others of its process for ever, as one that
-    /// serves requests does.
+    /// Like [`actor`](Self::actor), but it may also wait forever for other actors of its process,
+    /// like an actor that serves requests.
     pub fn service(
         &mut self,
         name: impl Into<String>,
@@ -66,10 +66,10 @@ pub(crate) struct ProcessState {
     pub(crate) life: Life,
 }
 
-/// Whether a process is there.
+/// Whether a process is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// It is to be started.
+    /// It must be started.
     Down,
     Up,
     /// All of its actors are done.
@@ -84,7 +84,7 @@ pub(crate) struct Actor {
     /// None while its process is down, and once it is done.
     pub(crate) future: Option<BoxFuture<'static, ()>>,
     pub(crate) is_done: bool,
-    /// How often it is chosen, compared with others.
+    /// How often it is chosen, relative to others.
     pub(crate) pace: u32,
     wakes: Arc<Wakes>,
     pub(crate) waker: Waker,
@@ -105,9 +105,9 @@ impl Actor {
         }
     }
 
-    /// Gives it a new life. Wakers of former lives wake nobody.
+    /// Restarts it with a new future. Wakers of its former lives have no effect.
     ///
-    /// Actors differ in pace, so that one is overtaken many times by another.
+    /// Actors differ in pace, so that one can be overtaken many times by another.
     pub(crate) fn revive(&mut self, new: NewActor, random: &mut Rng) {
         self.role = new.role;
         self.future = Some(new.future);
@@ -117,12 +117,12 @@ impl Actor {
         self.waker.wake_by_ref();
     }
 
-    /// Whether it is to be polled.
+    /// Returns whether it must be polled.
     pub(crate) fn is_woken(&self) -> bool {
         self.future.is_some() && self.wakes.is_woken.load(Ordering::Relaxed)
     }
 
-    /// Forgets that it was woken, just before it is polled.
+    /// Clears the wake flag, just before it is polled.
     pub(crate) fn take_wake(&self) {
         self.wakes.is_woken.store(false, Ordering::Relaxed);
     }

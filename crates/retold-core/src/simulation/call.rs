@@ -1,4 +1,4 @@
-//! Calls and what they came to, in short: kept for every step, turned into text only when asked for.
+//! Calls and their outcomes, in short: kept for every step, converted to text only on request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::domain::Timestamp;
 use crate::recording::{Append, Appended, Conflict, Position, RecordError};
 
-/// A call of a recorder or store, without what would be costly to keep.
+/// A call of a recorder or store, without the parts that would be costly to keep.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Call {
     Append {
@@ -26,11 +26,11 @@ pub(crate) enum Call {
     ChangedSince {
         append_count: u64,
     },
-    /// No call of a recorder: the wait for an instant.
+    /// A wait for an instant, which is not a call of a recorder.
     WaitUntil {
         time: Timestamp,
     },
-    /// One of which the name says enough.
+    /// A call that needs only its name.
     Other(&'static str),
 }
 
@@ -80,32 +80,32 @@ impl fmt::Display for Call {
     }
 }
 
-/// What a call came to, in the store; the caller may have been told something else.
+/// The outcome of a call in the store; the caller may have received a different one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     /// It was not carried out.
     NotCarriedOut,
-    /// It was answered with so many of what was asked for, or with this number.
+    /// It returned this many results, or this number.
     Answered(u64),
-    /// It was answered, and the answer is no number.
+    /// It returned something other than a number.
     Done,
-    /// From this position on.
+    /// Recorded, starting at this position.
     Recorded(u64),
-    /// From this position on, before.
+    /// Recorded earlier, starting at this position.
     Repeated(u64),
     /// Refused, for this reason.
     Refused(&'static str),
-    /// The store did not answer at once, which it must.
+    /// The store did not return at once, as it must.
     Pending,
 }
 
 impl Outcome {
-    /// Of a call that gives so many.
+    /// For a call that returns several results.
     pub(crate) fn counted<T>(found: &[T]) -> Self {
         Self::Answered(found.len() as u64)
     }
 
-    /// Of a call that only does something.
+    /// For a call that returns no result.
     pub(crate) fn done<T>(_: &T) -> Self {
         Self::Done
     }
@@ -143,7 +143,7 @@ impl fmt::Display for Outcome {
             Self::Recorded(position) => write!(f, "recorded from {position} on"),
             Self::Repeated(position) => write!(f, "repeats {position}"),
             Self::Refused(reason) => f.write_str(reason),
-            Self::Pending => f.write_str("no answer at once"),
+            Self::Pending => f.write_str("not completed at once"),
         }
     }
 }

@@ -1,32 +1,32 @@
-//! Why a simulated run failed, and how to see it again.
+//! Why a simulated run failed, and how to repeat it.
 
 use std::fmt;
 
-/// A run that failed: under which seed, why, and what happened last.
+/// A run that failed: its seed, the reason, and the last events.
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub(crate) seed: u64,
     pub(crate) reason: String,
-    /// Steps that were made.
+    /// The number of steps that were made.
     pub(crate) steps: u64,
-    /// What happened last, a line each.
+    /// The last events, one per line.
     pub(crate) trace: Vec<String>,
-    /// How many lines are left out before those.
+    /// The number of earlier lines that were dropped.
     pub(crate) dropped: u64,
 }
 
 impl Failure {
-    /// The seed that repeats it.
+    /// Returns the seed that repeats the run.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// What is wrong.
+    /// Returns the reason.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// What happened last, a line each.
+    /// Returns the last events, one per line.
     pub fn trace(&self) -> &[String] {
         &self.trace
     }
@@ -38,7 +38,7 @@ impl fmt::Display for Failure {
         writeln!(f, "the simulation failed at step {}: {reason}", self.steps)?;
         writeln!(f, "to repeat: RETOLD_SEED={seed}")?;
         if self.dropped > 0 {
-            writeln!(f, "       … {} lines before", self.dropped)?;
+            writeln!(f, "       … {} earlier lines", self.dropped)?;
         }
         for line in &self.trace {
             writeln!(f, "{line}")?;
@@ -49,7 +49,8 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The reason alone, for a check that hands it on: whoever prints it adds seed and trace.
+/// Only the reason, for a check that returns it: its caller adds seed and trace when it prints
+/// them.
 impl From<Failure> for String {
     fn from(failure: Failure) -> Self {
         failure.reason

@@ -1,4 +1,4 @@
-//! What can go wrong in a simulation, and how often it does.
+//! The faults of a simulation, and how often they occur.
 
 use std::fmt;
 
@@ -7,28 +7,29 @@ use fastrand::Rng;
 /// Chances are given in thousandths of the occasions.
 pub const CHANCE_WHOLE: u16 = 1_000;
 
-/// A kind of fault: what a store, a process or a clock may do at any time, as the contract allows.
+/// A kind of fault: something that the contract allows a store, a process or a clock to do at any
+/// time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A call is answered with `Unavailable`; nothing was done.
+    /// A call returns `Unavailable`; nothing was done.
     Unavailable,
-    /// An append is carried out and answered with `OutcomeUnknown`.
+    /// An append is carried out and returns `OutcomeUnknown`.
     UnknownRecorded,
-    /// An append is not carried out and answered with `OutcomeUnknown`.
+    /// An append is not carried out and returns `OutcomeUnknown`.
     UnknownNotRecorded,
-    /// An append is answered with `OutcomeUnknown` and carried out at some later step.
+    /// An append returns `OutcomeUnknown` and is carried out at some later step.
     UnknownLate,
-    /// Whoever waits for a change is not told of one until it polls by itself.
+    /// A caller that waits for a change is not notified of one until it polls.
     HintLost,
-    /// Whoever waits for a change is told later than others would be.
+    /// A caller that waits for a change is notified later than others.
     HintLate,
-    /// Whoever waits for a change is told although there is none.
+    /// A caller that waits for a change is notified although there is none.
     HintDoubled,
-    /// The process ends instead of the call. What else it had on the way lands late or never.
+    /// The process ends instead of the call. Its other pending appends land late or never.
     CrashBefore,
-    /// The process ends after the call was carried out, before the answer arrives. What else it had on
-    /// the way lands late or never.
+    /// The process ends after the call was carried out, before it returns. Its other pending
+    /// appends land late or never.
     CrashAfter,
     /// All processes end at once.
     CrashOfAll,
@@ -55,7 +56,7 @@ impl Fault {
         Self::ClockBack,
     ];
 
-    /// What may happen to an append when its turn comes.
+    /// Faults that may happen to an append when its turn comes.
     pub(crate) const OF_APPENDS: [Self; 6] = [
         Self::Unavailable,
         Self::UnknownRecorded,
@@ -65,16 +66,16 @@ impl Fault {
         Self::CrashAfter,
     ];
 
-    /// What may happen to any other call.
+    /// Faults that may happen to any other call.
     pub(crate) const OF_CALLS: [Self; 3] = [Self::Unavailable, Self::CrashBefore, Self::CrashAfter];
 
-    /// What may happen to whoever waits for the clock.
+    /// Faults that may happen to a wait for the clock.
     pub(crate) const OF_WAITS: [Self; 2] = [Self::CrashBefore, Self::CrashAfter];
 
-    /// What may happen to the news of a change.
+    /// Faults that may happen to a notification of a change.
     pub(crate) const OF_HINTS: [Self; 2] = [Self::HintLost, Self::HintLate];
 
-    /// What may happen between two steps.
+    /// Faults that may happen between two steps.
     pub(crate) const OF_THE_WORLD: [Self; 4] = [
         Self::HintDoubled,
         Self::CrashOfAll,
@@ -82,12 +83,13 @@ impl Fault {
         Self::ClockBack,
     ];
 
-    /// Its place in [`ALL`](Self::ALL).
+    /// Returns its index in [`ALL`](Self::ALL).
     pub(crate) const fn index(self) -> usize {
         self as usize
     }
 
-    /// The chance that finds most: often enough to meet others, seldom enough that work gets done.
+    /// Returns the chance that finds most: high enough that faults coincide, low enough that work
+    /// gets done.
     const fn chance_default(self) -> u16 {
         match self {
             Self::Unavailable => 20,
@@ -106,14 +108,14 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unavailable => "made unavailable",
-            Self::UnknownRecorded => "carried out, answered as unknown",
-            Self::UnknownNotRecorded => "not carried out, answered as unknown",
-            Self::UnknownLate => "on its way, answered as unknown",
+            Self::UnknownRecorded => "carried out, reported as unknown",
+            Self::UnknownNotRecorded => "not carried out, reported as unknown",
+            Self::UnknownLate => "in progress, reported as unknown",
             Self::HintLost => "hint lost",
             Self::HintLate => "hint late",
             Self::HintDoubled => "hint doubled",
-            Self::CrashBefore => "crash before it",
-            Self::CrashAfter => "crash after it",
+            Self::CrashBefore => "crash before the call",
+            Self::CrashAfter => "crash after the call",
             Self::CrashOfAll => "crash of all",
             Self::ClockForward => "clock moved forward",
             Self::ClockBack => "clock moved back",
@@ -123,42 +125,43 @@ impl fmt::Display for Fault {
 
 /// How often each kind of fault happens, in thousandths of its occasions.
 ///
-/// Occasions are: for faults of calls, each such call; for hints, each change that somebody waits for;
-/// for the rest, each step. Chances of one occasion add up; what is beyond a whole never happens.
+/// Occasions are: for faults of calls, each such call; for hints, each change that a caller waits
+/// for; for all others, each step. Chances of one occasion add up; faults beyond a total of one
+/// whole never happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
     chances: [u16; Fault::ALL.len()],
 }
 
 impl Faults {
-    /// Nothing goes wrong; calls only meet each other in any order.
+    /// No faults; calls only interleave in any order.
     pub const fn none() -> Self {
         Self {
             chances: [0; Fault::ALL.len()],
         }
     }
 
-    /// Everything goes wrong now and then.
+    /// All faults, each occasionally.
     pub fn all() -> Self {
         Self {
             chances: Fault::ALL.map(Fault::chance_default),
         }
     }
 
-    /// With this chance of one kind, in thousandths; more than [`CHANCE_WHOLE`] is as much as that.
+    /// Sets the chance of one kind, in thousandths; more than [`CHANCE_WHOLE`] counts as that.
     #[must_use]
     pub fn with(mut self, fault: Fault, chance: u16) -> Self {
         self.chances[fault.index()] = chance.min(CHANCE_WHOLE);
         self
     }
 
-    /// Without one kind.
+    /// Removes one kind.
     #[must_use]
     pub fn without(self, fault: Fault) -> Self {
         self.with(fault, 0)
     }
 
-    /// Without faults that end processes.
+    /// Removes the faults that end processes.
     #[must_use]
     pub fn without_crashes(self) -> Self {
         self.without(Fault::CrashBefore)
@@ -166,14 +169,15 @@ impl Faults {
             .without(Fault::CrashOfAll)
     }
 
-    /// Chance of a kind, in thousandths.
+    /// Returns the chance of a kind, in thousandths.
     pub fn chance(&self, fault: Fault) -> u16 {
         self.chances[fault.index()]
     }
 
-    /// These faults as one seed has them: some kinds left out, others as often, rarer or more often.
+    /// Returns these faults as varied for one seed: some kinds left out, others as frequent as
+    /// before, less, or more.
     ///
-    /// Runs in which everything happens are all alike, and one kind hides what another would show;
+    /// Runs in which every fault occurs are all alike, and one kind hides the effects of another;
     /// runs that differ find more (Groce and others, "Swarm Testing", ISSTA 2012).
     pub(crate) fn varied(&self, random: &mut Rng) -> Self {
         let vary = |chance: u16| match random.u8(..6) {
@@ -187,7 +191,7 @@ impl Faults {
         }
     }
 
-    /// Which of these kinds happens on this occasion.
+    /// Returns which of these kinds happens on this occasion.
     pub(crate) fn draw(&self, kinds: &[Fault], random: &mut Rng) -> Option<Fault> {
         let mut drawn = random.u16(..CHANCE_WHOLE);
         for kind in kinds {

@@ -1,5 +1,6 @@
-//! Where calls wait for the scheduler: between an actor that made a call and the store that carries it
-//! out stands the parking, so that whoever makes the schedule decides when, and what the caller hears.
+//! The place where calls wait for the scheduler, between the actor that made a call and the store
+//! that carries it out. The scheduler decides when a call is carried out and what its caller
+//! receives.
 
 use std::future::Future;
 use std::mem;
@@ -11,16 +12,16 @@ use std::task::{Context, Poll, Waker};
 use super::call::{Call, Outcome};
 use crate::recording::{BoxFuture, RecordError, Recorder};
 
-/// Stands for "no actor is running".
+/// Means "no actor is running".
 const OUTSIDE: u32 = u32::MAX;
 
-/// Which actor, counted from 0 in the order in which they first started.
+/// An actor, counted from 0 in the order in which the actors first started.
 pub(crate) type ActorIndex = u32;
 
-/// Which log, counted from 0 in the order in which they were first opened.
+/// A log, counted from 0 in the order in which the logs were first opened.
 pub(crate) type LogIndex = u32;
 
-/// The calls of one simulation that wait; shared by its stores and its scheduler.
+/// The waiting calls of one simulation; shared by its stores and its scheduler.
 pub(crate) struct Parking {
     current: AtomicU32,
     state: Mutex<ParkingState>,
@@ -30,11 +31,11 @@ pub(crate) struct Parking {
 pub(crate) struct ParkingState {
     /// Calls that wait for their turn.
     pub(crate) parked: Vec<Parked>,
-    /// Appends whose caller is gone: on their way, and nobody hears what they come to.
+    /// Appends in progress whose caller was dropped: nothing receives their outcome.
     pub(crate) orphans: Vec<Parked>,
     pub(crate) logs: Vec<SimulatedLog>,
     next_id: u64,
-    /// How many stores there are.
+    /// The number of stores.
     store_count: u32,
 }
 
@@ -43,7 +44,7 @@ pub(crate) struct SimulatedLog {
     store: u32,
     pub(crate) name: Arc<str>,
     pub(crate) recorder: Arc<dyn Recorder>,
-    /// Appends recorded when it was last looked at.
+    /// The number of appends when it was last checked.
     pub(crate) append_count: u64,
     /// Whether it was appended to since.
     pub(crate) is_changed: bool,
@@ -60,18 +61,18 @@ pub(crate) struct Parked {
     pub(crate) hint: Hint,
 }
 
-/// What a call that waits for a change knows of one.
+/// What a call that waits for a change knows about changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hint {
-    /// It has not looked yet.
+    /// It has not checked yet.
     Unseen,
-    /// There was nothing new when it looked, and nobody told it of a change since.
+    /// There was nothing new when it checked, and it has not been notified since.
     Awaited,
-    /// It was told.
+    /// It was notified.
     Told,
-    /// It will be told later.
+    /// It will be notified later.
     Late,
-    /// It will not be told, and finds out when it polls.
+    /// It will not be notified, and finds the change when it polls.
     Lost,
 }
 
@@ -88,29 +89,29 @@ impl Parking {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says that this actor is running from now on.
+    /// Records that this actor is running from now on.
     pub(crate) fn enter(&self, actor: ActorIndex) {
         self.current.store(actor, Ordering::Relaxed);
     }
 
-    /// Says that no actor is running from now on.
+    /// Records that no actor is running from now on.
     pub(crate) fn leave(&self) {
         self.current.store(OUTSIDE, Ordering::Relaxed);
     }
 
-    /// The actor that is running; none if calls go straight through.
+    /// Returns the actor that is running; none if calls are passed straight through.
     pub(crate) fn current(&self) -> Option<ActorIndex> {
         Some(self.current.load(Ordering::Relaxed)).filter(|it| *it != OUTSIDE)
     }
 
-    /// The number of one more store.
+    /// Returns the number for a new store.
     pub(crate) fn next_store(&self) -> u32 {
         let mut state = self.state();
         state.store_count += 1;
         state.store_count - 1
     }
 
-    /// The number of a log; `recorder` is used for looking at it.
+    /// Returns the number of a log; `recorder` is used to check it for appends.
     pub(crate) fn log(&self, store: u32, recorder: &Arc<dyn Recorder>) -> LogIndex {
         let mut state = self.state();
         let name = recorder.log_name();
@@ -131,14 +132,14 @@ impl Parking {
         u32::try_from(index).expect("a simulation has less than 2^32 logs")
     }
 
-    /// Says that a log may have more appends than when it was last looked at.
+    /// Records that a log may have more appends than when it was last checked.
     pub(crate) fn mark_changed(&self, log: Option<LogIndex>) {
         if let Some(log) = log {
             self.state().logs[log as usize].is_changed = true;
         }
     }
 
-    /// A call that waits for its turn, if an actor makes it; `deed` carries it out.
+    /// Creates a call that waits for its turn if an actor makes it; `deed` carries it out.
     pub(crate) fn call<T: Send + 'static>(
         self: &Arc<Self>,
         log: Option<LogIndex>,
@@ -167,21 +168,21 @@ impl Parking {
             state.orphans.push(parked);
             return;
         }
-        // What it holds is dropped without the lock: it may be anything.
+        // The future is dropped without the lock, because its drop may run any code.
         drop(state);
         drop(parked);
     }
 }
 
-/// What a call is to do, whatever its answer is.
+/// The work of a call, regardless of its result type.
 pub(crate) trait Deed: Send {
-    /// Does it. The caller hears nothing yet.
+    /// Carries out the call. The caller receives nothing yet.
     fn carry_out(&mut self) -> Outcome;
 
-    /// Tells the caller what it came to.
+    /// Passes the outcome to the caller.
     fn answer(&mut self);
 
-    /// Tells the caller this instead.
+    /// Passes this error to the caller instead.
     fn refuse(&mut self, error: RecordError);
 }
 
@@ -219,7 +220,7 @@ impl<T: Send> Deed for Carried<T> {
     }
 }
 
-/// What an actor awaits.
+/// The future that an actor awaits.
 struct CallFuture<T> {
     parking: Arc<Parking>,
     log: Option<LogIndex>,
@@ -232,7 +233,7 @@ enum Stage<T> {
         deed: BoxFuture<'static, Result<T, RecordError>>,
         outcome: fn(&T) -> Outcome,
     },
-    /// No actor makes it, so nobody schedules it.
+    /// No actor makes the call, so it is not scheduled.
     Straight {
         call: Call,
         deed: BoxFuture<'static, Result<T, RecordError>>,
@@ -245,7 +246,7 @@ enum Stage<T> {
 }
 
 impl<T: Send + 'static> CallFuture<T> {
-    /// At the first poll it is known who makes the call.
+    /// The first poll determines which actor makes the call.
     fn begin(&mut self, waker: &Waker) {
         let Stage::Made {
             call,
@@ -281,7 +282,7 @@ impl<T: Send + 'static> CallFuture<T> {
         self.stage = Stage::Parked { id, slot };
     }
 
-    /// Whoever polls last is woken.
+    /// The last task that polled is woken.
     fn keep_waker(&self, id: u64, waker: &Waker) {
         let mut state = self.parking.state();
         let Some(parked) = state.parked.iter_mut().find(|it| it.id == id) else {
@@ -340,7 +341,7 @@ impl<T> Drop for CallFuture<T> {
     }
 }
 
-/// Nothing is left half-changed under these locks, so a panic elsewhere spoils nothing.
+/// Nothing is left half changed under these locks, so a panic elsewhere is harmless.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The scheduler: a plain loop that takes, under a seed, one call or one actor after the other.
+//! The scheduler: a plain loop that runs, under a seed, one call or one actor at a time.
 
 use std::any::Any;
 use std::mem;
@@ -22,45 +22,46 @@ use crate::application::panic_text;
 use crate::domain::{Clock, ManualClock, Timestamp};
 use crate::recording::{RecordError, Recorder};
 
-/// Weight of an actor of pace 1 among what may happen next. The others are compared with it.
+/// Weight of an actor of pace 1 among the possible next steps. The other weights are relative to
+/// it.
 const WEIGHT_ACTOR: u32 = 16;
 const WEIGHT_START: u32 = 16;
 const WEIGHT_LANDING: u32 = 8;
 const WEIGHT_LATE_HINT: u32 = 4;
 const WEIGHT_POLL: u32 = 1;
 
-/// Everything of one run.
+/// The state of one run.
 pub(crate) struct Scheduler {
     pub(crate) seed: u64,
     pub(crate) parking: Arc<Parking>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) processes: Vec<ProcessState>,
     actors: Vec<Actor>,
-    /// Appends on their way, whose callers do not hear of them any more.
+    /// Appends in progress whose callers no longer receive their outcome.
     late: Vec<Parked>,
     random: Rng,
-    /// What may go wrong now.
+    /// The faults that may happen now.
     faults: Faults,
     pub(crate) fault_counts: [u64; Fault::ALL.len()],
     pub(crate) steps: u64,
     /// The step of the last progress.
     progress_at: u64,
-    /// Appends of followers that recorded how far they are.
+    /// Appends of followers that recorded a checkpoint.
     follower_appends: u64,
     /// Those of them that recorded events.
     effect_appends: u64,
     pub(crate) trace: Trace,
     choices: Vec<(Choice, u32)>,
-    /// Kept between steps to save its memory.
+    /// Kept between steps to reuse its memory.
     changed: Vec<(LogIndex, Arc<dyn Recorder>)>,
 }
 
-/// What may happen next.
+/// The possible next steps.
 #[derive(Clone, Copy)]
 enum Choice {
     /// The parked call at this index has its turn.
     Call(usize),
-    /// An actor that was woken by something else than a call.
+    /// An actor runs that was woken by something other than a call.
     Run(ActorIndex),
     /// The late append at this index lands.
     Land(usize),
@@ -80,18 +81,18 @@ pub(crate) enum Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Calm {
     Rest,
-    /// There was no progress for as many steps as were allowed.
+    /// There was no progress for the permitted number of steps.
     NoProgress,
     /// There was progress, but for too long.
     NoEnd,
 }
 
-/// Why a run cannot go on.
+/// Why a run cannot continue.
 pub(crate) type Reason = String;
 
-/// What a simulated fault says of itself.
+/// The source of a simulated fault's error.
 #[derive(Debug, thiserror::Error)]
-#[error("the simulation wants it so")]
+#[error("injected by the simulation")]
 struct Simulated;
 
 impl Scheduler {
@@ -116,7 +117,7 @@ impl Scheduler {
         }
     }
 
-    /// Makes up to so many steps under these faults.
+    /// Makes up to `steps` steps under these faults.
     pub(crate) fn run(&mut self, faults: Faults, steps: u64) -> Result<Progress, Reason> {
         self.faults = faults;
         for _ in 0..steps {
@@ -127,7 +128,8 @@ impl Scheduler {
         Ok(Progress::Made)
     }
 
-    /// Makes steps without faults while there is progress at least once in so many.
+    /// Makes steps without faults while there is progress at least once in `without_progress_max`
+    /// steps.
     pub(crate) fn run_in_calm(&mut self, without_progress_max: u64) -> Result<Calm, Reason> {
         self.faults = Faults::none();
         self.progress_at = self.steps;
@@ -145,13 +147,13 @@ impl Scheduler {
         }
     }
 
-    /// The faults of this seed.
+    /// Returns the faults of this seed.
     pub(crate) fn varied(&mut self, faults: &Faults) -> Faults {
         faults.varied(&mut self.random)
     }
 
-    /// The actors that are neither done nor at rest, each with the call that it makes; processes that are
-    /// to start, and appends on their way.
+    /// Returns the actors that are neither done nor at rest, each with its current call; processes
+    /// that are about to start; and appends in progress.
     pub(crate) fn busy(&self) -> String {
         let title = |actor: &Actor| {
             let process = &self.processes[actor.process].name;
@@ -177,12 +179,12 @@ impl Scheduler {
         let down = self.processes.iter().filter(|it| it.life == Life::Down);
         busy.extend(down.map(|process| format!("{} (about to start)", process.name)));
         if !self.late.is_empty() {
-            busy.push(format!("{} appends on their way", self.late.len()));
+            busy.push(format!("{} appends in progress", self.late.len()));
         }
         busy.join(", ")
     }
 
-    /// Whether a call waits for what nobody does, if it stays so.
+    /// Returns whether a call waits for something that nothing else will do.
     fn is_at_rest(&self, parked: &Parked) -> bool {
         match (&parked.call, parked.hint) {
             (Call::ChangedSince { .. }, hint) => matches!(hint, Hint::Unseen | Hint::Awaited),
@@ -191,7 +193,7 @@ impl Scheduler {
         }
     }
 
-    /// Notes progress, if what was recorded is some.
+    /// Notes progress, if the recorded append is progress.
     fn count_append(&mut self, call: &Call, outcome: Outcome) {
         let Call::Append {
             events, stretches, ..
@@ -209,8 +211,8 @@ impl Scheduler {
         }
     }
 
-    /// Whether what followers recorded may be what commands and timers caused, those before the run among
-    /// them, or comes of an endless cycle.
+    /// Returns whether the followers' records may be caused by commands and timers, including those
+    /// before the run, rather than by an endless cycle.
     fn may_be_caused(&self) -> bool {
         let logs = &self.parking.state().logs;
         let appends: u64 = logs.iter().map(|log| log.append_count).sum();
@@ -237,7 +239,7 @@ impl Scheduler {
         self.look_at_changed_logs();
         self.list_choices();
         if self.choices.is_empty() {
-            // Somebody may have appended without this store; it costs a look, so only now.
+            // An append may have bypassed this store; a check costs a call, so it is made only now.
             for log in &mut self.parking.state().logs {
                 log.is_changed = true;
             }
@@ -272,7 +274,7 @@ impl Scheduler {
         Ok(Progress::Made)
     }
 
-    /// What may happen next, each with its weight.
+    /// Lists the possible next steps, each with its weight.
     fn list_choices(&mut self) {
         self.choices.clear();
         let now = self.clock.now();
@@ -302,7 +304,8 @@ impl Scheduler {
         }
     }
 
-    /// Whether an actor, not a service, waits for an instant; the clock shows the first of those now.
+    /// Moves the clock to the earliest instant that an actor, not a service, waits for. Returns
+    /// whether there is one.
     fn move_clock_to_next_wait(&mut self) -> bool {
         let is_actor = |it: &&Parked| self.actors[it.actor as usize].role == Role::Actor;
         let state = self.parking.state();
@@ -321,7 +324,7 @@ impl Scheduler {
         next.is_some()
     }
 
-    /// Nothing can happen any more: is that the end, or does somebody wait for ever?
+    /// Nothing can happen any more: either the run has ended, or an actor waits forever.
     fn rest(&self) -> Result<Progress, Reason> {
         let waiting = self.waiting_actors();
         let blocked: Vec<_> = (0..)
@@ -336,12 +339,12 @@ impl Scheduler {
             return Ok(Progress::Rest);
         }
         Err(format!(
-            "deadlock: nothing can wake {}, which wait for something else than a log",
+            "deadlock: nothing can wake {}, which wait for something other than a log",
             blocked.join(", ")
         ))
     }
 
-    /// For each actor, whether it has a call that waits.
+    /// Returns, for each actor, whether it has a call that waits.
     fn waiting_actors(&self) -> Vec<bool> {
         let mut waiting = vec![false; self.actors.len()];
         for parked in &self.parking.state().parked {
@@ -350,7 +353,7 @@ impl Scheduler {
         waiting
     }
 
-    /// Lets the world do something between two steps.
+    /// Applies the faults that happen between two steps.
     fn shake(&mut self) {
         let kinds = &Fault::OF_THE_WORLD;
         let Some(fault) = self.faults.draw(kinds, &mut self.random) else {
@@ -407,7 +410,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes the counts of logs that were appended to, and tells those who wait for them.
+    /// Reads the append counts of logs that were appended to, and notifies the calls that wait for
+    /// them.
     fn look_at_changed_logs(&mut self) {
         let mut changed = mem::take(&mut self.changed);
         let mut state = self.parking.state();
@@ -419,7 +423,7 @@ impl Scheduler {
         drop(state);
         for (index, recorder) in changed.drain(..) {
             let mut context = Context::from_waker(Waker::noop());
-            // A store that cannot say has nothing new; its calls will tell that it is broken.
+            // A store that cannot report has nothing new; its calls will show that it is broken.
             if let Poll::Ready(Ok(head)) = recorder.head().as_mut().poll(&mut context) {
                 self.parking.state().logs[index as usize].append_count = head.append_count;
             }
@@ -460,7 +464,7 @@ impl Scheduler {
         }
     }
 
-    /// A call has its turn.
+    /// Carries out a call whose turn it is.
     fn serve(&mut self, index: usize) -> Result<(), Reason> {
         let mut parked = self.parking.state().parked.swap_remove(index);
         let kinds: &[Fault] = match parked.call {
@@ -478,7 +482,8 @@ impl Scheduler {
         self.note(Some(actor), log, fault, happening);
         if outcome == Outcome::Pending {
             return Err(format!(
-                "the store did not answer {} at once; a simulation needs one that does, such as a memory store",
+                "the store did not complete {} at once; a simulation needs one that does, such as \
+                 a memory store",
                 parked.call
             ));
         }
@@ -505,7 +510,7 @@ impl Scheduler {
         if fault == Some(Fault::UnknownLate) {
             self.late.push(parked);
         }
-        // It may be that another actor awaits the call by now; its turn comes, then.
+        // Another actor may await the call by now; its turn comes then.
         match self.actors[actor as usize].is_woken() {
             true => self.poll(actor),
             false => Ok(()),
@@ -565,7 +570,7 @@ impl Scheduler {
         }
     }
 
-    /// Starts a process: all of its actors that are not done begin anew.
+    /// Starts a process: all of its actors that are not done start again.
     fn start(&mut self, index: usize) -> Result<(), Reason> {
         self.note(None, None, None, Happening::Started(index));
         let mut new = Process::default();
@@ -576,7 +581,7 @@ impl Scheduler {
             let actor = self.actor_of(index, &new.name);
             if started.contains(&actor) {
                 return Err(format!(
-                    "the process {} has two actors of the name {}",
+                    "the process {} has two actors named {}",
                     self.processes[index].name, new.name
                 ));
             }
@@ -587,7 +592,7 @@ impl Scheduler {
             }
         }
         for actor in &self.processes[index].actors {
-            // One that this start did not give again has no more to do.
+            // An actor that this start did not add again is done.
             self.actors[*actor as usize].is_done |= !started.contains(actor);
         }
         self.end_if_done(index);
@@ -625,7 +630,7 @@ impl Scheduler {
         }
     }
 
-    /// Appends that their actors dropped are on their way.
+    /// Moves the appends that were dropped by their actors to the late ones.
     fn take_orphans(&mut self) {
         let orphans = &mut self.parking.state().orphans;
         self.late.append(orphans);
@@ -653,7 +658,7 @@ impl Scheduler {
 }
 
 impl Drop for Scheduler {
-    /// Actors keep their stores, and stores the calls of actors: neither would ever be dropped.
+    /// Actors own their stores, and stores the calls of actors: neither would ever be dropped.
     fn drop(&mut self) {
         for actor in &mut self.actors {
             actor.future = None;
@@ -670,7 +675,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What a panic says, or that it says nothing.
+/// Returns the text of a panic, or a placeholder.
 pub(crate) fn said_by(panic: &(dyn Any + Send)) -> &str {
-    panic_text(panic).unwrap_or("without a text")
+    panic_text(panic).unwrap_or("without a message")
 }

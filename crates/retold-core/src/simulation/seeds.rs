@@ -1,4 +1,4 @@
-//! Many runs, each under its own seed, until one fails.
+//! Many runs, each under a different seed, until one fails.
 
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,15 +10,15 @@ use super::{Report, Simulation};
 /// The environment variable that repeats a run.
 const SEED_VARIABLE: &str = "RETOLD_SEED";
 
-/// Makes runs under so many fresh seeds, or under `RETOLD_SEED` alone, if that is set.
+/// Makes `count` runs under fresh seeds, or one run under `RETOLD_SEED`, if that is set.
 ///
-/// `run` sets a simulation up, runs it, and says what is wrong with what came of it. It must depend on
-/// nothing but the simulation.
+/// `run` sets a simulation up, runs it, and returns an error if the result is wrong. It must depend
+/// on nothing but the simulation.
 ///
 /// # Panics
 ///
-/// At the first run that fails, with its seed and the last of what happened in it; and if `RETOLD_SEED`
-/// is not a number.
+/// At the first run that fails, with its seed and the end of its trace; and if `RETOLD_SEED` is not
+/// a number.
 #[track_caller]
 pub fn seeds(count: u64, run: impl Fn(&mut Simulation) -> Result<(), String>) {
     let (first, count) = match env::var(SEED_VARIABLE) {
@@ -26,7 +26,7 @@ pub fn seeds(count: u64, run: impl Fn(&mut Simulation) -> Result<(), String>) {
             Ok(seed) => (seed, 1),
             Err(_) => panic!("{SEED_VARIABLE} is {text:?}, which is not a seed: set a number"),
         },
-        // Short enough to be typed.
+        // Short enough to type.
         Err(_) => (u64::from(fastrand::u32(..)), count),
     };
     if let Some(failure) = first_failure(first, count, run) {
@@ -34,7 +34,8 @@ pub fn seeds(count: u64, run: impl Fn(&mut Simulation) -> Result<(), String>) {
     }
 }
 
-/// Makes runs under so many seeds from `first` on, and gives the first failure, if there is one.
+/// Makes `count` runs with the seeds from `first` on, and returns the first failure, if there is
+/// one.
 pub fn first_failure(
     first: u64,
     count: u64,
@@ -47,7 +48,7 @@ pub fn first_failure(
 ///
 /// # Errors
 ///
-/// [`Failure`] if `run` says that something is wrong, or panics.
+/// [`Failure`] if `run` returns an error or panics.
 pub fn run_seed(
     seed: u64,
     run: impl Fn(&mut Simulation) -> Result<(), String>,

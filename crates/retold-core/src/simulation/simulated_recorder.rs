@@ -19,7 +19,7 @@ pub(crate) struct SimulatedRecorder {
 }
 
 impl SimulatedRecorder {
-    /// A call of the inner recorder, in its turn.
+    /// Makes a call of the inner recorder when its turn comes.
     fn call<T, F>(
         &self,
         call: Call,
@@ -151,8 +151,8 @@ impl Recorder for SimulatedRecorder {
         )
     }
 
-    /// The scheduler knows when there is something new; when the turn comes, the answer is how many
-    /// appends there are then.
+    /// The scheduler knows when there is something new; when the call's turn comes, it returns the
+    /// number of appends at that time.
     fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>> {
         Box::pin(async move {
             if self.parking.current().is_none() {

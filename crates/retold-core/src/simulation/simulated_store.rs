@@ -1,4 +1,5 @@
-//! A store whose calls, and those of its recorders, wait for the scheduler when an actor makes them.
+//! A store whose calls, and those of its recorders, wait for the scheduler when an actor makes
+//! them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,11 +11,11 @@ use super::simulated_recorder::SimulatedRecorder;
 use crate::domain::Timestamp;
 use crate::recording::{BoxFuture, Corrupt, Lease, LogEntry, LogId, RecordError, Recorder, Store};
 
-/// A store of a [`Simulation`](super::Simulation), over one that is sound.
+/// A store of a [`Simulation`](super::Simulation), over one without faults.
 ///
-/// Every call that an actor makes, of the store or of a recorder it opened, waits for its turn, and may
-/// meet a fault then. Calls made while no actor is running go straight through, so that a test prepares
-/// and looks without a schedule. A clone is the same store.
+/// Every call that an actor makes, to the store or to a recorder that it opened, waits for its
+/// turn, and may then meet a fault. Calls made while no actor is running are passed straight
+/// through, so that a test can prepare and check without a schedule. Clones share the store.
 #[derive(Clone)]
 pub struct SimulatedStore {
     parking: Arc<Parking>,
@@ -31,7 +32,7 @@ impl SimulatedStore {
         }
     }
 
-    /// The store without its faults.
+    /// Returns the store without the faults.
     pub fn inner(&self) -> &Arc<dyn Store> {
         &self.inner
     }

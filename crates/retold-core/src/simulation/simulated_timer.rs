@@ -1,4 +1,4 @@
-//! Waiting for the clock of a simulation, where no time passes but by steps and jumps.
+//! Waits for the clock of a simulation, where time passes only by steps and jumps.
 
 use std::fmt;
 use std::future::{pending, ready};
@@ -11,9 +11,9 @@ use crate::recording::BoxFuture;
 
 /// Waits for the clock of a [`Simulation`](super::Simulation).
 ///
-/// When nothing else is left to do, the clock moves on to the next instant that an actor waits for; a
-/// service that waits for one does not move it, so that whoever does something every minute does not
-/// keep the run from ending. A clone is the same timer.
+/// When nothing else is left to do, the clock moves to the next instant that an actor waits for. A
+/// service that waits for an instant does not move it, so that a service with a periodic task does
+/// not keep the run from ending. Clones share the timer.
 #[derive(Clone)]
 pub struct SimulatedTimer {
     pub(crate) parking: Arc<Parking>,
@@ -21,9 +21,10 @@ pub struct SimulatedTimer {
 }
 
 impl SimulatedTimer {
-    /// Waits until the clock shows `time` or later; the clock may be set back before the actor runs.
+    /// Waits until the clock shows `time` or later; the clock may be set back before the actor
+    /// runs.
     ///
-    /// Outside of the run nobody moves the clock: what is not due is never done.
+    /// Outside the run the clock does not move: a wait for a later time never ends.
     pub fn wait_until(&self, time: Timestamp) -> BoxFuture<'static, ()> {
         let Self { parking, clock } = self.clone();
         Box::pin(async move {
@@ -35,7 +36,7 @@ impl SimulatedTimer {
             }
             let due = Box::pin(ready(Ok(())));
             let call = parking.call(None, Call::WaitUntil { time }, due, Outcome::done);
-            // The end of a wait is the only answer that the scheduler gives.
+            // The scheduler's only result is the end of the wait.
             let _: Result<(), _> = call.await;
         })
     }

@@ -9,45 +9,45 @@ use super::fault::Fault;
 use super::parking::{ActorIndex, LogIndex};
 use crate::domain::Timestamp;
 
-/// Something that happened in a run.
+/// An event of a run.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Entry {
-    /// At which step, counted from 1.
+    /// The step, counted from 1.
     pub(crate) step: u64,
-    /// Who did it, or whose call it was.
+    /// The actor that acted, or that made the call.
     pub(crate) actor: Option<ActorIndex>,
     pub(crate) log: Option<LogIndex>,
     pub(crate) fault: Option<Fault>,
     pub(crate) happening: Happening,
 }
 
-/// What happened.
+/// The kind of event.
 #[derive(Clone, Debug, Hash)]
 pub(crate) enum Happening {
     /// A call had its turn.
     Called(Call, Outcome),
-    /// An append whose caller is gone, or heard that its outcome is unknown, reached the log.
+    /// An append reached the log whose caller was dropped or received an unknown outcome.
     Landed(Call, Outcome),
-    /// An append whose caller is gone never reaches the log.
+    /// An append whose caller was dropped never reaches the log.
     Vanished(Call),
-    /// News of a change went wrong.
+    /// A notification of a change was lost, late or spurious.
     Hint,
-    /// An actor that was woken by something in its process ran.
+    /// An actor ran that was woken by something in its process.
     Ran,
     /// An actor returned.
     Returned,
-    /// A process started, or started again.
+    /// A process started or restarted.
     Started(usize),
-    /// A process ended, with all in it.
+    /// A process ended, with everything in it.
     Crashed(usize),
-    /// The clock shows this now.
+    /// The clock shows this time now.
     Clock(Timestamp),
 }
 
 /// The last entries of a run.
 pub(crate) struct Trace {
     kept: VecDeque<Entry>,
-    /// Most entries that are kept.
+    /// The maximum number of entries that are kept.
     limit: usize,
     count: u64,
     fingerprint: DefaultHasher,
@@ -81,23 +81,23 @@ impl Trace {
         self.kept.push_back(entry);
     }
 
-    /// Entries that are not kept any more.
+    /// Returns the number of entries that were dropped.
     pub(crate) fn dropped(&self) -> u64 {
         self.count - self.kept.len() as u64
     }
 
-    /// A number that is the same only if all entries were, as far as a hash can tell.
+    /// Returns a hash of all entries.
     pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint.finish()
     }
 
-    /// A line for each entry that is kept.
+    /// Returns a line for each entry that is kept.
     pub(crate) fn lines(&self, names: &Names) -> Vec<String> {
         self.kept.iter().map(|entry| names.line(entry)).collect()
     }
 }
 
-/// What the numbers in entries mean.
+/// The meaning of the numbers in entries.
 pub(crate) struct Names {
     pub(crate) actors: Vec<Arc<str>>,
     pub(crate) processes: Vec<Arc<str>>,
@@ -120,7 +120,7 @@ impl Names {
             Happening::Returned => "returned".into(),
             Happening::Started(process) => format!("started {}", self.processes[*process]),
             Happening::Crashed(process) => format!("crashed {}", self.processes[*process]),
-            Happening::Clock(now) => format!("it is {now}"),
+            Happening::Clock(now) => format!("the clock shows {now}"),
         };
         if let Some(log) = entry.log {
             line += &format!(" (log {})", self.logs[log as usize]);

@@ -82,7 +82,7 @@ fn whoever_goes_on_for_ever_makes_no_progress() {
     check_failure(&failure, "no progress: in 500 steps without faults");
     check_failure(
         &failure,
-        "These still go on: restless (open). If they need more",
+        "Still running: restless (open). If they need more",
     );
 }
 
@@ -126,7 +126,7 @@ fn two_actors_of_one_name_are_refused() {
         process.actor("ann", async {});
     });
     let failure = simulation.run().unwrap_err();
-    check_failure(&failure, "twins has two actors of the name ann");
+    check_failure(&failure, "twins has two actors named ann");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn followers_in_an_endless_cycle_are_named() {
     });
     let failure = game.run().unwrap_err();
     assert!(failure.contains("no progress: in 100 steps"), "{failure}");
-    assert!(failure.contains("These still go on: node-1/"), "{failure}");
+    assert!(failure.contains("Still running: node-1/"), "{failure}");
 }
 
 /// Goal: followers of one name in different applications are two followers. Method: each records an event
