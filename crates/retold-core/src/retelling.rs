@@ -1,13 +1,13 @@
-//! Retelling: proof that the recorded logs are what the system does.
+//! Retelling: a check that the recorded logs are what the system does.
 //!
-//! Followers are functions of the events that they process, in the order in which they process them,
-//! and the logs record that order. So the recorded decisions of followers can be repeated and compared,
-//! event by event, in two forms: [each follower on its own](FollowerRetelling), against the recorded
-//! logs, streaming and in constant memory; and [the whole system](retell_whole), on memory, in one
-//! merged schedule.
+//! Followers are functions of the events that they process and of their order, and the logs record
+//! that order. The recorded decisions of followers can therefore be repeated and compared, event by
+//! event, in two forms: [each follower separately](FollowerRetelling), against the recorded logs,
+//! streaming and in constant memory; and [the whole system](retell_whole), in memory, in one merged
+//! schedule.
 //!
 //! Both forms only read. Effects that another edition of a follower recorded, parked events, and
-//! effects of an erased event are taken as facts and counted.
+//! effects of an erased event are accepted as facts and counted.
 
 mod comparing;
 mod generations;
@@ -36,8 +36,8 @@ pub use self::whole::{WholeReport, retell_whole};
 use crate::application::Result;
 use crate::system::OpenSystem;
 
-/// Retells every follower of the system by itself, one after the other; see
-/// [`FollowerRetelling`] for doing it in parallel.
+/// Retells every follower of the system separately, one after the other; see [`FollowerRetelling`]
+/// for doing it in parallel.
 ///
 /// ```
 /// # use retold::system::OpenSystem;
@@ -53,8 +53,8 @@ use crate::system::OpenSystem;
 /// # Errors
 ///
 /// [`Error::Unavailable`](crate::application::Error::Unavailable),
-/// [`Error::Corrupt`](crate::application::Error::Corrupt), if a log cannot be read. A difference is no
-/// error: it is in the report.
+/// [`Error::Corrupt`](crate::application::Error::Corrupt), if a log cannot be read. A difference is
+/// not an error: it is in the report.
 pub async fn retell(open: &OpenSystem) -> Result<Vec<FollowerReport>> {
     let mut reports = Vec::new();
     for follower in FollowerRetelling::all(open).await? {

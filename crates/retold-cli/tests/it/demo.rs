@@ -241,7 +241,7 @@ fn a_changed_effect_is_reported_in_full() {
     for part in [
         "effects equal, 1 difference.",
         "on SQLite: movements@1 of aircraft: ",
-        "answering Flight.Arrived at ",
+        "processing Flight.Arrived at ",
         "\"airport\":\"LGA\"",
         "\"airport\":\"MIA\"",
         "FAILED: the differences are shown above.",

@@ -94,7 +94,7 @@ fn a_changed_effect_is_different() {
     for part in [
         "\tdifferent\n",
         "movements@1 of aircraft differs: ",
-        "answering Flight.Arrived at ",
+        "processing Flight.Arrived at ",
         "  recorded: at position ",
         "\"airport\":\"LGA\"",
         "\"airport\":\"BOS\"",

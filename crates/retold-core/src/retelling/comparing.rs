@@ -1,12 +1,13 @@
-//! When an event that was decided now equals one that is recorded.
+//! When a decided event equals a recorded one.
 //!
-//! Compared are id, stream, topic (a former name counts as the present one), tags, time, origin,
-//! metadata and the decoded value. Place in the append, time of recording and encoding are not.
+//! Compared are id, stream, topic (a former name equals the present one), tags, time, origin,
+//! metadata and the decoded value. Not compared are the index in the append, the time of recording
+//! and the encoding.
 
 use crate::mapping::{Arrays, TopicRegistry, json_difference};
 use crate::recording::{NewEvent, StoredEvent};
 
-/// The first thing in which the two differ; none if they are equal.
+/// Returns the first thing in which the two differ; none if they are equal.
 pub(crate) fn difference(
     registry: &TopicRegistry,
     retold: &NewEvent,
@@ -33,7 +34,7 @@ pub(crate) fn difference(
     if !is_one_value(&retold.metadata, recorded.metadata_bytes()) {
         return Some("the metadata differ");
     }
-    // What is erased is equal to whatever was decided.
+    // An erased payload equals any decided one.
     let payload = recorded.payload()?;
     let is_equal = is_one_value(retold.payload.as_deref().unwrap_or_default(), payload);
     (!is_equal).then_some("the values differ")
@@ -43,7 +44,7 @@ fn is_one_topic(registry: &TopicRegistry, retold: &str, recorded: &str) -> bool 
     retold == recorded || registry.present_topic(recorded) == Some(retold)
 }
 
-/// Whether both are the same bytes, or the same JSON.
+/// Returns whether both are the same bytes, or the same JSON.
 fn is_one_value(one: &[u8], other: &[u8]) -> bool {
     json_difference(one, other, Arrays::Ordered).is_none()
 }

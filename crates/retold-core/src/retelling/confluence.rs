@@ -1,5 +1,5 @@
-//! Whether applications are confluent by key as they claim: the same inputs in another order, in which
-//! only the order of each key's inputs is kept, give each key the same events.
+//! Checks whether applications are confluent by key as they claim: the same inputs in another
+//! order, which keeps only the order of each key's inputs, result in the same events for each key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,10 +15,10 @@ use crate::mapping::{Arrays, canonical_json};
 use crate::recording::{Append, LogRead, MemoryStore, Origin, PageEnd, StoredEvent};
 use crate::system::{Infrastructure, OpenSystem, SingleThread};
 
-/// How far a command may change its place in another schedule.
+/// How many places a command may move in another schedule.
 const SHUFFLES_MAX: usize = 64;
 
-/// Where an application that claims to be confluent is not.
+/// The first place where an application that claims to be confluent is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfluenceDifference {
@@ -26,9 +26,9 @@ pub struct ConfluenceDifference {
     pub application: String,
     /// The key whose events differ.
     pub key: String,
-    /// The first event that differs, as it is recorded; none if there are fewer.
+    /// The first event that differs, as recorded; none if there are fewer.
     pub recorded: Option<String>,
-    /// What there is in the other schedule.
+    /// The event in the other schedule.
     pub other: Option<String>,
 }
 
@@ -36,7 +36,8 @@ impl fmt::Display for ConfluenceDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} claims to be confluent, but in another schedule of the same inputs the key {:?} has other events\n  recorded: {}\n  other:    {}",
+            "{:?} claims to be confluent, but in another schedule of the same inputs the key {:?} \
+             has different events\n  recorded: {}\n  other:    {}",
             self.application,
             self.key,
             self.recorded.as_deref().unwrap_or("nothing"),
@@ -45,47 +46,48 @@ impl fmt::Display for ConfluenceDifference {
     }
 }
 
-/// Whether two runs are to have the same times.
+/// Whether two runs should have the same times.
 ///
-/// An effect has the time of its cause, and a command's is told by a clock: it is an input, as what the
-/// command says is. So times are the same where inputs are, in the runs of a simulation or under one
-/// [`ManualClock`]; two runs by the clock on the wall have different times, and may be equal in all else.
+/// An effect has the time of its cause, and a command gets its time from a clock: the time is an
+/// input, like the content of the command. Times are therefore equal where inputs are, in the runs
+/// of a simulation or under one [`ManualClock`]; two runs by a wall clock have different times, and
+/// may be equal in everything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "there is no third")]
 pub enum Times {
-    /// They are compared.
+    /// Times are compared.
     Compared,
-    /// They are passed over.
+    /// Times are ignored.
     PassedOver,
 }
 
-/// What comparing two runs came to.
+/// The result of comparing two runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfluenceReport {
-    /// What was compared of each application that claims to be confluent, in the order of declaration.
+    /// The counts for each application that claims to be confluent, in the order of declaration.
     pub compared: Vec<ConfluenceCounts>,
-    /// The first key whose events differ, if there is one: what follows it was not looked at.
+    /// The first key whose events differ, if there is one; the comparison stops there.
     pub difference: Option<ConfluenceDifference>,
 }
 
-/// What was compared of an application.
+/// The number of things that were compared in one application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfluenceCounts {
     /// Its name.
     pub application: String,
-    /// How many keys there are in either run.
+    /// The number of keys that occur in either run.
     pub keys: u64,
-    /// How many events the keys have in the recorded run.
+    /// The number of events that the keys have in the recorded run.
     pub events: u64,
 }
 
-/// The events of each key, each as a text of all that is compared.
+/// The events of each key, each as a text of everything that is compared.
 pub type EventsByKey = BTreeMap<String, Vec<String>>;
 
-/// The events of an application's log by the key of its claim: stream, topic, tags, time and value of
-/// each. None if the application does not claim to be confluent.
+/// Returns the events of an application's log by the key of its claim: stream, topic, tags, time
+/// and value of each. None if the application does not claim to be confluent.
 ///
 /// # Errors
 ///
@@ -95,8 +97,8 @@ pub async fn events_by_key(open: &OpenSystem, application: &str) -> Result<Optio
     by_key(open, application, shown).await
 }
 
-/// What `look` makes of the events of each key, in their order. None if the application does not claim
-/// to be confluent.
+/// Returns the results of `look` for the events of each key, in order. None if the application does
+/// not claim to be confluent.
 async fn by_key<T>(
     open: &OpenSystem,
     application: &str,
@@ -144,15 +146,15 @@ fn shown(event: &StoredEvent, times: Times) -> String {
     )
 }
 
-/// The same in few bytes, so that logs of any length can be compared.
+/// Returns the same in a few bytes, so that logs of any length can be compared.
 fn hashed(event: &StoredEvent, times: Times) -> u64 {
     let mut hasher = DefaultHasher::new();
     shown(event, times).hash(&mut hasher);
     hasher.finish()
 }
 
-/// The first key whose events differ between two runs of one system, if there is one. Times are
-/// compared.
+/// Returns the first key whose events differ between two runs of one system, if there is one. Times
+/// are compared.
 ///
 /// # Errors
 ///
@@ -165,9 +167,9 @@ pub async fn compare(
     Ok(report.difference)
 }
 
-/// Compares two runs of one system that took the inputs of each key in the same order: what confluent
-/// applications have of each key, with its times or without. Reads the logs of both; holds a few bytes
-/// of each event in memory.
+/// Compares two runs of one system that processed the inputs of each key in the same order: the
+/// events of each key in confluent applications, with or without their times. Reads the logs of
+/// both; holds a few bytes of each event in memory.
 ///
 /// ```
 /// # use retold::system::OpenSystem;
@@ -212,7 +214,7 @@ pub async fn compare_runs(
     Ok(report)
 }
 
-/// The first event that differs of a key that has others in the two runs.
+/// Returns the first differing event of a key whose events differ between the two runs.
 async fn difference_of(
     recorded: &OpenSystem,
     other: &OpenSystem,
@@ -237,9 +239,10 @@ async fn difference_of(
     })
 }
 
-/// Lets a single thread take the recorded commands and timers in another order, chosen by `seed`, in which only
-/// commands of different keys and streams change places; and compares what confluent applications have.
-/// On memory, which holds all logs then. None also if no application claims to be confluent.
+/// Runs the recorded commands and timers again in a single thread, in another order, chosen by
+/// `seed`, in which only commands of different keys and streams change places; then compares the
+/// events of confluent applications. It runs in memory, which then holds all logs. None also if no
+/// application claims to be confluent.
 ///
 /// # Errors
 ///
@@ -257,7 +260,7 @@ pub async fn first_difference(
     }
     let mut inputs = inputs(recorded).await?;
     shuffle(&mut inputs, &mut Rng::with_seed(seed));
-    // Timers that fired are inputs; none fires by itself.
+    // Timers that fired are inputs; no timer may fire here.
     let clock = ManualClock::new(Timestamp::from_micros(i64::MIN));
     let memory = Infrastructure::new(Arc::new(MemoryStore::new())).clock(Arc::new(clock));
     let runner = SingleThread::start(recorded.system(), &memory).await?;
@@ -275,11 +278,11 @@ pub async fn first_difference(
 struct Input {
     application: usize,
     events: Vec<StoredEvent>,
-    /// Keys and streams: what must stay in order.
+    /// Keys and streams whose inputs must stay in order.
     ties: BTreeSet<String>,
 }
 
-/// The commands and timers of all logs, each log's in its order.
+/// The commands and timers of all logs, in the order of each log.
 async fn inputs(open: &OpenSystem) -> Result<Vec<Input>> {
     let mut inputs: Vec<Input> = Vec::new();
     for (index, application) in open.applications().iter().enumerate() {
@@ -319,7 +322,7 @@ async fn inputs(open: &OpenSystem) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// Lets neighbours that have nothing in common change places, again and again.
+/// Repeatedly swaps neighbors that have nothing in common.
 fn shuffle(inputs: &mut [Input], random: &mut Rng) {
     for _ in 0..inputs.len().min(SHUFFLES_MAX) {
         for index in 1..inputs.len() {

@@ -1,9 +1,9 @@
-//! One follower, retold by itself against the recorded logs.
+//! One follower, retold separately against the recorded logs.
 //!
-//! The history of its stretches says which upstream events it answered, in which order, and how long
-//! its own log was then. So its policies are asked again, each on the own log as it was, and what they
-//! decide is compared with what the log has next. Everything is read forward once; aggregates that
-//! policies read are kept in a bounded cache that only ever moves forward.
+//! The history of its stretches shows which upstream events it processed, in which order, and how
+//! long its own log was then. The follower's policies are called again, each on its own log as it
+//! was then, and their decisions are compared with the next events of the log. Everything is read
+//! forward once; aggregates that policies read are kept in a bounded cache that only moves forward.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use crate::recording::{
 };
 use crate::system::OpenSystem;
 
-/// Aggregates that are kept while a follower is retold. Bounds memory.
+/// The number of aggregates that are cached while a follower is retold. Bounds memory.
 const CACHE_SIZE: usize = 10_000;
-/// Own events read at once. Bounds memory.
+/// Events of the follower's own log that are read at once. Bounds memory.
 const PAGE_EVENTS: usize = 1_000;
 
-/// One generation of a follower, or one partition of it, to be retold. Each is independent of all others, so a program may
-/// [run](Self::run) several at once.
+/// One generation of a follower, or one partition of it, that can be retold. Each is independent of
+/// all others, so a program may [run](Self::run) several at once.
 pub struct FollowerRetelling {
     application: Application,
     follower: Arc<Follower>,
@@ -36,11 +36,11 @@ pub struct FollowerRetelling {
     partition: u32,
     split: Split,
     starts: Vec<StartingMark>,
-    /// Where it must have ended, because the follower was split anew.
+    /// Where it must have ended, because the follower was split.
     end: Option<Vec<StartingMark>>,
     /// Recorders of the logs it follows, by name.
     upstreams: Vec<(Arc<str>, Arc<dyn Recorder>)>,
-    /// Events that were parked, by log and position, with the place of the note in the own log.
+    /// Events that were parked, by log and position, with the position of the note in the own log.
     parked: BTreeMap<(LogId, Position), Position>,
     /// Events that were resumed, in the order of their notes.
     resumed: VecDeque<Resumed>,
@@ -50,19 +50,19 @@ pub struct FollowerRetelling {
     progress: RetellingProgress,
 }
 
-/// How far a follower is retold: as far as its log was when the retelling was begun. What is recorded
-/// meanwhile is left for the next one, so that logs may be retold while programs write to them.
+/// How far a follower is retold: as far as its log reached when the retelling began. Later records
+/// are left for the next retelling, so that logs can be retold while programs write to them.
 #[derive(Clone, Debug, Default)]
 struct Until {
-    /// Where the own log ended.
+    /// Where the follower's own log ended.
     head: Option<Position>,
     /// How far the other logs were covered then; none if the own log grew before that was known, so
-    /// that only what came before its end is sure.
+    /// that only records before its end are certain.
     covered: Option<BTreeMap<LogId, Position>>,
 }
 
 impl Until {
-    /// How far of a stretch that was recorded at `head` is to be retold.
+    /// Returns up to which position a stretch that was recorded at `head` is retold.
     fn end_of(&self, recorded: &RecordedStretch) -> Option<Position> {
         let to = recorded.stretch.to.position;
         if recorded.head < self.head {
@@ -73,22 +73,22 @@ impl Until {
     }
 }
 
-/// How far a retelling is, to be read from anywhere while it runs.
+/// The progress of a retelling, which can be read from anywhere while it runs.
 #[derive(Clone, Debug, Default)]
 pub struct RetellingProgress {
     covered: Arc<AtomicU64>,
 }
 
 impl RetellingProgress {
-    /// How many of the [positions](FollowerRetelling::position_count) to retell are behind it.
+    /// Returns how many of the [positions](FollowerRetelling::position_count) have been retold.
     pub fn covered(&self) -> u64 {
         self.covered.load(Ordering::Relaxed)
     }
 }
 
 impl FollowerRetelling {
-    /// Every generation of every follower of the system that is in its logs, each of its partitions by
-    /// itself.
+    /// Returns every generation of every follower of the system that is in its logs, with a
+    /// separate entry for each partition.
     ///
     /// # Errors
     ///
@@ -108,27 +108,28 @@ impl FollowerRetelling {
         Ok(all)
     }
 
-    /// Name of its application.
+    /// Returns the name of its application.
     pub fn application(&self) -> &str {
         self.application.name()
     }
 
-    /// The follower with its generation, and its partition if there are several.
+    /// Returns the follower with its generation, and its partition if there are several.
     pub fn key(&self) -> &FollowerKey {
         &self.key
     }
 
-    /// Whether an event is this partition's.
+    /// Returns whether an event belongs to this partition.
     fn has(&self, event: &StoredEvent) -> bool {
         self.split.has(&self.follower, self.partition, event)
     }
 
-    /// How far it is once it [runs](Self::run).
+    /// Returns a handle to the progress of its [run](Self::run).
     pub fn progress(&self) -> RetellingProgress {
         self.progress.clone()
     }
 
-    /// How many upstream positions its stretches cover by now, those that do not concern it among them.
+    /// Returns how many upstream positions its stretches cover so far, including those that do not
+    /// concern it.
     ///
     /// # Errors
     ///
@@ -144,7 +145,7 @@ impl FollowerRetelling {
         Ok(count)
     }
 
-    /// How far it is to be retold, if its log ended here before its notes were read.
+    /// Returns how far it is retold, if its log ended at `head` before its notes were read.
     async fn until(&self, head: Option<Position>) -> Result<Until> {
         let mut covered = BTreeMap::new();
         for start in &self.starts {
@@ -159,8 +160,8 @@ impl FollowerRetelling {
         })
     }
 
-    /// Retells what was recorded when [`all`](Self::all) gave it, to its end or to the first
-    /// difference.
+    /// Retells everything that was recorded when [`all`](Self::all) returned it, to the end or to
+    /// the first difference.
     ///
     /// # Errors
     ///
@@ -198,13 +199,13 @@ impl FollowerRetelling {
     }
 }
 
-/// The generations of a follower, each of its partitions by itself.
+/// Returns the generations of a follower, with a separate entry for each partition.
 async fn generations(
     application: &Application,
     follower: &Arc<Follower>,
     upstreams: &[(Arc<str>, Arc<dyn Recorder>)],
 ) -> Result<Vec<FollowerRetelling>> {
-    // Before the notes are read, so that they are those of all that is retold.
+    // Read before the notes, so that they include those of everything that is retold.
     let head = application.head().await?.position();
     let mut all = Vec::new();
     for generation in generations_of(application, follower.name()).await? {
@@ -252,7 +253,7 @@ struct Walk {
     cursors: Vec<UpstreamCursor>,
     /// How far each log is covered by stretches.
     places: BTreeMap<LogId, Option<Position>>,
-    /// Own events after `head` that are read already.
+    /// Events of the own log after `head` that have been read.
     own: VecDeque<StoredEvent>,
 }
 
@@ -265,7 +266,7 @@ impl Walk {
             for (name, recorder) in upstreams.filter(|(name, _)| **name == *start.upstream) {
                 let found = recorder.log_id().await?;
                 if found != Some(start.log) && self.retelling.is_past {
-                    // That is what it was reset for.
+                    // The follower was reset for this reason.
                     continue;
                 }
                 if found != Some(start.log) {
@@ -312,7 +313,7 @@ impl Walk {
         self.end().await
     }
 
-    /// Retells what was resumed or is left over, and checks that the stretches reach the checkpoints.
+    /// Retells resumed and remaining events, and checks that the stretches reach the checkpoints.
     async fn end(&mut self) -> Result<Option<Difference>> {
         if let Some(difference) = self.move_to(self.retelling.until.head).await? {
             return Ok(Some(difference));
@@ -322,7 +323,8 @@ impl Walk {
             let place = self.places.get(log).copied().flatten();
             if place < Some(*checkpoint) {
                 let what = format!(
-                    "the stretches over the log {log} end at {}, but the checkpoint is at {checkpoint}",
+                    "the stretches over the log {log} end at {}, but the checkpoint is at \
+                     {checkpoint}",
                     Position::number(place),
                 );
                 return Ok(Some(Difference::of_log(what, self.head)));
@@ -333,7 +335,8 @@ impl Walk {
             let after = end.after.map(|mark| mark.position);
             if place != after {
                 let what = format!(
-                    "the follower was split anew where it had answered the log {} up to {}, but this partition had answered it up to {}",
+                    "the follower was split where it had processed the log {} up to {}, but this \
+                     partition had processed it up to {}",
                     end.log,
                     Position::number(after),
                     Position::number(place),
@@ -385,7 +388,8 @@ impl Walk {
         .with_past(&self.past)
     }
 
-    /// The effects among the events of an append, if this follower in its present edition recorded it.
+    /// Returns the effects among the events of an append, if the present edition of this follower
+    /// recorded it.
     fn effects_of(&self, append: &[StoredEvent]) -> (Vec<StoredEvent>, bool) {
         let edition = self.retelling.follower.edition_number();
         let is_own = append.first().is_some_and(|event| {
@@ -414,10 +418,10 @@ impl Walk {
         let place = self.places.get(&stretch.upstream).copied();
         if place != Some(stretch.after) {
             let what = format!(
-                "a stretch over the log {} begins after {}, where {} was the last that is covered",
+                "a stretch over the log {} begins after {}, but the last covered position is {}",
                 stretch.upstream,
                 Position::number(stretch.after),
-                place.map_or("nothing".into(), |it| Position::number(it).to_string()),
+                place.map_or("none".into(), |it| Position::number(it).to_string()),
             );
             return Ok(Some(Difference::of_log(what, self.head)));
         }
@@ -435,8 +439,8 @@ impl Walk {
             .position(|cursor| cursor.log == stretch.upstream);
         let is_known = self.retelling.split.is_known;
         let Some(upstream) = upstream.filter(|_| is_known) else {
-            // Of an application that is followed no more, or a log that was replaced; or the program does
-            // not know which events were this partition's.
+            // The stretch is of an application that is no longer followed, or a log that was
+            // replaced; or the program does not know which events belonged to this partition.
             self.report.facts.other_edition += u64::from(is_of_edition);
             retold.take_stretch(stretch);
             return Ok(None);
@@ -475,8 +479,8 @@ impl Walk {
         }
     }
 
-    /// Shows the own log up to and with a later position. What lies between was not recorded by a
-    /// stretch of this follower, so it may not be an effect of it, but for what was resumed.
+    /// Shows the own log up to and including a later position. The events in between were not
+    /// recorded by a stretch of this follower, so none may be an effect of it, except resumed ones.
     async fn move_to(&mut self, head: Option<Position>) -> Result<Option<Difference>> {
         while self.head < head {
             let append = self.own_append().await?;
@@ -496,14 +500,14 @@ impl Walk {
                 continue;
             }
             if self.effects_of(&append).1 {
-                let what = "effects are recorded without the stretch they answer";
+                let what = "effects are recorded without their stretch";
                 let mut difference = Difference::of_log(what, self.head);
                 difference.recorded = Some(Shown::of_recorded(first));
                 return Ok(Some(difference));
             }
             for event in &append {
                 if let Some(stream) = event.stream() {
-                    // Another writer's event: the cached state is read on when it is needed next.
+                    // Another writer's event: the cached state catches up when it is needed next.
                     self.shown.outdate_state(stream);
                 }
             }
@@ -541,7 +545,8 @@ impl Walk {
         Ok(retold.end().await)
     }
 
-    /// The events of the append that follows `head` in the own log; none at the end of what is retold.
+    /// Returns the events of the append that follows `head` in the own log; none at the end of the
+    /// retold part.
     async fn own_append(&mut self) -> Result<Vec<StoredEvent>> {
         if self.head >= self.retelling.until.head {
             return Ok(Vec::new());
@@ -563,7 +568,7 @@ impl Walk {
         }
     }
 
-    /// Shows so many more events of the own log.
+    /// Shows `count` more events of the own log.
     async fn pass_own(&mut self, count: usize) -> Result<()> {
         for event in self.own.drain(..count) {
             self.head = Some(event.position());

@@ -1,5 +1,5 @@
-//! The generations of a follower, from what its stream says: where each began and ended, into how many
-//! partitions it was split, what was parked and resumed in it.
+//! The generations of a follower, as recorded in its stream: where each began and ended, into how
+//! many partitions it was split, and which events were parked and resumed in it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,26 +10,26 @@ use crate::recording::{
     EventId, FollowerKey, LogId, Mark, PageEnd, Position, StoredEvent, StreamRead,
 };
 
-/// What is recorded of one generation.
+/// The records of one generation.
 pub(crate) struct Generation {
     /// The follower as the generation began: its number, its partitions.
     pub(crate) record: FollowerRecord,
     pub(crate) starts: Vec<StartingMark>,
-    /// Events that were parked, by log and position, with the place of the note in the own log.
+    /// Events that were parked, by log and position, with the position of the note in the own log.
     pub(crate) parked: BTreeMap<(LogId, Position), Position>,
     /// Events that were resumed, in the order of their notes.
     pub(crate) resumed: VecDeque<Resumed>,
     /// Whether the follower was reset since.
     pub(crate) is_past: bool,
-    /// Where all partitions of the generation ended, because the follower was split anew, with the
-    /// place of that note in the own log.
+    /// Where all partitions of the generation ended, because the follower was split, with the
+    /// position of that note in the own log.
     pub(crate) end: Option<(Position, Vec<StartingMark>)>,
 }
 
-/// A note that a parked event was answered after all.
+/// A note that a parked event was processed later.
 #[derive(Clone)]
 pub(crate) struct Resumed {
-    /// Place of the note in the own log.
+    /// Position of the note in the own log.
     pub(crate) position: Position,
     /// Its id.
     pub(crate) id: EventId,
@@ -51,7 +51,7 @@ impl Generation {
         }
     }
 
-    /// Its number.
+    /// Returns its number.
     pub(crate) fn number(&self) -> u64 {
         self.record.generation
     }
@@ -60,7 +60,7 @@ impl Generation {
         self.record.key_of_ids()
     }
 
-    /// Who an event of an upstream belongs to.
+    /// Returns how the generation assigns upstream events to partitions.
     pub(crate) fn split(&self, follower: &Follower) -> Split {
         let rule = follower.partition_rule().name();
         Split {
@@ -75,25 +75,25 @@ impl Generation {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split {
     pub(crate) partitions: u32,
-    /// Whether the program has the rule that says which events belong together.
+    /// Whether the program has the rule that derives an event's key.
     pub(crate) is_known: bool,
 }
 
 impl Split {
-    /// Of a generation that nothing is known of.
+    /// For a generation without records.
     pub(crate) const NONE: Self = Self {
         partitions: 1,
         is_known: true,
     };
 
-    /// Whether an event is this partition's.
+    /// Returns whether an event belongs to this partition.
     pub(crate) fn has(self, follower: &Follower, partition: u32, event: &StoredEvent) -> bool {
         let rule = follower.partition_rule();
         rule.partition_of(event, self.partitions) == partition
     }
 }
 
-/// The generations of a follower, in their order; the first also if it never started.
+/// Returns the generations of a follower in order; the first one even if it never started.
 pub(crate) async fn generations_of(
     application: &Application,
     name: &str,
@@ -117,7 +117,7 @@ pub(crate) async fn generations_of(
     }
 }
 
-/// Takes in an event, after which the follower is as `record` says.
+/// Applies an event, after which the follower is as in `record`.
 fn take_in(
     all: &mut Vec<Generation>,
     event: FollowerEvent,

@@ -1,4 +1,4 @@
-//! Asking a follower's policies once more, and holding what they decide against what is recorded.
+//! Calls a follower's policies again and compares their decisions with the records.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -16,43 +16,44 @@ use crate::recording::{
     EventId, FollowerKey, LogId, Origin, Position, Positions, StoredEvent, Stretch,
 };
 
-/// One append of a follower as it is retold: what its policies decide, compared with what is recorded
-/// as far as that goes.
+/// One append of a follower as it is retold: the decisions of its policies, compared with the
+/// records as they are made.
 pub(crate) struct Retold {
     application: Application,
     follower: Arc<Follower>,
     keys: Keys,
     batch: Batch,
-    /// How many events of the batch were compared.
+    /// How many events of the batch have been compared.
     compared: usize,
-    /// What is recorded of this append and not compared yet.
+    /// Recorded events of this append that are not compared yet.
     recorded: VecDeque<StoredEvent>,
-    /// Where all that is recorded of it is.
+    /// The positions of all recorded events of the append.
     positions: Positions,
     decided_at: Option<Position>,
-    /// What shows the log as it was, if it is not the log itself.
+    /// The recorder that shows the log as it was, if it is not the log itself.
     past: Option<Arc<PastRecorder>>,
 }
 
-/// Who answered, and by what ids of effects are told.
+/// The follower that recorded the append, and the key from which the ids of its effects are
+/// derived.
 #[derive(Clone)]
 pub(crate) struct Keys {
     pub(crate) follower: FollowerKey,
     pub(crate) of_ids: FollowerKey,
 }
 
-/// What answering an event once more came to.
+/// The outcome of processing an event again.
 pub(crate) enum Answered {
-    /// So many effects are equal.
+    /// This many effects are equal.
     Equal(u64),
-    /// It could not be answered, for something is erased; what is recorded counts.
+    /// The event could not be processed because something is erased; the records count.
     Erased,
     Different(Box<Difference>),
 }
 
 impl Retold {
-    /// An append of this follower that was decided on the log up to `decided_at`, of which these
-    /// effects are recorded. `application` shows the log up to there.
+    /// Creates an append of this follower that was decided on the log up to `decided_at`, with
+    /// these recorded effects. `application` shows the log up to there.
     pub(crate) fn new(
         application: Application,
         follower: Arc<Follower>,
@@ -75,13 +76,13 @@ impl Retold {
         }
     }
 
-    /// With what shows the log as it was.
+    /// Adds the recorder that shows the log as it was.
     pub(crate) fn with_past(mut self, past: &Arc<PastRecorder>) -> Self {
         self.past = Some(Arc::clone(past));
         self
     }
 
-    /// Answers an upstream event once more, after those before it in the append.
+    /// Processes an upstream event again, after those before it in the append.
     pub(crate) async fn answer(
         &mut self,
         upstream: &Arc<str>,
@@ -132,7 +133,7 @@ impl Retold {
         Ok(self.compare(upstream, log, event))
     }
 
-    /// Compares what was decided for an event with what is recorded as its effects.
+    /// Compares the decisions for an event with its recorded effects.
     fn compare(&mut self, upstream: &Arc<str>, log: LogId, event: &StoredEvent) -> Answered {
         let mut equal = 0;
         while let Some(retold) = self.batch.events().get(self.compared).cloned() {
@@ -186,13 +187,13 @@ impl Retold {
         }))
     }
 
-    /// Takes what is recorded as effects of an event as if it had been decided.
+    /// Accepts the recorded effects of an event as if they had been decided.
     fn take_as_it_is(&mut self, log: LogId, event: &StoredEvent) {
         self.take_while(|recorded| is_effect_of(recorded, log, event));
     }
 
-    /// Takes what is recorded as effects of a stretch as if it had been decided: of a log that is
-    /// followed no more.
+    /// Accepts the recorded effects of a stretch as if they had been decided: for a log that is no
+    /// longer followed.
     pub(crate) fn take_stretch(&mut self, stretch: &Stretch) {
         self.take_while(|recorded| {
             matches!(
@@ -217,11 +218,11 @@ impl Retold {
         }
     }
 
-    /// What is recorded and was not decided by anything that was answered; and gives the states of
-    /// changed aggregates to the application's cache.
+    /// Returns the recorded effect that no processed event decided, if there is one; and passes the
+    /// states of changed aggregates to the application's cache.
     pub(crate) async fn end(self) -> Option<Difference> {
         if let Some(recorded) = self.recorded.front() {
-            let what = "an effect is recorded that no answered event has";
+            let what = "an effect is recorded that no processed event caused";
             let mut difference = Difference::of_log(what, self.decided_at);
             difference.recorded = Some(Shown::of_recorded(recorded));
             return Some(difference);
@@ -232,7 +233,7 @@ impl Retold {
     }
 }
 
-/// Whether a recorded event is an effect of this upstream event.
+/// Returns whether a recorded event is an effect of this upstream event.
 fn is_effect_of(recorded: &StoredEvent, log: LogId, event: &StoredEvent) -> bool {
     matches!(
         recorded.origin(),

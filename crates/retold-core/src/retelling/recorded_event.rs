@@ -1,10 +1,10 @@
-//! A recorded event, to be recorded once more: where logs are told again.
+//! A recorded event that is recorded again, in a retold log.
 
 use std::sync::Arc;
 
 use crate::recording::{NewEvent, StoredEvent};
 
-/// A recorded event as one that is to be recorded.
+/// Converts a recorded event to a new one.
 pub(crate) fn as_new(stored: &StoredEvent) -> NewEvent {
     let mut new = NewEvent::new(
         stored.id(),

@@ -1,11 +1,11 @@
-//! What a retelling comes to: counts, or the first difference with both its sides.
+//! The result of a retelling: counts, or the first difference with both sides.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::recording::{Mark, NewEvent, Origin, Position, StoredEvent, Version};
 
-/// What retelling one generation of a follower, or one partition of it, came to.
+/// The result of retelling one generation of a follower, or one partition of it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FollowerReport {
@@ -13,73 +13,76 @@ pub struct FollowerReport {
     pub application: Arc<str>,
     /// The follower with its generation, and its partition if there are several.
     pub follower: Arc<str>,
-    /// Upstream events that its policies answered once more.
+    /// Upstream events that its policies processed again.
     pub answered: u64,
     /// Effects that were compared and found equal.
     pub effects: u64,
-    /// Upstream positions that its stretches cover, those that concern it not among them.
+    /// Upstream positions that its stretches cover, including those that do not concern it.
     pub covered: u64,
-    /// What was taken as it is.
+    /// The records that were accepted as they are.
     pub facts: Facts,
-    /// The first difference, if there is one: what follows it was not looked at.
+    /// The first difference, if there is one; the retelling stops there.
     pub difference: Option<Difference>,
 }
 
-/// What a retelling takes as it is, because it cannot or must not be decided again.
+/// The records that a retelling accepts as they are, because they cannot or must not be decided
+/// again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Facts {
     /// Stretches that another edition of the follower recorded, or partitions by another rule.
     pub other_edition: u64,
-    /// Upstream events that could not be answered once more, for they or something that was read for
-    /// them is erased.
+    /// Upstream events that could not be processed again, because they or an event that was read
+    /// for them is erased.
     pub erased: u64,
     /// Upstream events that were parked.
     pub parked: u64,
 }
 
 impl fmt::Display for Facts {
-    /// A part of a sentence for each that is not 0.
+    /// Part of a sentence for each count that is not 0.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (count, what) in [
             (self.other_edition, "stretches of another edition"),
-            (self.erased, "answers to what is erased"),
+            (self.erased, "effects of erased events"),
             (self.parked, "parked events"),
         ] {
             if count > 0 {
-                write!(f, ", {count} {what} taken as they are")?;
+                write!(f, ", {count} {what} accepted as recorded")?;
             }
         }
         Ok(())
     }
 }
 
-/// Where what is retold is not what is recorded.
+/// The first place where the retelling and the records differ.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Difference {
-    /// What differs, in a few words.
+    /// The kind of difference, in a few words.
     pub what: String,
-    /// The upstream event that was answered, if it is about one: whose log, where, and its topic.
+    /// The upstream event that was processed, if the difference is about one: its log, mark and
+    /// topic.
     pub cause: Option<(Arc<str>, Mark, String)>,
-    /// The position of the follower's own log that was decided on; none for its beginning.
+    /// The position in the follower's own log at which the decision was made; none for its
+    /// beginning.
     pub decided_at: Option<Position>,
-    /// The streams that were read, with the versions they had, and the version of the snapshot that was
-    /// begun with, if one was.
+    /// The streams that were read, with the versions they had, and the version of the snapshot that
+    /// was used, if one was.
     pub read: Vec<(Arc<str>, Option<Version>, Option<Version>)>,
-    /// The event that is recorded; none if more was decided than is recorded.
+    /// The recorded event; none if more was decided than is recorded.
     pub recorded: Option<Shown>,
-    /// The event that was decided now; none if less was.
+    /// The event that was decided now; none if less was decided.
     pub retold: Option<Shown>,
 }
 
-/// An event as it is shown to people.
+/// An event as displayed to people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shown {
-    /// Its place in the log, if it is recorded.
+    /// Its position in the log, if it is recorded.
     pub position: Option<Position>,
-    /// The rest, one entry a line: name and value.
+    /// The rest, one entry per line: name and value.
     pub lines: Vec<(&'static str, String)>,
 }
 
@@ -138,7 +141,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 impl Difference {
-    /// A difference about no event in particular.
+    /// A difference that is not about a particular event.
     pub(crate) fn of_log(what: impl Into<String>, decided_at: Option<Position>) -> Self {
         Self {
             what: what.into(),
@@ -155,7 +158,7 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.what)?;
         if let Some((upstream, mark, topic)) = &self.cause {
-            write!(f, "\n  answering {topic} at {mark} of {upstream:?}")?;
+            write!(f, "\n  processing {topic} at {mark} of {upstream:?}")?;
         }
         match self.decided_at {
             Some(position) => write!(f, "\n  decided on the log up to position {position}")?,
@@ -201,7 +204,8 @@ impl fmt::Display for FollowerReport {
         } = self;
         write!(
             f,
-            "{follower} of {application}: {answered} events answered, {effects} effects equal, {covered} positions covered"
+            "{follower} of {application}: {answered} events processed, {effects} effects equal, \
+             {covered} positions covered"
         )?;
         write!(f, "{facts}")?;
         match difference {

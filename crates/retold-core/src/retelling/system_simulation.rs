@@ -1,10 +1,10 @@
-//! A whole system under simulation: its followers and timers as actors of several processes that run
-//! the same system at once, with commands of the test beside them, over stores in which everything goes
-//! wrong that may.
+//! A whole system under simulation: its followers and timers are actors of several processes that
+//! run the same system at once, along with commands of the test, over stores in which every
+//! possible fault occurs.
 //!
-//! Afterwards the library's own promises are checked: every follower is caught up, everything that is
-//! recorded retells in both forms, and applications that claim to be confluent are. What the system
-//! itself promises is for the test to check.
+//! Afterwards the library's own guarantees are checked: every follower is caught up, all records
+//! retell in both forms, and applications that claim to be confluent are. The guarantees of the
+//! system itself are for the test to check.
 
 use std::fmt;
 use std::future::Future;
@@ -44,7 +44,7 @@ use crate::system::{Infrastructure, Member, OpenSystem, Opening, System};
 ///     }
 /// }
 ///
-/// /// The neighbour's dog answers.
+/// /// The neighbor's dog answers.
 /// async fn answer(_: &Barked, context: &mut Context) -> retold::Result<()> {
 ///     context.execute_or_create("rex", |_: &Dog| Barked).await?;
 ///     Ok(())
@@ -62,8 +62,11 @@ use crate::system::{Infrastructure, Member, OpenSystem, Opening, System};
 ///     street.commands("walker", |street| async move {
 ///         let here = street.application("here").expect("it is part of the street").clone();
 ///         for walk in 0..3 {
-///             // Sent until it is answered: the id makes it happen once.
-///             let bark = || here.execute_or_create("fido", |_: &Dog| Barked).command_id(format!("walk-{walk}"));
+///             // Sent until it succeeds: the id makes it happen once.
+///             let bark = || {
+///                 here.execute_or_create("fido", |_: &Dog| Barked)
+///                     .command_id(format!("walk-{walk}"))
+///             };
 ///             while bark().await.is_err() {}
 ///         }
 ///     });
@@ -85,28 +88,28 @@ pub struct SystemSimulation<'s> {
 }
 
 impl<'s> SystemSimulation<'s> {
-    /// The system over a store in memory, whose logs are born.
+    /// Creates the system over a store in memory, with its logs.
     ///
     /// # Errors
     ///
-    /// What opening the logs reports.
+    /// The errors of opening the logs.
     pub fn new(simulation: &'s mut Simulation, system: &System) -> Result<Self, String> {
         let store = MemoryStore::new().with_clock(simulation.clock());
         let store = simulation.store(Arc::new(store));
         Self::over(simulation, system, store)
     }
 
-    /// The system over a store of this simulation, or one around such a store.
+    /// Creates the system over a store of this simulation, or one around such a store.
     ///
     /// # Errors
     ///
-    /// What opening the logs reports.
+    /// The errors of opening the logs.
     pub fn over(
         simulation: &'s mut Simulation,
         system: &System,
         store: Arc<dyn Store>,
     ) -> Result<Self, String> {
-        // What fails there is tried again by the actors, each attempt a step.
+        // Failures there are retried by the actors; each attempt is a step.
         let infrastructure = Infrastructure::new(store)
             .clock(simulation.clock())
             .ids(simulation.ids())
@@ -124,21 +127,21 @@ impl<'s> SystemSimulation<'s> {
         })
     }
 
-    /// So many processes run the system, each with all its followers and timers;
+    /// Sets how many processes run the system, each with all its followers and timers;
     /// [`SIMULATED_PROCESSES_DEFAULT`] by default.
     pub fn processes(&mut self, processes: usize) -> &mut Self {
         self.processes = processes;
         self
     }
 
-    /// The simulation, for choosing its faults and lengths.
+    /// Returns the simulation, to set its faults and lengths.
     pub fn simulation(&mut self) -> &mut Simulation {
         self.simulation
     }
 
-    /// Commands of somebody outside, in a process of its own of this name, which opens the system's logs
-    /// anew whenever it starts. After a crash `commands` begins again, so it sends each command under an
-    /// id, until it is answered.
+    /// Adds commands from outside the system, in a process with this name, which reopens the
+    /// system's logs whenever it starts. After a crash `commands` starts again, so it must send
+    /// each command under an id, and repeat it until it succeeds.
     pub fn commands<F>(
         &mut self,
         name: impl Into<Arc<str>>,
@@ -162,23 +165,23 @@ impl<'s> SystemSimulation<'s> {
         self
     }
 
-    /// Runs the system under faults, then in calm until nothing is left to do, and checks what the
-    /// library promises. May be called again, with more commands.
+    /// Runs the system under faults, then without faults until nothing is left to do, and checks
+    /// the library's guarantees. May be called again, with more commands.
     ///
     /// # Errors
     ///
-    /// What is wrong.
+    /// The first guarantee that does not hold.
     pub fn run(&mut self) -> Result<(), String> {
         self.start();
         self.simulation.run()?;
         self.check()
     }
 
-    /// Looks at what came of it, without faults.
+    /// Runs a future on the resulting system, without faults.
     ///
     /// # Errors
     ///
-    /// What the future reports.
+    /// The errors that the future returns.
     pub fn outside<T, F>(&self, look: impl FnOnce(OpenSystem) -> F) -> Result<T, String>
     where
         F: Future<Output = Result<T, Error>>,
@@ -252,8 +255,8 @@ impl<'s> SystemSimulation<'s> {
     }
 }
 
-/// What the pipelines of an application's followers are called, in their order: by the name of the
-/// follower, and of its application where another one has a follower of that name.
+/// Returns the names of the pipelines of an application's followers, in order: the follower's name,
+/// with its application's name where another application has a follower of that name.
 fn names_of_pipelines(system: &System, member: &Member) -> Vec<String> {
     let all = || system.members().iter().flat_map(Member::followers);
     let followers = member.followers().iter();
@@ -272,7 +275,7 @@ fn names_of_pipelines(system: &System, member: &Member) -> Vec<String> {
     names.collect()
 }
 
-/// Opens the logs, however often it takes.
+/// Opens the logs, retrying until it succeeds.
 async fn open(system: &System, infrastructure: &Infrastructure) -> OpenSystem {
     loop {
         if let Ok(open) = OpenSystem::open(system, infrastructure, Opening::Write).await {
@@ -281,14 +284,14 @@ async fn open(system: &System, infrastructure: &Infrastructure) -> OpenSystem {
     }
 }
 
-/// Lets a follower follow for ever.
+/// Follows its upstreams forever.
 async fn follow(mut pipeline: Pipeline) {
     let recorders: Vec<Arc<dyn Recorder>> = (0..pipeline.upstream_count())
         .map(|index| Arc::clone(pipeline.upstream(index)))
         .chain([Arc::clone(pipeline.application().recorder())])
         .collect();
     loop {
-        // Known before the step, so that no change falls between looking and waiting.
+        // Read before the step, so that no change is missed between the step and the wait.
         let Some(counts) = append_counts(&recorders).await else {
             continue;
         };
@@ -307,7 +310,7 @@ async fn follow(mut pipeline: Pipeline) {
         if is_at_rest {
             let waits = recorders.iter().zip(counts);
             let waits = waits.map(|(recorder, count)| recorder.changed_since(count));
-            // Whatever it says: the next step looks.
+            // The result does not matter: the next step checks.
             let _ = select_all(waits).await;
         }
     }
@@ -321,7 +324,7 @@ async fn append_counts(recorders: &[Arc<dyn Recorder>]) -> Option<Vec<u64>> {
     Some(counts)
 }
 
-/// Lets pass what may happen to any store.
+/// Accepts errors that any store may return.
 fn settled(result: Result<(), Error>) {
     match result {
         Ok(()) | Err(Error::Unavailable(_) | Error::OutcomeUnknown { .. }) => {}
@@ -329,7 +332,7 @@ fn settled(result: Result<(), Error>) {
     }
 }
 
-/// Fires the timers of an application for ever.
+/// Fires the timers of an application forever.
 async fn keep_time(application: Application, timer: SimulatedTimer) {
     let mut timers = Timers::new(application.clone());
     loop {
@@ -359,7 +362,7 @@ async fn fire_due(timers: &mut Timers, application: &Application) -> Result<(), 
     Ok(())
 }
 
-/// A follower that has not answered everything, if there is one.
+/// Returns a follower that has not processed everything, if there is one.
 fn first_behind(open: &OpenSystem) -> BoxFuture<'_, Result<Option<String>, Error>> {
     Box::pin(async move {
         for (_, pipeline) in open.pipelines() {

@@ -1,4 +1,4 @@
-//! A walk through an upstream log, forward only, a page at a time.
+//! A forward walk through an upstream log, one page at a time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ pub(crate) struct UpstreamCursor {
     recorder: Arc<dyn Recorder>,
     query: Query,
     page: VecDeque<StoredEvent>,
-    /// How far the log is read.
+    /// How far the log has been read.
     read_to: Option<Mark>,
-    /// Where it begins.
+    /// Where the walk begins.
     start: Option<Position>,
 }
 
 impl UpstreamCursor {
-    /// Begins after a position.
+    /// Creates a cursor that begins after a position.
     pub(crate) fn new(
         name: Arc<str>,
         log: LogId,
@@ -42,7 +42,7 @@ impl UpstreamCursor {
         }
     }
 
-    /// The next event up to and with `until`; none if there is no more of them.
+    /// Returns the next event up to and including `until`; none if there are no more.
     pub(crate) async fn next(&mut self, until: Position) -> Result<Option<StoredEvent>> {
         let read_to = self.read_to.map(|mark| mark.position).or(self.start);
         if self.page.is_empty() && read_to < Some(until) {

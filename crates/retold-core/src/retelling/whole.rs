@@ -1,11 +1,11 @@
-//! The whole system, retold on memory by one schedule that is merged from its logs.
+//! The whole system, retold in memory by one schedule that is merged from its logs.
 //!
-//! Each log says in which order its appends were made, each stretch which part of another log was
-//! there before. Together that is a partial order, and any total order that respects it is a schedule
-//! that a single thread could have followed. It is followed here: inputs (commands, timers, acts of
-//! operators) are recorded as they were, effects are decided by the policies, and the logs that come of
-//! it are compared with the recorded ones. If the order cannot be completed the logs contradict each
-//! other: something was answered before it happened.
+//! Each log determines the order of its appends, and each stretch the part of another log that
+//! existed before it. Together they form a partial order, and any total order that respects it is a
+//! schedule that a single thread could have followed. This module follows one: inputs (commands,
+//! timers, operator actions) are recorded as they were, effects are decided by the policies, and
+//! the resulting logs are compared with the recorded ones. If the order cannot be completed, the
+//! logs contradict each other: an event was processed before it was recorded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -26,20 +26,20 @@ use crate::recording::{
 };
 use crate::system::{Infrastructure, Member, OpenSystem, Opening};
 
-/// Own events and stretches read at once.
+/// Events and stretches of a log that are read at once.
 const PAGE: usize = 1_000;
 
-/// What retelling a whole system came to.
+/// The result of retelling a whole system.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WholeReport {
     /// Events that are inputs: of commands, timers and the library itself.
     pub inputs: u64,
-    /// Upstream events that policies answered once more.
+    /// Upstream events that policies processed again.
     pub answered: u64,
-    /// Effects that were decided once more and found equal.
+    /// Effects that were decided again and found equal.
     pub effects: u64,
-    /// What was taken as it is.
+    /// The records that were accepted as they are.
     pub facts: Facts,
     /// The application and the first difference, if there is one.
     pub difference: Option<(Arc<str>, Difference)>,
@@ -49,7 +49,7 @@ impl fmt::Display for WholeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "one schedule: {} inputs, {} events answered, {} effects equal{}",
+            "one schedule: {} inputs, {} events processed, {} effects equal{}",
             self.inputs, self.answered, self.effects, self.facts
         )?;
         match &self.difference {
@@ -61,12 +61,12 @@ impl fmt::Display for WholeReport {
     }
 }
 
-/// Retells the whole system on memory, which holds all its logs then.
+/// Retells the whole system in memory, which then holds all its logs.
 ///
 /// # Errors
 ///
-/// [`Error::Unavailable`], [`Error::Corrupt`] if a log cannot be read; [`Error::Replaced`] if one is
-/// not the log that a follower followed. A difference is no error: it is in the report.
+/// [`Error::Unavailable`], [`Error::Corrupt`] if a log cannot be read; [`Error::Replaced`] if one
+/// is not the log that a follower followed. A difference is not an error: it is in the report.
 pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
     let mut infrastructure = Infrastructure::new(Arc::new(MemoryStore::new()));
     for application in open.applications() {
@@ -105,7 +105,7 @@ pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
     Ok(report)
 }
 
-/// By the name of the follower and the number of the generation: how it is split, and by what ids are told.
+/// By follower name and generation number: how it is split, and the key from which ids are derived.
 type Generations = BTreeMap<(String, u64), (Split, FollowerKey)>;
 
 async fn generations(recorded: &Application, member: &Member) -> Result<Generations> {
@@ -119,7 +119,7 @@ async fn generations(recorded: &Application, member: &Member) -> Result<Generati
     Ok(all)
 }
 
-/// Checks that names still lead to the logs that followers began with.
+/// Checks that names still resolve to the logs that followers began with.
 async fn check_upstreams(open: &OpenSystem) -> Result<()> {
     for (application, member) in open.applications().iter().zip(open.system().members()) {
         for follower in member.followers() {
@@ -142,35 +142,36 @@ async fn check_upstreams(open: &OpenSystem) -> Result<()> {
     Ok(())
 }
 
-/// One log on its way.
+/// One log while it is retold.
 struct Track {
     recorded: Arc<dyn Recorder>,
     log: Option<LogId>,
-    /// The application on memory.
+    /// The application in memory.
     application: Application,
     followers: Vec<Arc<Follower>>,
-    /// What is known of the generations of followers, by name and number.
+    /// The known generations of followers, by name and number.
     generations: Generations,
-    /// How far the log on memory is.
+    /// The head of the log in memory.
     head: Option<Position>,
-    /// How far it is retold: as far as it was when the retelling began, or less if what is next answers
-    /// what another log recorded later. So logs may be retold while programs write to them.
+    /// How far the log is retold: as far as it reached when the retelling began, or less if the
+    /// next append processed events that another log recorded later. This way logs can be retold
+    /// while programs write to them.
     until: Option<Position>,
-    /// How many appends it had then.
+    /// The number of appends that it had then.
     append_count: u64,
     is_cut: bool,
-    /// Recorded events after `head` that are read already.
+    /// Recorded events after `head` that have been read.
     events: VecDeque<StoredEvent>,
-    /// Recorded stretches that are read and not retold yet.
+    /// Recorded stretches that have been read and are not retold yet.
     stretches: VecDeque<RecordedStretch>,
     ordinal: u64,
-    /// Appends of followers at `head` that are not ended: what their stretches came to.
+    /// Unfinished appends of followers at `head`, with the results of their stretches.
     open: BTreeMap<FollowerKey, Retold>,
 }
 
-/// What a track can do next.
+/// The next action that a track can take.
 enum Next {
-    /// It is at its end.
+    /// It has reached its end.
     Nothing,
     /// It waits for another log.
     Waits(LogId, Position),
@@ -216,7 +217,8 @@ async fn follow(tracks: &mut [Track], report: &mut WholeReport) -> Result<Found>
         if !is_moved && !cut(tracks, &waits) {
             return Ok(waits.into_iter().next().map(|(_, name, head, log, position)| {
                 let what = format!(
-                    "the logs contradict each other: what this log answered of the log {log} up to {position} was not there yet"
+                    "the logs contradict each other: this log processed events of the log {log} up \
+                     to {position} before they were recorded"
                 );
                 (name, Difference::of_log(what, head))
             }));
@@ -224,11 +226,12 @@ async fn follow(tracks: &mut [Track], report: &mut WholeReport) -> Result<Found>
     }
 }
 
-/// An application that waits: its index, name and head, and for which log to reach which position.
+/// An application that waits: its index, name and head, the log that it waits for, and the position
+/// that log must reach.
 type Wait = (usize, Arc<str>, Option<Position>, LogId, Position);
 
-/// Ends the retelling of those that wait for what another log recorded after the retelling began. Says
-/// whether there were any.
+/// Ends the retelling of tracks that wait for events that another log recorded after the retelling
+/// began. Returns whether there were any.
 fn cut(tracks: &mut [Track], waits: &[Wait]) -> bool {
     let mut is_cut = false;
     for (index, _, head, log, position) in waits {
@@ -242,8 +245,9 @@ fn cut(tracks: &mut [Track], waits: &[Wait]) -> bool {
     is_cut
 }
 
-/// Name of the application that a stretch is about, and its recorded log. What a policy answers is an
-/// event as it is recorded, as in the run; the copy on memory has another time of recording.
+/// Returns the name of the application that a stretch is about, and its recorded log. As in the
+/// original run, policies receive events as recorded; the copy in memory has another time of
+/// recording.
 fn upstream_of(
     tracks: &[Track],
     stretch: &RecordedStretch,
@@ -277,7 +281,7 @@ impl Track {
             && stretch.head <= self.head
         {
             let (log, to) = (stretch.stretch.upstream, stretch.stretch.to.position);
-            // A log that is no part of the system any more is taken as it is.
+            // A log that is no longer part of the system is accepted as it is.
             if heads.get(&log).is_some_and(|head| *head < Some(to)) {
                 return Ok(Next::Waits(log, to));
             }
@@ -303,8 +307,9 @@ impl Track {
         Ok(Next::Append(self.events.drain(..count).collect()))
     }
 
-    /// Whether what is next was there when the retelling began. At the log's end that is sure only if
-    /// nothing was recorded since, for an append that was begun there may have had effects.
+    /// Returns whether the next append existed when the retelling began. At the log's end that is
+    /// certain only if nothing was recorded since, because an append that was begun there may have
+    /// had effects.
     async fn is_begun_before_end(&self) -> Result<bool> {
         if self.head < self.until {
             return Ok(true);
@@ -313,7 +318,7 @@ impl Track {
         Ok(head.append_count == self.append_count)
     }
 
-    /// Reads on, so that the next append is there as a whole, and the stretches before it.
+    /// Reads ahead, so that the next append is complete, with the stretches before it.
     async fn read(&mut self) -> Result<()> {
         if self.stretches.is_empty() {
             let read = StretchRead::new().after(self.ordinal).limit(PAGE);
@@ -341,7 +346,8 @@ impl Track {
         Ok(())
     }
 
-    /// Which event is resumed by the append that begins so, if it is such, and by which edition.
+    /// Returns the event that is resumed by the append that begins with `first`, if it resumes one,
+    /// and the edition that did it.
     fn resumed(&self, first: &StoredEvent) -> Result<Option<(LogId, Mark, u32)>> {
         if first.topic() != FollowerEvent::RESUMED {
             return Ok(None);
@@ -364,7 +370,7 @@ impl Track {
         followers.find(|it| it.name() == name).cloned()
     }
 
-    /// How the generation of this key is split, and which partition the key is of.
+    /// Returns how the generation of this key is split, and the partition of the key.
     fn split(&self, key: &FollowerKey) -> (Split, u32) {
         let Some((name, generation, partition)) = parts_of(key) else {
             return (Split::NONE, 0);
@@ -383,7 +389,7 @@ impl Track {
         }
     }
 
-    /// Answers a stretch once more; what comes of it is compared when its append is ended.
+    /// Processes a stretch again; the results are compared when its append is complete.
     async fn answer(
         &mut self,
         stretch: &RecordedStretch,
@@ -400,7 +406,7 @@ impl Track {
             report.facts.other_edition += 1;
             return Ok(None);
         };
-        // All that follows at this head is one append at most, for it would move the head.
+        // Everything at this head belongs to at most one append, because an append moves the head.
         let recorded = self.effects_ahead(&stretch.follower);
         let parked = self.parked_ahead(&stretch.follower)?;
         if !self.open.contains_key(&stretch.follower) {
@@ -415,8 +421,8 @@ impl Track {
         }
         let (split, partition) = self.split(&stretch.follower);
         let Some((name, recorder)) = upstream.filter(|_| split.is_known) else {
-            // Of an application that is no part of the system any more, or a log that was replaced; or it
-            // is not known which events were this partition's.
+            // The stretch is of an application that is no longer part of the system, or of a log
+            // that was replaced; or it is unknown which events belonged to this partition.
             report.facts.other_edition += 1;
             if let Some(retold) = self.open.get_mut(&stretch.follower) {
                 retold.take_stretch(stretch);
@@ -453,7 +459,7 @@ impl Track {
         }
     }
 
-    /// The events of the next append, if this follower recorded it.
+    /// Returns the events of the next append, if this follower recorded it.
     fn effects_ahead(&self, key: &FollowerKey) -> Vec<StoredEvent> {
         let Some(first) = self.events.front() else {
             return Vec::new();
@@ -465,7 +471,7 @@ impl Track {
         }
     }
 
-    /// The event that the next append parks, if it is that of this follower.
+    /// Returns the event that the next append parks, if it belongs to this follower.
     fn parked_ahead(&self, key: &FollowerKey) -> Result<Option<(LogId, Mark)>> {
         let Some(first) = self.events.front() else {
             return Ok(None);
@@ -487,8 +493,8 @@ impl Track {
         })
     }
 
-    /// Makes the next append on memory, as it is recorded: effects were decided once more and are equal,
-    /// but perhaps under another name of their topic.
+    /// Makes the next append in memory, as recorded: effects were decided again and are equal,
+    /// except perhaps for the name of their topic.
     async fn append(
         &mut self,
         recorded: Vec<StoredEvent>,
@@ -516,7 +522,7 @@ impl Track {
         match &key {
             _ if is_retold => {}
             Some(key) if self.is_of_present_edition(first, key) => {
-                let what = "effects are recorded without the stretch they answer";
+                let what = "effects are recorded without their stretch";
                 let mut difference = Difference::of_log(what, self.head);
                 difference.recorded = Some(Shown::of_recorded(first));
                 return Ok(Some(difference));
@@ -534,14 +540,14 @@ impl Track {
         let positions = appended.map_err(Error::from)?.positions();
         let last = recorded.last().map(StoredEvent::position);
         if positions.count() != count || positions.last() != last {
-            let what = "the events are at other positions than they are recorded at";
+            let what = "the events have other positions than recorded";
             return Ok(Some(Difference::of_log(what, self.head)));
         }
         self.head = last;
         Ok(None)
     }
 
-    /// What the cache has of these streams does not have these events.
+    /// Marks the cached states of these streams as outdated, because they lack these events.
     fn outdate_states(&self, events: &[StoredEvent]) {
         for stream in events.iter().filter_map(StoredEvent::stream) {
             self.application.outdate_state(stream);
@@ -556,7 +562,7 @@ impl Track {
         )
     }
 
-    /// Answers once more an event that had been parked.
+    /// Processes an event again that had been parked.
     async fn resume(
         &mut self,
         recorded: &[StoredEvent],
@@ -604,7 +610,7 @@ impl Track {
     }
 }
 
-/// The follower whose effect an event is.
+/// Returns the follower whose effect an event is.
 fn effect_of(event: &StoredEvent) -> Option<FollowerKey> {
     match event.origin() {
         Ok(Origin::Effect { follower, .. }) => Some(follower),

@@ -143,7 +143,7 @@ async fn a_changed_policy_is_shown_with_both_sides_and_its_edition_is_respected(
     let shown = difference(&stock(follower()), &memory).await;
     for part in [
         "the values differ",
-        "answering Placed at 1 ",
+        "processing Placed at 1 ",
         "of \"orders\"",
         "decided on the log up to position 1",
         "\"Stock/tea\" without events",
@@ -260,7 +260,7 @@ async fn logs_that_no_follower_writes_are_found() {
     check(Wrong::OtherId, "the ids differ").await;
     check(
         Wrong::NoStretch,
-        "effects are recorded without the stretch they answer",
+        "effects are recorded without their stretch",
     )
     .await;
     check(Wrong::TwoEffects, "less was decided now than is recorded").await;
