@@ -1,7 +1,7 @@
 //! Applications: named logs with their aggregates.
 //!
-//! An [`Application`] loads, decides and appends, and reads back what was recorded. The modules stand
-//! in order; each uses only those above it.
+//! An [`Application`] loads, decides and appends, and reads back what was recorded. The modules are
+//! listed in dependency order: each uses only those above it.
 
 mod error;
 pub mod limits;

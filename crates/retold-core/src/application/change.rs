@@ -56,7 +56,7 @@ impl<A: Aggregate> Deref for Draft<A> {
 
 /// The aggregates of a change: an [`Id`], a tuple of up to six, or a vector.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not say which aggregates are changed",
+    message = "`{Self}` does not name aggregates to change",
     label = "not ids of aggregates",
     note = "use an `Id`, a tuple (of up to 6) or a `Vec` of ids"
 )]
@@ -178,7 +178,7 @@ impl Application {
     /// aggregate is named twice: each of its drafts could satisfy a rule that both together break.
     #[allow(
         clippy::type_complexity,
-        reason = "a closure has no name, and a name for the rest would hide it"
+        reason = "a closure has no name, and an alias for the rest would hide it"
     )]
     pub fn change<I, F, D>(
         &self,

@@ -44,7 +44,7 @@ impl CommandId {
     pub(super) fn check(&self) -> Result<(), Invalid> {
         if self.0.is_empty() || self.0.len() > COMMAND_ID_SIZE_MAX {
             return Err(Invalid::new(format!(
-                "a command id has {} bytes; it needs 1 to {COMMAND_ID_SIZE_MAX}",
+                "the command id has {} bytes; it must have 1 to {COMMAND_ID_SIZE_MAX}",
                 self.0.len()
             )));
         }

@@ -87,7 +87,7 @@ impl<A: Aggregate<Key: From<Uuid>>> Create<'_, A> {
     async fn run(self) -> Result<Id<A>> {
         if self.events.is_empty() {
             return Err(Error::invalid(
-                "an aggregate is created by its first event; decide on one at least",
+                "an aggregate is created by its first event; decide on at least one",
             ));
         }
         let application = self.application;
@@ -113,11 +113,13 @@ impl<A: Aggregate<Key: From<Uuid>>> Create<'_, A> {
             (Commit::Before, Some(command)) => match self.created_before(command).await? {
                 Some(id) => Ok(id),
                 None => Err(Error::invalid(format!(
-                    "events of the command {:?} are in the log, but not its first",
+                    "the log has events of the command {:?}, but not its first event",
                     command.as_str()
                 ))),
             },
-            (Commit::Before, None) => Err(Error::invalid("ids of events were given twice")),
+            (Commit::Before, None) => Err(Error::invalid(
+                "the id source returned event ids that are already in the log",
+            )),
         }
     }
 

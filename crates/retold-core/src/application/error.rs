@@ -34,7 +34,8 @@ pub enum Error {
     /// ([`Application::settle`](super::handle::Application::settle)); a command with an id can
     /// simply be repeated.
     #[error(
-        "it is unknown whether the append was recorded (settle it, or repeat the command under its command id): {failure}"
+        "it is unknown whether the append was recorded \
+         (settle it, or repeat the command under its command id): {failure}"
     )]
     OutcomeUnknown {
         /// The last error of the database.
@@ -69,7 +70,10 @@ pub enum Error {
     /// copy. Data derived from that read may refer to events that no longer exist. Find out, and
     /// start again from the first event or from a mark that the log has.
     #[error(
-        "the log {log:?} has diverged: {mark} was read of it, but {}; it was cut, replaced, or restored from an older copy since. Compare it with what was restored; then begin again: reset a follower (`retold follower reset`), rebuild a view, open an outbox of another name, or read after a mark that the log has",
+        "the log {log:?} has diverged: {mark} was read from it, but {}; it was cut, replaced, or \
+         restored from an older copy since. Compare it with the restored copy; then start again: \
+         reset a follower (`retold follower reset`), rebuild a view, open an outbox with another \
+         name, or read after a mark that the log has",
         found_there(mark, found)
     )]
     Diverged {
@@ -100,7 +104,8 @@ pub enum Error {
     /// The command id was used earlier for another command of the log. Nothing was recorded now:
     /// give every command its own id.
     #[error(
-        "the command id {command:?} was used before, for another command: it recorded {used_for}, at position {position}; give every command an id of its own"
+        "the command id {command:?} was used before, for another command: it recorded {used_for}, \
+         at position {position}; give every command its own id"
     )]
     CommandIdReused {
         /// The id.
@@ -121,9 +126,9 @@ pub enum Error {
 
 fn not_found(stream: &str, version: &Option<Version>, time: &Option<Timestamp>) -> String {
     match (version, time) {
-        (None, None) => format!("nothing is recorded of {stream:?}; create it first"),
+        (None, None) => format!("{stream:?} has no events; create it first"),
         (Some(version), _) => format!("{stream:?} has no version {version} yet"),
-        (None, Some(time)) => format!("nothing is recorded of {stream:?} up to {time}"),
+        (None, Some(time)) => format!("{stream:?} has no events up to {time}"),
     }
 }
 
@@ -357,7 +362,7 @@ mod tests {
         });
         assert_eq!(
             format!("{:?}", Error::from(command)),
-            "nothing is recorded of \"Dog/1\"; create it first"
+            "\"Dog/1\" has no events; create it first"
         );
     }
 

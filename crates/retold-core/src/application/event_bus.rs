@@ -79,7 +79,8 @@ impl EventBus {
         recorded_into.set(application.clone()).map_err(|_| {
             let name = recorded_into.get().map_or("", Application::name);
             Error::invalid(format!(
-                "what is published on the bus is recorded in {name:?} already; give {:?} a bus of its own",
+                "publications on this bus are already recorded in {name:?}; \
+                 use another bus for {:?}",
                 application.name()
             ))
         })
@@ -248,7 +249,7 @@ impl<E: Event> Deref for Published<E> {
     fn deref(&self) -> &E {
         self.publication[self.index]
             .downcast_ref()
-            .expect("only events of the type are given")
+            .expect("`take` returns only events of this type")
     }
 }
 

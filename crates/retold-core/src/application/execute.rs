@@ -304,7 +304,7 @@ where
 
 /// The error for a command whose events are recorded while its first event is not found.
 fn unfound(stream: &str) -> Error {
-    let what = "events of a command are recorded, but the first of them is not found by its id";
+    let what = "events of a command are recorded, but its first event is not found by its id";
     Corrupt::new(format!("stream {stream:?}"), what).into()
 }
 

@@ -171,7 +171,7 @@ impl<S> Kind<S> {
                 Some(event_type) => topics.extend(event_type.topics()),
                 None => {
                     return Err(Invalid::new(format!(
-                        "a fold is to take in only {only:?}, but {} has no such topic",
+                        "a fold selects only {only:?}, but {} has no such topic",
                         (self.type_name)()
                     )));
                 }

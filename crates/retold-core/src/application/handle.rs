@@ -171,7 +171,8 @@ impl Application {
     /// let request = school.with(Metadata::new().with("user", "ann").with_correlation_id("42"));
     /// request.execute(fido, |_| DogEvent::TrickAdded { trick: "fetch".into() }).await?;
     ///
-    /// let last = school.events::<DogEvent>().read().backward().first().await?.expect("it was recorded");
+    /// let last = school.events::<DogEvent>().read().backward().first().await?;
+    /// let last = last.expect("it was recorded");
     /// assert_eq!(last.metadata()?.correlation_id(), Some("42"));
     /// # Ok(())
     /// # }
@@ -236,7 +237,9 @@ impl Application {
         match sent? {
             (Appended::Repeated(positions), None) if command.is_none() => {
                 Err(Error::invalid(format!(
-                    "nothing is recorded: the id source gave ids that the events in {:?} from position {} on have already; two sources of one seed must not serve one log",
+                    "nothing was recorded: the id source returned ids that events in {:?} from \
+                     position {} already have; two sources with the same seed must not serve one \
+                     log",
                     self.name(),
                     Position::number(positions.first()),
                 )))

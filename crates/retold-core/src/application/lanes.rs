@@ -305,7 +305,7 @@ impl<A: Aggregate> Offer<A> {
     pub(super) async fn settled(&self) -> thread::Result<(Fate, Result<Appended>)> {
         let fate = self.sent.clone().await;
         let answer = lock(&self.answer).take();
-        let answer = answer.expect("it is settled, and its command takes the answer once");
+        let answer = answer.expect("it is settled, and its command takes the answer only once");
         answer.map(|answer| (fate, answer))
     }
 }

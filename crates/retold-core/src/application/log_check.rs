@@ -92,7 +92,8 @@ impl fmt::Display for LogCheck {
         } = self;
         write!(
             f,
-            "{log}: {events} events, {aggregates} aggregates, {snapshots} snapshots, {finding_count} findings"
+            "{log}: {events} events, {aggregates} aggregates, {snapshots} snapshots, \
+             {finding_count} findings"
         )?;
         for finding in &self.findings {
             write!(f, "\n{finding}")?;
@@ -202,7 +203,9 @@ impl Application {
             let reason = match topic.starts_with(RESERVED_PREFIX) {
                 true => "a newer version of the library recorded it".into(),
                 false => format!(
-                    "no declared type has this topic, which {count} events have. If a type was renamed, give it its former topic: `#[event(formerly({topic:?}))]`; if there is a type, declare it: `.event::<T>()` or `.aggregate::<A>()`"
+                    "no declared type has this topic, which {count} events have. If a type was \
+                     renamed, give it its former topic: `#[event(formerly({topic:?}))]`; if there \
+                     is a type, declare it: `.event::<T>()` or `.aggregate::<A>()`"
                 ),
             };
             check.note(first.to_string(), Some(&topic), reason);
@@ -292,7 +295,7 @@ impl<A: Aggregate> Walk<'_, A> {
                 let place = self.snapshot_place(version);
                 checked.findings.push((
                     place,
-                    format!("the events up to there make another state: {difference}; {ADVICE}"),
+                    format!("it differs from the fold of the events: {difference}; {ADVICE}"),
                 ));
             } else {
                 begun = Some((version, from_snapshot));
@@ -303,7 +306,13 @@ impl<A: Aggregate> Walk<'_, A> {
             self.fold(&mut from_snapshot, None).await?;
             if let Some(difference) = difference(&full, &from_snapshot) {
                 let place = self.snapshot_place(version);
-                checked.findings.push((place, format!("with the events after it another state comes of it than of all events: {difference}; {ADVICE}")));
+                checked.findings.push((
+                    place,
+                    format!(
+                        "with the events after it, it differs from the fold of all events: \
+                         {difference}; {ADVICE}"
+                    ),
+                ));
             }
         }
         Ok(())
@@ -351,7 +360,8 @@ impl<A: Aggregate> Walk<'_, A> {
     }
 }
 
-const ADVICE: &str = "raise the revision of the snapshots if `apply` or the fields have changed, or drop them with `drop_snapshots`";
+const ADVICE: &str = "raise the revision of the snapshots if `apply` or the fields have changed, \
+                      or drop them with `drop_snapshots`";
 
 /// Describes how a snapshot's state differs from the fold of the events; `None` if they are equal
 /// or cannot be compared.
@@ -363,7 +373,7 @@ fn difference<A: Aggregate>(full: &Folded<A>, from_snapshot: &Folded<A>) -> Opti
         let value = |value: Option<String>| value.unwrap_or("nothing".into());
         let (events, snapshot) = (value(difference.one), value(difference.other));
         return Some(format!(
-            "`{}` is {events}, and {snapshot} by the snapshot",
+            "`{}` is {events}, but {snapshot} in the snapshot",
             difference.path
         ));
     }

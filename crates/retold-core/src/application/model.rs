@@ -24,7 +24,8 @@ use crate::recording::{BoxFuture, Condition, Mark, Position, StoredEvent, Versio
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a model to decide on",
     label = "not a model",
-    note = "use an `Id`, a `fold_of::<State, Event>()`, or a tuple (of up to 6), a `Vec` or an `Option` of these"
+    note = "use an `Id`, a `fold_of::<State, Event>()`, or a tuple (of up to 6), a `Vec` or an \
+            `Option` of these"
 )]
 pub trait Model: Send + Sync {
     /// The input of the decision.

@@ -333,7 +333,7 @@ impl Application {
         if stored.version() != Some(expected) {
             // Continuing would omit an event or apply one twice.
             let what = format!(
-                "version {expected} was to come next in {stream:?}, not {}",
+                "{stream:?} continues with version {}, not {expected}",
                 Version::number(stored.version())
             );
             let place = format!("event at {}", stored.position());
@@ -363,7 +363,7 @@ pub(super) fn folded_of<A: Aggregate>(
     }
     if snapshot.revision != rule.revision {
         return Err(format!(
-            "it has revision {}, the program {}",
+            "it has revision {}, but the program has {}",
             snapshot.revision, rule.revision
         ));
     }

@@ -98,7 +98,7 @@ impl Application {
     ) -> Result<()> {
         let Some(rule) = &A::SNAPSHOTS else {
             return Err(Error::invalid(format!(
-                "{:?} has no rule for snapshots; say one with `SNAPSHOTS`",
+                "{:?} has no rule for snapshots; define one as `SNAPSHOTS`",
                 A::TYPE
             )));
         };
@@ -119,7 +119,7 @@ impl Application {
 fn written<A>(rule: &SnapshotRule<A>, state: &A) -> std::result::Result<Vec<u8>, String> {
     let write = |state: &A| {
         let json = (rule.encode)(state);
-        json.map_err(|error| format!("does not become JSON: {error}"))
+        json.map_err(|error| format!("cannot be encoded as JSON: {error}"))
     };
     let read = |json: &[u8]| {
         let state = (rule.decode)(json);
@@ -129,11 +129,13 @@ fn written<A>(rule: &SnapshotRule<A>, state: &A) -> std::result::Result<Vec<u8>,
     let read_back = read(&json)?;
     let again = write(&read_back)?;
     check_round_trip(&json, &again, |json| write(&read(json)?)).map_err(|difference| {
-        format!("is not kept, because it comes back from its JSON as another: {difference}")
+        format!("is not kept because it differs when it is read back from its JSON: {difference}")
     })?;
     match rule.is_equal {
         Some(is_equal) if !is_equal(state, &read_back) => Err(
-            "is not kept, because it comes back from its JSON as another that is not equal; does serde skip a field of it?".into(),
+            "is not kept because what is read back from its JSON is not equal; \
+             does serde skip a field of it?"
+                .into(),
         ),
         _ => Ok(json),
     }

@@ -127,7 +127,8 @@ async fn mark_at(recorder: &dyn Recorder, position: Position) -> Result<Mark, Er
     match page.events.first() {
         Some(event) => Ok(event.mark()),
         None => Err(RecordError::invalid(format!(
-            "the log {:?} does not reach position {position} yet; subscribe after a position it has",
+            "the log {:?} does not reach position {position} yet; \
+             subscribe after a position that it has",
             recorder.log_name()
         ))
         .into()),

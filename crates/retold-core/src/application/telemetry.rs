@@ -11,7 +11,10 @@
 //! | `retold.decide` | log, command |
 //! | `retold.create` | log, aggregate, command |
 //! | `retold.load` | log, stream |
-//! | `retold.append` | log, events, and of the first of these event, correlation, causation; position, once it is recorded |
+//! | `retold.append` | log, events, event, correlation, causation, position |
+//!
+//! The event, correlation and causation of `retold.append` are those of its first event. The
+//! position is set once the append is recorded.
 //!
 //! At level trace there is an event `retold.recorded` for each recorded event, with its id, topic,
 //! position, correlation and causation. So a command can be followed through processes to
@@ -64,28 +67,28 @@ pub fn describe_metrics() {
     describe_histogram!(
         APPEND_SECONDS,
         metrics::Unit::Seconds,
-        "From handing an append to the recorder to its answer."
+        "From sending an append to the recorder to its result."
     );
     describe_counter!(
         CONFLICTS,
-        "Appends that were not recorded because others were faster."
+        "Appends that were not recorded because of a conflict."
     );
-    describe_counter!(
-        RETRIES,
-        "Commands that were decided again after a conflict."
-    );
+    describe_counter!(RETRIES, "Retries of commands after a conflict.");
     describe_counter!(
         SETTLES,
         "Appends sent again because their outcome was unknown."
     );
     describe_counter!(REFUSALS, "Commands that were refused by the domain.");
-    describe_counter!(REPEATS, "Commands recorded before under their command id.");
+    describe_counter!(
+        REPEATS,
+        "Commands that had already been recorded under their command id."
+    );
     describe_counter!(CACHE_HITS, "Aggregates found in the cache.");
     describe_counter!(CACHE_MISSES, "Aggregates not found in the cache.");
     describe_counter!(SNAPSHOTS_TAKEN, "Snapshots taken.");
     describe_counter!(SNAPSHOTS_FAILED, "Snapshots that could not be taken.");
-    describe_counter!(SNAPSHOTS_USED, "Snapshots that a load began with.");
-    describe_counter!(SNAPSHOTS_IGNORED, "Snapshots that were of no use.");
+    describe_counter!(SNAPSHOTS_USED, "Snapshots that a load started from.");
+    describe_counter!(SNAPSHOTS_IGNORED, "Snapshots that were ignored.");
 }
 
 /// Creates the span of an append. Costly fields are computed only if the span is enabled.

@@ -152,7 +152,9 @@ async fn unknown_topics(
         if unknown.len() > UNKNOWN_TOPICS_MAX {
             let first = unknown.first();
             return Err(RecordError::invalid(format!(
-                "the log {:?} has more than {UNKNOWN_TOPICS_MAX} topics that no type of this program has, {first:?} among them; register the types of the application, or declare topics that are past with `retired`",
+                "the log {:?} has more than {UNKNOWN_TOPICS_MAX} topics that no type of this \
+                 program has, for example {first:?}; register the types of the application, or \
+                 declare retired topics with `retired`",
                 recorder.log_name()
             )));
         }
@@ -175,7 +177,8 @@ pub(crate) async fn check_topics(recorder: &dyn Recorder, registry: &TopicRegist
         Some(event) => Err(unknown_topic(registry, event).into()),
         // A listed topic that no event has means that the store is damaged.
         None => Err(Error::invalid(format!(
-            "the log {:?} lists the topic {first:?}, and no event has it; check it with `retold verify`",
+            "the log {:?} lists the topic {first:?}, but no event has it; \
+             check it with `retold verify`",
             recorder.log_name()
         ))),
     }

@@ -85,7 +85,7 @@ struct Held {
 
 impl Held {
     fn work(&self) -> Work {
-        self.work.clone().expect("only dropping takes it")
+        self.work.clone().expect("only `drop` takes it")
     }
 }
 
@@ -163,7 +163,7 @@ impl<T: Send + 'static> IntoFuture for Taken<T> {
         Box::pin(async move {
             self.held.work().await;
             let outcome = lock(&self.outcome).take();
-            match outcome.expect("the work is done, and only this takes what it came to") {
+            match outcome.expect("the work is done, and only this call takes its outcome") {
                 Ok(outcome) => outcome,
                 Err(panic) => resume_unwind(panic),
             }
@@ -250,11 +250,11 @@ mod tests {
     /// forever. Method: the only two references to the work are dropped at the same moment, again
     /// and again.
     #[test]
-    fn whoever_is_dropped_last_gives_the_turn_back() {
+    fn the_last_reference_to_be_dropped_releases_the_turn() {
         for _ in 0..2_000 {
             let turn = Arc::new(Turn::default());
             let Ok(taken) = turn.take(pending::<()>) else {
-                panic!("nobody has the turn");
+                panic!("the turn is free");
             };
             let Err(other) = turn.take(pending::<()>) else {
                 panic!("the turn is taken");

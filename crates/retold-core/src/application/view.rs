@@ -140,7 +140,7 @@ impl<M: Model> View<M> {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "the view is of the log {:?} and says nothing of {:?}; view the model there",
+            "the view is of the log {:?} and does not apply to {:?}; view the model there",
             self.log,
             application.name()
         )))

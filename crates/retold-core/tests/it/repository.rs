@@ -72,7 +72,7 @@ async fn an_aggregate_is_read_as_of_a_time() {
     // It is there, so nobody is told to create it.
     assert_eq!(
         as_of(99).await.unwrap_err().to_string(),
-        "nothing is recorded of \"Account/1\" up to 1970-01-01T00:00:00.000099Z"
+        "\"Account/1\" has no events up to 1970-01-01T00:00:00.000099Z"
     );
     assert_eq!(as_of(100).await.unwrap().version, version(3));
     assert_eq!(as_of(109).await.unwrap().state.cents, 2);

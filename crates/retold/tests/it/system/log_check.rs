@@ -179,12 +179,12 @@ async fn snapshots_that_are_not_what_the_events_make_are_found() {
             (
                 "Counter/1\" at version 2",
                 None,
-                "`count` is 2, and 1000 by the snapshot",
+                "`count` is 2, but 1000 in the snapshot",
             ),
             (
                 "Counter/3\" at version 2",
                 None,
-                "`count` is 5, and 3 by the snapshot",
+                "`count` is 5, but 3 in the snapshot",
             ),
         ],
     );
