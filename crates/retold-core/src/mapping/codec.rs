@@ -142,7 +142,7 @@ impl Codec {
             Self::Json => check_round_trip(payload, again, |payload| {
                 let event = self.decode::<E>(type_index, payload);
                 let event = event
-                    .map_err(|error| format!("it comes back as what cannot be read: {error}"))?;
+                    .map_err(|error| format!("it cannot be decoded a second time: {error}"))?;
                 let mut written = Vec::with_capacity(payload.len());
                 self.write(&event, &mut written)
                     .map_err(|error| cannot_be_written(&error))?;
@@ -153,7 +153,7 @@ impl Codec {
 }
 
 fn cannot_be_written(error: &CodecError) -> String {
-    format!("it comes back as what cannot be written: {error}")
+    format!("it cannot be encoded a second time: {error}")
 }
 
 fn give_back(buffer: Vec<u8>) {

@@ -20,7 +20,8 @@ pub enum MappingError {
     },
     /// An event could not be read back from its bytes, or differed when read back.
     #[error(
-        "an event {topic:?} is not recorded, because it does not survive it: {source}. What `Serialize` of {type_name} writes, its `Deserialize` must read as the same"
+        "an event {topic:?} is not recorded, because it cannot be read back unchanged: {source}. \
+         `Deserialize` of {type_name} must read exactly what its `Serialize` writes"
     )]
     NotReadBack {
         /// Topic of the event.
@@ -32,7 +33,12 @@ pub enum MappingError {
     },
     /// A stored event's topic is none of those of the requested type.
     #[error(
-        "{place} has the topic {topic:?}, which {type_name} does not know; it knows {}. If a type was renamed, give it its former topic: `#[event(formerly({topic:?}))]`. If the program has the type, register it with the application: `.event::<T>()` or `.aggregate::<A>()`. If the events are past, declare that: `.retired({topic:?})`. If another program records them and they are not for this one: `.of_others({topic:?})`. If a newer program recorded it, update this one",
+        "{place} has the topic {topic:?}, which {type_name} does not know; it knows {}. If a \
+         type was renamed, give it its former topic: `#[event(formerly({topic:?}))]`. If the \
+         program has the type, register it with the application: `.event::<T>()` or \
+         `.aggregate::<A>()`. If the topic is no longer used, declare it: `.retired({topic:?})`. \
+         If another program records these events and this one does not need them: \
+         `.of_others({topic:?})`. If a newer program recorded it, update this one",
         list(known)
     )]
     UnknownTopic {
@@ -46,7 +52,7 @@ pub enum MappingError {
         known: Vec<&'static str>,
     },
     /// A stored event's payload was erased.
-    #[error("{place}, {topic:?}, has no content any more: it was erased")]
+    #[error("{place}, {topic:?}, has no content: it was erased")]
     Erased {
         /// The event.
         place: StoredEventPlace,
@@ -55,7 +61,8 @@ pub enum MappingError {
     },
     /// A stored event's payload is encoded in a way that this program cannot decode.
     #[error(
-        "{place}, {topic:?}, is encoded as {encoding:?}, and this program does not know the {what}; was it recorded by a newer version, or with other features?"
+        "{place}, {topic:?}, is encoded as {encoding:?}, and this program does not know the {what}; \
+         was it recorded by a newer version, or with other features?"
     )]
     UnknownEncoding {
         /// The event.
@@ -69,7 +76,8 @@ pub enum MappingError {
     },
     /// A stored event has a newer revision than the program's type.
     #[error(
-        "{place}, {topic:?}, has revision {revision}, and this program knows the type up to {known}; it was recorded by a newer program"
+        "{place}, {topic:?}, has revision {revision}, and this program knows the type only up to \
+         {known}; it was recorded by a newer program"
     )]
     NewerRevision {
         /// The event.

@@ -115,8 +115,8 @@ pub(crate) fn check_round_trip(
     match places.first() {
         None => Ok(()),
         Some(place) => Err(format!(
-            "at `{place}`: each reading changes the order of the elements in the same way, so the order \
-             that was written is lost"
+            "at `{place}`: each reading changes the order of the elements in the same way, so the \
+             written order is lost"
         )),
     }
 }
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_arrays_counts_where_it_is_to() {
+    fn the_order_of_arrays_counts_if_requested() {
         check("[1,2,3]", "[3,1,2]", Some("[0]"), None);
         check("[[1,2],[3]]", "[[3],[2,1]]", Some("[0][0]"), None);
         check("[1,1,2]", "[1,2,2]", Some("[1]"), Some("[1]"));
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_may_be_read_in_another_order_only_if_that_is_no_content() {
+    fn a_list_may_be_read_in_another_order_only_if_order_is_not_content() {
         let list: Vec<u32> = (0..10).rev().collect();
         assert_eq!(round_trip(&list, |_, _| {}), Ok(()));
         // Like a heap, or a set with one fixed hash.
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_or_nested_too_deeply_is_compared_as_bytes() {
+    fn invalid_json_and_deep_nesting_are_compared_as_bytes() {
         check("x", "x", None, None);
         check("x", "y", Some(""), Some(""));
         let nested = |inner: &str| format!("{}{inner}{}", "[".repeat(300), "]".repeat(300));

@@ -22,7 +22,7 @@ pub struct Mapper {
 
 /// The data that is recorded with an event's content and does not come from its type.
 #[derive(Clone, Debug)]
-#[allow(clippy::exhaustive_structs, reason = "who records must say all of it")]
+#[allow(clippy::exhaustive_structs, reason = "a caller must set every field")]
 pub struct Envelope {
     /// The event's id.
     pub id: EventId,
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_becomes_what_a_recorder_takes_and_comes_back() {
+    fn an_event_is_mapped_for_the_recorder_and_back() {
         let mapper = Mapper::default();
         let (new, read_back) = mapper.encode(&registered(), envelope()).unwrap();
         assert_eq!(read_back, registered());
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_says_which_event_and_why() {
+    fn a_read_error_says_which_event_and_why() {
         let (good, _) = Mapper::default().encode(&registered(), envelope()).unwrap();
         let with = |change: fn(&mut NewEvent)| {
             let mut new = good.clone();

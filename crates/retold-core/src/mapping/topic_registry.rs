@@ -108,7 +108,7 @@ impl TopicRegistry {
     ///
     /// [`RegistryError`] for a bad name.
     pub fn declare_of_others(&self, topic: &'static str) -> Result<(), RegistryError> {
-        let owner = "a topic of others";
+        let owner = "a topic of another program";
         check_name("topic", topic).map_err(|error| RegistryError::Name { owner, error })?;
         self.declare();
         self.note_of_others(&[topic]);
@@ -275,7 +275,7 @@ fn check_event_type(event_type: &EventType) -> Result<(), RegistryError> {
     }
     if event_type.revision == 0 {
         return Err(invalid(Invalid::new(format!(
-            "{} has revision 0; they count from 1",
+            "{} has revision 0; revisions start at 1",
             event_type.topic
         ))));
     }
@@ -287,7 +287,8 @@ fn check_stream_type(name: &'static str, owner: &'static str) -> Result<(), Regi
     check_name("stream type", name).map_err(invalid)?;
     if name.len() > STREAM_TYPE_SIZE_MAX {
         return Err(invalid(Invalid::new(format!(
-            "the stream type {name:?} is {} bytes long; at most {STREAM_TYPE_SIZE_MAX} are allowed, so that keys have room in the stream's name",
+            "the stream type {name:?} is {} bytes long; at most {STREAM_TYPE_SIZE_MAX} are \
+             allowed, so that keys have room in the stream's name",
             name.len()
         ))));
     }
@@ -309,7 +310,8 @@ fn check_stream_type(name: &'static str, owner: &'static str) -> Result<(), Regi
 pub enum RegistryError {
     /// Two event types share a topic, present or former.
     #[error(
-        "both {first} and {second} have the topic {topic:?}; give one of them another with `#[event(topic = \"…\")]`"
+        "both {first} and {second} have the topic {topic:?}; give one of them another with \
+         `#[event(topic = \"…\")]`"
     )]
     TopicTwice {
         /// The topic.
@@ -321,7 +323,8 @@ pub enum RegistryError {
     },
     /// Two aggregates share a stream type.
     #[error(
-        "both {first} and {second} have the stream type {stream_type:?}; give one of them another with `#[aggregate(type = \"…\")]`"
+        "both {first} and {second} have the stream type {stream_type:?}; give one of them another \
+         with `#[aggregate(type = \"…\")]`"
     )]
     StreamTypeTwice {
         /// The type.
@@ -333,7 +336,8 @@ pub enum RegistryError {
     },
     /// A type has a topic that was declared as retired.
     #[error(
-        "the topic {topic:?} is declared as retired, and {owner} has it; remove `retired({topic:?})`, or the topic from the type"
+        "the topic {topic:?} is declared as retired, and {owner} has it; remove \
+         `retired({topic:?})`, or the topic from the type"
     )]
     Retired {
         /// The topic.
@@ -380,7 +384,10 @@ mod tests {
                     0
                 }
 
-                fn serialize_payload<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                fn serialize_payload<S: Serializer>(
+                    &self,
+                    serializer: S,
+                ) -> Result<S::Ok, S::Error> {
                     content::serialize_nothing(serializer)
                 }
 
@@ -441,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_registers_again_and_in_joins() {
+    fn a_type_may_register_repeatedly_and_in_joins() {
         let registry = TopicRegistry::new();
         for _ in 0..2 {
             registry.register_event::<Barked>().unwrap();
@@ -479,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_cannot_be_are_refused() {
+    fn invalid_names_are_refused() {
         let registry = TopicRegistry::new();
         refused(
             registry.register_event::<Reserved>(),

@@ -133,7 +133,7 @@ impl Append {
         };
         match twice {
             Some(event) => Err(Invalid::new(format!(
-                "the event id {} is given twice",
+                "the event id {} occurs twice",
                 event.id
             ))),
             None => Ok(()),
@@ -152,7 +152,7 @@ impl Append {
         let mut seen = HashSet::new();
         match streams.find(|stream| !seen.insert(&***stream)) {
             Some(stream) => Err(Invalid::new(format!(
-                "two conditions say where the stream {stream:?} must be; give one"
+                "two conditions expect a version of the stream {stream:?}; only one is allowed"
             ))),
             None => Ok(()),
         }

@@ -27,7 +27,7 @@ use super::stored_event::{Place, StoredEvent, TEXTS_COUNT};
 
 /// The checksums that a store keeps with an event to detect damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs, reason = "a store keeps all of it")]
+#[allow(clippy::exhaustive_structs, reason = "a store keeps every field")]
 pub struct Checksum {
     /// The hash of the payload; inverted if the payload was erased.
     pub payload: u64,
@@ -42,7 +42,7 @@ pub struct Checksum {
 /// product or sum reaches 2^63, so plain arithmetic on signed 64-bit numbers is enough: in SQL `(n
 /// & 2147483647) * A + ((n >> 31) & 8589934591) * B`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs, reason = "a store says all of it")]
+#[allow(clippy::exhaustive_structs, reason = "a store sets every field")]
 pub struct Numbers {
     /// The place in the log.
     pub position: i64,
@@ -81,7 +81,7 @@ impl Numbers {
 
 /// The part of a checksum that does not depend on the numbers that the log assigns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs, reason = "a store sends all of it")]
+#[allow(clippy::exhaustive_structs, reason = "a store sends every field")]
 pub struct Content {
     /// [`Checksum::payload`].
     pub payload: u64,
@@ -178,7 +178,8 @@ pub fn check(
     };
     if fields.hash(payload) ^ numbers.combined() != stored.event {
         return damaged(
-            "it is not the event that was recorded there: the checksum over its fields, its place and the id of the log differs",
+            "it is not the event that was recorded there: the checksum over its fields, its place \
+             and the id of the log differs",
         );
     }
     Ok(())
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_made_before_recording_fits_what_is_recorded() {
+    fn a_checksum_made_before_recording_matches_the_recorded_event() {
         check_fits(&new());
         check_fits(&new().erased());
         let mut bare = NewEvent::new(EventId::new(Uuid::nil()), "T", "");

@@ -12,7 +12,7 @@ use super::query::Query;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(
     clippy::exhaustive_enums,
-    reason = "there is no fourth: none, some, this one"
+    reason = "there is no fourth variant: none, some, this one"
 )]
 pub enum ExpectedVersion {
     /// The stream has no events.
@@ -137,7 +137,8 @@ impl Condition {
                 match (expected, event) {
                     (ExpectedVersion::At(_), _) | (_, None) => Ok(()),
                     (_, Some(event)) => Err(Invalid::new(format!(
-                        "a condition on the stream {stream:?} names the event {event}, but no version that the event must have"
+                        "a condition on the stream {stream:?} names the event {event}, but no \
+                         version that the event must have"
                     ))),
                 }
             }

@@ -39,7 +39,8 @@ pub enum RecordError {
     /// The log does not have the event after which it should be read: it was replaced, cut, or
     /// restored from an older copy since. Nothing was read or written.
     #[error(
-        "the log {log:?} has diverged: {mark} was read of it, but {}; it was cut, replaced, or restored from an older copy since",
+        "the log {log:?} has diverged: {mark} was read from it, but {}; it was cut, replaced, or \
+         restored from an older copy since",
         found_there(mark, found)
     )]
     Diverged {
@@ -54,7 +55,8 @@ pub enum RecordError {
     /// The name of the log now refers to another log than the one that the recorder opened, or to
     /// none. Nothing was read or written, and this recorder never serves another log.
     #[error(
-        "the log {log:?} has been replaced: it had the id {expected}, and now {}; restore the right copy, or open the log again if this is the right one",
+        "the log {log:?} has been replaced: it had the id {expected}, and now {}; restore the \
+         right copy, or open the log again if this is the right one",
         found_log(expected, found)
     )]
     Replaced {
@@ -75,16 +77,16 @@ pub(crate) fn found_there(mark: &Mark, found: &Option<Mark>) -> String {
             format!("the event there is {}", found.event_id)
         }
         Some(found) => format!("the event of that version is {found}"),
-        None => "it does not reach so far".into(),
+        None => "it ends before that".into(),
     }
 }
 
 /// Describes which log a name refers to, for messages.
 pub(crate) fn found_log(expected: &LogId, found: &Option<LogId>) -> String {
     match found {
-        Some(found) if found == expected => "another log has its place in the store".into(),
+        Some(found) if found == expected => "another log has replaced it in the store".into(),
         Some(found) => format!("has {found}"),
-        None => "there is none of this name".into(),
+        None => "there is no log of this name".into(),
     }
 }
 
@@ -147,7 +149,7 @@ pub enum Conflict {
         checkpoint: Option<Mark>,
     },
     /// The log has an event with this id, recorded by an append with other ids.
-    #[error("an event with the id {id} is in the log already, at position {position}")]
+    #[error("an event with the id {id} is already in the log, at position {position}")]
     EventId {
         /// The id.
         id: EventId,
@@ -171,7 +173,9 @@ pub enum Conflict {
         other: Option<EventId>,
     },
     /// An event matches a query that must not match.
-    #[error("condition {condition} demands that no event matches its query, but one does: {found}")]
+    #[error(
+        "condition {condition} requires that no event matches its query, but one does: {found}"
+    )]
     Query {
         /// The index of the condition in the append, counted from 0.
         condition: usize,
@@ -216,7 +220,7 @@ impl Conflict {
 
 fn or_none(mark: &Option<Mark>) -> String {
     mark.map_or_else(
-        || "which is none yet".into(),
+        || "which does not exist yet".into(),
         |mark| format!("which is at {mark}"),
     )
 }

@@ -27,7 +27,9 @@ macro_rules! layer {
         $layer:ident around $whole:ident {
             $(
                 #[doc = $what:literal]
-                fn $method:ident $(<$life:lifetime>)? (& $($own:lifetime)? self $(, $name:ident: $type:ty)*) -> $output:ty;
+                fn $method:ident $(<$life:lifetime>)? (
+                    & $($own:lifetime)? self $(, $name:ident: $type:ty)*
+                ) -> $output:ty;
             )*
         }
     ) => {
@@ -105,19 +107,29 @@ layer! {
         /// See [`Recorder::head`].
         fn head(&self) -> BoxFuture<'_, Result<Head, RecordError>>;
         /// See [`Recorder::streams`].
-        fn streams<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, limit: usize) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>>;
+        fn streams<'a>(
+            &'a self, prefix: &'a str, after: Option<&'a str>, limit: usize
+        ) -> BoxFuture<'a, Result<Vec<StreamEntry>, RecordError>>;
         /// See [`Recorder::topics`].
-        fn topics<'a>(&'a self, after: Option<&'a str>, limit: usize) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>>;
+        fn topics<'a>(
+            &'a self, after: Option<&'a str>, limit: usize
+        ) -> BoxFuture<'a, Result<Vec<Arc<str>>, RecordError>>;
         /// See [`Recorder::checkpoint`].
-        fn checkpoint<'a>(&'a self, follower: &'a FollowerKey, upstream: LogId) -> BoxFuture<'a, Result<Option<Mark>, RecordError>>;
+        fn checkpoint<'a>(
+            &'a self, follower: &'a FollowerKey, upstream: LogId
+        ) -> BoxFuture<'a, Result<Option<Mark>, RecordError>>;
         /// See [`Recorder::stretches`].
-        fn stretches(&self, read: StretchRead) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>>;
+        fn stretches(
+            &self, read: StretchRead
+        ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>>;
         /// See [`Recorder::changed_since`].
         fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>>;
         /// See [`Recorder::put_snapshot`].
         fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>>;
         /// See [`Recorder::snapshot`].
-        fn snapshot<'a>(&'a self, stream: &'a str, until: Option<Version>) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>>;
+        fn snapshot<'a>(
+            &'a self, stream: &'a str, until: Option<Version>
+        ) -> BoxFuture<'a, Result<Option<StoredSnapshot>, RecordError>>;
         /// See [`Recorder::drop_snapshots`].
         fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>>;
     }
@@ -128,17 +140,29 @@ layer! {
     /// except those that the layer overrides.
     StoreLayer around Store {
         /// See [`Store::open`].
-        fn open<'a>(&'a self, log: &'a str, birth: LogId) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>>;
+        fn open<'a>(
+            &'a self, log: &'a str, birth: LogId
+        ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>>;
         /// See [`Store::open_read_only`].
-        fn open_read_only<'a>(&'a self, log: &'a str) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>>;
+        fn open_read_only<'a>(
+            &'a self, log: &'a str
+        ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>>;
         /// See [`Store::logs`].
-        fn logs<'a>(&'a self, after: Option<&'a str>, limit: usize) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>>;
+        fn logs<'a>(
+            &'a self, after: Option<&'a str>, limit: usize
+        ) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>>;
         /// See [`Store::acquire_lease`].
-        fn acquire_lease<'a>(&'a self, name: &'a str, holder: &'a str, time_to_live: Duration) -> BoxFuture<'a, Result<Lease, RecordError>>;
+        fn acquire_lease<'a>(
+            &'a self, name: &'a str, holder: &'a str, time_to_live: Duration
+        ) -> BoxFuture<'a, Result<Lease, RecordError>>;
         /// See [`Store::release_lease`].
-        fn release_lease<'a>(&'a self, name: &'a str, holder: &'a str) -> BoxFuture<'a, Result<(), RecordError>>;
+        fn release_lease<'a>(
+            &'a self, name: &'a str, holder: &'a str
+        ) -> BoxFuture<'a, Result<(), RecordError>>;
         /// See [`Store::leases`].
-        fn leases<'a>(&'a self, prefix: &'a str, after: Option<&'a str>, limit: usize) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>>;
+        fn leases<'a>(
+            &'a self, prefix: &'a str, after: Option<&'a str>, limit: usize
+        ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>>;
         /// See [`Store::now`].
         fn now(&self) -> BoxFuture<'_, Result<Timestamp, RecordError>>;
         /// See [`Store::verify`].

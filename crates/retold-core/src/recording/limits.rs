@@ -117,7 +117,7 @@ pub fn check_name(what: &str, name: &str) -> Result<(), Invalid> {
 pub fn check_page_limit(limit: usize, max: usize) -> Result<usize, Invalid> {
     if limit == 0 {
         return Err(Invalid::new(
-            "a page of 0 would never move on; ask for at least 1".into(),
+            "a page limit of 0 would never advance; it must be at least 1".into(),
         ));
     }
     Ok(limit.min(max))

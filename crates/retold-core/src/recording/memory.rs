@@ -181,7 +181,7 @@ impl MemoryStore {
                 state.leases.insert(name.into(), lease.clone());
                 Ok(lease)
             }
-            None => Ok(there.expect("somebody else holds it").clone()),
+            None => Ok(there.expect("another holder has it").clone()),
         }
     }
 
@@ -338,8 +338,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_named_store_is_one_in_the_process() {
-        let name = "a_named_store_is_one_in_the_process";
+    async fn a_named_store_exists_once_per_process() {
+        let name = "a_named_store_exists_once_per_process";
         let recorder = MemoryStore::named(name).open("dogs", log_id(1)).await;
         let append = Append::of([event(1)]);
         recorder.unwrap().append(append).await.unwrap();
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn asking_for_unknown_logs_fills_no_memory() {
+    async fn unknown_log_names_do_not_fill_the_memory() {
         let store = MemoryStore::new();
         for number in 0..100 {
             let name = format!("log-{number}");
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_clock_gives_time_of_recording_and_end_of_leases() {
+    async fn the_clock_sets_times_of_recording_and_ends_of_leases() {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(5)));
         let store = MemoryStore::new().with_clock(clock.clone());
         let recorder = store.open("dogs", log_id(1)).await.unwrap();
@@ -387,7 +387,7 @@ mod tests {
     /// A clock that is set back, by a virtual machine that is resumed or a wrong time server, must
     /// not extend a dead holder's lease by that amount.
     #[tokio::test]
-    async fn a_lease_of_the_future_is_not_believed() {
+    async fn a_lease_renewed_in_the_future_is_ignored() {
         let hour = Duration::from_secs(3_600);
         let at = |time: Duration| Timestamp::from_micros(0).saturating_add(time);
         let clock = Arc::new(ManualClock::new(at(2 * hour)));

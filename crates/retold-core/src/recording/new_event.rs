@@ -130,7 +130,7 @@ impl NewEvent {
         check_name("topic", &self.topic)?;
         if self.revision == 0 {
             return Err(Invalid::new(format!(
-                "{} has revision 0; they count from 1",
+                "{} has revision 0; revisions start at 1",
                 self.topic
             )));
         }

@@ -37,7 +37,8 @@ impl OwnProcess {
         match opened_by == here {
             true => Ok(()),
             false => Err(RecordError::invalid(format!(
-                "the store was opened by the process {opened_by}, and the process {here} inherited it by `fork`; a child opens the store by itself, after the fork"
+                "the store was opened by the process {opened_by}, and the process {here} \
+                 inherited it by `fork`; a child process must open the store itself, after the fork"
             ))),
         }
     }

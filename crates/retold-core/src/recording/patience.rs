@@ -73,7 +73,7 @@ impl Patience {
         // A random factor, so that many processes do not retry at the same time.
         let pause = self.next.mul_f64(0.5 + fastrand::f64() / 2.0).min(left);
         self.next = self.next.saturating_mul(2).min(OPEN_PAUSE_MAX);
-        tracing::warn!(what = self.what, %failure, ?pause, "it is tried again");
+        tracing::warn!(what = self.what, %failure, ?pause, "failed; retrying after a pause");
         let (wake, woken) = oneshot::channel::<()>();
         let sleeping = thread::Builder::new()
             .name("retold-pause".into())

@@ -84,7 +84,7 @@ impl QueryItem {
         let count = self.streams.len() + self.topics.len() + self.tags.len();
         if count == 0 {
             return Err(Invalid::new(
-                "an item of a query names no stream, topic or tag; for every event ask Query::All"
+                "an item of a query names no stream, topic or tag; use Query::All for every event"
                     .into(),
             ));
         }
@@ -157,7 +157,7 @@ impl Query {
         };
         if items.is_empty() {
             return Err(Invalid::new(
-                "a query has no items; for every event ask Query::All".into(),
+                "a query has no items; use Query::All for every event".into(),
             ));
         }
         if items.len() > QUERY_ITEMS_MAX {

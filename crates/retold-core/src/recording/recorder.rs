@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::append::{Append, Appended};
-#[allow(unused_imports, reason = "the contract names it")]
+#[allow(unused_imports, reason = "the docs of the contract link to it")]
 use super::error::{Conflict, RecordError};
 use super::fault::Invalid;
 use super::identity::{EventId, LogId, Mark, Position, Version};
@@ -276,7 +276,7 @@ pub struct StreamEntry {
 
 /// The direction of a read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "there is no third")]
+#[allow(clippy::exhaustive_enums, reason = "there is no third variant")]
 pub enum Direction {
     /// In the order of recording.
     #[default]
@@ -415,7 +415,7 @@ impl Default for LogRead {
 
 fn turned(what: &str) -> Invalid {
     Invalid::new(format!(
-        "the {what} to read until lies before the one to read after, in the direction of reading"
+        "the {what} `until` lies before the {what} `after`, in the direction of reading"
     ))
 }
 
@@ -581,7 +581,7 @@ impl Default for StretchRead {
 
 /// The reason why a page ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "there is no third")]
+#[allow(clippy::exhaustive_enums, reason = "there is no third variant")]
 pub enum PageEnd {
     /// The page is full, by its limit or by [`PAGE_SIZE_MAX`](super::limits::PAGE_SIZE_MAX): there
     /// may or may not be more events. Continue after its last event.

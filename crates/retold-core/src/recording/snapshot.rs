@@ -72,7 +72,7 @@ impl StoredSnapshot {
         let is_intact = self.checksum(log) == checksum;
         if !is_intact {
             tracing::error!(stream = %self.stream, version = self.version.get(),
-                "a snapshot is not what was put; it is left aside");
+                "a snapshot is corrupt; it is ignored");
         }
         is_intact
     }

@@ -139,7 +139,7 @@ pub struct LogEntry {
 
 /// A version of a view, as it is stored with its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs, reason = "a store must say all of it")]
+#[allow(clippy::exhaustive_structs, reason = "a store must set every field")]
 pub struct ViewEntry {
     /// The name of its projection.
     pub name: Arc<str>,

@@ -46,7 +46,7 @@ pub struct StoredEvent {
 
 /// The data from which a store builds a [`StoredEvent`], borrowed from its own buffers.
 #[derive(Clone, Copy, Debug)]
-#[allow(clippy::exhaustive_structs, reason = "a store must say all of it")]
+#[allow(clippy::exhaustive_structs, reason = "a store must set every field")]
 pub struct StoredEventParts<'a> {
     /// The place in the log.
     pub position: Position,
@@ -133,7 +133,7 @@ impl StoredEvent {
         for (index, piece) in pieces.iter().enumerate() {
             buffer.put_slice(piece);
             if let Some(end) = ends.get_mut(index) {
-                *end = u32::try_from(buffer.len()).expect("the whole fits");
+                *end = u32::try_from(buffer.len()).expect("the whole buffer fits");
             }
         }
         Ok(Self {
@@ -197,7 +197,7 @@ impl StoredEvent {
     }
 
     fn text(&self, index: usize) -> &str {
-        std::str::from_utf8(self.part(index)).expect("it was put together from a text")
+        std::str::from_utf8(self.part(index)).expect("it was built from a text")
     }
 
     /// Returns everything before the payload as one piece, and the ends of its parts.
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_event_gives_back_what_was_put_in() {
+    fn a_stored_event_returns_its_parts() {
         let new = event();
         let place = Place { index: 1, count: 3 };
         let now = Timestamp::from_micros(9);

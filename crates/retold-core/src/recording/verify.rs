@@ -217,7 +217,7 @@ impl Verification<'_> {
             });
         }
         if last.is_some_and(|place| place.index + 1 < place.count) {
-            let what = "the last append of the log is not there as a whole";
+            let what = "the last append of the log is incomplete";
             self.report
                 .note(format!("event at {}", Position::number(after)), what);
         }
@@ -255,7 +255,7 @@ impl Verification<'_> {
             .filter(|_| is_json)
             .map(serde_json::from_slice::<serde::de::IgnoredAny>);
         if let Some(Err(error)) = parsed {
-            let what = format!("its payload is not JSON as its encoding says: {error}");
+            let what = format!("its payload is not JSON, although its encoding is: {error}");
             self.report.note(place_of(event), what);
         }
     }
@@ -276,7 +276,7 @@ impl Verification<'_> {
         };
         if place != expected || place.index >= place.count {
             let what = format!(
-                "it is number {} of {} in its append where number {} of {} is due",
+                "it is number {} of {} in its append where number {} of {} is expected",
                 place.index + 1,
                 place.count,
                 expected.index + 1,
@@ -293,7 +293,7 @@ impl Verification<'_> {
             && head != mark
         {
             let what = format!(
-                "the head of the log names another event there, {}",
+                "the head of the log has another event there, {}",
                 head.event_id
             );
             self.report.note(place_of(event), what);
@@ -308,7 +308,10 @@ impl Verification<'_> {
         match found {
             Some(found) if found == *event => {}
             Some(found) => {
-                let what = format!("its id leads to another, the event at {}", found.position());
+                let what = format!(
+                    "its id leads to another event, the one at {}",
+                    found.position()
+                );
                 self.report.note(place_of(event), what);
             }
             None => self
@@ -324,7 +327,7 @@ impl Verification<'_> {
             trail.push(event.position());
             if self.unreadable_count == 0 && version.get() != trail.count {
                 let what = format!(
-                    "it has version {version} of {stream:?} where {} is due",
+                    "it has version {version} of {stream:?} where {} is expected",
                     trail.count
                 );
                 self.report.note(place_of(event), what);
@@ -345,7 +348,9 @@ impl Verification<'_> {
         for (index, (stream, trail)) in expected.iter().enumerate() {
             let place = format!("stream {stream:?}");
             match listed.remove(stream) {
-                None => self.report.note(&place, "the list of streams has it not"),
+                None => self
+                    .report
+                    .note(&place, "it is missing from the list of streams"),
                 Some(version) if version.get() < trail.count => {
                     let what = format!(
                         "the list of streams has it at version {version}, the log at {}",
@@ -479,7 +484,7 @@ impl Verification<'_> {
             listed.extend(page);
         }
         for topic in expected.keys().filter(|it| !listed.contains(*it)) {
-            let what = "the list of topics has it not";
+            let what = "it is missing from the list of topics";
             self.report.note(format!("topic {topic:?}"), what);
         }
         for topic in listed.iter().filter(|it| !expected.contains_key(*it)) {
@@ -557,7 +562,7 @@ impl Verification<'_> {
                 let end = ends.get(&key).map(|mark| mark.position);
                 if end.is_some() && end != stretch.after {
                     let what = format!(
-                        "it begins after {} where {} had ended at {}",
+                        "it begins after {}, but {} had ended at {}",
                         Position::number(stretch.after),
                         stretch.follower,
                         Position::number(end)
@@ -565,8 +570,10 @@ impl Verification<'_> {
                     self.report.note(&place, what);
                 }
                 if recorded.head < last_head {
-                    self.report
-                        .note(&place, "the log's head before it went back");
+                    self.report.note(
+                        &place,
+                        "the log's head before it is lower than that before the previous stretch",
+                    );
                 }
                 last_head = recorded.head;
                 ends.insert(key, stretch.to);

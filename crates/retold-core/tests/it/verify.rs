@@ -308,7 +308,7 @@ async fn each_damage_is_found_and_named() {
         ),
         (
             Lie::Version3,
-            "it has version 2 of \"cat/1\" where 1 is due",
+            "it has version 2 of \"cat/1\" where 1 is expected",
         ),
         (
             Lie::Place4,
@@ -316,14 +316,14 @@ async fn each_damage_is_found_and_named() {
         ),
         (
             Lie::LastAppendCut,
-            "the last append of the log is not there as a whole",
+            "the last append of the log is incomplete",
         ),
         (
             Lie::Metadata4,
             "event 00000000-0000-0000-0000-000000000004 at 4",
         ),
         (Lie::NoIds, "its id leads to no event"),
-        (Lie::OneId, "its id leads to another, the event at 1"),
+        (Lie::OneId, "its id leads to another event, the one at 1"),
         (
             Lie::StreamsShort,
             "stream \"dog/1\": its index has 2 events, the last at 2; the log has 3",
@@ -335,9 +335,12 @@ async fn each_damage_is_found_and_named() {
         (Lie::LabelsShort, "tag \"blue\": its index has 1 events"),
         (
             Lie::NoStreams,
-            "stream \"cat/1\": the list of streams has it not",
+            "stream \"cat/1\": it is missing from the list of streams",
         ),
-        (Lie::NoTopics, "topic \"A\": the list of topics has it not"),
+        (
+            Lie::NoTopics,
+            "topic \"A\": it is missing from the list of topics",
+        ),
         (
             Lie::GhostTopic,
             "topic \"Ghost\": it is in the list of topics, but the log has no event of it",
@@ -351,10 +354,7 @@ async fn each_damage_is_found_and_named() {
             "stream \"ghost/1\": it is in the list of streams",
         ),
         (Lie::StretchGap, "stretch 3: it follows stretch 1"),
-        (
-            Lie::StretchGap,
-            "it begins after 4 where f@1 had ended at 3",
-        ),
+        (Lie::StretchGap, "it begins after 4, but f@1 had ended at 3"),
         (Lie::NoCheckpoint, "follower f@1: its checkpoint"),
     ];
     for (lie, expected) in cases {
