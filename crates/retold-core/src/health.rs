@@ -102,7 +102,7 @@ impl Health {
 }
 
 impl Finding {
-    /// For runners: a finding with these fields.
+    /// For runners: creates a finding with these fields.
     pub fn new(
         kind: FindingKind,
         name: impl Into<String>,
@@ -117,7 +117,7 @@ impl Finding {
         }
     }
 
-    /// For runners: a finding that the log of this application cannot be read.
+    /// For runners: creates a finding that the log of this application cannot be read.
     pub fn unreadable_log(application: &str, error: &dyn fmt::Display) -> Self {
         let reason = format!("it cannot be read: {error}");
         Self::new(FindingKind::Log, application, Trouble::Retrying, reason)

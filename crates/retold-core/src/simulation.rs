@@ -268,7 +268,7 @@ impl Simulation {
         }
     }
 
-    /// Returns the last events of the run, one per line.
+    /// Returns the last entries of the trace, one per line.
     pub fn trace(&self) -> Vec<String> {
         self.scheduler.trace.lines(&self.scheduler.names())
     }

@@ -66,9 +66,9 @@ impl<K: ViewKind> AtOnce<K> {
 /// A handler that awaits the view's database.
 pub struct Awaited<K: ViewKind>(Box<dyn AnyHandler<K>>);
 
-/// A handler for events of type `E` that awaits the view's database: an `async fn(&K::Target<'_>,
-/// &Logged<E>) -> Result<(), BoxError>`, or an `async |view: &K::Target<'_>, logged: &Logged<E>| {
-/// … Ok(()) }` that captures nothing.
+/// A handler for events of type `E` that awaits the view's database: an
+/// `async fn(&K::Target<'_>, &Logged<E>) -> Result<(), BoxError>`, or an
+/// `async |view: &K::Target<'_>, logged: &Logged<E>| { … Ok(()) }` that captures nothing.
 ///
 /// It is intended that an asynchronous closure cannot capture anything: the content of a view
 /// depends on the log alone, so that a rebuilt view is the same.

@@ -53,7 +53,6 @@ pub trait ViewKeeper: Send + Sync {
     /// start.
     ///
     /// If there is no version, readers see this one from now on.
-    /// If no version is there, readers see this one from now on.
     ///
     /// # Errors
     ///

@@ -124,7 +124,7 @@ impl<V: Send + Sync + 'static> MemoryView<V> {
     }
 
     /// Returns the view and its checkpoint. No events are applied while the guard exists, so do not
-    /// hold it across an await.
+    /// hold it while waiting for anything.
     pub fn guard(&self) -> MemoryViewGuard<'_, V> {
         MemoryViewGuard {
             seen: self.shared.seen(),

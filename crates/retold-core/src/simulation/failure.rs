@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// A run that failed: its seed, the reason, and the last events.
+/// A run that failed: its seed, the reason, and the end of its trace.
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub(crate) seed: u64,
     pub(crate) reason: String,
     /// The number of steps that were made.
     pub(crate) steps: u64,
-    /// The last events, one per line.
+    /// The last entries of the trace, one per line.
     pub(crate) trace: Vec<String>,
     /// The number of earlier lines that were dropped.
     pub(crate) dropped: u64,
@@ -26,7 +26,7 @@ impl Failure {
         &self.reason
     }
 
-    /// Returns the last events, one per line.
+    /// Returns the last entries of the trace, one per line.
     pub fn trace(&self) -> &[String] {
         &self.trace
     }

@@ -61,7 +61,7 @@ pub(crate) struct Scheduler {
 enum Choice {
     /// The parked call at this index has its turn.
     Call(usize),
-    /// An actor runs that was woken by something other than a call.
+    /// An actor that was woken by something other than a call runs.
     Run(ActorIndex),
     /// The late append at this index lands.
     Land(usize),
@@ -324,7 +324,7 @@ impl Scheduler {
         next.is_some()
     }
 
-    /// Nothing can happen any more: either the run has ended, or an actor waits forever.
+    /// No step is possible: either the run has ended, or an actor waits forever.
     fn rest(&self) -> Result<Progress, Reason> {
         let waiting = self.waiting_actors();
         let blocked: Vec<_> = (0..)

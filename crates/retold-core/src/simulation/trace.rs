@@ -9,7 +9,7 @@ use super::fault::Fault;
 use super::parking::{ActorIndex, LogIndex};
 use crate::domain::Timestamp;
 
-/// An event of a run.
+/// One entry of the trace.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Entry {
     /// The step, counted from 1.
@@ -21,18 +21,18 @@ pub(crate) struct Entry {
     pub(crate) happening: Happening,
 }
 
-/// The kind of event.
+/// What happened in a step.
 #[derive(Clone, Debug, Hash)]
 pub(crate) enum Happening {
     /// A call had its turn.
     Called(Call, Outcome),
-    /// An append reached the log whose caller was dropped or received an unknown outcome.
+    /// An append whose caller was dropped, or received an unknown outcome, reached the log.
     Landed(Call, Outcome),
     /// An append whose caller was dropped never reaches the log.
     Vanished(Call),
     /// A notification of a change was lost, late or spurious.
     Hint,
-    /// An actor ran that was woken by something in its process.
+    /// An actor that was woken by something in its process ran.
     Ran,
     /// An actor returned.
     Returned,
