@@ -1,4 +1,4 @@
-//! Rules 1 and 11: an append is a whole, and stands by itself.
+//! Rules 1 and 11: an append is atomic, and does not depend on the appends committed with it.
 
 use std::sync::Arc;
 
@@ -14,13 +14,14 @@ use retold_core::recording::Append;
 use retold_core::recording::FollowerKey;
 use retold_core::recording::{Recorder, StretchRead};
 
-/// Rule 1. All events, their streams and the stretches are recorded, or nothing; also after a crash.
+/// Rule 1. All events, their streams and the stretches are recorded, or nothing, even after a
+/// crash.
 pub async fn append_is_atomic<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
     record(log, append_to("dog/1", [1])).await;
 
-    // The last condition is the one that does not hold.
+    // Only the last condition does not hold.
     let refused = Append::of([
         event_of("dog/1", 2),
         event_of("dog/2", 3).tag("tag"),
@@ -31,7 +32,7 @@ pub async fn append_is_atomic<S: Subject>() {
     .condition(stream_at("dog/1", 7));
     let outcome = send(log, refused).await;
     assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
-    // The last event is the one whose id is taken.
+    // Only the last event has an id that is taken.
     let refused = append_to("dog/3", [5, 6, 7, 1]).stretch(stretch("follower@1", 0, 5));
     let outcome = send(log, refused).await;
     assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
@@ -39,7 +40,10 @@ pub async fn append_is_atomic<S: Subject>() {
     assert_eq!(numbers(&whole(log).await), [1]);
     let streams = log.streams("", None, 10).await.expect("streams are read");
     assert_eq!(streams.len(), 1, "no stream of a refused append");
-    let stretches = log.stretches(StretchRead::new()).await.expect("are read");
+    let stretches = log
+        .stretches(StretchRead::new())
+        .await
+        .expect("the stretches are read");
     assert_eq!(stretches, [], "no stretch of a refused append");
     assert_eq!(head(log).await.append_count, 1);
 
@@ -47,15 +51,17 @@ pub async fn append_is_atomic<S: Subject>() {
         .stretch(stretch("follower@1", 0, 5));
     record(log, accepted).await;
     assert_eq!(numbers(&whole(log).await), [1, 2, 3, 4]);
-    let stretches = log.stretches(StretchRead::new()).await.expect("are read");
+    let stretches = log
+        .stretches(StretchRead::new())
+        .await
+        .expect("the stretches are read");
     assert_eq!(stretches.len(), 1);
     assert_eq!(head(log).await.append_count, 2);
 
     crashes_leave_whole_appends(&scene).await;
 }
 
-/// Crashes come while large appends are being recorded; what they leave has whole appends only,
-/// each with its stretch.
+/// Crashes while large appends are being recorded leave only whole appends, each with its stretch.
 async fn crashes_leave_whole_appends<S: Subject>(scene: &Scene<S>) {
     const APPENDS: u64 = 12;
     const EVENTS: u128 = 50;
@@ -80,7 +86,10 @@ async fn crashes_leave_whole_appends<S: Subject>(scene: &Scene<S>) {
                 let large = events.iter().filter(|it| it.stream() == Some("dog/large"));
                 let key = FollowerKey::new("large@1");
                 let upstream = log_id(9);
-                let checkpoint = log.checkpoint(&key, upstream).await.expect("is read");
+                let checkpoint = log
+                    .checkpoint(&key, upstream)
+                    .await
+                    .expect("the checkpoint is read");
                 let processed = checkpoint.map_or(0, |mark| mark.position.get());
                 assert_eq!(
                     large.count() as u64,
@@ -93,8 +102,8 @@ async fn crashes_leave_whole_appends<S: Subject>(scene: &Scene<S>) {
     at_once::<S, ()>([writer.boxed(), crasher.boxed()]).await;
 }
 
-/// Rule 11. An append that is refused, or whose caller went away, does nothing to those that are
-/// committed with it.
+/// Rule 11. An append that is refused, or whose caller dropped it, does not affect the appends that
+/// are committed with it.
 pub async fn an_append_fails_alone<S: Subject>() {
     const ROUNDS: u128 = 12;
     let scene = Scene::<S>::new().await;
@@ -108,7 +117,7 @@ pub async fn an_append_fails_alone<S: Subject>() {
                 match (which % 4, &outcome) {
                     (0, Outcome::Recorded(_)) => recorded.extend(number..number + 3),
                     (1, Outcome::Invalid) | (2 | 3, Outcome::Conflict(_)) => {}
-                    _ => panic!("member {which} of round {round} came to {outcome:?}"),
+                    _ => panic!("member {which} of round {round} resulted in {outcome:?}"),
                 }
             }
             recorded
@@ -125,10 +134,10 @@ pub async fn an_append_fails_alone<S: Subject>() {
     whole(&*scene.log).await;
     let mut found = numbers(&events(&*scene.log).await);
     found.sort_unstable();
-    assert_eq!(found, recorded, "just the members without a mistake");
+    assert_eq!(found, recorded, "exactly the valid members");
 
-    /// Of four members one is right, one is invalid, one has a stream's version wrong, one an id
-    /// that is taken, all after two good events.
+    /// Of four members, one is valid, one is malformed, one expects a wrong stream version, and one
+    /// has an id that is taken. The mistakes come after two good events.
     fn member(which: u128, number: u128) -> Append {
         let good = append_to(&format!("dog/{which}"), number..number + 2);
         match which % 4 {

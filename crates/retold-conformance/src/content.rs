@@ -1,4 +1,4 @@
-//! What an event is when it comes back: just what it was.
+//! Events are read back exactly as they were recorded.
 
 use super::scene::{
     Scene, event, event_id, log_id, mark, read, read_stream, record, version, without_wall_clock,
@@ -16,8 +16,8 @@ use retold_core::recording::Position;
 use retold_core::recording::{LogRead, StreamRead};
 use retold_core::recording::{Place, StoredEvent};
 
-/// What is put into an event comes out of every way of reading it, unchanged, and an event is found by
-/// its id in its own log alone.
+/// The content of an event is returned unchanged by every way of reading it, and an event is found
+/// by its id only in its own log.
 pub async fn events_come_back_as_they_were<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let follower = FollowerKey::new("f@1");
@@ -53,7 +53,7 @@ pub async fn events_come_back_as_they_were<S: Subject>() {
         let position = Position::FIRST.plus(index.into());
         let expected = StoredEvent::from_new(new, position, version, place, Timestamp::default());
         assert_eq!(without_wall_clock(found), expected);
-        let by_id = scene.log.event(new.id).await.expect("is read");
+        let by_id = scene.log.event(new.id).await.expect("the event is read");
         assert_eq!(by_id.as_ref(), Some(found));
     }
     let stream = StreamRead::new("dog/'; DROP TABLE events; --");

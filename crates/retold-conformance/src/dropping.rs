@@ -1,11 +1,11 @@
-//! Futures that are dropped before they are done, as by callers that lose patience.
+//! Futures that are dropped before they complete, as by impatient callers.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-/// Polls a future so many times at most, each when it asks for it, then drops it; what it gave, if it
-/// was done by then.
+/// Polls a future at most this many times, each time after it asked to be polled, then drops it.
+/// Returns its output if it completed.
 pub(super) async fn poll_at_most<T>(
     future: impl Future<Output = T>,
     mut polls: usize,

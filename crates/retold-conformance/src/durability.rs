@@ -1,4 +1,4 @@
-//! Rules 10, 13 and 14: what a crash leaves, and what a caller knows who does not know.
+//! Rules 10, 13 and 14: the state after a crash, and how a caller settles an unknown outcome.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,8 +28,8 @@ const OBSERVATIONS: u64 = 30;
 /// Appends that a writer may be ahead of each observation, so that the log stays small.
 const HEADWAY: u64 = 8;
 
-/// Rule 10. Whatever a reader, a hint, a conflict or a repeat shows is in what a crash just after
-/// would leave.
+/// Rule 10. Everything that a reader, a hint, a conflict or a repeat shows is still present after a
+/// crash just afterwards.
 pub async fn nothing_is_seen_before_it_is_durable<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let observed = Arc::new(AtomicU64::new(0));
@@ -51,7 +51,7 @@ pub async fn nothing_is_seen_before_it_is_durable<S: Subject>() {
     }
     let (subject, log) = (scene.subject.clone(), scene.another_handle().await);
     let observer = async move {
-        // However it ends, the writers end as well.
+        // The writers end too, however this block ends.
         let _release = Release(observed.clone());
         for round in 0..OBSERVATIONS {
             observe(&*subject, &*log, round).await;
@@ -62,7 +62,7 @@ pub async fn nothing_is_seen_before_it_is_durable<S: Subject>() {
     at_once::<S, ()>(tasks).await;
 }
 
-/// Lets the writers go on to their end when it is dropped.
+/// Makes the writers run to their end when it is dropped.
 struct Release(Arc<AtomicU64>);
 
 impl Drop for Release {
@@ -71,14 +71,14 @@ impl Drop for Release {
     }
 }
 
-/// The append of a writer in a round: known to all, so that an observer can send it as well.
+/// The append of a writer in a round. It is computable by all, so that an observer can send it too.
 fn observed_append(writer: u128, round: u128) -> Append {
     let number = 1_000_000 * (writer + 1) + round * 10;
     let of_stream = event_of(&format!("dog/{writer}"), number).tag(format!("round-{round}"));
     Append::of([of_stream, event(number + 1)])
 }
 
-/// One look at the log in one of many ways, then a crash; what was seen must be in its image.
+/// Observes the log in one of many ways, then crashes; the image must contain what was seen.
 async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
     let before = head(log).await;
     let seen = log.changed_since(before.append_count.max(1) - 1).await;
@@ -97,7 +97,7 @@ async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
                     let image = open(&*subject.crash_image().await, LOG).await;
                     let found = stream_events(&*image, "dog/0").await.len() as u64;
                     let actual = actual.map_or(0, Version::get);
-                    assert!(found >= actual, "a conflict tells of what a crash undoes");
+                    assert!(found >= actual, "a conflict shows what a crash undoes");
                 }
                 Outcome::Recorded(_) => {}
                 other => panic!("{other:?}"),
@@ -112,7 +112,8 @@ async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
             }
         }
         _ => {
-            // The writer's next append, sent beside it: whoever is told first, it is durable.
+            // The writer's next append, sent concurrently: once either sender gets the outcome, it
+            // is durable.
             let next = stream_events(log, "dog/1").await.len() as u128;
             let append = observed_append(1, next);
             match send(log, append).await {
@@ -130,11 +131,11 @@ async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
     let left = head(&*image).await;
     assert!(
         left.append_count >= seen,
-        "a hint tells of what a crash undoes"
+        "a hint announces what a crash undoes"
     );
     assert!(
         left.mark.map(|it| it.position) >= before.position(),
-        "so does the head"
+        "the head shows what a crash undoes"
     );
     if let Some(mark) = at_least {
         let found = image.event(mark.event_id).await.expect("an event is read");
@@ -147,11 +148,11 @@ async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
     whole(&*image).await;
 }
 
-/// Rule 13. What was acknowledged is there when the store is opened again, and after a kill at any
-/// moment, with everything that judges later appends.
+/// Rule 13. What was acknowledged is present when the store is reopened, and after a kill at any
+/// moment, including everything by which later appends are judged.
 pub async fn acknowledged_events_survive_reopen<S: Subject>() {
     if !S::IS_DURABLE {
-        eprintln!("not applicable: the store says that nothing of it survives the process");
+        eprintln!("not applicable: the store reports that its data does not survive the process");
         return;
     }
     let Scene {
@@ -168,7 +169,9 @@ pub async fn acknowledged_events_survive_reopen<S: Subject>() {
         check_survivors(&*image, number).await;
     }
     let snapshot = StoredSnapshot::new("dog/1", version(10), "Dog", "{}");
-    log.put_snapshot(snapshot.clone()).await.expect("is put");
+    log.put_snapshot(snapshot.clone())
+        .await
+        .expect("the snapshot is put");
     let lease = store
         .acquire_lease("work", "a", std::time::Duration::from_secs(3600))
         .await;
@@ -177,20 +180,26 @@ pub async fn acknowledged_events_survive_reopen<S: Subject>() {
     drop((log, store));
 
     let store = subject.open().await;
-    let log = store.open(LOG, log_id(404)).await.expect("it opens");
+    let log = store.open(LOG, log_id(404)).await.expect("the log opens");
     assert_eq!(log.log_id().await.expect("is read"), Some(log_id(1)));
     check_survivors(&*log, 10).await;
     assert_eq!(events(&*log).await, before, "to the byte");
-    let found = log.snapshot("dog/1", None).await.expect("is read");
+    let found = log
+        .snapshot("dog/1", None)
+        .await
+        .expect("the snapshot is read");
     assert_eq!(found, Some(snapshot));
-    let leases = store.leases("", None, 10).await.expect("are read");
+    let leases = store
+        .leases("", None, 10)
+        .await
+        .expect("the leases are read");
     assert_eq!(leases, [lease]);
     let next = append_to("dog/1", [1000]).condition(stream_at("dog/1", 10));
     assert_eq!(record(&*log, next).await, 21);
     kills_spare_the_acknowledged(&subject).await;
 }
 
-/// The log after so many appends, and only those.
+/// Checks that the log contains exactly this number of appends.
 async fn check_survivors(log: &dyn Recorder, appends: u64) {
     let events = whole(log).await;
     let ids = (1..=u128::from(appends)).flat_map(|it| [it * 10, it * 10 + 1]);
@@ -198,10 +207,16 @@ async fn check_survivors(log: &dyn Recorder, appends: u64) {
     assert_eq!(head(log).await.append_count, appends);
     let checkpoint = log.checkpoint(&FollowerKey::new("f@1"), log_id(9)).await;
     let end = appends * 5;
-    assert_eq!(checkpoint.expect("is read"), Some(mark(end, end.into())));
-    let stretches = log.stretches(StretchRead::new()).await.expect("are read");
+    assert_eq!(
+        checkpoint.expect("the checkpoint is read"),
+        Some(mark(end, end.into()))
+    );
+    let stretches = log
+        .stretches(StretchRead::new())
+        .await
+        .expect("the stretches are read");
     assert_eq!(stretches.len() as u64, appends);
-    // It is judged as before: a repeat, a taken id, a version, a query.
+    // Appends are judged as before: a repeat, a taken id, a version, a query.
     let last = u128::from(appends) * 10;
     let repeat = send(log, append_of([last, last + 1])).await;
     assert!(matches!(repeat, Outcome::Repeated(_)), "{repeat:?}");
@@ -216,8 +231,8 @@ async fn check_survivors(log: &dyn Recorder, appends: u64) {
     }
 }
 
-/// Writers on several handles while the store is killed again and again: every image has all that was
-/// acknowledged before.
+/// Writers on several handles while the store is killed repeatedly: every image contains everything
+/// that was acknowledged before it was taken.
 async fn kills_spare_the_acknowledged<S: Subject>(subject: &Arc<S>) {
     let acknowledged = Arc::new(Mutex::new(Vec::<u128>::new()));
     let lock =
@@ -250,8 +265,8 @@ async fn kills_spare_the_acknowledged<S: Subject>(subject: &Arc<S>) {
     at_once::<S, ()>(tasks).await;
 }
 
-/// Rule 14. An append whose caller went away, or that the store answered with `OutcomeUnknown`, is
-/// settled by sending it again: it is recorded once, where the answer says, or never.
+/// Rule 14. An append whose caller dropped it, or that returned `OutcomeUnknown`, is settled by
+/// sending it again: it is recorded once, at the returned positions, or never.
 pub async fn a_retry_settles_the_unknown<S: Subject>() {
     const TASKS: u128 = 4;
     let seed = seed();
@@ -279,7 +294,7 @@ pub async fn a_retry_settles_the_unknown<S: Subject>() {
 
 async fn log_stretches(log: &dyn Recorder, task: u128) -> Vec<(u64, u64)> {
     let read = StretchRead::new().follower(FollowerKey::new(format!("f{task}@1")));
-    let stretches = log.stretches(read).await.expect("are read");
+    let stretches = log.stretches(read).await.expect("the stretches are read");
     let number = Position::number;
     let ends = stretches
         .iter()
@@ -287,8 +302,8 @@ async fn log_stretches(log: &dyn Recorder, task: u128) -> Vec<(u64, u64)> {
     ends.collect()
 }
 
-/// Sends appends and drops their futures, once or several times, before it settles them; returns what
-/// is recorded.
+/// Sends appends and drops their futures one or more times before it settles them. Returns what is
+/// recorded.
 async fn lose_patience(log: &dyn Recorder, task: u128, mut random: Rng) -> Vec<u128> {
     let mut recorded = Vec::new();
     let (mut stream_version, mut processed) = (0, 0);
@@ -323,7 +338,7 @@ async fn lose_patience(log: &dyn Recorder, task: u128, mut random: Rng) -> Vec<u
     recorded
 }
 
-/// Sends an append until there is an answer, which must be that it is in the log.
+/// Sends an append until it gets an outcome, which must be that the append is in the log.
 async fn settle(log: &dyn Recorder, append: &Append) {
     loop {
         match log.append(append.clone()).await {
@@ -335,7 +350,7 @@ async fn settle(log: &dyn Recorder, append: &Append) {
                 return;
             }
             Err(RecordError::Unavailable(_) | RecordError::OutcomeUnknown(_)) => {}
-            other => panic!("an append of one's own came to {other:?}"),
+            other => panic!("an append to a private stream resulted in {other:?}"),
         }
     }
 }

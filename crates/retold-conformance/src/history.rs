@@ -1,41 +1,43 @@
-//! The linearizability checker: is there an order of concurrent operations in which each took effect
-//! at one instant between its call and its answer?
+//! The linearizability checker: is there an order of concurrent operations in which each took
+//! effect at one instant between its call and its answer?
 //!
 //! The search is that of Wing and Gong ("Testing and verifying concurrent objects", 1993) with the
-//! memory of Lowe ("Testing for linearizability", 2017): an operation may come next if it was called
-//! before the first answer among those that are left; a set of operations done, with the state they
-//! lead to, is tried once. Histories of at most 64 operations, which keeps the search short.
+//! memoization of Lowe ("Testing for linearizability", 2017). An operation may come next if it was
+//! called before the first answer among the remaining operations; each pair of a set of completed
+//! operations and the resulting state is tried once. Histories have at most 64 operations, which
+//! keeps the search short.
 
 use std::collections::HashSet;
 use std::hash::Hash;
 
-/// What operations mean, one after the other.
+/// The sequential meaning of operations.
 pub(super) trait Specification: Clone {
-    /// What is asked.
+    /// A call.
     type Call;
-    /// What is answered.
+    /// An answer.
     type Answer: PartialEq;
-    /// What tells two states apart: those with equal ones answer alike from there on.
+    /// Identifies a state: states with equal ids give equal answers from then on.
     type State: Eq + Hash;
 
-    /// Does what is asked.
+    /// Executes a call.
     fn execute(&mut self, call: &Self::Call) -> Self::Answer;
 
-    /// The present state.
+    /// The id of the present state.
     fn state(&self) -> Self::State;
 }
 
-/// An operation as its caller saw it. Instants are of one counter for the whole history.
+/// An operation as its caller saw it. All instants of a history come from one counter.
 #[derive(Clone, Debug)]
 pub(super) struct Operation<C, A> {
     pub(super) call: C,
     pub(super) called_at: u64,
-    /// The answer and when it came; none if the caller went away: then it took effect at any time
-    /// after the call, or not at all.
+    /// The answer and its instant. `None` if the caller dropped the call: then it took effect at
+    /// any time after the call, or never.
     pub(super) answer: Option<(A, u64)>,
 }
 
-/// An order of the operations that explains all answers, as their indices; none if there is none.
+/// Returns an order of the operations, as indices, that explains all answers, or `None` if there is
+/// none.
 ///
 /// # Panics
 ///
@@ -44,7 +46,10 @@ pub(super) fn linearize<S: Specification>(
     specification: &S,
     history: &[Operation<S::Call, S::Answer>],
 ) -> Option<Vec<usize>> {
-    assert!(history.len() <= 64, "the set of those done is a u64");
+    assert!(
+        history.len() <= 64,
+        "the set of completed operations is a u64"
+    );
     let mut search = Search {
         history,
         tried: HashSet::new(),
@@ -96,7 +101,7 @@ impl<S: Specification> Search<'_, S> {
 mod tests {
     use super::*;
 
-    /// A register that is written, read, and changed if it has a value.
+    /// A register with write, read, and compare-and-swap.
     #[derive(Clone, Default)]
     struct Register(u32);
 
@@ -127,7 +132,7 @@ mod tests {
         }
     }
 
-    /// The call, when it was, its answer and when that was.
+    /// The call, its instant, its answer and the answer's instant.
     type Row = (Call, u64, Option<(u32, u64)>);
 
     fn check(rows: &[Row], expected: Option<&[usize]>) {
@@ -144,13 +149,13 @@ mod tests {
     #[test]
     fn a_legal_history_has_an_order() {
         check(&[], Some(&[]));
-        // One after the other.
+        // Sequential.
         let (write, read) = (Call::Write(1), Call::Read);
         check(
             &[(write, 1, Some((0, 2))), (read, 3, Some((1, 4)))],
             Some(&[0, 1]),
         );
-        // At the same time: the read may come first or second.
+        // Concurrent: the read may come first or second.
         check(
             &[(write, 1, Some((0, 4))), (read, 2, Some((0, 3)))],
             Some(&[1, 0]),
@@ -159,7 +164,7 @@ mod tests {
             &[(write, 1, Some((0, 4))), (read, 2, Some((1, 3)))],
             Some(&[0, 1]),
         );
-        // One caller went away; it took effect late, or not at all.
+        // One caller dropped its call; it took effect late, or never.
         check(
             &[
                 (write, 1, None),
@@ -176,9 +181,9 @@ mod tests {
         let (write, read) = (Call::Write(1), Call::Read);
         // A stale read: it began after the write was answered.
         check(&[(write, 1, Some((0, 2))), (read, 3, Some((0, 4)))], None);
-        // A read of what was never written.
+        // A read of a value that was never written.
         check(&[(write, 1, Some((0, 4))), (read, 2, Some((2, 3)))], None);
-        // Two readers disagree about the order while a write goes on: new, then old.
+        // Two readers disagree about the order during a write: new, then old.
         check(
             &[
                 (write, 1, Some((0, 9))),
@@ -187,9 +192,9 @@ mod tests {
             ],
             None,
         );
-        // What was seen before the call of one who went away.
+        // The effect of a dropped call was seen before the call.
         check(&[(read, 1, Some((1, 2))), (write, 3, None)], None);
-        // Two swaps from the same value both won.
+        // Two swaps from the same value both succeeded.
         let swap = |to| Call::Swap { from: 0, to };
         check(
             &[(swap(1), 1, Some((0, 4))), (swap(2), 2, Some((0, 3)))],
@@ -238,7 +243,7 @@ mod tests {
         }
     }
 
-    /// Tries all permutations; those who went away take part or not, as a further choice.
+    /// Tries all permutations, with each dropped call included or left out.
     fn some_order_explains(
         history: &[Operation<Call, u32>],
         order: &mut Vec<usize>,
@@ -266,7 +271,7 @@ mod tests {
                     continue;
                 }
             }
-            // None may stand before one that was answered before it was called.
+            // No operation may precede one that was answered before it was called.
             latest_call = latest_call.max(operation.called_at);
             let answer = register.execute(&operation.call);
             if let Some((seen, at)) = operation.answer

@@ -1,4 +1,4 @@
-//! Rule 15, and how a log comes to be: logs of one store see nothing of each other.
+//! Rule 15, and how logs are created: the logs of a store are isolated from each other.
 
 use futures_util::FutureExt;
 
@@ -17,7 +17,7 @@ use retold_core::recording::StoredSnapshot;
 use retold_core::recording::StretchRead;
 use retold_core::recording::{LogEntry, Store};
 
-/// Rule 15. Logs in one store see nothing of each other: not events, ids, streams, tags, checkpoints,
+/// Rule 15. The logs of a store share nothing: no events, ids, streams, tags, checkpoints,
 /// snapshots or counts.
 pub async fn logs_are_isolated<S: Subject>() {
     let scene = Scene::<S>::new().await;
@@ -28,30 +28,49 @@ pub async fn logs_are_isolated<S: Subject>() {
         .stretch(stretch("f@1", 0, 5));
     record(dogs, full.clone()).await;
     let snapshot = StoredSnapshot::new("pet/1", version(2), "Pet", "{}");
-    dogs.put_snapshot(snapshot).await.expect("it is put");
+    dogs.put_snapshot(snapshot)
+        .await
+        .expect("the snapshot is put");
 
     assert_eq!(whole(&*cats).await, []);
     assert_eq!(head(&*cats).await, Default::default());
-    let streams = cats.streams("", None, 10).await.expect("are read");
+    let streams = cats
+        .streams("", None, 10)
+        .await
+        .expect("the streams are read");
     assert_eq!(streams, []);
-    let stretches = cats.stretches(StretchRead::new()).await.expect("are read");
+    let stretches = cats
+        .stretches(StretchRead::new())
+        .await
+        .expect("the stretches are read");
     assert_eq!(stretches, []);
     let key = FollowerKey::new("f@1");
-    let checkpoint = cats.checkpoint(&key, log_id(9)).await.expect("is read");
+    let checkpoint = cats
+        .checkpoint(&key, log_id(9))
+        .await
+        .expect("the checkpoint is read");
     assert_eq!(checkpoint, None);
-    let snapshot = cats.snapshot("pet/1", None).await.expect("is read");
+    let snapshot = cats
+        .snapshot("pet/1", None)
+        .await
+        .expect("the snapshot is read");
     assert_eq!(snapshot, None);
 
-    // The same append again, which the first log would refuse, with conditions it would refuse.
+    // The same append again, with conditions; the first log would refuse both.
     let again = full
         .condition(stream_at("pet/1", 0))
         .condition(Condition::none_match(Query::All));
     assert_eq!(record(&*cats, again).await, 1);
-    cats.drop_snapshots("pet/1").await.expect("are dropped");
-    let snapshot = dogs.snapshot("pet/1", None).await.expect("is read");
+    cats.drop_snapshots("pet/1")
+        .await
+        .expect("the snapshots are dropped");
+    let snapshot = dogs
+        .snapshot("pet/1", None)
+        .await
+        .expect("the snapshot is read");
     assert!(snapshot.is_some(), "dropped in the other log only");
 
-    // After both have moved apart, each goes on by itself.
+    // After both logs have diverged, each continues independently.
     record(dogs, append_to("pet/1", [4])).await;
     record(
         &*cats,
@@ -63,9 +82,9 @@ pub async fn logs_are_isolated<S: Subject>() {
     write_to_many_logs(&scene).await;
 }
 
-/// Writers on many logs at once: each log has its own events, as if it were alone.
+/// Writers on many logs at once: each log contains its own events, as if it were alone.
 async fn write_to_many_logs<S: Subject>(scene: &Scene<S>) {
-    // Names that a careless store could take for one another.
+    // Names that a careless store could confuse with one another.
     let names = [
         "log", "Log", "log/1", "log_1", "log%", "log 1", "löɡ", "log'--", "..", "🐕",
     ];
@@ -97,12 +116,12 @@ async fn write_to_many_logs<S: Subject>(scene: &Scene<S>) {
     assert_eq!(listed, expected, "in the order of their bytes");
 }
 
-/// A log is born by the first opening for writing, with the id that one gave; all others see that id.
-/// Whoever reads it before its birth sees what is recorded after.
+/// A log is created by the first opening for writing, with the id given there; all later openings
+/// see that id. A reader that was opened before then sees what is recorded afterwards.
 pub async fn a_log_is_born_once<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let reader = scene.subject.open().await;
-    let reader = reader.open_read_only("cats").await.expect("it opens");
+    let reader = reader.open_read_only("cats").await.expect("the log opens");
     assert_eq!(reader.log_id().await.expect("is read"), None);
     let refused = send(&*reader, append_of([1])).await;
     assert_eq!(refused, Outcome::Invalid, "a reader does not write");
@@ -120,7 +139,10 @@ pub async fn a_log_is_born_once<S: Subject>() {
 
     let ids = openers_meet(&scene).await;
     let born = ids[0];
-    assert!(ids.iter().all(|id| *id == born), "all see one id: {ids:?}");
+    assert!(
+        ids.iter().all(|id| *id == born),
+        "all openings return one id: {ids:?}"
+    );
     let cats = scene
         .store
         .open("cats", log_id(404))
@@ -133,7 +155,7 @@ pub async fn a_log_is_born_once<S: Subject>() {
     let writer = async move { record(&*cats, append_of([1])).await };
     let both = [woken.boxed(), writer.boxed()];
     let both = soon(
-        "a reader from before the birth wakes",
+        "a reader opened before the log existed wakes",
         at_once::<S, u64>(both),
     )
     .await;
@@ -143,15 +165,15 @@ pub async fn a_log_is_born_once<S: Subject>() {
     check_listing(&*scene.store, born).await;
 }
 
-/// Several open a log that does not exist, each with an id of its own.
+/// Several tasks open a log that does not exist, each with a different id.
 async fn openers_meet<S: Subject>(scene: &Scene<S>) -> Vec<LogId> {
     let mut tasks = Vec::new();
     for number in 20..24 {
         let store = scene.subject.open().await;
         let task = async move {
             let log = store.open("cats", log_id(number)).await.expect("it opens");
-            let id = log.log_id().await.expect("is read");
-            id.expect("a log that was opened for writing is born")
+            let id = log.log_id().await.expect("the id is read");
+            id.expect("a log that was opened for writing exists")
         };
         tasks.push(task.boxed());
     }

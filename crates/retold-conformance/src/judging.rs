@@ -1,4 +1,4 @@
-//! Rules 2 to 5: what an append is judged by, and in which order.
+//! Rules 2 to 5: how an append is judged, and in which order.
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -17,8 +17,8 @@ use retold_core::recording::{Append, Positions};
 use retold_core::recording::{Condition, ExpectedVersion};
 use retold_core::recording::{Query, QueryItem};
 
-/// Rule 2. First what needs no look at the log, then stretches or a repeat, then ids, then the
-/// conditions in their order: each mistake hides those after it.
+/// Rule 2. First the checks that do not read the log, then stretches or a repeat, then ids, then
+/// the conditions in their order: each mistake hides the later ones.
 pub async fn append_is_judged_in_one_order<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
@@ -35,10 +35,10 @@ pub async fn append_is_judged_in_one_order<S: Subject>() {
     }
 }
 
-/// What an append does wrong first, the append, and what it comes to.
+/// The first mistake of an append, the append, and its outcome.
 type Mistake = (&'static str, Append, Outcome);
 
-/// Appends whose condition does not hold either.
+/// Appends with a mistake and, in addition, a condition that does not hold.
 fn mistakes_before_conditions() -> Vec<Mistake> {
     let wrong_stream = stream_at("dog/1", 7);
     let wrong_stretch = stretch("f@1", 4, 6);
@@ -58,7 +58,7 @@ fn mistakes_before_conditions() -> Vec<Mistake> {
             Outcome::Invalid,
         ),
         (
-            "two conditions on one stream, before all that is in the log",
+            "two conditions on one stream, before all checks of the log",
             append_of([3]).condition(stream_at("dog/1", 3)),
             Outcome::Invalid,
         ),
@@ -68,7 +68,7 @@ fn mistakes_before_conditions() -> Vec<Mistake> {
             Outcome::Conflict(checkpoint),
         ),
         (
-            "with a stretch that joins, ids",
+            "ids, if the stretch joins",
             append_to("dog/1", [1, 2]).stretch(stretch("f@1", 5, 6)),
             taken(1, 1),
         ),
@@ -129,8 +129,8 @@ fn mistakes_in_conditions() -> Vec<Mistake> {
     ]
 }
 
-/// Rule 3. Of two appends that expect the same version of a stream and write to it, at most one
-/// records.
+/// Rule 3. Of two appends that expect the same version of a stream and write to it, at most one is
+/// recorded.
 pub async fn append_checks_stream_versions<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
@@ -147,7 +147,7 @@ pub async fn append_checks_stream_versions<S: Subject>() {
         append_to("dog/3", [21]).condition(stream_at("dog/1", 2)),
     )
     .await;
-    // Several in one append; all must hold.
+    // Several conditions in one append; all must hold.
     let both = |one, three| {
         append_of([22])
             .condition(stream_at("dog/1", one))
@@ -156,7 +156,7 @@ pub async fn append_checks_stream_versions<S: Subject>() {
     conflict(log, both(3, 2)).await;
     conflict(log, both(2, 1)).await;
     record(log, both(3, 1)).await;
-    // It is judged against the stream before the append, not after some of its events.
+    // A condition is judged against the stream before the append, not after some of its events.
     let append = append_to("dog/4", [30, 31]).condition(stream_at("dog/4", 1));
     conflict(log, append).await;
 
@@ -202,8 +202,8 @@ async fn check_expected_versions<S: Subject>(scene: &Scene<S>) {
     record(log, append_to("dog/1", [3]).condition(expect(at(2)))).await;
 }
 
-/// Rule 22. A condition that names the event of a stream's version holds only if that event has it, also
-/// where an earlier append of the same group wrote it.
+/// Rule 22. A condition that names the event at a stream's version holds only if that event is
+/// there, even if an earlier append of the same group wrote it.
 pub async fn append_checks_the_events_of_streams<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
@@ -220,7 +220,7 @@ pub async fn append_checks_the_events_of_streams<S: Subject>() {
     record(log, append_to("dog/1", [1, 2])).await;
     record(log, append_to("dog/2", [3])).await;
     let mistakes = [
-        // Another id, the id of an earlier version, of another stream, of another version.
+        // An unknown id, the id of an earlier version, of another stream, of another version.
         (read(2, 9), differs(2, Some(version(2)), Some(event_id(2)))),
         (read(2, 1), differs(2, Some(version(2)), Some(event_id(2)))),
         (read(2, 3), differs(2, Some(version(2)), Some(event_id(2)))),
@@ -244,7 +244,7 @@ pub async fn append_checks_the_events_of_streams<S: Subject>() {
         "an event, but no version",
     )
     .await;
-    // An event of an append that wrote to several streams is the last of its own.
+    // After an append that wrote to several streams, each stream ends with its own last event.
     let append = Append::of([event_of("dog/1", 4), event_of("dog/2", 5), event(6)]);
     record(log, append.condition(read(2, 2))).await;
     conflict(log, append_to("dog/1", [7]).condition(read(3, 5))).await;
@@ -255,8 +255,8 @@ pub async fn append_checks_the_events_of_streams<S: Subject>() {
     whole(log).await;
 }
 
-/// Appends that are sent together, each on condition of the event that the one before it writes; one is
-/// left out, and another append writes the version that it was to write.
+/// Appends that are sent together, each conditional on the event that the previous one writes. One
+/// is left out, and another append writes its version.
 async fn chains_hold_together<S: Subject>(scene: &Scene<S>) {
     const LENGTH: u64 = 8;
     for left_out in [None, Some(1), Some(4), Some(LENGTH)] {
@@ -301,7 +301,7 @@ async fn chains_hold_together<S: Subject>(scene: &Scene<S>) {
     }
 }
 
-/// Writers on threads and handles of their own each add to one stream what they expect to be next;
+/// Writers with separate threads and handles append to one stream at the version that each expects;
 /// every version is won once.
 async fn writers_count_up<S: Subject>(scene: &Scene<S>) {
     const WRITERS: u128 = 4;
@@ -320,7 +320,7 @@ async fn writers_count_up<S: Subject>(scene: &Scene<S>) {
                     Outcome::Conflict(Conflict::Stream { actual, .. }) => {
                         assert!(actual > retold_core::recording::Version::new(expected));
                     }
-                    other => panic!("a race for a version came to {other:?}"),
+                    other => panic!("a race for a version resulted in {other:?}"),
                 }
             }
             won
@@ -335,12 +335,12 @@ async fn writers_count_up<S: Subject>(scene: &Scene<S>) {
     assert_eq!(stream.len() as u64, ROUNDS);
 }
 
-/// Rule 4. A query means what its documentation says; `after` is exclusive, absent it means "ever",
+/// Rule 4. A query has its documented meaning; `after` is exclusive, its absence means "ever", and
 /// beyond the head it is invalid; an append is not compared with itself.
 pub async fn append_checks_queries<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
-    // An empty log: nothing matches, and there is no position to begin after.
+    // An empty log: nothing matches, and no position is valid as `after`.
     refuse(
         log,
         append_of([1]).condition(Condition::none_match_after(Query::All, position(1).into())),
@@ -389,7 +389,8 @@ async fn check_query_meanings<S: Subject>(scene: &Scene<S>) {
         (Query::tag("large").or(Query::All), Some(1)),
     ];
     for (number, (query, found)) in (100..).zip(rows) {
-        // The append's own events match; that is no conflict. It is given no chance to be recorded.
+        // The append's own events match, which is not a conflict. The last condition prevents
+        // recording.
         let stop = stream_at("dog/never", 5);
         let own = event_of("dog/3", number).tag("large");
         let append = Append::of([own])
@@ -402,7 +403,7 @@ async fn check_query_meanings<S: Subject>(scene: &Scene<S>) {
                 found,
             } => Some(found),
             Conflict::Stream { .. } => None,
-            other => panic!("{query:?} came to {other:?}"),
+            other => panic!("{query:?} resulted in {other:?}"),
         };
         assert_eq!(
             at,
@@ -434,7 +435,7 @@ async fn check_query_after<S: Subject>(scene: &Scene<S>) {
         let append = append_of([200]).condition(barked(beyond));
         refuse(log, append, "an `after` beyond the head").await;
     }
-    // At the head: nothing is behind it but the append itself.
+    // At the head: only the append itself follows.
     record(log, append_of([200]).condition(barked(3))).await;
     let found = mark(4, 200);
     assert_eq!(
@@ -446,7 +447,7 @@ async fn check_query_after<S: Subject>(scene: &Scene<S>) {
     );
 }
 
-/// Deciders on threads and handles of their own each record what may be there once only.
+/// Deciders with separate threads and handles record events that may exist only once.
 async fn deciders_exclude_each_other<S: Subject>(scene: &Scene<S>) {
     const DECIDERS: u128 = 4;
     const ROUNDS: u128 = 12;
@@ -463,7 +464,7 @@ async fn deciders_exclude_each_other<S: Subject>(scene: &Scene<S>) {
                 match send(&*log, append).await {
                     Outcome::Recorded(_) => won += 1,
                     Outcome::Conflict(Conflict::Query { .. }) => {}
-                    other => panic!("a race for a seat came to {other:?}"),
+                    other => panic!("a race for a seat resulted in {other:?}"),
                 }
             }
             won
@@ -474,8 +475,8 @@ async fn deciders_exclude_each_other<S: Subject>(scene: &Scene<S>) {
     assert_eq!(u128::from(won), ROUNDS, "every seat is taken once");
 }
 
-/// Rule 5. An append whose ids are those of one recorded append, all of them and in its order, is
-/// repeated; nothing is recorded, contents are not compared.
+/// Rule 5. An append whose ids are exactly those of one recorded append, in its order, is a repeat;
+/// nothing is recorded, and contents are not compared.
 pub async fn a_repeated_append_records_nothing<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
@@ -496,7 +497,7 @@ pub async fn a_repeated_append_records_nothing<S: Subject>() {
     // Without the stretches of the append that recorded them.
     assert_eq!(send(log, append_of([5])).await, repeated(5, 1));
 
-    // Not all, not in order, more, or of several appends: that is no repeat.
+    // Only some ids, another order, more ids, or ids of several appends: these are not repeats.
     let rows: [(&[u128], u128, u64); 7] = [
         (&[2, 3], 2, 2),
         (&[3, 4], 3, 3),
@@ -514,7 +515,7 @@ pub async fn a_repeated_append_records_nothing<S: Subject>() {
             "{ids:?}"
         );
     }
-    // An append with stretches is never repeated.
+    // An append with stretches is never a repeat.
     let again = append_to("dog/1", [5]).stretch(stretch("f@1", 0, 5));
     let again = conflict(log, again).await;
     assert!(matches!(again, Conflict::Checkpoint { .. }), "{again:?}");
@@ -527,7 +528,7 @@ pub async fn a_repeated_append_records_nothing<S: Subject>() {
     retries_meet(&scene).await;
 }
 
-/// The same append is sent from several handles at once: one records, the others repeat.
+/// Sends the same append from several handles at once: one records, the others repeat.
 async fn retries_meet<S: Subject>(scene: &Scene<S>) {
     let mut tasks = Vec::new();
     for _ in 0..4 {
@@ -553,7 +554,7 @@ async fn retries_meet<S: Subject>(scene: &Scene<S>) {
                     positions.push(*at);
                 }
                 Outcome::Repeated(at) => positions.push(*at),
-                other => panic!("a retry came to {other:?}"),
+                other => panic!("a retry resulted in {other:?}"),
             }
         }
         assert_eq!(recorded, 1, "one of the retries records");

@@ -1,4 +1,4 @@
-//! The condition that a log has a number of topics.
+//! The condition on the number of topics of a log.
 
 use futures_util::FutureExt;
 
@@ -18,8 +18,8 @@ fn of_topic(number: u128, topic: &str) -> NewEvent {
     event
 }
 
-/// Rule 23. An append holds only if the log has the number of topics that it names: before the append,
-/// and after what was before it in its group.
+/// Rule 23. An append is recorded only if the log has the number of topics that it names, counted
+/// before the append and after the earlier appends of its group.
 pub async fn append_checks_the_count_of_topics<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
@@ -29,14 +29,14 @@ pub async fn append_checks_the_count_of_topics<S: Subject>() {
         assert_eq!(conflict, Conflict::Topics { expected, actual });
     };
     refused(append_of([1]), 1, 0).await;
-    // Topics that the append brings are not counted.
+    // Topics that the append adds are not counted.
     let first = Append::of([of_topic(1, "a"), of_topic(2, "b"), of_topic(3, "a")]);
     record(log, on(first, 0)).await;
     refused(Append::of([of_topic(4, "a")]), 0, 2).await;
     refused(Append::of([of_topic(4, "a")]), 3, 2).await;
     refused(Append::of([of_topic(4, "a")]), u64::MAX, 2).await;
     record(log, on(Append::of([of_topic(4, "a")]), 2)).await;
-    // It is one condition of several, in its turn.
+    // It is judged in its turn among several conditions.
     let several = Append::of([of_topic(5, "c")])
         .condition(Condition::topic_count(1))
         .condition(stream_at("dog/1", 7));
@@ -45,7 +45,7 @@ pub async fn append_checks_the_count_of_topics<S: Subject>() {
         actual: 2,
     };
     assert_eq!(conflict(log, several).await, expected);
-    // Another log has topics of its own.
+    // Topics of another log do not count.
     let other = open(&*scene.store, "other").await;
     record(&*other, on(append_of([1]), 0)).await;
 
@@ -53,8 +53,9 @@ pub async fn append_checks_the_count_of_topics<S: Subject>() {
     whole(log).await;
 }
 
-/// Appends that are sent at once, each with a topic of its own and on condition that there is no other new
-/// one: of those that read one count, one is recorded, also where a store commits them as a group.
+/// Appends that are sent at once, each with a new topic and on the condition that no other topic
+/// was added: of the appends that read one count, one is recorded, even if a store commits them as
+/// a group.
 async fn racing_topics_exclude_each_other<S: Subject>(scene: &Scene<S>) {
     const WRITERS: u128 = 4;
     const ROUNDS: u128 = 10;
@@ -76,9 +77,9 @@ async fn racing_topics_exclude_each_other<S: Subject>(scene: &Scene<S>) {
                     match outcome {
                         Outcome::Recorded(_) => won += 1,
                         Outcome::Conflict(Conflict::Topics { expected, actual }) => {
-                            assert!(expected != actual, "the count is not as it was");
+                            assert!(expected != actual, "the count has changed");
                         }
-                        other => panic!("a race for the next topic came to {other:?}"),
+                        other => panic!("a race for the next topic resulted in {other:?}"),
                     }
                 }
             }
@@ -88,6 +89,6 @@ async fn racing_topics_exclude_each_other<S: Subject>(scene: &Scene<S>) {
     }
     let won: u64 = at_once::<S, u64>(tasks).await.iter().sum();
     let after = head(&*scene.log).await.topic_count;
-    assert_eq!(u128::from(won), ROUNDS, "each count is left once");
+    assert_eq!(u128::from(won), ROUNDS, "each count is increased once");
     assert_eq!(after, before + won);
 }

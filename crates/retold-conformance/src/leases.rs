@@ -1,4 +1,4 @@
-//! What the store promises of leases: one holder at a time, and a term that counts them.
+//! The contract of leases: one holder at a time, and a term that counts changes of holder.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use retold_core::recording::Store;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A lease has one holder until it ends; the holder may renew it and give it back, then others may
-/// take it, and the term counts how often it changed hands.
+/// A lease has one holder until it ends. The holder may renew it or release it, then others may
+/// take it, and the term counts how often the holder changed.
 pub async fn leases_have_one_holder<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let (one, two) = (&*scene.store, scene.subject.open().await);
     let two = &*two;
     let acquire = async |store: &dyn Store, holder: &str, time_to_live| -> (Arc<str>, u64) {
         let lease = store.acquire_lease("work", holder, time_to_live).await;
-        let lease = lease.expect("a lease is answered");
+        let lease = lease.expect("a lease is returned");
         assert_eq!(&*lease.name, "work");
         (lease.holder, lease.term)
     };
@@ -34,51 +34,59 @@ pub async fn leases_have_one_holder<S: Subject>() {
         .acquire_lease("work", "b", HOUR)
         .await
         .expect("answered");
-    assert_eq!(long, held, "the lease that is held is shown as it is");
+    assert_eq!(
+        long, held,
+        "the lease of the other holder is returned unchanged"
+    );
     assert!(long.since <= long.renewed_at && long.renewed_at < long.ends_at);
-    let now = two.now().await.expect("the clock is told");
+    let now = two.now().await.expect("the clock is read");
     assert!(long.is_held_at(now) && !long.is_held_at(long.ends_at));
     assert_eq!(acquire(one, "a", HOUR).await, ("a".into(), 1), "renewed");
 
-    // Somebody else cannot give it back.
+    // Only the holder can release it.
     two.release_lease("work", "b")
         .await
-        .expect("it does nothing");
+        .expect("the release is ignored");
     assert_eq!(acquire(two, "b", HOUR).await, ("a".into(), 1));
     one.release_lease("work", "a")
         .await
-        .expect("it is given back");
+        .expect("the lease is released");
     assert_eq!(acquire(two, "b", HOUR).await, ("b".into(), 2));
     assert_eq!(acquire(one, "a", HOUR).await, ("b".into(), 2));
-    let of_two = one.leases("work", None, 1).await.expect("are read");
+    let of_two = one
+        .leases("work", None, 1)
+        .await
+        .expect("the leases are read");
     assert!(of_two[0].since >= long.since, "it was taken later");
     let renewed = two.acquire_lease("work", "b", HOUR).await;
     let renewed = renewed.expect("renewed");
-    assert_eq!(renewed.since, of_two[0].since, "it is held since then");
+    assert_eq!(renewed.since, of_two[0].since, "a renewal keeps the start");
 
-    // A lease of no time ends at once: anybody may take it. Its holder renews it, if nobody did.
+    // A lease with a duration of zero ends at once: anyone may take it, and its holder can renew it
+    // until then.
     assert_eq!(acquire(two, "b", Duration::ZERO).await, ("b".into(), 2));
     assert_eq!(acquire(two, "b", Duration::ZERO).await, ("b".into(), 2));
     assert_eq!(acquire(one, "a", Duration::ZERO).await, ("a".into(), 3));
     assert_eq!(
         acquire(one, "c", Duration::MAX).await,
         ("c".into(), 4),
-        "a time without end"
+        "an unlimited time"
     );
     assert_eq!(acquire(two, "a", HOUR).await, ("c".into(), 4));
     two.release_lease("unknown", "a")
         .await
-        .expect("it does nothing");
+        .expect("the release is ignored");
 
     check_lease_listing(one).await;
     holders_exclude_each_other(&scene).await;
 }
 
-/// The store tells the clock by which leases end, through any handle, and it does not go back.
+/// The store reports the clock by which leases end, through any handle, and it never runs
+/// backwards.
 pub async fn leases_end_by_the_clock_that_is_told<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let (one, two) = (&*scene.store, scene.subject.open().await);
-    let now = async |store: &dyn Store| store.now().await.expect("the clock is told");
+    let now = async |store: &dyn Store| store.now().await.expect("the clock is read");
     for round in 0..3 {
         let before = now(one).await;
         let lease = two.acquire_lease("clock", "a", HOUR).await;
@@ -100,7 +108,10 @@ async fn check_lease_listing(store: &dyn Store) {
         taken.expect("a lease is taken");
     }
     let list = async |prefix: &str, after: Option<&str>, limit| -> Vec<Arc<str>> {
-        let leases = store.leases(prefix, after, limit).await.expect("are read");
+        let leases = store
+            .leases(prefix, after, limit)
+            .await
+            .expect("the leases are read");
         leases.into_iter().map(|it| it.name).collect()
     };
     let none: [Arc<str>; 0] = [];
@@ -144,7 +155,7 @@ async fn holders_exclude_each_other<S: Subject>(scene: &Scene<S>) {
             for number in 0..10 {
                 let name = format!("race/{number}");
                 let lease = store.acquire_lease(&name, holder, HOUR).await;
-                let lease = lease.expect("a lease is answered");
+                let lease = lease.expect("a lease is returned");
                 assert_eq!(lease.term, 1);
                 held.push(lease.holder);
             }
@@ -154,5 +165,5 @@ async fn holders_exclude_each_other<S: Subject>(scene: &Scene<S>) {
     }
     let held = at_once::<S, _>(tasks).await;
     let same = held.iter().all(|it| *it == held[0]);
-    assert!(same, "all are told the same holder: {held:?}");
+    assert!(same, "all callers see the same holder: {held:?}");
 }

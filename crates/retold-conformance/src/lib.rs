@@ -1,9 +1,8 @@
 //! The conformance suite: the recorder's contract as tests, for every store.
 //!
-//! Each rule of the [contract](retold_core::recording::Recorder) is a function of the same name here
-//! (rule 6 has two);
-//! what the traits promise beyond the numbered rules follows them. A store implements [`Subject`] and
-//! joins with one line in its tests:
+//! Each rule of the [contract](retold_core::recording::Recorder) is a function of the same name
+//! here (rule 6 has two); the rest of the contract of the traits follows the numbered rules. A
+//! store implements [`Subject`] and joins with one line in its tests:
 //!
 //! ```text
 //! retold_conformance::conformance_suite!(TemporaryDogStore);
@@ -74,10 +73,10 @@ pub use self::subject::Subject;
 pub use self::tailing::a_tailing_reader_never_skips;
 pub use self::waiting::changed_since_wakes_those_who_wait;
 
-/// Makes one `#[test]` of every rule of the contract, for a [`Subject`]:
+/// Generates one `#[test]` for every rule of the contract, for a [`Subject`]:
 /// `retold_conformance::conformance_suite!(TemporaryDogStore);`
 ///
-/// With the name of a macro as well, it calls that macro with all rules instead:
+/// If the name of a macro comes first, it calls that macro with all rules instead:
 /// `each! { TemporaryDogStore: append_is_atomic … }`.
 #[macro_export]
 macro_rules! conformance_suite {

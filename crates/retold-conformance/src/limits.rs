@@ -1,4 +1,4 @@
-//! Rule 16: limits are enforced before anything is written; the limit itself is accepted.
+//! Rule 16: limits are enforced before anything is written, and are inclusive.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use retold_core::recording::limits::{
 use retold_core::recording::{LogRead, PageEnd, Recorder, StreamRead};
 use retold_core::recording::{Query, QueryItem};
 
-/// Rule 16. The largest of anything is accepted; one more, or what has no meaning, is `Invalid` and
+/// Rule 16. The largest allowed value is accepted; a larger or meaningless one is `Invalid` and
 /// nothing is written.
 pub async fn limits_are_enforced<S: Subject>() {
     let scene = Scene::<S>::new().await;
@@ -37,7 +37,7 @@ pub async fn limits_are_enforced<S: Subject>() {
     check_large_pages(log).await;
 }
 
-/// Every recorder accepts so much at least.
+/// The minimum that every recorder accepts.
 fn check_least(limits: Limits) {
     let least = Limits::LEAST;
     assert!(limits.append_events >= least.append_events);
@@ -46,7 +46,7 @@ fn check_least(limits: Limits) {
     assert!(limits.payload_size >= least.payload_size);
 }
 
-/// What is no name: empty, too long by a byte, with a control character.
+/// Invalid names: empty, one byte too long, with a control character.
 fn bad_names() -> Vec<String> {
     let long = [
         "x".repeat(256),
@@ -178,7 +178,7 @@ async fn check_queries(log: &dyn Recorder) {
     }
     record(log, append(20, query(items, names))).await;
     read(log, LogRead::of(query(items, names))).await;
-    // One that matches by its very last name.
+    // An append that matches only by the last name.
     let last = item(names - 1).topic("Dog.Barked");
     let streams = (0..names - 1).fold(QueryItem::new(), |item, name| {
         item.stream(format!("{name}"))
@@ -218,7 +218,7 @@ async fn check_counts(log: &dyn Recorder) {
     assert_eq!(head(log).await.append_count, before.append_count + 2);
     let version = stream_at("dog/many", most as u64);
     record(log, append_of([base - 1]).condition(version)).await;
-    // A page has so many events at most, whatever is asked for.
+    // A page is limited to this number of events, even if more are requested.
     let asked = LogRead::new().after(position(first)).limit(usize::MAX);
     let page = read(log, asked).await;
     let expected = PAGE_EVENTS_MAX.min(most as usize + 1);
@@ -243,7 +243,7 @@ async fn check_sizes(log: &dyn Recorder) {
     )
     .await;
 
-    // As many as an append may have, to the byte; then one byte more, in metadata.
+    // Exactly the largest append, to the byte; then one byte more, in metadata.
     let mut rest = limits.append_size;
     let mut events = Vec::new();
     for number in 40.. {
@@ -271,7 +271,7 @@ async fn check_sizes(log: &dyn Recorder) {
     assert_eq!(found.payload().map(<[u8]>::len), Some(size));
 }
 
-/// A page of large events ends with the one that brings it to its size.
+/// A page of large events ends with the event that reaches the size limit.
 async fn check_large_pages(log: &dyn Recorder) {
     let limits = log.limits();
     let payload: Arc<[u8]> = vec![b'y'; limits.payload_size].into();

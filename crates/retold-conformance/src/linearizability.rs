@@ -1,5 +1,5 @@
-//! Concurrent operations are linearizable: each takes effect at one instant between its call and its
-//! answer. The specification is the memory log, executed one operation after the other.
+//! Concurrent operations are linearizable: each takes effect at one instant between its call and
+//! its answer. The specification is the memory log, executed sequentially.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -29,13 +29,14 @@ use retold_core::recording::{Head, LogRead, Page, Recorder, StreamRead};
 
 const CALLERS: usize = 3;
 const CALLS: u128 = 6;
-/// Histories that are checked at least, and at most if time allows.
+/// The minimum number of histories to check, and the maximum if time allows.
 const HISTORIES: (u64, u64) = (30, 250);
-/// How long to go on beyond the least number of histories.
+/// How long to continue after the minimum number of histories.
 const TIME: Duration = Duration::from_secs(3);
 
-/// Appends on condition of a version or a query, or with a stretch, reads of streams, queries,
-/// checkpoints and the head, and callers that go away: every history of them has an order that a single caller could have made.
+/// Appends conditional on a version or a query, or with a stretch; reads of streams, queries,
+/// checkpoints and the head; and callers that drop their calls. Every history of them has an order
+/// that a single caller could have produced.
 pub async fn concurrent_operations_are_linearizable<S: Subject>() {
     let seed = seed();
     let scene = Scene::<S>::new().await;
@@ -60,7 +61,7 @@ pub async fn concurrent_operations_are_linearizable<S: Subject>() {
             );
         }
     }
-    assert!(contended > 0, "the callers got in each other's way");
+    assert!(contended > 0, "the callers competed");
 }
 
 type LogOperation = Operation<Call, Answer>;
@@ -91,7 +92,7 @@ impl Answer {
     }
 }
 
-/// The memory log, one operation after the other.
+/// The memory log, executed sequentially.
 #[derive(Clone, Default)]
 struct LogSpecification {
     log: MemoryLog,
@@ -101,7 +102,7 @@ struct LogSpecification {
 impl Specification for LogSpecification {
     type Call = Call;
     type Answer = Answer;
-    /// The events and the checkpoint of the one follower are all that can be asked for.
+    /// The calls observe only the events and the checkpoint of the one follower.
     type State = (Vec<EventId>, u64, Option<Position>);
 
     fn execute(&mut self, call: &Call) -> Answer {
@@ -142,7 +143,7 @@ fn follower() -> FollowerKey {
     FollowerKey::new("f@1")
 }
 
-/// Lets callers loose on a fresh log, each on a thread and handle of its own; returns what they saw.
+/// Runs callers on a fresh log, each with its own thread and handle. Returns what they saw.
 async fn live<S: Subject>(scene: &Scene<S>, number: u64, seed: u64) -> Vec<LogOperation> {
     let instants = Arc::new(AtomicU64::new(0));
     let ready = Arc::new(AtomicUsize::new(0));
@@ -168,11 +169,11 @@ async fn live<S: Subject>(scene: &Scene<S>, number: u64, seed: u64) -> Vec<LogOp
     at_once::<S, _>(tasks).await.concat()
 }
 
-/// One who reads, decides on what was read, and appends.
+/// A caller that reads, decides on the result, and appends.
 struct Caller {
     random: Rng,
     number: u128,
-    /// Where the stream, the log and the follower were last seen.
+    /// The last seen versions and positions of the stream, the log and the follower.
     stream: ExpectedVersion,
     log: Option<Position>,
     checkpoint: u64,
@@ -257,7 +258,7 @@ impl Caller {
         }
     }
 
-    /// Takes in what an answer tells: where the stream and the log are.
+    /// Updates the known ends of the stream and the log from an answer.
     fn learn(&mut self, call: &Call, answer: &Answer) {
         let number = |checkpoint: &Option<Mark>| checkpoint.map_or(0, |it| it.position.get());
         match (call, answer) {
@@ -286,7 +287,7 @@ impl Caller {
     }
 }
 
-/// The answer to a call; none if the caller goes away after so many polls.
+/// Returns the answer to a call, or `None` if the caller drops it after this number of polls.
 async fn answer(log: &dyn Recorder, call: &Call, polls: Option<usize>) -> Option<Answer> {
     match (call, polls) {
         (Call::Append(append), Some(polls)) => {
@@ -306,7 +307,7 @@ async fn answer(log: &dyn Recorder, call: &Call, polls: Option<usize>) -> Option
     }
 }
 
-/// The history for people: one operation a line, in the order of calls.
+/// Formats the history, one operation per line, in the order of calls.
 fn show(history: &[LogOperation]) -> String {
     let mut history: Vec<_> = history.iter().collect();
     history.sort_by_key(|it| it.called_at);
@@ -328,7 +329,7 @@ fn show(history: &[LogOperation]) -> String {
         };
         let answer = match &operation.answer {
             Some((answer, at)) => format!("{at}: {answer:?}"),
-            None => "the caller went away".into(),
+            None => "the caller dropped the call".into(),
         };
         format!("{}: {call}\n    -> {answer}\n", operation.called_at)
     };

@@ -14,18 +14,18 @@ use super::whole::whole;
 use retold_core::recording::MemoryLog;
 use retold_core::recording::Recorder;
 
-/// Operations that are tried at least, and at most if time allows.
+/// The minimum number of operations to try, and the maximum if time allows.
 const OPERATIONS: (usize, usize) = (600, 5000);
-/// Operations on one log. Short histories meet as many rules, and what goes wrong in them is shown
-/// in few lines.
+/// Operations on one log. Short histories exercise the same rules, and their failures are short to
+/// print.
 const EPISODE: usize = 250;
-/// How long to go on beyond the least number of operations.
+/// How long to continue after the minimum number of operations.
 const TIME: Duration = Duration::from_secs(4);
-/// How long to look for a shorter trace of a difference.
+/// How long to search for a shorter trace of a difference.
 const SHORTENING_TIME: Duration = Duration::from_secs(8);
 
-/// Rule 18. Random operations give the same answers on the store and on the memory log. A difference
-/// is shown with the fewest operations found that lead to it.
+/// Rule 18. Random operations give the same answers on the store and on the memory log. A
+/// difference is reported with the shortest sequence of operations found that leads to it.
 pub async fn memory_is_the_model<S: Subject>() {
     let mut random = Rng::with_seed(seed());
     let scene = Scene::<S>::new().await;
@@ -67,7 +67,7 @@ impl<S: Subject> Pair<S> {
         }
     }
 
-    /// Asks both; the store's answer and the model's, if they differ.
+    /// Executes the operation on both. Returns the store's answer and the model's if they differ.
     async fn difference(&mut self, operation: &Operation) -> Option<(Answer, Answer)> {
         if let Operation::Reopen = operation {
             self.log = open(&*self.subject.open().await, &self.name).await;
@@ -78,8 +78,9 @@ impl<S: Subject> Pair<S> {
     }
 }
 
-/// Fewer operations that still lead to a difference: pieces are left out, larger ones first, as long
-/// as that is so (Zeller and Hildebrandt, "Simplifying and isolating failure-inducing input", 2002).
+/// Returns fewer operations that still lead to a difference, by leaving out pieces, larger ones
+/// first, while the difference remains (Zeller and Hildebrandt, "Simplifying and isolating
+/// failure-inducing input", 2002).
 async fn shorten<S: Subject>(scene: &Scene<S>, mut operations: Vec<Operation>) -> Vec<Operation> {
     let begin = Instant::now();
     let mut replays = 0;
@@ -103,7 +104,7 @@ async fn shorten<S: Subject>(scene: &Scene<S>, mut operations: Vec<Operation>) -
     operations
 }
 
-/// Executes operations on a fresh log; how many it takes to a difference, if there is one.
+/// Executes operations on a fresh log. Returns how many lead to a difference, if there is one.
 async fn replay<S: Subject>(
     scene: &Scene<S>,
     operations: &[Operation],
@@ -118,10 +119,10 @@ async fn replay<S: Subject>(
     None
 }
 
-/// The operations and, of the last, both answers.
+/// Formats the operations and both answers to the last one.
 async fn show<S: Subject>(scene: &Scene<S>, operations: &[Operation]) -> String {
     let mut pair = Pair::new(scene, "shown").await;
-    let mut text = String::from("the store answers otherwise than the model:\n");
+    let mut text = String::from("the store's answer differs from the model's:\n");
     for operation in operations {
         let _ = writeln!(text, "- {operation:?}");
         if let Some((found, expected)) = pair.difference(operation).await {

@@ -15,7 +15,7 @@ use retold_core::recording::{Conflict, RecordError};
 use retold_core::recording::{LogRead, Recorder, StreamRead};
 use retold_core::recording::{Query, QueryItem};
 
-/// Names that a careless store takes for one another, for a pattern or for a command.
+/// Names that a careless store confuses with one another, with a pattern or with a command.
 #[rustfmt::skip]
 const TRICKY: &[&str] = &[
     "a", "A", "ä", "a\u{308}", "Ä", "å", "ß", "ss", "ﬁ", "fi", "İ", "i", "ı", "I", "%", "_", "*",
@@ -41,11 +41,11 @@ fn tricky_names() -> Vec<String> {
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), count, "no name stands in the list twice");
+    assert_eq!(names.len(), count, "no name is in the list twice");
     names
 }
 
-/// Any name is a stream, topic and tag of its own: case, normal form, spaces, quotes and patterns
+/// Every name is a distinct stream, topic and tag: case, normal form, spaces, quotes and patterns
 /// matter.
 pub async fn names_are_never_confused<S: Subject>() {
     let scene = Scene::<S>::new().await;
@@ -104,7 +104,10 @@ pub async fn streams_are_listed_by_prefix<S: Subject>() {
         record(log, append_to(name, [number * 10, number * 10 + 1])).await;
     }
     record(log, append_to("a", [5])).await;
-    let streams = log.streams("", None, 10_000).await.expect("are read");
+    let streams = log
+        .streams("", None, 10_000)
+        .await
+        .expect("the streams are read");
     let listed: Vec<&str> = streams.iter().map(|it| &*it.name).collect();
     assert_eq!(listed, names, "in the order of their bytes");
     for entry in &streams {
@@ -118,7 +121,10 @@ pub async fn streams_are_listed_by_prefix<S: Subject>() {
         assert_eq!(found, expected, "with the prefix {prefix:?}");
     }
     let after = async |prefix: &str, after: &str| {
-        let page = log.streams(prefix, Some(after), 1).await.expect("are read");
+        let page = log
+            .streams(prefix, Some(after), 1)
+            .await
+            .expect("the streams are read");
         page.first().map(|it| it.name.to_string())
     };
     assert_eq!(
@@ -136,8 +142,8 @@ pub async fn streams_are_listed_by_prefix<S: Subject>() {
     );
 }
 
-/// Rule 19. Topics are listed once each, in the order of their bytes, in pages; pages and heads count
-/// them, also those that a group has just brought, and an append that is refused brings none.
+/// Rule 19. Topics are listed once each, in the order of their bytes, in pages. Pages and heads
+/// count them, including topics that the current group has just added; a refused append adds none.
 pub async fn topics_are_listed_and_counted<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
@@ -149,7 +155,7 @@ pub async fn topics_are_listed_and_counted<S: Subject>() {
             new.topic = String::from(topic).into();
             new
         };
-        // The second event has a topic that is there already, but for the first append.
+        // The topic of the second event exists already, unless this is the first append.
         let events = [
             with_topic(number * 10, name),
             with_topic(number * 10 + 1, &names[0]),
@@ -175,7 +181,7 @@ pub async fn topics_are_listed_and_counted<S: Subject>() {
     for asked in [
         LogRead::new(),
         LogRead::new().backward().limit(1),
-        LogRead::of(Query::topic("nothing has it")),
+        LogRead::of(Query::topic("unused topic")),
     ] {
         assert_eq!(read(handle, asked).await.topic_count, count);
     }
@@ -188,7 +194,7 @@ pub async fn topics_are_listed_and_counted<S: Subject>() {
         handle.append(Append::of([new]))
     });
     for appended in futures_util::future::join_all(at_once).await {
-        appended.expect("it is recorded");
+        appended.expect("the append is recorded");
     }
     assert_eq!(head(log).await.topic_count, count + 7);
     whole(handle).await;

@@ -1,5 +1,5 @@
-//! What can be asked of a recorder, as values: to be made at random, executed on a store and on the
-//! memory log, compared, and executed again without the others.
+//! Calls of a recorder as values: generated at random, executed on a store and on the memory log,
+//! compared, and executed again in shorter sequences.
 
 use std::sync::Arc;
 
@@ -37,11 +37,11 @@ pub(super) enum Operation {
     PutSnapshot(StoredSnapshot),
     Snapshot(String, Option<Version>),
     DropSnapshots(String),
-    /// Goes on with another handle; asks nothing.
+    /// Continues with another handle; calls nothing.
     Reopen,
 }
 
-/// What it answered, without what no two stores agree on: times of recording and texts of errors.
+/// The answer, without the times of recording and error texts, in which stores differ.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Answer {
     Append(Outcome),
@@ -55,7 +55,7 @@ pub(super) enum Answer {
     Snapshot(Option<StoredSnapshot>),
     Done,
     Invalid,
-    /// The log does not have this mark; what it has in place of it.
+    /// The log does not have this mark; the mark that it has in its place.
     Diverged(Mark, Option<Mark>),
     /// The store failed, which no operation here causes.
     Failed(String),
@@ -80,7 +80,7 @@ fn event(event: Option<StoredEvent>) -> Answer {
 }
 
 impl Operation {
-    /// Asks a recorder.
+    /// Executes the operation on a recorder.
     pub(super) async fn ask(&self, log: &dyn Recorder) -> Answer {
         match self.clone() {
             Self::Append(append) => Answer::Append(outcome(log.append(append).await)),
@@ -118,7 +118,7 @@ impl Operation {
         }
     }
 
-    /// Asks the memory log: what the answer must be.
+    /// Executes the operation on the memory log, which gives the expected answer.
     pub(super) fn ask_model(&self, log: &mut MemoryLog, limits: &Limits) -> Answer {
         match self.clone() {
             Self::Append(append) => {

@@ -17,7 +17,7 @@ pub async fn versions_have_no_gaps<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
     record(log, append_to("dog/1", [1, 2])).await;
-    // Interleaved streams, and events without one, in one append.
+    // Interleaved streams, and events without a stream, in one append.
     let mixed = Append::of([
         event_of("dog/2", 3),
         event_of("dog/1", 4),
@@ -26,7 +26,7 @@ pub async fn versions_have_no_gaps<S: Subject>() {
         event_of("dog/1", 7),
     ]);
     record(log, mixed).await;
-    // What is refused leaves no gap.
+    // Refused appends leave no gap.
     conflict(
         log,
         append_to("dog/1", [8]).condition(stream_at("dog/1", 9)),
@@ -59,8 +59,8 @@ pub async fn versions_have_no_gaps<S: Subject>() {
     write_at_once(&scene).await;
 }
 
-/// Rule 6. Positions are 1, 2, 3, in the order of commit; those of an append are consecutive, and as
-/// it was told.
+/// Rule 6. Positions are 1, 2, 3, in the order of commit; those of an append are consecutive and
+/// equal to the returned ones.
 pub async fn positions_have_no_gaps<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
@@ -72,8 +72,8 @@ pub async fn positions_have_no_gaps<S: Subject>() {
     write_at_once(&scene).await;
 }
 
-/// Writers on handles and threads of their own, with appends of several sizes and conflicts between;
-/// afterwards the log is whole, and everybody's events are where they were told.
+/// Writers with separate handles and threads send appends of several sizes, with conflicts in
+/// between. Afterwards the log is whole, and all events are at the returned positions.
 async fn write_at_once<S: Subject>(scene: &Scene<S>) {
     const WRITERS: u128 = 4;
     const ROUNDS: u128 = 15;
@@ -101,7 +101,7 @@ async fn write_at_once<S: Subject>(scene: &Scene<S>) {
                         told.extend((first..first + size).zip(at.iter()));
                         count += 1;
                     }
-                    other => panic!("an append without conditions came to {other:?}"),
+                    other => panic!("an append without conditions resulted in {other:?}"),
                 }
             }
             (told, count)

@@ -1,4 +1,5 @@
-//! Rule 20: a read after a mark gives a page only of a log that has the event of the mark at its place.
+//! Rule 20: a read after a mark returns a page only if the log has the event of the mark at that
+//! position.
 
 use super::reading::{Expected, check_page, six_events};
 use super::scene::{LOG, Scene, append_to, mark, position, read, read_stream, record, version};
@@ -8,7 +9,8 @@ use retold_core::recording::Query;
 use retold_core::recording::RecordError;
 use retold_core::recording::{LogRead, Page, PageEnd, Recorder, StreamRead};
 
-/// Rule 20. A read after a mark gives a page only of a log that has the event of the mark at its place.
+/// Rule 20. A read after a mark returns a page only if the log has the event of the mark at that
+/// position.
 pub async fn a_read_proves_its_place<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
@@ -17,16 +19,20 @@ pub async fn a_read_proves_its_place<S: Subject>() {
     let nothing = StreamRead::new("dog/1").after_mark(Some(version(1)), Some(mark(1, 1)));
     let nothing = log.read_stream(nothing).await;
     check_diverged("of an unknown stream", nothing, (mark(1, 1), None));
-    let unborn = scene.store.open_read_only("cats").await.expect("it opens");
+    let unborn = scene
+        .store
+        .open_read_only("cats")
+        .await
+        .expect("the log opens");
     let nothing = unborn.read_log(LogRead::new().after_mark(mark(1, 1))).await;
-    check_unborn("of a log that is not born", nothing);
+    check_unborn("of a log that does not exist", nothing);
     let nothing = StreamRead::new("dog/1").after_mark(Some(version(1)), Some(mark(1, 1)));
     let nothing = unborn.read_stream(nothing).await;
     check_unborn("of its streams", nothing);
     six_events(log).await;
     check_pages(log).await;
     check_stream_pages(log).await;
-    // Through any handle, and for what another has recorded.
+    // Through any handle, and for events recorded by another.
     let another = scene.another_handle().await;
     record(log, append_to("dog/1", [7])).await;
     let page = read(&*another, LogRead::new().after_mark(mark(7, 7))).await;
@@ -47,7 +53,7 @@ async fn check_pages(log: &dyn Recorder) {
         (after(3, 3).backward(), (&[2, 1], 6, Complete)),
         (tag(1, 1), (&[2, 5], 6, Complete)),
         (tag(5, 5), (&[], 6, Complete)),
-        // A bare position asks for no proof.
+        // A position without an id is not checked.
         (after(4, 9).after(position(4)), (&[5, 6], 6, Complete)),
     ];
     for (log_read, expected) in rows {
@@ -70,7 +76,7 @@ async fn check_pages(log: &dyn Recorder) {
         (after(1 << 63, 6).backward(), None),
     ];
     for (log_read, found) in rows {
-        let expected = log_read.mark().expect("it is after a mark");
+        let expected = log_read.mark().expect("the read is after a mark");
         let answer = log.read_log(log_read.clone()).await;
         check_diverged(&format!("{log_read:?}"), answer, (expected, found));
     }
@@ -105,7 +111,7 @@ async fn check_stream_pages(log: &dyn Recorder) {
         (after(u64::MAX, 6, 6), None),
     ];
     for (stream_read, found) in rows {
-        let (_, expected) = stream_read.mark().expect("it is after a mark");
+        let (_, expected) = stream_read.mark().expect("the read is after a mark");
         let answer = log.read_stream(stream_read.clone()).await;
         check_diverged(&format!("{stream_read:?}"), answer, (expected, found));
     }
@@ -125,6 +131,6 @@ fn check_diverged(
         Err(RecordError::Diverged { log, mark, found }) => {
             assert_eq!((&*log, mark, found), (LOG, expected, there), "{what}");
         }
-        other => panic!("{what}: a read from a place that is not there gives {other:?}"),
+        other => panic!("{what}: a read after a mark that the log lacks returns {other:?}"),
     }
 }

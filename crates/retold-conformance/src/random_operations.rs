@@ -1,5 +1,5 @@
-//! Random operations that are likely to mean something: near the head, near the versions there are,
-//! with names, ids and stretches that were used before.
+//! Random operations that are likely to be meaningful: near the head, near existing versions, with
+//! names, ids and stretches that were used before.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use retold_core::recording::{FollowerKey, Stretch};
 use retold_core::recording::{LogId, Mark, Position, Version};
 use retold_core::recording::{Query, QueryItem};
 
-/// Names of streams, of which some begin with others.
+/// Names of streams, some of which are prefixes of others.
 const STREAMS: [&str; 6] = ["dog/1", "dog/10", "dog/2", "Dog/1", "cat/%", "cat"];
 const TOPICS: [&str; 4] = ["Barked", "Fed", "Sold", "barked"];
 const TAGS: [&str; 5] = ["brown", "Brown", "small", "a:b", "🐕"];
@@ -44,7 +44,7 @@ impl RandomOperations {
         }
     }
 
-    /// The next operation, for a log that is as `log` is now.
+    /// Returns the next operation for a log in the state of `log`.
     pub(super) fn next(&mut self, log: &MemoryLog) -> Operation {
         match self.random.u8(..100) {
             0..45 => Operation::Append(self.append(log)),
@@ -101,7 +101,7 @@ impl RandomOperations {
         append
     }
 
-    /// An append that was sent before, as it was, cut, turned around or joined with another.
+    /// Returns an append that was sent before: unchanged, cut, reversed or joined with another.
     fn again(&mut self) -> Append {
         let index = self.sent.len() - 1 - self.random.usize(..self.sent.len().min(20));
         let old = self.sent[index].clone();
@@ -213,7 +213,7 @@ impl RandomOperations {
         }
     }
 
-    /// Near the head more often than not; sometimes none, or beyond.
+    /// Returns a position that is usually near the head, and sometimes none or beyond it.
     fn position(&mut self, log: &MemoryLog) -> Option<Position> {
         let head = Position::number(log.head().position());
         Position::new(match self.random.u8(..40) {
@@ -265,7 +265,7 @@ impl RandomOperations {
         }
     }
 
-    /// What the log has at a position, or mostly not.
+    /// Returns the mark at a position, or usually one that the log does not have.
     fn mark_at(&mut self, log: &MemoryLog, at: Position) -> Mark {
         let page = log.read_log(LOG, &LogRead::at(at)).expect("a good read");
         let there = page.events.first().map(StoredEvent::mark);
@@ -304,8 +304,8 @@ impl RandomOperations {
         }
     }
 
-    /// An end of a read that begins after `after`, and a limit with which its page may be full just
-    /// there, or one event before or beyond.
+    /// Returns an end of a read that begins after `after`, and a limit with which the page may be
+    /// full exactly there, one event earlier or one later.
     fn full_at_its_end(&mut self, after: u64, direction: Direction) -> (u64, usize) {
         let distance = self.random.u64(1..8);
         let until = match direction {
@@ -344,7 +344,7 @@ impl RandomOperations {
         log_id(self.random.u128(7..9))
     }
 
-    /// A stretch that mostly joins what is recorded or earlier in its append.
+    /// Returns a stretch that usually joins the recorded stretches or earlier ones of its append.
     fn stretch(
         &mut self,
         log: &MemoryLog,

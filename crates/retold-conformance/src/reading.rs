@@ -1,4 +1,4 @@
-//! Rules 8, 9 and 17, and what reads promise beside: how far they go, what they see, which way.
+//! Rules 8, 9 and 17, and the rest of the contract of reads: their extent, freshness and direction.
 
 use futures_util::FutureExt;
 
@@ -16,7 +16,7 @@ use retold_core::recording::{Head, LogRead, Page, PageEnd, Recorder, StreamRead,
 use retold_core::recording::{Mark, Position, Version};
 use retold_core::recording::{Query, QueryItem};
 
-/// What a page is expected to be: the numbers of its events, the position it went to, its end.
+/// An expected page: the numbers of its events, the position that it read to, its end.
 pub(super) type Expected<'a> = (&'a [u128], u64, PageEnd);
 
 pub(super) fn check_page(what: &str, page: &Page, (events, read_to, end): Expected<'_>) {
@@ -43,7 +43,7 @@ pub(super) async fn six_events(log: &dyn Recorder) {
 }
 
 /// Rule 8. A page says how far the read went: to its last event if it is full, else to the event at
-/// `until`, else to the head, whatever it found.
+/// `until`, else to the head, regardless of the events found.
 pub async fn a_read_says_how_far_it_went<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
@@ -96,7 +96,7 @@ async fn check_log_pages(log: &dyn Recorder) {
 async fn check_filtered_pages(log: &dyn Recorder) {
     use PageEnd::{Complete, Full};
     let tag = || LogRead::of(Query::tag("tag"));
-    let none = || LogRead::of(Query::tag("nothing has it"));
+    let none = || LogRead::of(Query::tag("unused tag"));
     let at = position;
     let both = Query::tag("tag").or(Query::item(
         QueryItem::new().stream("dog/1").topic("Dog.Barked"),
@@ -148,7 +148,7 @@ async fn check_stream_pages(log: &dyn Recorder) {
         let page = read_stream(log, stream_read.clone()).await;
         check_page(&format!("{stream_read:?}"), &page, expected);
     }
-    // A shorter stream than the log: not cut, it goes to the head.
+    // A stream that ends before the log: the page is complete and reads to the head.
     record(log, append_of([7])).await;
     let page = read_stream(log, dog()).await;
     check_page(
@@ -196,7 +196,8 @@ async fn check_refused_reads(log: &dyn Recorder) {
     }
 }
 
-/// A backward read gives what a forward read gives, last first, and the head of its state.
+/// A backward read returns the events of a forward read in reverse order, and the head of its
+/// state.
 pub async fn backward_reads_mirror_forward_reads<S: Subject>() {
     use PageEnd::{Complete, Full};
     let scene = Scene::<S>::new().await;
@@ -247,8 +248,8 @@ pub async fn backward_reads_mirror_forward_reads<S: Subject>() {
     }
 }
 
-/// Rule 9. What was acknowledged before a read began is seen by it, through any handle; it counts for
-/// every judgement, too.
+/// Rule 9. A read sees everything that was acknowledged before it began, through any handle;
+/// judging an append does, too.
 pub async fn a_read_sees_what_was_acknowledged<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let other = scene.another_handle().await;
@@ -299,7 +300,7 @@ async fn check_sees(reader: &dyn Recorder, number: u64, tag: &str, expected: Opt
     assert_eq!(count, number, "by the count of appends");
 }
 
-/// Threads append and at once read through another handle, while others do the same.
+/// Threads append and immediately read through another handle while others do the same.
 async fn threads_see_each_other<S: Subject>(scene: &Scene<S>) {
     let mut tasks = Vec::new();
     for thread in 0..3_u128 {
@@ -310,7 +311,11 @@ async fn threads_see_each_other<S: Subject>(scene: &Scene<S>) {
                 let at = record(&*writer, append_to(&stream, [5000 + thread * 1000 + round])).await;
                 assert!(Position::number(head(&*reader).await.position()) >= at);
                 let seen = stream_events(&*reader, &stream).await;
-                assert_eq!(seen.len() as u128, round, "one's own last append is seen");
+                assert_eq!(
+                    seen.len() as u128,
+                    round,
+                    "the thread's own last append is seen"
+                );
             }
         };
         tasks.push(task.boxed());
@@ -322,7 +327,11 @@ async fn threads_see_each_other<S: Subject>(scene: &Scene<S>) {
 pub async fn unknown_is_empty<S: Subject>() {
     let scene = Scene::<S>::new().await;
     record(&*scene.log, append_to("dog/1", [1])).await;
-    let unborn = scene.store.open_read_only("cats").await.expect("it opens");
+    let unborn = scene
+        .store
+        .open_read_only("cats")
+        .await
+        .expect("the log opens");
     assert_eq!(unborn.log_name(), "cats");
     assert_eq!(unborn.log_id().await.expect("is read"), None);
     check_empty(&*unborn, None).await;
@@ -330,7 +339,7 @@ pub async fn unknown_is_empty<S: Subject>() {
     check_empty_names(&*scene.log).await;
     let logs = scene.store.logs(None, 10).await.expect("logs are read");
     let logs: Vec<_> = logs.iter().map(|entry| &*entry.name).collect();
-    assert_eq!(logs, [LOG], "reading bears no log");
+    assert_eq!(logs, [LOG], "reading creates no log");
 }
 
 async fn check_empty(log: &dyn Recorder, head: Option<Mark>) {
@@ -343,14 +352,20 @@ async fn check_empty(log: &dyn Recorder, head: Option<Mark>) {
         let page = read(log, log_read).await;
         assert_eq!((page.events.len(), page.read_to), (0, head));
     }
-    let streams = log.streams("", None, 10).await.expect("streams are read");
+    let streams = log
+        .streams("", None, 10)
+        .await
+        .expect("streams the streams are read");
     assert_eq!(streams, []);
-    let stretches = log.stretches(StretchRead::new()).await.expect("are read");
+    let stretches = log
+        .stretches(StretchRead::new())
+        .await
+        .expect("the stretches are read");
     assert_eq!(stretches, []);
     check_empty_names(log).await;
 }
 
-/// Names that no log of these tests knows.
+/// Names that no log of these tests uses.
 async fn check_empty_names(log: &dyn Recorder) {
     let head = head(log).await.mark;
     let page = read_stream(log, StreamRead::new("dog/unknown")).await;

@@ -1,4 +1,4 @@
-//! Rule 21: a recorder never serves another log, whatever is put in place of its own.
+//! Rule 21: a recorder never serves another log, even if its log was replaced.
 
 use super::scene::{
     LOG, Scene, append_of, append_to, event_id, head, log_id, numbers, open, record, soon, stretch,
@@ -13,11 +13,15 @@ use retold_core::recording::RecordError;
 use retold_core::recording::StoredSnapshot;
 use retold_core::recording::{LogRead, Recorder, StreamRead, StretchRead};
 
-/// Rule 21. If a name leads to another log or to none, or another log has the place of a log in the
-/// store, the recorder says so, and reads and writes nothing.
+/// Rule 21. If a name leads to another log or to none, or if another log took the place of a log in
+/// the store, the recorder reports it, and reads and writes nothing.
 pub async fn a_recorder_never_serves_another_log<S: Subject>() {
     let scene = Scene::<S>::new().await;
-    let reader = scene.store.open_read_only(LOG).await.expect("it opens");
+    let reader = scene
+        .store
+        .open_read_only(LOG)
+        .await
+        .expect("the log opens");
     let handle = scene.another_handle().await;
     let dogs = [scene.log.clone(), reader, handle];
     for log in &dogs {
@@ -28,7 +32,7 @@ pub async fn a_recorder_never_serves_another_log<S: Subject>() {
     let cats = open(&*scene.store, "cats").await;
     record(&*cats, append_to("cat/1", [11])).await;
 
-    // The cats are where the dogs were, and the dogs are others.
+    // The cats took the place of the dogs, and the log named dogs is another one.
     let others = [("cats", log_id(2)), (LOG, log_id(3))];
     scene.subject.replace(&others).await;
     for log in &dogs {
@@ -36,7 +40,7 @@ pub async fn a_recorder_never_serves_another_log<S: Subject>() {
     }
     let store = scene.subject.open().await;
     for name in ["cats", LOG] {
-        let log = store.open(name, log_id(4)).await.expect("it opens");
+        let log = store.open(name, log_id(4)).await.expect("the log opens");
         assert_eq!(head(&*log).await, Default::default(), "{name:?} is empty");
     }
     // Opened again by the same store, the name leads to the log that has it now.
@@ -46,13 +50,13 @@ pub async fn a_recorder_never_serves_another_log<S: Subject>() {
     check_replaced(&*dogs[0], Some(log_id(3))).await;
     assert_eq!(numbers(&whole(&*again).await), [21]);
 
-    // There are no dogs any more.
+    // No log is named dogs any more.
     scene.subject.replace(&[("cats", log_id(2))]).await;
     check_replaced(&*again, None).await;
     let cats = open(&*scene.store, "cats").await;
     assert_eq!(record(&*cats, append_of([31])).await, 1);
 
-    // The same dogs, but others have their place.
+    // The same log of dogs, but others took its place.
     let elsewhere = [("cows", log_id(5)), (LOG, log_id(3))];
     scene.subject.replace(&elsewhere).await;
     check_not_served(&*again, log_id(3)).await;
@@ -63,12 +67,12 @@ pub async fn a_recorder_never_serves_another_log<S: Subject>() {
     assert_eq!(head(&*cows.expect("it opens")).await, Default::default());
 }
 
-/// Every call of a recorder is refused, for its name leads to the log `found`.
+/// Every call of a recorder is refused because its name leads to the log `found`.
 async fn check_replaced(log: &dyn Recorder, found: Option<LogId>) {
     let key = FollowerKey::new("f@1");
     let after = StreamRead::new("dog/1").after(version(1));
     let all = Query::tag("a");
-    // What is more than was announced may be told without a look.
+    // A count beyond the announced one may be returned without a look at the log.
     let waited = soon("a replaced log is not waited for", log.changed_since(1)).await;
     let answers = [
         ("log_id", log.log_id().await.err()),
@@ -95,7 +99,7 @@ async fn check_replaced(log: &dyn Recorder, found: Option<LogId>) {
         ("drop_snapshots", log.drop_snapshots("dog/1").await.err()),
     ];
     for (method, answer) in writes {
-        // One that was opened for reading writes nothing anyway.
+        // A recorder that was opened for reading never writes.
         if !matches!(answer, Some(RecordError::Invalid(_))) {
             check_is_replaced(method, answer, found);
         }
@@ -111,7 +115,8 @@ fn check_is_replaced(method: &str, answer: Option<RecordError>, leads_to: Option
     }
 }
 
-/// The recorder finds its log where it is now, or refuses; it does not serve the log that has its place.
+/// The recorder finds its log at its new place or refuses; it does not serve the log that took the
+/// place.
 async fn check_not_served(log: &dyn Recorder, id: LogId) {
     match log.head().await {
         Ok(head) => assert_eq!(head, Default::default(), "its own log, which is empty"),

@@ -1,4 +1,4 @@
-//! What every test of the suite begins with: a fresh log, events to put in, and questions to ask.
+//! The start of every test of the suite: a fresh log, events to append, and helpers to read.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use retold_core::recording::{StoredEvent, StoredEventParts};
 /// Name of the log that most tests use.
 pub(super) const LOG: &str = "dogs";
 
-/// How long a test waits for what must happen soon, before it fails.
+/// How long a test waits for an expected event before it fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A store with one fresh log.
@@ -37,7 +37,7 @@ pub(super) struct Scene<S> {
 }
 
 impl<S: Subject> Scene<S> {
-    /// An empty store with an empty log in it.
+    /// Creates an empty store with an empty log in it.
     pub(super) async fn new() -> Self {
         let subject = Arc::new(S::create().await);
         let store = subject.open().await;
@@ -49,55 +49,55 @@ impl<S: Subject> Scene<S> {
         }
     }
 
-    /// The same log, as another process sees it.
+    /// Opens the same log as another process would.
     pub(super) async fn another_handle(&self) -> Arc<dyn Recorder> {
         open(&*self.subject.open().await, LOG).await
     }
 }
 
-/// Opens a log for writing, which is born if it does not exist.
+/// Opens a log for writing, which creates it if it does not exist.
 pub(super) async fn open(store: &dyn Store, name: &str) -> Arc<dyn Recorder> {
     let opened = store.open(name, log_id(1)).await;
     opened.unwrap_or_else(|error| panic!("the log {name:?} does not open: {error}"))
 }
 
-/// The log id of this number.
+/// The log id with this number.
 pub(super) fn log_id(number: u128) -> LogId {
     LogId::new(Uuid::from_u128(number))
 }
 
-/// The event id of this number.
+/// The event id with this number.
 pub(super) fn event_id(number: u128) -> EventId {
     EventId::new(Uuid::from_u128(number))
 }
 
-/// The event of this number, in no stream, without tags.
+/// The event with this number, in no stream, without tags.
 pub(super) fn event(number: u128) -> NewEvent {
     let payload = format!(r#"{{"number":{number}}}"#);
     NewEvent::new(event_id(number), "Dog.Barked", payload)
 }
 
-/// The event of this number in a stream.
+/// The event with this number in a stream.
 pub(super) fn event_of(stream: &str, number: u128) -> NewEvent {
     event(number).stream(stream)
 }
 
-/// An append of the events of these numbers, in no stream.
+/// An append of the events with these numbers, in no stream.
 pub(super) fn append_of(numbers: impl IntoIterator<Item = u128>) -> Append {
     Append::of(numbers.into_iter().map(event))
 }
 
-/// An append of the events of these numbers to a stream.
+/// An append of the events with these numbers to a stream.
 pub(super) fn append_to(stream: &str, numbers: impl IntoIterator<Item = u128>) -> Append {
     Append::of(numbers.into_iter().map(|number| event_of(stream, number)))
 }
 
-/// The position of this number, which is not 0.
+/// The position with this number, which is not 0.
 pub(super) fn position(number: u64) -> Position {
     Position::new(number).expect("the test says a number from 1")
 }
 
-/// The version of this number, which is not 0.
+/// The version with this number, which is not 0.
 pub(super) fn version(number: u64) -> Version {
     Version::new(number).expect("the test says a number from 1")
 }
@@ -110,18 +110,19 @@ pub(super) fn mark(at: u64, number: u128) -> Mark {
     }
 }
 
-/// The stream is at this version; at 0, it has no events.
+/// Requires that the stream is at this version; at 0, it has no events.
 pub(super) fn stream_at(stream: &str, number: u64) -> Condition {
     Condition::stream_at(stream, ExpectedVersion::seen(Version::new(number)))
 }
 
-/// A stretch of a follower over the log of number 9: after a position, 0 for the first, to another.
+/// A stretch of a follower over the log with number 9, from after one position (0: the beginning)
+/// to another.
 pub(super) fn stretch(follower: &str, after: u64, to: u64) -> Stretch {
     let key = FollowerKey::new(follower);
     Stretch::new(key, log_id(9), Position::new(after), mark(to, to.into()))
 }
 
-/// What an append comes to, so that two can be compared.
+/// The outcome of an append, in a form that can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Recorded(Positions),
@@ -132,21 +133,19 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
-/// What an append came to.
+/// Converts the result of an append to its outcome.
 pub(super) fn outcome(result: Result<Appended, RecordError>) -> Outcome {
     match result {
         Ok(Appended::Recorded(positions)) => Outcome::Recorded(positions),
         Ok(Appended::Repeated(positions)) => Outcome::Repeated(positions),
-        Ok(other) => Outcome::Failed(format!(
-            "an outcome that the suite does not know: {other:?}"
-        )),
+        Ok(other) => Outcome::Failed(format!("an outcome unknown to the suite: {other:?}")),
         Err(RecordError::Conflict(conflict)) => Outcome::Conflict(conflict),
         Err(RecordError::Invalid(_)) => Outcome::Invalid,
         Err(error) => Outcome::Failed(error.to_string()),
     }
 }
 
-/// Appends, and says what it came to.
+/// Appends, and returns the outcome.
 pub(super) async fn send(log: &dyn Recorder, append: Append) -> Outcome {
     outcome(log.append(append).await)
 }
@@ -173,24 +172,24 @@ pub(super) async fn refuse(log: &dyn Recorder, append: Append, why: &str) {
     assert_eq!(outcome, Outcome::Invalid, "{why} must be refused");
 }
 
-/// The end of the log.
+/// Returns the head of the log.
 pub(super) async fn head(log: &dyn Recorder) -> Head {
     log.head().await.expect("the head is read")
 }
 
-/// One page of the log.
+/// Reads one page of the log.
 pub(super) async fn read(log: &dyn Recorder, read: LogRead) -> Page {
     let page = log.read_log(read.clone()).await;
     page.unwrap_or_else(|error| panic!("{read:?} failed: {error}"))
 }
 
-/// One page of a stream.
+/// Reads one page of a stream.
 pub(super) async fn read_stream(log: &dyn Recorder, read: StreamRead) -> Page {
     let page = log.read_stream(read.clone()).await;
     page.unwrap_or_else(|error| panic!("{read:?} failed: {error}"))
 }
 
-/// All events of a read, page by page as its `read_to` leads, and how far the last page went.
+/// Returns all events of a read, page by page by `read_to`, and how far the last page went.
 pub(super) async fn read_all(
     log: &dyn Recorder,
     mut read: LogRead,
@@ -203,17 +202,17 @@ pub(super) async fn read_all(
         if page.end == PageEnd::Complete {
             return (events, page.read_to);
         }
-        assert!(went > read.after, "a full page moves on: {read:?}");
+        assert!(went > read.after, "a full page advances: {read:?}");
         read = read.after(went);
     }
 }
 
-/// All events of the log, in order.
+/// Returns all events of the log, in order.
 pub(super) async fn events(log: &dyn Recorder) -> Vec<StoredEvent> {
     read_all(log, LogRead::new()).await.0
 }
 
-/// All events of a stream, in order.
+/// Returns all events of a stream, in order.
 pub(super) async fn stream_events(log: &dyn Recorder, stream: &str) -> Vec<StoredEvent> {
     let mut read = StreamRead::new(stream);
     let mut events = Vec::new();
@@ -227,13 +226,13 @@ pub(super) async fn stream_events(log: &dyn Recorder, stream: &str) -> Vec<Store
     }
 }
 
-/// The numbers of the events' ids.
+/// Returns the numbers of the events' ids.
 pub(super) fn numbers(events: &[StoredEvent]) -> Vec<u128> {
     let number = |event: &StoredEvent| event.id().uuid().as_u128();
     events.iter().map(number).collect()
 }
 
-/// The event without its time of recording, by the wall clock, which no two stores agree on.
+/// Returns the event without its wall-clock time of recording, in which stores differ.
 pub(super) fn without_wall_clock(event: &StoredEvent) -> StoredEvent {
     let parts = StoredEventParts {
         position: event.position(),
@@ -253,15 +252,15 @@ pub(super) fn without_wall_clock(event: &StoredEvent) -> StoredEvent {
     StoredEvent::from_parts(&parts).expect("the parts are those of an event")
 }
 
-/// Runs each task on a thread of its own, all at once, and waits for their results, in their order.
-/// A task that fails fails the test.
+/// Runs each task on its own thread, all at once, and returns their results in order. A task that
+/// fails fails the test.
 pub(super) async fn at_once<S: Subject, T: Send + 'static>(
     tasks: impl IntoIterator<Item = BoxFuture<'static, T>>,
 ) -> Vec<T> {
     let run = |task: BoxFuture<'static, T>| {
         let (done, result) = oneshot::channel();
         let thread = thread::spawn(move || {
-            // Nobody listens only if another task failed already.
+            // The receiver is gone only if another task failed already.
             let _ = done.send(S::block_on(task));
         });
         (thread, result)
@@ -280,7 +279,7 @@ pub(super) async fn at_once<S: Subject, T: Send + 'static>(
     results
 }
 
-/// What a future gives within [`PATIENCE`], or a failure that says what did not happen.
+/// Returns the output of a future within [`PATIENCE`], or fails and names what did not happen.
 pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let (late, alarm) = oneshot::channel();
     let (_in_time, wait) = mpsc::channel::<()>();
@@ -289,7 +288,7 @@ pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
             let _ = late.send(());
         }
     });
-    // An alarm that goes away without a sound is none.
+    // An alarm that was dropped without firing is ignored.
     let alarm = alarm.then(|rung| async move {
         if rung.is_err() {
             std::future::pending::<()>().await;
@@ -301,8 +300,8 @@ pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// The seed of a random test: `RETOLD_SEED`, or a new one, which is printed so that a failure can be
-/// repeated.
+/// Returns the seed of a random test: `RETOLD_SEED`, or a new one, which is printed so that a
+/// failure can be repeated.
 pub(super) fn seed() -> u64 {
     let given = std::env::var("RETOLD_SEED").ok();
     let seed = given.map_or_else(

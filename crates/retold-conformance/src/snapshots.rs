@@ -1,4 +1,4 @@
-//! What the recorder promises of snapshots: kept beside the log, not in it.
+//! The contract of snapshots: they are stored next to the log, not in it.
 
 use super::scene::{Scene, append_to, head, record, version};
 use super::subject::Subject;
@@ -10,8 +10,8 @@ use retold_core::recording::StoredSnapshot;
 use retold_core::recording::Version;
 use retold_core::recording::limits::SNAPSHOTS_PER_STREAM_MAX;
 
-/// A snapshot is found by its stream and version, the newest up to a version; it is replaced by one
-/// of the same version, only so many are kept of a stream, and none of a stream that dropped them.
+/// A snapshot is found by its stream and version, the latest up to a version. It is replaced by one
+/// of the same version, a stream keeps a limited number of them, and none after it dropped them.
 pub async fn snapshots_are_kept_by_version<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
@@ -44,17 +44,19 @@ pub async fn snapshots_are_kept_by_version<S: Subject>() {
     let again = snapshot("dog/1", 7, "again");
     put(log, again.clone()).await;
     let found = newest(&*handle, "dog/1", None).await;
-    assert_eq!(found, Some(again), "it is replaced");
+    assert_eq!(found, Some(again), "the snapshot is replaced");
 
     only_so_many_are_kept(log).await;
     let other = newest(log, "dog/2", None).await;
     assert_eq!(other, Some(snapshot("dog/2", 5, "other")));
-    log.drop_snapshots("dog/1").await.expect("they are dropped");
+    log.drop_snapshots("dog/1")
+        .await
+        .expect("the snapshots are dropped");
     assert_eq!(newest(&*handle, "dog/1", None).await, None);
     assert_eq!(newest(&*handle, "dog/2", None).await, other);
     let nothing = log.drop_snapshots("dog/unknown").await;
     nothing.expect("nothing is dropped");
-    assert_eq!(head(log).await, before, "the log knows nothing of it");
+    assert_eq!(head(log).await, before, "the log is unchanged");
     refuse_bad_snapshots(log).await;
 }
 
@@ -72,7 +74,7 @@ async fn newest(log: &dyn Recorder, stream: &str, until: Option<u64>) -> Option<
     found.expect("a snapshot is read")
 }
 
-/// Beside 3, 5 and 7 these are more than are kept: the lowest go.
+/// With 3, 5 and 7 these are more than are kept: the lowest are deleted.
 async fn only_so_many_are_kept(log: &dyn Recorder) {
     for number in 0..SNAPSHOTS_PER_STREAM_MAX as u64 - 1 {
         put(log, snapshot("dog/1", 100 + number, "x")).await;
@@ -80,7 +82,7 @@ async fn only_so_many_are_kept(log: &dyn Recorder) {
     let found = newest(log, "dog/1", Some(99)).await;
     assert_eq!(found.map(|it| it.version), Some(version(7)));
     assert_eq!(newest(log, "dog/1", Some(6)).await, None);
-    // One that is lower than all that are kept goes at once.
+    // A snapshot that is lower than all kept ones is deleted at once.
     put(log, snapshot("dog/1", 2, "low")).await;
     assert_eq!(newest(log, "dog/1", Some(6)).await, None);
 }

@@ -15,7 +15,7 @@ use retold_core::recording::{Mark, Position};
 use retold_core::recording::{Recorder, StretchRead};
 
 /// Rule 12. A stretch begins where the previous one of its follower and upstream ended; the history
-/// is kept with the head before each append, and neighbours without effects merge.
+/// is kept with the head before each append, and neighbors without effects merge.
 pub async fn stretches_join<S: Subject>() {
     check_joins(&Scene::<S>::new().await).await;
     check_several_in_one_append(&Scene::<S>::new().await).await;
@@ -35,7 +35,7 @@ async fn history(log: &dyn Recorder) -> Vec<RecordedStretch> {
     history.expect("the history is read")
 }
 
-/// The conflict of a stretch of `a@1`, with the checkpoint that is recorded.
+/// The conflict of a stretch of `a@1`, with the recorded checkpoint.
 fn does_not_join(recorded: Option<Mark>) -> Conflict {
     Conflict::Checkpoint {
         follower: FollowerKey::new("a@1"),
@@ -47,7 +47,7 @@ fn does_not_join(recorded: Option<Mark>) -> Conflict {
 async fn check_joins<S: Subject>(scene: &Scene<S>) {
     let log = &*scene.log;
     assert_eq!(checkpoint(log, "a@1").await, None);
-    // The first may start anywhere.
+    // The first stretch may start anywhere.
     record(log, append_of([1]).stretch(stretch("a@1", 7, 9))).await;
     let recorded = Some(mark(9, 9));
     assert_eq!(checkpoint(log, "a@1").await, recorded);
@@ -57,7 +57,7 @@ async fn check_joins<S: Subject>(scene: &Scene<S>) {
         let found = conflict(log, append).await;
         assert_eq!(found, does_not_join(recorded), "after {after}");
     }
-    // Another upstream of the same follower is another history.
+    // Another upstream of the same follower has a separate history.
     let other = Stretch::new(FollowerKey::new("a@1"), log_id(8), None, mark(2, 2));
     record(log, Append::new().stretch(other)).await;
     assert_eq!(checkpoint(log, "a@1").await, recorded);
@@ -65,7 +65,7 @@ async fn check_joins<S: Subject>(scene: &Scene<S>) {
     let handle = scene.another_handle().await;
     assert_eq!(checkpoint(&*handle, "a@1").await, recorded);
 
-    // What no log could make right.
+    // Stretches that are invalid in every log.
     for (after, to) in [(5, 5), (6, 5)] {
         let turned = append_of([4]).stretch(stretch("c@1", after, to));
         refuse(log, turned, "a stretch that ends before it begins").await;
@@ -74,7 +74,7 @@ async fn check_joins<S: Subject>(scene: &Scene<S>) {
     refuse(log, nameless, "an empty follower key").await;
 }
 
-/// The stretches of one append join each other; a conflict names what is recorded.
+/// The stretches of one append join each other; a conflict names the recorded checkpoint.
 async fn check_several_in_one_append<S: Subject>(scene: &Scene<S>) {
     let log = &*scene.log;
     let torn = append_of([1])
@@ -99,10 +99,14 @@ async fn check_several_in_one_append<S: Subject>(scene: &Scene<S>) {
     assert_eq!(outcome, Outcome::Recorded(Positions::NONE));
     let after = head(log).await;
     assert_eq!(after.mark, before.mark);
-    assert_eq!(after.append_count, before.append_count + 1, "it counts too");
+    assert_eq!(
+        after.append_count,
+        before.append_count + 1,
+        "an append without events is counted"
+    );
     let recorded = Some(mark(12, 12));
     assert_eq!(checkpoint(log, "a@1").await, recorded);
-    // Sent again it is refused, and so are the events that come with it.
+    // A second attempt is refused, with the events that come with it.
     let again = conflict(log, joined.event(event(3))).await;
     assert_eq!(again, does_not_join(recorded));
     assert_eq!(numbers(&whole(log).await), [1]);
@@ -113,7 +117,7 @@ async fn check_history<S: Subject>(scene: &Scene<S>) {
     let log = &*scene.log;
     let only = |stretch| Append::new().stretch(stretch);
     record(log, only(stretch("a@1", 0, 1))).await;
-    // Merges: no events, the same edition and head. Another follower between does not matter.
+    // Merges: no events, the same edition and head. Another follower in between does not matter.
     record(log, only(stretch("b@1", 0, 1))).await;
     record(log, only(stretch("a@1", 1, 2))).await;
     // Merges inside one append as well.
@@ -125,13 +129,13 @@ async fn check_history<S: Subject>(scene: &Scene<S>) {
     // Does not merge: another edition.
     record(log, only(stretch("a@1", 4, 5).edition(2))).await;
     record(log, only(stretch("a@1", 5, 6).edition(2))).await;
-    // Does not merge: this append has events. Not even with its own.
+    // Does not merge: this append has events. Its own stretches do not merge either.
     let both = append_of([1]).stretch(stretch("a@1", 6, 7).edition(2));
     record(log, both.stretch(stretch("a@1", 7, 8).edition(2))).await;
-    // Does not merge: the head moved. The next has the same one.
+    // Does not merge: the head moved. The next one has the same head.
     record(log, only(stretch("a@1", 8, 9).edition(2))).await;
     record(log, only(stretch("a@1", 9, 10).edition(2))).await;
-    // Does not merge: the head moved by others' events.
+    // Does not merge: the head moved because of other appends.
     record(log, append_of([2])).await;
     record(log, only(stretch("a@1", 10, 11).edition(2))).await;
     // Does not merge: the previous append had events, though the edition is the same.
@@ -198,7 +202,7 @@ async fn check_pages<S: Subject>(scene: &Scene<S>) {
     assert!(refused.is_err(), "a page of 0 must be refused");
 }
 
-/// Workers of one follower compete, each believing it is alone: every upstream event has its effect
+/// Workers of one follower compete, each as if it were alone: every upstream event has its effect
 /// once.
 async fn followers_exclude_each_other<S: Subject>(scene: &Scene<S>) {
     const UPSTREAM_EVENTS: u64 = 20;
@@ -217,7 +221,7 @@ async fn followers_exclude_each_other<S: Subject>(scene: &Scene<S>) {
                 let append = effect.stretch(stretch("a@1", done, done + 1));
                 match send(&*log, append).await {
                     Outcome::Recorded(_) | Outcome::Conflict(Conflict::Checkpoint { .. }) => {}
-                    other => panic!("a race of followers came to {other:?}"),
+                    other => panic!("a race of followers resulted in {other:?}"),
                 }
             }
         };

@@ -1,4 +1,4 @@
-//! Rule 7: a reader that only goes forward sees everything that is committed, in one order.
+//! Rule 7: a reader that only reads forward sees everything that is committed, in one order.
 
 use fastrand::Rng;
 use futures_util::FutureExt;
@@ -20,9 +20,9 @@ const WRITERS: usize = 4;
 /// Appends that each writer sends.
 const ROUNDS: u128 = 60;
 
-/// Rule 7. Many writers with appends of one event and of hundreds, with conflicts, mistakes and
-/// callers that go away; several readers that only go forward, by `read_to`, with and without a
-/// query, by polling and by waiting. What each saw equals what was committed, in one order.
+/// Rule 7. Many writers send appends of one event and of hundreds, with conflicts, mistakes and
+/// dropped calls. Several readers only read forward, by `read_to`, with and without a query, by
+/// polling and by waiting. The events that each saw equal those that were committed, in one order.
 pub async fn a_tailing_reader_never_skips<S: Subject>() {
     let seed = seed();
     let scene = Scene::<S>::new().await;
@@ -63,7 +63,7 @@ pub async fn a_tailing_reader_never_skips<S: Subject>() {
                 assert_eq!(
                     committed[index].id(),
                     event_id(number),
-                    "it is where it was told"
+                    "the event is at the returned position"
                 );
             }
         }
@@ -78,7 +78,7 @@ pub async fn a_tailing_reader_never_skips<S: Subject>() {
     }
 }
 
-/// What a task found: a writer where its events are, a reader what it saw.
+/// The result of a task: a writer's positions, or the events that a reader saw.
 enum Seen {
     Told(Vec<(u128, Positions)>),
     Marks(Vec<Mark>),
@@ -90,8 +90,8 @@ enum Pace {
     Waits,
 }
 
-/// Appends in all sizes and with all kinds of mishap; returns what was acknowledged: the number of an
-/// append's first event and its positions.
+/// Appends in all sizes and with all kinds of failures. Returns what was acknowledged: the number
+/// of an append's first event and its positions.
 async fn write(log: &dyn Recorder, writer: u128, mut random: Rng) -> Vec<(u128, Positions)> {
     let mut told = Vec::new();
     for round in 0..ROUNDS {
@@ -99,18 +99,18 @@ async fn write(log: &dyn Recorder, writer: u128, mut random: Rng) -> Vec<(u128, 
         let size = [1, 1, 1, 2, 5, 40, 150][random.usize(..7)];
         let append = Append::of((first..first + size).map(|number| tagged(number, &mut random)));
         match random.u8(..8) {
-            // A caller that goes away; perhaps it is recorded.
+            // A caller that drops its call; the append may be recorded.
             0 => {
                 let polls = random.usize(..3);
                 poll_at_most(log.append(append), polls).await;
             }
-            // A conflict, found after much was prepared.
+            // A conflict that is found after much was prepared.
             1 => {
                 let append = append.condition(stream_at("dog/never", 3));
                 let outcome = send(log, append).await;
                 assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
             }
-            // A mistake, and an id that is taken, as the last of many.
+            // A mistake, and an id that is taken, at the end of many.
             2 => {
                 let outcome = send(log, append.clone().event(event(first))).await;
                 assert_eq!(outcome, Outcome::Invalid);
@@ -119,7 +119,7 @@ async fn write(log: &dyn Recorder, writer: u128, mut random: Rng) -> Vec<(u128, 
             }
             _ => match send(log, append).await {
                 Outcome::Recorded(positions) => told.push((first, positions)),
-                other => panic!("an append without conditions came to {other:?}"),
+                other => panic!("an append without conditions resulted in {other:?}"),
             },
         }
     }
@@ -149,7 +149,7 @@ async fn follow(log: &dyn Recorder, tail: LogRead, pace: Pace) -> Vec<Mark> {
     let mut seen = Vec::<Mark>::new();
     let mut went = None::<Position>;
     loop {
-        // In this order: if not all are done now, more appends come than are known.
+        // In this order: if some writers are not done now, there will be more appends than `known`.
         let known = head(log).await.append_count;
         let is_last = stream_events(log, "dog/end").await.len() == WRITERS;
         let end = head(log).await.position();
@@ -177,7 +177,7 @@ async fn follow(log: &dyn Recorder, tail: LogRead, pace: Pace) -> Vec<Mark> {
             Pace::Polls => std::thread::yield_now(),
             Pace::Waits => {
                 let count = log.changed_since(known).await.expect("a count");
-                assert!(count > known, "it wakes when there are more");
+                assert!(count > known, "the waiter wakes when there are more");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What `changed_since` promises: whoever waits wakes when something is recorded.
+//! The contract of `changed_since`: waiters wake when something is recorded.
 
 use futures_util::FutureExt;
 
@@ -6,8 +6,8 @@ use super::scene::{Scene, append_of, at_once, head, record, soon, stretch};
 use super::subject::Subject;
 use retold_core::recording::Append;
 
-/// Whoever waits for more appends than a count wakes when there are, whichever handle records them;
-/// whoever is behind does not wait at all.
+/// A caller that waits for more appends than a count wakes when there are more, through any handle;
+/// a caller that is behind does not wait.
 pub async fn changed_since_wakes_those_who_wait<S: Subject>() {
     const APPENDS: u64 = 20;
     let scene = Scene::<S>::new().await;
@@ -17,9 +17,9 @@ pub async fn changed_since_wakes_those_who_wait<S: Subject>() {
             let mut known = 0;
             while known < APPENDS {
                 let count = handle.changed_since(known).await.expect("a count");
-                assert!(count > known, "it wakes when there are more");
+                assert!(count > known, "the waiter wakes when there are more");
                 let seen = head(&*handle).await.append_count;
-                assert!(seen >= count, "what it tells is there to be read");
+                assert!(seen >= count, "the announced appends can be read");
                 known = count;
             }
             assert_eq!(known, APPENDS);
@@ -43,17 +43,17 @@ pub async fn changed_since_wakes_those_who_wait<S: Subject>() {
         }
     };
     tasks.push(writer.boxed());
-    soon("all who wait see all appends", at_once::<S, ()>(tasks)).await;
+    soon("all waiters see all appends", at_once::<S, ()>(tasks)).await;
 
     let behind = scene.log.changed_since(APPENDS - 1);
-    let count = soon("whoever is behind does not wait", behind).await;
+    let count = soon("a caller that is behind does not wait", behind).await;
     assert_eq!(count.expect("a count"), APPENDS);
-    // One who stops waiting disturbs nobody.
+    // A dropped wait affects nothing else.
     let waiting = scene.log.changed_since(APPENDS);
     assert!(waiting.now_or_never().is_none(), "nothing more is recorded");
-    // A count that the log no longer has is of a log that was restored since.
+    // A count beyond that of the log comes from before the log was restored.
     let ahead = scene.log.changed_since(u64::MAX);
-    let count = soon("whoever is ahead does not wait", ahead).await;
+    let count = soon("a caller that is ahead does not wait", ahead).await;
     assert_eq!(count.expect("a count"), APPENDS);
     record(&*scene.log, append_of([1000])).await;
     let count = scene.another_handle().await.changed_since(APPENDS).await;

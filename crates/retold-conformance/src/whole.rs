@@ -1,4 +1,4 @@
-//! The check that a log is whole: what every log must be at any time, whatever was done to it.
+//! The check that a log is whole: invariants that hold for every log at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub(super) fn check_positions(events: &[StoredEvent]) {
     }
 }
 
-/// Every append is there from its first event to its last.
+/// Every append is complete, from its first event to its last.
 fn check_places(events: &[StoredEvent]) {
     let mut rest = events;
     while let Some(first) = rest.first() {
@@ -49,7 +49,7 @@ fn check_places(events: &[StoredEvent]) {
             .unwrap_or_else(|| panic!("the append at {} is cut short", first.position()));
         for (index, event) in (0..).zip(append) {
             let place = (event.place().index, event.place().count);
-            assert_eq!(place, (index, count), "an append's events stand together");
+            assert_eq!(place, (index, count), "an append's events are adjacent");
         }
         rest = others;
     }
@@ -69,7 +69,7 @@ async fn check_streams(log: &dyn Recorder, events: &[StoredEvent]) {
             assert_eq!(version, Some(number), "versions of {stream:?} have no gaps");
         }
         let read = stream_events(log, stream).await;
-        assert!(read.len() >= expected.len(), "{stream:?} is all there");
+        assert!(read.len() >= expected.len(), "{stream:?} is complete");
         assert_eq!(read[..expected.len()], expected[..], "{stream:?}");
     }
     let listed = log.streams("", None, 10_000).await.expect("streams");
@@ -81,7 +81,7 @@ async fn check_streams(log: &dyn Recorder, events: &[StoredEvent]) {
     }
 }
 
-/// Topics are listed and counted. Those that came since the events were read are, too.
+/// Topics are listed and counted, including those that were added since the events were read.
 async fn check_topics(log: &dyn Recorder, events: &[StoredEvent], before: Head, after: Head) {
     let met: BTreeSet<&str> = events.iter().map(StoredEvent::topic).collect();
     let listed = log.topics(None, PAGE_NAMES_MAX).await.expect("topics");
@@ -94,7 +94,7 @@ async fn check_topics(log: &dyn Recorder, events: &[StoredEvent], before: Head, 
     }
 }
 
-/// Every topic and tag finds just the events that have it.
+/// Every topic and tag finds exactly the events that have it.
 async fn check_names(log: &dyn Recorder, events: &[StoredEvent]) {
     let until = events.last().map(StoredEvent::position);
     let mut queries = BTreeMap::<(bool, Arc<str>), Vec<Position>>::new();
