@@ -1,7 +1,8 @@
-//! How fast a follower is on SQLite: `cargo run --release -p retold-runner --example follower_speed`.
+//! Measures the speed of a follower on SQLite: `cargo run --release -p retold-runner --example
+//! follower_speed`.
 //!
-//! Prints the time from a command's answer to what it caused being recorded, and how many upstream
-//! events a second are answered from a backlog, each with one small effect.
+//! Prints the time from a command's return until its effect is recorded, and how many upstream
+//! events per second are processed from a backlog, each with one small effect.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,11 +40,11 @@ impl Apply<Noted> for Note {
     fn apply(&mut self, _: &Noted) {}
 }
 
-/// Effects go to this many aggregates.
+/// The effects are spread over this many aggregates.
 const NOTES: u64 = 100;
-/// Events of the backlog.
+/// The number of events of the backlog.
 const BACKLOG: u64 = 100_000;
-/// Commands whose effects are waited for, one after the other.
+/// The number of commands whose effects are waited for, one after the other.
 const COMMANDS: u64 = 1_000;
 
 async fn note(counted: &Counted, context: &mut Context) -> retold::Result<()> {

@@ -7,7 +7,7 @@
 //!
 //! | span (level debug) | fields | what |
 //! |---|---|---|
-//! | `retold.follow` | application, follower | one step of a follower: read, process, record a page |
+//! | `retold.follow` | application, follower | one step of a follower: read, process, record |
 //! | `retold.timers` | application | one look at the timers of an application |
 //!
 //! Within `retold.follow` are the spans of the core: `retold.answer` for each processed event, and

@@ -1,5 +1,5 @@
-//! How runners begin while their store is busy or absent, and that a node goes on whatever its store
-//! does.
+//! How runners start while their store is busy or absent, and that a node continues after any
+//! failure of its store.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +16,7 @@ use crate::nodes::{TIME_TO_LIVE, join, options, until_spread};
 use crate::patience::{PATIENCE, in_time, until};
 use crate::shop::{place, shop};
 
-/// The calls of a store that a test looks at.
+/// The calls of a store that a test observes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Open,
@@ -48,7 +48,7 @@ enum End {
     Panic,
 }
 
-/// Calls end as a function of their kind and number says, each kind counted from 1.
+/// Ends calls as a function of their kind and number decides; each kind is counted from 1.
 struct Ends {
     of: Box<dyn Fn(Kind, u32) -> End + Send + Sync>,
     counts: [AtomicU32; 4],
@@ -72,7 +72,7 @@ impl Behaviour for Ends {
                 End::Sound => return Fate::Sound,
                 End::Unavailable => RecordError::unavailable("calling", broken()),
                 End::Unknown => RecordError::outcome_unknown("calling", broken()),
-                End::Invalid => RecordError::invalid("it never will"),
+                End::Invalid => RecordError::invalid("this never succeeds"),
                 End::Silent => std::future::pending().await,
                 End::Panic => panic!("the driver has a fault"),
             })
@@ -106,7 +106,7 @@ fn absent_at_first(call: Kind, number: u32) -> End {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_runner_begins_over_a_store_that_is_absent_at_first() {
+async fn every_runner_starts_over_a_store_that_is_absent_at_first() {
     let (infrastructure, ends) = ending(MemoryStore::new(), absent_at_first);
     let system = shop();
     let open = OpenSystem::open(&system, &infrastructure, Opening::Write);
@@ -134,10 +134,10 @@ async fn every_runner_begins_over_a_store_that_is_absent_at_first() {
     until_spread(&node, &["one"]).await;
 }
 
-/// A lease is asked for with a limit of a third of its life, and a store that was held for longer ended the
-/// node.
+/// A lease call has a time limit of a third of the lease's life; a store that was blocked for
+/// longer used to end the node.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_joins_though_a_lease_was_not_answered_in_time() {
+async fn a_node_joins_although_a_lease_call_timed_out() {
     let silent_at_first = |call, number| match (call, number) {
         (Kind::Lease, 1) | (Kind::Leases, 1) => End::Silent,
         _ => End::Sound,
@@ -148,7 +148,7 @@ async fn a_node_joins_though_a_lease_was_not_answered_in_time() {
 }
 
 #[tokio::test]
-async fn what_waiting_does_not_mend_fails_at_once() {
+async fn permanent_failures_are_not_waited_for() {
     let never = |failing: Kind| {
         move |call, _| match call == failing {
             true => End::Invalid,
@@ -174,7 +174,7 @@ async fn what_waiting_does_not_mend_fails_at_once() {
 }
 
 #[tokio::test]
-async fn a_beginning_fails_with_what_the_store_says_when_its_time_is_up() {
+async fn a_start_fails_with_the_error_of_the_store_when_its_time_is_up() {
     for (wait, attempts) in [(Duration::ZERO, 1..=1), (Duration::from_millis(30), 2..=30)] {
         let absent = |_, _| End::Unavailable;
         let (infrastructure, ends) = ending(MemoryStore::new(), absent);
@@ -202,9 +202,9 @@ async fn a_beginning_fails_with_what_the_store_says_when_its_time_is_up() {
     }
 }
 
-/// The other connection lets go when it has been met several times.
+/// The other connection releases the file after several attempts have met it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_begins_on_a_file_that_another_connection_holds() {
+async fn a_node_starts_on_a_file_that_another_connection_locks() {
     const MEETINGS: u32 = 4;
     for held in [Kind::Open, Kind::Lease] {
         let folder = tempfile::tempdir().unwrap();
@@ -231,9 +231,9 @@ async fn a_node_begins_on_a_file_that_another_connection_holds() {
     }
 }
 
-/// What a driver does is no reason for a node to end.
+/// A fault of a driver is no reason for a node to end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_goes_on_after_a_panic_in_the_store() {
+async fn a_node_continues_after_a_panic_in_the_store() {
     let is_faulty = Arc::new(AtomicU32::new(0));
     let left = Arc::clone(&is_faulty);
     let panics = move |call, _| {
@@ -263,7 +263,7 @@ async fn a_node_goes_on_after_a_panic_in_the_store() {
     assert!(node.leave().await.is_clean());
 }
 
-/// Only the name of a living node is waited for as its own option says.
+/// Waiting for the name of a living node has its own option.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_is_taken_is_not_waited_for() {
     let (infrastructure, _) = ending(MemoryStore::new(), |_, _| End::Sound);

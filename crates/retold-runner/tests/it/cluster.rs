@@ -1,4 +1,5 @@
-//! A cluster within one process: who has which unit, and that it is of no matter for what is recorded.
+//! A cluster within one process: which node holds which unit, and that it does not affect the
+//! record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +19,10 @@ use crate::shop::{Placed, memory, one_way, place, reservations, shop};
 
 /// The shop has three followers, and the timers of two applications.
 const UNITS: usize = 5;
-/// Leases that live so long do not end in a test: what moves was handed over.
+/// Leases of this length do not end during a test: every move is a handover.
 const HOUR: Duration = Duration::from_secs(3_600);
 
-async fn units_are_spread_evenly_as_nodes_come_and_go(home: Place) {
+async fn units_are_spread_evenly_as_nodes_join_and_leave(home: Place) {
     let one = join(&home.open().await, "one").await;
     until_spread(&one, &["one"]).await;
     let orders = one.application("orders").unwrap();
@@ -38,7 +39,7 @@ async fn units_are_spread_evenly_as_nodes_come_and_go(home: Place) {
     let three = join(&home.open().await, "three").await;
     place_some().await;
     until_spread(&one, &["one", "three", "two"]).await;
-    // From wherever one looks it is the same.
+    // All nodes see the same.
     assert_eq!(spread(&two).await, spread(&three).await);
     place_some().await;
     settled(&two).await;
@@ -48,10 +49,13 @@ async fn units_are_spread_evenly_as_nodes_come_and_go(home: Place) {
     until_spread(&two, &["three", "two"]).await;
     let placed = place_some().await;
     settled(&three).await;
-    // One that left knows how far the others are all the same.
+    // A node that has left still knows the progress of the others.
     settled(&one).await;
     for node in [&one, &two] {
-        until("nobody is behind", async || !node.is_overloaded(0).await).await;
+        until("no follower is behind", async || {
+            !node.is_overloaded(0).await
+        })
+        .await;
     }
     until("all is well", async || two.status().await.is_well()).await;
     let status = two.status().await;
@@ -109,10 +113,10 @@ async fn a_timeout_names_the_node_that_has_the_follower() {
         assert!(searching.is_none());
         assert_eq!(behind.len(), 2, "{error}");
         for it in behind {
-            let seen = it.holder.as_ref().expect("it is a cluster");
+            let seen = it.holder.as_ref().expect("a cluster reports a holder");
             let name = format!("{}/{}", it.application, it.follower);
             let unit = units.iter().find(|unit| unit.unit.to_string() == name);
-            let unit = unit.expect("it is a unit");
+            let unit = unit.expect("the follower is a unit");
             assert!(seen.node.is_some(), "{error}");
             assert_eq!(
                 (&seen.node, seen.since),
@@ -144,7 +148,7 @@ async fn a_name_is_refused_while_its_node_lives(home: Place) {
             .to_string()
             .contains("a living node of the system \"shop\" has the name \"one\"")
     );
-    // It was no node, and took nothing.
+    // It was not a node, and took nothing.
     until_spread(&one, &["one"]).await;
 
     let patient = options().name_wait_max(PATIENCE);
@@ -155,7 +159,7 @@ async fn a_name_is_refused_while_its_node_lives(home: Place) {
 }
 
 #[tokio::test]
-async fn what_no_lease_can_bear_is_refused() {
+async fn names_that_are_invalid_in_leases_are_refused() {
     let memory = memory();
     for (name, options, expected) in [
         ("", options(), "name of a node"),
@@ -167,7 +171,7 @@ async fn what_no_lease_can_bear_is_refused() {
         (
             "one",
             options().time_to_live(Duration::ZERO),
-            "let them live 300ms",
+            "the minimum is 300ms",
         ),
     ] {
         let refused = Cluster::join(&shop(), &memory, name, options).await;
@@ -176,15 +180,15 @@ async fn what_no_lease_can_bear_is_refused() {
     }
 }
 
-/// Every node is told that it has every unit, and sees no other node.
+/// Every node is given the lease of every unit, and sees no other node.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_that_all_believe_to_have_a_unit_record_nothing_twice() {
+async fn nodes_that_all_believe_they_hold_a_unit_record_nothing_twice() {
     let store = Arc::new(LeasingStore::default());
     store.set(Leasing::Everybody);
     let infrastructure = Infrastructure::new(Arc::<LeasingStore>::clone(&store));
     let one = join(&infrastructure, "one").await;
     let two = join(&infrastructure, "two").await;
-    until("both have everything", async || {
+    until("both hold everything", async || {
         store.holders_of_units() == [2; UNITS]
     })
     .await;
@@ -199,7 +203,7 @@ async fn nodes_that_all_believe_to_have_a_unit_record_nothing_twice() {
     assert!(two.leave().await.is_clean());
 }
 
-/// Placement comes true again by itself when the store is there again.
+/// The placement recovers by itself when the store is available again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_cannot_renew_its_leases_rests_until_it_can() {
     let store = Arc::new(LeasingStore::default());
@@ -220,7 +224,7 @@ async fn a_node_that_cannot_renew_its_leases_rests_until_it_can() {
         placed += 2;
         place(&orders, &(placed - 1).to_string(), "tea").await;
         store.set(Leasing::Sound);
-        until("what failed is over", async || {
+        until("the failures are over", async || {
             node.status().await.failures.is_empty()
         })
         .await;
@@ -229,7 +233,7 @@ async fn a_node_that_cannot_renew_its_leases_rests_until_it_can() {
     answered_once(node.open_system(), &infrastructure, placed).await;
 }
 
-/// A node that was killed, as far as others can see: it neither drains nor gives back.
+/// To the others the node looks killed: it neither drains nor releases its leases.
 async fn a_dropped_node_is_replaced_when_its_leases_end(home: Place) {
     let one = join(&home.open().await, "one").await;
     let two = join(&home.open().await, "two").await;
@@ -244,7 +248,7 @@ async fn a_dropped_node_is_replaced_when_its_leases_end(home: Place) {
     answered_once(two.open_system(), &home.open().await, 10).await;
 }
 
-/// A node that was cut off finds its name taken by the one that was started in its place.
+/// A node that was cut off finds its name taken by the node that was started in its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_replaced_under_its_name_takes_no_part() {
     let memory = MemoryStore::new();
@@ -263,7 +267,7 @@ async fn a_node_that_was_replaced_under_its_name_takes_no_part() {
     let second = second.await.unwrap();
     until_spread(&second, &["one"]).await;
     store.set(Leasing::Sound);
-    until("it is told that its name is taken", async || {
+    until("it reports that its name is taken", async || {
         let failures = first.status().await.failures;
         failures.iter().any(|it| it.contains("has the name"))
     })
@@ -280,7 +284,7 @@ async fn a_node_that_was_replaced_under_its_name_takes_no_part() {
     answered_once(first.open_system(), &infrastructure, 2).await;
 }
 
-/// New programs come in node by node: the old ones know nothing of what is new.
+/// New programs are deployed node by node: the old ones do not know the new units.
 async fn a_unit_that_only_some_nodes_know_is_with_one_of_them(home: Place) {
     let system = one_way(reservations());
     let opened = home.open().await;
@@ -289,7 +293,7 @@ async fn a_unit_that_only_some_nodes_know_is_with_one_of_them(home: Place) {
     let new = join(&home.open().await, "new").await;
     place(&new.application("orders").unwrap(), "1", "tea").await;
     settled(&new).await;
-    until("each unit is with somebody", async || {
+    until("each unit has a holder", async || {
         !spread(&new).await.contains_key(&None)
     })
     .await;
@@ -298,8 +302,8 @@ async fn a_unit_that_only_some_nodes_know_is_with_one_of_them(home: Place) {
     answered_once(new.open_system(), &home.open().await, 1).await;
 }
 
-/// What an operator does holds for whichever node has the follower, and all of them say so.
-async fn a_follower_is_paused_and_continued_from_any_node(home: Place) {
+/// An operator's act applies on any node that holds the follower, and all nodes report it.
+async fn a_follower_is_paused_and_resumed_from_any_node(home: Place) {
     let (one, two) = (
         join(&home.open().await, "one").await,
         join(&home.open().await, "two").await,
@@ -316,7 +320,7 @@ async fn a_follower_is_paused_and_continued_from_any_node(home: Place) {
             let waited = node.wait_for("orders", position, PATIENCE).await;
             let error = waited.unwrap_err();
             assert!(error.to_string().contains("stocktaking"), "{error}");
-            until("the pause is told", async || {
+            until("the pause is reported", async || {
                 let followers = node.status().await.followers;
                 let mut paused = followers.iter().filter(|it| it.phase == Phase::Paused);
                 paused.any(|it| &*it.follower == "reservations")
@@ -330,7 +334,7 @@ async fn a_follower_is_paused_and_continued_from_any_node(home: Place) {
     answered_once(one.open_system(), &home.open().await, 3).await;
 }
 
-/// A view in a database is kept by one node for all, one in memory by each for itself.
+/// A view in a database is kept by one node for all, a view in memory by each node for itself.
 async fn views_are_waited_for_on_every_node(home: Place) {
     let mut nodes = Vec::new();
     for name in ["one", "two"] {
@@ -366,7 +370,8 @@ async fn views_are_waited_for_on_every_node(home: Place) {
     }
 }
 
-/// A view that waits says how far it is recorded to be, and which node has it and since when, on every node.
+/// When waiting for a view times out, every node reports the view's recorded checkpoint, the node
+/// that holds it, and since when.
 async fn a_timeout_names_the_node_that_has_the_view(home: Place) {
     let mut nodes = Vec::new();
     for name in ["one", "two"] {
@@ -411,7 +416,7 @@ async fn a_timeout_names_the_node_that_has_the_view(home: Place) {
             (&unit.node, unit.since),
             "{error}"
         );
-        // The last order that the view takes, whatever came after it.
+        // The last order that the view includes, although others were recorded later.
         let recorded = checkpoint.expect("something is recorded");
         assert!(recorded.get() >= 3, "{error}");
         let text = error.to_string();
@@ -432,7 +437,7 @@ async fn a_timeout_names_the_node_that_has_the_view(home: Place) {
     }
 }
 
-/// Applications in stores of their own: each store has its leases.
+/// Applications in separate stores: each store has its own leases.
 #[tokio::test]
 async fn units_are_leased_in_the_stores_of_their_applications() {
     let stores = || {
@@ -443,14 +448,14 @@ async fn units_are_leased_in_the_stores_of_their_applications() {
     let infrastructure = Infrastructure::new(orders).application_in("stock", stock);
     let one = join(&infrastructure, "one").await;
     let two = join(&infrastructure, "two").await;
-    until("each unit is with somebody", async || {
+    until("each unit has a holder", async || {
         let status = one.status().await;
         status.nodes.len() == 2 && status.units.iter().all(|it| it.node.is_some())
     })
     .await;
-    // The stock's leases are of no matter for those of the orders.
+    // The stock's leases do not affect those of the orders.
     stock_store.set(Leasing::Unavailable);
-    until("the failure is told", async || {
+    until("the failure is reported", async || {
         !one.status().await.failures.is_empty()
     })
     .await;
@@ -475,8 +480,8 @@ async fn orders_head(node: &Cluster) -> retold::recording::Position {
     orders.head().await.unwrap().position().unwrap()
 }
 
-/// A node that has no time to drain gives its units back all the same.
-async fn a_node_without_time_leaves_nothing_behind(home: Place) {
+/// A node that has no time to drain still releases its units.
+async fn a_node_without_time_to_drain_leaves_no_lease_behind(home: Place) {
     let work = MultiThreadOptions::new().stop_wait_max(Duration::ZERO);
     let options = ClusterOptions::new().time_to_live(HOUR).work(work);
     let node = Cluster::join(&shop(), &home.open().await, "one", options)
@@ -485,7 +490,7 @@ async fn a_node_without_time_leaves_nothing_behind(home: Place) {
     until_spread(&node, &["one"]).await;
     assert_eq!(node.node(), "one");
     node.leave().await;
-    until("nobody is there", async || {
+    until("no node is alive", async || {
         let status = node.status().await;
         status.nodes.is_empty() && status.units.iter().all(|it| it.node.is_none())
     })
@@ -495,13 +500,13 @@ async fn a_node_without_time_leaves_nothing_behind(home: Place) {
 in_places!(
     [memory, sqlite, postgres],
     (
-        units_are_spread_evenly_as_nodes_come_and_go,
+        units_are_spread_evenly_as_nodes_join_and_leave,
         a_node_that_leaves_hands_over_at_once,
         a_name_is_refused_while_its_node_lives,
         a_dropped_node_is_replaced_when_its_leases_end,
         a_unit_that_only_some_nodes_know_is_with_one_of_them,
-        a_follower_is_paused_and_continued_from_any_node,
-        a_node_without_time_leaves_nothing_behind,
+        a_follower_is_paused_and_resumed_from_any_node,
+        a_node_without_time_to_drain_leaves_no_lease_behind,
     )
 );
 

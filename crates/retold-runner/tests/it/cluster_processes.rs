@@ -1,4 +1,4 @@
-//! Nodes that are processes on one store: killed, stopped in their sleep, and woken.
+//! Nodes that are processes on one store: killed, suspended, and woken.
 
 use std::env;
 use std::ops::Range;
@@ -13,17 +13,18 @@ use crate::patience::{PATIENCE, until};
 use crate::place::{Place, in_places, open};
 use crate::shop::{Order, Placed, place, shop};
 
-/// Tells a child its store; absent in the parent.
+/// Passes the store to a child; absent in the parent.
 const URL: &str = "RETOLD_RUNNER_NODE_OF";
-/// Tells a child its name.
+/// Passes its name to a child.
 const NODE: &str = "RETOLD_RUNNER_NODE";
-/// How often a process is killed, or stopped.
+/// The number of times that a process is killed or suspended.
 const ROUNDS: usize = 3;
-/// How often a process is stopped at most, until it was without the lock of the store as often.
+/// The maximum number of suspensions: a suspension while the process holds the store's lock does not
+/// count as a round.
 const ATTEMPTS_MAX: usize = 8;
-/// Orders that are placed in each part of a round.
+/// The number of orders placed in each part of a round.
 const ORDERS: usize = 10;
-/// What a machine that does much else may add to a time that is promised.
+/// The time that a busy machine may add to a promised limit.
 const SLACK: Duration = Duration::from_secs(10);
 
 /// The child: a node until it is killed. Without a parent it does nothing.
@@ -43,7 +44,7 @@ fn child() {
     });
 }
 
-/// Killed when it is dropped, whatever becomes of the test.
+/// Killed when it is dropped, even if the test fails.
 struct Process(Child);
 
 impl Process {
@@ -58,7 +59,7 @@ impl Process {
         Self(child.unwrap())
     }
 
-    /// Sends a signal by the shell, whose `kill` is on every machine of the kind.
+    /// Sends a signal through the shell, whose `kill` exists on every such machine.
     fn signal(&self, signal: &str) {
         let command = format!("kill -{signal} {}", self.0.id());
         let status = Command::new("sh").args(["-c", &command]).status().unwrap();
@@ -73,7 +74,7 @@ impl Drop for Process {
     }
 }
 
-async fn the_units_of_a_killed_process_go_on_elsewhere(home_of: Place) {
+async fn the_units_of_a_killed_process_move_to_other_nodes(home_of: Place) {
     let url = home_of.url();
     let infrastructure = home_of.open().await;
     let home = join(&infrastructure, "home").await;
@@ -81,7 +82,7 @@ async fn the_units_of_a_killed_process_go_on_elsewhere(home_of: Place) {
     let _steady = Process::start(&url, "steady");
     let mut placed = 0;
     for _ in 0..ROUNDS {
-        // Under the name of the one that was killed before.
+        // Under the name of the process that was killed before.
         let doomed = Process::start(&url, "doomed");
         until_spread(&home, &["doomed", "home", "steady"]).await;
         for _ in 0..ORDERS {
@@ -103,7 +104,8 @@ async fn the_units_of_a_killed_process_go_on_elsewhere(home_of: Place) {
     answered_once(home.open_system(), &infrastructure, placed).await;
 }
 
-/// A process that sleeps past its leases and wakes up still believes to have its units, for a while.
+/// A process that sleeps past its leases still believes for a while after waking that it holds its
+/// units.
 async fn a_process_that_slept_past_its_leases_records_nothing_twice(home_of: Place) {
     let url = home_of.url();
     let infrastructure = home_of.open().await;
@@ -113,7 +115,7 @@ async fn a_process_that_slept_past_its_leases_records_nothing_twice(home_of: Pla
     let (mut first, mut slept_through) = (0, 0);
     for _ in 0..ATTEMPTS_MAX {
         until_spread(&home, &["home", "sleeper"]).await;
-        // It falls asleep in the middle of its work.
+        // It is suspended in the middle of its work.
         place_all(&orders, first..first + ORDERS).await;
         sleeper.signal("STOP");
         let meanwhile = first + ORDERS..first + 2 * ORDERS;
@@ -122,7 +124,8 @@ async fn a_process_that_slept_past_its_leases_records_nothing_twice(home_of: Pla
             place_all(&orders, meanwhile.clone()).await;
             settled(&home).await;
         };
-        // If it fell asleep with a lock of the store, nobody writes until it wakes.
+        // If it was suspended while holding a lock of the store, no process can write until it
+        // wakes.
         let slept = tokio::time::timeout(TIME_TO_LIVE * 3, others).await;
         slept_through += usize::from(slept.is_ok());
         sleeper.signal("CONT");
@@ -142,7 +145,8 @@ async fn a_process_that_slept_past_its_leases_records_nothing_twice(home_of: Pla
     answered_once(home.open_system(), &infrastructure, first + ORDERS).await;
 }
 
-/// Places these orders, those that are placed already not again; tries until the store can be written.
+/// Places these orders, except those that are already placed; retries until the store can be
+/// written.
 async fn place_all(orders: &Application, ids: Range<usize>) {
     for id in ids {
         let id = id.to_string();
@@ -158,7 +162,7 @@ async fn place_all(orders: &Application, ids: Range<usize>) {
 in_places!(
     [sqlite, postgres],
     (
-        the_units_of_a_killed_process_go_on_elsewhere,
+        the_units_of_a_killed_process_move_to_other_nodes,
         a_process_that_slept_past_its_leases_records_nothing_twice,
     )
 );

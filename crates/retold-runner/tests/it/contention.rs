@@ -1,4 +1,4 @@
-//! Many followers that decide on one aggregate: what it costs, counted in decisions and appends.
+//! Many followers that decide on one aggregate: the cost, counted in decisions and appends.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,7 +10,7 @@ use retold::system::{Context, Follower, System};
 use crate::faulty::{Behaviour, Call, Fate, FaultyStore};
 use crate::patience::PATIENCE;
 
-/// How often a policy was asked.
+/// How often a policy was called.
 static DECISIONS: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Event, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ fn town(followers: usize) -> System {
         .unwrap()
 }
 
-/// Takes a while for each append, so that others decide meanwhile. Counts appends.
+/// Delays each append, so that others decide meanwhile. Counts appends.
 #[derive(Default)]
 struct Slow(AtomicU64);
 
@@ -62,7 +62,7 @@ impl Behaviour for Slow {
         Box::pin(async move {
             if let Call::Append(_) = call {
                 self.0.fetch_add(1, Ordering::Relaxed);
-                // All other tasks that can go on do so.
+                // Lets all other ready tasks run.
                 tokio::task::yield_now().await;
             }
             Fate::Sound
@@ -70,7 +70,7 @@ impl Behaviour for Slow {
     }
 }
 
-/// Without turns each append that records would cost all others a decision: 20,000 for 200 followers.
+/// Without turns each recorded append would cost all others a decision: 20,000 for 200 followers.
 #[tokio::test]
 async fn followers_of_one_aggregate_decide_a_few_times_each() {
     for followers in [50, 200] {
@@ -82,7 +82,7 @@ async fn followers_of_one_aggregate_decide_a_few_times_each() {
         let rung = bell.decide((), |(): &()| Rung {}).await.unwrap();
         let first = rung.position().unwrap();
         runner.wait_for("bell", first, PATIENCE).await.unwrap();
-        // All have begun. The second event they answer at the same time.
+        // All have started. They process the second event at the same time.
         let decisions = DECISIONS.swap(0, Ordering::Relaxed);
         let before = appends.swap(0, Ordering::Relaxed);
         let rung = bell.decide((), |(): &()| Rung {}).await.unwrap();

@@ -1,5 +1,5 @@
-//! Spans by which a conversation is followed: from a command's append to the answer of a follower, and to
-//! what that records.
+//! Spans that trace a conversation: from a command's append to a follower's processing and the
+//! appends that result.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ impl Seen {
     }
 }
 
-/// Remembers the spans that were opened.
+/// Collects the spans that were opened.
 #[derive(Clone, Default)]
 struct Spans(Arc<Mutex<Vec<Seen>>>);
 
@@ -79,8 +79,8 @@ fn a_command_is_followed_to_its_effects() {
         .build()
         .unwrap();
     tracing::subscriber::with_default(spans.clone(), || {
-        // Another test may be the first to reach a span while nobody listens, and tracing then keeps
-        // that nobody does; so every span is reached once, and tracing asked to look again.
+        // Another test may reach a span first while no subscriber listens, and tracing then caches
+        // that; so every span is reached once, and tracing's cache is rebuilt.
         runtime.block_on(order());
         tracing::callsite::rebuild_interest_cache();
         spans.0.lock().unwrap().clear();

@@ -11,10 +11,11 @@ use crate::patience::until;
 use crate::place::{Place, in_places};
 use crate::shop::{Overdue, assert_retold, count, memory, place, settled, shop};
 
-/// Goal: with two runners on one store each timer fires once, when the clock says so and not before.
+/// Goal: with two runners on one store each timer fires once, when the clock reaches its time and
+/// not before.
 async fn a_timer_fires_once_with_two_runners(home: Place) {
     let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
-    // A clock that is moved by hand is noticed by a look at it.
+    // A clock that is moved by hand is noticed by polling.
     let options = MultiThreadOptions::new().poll_interval(Duration::from_millis(5));
     let (shop, mut runners) = (shop(), Vec::new());
     for _ in 0..2 {

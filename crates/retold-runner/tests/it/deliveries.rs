@@ -1,4 +1,5 @@
-//! Outboxes that runners drain: one node at a time, each event once unless something ends in between.
+//! Outboxes that runners drain: one node at a time, each event once unless a process ends in
+//! between.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -23,7 +24,7 @@ use crate::patience::until;
 use crate::place::{Place, in_places, open};
 use crate::shop::{Order, Placed, memory, place};
 
-/// Leases that live so long do not end in a test: what moves was handed over.
+/// Leases of this length do not end during a test: every move is a handover.
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn orders() -> System {
@@ -33,7 +34,7 @@ fn orders() -> System {
         .unwrap()
 }
 
-/// What reached the outside: positions of events, in the order in which they came.
+/// What the external system received: positions of events, in the order of arrival.
 #[derive(Clone, Default)]
 struct Outside(Arc<Mutex<Vec<u64>>>);
 
@@ -65,7 +66,7 @@ impl Outside {
     }
 }
 
-/// Which of these nodes has the outbox.
+/// Returns which of these nodes drains the outbox.
 fn drained_by(nodes: &[&Cluster]) -> Option<usize> {
     let is_at_it = |node: &&&Cluster| {
         let phase = node.outboxes()[0].phase;
@@ -74,7 +75,7 @@ fn drained_by(nodes: &[&Cluster]) -> Option<usize> {
     nodes.iter().position(|node| is_at_it(&node))
 }
 
-async fn each_event_is_delivered_once_as_nodes_come_and_go(home: Place) {
+async fn each_event_is_delivered_once_as_nodes_join_and_leave(home: Place) {
     let outside = Outside::default();
     let (system, options) = (orders(), options().time_to_live(HOUR));
     let join = async |name: String| {
@@ -91,7 +92,8 @@ async fn each_event_is_delivered_once_as_nodes_come_and_go(home: Place) {
             placed += 1;
         }
         nodes.push(join(format!("node-{round}")).await);
-        // Whoever has the outbox goes, so it moves each time, while there is something to deliver.
+        // The node that holds the outbox leaves, so it moves each time while there is something to
+        // deliver.
         let drainer = || drained_by(&nodes.iter().collect::<Vec<_>>());
         until("somebody drains it", async || drainer().is_some()).await;
         if let Some(drainer) = drainer()
@@ -108,8 +110,8 @@ async fn each_event_is_delivered_once_as_nodes_come_and_go(home: Place) {
     assert_eq!(outside.received(), all);
 }
 
-/// A node that dies in the middle of a delivery: the next one makes it again, and goes on in order.
-async fn another_node_goes_on_after_one_that_died(home: Place) {
+/// A node dies in the middle of a delivery: the next one repeats it and continues in order.
+async fn another_node_takes_over_after_one_died(home: Place) {
     let outside = Outside::default();
     let is_stuck = Arc::new(AtomicBool::new(false));
     let stuck = |delays: bool| {
@@ -161,7 +163,7 @@ async fn another_node_goes_on_after_one_that_died(home: Place) {
     assert!(next.leave().await.is_clean());
 }
 
-/// Which of these runners drains the outbox.
+/// Returns which of these runners drains the outbox.
 fn drained_by_runner(runners: &[MultiThread]) -> Option<usize> {
     runners.iter().position(|runner| {
         let phase = outbox(runner).phase;
@@ -169,7 +171,7 @@ fn drained_by_runner(runners: &[MultiThread]) -> Option<usize> {
     })
 }
 
-async fn each_event_is_delivered_once_as_runners_come_and_go(home: Place) {
+async fn each_event_is_delivered_once_as_runners_start_and_stop(home: Place) {
     let outside = Outside::default();
     let system = orders();
     let options = MultiThreadOptions::new().outbox_time_to_live(TIME_TO_LIVE);
@@ -205,12 +207,12 @@ async fn each_event_is_delivered_once_as_runners_come_and_go(home: Place) {
         at_work.count() == 1
     })
     .await;
-    // Nothing is wrong with the others.
+    // The other runners report no problem.
     for runner in &runners {
         let health = runner.health().await;
         assert!(health.is_well(), "{health}");
     }
-    // A node of a cluster takes part in the same agreement.
+    // A node of a cluster uses the same lease.
     let infrastructure = home.open().await.delivery(outside.delivery());
     let node = Cluster::join(&system, &infrastructure, "one", nodes::options()).await;
     let node = node.unwrap();
@@ -233,15 +235,15 @@ async fn each_event_is_delivered_once_as_runners_come_and_go(home: Place) {
 in_places!(
     [memory, sqlite, postgres],
     (
-        each_event_is_delivered_once_as_nodes_come_and_go,
-        another_node_goes_on_after_one_that_died,
-        each_event_is_delivered_once_as_runners_come_and_go,
+        each_event_is_delivered_once_as_nodes_join_and_leave,
+        another_node_takes_over_after_one_died,
+        each_event_is_delivered_once_as_runners_start_and_stop,
     )
 );
 
-/// Tells a child its store; absent in the parent.
+/// Passes the store to a child; absent in the parent.
 const URL: &str = "RETOLD_RUNNER_DELIVERS_OF";
-/// Tells a child the file to which it delivers: a line for each event.
+/// Passes the file to which a child delivers, with a line for each event; absent in the parent.
 const RECEIVED: &str = "RETOLD_RUNNER_DELIVERS_TO";
 
 /// The child: drains the outbox into a file until it is killed. Without a parent it does nothing.
@@ -268,7 +270,7 @@ fn child() {
     });
 }
 
-/// Killed when it is dropped, whatever becomes of the test.
+/// Killed when it is dropped, even if the test fails.
 struct Process(Child);
 
 impl Process {
@@ -291,11 +293,11 @@ impl Drop for Process {
     }
 }
 
-/// Goal: of the processes one delivers, and another goes on in time when that one is killed. Method: by what the
-/// outside received; one event may come again for each kill.
+/// Goal: one of the processes delivers, and another takes over in time when that one is killed.
+/// Method: compare the deliveries received; one event may arrive again for each kill.
 async fn another_process_delivers_after_one_that_was_killed(home: Place) {
     const KILLS: usize = 3;
-    /// What a machine that does much else may add to a time that is promised.
+    /// The time that a busy machine may add to a promised limit.
     const SLACK: Duration = Duration::from_secs(10);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("received");
@@ -335,7 +337,7 @@ async fn another_process_delivers_after_one_that_was_killed(home: Place) {
         let killed_at = Instant::now();
         place(&app, &placed.to_string(), "tea").await;
         placed += 1;
-        until("another goes on", async || {
+        until("another process continues", async || {
             received().last() == Some(&placed)
         })
         .await;
@@ -384,16 +386,16 @@ async fn an_outbox_whose_lease_cannot_be_taken_is_a_finding() {
     let short = MultiThreadOptions::new().outbox_time_to_live(Duration::ZERO);
     let refused = MultiThread::start_with(&orders(), &infrastructure, short).await;
     let error = refused.unwrap_err().to_string();
-    assert!(error.contains("let them live 300ms"), "{error}");
+    assert!(error.contains("the minimum is 300ms"), "{error}");
 }
 
 fn outbox(runner: &MultiThread) -> OutboxStatus {
     runner.outboxes().remove(0)
 }
 
-/// Refuses, panics and never returns, before it does what it is to do.
+/// The delivery refuses, panics and hangs before it succeeds.
 #[tokio::test]
-async fn a_delivery_that_fails_is_made_again_and_the_others_wait() {
+async fn a_failed_delivery_is_retried_and_the_others_wait() {
     let outside = Outside::default();
     let attempts = Arc::new(AtomicU32::new(0));
     let is_noticed = Arc::new(AtomicBool::new(false));
@@ -451,9 +453,9 @@ async fn a_delivery_that_fails_is_made_again_and_the_others_wait() {
     assert!(runner.stop().await.is_clean());
 }
 
-/// What was delivered is not delivered again because the store could not record it.
+/// An event is not delivered again because the store could not record its delivery.
 #[tokio::test]
-async fn a_store_that_fails_makes_nothing_be_sent_twice() {
+async fn a_failing_store_causes_no_second_delivery() {
     let outside = Outside::default();
     let store = FaultyStore::<Faults>::default();
     let faults = Arc::clone(&store.behaviour);
@@ -476,9 +478,9 @@ async fn a_store_that_fails_makes_nothing_be_sent_twice() {
     assert_eq!(outside.received(), [1, 2, 3]);
 }
 
-/// A stop waits for the delivery that is on its way, and that is recorded.
+/// A stop waits for the delivery in progress, and that is recorded.
 #[tokio::test]
-async fn a_stop_finishes_the_delivery_that_it_meets() {
+async fn a_stop_finishes_the_delivery_in_progress() {
     let outside = Outside::default();
     let (release, released) = tokio::sync::watch::channel(false);
     let (told, begun) = (outside.clone(), Arc::new(AtomicBool::new(false)));

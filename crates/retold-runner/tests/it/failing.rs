@@ -1,4 +1,4 @@
-//! Failures: of policies, of stores, and what operators do about them.
+//! Failures: of policies, of stores, and operators' responses to them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use crate::shop::{
     shop,
 };
 
-/// A policy that fails for bad items as long as a switch says so. Each test has its own.
+/// A policy that fails for bad items while a switch is on. Each test has its own.
 macro_rules! faulty_policy {
     ($fault:ident, $policy:ident) => {
         static $fault: AtomicBool = AtomicBool::new(true);
@@ -55,7 +55,7 @@ async fn a_follower_that_fails_does_not_stop_the_others() {
         .wait_for_follower("copy", "reservations", "orders", last, PATIENCE)
         .await
         .unwrap();
-    // Told at once, and not when the time is up.
+    // Reported immediately, and not when the time is up.
     let error = in_time(
         "an error",
         runner.wait_for("orders", last, Duration::MAX / 4),
@@ -83,7 +83,7 @@ async fn a_follower_that_fails_does_not_stop_the_others() {
 faulty_policy!(PARK, parks);
 
 #[tokio::test]
-async fn what_is_parked_is_resumed() {
+async fn parked_events_are_resumed() {
     let follower = Follower::new("reservations").follows("orders").on(parks);
     let system = one_way(follower.on_failure(OnFailure::Park).batch(10));
     let runner = MultiThread::start(&system, &memory()).await.unwrap();
@@ -113,7 +113,7 @@ async fn what_is_parked_is_resumed() {
 }
 
 #[tokio::test]
-async fn an_operator_pauses_and_continues_a_follower_at_work() {
+async fn an_operator_pauses_and_resumes_a_working_follower() {
     let runner = MultiThread::start(&shop(), &memory()).await.unwrap();
     until_phase(&runner, "reservations", Phase::CaughtUp).await;
     let operator = runner.operator("stock", "reservations").unwrap();
@@ -132,9 +132,9 @@ async fn an_operator_pauses_and_continues_a_follower_at_work() {
     assert_retold([&runner]).await;
 }
 
-/// Goal: whatever the store says of appends, and if it panics, each event is answered once.
+/// Goal: for every failure of the store's appends, and if it panics, each event is processed once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failures_of_the_store_are_tried_again() {
+async fn failures_of_the_store_are_retried() {
     let store = Arc::new(FaultyStore::<Faults>::default());
     let faults = Arc::clone(&store.behaviour);
     let infrastructure = Infrastructure::new(store);
@@ -169,13 +169,14 @@ async fn failures_of_the_store_are_tried_again() {
     let stock = runner.application("stock").unwrap();
     assert_eq!(reserved(&stock).await, expected);
     let status = status_of(&runner, "reservations").await;
-    assert!(status.last_error.is_some(), "failures are told");
+    assert!(status.last_error.is_some(), "failures are reported");
     let stopped = runner.stop().await;
     assert!(faults.left() > 0 || stopped.is_clean(), "{stopped:?}");
     assert_retold([&runner]).await;
 }
 
-/// Goal: a follower whose upstream was replaced fails, and goes on when an operator says from where.
+/// Goal: a follower whose upstream was replaced fails, and continues when an operator resets it to
+/// a position.
 #[tokio::test]
 async fn a_replaced_log_fails_its_followers_until_they_are_reset() {
     let stock_store = Arc::new(MemoryStore::new());

@@ -1,5 +1,5 @@
-//! A store around another, whose calls end as a test's behaviour says; and the behaviour of most tests: appends
-//! that fail as often as a test says.
+//! A store that wraps another and whose calls end as a test's behaviour decides; and the behaviour
+//! of most tests: appends that fail a set number of times.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,18 +22,18 @@ pub(crate) enum Call<'a> {
     Head,
 }
 
-/// What becomes of a call.
+/// The fate of a call.
 pub(crate) enum Fate {
     Sound,
     /// It does not reach the store.
     Fail(RecordError),
-    /// It reaches the store, and the answer is lost.
+    /// It reaches the store, and the response is lost.
     FailAfter(RecordError),
 }
 
-/// Says what becomes of calls. One may panic or never return for a call that is to do so.
+/// Decides the fate of calls. It may panic or never return for a call that should do so.
 pub(crate) trait Behaviour: Send + Sync + 'static {
-    /// What becomes of this call.
+    /// Returns the fate of this call.
     fn meet<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Fate>;
 
     /// A page was read.
@@ -66,7 +66,7 @@ impl<B: Default> Default for FaultyStore<B> {
 }
 
 impl<B: Behaviour> FaultyStore<B> {
-    /// A store in memory that behaves so, as an infrastructure.
+    /// Returns a store in memory with this behaviour, as an infrastructure.
     pub(crate) fn in_memory(behaviour: B) -> (Infrastructure, Arc<B>) {
         let store = Self::over(MemoryStore::new(), behaviour);
         let behaviour = Arc::clone(&store.behaviour);
@@ -79,7 +79,7 @@ impl<B: Behaviour> FaultyStore<B> {
     }
 }
 
-/// Makes a call that has this fate.
+/// Makes a call with this fate.
 async fn make<T>(
     fate: Fate,
     sound: BoxFuture<'_, Result<T, RecordError>>,
@@ -178,23 +178,24 @@ impl<B: Behaviour> RecorderLayer for FaultyRecorder<B> {
     }
 }
 
-/// What is to fail, of the calls to come. Only appends with a stretch fail: those of followers and outboxes.
+/// The failures of the calls to come. Only appends with a stretch fail: those of followers and
+/// outboxes.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     /// Appends that record nothing.
     pub(crate) unavailable: AtomicU32,
-    /// Appends that record, and say that they do not know.
+    /// Appends that record, and report an unknown outcome.
     pub(crate) unknown: AtomicU32,
-    /// Appends that record nothing, and say that they do not know.
+    /// Appends that record nothing, and report an unknown outcome.
     pub(crate) unknown_lost: AtomicU32,
     /// Appends that panic.
     pub(crate) panics: AtomicU32,
-    /// Appends that never answer.
+    /// Appends that never return.
     pub(crate) hang: AtomicU32,
 }
 
 impl Faults {
-    /// How many are still to come.
+    /// Returns how many are still to come.
     pub(crate) fn left(&self) -> u32 {
         let all = [
             &self.unavailable,
@@ -206,7 +207,7 @@ impl Faults {
     }
 }
 
-/// Takes one of those that are left; false if none is.
+/// Takes one of the remaining ones; returns false if none is left.
 pub(crate) fn take(count: &AtomicU32) -> bool {
     let less = |count: u32| count.checked_sub(1);
     count

@@ -1,4 +1,4 @@
-//! What is wrong with units is seen from every node, whichever has them, and for as long as it is wrong.
+//! Problems of units are seen from every node, whichever node holds them, for as long as they last.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ impl Broken {
     }
 }
 
-/// A view in a file, which one node keeps for all.
+/// A view in a file, kept by one node for all.
 fn view(folder: &tempfile::TempDir, broken: &Broken) -> Arc<dyn ViewKeeper> {
     let broken = broken.clone();
     let placed = Projection::<Sqlite>::new("placed", 1, "orders")
@@ -83,7 +83,7 @@ fn has(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_wrong_with_a_unit_is_seen_from_every_node() {
+async fn problems_of_a_unit_are_seen_from_every_node() {
     let folder = tempfile::tempdir().unwrap();
     let broken = Broken(Arc::new(AtomicBool::new(true)));
     let store = Arc::new(MemoryStore::new());
@@ -113,7 +113,7 @@ async fn what_is_wrong_with_a_unit_is_seen_from_every_node() {
         .await;
         let health = node.health().await;
         assert!(health.is_ready(), "{health}");
-        until("each says on which node it is", async || {
+        until("each names its node", async || {
             let units = node.status().await.units;
             let found = units
                 .iter()
@@ -141,16 +141,16 @@ async fn what_is_wrong_with_a_unit_is_seen_from_every_node() {
         );
     }
 
-    // What is over is shown no more, and what is not stays.
+    // A problem that is over is no longer shown; one that lasts stays.
     broken.0.store(false, Ordering::SeqCst);
     for node in &nodes {
-        until("what was mended is not shown", async || {
+        until("fixed problems are not shown", async || {
             let findings = node.health().await.findings;
             has(&findings, KINDS[0]) && findings.len() == 1
         })
         .await;
     }
-    // What a node has is not retired.
+    // A unit that a node holds cannot be retired.
     let overview = ClusterOverview::read_all(&*store).await.unwrap();
     let mut units = overview[0].units.iter();
     let outbox = units.find(|it| &*it.kind == "outbox").unwrap();
@@ -160,7 +160,7 @@ async fn what_is_wrong_with_a_unit_is_seen_from_every_node() {
         error.contains("stop the programs that have it first"),
         "{error}"
     );
-    // A node that leaves takes with it what it showed.
+    // When a node leaves, its findings disappear.
     for node in &nodes {
         node.leave().await;
     }
@@ -170,7 +170,8 @@ async fn what_is_wrong_with_a_unit_is_seen_from_every_node() {
         "{overview:?}"
     );
 
-    // What was removed from the programs is retired, and is back when a program has it again.
+    // Units that were removed from the programs are retired, and return when a program has them
+    // again.
     let retired = async || {
         let overview = ClusterOverview::read_all(&*store).await.unwrap();
         let units = overview[0].units.iter().filter(|it| it.retired.is_some());

@@ -13,14 +13,14 @@ use crate::shop::{
 };
 
 #[tokio::test]
-async fn followers_catch_up_at_start_and_go_on_live() {
+async fn followers_catch_up_at_start_and_continue_live() {
     let memory = memory();
     let before = SingleThread::start(&one_way(reservations()), &memory)
         .await
         .unwrap();
     place(&before.application("orders").unwrap(), "0", "tea").await;
     before.stop().await.unwrap();
-    // Orders that nobody has answered yet.
+    // Orders that no follower has processed yet.
     let open = MultiThread::start(&one_way(reservations()), &memory)
         .await
         .unwrap();
@@ -46,7 +46,8 @@ async fn followers_catch_up_at_start_and_go_on_live() {
     assert_retold([&runner]).await;
 }
 
-/// Goal: cycles come to rest, each event answered once, in a durable store and by several threads.
+/// Goal: cycles come to rest, with each event processed once, in a durable store and by several
+/// threads.
 async fn a_system_with_cycles_comes_to_rest(home: Place) {
     let infrastructure = home.open().await;
     let runner = MultiThread::start(&shop(), &infrastructure).await.unwrap();
@@ -76,7 +77,7 @@ async fn a_system_with_cycles_comes_to_rest(home: Place) {
 
 /// Goal: a batch that is not full is recorded as soon as there is nothing left to read.
 #[tokio::test]
-async fn a_batch_does_not_wait_to_be_full() {
+async fn a_partial_batch_is_recorded_without_waiting() {
     let system = one_way(reservations().batch(100));
     let runner = MultiThread::start(&system, &memory()).await.unwrap();
     let orders = runner.application("orders").unwrap();
@@ -90,7 +91,7 @@ async fn a_batch_does_not_wait_to_be_full() {
 }
 
 #[tokio::test]
-async fn the_status_tells_phase_lag_and_places() {
+async fn the_status_shows_phase_lag_and_positions() {
     let system = one_way(reservations().start(Start::Now));
     let runner = MultiThread::start(&system, &memory()).await.unwrap();
     until_phase(&runner, "reservations", Phase::CaughtUp).await;
@@ -106,7 +107,7 @@ async fn the_status_tells_phase_lag_and_places() {
     assert_eq!(status.upstreams[0].head.unwrap().position.get(), 3);
     let later = orders.now().saturating_add(Duration::from_secs(60));
     assert!(status.lag(later) >= Duration::from_secs(60));
-    // One that is paused is on no way anywhere.
+    // A paused follower is not catching up, so it does not count.
     assert!(!runner.is_overloaded(2).await);
 
     operator.resume().await.unwrap();

@@ -1,5 +1,5 @@
-//! Health: everything that has stopped is a finding with its reason, and is told at the level of errors
-//! once.
+//! Health: everything that has stopped is a finding with its reason, and is logged once as an
+//! error.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,7 +26,7 @@ async fn refuse(_: &Placed, _: &mut Context) -> retold::Result<()> {
     Err(retold::Error::Refused("it cannot be had".into()))
 }
 
-/// One follower parks everything, one stops at the first event.
+/// Returns a shop in which one follower parks everything and one stops at the first event.
 fn broken_shop() -> System {
     let parking = Follower::new("parking").follows("orders").on(refuse);
     System::new("shop")
@@ -48,7 +48,7 @@ fn broken_view(attempts: &'static AtomicU32) -> Arc<dyn ViewKeeper> {
     MemoryView::<u64>::new().keep(placed).unwrap()
 }
 
-/// An event under the topic of another type, of which it is none.
+/// An event with the topic of `Mail` and a different shape.
 #[derive(Event, Serialize, Deserialize)]
 #[event(topic = "Mail")]
 struct NoMail {
@@ -66,7 +66,7 @@ fn finding(health: &Health, kind: FindingKind, trouble: Trouble) -> Option<&Find
     findings.find(|it| it.kind == kind && it.trouble == trouble)
 }
 
-/// Checks what a runner of the broken shop with the broken view says.
+/// Checks the health reported by a runner of the broken shop with the broken view.
 #[track_caller]
 fn check_broken(health: &Health) {
     let (follower, view) = (FindingKind::Follower, FindingKind::View);
@@ -84,7 +84,7 @@ fn check_broken(health: &Health) {
     assert_eq!(stopped.name, "placed");
     assert!(stopped.reason.contains("cannot be counted"), "{stopped}");
     assert_eq!(health.findings.len(), 3, "{health}");
-    // The process works all the same.
+    // The process works nevertheless.
     assert!(health.is_ready() && !health.is_well());
     let text = serde_json::to_string(health).unwrap();
     assert!(
@@ -122,9 +122,9 @@ async fn everything_that_stopped_on_a_single_thread_is_a_finding() {
     check_broken(&runner.health().await);
 }
 
-/// Whichever node has the followers, each tells what is recorded of them.
+/// Each node reports the recorded problems of the followers, whichever node holds them.
 #[tokio::test]
-async fn what_is_recorded_is_a_finding_on_each_node() {
+async fn recorded_problems_are_findings_on_each_node() {
     let store = Infrastructure::new(Arc::new(MemoryStore::new()));
     let system = broken_shop();
     let one = Cluster::join(&system, &store, "one", options()).await;
@@ -186,7 +186,7 @@ async fn join_with(system: &System, infrastructure: &Infrastructure) -> Cluster 
 }
 
 #[tokio::test]
-async fn a_store_that_does_not_answer_is_a_finding_about_logs_and_followers() {
+async fn a_store_that_does_not_respond_is_a_finding_about_logs_and_followers() {
     let store = Arc::new(FaultyStore::<Faults>::default());
     let faults = Arc::clone(&store.behaviour);
     let quick = Duration::from_millis(1);
@@ -199,7 +199,7 @@ async fn a_store_that_does_not_answer_is_a_finding_about_logs_and_followers() {
     faults.unavailable.store(u32::MAX / 2, Ordering::SeqCst);
     let orders = runner.application("orders").unwrap();
     let placing = tokio::spawn(async move { place(&orders, "2", "tea").await });
-    until("the follower tries again", async || {
+    until("the follower retries", async || {
         finding(
             &runner.health().await,
             FindingKind::Follower,
@@ -238,7 +238,7 @@ async fn an_outbox_that_cannot_be_read_is_a_finding_while_it_is_open() {
     let stopped = finding(&health, FindingKind::Outbox, Trouble::Failed).unwrap();
     assert_eq!(stopped.name, "orders/mail");
     assert!(stopped.reason.contains("Mail"), "{stopped}");
-    // Told once.
+    // Logged once.
     let (lines, next) = told(async { outbox.next().await.map(drop) }).await;
     next.unwrap_err();
     assert_eq!(lines, "");
@@ -248,10 +248,10 @@ async fn an_outbox_that_cannot_be_read_is_a_finding_while_it_is_open() {
     runner.stop().await;
 }
 
-/// Goal: an alarm for each stop, and no flood of them. Method: everything is tried again at once, and
-/// often.
+/// Goal: one alarm for each stop, and no flood of alarms. Method: everything is retried immediately
+/// and often.
 #[tokio::test]
-async fn what_stops_is_told_once_however_often_it_is_tried_again() {
+async fn a_stop_is_reported_once_however_often_it_is_retried() {
     static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
     let stock_store = Arc::new(MemoryStore::new());
     let infrastructure = |id: u128| {
@@ -286,7 +286,7 @@ async fn what_stops_is_told_once_however_often_it_is_tried_again() {
     assert_eq!(lines.lines().count(), 2, "{lines}");
 }
 
-/// What is told at the level of errors while a future runs, a line each.
+/// Returns the errors logged while a future runs, one per line.
 async fn told<T>(future: impl Future<Output = T>) -> (String, T) {
     let lines = Lines::default();
     let guard = tracing::subscriber::set_default(Listener(lines.clone()));
@@ -332,7 +332,8 @@ impl Visit for Line {
     }
 }
 
-/// Schedules a timer that is due, of an event with this encoding; no log takes an event without one.
+/// Schedules a due timer of an event with this encoding; no log accepts an event without an
+/// encoding.
 pub(crate) async fn schedule(orders: &Application, key: &str, encoding: &str) {
     let planned = serde_json::json!({ "due": "2020-01-01T00:00:00Z", "event": {
         "stream": null, "topic": "Viewed", "revision": 1, "tags": [],
@@ -346,8 +347,8 @@ pub(crate) async fn schedule(orders: &Application, key: &str, encoding: &str) {
     orders.settle(Append::of([new])).await.unwrap();
 }
 
-/// Goal: a timer that cannot be fired stays a finding, though all others fire. Method: its event has an
-/// encoding that no log takes.
+/// Goal: a timer that cannot be fired stays a finding, although all others fire. Method: its event
+/// has an encoding that no log accepts.
 #[tokio::test]
 async fn a_timer_that_cannot_be_fired_is_a_finding() {
     let runner = MultiThread::start(&one_way(reservations()), &memory())

@@ -1,4 +1,5 @@
-//! A store in memory that deals with leases as a test says: it gives them to everybody, or to nobody.
+//! A store in memory whose leases behave as a test requires: it grants them to every node, or to
+//! none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -8,18 +9,18 @@ use retold::recording::{
     BoxFuture, Lease, LogEntry, LogId, MemoryStore, RecordError, Recorder, Store,
 };
 
-/// How leases are dealt with.
+/// How the store treats leases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Leasing {
     #[default]
     Sound,
-    /// Whoever asks has it, and sees nobody else.
+    /// Every caller gets the lease, and sees no other holder.
     Everybody,
     /// No call about leases succeeds.
     Unavailable,
-    /// Nobody is given the lease of a unit; all else is sound.
+    /// The lease of a unit is never granted; everything else works.
     NoUnits,
-    /// No call about leases is answered.
+    /// Calls about leases get no response.
     Silent,
 }
 
@@ -27,12 +28,12 @@ pub(crate) enum Leasing {
 pub(crate) struct LeasingStore {
     inner: MemoryStore,
     leasing: Mutex<Leasing>,
-    /// Who was given which lease.
+    /// The holders to which each lease was granted.
     given: Mutex<BTreeMap<String, BTreeSet<String>>>,
 }
 
 impl LeasingStore {
-    /// Over a store that others may have too.
+    /// Wraps a store that others may share.
     pub(crate) fn over(inner: MemoryStore) -> Self {
         Self {
             inner,
@@ -44,14 +45,14 @@ impl LeasingStore {
         *self.leasing.lock().unwrap() = leasing;
     }
 
-    /// How many holders the units' leases were given to, each.
+    /// Returns the number of holders to which each unit's lease was granted.
     pub(crate) fn holders_of_units(&self) -> Vec<usize> {
         let given = self.given.lock().unwrap();
         let units = given.iter().filter(|(lease, _)| lease.contains("/unit/"));
         units.map(|(_, holders)| holders.len()).collect()
     }
 
-    /// The answer to a call, or why there is none.
+    /// Returns the result of a call, or the failure that is configured.
     async fn answer<T>(
         &self,
         sound: BoxFuture<'_, Result<T, RecordError>>,

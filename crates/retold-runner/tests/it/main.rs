@@ -1,8 +1,8 @@
-//! What the runner promises: that everything is processed, once, whatever fails meanwhile.
+//! The promises of the runner: everything is processed once, even if calls fail meanwhile.
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that unwraps in vain fails, which is what it is for"
+    reason = "a test fails when it unwraps an error, as it should"
 )]
 
 mod faulty;

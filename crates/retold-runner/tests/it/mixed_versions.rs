@@ -1,5 +1,5 @@
-//! Nodes of two versions of a program on one store: a unit that an old node cannot go on with comes to a node
-//! that can, stays there, and each event is processed once.
+//! Nodes of two versions of a program on one store: a unit that an old node cannot continue moves
+//! to a node that can, stays there, and each event is processed once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::patience::{PATIENCE, until};
 use crate::place::{Place, in_places};
 use crate::shop::{Order, Reserved, Stock, place, reserve};
 
-/// What only the new version records and knows.
+/// An event that only the new version records and knows.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 struct Hurried {
     order: String,
@@ -81,7 +81,7 @@ async fn reserved_for(stock: &Application) -> Vec<String> {
     events.into_iter().map(|it| it.event.order).collect()
 }
 
-/// Waits until a node has everything processed, and says for which orders.
+/// Waits until a node has processed everything, and returns the orders with reservations.
 async fn settled(node: &Cluster) -> Vec<String> {
     let orders = node.application("orders").unwrap();
     let head = orders.head().await.unwrap().position().unwrap();
@@ -89,13 +89,13 @@ async fn settled(node: &Cluster) -> Vec<String> {
     reserved_for(&node.application("stock").unwrap()).await
 }
 
-/// Names of nodes by which the follower belongs on the old one while both live: what it has is not taken
-/// from it by placement.
+/// Names of nodes for which the follower belongs on the old one while both are alive: placement
+/// does not take it away.
 const OLD: &str = "old-1";
 const NEW: &str = "new-1";
-/// Short, so that the test can see many of them pass.
+/// Short, so that the test can wait for many of them.
 const TIME_TO_LIVE: Duration = Duration::from_secs(1);
-/// More than a node waits before it takes back what it held.
+/// More than a node waits before it takes back a unit on which it held.
 const LIVES: i64 = 5;
 
 async fn a_unit_that_is_held_comes_to_a_node_that_knows_the_event(home: Place) {
@@ -120,7 +120,7 @@ async fn a_unit_that_is_held_comes_to_a_node_that_knows_the_event(home: Place) {
     assert_eq!(settled(&old).await, expected);
     assert_eq!(unit(&old).await.term, before.term);
 
-    // What follows the event waits for it, by whomever it was recorded.
+    // Later effects of the event wait for it, whichever node recorded them.
     hurry(&new_orders, "hurried-0").await;
     expected.push("hurried-0".into());
     for order in 0..5 {
@@ -133,7 +133,8 @@ async fn a_unit_that_is_held_comes_to_a_node_that_knows_the_event(home: Place) {
     let (_, note) = taken.last_error.unwrap();
     assert!(note.contains("Hurried") && note.starts_with(OLD), "{note}");
 
-    // It stays where it is, though it belongs on the old node, while more of both kinds comes.
+    // It stays where it is, although it belongs on the old node, while more events of both kinds
+    // arrive.
     let begun = old.status().await.now.unwrap();
     let mut count = 1;
     until("many lives of leases pass", async || {
@@ -156,7 +157,7 @@ async fn a_unit_that_is_held_comes_to_a_node_that_knows_the_event(home: Place) {
     assert_eq!(settled(&old).await, expected);
     assert_eq!(unit(&old).await.term, taken.term);
 
-    // The last old node goes: the new one has everything, and nothing was lost or doubled.
+    // The last old node leaves: the new one has everything, and nothing was lost or duplicated.
     assert!(old.leave().await.is_clean());
     until_spread(&new, &[NEW]).await;
     hurry(&new_orders, "last").await;
@@ -171,14 +172,14 @@ in_places!(
     (a_unit_that_is_held_comes_to_a_node_that_knows_the_event)
 );
 
-/// Of several old nodes the first gives the unit up, and the next one takes it. That one gives it up too when
-/// it finds that it holds, and keeps it not for the time that other takeovers last.
+/// The first of several old nodes gives the unit up, and the next one takes it. When that one finds
+/// that it holds, it gives it up too, and does not keep it for as long as other adoptions last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_old_node_gives_a_unit_up_that_it_holds() {
+async fn a_second_old_node_gives_up_a_unit_that_holds() {
     let store = MemoryStore::new();
     let infrastructure = || Infrastructure::new(Arc::new(store.clone()));
     let (old_system, new_system) = (old_system(), new_system());
-    // Ten lives are longer than the test waits.
+    // Ten times to live are longer than the test waits.
     let options = options().time_to_live(Duration::from_secs(4));
     let new_store = Arc::new(LeasingStore::over(store.clone()));
     let mut old = Vec::new();

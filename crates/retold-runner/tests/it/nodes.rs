@@ -1,4 +1,4 @@
-//! What tests of clusters share: nodes with short leases, and what is to be true in the end.
+//! Shared parts of the tests of clusters: nodes with short leases, and final checks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use retold::system::{Infrastructure, OpenSystem, Opening, System};
 use crate::patience::{PATIENCE, until};
 use crate::shop::{count, shop};
 
-/// How long leases live, unless a test says otherwise: long enough for a machine that is busy.
+/// The time to live of leases unless a test sets another: long enough for a busy machine.
 pub(crate) const TIME_TO_LIVE: Duration = Duration::from_secs(2);
 
 pub(crate) fn options() -> ClusterOptions {
@@ -27,7 +27,7 @@ pub(crate) async fn join(infrastructure: &Infrastructure, node: &str) -> Cluster
     joined.await.unwrap()
 }
 
-/// How many units each living node has; none for units that nobody has.
+/// Returns how many units each living node holds; `None` for units without a holder.
 pub(crate) async fn spread(node: &Cluster) -> BTreeMap<Option<String>, usize> {
     let status = node.status().await;
     let mut spread = BTreeMap::new();
@@ -41,7 +41,7 @@ pub(crate) async fn spread(node: &Cluster) -> BTreeMap<Option<String>, usize> {
     spread
 }
 
-/// Waits until each unit is with one of these nodes, evenly, and no other node lives.
+/// Waits until the units are spread evenly over these nodes, and no other node is alive.
 pub(crate) async fn until_spread(seen_from: &Cluster, nodes: &[&str]) {
     let expected: Vec<_> = nodes.iter().map(|it| Some(*it)).collect();
     let is_spread = async || {
@@ -61,7 +61,7 @@ pub(crate) async fn until_spread(seen_from: &Cluster, nodes: &[&str]) {
     }
 }
 
-/// Waits until everything that the orders have caused is processed, as this node sees it.
+/// Waits until everything that the orders have caused is processed, as seen from this node.
 pub(crate) async fn settled(node: &Cluster) {
     let orders = node.application("orders").unwrap();
     let head: Position = orders.head().await.unwrap().position().unwrap();
@@ -69,7 +69,7 @@ pub(crate) async fn settled(node: &Cluster) {
     caused.await.unwrap();
 }
 
-/// Each order of the shop was answered once, and the logs are retold.
+/// Checks that each order of the shop was processed once, and retells the logs.
 pub(crate) async fn answered_once(
     open: &OpenSystem,
     infrastructure: &Infrastructure,
@@ -89,7 +89,7 @@ pub(crate) async fn answered_once(
     retells(&shop(), infrastructure).await;
 }
 
-/// Opens the logs of a system and retells them, each follower by itself and the whole.
+/// Opens the logs of a system and retells them, each follower separately and the whole.
 pub(crate) async fn retells(system: &System, infrastructure: &Infrastructure) {
     let open = OpenSystem::open(system, infrastructure, Opening::ReadOnly);
     let open = open.await.unwrap();

@@ -1,4 +1,4 @@
-//! What is seen of a cluster from outside: its leases, failures of units on other nodes, and the health of
+//! A cluster as seen from outside: its leases, failures of units on other nodes, and the health of
 //! a process.
 
 use std::sync::Arc;
@@ -26,7 +26,8 @@ async fn fragile(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     }
 }
 
-/// A follower's failure on one node is seen from the other, and by who knows nothing of the system.
+/// A follower's failure on one node is visible from the other node, and to programs that do not
+/// know the system.
 #[tokio::test]
 async fn a_failure_is_seen_from_every_process() {
     let system = System::new("fragile/shop")
@@ -73,7 +74,7 @@ async fn a_failure_is_seen_from_every_process() {
     let text = one.status().await.to_string();
     assert!(text.contains("nothing is left"), "{text}");
 
-    // A node that has left is no node, and has nothing.
+    // A node that has left is no longer a node, and holds nothing.
     IS_BROKEN.store(false, Ordering::SeqCst);
     one.leave().await;
     two.leave().await;
@@ -99,7 +100,7 @@ async fn a_node_is_live_and_ready_until_it_leaves() {
     assert_eq!(health.not_ready.as_deref(), Some("the node is leaving"));
 }
 
-/// Starting again would mend nothing: the store is at fault.
+/// A restart would not help: the store is at fault.
 #[tokio::test]
 async fn a_node_without_its_store_is_live_and_not_ready() {
     let store = Arc::new(LeasingStore::over(MemoryStore::new()));
@@ -128,9 +129,10 @@ async fn a_runner_of_one_process_is_ready_until_it_stops() {
     assert!(health.is_live() && !health.is_ready(), "{health:?}");
 }
 
-/// Goal: what runs in one process is seen from others, until it stops. Method: by whoever looks at the leases.
+/// Goal: the jobs of a runner in one process are visible to others until it stops. Method: read the
+/// leases.
 #[tokio::test]
-async fn what_a_runner_of_one_process_has_is_seen() {
+async fn the_jobs_of_a_runner_in_one_process_are_visible() {
     let view = MemoryView::<u64>::new();
     let counting = Projection::new("placed", 1, "orders").on::<Placed>(|placed: &mut u64, _| {
         *placed += 1;
@@ -161,10 +163,10 @@ async fn what_a_runner_of_one_process_has_is_seen() {
     assert_eq!(units().await, [""; 0]);
 }
 
-/// Goal: what one thread runs is seen too, while it is used, and until it stops. A clock that is moved stands for
-/// time that passes.
+/// Goal: the jobs of a single thread are visible too while it is used, until it stops. A moved
+/// clock stands for passing time.
 #[tokio::test]
-async fn what_a_single_thread_has_is_seen() {
+async fn the_jobs_of_a_single_thread_are_visible() {
     let view = MemoryView::<u64>::new();
     let counting = Projection::new("placed", 1, "orders").on::<Placed>(|placed: &mut u64, _| {
         *placed += 1;
@@ -200,7 +202,7 @@ async fn what_a_single_thread_has_is_seen() {
             .all(|it| it.node.as_deref().unwrap().starts_with("process "))
     );
 
-    // Commands renew it, not each of them.
+    // Commands renew it, but not every command does.
     let ends = |units: Vec<UnitOverview>| units[0].lease_ends_at.unwrap();
     let first = ends(begun);
     place(&runner.application("orders").unwrap(), "1", "tea").await;
@@ -216,9 +218,9 @@ async fn what_a_single_thread_has_is_seen() {
     assert_eq!(units().await, []);
 }
 
-/// A runner notices that one of its followers was retired, and says so.
+/// A runner notices and reports that one of its followers was retired.
 #[tokio::test]
-async fn a_follower_that_is_retired_at_work_is_a_finding() {
+async fn a_follower_that_is_retired_while_working_is_a_finding() {
     let runner = MultiThread::start(&one_way(reservations()), &memory())
         .await
         .unwrap();

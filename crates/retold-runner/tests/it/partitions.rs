@@ -1,5 +1,5 @@
-//! Followers that are split into partitions: side by side in one process, spread over nodes, moved when
-//! nodes die, split anew at work.
+//! Followers that are split into partitions: in parallel in one process, spread over nodes, moved
+//! when nodes die, and split again while they work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -21,7 +21,7 @@ use crate::shop::{
     reserved, settled,
 };
 
-/// The shop, whose reservations are split.
+/// Returns the shop with split reservations.
 fn split_shop(partitions: u32) -> System {
     System::new("shop")
         .application("orders", |app| {
@@ -37,7 +37,7 @@ fn split_shop(partitions: u32) -> System {
         .unwrap()
 }
 
-/// Places orders with these numbers, of an item of its own for each ten.
+/// Places orders with these numbers, ten for each item.
 async fn place_some(orders: &Application, numbers: std::ops::Range<usize>) {
     for number in numbers {
         let (id, item) = (number.to_string(), format!("item-{}", number % 10));
@@ -49,7 +49,7 @@ fn operator(open: &OpenSystem) -> FollowerOperator {
     FollowerOperator::new(open.application("stock").unwrap(), "reservations")
 }
 
-/// Asks for so many partitions, once the follower has started.
+/// Requests this number of partitions once the follower has started.
 async fn ask_for(open: &OpenSystem, partitions: u32) {
     let operator = operator(open);
     until("the follower has started", async || {
@@ -58,7 +58,7 @@ async fn ask_for(open: &OpenSystem, partitions: u32) {
     .await;
 }
 
-/// Lets the reservations be split, and waits until they are.
+/// Splits the reservations, and waits until they are split.
 async fn repartition(open: &OpenSystem, partitions: u32) {
     let operator = operator(open);
     ask_for(open, partitions).await;
@@ -69,7 +69,8 @@ async fn repartition(open: &OpenSystem, partitions: u32) {
     .await;
 }
 
-/// Each order was answered once, those of one partition in their order, and the logs are retold.
+/// Checks that each order was processed once, those of one partition in their order, and retells
+/// the logs.
 async fn answered_once(open: &OpenSystem, placed: usize) {
     let stock = open.application("stock").unwrap();
     let orders: BTreeSet<_> = reserved(stock).await.into_iter().collect();
@@ -81,7 +82,7 @@ async fn answered_once(open: &OpenSystem, placed: usize) {
             follower, position, ..
         }) = event.origin()
         {
-            assert!(answered.insert(position), "{position} was answered twice");
+            assert!(answered.insert(position), "{position} was processed twice");
             let last = last.entry(follower.to_string()).or_default();
             assert!(*last < position.get(), "{follower} at {position}");
             *last = position.get();
@@ -95,10 +96,10 @@ async fn answered_once(open: &OpenSystem, placed: usize) {
     assert!(whole.difference.is_none(), "{whole}");
 }
 
-/// Goal: each partition has a task of its own, works, tells of itself, and is waited for; the number is
-/// changed while all work.
+/// Goal: each partition has its own task, works, reports its status, and is waited for; the number
+/// changes while all of them work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn partitions_work_side_by_side_and_are_split_anew_at_work() {
+async fn partitions_work_in_parallel_and_are_split_again_while_they_work() {
     let runner = MultiThread::start(&split_shop(3), &memory()).await.unwrap();
     let open = runner.open_system();
     let orders = runner.application("orders").unwrap();
@@ -120,8 +121,11 @@ async fn partitions_work_side_by_side_and_are_split_anew_at_work() {
         let ((), ()) = tokio::join!(placing, repartition(open, partitions));
         placed += 30;
         settled(&runner).await;
-        // Nor is a pipeline that has no partition now.
-        until("nobody is behind", async || !runner.is_overloaded(0).await).await;
+        // A pipeline that now has no partition is not behind either.
+        until("no follower is behind", async || {
+            !runner.is_overloaded(0).await
+        })
+        .await;
     }
     let head = orders.head().await.unwrap().position().unwrap();
     let waited = runner.wait_for_follower("stock", "reservations", "orders", head, PATIENCE);
@@ -132,10 +136,10 @@ async fn partitions_work_side_by_side_and_are_split_anew_at_work() {
     assert_retold([&runner]).await;
 }
 
-/// Goal: programs with other numbers of pipelines for one follower, the old and the new one of a
-/// deployment, answer everything once between them.
+/// Goal: programs with different numbers of pipelines for one follower, as in a deployment,
+/// together process everything once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn programs_with_other_numbers_of_pipelines_answer_everything_once() {
+async fn programs_with_different_numbers_of_pipelines_process_everything_once() {
     let infrastructure = memory();
     let old = MultiThread::start(&split_shop(2), &infrastructure).await;
     let old = old.unwrap();
@@ -161,8 +165,8 @@ async fn join(system: &System, infrastructure: &Infrastructure, node: &str) -> C
     joined.await.unwrap()
 }
 
-/// Goal: the partitions are units, spread over the nodes; those of a node that is dropped go on
-/// elsewhere; the number is changed meanwhile.
+/// Goal: the partitions are units, spread over the nodes; other nodes take over those of a dropped
+/// node; the number changes meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_are_spread_over_nodes_and_move() {
     let infrastructure = memory();
@@ -172,7 +176,12 @@ async fn partitions_are_spread_over_nodes_and_move() {
     let three = join(&system, &infrastructure, "three").await;
     until_spread(&one, &["one", "three", "two"]).await;
     let status = one.status().await;
-    let has_partition = |it: &&retold::runner::UnitStatus| matches!(&it.unit, Unit::Follower { follower, pipeline: Some(_), .. } if &**follower == "reservations");
+    let has_partition = |it: &&retold::runner::UnitStatus| {
+        matches!(
+            &it.unit,
+            Unit::Follower { follower, pipeline: Some(_), .. } if &**follower == "reservations"
+        )
+    };
     let partitions: Vec<_> = status.units.iter().filter(has_partition).collect();
     assert_eq!(partitions.len(), 4);
     let nodes: BTreeSet<_> = partitions.iter().map(|it| it.node.clone()).collect();
@@ -184,11 +193,11 @@ async fn partitions_are_spread_over_nodes_and_move() {
 
     let orders = one.application("orders").unwrap();
     place_some(&orders, 0..40).await;
-    // From each node all partitions are waited for, wherever they are.
+    // Every node can wait for all partitions, wherever they are.
     for node in [&one, &two, &three] {
         settled_on(node).await;
     }
-    // Dies with its partitions, in the middle of the work.
+    // The node dies with its partitions, in the middle of the work.
     let placing = place_some(&orders, 40..80);
     let dying = async { drop(three) };
     tokio::join!(placing, dying, repartition(one.open_system(), 6));
@@ -198,13 +207,16 @@ async fn partitions_are_spread_over_nodes_and_move() {
     place_some(&orders, 80..100).await;
     assert!(one.leave().await.is_clean());
     settled_on(&two).await;
-    until("nobody is behind", async || !two.is_overloaded(0).await).await;
+    until("no follower is behind", async || {
+        !two.is_overloaded(0).await
+    })
+    .await;
     answered_once(two.open_system(), 100).await;
 }
 
-/// Goal: nodes that all believe to have every partition record nothing twice, also when it is split.
+/// Goal: nodes that all believe they hold every partition record nothing twice, also after a split.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_that_all_believe_to_have_a_partition_record_nothing_twice() {
+async fn nodes_that_all_believe_they_hold_a_partition_record_nothing_twice() {
     let store = Arc::new(LeasingStore::default());
     store.set(Leasing::Everybody);
     let infrastructure = Infrastructure::new(store);
@@ -227,11 +239,11 @@ async fn nodes_that_all_believe_to_have_a_partition_record_nothing_twice() {
     answered_once(open, 60).await;
 }
 
-/// Tells a child its file; absent in the parent.
+/// Passes the file to a child; absent in the parent.
 const URL: &str = "RETOLD_TEST_URL";
-/// Tells a child its name.
+/// Passes its name to a child.
 const NODE: &str = "RETOLD_RUNNER_PARTITIONS_NODE";
-/// How often a process is killed.
+/// The number of times that a process is killed.
 const KILLS: usize = 4;
 
 /// The child: a node until it is killed. Without a parent it does nothing.
@@ -251,7 +263,7 @@ fn child() {
     });
 }
 
-/// Killed when it is dropped, whatever becomes of the test.
+/// Killed when it is dropped, even if the test fails.
 struct Process(Child);
 
 impl Process {
@@ -274,8 +286,9 @@ impl Drop for Process {
     }
 }
 
-/// Goal: processes on one database that are killed while they work and are split anew answer everything once.
-async fn killed_processes_answer_each_event_of_a_partition_once(place: Place) {
+/// Goal: processes on one database that are killed and split again while they work process
+/// everything once.
+async fn killed_processes_process_each_event_of_a_partition_once(place: Place) {
     let url = place.url();
     let infrastructure = place.open().await;
     let home = join(&split_shop(4), &infrastructure, "home").await;
@@ -298,5 +311,5 @@ async fn killed_processes_answer_each_event_of_a_partition_once(place: Place) {
 
 in_places!(
     [sqlite, postgres],
-    (killed_processes_answer_each_event_of_a_partition_once)
+    (killed_processes_process_each_event_of_a_partition_once)
 );

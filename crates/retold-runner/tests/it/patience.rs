@@ -5,10 +5,10 @@ use std::time::Duration;
 use retold::runner::MultiThread;
 use retold::system::{FollowerStatus, Phase};
 
-/// So long a test waits for what must happen.
+/// How long a test waits for an event that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Pause between two looks at a condition that nobody tells of.
+/// Pause between two checks of a condition that sends no notification.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Awaits a future that must end.

@@ -1,5 +1,5 @@
-//! Places for stores, so that a test runs on each: memory, a file, a database of its own. And a view of
-//! the orders in the same place.
+//! Places for stores, so that a test runs on each: memory, a file, a separate database. Also a view
+//! of the orders in the same place.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use retold::system::Infrastructure;
 
 use crate::shop::Placed;
 
-/// Where a test has its store; gone with it.
+/// The place of a test's store; it is deleted when dropped.
 pub(crate) enum Place {
     Memory(MemoryStore),
     File(tempfile::TempDir),
@@ -24,7 +24,7 @@ impl Place {
         Self::Memory(MemoryStore::new())
     }
 
-    /// Without a sync for each commit, for the tests end processes and not machines.
+    /// Without a sync for each commit, because the tests kill processes and not machines.
     pub(crate) fn sqlite() -> Self {
         Self::File(tempfile::tempdir().unwrap())
     }
@@ -33,7 +33,7 @@ impl Place {
         Self::Database(xtask::postgres_server::database())
     }
 
-    /// By what another process finds it.
+    /// Returns the URL by which another process opens it.
     pub(crate) fn url(&self) -> String {
         match self {
             Self::Memory(_) => panic!("no other process finds what is in memory"),
@@ -45,7 +45,7 @@ impl Place {
         }
     }
 
-    /// The store, opened anew: what another process would do.
+    /// Opens the store again, as another process would.
     pub(crate) async fn open(&self) -> Infrastructure {
         match self {
             Self::Memory(store) => Infrastructure::new(Arc::new(store.clone())),
@@ -53,7 +53,7 @@ impl Place {
         }
     }
 
-    /// The place for a view of the orders, beside the store.
+    /// Returns a view of the orders in the same place as the store.
     pub(crate) fn view(&self) -> PlacedView {
         match self {
             Self::Memory(_) => panic!("such a view is in memory too"),
@@ -68,7 +68,7 @@ impl Place {
     }
 }
 
-/// The store at a URL, opened anew.
+/// Opens the store at a URL again.
 pub(crate) async fn open(url: &str) -> Infrastructure {
     Infrastructure::new(retold::open_store(url).await.unwrap())
 }
@@ -120,7 +120,7 @@ impl PlacedView {
         }
     }
 
-    /// How many rows readers see.
+    /// Returns how many rows readers see.
     pub(crate) async fn count(&self) -> i64 {
         const COUNT: &str = "SELECT count(*) FROM placed";
         match self {

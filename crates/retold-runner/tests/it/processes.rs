@@ -1,5 +1,5 @@
-//! Two processes that run one system on one store, one of them killed again and again: each event is
-//! answered once, and somebody always goes on.
+//! Two processes that run one system on one store, one of them killed again and again: each event
+//! is processed once, and a process always continues.
 
 use std::env;
 use std::process::{Child, Command, Stdio};
@@ -10,14 +10,14 @@ use crate::patience::{PATIENCE, until};
 use crate::place::{Place, in_places, open};
 use crate::shop::{assert_retold, count, place, settled, shop};
 
-/// Tells a child its store; absent in the parent.
+/// Passes the store to a child; absent in the parent.
 const URL: &str = "RETOLD_RUNNER_CHILD_OF";
-/// How often a process is killed.
+/// The number of times that a process is killed.
 const KILLS: usize = 6;
 /// Orders that are placed while a process lives.
 const ORDERS: usize = 20;
 
-/// The child: runs the system until it is killed. A test of its own so that the test binary can be the
+/// The child: runs the system until it is killed. It is a test so that the test binary can be the
 /// child; without a parent it does nothing.
 #[test]
 fn child() {
@@ -30,7 +30,7 @@ fn child() {
     });
 }
 
-/// Killed when it is dropped, whatever becomes of the test.
+/// Killed when it is dropped, even if the test fails.
 struct Process(Child);
 
 impl Process {
@@ -52,9 +52,9 @@ impl Drop for Process {
     }
 }
 
-async fn killed_processes_answer_each_event_once(home: Place) {
+async fn killed_processes_process_each_event_once(home: Place) {
     let url = home.url();
-    // Opens the logs and follows nothing: what is processed is processed by children.
+    // Opens the logs and follows nothing: the children process everything.
     let outside = MultiThread::start(&shop(), &home.open().await)
         .await
         .unwrap();
@@ -74,16 +74,16 @@ async fn killed_processes_answer_each_event_once(home: Place) {
             count(&stock, "Reserved").await > placed - ORDERS
         })
         .await;
-        // At any moment: nothing tells it.
+        // At any moment: it gets no warning.
         drop(doomed);
     }
-    until("everything is answered", async || {
+    until("everything is processed", async || {
         count(&orders, "Confirmed").await >= placed
             && count(&orders, "retold.cancelled").await >= placed
     })
     .await;
 
-    // One that comes late finds nothing to do, and says so when the others' work is asked for.
+    // A late runner finds nothing to do, and reports that when asked about the others' work.
     let late = MultiThread::start(&shop(), &home.open().await)
         .await
         .unwrap();
@@ -94,12 +94,12 @@ async fn killed_processes_answer_each_event_once(home: Place) {
     assert_eq!(count(&stock, "Reserved").await, placed);
     let head = orders.head().await.unwrap().position().unwrap();
     late.wait_for("orders", head, PATIENCE).await.unwrap();
-    // What the steady one may still record is how far it is.
+    // The steady process may still record only its checkpoint.
     drop(steady);
     assert_retold([&late]).await;
 }
 
 in_places!(
     [sqlite, postgres],
-    (killed_processes_answer_each_event_once,)
+    (killed_processes_process_each_event_once,)
 );

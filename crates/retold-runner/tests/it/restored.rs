@@ -1,6 +1,7 @@
-//! A log that is an older one under running programs, and grows past where its readers are, so that positions
-//! are handed out again: every reader says so, and nothing is recorded. It was restored from a copy, or an
-//! asynchronous standby that lacked the last events was promoted.
+//! A log is replaced by an older copy of itself under running programs, and grows past the
+//! positions of its readers, so that positions are assigned again: every reader reports it, and
+//! nothing is recorded. Either it was restored from a copy, or an asynchronous standby that lacked
+//! the last events was promoted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::patience::{in_time, status_of, until, until_phase};
 use crate::place::PlacedView;
 use crate::shop::{Order, Overdue, Placed, Stock, place, reservations, reserved, settled};
 
-/// Where the log of the orders is, by itself, and an older copy of it.
+/// The place of the orders' log, in a separate store, and an older copy of it.
 enum Orders {
     Memory {
         store: MemoryStore,
@@ -51,7 +52,7 @@ impl Orders {
         Self::File { folder }
     }
 
-    /// A server with an asynchronous standby.
+    /// Starts a server with an asynchronous standby.
     fn servers() -> Self {
         let primary = PostgresServer::start().unwrap();
         let standby = primary.standby().unwrap();
@@ -76,7 +77,7 @@ impl Orders {
         }
     }
 
-    /// A view in the database of the log, if it is in one.
+    /// Returns a view in the database of the log, if it is in one.
     fn view(&self) -> Option<PlacedView> {
         match self {
             Self::Servers { primary, standby } => {
@@ -87,7 +88,7 @@ impl Orders {
         }
     }
 
-    /// Makes the copy: what has the head `head`, and no more.
+    /// Makes the copy, which has the head `head`.
     async fn back_up(&mut self, head: Mark) {
         match self {
             Self::Memory { store, copy } => *copy = store.fork(),
@@ -111,7 +112,7 @@ impl Orders {
         }
     }
 
-    /// Puts the copy in place, under all that is open.
+    /// Puts the copy in place while everything stays open.
     fn restore(&self) {
         match self {
             Self::Memory { store, copy } => store.restore(copy),
@@ -132,7 +133,7 @@ impl Orders {
     }
 }
 
-/// As the guide says: all servers, of which the one that takes writes is meant.
+/// As the guide recommends: all servers, where the writable one is selected.
 fn both(primary: &PostgresServer, standby: &PostgresServer) -> String {
     format!(
         "postgres://retold@127.0.0.1:{},127.0.0.1:{}/postgres?sslmode=disable\
@@ -209,14 +210,14 @@ fn check_diverged<T: std::fmt::Debug>(what: &str, answer: Result<T, Error>) {
     );
 }
 
-/// Goal: no reader passes over an event of a log that became an older one, whatever made it one; each says so
-/// before anything is recorded, and what the guide tells operators to do works.
-async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
+/// Goal: no reader passes over an event of a log that became an older one, for any reason; each
+/// reports it before anything is recorded, and the guide's instructions for operators work.
+async fn every_reader_reports_a_restored_log(mut log: Orders) {
     let stock = Arc::new(MemoryStore::new());
     let system = shop();
     let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
-    // A clock that is moved by hand is noticed by a look at it; those that diverged look soon whether their
-    // logs have what is recorded.
+    // A clock that is moved by hand is noticed by polling; followers that diverged soon check
+    // whether their logs have the recorded mark.
     let options = MultiThreadOptions::new()
         .poll_interval(Duration::from_millis(5))
         .failed_interval(Duration::from_millis(50));
@@ -260,13 +261,13 @@ async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
     let mut model = orders.view(fold_of::<Count, Placed>()).await.unwrap();
     assert_eq!((model.state.0, view.read(|count| *count)), (20, 20));
     let old_head = orders.head().await.unwrap().mark.unwrap();
-    until("the view that the runner keeps is there", async || {
+    until("the runner's view has caught up", async || {
         kept_view.read(|count| *count) == 20
     })
     .await;
 
     if let Some(view) = &in_database {
-        until("the view in the database is there", async || {
+        until("the view in the database has caught up", async || {
             view.count().await == 20
         })
         .await;
@@ -294,7 +295,7 @@ async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
         (FindingKind::Follower, "stock/reservations"),
         (FindingKind::View, "counted"),
     ] {
-        until("its health says so", async || {
+        until("its health reports it", async || {
             let health = runner.health().await;
             let mut of_it = health.findings.iter().filter(|it| it.kind == kind);
             of_it.any(|it| it.name == name && it.reason.contains("has diverged"))
@@ -304,7 +305,7 @@ async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
     assert_eq!(kept_view.read(|count| *count), 20);
     check_diverged("the outbox", outbox.next().await.map(drop));
     let reopened = Outbox::<Placed>::open(&orders, "mail").await;
-    // What was delivered is recorded in the same log, which is as it was before.
+    // Deliveries are recorded in the same log, which is as it was before.
     assert!(reopened.unwrap().checkpoint().is_none());
     let stepped = projection.catch_up().await;
     assert!(
@@ -312,20 +313,21 @@ async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
         "{stepped:?}"
     );
     assert_eq!(view.read(|count| *count), 20);
-    let next = in_time("the subscription tells", subscription.next()).await;
+    let next = in_time("the subscription reports it", subscription.next()).await;
     check_diverged("the subscription", next.map(drop));
     let again = orders.events::<Placed>().subscribe().after(subscribed_to);
-    check_diverged("one that begins there", again.await.map(drop));
+    check_diverged("a subscription that starts there", again.await.map(drop));
     check_diverged("the model", model.refresh(&orders).await);
-    // A state of events that are gone is folded from the log again.
+    // A cached state of lost events is folded from the log again.
     assert!(orders.find::<Order>("lost-1").await.unwrap().is_none());
     assert!(orders.find::<Order>("new-14").await.unwrap().is_some());
     let stock_there = runner.application("stock").unwrap();
     let before: Vec<String> = reserved(&stock_there).await;
     assert_eq!(before.len(), 20, "nothing is recorded: {before:?}");
 
-    // Timers, and the follower whose own log it is, were restored with it: they say so, and go on.
-    until("the timers said so", async || {
+    // Timers, and the follower that follows its own log, were restored with the log: they report it
+    // and continue.
+    until("the timers reported it", async || {
         let timers = runner.timers();
         let said = timers.iter().filter_map(|it| it.last_error());
         said.into_iter()
@@ -334,7 +336,7 @@ async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
     .await;
     timers_pending(&runner, 25).await;
     if let Some(view) = &in_database {
-        until("so does a view in the same database", async || {
+        until("a view in the same database reports it", async || {
             view.count().await == 25
         })
         .await;
@@ -350,18 +352,18 @@ async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
     );
     runner.stop().await;
 
-    // A program that is started again is no wiser.
+    // A restarted program still reports it.
     let rebuilt = MemoryView::new();
     let runner = start(log.store().await, &rebuilt).await;
     until_phase(&runner, "reservations", Phase::Failed).await;
     let stock_there = runner.application("stock").unwrap();
     assert_eq!(reserved(&stock_there).await, before);
-    // A view in memory is built anew with its program.
-    until("the view is built anew", async || {
+    // A view in memory is rebuilt with its program.
+    until("the view is rebuilt", async || {
         rebuilt.read(|count| *count) == 25
     })
     .await;
-    // What an operator does: the follower begins at a mark that both know, the view is built anew.
+    // The operator's acts: the follower starts at a mark that both logs have, the view is rebuilt.
     let orders = runner.application("orders").unwrap();
     let id = orders.log_id().await.unwrap().unwrap();
     let from = StartingMark::new("orders", id, Some(both_know));
@@ -369,7 +371,7 @@ async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
         .reset("stock", "reservations", &[from])
         .await
         .unwrap();
-    until("the follower has gone on", async || {
+    until("the follower has continued", async || {
         reserved(&stock_there).await.len() == before.len() + 15
     })
     .await;
@@ -382,17 +384,17 @@ async fn every_reader_says_that_a_log_was_restored(mut log: Orders) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_reader_says_that_a_log_in_memory_was_restored() {
-    every_reader_says_that_a_log_was_restored(Orders::memory()).await;
+async fn every_reader_reports_a_restored_log_in_memory() {
+    every_reader_reports_a_restored_log(Orders::memory()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_reader_says_that_a_file_was_restored() {
-    every_reader_says_that_a_log_was_restored(Orders::file()).await;
+async fn every_reader_reports_a_restored_file() {
+    every_reader_reports_a_restored_log(Orders::file()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_reader_says_that_an_asynchronous_standby_was_promoted() {
+async fn every_reader_reports_a_promoted_asynchronous_standby() {
     let servers = block_in_place(Orders::servers);
-    every_reader_says_that_a_log_was_restored(servers).await;
+    every_reader_reports_a_restored_log(servers).await;
 }

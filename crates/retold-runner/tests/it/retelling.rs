@@ -1,4 +1,4 @@
-//! Retelling logs while they grow: what is recorded meanwhile is no difference.
+//! Retelling logs while they grow: events recorded meanwhile are not a difference.
 
 use retold::retelling::{retell, retell_whole};
 use retold::runner::MultiThread;

@@ -1,4 +1,4 @@
-//! Two runners of one system on one store, each with an opening of its own.
+//! Two runners of one system on one store, each with its own handles.
 
 use retold::runner::MultiThread;
 use retold::system::Phase;
@@ -7,11 +7,11 @@ use crate::patience::{PATIENCE, until};
 use crate::place::{Place, in_places};
 use crate::shop::{assert_retold, count, one_way, place, reservations, reserved, settled, shop};
 
-/// Orders of a busy time.
+/// The number of orders in a busy period.
 const ORDERS: u64 = 2_000;
 
-/// Goal: both see everything processed, once, in the order of the log, whoever did it.
-async fn two_runners_answer_each_event_once(home: Place) {
+/// Goal: both see everything processed, once, in the order of the log, whichever runner did it.
+async fn two_runners_process_each_event_once(home: Place) {
     let mut runners = Vec::new();
     for _ in 0..2 {
         let runner = MultiThread::start(&shop(), &home.open().await).await;
@@ -44,8 +44,8 @@ async fn two_runners_answer_each_event_once(home: Place) {
     assert_retold(&runners).await;
 }
 
-/// Goal: two runners that are both busy do not spend their time on overtaking each other.
-async fn two_busy_runners_seldom_meet(home: Place) {
+/// Goal: two busy runners do not spend their time overtaking each other.
+async fn two_busy_runners_rarely_overtake_each_other(home: Place) {
     let system = one_way(reservations());
     let mut runners = Vec::new();
     for _ in 0..2 {
@@ -68,8 +68,8 @@ async fn two_busy_runners_seldom_meet(home: Place) {
     assert_retold(&runners).await;
 }
 
-/// Goal: of two runners one works and the other keeps still, and takes over when the first stops.
-async fn the_one_that_keeps_still_takes_over(home: Place) {
+/// Goal: one of two runners works, and the other stands by and takes over when the first stops.
+async fn the_standby_takes_over(home: Place) {
     let system = one_way(reservations());
     let mut runners = Vec::new();
     for _ in 0..2 {
@@ -95,7 +95,7 @@ async fn the_one_that_keeps_still_takes_over(home: Place) {
             .wait_for("orders", position, PATIENCE)
             .await
             .unwrap();
-        assert!(placed < 10_000, "neither keeps still");
+        assert!(placed < 10_000, "neither stands by");
     }
     let phases = phases().await;
     let standby = phases.iter().position(|it| *it == Phase::Standby).unwrap();
@@ -106,7 +106,7 @@ async fn the_one_that_keeps_still_takes_over(home: Place) {
     runner.wait_for("orders", position, PATIENCE).await.unwrap();
     let stock = runner.application("stock").unwrap();
     assert_eq!(reserved(&stock).await.len(), placed + 1);
-    until("it is told that this one works", async || {
+    until("the status shows that this one works", async || {
         runner.status().await[0].phase == Phase::CaughtUp
     })
     .await;
@@ -116,8 +116,8 @@ async fn the_one_that_keeps_still_takes_over(home: Place) {
 in_places!(
     [sqlite, postgres],
     (
-        two_runners_answer_each_event_once,
-        two_busy_runners_seldom_meet,
-        the_one_that_keeps_still_takes_over,
+        two_runners_process_each_event_once,
+        two_busy_runners_rarely_overtake_each_other,
+        the_standby_takes_over,
     )
 );

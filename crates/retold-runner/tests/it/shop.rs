@@ -1,5 +1,5 @@
-//! A shop: orders are placed, stock is reserved for them, and the orders follow the stock in turn and
-//! themselves. So there are two cycles.
+//! A shop: orders are placed, stock is reserved for them, and the orders follow both the stock and
+//! themselves. There are therefore two cycles.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct Overdue {
     pub(crate) order: String,
 }
 
-/// Nobody has a policy for it.
+/// No follower has a policy for it.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub(crate) struct Viewed;
 
@@ -68,7 +68,7 @@ impl Apply<Reserved> for Stock {
     }
 }
 
-/// The stock follows orders; of nothing there is nothing.
+/// The stock follows orders; an item named `nothing` has no stock.
 pub(crate) async fn reserve(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     if placed.item == "nothing" {
         return Ok(());
@@ -107,7 +107,7 @@ async fn end_deadline(_: &Confirmed, context: &mut Context) -> retold::Result<()
     Ok(())
 }
 
-/// The whole shop.
+/// Returns the whole shop.
 pub(crate) fn shop() -> System {
     System::new("shop")
         .application("orders", |app| {
@@ -123,7 +123,7 @@ pub(crate) fn shop() -> System {
         .unwrap()
 }
 
-/// Only the stock follows.
+/// Returns a shop in which only the stock follows.
 pub(crate) fn one_way(reservations: Follower) -> System {
     System::new("shop")
         .application("orders", |app| app.aggregate::<Order>())
@@ -153,7 +153,7 @@ pub(crate) fn memory() -> Infrastructure {
     Infrastructure::new(Arc::new(MemoryStore::new()))
 }
 
-/// Places an order. Says where it is.
+/// Places an order. Returns its position.
 pub(crate) async fn place(orders: &Application, id: &str, item: &str) -> Position {
     let item = item.to_owned();
     let placed = |_: &Order| Placed { item: item.clone() };
@@ -161,7 +161,7 @@ pub(crate) async fn place(orders: &Application, id: &str, item: &str) -> Positio
     recorded.position().unwrap()
 }
 
-/// All that a log has.
+/// Returns all events of a log.
 pub(crate) async fn events(app: &Application) -> Vec<StoredEvent> {
     let mut events = Vec::new();
     let mut after = None;
@@ -176,19 +176,19 @@ pub(crate) async fn events(app: &Application) -> Vec<StoredEvent> {
     }
 }
 
-/// How many events of this topic a log has.
+/// Returns how many events of this topic a log has.
 pub(crate) async fn count(app: &Application, topic: &str) -> usize {
     let events = events(app).await;
     events.iter().filter(|it| it.topic() == topic).count()
 }
 
-/// For which orders stock is reserved, in the order of recording.
+/// Returns the orders for which stock is reserved, in the order of recording.
 pub(crate) async fn reserved(app: &Application) -> Vec<String> {
     let events = app.events::<Reserved>().read().collect().await.unwrap();
     events.into_iter().map(|it| it.event.order).collect()
 }
 
-/// Waits until everything that the orders have is processed, and what that caused.
+/// Waits until everything in the log of the orders and all its effects are processed.
 pub(crate) async fn settled(runner: &MultiThread) {
     let orders = runner.application("orders").unwrap();
     let head = orders.head().await.unwrap().position().unwrap();
@@ -196,8 +196,8 @@ pub(crate) async fn settled(runner: &MultiThread) {
     caused.await.unwrap();
 }
 
-/// Stops the runners, of which there may be several on one store, and retells what they recorded, follower
-/// by follower and as a whole.
+/// Stops the runners, of which there may be several on one store, and retells their records,
+/// follower by follower and as a whole.
 pub(crate) async fn assert_retold<'r>(runners: impl IntoIterator<Item = &'r MultiThread>) {
     let mut open = None;
     for runner in runners {

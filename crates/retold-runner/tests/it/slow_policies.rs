@@ -1,5 +1,5 @@
-//! Policies that do not return: they fail at their limit, operators act meanwhile, and the status says on
-//! which event.
+//! Policies that do not return: they fail at their limit, operators act meanwhile, and the status
+//! names the event.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex};
@@ -16,11 +16,11 @@ use crate::nodes::options;
 use crate::patience::{status_of, until, until_phase};
 use crate::shop::{Placed, memory, one_way, place, reserve, reserved, settled};
 
-/// Long enough for a machine that is busy to answer what is answered at once.
+/// Long enough for a busy machine to process an event that takes no time.
 const SHORT: Duration = Duration::from_millis(500);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// For "never" it never returns, "broken" it refuses.
+/// For "never" it never returns; "broken" it refuses.
 async fn slow(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     match &*placed.item {
         "never" => std::future::pending().await,
@@ -59,13 +59,16 @@ async fn a_policy_that_does_not_return_stops_its_follower_at_its_limit() {
         until_phase(&runner, "reservations", Phase::Paused).await;
         let operator = runner.operator("stock", "reservations").unwrap();
         let paused = operator.record().await.unwrap().paused.unwrap();
-        assert!(paused.contains("did not return in 500ms"), "{paused}");
+        assert!(
+            paused.contains("did not return within its limit of 500ms"),
+            "{paused}"
+        );
         assert!(paused.contains("the event at 2 of \"orders\""), "{paused}");
         assert_eq!(reserved(&runner.application("stock").unwrap()).await, ["1"]);
         let status = status_of(&runner, "reservations").await;
         assert_eq!(status.running, None);
         assert!(!status.is_well());
-        // It is asked again when it is let continue, and not taken for failed at once.
+        // After a resume it is called again, and is not considered failed immediately.
         operator.resume().await.unwrap();
         until_running(&runner, Position::new(2).unwrap()).await;
         assert!(runner.stop().await.is_clean());
@@ -84,7 +87,7 @@ async fn an_event_whose_policy_does_not_return_is_parked() {
     let failure = parked[0].failure.as_ref().unwrap();
     assert!(failure.contains("did not return"), "{failure}");
 
-    // What is resumed has the same limit: it stays parked, and the others are answered.
+    // The resumed event has the same limit: it stays parked, and the others are processed.
     assert!(operator.resume().await.unwrap());
     place(&orders, "3", "tea").await;
     settled(&runner).await;
@@ -125,10 +128,10 @@ async fn operators_act_while_a_policy_runs() {
     assert!(runner.stop().await.is_clean());
 }
 
-/// Whether the policy may return its thread.
+/// Whether the policy may release its thread.
 static MAY_RETURN: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
-/// Blocks its thread until the test says otherwise.
+/// Blocks its thread until the test releases it.
 async fn block(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     let (may_return, changed) = &MAY_RETURN;
     drop(changed.wait_while(may_return.lock().unwrap(), |may_return| !*may_return));
@@ -136,7 +139,7 @@ async fn block(placed: &Placed, context: &mut Context) -> retold::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_policy_that_keeps_its_thread_is_told() {
+async fn a_policy_that_blocks_its_thread_is_reported() {
     let follower = Follower::new("reservations").follows("orders").on(block);
     let system: System = one_way(follower.policy_time_max(HOUR));
     let node = Cluster::join(&system, &memory(), "one", options())
@@ -149,13 +152,13 @@ async fn a_policy_that_keeps_its_thread_is_told() {
         late.is_some_and(|it| it.blocks_for.is_some()) && !status.is_well()
     })
     .await;
-    until("it is told", async || {
+    until("it is reported", async || {
         let status = node.followers().await.remove(0);
         let error = status.last_error;
         error.is_some_and(|(_, error)| error.contains("blocks its thread"))
     })
     .await;
-    until("other nodes would be told", async || {
+    until("other nodes would see it", async || {
         let units = node.status().await.units;
         let mut errors = units.into_iter().filter_map(|it| it.last_error);
         errors.any(|(_, error)| error.contains("blocks its thread"))
@@ -173,7 +176,7 @@ async fn a_policy_that_keeps_its_thread_is_told() {
     assert!(node.leave().await.is_clean());
 }
 
-/// So many reads of an aggregate are not answered.
+/// This number of reads of an aggregate gets no response.
 struct Silences(AtomicU32);
 
 impl Behaviour for Silences {
@@ -189,7 +192,7 @@ impl Behaviour for Silences {
     }
 }
 
-/// That the store keeps silent is no failure of the policy: it is asked again.
+/// A store that does not respond is not a failure of the policy: it is called again.
 #[tokio::test]
 async fn a_silent_store_is_no_failure_of_the_policy() {
     let (infrastructure, silences) = FaultyStore::in_memory(Silences(AtomicU32::new(1)));
@@ -201,7 +204,7 @@ async fn a_silent_store_is_no_failure_of_the_policy() {
     assert_eq!(silences.0.load(Ordering::SeqCst), 0);
     let status = status_of(&runner, "reservations").await;
     let (_, error) = status.last_error.unwrap();
-    assert!(error.contains("its store has not answered"), "{error}");
+    assert!(error.contains("its store has not responded"), "{error}");
     let stock = runner.application("stock").unwrap();
     let answered: Vec<Logged<crate::shop::Reserved>> =
         stock.events().read().collect().await.unwrap();

@@ -1,5 +1,5 @@
-//! Handlers of views that do not return: status and health say so, on which event and since when, and nobody who
-//! looks waits for them.
+//! Handlers of views that do not return: status and health report them, with the event and the
+//! time, and readers do not wait for them.
 
 use std::future::pending;
 use std::sync::{Arc, Condvar, Mutex};
@@ -22,7 +22,7 @@ use crate::shop::{Placed, memory, one_way, place, reservations};
 struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
 impl Gate {
-    /// Keeps the thread until the gate is opened.
+    /// Blocks the thread until the gate is opened.
     fn wait(&self) {
         let (is_open, changed) = &*self.0;
         drop(changed.wait_while(is_open.lock().unwrap(), |is_open| !*is_open));
@@ -34,7 +34,7 @@ impl Gate {
     }
 }
 
-/// Opens the gate also when a test fails, for a runtime waits for its threads.
+/// Opens the gate also when a test fails, because a runtime waits for its threads.
 impl Drop for Opened {
     fn drop(&mut self) {
         self.0.open();
@@ -72,7 +72,7 @@ fn in_file(gate: &Gate, folder: &tempfile::TempDir) -> Arc<dyn ViewKeeper> {
     views.keep(projection, tables).unwrap()
 }
 
-async fn a_handler_that_keeps_its_thread_is_shown(gate: Gate, keeper: Arc<dyn ViewKeeper>) {
+async fn a_handler_that_blocks_its_thread_is_shown(gate: Gate, keeper: Arc<dyn ViewKeeper>) {
     let opened = Opened(gate);
     let infrastructure = memory().view(keeper);
     let options = MultiThreadOptions::new().stop_wait_max(Duration::from_millis(100));
@@ -94,7 +94,7 @@ async fn a_handler_that_keeps_its_thread_is_shown(gate: Gate, keeper: Arc<dyn Vi
         })
     })
     .await;
-    // Nobody who looks has to wait for the handler.
+    // Readers do not have to wait for the handler.
     let status = in_time("the status", handle.status()).await.unwrap();
     let running = status.running.unwrap();
     assert_eq!((running.event.position, running.what), (first, "handler"));
@@ -120,12 +120,12 @@ async fn a_handler_that_keeps_its_thread_is_shown(gate: Gate, keeper: Arc<dyn Vi
     })
     .await;
 
-    // Operators of followers act, and that is recorded.
+    // Operators act on followers, and that is recorded.
     let operator = runner.operator("stock", "reservations").unwrap();
     assert!(operator.pause("stocktaking").await.unwrap());
     assert!(operator.record().await.unwrap().is_halted());
 
-    // A stop waits no longer than it was told to, and names the view.
+    // A stop waits no longer than its limit, and names the view.
     let stopped = in_time("the stop", runner.stop()).await;
     assert!(
         stopped.unfinished.iter().any(|it| it.contains("placed")),
@@ -139,26 +139,26 @@ async fn a_handler_that_keeps_its_thread_is_shown(gate: Gate, keeper: Arc<dyn Vi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_handler_in_memory_that_keeps_its_thread_is_shown() {
+async fn a_handler_in_memory_that_blocks_its_thread_is_shown() {
     let gate = Gate::default();
-    a_handler_that_keeps_its_thread_is_shown(gate.clone(), in_memory(&gate)).await;
+    a_handler_that_blocks_its_thread_is_shown(gate.clone(), in_memory(&gate)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_handler_in_a_file_that_keeps_its_thread_is_shown() {
+async fn a_handler_in_a_file_that_blocks_its_thread_is_shown() {
     let (gate, folder) = (Gate::default(), tempfile::tempdir().unwrap());
-    a_handler_that_keeps_its_thread_is_shown(gate.clone(), in_file(&gate, &folder)).await;
+    a_handler_that_blocks_its_thread_is_shown(gate.clone(), in_file(&gate, &folder)).await;
 }
 
-/// The others of a cluster are told of it, as of policies.
+/// The other nodes of a cluster see it, as for policies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_handler_that_keeps_its_thread_is_seen_from_other_nodes() {
+async fn a_handler_that_blocks_its_thread_is_seen_from_other_nodes() {
     let (gate, folder) = (Gate::default(), tempfile::tempdir().unwrap());
     let opened = Opened(gate.clone());
     let memory = memory();
     let with_view = memory.clone().view(in_file(&gate, &folder));
     let system = one_way(reservations());
-    // Only one node has the view's place.
+    // Only one node has the view.
     let one = Cluster::join(&system, &with_view, "one", options())
         .await
         .unwrap();
@@ -182,9 +182,9 @@ async fn never(_: &postgres::ViewTransaction<'_>, _: &Logged<Placed>) -> Result<
     pending().await
 }
 
-/// One that waits keeps no thread: it is shown while it runs, and ends with its runner.
+/// A handler that waits blocks no thread: it is shown while it runs, and ends with its runner.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handler_that_waits_for_ever_is_shown_and_ends_with_its_runner() {
+async fn a_handler_that_waits_forever_is_shown_and_ends_with_its_runner() {
     let home = Place::postgres();
     let views = PostgresViews::open(&home.url(), "public").unwrap();
     let projection = Projection::<Postgres>::new("placed", 1, "orders").on_async(never);

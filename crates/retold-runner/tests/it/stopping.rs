@@ -11,9 +11,9 @@ use crate::faulty::{Faults, FaultyStore};
 use crate::patience::{PATIENCE, status_of, until, until_phase};
 use crate::shop::{assert_retold, memory, one_way, place, reservations, reserved, settled};
 
-/// Goal: a stop records what was answered and not recorded yet.
+/// Goal: a stop records the checkpoint of processed events.
 #[tokio::test]
-async fn a_stop_records_how_far_followers_are() {
+async fn a_stop_records_the_checkpoints_of_followers() {
     let never = Duration::from_secs(3_600);
     let options = MultiThreadOptions::new().flush_delay(never);
     let system = one_way(reservations());
@@ -23,7 +23,7 @@ async fn a_stop_records_how_far_followers_are() {
     let orders = runner.application("orders").unwrap();
     until_phase(&runner, "reservations", Phase::CaughtUp).await;
     place(&orders, "1", "nothing").await;
-    until("it is answered", async || {
+    until("it is processed", async || {
         status_of(&runner, "reservations").await.processed == 1
     })
     .await;
@@ -39,7 +39,7 @@ async fn a_stop_records_how_far_followers_are() {
         status_of(&runner, "reservations").await.phase,
         Phase::Stopped
     );
-    // Nobody follows any more, and waiting says so.
+    // Nothing follows any more, and a wait reports that.
     let position = place(&orders, "2", "tea").await;
     let error = runner.wait_for("orders", position, PATIENCE).await;
     assert!(error.unwrap_err().to_string().contains("was stopped"));
@@ -47,7 +47,8 @@ async fn a_stop_records_how_far_followers_are() {
     assert_retold([&runner]).await;
 }
 
-/// Goal: a store that never answers does not keep a stop for ever, and the report names who it was.
+/// Goal: a store that never responds does not block a stop forever, and the report names the
+/// follower.
 #[tokio::test]
 async fn a_stop_ends_in_time() {
     let store = Arc::new(FaultyStore::<Faults>::default());
@@ -63,7 +64,10 @@ async fn a_stop_ends_in_time() {
     for id in ["2", "3", "4"] {
         place(&runner.application("orders").unwrap(), id, "tea").await;
     }
-    until("the lag is told", async || runner.lag().await.events == 4).await;
+    until("the lag is reported", async || {
+        runner.lag().await.events == 4
+    })
+    .await;
     assert!(runner.is_overloaded(3).await);
     assert!(!runner.is_overloaded(4).await);
     let report = runner.stop().await;
@@ -71,7 +75,7 @@ async fn a_stop_ends_in_time() {
     assert_retold([&runner]).await;
 }
 
-/// Goal: a runner that is dropped leaves nothing undone that the next one does not find.
+/// Goal: after a runner is dropped, the next one finds all remaining work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_runner_loses_nothing() {
     let memory = memory();

@@ -1,4 +1,4 @@
-//! Views that the runner keeps: in memory and in tables, waited for, without a gap.
+//! Views that the runner keeps: in memory and in tables, waited for, without gaps.
 
 use std::time::Duration;
 
@@ -38,19 +38,19 @@ async fn a_view_in_memory_shows_what_was_waited_for() {
         matches!(waited, Err(ViewWaitError::Timeout { .. })),
         "{waited:?}"
     );
-    let waited = runner.wait_for_view("nobody", beyond, PATIENCE).await;
+    let waited = runner.wait_for_view("unknown", beyond, PATIENCE).await;
     assert!(
         waited
             .unwrap_err()
             .to_string()
-            .contains("no view \"nobody\"")
+            .contains("no view \"unknown\"")
     );
     assert!(runner.stop().await.is_clean());
     assert_retold([&runner]).await;
 }
 
-/// A view in a database goes on after a restart where it was.
-async fn a_view_in_a_database_goes_on_after_a_restart(home: Place) {
+/// After a restart, a view in a database resumes from its checkpoint.
+async fn a_view_in_a_database_resumes_after_a_restart(home: Place) {
     for round in 1..=2_i64 {
         let view = home.view();
         let infrastructure = home.open().await.view(view.keeper());
@@ -75,5 +75,5 @@ async fn a_view_in_a_database_goes_on_after_a_restart(home: Place) {
 
 in_places!(
     [sqlite, postgres],
-    (a_view_in_a_database_goes_on_after_a_restart,)
+    (a_view_in_a_database_resumes_after_a_restart,)
 );

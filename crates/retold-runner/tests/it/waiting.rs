@@ -1,4 +1,4 @@
-//! Waiting for what was caused, and what is said if it does not come.
+//! Waiting for effects, and the errors of waits that fail.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::shop::{
 };
 
 #[tokio::test]
-async fn a_timeout_tells_who_is_behind() {
+async fn a_timeout_lists_the_followers_behind() {
     let runner = MultiThread::start(&shop(), &memory()).await.unwrap();
     until_phase(&runner, "reservations", Phase::CaughtUp).await;
-    // The log does not reach so far.
+    // The log is shorter than that.
     let beyond = Position::new(1_000).unwrap();
     let error = runner.wait_for("orders", beyond, Duration::from_millis(20));
     let error = error.await.unwrap_err();
@@ -32,13 +32,13 @@ async fn a_timeout_tells_who_is_behind() {
     assert_retold([&runner]).await;
 }
 
-/// Goal: whoever waits sees everything that was caused, round the cycle, every time.
+/// Goal: a caller that waits sees all effects, around the cycle, every time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_that_was_caused_is_there() {
+async fn all_effects_are_there_after_a_wait() {
     let runner = MultiThread::start(&shop(), &memory()).await.unwrap();
     let orders = runner.application("orders").unwrap();
     let stock = runner.application("stock").unwrap();
-    // Somebody else is busy all the time, so that the logs never stand still.
+    // Another task is busy all the time, so that the logs never stop growing.
     let noise = {
         let orders = orders.clone();
         tokio::spawn(async move {
@@ -71,9 +71,9 @@ async fn all_that_was_caused_is_there() {
     assert_retold([&runner]).await;
 }
 
-/// Goal: nobody who waits has to wait for a delay that spares the disk.
+/// Goal: waiting callers are not held up by the delay that saves disk syncs.
 #[tokio::test]
-async fn what_has_no_effect_is_recorded_at_once_for_whoever_waits() {
+async fn events_without_effect_are_recorded_at_once_for_waiting_callers() {
     let never = Duration::from_secs(3_600);
     let options = MultiThreadOptions::new()
         .flush_delay(never)
@@ -95,7 +95,7 @@ async fn what_has_no_effect_is_recorded_at_once_for_whoever_waits() {
     assert_retold([&runner]).await;
 }
 
-/// Goal: a busy log of which nothing concerns a follower does not make it record for each event.
+/// Goal: a busy log without events for a follower does not make it record for each event.
 #[tokio::test]
 async fn events_without_effect_cost_few_appends() {
     let runner = MultiThread::start(&one_way(reservations()), &memory())

@@ -1,5 +1,5 @@
-//! Waiting for what goes round in a cycle: it keeps its timeout, reads each log once, and ends though a
-//! store does not answer.
+//! Waiting for effects that run around a cycle: the wait keeps its timeout, reads each log once,
+//! and ends although a store does not respond.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,7 +31,10 @@ async fn throw_back(thrown: &Thrown, context: &mut Context) -> retold::Result<()
         return Ok(());
     };
     if thrown.is_gated {
-        let throw = THROWS.acquire().await.expect("nobody closes it");
+        let throw = THROWS
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         throw.forget();
     }
     context.record(Thrown {
@@ -50,10 +53,10 @@ fn cycle() -> System {
         .unwrap()
 }
 
-/// What the store counts, and whether it still answers.
+/// Counters of the store, and whether it still responds.
 #[derive(Default)]
 struct Watch {
-    /// Events that searches for effects have read.
+    /// The number of events that searches for effects have read.
     searched: AtomicU64,
     is_silent: AtomicBool,
 }
@@ -94,7 +97,7 @@ async fn throw(runner: &MultiThread, throws_left: u64, is_gated: bool) -> Positi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_search_reads_each_log_once_however_often_it_comes_round() {
+async fn a_search_reads_each_log_once_however_often_it_returns_to_it() {
     let (runner, watch) = start().await;
     let throws = 200;
     let position = throw(&runner, throws, true).await;
@@ -107,13 +110,16 @@ async fn a_search_reads_each_log_once_however_often_it_comes_round() {
     }
     assert_eq!(count, 1 + throws, "all that was caused is there");
     let searched = watch.searched.load(Ordering::SeqCst);
-    // Those of the followers themselves are among them.
+    // Reads of the followers themselves are included.
     let ends = async |player| {
         let head = runner.application(player).unwrap().head().await;
         Position::number(head.unwrap().position())
     };
     let recorded = ends("left").await + ends("right").await;
-    assert!(searched > throws / 2, "it went round: {searched}");
+    assert!(
+        searched > throws / 2,
+        "the search ran around the cycle: {searched}"
+    );
     assert!(searched <= recorded, "{searched} of {recorded} events");
     runner.stop().await;
 }
@@ -134,7 +140,7 @@ async fn a_wait_for_an_endless_cycle_keeps_its_timeout() {
 }
 
 #[tokio::test]
-async fn a_wait_keeps_its_timeout_though_the_store_is_silent() {
+async fn a_wait_keeps_its_timeout_although_the_store_is_silent() {
     let (runner, watch) = start().await;
     let position = throw(&runner, 0, false).await;
     runner
