@@ -61,8 +61,8 @@ pub enum MappingError {
     },
     /// A stored event's payload is encoded in a way that this program cannot decode.
     #[error(
-        "{place}, {topic:?}, is encoded as {encoding:?}, and this program does not know the {what}; \
-         was it recorded by a newer version, or with other features?"
+        "{place}, {topic:?}, is encoded as {encoding:?}, and this program does not \
+         know the {what}; was it recorded by a newer version, or with other features?"
     )]
     UnknownEncoding {
         /// The event.

@@ -89,7 +89,9 @@ mod tests {
                 position: Position::FIRST,
                 event_id: EventId::new(uuid),
             },
-            r#"{"effect":{"follower":"notices@1","edition":2,"upstream":"00000000-0000-0000-0000-000000000001","position":1,"event_id":"00000000-0000-0000-0000-000000000001"}}"#,
+            "{\"effect\":{\"follower\":\"notices@1\",\"edition\":2,\
+             \"upstream\":\"00000000-0000-0000-0000-000000000001\",\"position\":1,\
+             \"event_id\":\"00000000-0000-0000-0000-000000000001\"}}",
         );
     }
 }

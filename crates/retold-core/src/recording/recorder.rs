@@ -29,8 +29,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Each rule has a test of the same name in the crate `retold-conformance`, which every store runs.
 ///
 /// 1. `append_is_atomic`: all events, their streams and the stretches are recorded, or nothing;
-/// also after a
-///    crash.
+///    also after a crash.
 /// 2. `append_is_judged_in_one_order`: first the checks that do not depend on the log
 ///    ([`Append::check`]); then, with stretches, the stretches ([`Conflict::Checkpoint`]); without
 ///    stretches, an exact repeat (rule 5); then an id already in the log ([`Conflict::EventId`]; of
@@ -38,18 +37,14 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// 3. `append_checks_stream_versions`: of two appends that expect the same version of a stream and
 ///    write to it, at most one is recorded.
 /// 4. `append_checks_queries`: the query has the meaning defined by [`Query`]. `after` is
-/// exclusive;
-///    if absent, all events count; beyond the head it is `Invalid` when its turn comes. An append
-/// is not
-///    compared with itself. The head is that just before the append, including earlier appends of
-/// its
-///    group.
+///    exclusive; if absent, all events count; beyond the head it is `Invalid` when its turn comes.
+///    An append is not compared with itself. The head is that just before the append, including
+///    earlier appends of its group.
 /// 5. `a_repeated_append_records_nothing`: an append with events and without stretches, whose ids
 ///    are exactly those of one recorded append in the same order, is
-/// [`Repeated`](Appended::Repeated)
-///    with the recorded positions; contents are not compared. An append with stretches never counts
-/// as
-///    a repeat: resent, it fails with [`Conflict::Checkpoint`]. Ids are unique in a log.
+///    [`Repeated`](Appended::Repeated) with the recorded positions; contents are not compared. An
+///    append with stretches never counts as a repeat: resent, it fails with
+///    [`Conflict::Checkpoint`]. Ids are unique in a log.
 /// 6. `versions_have_no_gaps`, `positions_have_no_gaps`: positions are in commit order, and an
 ///    append's positions are consecutive.
 /// 7. `a_tailing_reader_never_skips`: a reader that only reads forward sees everything that is
@@ -57,48 +52,39 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// 8. `a_read_says_how_far_it_went`: see [`Page::read_to`].
 /// 9. `a_read_sees_what_was_acknowledged` before it began, through any handle in any process.
 /// 10. `nothing_is_seen_before_it_is_durable`: not by readers, hints or caches, and not as the
-/// reason
-///    of a conflict or a repeat.
+///     reason of a conflict or a repeat.
 /// 11. `an_append_fails_alone`: an error of one append of a group affects only that append.
 /// 12. `stretches_join`: `after` is the `to` of the previous stretch of the same follower and
-///    upstream, whether recorded or earlier in this append; the first may start anywhere. Otherwise
-/// the
-///    append fails with [`Conflict::Checkpoint`], including its events. The history of stretches is
-/// kept
-///    with the head before their append; see [`RecordedStretch`]. An append of only stretches also
-///    raises the append count.
+///     upstream, whether recorded or earlier in this append; the first may start anywhere.
+///     Otherwise the append fails with [`Conflict::Checkpoint`], including its events. The history
+///     of stretches is kept with the head before their append; see [`RecordedStretch`]. An append
+///     of only stretches also raises the append count.
 /// 13. `acknowledged_events_survive_reopen`, and a kill at any moment.
 /// 14. `a_retry_settles_the_unknown`: after `OutcomeUnknown`, resending the same append until it
-///    returns positions, a repeat or a conflict gives the final outcome. Dropping an append future
-///    withdraws nothing, and its outcome is unknown.
+///     returns positions, a repeat or a conflict gives the final outcome. Dropping an append future
+///     withdraws nothing, and its outcome is unknown.
 /// 15. `logs_are_isolated`: logs in one store do not affect each other.
 /// 16. `limits_are_enforced`: exceeding one is a clear error before anything is written.
 /// 17. `unknown_is_empty`: an unknown stream or log reads as empty.
 /// 18. `memory_is_the_model`: random operations give the same results on the store and in memory.
 /// 19. `topics_are_listed_and_counted`: the list has each topic that an event of the log has,
-/// exactly
-///    once, and no other. Every page and head reports the number of topics in the state that it
-/// shows,
-///    so that a reader by topics notices an unknown one. A topic, once recorded, stays in the list.
+///     exactly once, and no other. Every page and head reports the number of topics in the state
+///     that it shows, so that a reader by topics notices an unknown one. A topic, once recorded,
+///     stays in the list.
 /// 20. `a_read_proves_its_place`: a page after a mark shows a state of the log in which the event
-/// of
-///    the mark is at its position and, in a read of a stream, also at its version. Otherwise the
-/// read
-///    fails with [`Diverged`](RecordError::Diverged) and returns nothing.
+///     of the mark is at its position and, in a read of a stream, also at its version. Otherwise
+///     the read fails with [`Diverged`](RecordError::Diverged) and returns nothing.
 /// 21. `a_recorder_never_serves_another_log`: every call of a recorder concerns the log whose id
-/// the
-///    name had when the recorder opened it. If the name now refers to another log or to none, or
-/// another
-///    log has replaced it in the store, the call fails with [`Replaced`](RecordError::Replaced),
-/// and
-///    nothing is read or written. This is checked in the statement or transaction that reads or
-/// writes.
+///     the name had when the recorder opened it. If the name now refers to another log or to none,
+///     or another log has replaced it in the store, the call fails with
+///     [`Replaced`](RecordError::Replaced), and nothing is read or written. This is checked in the
+///     statement or transaction that reads or writes.
 /// 22. `append_checks_the_events_of_streams`: a condition on a stream's version may name the event
-///    that has that version. It holds only if that event has it, including one that an earlier
-/// append of
-///    the same group wrote. Otherwise [`Conflict::Stream`] contains the event that has it.
+///     that has that version. It holds only if that event has it, including one that an earlier
+///     append of the same group wrote. Otherwise [`Conflict::Stream`] contains the event that has
+///     it.
 /// 23. `append_checks_the_count_of_topics`: the count is that just before the append, including
-///    earlier appends of its group; topics that the append itself adds do not count.
+///     earlier appends of its group; topics that the append itself adds do not count.
 pub trait Recorder: Send + Sync {
     /// Returns the name of the log.
     fn log_name(&self) -> &str;
