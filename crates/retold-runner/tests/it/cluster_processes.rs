@@ -19,7 +19,7 @@ const URL: &str = "RETOLD_RUNNER_NODE_OF";
 const NODE: &str = "RETOLD_RUNNER_NODE";
 /// The number of times that a process is killed or suspended.
 const ROUNDS: usize = 3;
-/// The maximum number of suspensions: a suspension while the process holds the store's lock does not
+/// The maximum number of suspensions: one while the process holds the lock of the store does not
 /// count as a round.
 const ATTEMPTS_MAX: usize = 8;
 /// The number of orders placed in each part of a round.

@@ -95,7 +95,7 @@ async fn each_event_is_delivered_once_as_nodes_join_and_leave(home: Place) {
         // The node that holds the outbox leaves, so it moves each time while there is something to
         // deliver.
         let drainer = || drained_by(&nodes.iter().collect::<Vec<_>>());
-        until("somebody drains it", async || drainer().is_some()).await;
+        until("a node drains it", async || drainer().is_some()).await;
         if let Some(drainer) = drainer()
             && nodes.len() > 2
         {

@@ -108,7 +108,7 @@ async fn a_search_reads_each_log_once_however_often_it_returns_to_it() {
         let events = runner.application(player).unwrap().events::<Thrown>();
         count += events.read().collect().await.unwrap().len() as u64;
     }
-    assert_eq!(count, 1 + throws, "all that was caused is there");
+    assert_eq!(count, 1 + throws, "all effects are there");
     let searched = watch.searched.load(Ordering::SeqCst);
     // Reads of the followers themselves are included.
     let ends = async |player| {
@@ -132,7 +132,7 @@ async fn a_wait_for_an_endless_cycle_keeps_its_timeout() {
     let waited = runner.wait_for_all_caused("left", position, timeout);
     let waited = in_time("the timeout", waited).await;
     let Err(WaitError::Timeout { behind, searching }) = &waited else {
-        panic!("it has no end: {waited:?}");
+        panic!("the cycle has no end: {waited:?}");
     };
     let names_something = !behind.is_empty() || searching.is_some();
     assert!(names_something, "{waited:?}");
