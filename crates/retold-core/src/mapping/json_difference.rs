@@ -78,9 +78,9 @@ pub(crate) fn json_difference(one: &[u8], other: &[u8], arrays: Arrays) -> Optio
 /// `write_again` decodes a text and encodes the result.
 ///
 /// The elements of an array may come in another order if the order is not part of the value: if two
-/// readings of one text give different orders, as those of a hashed set do, or if the order is
-/// stable after the first reading, as that of a heap is. A list that is read in another order than
-/// it was written in does neither.
+/// readings of one text give different orders, as those of a hashed set do, or if the order stops
+/// changing once it has been read, as that of a heap does. Neither holds for a list whose order every
+/// reading changes in the same way.
 ///
 /// # Errors
 ///

@@ -39,8 +39,8 @@ pub struct Checksum {
 ///
 /// Each number is split into its lower 31 and its upper 33 bits. Each half is multiplied by its own
 /// constant, and the two products are added; the four results are combined by exclusive or. No
-/// product or sum reaches 2^63, so plain arithmetic on signed 64-bit numbers is enough: in SQL `(n
-/// & 2147483647) * A + ((n >> 31) & 8589934591) * B`.
+/// product or sum reaches 2^63, so plain arithmetic on signed 64-bit numbers is enough: in SQL
+/// `(n & 2147483647) * A + ((n >> 31) & 8589934591) * B`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "a store sets every field")]
 pub struct Numbers {

@@ -1,5 +1,5 @@
 //! The process that opened a store. A child created by `fork` has the memory of its parent, but not
-//! its threads or locks: an inherited store would wait forever, or corrupt what the parent does.
+//! its threads or locks: an inherited store would wait forever, or damage the parent's work.
 //! Stores therefore check here before every operation.
 
 use std::process;

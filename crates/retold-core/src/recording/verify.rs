@@ -145,8 +145,8 @@ struct Verification<'a> {
     unreadable_count: u64,
 }
 
-/// A digest of a sequence of positions. Two trails are equal if their positions are, except for a
-/// chance of one in 2^64.
+/// A digest of a sequence of positions. Trails of different positions are equal only with a chance
+/// of one in 2^64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Trail {
     count: u64,
