@@ -79,8 +79,8 @@ pub(crate) fn json_difference(one: &[u8], other: &[u8], arrays: Arrays) -> Optio
 ///
 /// The elements of an array may come in another order if the order is not part of the value: if two
 /// readings of one text give different orders, as those of a hashed set do, or if the order stops
-/// changing once it has been read, as that of a heap does. Neither holds for a list whose order every
-/// reading changes in the same way.
+/// changing once it has been read, as that of a heap does. Neither holds for a list whose order
+/// every reading changes in the same way.
 ///
 /// # Errors
 ///
