@@ -378,8 +378,8 @@ struct SqliteParameters {
 }
 
 fn sqlite_options(options: &str) -> Result<SqliteParameters, String> {
-    const KNOWN: &str = "known are synchronous=full (which is the default), synchronous=normal, and \
-        mode= with the permissions of a new file, such as mode=640";
+    const KNOWN: &str = "known are synchronous=full (which is the default), synchronous=normal, \
+        and mode= with the permissions of a new file, such as mode=640";
     let mut found = SqliteParameters::default();
     for option in options.split('&') {
         let is_second = match option.split_once('=') {
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rights_to_a_file_are_parsed() {
+    fn the_permissions_of_a_file_are_parsed() {
         let file = |durability, mode| StoreUrl::Sqlite {
             path: "d.db".into(),
             durability,
@@ -602,7 +602,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_refused_with_what_to_write() {
+    fn others_are_refused_with_the_known_forms() {
         check_refused(
             "",
             "is empty; known are memory:NAME, sqlite:PATH and postgres:",

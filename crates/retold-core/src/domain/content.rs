@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn aliases_defaults_and_unknown_fields_are_serdes_own() {
+    fn aliases_defaults_and_unknown_fields_are_left_to_serde() {
         let dog = Shape::Fields {
             name: "Fido".into(),
             leg_count: 0,
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_variant_is_refused() {
+    fn content_without_a_variant_is_refused() {
         #[derive(Serialize)]
         #[serde(untagged)]
         enum Untagged {

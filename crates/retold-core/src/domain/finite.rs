@@ -366,13 +366,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_finite_is_written_as_without_it() {
+    fn finite_values_are_written_unchanged() {
         let json = to_json(&all(0.2)).unwrap();
         assert_eq!(json, serde_json::to_vec(&all(0.2)).unwrap());
     }
 
     #[test]
-    fn what_is_not_finite_is_refused_wherever_it_is() {
+    fn values_that_are_not_finite_are_refused_everywhere() {
         let fails = |json: Result<Vec<u8>, serde_json::Error>, float: &str| {
             let error = json.unwrap_err().to_string();
             assert!(error.contains(&format!("the float is {float}")), "{error}");

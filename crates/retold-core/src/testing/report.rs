@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_stand_beside_each_other() {
+    fn blocks_are_shown_side_by_side() {
         let block = |lines: &[&str]| lines.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
         let text = beside(
             &[block(&["a", "b"]), block(&["c"])],

@@ -1,4 +1,5 @@
-//! Whole applications as programs use them, on every store: what holds in memory holds on a disk.
+//! Whole applications as programs use them, on every store: what holds in memory also holds on
+//! disk.
 
 mod bank;
 
@@ -11,7 +12,7 @@ use std::path::Path;
 
 use retold::prelude::*;
 
-/// Where a test has its store; gone with it.
+/// The store of a test; deleted with it.
 pub(crate) struct Place {
     url: String,
     _folder: Option<tempfile::TempDir>,
@@ -42,7 +43,7 @@ impl Place {
         }
     }
 
-    /// Opens the store anew, as another process would, and the application in it.
+    /// Opens the store again, as another process would, and the application in it.
     pub(crate) async fn open(&self) -> Application {
         Application::open("bank", &self.url).await.unwrap()
     }

@@ -1,4 +1,4 @@
-//! The blocking face: everything the asynchronous one does, from any thread, within a runtime too.
+//! The blocking API: everything the asynchronous one does, from any thread, also within a runtime.
 
 use std::thread;
 
@@ -53,7 +53,7 @@ fn trick(trick: &str) -> DogEvent {
     }
 }
 
-/// The whole of the face, on the store at `url`.
+/// Uses the whole API on the store at `url`.
 fn exercise(url: &str) -> Result<(), Error> {
     let school = Application::open("school", url)?;
     let fido = school.create::<Dog>(registered("Fido")).wait()?;
@@ -113,7 +113,7 @@ fn exercise(url: &str) -> Result<(), Error> {
 }
 
 #[test]
-fn the_blocking_face_works_on_every_store() {
+fn the_blocking_api_works_on_every_store() {
     exercise("memory:blocking").unwrap();
     let folder = tempfile::tempdir().unwrap();
     exercise(&format!(
@@ -125,7 +125,7 @@ fn the_blocking_face_works_on_every_store() {
     exercise(&xtask::postgres_server::database()).unwrap();
 }
 
-/// Goal: a subscriber sleeps in its thread and hears of what other threads record.
+/// Goal: a subscriber sleeps in its thread and receives what other threads record.
 #[test]
 fn threads_write_and_subscribe() {
     let folder = tempfile::tempdir().unwrap();
@@ -163,8 +163,8 @@ fn threads_write_and_subscribe() {
     }
 }
 
-/// Goal: within a task nothing hangs or panics, however many calls are made before it yields (tokio
-/// lets a task make only so many steps).
+/// Goal: within a task nothing hangs or panics, regardless of how many calls are made before the
+/// task yields (tokio limits the steps of a task).
 async fn exercise_within_a_task() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!(
@@ -190,17 +190,17 @@ async fn exercise_within_a_task() {
 }
 
 #[tokio::test]
-async fn it_may_be_used_within_a_runtime_of_one_thread() {
+async fn it_works_within_a_runtime_of_one_thread() {
     exercise_within_a_task().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_may_be_used_within_a_runtime_of_many_threads() {
+async fn it_works_within_a_runtime_of_many_threads() {
     tokio::spawn(exercise_within_a_task()).await.unwrap();
 }
 
 #[test]
-fn an_id_is_usable_from_both_faces() {
+fn an_id_works_in_both_apis() {
     let school = Application::open("school", "memory:blocking-ids").unwrap();
     let id: Id<Dog> = school.create(registered("Rex")).wait().unwrap();
     let found = school.asynchronous().get(id).wait().unwrap();

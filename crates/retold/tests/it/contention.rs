@@ -1,4 +1,4 @@
-//! Many callers of one thing at once: each gets its turn, whatever the store's groups are.
+//! Many concurrent callers of the same thing: each gets its turn, however the store groups appends.
 
 use retold::prelude::*;
 use retold::recording::BoxFuture;
@@ -30,10 +30,10 @@ impl Apply<CounterEvent> for Counter {
 #[derive(Debug, PartialEq)]
 struct Enough;
 
-/// A command, given for each caller anew.
+/// A command, called once for each execution.
 type Command = fn(Application) -> BoxFuture<'static, Result<Recorded, ExecuteError<Enough>>>;
 
-/// Runs so many commands in each of `CALLERS` callers, and returns how many were refused.
+/// Runs this number of commands in each of `CALLERS` callers, and returns the number of refusals.
 async fn contend(app: &Application, commands: usize, command: Command) -> usize {
     let caller = async |app: Application| {
         let mut refused = 0;
@@ -50,8 +50,8 @@ async fn contend(app: &Application, commands: usize, command: Command) -> usize 
     futures_util::future::join_all(callers).await.iter().sum()
 }
 
-/// Goal: nobody runs out of retries because others are faster. Method: all callers want the same
-/// aggregate, then the same query, on stores that commit in groups, so that of each group one wins.
+/// Goal: no caller runs out of retries because others are faster. Method: all callers want the same
+/// aggregate, then the same query, on stores that commit in groups, so that one of each group wins.
 async fn everybody_gets_a_turn(url: &str) {
     let app = Application::open("counters", url).await.unwrap();
     let refused = contend(&app, COMMANDS, |app| {

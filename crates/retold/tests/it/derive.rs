@@ -1,4 +1,5 @@
-//! What the derives make of enums, structs and joins: topics, tags, keys, and payloads to the byte.
+//! What the derives generate for enums, structs and joins: topics, tags, keys, and payloads to the
+//! byte.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ fn tags<E: Event>(event: &E) -> Vec<String> {
     event.tags().iter().map(ToString::to_string).collect()
 }
 
-/// Checks topic and payload to the byte, and that the event comes back.
+/// Checks topic and payload to the byte, and that the event reads back.
 #[track_caller]
 fn recorded<E: Event + PartialEq + std::fmt::Debug>(event: &E, topic: &str, payload: &str) {
     assert_eq!(event.event_type().topic, topic);
@@ -80,7 +81,7 @@ fn an_enum_has_a_topic_for_each_variant() {
     assert_eq!(FlightEvent::index_of_topic("TripEvent.Arrived"), None);
 }
 
-/// These bytes are a promise to logs already written.
+/// These bytes must not change: logs that are already written contain them.
 #[test]
 fn payloads_are_the_content_alone() {
     recorded(
@@ -217,7 +218,7 @@ fn a_join_has_the_types_and_tags_of_its_events() {
     registry.register_aggregate::<Dog>().unwrap();
 }
 
-/// As applications take decisions: the closure's argument and what it returns are not annotated.
+/// As applications take decisions: the closure's argument and return type are not annotated.
 fn decide<A: Aggregate, D: Decision<A::Event>>(
     _: Id<A>,
     decide: impl Fn(&A) -> D,
@@ -290,7 +291,7 @@ impl Apply<FlightEvent> for Aircraft {
     fn apply(&mut self, _: &FlightEvent) {}
 }
 
-/// An aggregate may be an enum of its states; its key is a uuid unless said otherwise.
+/// An aggregate may be an enum of its states; its key is a uuid by default.
 #[derive(Aggregate, Clone, Default)]
 #[aggregate(event = FlightEvent, snapshots(revision = 1))]
 #[derive(Serialize, Deserialize)]
@@ -307,7 +308,7 @@ impl Apply<FlightEvent> for Flight {
 }
 
 #[test]
-fn an_aggregate_has_type_key_and_snapshots_as_said() {
+fn an_aggregate_has_the_given_type_key_and_snapshots() {
     assert_eq!(Dog::TYPE, "Dog");
     let rule = Dog::SNAPSHOTS.unwrap();
     assert_eq!((rule.every, rule.revision), (100, 2));
@@ -333,7 +334,7 @@ fn an_aggregate_has_type_key_and_snapshots_as_said() {
     assert_eq!(Id::<Dog>::of_stream("Dog/007"), None);
 }
 
-/// Where Retold goes by another name.
+/// A module in which Retold has another name.
 mod elsewhere {
     pub(super) mod library {
         pub(crate) use retold::{domain, serde};
@@ -375,7 +376,7 @@ mod elsewhere {
 }
 
 #[test]
-fn the_library_may_go_by_another_name() {
+fn the_library_may_have_another_name() {
     let event = elsewhere::Joined::from(elsewhere::Counted::Down(3));
     recorded(&event, "Counted.Down", "3");
     assert_eq!(tags(&event), ["n", "n:3"]);
@@ -383,7 +384,7 @@ fn the_library_may_go_by_another_name() {
     assert_eq!(id.to_string(), "9");
 }
 
-/// The derives cannot depend on the core, so they write its limits out.
+/// The derives cannot depend on the core, so they repeat its limits.
 #[test]
 fn the_derives_know_the_limits_of_the_core() {
     assert_eq!(
@@ -392,7 +393,8 @@ fn the_derives_know_the_limits_of_the_core() {
     );
 }
 
-/// Nothing that a user may have in scope changes what derived code means, and nothing of it warns.
+/// No name in a user's scope changes the meaning of derived code, and derived code causes no
+/// warnings.
 #[deny(warnings, clippy::pedantic)]
 mod hygiene {
     use retold::{domain, serde};
@@ -459,7 +461,7 @@ mod hygiene {
     }
 
     #[test]
-    fn derived_code_stands_on_its_own() {
+    fn derived_code_works_with_shadowed_names() {
         format!();
         let thing = Thing::event {
             tags: 1,

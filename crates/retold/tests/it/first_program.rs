@@ -1,4 +1,4 @@
-//! The README's first program: short, and running as it stands there.
+//! The README's first program: short, and it runs as printed.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use retold::prelude::*;
 
 const RUNS: &str = "RETOLD_RUNS_THE_FIRST_PROGRAM";
 
-/// What stands in the README between the fences of its first block of Rust.
+/// Returns the text of the README's first block of Rust.
 fn program() -> &'static str {
     let readme = include_str!("../../../../README.md");
     let (_, rest) = readme.split_once("```rust,no_run\n").unwrap();
@@ -19,10 +19,10 @@ fn the_first_program_has_at_most_30_lines() {
     assert!(lines <= 30, "{lines} lines");
 }
 
-/// The program opens a file in the working folder, so it runs in a process of its own; that it is
-/// this program, to the letter but for the lines that rustfmt breaks, is checked first.
+/// The program opens a file in the working folder, so it runs in a process of its own. The test
+/// first checks that it is the README's program, to the letter except for line breaks of rustfmt.
 #[test]
-fn the_first_program_runs_as_it_stands_in_the_readme() {
+fn the_first_program_runs_as_printed_in_the_readme() {
     let squeezed = |text: &str| text.replace([' ', '\n', ','], "");
     let (_, body) = program().split_once("\n\n").unwrap();
     assert!(

@@ -1,6 +1,6 @@
 //! Tests of the facade as programs use it: derives, compile errors, whole applications.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod application;
 mod blocking;

@@ -39,11 +39,11 @@ async fn check_reopen(url: &str) {
 }
 
 #[tokio::test]
-async fn what_is_recorded_is_there_when_opened_again() {
+async fn recorded_events_survive_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dogs.db");
     let path = path.display();
-    check_reopen("memory:what_is_recorded_is_there_when_opened_again").await;
+    check_reopen("memory:recorded_events_survive_reopening").await;
     check_reopen(&format!("sqlite:{path}")).await;
     let other = folder.path().join("other.db");
     let other = other.display();
@@ -52,7 +52,7 @@ async fn what_is_recorded_is_there_when_opened_again() {
 
 #[cfg(feature = "postgres")]
 #[tokio::test]
-async fn what_is_recorded_in_a_server_is_there_when_opened_again() {
+async fn recorded_events_in_a_server_survive_reopening() {
     check_reopen(&xtask::postgres_server::database()).await;
 }
 
@@ -78,7 +78,7 @@ async fn names_in_memory_are_separate() {
 }
 
 #[tokio::test]
-async fn opening_for_reading_makes_no_file() {
+async fn opening_for_reading_creates_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("dogs.db").display());
     let opened = open_store_read_only(&url).await;
@@ -87,7 +87,7 @@ async fn opening_for_reading_makes_no_file() {
 }
 
 #[tokio::test]
-async fn a_url_that_is_not_understood_says_what_is() {
+async fn an_unknown_url_is_refused_with_the_known_forms() {
     let error = Application::open("school", "dogs.db").await.err().unwrap();
     assert!(matches!(error, Error::Invalid(_)));
     assert!(

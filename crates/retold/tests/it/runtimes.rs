@@ -1,5 +1,5 @@
-//! Every store, and the blocking face over it, works in any runtime, in none, and after the end of the one
-//! that opened it.
+//! Every store, and the blocking API over it, works in any runtime, in none, and after the end of
+//! the runtime that opened it.
 
 use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
@@ -11,7 +11,7 @@ use retold::open_store;
 use retold::prelude::{Aggregate, Apply, Deserialize, Event, Id, Serialize};
 use tokio::runtime::{Builder, Runtime};
 
-/// Longest that a situation may take. One that hangs is a failure, not a test run without end.
+/// Maximum duration of a situation. One that hangs is a failure, not an endless test run.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Commands of one caller: more than the steps that tokio gives a task before it has to yield.
 const COMMANDS: usize = 150;
@@ -34,7 +34,7 @@ impl Apply<CounterEvent> for Counter {
     }
 }
 
-/// A situation is run on every store, in a thread of its own so that it cannot hang the run.
+/// Runs a situation on every store, in a thread of its own so that it cannot hang the run.
 fn on_every_store(situation: fn(&str)) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("counters.db");
@@ -83,7 +83,7 @@ fn counted(application: &Application, id: Id<Counter>) -> usize {
     application.get(id).unwrap().state.count
 }
 
-/// All that the blocking face does, in the calling thread.
+/// Uses the whole blocking API in the calling thread.
 fn exercise(application: &Application) {
     let id = counter(application);
     let mut subscription = application.log().stored().subscribe().wait().unwrap();
@@ -124,7 +124,7 @@ fn stores_work_within_a_runtime_of_one_thread() {
     });
 }
 
-/// Goal: callers that block every thread of a runtime do not stop what they wait for.
+/// Goal: callers that block every thread of a runtime do not stop the work that they wait for.
 #[test]
 fn callers_may_block_all_threads_of_a_runtime() {
     on_every_store(|url| {
@@ -153,7 +153,7 @@ fn callers_may_block_all_threads_of_a_runtime() {
 }
 
 #[test]
-fn stores_work_in_threads_for_what_blocks() {
+fn stores_work_in_threads_for_blocking_code() {
     on_every_store(|url| {
         two_threads().block_on(async {
             let application = Application::open("counters", url).unwrap();
@@ -195,10 +195,10 @@ fn stores_outlive_the_runtime_that_opened_them() {
     });
 }
 
-/// Goal: an append that is under way when its caller's runtime ends is recorded or not, and the next
-/// caller is answered.
+/// Goal: an append in flight when its caller's runtime ends is recorded or not, and the next caller
+/// gets a result.
 #[test]
-fn a_runtime_that_ends_takes_no_append_with_it() {
+fn a_runtime_that_ends_loses_no_append() {
     on_every_store(|url| {
         let application = Application::open("counters", url).unwrap();
         let id = counter(&application);

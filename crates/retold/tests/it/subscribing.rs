@@ -1,4 +1,4 @@
-//! Subscriptions over every store: writers race, subscribers of several handles follow.
+//! Subscriptions over every store: writers race, and subscribers of several handles follow.
 
 use retold::application::{Error, LogReader};
 use retold::prelude::*;
@@ -26,7 +26,7 @@ impl Apply<NoteEvent> for Note {
 const WRITERS: u8 = 4;
 const COMMANDS: usize = 40;
 
-/// Records notes, some of them many at once, on aggregates that the writers fight for.
+/// Records notes, some of them in large batches, on aggregates that the writers contend for.
 async fn write(app: Application, writer: u8, mut random: fastrand::Rng) {
     for _ in 0..COMMANDS {
         let id = Id::<Note>::new(random.u8(0..3).to_string());
@@ -42,7 +42,7 @@ async fn write(app: Application, writer: u8, mut random: fastrand::Rng) {
     }
 }
 
-/// Everything that a subscriber hears, until the end.
+/// Returns everything that a subscriber receives, until the end.
 async fn hear(log: LogReader, query: Query, page_size: usize) -> Result<Vec<EventId>, Error> {
     let ended = Query::topic("NoteEvent.Ended");
     let selection = log.events::<NoteEvent>().matching(query.or(ended));
@@ -57,7 +57,8 @@ async fn hear(log: LogReader, query: Query, page_size: usize) -> Result<Vec<Even
     }
 }
 
-/// Goal: every subscriber hears all it selected, once, in order, whichever handle of the store it has.
+/// Goal: every subscriber receives each selected event once, in order, through any handle of the
+/// store.
 async fn nothing_is_skipped(url: &str) {
     let mut random = fastrand::Rng::with_seed(crate::seed());
     let app = Application::open("notes", url).await.unwrap();

@@ -1,4 +1,4 @@
-//! The bank of these tests: accounts, what can happen to them, and why it is refused.
+//! The bank of these tests: accounts, their events, and the reasons for refusals.
 
 use retold::application::{Fold, fold_of};
 use retold::prelude::*;
@@ -64,7 +64,7 @@ pub(crate) fn account(key: &str) -> Id<Account> {
     key.into()
 }
 
-/// How many accounts an owner has.
+/// The number of accounts of an owner.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Count(pub(crate) usize);
 

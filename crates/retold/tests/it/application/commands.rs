@@ -9,7 +9,7 @@ use super::{Place, on_every_store};
 
 on_every_store!(
     commands_are_executed_and_survive,
-    what_another_process_recorded_is_seen,
+    events_of_another_process_are_seen,
     repeated_commands_record_nothing,
     decisions_and_changes_are_recorded_at_once,
     metadata_is_recorded,
@@ -64,8 +64,8 @@ async fn commands_are_executed_and_survive(place: Place) {
     }
 }
 
-/// Two stores on one place know nothing of each other's caches.
-async fn what_another_process_recorded_is_seen(place: Place) {
+/// Two stores in one place do not share caches.
+async fn events_of_another_process_are_seen(place: Place) {
     let (here, there) = (place.open().await, place.open().await);
     let id = account("1");
     let absent = here.execute(&id, |_| deposited(1)).await;
@@ -105,7 +105,7 @@ async fn repeated_commands_record_nothing(place: Place) {
     here.execute_or_create(&id, |_| [opened("ann"), deposited(5)])
         .await
         .unwrap();
-    // Withdrawing twice would be refused: the repeat is answered by what the first recorded.
+    // Withdrawing twice would be refused: the repeat returns what the first recorded.
     let withdraw = async |bank: &Application| {
         bank.execute(&id, |account| account.withdraw(5))
             .command_id("withdraw 5")
@@ -263,7 +263,7 @@ async fn two_types_under_one_name_are_found_at_opening() {
     assert!(matches!(twice.open().await, Err(Error::Registry(_))));
     let twice = builder().aggregate::<Account>().aggregate::<Other>();
     assert!(matches!(twice.open().await, Err(Error::Registry(_))));
-    // Not registered at the start, they are found at the first use.
+    // Types that are not registered at the start are detected at first use.
     let bank = builder().aggregate::<Account>().open().await.unwrap();
     let euros = bank
         .create::<Other>(OtherEvent::Deposited { euros: 1 })

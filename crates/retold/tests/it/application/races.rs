@@ -1,4 +1,4 @@
-//! Many callers at once, on two openings of one store: what one would have done alone is done.
+//! Many concurrent callers, on two openings of one store, have the same result as a single caller.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ on_every_store!(
     money_is_neither_made_nor_lost,
 );
 
-/// Guards a test against hanging; nothing is measured by it.
+/// Guards a test against hanging; it measures nothing.
 async fn soon<F: Future>(future: F) -> F::Output {
     let patience = Duration::from_secs(120);
     let in_time = tokio::time::timeout(patience, future).await;
@@ -45,7 +45,7 @@ async fn no_update_is_lost(place: Place) {
     }
     let account = banks[0].get(&id).await.unwrap();
     assert_eq!(account.version.get(), 257);
-    // 1, 3, 5, …: every deposit was decided on the state that it met.
+    // 1, 3, 5, …: every deposit was decided on the state before it.
     assert_eq!(account.state.cents, 1 + 255 * 2);
 }
 
@@ -60,7 +60,7 @@ async fn requests_of_one_id_are_executed_once(place: Place) {
         let tasks: Vec<_> = (0..6_usize)
             .map(|index| {
                 let (bank, id) = (banks[index % 2].clone(), id.clone());
-                // They decide on different numbers of events, as requests at different times may.
+                // They decide on different numbers of events, as requests at different times can.
                 let deposits = vec![deposited(1); 1 + index % 3];
                 tokio::spawn(async move {
                     bank.execute(&id, |_| deposits.clone())

@@ -1,4 +1,4 @@
-//! What is recorded can be read back, and what is folded is what was read back.
+//! Recorded events can be read back, and states are folded from the events as read back.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
@@ -17,7 +17,8 @@ on_every_store! {
     a_state_that_its_snapshot_changes_is_not_kept,
 }
 
-/// Has what the log has not: a field that is skipped, an option in an option that JSON reads as none.
+/// Has data that the log does not: a skipped field, and an option in an option that JSON reads as
+/// none.
 #[derive(Event, Serialize, Deserialize, Clone, Debug, PartialEq)]
 struct Noted {
     text: String,
@@ -142,7 +143,7 @@ impl Apply<Weighed> for Scale {
     }
 }
 
-/// Reads as another event than it was written of.
+/// Is read as a different event than was written.
 #[derive(Event, Clone, Debug, PartialEq)]
 struct Unfit {
     lines: Vec<u32>,
@@ -167,7 +168,7 @@ async fn nothing_is_acknowledged_that_cannot_be_read(place: Place) {
     #[track_caller]
     fn fails<R: Debug>(result: Result<R, ExecuteError<std::convert::Infallible>>, parts: &[&str]) {
         let ExecuteError::Retold(error @ retold::Error::Mapping(_)) = result.unwrap_err() else {
-            panic!("it is another error");
+            panic!("the error is of another kind");
         };
         let text = error.to_string();
         for part in parts {
@@ -208,7 +209,7 @@ struct Measured {
     small: f32,
 }
 
-/// Computes in floats, whose bits show whether a snapshot lost any.
+/// Computes with floats, whose bits show whether a snapshot lost any.
 #[derive(Aggregate, Clone, Default, Serialize, Deserialize)]
 #[aggregate(event = Measured, key = String, snapshots(every = 3, revision = 1))]
 struct Series {
@@ -220,7 +221,7 @@ struct Series {
 }
 
 impl Series {
-    /// All of it, floats as their bits.
+    /// The whole state, floats as their bits.
     fn bits(&self) -> Vec<u64> {
         let sorted: BTreeMap<_, _> = self.seen.iter().collect();
         let seen = sorted.into_values().flatten().copied();
@@ -265,7 +266,7 @@ async fn a_snapshot_and_the_rest_make_the_same_state_bit_by_bit(place: Place) {
         let newest = application.recorder().snapshot(&stream, None);
         let newest = newest.await.unwrap().map_or(0, |it| it.version.get());
         assert_eq!(newest, number / 3 * 3);
-        // With the snapshot and the rest; and with what the writer has kept.
+        // From the snapshot and the later events, and from the writer's cache.
         for reader in [&place.open().await, &application] {
             let read = reader.get(&id).await.unwrap().state;
             assert_eq!(read.bits(), full.bits(), "version {number}");
@@ -273,7 +274,7 @@ async fn a_snapshot_and_the_rest_make_the_same_state_bit_by_bit(place: Place) {
     }
 }
 
-/// Has a field that is in no snapshot, and that `apply` goes by.
+/// Has a field that no snapshot contains and that `apply` uses.
 #[derive(Aggregate, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[aggregate(event = Noted, key = String, snapshots(every = 1, revision = 1))]
 struct Counting {
@@ -311,19 +312,20 @@ async fn a_state_that_its_snapshot_changes_is_not_kept(place: Place) {
     assert_eq!(read.texts, ["1 x", "2 x", "3 x"]);
 }
 
-/// What becomes of an event when it is recorded.
+/// The outcome of recording an event.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fate {
-    /// It comes back as it was.
+    /// It reads back unchanged.
     Same,
-    /// It comes back without what JSON or its serde attributes leave out, for the writer as for others.
+    /// It reads back without the parts that JSON or its serde attributes leave out, also for the
+    /// writer.
     Reduced,
-    /// It is an error at the command.
+    /// The command fails with an error.
     Refused,
 }
 use Fate::{Reduced, Refused, Same};
 
-/// The last event, as it is folded.
+/// The last event, as it was folded.
 #[derive(Clone)]
 struct Last<E>(Option<E>);
 
@@ -478,7 +480,7 @@ struct SkippingNone {
     b: Option<()>,
 }
 
-/// A list that is read in another order than it is written in.
+/// A list that is read in a different order than it was written.
 #[derive(Clone, Debug, PartialEq)]
 struct Turned(Vec<u32>);
 
@@ -504,7 +506,7 @@ struct SetAndTurned {
     turned: Turned,
 }
 
-/// Every kind of content, one event of each.
+/// Every kind of content, with one event of each.
 macro_rules! events {
     ($($what:literal: $type:ty = $value:expr => $fate:ident;)*) => {
         #[tokio::test]
@@ -534,8 +536,10 @@ events! {
     "u128": u128 = u128::MAX => Same;
     "i128": i128 = i128::MIN => Same;
     "u64": u64 = u64::MAX => Same;
-    "u128 in a flattened struct": Flat = Flat { id: 1, amount: Amount { wei: u128::MAX } } => Refused;
-    "a small u128 in a flattened struct": Flat = Flat { id: 1, amount: Amount { wei: 5 } } => Refused;
+    "u128 in a flattened struct": Flat =
+        Flat { id: 1, amount: Amount { wei: u128::MAX } } => Refused;
+    "a small u128 in a flattened struct": Flat =
+        Flat { id: 1, amount: Amount { wei: 5 } } => Refused;
     "u128 in a tagged enum": Tagged = Tagged::A { wei: u128::MAX } => Refused;
     "i128 in a tagged enum": Tagged = Tagged::C { n: i128::MIN } => Refused;
     "integer keys in a tagged enum": Tagged = Tagged::B { counts: [(1, 2)].into() } => Refused;
@@ -581,29 +585,30 @@ events! {
     "a unit": () = () => Same;
     "a character": char = '\u{10ffff}' => Same;
     "a timestamp": Timestamp = Timestamp::from_micros(i64::MAX) => Same;
-    "a text of the system": std::ffi::OsString = "x".into() => Same;
+    "a string of the system": std::ffi::OsString = "x".into() => Same;
     "a path": std::path::PathBuf = "/x".into() => Same;
     "an address": std::net::IpAddr = "::1".parse().unwrap() => Same;
     "a bound": std::ops::Bound<u8> = std::ops::Bound::Unbounded => Same;
     "a result": Result<u8, String> = Err("x".into()) => Same;
-    "a map that is hashed": HashMap<u32, Vec<u32>> = (0..50).map(|it| (it, vec![it])).collect() => Same;
-    "a set that is hashed": HashSet<String> = (0..50).map(|it| it.to_string()).collect() => Same;
+    "a hash map": HashMap<u32, Vec<u32>> =
+        (0..50).map(|it| (it, vec![it])).collect() => Same;
+    "a hash set": HashSet<String> = (0..50).map(|it| it.to_string()).collect() => Same;
     "sets in a map": HashMap<String, HashSet<u32>> =
         (0..20).map(|it| (it.to_string(), (0..it).collect())).collect() => Same;
     "many small sets": Vec<HashSet<u32>> = (0..100).map(|it| [it, it + 1].into()).collect() => Same;
     "sets in sets": BTreeMap<String, Vec<HashSet<String>>> = (0..9_usize)
         .map(|it| (it.to_string(), vec![(0..it).map(|it| it.to_string()).collect(); 2]))
         .collect() => Same;
-    "a list that is turned around": Turned = Turned(vec![1, 2]) => Refused;
-    "a list that is turned further": Turned = Turned(vec![1, 2, 3, 4, 5]) => Refused;
-    "a list that is turned and is the same": Turned = Turned(vec![1, 1]) => Same;
-    "a list that is turned next to a set": SetAndTurned =
+    "a rotated list": Turned = Turned(vec![1, 2]) => Refused;
+    "a longer rotated list": Turned = Turned(vec![1, 2, 3, 4, 5]) => Refused;
+    "a list that is equal when rotated": Turned = Turned(vec![1, 1]) => Same;
+    "a rotated list next to a set": SetAndTurned =
         SetAndTurned { set: (0..50).collect(), turned: Turned(vec![1, 2, 3]) } => Refused;
 }
 
 static WRITTEN: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
 
-/// Counts how often it is written.
+/// Counts how often it is serialized.
 #[derive(Event, Deserialize, Clone, Debug, PartialEq)]
 #[event(tag = "aside:{aside}")]
 struct Counted {
@@ -619,8 +624,8 @@ impl Serialize for Counted {
     }
 }
 
-/// An event of a change is written and read back when its draft takes it in, and not again when it is
-/// recorded; its tags are those of what was decided.
+/// An event of a change is serialized and read back when it is added to the draft, and not again
+/// when it is recorded; its tags are those of the event as decided.
 #[tokio::test]
 async fn a_change_reads_an_event_back_once() {
     let application = Application::open("log", "memory:read-back-once").await;

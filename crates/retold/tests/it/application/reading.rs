@@ -14,7 +14,7 @@ use super::{Place, on_every_store};
 on_every_store!(
     aggregates_are_read_at_versions_and_times,
     snapshots_are_hints,
-    many_logs_in_one_store_know_nothing_of_each_other,
+    many_logs_in_one_store_are_independent,
 );
 
 async fn aggregates_are_read_at_versions_and_times(place: Place) {
@@ -86,7 +86,7 @@ async fn snapshots_are_hints(place: Place) {
     }
 }
 
-async fn many_logs_in_one_store_know_nothing_of_each_other(place: Place) {
+async fn many_logs_in_one_store_are_independent(place: Place) {
     let mut tenants = vec![place.open().await];
     for number in 1..100 {
         let another = tenants[0].another(format!("tenant {number}"));

@@ -1,5 +1,5 @@
-//! What nobody should do to a system, and everybody does once: drop a command midway, go round in
-//! circles, decide more than a log takes, decide on what another process has changed.
+//! Misuse of a system that happens in practice: dropping a command midway, endless cycles,
+//! decisions larger than a log accepts, decisions on state that another process has changed.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::shop::{
     Order, Overdue, Placed, Stock, StockEvent, assert_retold, memory, place, reserve,
 };
 
-/// Reactions after which these tests take a cycle for endless.
+/// Number of reactions after which these tests assume an endless cycle.
 const STEPS_MAX: u64 = 50;
 
 fn shop_with(reservations: Follower) -> System {
@@ -55,7 +55,7 @@ async fn catch_up(pipeline: &mut Pipeline) {
     pipeline.rest().await.unwrap();
 }
 
-/// Lets whoever awaits it be dropped here.
+/// Gives the caller a point at which to drop the future.
 async fn yield_once() {
     let mut is_yielded = false;
     poll_fn(|context| match std::mem::replace(&mut is_yielded, true) {
@@ -73,7 +73,7 @@ async fn reserve_slowly(placed: &Placed, context: &mut Context) -> retold::Resul
     reserve(placed, context).await
 }
 
-/// Goal: what a command caused is not left out because nobody awaited the command to its end.
+/// Goal: effects of a command are not left out when its caller drops it midway.
 #[tokio::test]
 async fn a_command_that_is_dropped_midway_leaves_nothing_out() {
     let (memory, _) = memory();
@@ -100,7 +100,7 @@ async fn echo(event: &StockEvent, context: &mut Context) -> retold::Result<()> {
     Ok(())
 }
 
-/// Goal: a follower that answers its own effects is cut short, however it is set going.
+/// Goal: a follower that processes its own effects is stopped, however it was started.
 #[tokio::test]
 async fn an_endless_cycle_ends_with_each_command() {
     let (memory, _) = memory();
@@ -123,7 +123,7 @@ async fn an_endless_cycle_ends_with_each_command() {
         .unwrap();
     let first = reserved(&stock).await.len();
     assert!(first > 1);
-    // Here it goes by what the log says.
+    // Here it reads the logs.
     runner.catch_up().await.unwrap();
     let second = reserved(&stock).await.len();
     assert!(second > first);
@@ -137,7 +137,7 @@ async fn an_endless_cycle_ends_with_each_command() {
     assert_retold(runner.open_system()).await;
 }
 
-/// Sets the next deadline at the very time of the last.
+/// Sets the next deadline at the same time as the last.
 async fn never_wait(overdue: &Overdue, context: &mut Context) -> retold::Result<()> {
     let next = Deadline::new("next", context.time(), overdue.clone());
     context.schedule(next)
@@ -172,7 +172,7 @@ async fn timers_that_set_themselves_off_end_with_each_command() {
         .unwrap()
         .len();
     assert!(fired > 1);
-    // A clock that goes back fires nothing that is not due, and loses nothing.
+    // A clock that is set back fires nothing that is not due, and loses nothing.
     clock.set(orders.now().saturating_sub(Duration::from_secs(10)));
     runner.catch_up().await.unwrap();
     let at_rest = orders
@@ -186,7 +186,7 @@ async fn timers_that_set_themselves_off_end_with_each_command() {
     assert_retold(runner.open_system()).await;
 }
 
-/// More than a log takes in one append, for one item.
+/// Decides more for one item than a log accepts in one append.
 async fn reserve_many(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     let order = context.cause().stream().unwrap_or_default().to_owned();
     let count = match placed.item.as_str() {
@@ -200,7 +200,8 @@ async fn reserve_many(placed: &Placed, context: &mut Context) -> retold::Result<
     Ok(())
 }
 
-/// Goal: effects that no log takes are a failure of the policy, of the one event that causes them.
+/// Goal: effects that no log accepts are a failure of the policy for the one event that causes
+/// them.
 #[tokio::test]
 async fn effects_that_do_not_fit_are_a_failure_of_the_policy() {
     for (on_failure, batch) in [
@@ -236,7 +237,7 @@ async fn effects_that_do_not_fit_are_a_failure_of_the_policy() {
             Some(parked) => assert!(parked.failure.as_ref().unwrap().contains("10001 events")),
             None => assert!(record.paused.as_ref().unwrap().contains("10001 events")),
         }
-        // Answered once more, it fails as before.
+        // Retried, it fails as before.
         let operator = retold::system::FollowerOperator::new(stock, "reservations");
         operator.resume().await.unwrap();
         catch_up(&mut pipeline).await;
@@ -254,7 +255,7 @@ async fn read_many(placed: &Placed, context: &mut Context) -> retold::Result<()>
     reserve(placed, context).await
 }
 
-/// Goal: what would fit into an append by itself is not refused for what was decided before it.
+/// Goal: reads that fit into an append of their own are not refused because of earlier decisions.
 #[tokio::test]
 async fn reads_that_fit_by_themselves_are_recorded_by_themselves() {
     let (memory, _) = memory();
@@ -262,7 +263,7 @@ async fn reads_that_fit_by_themselves_are_recorded_by_themselves() {
     let shop = shop_with(reservations().on(read_many).batch(50));
     let open = open(&shop, &memory).await;
     let orders = open.application("orders").unwrap();
-    // Each has a stretch, the stock and the follower itself beside.
+    // Each also has a stretch, the stock and the follower itself.
     for (order, reads) in [400, most - 10, 1, most - 10, 400].into_iter().enumerate() {
         place(orders, &order.to_string(), &reads.to_string())
             .await
@@ -276,7 +277,7 @@ async fn reads_that_fit_by_themselves_are_recorded_by_themselves() {
     assert_retold(&open).await;
 }
 
-/// Refuses to answer if too little was sold over the counter.
+/// Refuses an order if too little was sold over the counter.
 async fn need_one(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     let stock = context.find::<Stock>(placed.item.as_str()).await?;
     if stock.is_none_or(|it| it.reserved < 2) {
@@ -285,8 +286,8 @@ async fn need_one(placed: &Placed, context: &mut Context) -> retold::Result<()> 
     reserve(placed, context).await
 }
 
-/// Goal: no event is parked, and no follower stopped, for a state that is the cache's and no more the
-/// log's.
+/// Goal: no event is parked and no follower stopped because of a state that is still in the cache
+/// but out of date with the log.
 #[tokio::test]
 async fn a_policy_does_not_fail_for_an_old_state() {
     for on_failure in [OnFailure::Park, OnFailure::Stop] {
@@ -306,7 +307,7 @@ async fn a_policy_does_not_fail_for_an_old_state() {
         place(here.application("orders").unwrap(), "1", "tea")
             .await
             .unwrap();
-        // What this process has of the stock is what it recorded itself.
+        // This process knows only the stock that it recorded itself.
         let (_, mut pipeline) = here.pipelines().pop().unwrap();
         catch_up(&mut pipeline).await;
         let stock = here.application("stock").unwrap();
@@ -317,7 +318,7 @@ async fn a_policy_does_not_fail_for_an_old_state() {
     }
 }
 
-/// Decides on the aggregate as the cache has it, and then reads it by the log.
+/// Decides on the aggregate from the cache, and then reads it from the log.
 async fn look_twice(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     let order = context.cause().stream().unwrap_or_default().to_owned();
     let tea = Id::<Stock>::from(placed.item.as_str());
@@ -328,8 +329,8 @@ async fn look_twice(placed: &Placed, context: &mut Context) -> retold::Result<()
     Ok(())
 }
 
-/// Goal: a state of the cache that is old is a conflict, not a corrupt log, also if the policy reads
-/// the same aggregate in two ways.
+/// Goal: an outdated state in the cache is a conflict and not a corrupt log, also if the policy
+/// reads the same aggregate in two ways.
 #[tokio::test]
 async fn an_old_state_is_no_corruption() {
     let (memory, _) = memory();

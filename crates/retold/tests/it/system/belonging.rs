@@ -1,5 +1,5 @@
-//! Which system a follower is part of, and whether it is part of any still: two systems do not share one, and a
-//! retired one stays retired.
+//! The system that a follower is part of, and whether it is still part of any: two systems do not
+//! share a follower, and a retired one stays retired.
 
 use retold::system::{
     Context, Follower, FollowerOperator, Infrastructure, SingleThread, System, SystemBuilder,
@@ -24,7 +24,7 @@ fn reservations() -> Follower {
     Follower::new("reservations").follows("orders").on(reserve)
 }
 
-/// A system of this name, whose stock has these followers.
+/// Defines a system of this name, whose stock has these followers.
 fn define(name: &str, followers: Vec<Follower>) -> SystemBuilder {
     System::new(name)
         .application("orders", |app| app.aggregate::<Order>())
@@ -57,7 +57,7 @@ async fn two_systems_never_share_a_follower() {
             .unwrap();
         assert_eq!(record.system.as_deref(), Some("shop"));
 
-        // The same names, and another policy.
+        // The same names with another policy.
         let theirs = Follower::new("reservations").follows("orders").on(ignore);
         let theirs = vec![theirs.partitioned(partitions)];
         let error = start(define("museum", theirs), &memory).await.unwrap_err();
@@ -66,7 +66,8 @@ async fn two_systems_never_share_a_follower() {
         for said in ["\"reservations\"", "\"shop\"", "\"museum\"", "formerly"] {
             assert!(text.contains(said), "{text}");
         }
-        // A system that was renamed says so; what an operator does in between changes nothing.
+        // A renamed system declares its former name; an operator's actions in between change
+        // nothing.
         shop.reset("stock", "reservations", &[]).await.unwrap();
         let renamed = || define("store", ours()).formerly("shop");
         let store = start(renamed(), &memory).await.unwrap();
@@ -79,7 +80,7 @@ async fn two_systems_never_share_a_follower() {
     }
 }
 
-/// Of two that begin at the same time the one that is second to record is refused too, by its pipeline.
+/// If two systems begin at the same time, the second to record is also refused, by its pipeline.
 #[tokio::test]
 async fn a_system_that_was_opened_before_the_other_began_does_nothing() {
     let (memory, _) = memory();
@@ -111,7 +112,7 @@ async fn a_retired_follower_does_nothing_and_its_programs_are_refused() {
     assert!(operator.retire("nothing is sold any more").await.unwrap());
     assert!(!operator.retire("again").await.unwrap());
 
-    // A program that runs still says so, and does nothing for it.
+    // A program that is still running reports this, and does nothing for the follower.
     shop.catch_up().await.unwrap();
     place(&orders, "2", "tea").await.unwrap();
     let count = async || {
@@ -127,7 +128,8 @@ async fn a_retired_follower_does_nothing_and_its_programs_are_refused() {
     let health = shop.health().await.to_string();
     assert_eq!(
         health,
-        "follower stock/reservations is retired: nothing is sold any more; remove it from the program"
+        "follower stock/reservations is retired: nothing is sold any more; \
+         remove it from the program"
     );
     for refused in [
         operator.pause("for a while").await.map(drop),
@@ -137,7 +139,7 @@ async fn a_retired_follower_does_nothing_and_its_programs_are_refused() {
         assert!(refused.unwrap_err().to_string().contains("retired"));
     }
 
-    // One that is started is refused, one without it is not.
+    // Starting a program with the follower is refused; one without it starts.
     let error = start(system(), &memory).await.unwrap_err().to_string();
     assert!(
         error.contains("is retired (nothing is sold any more)"),
@@ -147,7 +149,7 @@ async fn a_retired_follower_does_nothing_and_its_programs_are_refused() {
     let without = start(define("shop", vec![]), &memory).await.unwrap();
     assert!(without.health().await.is_well());
 
-    // It is taken back, and goes on where it was.
+    // It is restored, and continues where it was.
     assert!(operator.resume().await.unwrap());
     shop.catch_up().await.unwrap();
     assert_eq!(count().await, 2);

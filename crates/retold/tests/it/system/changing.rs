@@ -1,5 +1,5 @@
-//! Systems that change between two programs: followers renamed and removed, upstreams added, editions
-//! raised while the old program still runs. What older programs recorded stays a story that is told.
+//! Systems that change between two programs: followers renamed and removed, upstreams added,
+//! editions raised while the old program still runs. Records of older programs can still be retold.
 
 use retold::system::{
     Context, Follower, FollowerOperator, Infrastructure, OnFailure, OpenSystem, Opening,
@@ -41,15 +41,15 @@ async fn answers(runner: &SingleThread) -> usize {
 }
 
 #[tokio::test]
-async fn followers_come_and_go_and_are_renamed() {
+async fn followers_are_added_removed_and_renamed() {
     let (memory, _) = memory();
     let runner = run(&system([follower("a")]), &memory, "1").await;
     assert_eq!(answers(&runner).await, 1);
-    // Under another name it is another, which begins with the first event.
+    // Under another name it is a different follower, which begins with the first event.
     let runner = run(&system([follower("b")]), &memory, "2").await;
     assert_eq!(answers(&runner).await, 3);
     assert_retold(runner.open_system()).await;
-    // The first goes on where it was.
+    // The first continues where it was.
     let runner = run(&system([follower("a"), follower("b")]), &memory, "3").await;
     assert_eq!(answers(&runner).await, 6);
     assert_retold(runner.open_system()).await;
@@ -75,7 +75,7 @@ async fn an_upstream_is_added_and_taken_away() {
 }
 
 #[tokio::test]
-async fn a_follower_that_starts_now_takes_what_comes() {
+async fn a_follower_that_starts_now_processes_later_events() {
     let (memory, _) = memory();
     run(&system([]), &memory, "1").await;
     let now = || follower("a").follows("returns").start(Start::Now);
@@ -84,21 +84,22 @@ async fn a_follower_that_starts_now_takes_what_comes() {
     let runner = run(&system([now()]), &memory, "3").await;
     assert_eq!(answers(&runner).await, 4);
     assert_retold(runner.open_system()).await;
-    // Begun anew it begins with what it never looked at.
+    // After a reset it begins with the events that it never read.
     runner.reset("stock", "a", &[]).await.unwrap();
     assert_eq!(answers(&runner).await, 4 + 6);
     assert_retold(runner.open_system()).await;
 }
 
-/// Answers what the first edition passes over.
+/// Processes events that the first edition passes over.
 async fn reserve_twice(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     reserve(placed, context).await?;
     reserve(placed, context).await
 }
 
-/// Two programs of different editions work at the same time, on each page one of the two is faster.
+/// Two programs of different editions work at the same time, and on each page one of the two is
+/// faster.
 #[tokio::test]
-async fn two_editions_at_once_are_told_apart() {
+async fn two_editions_at_once_are_distinguished() {
     let (memory, _) = memory();
     let systems = [
         system([follower("a").batch(3)]),
@@ -150,9 +151,10 @@ async fn pass_over(_: &Placed, _: &mut Context) -> retold::Result<()> {
     Ok(())
 }
 
-/// Goal: what an older edition answered after all, with nothing, is not held against a newer one.
+/// Goal: an event that an older edition processed after a resume, without effect, is not a
+/// difference for a newer edition.
 #[tokio::test]
-async fn what_an_older_edition_resumed_is_no_difference() {
+async fn events_resumed_by_an_older_edition_are_no_difference() {
     let (memory, _) = memory();
     let fails = Follower::new("a").follows("orders").on(refuse);
     run(&system([fails.on_failure(OnFailure::Park)]), &memory, "1").await;
@@ -166,7 +168,7 @@ async fn what_an_older_edition_resumed_is_no_difference() {
     assert_retold(newer.open_system()).await;
 }
 
-/// Goal: a follower whose upstream was replaced and that was reset is retold from there on.
+/// Goal: a follower that was reset after its upstream was replaced is retold from the reset on.
 #[tokio::test]
 async fn a_reset_over_a_replaced_log_is_retold() {
     let (memory, _) = memory();

@@ -1,6 +1,6 @@
-//! Events that change between two programs on one log: renamed, new, with a new field, without a field,
-//! retired. No topic that a program does not know passes silently, for any reader; nothing is lost when
-//! programs of both versions run for a while. These are the cases of the guide's chapter.
+//! Events that change between two programs on one log: renamed, new, with a new field, without a
+//! field, retired. No reader passes over an unknown topic silently, and nothing is lost while
+//! programs of both versions run. These are the cases of the guide's chapter.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use retold::system::{
     Trouble,
 };
 
-/// The program that runs at first.
+/// The program that runs first.
 mod old {
     use retold::prelude::*;
 
@@ -34,7 +34,7 @@ mod old {
     }
 }
 
-/// Programs that come after it, each with one change.
+/// Later programs, each with one change.
 mod new {
     use retold::prelude::*;
 
@@ -44,7 +44,7 @@ mod new {
         pub(super) room: u32,
     }
 
-    /// The former topic was forgotten.
+    /// The former topic was not declared.
     #[derive(Event, Serialize, Deserialize, Clone)]
     #[event(topic = "booked", tag = "room:{room}")]
     pub(super) struct Forgetful {
@@ -59,7 +59,7 @@ mod new {
         pub(super) guests: u32,
     }
 
-    /// The old program would read it without `by`, which it needs: so the revision is raised.
+    /// The old program needs `by` and would read the event without it, so the revision is raised.
     #[derive(Event, Serialize, Deserialize, Clone)]
     #[event(topic = "placed", revision = 2, tag = "room:{room}")]
     pub(super) struct WithoutField {
@@ -128,7 +128,7 @@ async fn rooms(runner: &SingleThread) -> Vec<u32> {
     letters.iter().map(|it| it.event.room).collect()
 }
 
-/// The stores of two programs: what each opens, over one place.
+/// The stores of two programs: each opens its own handle of one place.
 struct Stores {
     old: Infrastructure,
     new: Infrastructure,
@@ -151,8 +151,8 @@ async fn at(url: &str) -> Stores {
     }
 }
 
-/// The old program answers what it knows, holds before what it does not, and says so; the new one goes on
-/// there, and everything is answered once.
+/// The old program processes the events that it knows, holds before the unknown one, and reports
+/// this. The new one continues there, and each event is processed once.
 async fn check_held<E: Event + Clone>(
     stores: Stores,
     new: System,
@@ -174,7 +174,7 @@ async fn check_held<E: Event + Clone>(
     assert_eq!(rooms(&old).await, [1]);
 
     record(&new, &stores.new, unknown(2)).await;
-    // Recorded by the old program, after what it does not know.
+    // Recorded by the old program, after the event that it does not know.
     by_old.decide((), |()| placed(3)).await.unwrap();
     old.catch_up().await.unwrap();
     assert_eq!(
@@ -199,7 +199,7 @@ async fn check_held<E: Event + Clone>(
 
     let after = SingleThread::start(&new, &stores.new).await.unwrap();
     assert_eq!(rooms(&after).await, [1, 2, 3]);
-    // The old program goes by what the new one has recorded, and answers nothing twice.
+    // The old program reads the new one's records, and processes nothing twice.
     old.catch_up().await.unwrap();
     assert_eq!(old.status()[0].phase, Phase::CaughtUp);
     assert_eq!(rooms(&old).await, [1, 2, 3]);
@@ -226,7 +226,7 @@ async fn check_removed_field(stores: Stores) {
     check_held(stores, new, |room| new::WithoutField { room }, "placed").await;
 }
 
-/// A new field with a default needs nothing: each program reads what the other wrote.
+/// A new field with a default needs nothing: each program reads the other's events.
 async fn check_new_field(stores: Stores) {
     let old = SingleThread::start(&old_system(), &stores.old)
         .await
@@ -247,7 +247,7 @@ async fn check_new_field(stores: Stores) {
     assert!(new.status()[0].is_well());
 }
 
-/// A type that is removed is declared to be of the past, or the program does not open.
+/// A removed type must be declared as retired, or the program does not open.
 async fn check_retirement(stores: Stores) {
     let both = system(
         |app| app.event::<old::Placed>().event::<old::CalledOff>(),
@@ -318,7 +318,7 @@ impl Apply<new::Renamed> for Taken {
     }
 }
 
-/// Books a room by a decision over a query: false if it is taken.
+/// Books a room by a decision over a query; returns false if it is taken.
 async fn book<E: Event>(
     orders: &Application,
     room: u32,
@@ -355,8 +355,9 @@ fn assert_unknown<T: std::fmt::Debug>(result: retold::Result<T>, topic: &str) {
     );
 }
 
-/// A room that was booked before the event was renamed is not sold a second time: neither by a program
-/// that declares its types, nor by one that declares none, nor by one that runs already.
+/// A room that was booked before the event was renamed is not sold a second time: neither by a
+/// program that declares its types, nor by one that declares none, nor by one that is already
+/// running.
 async fn check_rooms(stores: Stores) {
     let old = opening(&stores.old)
         .event::<old::Placed>()
@@ -373,7 +374,7 @@ async fn check_rooms(stores: Stores) {
     assert_unknown(book(&undeclared, 7, forgetful).await, "placed");
     let view = fold_of::<Taken, new::Forgetful>();
     assert_unknown(undeclared.view(view).await.map(drop), "placed");
-    // A room of which nothing is recorded under that topic.
+    // A room without events under that topic.
     assert!(book(&undeclared, 8, forgetful).await.unwrap());
 
     let new = opening(&stores.new)
@@ -391,14 +392,14 @@ async fn check_rooms(stores: Stores) {
     assert!(!book(&new, 10, renamed).await.unwrap());
 }
 
-/// Lets a future run to its end within a decision.
+/// Runs a future to completion within a decision.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
 }
 
-/// Goal: a decision over a query holds only if no event came between its read and its append that it would
-/// have taken in, also under a topic that its program does not know. Method: the decision itself has another
-/// program record in between.
+/// Goal: a decision over a query is recorded only if no event that it would have read was recorded
+/// between its read and its append, also under a topic that its program does not know. Method: the
+/// decision itself makes another program record in between.
 async fn check_between(stores: Stores) {
     let old = opening(&stores.old);
     let old = old.event::<old::Placed>().event::<old::CalledOff>();
@@ -407,16 +408,16 @@ async fn check_between(stores: Stores) {
     let new = others.event::<new::Renamed>().event::<old::CalledOff>();
     let new = new.open().await.unwrap();
     let renamed = |room| new::Renamed { room };
-    // The log has no event of that topic before.
+    // The log contained no event of that topic before.
     let between = |room| {
         at_once(book(&new, room, renamed)).unwrap();
         placed(room)
     };
     assert_unknown(book(&old, 1, between).await, "booked");
-    // It has some, of another room.
+    // It contains some, of another room.
     assert_unknown(book(&old, 2, between).await, "booked");
     assert!(book(&old, 3, placed).await.unwrap());
-    // A topic that is new to the log, and that the program knows: it decides again.
+    // A topic that is new to the log but known to the program: it decides again.
     let times = std::sync::atomic::AtomicUsize::new(0);
     let called_off = |room| {
         if times.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
@@ -434,8 +435,8 @@ async fn check_between(stores: Stores) {
     );
 }
 
-/// Subscriptions, readings and outboxes of a type give what was recorded before an unknown event and then
-/// stop, for it may be of their type under another name.
+/// Subscriptions, reads and outboxes of a type return the events recorded before an unknown event
+/// and then stop, because it may be of their type under another name.
 async fn check_typed_readers(stores: Stores) {
     let old = opening(&stores.old).event::<old::Placed>();
     let old = old.open().await.unwrap();
@@ -463,7 +464,7 @@ async fn check_typed_readers(stores: Stores) {
         rooms.collect::<Vec<_>>()
     };
     assert_unknown(backward.collect().await.map(drop), "booked");
-    // What has another tag cannot be what is sought.
+    // An event with another tag cannot match.
     let tagged = events().tag("room:3").read().collect().await.unwrap();
     assert_eq!(rooms(tagged), [3]);
     let skipping = events().skips_unknown_events().read().collect().await;
@@ -476,7 +477,7 @@ async fn check_typed_readers(stores: Stores) {
     assert_eq!(outbox.next().await.unwrap().unwrap().event.room, 3);
 }
 
-/// Two programs record in one log, each with types of its own, and say so.
+/// Two programs record in one log, each with types of its own, and declare that.
 async fn check_of_others(stores: Stores) {
     let letters = opening(&stores.old).event::<Letter>();
     let letters = letters.of_others("placed").open().await.unwrap();
@@ -495,7 +496,7 @@ async fn check_of_others(stores: Stores) {
     assert_eq!(sent.unwrap().len(), 2);
 }
 
-/// A follower that is said to skip unknown events does so.
+/// A follower that is configured to skip unknown events does so.
 #[tokio::test]
 async fn a_follower_may_skip_unknown_events() {
     let stores = memory().await;
@@ -510,10 +511,10 @@ async fn a_follower_may_skip_unknown_events() {
     assert_eq!(old.status()[0].phase, Phase::CaughtUp);
 }
 
-/// In one process, and with types that are declared nowhere: the type that records has the topic that the
-/// follower answers as a former one.
+/// In one process, and with types that are declared nowhere: the type that records has, as a former
+/// topic, the topic that the follower processes.
 #[tokio::test]
-async fn another_name_of_what_a_follower_answers_is_held_before() {
+async fn a_follower_holds_before_another_name_of_its_topic() {
     async fn finish(_: &old::CalledOff, context: &mut Context) -> retold::Result<()> {
         context.record(new::Renamed { room: 5 })?;
         Ok(())
@@ -543,7 +544,8 @@ async fn another_name_of_what_a_follower_answers_is_held_before() {
     assert_eq!(rooms(&after).await, [5]);
 }
 
-/// A view has what came before the unknown event and nothing after, and waiting for more says why.
+/// A view contains the events before the unknown event and none after it, and waiting for more
+/// returns the reason.
 #[tokio::test]
 async fn a_view_holds_before_an_unknown_event() {
     let stores = memory().await;
@@ -570,11 +572,11 @@ async fn a_view_holds_before_an_unknown_event() {
     assert!(refused.contains("\"booked\""), "{refused}");
 }
 
-/// Under faults: an old program's followers, in several processes that crash, answer everything before the
-/// unknown event and nothing after; the new program does the rest, once.
+/// Under faults: an old program's followers, in several processes that crash, process every event
+/// before the unknown one and none after it; the new program does the rest, once.
 #[test]
 fn an_unknown_event_is_held_before_under_every_fault() {
-    // Nothing is declared here, or a process that starts again would be refused.
+    // Nothing is declared here, or a process that restarts would be refused.
     let old = system(|app| app, letters().on(on_placed));
     let new = system(|app| app.event::<new::Renamed>(), letters().on(on_renamed));
     seeds(40, |simulation| {

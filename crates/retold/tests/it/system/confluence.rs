@@ -10,7 +10,7 @@ use retold::system::{Follower, Infrastructure, SingleThread, System};
 
 use super::shop::{Order, Stock, place, reserve};
 
-/// Orders are confluent by item; the stock, which has no tags, claims nothing.
+/// Orders are confluent by item; the stock, which has no tags, is not declared confluent.
 fn system() -> System {
     let follower = Follower::new("reservations").follows("orders").on(reserve);
     System::new("shop")
@@ -22,7 +22,7 @@ fn system() -> System {
         .unwrap()
 }
 
-/// Places orders of these items, one a minute from this time on.
+/// Places orders of these items, one per minute from this time on.
 async fn run(start: &str, orders: &[(&str, &str)]) -> SingleThread {
     let start: Timestamp = start.parse().unwrap();
     let clock = Arc::new(ManualClock::new(start));
@@ -39,9 +39,9 @@ async fn run(start: &str, orders: &[(&str, &str)]) -> SingleThread {
 const MORNING: &str = "2026-03-01T08:00:00Z";
 const EVENING: &str = "2026-03-01T20:00:00Z";
 
-/// Goal: runs at other times of day, in another order of items, are equal but for times.
+/// Goal: runs at other times of day, with the items in another order, are equal except for times.
 #[tokio::test]
-async fn times_are_inputs_and_can_be_passed_over() {
+async fn times_are_inputs_and_can_be_ignored() {
     let one = run(MORNING, &[("1", "tea"), ("2", "tea"), ("3", "coffee")]).await;
     let two = run(EVENING, &[("3", "coffee"), ("1", "tea"), ("2", "tea")]).await;
     let (one, two) = (one.open_system(), two.open_system());
@@ -65,8 +65,8 @@ async fn times_are_inputs_and_can_be_passed_over() {
     assert_eq!(compare(one, one).await.unwrap(), None);
 }
 
-/// Goal: what is not the same is found without times too, and both sides are shown; also where one
-/// side has nothing.
+/// Goal: differences are also found without times, and both sides are shown, even if one side has
+/// nothing.
 #[tokio::test]
 async fn the_first_difference_of_a_key_is_shown() {
     let one = run(MORNING, &[("1", "tea"), ("2", "tea")]).await;

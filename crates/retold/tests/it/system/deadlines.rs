@@ -39,7 +39,7 @@ async fn timers_fire_by_due_time_and_once() {
     runner.catch_up().await.unwrap();
     assert_eq!(fired(&orders).await, ["a", "b"]);
 
-    // Another runner, as after a restart, and two at once.
+    // Another runner, as after a restart, and two at the same time.
     let other = SingleThread::start(&shop(), &memory).await.unwrap();
     clock.advance(Duration::from_secs(60));
     let (one, two) = tokio::join!(runner.catch_up(), other.catch_up());
@@ -76,7 +76,7 @@ async fn a_timer_that_is_set_again_is_replaced() {
     runner.catch_up().await.unwrap();
     assert!(fired(&orders).await.is_empty());
     clock.advance(Duration::from_secs(15));
-    // A command lets what is due fire first.
+    // A command first fires the timers that are due.
     place(&orders, "1", "tea").await.unwrap();
     let topics = lines(&orders).await;
     let at = |topic: &str| topics.iter().position(|line| line.contains(topic)).unwrap();

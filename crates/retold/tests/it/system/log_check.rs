@@ -28,8 +28,8 @@ impl Apply<CounterEvent> for Counter {
     fn apply(&mut self, event: &CounterEvent) {
         self.steps += 1;
         match event {
-            CounterEvent::Counted { by: 13 } => panic!("nobody counts by 13"),
-            // What is in no snapshot makes a difference only here.
+            CounterEvent::Counted { by: 13 } => panic!("13 is not counted"),
+            // State that no snapshot contains makes a difference only here.
             CounterEvent::Counted { by: 7 } => self.count += self.steps,
             CounterEvent::Counted { by } => self.count += by,
             CounterEvent::Cleared {} => self.count = 0,
@@ -62,7 +62,7 @@ fn new(topic: &'static str, payload: &'static str) -> NewEvent {
     NewEvent::new(EventId::new(Uuid::now_v7()), topic, payload)
 }
 
-/// Records what the program would not have recorded.
+/// Records events that the program would not have recorded.
 async fn record(application: &Application, events: impl IntoIterator<Item = NewEvent>) {
     application
         .recorder()
@@ -108,7 +108,7 @@ async fn a_sound_log_is_read_and_folded_into_whole() {
 }
 
 #[tokio::test]
-async fn what_a_program_cannot_read_or_fold_is_found() {
+async fn events_that_a_program_cannot_read_or_fold_are_found() {
     let store = Arc::new(MemoryStore::new());
     let counters = open(&store).await;
     counters.execute_or_create(1, counted(1)).await.unwrap();
@@ -137,7 +137,7 @@ async fn what_a_program_cannot_read_or_fold_is_found() {
                 Some("retold.forgotten"),
                 "newer version of the library",
             ),
-            ("Counter/2", None, "panicked: nobody counts by 13"),
+            ("Counter/2", None, "panicked: 13 is not counted"),
             ("Counter/two", None, "no key"),
             (
                 "Counter/4",
@@ -152,7 +152,7 @@ async fn what_a_program_cannot_read_or_fold_is_found() {
 }
 
 #[tokio::test]
-async fn snapshots_that_are_not_what_the_events_make_are_found() {
+async fn snapshots_that_differ_from_the_events_are_found() {
     let store = Arc::new(MemoryStore::new());
     let counters = open(&store).await;
     for key in [1, 2, 3] {

@@ -1,5 +1,5 @@
-//! Operators at work while everything goes wrong that may: they pause, resume, skip and reset a follower
-//! whose policy fails until something it reads is mended.
+//! Operators at work under every fault: they pause, resume, skip and reset a follower whose policy
+//! fails until something it reads is fixed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +43,7 @@ fn system(on_failure: OnFailure, batch: usize) -> System {
         .unwrap()
 }
 
-/// Opens the stock, and lets the follower go on: then all is answered.
+/// Opens the stock and resumes the follower, after which every event is processed.
 pub(super) async fn mend(shop: &OpenSystem) {
     let stock = shop.application("stock").unwrap();
     let opening = StockEvent::SoldOut {
@@ -59,7 +59,7 @@ pub(super) async fn mend(shop: &OpenSystem) {
     while operator.resume().await.is_err() {}
 }
 
-/// What an operator does before the fault is mended.
+/// The operator's action before the fault is fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     Nothing,
@@ -76,7 +76,7 @@ async fn operate(act: Act, shop: OpenSystem) {
         Act::Pause => while operator.pause("a look").await.is_err() {},
         Act::Reset => while operator.reset(&[]).await.is_err() {},
         Act::Skip => {
-            // One try: what is not parked yet cannot be skipped.
+            // One attempt: an event that is not parked yet cannot be skipped.
             if let Ok(parked) = operator.parked().await
                 && let Some(first) = parked.first()
             {
@@ -92,8 +92,8 @@ async fn operate(act: Act, shop: OpenSystem) {
     mend(&shop).await;
 }
 
-/// Each generation answered each event once at most and the last one every event, and nothing while it
-/// was paused.
+/// Each generation processed each event at most once, and the last one every event; nothing was
+/// processed while paused.
 async fn check(act: Act, shop: OpenSystem) -> retold::Result<Result<(), String>> {
     let stock = shop.application("stock")?;
     let operator = FollowerOperator::new(stock, FOLLOWER);
@@ -152,7 +152,7 @@ fn run(system: &System, act: Act, simulation: &mut Simulation) -> Result<(), Str
     shop.outside(move |shop| check(act, shop))?
 }
 
-/// Under this many seeds for each act and way of failing.
+/// The number of seeds for each action and way of failing.
 const SEEDS: u64 = 60;
 
 fn run_all(act: Act) {
@@ -167,7 +167,7 @@ fn run_all(act: Act) {
 }
 
 #[test]
-fn what_was_parked_is_answered_once_the_fault_is_mended() {
+fn parked_events_are_processed_once_the_fault_is_fixed() {
     run_all(Act::Nothing);
 }
 
@@ -182,6 +182,6 @@ fn a_follower_is_reset_while_events_are_parked() {
 }
 
 #[test]
-fn a_parked_event_is_skipped_or_answered() {
+fn a_parked_event_is_skipped_or_processed() {
     run_all(Act::Skip);
 }

@@ -1,4 +1,4 @@
-//! What fails, and what operators do: stop, park, resume, skip, pause, reset.
+//! Failures, and the actions of operators: stop, park, resume, skip, pause, reset.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +8,8 @@ use retold::system::{Context, Follower, OnFailure, Phase, SingleThread, System};
 
 use super::shop::{Placed, Stock, StockEvent, assert_retold, memory, place};
 
-/// Which items cannot be had, changed from outside: a policy with a fault. Each test has its own.
+/// The items that are unavailable, changed from outside: a policy with a fault. Each test has its
+/// own.
 macro_rules! faulty_policy {
     ($faults:ident, $policy:ident) => {
         static $faults: AtomicU32 = AtomicU32::new(0);
@@ -49,7 +50,7 @@ async fn reserved(app: &Application) -> Vec<String> {
 faulty_policy!(STOP, stops);
 
 #[tokio::test]
-async fn a_policy_that_fails_stops_its_follower_until_it_is_let_continue() {
+async fn a_policy_that_fails_stops_its_follower_until_it_is_resumed() {
     let (memory, _) = memory();
     STOP.store(1, Ordering::SeqCst);
     let system = system(Follower::new("reservations").follows("orders").on(stops));
@@ -70,7 +71,7 @@ async fn a_policy_that_fails_stops_its_follower_until_it_is_let_continue() {
     let reason = operator.record().await.unwrap().paused.unwrap();
     assert!(reason.contains("the event at 2 of \"orders\""), "{reason}");
 
-    // Neither a new process nor a continuation helps before the fault is mended.
+    // Neither a new process nor a resume helps before the fault is fixed.
     let again = SingleThread::start(&system, &memory).await.unwrap();
     assert_eq!(again.status().pop().unwrap().phase, Phase::Paused);
     operator.resume().await.unwrap();
@@ -117,7 +118,7 @@ async fn an_event_is_parked_with_the_later_ones_of_its_stream() {
     );
     assert_eq!(runner.status().pop().unwrap().parked, 3);
 
-    // Resumed with the fault still there, it stays parked.
+    // Resumed while the fault persists, it stays parked.
     operator.resume().await.unwrap();
     runner.catch_up().await.unwrap();
     assert_eq!(operator.parked().await.unwrap().len(), 3);
@@ -135,7 +136,7 @@ async fn an_event_is_parked_with_the_later_ones_of_its_stream() {
     runner.catch_up().await.unwrap();
     assert!(operator.parked().await.unwrap().is_empty());
     assert_eq!(reserved(&stock).await, ["Order/2", "Order/1", "Order/1"]);
-    // Once: a further start answers nothing again.
+    // Once: another start processes nothing again.
     let again = SingleThread::start(&system, &memory).await.unwrap();
     again.catch_up().await.unwrap();
     assert_eq!(reserved(&stock).await.len(), 3);
@@ -144,7 +145,7 @@ async fn an_event_is_parked_with_the_later_ones_of_its_stream() {
 
 faulty_policy!(BATCH, in_batches);
 
-/// Goal: the events before and after one whose policy fails are answered once each, although one
+/// Goal: the events before and after one whose policy fails are processed once each, although one
 /// append covers many.
 #[tokio::test]
 async fn a_failure_in_a_batch_leaves_nothing_out() {
@@ -190,7 +191,7 @@ async fn an_operator_pauses_and_resets_a_follower() {
     let operator = runner.operator("stock", "reservations").unwrap();
     operator.pause("for a look").await.unwrap();
     operator.pause("twice").await.unwrap();
-    // It is found without being told: the next append would not be recorded.
+    // The follower notices this without a notification: its next append would not be recorded.
     place(&orders, "2", "tea").await.unwrap();
     assert_eq!(reserved(&stock).await, ["Order/1"]);
     operator.resume().await.unwrap();
@@ -215,16 +216,16 @@ async fn an_operator_pauses_and_resets_a_follower() {
         .collect();
     assert_eq!(ids.len(), 4);
 
-    let unknown = runner.operator("stock", "nobody").unwrap();
+    let unknown = runner.operator("stock", "unknown").unwrap();
     let error = unknown.pause("why not").await.unwrap_err();
     assert!(
-        error.to_string().contains("no follower \"nobody\""),
+        error.to_string().contains("no follower \"unknown\""),
         "{error}"
     );
     assert_retold(runner.open_system()).await;
 }
 
-/// A log that was replaced is never followed on, neither from the start nor from the middle.
+/// A log that was replaced is never followed further, neither from the start nor from the middle.
 #[tokio::test]
 async fn a_replaced_log_is_noticed() {
     let (memory, _) = memory();

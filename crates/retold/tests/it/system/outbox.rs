@@ -1,4 +1,4 @@
-//! The outbox: everything is delivered at least once, in order, under an id that stays.
+//! The outbox: everything is delivered at least once, in order, under a stable id.
 
 use retold::prelude::*;
 use retold::recording::{Append, NewEvent};
@@ -19,7 +19,7 @@ async fn next(outbox: &mut Outbox<Placed>) -> Option<String> {
 }
 
 #[tokio::test]
-async fn what_is_not_acknowledged_is_given_again() {
+async fn unacknowledged_events_are_returned_again() {
     let app = app("outbox").await;
     for order in ["1", "2", "3"] {
         place(&app, order, "tea").await.unwrap();
@@ -30,12 +30,12 @@ async fn what_is_not_acknowledged_is_given_again() {
     outbox.delivered().await.unwrap();
     let id = outbox.next().await.unwrap().unwrap().id();
 
-    // As after a crash: the second was given and perhaps sent.
+    // As after a crash: the second was returned and perhaps sent.
     let mut again = Outbox::<Placed>::open(&app, "mail").await.unwrap();
     assert_eq!(again.next().await.unwrap().unwrap().id(), id);
     again.delivered().await.unwrap();
 
-    // The first program goes on from where the second is.
+    // The first program continues from where the second is.
     outbox.delivered().await.unwrap();
     assert_eq!(next(&mut outbox).await.as_deref(), Some("Order/3"));
     outbox.delivered().await.unwrap();
@@ -51,7 +51,7 @@ async fn what_is_not_acknowledged_is_given_again() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_read_stays_until_it_is_passed_over() {
+async fn an_event_that_cannot_be_read_stays_until_it_is_skipped() {
     let app = app("outbox-unreadable").await;
     place(&app, "1", "tea").await.unwrap();
     let bad = NewEvent::new(app.next_event_id(), "Placed", "[]");
@@ -75,8 +75,8 @@ async fn an_event_that_cannot_be_read_stays_until_it_is_passed_over() {
     );
 }
 
-/// Goal: at least once, in order, under every fault. Method: two programs drain one outbox and tell
-/// what they send to somebody outside, who survives their crashes.
+/// Goal: at least once, in order, under every fault. Method: two programs drain one outbox and
+/// report what they send to an observer outside, which survives their crashes.
 #[test]
 fn everything_is_delivered_under_every_fault() {
     use std::sync::{Arc, Mutex};

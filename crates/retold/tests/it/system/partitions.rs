@@ -1,4 +1,4 @@
-//! Followers that are split into partitions, and split anew: on one thread and step by step.
+//! Followers that are split into partitions, and split again: on one thread and step by step.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,14 +29,14 @@ async fn events(app: &Application) -> Vec<StoredEvent> {
     page.events
 }
 
-/// Ids of effects, in their order.
+/// Returns the ids of effects, in their order.
 async fn effect_ids(app: &Application) -> Vec<String> {
     let is_effect = |it: &StoredEvent| matches!(it.origin(), Ok(Origin::Effect { .. }));
     let events = events(app).await.into_iter().filter(is_effect);
     events.map(|event| event.id().to_string()).collect()
 }
 
-/// The follower keys of effects.
+/// Returns the follower keys of effects.
 async fn keys(app: &Application) -> BTreeSet<String> {
     let key = |event: StoredEvent| match event.origin() {
         Ok(Origin::Effect { follower, .. }) => Some(follower.to_string()),
@@ -52,8 +52,8 @@ async fn place_many(orders: &Application, numbers: std::ops::Range<u32>) {
     }
 }
 
-/// Goal: however a follower is split, and split anew in between, a single thread records the same
-/// effects in the same order, under the same ids; and all of it retells.
+/// Goal: however a follower is split, and split again in between, a single thread records the same
+/// effects in the same order, under the same ids; and all of it can be retold.
 #[tokio::test]
 async fn a_follower_records_the_same_however_it_is_split() {
     let mut expected = None;
@@ -93,15 +93,15 @@ async fn a_follower_records_the_same_however_it_is_split() {
         assert_eq!(*expected.get_or_insert_with(|| found.clone()), found);
         assert_retold(runner.open_system()).await;
 
-        // What another process finds is the same.
+        // Another process finds the same.
         let again = SingleThread::start(&system, &memory).await.unwrap();
         assert_eq!(again.status().len(), partitions as usize);
         assert_eq!(effect_ids(&stock).await, found.1);
     }
 }
 
-/// Goal: each partition has stretches of its own under its own key, over all of the upstream, and
-/// answers what is in it and nothing else.
+/// Goal: each partition has stretches of its own under its own key, over the whole upstream, and
+/// processes only the events that belong to it.
 #[tokio::test]
 async fn each_partition_has_its_own_key_and_covers_everything() {
     let (memory, _) = memory();
@@ -136,8 +136,8 @@ async fn each_partition_has_its_own_key_and_covers_everything() {
     assert_retold(&open).await;
 }
 
-/// Goal: the user's keys keep together what they name, by tag and by function; what has no key is in
-/// the first partition.
+/// Goal: events that share a user's key stay together, by tag and by function; events without a key
+/// are in the first partition.
 #[tokio::test]
 async fn events_of_one_key_are_in_one_partition() {
     let by_tag = reservations().partitioned(5).partition_by_tag("item:");
@@ -180,7 +180,7 @@ async fn events_of_one_key_are_in_one_partition() {
 }
 
 #[test]
-fn what_cannot_be_split_is_refused() {
+fn followers_that_cannot_be_split_are_refused() {
     let refused = |follower: Follower, expected: &str| {
         let built = System::new("shop")
             .application("orders", |app| app.aggregate::<Order>())
@@ -197,7 +197,7 @@ fn what_cannot_be_split_is_refused() {
     }
 }
 
-/// Lets pipelines work in turn until a round of all of them records nothing.
+/// Runs pipelines in turn until a round of all of them records nothing.
 async fn drive(pipelines: &mut [Pipeline]) {
     loop {
         let known = |it: &Pipeline| (it.counts().appends, it.record().version);
@@ -223,8 +223,8 @@ async fn pipelines(system: &System, memory: &Infrastructure) -> (OpenSystem, Vec
     (open, pipelines)
 }
 
-/// Goal: programs with another number of pipelines than there are partitions do all the work, alone
-/// and beside each other; the number that is recorded counts.
+/// Goal: programs with a number of pipelines other than the number of partitions do all the work,
+/// alone and together; the recorded number counts.
 #[tokio::test]
 async fn a_program_with_other_pipelines_does_all_the_work() {
     for (declared, repartitioned) in [(1, 4), (2, 5), (4, 2), (3, 1), (2, 2)] {
@@ -257,10 +257,10 @@ async fn a_program_with_other_pipelines_does_all_the_work() {
     }
 }
 
-/// Goal: partitions that are at different places are brought to one, and nothing goes beyond it before
-/// the follower is split; an operator can take that back.
+/// Goal: partitions at different positions are brought to the same one, and none passes it before
+/// the follower is split; an operator can revoke the split.
 #[tokio::test]
-async fn partitions_come_to_one_place_before_the_follower_is_split_anew() {
+async fn partitions_reach_one_position_before_the_follower_is_split_again() {
     let (memory, _) = memory();
     let system = system(reservations().partitioned(2));
     let (open, mut pipelines) = pipelines(&system, &memory).await;
@@ -271,7 +271,7 @@ async fn partitions_come_to_one_place_before_the_follower_is_split_anew() {
     drive(&mut pipelines[..1]).await;
     let ahead = effect_ids(stock).await.len();
 
-    // The one that is ahead goes no further, whatever else is recorded.
+    // The partition that is ahead does not continue, regardless of what else is recorded.
     assert!(operator.repartition(3, None).await.unwrap());
     assert!(!operator.repartition(3, None).await.unwrap());
     place_many(orders, 20..30).await;
@@ -280,7 +280,8 @@ async fn partitions_come_to_one_place_before_the_follower_is_split_anew() {
     assert_eq!(pipelines[0].status().read().phase, Phase::Draining);
     assert_eq!(operator.record().await.unwrap().generation, 1);
 
-    // Taken back, it goes on; asked for again, the other one is waited for.
+    // After the split is revoked it continues; when the split is requested again, the other one is
+    // waited for.
     assert!(operator.repartition(2, None).await.unwrap());
     drive(&mut pipelines[..1]).await;
     let ahead_now = effect_ids(stock).await.len();
@@ -297,8 +298,8 @@ async fn partitions_come_to_one_place_before_the_follower_is_split_anew() {
     assert_retold(&open).await;
 }
 
-/// Goal: a program that splits a follower by another rule does nothing for it, says so, and is let in by
-/// an operator's act while the old one still runs.
+/// Goal: a program that splits a follower by another rule does nothing for it, reports this, and is
+/// admitted by an operator's action while the old one still runs.
 #[tokio::test]
 async fn a_program_with_another_rule_stands_aside() {
     let (memory, _) = memory();
@@ -327,7 +328,7 @@ async fn a_program_with_another_rule_stands_aside() {
     assert!(of_old[0].step().await.is_err());
     assert_eq!(effect_ids(stock).await.len(), 20);
     assert_retold(&now).await;
-    // The old program takes what the new one's partitions did as it is.
+    // The old program accepts the records of the new one's partitions as they are.
     assert_retold(&open).await;
 }
 
@@ -345,10 +346,10 @@ async fn reserve_if_open(placed: &Placed, context: &mut Context) -> retold::Resu
     Ok(())
 }
 
-/// Goal: what is parked stays parked when the follower is split anew, is answered once by the partition
-/// that has it then, and retells.
+/// Goal: a parked event stays parked when the follower is split again, is then processed once by
+/// the partition that owns it, and can be retold.
 #[tokio::test]
-async fn what_is_parked_is_answered_by_the_partition_that_has_it_then() {
+async fn a_parked_event_is_processed_by_its_new_partition() {
     let (memory, _) = memory();
     CLOSED.store(true, Ordering::SeqCst);
     let follower = Follower::new("reservations")
@@ -389,9 +390,9 @@ async fn what_is_parked_is_answered_by_the_partition_that_has_it_then() {
     assert_retold(runner.open_system()).await;
 }
 
-/// Goal: paused followers go no further, and are split once they are let continue.
+/// Goal: paused followers do not continue, and are split once they are resumed.
 #[tokio::test]
-async fn a_paused_follower_is_split_when_it_goes_on() {
+async fn a_paused_follower_is_split_when_it_is_resumed() {
     let (memory, _) = memory();
     let system = system(reservations().partitioned(2));
     let (open, mut pipelines) = pipelines(&system, &memory).await;
@@ -412,7 +413,7 @@ async fn a_paused_follower_is_split_when_it_goes_on() {
     assert_retold(&open).await;
 }
 
-/// Goal: programs that start a follower at once, with different numbers, agree on one.
+/// Goal: programs that start a follower at the same time, with different numbers, agree on one.
 #[tokio::test]
 async fn the_number_that_is_recorded_first_counts() {
     let (memory, _) = memory();

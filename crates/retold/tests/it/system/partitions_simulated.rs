@@ -1,5 +1,5 @@
-//! Followers that are split, and split anew while everything goes wrong that may; and bugs of that,
-//! planted one by one.
+//! Followers that are split, and split again, under every fault; and bugs in that, planted one by
+//! one.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +29,7 @@ fn a_split_shop_is_right_under_every_fault() {
     }
 }
 
-/// Asks for other partitions, one number after the other, while the others work.
+/// Requests other partitions, one number after the other, while the others work.
 pub(super) async fn repartition(numbers: &'static [u32], shop: OpenSystem) {
     let stock = shop.application("stock").unwrap();
     let operator = FollowerOperator::new(stock, FOLLOWER);
@@ -39,7 +39,7 @@ pub(super) async fn repartition(numbers: &'static [u32], shop: OpenSystem) {
     }
 }
 
-/// A shop with a follower that is split anew, by programs that have other numbers of pipelines.
+/// A shop with a follower that is split again, by programs with other numbers of pipelines.
 fn run_split_anew(system: &System, simulation: &mut Simulation) -> Result<(), String> {
     let mut shop = SystemSimulation::new(simulation, system)?;
     shop.commands("operator", |shop| repartition(&[4, 1, 3], shop));
@@ -47,7 +47,7 @@ fn run_split_anew(system: &System, simulation: &mut Simulation) -> Result<(), St
 }
 
 #[test]
-fn a_shop_is_split_anew_under_every_fault() {
+fn a_shop_is_split_again_under_every_fault() {
     for (partitions, batch) in [(1, 1), (2, 5), (3, 1)] {
         let shop = shop_of(reservations().partitioned(partitions), batch);
         seeds(50, |simulation| run_split_anew(&shop, simulation));
@@ -56,7 +56,7 @@ fn a_shop_is_split_anew_under_every_fault() {
 
 /// The same with keys that are in several streams, one of them in most.
 #[test]
-fn a_shop_that_is_split_by_its_keys_is_split_anew_under_every_fault() {
+fn a_shop_that_is_split_by_its_keys_is_split_again_under_every_fault() {
     let by_clerk = reservations()
         .partitioned(2)
         .partition_by("clerk", |event| event.stream()?.split(['/', '-']).nth(1));
@@ -80,7 +80,7 @@ fn parking(on_failure: OnFailure) -> System {
         .unwrap()
 }
 
-/// Each order was answered once, by whichever partition of whichever generation.
+/// Each order was processed once, by any partition of any generation.
 async fn check_answers(shop: OpenSystem) -> retold::Result<Result<(), String>> {
     let stock = shop.application("stock")?;
     let record = FollowerOperator::new(stock, FOLLOWER).record().await?;
@@ -102,7 +102,7 @@ async fn check_answers(shop: OpenSystem) -> retold::Result<Result<(), String>> {
 }
 
 #[test]
-fn what_is_parked_is_answered_once_though_the_follower_is_split_anew() {
+fn a_parked_event_is_processed_once_although_the_follower_is_split_again() {
     for on_failure in [OnFailure::Park, OnFailure::Stop] {
         let system = parking(on_failure);
         seeds(60, |simulation| {
@@ -118,7 +118,7 @@ fn what_is_parked_is_answered_once_though_the_follower_is_split_anew() {
     }
 }
 
-/// A shop whose applications claim to have for each item the same events in the same order.
+/// A shop whose applications are declared to have for each item the same events in the same order.
 fn confluent(reservations: Follower) -> System {
     System::new("shop")
         .application("orders", |app| {
@@ -133,7 +133,7 @@ fn confluent(reservations: Follower) -> System {
         .unwrap()
 }
 
-/// Clerks order tea and coffee, while the follower is split anew.
+/// Clerks order tea and coffee, while the follower is split again.
 fn run_confluent(system: &System, simulation: &mut Simulation) -> Result<(), String> {
     let mut shop = SystemSimulation::new(simulation, system)?;
     for clerk in CLERKS {
@@ -158,15 +158,15 @@ fn run_confluent(system: &System, simulation: &mut Simulation) -> Result<(), Str
     shop.run()
 }
 
-/// Goal: what belongs together by the key of the claim is in one partition, and the claim holds, also
-/// while the follower is split anew.
+/// Goal: events that belong together by the declared key are in one partition, and the declaration
+/// holds, also while the follower is split again.
 #[test]
 fn a_shop_that_is_split_by_the_key_of_its_claim_is_confluent() {
     let shop = confluent(reservations().partitioned(2).partition_by_tag("item:"));
     seeds(40, |simulation| run_confluent(&shop, simulation));
 }
 
-/// Goal: a claim that the partitions do not keep is found.
+/// Goal: a declaration that the partitions violate is found.
 #[test]
 fn a_claim_that_partitions_break_is_found() {
     let shop = confluent(reservations().partitioned(2));
@@ -180,7 +180,7 @@ fn a_claim_that_partitions_break_is_found() {
 /// Seeds within which a bug must be found.
 const SEEDS_MAX: u64 = 400;
 
-/// Says something else every time, as a hash does that each process begins with a number of its own.
+/// Returns something else every time, like a hash that is seeded differently in each process.
 static TIMES: AtomicU64 = AtomicU64::new(0);
 
 #[test]

@@ -1,8 +1,8 @@
 //! Bugs, planted one by one: each is found by a simulation within a named number of seeds.
 //!
-//! Goal: what the simulation checks is enough. Method: a shop runs as in `simulated`, but on a store
-//! that does to the appends and reads of its followers what a library with that bug would do, or with
-//! a policy that does what none may.
+//! Goal: the checks of the simulation are sufficient. Method: a shop runs as in `simulated`, but on
+//! a store that changes the appends and reads of its followers as a library with that bug would, or
+//! with a policy that breaks the rules for policies.
 
 mod broken_store;
 
@@ -23,7 +23,7 @@ use super::partitions_simulated::repartition;
 use super::shop::{Order, Placed, Stock, StockEvent, reserve, shop, shop_in_batches, shop_of};
 use super::simulated::run_shop;
 
-/// Seeds within which a bug must be found; without bugs far more find nothing.
+/// Seeds within which a bug must be found; without bugs, many more find nothing.
 const SEEDS_MAX: u64 = 400;
 
 fn run(system: &System, bug: Bug, simulation: &mut Simulation) -> Result<(), String> {
@@ -33,7 +33,7 @@ fn run(system: &System, bug: Bug, simulation: &mut Simulation) -> Result<(), Str
     run_shop(SystemSimulation::over(simulation, system, broken)?)
 }
 
-/// The bug is found, and its seed finds it again.
+/// Checks that the bug is found, and that its seed finds it again.
 #[track_caller]
 fn is_found(system: &System, bug: Bug) {
     let run = |simulation: &mut Simulation| run(system, bug, simulation);
@@ -76,7 +76,7 @@ fn a_partition_that_skips_is_found() {
     is_found(&shop_of(follower.partitioned(2), 1), Bug::PartitionSkips);
 }
 
-/// Runs a shop with a follower that is split in two, beside somebody who splits it anew.
+/// Runs a shop with a follower that is split in two, next to an actor that splits it again.
 fn run_beside<F>(
     bug: Bug,
     simulation: &mut Simulation,
@@ -95,7 +95,7 @@ where
     run_shop(shop)
 }
 
-/// Passes over what else such a bug leads to.
+/// Ignores other consequences of such a bug.
 fn only_uneven(run: Result<(), String>) -> Result<(), String> {
     run.or_else(|reason| match reason.contains("was split where") {
         true => Err(reason),
@@ -154,12 +154,12 @@ async fn split_at_once(shop: OpenSystem) {
 }
 
 #[test]
-fn a_follower_that_is_split_before_all_partitions_are_there_is_found() {
+fn a_follower_that_is_split_before_all_partitions_arrive_is_found() {
     let run = |simulation: &mut Simulation| run_beside(Bug::None, simulation, split_at_once);
     assert!(first_failure(1, SEEDS_MAX, |it| only_uneven(run(it))).is_some());
 }
 
-/// What is not there is said to be nothing: without a bug the same seeds find nothing.
+/// A sound store is reported as sound: without a bug the same seeds find nothing.
 #[test]
 fn a_sound_store_is_found_sound() {
     for batch in [1, 5] {
@@ -171,21 +171,21 @@ fn a_sound_store_is_found_sound() {
     }
 }
 
-/// A shop whose policy for orders is another.
+/// A shop with another policy for orders.
 macro_rules! with_policy {
     ($name:ident, $policy:expr) => {
         #[test]
         fn $name() {
             let follower = Follower::new("reservations").follows("orders").on($policy);
             let shop = shop_of(follower, 1);
-            // What the policy keeps outside differs from run to run, so no seed repeats it.
+            // The policy's state outside the logs differs from run to run, so no seed repeats it.
             let run = |simulation: &mut Simulation| run(&shop, Bug::None, simulation);
             assert!(first_failure(1, SEEDS_MAX, run).is_some());
         }
     };
 }
 
-/// Counts on from run to run, as a clock does.
+/// Increases from run to run, as a clock does.
 static WALL_CLOCK: AtomicU64 = AtomicU64::new(0);
 
 async fn reads_the_wall_clock(_: &Placed, context: &mut Context) -> retold::Result<()> {
@@ -205,7 +205,7 @@ async fn reads_the_wall_clock(_: &Placed, context: &mut Context) -> retold::Resu
 
 with_policy!(a_wall_clock_in_a_policy_is_found, reads_the_wall_clock);
 
-/// Says "sold out" once and for all: kept outside of the application, by the item.
+/// Refuses permanently once sold out: kept outside the application, by item.
 static SOLD_OUT: AtomicU64 = AtomicU64::new(0);
 
 async fn caches_a_refusal(placed: &Placed, context: &mut Context) -> retold::Result<()> {

@@ -55,7 +55,7 @@ async fn effects_carry_time_origin_and_correlation_of_their_cause() {
     assert_retold(runner.open_system()).await;
 }
 
-/// How many of an item were reserved, over all orders: read by query.
+/// The number of reservations of an item, over all orders: read by query.
 #[derive(Clone, Default)]
 struct Total(u32);
 
@@ -67,7 +67,8 @@ impl Apply<StockEvent> for Total {
     }
 }
 
-/// Reserves two in all, whatever the item; told by a query, with what the same batch decided.
+/// Reserves two in total, of any item; decides by a query that includes the decisions of the same
+/// batch.
 async fn reserve_two(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     let stock = Id::<Stock>::from(placed.item.as_str());
     let order = context.cause().stream().unwrap_or_default().to_owned();
@@ -132,10 +133,11 @@ async fn queries_see_the_effects_of_the_same_batch() {
     }
 }
 
-/// Goal: what a policy read and did not write is a condition too. Method: two pipelines of one
-/// follower and a command race; the pipeline has decided, then somebody else writes to what it read.
+/// Goal: data that a policy read and did not write is a condition too. Method: two pipelines of one
+/// follower and a command race; after the pipeline has decided, another caller writes to what it
+/// read.
 #[tokio::test]
-async fn what_a_policy_only_reads_is_a_condition() {
+async fn data_that_a_policy_only_reads_is_a_condition() {
     async fn look(placed: &Placed, context: &mut Context) -> retold::Result<()> {
         let seen = context.find::<Stock>(placed.item.as_str()).await?;
         let order = format!("saw {}", seen.map_or(0, |stock| stock.reserved));
@@ -220,7 +222,7 @@ async fn a_policy_may_be_a_closure() {
 }
 
 #[test]
-fn a_system_that_does_not_fit_together_says_why() {
+fn an_invalid_system_is_refused_with_a_reason() {
     let check = |builder: retold::system::SystemBuilder, part: &str| {
         let error = builder.build().unwrap_err().to_string();
         assert!(error.contains(part), "{part:?} is not in: {error}");

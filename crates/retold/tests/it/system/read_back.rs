@@ -1,4 +1,4 @@
-//! What followers record can be read back, and what they decide on is what was read back.
+//! Events that followers record can be read back, and followers decide on events as read back.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Apply<Weighed> for Crate {
     fn apply(&mut self, _: &Weighed) {}
 }
 
-/// Has a field that the log has not.
+/// Has a field that the log does not.
 #[derive(Event, Serialize, Deserialize)]
 struct Summed {
     sum: f64,
@@ -75,7 +75,7 @@ async fn total(runner: &SingleThread) -> Total {
     totals.get::<Total>("all").await.unwrap().state
 }
 
-/// A price is added, in floats of which the shortest text has 17 digits.
+/// Adds a price, in floats whose shortest text has 17 digits.
 async fn add(weighed: &Weighed, context: &mut Context) -> retold::Result<()> {
     let price = weighed.kg * 117.633_313_394_000_17;
     for _ in 0..2 {
@@ -88,7 +88,7 @@ async fn add(weighed: &Weighed, context: &mut Context) -> retold::Result<()> {
                 }
             })
             .await?;
-        // Read by a model, and as an aggregate once more.
+        // Read by a model, and again as an aggregate.
         let seen = context.view(Id::<Total>::from("all")).await?;
         assert_eq!(seen.sum, context.get::<Total>("all").await?.sum);
     }
@@ -96,7 +96,7 @@ async fn add(weighed: &Weighed, context: &mut Context) -> retold::Result<()> {
 }
 
 #[tokio::test]
-async fn a_restart_changes_nothing_of_what_is_decided() {
+async fn a_restart_does_not_change_decisions() {
     let mut sums = Vec::new();
     for restart in [false, true] {
         for batch in [1, 100] {
@@ -126,7 +126,7 @@ async fn a_restart_changes_nothing_of_what_is_decided() {
 async fn average(weighed: &Weighed, context: &mut Context) -> retold::Result<()> {
     let mean = weighed.kg / f64::from(weighed.count);
     let summed = |sum| Summed { sum, aside: 0 };
-    // Of one decision either all events are recorded or none.
+    // Either all events of a decision are recorded or none.
     let decided = context
         .execute_or_create("all", |_: &Total| [summed(1.0), summed(mean)])
         .await;
@@ -167,7 +167,7 @@ async fn an_event_that_cannot_be_read_back_is_a_failure_of_its_policy() {
     }
     runner.stop().await.unwrap();
 
-    // What is recorded can be read, so the follower starts again and nothing is lost.
+    // Recorded events can be read, so the follower starts again and nothing is lost.
     let runner = SingleThread::start(&system, &memory).await.unwrap();
     assert_eq!(total(&runner).await.sum, 2.0);
     assert_eq!(runner.status()[0].phase, Phase::Paused);

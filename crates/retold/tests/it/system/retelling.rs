@@ -1,4 +1,4 @@
-//! Retelling: what was recorded is decided once more and compared, follower by follower and as a whole.
+//! Retelling: recorded decisions are made again and compared, follower by follower and as a whole.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use retold::system::{
 
 use super::shop::{Order, Placed, Stock, StockEvent, memory, place, shop};
 
-/// Retells the logs of the system in both forms, and gives how many effects were equal.
+/// Retells the logs of the system in both forms, and returns the number of equal effects.
 pub(crate) async fn retells(system: &System, infrastructure: &Infrastructure) -> u64 {
     let open = OpenSystem::open(system, infrastructure, Opening::ReadOnly)
         .await
@@ -28,7 +28,7 @@ pub(crate) async fn retells(system: &System, infrastructure: &Infrastructure) ->
     effects
 }
 
-/// The first difference, in both forms.
+/// Returns the first difference, in both forms.
 async fn difference(system: &System, infrastructure: &Infrastructure) -> String {
     let open = OpenSystem::open(system, infrastructure, Opening::ReadOnly)
         .await
@@ -90,7 +90,7 @@ async fn a_system_on_postgres_is_retold() {
 }
 
 #[tokio::test]
-async fn a_retelling_tells_how_far_it_is() {
+async fn a_retelling_reports_its_progress() {
     let (memory, _) = memory();
     run_shop(&memory, 10).await;
     let open = OpenSystem::open(&shop(), &memory, Opening::ReadOnly)
@@ -106,7 +106,7 @@ async fn a_retelling_tells_how_far_it_is() {
     }
 }
 
-/// A policy that does what a variable says: another program, as it were.
+/// A policy controlled by a variable, to simulate another program.
 static KIND: AtomicU32 = AtomicU32::new(0);
 
 async fn changing(placed: &Placed, context: &mut Context) -> retold::Result<()> {
@@ -154,7 +154,7 @@ async fn a_changed_policy_is_shown_with_both_sides_and_its_edition_is_respected(
         assert!(shown.contains(part), "{part:?} is not in:\n{shown}");
     }
 
-    // A new edition does not answer for what the old one recorded, and goes on from there.
+    // A new edition is not compared with the old one's records, and continues from there.
     let new = || stock(follower().edition(2));
     assert_eq!(retells(&new(), &memory).await, 0);
     let runner = SingleThread::start(&new(), &memory).await.unwrap();
@@ -179,7 +179,7 @@ async fn failing(placed: &Placed, context: &mut Context) -> retold::Result<()> {
 }
 
 #[tokio::test]
-async fn what_was_parked_resumed_and_reset_is_retold() {
+async fn parked_resumed_and_reset_followers_are_retold() {
     let (memory, _) = memory();
     let follower = Follower::new("failing").follows("orders").on(failing);
     let system = stock(follower.on_failure(OnFailure::Park));
@@ -227,7 +227,8 @@ fn stock_of_batches() -> System {
     stock(follower.batch(7))
 }
 
-/// Goal: each way in which a log can be wrong is found. Method: a follower's appends are made by hand.
+/// Goal: each way in which a log can be wrong is found. Method: a follower's appends are made by
+/// hand.
 #[tokio::test]
 async fn logs_that_no_follower_writes_are_found() {
     let follower = || {
@@ -274,7 +275,7 @@ enum Wrong {
     TwoEffects,
 }
 
-/// Records what the follower `changing` would not, for the second order.
+/// Records for the second order something that the follower `changing` would not record.
 async fn write_wrong(open: &OpenSystem, wrong: Wrong) {
     let (orders, stock) = (
         open.application("orders").unwrap(),
@@ -317,7 +318,7 @@ async fn write_wrong(open: &OpenSystem, wrong: Wrong) {
         Wrong::OtherId => Append::of([effect(1)]).stretch(stretch),
         Wrong::NoStretch => Append::of([effect(1)]),
         Wrong::TwoEffects => {
-            // The first as it must be, by the policy itself; and one more.
+            // The first as it must be, by the policy itself, and one more.
             let recorded = retold_as_decided(open, event.id()).await;
             Append::of([recorded, effect(2)]).stretch(stretch)
         }
@@ -325,7 +326,7 @@ async fn write_wrong(open: &OpenSystem, wrong: Wrong) {
     stock.recorder().append(append).await.unwrap();
 }
 
-/// What the follower would record for this event: decided on a copy of the logs.
+/// Returns what the follower would record for this event: decided on a copy of the logs.
 async fn retold_as_decided(open: &OpenSystem, cause: EventId) -> NewEvent {
     let copy = retold::recording::MemoryStore::new();
     let mut infrastructure = Infrastructure::new(Arc::new(copy));
@@ -371,8 +372,8 @@ async fn retold_as_decided(open: &OpenSystem, cause: EventId) -> NewEvent {
     new
 }
 
-/// Goal: logs may be retold while followers are at work. Method: between each two calls of the retelling
-/// a pipeline makes a step, and orders go on.
+/// Goal: logs can be retold while followers are at work. Method: between two calls of the retelling
+/// a pipeline makes a step, and more orders are placed.
 #[test]
 fn logs_are_retold_while_followers_work() {
     use retold::simulation::{Faults, seeds};
@@ -460,7 +461,7 @@ async fn finish_after(_: &Begun, context: &mut Context) -> retold::Result<()> {
     Ok(())
 }
 
-/// Records whatever can be seen of the cause.
+/// Records everything that can be seen of the cause.
 async fn see(context: &mut Context) -> retold::Result<()> {
     let cause = context.cause();
     let cause = format!(
@@ -493,8 +494,8 @@ fn chain(finish: Follower, see: Follower) -> System {
         .unwrap()
 }
 
-/// A policy sees its cause as it was recorded, in both forms of retelling, also after the event's type
-/// was renamed and has another revision.
+/// A policy sees its cause as it was recorded, in both forms of retelling, also after the event's
+/// type was renamed and has another revision.
 #[tokio::test]
 async fn a_cause_is_seen_as_it_was_recorded() {
     let memory = Infrastructure::new(Arc::new(retold::recording::MemoryStore::new()));

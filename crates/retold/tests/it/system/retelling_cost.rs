@@ -1,5 +1,5 @@
-//! What answering and retelling cost when others write the aggregates that a follower decides on:
-//! counted in events that are folded and read, for several times as many events.
+//! The cost of processing and retelling when other writers change the aggregates that a follower
+//! decides on: counted in events that are folded and read, for increasing numbers of events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use retold::system::{
     Context, Follower, Infrastructure, OpenSystem, Opening, SingleThread, System,
 };
 
-/// Events that the aggregate took in, over all its states.
+/// The number of events that were folded into the aggregate, over all its states.
 static FOLDED: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Event, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ async fn deciding(_: &Ordered, context: &mut Context) -> retold::Result<()> {
     Ok(())
 }
 
-/// Writes to the aggregate without reading it, and reads it then.
+/// Writes to the aggregate before reading it.
 async fn writing_first(_: &Ordered, context: &mut Context) -> retold::Result<()> {
     let all = Id::<Tally>::from("all");
     context.record(Counted { total: 7 }.to(&all))?;
@@ -90,7 +90,7 @@ async fn viewing(_: &Ordered, context: &mut Context) -> retold::Result<()> {
     Ok(())
 }
 
-/// Of an application in which nothing is ordered.
+/// For an application in which nothing is ordered.
 #[derive(Clone, Default)]
 struct Purchases;
 
@@ -155,7 +155,7 @@ struct CountingRecorder {
 }
 
 impl CountingRecorder {
-    /// A page costs something too if it is empty.
+    /// Counts a page; an empty page has a cost too.
     fn counted(&self, page: Page) -> Page {
         let cost = 1 + page.events.len() as u64;
         self.read.fetch_add(cost, Ordering::Relaxed);
@@ -177,10 +177,10 @@ impl RecorderLayer for CountingRecorder {
     }
 }
 
-/// What so many events cost.
+/// The cost of a number of events.
 #[derive(Debug)]
 struct Cost {
-    /// Folded while they were answered.
+    /// Folded while they were processed.
     running: u64,
     /// Folded while they were retold follower by follower.
     retelling: u64,
@@ -206,7 +206,7 @@ async fn cost(policy: Policy, followers: usize, events: u64) -> Cost {
             .await
             .unwrap();
         if order % 4 == 0 {
-            // And somebody who is no follower.
+            // And a writer that is not a follower.
             tally
                 .execute_or_create("all", |tally: &Tally| tally.count())
                 .await
@@ -242,7 +242,7 @@ async fn cost(policy: Policy, followers: usize, events: u64) -> Cost {
 }
 
 #[tokio::test]
-async fn what_others_write_is_folded_once_however_often_it_is_decided_on() {
+async fn events_of_others_are_folded_once_for_any_number_of_decisions() {
     let policies = [
         Policy::Executing,
         Policy::Deciding,

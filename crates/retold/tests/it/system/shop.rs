@@ -65,7 +65,7 @@ pub(crate) struct Stock {
     pub(crate) reserved: u32,
 }
 
-/// How many there are of each item.
+/// The stock of each item.
 pub(crate) const STOCK: u32 = 3;
 
 impl Apply<StockEvent> for Stock {
@@ -86,7 +86,7 @@ impl Stock {
     }
 }
 
-/// The stock follows orders: what is placed is reserved, as long as there is any.
+/// The stock follows orders: an order is reserved, as long as there is stock.
 pub(crate) async fn reserve(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     let order = context
         .aggregate::<Order>()
@@ -98,7 +98,7 @@ pub(crate) async fn reserve(placed: &Placed, context: &mut Context) -> retold::R
     Ok(())
 }
 
-/// Orders follow the stock. What was sold over the counter is no order.
+/// Orders follow the stock. A sale over the counter is not an order.
 pub(crate) async fn answer(event: &StockEvent, context: &mut Context) -> retold::Result<()> {
     let (StockEvent::Reserved { order } | StockEvent::SoldOut { order }) = event;
     if context.find::<Order>(order.as_str()).await?.is_none() {
@@ -119,7 +119,7 @@ pub(crate) async fn answer(event: &StockEvent, context: &mut Context) -> retold:
     Ok(())
 }
 
-/// Orders follow themselves: each gets a deadline, which is cancelled by an answer.
+/// Orders follow themselves: each gets a deadline, which an answer cancels.
 pub(crate) async fn set_deadline(_: &Placed, context: &mut Context) -> retold::Result<()> {
     let order = context.aggregate::<Order>().expect("it is of an order");
     let due = context.time().saturating_add(Duration::from_secs(60));
@@ -139,7 +139,7 @@ pub(crate) fn shop() -> System {
     shop_in_batches(1)
 }
 
-/// The shop, whose followers answer up to so many events by one append.
+/// The shop, whose followers process up to `batch` events in one append.
 pub(crate) fn shop_in_batches(batch: usize) -> System {
     shop_of(
         Follower::new("reservations").follows("orders").on(reserve),
@@ -166,7 +166,7 @@ pub(crate) fn shop_of(reservations: Follower, batch: usize) -> System {
         .expect("the shop is well defined")
 }
 
-/// In memory, with a clock that stands still and ids that count.
+/// In memory, with a clock that stands still and ids that count up.
 pub(crate) fn memory() -> (Infrastructure, Arc<ManualClock>) {
     let start = "2026-01-01T00:00:00Z".parse().expect("a time");
     let clock = Arc::new(ManualClock::new(start));
@@ -185,7 +185,7 @@ pub(crate) async fn place(orders: &Application, id: &str, item: &str) -> retold:
     Ok(())
 }
 
-/// The log as lines: stream, version, topic and payload.
+/// Returns the log as lines: stream, version, topic and payload.
 pub(crate) async fn lines(app: &Application) -> Vec<String> {
     let page = app
         .recorder()
@@ -205,7 +205,7 @@ fn line(event: &StoredEvent) -> String {
     )
 }
 
-/// What is recorded is a story that the system tells, follower by follower and as a whole.
+/// Checks that retelling the system, follower by follower and as a whole, matches the records.
 pub(crate) async fn assert_retold(open: &OpenSystem) {
     for report in retell(open).await.expect("its logs are read") {
         assert!(report.difference.is_none(), "{report}");

@@ -1,4 +1,4 @@
-//! The shop under simulation: everything goes wrong that may, and its logs are as they should be.
+//! The shop under simulation: its logs are correct under every fault.
 
 use retold::prelude::*;
 use retold::retelling::SystemSimulation;
@@ -7,7 +7,7 @@ use retold::system::{Context, Follower, OpenSystem, System};
 
 use super::shop::{Order, OrderEvent, Overdue, Placed, STOCK, Stock, StockEvent, shop};
 
-/// Orders that each clerk places.
+/// The number of orders that each clerk places.
 pub(crate) const ORDERS: u32 = 3;
 pub(crate) const CLERKS: [&str; 2] = ["ann", "bob"];
 
@@ -26,7 +26,7 @@ pub(crate) async fn place_orders(clerk: &'static str, shop: OpenSystem) {
     }
 }
 
-/// Others reserve tea by commands, in the way of the follower.
+/// Reserves tea by commands that conflict with the follower.
 pub(crate) async fn reserve_directly(shop: OpenSystem) {
     let stock = shop.application("stock").unwrap();
     let reserve = || {
@@ -44,7 +44,7 @@ pub(crate) async fn reserve_directly(shop: OpenSystem) {
     while reserve().await.is_err() {}
 }
 
-/// A ball that two players throw to each other without end.
+/// A ball that two players throw to each other endlessly.
 #[derive(Event, Serialize, Deserialize)]
 struct Thrown;
 
@@ -74,8 +74,8 @@ fn followers_in_an_endless_cycle_are_named() {
     assert!(failure.contains("Still running: node-1/"), "{failure}");
 }
 
-/// Goal: followers of one name in different applications are two followers. Method: each records an event
-/// for each that is thrown, under every fault; the simulation retells both.
+/// Goal: followers with the same name in different applications are two followers. Method: each
+/// records an event for each ball that is thrown, under every fault; the simulation retells both.
 #[test]
 fn followers_of_one_name_in_two_applications_are_simulated() {
     #[derive(Event, Serialize, Deserialize)]
@@ -114,7 +114,7 @@ fn followers_of_one_name_in_two_applications_are_simulated() {
     });
 }
 
-/// Runs a system that is a shop, and checks what a shop promises.
+/// Runs a system that is a shop, and checks the rules of a shop.
 pub(crate) fn run_shop(mut shop: SystemSimulation<'_>) -> Result<(), String> {
     for clerk in CLERKS {
         shop.commands(clerk, move |shop| place_orders(clerk, shop));
@@ -124,8 +124,8 @@ pub(crate) fn run_shop(mut shop: SystemSimulation<'_>) -> Result<(), String> {
     shop.outside(check_shop)?
 }
 
-/// Each order was answered once, no more was reserved than there is, and a deadline passed exactly for
-/// those that were not confirmed in time.
+/// Each order was answered once, reservations do not exceed the stock, and a deadline passed
+/// exactly for the orders that were not confirmed in time.
 async fn check_shop(shop: OpenSystem) -> retold::Result<Result<(), String>> {
     let (orders, stock) = (shop.application("orders")?, shop.application("stock")?);
     let tea = stock.get::<Stock>("tea").await?;

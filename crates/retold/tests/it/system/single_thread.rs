@@ -1,4 +1,4 @@
-//! One thread: after a command everything it caused has happened, in one order.
+//! One thread: when a command returns, everything it caused has happened, in one order.
 
 use retold::prelude::*;
 use retold::system::{Context, Follower, SingleThread, System};
@@ -21,7 +21,7 @@ async fn a_command_returns_when_everything_it_caused_has_happened() {
     assert_retold(runner.open_system()).await;
 }
 
-/// Whichever way a program comes to an application, what its commands cause happens before they return.
+/// However a program obtains an application, the effects of its commands happen before they return.
 #[tokio::test]
 async fn an_application_of_the_open_system_is_the_runner_s() {
     let (memory, _) = memory();
@@ -36,7 +36,7 @@ async fn an_application_of_the_open_system_is_the_runner_s() {
             .unwrap()
             .with(Metadata::new().with("user", "ann")),
     ];
-    // What there is in stock is enough for three.
+    // The stock is enough for three.
     for (order, orders) in ways.iter().enumerate() {
         let order = order.to_string();
         place(orders, &order, "tea").await.unwrap();
@@ -53,7 +53,7 @@ async fn an_application_of_the_open_system_is_the_runner_s() {
     assert_retold(open).await;
 }
 
-/// The same commands give the same logs, down to ids.
+/// The same commands result in the same logs, down to the ids.
 #[tokio::test]
 async fn the_same_commands_give_the_same_logs() {
     let mut logs = Vec::new();
@@ -100,7 +100,7 @@ async fn effects_come_in_the_order_of_declaration() {
     assert_retold(runner.open_system()).await;
 }
 
-/// What was recorded while no runner ran is processed at the start, once.
+/// Events recorded while no runner was running are processed at the start, once.
 #[tokio::test]
 async fn a_start_catches_up_and_a_second_finds_nothing_to_do() {
     let (memory, _) = memory();
@@ -126,19 +126,23 @@ async fn a_start_catches_up_and_a_second_finds_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn the_picture_of_a_system_names_who_follows_whom() {
+async fn the_diagram_of_a_system_names_its_followers() {
     let shop = shop();
     assert_eq!(
         shop.to_mermaid(),
-        "flowchart LR\n  orders\n  stock\n  stock -->|answers| orders\n  orders -->|deadlines| orders\n  orders -->|reservations| stock\n"
+        "flowchart LR\n  orders\n  stock\n  stock -->|answers| orders\n  \
+         orders -->|deadlines| orders\n  orders -->|reservations| stock\n"
     );
     assert_eq!(
         shop.to_graphviz(),
-        "digraph \"shop\" {\n  rankdir=LR;\n  \"orders\";\n  \"stock\";\n  \"stock\" -> \"orders\" [label=\"answers\"];\n  \"orders\" -> \"orders\" [label=\"deadlines\"];\n  \"orders\" -> \"stock\" [label=\"reservations\"];\n}\n"
+        "digraph \"shop\" {\n  rankdir=LR;\n  \"orders\";\n  \"stock\";\n  \
+         \"stock\" -> \"orders\" [label=\"answers\"];\n  \
+         \"orders\" -> \"orders\" [label=\"deadlines\"];\n  \
+         \"orders\" -> \"stock\" [label=\"reservations\"];\n}\n"
     );
 }
 
-/// Orders follow themselves: what they are known to be placed for is confirmed.
+/// Orders follow themselves: an order is confirmed if its state has the item of its event.
 async fn confirm(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     let order = context.aggregate::<Order>().expect("it is of an order");
     if context.get(&order).await?.item == placed.item {
@@ -155,10 +159,10 @@ async fn reserve_confirmed(_: &Confirmed, context: &mut Context) -> retold::Resu
     Ok(())
 }
 
-/// A follower that has to give way while it notes how far it is decides anew; those that follow it must
-/// hear what comes of that.
+/// A follower that meets a conflict while it records its progress decides again; its followers must
+/// receive the result.
 #[tokio::test]
-async fn what_is_decided_after_a_conflict_is_answered_too() {
+async fn decisions_after_a_conflict_are_processed_too() {
     let (memory, _) = memory();
     let system = System::new("shop")
         .application("orders", |app| {

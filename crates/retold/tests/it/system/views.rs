@@ -7,7 +7,7 @@ use retold::system::SingleThread;
 
 use super::shop::{OrderEvent, assert_retold, memory, place, shop};
 
-/// How many orders came to what.
+/// The number of orders by outcome.
 type Counts = BTreeMap<&'static str, u32>;
 
 fn counting(version: u32) -> Projection<MemoryView<Counts>> {

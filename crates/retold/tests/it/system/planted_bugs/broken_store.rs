@@ -1,4 +1,4 @@
-//! A store that makes of a sound library one with a bug: it changes the appends and reads that
+//! A store that turns a sound library into one with a bug: it changes the appends and reads that
 //! followers make.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use retold::recording::{
     Positions, RecordError, Recorder, RecorderLayer, Store, StoreLayer, Stretch,
 };
 
-/// What is wrong.
+/// The bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bug {
     None,
@@ -17,23 +17,23 @@ pub(super) enum Bug {
     CheckpointAfter,
     /// The stretch first, then its effects.
     CheckpointBefore,
-    /// Effects are recorded as if somebody had asked for them.
+    /// Effects are recorded as if a caller had requested them.
     OriginLost,
-    /// What was read is no condition of what is recorded.
+    /// Reads are not conditions of the append.
     ReadsUnconditional,
-    /// After a conflict the same effects are sent again, with the checkpoint that there is.
+    /// After a conflict the same effects are sent again, with the present checkpoint.
     RetryWithoutReading,
-    /// What the store is unavailable for is taken for done.
+    /// Work for which the store is unavailable is considered done.
     SkipAfterError,
-    /// What may be recorded is taken for recorded.
+    /// An append with an unknown outcome is considered recorded.
     UnknownIsSuccess,
-    /// Now and then a page of a log leaves its first event out.
+    /// Some pages of a log leave out their first event.
     ReaderSkips,
     /// Of several effects the last is left out.
     EffectDropped,
-    /// Followers record what they answered though something of them has changed meanwhile.
+    /// Followers record their results although something in their own record has changed meanwhile.
     FenceDropped,
-    /// A partition passes over what it should have answered.
+    /// A partition skips an event that it should have processed.
     PartitionSkips,
 }
 
@@ -56,7 +56,7 @@ impl BrokenStore {
     }
 }
 
-// Whoever only reads looks at what there is.
+// Reads through a read-only handle are not changed.
 impl StoreLayer for BrokenStore {
     fn inner(&self) -> &Arc<dyn Store> {
         &self.sound
@@ -77,7 +77,7 @@ struct BrokenRecorder {
     has_conflicted: AtomicBool,
 }
 
-/// An append with other parts.
+/// An append with these parts instead.
 fn append_of(events: &[NewEvent], conditions: &[Condition], stretches: &[Stretch]) -> Append {
     let append = Append::of(events.iter().cloned()).conditions(conditions.iter().cloned());
     stretches.iter().cloned().fold(append, Append::stretch)
@@ -164,7 +164,8 @@ impl BrokenRecorder {
         }
     }
 
-    /// Makes what conflicts fit: the stretch begins at the checkpoint, and nothing is demanded.
+    /// Makes a conflicting append fit: the stretch begins at the checkpoint, and there are no
+    /// conditions.
     async fn retry_without_reading(&self, append: Append) -> Result<Appended, RecordError> {
         match self.sound.append(append.clone()).await {
             Err(RecordError::Conflict(Conflict::Stream { stream, .. }))
@@ -191,7 +192,7 @@ impl RecorderLayer for BrokenRecorder {
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>> {
         Box::pin(async move {
             let mut page = self.sound.read_log(read).await?;
-            // Every other page, and only where there are more: a hole, not a late event.
+            // Every other page, and only if it has several events: a hole, not a late event.
             let is_bad = self.bug == Bug::ReaderSkips && page.events.len() > 1;
             if is_bad && !self.has_conflicted.swap(true, Ordering::Relaxed) {
                 page.events.remove(0);
