@@ -1,4 +1,4 @@
-//! The birth of a log: its key in the file and its id, given once.
+//! The creation of a log: its key in the file and its id, assigned once.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::file::head::uuid;
 use crate::file::log::Born;
 use crate::file::seq::{LOGS_MAX, LogKey};
 
-/// What a log was given at its birth; none if it is not born.
+/// Returns the key and id of a log, or `None` if it does not exist.
 pub(crate) fn birth_of(conn: &Connection, name: &str) -> rusqlite::Result<Option<Born>> {
     conn.prepare_cached("SELECT key, id FROM log WHERE name = ?1")?
         .query_row([name], |row| {
@@ -23,7 +23,7 @@ pub(crate) fn birth_of(conn: &Connection, name: &str) -> rusqlite::Result<Option
         .optional()
 }
 
-/// Checks that a log is still where it was met: a file that was restored may have another log
+/// Checks that a log is still where it was found: a file that was restored may have another log
 /// there.
 ///
 /// # Errors
@@ -50,7 +50,7 @@ pub(crate) fn check_birth(
     }))
 }
 
-/// Bears a log in a transaction that is open, unless it is born already.
+/// Creates a log in an open transaction, unless it exists already.
 pub(crate) fn bear(
     conn: &Connection,
     now: Timestamp,
@@ -65,7 +65,7 @@ pub(crate) fn bear(
         .query_row([], |row| row.get(0))?;
     let key = last.unwrap_or(0) + 1;
     if key > LOGS_MAX {
-        let error = RecordError::unavailable("making a log", Refusal::StoreFull);
+        let error = RecordError::unavailable("creating a log", Refusal::StoreFull);
         return Ok(Err(error));
     }
     conn.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4)")?

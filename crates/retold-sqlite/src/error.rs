@@ -1,40 +1,40 @@
-//! From SQLite's errors to the recorder's: the one place that decides whether a caller may send an
-//! append again as if nothing had happened.
+//! Converts SQLite's errors to the recorder's: the one place that decides whether a caller may
+//! resend an append as if nothing had happened.
 
 use retold_core::recording::{Corrupt, RecordError};
 use rusqlite::{Error, ErrorCode};
 
-/// Why the store does not do something of its own accord, as a driver's error would say it.
+/// A reason why the store itself refuses an operation, in place of a driver's error.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error(
-        "{QUEUE_LENGTH_MAX} appends wait already and none of them was committed in time",
+        "the append queue is full ({QUEUE_LENGTH_MAX} waiting) and nothing was committed in time",
         QUEUE_LENGTH_MAX = crate::options::QUEUE_LENGTH_MAX
     )]
     QueueFull,
     #[error("the log has as many events as a log of this store can have")]
     LogFull,
-    #[error("the store has as many logs as it can have")]
+    #[error("the store has the maximum number of logs")]
     StoreFull,
-    #[error("all connections for reading stayed in use")]
+    #[error("all connections for reading are in use")]
     NoReader,
-    #[error("the writer stopped before it answered")]
+    #[error("the writer stopped before it returned an outcome")]
     WriterStopped,
     #[error("another append of its group could not be committed")]
     GroupFailed,
     #[error(
-        "the file was removed or renamed since it was opened; nothing more is written or read \
+        "the file was removed or renamed since it was opened; nothing is written or read \
          until it is opened again"
     )]
     FileGone,
     #[error(
-        "another file is at this path than the one that was opened; nothing more is written or \
+        "another file is at this path than the one that was opened; nothing is written or \
          read until it is opened again"
     )]
     FileReplaced,
     #[error(
-        "the write-ahead log beside the file (its name with -wal) was removed or replaced since it \
-         was opened; nothing more is written or read until the file is opened again"
+        "the write-ahead log of the file (its name with -wal) was removed or replaced since it \
+         was opened; nothing is written or read until the file is opened again"
     )]
     WalReplaced,
     #[error(
@@ -46,12 +46,12 @@ pub(crate) enum Refusal {
     FileChanged,
 }
 
-/// For look-ups that give the driver's errors: stored data is not what was written.
+/// For lookups that return the driver's errors: the stored data is not what was written.
 pub(crate) fn damaged(what: impl Into<String>) -> Error {
     Error::FromSqlConversionFailure(0, rusqlite::types::Type::Null, what.into().into())
 }
 
-/// Whether another connection has what this one needs, so that waiting helps.
+/// Whether another connection holds a lock that this one needs, so that waiting helps.
 pub(crate) fn is_busy(error: &Error) -> bool {
     matches!(
         error.sqlite_error_code(),
@@ -59,8 +59,8 @@ pub(crate) fn is_busy(error: &Error) -> bool {
     )
 }
 
-/// Whether the place is at fault and not what was asked of it: the same statement may succeed when
-/// that is mended.
+/// Whether the cause is the environment and not the statement, so that the same statement may
+/// succeed once that is repaired.
 pub(crate) fn is_of_the_place(error: &Error) -> bool {
     matches!(
         error.sqlite_error_code(),
@@ -79,21 +79,21 @@ pub(crate) fn is_of_the_place(error: &Error) -> bool {
     )
 }
 
-/// Whether an error of the recorder is there because of one that [is busy](is_busy).
+/// Whether an error of the recorder is caused by one that [is busy](is_busy).
 pub(crate) fn is_caused_by_busy(error: &RecordError) -> bool {
     let first: &dyn std::error::Error = error;
     let mut causes = std::iter::successors(Some(first), |error| error.source());
     causes.any(|cause| cause.downcast_ref().is_some_and(is_busy))
 }
 
-/// Of an error outside a commit: nothing was written, or the transaction is rolled back.
+/// Converts an error outside of a commit: nothing was written, or the transaction is rolled back.
 pub(crate) fn before_commit(what: &str, error: Error) -> RecordError {
     if let Error::FromSqlConversionFailure(_, rusqlite::types::Type::Null, damage) = &error {
         return Corrupt::new(what, damage.to_string()).into();
     }
     if is_foreign_schema(&error) {
         let found = format!(
-            "{error}: the tables of the file are not those of a store any more, another program \
+            "{error}: the tables of the file are not those of a store any more: another program \
              has changed them; restore the file from a backup"
         );
         return Corrupt::new(what, found).into();
@@ -105,8 +105,8 @@ pub(crate) fn before_commit(what: &str, error: Error) -> RecordError {
 }
 
 /// Whether SQLite rejects a statement of this crate because a table, column or index that it names
-/// is missing or another. The statements are constant and fit the schema, so nothing else gives
-/// this code; a statement that is only in the way of another one has a code of its own.
+/// is missing or different. The statements are constant and fit the schema, so nothing else causes
+/// this code; a conflict with another statement has a code of its own.
 fn is_foreign_schema(error: &Error) -> bool {
     let (Error::SqliteFailure(error, _) | Error::SqlInputError { error, .. }) = error else {
         return false;
@@ -114,12 +114,13 @@ fn is_foreign_schema(error: &Error) -> bool {
     error.extended_code & 0xff == rusqlite::ffi::SQLITE_ERROR
 }
 
-/// Of an error that `COMMIT` gave, after which the transaction was rolled back.
+/// Converts an error from `COMMIT`, after which the transaction was rolled back.
 ///
 /// The frame that makes a transaction valid is the last one written to the write-ahead log. If the
-/// commit was refused (busy, read-only) or ran out of space, that frame is not whole in the file,
-/// and it is certain that nothing was recorded. After any other error, of a sync above all, it may
-/// be: this process has forgotten it, but one that recovers the file after a crash may find it.
+/// commit was refused (busy, read-only) or ran out of space, that frame is incomplete in the file,
+/// and certainly nothing was recorded. After any other error, above all of a sync, the frame may be
+/// complete: this process has discarded it, but a process that recovers the file after a crash may
+/// find it.
 pub(crate) fn of_commit(error: Error) -> RecordError {
     const WHAT: &str = "committing";
     match error.sqlite_error_code() {
@@ -160,7 +161,7 @@ mod tests {
         Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
     }
 
-    /// A write that may have happened must never be called certain not to have.
+    /// A write that may have happened must never be reported as not recorded.
     #[test]
     fn only_certain_failures_of_a_commit_are_unavailable() {
         use rusqlite::ffi::{
@@ -199,7 +200,7 @@ mod tests {
         }
     }
 
-    /// SQLite reports what it cannot prepare in two forms, with and without a place in the text.
+    /// SQLite reports statements that it cannot prepare in two forms, with and without an offset.
     #[test]
     fn statements_that_do_not_fit_the_schema_are_corrupt() {
         let conn = rusqlite::Connection::open_in_memory().unwrap();

@@ -1,5 +1,6 @@
-//! The database file: its schema, its connections, the transactions on them, and what proves that the
-//! file is the one that was opened. The modules stand in order; each uses only those above it.
+//! The database file: its schema, its connections, the transactions on them, and the checks that
+//! the file is still the one that was opened. The modules are in order; each uses only those above
+//! it.
 
 pub(crate) mod seq;
 

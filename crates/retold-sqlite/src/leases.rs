@@ -1,4 +1,4 @@
-//! Leases in the file: who does some work for now, by the clock of this host.
+//! Leases in the file: which process does some work at present, by the clock of this host.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::error::before_commit;
 use crate::file::head::unsigned;
 
-/// Takes or renews a lease if nobody else holds it; returns it as it is then.
+/// Takes or renews a lease unless another holder has it; returns the resulting lease.
 pub(crate) fn acquire(
     conn: &Connection,
     name: &str,
@@ -39,7 +39,7 @@ pub(crate) fn acquire(
     Ok(taken)
 }
 
-/// Gives a lease back, if this holder has it.
+/// Releases a lease, if this holder has it.
 pub(crate) fn release(
     conn: &Connection,
     name: &str,
@@ -53,7 +53,7 @@ pub(crate) fn release(
     .map(drop)
 }
 
-/// A page of leases in the order of their names.
+/// Returns a page of leases in the order of their names.
 pub(crate) fn read(
     conn: &Connection,
     prefix: &str,

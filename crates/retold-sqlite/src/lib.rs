@@ -8,30 +8,30 @@
 //! # Ok::<(), retold_core::recording::RecordError>(())
 //! ```
 //!
-//! # What it promises
+//! # Guarantees
 //!
-//! The whole contract of [`Recorder`](retold_core::recording::Recorder), also between
-//! several processes on one file, and after `kill -9` at any moment. By default an append is
-//! acknowledged when it is on the disk; [`Durability`] names the weaker choice. What is recorded is
-//! guarded by triggers: an SQL tool that would change or delete an event is refused.
+//! The store implements the whole contract of [`Recorder`](retold_core::recording::Recorder), also
+//! between several processes on one file, and after `kill -9` at any moment. By default an append
+//! is acknowledged when it is on disk; [`Durability`] describes the weaker choice. Triggers guard
+//! the recorded data: an SQL tool that tries to change or delete an event is refused.
 //!
 //! # Views
 //!
-//! [`SqliteViews`] keeps the views of projections as tables, in a file of their own or in the
+//! [`SqliteViews`] stores the views of projections as tables, in a separate file or in the
 //! store's ([`SqliteStore::views`]); those of [`InlineProjections`] change in the transaction of
 //! the append itself.
 //!
-//! # Where work is done
+//! # Threads
 //!
-//! An append is committed by the task that makes it, together with all that other tasks have
-//! queued: one of them holds its thread for the time of a sync, the others wait without a thread. A
-//! read runs on the thread that asks. Both take far less time than a hand-over to another thread
-//! would, but for large pages: whoever reads ten thousand events at a time in a runtime that must
-//! answer others within a millisecond reads smaller pages.
+//! An append is committed by one of the tasks that append, together with everything that other
+//! tasks have queued: that task blocks its thread for the duration of a sync, the others wait
+//! without a thread. A read runs on the caller's thread. Both take far less time than a hand-over to
+//! another thread, except for large pages: in a runtime that must respond within a millisecond, do
+//! not read ten thousand events at a time.
 //!
 //! # Order of the modules
 //!
-//! From the file upward; each uses only those of groups above its own.
+//! From the file upward; each uses only modules of the groups above its own.
 
 mod options;
 pub mod telemetry;
@@ -67,5 +67,5 @@ pub use self::projection::inline::InlineProjections;
 pub use self::projection::{Sqlite, SqliteTables, ViewTransaction};
 pub use self::store::SqliteStore;
 pub use self::views::SqliteViews;
-/// The driver, whose types handlers and readers of views meet.
+/// The driver, whose types appear in handlers and readers of views.
 pub use rusqlite;

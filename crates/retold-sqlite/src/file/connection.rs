@@ -1,13 +1,13 @@
-//! Connections to the file: how they are opened and set up, and what is said where that fails.
+//! Connections to the file: opening, setup, and the errors when these fail.
 //!
-//! One connection writes, a pool of others reads; all of a store are opened here, so that all see
-//! the same file in the same way.
+//! One connection writes and a pool of others reads. All connections of a store are opened here, so
+//! that all see the same file in the same way.
 //!
-//! Connections that read have the file mapped into memory: a stream of 10 events in a log of a
-//! million takes 35 us of CPU so, and 60 us without. The price is that a disk that fails under the
-//! mapping, or a program that cuts the file short while it is open, ends the process instead of
-//! being an error. The connection that writes does without, so nothing that is recorded depends on
-//! it.
+//! Connections that read map the file into memory: this way, reading a stream of 10 events in a log
+//! of a million takes 35 us of CPU, and 60 us without mapping. The price is that a disk failure
+//! under the mapping, or a program that truncates the file while it is open, ends the process
+//! instead of causing an error. The connection that writes does not map the file, so recorded data
+//! does not depend on the mapping.
 
 use std::fs::{self, File};
 use std::io;
@@ -28,15 +28,15 @@ use crate::options::{
     check_file_mode,
 };
 
-/// Prepared statements that a connection keeps: there are fewer than half of these in this crate,
-/// and the rest is for the handlers of projections.
+/// Prepared statements that a connection caches. This crate has fewer than half of these; the rest
+/// is for the handlers of projections.
 const STATEMENTS_KEPT: usize = 128;
-/// Held while a file is made that is missing.
+/// Held while a missing file is created.
 static MAKING: Mutex<()> = Mutex::new(());
-/// Pause between two attempts to get what another process has.
+/// Pause between two attempts to get a lock that another process holds.
 pub(crate) const BUSY_PAUSE: Duration = Duration::from_micros(500);
 
-/// Where a file is and how its connections are opened.
+/// The path of a file and how its connections are opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     path: PathBuf,
@@ -49,26 +49,26 @@ pub(crate) struct Place {
 pub(crate) enum Access {
     ReadWrite,
     ReadOnly,
-    /// Read a file to which nobody writes, without locks: on media or in a folder without write
-    /// permission SQLite cannot keep the files by which it coordinates with writers. Whether
-    /// somebody writes after all is looked at before and after each read.
+    /// Read a file that has no writer, without locks: on read-only media or in a folder without
+    /// write permission, SQLite cannot create the files by which it coordinates with writers. Each
+    /// read checks, before and after, that no process has written.
     Immutable,
 }
 
 impl Place {
-    /// A place to write at; the file may be missing.
+    /// Creates a place for writing; the file may be missing.
     pub(crate) fn writable(path: &Path) -> Result<Self, RecordError> {
         check_path(path)?;
         let path = absolute(path)?;
         Ok(Self::at(path, Access::ReadWrite))
     }
 
-    /// A place to read from.
+    /// Creates a place for reading.
     pub(crate) fn read_only(path: &Path) -> Result<Self, RecordError> {
         check_path(path)?;
         let path = absolute(path)?;
-        // Looked at and not opened: to close a handle of the file would end every lock that other
-        // openings in this process have on it.
+        // The file is checked without opening it: closing a handle of the file would release every
+        // lock that other connections of this process hold on it.
         if let Err(error) = fs::metadata(&path) {
             return Err(RecordError::unavailable(path.display().to_string(), error));
         }
@@ -84,7 +84,7 @@ impl Place {
         }
     }
 
-    /// Whether the file is still the one that was opened.
+    /// Checks that the file is still the one that was opened.
     pub(crate) fn presence(&self) -> &Arc<Presence> {
         &self.presence
     }
@@ -98,12 +98,13 @@ impl Place {
         &self.path
     }
 
-    /// The write-ahead log beside the file; if the path is a link, beside that which it leads to.
+    /// The path of the write-ahead log, next to the file; if the path is a link, next to its
+    /// target.
     pub(crate) fn wal_path(&self) -> PathBuf {
         self.beside("-wal")
     }
 
-    /// The file that says how many appends there were.
+    /// The path of the file that records the number of appends.
     pub(crate) fn watermark_path(&self) -> PathBuf {
         self.beside("-watermark")
     }
@@ -116,7 +117,7 @@ impl Place {
         name.into()
     }
 
-    /// Opens the connection that writes, and makes a store of a file that is empty or missing.
+    /// Opens the connection that writes, and creates a store in an empty or missing file.
     ///
     /// # Errors
     ///
@@ -144,7 +145,7 @@ impl Place {
         }
         self.learn_files(&conn, before)?;
         self.sync_what_a_crash_left()?;
-        // From here on busy is waited for by the writer, not inside SQLite.
+        // From here on the writer waits while the file is busy, not SQLite.
         conn.busy_timeout(Duration::ZERO)
             .map_err(|error| self.failed(error))?;
         Ok(conn)
@@ -168,13 +169,13 @@ impl Place {
         conn.pragma_update(None, "mmap_size", map_size)
             .and_then(|()| conn.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB)))
             .map_err(|error| self.failed(error))?;
-        // It may have been opened at this path after another file came there.
+        // Another file may have been at this path when the connection was opened.
         self.presence.check()?;
         Ok(conn)
     }
 
-    /// Opens a connection that keeps views; the file may be missing, and of whatever tables. A
-    /// commit need not reach the disk: view and checkpoint are lost together and made again.
+    /// Opens a connection that maintains views; the file may be missing and may have any tables. A
+    /// commit need not reach the disk: view and checkpoint are lost together and rebuilt.
     ///
     /// # Errors
     ///
@@ -182,7 +183,7 @@ impl Place {
     pub(crate) fn open_views(&self, file_mode: u32) -> Result<Connection, RecordError> {
         let before = self.make_file(file_mode)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        // A program that begins is more patient than a page of events.
+        // Opening the file may wait longer than processing a page of events.
         let conn = self.connect(flags, &self.path, BUSY_WAIT_MAX)?;
         use_write_ahead_log(&conn, BUSY_WAIT_MAX)
             .and_then(|()| check_cells(&conn))
@@ -193,12 +194,12 @@ impl Place {
         Ok(conn)
     }
 
-    /// Makes the file with the rights that it is to have, if it is missing: SQLite would give
-    /// everybody the right to read it. Says what is there then.
+    /// Creates the file with the configured rights if it is missing: SQLite would make it readable
+    /// for everyone. Returns the file that is there afterwards.
     fn make_file(&self, mode: u32) -> Result<Before, RecordError> {
         check_file_mode(mode)?;
-        // To close a handle of a file ends every lock that this process has on it; while this is
-        // held no other opening can have found the new file.
+        // Closing a handle of a file releases every lock that this process holds on it; while this
+        // lock is held, no other opening can have found the new file.
         let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.path.exists() {
             let mut make = File::options();
@@ -213,22 +214,22 @@ impl Place {
                 let what = format!("making {path} (may this process write in its folder?)");
                 RecordError::unavailable(what, error)
             })?;
-            // That of a file which was removed, if there is one.
+            // The write-ahead log of a file that was removed, if there is one.
             let _ = fs::remove_file(self.watermark_path());
         }
         Ok(self.presence.before_opening())
     }
 
-    /// Takes note of which files a connection has open.
+    /// Records which files a connection has open.
     fn learn_files(&self, conn: &Connection, before: Before) -> Result<(), RecordError> {
-        // The write-ahead log is opened by the first read in the mode.
+        // The first read in this mode opens the write-ahead log.
         conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
             .map_err(|error| self.failed(error))?;
         self.presence
             .learn(before, self.wal_path(), self.is_immutable())
     }
 
-    /// Opens the first connection of a read-only store, and finds out how the file can be read.
+    /// Opens the first connection of a read-only store, and determines how the file can be read.
     ///
     /// # Errors
     ///
@@ -239,7 +240,8 @@ impl Place {
     ) -> Result<Connection, RecordError> {
         let first = self.open_recognised(busy_wait_max);
         let wal = self.wal_path();
-        // Whoever holds a lock on the file writes to it, with or without a write-ahead log.
+        // A process that holds a lock on the file may write to it, with or without a write-ahead
+        // log.
         let is_refused =
             matches!(&first, Err(error @ RecordError::Unavailable(_)) if !is_caused_by_busy(error));
         if is_refused && !wal.exists() {
@@ -272,7 +274,7 @@ impl Place {
         path: &Path,
         busy_wait_max: Duration,
     ) -> Result<Connection, RecordError> {
-        // Not while the file is being made, see `make_file`.
+        // Not while the file is being created, see `make_file`.
         drop(MAKING.lock().unwrap_or_else(PoisonError::into_inner));
         // A connection is used by one thread at a time, so SQLite need not lock it.
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -280,8 +282,8 @@ impl Place {
         conn.busy_timeout(busy_wait_max)
             .map_err(|error| self.failed(error))?;
         conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        // Without this SQLite parses a prepared statement anew whenever a value is bound that its
-        // plan might depend on (sqlite3_bind_*, "QPSG"), which is more work than most look-ups. No
+        // Without this, SQLite reparses a prepared statement whenever a value is bound on which its
+        // plan might depend (sqlite3_bind_*, "QPSG"), which costs more than most lookups. No
         // statement here has a second plan.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
             .map_err(|error| self.failed(error))?;
@@ -289,7 +291,7 @@ impl Place {
     }
 
     /// A process that was killed may have left a committed transaction that is visible but not yet
-    /// on the disk. Nothing is to be seen before it is durable, so it is brought there now.
+    /// on disk. Nothing may be seen before it is durable, so this syncs it.
     fn sync_what_a_crash_left(&self) -> Result<(), RecordError> {
         let wal = self.wal_path();
         match File::open(&wal).and_then(|wal| wal.sync_data()) {
@@ -337,16 +339,16 @@ fn set_up_writer(conn: &Connection, options: &SqliteOptions) -> rusqlite::Result
     Ok(())
 }
 
-/// Makes damage to the tree of a table or index an error more often than a wrong result. SQLite
-/// then checks the cells of each page that it loads into its cache. A page of a mapped file is not
-/// cached, and would be checked at each access: a query by topic took three times as long. So
-/// connections that read do without. What they read has checksums, and a verification checks the
-/// trees.
+/// Makes SQLite report damage to the tree of a table or index as an error more often, instead of
+/// returning a wrong result. SQLite then checks the cells of each page that it loads into its
+/// cache. A page of a mapped file is not cached, and would be checked at each access: a query by
+/// topic took three times as long. Therefore connections that read do not do this. The data that
+/// they read has checksums, and a verification checks the trees.
 fn check_cells(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "cell_size_check", true)
 }
 
-/// Changing the journal needs the file for oneself for a moment, and SQLite does not wait for that.
+/// Changing the journal mode briefly needs exclusive access, for which SQLite does not wait.
 fn use_write_ahead_log(conn: &Connection, busy_wait_max: Duration) -> rusqlite::Result<()> {
     let deadline = Instant::now() + busy_wait_max;
     loop {
@@ -361,7 +363,7 @@ fn use_write_ahead_log(conn: &Connection, busy_wait_max: Duration) -> rusqlite::
     }
 }
 
-/// What no database needs to be asked for.
+/// Checks the path before any database is opened.
 fn check_path(path: &Path) -> Result<(), RecordError> {
     if path.is_dir() {
         return Err(RecordError::invalid(format!(
@@ -378,7 +380,7 @@ fn check_path(path: &Path) -> Result<(), RecordError> {
     Ok(())
 }
 
-/// Connections are opened later too, when the working directory may be another.
+/// Connections are also opened later, when the working directory may have changed.
 fn absolute(path: &Path) -> Result<PathBuf, RecordError> {
     let absolute = std::path::absolute(path)
         .map_err(|error| RecordError::unavailable(path.display().to_string(), error))?;
@@ -395,7 +397,7 @@ fn absolute(path: &Path) -> Result<PathBuf, RecordError> {
     Ok(absolute)
 }
 
-/// A URI as SQLite reads it; `%`, `?` and `#` in the path would end it.
+/// Returns a URI for SQLite; `%`, `?` and `#` in the path would end it.
 fn immutable_uri(path: &Path) -> PathBuf {
     let escaped = path
         .to_string_lossy()
@@ -405,7 +407,7 @@ fn immutable_uri(path: &Path) -> PathBuf {
     format!("file:{escaped}?immutable=1").into()
 }
 
-/// SQLite's number for what others have written, as this connection sees it.
+/// SQLite's counter of changes by others, as this connection sees it.
 pub(crate) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.prepare_cached("PRAGMA data_version")?
         .query_row([], |row| row.get(0))
@@ -415,7 +417,7 @@ pub(crate) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
 mod tests {
     use super::*;
 
-    /// SQLite follows a link to the file and keeps what belongs to it beside the file.
+    /// SQLite follows a link to the file and creates its own files next to the target.
     #[cfg(unix)]
     #[test]
     fn the_write_ahead_log_is_beside_the_file_and_not_the_link() {
@@ -427,9 +429,9 @@ mod tests {
         assert!(place.wal_path().exists());
     }
 
-    /// Goal: a file is read without locks only if there can be none, never because somebody holds
-    /// them. Method: another connection holds the file, in a journal mode that leaves no
-    /// write-ahead log beside it.
+    /// Goal: a file is read without locks only if there can be none, never because another
+    /// connection holds them. Method: another connection holds the file, in a journal mode that
+    /// leaves no write-ahead log.
     #[test]
     fn a_file_in_use_is_not_read_without_locks() {
         let folder = tempfile::tempdir().unwrap();

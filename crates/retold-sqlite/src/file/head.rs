@@ -1,5 +1,4 @@
-//! The ends of things: of a log, of a stream, of a follower's stretches. Each is one step in an
-//! index.
+//! The ends of a log, of a stream, and of a follower's stretches. Each is one step in an index.
 
 use retold_core::recording::{EventId, Head, Mark};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -8,7 +7,7 @@ use uuid::Uuid;
 use super::seq::{self, LogKey, Seq};
 use crate::error::damaged;
 
-/// The end of a log; its topics are not counted.
+/// Returns the end of a log, without the count of its topics.
 pub(crate) fn read(conn: &Connection, log: LogKey) -> rusqlite::Result<Head> {
     let last = conn
         .prepare_cached(
@@ -32,7 +31,7 @@ pub(crate) fn read(conn: &Connection, log: LogKey) -> rusqlite::Result<Head> {
     })
 }
 
-/// The mark of a log's event at a position, if it is there; `seq` in the log's rows.
+/// Returns the mark of a log's event at a position, if it exists; `seq` is in the log's rows.
 pub(crate) fn mark_at(conn: &Connection, seq: Seq) -> rusqlite::Result<Option<Mark>> {
     let found = conn
         .prepare_cached("SELECT seq, id FROM event WHERE seq = ?1")?
@@ -41,7 +40,7 @@ pub(crate) fn mark_at(conn: &Connection, seq: Seq) -> rusqlite::Result<Option<Ma
     Ok(found.flatten())
 }
 
-/// Version of a stream's last event; 0 if it has none.
+/// Returns the version of a stream's last event, or 0 if it has none.
 pub(crate) fn stream_version(conn: &Connection, stream: i64) -> rusqlite::Result<u64> {
     conn.prepare_cached(
         "SELECT version FROM event INDEXED BY event_stream WHERE stream = ?1
@@ -52,12 +51,12 @@ pub(crate) fn stream_version(conn: &Connection, stream: i64) -> rusqlite::Result
     .map(|version| version.map_or(0, unsigned))
 }
 
-/// Version and id of a stream's last event, for an append behind it: the event that the index names
-/// says so itself.
+/// Returns the version and id of a stream's last event, for an append to it, and checks that the
+/// event agrees with the index that names it.
 ///
 /// # Errors
 ///
-/// Also if it does not.
+/// Also if it does not agree.
 pub(crate) fn checked_stream_end(
     conn: &Connection,
     stream: i64,
@@ -70,7 +69,7 @@ pub(crate) fn checked_stream_end(
         .query_row([stream], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((version, seq)) = found else {
-        // A stream is there because it has an event.
+        // A stream exists only if it has an event.
         return Err(damaged(
             "the index of streams does not have the events of a stream",
         ));
@@ -85,7 +84,7 @@ pub(crate) fn checked_stream_end(
     match there {
         Some((place, id)) if place == (Some(stream), Some(version)) => Ok((unsigned(version), id)),
         _ => Err(damaged(format!(
-            "the index of streams leads to another event than it says, at position {}",
+            "the index of streams names another event than it leads to, at position {}",
             seq::number(seq)
         ))),
     }
@@ -98,12 +97,12 @@ pub(crate) fn mark(row: &Row<'_>) -> rusqlite::Result<Option<Mark>> {
     Ok(position.map(|position| Mark { position, event_id }))
 }
 
-/// A column that holds a uuid.
+/// A column that contains a uuid.
 pub(crate) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
     row.get(column).map(Uuid::from_bytes)
 }
 
-/// A number that the file keeps and that is never negative.
+/// A stored number that is never negative.
 pub(crate) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

@@ -1,9 +1,9 @@
-//! What the writer knows of the file without asking it: keys of names, versions, heads.
+//! The writer's memory between transactions: keys of names, versions, heads.
 //!
-//! True only while nobody else has written: the writer compares SQLite's `data_version` inside each
-//! of its transactions and forgets everything when it moved, and whenever a transaction of its own
-//! is rolled back. Bounded: beyond [`NAMES_KNOWN_MAX`] names it forgets all and begins anew, which
-//! costs some look-ups, and never an answer.
+//! It is valid only while no other connection writes. The writer compares SQLite's `data_version`
+//! inside each of its transactions and discards everything when that has changed, and whenever one
+//! of its own transactions is rolled back. The memory is bounded: beyond [`NAMES_KNOWN_MAX`] names
+//! it is discarded and refilled, which costs some lookups and never changes a result.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,46 +13,47 @@ use retold_core::recording::{EventId, Head, Mark};
 use super::log::Born;
 use super::seq::LogKey;
 
-/// Most names that are known at a time, of all logs together.
+/// The most names that are remembered at a time, of all logs together.
 const NAMES_KNOWN_MAX: usize = 200_000;
 
-/// What is known of the file.
+/// The writer's memory of the file.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// SQLite's count of what others have written, as of this knowledge.
+    /// The value of SQLite's counter of others' changes for which this memory is valid.
     pub(crate) data_version: Option<i64>,
-    /// No event of any log has an id beyond this one. Fresh ids mostly do, for they grow.
+    /// No event of any log has an id beyond this one. Fresh ids usually have, because they
+    /// increase.
     pub(crate) greatest_id: Option<EventId>,
     logs: HashMap<LogKey, KnownLog>,
     names: usize,
 }
 
-/// What is known of one log.
+/// The memory of one log.
 #[derive(Debug)]
 pub(crate) struct KnownLog {
-    /// Its name and what it was given at its birth, as the file has them.
+    /// Its name, key and id, as stored in the file.
     pub(crate) name: Arc<str>,
     pub(crate) born: Born,
     pub(crate) head: Option<Mark>,
     pub(crate) append_count: u64,
     streams: HashMap<Arc<str>, KnownStream>,
     topics: HashMap<Arc<str>, i64>,
-    /// How many topics the log has, once that was asked for.
+    /// The number of topics of the log, once it was read.
     pub(crate) topic_count: Option<u64>,
     tags: HashMap<Arc<str>, i64>,
 }
 
-/// What is known of one stream. It has a key as soon as it has an event.
+/// The memory of one stream. A stream has a key as soon as it has an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KnownStream {
     pub(crate) key: Option<i64>,
-    /// Version of its last event, 0 without one.
+    /// Version of its last event; 0 if it has none.
     pub(crate) version: u64,
     /// Id of its last event.
     pub(crate) last: Option<EventId>,
 }
 
-/// Which kind of name.
+/// The kind of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Label {
     Topic,
@@ -60,12 +61,13 @@ pub(crate) enum Label {
 }
 
 impl Known {
-    /// Forgets everything.
+    /// Discards everything.
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// Keeps within bounds; between two appends, for one append's names are wanted together.
+    /// Enforces the bound. Called between two appends because the names of one append are needed
+    /// together.
     pub(crate) fn trim(&mut self) {
         if self.names > NAMES_KNOWN_MAX {
             self.logs.clear();
@@ -92,11 +94,11 @@ impl Known {
         self.logs.insert(born.key, log);
     }
 
-    /// What has to be changed of a log that is known.
+    /// Returns the memory of a log for changes; the log must be known.
     pub(crate) fn log_mut(&mut self, key: LogKey) -> &mut KnownLog {
         self.logs
             .get_mut(&key)
-            .expect("a log is learned before an append to it is recorded")
+            .expect("a log is looked up before an append to it is recorded")
     }
 
     pub(crate) fn stream(&self, log: LogKey, name: &str) -> Option<KnownStream> {

@@ -1,4 +1,4 @@
-//! One log of a store, as all its recorders share it: its name, its key and who waits for it.
+//! One log of a store, shared by all its recorders: its name, its key and its waiters.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::seq::LogKey;
 
-/// A log that a store has opened; perhaps not born yet.
+/// A log that a store has opened; it may not exist in the file yet.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) name: Arc<str>,
@@ -15,7 +15,7 @@ pub(crate) struct Log {
     append_count: watch::Sender<u64>,
 }
 
-/// What a log is given at its birth, for ever.
+/// The key and id of a log, assigned at its creation and never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Born {
     pub(crate) key: LogKey,
@@ -31,24 +31,24 @@ impl Log {
         }
     }
 
-    /// What it was given at its birth, if that is known here.
+    /// The key and id, if known here.
     pub(crate) fn born(&self) -> Option<Born> {
         self.birth.get().copied()
     }
 
-    /// Takes note of its birth.
+    /// Records that the log was created.
     pub(crate) fn learn_birth(&self, born: Born) {
         self.birth.get_or_init(|| born);
     }
 
-    /// What a log that is open for writing was given at its birth.
+    /// The key and id of a log that is open for writing.
     pub(crate) fn birth(&self) -> Born {
-        self.born().expect("a log that is open for writing is born")
+        self.born().expect("a log that is open for writing exists")
     }
 
-    /// Takes note of how many appends the file has. Fewer than were announced: it was restored from
-    /// an older copy. Every change wakes those who wait, and they look at the file before they wait
-    /// again, so an announcement that comes at the same time is not lost.
+    /// Records the number of appends in the file. If it is lower than was announced, the file was
+    /// restored from an older copy. Every change wakes the waiters, which read the file before they
+    /// wait again, so a concurrent announcement is not lost.
     pub(crate) fn correct(&self, append_count: u64) {
         self.append_count.send_if_modified(|known| {
             let is_less = append_count < *known;
@@ -57,8 +57,8 @@ impl Log {
         });
     }
 
-    /// Tells those who wait how many appends there are. Counts may come out of order; a lower one
-    /// never replaces a higher.
+    /// Announces the number of appends to the waiters. Counts may arrive out of order; a lower one
+    /// never replaces a higher one.
     pub(crate) fn announce(&self, append_count: u64) {
         self.append_count.send_if_modified(|known| {
             let grows = *known < append_count;
@@ -67,17 +67,17 @@ impl Log {
         });
     }
 
-    /// How many appends there were when one was announced last.
+    /// The last announced number of appends.
     pub(crate) fn announced(&self) -> u64 {
         *self.append_count.borrow()
     }
 
-    /// Makes those who wait look for themselves: another process may have written.
+    /// Makes the waiters read the file: another process may have written.
     pub(crate) fn nudge(&self) {
         self.append_count.send_modify(|_| {});
     }
 
-    /// Whether somebody waits.
+    /// Whether there are waiters.
     pub(crate) fn is_awaited(&self) -> bool {
         self.append_count.receiver_count() > 0
     }

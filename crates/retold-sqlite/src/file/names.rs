@@ -1,11 +1,11 @@
-//! Keys of names: by which number the file calls a stream, topic or tag.
+//! Keys of names: the numbers that represent a stream, topic or tag in the file.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::known::Label;
 use super::seq::LogKey;
 
-/// Key of a stream, if it has events.
+/// Returns the key of a stream, if it has events.
 pub(crate) fn stream_key(
     conn: &Connection,
     log: LogKey,
@@ -16,7 +16,7 @@ pub(crate) fn stream_key(
         .optional()
 }
 
-/// Key of a topic or tag, if an event has it.
+/// Returns the key of a topic or tag, if an event has it.
 pub(crate) fn label_key(
     conn: &Connection,
     log: LogKey,

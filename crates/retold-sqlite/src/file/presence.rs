@@ -1,15 +1,15 @@
-//! Whether the files at a path are still those that were opened.
+//! Checks whether the files at a path are still those that were opened.
 //!
-//! A process that has a file open keeps it when somebody removes, renames or replaces it: what it
-//! commits then is in a file that no path leads to, and gone when the process ends. SQLite does not
-//! look. So the store compares device and inode of the path with those of the file that it opened:
-//! before and after each commit, when it opens a connection, and from time to time while it reads.
-//! The write-ahead log counts as well, for what is committed is there until a checkpoint. Once a
-//! difference was found, the store refuses everything until it is opened again.
+//! A process that has a file open keeps it when the file is removed, renamed or replaced: later
+//! commits then go into a file that no path leads to, and are lost when the process ends. SQLite
+//! does not check this. Therefore the store compares device and inode of the path with those of the
+//! file that it opened: before and after each commit, when it opens a connection, and from time to
+//! time while it reads. The write-ahead log is checked as well, because it contains what is
+//! committed until a checkpoint. Once a difference was found, the store refuses everything until it
+//! is reopened.
 //!
 //! A file that is read without locks (see [`Access::Immutable`](super::connection::Access)) must
-//! not change at all. There the size and the times of the file are compared too, before and after
-//! each read.
+//! not change at all. For such a file, size and times are compared too, before and after each read.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -23,8 +23,8 @@ use retold_core::recording::RecordError;
 use crate::error::Refusal;
 use crate::options::POLL_INTERVAL;
 
-/// Which file a path leads to. Where the system has no inodes it lets nobody remove or rename a
-/// file that is open, so that a file which is there is the same.
+/// The identity of the file at a path. On systems without inodes, an open file cannot be removed or
+/// renamed, so that any existing file counts as the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileId {
     #[cfg(unix)]
@@ -49,7 +49,7 @@ impl FileId {
     }
 }
 
-/// What changes of a file when somebody writes to it.
+/// The properties of a file that change when it is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     size: u64,
@@ -72,14 +72,14 @@ impl Stamp {
     }
 }
 
-/// What was opened.
+/// The files that were opened.
 #[derive(Debug)]
 struct Opened {
     file: FileId,
-    /// Beside the file; none if it was not there.
+    /// The write-ahead log; `None` if it did not exist.
     wal: Option<FileId>,
     wal_path: PathBuf,
-    /// Of a file that is read without locks.
+    /// For a file that is read without locks.
     stamp: Option<Stamp>,
 }
 
@@ -88,14 +88,14 @@ struct Opened {
 pub(crate) struct Presence {
     path: PathBuf,
     opened: OnceLock<Opened>,
-    /// Why the files are not those that were opened; for ever, once it is known.
+    /// Why the files are not those that were opened; permanent, once it is known.
     lost: OnceLock<Refusal>,
     began: Instant,
-    /// When it was looked last, in microseconds after `began`.
+    /// When the files were last checked, in microseconds after `began`.
     looked_micros: AtomicU64,
 }
 
-/// A look at the file before it is opened.
+/// The state of a file before it is opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Before(Option<(FileId, Stamp)>);
 
@@ -110,7 +110,7 @@ impl Presence {
         }
     }
 
-    /// Looks at the file before it is opened.
+    /// Reads the state of the file before it is opened.
     pub(crate) fn before_opening(&self) -> Before {
         let found = fs::metadata(&self.path);
         Before(
@@ -120,19 +120,20 @@ impl Presence {
         )
     }
 
-    /// Takes note of what was opened: the file that was there before, and what is at `wal` now.
+    /// Records which files were opened: the file that was there before, and the one that is at
+    /// `wal` now.
     ///
     /// # Errors
     ///
-    /// `Unavailable` if another file is there now; of a file that is read without locks, also if
-    /// somebody has written to it.
+    /// `Unavailable` if another file is there now or, for a file that is read without locks, if it
+    /// was written to.
     pub(crate) fn learn(
         &self,
         Before(before): Before,
         wal_path: PathBuf,
         is_immutable: bool,
     ) -> Result<(), RecordError> {
-        // The first connection of a store says which file is meant.
+        // The first connection of a store determines the file.
         if let Some((file, stamp)) = before {
             self.opened.get_or_init(|| Opened {
                 file,
@@ -144,11 +145,12 @@ impl Presence {
         self.check()
     }
 
-    /// Looks whether the files are those that were opened.
+    /// Checks whether the files are those that were opened.
     ///
     /// # Errors
     ///
-    /// `Unavailable` if they are not, and from then on at each call; or if that cannot be told.
+    /// `Unavailable` if they are not, and from then on at each call, or if this cannot be
+    /// determined.
     pub(crate) fn check(&self) -> Result<(), RecordError> {
         if self.lost.get().is_none() {
             let found = self.find_loss();
@@ -172,7 +174,7 @@ impl Presence {
         }
     }
 
-    /// The same, if the last look was some time ago.
+    /// Does the same if the last check was some time ago.
     ///
     /// # Errors
     ///
@@ -210,7 +212,7 @@ impl Presence {
     }
 }
 
-/// What is at a path, if anything is.
+/// Returns the identity of the file at a path, if there is one.
 fn there(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(found) => Ok(Some(found)),

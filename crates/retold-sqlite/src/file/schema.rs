@@ -1,9 +1,9 @@
-//! The schema and its version: how a file says that it is a Retold store, and how a new one is
-//! made.
+//! The schema and its version: how a file is identified as a Retold store, and how a new one is
+//! created.
 //!
-//! `application_id` says whose file it is (SQLite's `magic.txt` way), `user_version` which version
-//! of [`schema.sql`](self) it has. Both are set in the transaction that creates the tables, so that
-//! a file is a store as a whole or not at all.
+//! `application_id` identifies the program (as in SQLite's `magic.txt`), `user_version` the version
+//! of [`schema.sql`](self). Both are set in the transaction that creates the tables, so that a file
+//! is a store entirely or not at all.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -13,23 +13,23 @@ use rusqlite::{Connection, Error};
 
 use crate::error::{before_commit, damaged};
 
-/// "Rtld": whose file this is, in the header that SQLite keeps for it.
+/// "Rtld": identifies the program in a header field that SQLite provides for it.
 const APPLICATION_ID: i32 = 0x5274_6c64;
 /// Version of the tables that this crate reads and writes.
 const VERSION: i32 = 3;
 
 const SCHEMA: &str = include_str!("schema.sql");
 
-/// What a file is, by its own account.
+/// What a file is, according to its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A store of this version.
     Store,
-    /// Nothing yet: an empty database.
+    /// An empty database.
     Empty,
 }
 
-/// Asks a file what it is. Writes nothing.
+/// Determines what a file is. Writes nothing.
 ///
 /// # Errors
 ///
@@ -60,11 +60,11 @@ pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<Kind, RecordEr
     }
 }
 
-/// Makes a store of an empty file, unless somebody else did so meanwhile.
+/// Creates a store in an empty file, unless another process did so in the meantime.
 ///
 /// # Errors
 ///
-/// As [`recognise`]; the file is then as it was.
+/// As [`recognise`]; the file is then unchanged.
 pub(crate) fn create(conn: &Connection, path: &Path) -> Result<(), RecordError> {
     let failed = |error| before_commit(&format!("creating {}", path.display()), error);
     conn.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
@@ -83,11 +83,11 @@ pub(crate) fn create(conn: &Connection, path: &Path) -> Result<(), RecordError> 
     made
 }
 
-/// A table, index or trigger: its kind, its name, and the SQL that made it, with one space for each
-/// piece of white space.
+/// A table, index or trigger: its kind, its name, and the SQL that created it, with whitespace
+/// reduced to single spaces.
 type Part = (String, String, String);
 
-/// The parts of a schema that were made by SQL; SQLite makes the others for these.
+/// The parts of a schema that were created by SQL; SQLite creates the others for these.
 fn parts(conn: &Connection) -> rusqlite::Result<Vec<Part>> {
     let mut select =
         conn.prepare("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
@@ -111,9 +111,9 @@ fn expected_parts() -> rusqlite::Result<&'static [Part]> {
     Ok(EXPECTED.get_or_init(|| expected))
 }
 
-/// The parts of the schema that are missing or were changed since the store was made: without a
-/// trigger events are not guarded, without an index reads are slow or fail. What other programs
-/// have added is ignored.
+/// Returns the parts of the schema that are missing or were changed since the store was created:
+/// without a trigger events are not guarded, without an index reads are slow or fail. Additions by
+/// other programs are ignored.
 pub(crate) fn differences(conn: &Connection) -> rusqlite::Result<Vec<Corrupt>> {
     let there = parts(conn)?;
     let find = |kind: &str, name: &str| {
@@ -154,18 +154,18 @@ pub(crate) fn check_tables(conn: &Connection, path: &Path) -> Result<(), RecordE
     }
     let what = format!(
         "another program has dropped tables of the store: {}; restore the file from a backup, or \
-         open it for reading only and copy what is left",
+         open it for reading only and copy the remaining data",
         missing.join(", ")
     );
     Err(Corrupt::new(path.display().to_string(), what).into())
 }
 
-/// Checks in a transaction that the file still has the version of the schema that it was opened
-/// with: a program of another version may have converted it since.
+/// Checks in a transaction that the file still has the schema version with which it was opened: a
+/// program of another version may have converted it since.
 ///
 /// # Errors
 ///
-/// Also if the version is another.
+/// Also if the version has changed.
 pub(crate) fn check_version(conn: &Connection) -> rusqlite::Result<()> {
     let found: i32 = conn
         .prepare_cached("PRAGMA user_version")?
@@ -179,8 +179,8 @@ pub(crate) fn check_version(conn: &Connection) -> rusqlite::Result<()> {
     )))
 }
 
-/// Application id, version, number of tables and the like: by one statement, for somebody else may
-/// make a store of the file meanwhile.
+/// Application id, version, number of tables and so on, read by one statement because another
+/// process may create a store in the file at the same time.
 fn identity(conn: &Connection) -> rusqlite::Result<(i32, i32, i64)> {
     conn.query_row(
         "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)
@@ -190,7 +190,7 @@ fn identity(conn: &Connection) -> rusqlite::Result<(i32, i32, i64)> {
     )
 }
 
-/// Of an error of the first look at a file.
+/// Converts an error of the first read of a file.
 pub(crate) fn unreadable(path: &Path, error: Error) -> RecordError {
     if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) {
         return RecordError::invalid(format!(
@@ -202,7 +202,7 @@ pub(crate) fn unreadable(path: &Path, error: Error) -> RecordError {
     before_commit(&path.display().to_string(), error)
 }
 
-/// Checks that SQLite answers a statement by steps in indexes, in their order: it scans and sorts
+/// Checks that SQLite executes a statement by steps in indexes, in their order: it scans and sorts
 /// nothing.
 #[cfg(test)]
 #[track_caller]
@@ -224,8 +224,8 @@ pub(crate) fn check_plan(sql: &str) {
 mod tests {
     use super::*;
 
-    /// Goal: a file that becomes a store while it is looked at is one or the other. Method: it is
-    /// made between the parts of the look, if there are parts.
+    /// Goal: a file that becomes a store while it is recognized counts as an empty file or as a
+    /// store. Method: the store is created between two steps of the recognition, if it has several.
     #[test]
     fn a_file_is_recognised_as_one_state() {
         use rusqlite::hooks::Authorization;
@@ -252,8 +252,8 @@ mod tests {
         assert!(found.is_ok(), "{found:?}");
     }
 
-    /// A hash of the schema: a promise to files already written. A change is a new [`VERSION`],
-    /// with a conversion and a test that opens a file of the old one.
+    /// A hash of the schema, which existing files depend on. A change requires a new [`VERSION`],
+    /// with a conversion and a test that opens a file of the old version.
     #[test]
     fn the_schema_of_version_3_is_stable() {
         let statements: Vec<_> = SCHEMA

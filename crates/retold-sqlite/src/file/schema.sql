@@ -1,11 +1,11 @@
--- The tables of a Retold store, version 3. A promise to files already written: a change is a new
+-- The tables of a Retold store, version 3. Existing files depend on them: a change requires a new
 -- version, with a conversion of the old one.
 --
--- Append-only data is kept in the order in which it is written, so that an append touches as few
--- pages as it can: `seq` is the key of a log and a position in it as one number (see seq.rs), so a
--- log's events stand together and a new one at their end.
+-- Append-only data is stored in the order in which it is written, so that an append touches as few
+-- pages as possible: `seq` combines the key of a log and a position in it into one number (see
+-- seq.rs), so a log's events are adjacent and new ones follow them.
 
--- The logs. The key never leaves this file; the id is the log's for ever.
+-- The logs. The key is used only in this file; the id is the log's permanent one.
 CREATE TABLE log (
     key INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -13,7 +13,7 @@ CREATE TABLE log (
     born_at INTEGER NOT NULL
 ) STRICT;
 
--- Names that events use over and over, as numbers.
+-- Names that many events use, as numbers.
 CREATE TABLE stream (
     key INTEGER PRIMARY KEY,
     log INTEGER NOT NULL,
@@ -33,10 +33,10 @@ CREATE TABLE tag (
     UNIQUE (log, name)
 ) STRICT;
 
--- The events. `append_number` counts the appends of the log; `tags` is the event's own list, each
--- tag a length of one byte and its text; a payload that is NULL was erased. Times are microseconds
--- since 1970. The checksums are those of checksum.rs in the core, checked at every read: one of the
--- payload, inverted where that was erased, and one of everything else.
+-- The events. `append_number` counts the appends of the log; `tags` is the event's own list, where
+-- each tag is a length of one byte and its text; a payload that is NULL was erased. Times are
+-- microseconds since 1970. The checksums are those of checksum.rs in the core and are verified at
+-- every read: one of the payload, inverted if that was erased, and one of everything else.
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY,
     id BLOB NOT NULL,
@@ -57,8 +57,8 @@ CREATE TABLE event (
     checksum INTEGER NOT NULL,
     payload BLOB
 ) STRICT;
--- An index ends with the seq by itself. Ids are unique in a log, not in the file: a log may lie
--- beside its copy; the recorder sees to it in the transaction that writes.
+-- SQLite appends the seq to each index. Ids are unique in a log, not in the file, because a log may
+-- be stored next to its copy; the recorder ensures it in the transaction that writes.
 CREATE INDEX event_id ON event (id);
 CREATE INDEX event_stream ON event (stream, version) WHERE stream IS NOT NULL;
 CREATE INDEX event_topic ON event (topic);
@@ -68,9 +68,9 @@ CREATE TABLE event_tag (
     PRIMARY KEY (tag, seq)
 ) STRICT, WITHOUT ROWID;
 
--- Who follows which log, and the pieces they have processed. The seq of a stretch is the key of the
--- log that recorded it and the stretch's ordinal in it. A stretch has a checksum as an event has.
--- Positions of an upstream may be any number; those from 2^63 on stand here less 2^64.
+-- The followers of logs, and the ranges that they have processed. The seq of a stretch combines the
+-- key of the log that recorded it and the stretch's ordinal in it. A stretch has a checksum like an
+-- event. Positions of an upstream may be any number; from 2^63 on they are stored less 2^64.
 CREATE TABLE follower (
     key INTEGER PRIMARY KEY,
     log INTEGER NOT NULL,
@@ -91,15 +91,15 @@ CREATE TABLE stretch (
 ) STRICT;
 CREATE INDEX stretch_follower ON stretch (follower);
 
--- The number of the last append of stretches only, of logs that have one. The append count of a log
+-- The number of the last append without events, for logs that have one. The append count of a log
 -- is the greater of this and the append number of its last event.
 CREATE TABLE eventless_append (
     log INTEGER PRIMARY KEY,
     append_number INTEGER NOT NULL
 ) STRICT;
 
--- Hints and placements: no history. A snapshot may be of any version: eight bytes, the highest
--- first, so that they are in order.
+-- Hints and placements: not part of history. A snapshot's version is stored as eight bytes, highest
+-- first, so that any version sorts correctly.
 CREATE TABLE snapshot (
     key INTEGER PRIMARY KEY,
     log INTEGER NOT NULL,
@@ -122,15 +122,16 @@ CREATE TABLE lease (
     ends_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The one way in for erasing: while a log stands here, payloads of its events may become NULL,
--- their checksums inverted (`~`), and nothing else may change. Whoever erases puts it here and
--- takes it away in one transaction.
+-- The only way to erase: while a log is listed here, payloads of its events may become NULL, with
+-- their checksums inverted (`~`), and nothing else may change. Erasing inserts the log here and
+-- deletes it in one transaction.
 CREATE TABLE erasing (
     log INTEGER PRIMARY KEY
 ) STRICT;
 
--- What is recorded does not change, whoever holds the file: these refuse it to every tool that
--- speaks SQL. REPLACE deletes without a word to DELETE triggers, so inserts are looked at too.
+-- Recorded data does not change, even if another program writes to the file: these triggers refuse
+-- it to every tool that uses SQL. REPLACE does not fire DELETE triggers, so inserts are checked
+-- too.
 CREATE TRIGGER event_is_never_replaced BEFORE INSERT ON event
 WHEN EXISTS (SELECT 1 FROM event WHERE seq = new.seq)
 BEGIN
@@ -220,7 +221,7 @@ BEGIN
     SELECT RAISE(ABORT, 'retold: a recorded tag is never deleted');
 END;
 
--- A stretch grows while neither its append nor the next one had events; else it never changes.
+-- A stretch grows while neither its append nor the next one had events; otherwise it never changes.
 CREATE TRIGGER follower_is_never_replaced BEFORE INSERT ON follower
 WHEN EXISTS (
     SELECT 1 FROM follower

@@ -1,8 +1,9 @@
-//! One number for a place in a file: the key of a log and a number in it, as `key << 40 | number`.
+//! A single number for a place in a file: the key of a log and a number in it, as `key << 40 |
+//! number`.
 //!
-//! Events (by position) and stretches (by ordinal) of all logs are in one table each, under this
-//! number. So a log's rows stand together in its order, a new one goes to the end of them, and one
-//! comparison says which log and whether it is before or after.
+//! The events (by position) of all logs are in one table under this number, and their stretches (by
+//! ordinal) in another. Thus a log's rows are adjacent and in its order, a new one follows them,
+//! and one comparison determines the log and whether a row is before or after.
 
 use retold_core::recording::Position;
 
@@ -10,10 +11,10 @@ use retold_core::recording::Position;
 const NUMBER_BITS: u32 = 40;
 /// The highest position a log can have in this store, about 1.1 million million events.
 pub(crate) const NUMBER_MAX: u64 = (1 << NUMBER_BITS) - 1;
-/// Most logs in a file: the highest key of one.
+/// The most logs in a file: the highest key.
 pub(crate) const LOGS_MAX: i64 = (1 << (63 - NUMBER_BITS)) - 1;
 
-/// A row's key: of an event or a stretch.
+/// The key of a row: of an event or a stretch.
 pub(crate) type Seq = i64;
 
 /// A log's number in its file, from 1 to [`LOGS_MAX`].
@@ -21,7 +22,7 @@ pub(crate) type Seq = i64;
 pub(crate) struct LogKey(pub(crate) i64);
 
 impl LogKey {
-    /// The place of a number in this log; of one beyond [`NUMBER_MAX`] that of the last.
+    /// The place of a number in this log; numbers beyond [`NUMBER_MAX`] get the last place.
     pub(crate) fn seq(self, number: u64) -> Seq {
         let number = i64::try_from(number.min(NUMBER_MAX)).expect("40 bits fit");
         (self.0 << NUMBER_BITS) | number
@@ -37,18 +38,18 @@ impl LogKey {
         self.seq(NUMBER_MAX)
     }
 
-    /// Whose row this is.
+    /// The log of this row.
     pub(crate) fn of(seq: Seq) -> Self {
         Self(seq >> NUMBER_BITS)
     }
 }
 
-/// The number in its log of a row.
+/// The number of a row in its log.
 pub(crate) fn number(seq: Seq) -> u64 {
     seq.unsigned_abs() & NUMBER_MAX
 }
 
-/// The position of an event; none for a row that no recorder wrote.
+/// The position of an event; `None` for a row that no recorder wrote.
 pub(crate) fn position(seq: Seq) -> Option<Position> {
     Position::new(number(seq))
 }
@@ -57,7 +58,7 @@ pub(crate) fn position(seq: Seq) -> Option<Position> {
 mod tests {
     use super::*;
 
-    /// These numbers are a promise to files already written.
+    /// Existing files depend on these numbers.
     #[test]
     fn places_are_stable() {
         let check = |log, number_there, seq: Seq| {

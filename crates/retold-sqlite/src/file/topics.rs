@@ -1,10 +1,10 @@
-//! The topics behind the numbers in rows, as one reading connection has met them.
+//! A cache of topics by their numbers in rows, for one reading connection.
 //!
-//! A topic's number never changes once it is committed, so what is kept here stays true, whoever
-//! writes; until another file is copied into this one, as a restore does. SQLite counts that as a
-//! change of the schema (`sqlite3_backup_step`), and all is forgotten then. Bounded: a table of
-//! fixed size, where a newcomer takes the place of another. A log has few topics and many streams,
-//! so topics are kept here while a stream's name is read with its events.
+//! A topic's number never changes once it is committed, so cached entries stay valid regardless of
+//! who writes, until another file is copied into this one, as a restore does. SQLite counts that as
+//! a change of the schema (`sqlite3_backup_step`), and the cache is then cleared. It is bounded: a
+//! table of fixed size, where a new entry replaces another. A log has few topics and many streams,
+//! so topics are cached here while a stream's name is read with its events.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,43 +14,43 @@ use rusqlite::{Connection, params};
 use super::schema;
 use super::seq::LogKey;
 
-/// Topics kept by a reading connection; a power of two.
+/// Topics cached by a reading connection; a power of two.
 const TOPICS_KEPT: usize = 1 << 10;
-/// Logs whose number of topics is kept by a reading connection; one more, and all are counted
+/// Logs whose number of topics is cached by a reading connection; one more, and all are counted
 /// again.
 const COUNTS_KEPT: usize = 1 << 10;
 
-/// Topics that were met, by the last bits of their keys.
+/// A cache of topics, indexed by the last bits of their keys.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    /// Empty until the first topic is met.
+    /// Empty until the first topic is read.
     kept: Vec<Option<(i64, Arc<str>)>>,
     counts: Counts,
     schema_version: i64,
 }
 
-/// How many topics logs have. A new topic of any log has a higher key than all before, so the
-/// numbers hold while the highest key is what it was.
+/// The number of topics of logs. A new topic of any log has a higher key than all earlier ones, so
+/// the numbers are valid while the highest key is unchanged.
 #[derive(Debug, Default)]
 struct Counts {
     highest_key: Option<i64>,
     by_log: HashMap<LogKey, u64>,
 }
 
-/// How many topics a log has.
+/// Returns the number of topics of a log.
 pub(crate) fn count(conn: &Connection, log: LogKey) -> rusqlite::Result<u64> {
     conn.prepare_cached("SELECT count(*) FROM topic WHERE log = ?1")?
         .query_row([log.0], |row| row.get(0).map(super::head::unsigned))
 }
 
-/// A page of a log's topics, in order.
+/// Returns a page of a log's topics, in order.
 pub(crate) fn list(
     conn: &Connection,
     log: LogKey,
     after: Option<&str>,
     limit: usize,
 ) -> rusqlite::Result<Vec<Arc<str>>> {
-    // The empty text is before every topic.
+    // The empty text precedes every topic.
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     conn.prepare_cached(LIST)?
         .query_map(params![log.0, after.unwrap_or(""), limit], |row| {
@@ -62,7 +62,8 @@ pub(crate) fn list(
 const LIST: &str = "SELECT name FROM topic WHERE log = ?1 AND name > ?2 ORDER BY name LIMIT ?3";
 
 impl Topics {
-    /// At the beginning of a read: forgets all if the file may be another than at the last one.
+    /// Called at the beginning of a read: clears the cache if the file may have been replaced since
+    /// the last one.
     pub(crate) fn begin(&mut self, conn: &Connection) -> rusqlite::Result<()> {
         let version = conn
             .prepare_cached("PRAGMA schema_version")?
@@ -76,8 +77,8 @@ impl Topics {
         Ok(())
     }
 
-    /// How many topics a log has, in the state that the connection shows: one step in an index,
-    /// unless there is a new topic in the file.
+    /// Returns the number of topics of a log, in the state that the connection shows: one step in
+    /// an index, unless the file has a new topic.
     pub(crate) fn count(&mut self, conn: &Connection, log: LogKey) -> rusqlite::Result<u64> {
         let highest_key: Option<i64> = conn
             .prepare_cached("SELECT max(key) FROM topic")?
@@ -95,7 +96,7 @@ impl Topics {
         Ok(count)
     }
 
-    /// Name of the topic with this key.
+    /// Returns the name of the topic with this key.
     pub(crate) fn name(&mut self, conn: &Connection, key: i64) -> rusqlite::Result<&str> {
         if self.kept.is_empty() {
             self.kept.resize(TOPICS_KEPT, None);
@@ -109,7 +110,7 @@ impl Topics {
                 .query_row([key], |row| row.get(0))?;
             *kept = Some((key, name.into()));
         }
-        let (_, name) = kept.as_ref().expect("it was met or put in just now");
+        let (_, name) = kept.as_ref().expect("it was found or inserted just now");
         Ok(name)
     }
 }

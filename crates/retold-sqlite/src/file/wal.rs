@@ -1,4 +1,4 @@
-//! The write-ahead log beside the file: its size, and whether it is whole.
+//! The write-ahead log of the file: its size, and whether it is intact.
 
 mod frames;
 
@@ -13,21 +13,20 @@ use retold_core::recording::Corrupt;
 use self::frames::Tail;
 use super::connection::Place;
 
-/// How often a write-ahead log is read that looks damaged: another process may be writing to it.
+/// How often a write-ahead log that looks damaged is read: another process may be writing to it.
 const LOOKS: u32 = 3;
-/// Pause between two looks.
+/// Pause between two reads.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Finds damage to the write-ahead log at this path: transactions in it that SQLite does not see,
-/// because the header or a frame before them is damaged. What may as well be the rest of a
-/// transaction that was not completed is reported in the log of the program only, and so is a
-/// failure to look.
+/// Finds damage to the write-ahead log at this path: transactions in it that SQLite does not see
+/// because the header or a frame before them is damaged. Frames that may be the rest of an
+/// incomplete transaction are only logged, and so is a failure to read.
 pub(crate) fn find_damage(path: &Path) -> Option<Corrupt> {
     let tail = match settled_tail(path) {
         Ok(tail) => tail?,
         Err(error) => {
             let path = path.display();
-            tracing::warn!(%path, %error, "a write-ahead log could not be looked at");
+            tracing::warn!(%path, %error, "a write-ahead log could not be read");
             return None;
         }
     };
@@ -62,7 +61,7 @@ pub(crate) fn find_damage(path: &Path) -> Option<Corrupt> {
     None
 }
 
-/// What is behind the last valid frame, when that stays the same.
+/// Returns what follows the last valid frame, if that is stable.
 fn settled_tail(path: &Path) -> io::Result<Option<Tail>> {
     let mut last = frames::tail(path)?;
     for _ in 1..LOOKS {
@@ -72,7 +71,8 @@ fn settled_tail(path: &Path) -> io::Result<Option<Tail>> {
         thread::sleep(LOOK_PAUSE);
         let next = frames::tail(path)?;
         if next != last {
-            // Somebody writes: it is no settled end, or will be one for the next who looks.
+            // Another process is writing: the end is not settled, or a later check will find it
+            // settled.
             return Ok(None);
         }
         last = next;
@@ -80,7 +80,7 @@ fn settled_tail(path: &Path) -> io::Result<Option<Tail>> {
     Ok(last)
 }
 
-/// Where it is, and how large it may be.
+/// The path and the maximum size.
 #[derive(Debug)]
 pub(crate) struct Wal {
     path: PathBuf,
@@ -88,7 +88,7 @@ pub(crate) struct Wal {
 }
 
 impl Wal {
-    /// That of the file at `place`, which may have `size_max` bytes.
+    /// The write-ahead log of the file at `place`, which may have `size_max` bytes.
     pub(crate) fn new(place: &Place, size_max: u64) -> Self {
         Self {
             path: place.wal_path(),
@@ -96,7 +96,7 @@ impl Wal {
         }
     }
 
-    /// Whether it is to be emptied. One whose size cannot be told is left alone.
+    /// Whether it must be emptied. If the size cannot be determined, it is not emptied.
     pub(crate) fn is_too_large(&self) -> bool {
         fs::metadata(&self.path).is_ok_and(|wal| wal.len() > self.size_max)
     }

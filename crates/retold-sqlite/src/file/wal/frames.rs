@@ -1,22 +1,22 @@
 //! The frames of a write-ahead log, as SQLite's file format lays them out
-//! (<https://www.sqlite.org/fileformat2.html>, section 4): whether it holds transactions that
-//! SQLite does not see.
+//! (<https://www.sqlite.org/fileformat2.html>, section 4): whether it contains transactions
+//! that SQLite does not see.
 //!
 //! SQLite accepts a write-ahead log up to the last commit whose frames are all valid. The checksum
-//! of a frame covers the frame and all before it, and begins with that of the header. A frame that
-//! was damaged ends the log in silence: what was committed behind it is lost, though it is in the
-//! file. A header that was damaged does the same to the whole log.
+//! of a frame covers the frame and all earlier ones, and begins with that of the header. A damaged
+//! frame silently ends the log: later commits are lost, although they are in the file. A damaged
+//! header loses the whole log in the same way.
 //!
-//! Frames of the same generation (the salt of the header) behind the last valid one are the sign of
-//! it. But they are not always damage. A transaction that was rolled back or cut off, by a power
-//! cut or the end of the process, leaves frames too, of which any may be missing, and later ones
-//! are written over their beginning. So it is called damage only where nothing else explains it:
+//! Such damage leaves frames of the same generation (the salt of the header) after the last valid
+//! one. But these have other causes, too. A transaction that was rolled back or cut off, by a power
+//! cut or the end of the process, leaves frames, of which any may be missing, and later ones
+//! overwrite their beginning. Therefore they count as damage only if nothing else explains them:
 //!
-//! - the frame that ends the log would be valid but for one word of 32 bits;
-//! - or it is valid but for its salt, which the checksum does not cover;
-//! - or two commits follow each other behind it: the second was begun when the first was complete;
-//! - or the header is not valid, and frames that follow from each other stand behind it. SQLite
-//!   syncs the header before it writes a frame behind it.
+//! - the frame that ends the log would be valid except for one word of 32 bits;
+//! - or it is valid except for its salt, which the checksum does not cover;
+//! - or two commits follow it: the second began when the first was complete;
+//! - or the header is not valid, and a sequence of frames follows it in which each follows from the
+//!   previous one. SQLite syncs the header before it writes a frame after it.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -24,12 +24,12 @@ use std::path::Path;
 
 const HEADER_SIZE: usize = 32;
 const FRAME_HEADER_SIZE: usize = 24;
-/// The magic number; its last bit says the order of bytes in checksums.
+/// The magic number; its last bit determines the byte order of checksums.
 const MAGIC: u32 = 0x377f_0682;
 const PAGE_SIZE_MIN: usize = 512;
 const PAGE_SIZE_MAX: usize = 65_536;
 
-/// What is behind the last frame that SQLite accepts.
+/// The content after the last frame that SQLite accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
     /// The first frame that is not valid, counted from 1; 0 for the header.
@@ -38,7 +38,7 @@ pub(crate) struct Tail {
     pub(crate) frames: u64,
     /// How many of them end a transaction.
     pub(crate) commits: u64,
-    /// Whether nothing but damage explains it.
+    /// Whether only damage can explain it.
     pub(crate) is_damage: bool,
 }
 
@@ -47,7 +47,8 @@ pub(crate) struct Tail {
 struct Sum(u32, u32);
 
 impl Sum {
-    /// As in bytes that were never written. Frames of zeros would follow from each other.
+    /// Whether the sum is that of bytes that were never written. Frames of zeros would be a valid
+    /// sequence.
     fn is_blank(self) -> bool {
         self == Self(0, 0)
     }
@@ -59,11 +60,12 @@ struct Frames {
     frame: Vec<u8>,
 }
 
-/// What follows the last valid frame; none if nothing of this generation does, or there is no log.
+/// Returns what follows the last valid frame, or `None` if no frame of this generation does or
+/// there is no log.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The operating system's error.
 pub(crate) fn tail(path: &Path) -> io::Result<Option<Tail>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -106,9 +108,9 @@ pub(crate) fn tail(path: &Path) -> io::Result<Option<Tail>> {
     frames.tail(&mut input, number, sum)
 }
 
-/// What follows a header that is not valid and of which SQLite takes nothing: the frames of a
+/// Returns what follows an invalid header, of which SQLite reads nothing: the frames of a
 /// generation, if the first follows from the checksum of the header or the second from the first.
-/// The size of pages and the order of bytes may be what is damaged in the header, so all are tried.
+/// The page size and the byte order in the header may be damaged, so all are tried.
 fn tail_of_damaged_header(
     input: &mut (impl Read + Seek),
     header_sum: Sum,
@@ -157,12 +159,12 @@ impl Frames {
         }
     }
 
-    /// From the first frame that is not valid, which is the present one, to the end; `sum` is that
-    /// of all before.
+    /// Reads from the first invalid frame, the present one, to the end; `sum` is that of all
+    /// earlier frames.
     fn tail(mut self, input: &mut impl Read, number: u64, sum: Sum) -> io::Result<Option<Tail>> {
         let is_damage = match self.is_of_generation() {
             true => self.is_valid_but_for_a_word(sum),
-            // Valid but for the salt.
+            // Valid except for the salt.
             false => self.sum_of_frame(sum) == self.stored(),
         };
         let is_counted = self.is_of_generation() || is_damage;
@@ -223,9 +225,9 @@ impl Frames {
         Sum(first, second)
     }
 
-    /// Whether one flipped bit, or a damaged sum, after frames of this sum. The sums are linear: a
-    /// word that differs by `d` changes them by `d` times two numbers that depend on its place
-    /// alone, or one of the stored sums is what differs.
+    /// Whether one flipped bit or a damaged sum explains the difference, after frames of this sum.
+    /// The sums are linear: a word that differs by `d` changes them by `d` times two numbers that
+    /// depend only on its place; otherwise one of the stored sums differs.
     fn is_valid_but_for_a_word(&self, sum: Sum) -> bool {
         let (computed, stored) = (self.sum_of_frame(sum), self.stored());
         let change = Sum(
@@ -235,12 +237,12 @@ impl Frames {
         if change.0 == 0 || change.1 == 0 {
             return true;
         }
-        // From the last word to the first: what an added 1 does to the sums by the end.
+        // From the last word to the first: how an added 1 changes the sums at the end.
         let words = 2 + (self.frame.len() - FRAME_HEADER_SIZE) / 4;
         let (mut of_first, mut of_second) = (Sum(1, 1), Sum(0, 1));
         for index in 0..words {
             let effect = if index % 2 == 0 { of_second } else { of_first };
-            // One bit, or any difference in a place where it can be told.
+            // One bit, or any difference in a place where it can be determined.
             let is_one_bit = (0..32).any(|bit| {
                 let plus = 1_u32 << bit;
                 let scaled =
@@ -260,7 +262,7 @@ impl Frames {
     }
 }
 
-/// What sums become by one more pair of words that are 0.
+/// Updates sums by one more pair of words that are 0.
 fn next(Sum(first, second): Sum) -> Sum {
     let first = first.wrapping_add(second);
     Sum(first, second.wrapping_add(first))
@@ -278,7 +280,7 @@ fn word(bytes: &[u8], at: usize, is_big_endian: bool) -> u32 {
     }
 }
 
-/// Whether there was enough to fill this.
+/// Fills the buffer; returns whether there was enough data.
 fn fills(input: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
     match input.read_exact(bytes) {
         Ok(()) => Ok(true),
