@@ -92,7 +92,7 @@ impl PostgresRecorder {
         }
     }
 
-    /// Lets the inline projections process all events of the log.
+    /// Makes the inline projections process all events of the log.
     ///
     /// # Errors
     ///

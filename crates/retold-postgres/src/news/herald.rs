@@ -1,9 +1,10 @@
-//! Tells other processes that a log has grown, by NOTIFY on a connection of its own.
+//! Notifies other processes that a log has grown, by NOTIFY on a connection of its own.
 //!
-//! Not in the transaction of the append: a transaction that notifies holds a lock of the whole server
-//! while it commits, so that logs would wait for each other's sync. Here a hint is a transaction that
-//! writes nothing durable, and those for one log that come within [`HINT_PAUSE`] become one: the server is
-//! asked a few hundred times a second at most, whatever is appended, and nobody need know who listens.
+//! The NOTIFY is not part of the append's transaction: a transaction that notifies holds a lock of
+//! the whole server while it commits, so that logs would wait for each other's sync. Here a hint is
+//! a transaction that writes nothing durable, and hints for one log within [`HINT_PAUSE`] become
+//! one: at most a few hundred statements a second are sent, whatever the number of appends, and the
+//! sender need not know the listeners.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,12 +19,12 @@ use crate::server::connection::{Connection, connect};
 use crate::server::place::Place;
 use crate::server::runtime::StoreRuntime;
 
-/// The channel of all hints; what is sent names schema and log.
+/// The channel of all hints; the payload names the schema and the log.
 pub(crate) const CHANNEL: &str = "retold";
 
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
 
-/// Where hints are left; they are sent by a task.
+/// Takes hints; a task sends them.
 pub(crate) struct Herald {
     news: Arc<News>,
     place: Place,
@@ -47,7 +48,7 @@ impl Herald {
         }
     }
 
-    /// Leaves a hint for those who wait for news of a log.
+    /// Leaves a hint for readers that wait for changes of a log.
     pub(crate) fn tell(&self, born: Option<Born>) {
         let Some(born) = born else { return };
         let mut keys = self
@@ -96,7 +97,7 @@ impl News {
     }
 }
 
-/// Sends hints for ever. One that cannot be sent is lost, which a hint may be.
+/// Sends hints forever. A hint that cannot be sent is lost, as hints may be.
 async fn send_all(news: &News, place: &Place, runtime: &Arc<StoreRuntime>) {
     let mut kept = None;
     loop {
@@ -114,10 +115,10 @@ async fn send_all(news: &News, place: &Place, runtime: &Arc<StoreRuntime>) {
         match send(&mut connection, place, &keys).await {
             Ok(()) => {
                 kept = Some(connection);
-                // What comes meanwhile is told together.
+                // Hints that arrive in the meantime are sent together.
                 tokio::time::sleep(HINT_PAUSE).await;
             }
-            Err(error) => tracing::warn!("the connection that tells of news was lost: {error}"),
+            Err(error) => tracing::warn!("the connection that sends hints was lost: {error}"),
         }
     }
 }
@@ -138,7 +139,7 @@ async fn send(
     for key in keys {
         let text = format!("{key} {}", place.schema);
         connection
-            .rows("telling of news", NOTIFY, &[&CHANNEL, &text])
+            .rows("sending hints", NOTIFY, &[&CHANNEL, &text])
             .await?;
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Hears from other processes that a log has grown, and makes those who wait look. A connection that is
-//! lost is opened again; meanwhile those who wait look by themselves more often.
+//! Listens for hints from other processes that a log has grown, and wakes waiting readers. A lost
+//! connection is reopened; in the meantime the readers poll more often.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ use crate::server::place::Place;
 use crate::server::reach::reach;
 use crate::server::runtime::StoreRuntime;
 
-/// Listens from the first time that somebody waits.
+/// Listens from the first wait on.
 pub(crate) struct Listener {
     place: Place,
     logs: Arc<Logs>,
@@ -41,7 +41,7 @@ impl Listener {
         }
     }
 
-    /// Sees to it that hints are heard.
+    /// Starts listening, if it has not started yet.
     pub(crate) fn start(&self) {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         task.get_or_insert_with(|| {
@@ -52,7 +52,7 @@ impl Listener {
         });
     }
 
-    /// How long to wait for a hint before looking without one.
+    /// Returns how long to wait for a hint before polling.
     pub(crate) fn poll_interval(&self) -> Duration {
         if *self.hears.borrow() {
             POLL_INTERVAL
@@ -79,10 +79,10 @@ async fn listen(place: &Place, logs: &Logs, hears: &watch::Sender<bool>) {
     let mut last = String::new();
     loop {
         if let Err(error) = listen_once(place, logs, hears).await {
-            // A standby refuses it each time, and is told of once.
+            // A standby refuses it each time; this is reported once.
             let error = error.to_string();
             if *hears.borrow() || error != last {
-                tracing::warn!("the connection that listens for news was lost: {error}");
+                tracing::warn!("the connection that listens for hints was lost: {error}");
                 last = error;
             }
         }
@@ -91,13 +91,13 @@ async fn listen(place: &Place, logs: &Logs, hears: &watch::Sender<bool>) {
     }
 }
 
-/// Listens until the connection ends, or is silent when it is asked whether it is still there.
+/// Listens until the connection ends, or does not respond when it is checked.
 async fn listen_once(
     place: &Place,
     logs: &Logs,
     hears: &watch::Sender<bool>,
 ) -> Result<(), RecordError> {
-    const WHAT: &str = "listening for news";
+    const WHAT: &str = "listening for hints";
     let (client, mut link) = reach(place).await?;
     let hear = async {
         loop {
@@ -114,7 +114,7 @@ async fn listen_once(
     let ask = async {
         tell(&client, &format!("LISTEN {CHANNEL}")).await?;
         hears.send_replace(true);
-        // What happened before is not told by hints.
+        // There are no hints about earlier changes.
         logs.nudge(None);
         loop {
             tokio::time::sleep(LISTEN_CHECK_INTERVAL).await;
@@ -127,16 +127,17 @@ async fn listen_once(
     }
 }
 
-/// Says something to the server and waits until it answers.
+/// Sends a statement to the server and waits for the response.
 async fn tell(client: &Client, sql: &str) -> Result<(), RecordError> {
-    const WHAT: &str = "asking the connection that listens";
+    const WHAT: &str = "checking the connection that listens";
     match tokio::time::timeout(ANSWER_WAIT_MAX, client.batch_execute(sql)).await {
         Ok(answer) => answer.map_err(|error| of_statement(WHAT, error)),
         Err(_) => Err(RecordError::unavailable(WHAT, Refusal::Silent)),
     }
 }
 
-/// The key of the log that a hint names; 0, which is no log's, for a log of another schema.
+/// Returns the key of the log that a hint names; for a log of another schema 0, which is not a key
+/// of any log.
 fn log_of(hint: &str, place: &Place) -> Option<i32> {
     let (key, schema) = hint.split_once(' ')?;
     if schema != place.schema {

@@ -1,5 +1,5 @@
-//! Pages of events: one statement gives the events, the head, the event that the read ends at and the one
-//! that it begins after, all of one state.
+//! Pages of events: one statement returns the events, the head, the event that the read ends at and
+//! the one that it begins after, all from one snapshot.
 
 use std::pin::pin;
 
@@ -20,7 +20,7 @@ use crate::server::pool::Pooled;
 use crate::server::standby::behind;
 use crate::server::work::Work;
 
-/// What a row of a page is.
+/// The kind of a row of a page.
 const HEAD: i32 = 0;
 const UNTIL: i32 = 1;
 const AFTER: i32 = 3;
@@ -33,21 +33,24 @@ macro_rules! columns {
     };
 }
 
-/// The head, if the log is there, the event of `$until`, the one of `$after`, and events: rows of kind 0, 1,
-/// 3 and 2. The head has the number of topics where events have their version, and whether the server is a
-/// standby where they have their place.
+/// Returns the head, if the log exists, the event of `$until`, the one of `$after`, and events:
+/// rows of kind 0, 1, 3 and 2. In the head's row, the column of the version holds the number of
+/// topics, and the column of the place whether the server is a standby.
 macro_rules! page {
     ($log_id:literal, $until:literal, $after:literal, $from:literal) => {
         concat!(
-            "SELECT 0, l.position, l.head_id, NULL::text, l.topic_count, pg_is_in_recovery()::integer, \
-             NULL::integer, NULL::text, NULL::integer, NULL::bytea, NULL::bigint, NULL::bigint, NULL::text, \
-             NULL::text, NULL::bytea, NULL::bytea, NULL::bigint, NULL::bigint FROM \"retold\".log l WHERE l.key = $1 AND l.id = ",
+            "SELECT 0, l.position, l.head_id, NULL::text, l.topic_count, \
+             pg_is_in_recovery()::integer, NULL::integer, NULL::text, NULL::integer, NULL::bytea, \
+             NULL::bigint, NULL::bigint, NULL::text, NULL::text, NULL::bytea, NULL::bytea, \
+             NULL::bigint, NULL::bigint FROM \"retold\".log l WHERE l.key = $1 AND l.id = ",
             $log_id,
-            " UNION ALL (SELECT 1, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-             NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM \"retold\".event u WHERE u.log = $1 AND ",
+            " UNION ALL (SELECT 1, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+             NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM \"retold\".event u WHERE u.log = \
+             $1 AND ",
             $until,
-            ") UNION ALL (SELECT 3, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-             NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM \"retold\".event u WHERE u.log = $1 AND ",
+            ") UNION ALL (SELECT 3, u.position, u.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+             NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM \"retold\".event u WHERE u.log = \
+             $1 AND ",
             $after,
             ") UNION ALL (SELECT 2, ",
             columns!(),
@@ -114,7 +117,7 @@ const MATCHES_BACKWARD: &str = page!(
      LATERAL (SELECT * FROM \"retold\".event x WHERE x.log = $1 AND x.position = found.position
          LIMIT 1) e ORDER BY found.position DESC"
 );
-/// With an empty event if there is none, and no row if the log is not there.
+/// Returns an empty event if there is none, and no row if the log does not exist.
 const EVENT: &str = concat!(
     "SELECT 2, ",
     columns!(),
@@ -122,7 +125,8 @@ const EVENT: &str = concat!(
          WHERE x.log + 0 = $1 AND x.id = $2 LIMIT 1) e ON true WHERE l.key = $1 AND l.id = $3"
 );
 
-/// Events of a log from one position to another, both included, of the state that a transaction sees.
+/// Returns the events of a log from one position to another, both included, as a transaction sees
+/// them.
 pub(crate) async fn span(
     work: &Work<'_>,
     quoted_schema: &str,
@@ -142,7 +146,7 @@ pub(crate) async fn span(
     Ok(events.collect())
 }
 
-/// A page of a log.
+/// Returns a page of a log.
 pub(crate) async fn log_page(
     connection: Pooled,
     log: Met<'_>,
@@ -198,7 +202,7 @@ pub(crate) async fn log_page(
     }
 }
 
-/// A page of a stream.
+/// Returns a page of a stream.
 pub(crate) async fn stream_page(
     connection: Pooled,
     log: Met<'_>,
@@ -227,7 +231,7 @@ pub(crate) async fn stream_page(
     .await
 }
 
-/// The event with this id.
+/// Returns the event with this id.
 pub(crate) async fn event(
     mut connection: Pooled,
     log: Met<'_>,
@@ -239,18 +243,18 @@ pub(crate) async fn event(
         return Err(replaced(&mut connection, log).await);
     };
     let position: Option<i64> = row.try_get(1).map_err(damaged)?;
-    // The id is compared by the server, with that of the row.
+    // The server compares the id with that of the row.
     position
         .map(|_| stored_event(&row, log.born.id))
         .transpose()
 }
 
-/// The number that the first event of a page read forward must have.
+/// Returns the number that the first event of a page read forward must have.
 fn number_asked(after: Option<u64>) -> u64 {
     after.map_or(1, |after| after.saturating_add(1))
 }
 
-/// Numbers that a read asks for, both included.
+/// Returns the range of numbers that a read asks for, both ends included.
 fn asked(after: Option<u64>, until: Option<u64>, direction: Direction) -> (i64, i64) {
     let (low, high) = match direction {
         Direction::Forward => (
@@ -276,7 +280,8 @@ fn most(limit: usize) -> i32 {
     i32::try_from(limit).unwrap_or(i32::MAX)
 }
 
-/// Items of a query as lists: where each one's names begin, and how many of each kind there are.
+/// The items of a query as lists: where the names of each item begin, and how many of each kind
+/// there are.
 #[derive(Default)]
 struct Items<'a> {
     starts: Vec<i32>,
@@ -301,20 +306,20 @@ impl<'a> Items<'a> {
     }
 }
 
-/// By which number the events of a page follow each other without a gap.
+/// The number by which the events of a page follow each other without a gap.
 #[derive(Clone, Copy)]
 enum Order {
     Log,
     Stream,
 }
 
-/// A page as its rows come in.
+/// A page while its rows arrive.
 struct Filling<'a> {
     log: Met<'a>,
     direction: Direction,
-    /// What every event must match.
+    /// The query that every event must match.
     query: Option<&'a Query>,
-    /// How events are counted, and the number that the next one must have, if that is known.
+    /// How events are counted, and the number that the next one must have, if it is known.
     order: Option<Order>,
     due: Option<u64>,
     events: Vec<StoredEvent>,
@@ -323,10 +328,10 @@ struct Filling<'a> {
     head: Option<Mark>,
     topics: i64,
     until: Option<Mark>,
-    /// Whether the log is there, and whether it is on a standby.
+    /// Whether the log exists, and whether it is on a standby.
     is_there: bool,
     is_standby: bool,
-    /// What the log must have to be read on, and what it has there.
+    /// The mark that the log must have for the read to continue, and the event it has there.
     mark: Option<Mark>,
     after: Option<Mark>,
 }
@@ -368,8 +373,8 @@ impl<'a> Filling<'a> {
         self
     }
 
-    /// An index led to the event: it must be one that was asked for, by its own account, and none may be
-    /// missing before it.
+    /// Checks an event that an index led to: its own columns must match the read, and no event may
+    /// be missing before it.
     fn check(&mut self, event: &StoredEvent) -> Result<(), Corrupt> {
         let damaged = |what: String| {
             let place = format!("event {} at {}", event.id(), event.position());
@@ -391,7 +396,7 @@ impl<'a> Filling<'a> {
         });
         match due {
             Some(due) if due != number => damaged(format!(
-                "it has the number {number} where {due} is due: events before it are missing"
+                "it has the number {number}, but {due} is next: events before it are missing"
             )),
             _ => Ok(()),
         }
@@ -424,14 +429,15 @@ impl<'a> Filling<'a> {
         Ok(())
     }
 
-    /// The mark that the page begins after, if the server is a standby that has not replayed it yet.
+    /// Returns the mark that the page begins after, if the server is a standby that has not
+    /// replayed it yet.
     fn not_replayed(&self) -> Option<Mark> {
         let head = self.head.map(|head| head.position);
         let is_ahead = |mark: &Mark| self.after.is_none() && Some(mark.position) > head;
         self.mark.filter(|mark| self.is_standby && is_ahead(mark))
     }
 
-    /// The page, if the log has the mark that it begins after.
+    /// Returns the page, if the log has the mark that it begins after.
     fn proven(self) -> Result<Page, RecordError> {
         if let Some(mark) = self.mark {
             RecordError::check_mark(self.log.name, mark, self.after)?;
@@ -439,7 +445,7 @@ impl<'a> Filling<'a> {
         Ok(self.finish())
     }
 
-    /// Says how far the page went.
+    /// Adds how far the page reached.
     fn finish(self) -> Page {
         let end = self.end();
         let read_to = match (self.direction, end) {
@@ -476,14 +482,14 @@ async fn page(
             }
         }
     }
-    // The head comes before all events, and is there unless the log is not.
+    // The head comes before all events, and is missing only if the log is.
     if is_read_to_its_end && !filling.is_there {
         return Err(replaced(&mut connection, filling.log).await);
     }
     let not_replayed = filling.not_replayed();
     if !is_read_to_its_end || not_replayed.is_some() {
-        // The rest may be large, and nobody wants it; or the next connection may be to a server that is
-        // further.
+        // The rest may be large and is not wanted, or the next connection may reach a server that
+        // has replayed more.
         connection.abandon();
     }
     match not_replayed {

@@ -1,4 +1,4 @@
-//! Snapshots: put, got, dropped. Hints, beside the history.
+//! Snapshots: stored, read and dropped. They are hints next to the history.
 
 use retold_core::domain::Timestamp;
 use retold_core::recording::limits::SNAPSHOTS_PER_STREAM_MAX;
@@ -11,10 +11,10 @@ use crate::log::Met;
 use crate::names::possible;
 use crate::server::pool::Pooled;
 
-// Each gives no row if the log is not there.
+// Each returns no row if the log does not exist.
 const PUT: &str = "SELECT \"retold\".put_snapshot(l.key, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     FROM \"retold\".log l WHERE l.key = $1 AND l.id = $11";
-/// With an empty row if there is none.
+/// Returns an empty row if there is none.
 const NEWEST: &str = "SELECT s.* FROM \"retold\".log l LEFT JOIN LATERAL (
     SELECT version, state_type, revision, time, encoding, payload, checksum
     FROM \"retold\".snapshot WHERE log = $1 AND stream = $2 AND version <= $3
@@ -26,7 +26,8 @@ const DROP: &str =
 
 const KEPT_MAX: i32 = SNAPSHOTS_PER_STREAM_MAX as i32;
 
-/// Keeps a snapshot in place of one of the same version; drops the lowest of too many.
+/// Stores a snapshot, replacing one of the same version; drops the lowest versions beyond the
+/// limit.
 pub(crate) async fn put(
     mut connection: Pooled,
     log: Met<'_>,
@@ -35,7 +36,7 @@ pub(crate) async fn put(
     let version = snapshot.version.get().to_be_bytes();
     let put = connection
         .rows(
-            "putting a snapshot",
+            "storing a snapshot",
             PUT,
             &[
                 &log.key(),
@@ -55,7 +56,7 @@ pub(crate) async fn put(
     there(&mut connection, log, &put).await
 }
 
-/// The snapshot of the highest version, up to and with `until` if given.
+/// Returns the snapshot of the highest version, up to and including `until` if given.
 pub(crate) async fn newest(
     mut connection: Pooled,
     log: Met<'_>,
@@ -78,7 +79,7 @@ pub(crate) async fn newest(
     }
 }
 
-/// That the log was there, of which a statement gave these rows.
+/// Checks that the log of a statement with these rows existed.
 async fn there(connection: &mut Pooled, log: Met<'_>, rows: &[Row]) -> Result<(), RecordError> {
     match rows.is_empty() {
         true => Err(replaced(connection, log).await),
@@ -86,7 +87,7 @@ async fn there(connection: &mut Pooled, log: Met<'_>, rows: &[Row]) -> Result<()
     }
 }
 
-/// The snapshot in a row; none if it is not what was put.
+/// Returns the snapshot in a row; `None` if it is not what was stored.
 fn snapshot(
     row: &Row,
     stream: &str,
@@ -98,7 +99,7 @@ fn snapshot(
     };
     let number = version.try_into().map_or(0, u64::from_be_bytes);
     let Some(version) = Version::new(number) else {
-        return Ok(Err(corrupt("its version is none")));
+        return Ok(Err(corrupt("its version is not valid")));
     };
     let state_type: &str = row.try_get(1)?;
     let payload: Vec<u8> = row.try_get(5)?;

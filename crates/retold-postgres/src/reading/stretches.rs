@@ -1,4 +1,4 @@
-//! Stretches as they are read: a checkpoint, the history. They are recorded with appends.
+//! Reads stretches: a checkpoint, the history. Appends record them.
 
 use retold_core::recording::{
     Corrupt, EventId, FollowerKey, LogId, Mark, Position, RecordError, RecordedStretch, Stretch,
@@ -13,8 +13,8 @@ use crate::names::possible;
 use crate::server::pool::Pooled;
 use crate::stretch_checksum::StretchChecksum;
 
-/// A statement about the stretches of a log: those that this restricts, or an empty row if there are none; no
-/// row if the log is not there.
+/// A statement about the stretches of a log: returns the selected ones, or an empty row if there
+/// are none; no row if the log does not exist.
 macro_rules! of_log {
     ($id:literal, $restricted:literal) => {
         concat!(
@@ -29,8 +29,8 @@ macro_rules! of_log {
 
 macro_rules! columns {
     () => {
-        "ordinal, to_position, to_id, follower, upstream, after, edition, head, with_events, checksum, \
-         to_checksum FROM \"retold\".stretch WHERE log = $1"
+        "ordinal, to_position, to_id, follower, upstream, after, edition, head, with_events, \
+         checksum, to_checksum FROM \"retold\".stretch WHERE log = $1"
     };
 }
 
@@ -49,7 +49,7 @@ const HISTORY_OF_FOLLOWER: &str = of_log!(
     ORDER BY ordinal LIMIT $3"
 );
 
-/// End of the last stretch of a follower over an upstream.
+/// Returns the end of the last stretch of a follower over an upstream.
 pub(crate) async fn checkpoint(
     mut connection: Pooled,
     log: Met<'_>,
@@ -78,7 +78,7 @@ pub(crate) async fn checkpoint(
     Ok(Some(last?.stretch.to))
 }
 
-/// A page of the history.
+/// Returns a page of the history.
 pub(crate) async fn read(
     mut connection: Pooled,
     log: Met<'_>,
@@ -115,7 +115,7 @@ pub(crate) async fn read(
     stretches.collect()
 }
 
-/// Whether a row stands for none.
+/// Whether a row stands for no stretch.
 fn is_empty(row: &Row) -> Result<bool, Error> {
     Ok(row.try_get::<_, Option<i64>>(0)?.is_none())
 }
@@ -124,7 +124,7 @@ fn position(number: i64) -> Option<Position> {
     Position::new(number.cast_unsigned())
 }
 
-/// The stretch in a row, if it is the one that was recorded.
+/// Returns the stretch in a row, if it is the one that was recorded.
 fn recorded(row: &Row, log: LogId) -> Result<Result<RecordedStretch, Corrupt>, Error> {
     let ordinal: i64 = row.try_get(0)?;
     let event_id = EventId::new(row.try_get(2)?);

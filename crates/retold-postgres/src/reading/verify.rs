@@ -1,8 +1,7 @@
-//! Checks of a schema that no read of a log makes: what is kept beside events to find them again, and
-//! counts.
+//! Checks of a schema that no read of a log makes: the indexes stored next to events, and counts.
 //!
-//! What reads show (positions, versions, places in appends, indexes against events, stretches) is
-//! checked by [`verify_log`](retold_core::recording::verify_log), for every store alike.
+//! [`verify_log`](retold_core::recording::verify_log) checks what reads return (positions,
+//! versions, places in appends, indexes against events, stretches), for every store alike.
 
 use std::sync::Arc;
 
@@ -15,13 +14,14 @@ use crate::server::pool::Pool;
 
 const WHAT: &str = "verifying the schema of the store";
 
-/// Tables whose rows are of a log: whose first column of the primary key is that of the log.
+/// Tables whose rows belong to a log: the first column of their primary key is the log's key.
 macro_rules! next_log_of {
     ($table:literal) => {
         (
             $table,
             concat!(
-                "SELECT n.log, EXISTS (SELECT FROM \"retold\".log l WHERE l.key = n.log) FROM (SELECT log FROM \"retold\".",
+                "SELECT n.log, EXISTS (SELECT FROM \"retold\".log l WHERE l.key = n.log) FROM \
+                 (SELECT log FROM \"retold\".",
                 $table,
                 " WHERE log > $1 ORDER BY log LIMIT 1) n"
             ),
@@ -37,7 +37,7 @@ const LOGS_OF_ROWS: [(&str, &str); 5] = [
     next_log_of!("presence"),
 ];
 
-/// Logs whose counts are not those of their rows.
+/// Logs whose counts differ from their rows.
 const COUNTS: &str = "SELECT l.name, l.position, l.stretch_count, e.position, s.ordinal
     FROM \"retold\".log l,
     LATERAL (SELECT coalesce((SELECT x.position FROM \"retold\".event x WHERE x.log = l.key
@@ -46,8 +46,8 @@ const COUNTS: &str = "SELECT l.name, l.position, l.stretch_count, e.position, s.
         ORDER BY x.ordinal DESC LIMIT 1), 0)) AS s (ordinal)
     WHERE l.position <> e.position OR l.stretch_count <> s.ordinal";
 
-/// Blocks of bits after one, in order: whether each has the bits that the indexes give, and whether that
-/// before it is there.
+/// Blocks of bits after one, in order: whether each has the bits that the indexes give, and whether
+/// the previous block exists.
 const BLOCKS: &str = "SELECT p.log, p.kind, p.name, p.block,
     p.bits = \"retold\".presence_bits(p.log, p.kind, p.name, p.block),
     p.block = 0 OR EXISTS (SELECT FROM \"retold\".presence b WHERE b.log = p.log AND b.kind = p.kind
@@ -55,7 +55,7 @@ const BLOCKS: &str = "SELECT p.log, p.kind, p.name, p.block,
     FROM (SELECT * FROM \"retold\".presence a WHERE (a.log, a.kind, a.name, a.block) > ($1, $2, $3, $4)
         ORDER BY a.log, a.kind, a.name, a.block LIMIT 64) p ORDER BY p.log, p.kind, p.name, p.block";
 
-/// Checks the schema. Gives what is wrong, at most [`FINDINGS_MAX`].
+/// Checks the schema. Returns the problems found, at most [`FINDINGS_MAX`].
 ///
 /// # Errors
 ///
@@ -90,7 +90,10 @@ async fn logs_of_rows(pool: &Arc<Pool>, found: &mut Vec<Corrupt>) -> Result<(), 
             let is_there: bool = row.try_get(1).map_err(failed)?;
             if !is_there {
                 let place = format!("the table {table}");
-                let what = format!("it has rows of a log with the key {last}, which is not there");
+                let what = format!(
+                    "it has rows of a log with the key {last}, which does not \
+                    exist"
+                );
                 found.push(Corrupt::new(place, what));
             }
         }
@@ -109,7 +112,8 @@ fn differing_counts(row: &Row) -> Result<Corrupt, Error> {
     let name: &str = row.try_get(0)?;
     let number = |column| row.try_get::<_, i64>(column);
     let what = format!(
-        "it counts {} events and {} stretches, where the last of its events is at {} and the last of its stretches is the {}.",
+        "it counts {} events and {} stretches, but its last event is at {} and its last stretch \
+         is number {}.",
         number(1)?,
         number(2)?,
         number(3)?,
@@ -152,7 +156,7 @@ fn differing_block(row: &Row) -> Result<Option<Corrupt>, Error> {
     let joins: bool = row.try_get(5)?;
     let what = match (is_right, joins) {
         (true, true) => return Ok(None),
-        (false, _) => "its bits are not what the index says",
+        (false, _) => "its bits differ from the index",
         (true, false) => "the block before it is missing",
     };
     let kind = match u8::from_ne_bytes(row.try_get::<_, i8>(1)?.to_ne_bytes()) {

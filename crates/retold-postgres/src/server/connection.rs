@@ -26,26 +26,26 @@ pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// An open connection.
 pub(crate) struct Connection {
     pub(crate) client: Client,
-    /// What moves its bytes.
+    /// The task that moves its bytes.
     link: AbortHandle,
     pub(crate) standbys: StandbyWaits,
     schema: String,
     statements: HashMap<&'static str, Statement>,
-    /// Those whose texts are made while the program runs.
+    /// Prepared statements whose texts are built at run time.
     pub(crate) kept: KeptStatements,
-    /// Whether an answer did not come in time, so that nobody should wait for the next.
+    /// Whether a response did not arrive in time, so that no caller should wait for the next.
     pub(crate) is_silent: bool,
 }
 
-/// What a connection is asked first: whether our settings came through, and that an acknowledged append
-/// is durable, whatever the server's default is for others. A setting that waits for standbys as well
-/// stays.
+/// The first statement on a connection: it checks that our settings arrived, and makes acknowledged
+/// appends durable, regardless of the server's defaults. A setting that also waits for standbys is
+/// kept.
 const FIRST: &str = "SELECT coalesce(current_setting('retold.settings_came', true), ''),
     CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
         THEN set_config('synchronous_commit', 'on', false) END";
 
-/// Opens a connection. The task that moves its bytes ends with the connection, and keeps the runtime until
-/// then.
+/// Opens a connection. The task that moves its bytes ends with the connection, and keeps the
+/// runtime alive until then.
 pub(crate) async fn connect(
     place: &Place,
     runtime: &Arc<StoreRuntime>,
@@ -72,13 +72,13 @@ pub(crate) async fn connect(
     Ok(connection)
 }
 
-/// Moves the bytes of a connection until it ends, and hears what the server says of waits for standbys. What
-/// ends the connection is an error of the next call that uses it.
+/// Moves the bytes of a connection until it ends, and receives the server's warnings about waits
+/// for standbys. An error that ends the connection is returned by the next call that uses it.
 async fn move_bytes(mut link: Link, standbys: &StandbyWaits) {
     poll_fn(|context| {
         loop {
             match ready!(link.poll_message(context)) {
-                // It comes before the answer that the statement's caller gets.
+                // The notice arrives before the response that the statement's caller receives.
                 Some(Ok(AsyncMessage::Notice(notice))) => standbys.hear(&notice),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Poll::Ready(()),
@@ -88,7 +88,7 @@ async fn move_bytes(mut link: Link, standbys: &StandbyWaits) {
     .await;
 }
 
-/// How often the server stopped waiting for a standby in a commit of a connection, and said so.
+/// How often the server reported that it stopped waiting for a standby in a commit of a connection.
 #[derive(Clone, Default)]
 pub(crate) struct StandbyWaits(Arc<AtomicU64>);
 
@@ -98,7 +98,8 @@ impl StandbyWaits {
     }
 
     fn hear(&self, notice: &DbError) {
-        // The server's text is in the server's language; the name of the function that warns is not.
+        // The server's text is in the server's language; the name of the function that warns is
+        // not.
         let is_cancelled = notice.parsed_severity() == Some(Severity::Warning)
             && notice.routine() == Some("SyncRepWaitForLSN");
         if is_cancelled {
@@ -108,14 +109,14 @@ impl StandbyWaits {
 }
 
 impl Connection {
-    /// Ends it at once: what it still brings is not read. Dropped, it ends when the server has answered
-    /// all it was asked, which a silent one never does.
+    /// Ends the connection at once without reading what it still brings. A connection that is only
+    /// dropped ends when the server has responded to everything, which a silent server never does.
     pub(crate) fn cut(self) {
         self.link.abort();
     }
 
     async fn begin(&self) -> Result<(), RecordError> {
-        const WHAT: &str = "beginning a connection to the PostgreSQL server";
+        const WHAT: &str = "preparing a connection to the PostgreSQL server";
         let asked = self.client.simple_query(FIRST);
         let Ok(answer) = tokio::time::timeout(CONNECT_WAIT_MAX, asked).await else {
             return Err(RecordError::unavailable(WHAT, Refusal::Silent));
@@ -127,7 +128,8 @@ impl Connection {
         if came { Ok(()) } else { Err(pool_between()) }
     }
 
-    /// The statement of this text, which names the schema `"retold"`; prepared once.
+    /// Returns the prepared statement of this text, in which the schema is called `"retold"`;
+    /// prepares it once.
     pub(crate) async fn prepared(&mut self, sql: &'static str) -> Result<Statement, Error> {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.clone());
@@ -138,7 +140,7 @@ impl Connection {
         let statement = match prepared {
             Ok(prepared) => prepared?,
             Err(_) => {
-                // The end of the connection is the answer then.
+                // The result is then that the connection ended.
                 self.is_silent = true;
                 self.link.abort();
                 preparing.await?
@@ -148,7 +150,7 @@ impl Connection {
         Ok(statement)
     }
 
-    /// All rows of a statement that reads, or that may simply be done again.
+    /// Returns all rows of a statement that reads, or that can safely be repeated.
     pub(crate) async fn rows(
         &mut self,
         what: &str,
@@ -162,7 +164,7 @@ impl Connection {
         .await
     }
 
-    /// What the server answers, or `Unavailable` if it does not in time.
+    /// Returns the server's response, or `Unavailable` if it does not arrive in time.
     pub(crate) async fn in_time<T>(
         &mut self,
         what: &str,
@@ -177,7 +179,7 @@ impl Connection {
         }
     }
 
-    /// The only row of a statement, or none.
+    /// Returns the only row of a statement, if there is one.
     pub(crate) async fn row(
         &mut self,
         what: &str,
@@ -189,7 +191,7 @@ impl Connection {
     }
 }
 
-/// The text of a statement, with the name of the schema in it.
+/// Returns the text of a statement with the schema's name filled in.
 pub(crate) fn in_schema(sql: &str, quoted_schema: &str) -> String {
     sql.replace("\"retold\".", &format!("{quoted_schema}."))
 }

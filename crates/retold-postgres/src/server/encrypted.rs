@@ -1,4 +1,4 @@
-//! An encrypted connection, as the driver asks for one.
+//! An encrypted connection, in the form that the driver requires.
 
 use std::future::Future;
 use std::io;
@@ -23,7 +23,7 @@ pub(crate) struct ToServer {
 impl ToServer {
     /// Encrypts a connection to the server of this name.
     pub(crate) fn new(config: &Arc<ClientConfig>, name: &str) -> Result<Self, InvalidDnsNameError> {
-        // A socket of the system has no name and is never encrypted.
+        // A Unix socket has no name and is never encrypted.
         let name = if name.is_empty() { "localhost" } else { name };
         Ok(Self {
             connector: TlsConnector::from(config.clone()),

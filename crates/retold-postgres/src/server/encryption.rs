@@ -1,5 +1,6 @@
-//! Whether connections are encrypted and to whom: the parameters of a URL that begin with `ssl`, with
-//! the meaning that libpq documents. Where this is stricter, the documentation of the crate says so.
+//! Encryption of connections and checks of the server's identity: the parameters of a URL that
+//! begin with `ssl`, with the meaning that libpq documents. The documentation of the crate lists
+//! where this is stricter.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +15,7 @@ use tokio_postgres::config::SslMode;
 
 use super::server_check::{NameCheck, Roots, ServerCheck, Trust};
 
-/// What a URL says of encryption, as it stands there.
+/// The encryption parameters of a URL, as written.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) mode: Option<String>,
@@ -23,7 +24,7 @@ pub(crate) struct Wanted {
     pub(crate) key: Option<String>,
 }
 
-/// The root that stands for those that the system trusts.
+/// The value that stands for the roots that the system trusts.
 const SYSTEM: &str = "system";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +44,11 @@ pub(crate) struct Encryption {
 }
 
 impl Encryption {
-    /// What is wanted, with the files that it names read.
+    /// Reads the files that the parameters name.
     ///
     /// # Errors
     ///
-    /// `Invalid` for what is unknown, contradicts itself, or names a file that cannot be used.
+    /// `Invalid` for unknown or contradictory parameters, or a file that cannot be used.
     pub(crate) fn new(wanted: &Wanted) -> Result<Self, Invalid> {
         let mode = mode(wanted)?;
         let provider = Arc::new(ring::default_provider());
@@ -64,7 +65,8 @@ impl Encryption {
             })?,
             None => config.with_no_client_auth(),
         };
-        // Servers from 17 on take it without asking, and those that are asked directly demand it.
+        // Servers from 17 on accept it without being asked, and require it if the client starts
+        // with TLS at once.
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(Self {
             ssl_mode: match mode {
@@ -96,8 +98,7 @@ fn mode(wanted: &Wanted) -> Result<Mode, Invalid> {
         Some("verify-full") => Mode::VerifyFull,
         Some("allow") => {
             return Err(Invalid::new(
-                "sslmode=allow is not known here; write prefer, which tries encryption first"
-                    .into(),
+                "sslmode=allow is not supported; write prefer, which tries encryption first".into(),
             ));
         }
         Some(other) => {
@@ -109,14 +110,14 @@ fn mode(wanted: &Wanted) -> Result<Mode, Invalid> {
     };
     if is_system && mode != Mode::VerifyFull {
         return Err(Invalid::new(
-            "sslrootcert=system trusts whomever the system trusts, so the name is to be checked too: \
-             write sslmode=verify-full"
+            "sslrootcert=system trusts every certificate that the system trusts, so the name must \
+             be checked too: write sslmode=verify-full"
                 .into(),
         ));
     }
     if wanted.root.is_some() && matches!(mode, Mode::Disable | Mode::Prefer) {
         return Err(Invalid::new(
-            "sslrootcert is not looked at unless sslmode is require, verify-ca or verify-full; write \
+            "sslrootcert is used only if sslmode is require, verify-ca or verify-full; write \
              which is meant"
                 .into(),
         ));
@@ -149,8 +150,8 @@ fn system_roots() -> Result<Roots, Invalid> {
     match Roots::new(found.certs) {
         (roots, 1..) => Ok(roots),
         (_, 0) => Err(Invalid::new(
-            "the system has no certificates that it trusts; install them (Debian: ca-certificates) or \
-             write sslrootcert=FILE"
+            "the system has no certificates that it trusts; install them (Debian: \
+             ca-certificates) or write sslrootcert=FILE"
                 .into(),
         )),
     }
@@ -172,10 +173,10 @@ fn certificates(parameter: &str, file: &str) -> Result<Vec<CertificateDer<'stati
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
         Ok(_) => Err(Invalid::new(format!(
-            "{parameter}: there is no certificate in {file}; a PEM file is needed"
+            "{parameter}: {file} contains no certificate; a PEM file is needed"
         ))),
         Err(error) => Err(Invalid::new(format!(
-            "{parameter}: {file} is no PEM file of certificates: {error}"
+            "{parameter}: {file} is not a PEM file of certificates: {error}"
         ))),
     }
 }
@@ -195,7 +196,7 @@ fn client_certificate(mode: Mode, wanted: &Wanted) -> Result<Option<Identity>, I
     };
     if mode == Mode::Disable {
         return Err(Invalid::new(
-            "sslcert is shown on encrypted connections only, and sslmode is disable".into(),
+            "sslcert is used only on encrypted connections, and sslmode is disable".into(),
         ));
     }
     let chain = certificates("sslcert", certificate)?;
@@ -203,8 +204,8 @@ fn client_certificate(mode: Mode, wanted: &Wanted) -> Result<Option<Identity>, I
     let text = read("sslkey", key)?;
     let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
         Invalid::new(format!(
-            "sslkey: {key} holds no key that can be used ({error}); a PEM file is needed, not protected \
-             by a password"
+            "sslkey: {key} contains no usable key ({error}); a PEM file without a password is \
+             needed"
         ))
     })?;
     Ok(Some((chain, key)))
@@ -218,7 +219,7 @@ fn read(parameter: &str, file: &str) -> Result<Vec<u8>, Invalid> {
     })
 }
 
-/// As libpq does: a key is its owner's, or root's and a group's.
+/// As in libpq: a key must belong to its owner alone, or to root and a group.
 #[cfg(unix)]
 fn refuse_what_others_may_read(key: &Path) -> Result<(), Invalid> {
     use std::os::unix::fs::MetadataExt;
@@ -230,7 +231,7 @@ fn refuse_what_others_may_read(key: &Path) -> Result<(), Invalid> {
         return Ok(());
     }
     Err(Invalid::new(format!(
-        "sslkey: others may read the key {0}; type chmod 600 {0}",
+        "sslkey: other users can read the key {0}; run chmod 600 {0}",
         key.display()
     )))
 }
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_kept_is_refused() {
+    fn contradictory_parameters_are_refused() {
         refused([Some("allow"), None, None, None], "write prefer");
         refused([Some("verify"), None, None, None], "verify-full");
         refused([Some("verify-ca"), None, None, None], "sslrootcert=FILE");

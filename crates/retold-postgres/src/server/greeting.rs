@@ -1,7 +1,8 @@
-//! A bound on what a server says before it has let us in.
+//! Limits what a server can send before it has accepted the login.
 //!
-//! The driver takes as much memory as a message says that it has bytes. Until a server has let us in, and
-//! so has shown who it is, a message and all messages together are bounded. Afterwards this only passes on.
+//! The driver allocates as much memory as a message announces. Until the server has accepted the
+//! login, and has thereby shown its identity, each message and all messages together are limited.
+//! Afterwards this stream only passes bytes on.
 
 use std::io;
 use std::pin::Pin;
@@ -11,26 +12,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::options::{GREETING_SIZE_MAX, MESSAGE_BEFORE_LOGIN_SIZE_MAX};
 
-/// A kind of message and its length, which counts itself.
+/// The kind of a message and its length, which includes itself.
 const HEADER_SIZE: usize = 5;
-/// The kind of the message after which queries are taken.
+/// The kind of the message after which the server accepts queries.
 const READY_FOR_QUERY: u8 = b'Z';
-/// The answer of a server that goes on encrypted.
+/// The response of a server that continues with encryption.
 const ENCRYPTED: u8 = b'S';
 
-/// What of a server's greeting comes next.
+/// The next part of a server's greeting.
 #[derive(Clone, Copy, Debug)]
 enum Expected {
-    /// One byte: whether it encrypts.
+    /// One byte: whether the server encrypts.
     Encryption,
     Header([u8; HEADER_SIZE], usize),
-    /// What is left of a message of this kind.
+    /// The rest of a message of this kind.
     Body(u8, usize),
-    /// Nothing that is looked at.
+    /// Anything; it is not checked.
     Anything,
 }
 
-/// A stream whose greeting is bounded.
+/// A stream whose greeting is limited.
 pub(crate) struct Greeted<S> {
     stream: S,
     expected: Expected,
@@ -38,17 +39,18 @@ pub(crate) struct Greeted<S> {
 }
 
 impl<S> Greeted<S> {
-    /// A stream of messages.
+    /// Returns a stream of messages.
     pub(crate) fn plain(stream: S) -> Self {
         Self::new(stream, Expected::Header([0; HEADER_SIZE], 0))
     }
 
-    /// A stream on which the server first says whether it encrypts.
+    /// Returns a stream on which the server first sends whether it encrypts.
     pub(crate) fn asked_for_encryption(stream: S) -> Self {
         Self::new(stream, Expected::Encryption)
     }
 
-    /// A stream that is encrypted from its first byte on; what is encrypted is bounded by itself.
+    /// Returns a stream that is encrypted from its first byte on; the encrypted content is limited
+    /// separately.
     pub(crate) fn encrypted(stream: S) -> Self {
         Self::new(stream, Expected::Anything)
     }
@@ -61,7 +63,7 @@ impl<S> Greeted<S> {
         }
     }
 
-    /// Looks at bytes that came.
+    /// Checks received bytes.
     fn look(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         if matches!(self.expected, Expected::Anything) {
             return Ok(());
@@ -108,7 +110,7 @@ impl<S> Greeted<S> {
     }
 }
 
-/// The body that a header announces.
+/// Returns the body that a header announces.
 fn body(header: [u8; HEADER_SIZE]) -> io::Result<Expected> {
     let [kind, length @ ..] = header;
     let length = u32::from_be_bytes(length) as usize;
@@ -117,16 +119,14 @@ fn body(header: [u8; HEADER_SIZE]) -> io::Result<Expected> {
             "a message of {length} bytes, and {MESSAGE_BEFORE_LOGIN_SIZE_MAX} are taken at most"
         )));
     }
-    // A length that does not count itself is the driver's to refuse.
+    // The driver refuses a length that does not include itself.
     Ok(Expected::Body(kind, length.saturating_sub(HEADER_SIZE - 1)))
 }
 
 fn too_much(what: String) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!(
-            "before it let us in the server sent {what}; is it a PostgreSQL server that listens there?"
-        ),
+        format!("before it accepted the login, the server sent {what}; is it a PostgreSQL server?"),
     )
 }
 
@@ -175,7 +175,7 @@ mod tests {
         bytes
     }
 
-    /// Looks at bytes in pieces of every size.
+    /// Checks bytes in pieces of every size.
     #[track_caller]
     fn check(make: fn(()) -> Greeted<()>, bytes: &[u8], is_taken: bool) {
         for size in [1, 2, 3, 5, 7, 4096, bytes.len()] {

@@ -1,5 +1,5 @@
-//! Statements of a connection whose texts are made while the program runs: those of handlers, and those
-//! that name a schema of views. Each is prepared once.
+//! Prepared statements of a connection whose texts are built at run time: those of handlers, and
+//! those with the name of a schema of views. Each is prepared once.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ impl KeptStatements {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The statement of this text, prepared on the connection that these are of.
+    /// Returns the prepared statement of this text on the connection of these statements.
     pub(crate) async fn prepared(
         &self,
         transaction: &Transaction<'_>,
@@ -40,7 +40,7 @@ impl KeptStatements {
         Ok(statement)
     }
 
-    /// Forgets them all: the tables that they name are others now.
+    /// Drops them all, because the tables that they name have been replaced.
     pub(crate) fn forget(&self) {
         self.statements().clear();
     }

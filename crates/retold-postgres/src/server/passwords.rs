@@ -1,5 +1,5 @@
-//! Where a password comes from that the URL does not give: the environment, or a password file, as
-//! users of PostgreSQL are used to.
+//! Finds a password that the URL does not contain: in the environment or in a password file, as
+//! PostgreSQL's own programs do.
 
 use std::env;
 use std::fs;
@@ -19,7 +19,7 @@ struct PasswordFile {
     lines: String,
 }
 
-/// Whose password is looked for.
+/// The login whose password is wanted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sought<'a> {
     pub(crate) host: &'a str,
@@ -29,12 +29,12 @@ pub(crate) struct Sought<'a> {
 }
 
 impl Passwords {
-    /// From the environment of the process, and from the file that a URL names: else the one of
-    /// `PGPASSFILE`, else `.pgpass` in the home folder.
+    /// Reads the environment of the process, and the file that a URL names: else the one of
+    /// `PGPASSFILE`, else `.pgpass` in the home directory.
     ///
     /// # Errors
     ///
-    /// `Invalid` if the file that the URL names cannot be read. Others that cannot are not used.
+    /// `Invalid` if the file that the URL names cannot be read. Other unreadable files are ignored.
     pub(crate) fn gather(passfile: Option<&str>) -> Result<Self, Invalid> {
         let file = match passfile {
             Some(path) => Some(PasswordFile::read(Path::new(path))?),
@@ -52,14 +52,14 @@ impl Passwords {
         })
     }
 
-    /// The password, if one is found.
+    /// Returns the password, if one is found.
     pub(crate) fn find(&self, sought: Sought<'_>) -> Option<String> {
         let of_file = || self.file.as_ref().and_then(|file| file.find(sought));
         self.password.clone().or_else(of_file)
     }
 }
 
-/// The file that is looked into if it is there.
+/// Returns the default file, if it exists.
 fn default_file() -> Option<PathBuf> {
     let path = match env::var_os("PGPASSFILE").filter(|it| !it.is_empty()) {
         Some(path) => PathBuf::from(path),
@@ -73,7 +73,8 @@ impl PasswordFile {
         let shown = path.display();
         if may_be_read_by_others(path) {
             return Err(Invalid::new(format!(
-                "the password file {shown} is not used, for others may read it; type chmod 600 {shown}"
+                "the password file {shown} is not used, because other users can read it; run \
+                 chmod 600 {shown}"
             )));
         }
         let lines = fs::read_to_string(path).map_err(|error| {
@@ -98,7 +99,7 @@ impl PasswordFile {
     }
 }
 
-/// The fields of a line. A colon or backslash within one stands behind a backslash.
+/// Splits a line into its fields. A colon or backslash within a field is escaped by a backslash.
 fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut letters = line.chars();
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_before_the_file() {
+    fn the_environment_overrides_the_file() {
         let lines = "*:*:*:*:file".to_owned();
         let sought = Sought {
             host: "h",

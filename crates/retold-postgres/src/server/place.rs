@@ -1,5 +1,5 @@
-//! Where a store is: its servers, how to reach them, and the schema. Made from a URL, the environment's
-//! passwords and options.
+//! The place of a store: its servers, how to reach them, and the schema. Built from a URL, the
+//! environment's passwords and options.
 
 use std::str::FromStr;
 
@@ -16,31 +16,31 @@ use crate::options::{
 };
 use crate::sql_text::{check_schema, quote};
 
-/// Where servers listen unless told otherwise.
+/// The default port of servers.
 pub(crate) const PORT_DEFAULT: u16 = 5432;
 
-/// A setting that the server does not know and keeps for us, by which we see that our settings came
-/// through: something between that drops them (PgBouncer does) is to be noticed.
+/// A setting that the server does not know and stores for us. It shows that our settings arrived: a
+/// connection pool in between that drops them (as PgBouncer does) must be noticed.
 pub(crate) const SETTINGS_CAME: &str = "retold.settings_came";
 
 /// Servers, how to reach them, and the schema of a store.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// In the order to try them; one at least.
+    /// In the order of attempts; at least one.
     pub(crate) servers: Vec<Config>,
     pub(crate) encryption: Encryption,
     pub(crate) schema: String,
     pub(crate) connections_max: usize,
-    /// Whether its connections begin transactions that only read, unless they ask for another.
+    /// Whether its transactions are read-only by default.
     pub(crate) reads_by_default: bool,
 }
 
 impl Place {
-    /// The place that a URL and options name.
+    /// Returns the place that a URL and options name.
     ///
     /// # Errors
     ///
-    /// `Invalid` for what is unknown or cannot be kept.
+    /// `Invalid` for unknown or unsupported parameters.
     pub(crate) fn new(url: &str, options: &PostgresOptions) -> Result<Self, RecordError> {
         let parts = take_apart(url)?;
         let encryption = Encryption::new(&parts.encryption)?;
@@ -62,20 +62,20 @@ impl Place {
         })
     }
 
-    /// The schema as SQL names it.
+    /// Returns the quoted name of the schema.
     pub(crate) fn quoted_schema(&self) -> String {
         quote(&self.schema)
     }
 }
 
-/// How to reach one server.
+/// Returns how to reach one server.
 fn server(
     url: &str,
     encryption: &Encryption,
     passwords: &Passwords,
 ) -> Result<Config, RecordError> {
     let mut config = Config::from_str(url).map_err(|error| {
-        // The URL itself may hold a password and is not shown.
+        // The URL itself may contain a password and is not shown.
         use std::error::Error as _;
         let reason = error.source().map_or(String::new(), |it| format!(": {it}"));
         RecordError::invalid(format!(
@@ -87,7 +87,7 @@ fn server(
             "the URL of the PostgreSQL server is refused: it names no host",
         ));
     }
-    // As with libpq, what never leaves the machine is not encrypted.
+    // As in libpq, a connection that never leaves the machine is not encrypted.
     let is_local = !config.get_hosts().is_empty() && config.get_hosts().iter().all(is_socket);
     config.ssl_mode(if is_local {
         SslMode::Disable
@@ -138,10 +138,11 @@ fn find_password(config: &Config, passwords: &Passwords) -> Option<String> {
     })
 }
 
-/// Settings of our connections. Every statement of ours looks things up by index, and a plan that
-/// scans and hashes is only ever chosen while a table is small or its statistics are old; so plans are
-/// made once and stay right. Judging relies on `read committed`: each statement of the function sees
-/// what was committed before the lock was had.
+/// Returns the settings of our connections. Every statement of the store is meant to use an index.
+/// A plan with scans or hashes would be chosen only while a table is small or its statistics are
+/// old; so these are switched off, and plans are made once and stay right. Checks of conditions
+/// rely on `read committed`: each statement of the function sees everything that was committed
+/// before the lock was acquired.
 fn settings(given: Option<&str>) -> String {
     let lock_wait = LOCK_WAIT_MAX.as_millis();
     format!(
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_kept_is_refused() {
+    fn unsupported_urls_are_refused() {
         refused("postgres://h/d?sslmode=verify", "sslmode=verify");
         refused("postgres:///d", "no host");
         refused("postgres://h:x/d", "refused");
@@ -190,8 +191,8 @@ mod tests {
         refused("postgres://h/d?passfile=/none/x", "/none/x");
     }
 
-    /// Goal: neither a refusal nor the place itself shows a password. Method: URLs that are right, and that
-    /// have characters in the password, or elsewhere, that take the URL apart in another way.
+    /// Goal: neither a refusal nor the place itself shows a password. Method: valid URLs, and URLs
+    /// with characters in the password, or elsewhere, that make the URL split in another place.
     #[test]
     fn no_password_is_shown() {
         let before = [
@@ -218,7 +219,7 @@ mod tests {
                     let parameters = parameters.replace('S', "Hunter2");
                     let url = format!("postgres://{before}Hunter2{behind}{host}{parameters}");
                     let shown = match Place::new(&url, &PostgresOptions::new()) {
-                        // The driver's own settings hide it; a host or a schema may be called so.
+                        // The driver's own settings hide it; a host or a schema may have this name.
                         Ok(_) => continue,
                         Err(error) => format!("{error} {error:?}"),
                     };
@@ -243,7 +244,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn sockets_of_the_system_are_not_encrypted() {
+    fn unix_sockets_are_not_encrypted() {
         let mode = |url: &str| {
             let place = Place::new(url, &PostgresOptions::new()).unwrap();
             place.servers[0].get_ssl_mode()

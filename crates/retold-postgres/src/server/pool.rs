@@ -1,4 +1,4 @@
-//! A bounded set of connections, opened when they are needed and kept.
+//! A bounded pool of connections, opened on demand and reused.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +12,11 @@ use super::runtime::StoreRuntime;
 use crate::error::Refusal;
 use crate::options::CONNECTION_WAIT_MAX;
 
-/// Connections of an opening.
+/// The connections of an open store.
 pub(crate) struct Pool {
     pub(crate) place: Place,
     runtime: Arc<StoreRuntime>,
-    /// Those not in use; the one used last is taken first, so that the others may idle.
+    /// Idle connections; the one used last is taken first, so that the others stay idle.
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
 }
@@ -39,7 +39,7 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection to use and give back.
+    /// Takes a connection, which is given back when it is dropped.
     pub(crate) async fn take(self: &Arc<Self>) -> Result<Pooled, RecordError> {
         self.runtime.check()?;
         let permit = self.permits.clone().acquire_owned();
@@ -67,8 +67,8 @@ impl Pool {
     }
 }
 
-/// A connection of a pool, given back when this is dropped. One whose last answer was not read to its
-/// end may be given back: the driver reads it to its end before the next.
+/// A connection of a pool, given back when this is dropped. It can be given back before its last
+/// response was read to the end: the driver reads the rest before the next response.
 pub(crate) struct Pooled {
     connection: Option<Connection>,
     pool: Arc<Pool>,
@@ -76,8 +76,8 @@ pub(crate) struct Pooled {
 }
 
 impl Pooled {
-    /// Closes a connection that failed. Those that idle took the same way and are closed with it: each
-    /// would cost somebody the wait to find out.
+    /// Closes a connection that failed, and the idle ones, which probably failed in the same way:
+    /// otherwise each would cost a caller the wait to find out.
     pub(crate) fn close(mut self) {
         if let Some(connection) = self.connection.take() {
             connection.cut();
@@ -85,7 +85,7 @@ impl Pooled {
         self.pool.idle().clear();
     }
 
-    /// Closes a connection because what it still brings is not wanted.
+    /// Closes a connection whose remaining data is not wanted.
     pub(crate) fn abandon(mut self) {
         if let Some(connection) = self.connection.take() {
             connection.cut();
@@ -97,17 +97,13 @@ impl Deref for Pooled {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        self.connection
-            .as_ref()
-            .expect("it is there until it is dropped")
+        self.connection.as_ref().expect("present until dropped")
     }
 }
 
 impl DerefMut for Pooled {
     fn deref_mut(&mut self) -> &mut Connection {
-        self.connection
-            .as_mut()
-            .expect("it is there until it is dropped")
+        self.connection.as_mut().expect("present until dropped")
     }
 }
 

@@ -1,4 +1,5 @@
-//! Reaching a server: of several, the first that lets us in, speaks for itself and is new enough.
+//! Connects to the first of several servers that accepts the login, is not behind a connection pool
+//! and is new enough.
 
 use std::io;
 use std::sync::Arc;
@@ -16,19 +17,20 @@ use crate::error::{Refusal, of_statement};
 use crate::opening::may_pass;
 use crate::options::CONNECT_WAIT_MAX;
 
-/// What moves the bytes of a connection, and hears what the server says unasked.
+/// Moves the bytes of a connection, and receives the server's notices.
 pub(crate) type Link = tokio_postgres::Connection<Greeted<Socket>, Encrypted<Greeted<Socket>>>;
 
-/// The oldest server that is supported: older ones are not maintained, and nobody tries them.
+/// The oldest supported server: older ones are not maintained, and are not tested with the store.
 const SERVER_VERSION_MIN: u32 = 14;
 
 const WHAT: &str = "connecting to the PostgreSQL server";
 
-/// A connection to the first server of the place that can be used.
+/// Connects to the first usable server of the place.
 ///
 /// # Errors
 ///
-/// `Unavailable`, or `Invalid` for a server that is too old or a pool between that drops our settings.
+/// `Unavailable`, or `Invalid` for a server that is too old or a connection pool in between that
+/// drops our settings.
 pub(crate) async fn reach(place: &Place) -> Result<(Client, Link), RecordError> {
     let mut failures = Vec::new();
     for config in &place.servers {
@@ -74,8 +76,8 @@ async fn reach_one(config: &Config, place: &Place) -> Result<(Client, Link), Rec
     Ok((client, link))
 }
 
-/// Connects to an address, as the driver does by itself, but for the bound on what the server says before
-/// it lets us in.
+/// Connects to an address, as the driver itself would, but with the limit on what the server can
+/// send before it has accepted the login.
 async fn connect(
     address: &Address,
     config: &Config,
@@ -100,7 +102,7 @@ async fn connect(
     if wanted != TargetSessionAttrs::Any {
         let only_reads = tokio::select! {
             only_reads = only_reads(&client, place) => only_reads.map_err(refused)?,
-            // It moves the bytes of the question; it ends first only if it fails.
+            // The link moves the bytes of the query; it ends first only if it fails.
             ended = &mut link => {
                 ended.map_err(refused)?;
                 return Err(RecordError::unavailable(WHAT, Refusal::Silent));
@@ -112,7 +114,7 @@ async fn connect(
             _ => None,
         };
         if let Some(refusal) = refusal {
-            // Another server may become the one that is wanted.
+            // Another server may become the wanted one later.
             let error = io::Error::new(io::ErrorKind::PermissionDenied, refusal);
             return Err(unreachable(error));
         }
@@ -124,10 +126,11 @@ fn unreachable(error: io::Error) -> RecordError {
     RecordError::unavailable(WHAT, Refusal::Unreachable(Arc::new(error)))
 }
 
-/// Whether the server takes no writes.
+/// Whether the server accepts no writes.
 async fn only_reads(client: &Client, place: &Place) -> Result<bool, Error> {
     let sql = match place.reads_by_default {
-        // What the connection itself asks for says nothing of the server.
+        // If the connection itself asks for read-only transactions, its setting does not describe
+        // the server.
         true => "SELECT CASE WHEN pg_is_in_recovery() THEN 'on' ELSE 'off' END",
         false => "SHOW transaction_read_only",
     };
@@ -139,13 +142,13 @@ async fn only_reads(client: &Client, place: &Place) -> Result<bool, Error> {
     Ok(said == Some("on"))
 }
 
-/// Longest wait for a server of this place.
+/// Returns the longest wait for a server of this place.
 pub(crate) fn wait_max(config: &Config) -> Duration {
     *config.get_connect_timeout().unwrap_or(&CONNECT_WAIT_MAX)
 }
 
 fn refused(error: Error) -> RecordError {
-    // What PgBouncer says of the settings that our connections begin with.
+    // PgBouncer's message about the settings that our connections begin with.
     let drops_settings = error
         .as_db_error()
         .is_some_and(|found| found.message().contains("startup parameter"));
@@ -155,13 +158,14 @@ fn refused(error: Error) -> RecordError {
     of_statement(WHAT, error)
 }
 
-/// Something stands between us and the server that does not give us a connection of our own.
+/// Returns the error about a connection pool in front of the server that does not give us a
+/// connection of our own.
 pub(crate) fn pool_between() -> RecordError {
     RecordError::invalid(
-        "a pool of connections stands before the server (PgBouncer, perhaps) and does not take the \
-         settings that each connection of the store begins with; such a pool would mix up prepared \
-         statements, settings and LISTEN of its clients. Name the server itself: the store has a pool of \
-         its own, whose size connections_max bounds",
+        "a connection pool in front of the server (perhaps PgBouncer) does not accept the \
+         settings that each connection of the store begins with; such a pool would mix up its \
+         clients' prepared statements, settings and LISTEN. Name the server itself: the store has \
+         a pool of its own, whose size connections_max limits",
     )
 }
 
@@ -177,7 +181,7 @@ fn check_version(told: Option<&str>) -> Result<(), RecordError> {
     }
 }
 
-/// A server as messages name it.
+/// Returns the name of a server for messages.
 fn name(config: &Config) -> String {
     let port = config.get_ports().first();
     let port = port.map_or(String::new(), |port| format!(":{port}"));

@@ -1,4 +1,4 @@
-//! The roles of a store: who may read, who may write, and the SQL that makes them.
+//! The roles of a store: readers and writers, and the SQL that creates them.
 
 use retold_core::recording::Invalid;
 
@@ -7,21 +7,21 @@ use crate::sql_text::{check_schema, fill, literal, quote};
 
 const ROLES: &str = include_str!("roles.sql");
 
-/// What the name of a role has behind that of the schema.
+/// The suffix of a role's name after the name of the schema.
 const READER: &str = "_reader";
 const WRITER: &str = "_writer";
 
-/// Name of the role that reads a store: that of the schema and `_reader`.
+/// Returns the name of the role that reads a store: the name of the schema and `_reader`.
 pub fn reader_role(schema: &str) -> String {
     role(schema, READER)
 }
 
-/// Name of the role that writes to a store: that of the schema and `_writer`.
+/// Returns the name of the role that writes to a store: the name of the schema and `_writer`.
 pub fn writer_role(schema: &str) -> String {
     role(schema, WRITER)
 }
 
-/// PostgreSQL would cut a longer name, and one role would be the other.
+/// PostgreSQL would truncate a longer name, and both roles would have the same name.
 fn role(schema: &str, suffix: &str) -> String {
     let mut end = schema.len().min(SCHEMA_NAME_SIZE_MAX - suffix.len());
     while !schema.is_char_boundary(end) {
@@ -30,14 +30,14 @@ fn role(schema: &str, suffix: &str) -> String {
     format!("{}{suffix}", &schema[..end])
 }
 
-/// The SQL that makes the roles of a store, [`reader_role`] and [`writer_role`], where they are missing,
-/// and gives them the rights they need and no others. For the owner of the schema, who may make roles;
-/// to be run after that of [`schema_sql`](crate::schema_sql), and again when a new version of the
-/// schema has more tables.
+/// Returns the SQL that creates the roles of a store, [`reader_role`] and [`writer_role`], if they
+/// are missing, and grants them the rights that they need and no others. The owner of the schema,
+/// with the right to create roles, must run it after the SQL of [`schema_sql`](crate::schema_sql),
+/// and again when a new version of the schema has more tables.
 ///
 /// # Errors
 ///
-/// [`Invalid`] for a name that PostgreSQL cannot keep.
+/// [`Invalid`] for a name that PostgreSQL cannot store.
 pub fn roles_sql(schema: &str) -> Result<String, Invalid> {
     check_schema(schema)?;
     let (reader, writer) = (reader_role(schema), writer_role(schema));
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn roles_of_long_schemas_stay_apart() {
+    fn roles_of_long_schemas_differ() {
         let long = "ä".repeat(31);
         assert_eq!(writer_role(&long).len(), 63);
         assert_ne!(writer_role(&long), reader_role(&long));
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_written_so_that_they_are_names() {
+    fn names_are_quoted() {
         let sql = roles_sql("a'b\"c").unwrap();
         assert!(sql.contains("DO 'BEGIN IF NOT EXISTS"));
         assert!(sql.contains("rolname = ''a''''b\"c_reader''"));

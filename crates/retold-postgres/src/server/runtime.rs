@@ -1,9 +1,8 @@
-//! Where the store's connections live: a runtime of its own, shared by all stores of the process that are
-//! open.
+//! The runtime of the stores' connections, shared by all open stores of the process.
 //!
-//! A runtime of the program's may end before the store does, or be held up by a thread that waits for the
-//! store (as the blocking face does); so none is used. Who polls a call of the store may be in any runtime,
-//! or in none: the call enters the store's own for each step.
+//! A runtime of the program may end before the store does, or be blocked by a thread that waits for
+//! the store (as the blocking API does); so none is used. A call of the store can be polled in any
+//! runtime, or in none: each step of it enters the store's own runtime.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -13,31 +12,31 @@ use retold_core::recording::{BoxFuture, OwnProcess, RecordError};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-/// Threads of the runtime: they only move bytes, one does.
+/// Threads of the runtime: they only move bytes, so one is enough.
 const THREADS: usize = 1;
 
-/// The runtime of the stores. It ends with the last of its stores and connections.
+/// The runtime of the stores. It ends with the last store and connection.
 #[derive(Debug)]
 pub(crate) struct StoreRuntime {
-    /// None only while this is dropped.
+    /// `None` only during the drop.
     runtime: Option<Runtime>,
     handle: Handle,
     process: OwnProcess,
 }
 
 impl StoreRuntime {
-    /// The runtime that the open stores share, or a new one.
+    /// Returns the runtime that the open stores share, or a new one.
     ///
     /// # Errors
     ///
-    /// `Unavailable` if the system gives no thread.
+    /// `Unavailable` if the system cannot start a thread.
     pub(crate) fn share() -> Result<Arc<Self>, RecordError> {
         static SHARED: Mutex<Weak<StoreRuntime>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(there) = shared.upgrade() {
             match there.process.is_inherited() {
                 false => return Ok(there),
-                // Its threads are the parent's.
+                // Its threads belong to the parent.
                 true => std::mem::forget(there),
             }
         }
@@ -56,21 +55,22 @@ impl StoreRuntime {
         Ok(made)
     }
 
-    /// Checks that its threads are of this process.
+    /// Checks that its threads belong to this process.
     ///
     /// # Errors
     ///
-    /// `Invalid` in a child that inherited the store.
+    /// `Invalid` in a child process that inherited the store.
     pub(crate) fn check(&self) -> Result<(), RecordError> {
         self.process.check()
     }
 
-    /// Starts a task, which does not keep the runtime from its end.
+    /// Starts a task that does not keep the runtime alive.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         self.handle.spawn(task)
     }
 
-    /// Starts a task in a thread of its own, which it may block: what connections bring is moved by another.
+    /// Starts a task in a thread of its own, which it may block: another thread moves the bytes of
+    /// connections.
     pub(crate) fn spawn_apart(&self, task: impl Future<Output = ()> + Send + 'static) {
         let handle = self.handle.clone();
         self.handle.spawn_blocking(move || handle.block_on(task));
@@ -78,10 +78,11 @@ impl StoreRuntime {
 }
 
 impl Drop for StoreRuntime {
-    /// Its end is not waited for: this may be within a runtime, or in one of the runtime's own threads.
+    /// Does not wait for the end: this may run within a runtime, or on one of the runtime's own
+    /// threads.
     fn drop(&mut self) {
         if self.process.is_inherited() {
-            // Its threads are the parent's: there is nothing to end.
+            // Its threads belong to the parent: there is nothing to end.
             std::mem::forget(self.runtime.take());
         }
         if let Some(runtime) = self.runtime.take() {
@@ -90,7 +91,7 @@ impl Drop for StoreRuntime {
     }
 }
 
-/// The future, each step of it within the runtime.
+/// Runs each step of the future within the runtime.
 pub(crate) fn within<'a, T>(
     runtime: &'a StoreRuntime,
     future: impl Future<Output = T> + Send + 'a,

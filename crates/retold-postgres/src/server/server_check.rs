@@ -1,4 +1,4 @@
-//! Whom an encrypted connection speaks to: what of the server's certificate is checked.
+//! Checks the identity of the server of an encrypted connection by its certificate.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-/// Whose certificates are believed.
+/// The certificates that are trusted.
 #[derive(Debug)]
 pub(crate) enum Trust {
-    /// Anybody's: the connection is encrypted, and nobody knows with whom.
+    /// Any certificate: the connection is encrypted, and the server's identity is unknown.
     Anybody,
-    /// Those that these roots have signed, or are.
+    /// Certificates that these roots have signed, or the roots themselves.
     Roots(Roots, NameCheck),
 }
 
-/// Whether a believed certificate must also be of the host that was asked for.
+/// Whether a trusted certificate must also be issued for the host that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NameCheck {
     Ignored,
@@ -33,7 +33,7 @@ pub(crate) struct Roots {
 }
 
 impl Roots {
-    /// Takes those that can be read; says how many.
+    /// Takes the readable certificates, and returns how many there are.
     pub(crate) fn new(certificates: Vec<CertificateDer<'static>>) -> (Self, usize) {
         let mut store = RootCertStore::empty();
         let (count, _) = store.add_parsable_certificates(certificates.iter().cloned());
@@ -60,8 +60,8 @@ impl Roots {
             algorithms.all,
         );
         match checked {
-            // A certificate that signed itself is often made as one that may sign others, and given as
-            // its own root. That it is in force was checked before this is found.
+            // A self-signed certificate is often marked as one that can sign others, and given as
+            // its own root. Its validity period was checked before this error occurs.
             Err(error) if signs_others(&error) && self.has(certificate) => Ok(()),
             other => other,
         }

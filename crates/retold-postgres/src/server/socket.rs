@@ -1,4 +1,4 @@
-//! The socket of a connection, opened as the driver would open it.
+//! The socket of a connection, opened in the same way as the driver does.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -21,14 +21,14 @@ pub(crate) enum Socket {
     Unix(tokio::net::UnixStream),
 }
 
-/// A place that a socket may be opened to, and the name that its certificate is to have.
+/// An address that a socket can be opened to, and the name that its certificate must have.
 pub(crate) struct Address {
     pub(crate) host: Host,
     pub(crate) name: String,
     port: u16,
 }
 
-/// The places that a configuration names, in the order to try them.
+/// Returns the addresses that a configuration names, in the order of attempts.
 pub(crate) fn addresses(config: &Config) -> Vec<Address> {
     let (hosts, numbers) = (config.get_hosts(), config.get_hostaddrs());
     let addresses = (0..hosts.len().max(numbers.len())).filter_map(|index| {
@@ -52,7 +52,7 @@ pub(crate) fn addresses(config: &Config) -> Vec<Address> {
 }
 
 impl Address {
-    /// Opens a socket to it.
+    /// Opens a socket to this address.
     pub(crate) async fn open(&self, config: &Config) -> io::Result<Socket> {
         match &self.host {
             Host::Tcp(host) => {
@@ -78,7 +78,7 @@ impl Address {
     }
 }
 
-/// A list, turned by chance if the configuration balances load.
+/// Rotates a list at random if the configuration balances load.
 fn turned<T>(mut list: Vec<T>, config: &Config) -> Vec<T> {
     if config.get_load_balance_hosts() == LoadBalanceHosts::Random && !list.is_empty() {
         let chance = RandomState::new().build_hasher().finish();

@@ -1,8 +1,8 @@
-//! Reads from standbys, which replay what their primary has recorded, each at its own pace.
+//! Reads from standbys, each of which replays its primary's records at its own pace.
 //!
-//! A URL may name several of them, so a reader may reach one that has not replayed yet what the reader has
-//! read from another. That is lag and passes. Another event at the place of a mark is divergence, on
-//! every server; and so is a primary whose log ends before the mark.
+//! A URL may name several standbys, so a reader may reach one that has not yet replayed a position
+//! that the reader has read from another. That is lag and passes. Another event at the position of
+//! a mark is divergence, on every server; and so is a primary whose log ends before the mark.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::connection::Connection;
 use crate::error::{Refusal, of_statement};
 use crate::options::{STANDBY_LOOK_INTERVAL, STANDBY_WAIT_MAX};
 
-/// Whether the server replays what another records.
+/// Whether the server replays the records of another.
 pub(crate) async fn is_standby(connection: &mut Connection) -> Result<bool, RecordError> {
     const WHAT: &str = "asking whether the server is a standby";
     let row = connection.row(WHAT, "SELECT pg_is_in_recovery()", &[]);
@@ -22,13 +22,13 @@ pub(crate) async fn is_standby(connection: &mut Connection) -> Result<bool, Reco
     }
 }
 
-/// The error of a read after a mark that the standby has not replayed yet.
+/// Returns the error of a read after a mark that the standby has not replayed yet.
 pub(crate) fn behind(mark: Mark, head: Option<Position>) -> RecordError {
     let (position, head) = (mark.position.get(), Position::number(head));
     RecordError::unavailable("reading events", Refusal::StandbyBehind { position, head })
 }
 
-/// A read that is tried again while the server is a standby that is behind the reader, for at most
+/// A read that is retried while the server is a standby that is behind the reader, for at most
 /// [`STANDBY_WAIT_MAX`].
 pub(crate) struct LagWait {
     begun: Instant,
@@ -41,11 +41,11 @@ impl LagWait {
         }
     }
 
-    /// Waits until the read is to be tried again.
+    /// Waits until the read should be retried.
     ///
     /// # Errors
     ///
-    /// That of the read, if it is no lag or has lasted too long.
+    /// The error of the read, if it is not lag or has lasted too long.
     pub(crate) async fn outwait(&self, error: RecordError) -> Result<(), RecordError> {
         if !is_of_lag(&error) || self.begun.elapsed() >= STANDBY_WAIT_MAX {
             return Err(error);

@@ -1,12 +1,12 @@
-//! The URL of a store taken apart: what is ours, what is of encryption and passwords, and one URL for
-//! each server with what the driver understands. What nobody knows is refused.
+//! Splits the URL of a store: our own parameters, those of encryption and passwords, and one URL
+//! for each server with the parameters of the driver. Unknown parameters are refused.
 
 use percent_encoding::percent_decode_str;
 use retold_core::recording::Invalid;
 
 use super::encryption::Wanted;
 
-/// Parameters that the driver understands.
+/// Parameters that the driver supports.
 const OF_DRIVER: [&str; 17] = [
     "application_name",
     "channel_binding",
@@ -27,7 +27,7 @@ const OF_DRIVER: [&str; 17] = [
     "user",
 ];
 
-/// Parameters that are taken out before the driver sees the rest.
+/// Parameters that are removed before the driver sees the rest.
 const OURS: [&str; 7] = [
     "connections_max",
     "passfile",
@@ -41,7 +41,8 @@ const OURS: [&str; 7] = [
 /// The parts of a URL.
 #[derive(Default)]
 pub(crate) struct Parts {
-    /// For each server, in the order to try them. They may hold a password, so this is not shown.
+    /// One for each server, in the order of attempts. They may contain a password, so they are not
+    /// shown.
     pub(crate) servers: Vec<String>,
     pub(crate) schema: Option<String>,
     pub(crate) connections_max: Option<usize>,
@@ -49,23 +50,23 @@ pub(crate) struct Parts {
     pub(crate) encryption: Wanted,
 }
 
-/// Takes a URL apart.
+/// Splits a URL.
 ///
 /// # Errors
 ///
-/// `Invalid` for a parameter that is unknown, given twice, or not to be kept. No message shows a
+/// `Invalid` for a parameter that is unknown, given twice, or not supported. No message shows a
 /// password.
 pub(crate) fn take_apart(url: &str) -> Result<Parts, Invalid> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(Invalid::new(
-            "the URL of the PostgreSQL server is refused: it begins with postgres://".into(),
+            "the URL of the PostgreSQL server is refused: it must begin with postgres://".into(),
         ));
     };
     let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let has_user = |text: &str| text.contains('@');
     if has_user(parameters) && !(has_user(place) && place.contains('/')) {
         return Err(Invalid::new(
-            "the URL has an @ behind its ?; in a user's name or password write ? as %3F, and in a \
+            "the URL has an @ after its ?; in a user's name or password write ? as %3F, and in a \
              parameter @ as %40"
                 .into(),
         ));
@@ -76,7 +77,7 @@ pub(crate) fn take_apart(url: &str) -> Result<Parts, Invalid> {
     for parameter in parameters.split('&').filter(|it| !it.is_empty()) {
         let Some((name, value)) = parameter.split_once('=') else {
             return Err(Invalid::new(
-                "the URL has something else behind its ? where a parameter name=value stands"
+                "the URL has something else after its ? than parameters of the form name=value"
                     .into(),
             ));
         };
@@ -90,7 +91,7 @@ pub(crate) fn take_apart(url: &str) -> Result<Parts, Invalid> {
             parts.take(name, value)?;
         } else if OF_DRIVER.contains(&name) {
             check_of_driver(name, value)?;
-            // The driver would take an @ for the end of the user's name.
+            // The driver would read an @ as the end of the user's name.
             others.push(parameter.replace('@', "%40"));
         } else {
             return Err(unknown(name, parameters));
@@ -116,13 +117,17 @@ impl Parts {
     fn take(&mut self, name: &str, value: &str) -> Result<(), Invalid> {
         let decoded = percent_decode_str(value)
             .decode_utf8()
-            .map_err(|_| Invalid::new(format!("the URL's parameter {name} is no text of UTF-8")))?;
+            .map_err(|_| Invalid::new(format!("the URL's parameter {name} is not valid UTF-8")))?;
         let value = Some(decoded.into_owned());
         match name {
             "connections_max" => {
                 let count = value.as_deref().and_then(|it| it.parse().ok());
                 let count = count.filter(|it| *it >= 2).ok_or_else(|| {
-                    Invalid::new("the URL's parameter connections_max is a number from 2 on".into())
+                    Invalid::new(
+                        "the URL's parameter connections_max must be a number from 2 \
+                        on"
+                        .into(),
+                    )
                 })?;
                 self.connections_max = Some(count);
             }
@@ -137,12 +142,12 @@ impl Parts {
     }
 }
 
-/// What the driver would take and not keep.
+/// Refuses values that the driver would accept but not honor.
 fn check_of_driver(name: &str, value: &str) -> Result<(), Invalid> {
     if name == "channel_binding" && value == "require" {
         return Err(Invalid::new(
-            "channel_binding=require is not kept by this store; sslmode=verify-full makes sure of the \
-             server"
+            "channel_binding=require is not supported by this store; use sslmode=verify-full to \
+             check the server's identity"
                 .into(),
         ));
     }
@@ -155,7 +160,7 @@ fn check_of_driver(name: &str, value: &str) -> Result<(), Invalid> {
 }
 
 fn unknown(name: &str, parameters: &str) -> Invalid {
-    // Behind an @, or with other characters, it may be a piece of a password with a ? in it.
+    // After an @, or with other characters, it may be part of a password that contains a ?.
     let is_name = |it: u8| it.is_ascii_lowercase() || it == b'_';
     let shown = match !parameters.contains('@') && name.bytes().all(is_name) {
         true => format!(" {name:?}"),
@@ -187,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_is_refused_without_a_password() {
+    fn unknown_parameters_are_refused_without_a_password() {
         let refused = |url: &str, hint: &str| {
             let error = take_apart(url).map(drop).unwrap_err().to_string();
             assert!(error.contains(hint), "{url}: {error}");

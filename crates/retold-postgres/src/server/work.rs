@@ -1,7 +1,7 @@
-//! A transaction on views, with the statements that its connection has prepared.
+//! A transaction on views, with the prepared statements of its connection.
 //!
-//! Connections for views begin transactions that may write only if that is said, so that a handler that
-//! ends the transaction it was given writes nothing after that.
+//! Connections for views begin read-only transactions unless writing is requested, so that a
+//! handler that ends the transaction it was given writes nothing after that.
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row, Statement, Transaction};
@@ -9,13 +9,13 @@ use tokio_postgres::{Error, Row, Statement, Transaction};
 use super::connection::Connection;
 use super::kept_statements::KeptStatements;
 
-/// A transaction that is open. Dropped, it is rolled back.
+/// An open transaction. Rolled back when it is dropped.
 pub(crate) struct Work<'a> {
     pub(crate) transaction: Transaction<'a>,
     pub(crate) statements: &'a KeptStatements,
 }
 
-/// What a transaction is begun for.
+/// The purpose of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Read,
@@ -49,7 +49,7 @@ impl<'a> Work<'a> {
         self.transaction.query(&statement, parameters).await
     }
 
-    /// The first row, or none.
+    /// Returns the first row, if there is one.
     pub(crate) async fn row(
         &self,
         sql: &str,
@@ -59,7 +59,7 @@ impl<'a> Work<'a> {
         Ok(rows.into_iter().next())
     }
 
-    /// How many rows it changed.
+    /// Executes a statement and returns how many rows it changed.
     pub(crate) async fn execute(
         &self,
         sql: &str,

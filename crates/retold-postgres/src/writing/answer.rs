@@ -1,4 +1,4 @@
-//! From what the function in the schema says of an append to what its caller is told.
+//! Turns the verdicts of the function in the schema into the results of appends.
 
 use retold_core::recording::{
     Append, Appended, Condition, Conflict, Corrupt, EventId, Mark, Position, Positions,
@@ -7,16 +7,16 @@ use retold_core::recording::{
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-/// What became of an append, and the log's append count after it.
+/// The result of an append, and the log's append count after it.
 pub(crate) struct Answer {
     pub(crate) answer: Result<Appended, RecordError>,
     pub(crate) append_count: u64,
 }
 
-/// The code of a row that is about all appends of the group.
+/// The code of a row that stands for all appends of the group.
 const ALL_RECORDED: i32 = 7;
 
-/// What the rows of `append_group` say of the appends of a group, one answer for each.
+/// Returns a result for each append of a group from the rows of `append_group`.
 pub(crate) fn answers<'a>(
     rows: &[Row],
     appends: impl ExactSizeIterator<Item = &'a Append>,
@@ -25,7 +25,7 @@ pub(crate) fn answers<'a>(
         return all(first, appends);
     }
     if rows.len() != appends.len() {
-        let error = not_understood("it has not one row for each append");
+        let error = not_understood("it does not have one row for each append");
         let answer = |_| Answer {
             answer: Err(error.clone()),
             append_count: 0,
@@ -36,7 +36,8 @@ pub(crate) fn answers<'a>(
     pairs.map(|(row, append)| answer(row, append)).collect()
 }
 
-/// The position of a group's first event and the append count after it, if all of it is recorded.
+/// Returns the position of a group's first event and the append count after it, if the whole group
+/// is recorded.
 fn all_recorded(row: &Row) -> Option<(Position, u64)> {
     let code: i32 = row.try_get(0).ok()?;
     let first: Option<i64> = row.try_get(1).ok()?;
@@ -63,7 +64,7 @@ fn all<'a>(
     appends.map(answer).collect()
 }
 
-/// A row that the function gave for an append.
+/// A row that the function returned for an append.
 struct Said {
     code: i32,
     number: Option<i64>,
@@ -71,7 +72,7 @@ struct Said {
     index: usize,
 }
 
-/// What a row of `append_group` says of its append.
+/// Turns a row of `append_group` into the result of its append.
 fn answer(row: &Row, append: &Append) -> Answer {
     let read = || -> Result<(Said, i64), tokio_postgres::Error> {
         let index: Option<i32> = row.try_get(3)?;
@@ -87,7 +88,7 @@ fn answer(row: &Row, append: &Append) -> Answer {
         Ok((said, append_count)) => Answer {
             answer: said
                 .told(append)
-                .unwrap_or_else(|| Err(not_understood("it says what no append comes to"))),
+                .unwrap_or_else(|| Err(not_understood("it contains an impossible result"))),
             append_count: append_count.cast_unsigned(),
         },
         Err(error) => Answer {

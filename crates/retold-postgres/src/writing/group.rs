@@ -1,8 +1,8 @@
-//! A group of appends as the parameters of one statement: lists of columns, one append's rows after
-//! the other's.
+//! A group of appends as the parameters of one statement: lists of columns, with the rows of one
+//! append after those of the other.
 //!
-//! What occurs several times in a group (an id, a stream, a follower) is given a key, so that the
-//! function in the schema judges by arithmetic on lists and asks the tables for each once.
+//! Anything that occurs several times in a group (an id, a stream, a follower) gets a key, so that
+//! the function in the schema checks by arithmetic on lists and queries the tables once for each.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -19,7 +19,7 @@ use crate::log::Born;
 use crate::server::connection::Connection;
 use crate::stretch_checksum::StretchChecksum;
 
-/// Kinds of conditions, as `append_group` counts them.
+/// Kinds of conditions, as `append_group` numbers them.
 const STREAM_NONE: i32 = 0;
 const STREAM_EXISTS: i32 = 1;
 const STREAM_AT: i32 = 2;
@@ -27,26 +27,26 @@ const NONE_MATCH: i32 = 3;
 const NONE_AT_ALL: i32 = 4;
 const TOPIC_COUNT: i32 = 5;
 
-/// No row if the log is not there.
+/// Returns no row if the log does not exist.
 const APPEND_GROUP: &str = "SELECT g.* FROM \"retold\".log l, LATERAL \"retold\".append_group(
     l.key, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
     $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38,
     $39, $40, $41, $42, $43, $44, $45, $46, $47, $48, $49, $50, $51, $52) g
     WHERE l.key = $1 AND l.id = $53";
 
-/// The statement that appends a group.
+/// Prepares the statement that appends a group.
 ///
 /// # Errors
 ///
-/// What the server says; nothing was written.
+/// The server's error; nothing was written.
 pub(crate) async fn prepare(connection: &mut Connection) -> Result<Statement, Error> {
     connection.prepared(APPEND_GROUP).await
 }
 
-/// By what a group is sent.
+/// The connection or transaction on which a group is sent.
 #[derive(Clone, Copy)]
 pub(crate) enum Session<'a> {
-    /// It is a transaction by itself.
+    /// The statement is a transaction by itself.
     Alone(&'a Client),
     Within(&'a Transaction<'a>),
 }
@@ -62,11 +62,12 @@ pub(crate) struct Group<'a> {
     stretches: Stretches<'a>,
     ids: Keys<EventId>,
     streams: Keys<&'a str>,
-    /// Events of each stream so far, by key.
+    /// The number of events of each stream so far, by key.
     stream_lengths: Vec<i32>,
-    /// Id of the last of them.
+    /// The id of the last of them.
     stream_ends: Vec<Option<EventId>>,
-    /// Whether a condition names another event than an earlier append of the group puts there.
+    /// Whether a condition names another event than an earlier append of the group puts at its
+    /// position.
     has_other_event: bool,
     /// All events so far, for conditions of later appends.
     new_events: Vec<&'a NewEvent>,
@@ -125,10 +126,12 @@ struct Stretches<'a> {
     checksums: Vec<i64>,
     to_checksums: Vec<i64>,
     pairs: Keys<(&'a str, LogId)>,
-    /// Of each pair, by key: where its first stretch begins, and where the last so far ends.
+    /// By key, for each follower and upstream: where its first stretch begins, and where its last
+    /// so far ends.
     first_afters: Vec<Option<i64>>,
     ends: Vec<i64>,
-    /// Whether one does not join that before it in the group, or is in an append without events.
+    /// Whether a stretch does not join the previous one in the group, or is in an append without
+    /// events.
     has_exception: bool,
 }
 
@@ -157,17 +160,18 @@ impl<T: Copy + Eq + Hash> Keys<T> {
     }
 }
 
-/// A length as the database counts it. Groups are bounded far below.
+/// Converts a length to the database's type. Groups are limited far below its maximum.
 fn count(length: usize) -> i32 {
     i32::try_from(length).expect("a group is bounded")
 }
 
-/// Where the thing of a key stands in a list.
+/// Returns the index of a key's thing in a list.
 fn index(key: i32) -> usize {
     usize::try_from(key - 1).expect("keys are counted from 1")
 }
 
-/// An append with a condition of a kind that this store does not know; judged before anything else.
+/// Refuses an append with a condition of a kind that this store does not know; checked before
+/// everything else.
 ///
 /// # Errors
 ///
@@ -188,7 +192,7 @@ pub(crate) fn check_kinds(append: &Append) -> Result<(), Invalid> {
 }
 
 impl<'a> Group<'a> {
-    /// The columns of these appends to a log, in their order.
+    /// Returns the columns of these appends to a log, in their order.
     pub(crate) fn of(log: LogId, appends: impl IntoIterator<Item = &'a Append>) -> Self {
         let mut group = Self::default();
         for append in appends {
@@ -217,7 +221,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Key of a stream, and how many events of it there are so far.
+    /// Returns the key of a stream, and the number of its events so far.
     fn stream(&mut self, name: &'a str) -> (i32, &mut i32) {
         let key = self.streams.key(name);
         self.stream_lengths.resize(self.streams.all.len(), 0);
@@ -225,7 +229,7 @@ impl<'a> Group<'a> {
         (key, &mut self.stream_lengths[index(key)])
     }
 
-    /// Whether nothing within the group stands against recording all of it, as `append_group` says.
+    /// Whether nothing within the group prevents recording all of it, as `append_group` requires.
     fn is_plain(&self) -> bool {
         self.ids.all.len() == self.events.ids.len()
             && self.conditions.candidates.is_empty()
@@ -386,9 +390,9 @@ fn would_match(item: &QueryItem, event: &NewEvent) -> bool {
 }
 
 impl Group<'_> {
-    /// Sends the group. When this gives rows, one of each append or one for all that are recorded, the
-    /// group is durable, unless it is within a transaction, which is to be committed. Without rows nothing
-    /// is recorded: the log is not there.
+    /// Sends the group. When this returns rows, one for each append or one for all that are
+    /// recorded, the group is durable, unless it is within a transaction that must still be
+    /// committed. Without rows nothing is recorded: the log does not exist.
     pub(crate) async fn send(
         &self,
         session: Session<'_>,
@@ -465,11 +469,11 @@ impl Group<'_> {
     }
 }
 
-/// Nothing to send was found wrong; kept beside [`Group::of`], which relies on it.
+/// Checks that an append can be sent; kept next to [`Group::of`], which relies on it.
 ///
 /// # Errors
 ///
-/// `Invalid` as [`Append::check`] and [`check_kinds`] say.
+/// `Invalid` as documented at [`Append::check`] and [`check_kinds`].
 pub(crate) fn check(
     append: &Append,
     limits: &retold_core::recording::limits::Limits,

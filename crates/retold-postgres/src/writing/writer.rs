@@ -1,6 +1,7 @@
-//! The task that commits the appends of a log in groups: each group one statement, one transaction.
+//! The task that commits the appends of a log in groups: each group is one statement and one
+//! transaction.
 //!
-//! It is there while something waits. Who asked for an append may go away: the task goes on.
+//! It runs while appends are waiting. A caller may be dropped; the task continues.
 
 mod with_views;
 
@@ -25,11 +26,11 @@ use crate::server::pool::Pooled;
 use crate::shared::Shared;
 use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 
-/// Queues an append and waits for its answer.
+/// Queues an append and waits for its result.
 ///
 /// # Errors
 ///
-/// As the recorder's `append` says.
+/// As documented for the recorder's `append`.
 pub(crate) async fn append(
     shared: &Arc<Shared>,
     log: &Arc<Log>,
@@ -81,12 +82,11 @@ struct Service {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Serving {
     Now,
-    /// The queue was empty, and is known not to be served.
+    /// The queue was empty and is marked as not served.
     Done,
 }
 
-/// However the task ends, the queue is not left without one that serves it; also if the task never
-/// began.
+/// However the task ends, the queue is not left without a task; also if the task never started.
 impl Drop for Service {
     fn drop(&mut self) {
         if self.serving == Serving::Now {
@@ -102,7 +102,7 @@ impl Service {
             self.gather(answered, took).await;
             let group = self.log.queue.take_group();
             if group.is_empty() {
-                // Whoever queues now finds the queue not served, and starts another task.
+                // The next append finds the queue not served, and starts another task.
                 self.serving = Serving::Done;
                 return;
             }
@@ -113,8 +113,9 @@ impl Service {
         }
     }
 
-    /// Gives those who were just answered a moment to append again, unless it was one alone. Else the
-    /// first of them would get a group to itself, and all others would wait for its sync.
+    /// Gives the callers of the previous group a moment to append again, unless it was a single
+    /// one. Otherwise the first of them would get a group to itself, and all others would wait for
+    /// its sync.
     async fn gather(&self, answered: usize, took: Duration) {
         let expected = (self.log.queue.length() + answered).min(GROUP_LENGTH_MAX);
         if expected <= 1 {
@@ -162,7 +163,8 @@ impl Service {
             }
             Err(Unsent::Failed(error)) if members.len() > 1 && is_of_content(&error) => {
                 drop((connection, permit));
-                // One of them is at fault. Each by itself, so that it fails alone.
+                // One of them is at fault. Each is sent by itself, so that the one at fault fails
+                // alone.
                 for member in members {
                     Box::pin(self.commit(vec![member])).await;
                 }
@@ -178,7 +180,8 @@ impl Service {
         }
     }
 
-    /// What is needed before anything is sent; a failure here is certain to have written nothing.
+    /// Prepares everything before the group is sent; after a failure here, certainly nothing was
+    /// written.
     async fn prepare(&self) -> Result<(Pooled, Statement), RecordError> {
         let mut connection = self.shared.pool.take().await?;
         let statement = group::prepare(&mut connection).await;
@@ -204,19 +207,21 @@ impl Service {
     fn settle(&self, members: Vec<Member>, rows: &[Row]) {
         let answers = self.announce(&members, rows);
         for (member, answer) in members.into_iter().zip(answers) {
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = member.answer.send(answer.answer);
         }
     }
 
-    /// Answers a group that is committed, and whose standbys may not have it: readers see it, and its callers
-    /// send it again, which waits for the standbys as well.
+    /// Returns an unknown outcome for a group that is committed, but may be missing on its
+    /// standbys: readers see it, and its callers send it again, which waits for the standbys as
+    /// well.
     fn leave_open(&self, members: Vec<Member>, rows: &[Row]) {
         self.announce(&members, rows);
         refuse(members, &Unsent::NotReplicated.told());
     }
 
-    /// What the rows say of each member; those who wait for news learn how many appends there are.
+    /// Turns the rows into a result for each member, and notifies waiting readers of the new append
+    /// count.
     fn announce(&self, members: &[Member], rows: &[Row]) -> Vec<Answer> {
         let answers = answers(rows, members.iter().map(|member| &member.append));
         let recorded = answers
@@ -230,16 +235,16 @@ impl Service {
     }
 }
 
-/// Why a group was not answered.
+/// Why a group has no result.
 enum Unsent {
     Failed(tokio_postgres::Error),
     Silent,
-    /// It is committed, and the server did not wait for its standbys.
+    /// It is committed, but the server did not wait for its standbys.
     NotReplicated,
 }
 
 impl Unsent {
-    /// What the members are told.
+    /// Returns the error for the members.
     fn told(self) -> RecordError {
         match self {
             Self::Failed(error) => of_group(error),
@@ -251,7 +256,7 @@ impl Unsent {
     }
 }
 
-/// Gives all members the same answer.
+/// Returns the same error to all members.
 fn refuse(members: Vec<Member>, error: &RecordError) {
     for member in members {
         let _ = member.answer.send(Err(error.clone()));

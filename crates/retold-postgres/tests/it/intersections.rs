@@ -192,7 +192,7 @@ fn what_is_kept_beside_events_is_verified() {
     const DAMAGE: [(&str, &str); 7] = [
         (
             "UPDATE retold.presence SET bits = bits # 1::bit(8192) WHERE kind = 't' AND block = 1",
-            "its bits are not what the index says",
+            "its bits differ from the index",
         ),
         (
             "DELETE FROM retold.presence WHERE kind = 'o' AND block = 0",

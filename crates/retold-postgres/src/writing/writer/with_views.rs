@@ -1,8 +1,8 @@
-//! The way of a group to a log with inline projections: one transaction around the statement of the group
-//! and the handlers.
+//! Records a group in a log with inline projections: one transaction around the statement of the
+//! group and the handlers.
 //!
-//! If a handler fails, everything is rolled back and each append is sent by itself, so that the one at
-//! fault fails alone.
+//! If a handler fails, everything is rolled back and each append is sent by itself, so that the one
+//! at fault fails alone.
 
 use std::time::Instant;
 
@@ -27,13 +27,13 @@ const WHAT: &str = "appending with inline projections";
 
 /// Why a group was not recorded.
 enum Unrecorded {
-    /// For all its members.
+    /// An error for all its members.
     Refused(RecordError),
-    /// For one of them, or for the only one.
+    /// An error for one of them, or for the only one.
     AtFault(RecordError),
-    /// Perhaps it was: the connection was lost in the commit.
+    /// It may have been recorded: the connection was lost during the commit.
     Unknown(Unsent),
-    /// It was, but the server did not wait for its standbys; with the group's rows.
+    /// It was recorded, but the server did not wait for its standbys; with the group's rows.
     NotReplicated(Vec<Row>),
 }
 
@@ -92,8 +92,8 @@ impl Service {
         refuse(members, &error);
     }
 
-    /// Records a group and lets the projections take it. When this gives rows, all that is durable; without
-    /// rows nothing is recorded, for the log is not there.
+    /// Records a group and runs the projections on it. When this returns rows, everything is
+    /// durable; without rows nothing is recorded, because the log does not exist.
     async fn record(
         &self,
         connection: &mut Pooled,
@@ -106,7 +106,7 @@ impl Service {
         let group = Group::of(born.id, members.iter().map(|member| &member.append));
         let standbys = connection.standbys.clone();
         let sending = async {
-            // Until the commit is sent, silence is certain to have written nothing.
+            // If the server is silent before the commit is sent, certainly nothing was written.
             let silent = |_| {
                 let error = RecordError::unavailable(WHAT, Refusal::Silent);
                 Unrecorded::Refused(error)
@@ -123,7 +123,7 @@ impl Service {
             }
             self.let_take_part(&work, born, members, &rows, inline)
                 .await?;
-            // Whatever comes of the commit, it is told by itself.
+            // The result of the commit is handled by itself.
             let cancelled_before = standbys.cancelled();
             let committed = tokio::time::timeout(VIEW_WAIT_MAX, work.transaction.commit()).await;
             match committed {
@@ -132,9 +132,10 @@ impl Service {
                 }
                 Ok(Ok(())) => Ok(rows),
                 Ok(Err(error)) if is_of_content(&error) => {
-                    // A constraint of a view that is looked at last.
+                    // A deferred constraint of a view.
                     let text = format!(
-                        "a projection that takes part in every append to {:?} cannot be committed, so nothing is recorded: {}",
+                        "an inline projection of {:?} cannot be committed, so nothing is \
+                         recorded: {}",
                         self.log.name,
                         describe(&error),
                     );
@@ -147,7 +148,7 @@ impl Service {
         sending.await
     }
 
-    /// Lets the projections take what the group's rows say is recorded.
+    /// Runs the projections on the events that the group's rows report as recorded.
     async fn let_take_part(
         &self,
         work: &Work<'_>,
@@ -188,7 +189,7 @@ impl Service {
     }
 }
 
-/// Of an error of the statement of a group, within a transaction: nothing is committed.
+/// Maps an error of a group's statement within a transaction: nothing is committed.
 fn at_fault(error: tokio_postgres::Error) -> Unrecorded {
     let is_of_content = is_of_content(&error);
     let error = of_statement("appending", error);
