@@ -21,18 +21,19 @@
 //!
 //! Appends to one log that arrive while another is being committed are sent to the server together:
 //! one statement, one transaction, one round trip, a verdict for each. A function in the schema
-//! checks and writes them while it holds the lock on the log's row, so positions have no gaps and are
-//! in the order of commit, and logs do not wait for each other. A page of events is one statement.
+//! checks and writes them while it holds the lock on the log's row, so positions have no gaps and
+//! are in the order of commit, and logs do not wait for each other. A page of events is one
+//! statement.
 //!
 //! # URLs, servers and encryption
 //!
-//! A URL is `postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?NAME=VALUE&…`; the parameters are
-//! those of libpq that the driver supports, and `schema`, `connections_max`, `passfile`, `sslmode`,
-//! `sslrootcert`, `sslcert`, `sslkey`. Unknown parameters are refused. Of several servers, the store
-//! uses the first that is usable: with `target_session_attrs=read-write` that is the primary.
-//! Servers before version 14 are refused. A password that the URL does not contain comes from
-//! `PGPASSWORD`, or from the file named by `passfile` or `PGPASSFILE`, or from `~/.pgpass`; other
-//! variables of libpq are ignored.
+//! A URL is `postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?NAME=VALUE&…`; the parameters
+//! are those of libpq that the driver supports, and `schema`, `connections_max`, `passfile`,
+//! `sslmode`, `sslrootcert`, `sslcert`, `sslkey`. Unknown parameters are refused. Of several
+//! servers, the store uses the first that is usable: with `target_session_attrs=read-write` that is
+//! the primary. Servers before version 14 are refused. A password that the URL does not contain
+//! comes from `PGPASSWORD`, or from the file named by `passfile` or `PGPASSFILE`, or from
+//! `~/.pgpass`; other variables of libpq are ignored.
 //!
 //! | `sslmode` | encrypted | the server's certificate |
 //! |---|---|---|
@@ -45,19 +46,19 @@
 //! This is what libpq documents, with these exceptions: files in `~/.postgresql` are ignored; a
 //! handshake that fails under `prefer` is not retried without encryption; `sslrootcert` is refused
 //! where it would not be used; names are taken from the certificate's subject alternative names,
-//! never from its common name; revocation lists, passwords of keys and `channel_binding=require` are
-//! not supported. A self-signed certificate can be given as its own root. Files are read when a store
-//! is opened.
+//! never from its common name; revocation lists, passwords of keys and `channel_binding=require`
+//! are not supported. A self-signed certificate can be given as its own root. Files are read when a
+//! store is opened.
 //!
 //! # Roles
 //!
 //! The role that creates the schema owns it. In production, no program logs in as the owner.
-//! [`roles_sql`], or `retold schema postgres`, creates two more roles. The **reader** selects from all
-//! tables and receives hints. The **writer** can also create logs, take leases, store snapshots, and
-//! call the function that appends, which runs with its owner's rights: SQL of a writer can neither
-//! insert, change nor delete an event. PUBLIC has no rights. Triggers refuse changes of history to
-//! every role, including the owner and superusers, also under `session_replication_role = replica`;
-//! to change history on purpose, drop them.
+//! [`roles_sql`], or `retold schema postgres`, creates two more roles. The **reader** selects from
+//! all tables and receives hints. The **writer** can also create logs, take leases, store
+//! snapshots, and call the function that appends, which runs with its owner's rights: SQL of a
+//! writer can neither insert, change nor delete an event. PUBLIC has no rights. Triggers refuse
+//! changes of history to every role, including the owner and superusers, also under
+//! `session_replication_role = replica`; to change history on purpose, drop them.
 //!
 //! # Faults
 //!
@@ -68,10 +69,11 @@
 //! | no connection is free, the disk is full, a lock is held, the server is read-only, rights are missing | `Unavailable`, with advice; nothing was written |
 //! | a schema of another version, an older server, missing rights, a connection pool in between, on opening | `Invalid`, with advice |
 //!
-//! Every wait is bounded, and the store recovers by itself when the fault is over. With a synchronous
-//! standby a commit waits for it, and an acknowledged append is on both servers. An append whose wait
-//! is cancelled (`pg_cancel_backend`, the end of the backend or the server) is `OutcomeUnknown`:
-//! readers see its events, and the standby may not have them. Sent again, it waits again.
+//! Every wait is bounded, and the store recovers by itself when the fault is over. With a
+//! synchronous standby a commit waits for it, and an acknowledged append is on both servers. An
+//! append whose wait is cancelled (`pg_cancel_backend`, the end of the backend or the server) is
+//! `OutcomeUnknown`: readers see its events, and the standby may not have them. Sent again, it
+//! waits again.
 //!
 //! PgBouncer is refused in all of its modes: it does not forward the settings that each connection
 //! begins with, and a mode that gives each transaction another connection would mix up prepared

@@ -1,8 +1,8 @@
--- The tables and functions of a Retold store, version 7. A promise to databases already written: a
--- change is a new version, with a conversion of the old one.
+-- The tables and functions of a Retold store, version 7. They must stay compatible with existing
+-- databases: a change is a new version, with a conversion from the old one.
 --
--- "retold" stands for the schema that the store was given. Texts compare by their bytes. Times are
--- microseconds since 1970. Positions of other logs and numbers of 32 bits without sign stand as the
+-- "retold" stands for the schema of the store. Texts are compared by their bytes. Times are
+-- microseconds since 1970. Positions of other logs and unsigned 32-bit numbers are stored as the
 -- signed numbers of the same bits.
 
 CREATE TABLE "retold".schema_version (
@@ -10,7 +10,7 @@ CREATE TABLE "retold".schema_version (
 );
 INSERT INTO "retold".schema_version VALUES (7);
 
--- The logs, each with its end. Whoever appends locks the log's row first, so appends of a log come one
+-- The logs, each with its end. An append locks the log's row first, so appends to a log come one
 -- after the other and positions are in the order of commit; logs do not wait for each other. The
 -- fill factor leaves room for new versions of a row that every append changes.
 CREATE TABLE "retold".log (
@@ -25,10 +25,11 @@ CREATE TABLE "retold".log (
 ) WITH (fillfactor = 30);
 
 -- The events. `tags` is the event's own list, each tag a length of one byte and its text; a payload
--- that is NULL was erased. Payloads are not compressed here: the mapper does that. The checksums are
--- those of checksum.rs in the core, checked at every read: one of the payload, inverted where that was
--- erased, and one of everything else. What of the second can be known beforehand comes with the event;
--- position, version and time are combined with it where the event is recorded, as checksum.rs says.
+-- that is NULL was erased. Payloads are not compressed here: the mapper does that. The checksums
+-- are those of checksum.rs in the core, checked at every read: one of the payload, inverted if it
+-- was erased, and one of everything else. The part of the second that is known in advance comes
+-- with the event; position, version and time are combined with it where the event is recorded, as
+-- described in checksum.rs.
 CREATE TABLE "retold".event (
     log integer NOT NULL,
     position bigint NOT NULL,
@@ -53,11 +54,12 @@ CREATE TABLE "retold".event (
 );
 ALTER TABLE "retold".event ALTER COLUMN payload SET STORAGE EXTERNAL;
 
--- Plans are made once for each connection, mostly while the tables are empty, where one index looks to
--- the planner as good as another. So each statement leaves it but one: the indexes begin with different
--- columns or are for part of the rows; an event is sought by its id with `log + 0`, which no index begins
--- with, and by topic in the order of `position + 0`, which the primary key does not have. A version
--- is sought as a range in order, for a single row has no order that would tell the index of streams.
+-- Plans are made once for each connection, usually while the tables are empty, when all indexes
+-- look equally good to the planner. So each statement leaves it only one choice: the indexes begin
+-- with different columns or are partial; an event is looked up by its id with `log + 0`, which no
+-- index begins with, and by topic in the order of `position + 0`, which the primary key does not
+-- have. A version is looked up as an ordered range, because for a single row there is no order that
+-- leads the planner to the index of streams.
 CREATE UNIQUE INDEX event_id ON "retold".event (id, log);
 CREATE UNIQUE INDEX event_stream ON "retold".event (log, stream, version) WHERE stream IS NOT NULL;
 CREATE INDEX event_topic ON "retold".event (topic, log, (position + 0));
@@ -68,10 +70,10 @@ CREATE TABLE "retold".event_tag (
     PRIMARY KEY (log, tag, position)
 );
 
--- Which events of a block of 8192 positions have a topic (kind `o`) or a tag (`t`), a bit for each
--- position. It tells nothing that the indexes do not: where several lists that are all long are to be
--- intersected, a block of bits is compared in place of thousands of rows. Blocks of a name are made when an
--- append first is judged by it, without a gap from the first one on, for events never change.
+-- Which events of a block of 8192 positions have a topic (kind `o`) or a tag (`t`), one bit for
+-- each position. It is redundant to the indexes: where several long lists must be intersected, a
+-- block of bits is compared instead of thousands of rows. Blocks of a name are created when an
+-- append is first checked by it, without a gap from the first one on, since events never change.
 CREATE TABLE "retold".presence (
     log integer NOT NULL,
     kind "char" NOT NULL,
@@ -81,11 +83,11 @@ CREATE TABLE "retold".presence (
     PRIMARY KEY (log, kind, name, block)
 );
 
--- The pieces of other logs that followers have processed, counted by ordinal in each log. One grows
--- while neither its append nor the next one has events. It has two checksums, checked at every read:
--- `to_checksum` of where it ends, which changes when it grows, and `checksum` of all else. What of them
--- depends on ordinal and head is combined with them where the stretch is recorded, as checksum.rs in the
--- core says of positions and versions.
+-- The ranges of other logs that followers have processed, counted by ordinal in each log. One is
+-- extended while neither its append nor the next one has events. It has two checksums, checked at
+-- every read: `to_checksum` of its end, which changes when it is extended, and `checksum` of
+-- everything else. The parts that depend on ordinal and head are combined with them where the
+-- stretch is recorded, as checksum.rs in the core describes for positions and versions.
 CREATE TABLE "retold".stretch (
     log integer NOT NULL,
     ordinal bigint NOT NULL,
@@ -103,8 +105,8 @@ CREATE TABLE "retold".stretch (
 );
 CREATE INDEX stretch_follower ON "retold".stretch (follower, upstream, log, (ordinal + 0));
 
--- Hints and placements: no history. A snapshot may be of any version: eight bytes, the highest first,
--- so that they are in order.
+-- Hints and placements, which are not history. A snapshot can be of any version: eight bytes, the
+-- highest first, so that they are in order.
 CREATE TABLE "retold".snapshot (
     log integer NOT NULL,
     stream text COLLATE "C" NOT NULL,
@@ -126,7 +128,7 @@ CREATE TABLE "retold".lease (
     ends_at bigint NOT NULL
 );
 
--- What is recorded does not change, whoever speaks SQL to the database.
+-- Refuses every change of recorded history, for every role.
 CREATE FUNCTION "retold".refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'retold: %', TG_ARGV[0] USING ERRCODE = 'integrity_constraint_violation';
@@ -136,7 +138,7 @@ CREATE TRIGGER event_never_changes BEFORE UPDATE OR DELETE OR TRUNCATE ON "retol
 CREATE TRIGGER event_tag_never_changes BEFORE UPDATE OR DELETE OR TRUNCATE ON "retold".event_tag
     FOR EACH STATEMENT EXECUTE FUNCTION "retold".refuse('the tags of a recorded event never change');
 CREATE TRIGGER presence_never_changes BEFORE UPDATE OR DELETE OR TRUNCATE ON "retold".presence
-    FOR EACH STATEMENT EXECUTE FUNCTION "retold".refuse('what tells of recorded events never changes');
+    FOR EACH STATEMENT EXECUTE FUNCTION "retold".refuse('the index of recorded events never changes');
 CREATE TRIGGER log_is_never_deleted BEFORE DELETE OR TRUNCATE ON "retold".log
     FOR EACH STATEMENT EXECUTE FUNCTION "retold".refuse('a log is never deleted');
 CREATE TRIGGER log_only_grows BEFORE UPDATE ON "retold".log FOR EACH ROW
@@ -160,8 +162,8 @@ CREATE TRIGGER stretch_only_grows BEFORE UPDATE ON "retold".stretch FOR EACH ROW
     ))
     EXECUTE FUNCTION "retold".refuse('a recorded stretch never changes');
 
--- The first version of a stream whose event is at this position or beyond: one step down the index
--- for each halving.
+-- Returns the first version of a stream whose event is at this position or beyond, by binary
+-- search: one index lookup for each halving.
 CREATE FUNCTION "retold".version_from(of_log integer, of_stream text, low bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -190,8 +192,8 @@ BEGIN
     RETURN first_version;
 END $$;
 
--- Of these tags and all these topics together, what has the fewest events from `low` to `high`, counted up
--- to 1000; no tag stands for the topics.
+-- Returns the rarest among each of these tags and all these topics together: the one with the
+-- fewest events from `low` to `high`, counted up to 1000; no tag stands for the topics.
 CREATE FUNCTION "retold".rarest(
     of_log integer, of_topics text[], of_tags text[], low bigint, high bigint
 ) RETURNS TABLE (tag text, count integer) LANGUAGE plpgsql STABLE AS $$
@@ -216,9 +218,9 @@ BEGIN
     ) AS counted (tag, count) ORDER BY counted.count LIMIT 1;
 END $$;
 
--- Positions from `low` to `high` of the events that match an item of a query, in the direction of
--- reading. An empty list does not restrict. Of tags and topics the rarest leads, if one is rare; if none
--- is, the streams lead, or else they are intersected.
+-- Returns the positions from `low` to `high` of the events that match an item of a query, in the
+-- direction of reading. An empty list does not restrict. The rarest tag or the topics lead, if they
+-- are rare; if none is, the streams lead, or else they are intersected.
 CREATE FUNCTION "retold".matches(
     of_log integer, of_streams text[], of_topics text[], of_tags text[],
     low bigint, high bigint, is_backward boolean, most integer
@@ -311,9 +313,9 @@ BEGIN
     END IF;
 END $$;
 
--- Positions from `low` to `high` of the events that have all these tags and one of these topics, if there
--- are any, block by block: by bits where all blocks are made, else by rows. A block of which one of the
--- lists has nothing is leapt over.
+-- Returns the positions from `low` to `high` of the events that have all these tags and one of
+-- these topics, if there are any, block by block: by bits where all blocks exist, else by rows. A
+-- block in which one of the lists has nothing is skipped.
 CREATE FUNCTION "retold".meeting(
     of_log integer, of_topics text[], of_tags text[],
     low bigint, high bigint, is_backward boolean, most integer
@@ -345,7 +347,7 @@ BEGIN
     last_block := ((CASE WHEN is_backward THEN low ELSE high END) - 1) / 8192;
     WHILE (last_block - block) * sign >= 0 AND given < most LOOP
         IF block <= made THEN
-            -- The next block that may have some, in one statement.
+            -- Finds the next block that may have matches, in one statement.
             SELECT found.block, found.bits INTO next_block, bits FROM (
                 SELECT b.block, (
                     SELECT bit_and(p.bits) FROM unnest(of_tags) AS t (name), LATERAL (
@@ -382,7 +384,8 @@ BEGIN
             END LOOP;
             block := block + sign;
         ELSE
-            -- Where each list goes on; before the furthest of these nothing is in all of them.
+            -- Finds where each list continues; before the furthest of these, no position is in all
+            -- lists.
             SELECT max(n.there * sign) * sign, count(n.there) INTO at, lists FROM (
                 SELECT CASE WHEN is_backward THEN (
                     SELECT g.position FROM "retold".event_tag g WHERE g.log = of_log AND g.tag = t.name
@@ -394,7 +397,7 @@ BEGIN
                     ORDER BY g.position LIMIT 1
                 ) END FROM unnest(of_tags) AS t (name)
             ) AS n (there);
-            -- A list that has no more ends it all.
+            -- A list without more entries ends the loop.
             EXIT WHEN lists < cardinality(of_tags);
             lists := lists + (cardinality(of_topics) > 0)::integer;
             next_block := (at - 1) / 8192;
@@ -428,7 +431,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Which events of a block have a topic or tag, as the indexes say.
+-- Computes from the indexes which events of a block have a topic or tag.
 CREATE FUNCTION "retold".presence_bits(of_log integer, of_kind "char", of_name text, of_block bigint)
 RETURNS bit(8192) LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -454,11 +457,11 @@ BEGIN
     );
 END $$;
 
--- Makes the blocks that are missing, up to a head, of these topics and tags.
+-- Creates the missing blocks of these topics and tags, up to a head.
 CREATE FUNCTION "retold".make_presence(of_log integer, of_topics text[], of_tags text[], head bigint)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    -- In one order by all who do it, so that none of two waits for the other.
+    -- In the same order in every transaction, so that no two wait for each other.
     INSERT INTO "retold".presence
         SELECT of_log, n.kind, n.name, b.block,
             "retold".presence_bits(of_log, n.kind, n.name, b.block)
@@ -502,8 +505,8 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- A page of names of streams with the versions of their last events. Rows of the index are read many at a
--- time; where streams are long, in steps from name to name.
+-- Returns a page of names of streams with the versions of their last events. Rows of the index are
+-- read in batches; where streams are long, in steps from name to name.
 CREATE FUNCTION "retold".streams(of_log integer, prefix text, after_name text, most integer)
 RETURNS TABLE (stream_name text, last_version bigint) LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -537,7 +540,7 @@ BEGIN
             stream_name := found.stream;
             last_version := found.version;
         END LOOP;
-        -- The last one may go on behind the rows that were read.
+        -- The last stream may continue after the rows that were read.
         SELECT e.version INTO last_version FROM "retold".event e
             WHERE e.log = of_log AND e.stream = stream_name ORDER BY e.version DESC LIMIT 1;
         RETURN NEXT;
@@ -548,7 +551,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- A page of the topics of a log: a step from topic to topic of the schema.
+-- Returns a page of the topics of a log, in steps from topic to topic of the schema.
 CREATE FUNCTION "retold".topics(of_log integer, after_topic text, most integer) RETURNS SETOF text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -574,7 +577,7 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Keeps a snapshot in place of one of the same version; drops the lowest of too many.
+-- Stores a snapshot, replacing one of the same version; drops the lowest versions beyond the limit.
 CREATE FUNCTION "retold".put_snapshot(
     of_log integer, of_stream text, of_version bytea, its_type text, its_revision integer,
     its_time bigint, its_encoding text, its_payload bytea, its_checksum bigint, kept_max integer
@@ -596,8 +599,9 @@ CREATE FUNCTION "retold".now_micros() RETURNS bigint LANGUAGE sql VOLATILE AS $$
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 $$;
 
--- Takes or renews a lease if nobody else holds it; gives it as it is then. One that was renewed later than
--- the clock shows, by more than clock_back_max, is held by nobody: the clock was put back since.
+-- Takes or renews a lease if no other holder has it; returns its resulting state. If a lease was
+-- renewed more than clock_back_max later than the clock shows, it counts as free: the clock was set
+-- back since.
 CREATE FUNCTION "retold".acquire_lease(of_name text, of_holder text, time_to_live bigint,
     clock_back_max bigint)
 RETURNS SETOF "retold".lease LANGUAGE plpgsql AS $$
@@ -617,8 +621,8 @@ BEGIN
     RETURN QUERY SELECT * FROM "retold".lease l WHERE l.name = of_name;
 END $$;
 
--- Judges the appends of a group one after the other and records those that hold. Parameters and codes
--- are those of append_group, which is the way in.
+-- Checks the appends of a group one after the other and records those that hold. Parameters and
+-- codes are those of append_group, which is the entry point.
 CREATE FUNCTION "retold".append_judged(
     of_log integer,
     event_counts integer[], condition_counts integer[], stretch_counts integer[],
@@ -648,7 +652,7 @@ DECLARE
     old_topics bigint;
     new_topics bigint := 0;
     now_is bigint := "retold".now_micros();
-    -- By key: what is in the log, and then what this group adds.
+    -- By key: the state in the log, and then with the additions of this group.
     id_positions bigint[];
     id_indexes integer[];
     id_counts integer[];
@@ -661,7 +665,7 @@ DECLARE
     pair_heads bigint[];
     pair_with_events boolean[];
     ends bigint[];
-    -- By event: what it is given; no position if its append is refused.
+    -- By event: the assigned position and version; no position if its append is refused.
     positions bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(ids)]);
     versions bigint[] := positions;
     place_indexes integer[] := array_fill(NULL::integer, ARRAY[cardinality(ids)]);
@@ -949,8 +953,8 @@ BEGIN
     END IF;
 END $$;
 
--- Whether an event beyond `low` and up to `high` matches a query of a group's conditions, each beyond the
--- position of the condition. Parameters are those of append_group.
+-- Whether an event beyond `low` and up to `high` matches a query of a group's conditions, each
+-- beyond the position of the condition. Parameters are those of append_group.
 CREATE FUNCTION "retold".any_matches(
     of_log integer, low bigint, high bigint,
     condition_numbers bigint[], item_starts integer[], item_counts integer[],
@@ -969,14 +973,15 @@ BEGIN
                 names[name_starts[i.item] + stream_name_counts[i.item] + topic_name_counts[i.item]:
                     name_starts[i.item] + stream_name_counts[i.item] + topic_name_counts[i.item]
                         + tag_name_counts[i.item] - 1],
-                -- A number beyond the head, or one of 64 bits, is refused when its turn comes.
+                -- A number beyond the head, or beyond the signed 64-bit range, is refused when its
+                -- turn comes.
                 least(greatest(c.number, low), high) + 1, high, false, 1
             )
     );
 END $$;
 
--- Makes the blocks that judging the queries of a group would gain from: of tags and topics that all have
--- many events where a query looks far back. Parameters are those of append_group.
+-- Creates the blocks that speed up checking the queries of a group: those of tags and topics that
+-- all have many events where a query looks far back. Parameters are those of append_group.
 CREATE FUNCTION "retold".prepare_judging(
     of_log integer, head bigint,
     condition_numbers bigint[], item_starts integer[], item_counts integer[],
@@ -1014,28 +1019,30 @@ BEGIN
     END IF;
 END $$;
 
--- Records the appends of a group that hold, and says what each comes to: the one way in.
+-- Records the appends of a group that hold, and returns a result for each: the only entry point.
 --
--- Lists of events, conditions and stretches stand one append's after the other's, counted from 1; keys
--- count the distinct ids, streams and followers of the group. What an append comes to is told by code:
--- 0 recorded, 1 repeated, 2 not at its checkpoint, 3 an id is there already, 4 a stream is elsewhere
--- or, with an event, ends with that event in place of the one that the condition names, 5 a query
--- matches, 6 a condition begins beyond the head, 8 the log has another number of topics, which stands as
--- the position; and where: position, event, and the index of the event, condition or stretch in the
--- append, from 0. Where all of them are recorded there is one row for all, with the code 7 and the
--- position of the first event.
+-- Lists of events, conditions and stretches hold the entries of one append after those of the
+-- other, counted from 1; keys number the distinct ids, streams and followers of the group. The
+-- result of an append is a code: 0 recorded, 1 repeated, 2 not at its checkpoint, 3 an id exists
+-- already, 4 a stream is at another version or, with an event, ends with that event instead of the
+-- one that the condition names, 5 a query matches, 6 a condition begins beyond the head, 8 the log
+-- has another number of topics, which is returned as the position; and where: position, event, and
+-- the index of the event, condition or stretch in the append, from 0. If all of them are recorded,
+-- there is one row for all, with the code 7 and the position of the first event.
 --
--- Kinds of conditions: 0 no such stream, 1 the stream exists, 2 the stream is at the number (and its
--- last event is `condition_events`, where that is not NULL), 3 no event after the number matches the
--- items, 4 there is no event after the number, 5 the log has the number of topics. What earlier appends
--- of the group would match is given as candidates, for it is not in the tables yet.
+-- Kinds of conditions: 0 no such stream, 1 the stream exists, 2 the stream is at the number (and
+-- its last event is `condition_events`, where that is not NULL), 3 no event after the number
+-- matches the items, 4 there is no event after the number, 5 the log has the number of topics.
+-- Events of earlier appends of the group that would match are passed as candidates, because they
+-- are not in the tables yet.
 --
--- Nearly always all appends of a group hold. Whether they do, if the appends before each do, is asked
--- here for all at once. For that the caller counts beforehand what earlier appends of the group add:
--- to the stream of an event (its ordinal among the group's events of that stream) or of a condition,
--- and to the head that a stretch finds; and it says by `is_plain` that nothing within the group
--- stands against it: no id twice, no condition that names another event than an earlier append adds, no candidate, no condition of kind 4, no stretch without an event or
--- that does not join another of the group. If they do not all hold, they are judged one by one.
+-- Nearly always all appends of a group hold. This function first checks for all of them at once
+-- whether each holds if the earlier ones do. For that the caller computes in advance what earlier
+-- appends of the group add: to the stream of an event (its ordinal among the group's events of that
+-- stream) or of a condition, and to the head that a stretch finds; and it states by `is_plain` that
+-- nothing within the group prevents it: no id twice, no condition that names another event than an
+-- earlier append adds, no candidate, no condition of kind 4, no stretch without an event or that
+-- does not join another of the group. If they do not all hold, they are checked one by one.
 CREATE FUNCTION "retold".append_group(
     of_log integer, is_plain boolean,
     event_counts integer[], condition_counts integer[], stretch_counts integer[],
@@ -1070,8 +1077,8 @@ DECLARE
     is_refused boolean := true;
 BEGIN
     IF cardinality(names) > 0 THEN
-        -- Queries are judged up to the head of now while others append, for what is recorded never
-        -- changes; only what came since is judged while others wait.
+        -- Queries are checked up to the present head while others append, since recorded events
+        -- never change; only newer events are checked while others wait.
         SELECT l.position INTO judged_to FROM "retold".log l WHERE l.key = of_log;
         PERFORM "retold".prepare_judging(
             of_log, judged_to, condition_numbers, item_starts, item_counts, name_starts,
@@ -1086,10 +1093,10 @@ BEGIN
         SELECT l.position, l.append_count, l.stretch_count, l.topic_count
             INTO old_position, appends, last_stretch, old_topics
             FROM "retold".log l WHERE l.key = of_log FOR UPDATE;
-        -- What is read from here on is what was committed before the lock was had.
+        -- The following statements see everything that was committed before the lock was acquired.
         SELECT
             old_position IS NOT NULL AND NOT EXISTS (
-                -- One look for each id: for a list of them the planner may walk the whole log.
+                -- One lookup for each id: for a list of them the planner may scan the whole log.
                 SELECT FROM unnest(ids) AS n (id), LATERAL (
                     SELECT FROM "retold".event e WHERE e.log + 0 = of_log AND e.id = n.id LIMIT 1
                 ) there
@@ -1120,10 +1127,10 @@ BEGIN
                 WHEN 0 THEN stream_versions[c.stream] + c.added <> 0
                 WHEN 1 THEN stream_versions[c.stream] + c.added = 0
                 WHEN 2 THEN stream_versions[c.stream] + c.added <> c.number
-                    -- What earlier appends of the group add was compared beforehand.
+                    -- The additions of earlier appends of the group were compared in advance.
                     OR (c.added = 0 AND c.event <> stream_events[c.stream])
                 WHEN 5 THEN c.number <> old_topics
-                    -- One append of the group may bring a topic that a later one is to know of.
+                    -- One append of the group may add a topic that a later one must know of.
                     OR (new_topics > 0 AND cardinality(event_counts) > 1)
                 ELSE c.number NOT BETWEEN 0 AND old_position
             END
@@ -1161,8 +1168,8 @@ BEGIN
             RETURN NEXT;
         END LOOP;
         IF is_refused THEN
-            -- Nothing is written, nothing need be waited for: neither the disk nor a standby. A repeat and
-            -- a checkpoint tell of what was recorded before and wait as that did.
+            -- Nothing is written, so there is no need to wait for the disk or a standby. A repeat
+            -- and a checkpoint report earlier records and wait as those did.
             PERFORM set_config('synchronous_commit', 'off', true);
         END IF;
         RETURN;
@@ -1170,7 +1177,7 @@ BEGIN
 
     now_is := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
     IF cardinality(ids) = 1 THEN
-        -- The rows of lists cost more to make than one event does to write.
+        -- For one event, the rows of lists cost more than the write itself.
         version := stream_versions[stream_keys[1]] + stream_ordinals[1];
         INSERT INTO "retold".event VALUES (
             of_log, old_position + 1, ids[1], streams[1], version, place_indexes[1], place_counts[1],
@@ -1231,9 +1238,10 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- This stands last. A trigger that refuses fires also where replication has switched others off; names
--- in functions mean the same to everybody; nobody has rights here but the owner and whom they are given
--- to. Appending is done with the owner's rights, so a writer needs none on the tables of history.
+-- This must be last. A trigger that refuses also fires where replication has switched others off;
+-- names in functions mean the same for every role; only the owner has rights here, and the roles
+-- that they are granted to. Appends run with the owner's rights, so a writer needs none on the
+-- tables of history.
 ALTER TABLE "retold".event ENABLE ALWAYS TRIGGER event_never_changes;
 ALTER TABLE "retold".event_tag ENABLE ALWAYS TRIGGER event_tag_never_changes;
 ALTER TABLE "retold".presence ENABLE ALWAYS TRIGGER presence_never_changes;

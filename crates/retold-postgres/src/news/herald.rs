@@ -3,7 +3,7 @@
 //! The NOTIFY is not part of the append's transaction: a transaction that notifies holds a lock of
 //! the whole server while it commits, so that logs would wait for each other's sync. Here a hint is
 //! a transaction that writes nothing durable, and hints for one log within [`HINT_PAUSE`] become
-//! one: at most a few hundred statements a second are sent, whatever the number of appends, and the
+//! one: at most a few hundred statements a second are sent, for any number of appends, and the
 //! sender need not know the listeners.
 
 use std::collections::HashSet;

@@ -1,8 +1,8 @@
-//! Inline projections: views in the store's own database that change in the transaction of the append.
+//! Inline projections: views in the store's own database that change in the transaction of the
+//! append.
 //!
-//! Whoever reads the view sees every event that is recorded, at once and without waiting. The price is
-//! paid by each group of appends to the log: a transaction of several round trips, the handlers, the
-//! checkpoint.
+//! Readers of the view see every recorded event at once, without waiting. Each group of appends to
+//! the log pays for it: with a transaction of several round trips, the handlers and the checkpoint.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,29 +20,31 @@ use crate::server::place::Place;
 use crate::server::runtime::StoreRuntime;
 use crate::server::work::Work;
 
-/// The projections that take part in the appends of a store that is
-/// [opened with them](crate::PostgresStore::open_with_projections).
+/// The projections that take part in the appends of a store that is [opened with
+/// them](crate::PostgresStore::open_with_projections).
 ///
-/// A handler that fails, or panics, fails the append that it is shown, and that one alone: it is
-/// `Invalid`, says which projection failed and why, and nothing of it is recorded. So there is nothing
-/// to skip there, whatever the projection says of poison. Appends that were grouped with it are sent
-/// again, each by itself; where handlers often fail, appends are slow.
+/// A handler that fails, or panics, fails the append that it processes, and only that one: the
+/// append is `Invalid`, the error names the projection and the reason, and nothing of the append is
+/// recorded. So there is nothing to skip, regardless of the projection's setting for poison.
+/// Appends of the same group are sent again, each by itself; where handlers often fail, appends are
+/// slow.
 ///
-/// Before its first append each catches up with what its log has, when the log is opened, and before an
-/// append with what other programs recorded without it. An event that it cannot take then fails the
-/// opening (or the append), unless the projection skips such events.
+/// Each projection catches up with its log when the log is opened, before the first append, and
+/// before a later append if other programs recorded events without it. An event that it cannot
+/// process then fails the opening (or the append), unless the projection skips such events.
 ///
-/// A program with a newer version of a projection supersedes the older one: appends of programs that
-/// still have that are refused from then on, for they would leave the view behind.
+/// A program with a newer version of a projection supersedes the older one: appends of programs
+/// that still have the older version are refused from then on, because they would leave the view
+/// behind.
 #[derive(Clone)]
 pub struct InlineProjections {
     declared: Vec<(Arc<Projection<Postgres>>, PostgresTables)>,
-    /// None for that of the store.
+    /// `None` for the schema of the store.
     schema: Option<Arc<str>>,
 }
 
 impl InlineProjections {
-    /// None yet; their views are to be in the schema of the store.
+    /// Returns an empty set; the views will be in the schema of the store.
     pub fn new() -> Self {
         Self {
             declared: Vec::new(),
@@ -50,7 +52,8 @@ impl InlineProjections {
         }
     }
 
-    /// None yet; their views are to be in this schema, which is made with the first if it is missing.
+    /// Returns an empty set; the views will be in this schema, which is created with the first one
+    /// if it is missing.
     pub fn in_schema(schema: impl Into<Arc<str>>) -> Self {
         Self {
             declared: Vec::new(),
@@ -58,7 +61,8 @@ impl InlineProjections {
         }
     }
 
-    /// And this one, with the tables of its view. Of several over one log the first acts first.
+    /// Adds a projection, with the tables of its view. Several projections over one log run in the
+    /// order in which they were added.
     #[must_use]
     pub fn with(mut self, projection: Projection<Postgres>, tables: PostgresTables) -> Self {
         self.declared.push((Arc::new(projection), tables));
@@ -89,24 +93,24 @@ impl fmt::Debug for InlineProjections {
     }
 }
 
-/// The projections that take part in the appends of an opening, and where their views are.
+/// The projections that take part in the appends of an open store, and where their views are.
 pub(crate) struct Inline {
     declared: Vec<Arc<Declared>>,
     pub(crate) views: PostgresViews,
 }
 
-/// Why inline projections do not take part in an append: the transaction is to be rolled back.
+/// Why inline projections do not take part in an append: the transaction must be rolled back.
 pub(crate) enum Hindrance {
-    /// They are to catch up first.
+    /// They must catch up first.
     Behind,
-    /// The append is not to be recorded.
+    /// The append must not be recorded.
     Refused(RecordError),
     /// The server failed.
     Failed(tokio_postgres::Error),
 }
 
 impl Inline {
-    /// None if there are no projections.
+    /// Returns `None` if there are no projections.
     pub(crate) fn new(
         projections: InlineProjections,
         place: &Place,
@@ -137,7 +141,7 @@ impl Inline {
         self.of(log).next().is_some()
     }
 
-    /// Lets the projections over a log take what it has.
+    /// Makes the projections over a log process all of its events.
     pub(crate) async fn catch_up(&self, log: &Arc<dyn Recorder>) -> Result<(), RecordError> {
         for declared in self.of(log.log_name()) {
             let keeper = self.views.keeper(declared.clone());
@@ -148,8 +152,8 @@ impl Inline {
         Ok(())
     }
 
-    /// Lets the projections over a log take what was recorded in this transaction, and what others
-    /// recorded without them before, if that is little.
+    /// Makes the projections over a log process the events recorded in this transaction, and those
+    /// that others recorded without them before, if there are few.
     pub(crate) async fn take_part(
         &self,
         work: &Work<'_>,
@@ -165,7 +169,7 @@ impl Inline {
                 return Err(Hindrance::Behind);
             }
             if read.as_ref().is_none_or(|(first, _)| *first != from) {
-                // From the event of the checkpoint on, to see that the log still has it.
+                // Reads from the event of the checkpoint on, to check that the log still has it.
                 let schema = self.views.place().quoted_schema();
                 let span = page::span(work, &schema, born, (from, appended.last.get()));
                 let events = span.await.map_err(Hindrance::Failed)?;
@@ -175,7 +179,7 @@ impl Inline {
             let events = match (checkpoint, events.split_first()) {
                 (None, _) => events,
                 (Some(mark), Some((first, events))) if first.mark() == mark => events,
-                // Catching up says what is wrong.
+                // Catching up reports the problem.
                 (Some(_), _) => return Err(Hindrance::Behind),
             };
             match declared.take_new(work, events).await {
@@ -188,14 +192,14 @@ impl Inline {
     }
 }
 
-/// What was recorded in a transaction: the first position and the last.
+/// The first and the last position recorded in a transaction.
 #[derive(Clone, Copy)]
 pub(crate) struct Positions {
     pub(crate) first: Position,
     pub(crate) last: Position,
 }
 
-/// The checkpoint of a projection, which is this transaction's from now on.
+/// Returns the checkpoint of a projection, which this transaction holds from now on.
 async fn claim(
     work: &Work<'_>,
     declared: &Declared,
@@ -203,7 +207,7 @@ async fn claim(
 ) -> Result<Option<Mark>, Hindrance> {
     match declared.claim(work).await {
         Ok(Some(entry)) if entry.is_seen && entry.upstream == born.id => Ok(entry.checkpoint),
-        // Dropped, discarded, or of another log: catching up says what it is.
+        // Dropped, discarded, or of another log: catching up reports which.
         Ok(_) => Err(Hindrance::Behind),
         Err(error) if error.code() == Some(&UNDEFINED_TABLE) => Err(Hindrance::Behind),
         Err(error) => Err(Hindrance::Failed(error)),
@@ -223,7 +227,7 @@ fn hindrance(halt: Halt) -> Hindrance {
     }
 }
 
-/// Why an append is refused for a projection.
+/// Returns the error of an append that is refused because of a projection.
 fn of_projection(error: ProjectionError) -> RecordError {
     match error {
         ProjectionError::Unavailable { failure, .. } => RecordError::Unavailable(failure),

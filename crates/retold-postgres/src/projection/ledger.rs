@@ -1,4 +1,4 @@
-//! What is kept beside the rows of views: checkpoints, versions, and events that were passed over.
+//! The state of views, stored next to their rows: checkpoints, versions, and skipped events.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use tokio_postgres::{Error, Row};
 use crate::server::work::Work;
 use crate::sql_text::quote;
 
-/// A promise to databases already written: these tables only ever grow columns. `state` is `seen` for the
-/// version that readers see and `building` for one on its way; `tables` are its plain names. Positions
-/// are those of the upstream, those from 2^63 on as the signed numbers of the same bits. Times are
-/// microseconds since 1970.
+/// Compatibility with existing databases: these tables only ever gain columns. `state` is `seen`
+/// for the version that readers see and `building` for one that is being built; `tables` are its
+/// plain names. Positions are those of the upstream; those from 2^63 on are stored as the signed
+/// numbers of the same bits. Times are microseconds since 1970.
 ///
-/// `unfinished` is set while handlers are at work. It refers to a table that has no rows, which is
-/// checked when the transaction is committed: so nobody commits before it is cleared.
+/// `unfinished` is set while handlers are running. It refers to a table that has no rows, which is
+/// checked at commit: so the transaction cannot be committed before it is cleared.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS @.retold_projection_unfinished (it smallint PRIMARY KEY);
     CREATE TABLE IF NOT EXISTS @.retold_projection (
@@ -45,8 +45,8 @@ const SCHEMA: &str = "
     );
 ";
 
-/// Guards beginning, switching and dropping of versions, which are rare: an arbitrary number, the same
-/// for all.
+/// The advisory lock under which versions begin, are switched and are dropped, which is rare: an
+/// arbitrary number, the same for all.
 const UPKEEP_LOCK: i64 = 0x7265_746f_6c65;
 
 macro_rules! columns {
@@ -55,7 +55,7 @@ macro_rules! columns {
     };
 }
 
-/// One version of a projection, as the database keeps it.
+/// One version of a projection, as stored in the database.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) version: u32,
@@ -69,13 +69,13 @@ pub(crate) struct Entry {
 #[derive(Clone, Copy)]
 pub(super) struct Ledger<'a> {
     pub(super) work: &'a Work<'a>,
-    /// As the catalog has it.
+    /// As in the catalog.
     pub(super) schema: &'a str,
     pub(super) name: &'a str,
 }
 
 impl Ledger<'_> {
-    /// The text, with the schema where it says `@`.
+    /// Fills in the schema for each `@`.
     pub(super) fn sql(&self, text: &str) -> String {
         text.replace("@.", &format!("{}.", quote(self.schema)))
     }
@@ -98,13 +98,13 @@ impl Ledger<'_> {
         self.work.transaction.batch_execute(&sql).await
     }
 
-    /// Waits until nobody else begins, switches or drops a version.
+    /// Waits until no other transaction begins, switches or drops a version.
     pub(super) async fn lock(&self) -> Result<(), Error> {
         let lock = "SELECT pg_advisory_xact_lock($1)";
         self.work.rows(lock, &[&UPKEEP_LOCK]).await.map(drop)
     }
 
-    /// Makes schema and tables, unless they are there.
+    /// Creates the schema and the tables, unless they exist.
     pub(super) async fn create(&self) -> Result<(), Error> {
         if self.exists().await? {
             return Ok(());
@@ -117,12 +117,12 @@ impl Ledger<'_> {
         self.batch(SCHEMA).await
     }
 
-    /// Whether the tables are there: no version of any projection has begun, if not.
+    /// Whether the tables exist: if not, no version of any projection has begun.
     pub(super) async fn exists(&self) -> Result<bool, Error> {
         self.has_table("retold_projection").await
     }
 
-    /// Whether another schema has a version of this projection over the log of this id.
+    /// Whether another schema has a version of this projection over the log with this id.
     pub(super) async fn is_kept_in(&self, schema: &str, log: LogId) -> Result<bool, Error> {
         let other = Ledger { schema, ..*self };
         if !other.exists().await? {
@@ -133,7 +133,7 @@ impl Ledger<'_> {
         Ok(!rows.is_empty())
     }
 
-    /// All versions of all projections, by name and version.
+    /// Returns all versions of all projections, by name and version.
     pub(super) async fn all(&self) -> Result<Vec<ViewEntry>, Error> {
         const SELECT: &str = concat!(
             "SELECT ",
@@ -169,7 +169,7 @@ impl Ledger<'_> {
         Ok(self.work.row(sql, &[&self.schema, &name]).await?.is_some())
     }
 
-    /// All versions, the oldest first, which nobody else changes until the transaction ends.
+    /// Returns all versions, the oldest first, locked against changes until the transaction ends.
     pub(super) async fn entries(&self) -> Result<Vec<Entry>, Error> {
         const SELECT: &str = concat!(
             "SELECT ",
@@ -180,7 +180,7 @@ impl Ledger<'_> {
         rows.iter().map(entry).collect()
     }
 
-    /// One version; none if it has not begun or was dropped.
+    /// Returns one version; `None` if it has not begun or was dropped.
     pub(super) async fn entry(&self, version: u32) -> Result<Option<Entry>, Error> {
         const SELECT: &str = concat!(
             "SELECT ",
@@ -193,18 +193,20 @@ impl Ledger<'_> {
         rows.first().map(entry).transpose()
     }
 
-    /// One version, which is this transaction's until it ends, and cannot be committed before
-    /// [`advance`](Self::advance) or [`release`](Self::release).
+    /// Returns one version, which this transaction holds until it ends, and which cannot be
+    /// committed before [`advance`](Self::advance) or [`release`](Self::release).
     pub(super) async fn claim(&self, version: u32) -> Result<Option<Entry>, Error> {
         const CLAIM: &str = concat!(
-            "UPDATE @.retold_projection SET unfinished = 1 WHERE name = $1 AND version = $2 RETURNING ",
+            "UPDATE @.retold_projection SET unfinished = 1 WHERE name = $1 AND version = $2 \
+             RETURNING ",
             columns!()
         );
         let rows = self.rows(CLAIM, &[&self.name, &i64::from(version)]).await?;
         rows.first().map(entry).transpose()
     }
 
-    /// Ends a claim, for now; false if there is none, for the transaction was ended by somebody.
+    /// Ends a claim for now; returns false if there is none, because a handler ended the
+    /// transaction.
     pub(super) async fn release(&self, version: u32) -> Result<bool, Error> {
         let release = "UPDATE @.retold_projection SET unfinished = NULL
             WHERE name = $1 AND version = $2 AND unfinished = 1";
@@ -212,7 +214,8 @@ impl Ledger<'_> {
         Ok(self.execute(release, &[&self.name, &version]).await? == 1)
     }
 
-    /// Moves the checkpoint of a version that is claimed, and ends the claim; false if there is none.
+    /// Moves the checkpoint of a claimed version, and ends the claim; returns false if there is
+    /// none.
     pub(super) async fn advance(&self, version: u32, to: Mark) -> Result<bool, Error> {
         let advance =
             "UPDATE @.retold_projection SET position = $3, event_id = $4, unfinished = NULL
@@ -223,7 +226,7 @@ impl Ledger<'_> {
         Ok(self.execute(advance, parameters).await? == 1)
     }
 
-    /// Begins a version, or has one that has no checkpoint begin anew.
+    /// Begins a version, or restarts one that has no checkpoint.
     pub(super) async fn begin(&self, upstream: &str, entry: &Entry) -> Result<(), Error> {
         let begin = "INSERT INTO @.retold_projection
             (name, version, upstream, upstream_id, position, event_id, state, tables)
@@ -247,14 +250,14 @@ impl Ledger<'_> {
         self.execute(begin, parameters).await.map(drop)
     }
 
-    /// Notes that readers see the version.
+    /// Records that readers see the version.
     pub(super) async fn show(&self, version: u32) -> Result<(), Error> {
         let show = "UPDATE @.retold_projection SET state = 'seen' WHERE name = $1 AND version = $2";
         let version = i64::from(version);
         self.execute(show, &[&self.name, &version]).await.map(drop)
     }
 
-    /// Forgets a version, and what it passed over.
+    /// Deletes a version and its skipped events.
     pub(super) async fn forget(&self, version: u32) -> Result<(), Error> {
         for sql in [
             "DELETE FROM @.retold_projection WHERE name = $1 AND version = $2",
@@ -266,7 +269,7 @@ impl Ledger<'_> {
         Ok(())
     }
 
-    /// How many events a version has passed over.
+    /// Counts the events that a version has skipped.
     pub(super) async fn count_skipped(&self, version: u32) -> Result<u64, Error> {
         let count = "SELECT count(*) FROM @.retold_projection_skipped
             WHERE name = $1 AND version = $2";
@@ -275,10 +278,10 @@ impl Ledger<'_> {
         Ok(count.cast_unsigned())
     }
 
-    /// Records an event that is passed over.
+    /// Records a skipped event.
     pub(super) async fn skip(&self, version: u32, skipped: &SkippedEvent) -> Result<(), Error> {
         let insert = "INSERT INTO @.retold_projection_skipped VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        // The database has no text with a zero character.
+        // The database stores no text with a zero character.
         let error = skipped.error.replace('\0', "\u{fffd}");
         let parameters: &[&(dyn ToSql + Sync)] = &[
             &self.name,
@@ -292,7 +295,7 @@ impl Ledger<'_> {
         self.execute(insert, parameters).await.map(drop)
     }
 
-    /// Events that were passed over, after a position.
+    /// Returns skipped events after a position.
     pub(super) async fn skipped(
         &self,
         version: u32,
@@ -322,7 +325,7 @@ fn text(row: &Row, column: usize) -> Result<Arc<str>, Error> {
     row.try_get::<_, &str>(column).map(Arc::from)
 }
 
-/// A mark in this column and the next; none if there is none.
+/// Reads a mark from this column and the next, if there is one.
 fn mark(row: &Row, column: usize) -> Result<Option<Mark>, Error> {
     let position: Option<i64> = row.try_get(column)?;
     let event_id: Option<uuid::Uuid> = row.try_get(column + 1)?;

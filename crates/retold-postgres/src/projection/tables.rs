@@ -10,16 +10,16 @@ use tokio_postgres::{Error, Statement, Transaction};
 
 use crate::server::work::Work;
 
-/// Longest name of a table of a view, or of the schema for views, in bytes: PostgreSQL cuts names after
-/// 63, and up to 13 are added.
+/// Longest name of a table of a view, or of the schema for views, in bytes: PostgreSQL truncates
+/// names after 63, and up to 13 are added.
 const WORD_SIZE_MAX: usize = 48;
-/// Most tables of one projection: more are several projections.
+/// Most tables of one projection: a view that needs more should be several projections.
 const TABLES_MAX: usize = 64;
 
-/// The kind of views that are tables of PostgreSQL: handlers of a `Projection<Postgres>` change rows
-/// through a [`ViewTransaction`].
+/// The kind of views that are tables of PostgreSQL: handlers of a `Projection<Postgres>` change
+/// rows through a [`ViewTransaction`].
 #[derive(Clone, Copy, Debug)]
-#[allow(clippy::exhaustive_enums, reason = "there is no value of it")]
+#[allow(clippy::exhaustive_enums, reason = "it has no values")]
 pub enum Postgres {}
 
 impl ViewKind for Postgres {
@@ -38,14 +38,14 @@ impl VersionNames {
         Self { version }
     }
 
-    /// The name in this version of what the plain name means to readers: `dogs__v2` for `dogs`. For
-    /// tables, and for their indexes and triggers too, whose names must not be those of another
-    /// version.
+    /// Returns the name in this version for a plain name that readers use: `dogs__v2` for `dogs`.
+    /// Use it for tables, and for their indexes and triggers too, whose names must differ from
+    /// those of other versions.
     pub fn table(&self, name: &str) -> String {
         format!("{name}__v{}", self.version)
     }
 
-    /// The version of the projection.
+    /// Returns the version of the projection.
     pub fn version(&self) -> u32 {
         self.version
     }
@@ -53,10 +53,11 @@ impl VersionNames {
 
 /// The open transaction in which a handler changes the tables of its projection's version.
 ///
-/// It is the driver's own transaction, with every statement that that has; the checkpoint is committed
-/// with what is done here. Names without a schema are looked for in the schema for views, then in
-/// `public`. A handler that goes on after a statement failed does so behind a savepoint of its own (`SAVEPOINT`,
-/// `ROLLBACK TO`); whoever ends the transaction by hand has their event refused.
+/// It is the driver's own transaction, with every statement that it supports; the checkpoint is
+/// committed together with the handler's changes. Names without a schema are looked up in the
+/// schema for views, then in `public`. A handler that continues after a failed statement needs a
+/// savepoint of its own (`SAVEPOINT`, `ROLLBACK TO`); if a handler ends the transaction itself, its
+/// event is refused.
 pub struct ViewTransaction<'a> {
     work: &'a Work<'a>,
     names: VersionNames,
@@ -67,23 +68,24 @@ impl<'a> ViewTransaction<'a> {
         Self { work, names }
     }
 
-    /// The name in this version of what the plain name means to readers; see [`VersionNames::table`].
+    /// Returns the name in this version for a plain name that readers use; see
+    /// [`VersionNames::table`].
     pub fn table(&self, name: &str) -> String {
         self.names.table(name)
     }
 
-    /// The version of the projection.
+    /// Returns the version of the projection.
     pub fn version(&self) -> u32 {
         self.names.version()
     }
 
-    /// The statement of this text, prepared once for a connection: a second event costs the server no
-    /// look at the text, and the network one round trip less. At most
-    /// [`KEPT_STATEMENTS_MAX`](crate::KEPT_STATEMENTS_MAX) are kept, so give values as parameters.
+    /// Returns the prepared statement of this text, prepared once for a connection: for the next
+    /// event, the server does not parse the text again, and one round trip is saved. At most
+    /// [`KEPT_STATEMENTS_MAX`](crate::KEPT_STATEMENTS_MAX) are kept, so pass values as parameters.
     ///
     /// # Errors
     ///
-    /// What the server says; the transaction has failed then.
+    /// The server's error; the transaction has then failed.
     pub async fn prepare_cached(&self, sql: &str) -> Result<Statement, Error> {
         let transaction = &self.work.transaction;
         self.work.statements.prepared(transaction, sql).await
@@ -108,7 +110,7 @@ impl fmt::Debug for ViewTransaction<'_> {
 
 type Create = dyn Fn(&VersionNames) -> String + Send + Sync;
 
-/// The tables of a view, and how those of a version are made.
+/// The tables of a view, and how those of a version are created.
 #[derive(Clone)]
 pub struct PostgresTables {
     names: Vec<Arc<str>>,
@@ -116,9 +118,10 @@ pub struct PostgresTables {
 }
 
 impl PostgresTables {
-    /// Tables of these plain names, under which readers find them. `create` gives the SQL that makes
-    /// those of a version, empty, each under the name that [`VersionNames::table`] gives, and their
-    /// indexes. What it makes without naming a schema is made in the schema for views.
+    /// Returns tables of these plain names, under which readers find them. `create` returns the SQL
+    /// that creates the empty tables of a version, each under the name that
+    /// [`VersionNames::table`] returns, and their indexes. Objects that it creates without naming a
+    /// schema are created in the schema for views.
     ///
     /// ```
     /// # use retold_postgres::PostgresTables;
@@ -161,7 +164,8 @@ impl PostgresTables {
             check_word("the table", name)?;
             match name.to_ascii_lowercase().starts_with("retold") {
                 true => Err(Invalid::new(format!(
-                    "a view cannot have the table {name:?}; names that begin with `retold` are kept"
+                    "a view cannot have the table {name:?}; names that begin with `retold` are \
+                     reserved"
                 ))),
                 false => Ok(()),
             }
@@ -169,7 +173,7 @@ impl PostgresTables {
     }
 }
 
-/// Names stand in SQL as they are, so they are words that need no quotes.
+/// Checks a name. Names are inserted into SQL unchanged, so they must not need quotes.
 pub(crate) fn check_word(what: &str, name: &str) -> Result<(), Invalid> {
     let is_word = name
         .bytes()
@@ -180,7 +184,8 @@ pub(crate) fn check_word(what: &str, name: &str) -> Result<(), Invalid> {
         return Ok(());
     }
     Err(Invalid::new(format!(
-        "a view cannot have {what} {name:?}; a name has 1 to {WORD_SIZE_MAX} ASCII letters, digits and underscores, no digit first, and does not begin with `pg_`"
+        "a view cannot have {what} {name:?}; a name has 1 to {WORD_SIZE_MAX} ASCII letters, \
+         digits and underscores, no digit first, and does not begin with `pg_`"
     )))
 }
 
@@ -219,6 +224,6 @@ mod tests {
                 .is_err()
         );
         let longest = VersionNames::new(u32::MAX).table(&"d".repeat(WORD_SIZE_MAX));
-        assert!(longest.len() <= 63, "PostgreSQL would cut it");
+        assert!(longest.len() <= 63, "PostgreSQL would truncate it");
     }
 }

@@ -1,6 +1,6 @@
-//! The upkeep of a view: what a keeper does, each in a transaction of its own.
+//! The upkeep of a view: the steps of a keeper, each in a transaction of its own.
 //!
-//! What is refused leaves no trace, for its transaction is rolled back.
+//! A refused step leaves no trace, because its transaction is rolled back.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -27,21 +27,21 @@ pub(crate) struct Declared {
     projection: Arc<Projection<Postgres>>,
     tables: PostgresTables,
     home: Home,
-    /// Whether this process was asked to build the view anew.
+    /// Whether this process was asked to rebuild the view.
     is_anew: AtomicBool,
 }
 
 /// The schema of views.
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
-    /// As the catalog has it.
+    /// As in the catalog.
     pub(crate) schema: Arc<str>,
-    /// Where they were kept before, as long as that is where nobody said another place.
+    /// Where they were kept before, if no schema was given explicitly.
     pub(crate) former: Option<&'static str>,
 }
 
 impl Home {
-    /// A schema that was asked for, by a word that needs no quotes.
+    /// A schema that was given, whose name needs no quotes.
     pub(crate) fn given(schema: &str) -> Self {
         Self {
             schema: schema.to_ascii_lowercase().into(),
@@ -49,7 +49,7 @@ impl Home {
         }
     }
 
-    /// The schema of a store, where views are unless another is asked for.
+    /// The schema of a store, where views are unless another is given.
     pub(crate) fn of_store(schema: &str) -> Self {
         Self {
             schema: schema.into(),
@@ -58,7 +58,7 @@ impl Home {
     }
 }
 
-/// All versions of all views in a schema.
+/// Returns all versions of all views in a schema.
 pub(crate) async fn all(
     connection: &mut Connection,
     schema: &str,
@@ -68,15 +68,15 @@ pub(crate) async fn all(
     Ledger { work, schema, name }.all().await
 }
 
-/// How far events could be taken.
+/// How many of the events could be processed.
 enum Taken {
     All,
     Until(usize, Arc<dyn StdError + Send + Sync>),
-    /// Not all, and who is at fault is known only if each is looked after.
+    /// Not all, and the one at fault is known only if each is checked.
     Unclear,
 }
 
-/// When it is looked whether the transaction is still sound.
+/// When to check that the transaction is still sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     AtTheEnd,
@@ -126,7 +126,7 @@ impl Declared {
         }
     }
 
-    /// What a version has become that is not there.
+    /// Returns why a version is missing.
     async fn gone(&self, ledger: Ledger<'_>) -> Halt {
         let entries = match ledger.entries().await {
             Ok(entries) => entries,
@@ -135,7 +135,7 @@ impl Declared {
         Halt::Refused(match entries.iter().find(|it| it.is_seen) {
             Some(seen) => self.superseded(seen.version),
             None => self.invalid(
-                "it was discarded while it was at work, or has not begun; begin it again".into(),
+                "it was discarded while it was running, or has not begun; begin it again".into(),
             ),
         })
     }
@@ -147,8 +147,8 @@ impl Declared {
         }
     }
 
-    /// Checks that a version's rows are of our log; not after somebody asked for the view to be built anew
-    /// with the log as it is.
+    /// Checks that a version's rows are of our log; skipped after a request to rebuild the view
+    /// with the present log.
     fn check_same_log(&self, entry: &Entry, upstream: LogId) -> Result<(), Halt> {
         match entry.checkpoint {
             Some(mark) if entry.upstream != upstream && !self.is_anew.load(Ordering::Acquire) => {
@@ -161,17 +161,18 @@ impl Declared {
         }
     }
 
-    /// A mistake in how the projection is declared or used.
+    /// Returns an error about how the projection is declared or used.
     fn invalid(&self, reason: String) -> ProjectionError {
         self.error(Invalid::new(reason).into())
     }
 
-    /// What the database or a store said, as an error of this projection.
+    /// Returns an error of the database or of a store as an error of this projection.
     pub(crate) fn error(&self, error: RecordError) -> ProjectionError {
         ProjectionError::of_record_error(self.outline().label(), error)
     }
 
-    /// A mistake in how the view is declared, if the server says so; else its failure.
+    /// Returns an error about how the view is declared, if the server reports one; else the
+    /// server's failure.
     fn refuse(&self, what: &str, error: Error) -> Halt {
         match error.as_db_error() {
             Some(_) => match poison(error.into()) {
@@ -182,7 +183,7 @@ impl Declared {
         }
     }
 
-    /// What is kept of this version.
+    /// Returns the state of this version.
     pub(crate) async fn kept(&self, connection: &mut Connection) -> Result<Option<Kept>, Halt> {
         let work = Work::begin(connection, Purpose::Read).await?;
         let ledger = self.ledger(&work);
@@ -195,7 +196,7 @@ impl Declared {
         }
     }
 
-    /// Events that were passed over.
+    /// Returns skipped events.
     pub(crate) async fn skipped(
         &self,
         connection: &mut Connection,
@@ -240,13 +241,13 @@ impl Declared {
             checkpoint: start,
             is_seen: begun.map_or(seen.is_none(), |it| it.is_seen),
             tables: match begun {
-                // As they were made, whatever is declared since.
+                // As they were created, regardless of later declarations.
                 Some(begun) => begun.tables.clone(),
                 None => self.tables.names().iter().map(|it| (**it).into()).collect(),
             },
         };
         if begun.is_none() {
-            // A new version would take the place of what another store keeps under the same name.
+            // A new version would replace the view that another store keeps under the same name.
             for other in &entries {
                 self.check_same_log(other, upstream)?;
             }
@@ -256,7 +257,10 @@ impl Declared {
                 && ledger.is_kept_in(former, upstream).await?
             {
                 return Err(Halt::Refused(self.invalid(format!(
-                    "its tables are in the schema {former:?}, and views are kept in that of their store, {:?}, unless another is asked for: keep it where it is with `views_in({former:?})`; or build it anew in {:?}, after its rows in {former}.retold_projection and its tables there are dropped",
+                    "its tables are in the schema {former:?}, but views are kept in that of their \
+                     store, {:?}, unless another is given: keep it there with \
+                     `views_in({former:?})`; or rebuild it in {:?}, after dropping its rows in \
+                     {former}.retold_projection and its tables there",
                     self.home.schema, self.home.schema
                 ))));
             }
@@ -274,20 +278,21 @@ impl Declared {
     async fn create_tables(&self, ledger: Ledger<'_>) -> Result<(), Halt> {
         let sql = self.tables.create(&self.names());
         let created = ledger.work.transaction.batch_execute(&sql).await;
-        created.map_err(|error| self.refuse("its tables cannot be made", error))?;
+        created.map_err(|error| self.refuse("its tables cannot be created", error))?;
         for name in self.tables.names() {
             let table = self.names().table(name);
             if !ledger.has_table(&table).await? {
-                let reason = format!("what is to make its tables has not made {table}");
+                let reason = format!("the SQL that creates its tables did not create {table}");
                 return Err(Halt::Refused(self.invalid(reason)));
             }
         }
         Ok(())
     }
 
-    /// Lets readers find the tables of an entry under their plain names, which lead to those of `older`
-    /// so far. Where the columns allow it the SQL view stays what it is, with the rights that were
-    /// granted on it; a view that must be made anew is granted the same rights.
+    /// Makes the tables of an entry visible to readers under their plain names, which point to
+    /// those of `older` so far. Where the columns allow it, the SQL view is replaced in place and
+    /// keeps the rights that were granted on it; a view that must be recreated is granted the same
+    /// rights.
     async fn show(&self, ledger: Ledger<'_>, entry: &Entry, older: &[Entry]) -> Result<(), Halt> {
         let is_shown = |name: &String| {
             older
@@ -296,7 +301,7 @@ impl Declared {
         };
         for name in &entry.tables {
             let table = VersionNames::new(entry.version).table(name);
-            let refuse = |error| self.refuse(&format!("readers cannot be given {name:?}"), error);
+            let refuse = |error| self.refuse(&format!("readers cannot see {name:?}"), error);
             let view = format!("VIEW @.{name} AS SELECT * FROM @.{table}");
             if !is_shown(name) {
                 ledger
@@ -335,8 +340,8 @@ impl Declared {
     ) -> Result<Applied, Halt> {
         let (mut count, mut poison) = (page.events.len(), None);
         let mut look = Look::AtTheEnd;
-        // An event that fails undoes those before it too; they are taken again without it, which costs
-        // nothing where none fails.
+        // An event that fails undoes the earlier ones too; they are processed again without it,
+        // which costs nothing if none fails.
         loop {
             let work = Work::begin(connection, Purpose::Write).await?;
             let ledger = self.ledger(&work);
@@ -372,7 +377,7 @@ impl Declared {
         })
     }
 
-    /// Takes all events and commits, or says which one cannot be taken and leaves no trace.
+    /// Processes all events and commits, or returns which one failed and leaves no trace.
     async fn take(
         &self,
         work: Work<'_>,
@@ -402,13 +407,13 @@ impl Declared {
         }
         match work.transaction.commit().await {
             Ok(()) => Ok(Taken::All),
-            // A constraint of the user's that is looked at last.
+            // A deferred constraint of the user's.
             Err(error) if is_of_content(&error) => Ok(Taken::Unclear),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// What the event that was taken last has left that cannot be committed.
+    /// Returns what cannot be committed after the event that was processed last.
     async fn fault_after(
         &self,
         work: &Work<'_>,
@@ -420,7 +425,8 @@ impl Declared {
             Err(error) if !is_of_an_earlier_one(&error) => return Err(error.into()),
             Ok(false) | Err(_) => {
                 return fault(
-                    "its handler ended the transaction that it was given, or went on after a statement failed"
+                    "its handler ended the transaction that it was given, or continued after a \
+                     statement failed"
                         .into(),
                 );
             }
@@ -445,14 +451,13 @@ impl Declared {
         })
     }
 
-    /// For an append that this is to take part in: this version, which is the transaction's until it
-    /// ends; none if it is not there.
+    /// Claims this version for an append until the transaction ends; `None` if it does not exist.
     pub(crate) async fn claim(&self, work: &Work<'_>) -> Result<Option<Entry>, Error> {
         self.ledger(work).claim(self.version()).await
     }
 
-    /// Takes events that are recorded in this very transaction, just after the checkpoint that is
-    /// claimed; or says which one cannot be taken, and why.
+    /// Processes events that are recorded in this same transaction, just after the claimed
+    /// checkpoint; or returns which one failed, and why.
     pub(crate) async fn take_new(
         &self,
         work: &Work<'_>,
@@ -462,7 +467,8 @@ impl Declared {
             if let Err(error) = self.handle(work, event).await {
                 let error = poison(error)?;
                 return Ok(Some(format!(
-                    "{}, which takes part in every append to {:?}, cannot take the event {:?} that would be at position {}, so nothing is recorded: {error}",
+                    "{}, an inline projection of {:?}, cannot process the event {:?} that would \
+                     be at position {}, so nothing is recorded: {error}",
                     self.outline().label(),
                     self.outline().upstream,
                     event.topic(),
@@ -477,7 +483,8 @@ impl Declared {
             Ok(true) => Ok(None),
             Err(error) if !is_of_an_earlier_one(&error) => Err(error.into()),
             Ok(false) | Err(_) => Ok(Some(format!(
-                "a handler of {}, which takes part in every append to {:?}, ended the transaction that it was given, or went on after a statement failed, so nothing is recorded",
+                "a handler of {}, an inline projection of {:?}, ended the transaction that it was \
+                 given, or continued after a statement failed, so nothing is recorded",
                 self.outline().label(),
                 self.outline().upstream,
             ))),
@@ -500,7 +507,7 @@ impl Declared {
         }
         if ledger.count_skipped(self.version()).await? >= SKIPPED_EVENTS_MAX {
             return Err(Halt::Refused(self.invalid(format!(
-                "{SKIPPED_EVENTS_MAX} events were passed over already, and {} would be one more",
+                "{SKIPPED_EVENTS_MAX} events were skipped already, and {} would be one more",
                 skipped.mark
             ))));
         }
@@ -587,7 +594,7 @@ impl Declared {
         let names = VersionNames::new(entry.version);
         let tables = entry.tables.iter();
         let tables: Vec<_> = tables.map(|it| format!("@.{}", names.table(it))).collect();
-        // Together, for they may refer to each other.
+        // Together, because they may refer to each other.
         let drop = format!("DROP TABLE IF EXISTS {}", tables.join(", "));
         let dropped = ledger.batch(&drop).await;
         let version = entry.version;
@@ -614,7 +621,7 @@ async fn kept_of(ledger: Ledger<'_>, entry: &Entry) -> Result<Kept, Error> {
     })
 }
 
-/// The SQL that grants what is granted on a view, for one that is to take its place.
+/// Returns the SQL that grants the rights of a view to the view that replaces it.
 async fn rights(ledger: Ledger<'_>, view: &str) -> Result<String, Error> {
     const GRANTED: &str = "SELECT a.privilege_type,
             CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END

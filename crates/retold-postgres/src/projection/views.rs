@@ -23,10 +23,10 @@ use crate::sql_text::quote;
 
 /// A place for views: a schema of a PostgreSQL database. A clone is the same place.
 ///
-/// Each view is one table or several, which readers find under their plain names, with any client of the
-/// database. They change in one transaction with the checkpoint, which is kept in the table
-/// `retold_projection` of the same schema. Names that a handler does not give a schema are looked for in
-/// this one, then in `public`.
+/// Each view is one table or several, which readers find under their plain names, with any client
+/// of the database. They change in one transaction with the checkpoint, which is kept in the table
+/// `retold_projection` of the same schema. Names without a schema in a handler's SQL are looked up
+/// in this one, then in `public`.
 ///
 /// ```no_run
 /// # use retold_core::application::Logged;
@@ -38,7 +38,10 @@ use crate::sql_text::quote;
 /// # async fn example<DogEvent: Event>(
 /// #     recorder: Arc<dyn Recorder>,
 /// # ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-/// async fn dog<DogEvent>(view: &ViewTransaction<'_>, logged: &Logged<DogEvent>) -> Result<(), BoxError> {
+/// async fn dog<DogEvent>(
+///     view: &ViewTransaction<'_>,
+///     logged: &Logged<DogEvent>,
+/// ) -> Result<(), BoxError> {
 ///     let sql = format!("INSERT INTO {} VALUES ($1) ON CONFLICT DO NOTHING", view.table("dogs"));
 ///     let insert = view.prepare_cached(&sql).await?;
 ///     view.execute(&insert, &[&logged.stream()]).await?;
@@ -65,21 +68,21 @@ pub struct PostgresViews {
     purpose: Purpose,
 }
 
-/// Takes back what the store's own connections ask of the planner: the statements of handlers and readers
-/// are not ours.
+/// Resets the planner settings of the store's own connections: the statements of handlers and
+/// readers are not ours.
 const FREE_PLANS: &str = "-c enable_seqscan=on -c enable_hashjoin=on -c enable_mergejoin=on \
     -c enable_bitmapscan=on -c plan_cache_mode=auto";
 
 impl PostgresViews {
-    /// A place in the database at `url`, in this schema, which is made with the first view if it is
-    /// missing. The schema that the URL may name is that of a store, and means nothing here. For views
-    /// beside a store that is open, see [`PostgresStore::views`](crate::PostgresStore::views).
+    /// Returns a place in the database at `url`, in this schema, which is created with the first
+    /// view if it is missing. A schema in the URL is that of a store and is ignored here. For views
+    /// next to an open store, see [`PostgresStore::views`](crate::PostgresStore::views).
     ///
-    /// Nothing is asked of the server yet.
+    /// Does not contact the server yet.
     ///
     /// # Errors
     ///
-    /// `Invalid` for a URL that is not understood, or a schema whose name needs quotes in SQL.
+    /// `Invalid` for a URL that cannot be parsed, or a schema whose name needs quotes in SQL.
     pub fn open(url: &str, schema: &str) -> Result<Self, RecordError> {
         check_word("the schema", schema)?;
         let place = Place::new(url, &PostgresOptions::new())?;
@@ -100,7 +103,7 @@ impl PostgresViews {
         Self::planned(place, home, runtime, purpose, FREE_PLANS)
     }
 
-    /// A place whose connections append as well, and plan as those of the store do.
+    /// Returns a place whose connections append as well, and plan as those of the store do.
     pub(crate) fn beside_appends(place: &Place, home: Home, runtime: Arc<StoreRuntime>) -> Self {
         Self::planned(place, home, runtime, Purpose::Write, "")
     }
@@ -130,12 +133,12 @@ impl PostgresViews {
         }
     }
 
-    /// The schema.
+    /// Returns the schema.
     pub fn schema(&self) -> &str {
         &self.home.schema
     }
 
-    /// The keeper of this projection's version of its view, for a pipeline.
+    /// Returns the keeper of this projection's version of its view, for a pipeline.
     ///
     /// # Errors
     ///
@@ -165,8 +168,8 @@ impl PostgresViews {
         &self.pool.place
     }
 
-    /// A new connection that reads, and finds the views under their plain names. It may be used in any
-    /// runtime, also after this place is dropped.
+    /// Returns a new read-only connection that finds the views under their plain names. It can be
+    /// used in any runtime, also after this place is dropped.
     ///
     /// # Errors
     ///
@@ -177,7 +180,7 @@ impl PostgresViews {
     }
 }
 
-/// A text as the options of a connection take it: blanks end an option there.
+/// Escapes a text for the options of a connection, where a blank ends an option.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -204,7 +207,7 @@ struct PostgresKeeper {
 }
 
 impl PostgresKeeper {
-    /// Does work on a connection, in a time that is limited.
+    /// Runs work on a connection, with a time limit.
     async fn work<T>(
         &self,
         work: impl AsyncFnOnce(&Declared, &mut Pooled) -> Result<T, Halt>,

@@ -1,7 +1,8 @@
--- The roles of a Retold store: one that reads, and one that writes too. They do not log in; who does is
--- made a member of one of them. Running this again gives them these rights and no others.
+-- The roles of a Retold store: one that reads, and one that also writes. They cannot log in; roles
+-- that log in are made members of one of them. Running this again grants them these rights and no
+-- others.
 --
--- "retold" stands for the schema that the store was given, and so do the names of the roles.
+-- "retold" stands for the schema of the store, also in the names of the roles.
 
 REVOKE ALL ON SCHEMA "retold" FROM "retold_reader", "retold_writer";
 REVOKE ALL ON ALL TABLES IN SCHEMA "retold" FROM "retold_reader", "retold_writer";
@@ -13,12 +14,13 @@ GRANT EXECUTE ON FUNCTION "retold".version_from, "retold".matches, "retold".rare
     "retold".meeting, "retold".has_tags, "retold".is_named, "retold".streams, "retold".topics,
     "retold".has_topic, "retold".presence_bits TO "retold_reader";
 
--- The owner's views are tables of this schema too. A writer keeps views in a schema of its own, as in
--- CREATE SCHEMA "shop_views" AUTHORIZATION "retold_writer": it may make no tables here.
+-- The owner's views are tables of this schema too. A writer keeps views in a schema of its own, as
+-- in CREATE SCHEMA "shop_views" AUTHORIZATION "retold_writer": it is not allowed to create tables
+-- here.
 ALTER DEFAULT PRIVILEGES IN SCHEMA "retold" GRANT SELECT ON TABLES TO "retold_reader";
 
--- A writer bears logs, appends by the one way in, keeps snapshots and takes leases. It has no right to
--- change or delete anything that is recorded.
+-- A writer creates logs, appends through the only entry point, stores snapshots and takes leases.
+-- It has no right to change or delete anything that is recorded.
 GRANT "retold_reader" TO "retold_writer";
 GRANT INSERT (name, id) ON "retold".log TO "retold_writer";
 GRANT EXECUTE ON FUNCTION "retold".append_group, "retold".put_snapshot, "retold".acquire_lease,

@@ -153,9 +153,9 @@ fn a_full_disk_refuses_appends_until_there_is_room() {
                 "the disk is never full"
             );
         };
-        check_unavailable(Err::<(), _>(refused), "more room");
+        check_unavailable(Err::<(), _>(refused), "disk space");
         assert_eq!(count(&*log).await, recorded * 2);
-        check_unavailable(log.append(large_append(recorded)).await, "more room");
+        check_unavailable(log.append(large_append(recorded)).await, "disk space");
         disk.grow();
         for number in recorded..recorded + 3 {
             log.append(large_append(number)).await.unwrap();

@@ -200,7 +200,7 @@ fn what_is_kept_beside_events_is_verified() {
         ),
         (
             "UPDATE retold.log SET stretch_count = 5, append_count = append_count + 1",
-            "the last of its stretches is the 0.",
+            "its last stretch is number 0.",
         ),
         (
             "INSERT INTO retold.stretch SELECT 77, 1, 'f@1', id, NULL, 1, id, 1, NULL, true, 0, 0 FROM retold.log",

@@ -89,7 +89,7 @@ fn a_role_that_may_not_make_the_schema_is_told_what_to_do() {
             "DO $$ BEGIN CREATE ROLE plain LOGIN; EXCEPTION WHEN duplicate_object THEN END $$";
         client.batch_execute(role).await.unwrap();
         let url = database.url().replace("retold@", "plain@");
-        let told = "retold schema postgres --schema retold` prints";
+        let told = "retold schema postgres --schema retold`";
         check_invalid(PostgresStore::open(&url).await, told);
         check_invalid(
             PostgresStore::open(&url).await,
