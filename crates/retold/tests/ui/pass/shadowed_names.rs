@@ -1,5 +1,5 @@
-//! Names that the derives use, taken by the user: those of the prelude, of crates, of primitive types, of
-//! type parameters and of bindings; and names that are keywords.
+//! Names that the derives use, taken by the user: those of the prelude, of crates, of primitive
+//! types, of type parameters and of bindings; and names that are keywords.
 
 #![allow(
     dead_code,
@@ -43,7 +43,7 @@ const deserializer: u8 = 0;
 const type_index: u8 = 0;
 const field_0: u8 = 0;
 
-/// Events of the names of type parameters, and keywords, where the names above are meant too.
+/// Events named like type parameters, and keywords, where the names above are used too.
 mod named {
     #[allow(unused_imports, reason = "they shadow what the derives must not use")]
     use super::*;
@@ -76,7 +76,7 @@ mod named {
     }
 }
 
-/// The derives of serde write `str`, so these have none.
+/// The derives of serde expand to `str`, so these types do not use them.
 mod primitive {
     struct usize;
     struct str;
@@ -127,7 +127,7 @@ impl ::retold::prelude::Apply<Joined> for Aggregate {
     }
 }
 
-/// Topics and texts are what they would be under other names.
+/// Topics and texts are the same as under other names.
 pub fn main() {
     use ::retold::prelude::{Event as _, Key as _};
     let types = <Joined as ::retold::prelude::Event>::TYPES;
