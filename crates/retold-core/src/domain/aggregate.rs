@@ -116,7 +116,7 @@ pub struct SnapshotRule<A> {
 }
 
 impl<A: Serialize + DeserializeOwned> SnapshotRule<A> {
-    /// Snapshots of this revision, taken every `every` events.
+    /// Creates a rule for snapshots of this revision, taken every `every` events.
     ///
     /// A state that is read back from its JSON as a different state is not kept. If `A` is
     /// `PartialEq`, also have it [`compared`](Self::compared); the derive does so.

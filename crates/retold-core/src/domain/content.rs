@@ -68,7 +68,9 @@ pub fn deserialize_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 
 /// The error of reading an event's content as a type that does not exist.
 pub fn no_such_type<E: de::Error>(type_index: usize) -> E {
-    E::custom(format_args!("there is no type of events at {type_index}"))
+    E::custom(format_args!(
+        "there is no event type with index {type_index}"
+    ))
 }
 
 /// Passes on the content of a variant and refuses everything else.

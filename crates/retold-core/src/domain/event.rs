@@ -41,14 +41,14 @@ impl EventType {
         }
     }
 
-    /// With these former topics.
+    /// Sets the former topics.
     #[must_use]
     pub const fn formerly(mut self, topics: &'static [&'static str]) -> Self {
         self.former_topics = topics;
         self
     }
 
-    /// With this revision.
+    /// Sets the revision.
     #[must_use]
     pub const fn revision(mut self, revision: u32) -> Self {
         self.revision = revision;

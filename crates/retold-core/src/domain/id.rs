@@ -83,7 +83,7 @@ impl<'de, A: Aggregate> Deserialize<'de> for Id<A> {
         match A::Key::from_text(&text) {
             Some(key) => Ok(Self(key)),
             None => Err(serde::de::Error::custom(format_args!(
-                "{text:?} is no key of {}",
+                "{text:?} is not a key of {}",
                 A::TYPE
             ))),
         }

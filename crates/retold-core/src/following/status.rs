@@ -178,7 +178,7 @@ impl FollowerStatus {
         findings.extend(held.map(|held| finding(Trouble::Holding, held.reason.to_string())));
         if let Some(trouble) = stuck {
             let error = self.last_error.as_ref();
-            let error = error.map_or("it is not known why", |(_, error)| error);
+            let error = error.map_or("the reason is unknown", |(_, error)| error);
             findings.push(finding(trouble, error.to_owned()));
         }
         if self.parked > 0 {

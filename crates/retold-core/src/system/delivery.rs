@@ -288,7 +288,7 @@ impl OutboxStatus {
         let mut findings = Vec::new();
         if self.phase == Phase::Retrying {
             let error = self.last_error.as_ref();
-            let error = error.map_or("the reason is not known", |(_, error)| error);
+            let error = error.map_or("the reason is unknown", |(_, error)| error);
             findings.push(finding(Trouble::Retrying, error.to_owned()));
         }
         if let Some(late) = self.running.as_ref().filter(|it| it.is_late()) {

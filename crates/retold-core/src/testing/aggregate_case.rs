@@ -12,7 +12,7 @@ use crate::domain::{Aggregate, Decision, fold};
 /// # Panics
 ///
 /// If an event does not read back unchanged.
-#[must_use = "a case checks nothing before something is decided"]
+#[must_use = "a case checks nothing until a decision is made"]
 #[track_caller]
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> AggregateCase<A> {
     let mut case = AggregateCase {
@@ -34,7 +34,7 @@ pub struct AggregateCase<A> {
 
 impl<A: Aggregate> AggregateCase<A> {
     /// Decides on the aggregate's state.
-    #[must_use = "a decision is not checked before `then`"]
+    #[must_use = "a decision is not checked until `then`"]
     #[track_caller]
     pub fn when<D: Decision<A::Event>>(
         self,
@@ -44,7 +44,7 @@ impl<A: Aggregate> AggregateCase<A> {
     }
 
     /// Decides on the aggregate's state; a failure uses this name for the decision.
-    #[must_use = "a decision is not checked before `then`"]
+    #[must_use = "a decision is not checked until `then`"]
     #[track_caller]
     pub fn when_named<D: Decision<A::Event>>(
         self,
@@ -148,7 +148,7 @@ impl<A: Aggregate, R> AggregateDecided<A, R> {
     }
 
     /// Records the decided events and continues the case with them.
-    #[must_use = "nothing is checked of what follows before it is decided"]
+    #[must_use = "the rest of the case checks nothing until a decision is made"]
     pub fn and(self) -> AggregateCase<A> {
         self.after
     }

@@ -23,7 +23,7 @@ use crate::recording::{Condition, MemoryStore, StoredEvent};
 /// # Panics
 ///
 /// If an event cannot be recorded.
-#[must_use = "a case checks nothing before something is decided"]
+#[must_use = "a case checks nothing until a decision is made"]
 #[track_caller]
 pub fn given_log(events: impl Decision<AnyEvent, Refusal = Infallible>) -> LogCase {
     let builder = Application::builder("given")
@@ -62,7 +62,7 @@ pub struct LogCase {
 
 impl LogCase {
     /// Decides on a model of the log.
-    #[must_use = "a decision is not checked before `then`"]
+    #[must_use = "a decision is not checked until `then`"]
     #[track_caller]
     pub fn when<M: Model, D: Decision<AnyEvent>>(
         self,
@@ -73,7 +73,7 @@ impl LogCase {
     }
 
     /// Decides on a model of the log; a failure uses this name for the decision.
-    #[must_use = "a decision is not checked before `then`"]
+    #[must_use = "a decision is not checked until `then`"]
     #[track_caller]
     pub fn when_named<M: Model, D: Decision<AnyEvent>>(
         self,
@@ -224,7 +224,7 @@ impl<R> LogDecided<R> {
     }
 
     /// Records the decided events and continues the case with them.
-    #[must_use = "nothing is checked of what follows before it is decided"]
+    #[must_use = "the rest of the case checks nothing until a decision is made"]
     pub fn and(self) -> LogCase {
         self.after
     }

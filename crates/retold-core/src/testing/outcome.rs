@@ -56,7 +56,10 @@ impl<R> Outcome<R> {
     {
         let (what, actual) = match &self.decided {
             Err(refusal) if refusal == expected => return,
-            Err(refusal) => ("it was refused for another reason", vec![refused(refusal)]),
+            Err(refusal) => (
+                "the decision was refused for another reason",
+                vec![refused(refusal)],
+            ),
             Ok(decided) => (
                 "a refusal was expected, but the decision was accepted",
                 blocks_or_nothing(decided),

@@ -114,7 +114,7 @@ fn a_refusal_that_did_not_come_is_told() {
             let decided = case().when(|_| Err::<DogEvent, _>(Refusal::NotRegistered));
             decided.then_refused(Refusal::TooManyTricks { known: 2 });
         }),
-        "it was refused for another reason",
+        "the decision was refused for another reason",
         "
 >  1. refused: TooManyTricks { | refused: NotRegistered   <- the first difference
           known: 2,            |

@@ -61,12 +61,12 @@ fn exercise(url: &str) -> Result<(), Error> {
         .execute(fido, |_| trick("sit"))
         .command_id("c1")
         .wait();
-    let version = recorded.expect("nothing refuses it").version;
+    let version = recorded.expect("it cannot be refused").version;
     let again = school
         .execute(fido, |_| trick("sit"))
         .command_id("c1")
         .wait();
-    assert!(again.expect("nothing refuses it").is_repeated());
+    assert!(again.expect("it cannot be refused").is_repeated());
     let late = school.execute(fido, |_| trick("roll")).at(None).wait();
     assert!(matches!(
         late,
@@ -88,7 +88,7 @@ fn exercise(url: &str) -> Result<(), Error> {
     assert_eq!(
         decided
             .wait()
-            .expect("nothing refuses it")
+            .expect("it cannot be refused")
             .positions
             .count(),
         1

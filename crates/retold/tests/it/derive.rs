@@ -399,7 +399,7 @@ fn the_derives_know_the_limits_of_the_core() {
 mod hygiene {
     use retold::{domain, serde};
 
-    #[allow(dead_code, reason = "they are there to be in the way")]
+    #[allow(dead_code, reason = "they exist to shadow names")]
     mod in_the_way {
         pub(super) struct Option;
         pub(super) struct Result;
@@ -408,14 +408,14 @@ mod hygiene {
         pub(super) struct Event;
     }
 
-    #[allow(unused_imports, reason = "they are there to be in the way")]
+    #[allow(unused_imports, reason = "they exist to shadow names")]
     use in_the_way::{Event, Option, Result, String, Vec};
 
     macro_rules! format {
         () => {};
     }
 
-    #[allow(unused_macros, reason = "it is there to be in the way")]
+    #[allow(unused_macros, reason = "it exists to shadow a name")]
     macro_rules! panic {
         () => {};
     }
@@ -426,7 +426,7 @@ mod hygiene {
     #[event(tag = "tags:{tags}/{serializer}")]
     pub(super) enum Thing {
         /// With names that the derived code uses too.
-        #[allow(non_camel_case_types, reason = "they are there to be in the way")]
+        #[allow(non_camel_case_types, reason = "they exist to shadow names")]
         event {
             tags: u8,
             serializer: std::option::Option<u8>,

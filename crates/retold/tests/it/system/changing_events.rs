@@ -180,7 +180,7 @@ async fn check_held<E: Event + Clone>(
     assert_eq!(
         rooms(&old).await,
         [1],
-        "nothing after the event is answered"
+        "nothing after the event is processed"
     );
     let status = &old.status()[0];
     assert_eq!(status.phase, Phase::Holding, "{status:?}");
@@ -619,7 +619,9 @@ fn an_unknown_event_is_held_before_under_every_fault() {
         let (held, answered) = after.map_err(|error| error.to_string())?;
         match (held, answered.as_slice()) {
             (3, [1, 2, 3, 4, 5, 6]) => Ok(()),
-            _ => Err(format!("{held} were answered, then {answered:?}; {behind}")),
+            _ => Err(format!(
+                "{held} were processed, then {answered:?}; {behind}"
+            )),
         }
     });
 }

@@ -127,7 +127,7 @@ async fn check(act: Act, shop: OpenSystem) -> retold::Result<Result<(), String>>
         }
         let of_generation = answered.entry(follower.to_string()).or_default();
         if !of_generation.insert(position.get()) {
-            return Ok(Err(format!("{follower} answered {position} twice")));
+            return Ok(Err(format!("{follower} processed {position} twice")));
         }
     }
     let all = ORDERS as usize * CLERKS.len();
@@ -137,7 +137,7 @@ async fn check(act: Act, shop: OpenSystem) -> retold::Result<Result<(), String>>
     match last + skipped == all && (skipped == 0 || act == Act::Skip) {
         true => Ok(Ok(())),
         false => Ok(Err(format!(
-            "{last} answered and {skipped} skipped of {all}"
+            "{last} processed and {skipped} skipped of {all}"
         ))),
     }
 }

@@ -92,12 +92,12 @@ async fn check_answers(shop: OpenSystem) -> retold::Result<Result<(), String>> {
         if let Origin::Effect { position, .. } = event.origin()?
             && !answered.insert(position)
         {
-            return Ok(Err(format!("{position} was answered twice")));
+            return Ok(Err(format!("{position} was processed twice")));
         }
     }
     match answered.len() == ORDERS as usize * CLERKS.len() {
         true => Ok(Ok(())),
-        false => Ok(Err(format!("{} were answered", answered.len()))),
+        false => Ok(Err(format!("{} were processed", answered.len()))),
     }
 }
 

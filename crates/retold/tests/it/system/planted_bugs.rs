@@ -192,7 +192,7 @@ async fn reads_the_wall_clock(_: &Placed, context: &mut Context) -> retold::Resu
     let now = WALL_CLOCK.fetch_add(1, Ordering::SeqCst);
     let order = context
         .aggregate::<Order>()
-        .expect("it is of an order")
+        .expect("the event is of an order")
         .to_string();
     let is_night = now % 1_000 >= 990;
     let reserved = |_: &Stock| match is_night {
@@ -211,7 +211,7 @@ static SOLD_OUT: AtomicU64 = AtomicU64::new(0);
 async fn caches_a_refusal(placed: &Placed, context: &mut Context) -> retold::Result<()> {
     let order = context
         .aggregate::<Order>()
-        .expect("it is of an order")
+        .expect("the event is of an order")
         .to_string();
     if SOLD_OUT.load(Ordering::SeqCst) > 0 {
         let sold_out = |_: &Stock| StockEvent::SoldOut { order };
@@ -229,7 +229,9 @@ async fn caches_a_refusal(placed: &Placed, context: &mut Context) -> retold::Res
 with_policy!(a_cached_refusal_is_found, caches_a_refusal);
 
 async fn takes_a_fresh_id(_: &Placed, context: &mut Context) -> retold::Result<()> {
-    let order = context.aggregate::<Order>().expect("it is of an order");
+    let order = context
+        .aggregate::<Order>()
+        .expect("the event is of an order");
     let order = format!("{order}/{}", Uuid::now_v7());
     context
         .execute_or_create("tea", |_: &Stock| StockEvent::Reserved { order })

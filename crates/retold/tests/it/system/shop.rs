@@ -121,7 +121,9 @@ pub(crate) async fn answer(event: &StockEvent, context: &mut Context) -> retold:
 
 /// Orders follow themselves: each gets a deadline, which an answer cancels.
 pub(crate) async fn set_deadline(_: &Placed, context: &mut Context) -> retold::Result<()> {
-    let order = context.aggregate::<Order>().expect("it is of an order");
+    let order = context
+        .aggregate::<Order>()
+        .expect("the event is of an order");
     let due = context.time().saturating_add(Duration::from_secs(60));
     let overdue = Overdue {
         order: order.to_string(),
@@ -130,7 +132,9 @@ pub(crate) async fn set_deadline(_: &Placed, context: &mut Context) -> retold::R
 }
 
 pub(crate) async fn end_deadline(_: &Confirmed, context: &mut Context) -> retold::Result<()> {
-    let order = context.aggregate::<Order>().expect("it is of an order");
+    let order = context
+        .aggregate::<Order>()
+        .expect("the event is of an order");
     context.cancel(order.key()).await?;
     Ok(())
 }

@@ -144,7 +144,9 @@ async fn the_diagram_of_a_system_names_its_followers() {
 
 /// Orders follow themselves: an order is confirmed if its state has the item of its event.
 async fn confirm(placed: &Placed, context: &mut Context) -> retold::Result<()> {
-    let order = context.aggregate::<Order>().expect("it is of an order");
+    let order = context
+        .aggregate::<Order>()
+        .expect("the event is of an order");
     if context.get(&order).await?.item == placed.item {
         context.execute(&order, |_: &Order| Confirmed).await?;
     }
