@@ -1,5 +1,5 @@
-//! Backup, restore and moving: what PostgreSQL's own tools carry to another database is the store, whole,
-//! with its guards, and it goes on.
+//! Backup, restore and moving: PostgreSQL's own tools copy the whole store to another database,
+//! with its guards, and the copy is usable.
 
 use std::fs;
 use std::process::Command;
@@ -65,8 +65,8 @@ fn a_dump_is_restored_as_the_same_store() {
     });
 }
 
-/// Goal: a store moves to a new server by logical replication, guarded all the way. Method: writers while
-/// another database subscribes; what it has then is compared, and written to.
+/// Goal: a store moves to a new server by logical replication, guarded all the way. Method: writers
+/// while another database subscribes; afterwards its contents are compared, and written to.
 #[test]
 fn a_store_moves_by_logical_replication() {
     block_on(async {

@@ -1,4 +1,4 @@
-//! What must not be waited for without end, and what a group may grow to.
+//! Bounds: waits that must end, and the largest group.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use crate::database::{Database, block_on, port, until};
 use crate::proxy::Proxy;
 use crate::tricks::{added, log, tables, tricks};
 
-/// Goal: a network that goes silent does not hold an append to a log with inline projections for ever.
+/// Goal: a network that becomes silent does not block an append to a log with inline projections
+/// forever.
 #[test]
 fn silence_ends_an_append_with_inline_projections() {
     block_on(async {
@@ -31,7 +32,7 @@ fn silence_ends_an_append_with_inline_projections() {
         proxy.silence();
         let longest = ANSWER_WAIT_MAX + Duration::from_secs(15);
         let appended = tokio::time::timeout(longest, dogs.append(added(["fetch"]))).await;
-        let appended = appended.expect("it is answered");
+        let appended = appended.expect("it returns");
         assert!(
             matches!(appended, Err(RecordError::Unavailable(_))),
             "nothing was committed: {appended:?}"
@@ -39,7 +40,7 @@ fn silence_ends_an_append_with_inline_projections() {
     });
 }
 
-/// Goal: a store goes on when the runtime that opened it, and appended by it, has ended.
+/// Goal: a store continues when the runtime that opened it, and appended with it, has ended.
 #[test]
 fn a_store_outlives_the_runtime_that_opened_it() {
     let database = block_on(Database::create());
@@ -89,8 +90,8 @@ fn a_group_is_bounded_by_its_events_too() {
     });
 }
 
-/// Goal: what is left of a page that is full is not fetched. Method: a network that goes silent when the
-/// page is there would keep the connection that still brings the rest.
+/// Goal: the rest of a full page is not fetched. Method: if the network becomes silent when the
+/// page has arrived, a connection that is still receiving the rest would hang.
 #[test]
 fn the_rest_of_a_full_page_is_not_fetched() {
     const EVENT_SIZE: usize = 8 * 1024 * 1024;

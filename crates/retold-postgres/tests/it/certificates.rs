@@ -1,11 +1,11 @@
-//! Certificates for servers and clients of a test, made for it.
+//! Certificates for servers and clients of a test, created for it.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair,
 };
 
-/// Who signs certificates.
+/// An authority that signs certificates.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, as PEM.
@@ -27,12 +27,12 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A certificate for a server of this name.
+    /// Returns a certificate for a server of this name.
     pub(crate) fn server(&self, host: &str) -> Certificate {
         self.sign(CertificateParams::new(vec![host.to_owned()]).unwrap())
     }
 
-    /// A certificate for a client that is this role.
+    /// Returns a certificate for a client with this role.
     pub(crate) fn client(&self, role: &str) -> Certificate {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, role);
@@ -50,7 +50,8 @@ impl Authority {
     }
 }
 
-/// A certificate that signed itself, made as `openssl req -x509` makes it: as one that may sign others.
+/// Returns a self-signed certificate, as `openssl req -x509` creates it: marked as one that can
+/// sign others.
 pub(crate) fn self_signed(host: &str) -> Certificate {
     let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -48,8 +48,8 @@ impl Subject for TemporaryPostgresStore {
         client.batch_execute(&sql).await.unwrap();
     }
 
-    /// A transaction is visible to others only when it is durable, as long as nothing switched
-    /// `synchronous_commit` off; so what one snapshot shows is what a crash would have left.
+    /// A transaction is visible to others only when it is durable, unless `synchronous_commit` is
+    /// off; so a snapshot shows the state that a crash would leave.
     async fn crash_image(&self) -> Arc<dyn Store> {
         let number = self.images.fetch_add(1, Ordering::Relaxed);
         let image = format!("image_{number}");
@@ -71,7 +71,8 @@ impl Subject for TemporaryPostgresStore {
             transaction.batch_execute(&copy).await.unwrap();
         }
         let count_on = format!(
-            "SELECT setval(pg_get_serial_sequence('{image}.log', 'key'), 1 + count(*)) FROM {image}.log"
+            "SELECT setval(pg_get_serial_sequence('{image}.log', 'key'), 1 + count(*)) FROM \
+             {image}.log"
         );
         transaction.batch_execute(&count_on).await.unwrap();
         transaction.commit().await.unwrap();
@@ -83,7 +84,7 @@ impl Subject for TemporaryPostgresStore {
 
 retold_conformance::conformance_suite!(TemporaryPostgresStore);
 
-/// The contract holds too where a projection takes part in every append.
+/// The contract also holds with an inline projection.
 mod with_a_projection {
     use retold_postgres::InlineProjections;
 

@@ -1,4 +1,4 @@
-//! A database of its own for a test, on the server of the run.
+//! A separate database for each test, on the server of the run.
 
 use std::future::Future;
 use std::sync::LazyLock;
@@ -10,27 +10,27 @@ use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 use xtask::postgres_server::PostgresServer;
 
-/// Longest that a test waits for what comes in moments.
+/// Longest wait of a test for something that usually takes moments.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The server of the run. Its end comes with that of the process.
+/// The server of the run. It ends with the process.
 static SERVER: LazyLock<PostgresServer> =
     LazyLock::new(|| PostgresServer::start().unwrap_or_else(|error| panic!("{error}")));
 
 /// The runtime of all connections.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
-/// The port of the server of the run.
+/// Returns the port of the server of the run.
 pub(crate) fn port() -> u16 {
     SERVER.port()
 }
 
-/// A program that came with the server.
+/// Returns the path of a program that came with the server.
 pub(crate) fn program(name: &str) -> std::path::PathBuf {
     SERVER.program(name)
 }
 
-/// Runs a future to its end.
+/// Runs a future to completion.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }
@@ -62,26 +62,26 @@ impl Database {
         PostgresStore::open(&self.url()).await.unwrap()
     }
 
-    /// A connection for SQL beside the store.
+    /// Opens a connection for SQL, separate from the store's.
     pub(crate) async fn client(&self) -> Client {
         connect(&self.url()).await
     }
 }
 
-/// A connection for SQL.
+/// Opens a connection for SQL.
 pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
     client
 }
 
-/// Waits until a condition holds, which it does before long.
+/// Waits until a condition holds.
 pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
         assert!(
             begun.elapsed() < PATIENCE,
-            "what is waited for does not come"
+            "the condition does not hold in time"
         );
         tokio::task::yield_now().await;
     }
@@ -95,7 +95,7 @@ pub(crate) async fn wait_for_standbys(admin: &Client, standbys: &str) {
     admin.batch_execute(reload).await.unwrap();
     let is_set = format!("SELECT current_setting('synchronous_standby_names') = '{standbys}'");
     until(async || admin.query_one(&is_set, &[]).await.unwrap().get(0)).await;
-    // It is the process that makes checkpoints which tells all others; it reads its settings before one.
+    // The checkpointer notifies all other processes; it reads its settings before a checkpoint.
     for _ in 0..2 {
         admin.batch_execute("CHECKPOINT").await.unwrap();
     }

@@ -1,5 +1,5 @@
-//! Encrypted connections: what each `sslmode` accepts and refuses, of servers with certificates that
-//! are right, wrong, or missing, and of servers that ask the client for one.
+//! Encrypted connections: what each `sslmode` accepts and refuses, with servers whose certificates
+//! are right, wrong, or missing, and with servers that ask the client for one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use xtask::postgres_server::{PostgresServer, Setup};
 use crate::certificates::{Authority, Certificate, self_signed};
 use crate::database::block_on;
 
-/// A server that encrypts, with what clients of it need in a folder.
+/// A server that encrypts, with the files for its clients in a folder.
 struct Encrypting {
     server: PostgresServer,
     folder: TempDir,
@@ -53,7 +53,7 @@ fn restrict(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Opens the store at a URL, uses it, and says what went wrong.
+/// Opens the store at a URL, uses it, and returns the error, if any.
 async fn try_out(url: &str) -> Result<(), RecordError> {
     let store = PostgresStore::open(url).await?;
     let log = store.open("dogs", LogId::new(Uuid::now_v7())).await?;
@@ -92,23 +92,23 @@ fn a_server_is_known_by_its_certificate() {
         tried("localhost", "sslmode=require").await.unwrap();
         tried("localhost", "").await.unwrap();
 
-        // By its address, it is not the host of the certificate.
+        // Its address is not the host of the certificate.
         check_refused(
             tried("127.0.0.1", &with("verify-full", &root)).await,
             "not valid for",
         );
         tried("127.0.0.1", &with("verify-ca", &root)).await.unwrap();
 
-        // Nobody whom the system trusts has signed it.
+        // It is not signed by any authority that the system trusts.
         let system = tried("localhost", "sslrootcert=system").await;
         assert!(system.is_err());
-        // The server lets nobody in without encryption.
+        // The server refuses connections without encryption.
         check_refused(tried("localhost", "sslmode=disable").await, "pg_hba.conf");
     });
 }
 
 #[test]
-fn a_certificate_that_signed_itself_is_its_own_root() {
+fn a_self_signed_certificate_is_its_own_root() {
     block_on(async {
         let certificate = self_signed("localhost");
         let clients = Authority::new("clients");
@@ -125,7 +125,7 @@ fn a_certificate_that_signed_itself_is_its_own_root() {
 }
 
 #[test]
-fn a_server_without_encryption_is_refused_where_it_is_asked_for() {
+fn a_server_without_encryption_is_refused_where_it_is_required() {
     block_on(async {
         let server = PostgresServer::start().unwrap_or_else(|error| panic!("{error}"));
         let url = |mode: &str| {

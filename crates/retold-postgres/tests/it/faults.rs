@@ -1,5 +1,5 @@
-//! What faults of the server leave: one that is killed under load, backends that are terminated at any
-//! moment, locks, and a server that only reads.
+//! Faults of the server: it is killed under load, backends are terminated at any moment, locks are
+//! held, and it is read-only.
 
 use retold_core::recording::{Appended, LogId, LogRead, RecordError, Store};
 use retold_postgres::PostgresStore;
@@ -9,8 +9,8 @@ use xtask::postgres_server::PostgresServer;
 use crate::database::{Database, block_on, connect, until, wait_for_standbys};
 use crate::writers::{Writers, append_of, dogs};
 
-/// Goal: what was acknowledged outlives the server, and what was unknown is settled by sending it
-/// again. Method: writers without a pause, while the server is stopped without notice and started.
+/// Goal: acknowledged appends survive a crash of the server, and unknown ones are settled by
+/// sending them again. Method: writers without a pause, while the server is killed and restarted.
 #[test]
 fn a_server_that_is_killed_under_load_loses_nothing() {
     block_on(async {
@@ -49,11 +49,11 @@ fn backends_that_are_terminated_lose_nothing() {
     });
 }
 
-/// Goal: while a synchronous standby is away nobody is told that an append is recorded, every wait has an
-/// end, and when it is back all is settled. A timeout of statements, which a role may have, does not
-/// cancel that wait: the server reports a cancelled one as success.
+/// Goal: while a synchronous standby is away no append is acknowledged, every wait ends, and when
+/// the standby is back all appends are settled. A statement timeout, which a role may have, does
+/// not cancel that wait: the server reports a cancelled one as success.
 #[test]
-fn a_standby_that_is_away_keeps_appends_unknown() {
+fn appends_are_unknown_while_the_standby_is_away() {
     block_on(async {
         let server = PostgresServer::start().unwrap_or_else(|error| panic!("{error}"));
         let admin = connect(&server.url("postgres")).await;
@@ -78,9 +78,9 @@ fn a_standby_that_is_away_keeps_appends_unknown() {
     });
 }
 
-/// Goal: of a backend that is terminated while it commits nobody can say whether it has, and sending
-/// the append again settles it. Method: a commit that waits for a standby which does not exist has
-/// written its record, and is terminated there.
+/// Goal: if a backend is terminated while it commits, the outcome is unknown, and sending the
+/// append again settles it. Method: a commit that waits for a standby which does not exist has
+/// written its record, and is terminated at that point.
 #[test]
 fn a_commit_that_is_terminated_is_settled_by_sending_again() {
     block_on(async {
@@ -99,7 +99,8 @@ fn a_commit_that_is_terminated_is_settled_by_sending_again() {
                 .await;
         };
         wait_for("nobody").await;
-        // The backend of the store looks at its settings before a statement, so they hold for this one.
+        // The backend of the store reloads its settings before a statement, so they apply to this
+        // one.
         let appending = tokio::spawn({
             let log = log.clone();
             async move { log.append(append_of(1, 2)).await }
@@ -119,9 +120,10 @@ fn a_commit_that_is_terminated_is_settled_by_sending_again() {
     });
 }
 
-/// Goal: a lock that somebody else holds makes appends unavailable, not unknown, and ends with it.
+/// Goal: a lock that another transaction holds makes appends unavailable, not unknown, and appends
+/// work again when it is released.
 #[test]
-fn a_lock_held_by_somebody_else_is_waited_for() {
+fn a_lock_of_another_transaction_is_waited_for() {
     block_on(async {
         let database = Database::create().await;
         let store = database.open().await;
@@ -159,9 +161,10 @@ fn a_lock_held_by_somebody_else_is_waited_for() {
     });
 }
 
-/// Goal: a server that only reads (a standby, or one that was made so) refuses appends for certain.
+/// Goal: a read-only server (a standby, or one that was made read-only) refuses appends, and
+/// certainly writes nothing.
 #[test]
-fn a_server_that_only_reads_is_unavailable_for_appends() {
+fn a_read_only_server_is_unavailable_for_appends() {
     block_on(async {
         let database = Database::create().await;
         let store = database.open().await;

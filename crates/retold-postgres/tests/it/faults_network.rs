@@ -1,5 +1,5 @@
-//! What faults of the network leave: nothing is lost, nothing is there twice, no wait is without end,
-//! and the store goes on by itself when the network does.
+//! Faults of the network: nothing is lost or recorded twice, every wait ends, and the store resumes
+//! by itself when the network does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,14 +14,15 @@ use crate::database::{Database, block_on, port, until};
 use crate::proxy::Proxy;
 use crate::writers::{Writers, append_of, dogs, seed};
 
-/// Longest that a call may take when nothing answers: each wait once, and connecting asks twice.
+/// Longest that a call can take when nothing responds: each wait once, and connecting has two
+/// requests.
 const CALL_WAIT_MAX: Duration = Duration::from_secs(
     QUEUE_WAIT_MAX.as_secs()
         + CONNECTION_WAIT_MAX.as_secs()
         + 2 * CONNECT_WAIT_MAX.as_secs()
         + 2 * ANSWER_WAIT_MAX.as_secs(),
 );
-/// A second of a machine that has other things to do.
+/// Extra time for a busy machine.
 const SLACK: Duration = Duration::from_secs(10);
 
 fn check_bounded(begun: Instant, what: &str) {
@@ -29,11 +30,11 @@ fn check_bounded(begun: Instant, what: &str) {
     assert!(took < CALL_WAIT_MAX + SLACK, "{what} took {took:?}");
 }
 
-/// Goal: a network that stops forwarding without a word bounds every wait, and what was being appended
-/// is unknown until it is sent again. Method: appends and reads while it goes silent; afterwards it has
-/// forgotten all connections, or goes on with what it held back.
+/// Goal: when a network silently stops forwarding, every wait is bounded, and pending appends are
+/// unknown until they are sent again. Method: appends and reads while it becomes silent; afterwards
+/// it has either dropped all connections, or delivers the bytes that it held back.
 #[test]
-fn a_silent_network_is_given_up_and_come_back_to() {
+fn a_silent_network_is_given_up_and_retried() {
     block_on(async {
         let forgets = tokio::spawn(silence(Heal::Forgets));
         let resumes = tokio::spawn(silence(Heal::Resumes));
@@ -56,7 +57,8 @@ async fn silence(heal: Heal) {
         .unwrap();
     let log = dogs(&store).await;
     log.append(append_of(1, 1)).await.unwrap();
-    // Another opening reads, so that what this one sends is the append; several connections of it idle.
+    // Another handle reads, so that this one sends only the append; several of its connections are
+    // idle.
     let reader = PostgresStore::open(&proxy.url(database.name()))
         .await
         .unwrap();
@@ -82,16 +84,16 @@ async fn silence(heal: Heal) {
     let appending = log.append(append_of(1, 2));
     let reading = reader.read_log(LogRead::new());
     let (appended, read) = tokio::join!(appending, reading);
-    check_bounded(begun, "a call into silence");
+    check_bounded(begun, "a call on a silent network");
     assert!(
         matches!(appended, Err(RecordError::OutcomeUnknown(_))),
         "{appended:?}"
     );
     assert!(matches!(read, Err(RecordError::Unavailable(_))), "{read:?}");
-    // With no connection left that looks alive, nothing is sent.
+    // When no connection looks alive, nothing is sent.
     let begun = Instant::now();
     let appended = log.append(append_of(1, 3)).await;
-    check_bounded(begun, "connecting into silence");
+    check_bounded(begun, "connecting on a silent network");
     assert!(
         matches!(appended, Err(RecordError::Unavailable(_))),
         "{appended:?}"
@@ -104,7 +106,8 @@ async fn silence(heal: Heal) {
     let begun = Instant::now();
     let settled = settle(&*log, 2).await;
     if heal == Heal::Resumes {
-        // What was held back arrived, or did not before its connection was given up; both is told.
+        // The bytes that were held back arrived, or the connection was given up before; both are
+        // reported.
         assert!(matches!(
             settled,
             Appended::Recorded(_) | Appended::Repeated(_)
@@ -130,9 +133,9 @@ async fn settle(log: &dyn Recorder, number: u128) -> Appended {
     }
 }
 
-/// Goal: connections that are cut anywhere, in the middle of a message of either side, lose nothing.
-/// Method: writers and a tailing reader by way of a network that gives each connection some bytes to
-/// live, decided by a seed.
+/// Goal: connections that are cut anywhere, in the middle of a message of either side, lose
+/// nothing. Method: writers and a tailing reader through a network that cuts each connection after
+/// a number of bytes, decided by a seed.
 #[test]
 fn connections_cut_in_the_middle_of_a_message_lose_nothing() {
     block_on(async {
@@ -155,7 +158,7 @@ fn connections_cut_in_the_middle_of_a_message_lose_nothing() {
         let client = database.client().await;
         for round in 0..6 {
             proxy.cut((round % 2 == 0).then(|| random.fork()));
-            // Connections that were not to be cut end, so that others begin.
+            // The remaining connections are closed, so that new ones are opened.
             client.query(terminate, &[]).await.unwrap();
             writers.progress(30).await;
         }
@@ -167,7 +170,8 @@ fn connections_cut_in_the_middle_of_a_message_lose_nothing() {
     });
 }
 
-/// Reads forward through all faults until so many events were seen, each once and in order.
+/// Reads forward through all faults until the expected number of events was seen, each once and in
+/// order.
 async fn tail(log: Arc<dyn Recorder>, count: u64) {
     let (mut read, mut seen) = (LogRead::new(), 0);
     while seen < count {
@@ -186,7 +190,7 @@ async fn tail(log: Arc<dyn Recorder>, count: u64) {
     }
 }
 
-/// Goal: a slow network makes a store slow and nothing else.
+/// Goal: a slow network makes a store slow and has no other effect.
 #[test]
 fn a_slow_network_is_waited_for() {
     block_on(async {
@@ -205,7 +209,7 @@ fn a_slow_network_is_waited_for() {
     });
 }
 
-/// Goal: a server that is too old is refused by name, for writing and for reading.
+/// Goal: a server that is too old is refused with its version, for writing and for reading.
 #[test]
 fn a_server_that_is_too_old_is_refused() {
     block_on(async {
@@ -235,9 +239,9 @@ fn a_server_that_is_too_old_is_refused() {
     });
 }
 
-/// Goal: hints come again after the connection that brings them was lost.
+/// Goal: hints arrive again after their connection was lost.
 #[test]
-fn hints_come_again_after_their_connection_is_lost() {
+fn hints_arrive_again_after_their_connection_is_lost() {
     block_on(async {
         let database = Database::create().await;
         let store = database.open().await;
@@ -257,8 +261,8 @@ fn hints_come_again_after_their_connection_is_lost() {
     });
 }
 
-/// Goal: of several servers, one that takes connections and says nothing does not keep a store from the
-/// next, neither when it is opened nor when its connections were lost.
+/// Goal: with several servers, one that accepts connections and stays silent does not keep a store
+/// from the next, neither when it is opened nor when its connections were lost.
 #[test]
 fn a_silent_server_does_not_keep_a_store_from_the_next() {
     block_on(async {

@@ -1,5 +1,5 @@
-//! What the state of servers does to a store: no connection is left, a disk is full, the server is a
-//! standby, a pool stands before it, and a standby takes over.
+//! Faults by the state of servers: no connection is free, a disk is full, the server is a standby,
+//! a connection pool is in front of it, and a standby is promoted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::database::{Database, block_on, connect, until, wait_for_standbys};
 use crate::tricks::{added, tables, tricks};
 use crate::writers::{Writers, append_of, dogs};
 
-/// Size of the disk that is filled, and what it is then, in MiB. A database takes eight.
+/// Sizes of the small disk, before and after it is enlarged, in MiB. A database takes eight.
 const DISK: u32 = 24;
 const DISK_AFTERWARDS: u32 = 96;
 
@@ -38,9 +38,9 @@ fn check_unavailable<T: std::fmt::Debug>(done: Result<T, RecordError>, hint: &st
     }
 }
 
-/// Goal: a server whose connections are used up is unavailable, with what to do, until one is free.
+/// Goal: a server whose connections are used up is unavailable, with advice, until one is free.
 #[test]
-fn too_many_connections_are_told_of_and_waited_out() {
+fn too_many_connections_are_reported_and_waited_out() {
     block_on(async {
         let server = start(&Setup::new().setting("max_connections", "10"));
         let url = server.url("postgres");
@@ -58,9 +58,9 @@ fn too_many_connections_are_told_of_and_waited_out() {
         }
         let refused = PostgresStore::open(&url).await.map(drop);
         check_unavailable(refused, "max_connections");
-        // What the store has goes on.
+        // Existing connections keep working.
         log.append(append_of(1, 2)).await.unwrap();
-        // What it would need more is refused, and for certain.
+        // Calls that need another connection are refused, and certainly write nothing.
         let reads = (0..4).map(|_| log.read_log(LogRead::new()));
         let reads = futures_util::future::join_all(reads).await;
         for refused in reads.into_iter().filter(Result::is_err) {
@@ -73,11 +73,11 @@ fn too_many_connections_are_told_of_and_waited_out() {
     });
 }
 
-/// A disk in memory, for a server, that is gone with this value.
+/// A disk in memory for a server, unmounted when this is dropped.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// None where this user may not mount one.
+    /// Mounts one; `None` if this user has no permission to mount.
     fn mount(server: &PostgresServer) -> Option<Self> {
         let folder = server.folder().join("disk");
         fs::create_dir(&folder).unwrap();
@@ -109,27 +109,28 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily, for the server may still have files open there.
+        // Lazily, because the server may still have open files there.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
 fn large_append(number: u128) -> Append {
     let id = |index: u128| EventId::new(Uuid::from_u128(number * 10 + index));
-    // Not to be compressed, which nobody does with payloads here.
+    // Incompressible, because the store does not compress payloads.
     let payload = "x".repeat(500_000);
     let event = |index| NewEvent::new(id(index), "Dog.Painted", payload.clone());
     Append::of([event(1).stream("dog/1"), event(2)])
 }
 
-/// Goal: a disk that is full refuses appends for certain and loses nothing; with room the store goes on.
-/// Method: a database on a disk in memory that is small, and then larger.
+/// Goal: a full disk refuses appends, certainly without writing them, and loses nothing; when there
+/// is space again, the store resumes. Method: a database on a disk in memory that is small, and is
+/// enlarged later.
 #[test]
-fn a_full_disk_refuses_appends_until_there_is_room() {
+fn a_full_disk_refuses_appends_until_there_is_space() {
     block_on(async {
         let server = start(&Setup::new());
         let Some(disk) = SmallDisk::mount(&server) else {
-            eprintln!("not shown here: a full disk, for which this user would have to mount one");
+            eprintln!("skipped: a full disk, because this user has no permission to mount one");
             return;
         };
         let admin = connect(&server.url("postgres")).await;
@@ -170,7 +171,7 @@ async fn count(log: &dyn Recorder) -> u128 {
     u128::from(log.head().await.unwrap().mark.unwrap().position.get())
 }
 
-/// Goal: a standby serves all reads, and news, and refuses appends with the reason.
+/// Goal: a standby serves all reads, and waits for changes, and refuses appends with the reason.
 #[test]
 fn a_standby_is_read_and_not_written() {
     block_on(async {
@@ -196,7 +197,7 @@ fn a_standby_is_read_and_not_written() {
         let unborn = store.open("cats", LogId::new(Uuid::from_u128(9))).await;
         check_unavailable(unborn.map(drop), "read-write");
 
-        // Whoever names both gets the one that is asked for.
+        // A URL with both servers reaches the wanted one.
         let both = |wanted: &str| {
             let (one, other) = (standby.port(), server.port());
             format!(
@@ -217,7 +218,7 @@ fn a_standby_is_read_and_not_written() {
     });
 }
 
-/// Makes a standby replay nothing more, or go on.
+/// Pauses or resumes replay on a standby.
 async fn pause_replay(standby: &PostgresServer, is_paused: bool) {
     let call = match is_paused {
         true => "SELECT pg_wal_replay_pause()",
@@ -234,10 +235,10 @@ fn diverged<T>(read: Result<T, RecordError>) -> bool {
     matches!(read, Err(RecordError::Diverged { .. }))
 }
 
-/// Goal: of several standbys that are behind by more or less, one that has not replayed what a reader has read
-/// from another is waited for and never said to have diverged; another event at the place of a mark always
-/// is. Method: two standbys behind one URL, of which the second replays nothing while the first is used,
-/// and the first then crashes.
+/// Goal: if one of several standbys has not replayed an event that a reader has read from another,
+/// the reader waits for it and never reports divergence; another event at the place of a mark
+/// always is divergence. Method: two standbys behind one URL; the second replays nothing while the
+/// first is used, and then the first crashes.
 #[test]
 fn a_standby_that_is_further_behind_than_another_is_waited_for() {
     block_on(async {
@@ -273,7 +274,7 @@ fn a_standby_that_is_further_behind_than_another_is_waited_for() {
         let in_stream = (in_stream.version(), Some(in_stream.mark()));
         tokio::task::block_in_place(|| first.crash().unwrap());
 
-        // From here on reads reach the second, which stands at the first two events.
+        // From here on reads reach the second standby, which has only the first two events.
         let after_head = LogRead::new().after_mark(head);
         let after_last = StreamRead::new("dog/1").after_mark(in_stream.0, in_stream.1);
         until(async || copy.head().await.is_ok()).await;
@@ -295,7 +296,7 @@ fn a_standby_that_is_further_behind_than_another_is_waited_for() {
         let other =
             StreamRead::new("dog/1").after_mark(in_stream.0.map(|_| Version::FIRST), Some(other));
         assert!(diverged(copy.read_stream(other).await));
-        // A primary has all that there is.
+        // A primary has all events.
         let beyond = Mark {
             position: head.position.next(),
             ..head
@@ -304,7 +305,7 @@ fn a_standby_that_is_further_behind_than_another_is_waited_for() {
             log.read_log(LogRead::new().after_mark(beyond)).await
         ));
 
-        // A read that waits is answered once the standby is there.
+        // A waiting read returns when the standby has caught up.
         let waiting = [after_head.clone(), after_head.backward()].map(|read| {
             let copy = copy.clone();
             tokio::spawn(async move { copy.read_log(read).await })
@@ -327,9 +328,9 @@ fn a_standby_that_is_further_behind_than_another_is_waited_for() {
     });
 }
 
-/// Goal: with a synchronous standby, every event that was acknowledged is there after the primary is
-/// lost and the standby promoted, and the same openings go on with it. Method: writers that know both
-/// servers, and never stop.
+/// Goal: with a synchronous standby, every acknowledged event survives the loss of the primary and
+/// the promotion of the standby, and the open stores continue with it. Method: writers that know
+/// both servers, and never stop.
 #[test]
 fn a_promoted_standby_has_every_acknowledged_event() {
     block_on(async {
@@ -362,7 +363,7 @@ fn a_promoted_standby_has_every_acknowledged_event() {
     });
 }
 
-/// Waits until as many sessions of the store wait for a standby, and returns their process ids.
+/// Waits until `count` sessions of the store wait for a standby, and returns their process ids.
 async fn waiting_for_standbys(admin: &Client, count: usize) -> Vec<i32> {
     let sql = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' \
                AND application_name = 'retold'";
@@ -376,9 +377,9 @@ async fn waiting_for_standbys(admin: &Client, count: usize) -> Vec<i32> {
     found
 }
 
-/// Goal: an append whose wait for the standby was cancelled is not acknowledged, and sent again it waits for
-/// the standby and is settled. Method: a standby that is ended and started again, with and without inline
-/// projections.
+/// Goal: an append whose wait for the standby was cancelled is not acknowledged; sent again, it
+/// waits for the standby and is settled. Method: a standby that is stopped and restarted, with and
+/// without inline projections.
 #[test]
 fn an_append_whose_wait_for_the_standby_is_cancelled_is_settled_by_sending_again() {
     block_on(async {
@@ -409,7 +410,7 @@ fn an_append_whose_wait_for_the_standby_is_cancelled_is_settled_by_sending_again
                 let (log, append) = (log.clone(), append.clone());
                 tokio::spawn(async move { log.append(append).await })
             };
-            // Once more than once: the second one is a repeat.
+            // Repeated: the second one is a repeat.
             for _ in 0..2 {
                 let sent = send();
                 let waiting = waiting_for_standbys(&admin, 1).await;
@@ -441,11 +442,11 @@ fn an_append_whose_wait_for_the_standby_is_cancelled_is_settled_by_sending_again
     });
 }
 
-/// Goal: a pool that gives each transaction another connection would mix up what a store prepares and
-/// sets on its own; it is refused with a reason, in each of its modes, also where it is told to drop what
-/// it does not know.
+/// Goal: a connection pool that gives each transaction another connection would mix up the store's
+/// prepared statements and settings; it is refused with a reason, in each of its modes, also if it
+/// is configured to drop unknown settings.
 #[test]
-fn a_pool_between_is_refused_with_a_reason() {
+fn a_connection_pool_is_refused_with_a_reason() {
     block_on(async {
         let server = start(&Setup::new());
         let store = PostgresStore::open(&server.url("postgres")).await.unwrap();
@@ -454,7 +455,7 @@ fn a_pool_between_is_refused_with_a_reason() {
             for settings in ["", "ignore_startup_parameters = options"] {
                 let pool = PgBouncer::before(&server, mode, settings);
                 let Some(pool) = pool.unwrap_or_else(|error| panic!("{error}")) else {
-                    eprintln!("not shown here: PgBouncer, which is not installed");
+                    eprintln!("skipped: PgBouncer is not installed");
                     return;
                 };
                 let url = pool.url("postgres");
@@ -471,9 +472,9 @@ fn a_pool_between_is_refused_with_a_reason() {
     });
 }
 
-/// Goal: a database that only reads says why it refuses an append, and what to do.
+/// Goal: a read-only database reports why it refuses an append, with advice.
 #[test]
-fn a_database_that_only_reads_says_so() {
+fn a_read_only_database_is_reported() {
     block_on(async {
         let database = Database::create().await;
         let log = dogs(&database.open().await).await;

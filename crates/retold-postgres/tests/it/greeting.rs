@@ -1,4 +1,5 @@
-//! A server that is none, or a bad one, is bounded in what it says before it lets anybody in.
+//! A server that is broken, or is not PostgreSQL, is limited in what it can send before it has
+//! accepted the login.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::database::block_on;
 /// Longest wait for the refusal.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What opening a store says of a server that answers so to whatever it is asked first.
+/// Returns the error of opening a store at a server that sends these responses to any request.
 fn said_of(parameters: &str, answers: &[&[u8]]) -> String {
     let opened = block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -23,17 +24,17 @@ fn said_of(parameters: &str, answers: &[&[u8]]) -> String {
             for answer in answers {
                 let mut asked = [0; 1024];
                 let length = stream.read(&mut asked).await.unwrap();
-                assert!(length > 0, "the client asks before it is answered");
-                // It is refused in the middle of it.
+                assert!(length > 0, "the client sends a request first");
+                // The client closes in the middle of it.
                 let _ = stream.write_all(&answer).await;
             }
-            // Until the client goes away.
+            // Until the client disconnects.
             let _ = stream.read_to_end(&mut Vec::new()).await;
         });
         let url = format!("postgres://retold@127.0.0.1:{port}/dogs?{parameters}");
         let opened = tokio::time::timeout(PATIENCE, PostgresStore::open(&url)).await;
         server.abort();
-        opened.expect("it is refused at once").map(drop)
+        opened.expect("refused at once").map(drop)
     });
     match opened {
         Err(RecordError::Unavailable(error)) => error.to_string(),
@@ -51,14 +52,14 @@ fn a_server_that_announces_a_large_message_is_refused() {
         let said = said_of("sslmode=prefer", &[b"N", message]);
         assert!(said.contains("are taken at most"), "{said}");
     }
-    // Once it has let us in it may say much, but it has not.
+    // After accepting the login it may send more, but it is not ready yet.
     let let_in = [&[b'R', 0, 0, 0, 8, 0, 0, 0, 0][..], &large].concat();
     let said = said_of("sslmode=disable", &[&let_in]);
     assert!(said.contains("are taken at most"), "{said}");
 }
 
 #[test]
-fn a_server_that_says_much_without_letting_in_is_refused() {
+fn a_server_that_sends_much_before_the_login_is_refused() {
     let mut parameter = vec![b'S', 0, 0, 0, 40];
     parameter.extend([b'a'; 17]);
     parameter.push(0);
@@ -71,7 +72,7 @@ fn a_server_that_says_much_without_letting_in_is_refused() {
 }
 
 #[test]
-fn something_else_that_listens_is_refused() {
+fn a_server_of_another_kind_is_refused() {
     let said = said_of("sslmode=disable", &[b"HTTP/1.1 400 Bad Request\r\n\r\n"]);
     assert!(said.contains("is it a PostgreSQL server"), "{said}");
 }

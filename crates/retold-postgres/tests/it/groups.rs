@@ -1,5 +1,6 @@
-//! Groups of appends are judged as the model judges them one after the other: those of which all hold,
-//! which the schema records at once, and those that must be judged one by one.
+//! The verdicts on groups of appends equal those of the model, which checks one append after the
+//! other: both for groups in which all appends hold, which the schema records at once, and for
+//! those that must be checked one by one.
 
 use std::pin::Pin;
 use std::task::Poll;
@@ -18,9 +19,9 @@ use uuid::Uuid;
 use crate::database::{Database, block_on};
 use crate::writers::seed;
 
-/// Groups that are tried.
+/// Number of groups.
 const GROUPS: usize = 120;
-/// Appends of a group, at most.
+/// Most appends in a group.
 const APPENDS_MAX: usize = 12;
 
 const STREAMS: [&str; 3] = ["a/1", "a/2", "b/1"];
@@ -29,7 +30,7 @@ const TAGS: [&str; 3] = ["x:1", "x:2", "y:1"];
 const FOLLOWERS: [&str; 2] = ["one@1", "two@1"];
 
 #[test]
-fn groups_are_judged_as_the_model_judges_one_by_one() {
+fn groups_get_the_verdicts_of_the_model() {
     let mut random = Rng::with_seed(seed());
     block_on(async {
         let database = Database::create().await;
@@ -75,7 +76,7 @@ fn groups_are_judged_as_the_model_judges_one_by_one() {
 
 type Asked<'a> = Pin<Box<dyn Future<Output = Result<Appended, RecordError>> + Send + 'a>>;
 
-/// What an answer says; of what is invalid only that it is.
+/// Describes a result; for invalid appends without the reason.
 fn told(answer: &Result<Appended, RecordError>) -> String {
     match answer {
         Ok(appended) => format!("{appended:?}"),
@@ -101,13 +102,13 @@ impl Doubt {
     const KINDS: [Self; 3] = [Self::None, Self::One, Self::All];
 }
 
-/// Makes groups of appends, with the model of the log they are for.
+/// Creates groups of appends, with the model of the log they are for.
 struct Source {
     random: Rng,
     model: MemoryLog,
-    /// Where the head was before the group.
+    /// The head before the group.
     head_before: Option<Position>,
-    /// Ids given so far.
+    /// Ids used so far.
     ids: Vec<EventId>,
 }
 
@@ -126,7 +127,7 @@ impl Source {
         told(&self.model.append(append, &Limits::DEFAULT, now))
     }
 
-    /// Appends and what the model answers to each, after those before it.
+    /// Returns appends and the model's result for each, after the earlier ones.
     fn group(&mut self, doubt: Doubt) -> (Vec<Append>, Vec<String>) {
         self.head_before = self.model.head().position();
         let count = self.random.usize(2..=APPENDS_MAX);

@@ -1,4 +1,4 @@
-//! What is recorded does not change: SQL that would change it is refused.
+//! Recorded history does not change: SQL that would change it is refused.
 
 use retold_core::recording::{
     Append, Condition, EventId, FollowerKey, LogId, LogRead, Mark, NewEvent, Position, Query,
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::database::{Database, block_on};
 
-/// Statements that would rewrite history, each by another way.
+/// Statements that would rewrite history, each in another way.
 const REFUSED: [&str; 16] = [
     "UPDATE retold.event SET payload = ''",
     "UPDATE retold.event SET topic = 'x' WHERE position = 1",
@@ -25,7 +25,8 @@ const REFUSED: [&str; 16] = [
     "UPDATE retold.log SET id = gen_random_uuid(), append_count = append_count + 1",
     "UPDATE retold.stretch SET edition = 2",
     "DELETE FROM retold.stretch",
-    "INSERT INTO retold.event SELECT * FROM retold.event ON CONFLICT (log, position) DO UPDATE SET payload = ''",
+    "INSERT INTO retold.event SELECT * FROM retold.event ON CONFLICT (log, position) DO UPDATE \
+     SET payload = ''",
 ];
 
 #[test]
@@ -66,7 +67,7 @@ fn sql_that_would_change_history_is_refused() {
     });
 }
 
-/// Changes of one event behind the triggers, each by another column.
+/// Changes of one event that bypass the triggers, each of another column.
 const DAMAGE: [&str; 16] = [
     "payload = '\\x7b2031207d'",
     "payload = NULL",
@@ -90,11 +91,11 @@ fn is_corrupt<T>(read: Result<T, RecordError>) -> bool {
     matches!(read, Err(RecordError::Corrupt(_)))
 }
 
-/// Goal: whatever of an event is not what was recorded, is found by every read that gives the event, and
-/// by verifying. Method: change one column after the other behind the triggers. The events are recorded by one
-/// statement, alone and as a group that is judged one by one.
+/// Goal: every difference between an event and its record is found by every read that returns the
+/// event, and by verifying. Method: change one column after the other, bypassing the triggers. The
+/// events are recorded by one statement, alone and as a group that is checked one by one.
 #[test]
-fn an_event_that_is_not_what_was_recorded_is_corrupt() {
+fn an_event_that_differs_from_its_record_is_corrupt() {
     block_on(async {
         let database = Database::create().await;
         let store = database.open().await;
@@ -142,7 +143,7 @@ fn an_event_that_is_not_what_was_recorded_is_corrupt() {
     });
 }
 
-/// Changes of one stretch behind the triggers, each by another column.
+/// Changes of one stretch that bypass the triggers, each of another column.
 const DAMAGE_OF_STRETCH: [&str; 11] = [
     "ordinal = 9",
     "follower = 'g@1'",
@@ -157,11 +158,11 @@ const DAMAGE_OF_STRETCH: [&str; 11] = [
     "to_checksum = to_checksum # 4",
 ];
 
-/// Goal: whatever of a stretch is not what was recorded, is found by the read of a checkpoint or of the history,
-/// and by verifying. Method: change one column after the other behind the triggers, of stretches that were
-/// recorded with events at once, judged one by one, and grown.
+/// Goal: every difference between a stretch and its record is found by reading a checkpoint or the
+/// history, and by verifying. Method: change one column after the other, bypassing the triggers, of
+/// stretches that were recorded with events at once, checked one by one, and extended.
 #[test]
-fn a_stretch_that_is_not_what_was_recorded_is_corrupt() {
+fn a_stretch_that_differs_from_its_record_is_corrupt() {
     block_on(async {
         let database = Database::create().await;
         let store = database.open().await;
@@ -186,7 +187,7 @@ fn a_stretch_that_is_not_what_was_recorded_is_corrupt() {
                 let recorder = store.open(&name, birth).await.unwrap();
                 let appends = [
                     Append::of([event(1)]).stretch(stretch(0, 3)),
-                    // What is to be the next event of all is judged by itself.
+                    // An append that expects to be the next event of all is checked by itself.
                     Append::of([event(2)])
                         .condition(next_of_all.clone())
                         .stretch(stretch(3, 5))
@@ -205,7 +206,8 @@ fn a_stretch_that_is_not_what_was_recorded_is_corrupt() {
                 assert_eq!(checkpoint().await.unwrap(), Some(to(9)));
                 let report = verify_log(&*recorder, &mut |_| {}).await.unwrap();
                 assert!(report.is_sound(), "{report:?}");
-                // The first, one of those that were judged, and the one that has grown.
+                // The first, one of those that were checked one by one, and the one that was
+                // extended.
                 let place = [1, 2, 4][ordinal - 1];
                 let damage = format!(
                     "ALTER TABLE retold.stretch DISABLE TRIGGER USER;
@@ -231,9 +233,9 @@ fn a_stretch_that_is_not_what_was_recorded_is_corrupt() {
     });
 }
 
-/// A snapshot is a hint: one that is damaged is as good as none.
+/// A snapshot is a hint: a damaged one is ignored.
 #[test]
-fn a_snapshot_that_is_not_what_was_put_is_left_aside() {
+fn a_damaged_snapshot_is_ignored() {
     block_on(async {
         let database = Database::create().await;
         let log = LogId::new(Uuid::from_u128(1));
@@ -249,9 +251,10 @@ fn a_snapshot_that_is_not_what_was_put_is_left_aside() {
     });
 }
 
-/// Goal: a table, column or function that something else dropped is damage, not a server that is away.
+/// Goal: a table, column or function that something else dropped is reported as damage, not as an
+/// unavailable server.
 #[test]
-fn what_something_else_dropped_is_corrupt() {
+fn a_dropped_table_column_or_function_is_corrupt() {
     block_on(async {
         for drop in [
             "DROP TABLE retold.event",

@@ -1,5 +1,5 @@
-//! A store that a child process inherited by `fork`: it is refused, the child opens its own, and the parent's
-//! works on.
+//! A store that a child process inherited by `fork`: it is refused, the child opens its own, and
+//! the parent's keeps working.
 
 use std::fs;
 use std::future::Future;
@@ -21,7 +21,8 @@ fn append_of(number: u128) -> Append {
     Append::of([NewEvent::new(id, "Dog.Registered", "{}").stream("dog/1")])
 }
 
-/// What a call comes to that must be answered at once, for the threads that would do more are the parent's.
+/// Checks a call that must return at once, because the threads that would process it belong to the
+/// parent.
 fn refused<T>(
     what: &str,
     call: impl Future<Output = Result<T, RecordError>>,
@@ -34,7 +35,7 @@ fn refused<T>(
     }
 }
 
-/// Works in the child, where only this thread is.
+/// Runs in the child, which has only this thread.
 fn in_the_child(store: PostgresStore, log: &dyn Recorder, url: &str) -> Result<(), String> {
     let (follower, id) = (FollowerKey::new("f@1"), LogId::new(Uuid::from_u128(1)));
     refused("an append", log.append(append_of(2)))?;
@@ -56,8 +57,9 @@ fn in_the_child(store: PostgresStore, log: &dyn Recorder, url: &str) -> Result<(
         .map_err(|error| format!("the child's own: {error}"))
 }
 
-/// Goal: a child that inherited a store is refused by each call at once, and neither it nor the store that it
-/// opens for itself spoils the parent's. Method: a real fork of this process, while the store is at work.
+/// Goal: a child that inherited a store is refused by each call at once, and neither it nor the
+/// store that it opens for itself damages the parent's. Method: a real fork of this process, while
+/// the store is working.
 #[test]
 fn a_child_that_inherited_a_store_is_refused() {
     let database = block_on(Database::create());
@@ -74,7 +76,7 @@ fn a_child_that_inherited_a_store_is_refused() {
         Ok(Fork::Child) => {
             let done = in_the_child(store, &*log, &database.url());
             tell(&report, &done);
-            // The other threads, the test's output among them, are the parent's.
+            // The other threads, the test's output among them, belong to the parent.
             std::process::exit(0);
         }
         Ok(Fork::Parent(child)) => {

@@ -1,4 +1,4 @@
-//! Inline projections: the view has what the log has, or the append is not recorded.
+//! Inline projections: the view has the events of the log, or the append is not recorded.
 
 use std::sync::OnceLock;
 
@@ -52,14 +52,14 @@ fn the_view_has_what_was_acknowledged() {
 /// Another store, which a handler waits for.
 static OTHER: OnceLock<PostgresStore> = OnceLock::new();
 
-/// Blocks its thread until the other store has answered.
+/// Blocks its thread until the other store has responded.
 async fn ask_other(_: &ViewTransaction<'_>, _: &Logged<TrickAdded>) -> Result<(), BoxError> {
     let asking = std::thread::spawn(|| futures_executor(OTHER.get().unwrap().now()));
     asking.join().unwrap()?;
     Ok(())
 }
 
-/// Goal: a handler may block its thread, and wait for what comes from a server meanwhile.
+/// Goal: a handler can block its thread, and wait for data from a server in the meantime.
 #[test]
 fn a_handler_may_block() {
     block_on(async {
@@ -74,8 +74,8 @@ fn a_handler_may_block() {
     });
 }
 
-/// Goal: whoever is refused by a projection is refused alone. Method: groups of good and bad appends at
-/// a time, each answered by itself.
+/// Goal: an append that a projection refuses is refused alone. Method: concurrent groups of good
+/// and bad appends, with a result for each.
 #[test]
 fn one_that_fails_fails_its_own_append_alone() {
     block_on(async {
@@ -96,7 +96,7 @@ fn one_that_fails_fails_its_own_append_alone() {
                         let text = invalid.to_string();
                         for part in [
                             "\"tricks\" version 1",
-                            "nobody teaches that",
+                            "that is not taught here",
                             "nothing is recorded",
                         ] {
                             assert!(text.contains(part), "{part} is not in {text}");
@@ -132,7 +132,7 @@ async fn quiet(view: &ViewTransaction<'_>, logged: &Logged<TrickAdded>) -> Resul
 }
 
 #[test]
-fn several_projections_take_an_append_or_none_does() {
+fn several_projections_process_an_append_or_none_does() {
     block_on(async {
         let database = Database::create().await;
         let strict = Projection::<Postgres>::new("strict", 1, "dogs").on_async(quiet);
@@ -161,8 +161,8 @@ fn several_projections_take_an_append_or_none_does() {
     });
 }
 
-/// A handler that ends the transaction, or leaves it in a state that cannot be committed, is refused, and
-/// what was beside it in the group is not harmed.
+/// A handler that ends the transaction, or leaves it in a state that cannot be committed, is
+/// refused, and the other appends of the group are not harmed.
 #[test]
 fn one_that_spoils_the_transaction_is_refused() {
     block_on(async {
@@ -208,7 +208,7 @@ fn it_catches_up_before_the_first_append_and_with_other_programs() {
         let with = log(&store, "dogs").await;
         let views = store.views_in("public").unwrap();
         assert_eq!(read(&views).await.len(), 2100);
-        // A program that does not know the projection appends a little, then much.
+        // A program without the projection appends few events, then many.
         let without = log(&database.open().await, "dogs").await;
         let mut expected = 2100;
         for count in [15, 2500] {
@@ -224,7 +224,7 @@ fn it_catches_up_before_the_first_append_and_with_other_programs() {
 }
 
 #[test]
-fn poison_that_is_there_fails_the_opening_unless_it_is_skipped() {
+fn recorded_poison_fails_the_opening_unless_it_is_skipped() {
     block_on(async {
         let database = Database::create().await;
         {
@@ -234,17 +234,17 @@ fn poison_that_is_there_fails_the_opening_unless_it_is_skipped() {
         let birth = LogId::new(Uuid::now_v7());
         let store = open_with(&database, tricks(1)).await;
         let Err(error) = store.open("dogs", birth).await else {
-            panic!("it cannot catch up");
+            panic!("it must not catch up");
         };
         assert!(matches!(error, RecordError::Invalid(_)), "{error}");
-        for part in ["position 2", "nobody teaches that"] {
+        for part in ["position 2", "that is not taught here"] {
             assert!(error.to_string().contains(part), "{error}");
         }
         let store = open_with(&database, tricks(1).on_poison(OnPoison::Skip)).await;
         let log = log(&store, "dogs").await;
         let views = store.views_in("public").unwrap();
         assert_eq!(read(&views).await, ["sit", "fetch"]);
-        // What is not recorded yet is not skipped but refused.
+        // An event that is not recorded yet is refused, not skipped.
         assert!(teach(&*log, "bite").await.is_err());
         teach(&*log, "speak").await.unwrap();
         assert_eq!(read(&views).await, ["sit", "fetch", "speak"]);
@@ -254,7 +254,7 @@ fn poison_that_is_there_fails_the_opening_unless_it_is_skipped() {
 }
 
 #[test]
-fn a_newer_version_takes_the_place_of_the_older() {
+fn a_newer_version_replaces_the_older() {
     block_on(async {
         let database = Database::create().await;
         let old = open_with(&database, tricks(1)).await;
@@ -277,10 +277,10 @@ fn a_newer_version_takes_the_place_of_the_older() {
     });
 }
 
-/// Goal: log and view are one, whatever becomes of connections. Method: backends are terminated at random
-/// while several append; each sends its append until it is settled.
+/// Goal: log and view stay consistent when connections are cut. Method: backends are terminated at
+/// random while several tasks append; each sends its append until it is settled.
 #[test]
-fn connections_that_are_cut_leave_log_and_view_together() {
+fn cut_connections_leave_log_and_view_consistent() {
     const APPENDS: usize = 60;
     block_on(async {
         let database = Database::create().await;
@@ -341,7 +341,7 @@ fn it_may_begin_with_now() {
 }
 
 #[test]
-fn what_is_declared_wrongly_is_invalid() {
+fn wrong_declarations_are_invalid() {
     block_on(async {
         let database = Database::create().await;
         let bare = Projection::<Postgres>::new("tricks", 1, "dogs");

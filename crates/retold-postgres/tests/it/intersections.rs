@@ -1,5 +1,5 @@
-//! Queries of several tags and topics that are all frequent: read and judged block by block, by bits where
-//! they were judged before, and always as a look at every event says.
+//! Queries of several tags and topics that are all frequent: read and checked block by block, by
+//! bits where they were checked before, with the same results as a scan of every event.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::writers::seed;
 
 /// Events of the log: four blocks of 8192 positions, and part of a fifth.
 const EVENTS: u64 = 36_000;
-/// Events an append, when the log is filled.
+/// Events per append when the log is filled.
 const BATCH: u64 = 1_000;
 /// Reads, before and after each condition.
 const READS: usize = 40;
-/// Conditions that are judged.
+/// Number of conditions.
 const CONDITIONS: usize = 40;
 
 const TAGS: [&str; 7] = ["even", "odd", "low", "high", "all", "middle", "seldom"];
@@ -48,7 +48,7 @@ fn tags(position: u64) -> BTreeSet<&'static str> {
     TAGS.into_iter().filter(is_of).collect()
 }
 
-/// A question, and the positions up to `EVENTS` that answer it.
+/// A query, and the positions up to `EVENTS` that match it.
 struct Question {
     query: Query,
     matches: Vec<u64>,
@@ -156,7 +156,7 @@ fn frequent_tags_and_topics_are_intersected() {
             .await
             .unwrap();
         fill(&*log).await;
-        // None was judged yet: by rows.
+        // None was used in a condition yet: by rows.
         for _ in 0..READS {
             let question = question(&mut random);
             read(&*log, &mut random, &question).await;
@@ -165,7 +165,7 @@ fn frequent_tags_and_topics_are_intersected() {
             let question = question(&mut random);
             judge(&*log, &mut random, &question).await;
         }
-        // Some were: by bits, by rows, and by both where the last block is not whole.
+        // Some were: by bits, by rows, and by both where the last block is not full.
         for _ in 0..READS {
             let question = question(&mut random);
             read(&*log, &mut random, &question).await;
@@ -179,16 +179,17 @@ fn frequent_tags_and_topics_are_intersected() {
             .await
             .unwrap()
             .get(0);
-        assert!(made > 0, "nothing was judged by bits");
+        assert!(made > 0, "nothing was checked by bits");
         let found = store.verify().await.unwrap();
         assert!(found.is_empty(), "{found:?}");
     });
 }
 
-/// Goal: what is kept beside events is verified: bits that are not what the index says, blocks that are missing,
-/// counts of a log, rows of no log. Method: change one after the other behind the triggers.
+/// Goal: data stored next to events is verified: bits that differ from the index, missing blocks,
+/// counts of a log, rows of a log that does not exist. Method: change one after the other,
+/// bypassing the triggers.
 #[test]
-fn what_is_kept_beside_events_is_verified() {
+fn data_next_to_events_is_verified() {
     const DAMAGE: [(&str, &str); 7] = [
         (
             "UPDATE retold.presence SET bits = bits # 1::bit(8192) WHERE kind = 't' AND block = 1",
@@ -203,7 +204,8 @@ fn what_is_kept_beside_events_is_verified() {
             "its last stretch is number 0.",
         ),
         (
-            "INSERT INTO retold.stretch SELECT 77, 1, 'f@1', id, NULL, 1, id, 1, NULL, true, 0, 0 FROM retold.log",
+            "INSERT INTO retold.stretch SELECT 77, 1, 'f@1', id, NULL, 1, id, 1, NULL, true, 0, 0 \
+             FROM retold.log",
             "the table stretch: it has rows of a log with the key 77",
         ),
         (
@@ -249,10 +251,11 @@ fn what_is_kept_beside_events_is_verified() {
     });
 }
 
-/// Goal: what others record between the judging and the lock is judged too. Method: an append waits for the
-/// log's row, and behind it one, of another opening, that is on condition that there is no such event.
+/// Goal: events that others record between the check and the lock are checked too. Method: an
+/// append waits for the log's row, and behind it one of another handle, on the condition that there
+/// is no such event.
 #[test]
-fn what_comes_after_judging_is_judged_too() {
+fn events_after_the_check_are_checked_too() {
     block_on(async {
         let database = Database::create().await;
         let birth = LogId::new(Uuid::from_u128(1));
@@ -296,9 +299,9 @@ fn what_comes_after_judging_is_judged_too() {
     });
 }
 
-/// Goal: names of streams are the same whether streams are short, long or both, in pages of any size.
+/// Goal: names of streams are the same if streams are short, long or both, in pages of any size.
 #[test]
-fn streams_are_listed_whatever_their_lengths() {
+fn streams_of_all_lengths_are_listed() {
     let mut random = Rng::with_seed(seed());
     block_on(async {
         let database = Database::create().await;
@@ -334,7 +337,7 @@ fn streams_are_listed_whatever_their_lengths() {
                         page.iter()
                             .map(|it| (it.name.to_string(), it.version.get())),
                     );
-                    // Pages of one name take long; some of them will do.
+                    // Pages of one name take long; some of them are enough.
                     if limit == 1 && listed.len() == 40 {
                         break;
                     }

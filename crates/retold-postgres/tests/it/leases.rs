@@ -8,9 +8,9 @@ use crate::database::{Database, block_on};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Method: what a clock that was put back by an hour leaves is a lease of an hour later.
+/// Method: after the clock was put back by an hour, a lease has times one hour in the future.
 #[test]
-fn a_lease_of_the_future_is_not_believed() {
+fn a_lease_of_the_future_is_ignored() {
     block_on(async {
         let database = Database::create().await;
         let store = database.open().await;
@@ -28,7 +28,7 @@ fn a_lease_of_the_future_is_not_believed() {
         let renewed = store.acquire_lease("work", "a", MINUTE).await.unwrap();
         assert_eq!(renewed.term, 1, "its holder renews it");
         let held = store.acquire_lease("work", "b", MINUTE).await.unwrap();
-        assert_eq!(held, renewed, "and it is believed again");
+        assert_eq!(held, renewed, "and it is valid again");
         put_back().await;
         let lost = store.acquire_lease("work", "b", MINUTE).await.unwrap();
         assert_eq!((&*lost.holder, lost.term), ("b", 2));

@@ -1,5 +1,6 @@
-//! What the PostgreSQL store promises: the recorder's contract, and what is its own. The tests start
-//! their own server, one a run, and each makes a database of its own; nothing is left running.
+//! Tests of the PostgreSQL store: the recorder's contract, and the store's own guarantees. The
+//! tests start their own server, one per run, and each creates a database of its own; nothing is
+//! left running.
 
 #![allow(
     clippy::unwrap_used,

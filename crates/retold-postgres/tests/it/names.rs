@@ -1,5 +1,5 @@
-//! Names that PostgreSQL can keep are names, whatever their characters: of schemas, and so of roles and of
-//! what functions name in their bodies.
+//! Every name that PostgreSQL can store works, with any characters: as a schema, and so in roles
+//! and in the bodies of functions.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::database::{Database, block_on, program};
 use crate::writers::seed;
 
-/// Names that are made by chance, beside those that are known to be hard.
+/// Number of random names, in addition to those that are known to be hard.
 const NAMES: usize = 24;
 
 const HARD: [&str; 14] = [
@@ -36,7 +36,7 @@ const HARD: [&str; 14] = [
     "select",
 ];
 
-/// Pieces that names by chance are made of.
+/// Pieces of random names.
 const PIECES: [&str; 16] = [
     "$",
     "$$",
@@ -90,7 +90,7 @@ fn psql(url: &str, sql: &str) {
     assert!(psql.wait().unwrap().success(), "{sql}");
 }
 
-/// Does what uses the functions that have others in their bodies.
+/// Uses the functions that call others in their bodies.
 async fn use_store(store: &PostgresStore) {
     let log = store
         .open("dogs", LogId::new(Uuid::now_v7()))
@@ -117,7 +117,7 @@ async fn use_store(store: &PostgresStore) {
 }
 
 #[test]
-fn every_name_that_can_be_kept_is_one() {
+fn every_name_that_can_be_stored_works() {
     block_on(async {
         let database = Database::create().await;
         let client = database.client().await;
@@ -155,12 +155,12 @@ fn every_name_that_can_be_kept_is_one() {
         }
         let others = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
         let others: i64 = client.query_one(others, &[]).await.unwrap().get(0);
-        assert_eq!(others, 0, "something was made outside of the schemas");
+        assert_eq!(others, 0, "something was created outside of the schemas");
     });
 }
 
 #[test]
-fn names_that_cannot_be_kept_are_refused_before_anything_is_asked() {
+fn names_that_cannot_be_stored_are_refused_before_connecting() {
     let nowhere = "postgres://retold@127.0.0.1:1/dogs";
     for name in ["", "a\0b", "a\nb", "\u{7f}", "pg_dogs", &"x".repeat(64)] {
         assert!(schema_sql(name).is_err(), "{name:?}");

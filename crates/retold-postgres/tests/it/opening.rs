@@ -1,4 +1,4 @@
-//! How a store is opened: what is made, what is refused, and from where.
+//! Opening a store: what is created, what is refused, and which server is reached.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ fn schemas_of_one_database_are_stores_of_their_own() {
 }
 
 #[test]
-fn many_who_open_an_empty_database_make_one_schema() {
+fn concurrent_openings_create_one_schema() {
     block_on(async {
         let database = Database::create().await;
         let openings: Vec<_> = (0..8)
@@ -81,7 +81,7 @@ fn a_schema_of_another_version_is_refused() {
 }
 
 #[test]
-fn a_role_that_may_not_make_the_schema_is_told_what_to_do() {
+fn a_role_that_may_not_create_the_schema_gets_advice() {
     block_on(async {
         let database = Database::create().await;
         let client = database.client().await;
@@ -96,7 +96,7 @@ fn a_role_that_may_not_make_the_schema_is_told_what_to_do() {
             "GRANT \"retold_writer\" TO \"plain\"",
         );
 
-        // Whoever may does as told.
+        // A role with the rights runs the SQL.
         for sql in [
             schema_sql("retold").unwrap(),
             roles_sql("retold").unwrap(),
@@ -111,7 +111,7 @@ fn a_role_that_may_not_make_the_schema_is_told_what_to_do() {
 }
 
 #[test]
-fn a_store_that_only_reads_makes_nothing() {
+fn a_read_only_store_creates_nothing() {
     block_on(async {
         let database = Database::create().await;
         let missing = PostgresStore::open_read_only(&database.url()).await;
@@ -127,7 +127,7 @@ fn a_store_that_only_reads_makes_nothing() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_unavailable() {
+fn a_missing_server_is_unavailable() {
     let nobody = "postgres://retold@127.0.0.1:1/dogs?connect_timeout=1";
     for wait in [Duration::ZERO, Duration::from_millis(20)] {
         let options = PostgresOptions::new().open_wait_max(wait);
@@ -136,8 +136,8 @@ fn a_server_that_is_not_there_is_unavailable() {
     }
 }
 
-/// A port before the server that closes the first connections at once, as one does behind which the
-/// server is not there yet; and how many connections came.
+/// A port in front of the server that closes the first connections at once, as if the server behind
+/// it were not up yet; and the number of connections that arrived.
 async fn door(closed: u32) -> (u16, Arc<AtomicU32>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let door = listener.local_addr().unwrap().port();
@@ -160,7 +160,7 @@ async fn door(closed: u32) -> (u16, Arc<AtomicU32>) {
 }
 
 #[test]
-fn opening_waits_for_a_server_that_is_not_there_yet() {
+fn opening_waits_for_a_server_that_is_not_up_yet() {
     block_on(async {
         let database = Database::create().await;
         let (door, count) = door(3).await;
@@ -173,7 +173,7 @@ fn opening_waits_for_a_server_that_is_not_there_yet() {
 }
 
 #[test]
-fn opening_does_not_wait_for_what_time_does_not_mend() {
+fn opening_does_not_wait_if_waiting_does_not_help() {
     block_on(async {
         let database = Database::create().await;
         for (from, to) in [("retold@", "nobody@"), ("?", "_which_is_not_there?")] {
@@ -191,8 +191,8 @@ fn opening_does_not_wait_for_what_time_does_not_mend() {
     });
 }
 
-/// Goal: a store that is opened and used without any runtime of tokio works. Method: an executor that
-/// knows nothing of tokio.
+/// Goal: a store that is opened and used without any tokio runtime works. Method: an executor
+/// without tokio.
 #[test]
 fn no_runtime_is_needed() {
     let database = block_on(Database::create());

@@ -1,6 +1,6 @@
-//! Every statement of the store is answered by index, whether the tables are empty, fresh (so that the
-//! planner knows nothing of them) or large and counted. The server itself says how it went about each
-//! statement, those within functions too.
+//! Every statement of the store uses an index, whether the tables are empty, fresh (without
+//! statistics) or large and analyzed. The server itself logs the plan of each statement, including
+//! those within functions.
 
 use std::fmt::Write as _;
 
@@ -18,16 +18,17 @@ use crate::database::block_on;
 
 /// Events of the log when it is fresh and when it is large.
 const SIZES: [usize; 2] = [3_000, 30_000];
-/// Events an append, when the log is filled.
+/// Events per append when the log is filled.
 const BATCH: usize = 500;
-/// Most rows that a statement may look at in vain. By a wrong index it is a part of the log.
+/// Most rows that a statement may read in vain. With a wrong index it would be a part of the log.
 const IN_VAIN_MAX: u64 = 200;
-/// What statements have in them that go through the events of a tag or stream, of which others do not match.
+/// Fragments of statements that scan the events of a tag or stream, some of which do not match.
 const FILTERS: [&str; 2] = ["has_tags(", "cardinality(of_topics)"];
 
 #[test]
-fn every_statement_is_answered_by_index() {
-    // Statistics are gathered when the test says so; plans are told of statements within functions too.
+fn every_statement_uses_an_index() {
+    // Statistics are gathered when the test requests it; plans of statements within functions are
+    // logged too.
     let server = Setup::new()
         .setting("autovacuum", "off")
         .setting("session_preload_libraries", "auto_explain")
@@ -48,11 +49,11 @@ fn every_statement_is_answered_by_index() {
         let mut seen = server.log().len();
         let mut told = 0;
         for (stage, size) in [("empty", 0), ("fresh", SIZES[0]), ("counted", SIZES[1])] {
-            // What fills it is looked at as well, by the plans of the stage before.
+            // The statements that fill it are checked as well, with the plans of the stage before.
             trial.fill(size).await;
             trial.everything().await;
             if stage == "counted" {
-                // That makes all plans anew.
+                // This discards all plans.
                 analyze(&server).await;
                 trial.everything().await;
             }
@@ -62,11 +63,11 @@ fn every_statement_is_answered_by_index() {
             told += plans.matches("Query Text:").count();
             assert_eq!(wrong(plans), "", "{stage}");
         }
-        assert!(told > 300, "the server told {told} plans");
+        assert!(told > 300, "the server logged {told} plans");
     });
 }
 
-/// The plans of our statements that looked at too many rows.
+/// Returns the plans of our statements that read too many rows.
 fn wrong(log: &str) -> String {
     let mut wrong = String::new();
     for plan in log.split("Query Text:").skip(1) {
@@ -103,7 +104,7 @@ async fn analyze(server: &PostgresServer) {
     client.batch_execute("ANALYZE").await.unwrap();
 }
 
-/// A log, and how many events were written to it.
+/// A log, and the number of events written to it.
 struct Trial<'a> {
     log: &'a dyn Recorder,
     count: usize,
@@ -121,7 +122,7 @@ impl Trial<'_> {
     }
 
     async fn append(&mut self, append: Append) {
-        // Whether it holds is not what this is about.
+        // The result does not matter here.
         drop(self.log.append(append).await);
     }
 

@@ -1,6 +1,6 @@
-//! Several processes on one log, killed at random, while readers go forward only and transactions of
-//! others hold the log's row: every acknowledged event is there once, and each reader saw all that was
-//! committed, in one order.
+//! Several processes on one log, killed at random, while readers only read forward and transactions
+//! of others hold the log's row: every acknowledged event is recorded once, and each reader saw all
+//! committed events, in one order.
 
 use std::collections::HashMap;
 use std::env;
@@ -20,15 +20,15 @@ use uuid::Uuid;
 
 use crate::database::{Database, block_on};
 
-/// Tells a child its database; absent in the parent.
+/// Passes the database to a child; absent in the parent.
 const URL: &str = "RETOLD_POSTGRES_CHILD_OF";
-/// Processes that write at a time.
+/// Concurrent writing processes.
 const CHILDREN: usize = 3;
-/// Processes that are killed, one after another of those that run.
+/// Processes that are killed, one after the other.
 const KILLS: usize = 24;
-/// Readers that go forward only, each with a store of its own.
+/// Readers that only read forward, each with a store of its own.
 const READERS: usize = 2;
-/// Beyond this no further process is begun.
+/// After this time no further process is started.
 const TIME_MAX: Duration = Duration::from_secs(40);
 
 async fn open(url: &str) -> Arc<dyn Recorder> {
@@ -37,8 +37,9 @@ async fn open(url: &str) -> Arc<dyn Recorder> {
     store.open("dogs", birth).await.unwrap()
 }
 
-/// The child: appends for ever, by several tasks, and says after each answer what was acknowledged.
-/// A test of its own so that the test binary can be the child; without a parent it does nothing.
+/// The child: appends forever, by several tasks, and prints what was acknowledged after each
+/// result. It is a test of its own so that the test binary can be the child; without a parent it
+/// does nothing.
 #[test]
 fn child() {
     let Ok(url) = env::var(URL) else { return };
@@ -69,7 +70,7 @@ async fn append_for_ever(recorder: Arc<dyn Recorder>) {
             .tag(format!("breed:{}", fastrand::u8(0..3)))
         };
         let mut append = Append::of(ids.iter().map(event));
-        // Some of these fail, so that positions which were thought of are not given.
+        // Some of these fail, so that some reserved positions are not used.
         match fastrand::u8(0..8) {
             0 => {
                 let none = Condition::stream_at("dog/1", ExpectedVersion::None);
@@ -88,7 +89,7 @@ async fn append_for_ever(recorder: Arc<dyn Recorder>) {
             Err(error) => panic!("{error}"),
         }
         let ids: Vec<_> = ids.iter().map(EventId::to_string).collect();
-        // One write of one line: whole, or not at all.
+        // One write of one line: complete, or not at all.
         let line = format!("acknowledged {}\n", ids.join(" "));
         std::io::stdout().write_all(line.as_bytes()).unwrap();
         std::io::stdout().flush().unwrap();
@@ -111,17 +112,18 @@ fn start_child(url: &str) -> Child {
         .unwrap()
 }
 
-/// Listens to a child, kills it after so many lines, and collects what it acknowledged to the last.
+/// Reads a child's output, kills it after a number of lines, and collects everything that it
+/// acknowledged.
 fn listen_and_kill(mut child: Child, lines_max: usize) -> Vec<EventId> {
     let mut acknowledged = Vec::new();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for number in 0.. {
         if number == lines_max {
-            // At any moment: the child does not wait for anybody to read what it says.
+            // At any moment: the child does not wait for its output to be read.
             child.kill().unwrap();
         }
         let Some(Ok(line)) = lines.next() else { break };
-        // The test harness talks on the same line before the first answer.
+        // The test harness prints on the same line before the first result.
         if let Some((_, ids)) = line.split_once("acknowledged ") {
             acknowledged.extend(ids.split(' ').filter_map(|id| id.parse::<EventId>().ok()));
         }
@@ -131,7 +133,7 @@ fn listen_and_kill(mut child: Child, lines_max: usize) -> Vec<EventId> {
     acknowledged
 }
 
-/// Goes forward until it is told to stop and there is nothing more.
+/// Reads forward until it is stopped and there is nothing more.
 async fn tail(url: String, stop: Arc<AtomicBool>) -> Vec<(Position, EventId)> {
     let recorder = open(&url).await;
     let (mut seen, mut after, mut known) = (Vec::new(), None, 0);
@@ -151,14 +153,14 @@ async fn tail(url: String, stop: Arc<AtomicBool>) -> Vec<(Position, EventId)> {
             return seen;
         }
         let news = recorder.changed_since(known);
-        // Nobody may write any more: then the end is looked for.
+        // If writing has ended, no change arrives: after this time, the end is checked.
         if let Ok(count) = tokio::time::timeout(Duration::from_secs(1), news).await {
             known = count.unwrap();
         }
     }
 }
 
-/// Takes the log's row again and again, as a transaction does that is then rolled back.
+/// Locks the log's row again and again, like a transaction that is then rolled back.
 async fn disturb(database: &Database, stop: &AtomicBool) {
     let mut client = database.client().await;
     while !stop.load(Ordering::SeqCst) {
@@ -195,7 +197,7 @@ fn write_and_kill(url: &str, began: Instant) -> Vec<EventId> {
 }
 
 #[test]
-fn processes_that_are_killed_lose_nothing_and_readers_skip_nothing() {
+fn killed_processes_lose_nothing_and_readers_skip_nothing() {
     block_on(async {
         let database = Arc::new(Database::create().await);
         let url = database.url();
@@ -222,19 +224,19 @@ fn processes_that_are_killed_lose_nothing_and_readers_skip_nothing() {
             let positions = (1..).map_while(Position::new);
             let is_in_order = seen.iter().zip(positions).all(|((at, _), it)| *at == it);
             assert!(is_in_order, "a reader skipped or saw twice");
-            // A killed writer's last append may still land after one reader's last look.
+            // A killed writer's last append may still be recorded after one reader's last read.
             let before: &mut Vec<_> = expected.get_or_insert_with(|| seen.clone());
             let both = before.len().min(seen.len());
             assert_eq!(before[..both], seen[..both], "readers agree");
         }
         let mut there = HashMap::new();
         for (at, id) in expected.unwrap() {
-            assert!(there.insert(id, at).is_none(), "{id} is there twice");
+            assert!(there.insert(id, at).is_none(), "{id} is recorded twice");
         }
         for id in &acknowledged {
             assert!(
                 there.contains_key(id),
-                "{id} was acknowledged and is not there"
+                "{id} was acknowledged and is missing"
             );
         }
     });

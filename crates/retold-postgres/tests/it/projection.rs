@@ -1,4 +1,5 @@
-//! Projections into PostgreSQL: view and checkpoint are one, whoever fails, races, or is killed.
+//! Projections into PostgreSQL: view and checkpoint stay consistent through failures, races and
+//! kills.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -23,11 +24,11 @@ use crate::tricks::{
     TrickAdded, added, checkpoint_and_rows, log, pipeline, read, tables, teach, tricks,
 };
 
-/// Guards a test against hanging; nothing is measured by it.
+/// Guards a test against hanging; it measures nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
-fn a_view_is_kept_and_goes_on_after_a_restart() {
+fn a_view_is_kept_and_resumes_after_a_restart() {
     block_on(async {
         let database = Database::create().await;
         for round in 1..=3 {
@@ -40,13 +41,13 @@ fn a_view_is_kept_and_goes_on_after_a_restart() {
                 teach(&*log, "sit").await.unwrap();
             }
             let step = pipeline.step().await.unwrap();
-            assert_eq!(step.events, 2, "it goes on where it was");
+            assert_eq!(step.events, 2, "it resumes at its checkpoint");
             pipeline.catch_up().await.unwrap();
             assert_eq!(read(&views).await.len(), 5 * round);
             let status = handle.status().await.unwrap();
             assert_eq!(status.checkpoint, status.head);
             assert!(status.is_caught_up(), "{status:?}");
-            // Whoever asks by a name with the schema finds it too.
+            // A query with the schema's name finds it too.
             let admin = database.client().await;
             let sql = "SELECT count(*) FROM reports.trick";
             let count: i64 = admin.query_one(sql, &[]).await.unwrap().get(0);
@@ -55,7 +56,7 @@ fn a_view_is_kept_and_goes_on_after_a_restart() {
     });
 }
 
-/// What is recorded while nobody drives it is not before "now".
+/// Events recorded while it is not driven are after "now".
 #[test]
 fn a_view_from_now_on_begins_once() {
     block_on(async {
@@ -79,7 +80,7 @@ fn a_view_from_now_on_begins_once() {
 }
 
 #[test]
-fn poison_leaves_no_trace_and_goes_where_it_was_said() {
+fn poison_leaves_no_trace_and_is_handled_as_declared() {
     block_on(async {
         let database = Database::create().await;
         let store = database.open().await;
@@ -90,7 +91,7 @@ fn poison_leaves_no_trace_and_goes_where_it_was_said() {
             .unwrap();
         let mut stops = pipeline(&log, &views, tricks(1));
         let error = stops.catch_up().await.unwrap_err();
-        assert!(error.to_string().contains("nobody teaches that"), "{error}");
+        assert!(error.to_string().contains("that is not taught here"), "{error}");
         assert_eq!(read(&views).await, ["sit"]);
         assert_eq!(checkpoint_and_rows(&views, 1).await, (1, 1));
 
@@ -101,7 +102,7 @@ fn poison_leaves_no_trace_and_goes_where_it_was_said() {
         let errors: Vec<_> = skipped.iter().map(|it| &*it.error).collect();
         assert_eq!(
             errors,
-            ["nobody teaches that", "its handler panicked: too exciting"]
+            ["that is not taught here", "its handler panicked: too exciting"]
         );
         assert_eq!(skips.handle().status().await.unwrap().skipped, 2);
         let after = Some(skipped[0].mark.position);
@@ -110,8 +111,8 @@ fn poison_leaves_no_trace_and_goes_where_it_was_said() {
     });
 }
 
-/// A handler that ends the transaction, or leaves it so that it cannot be committed, is the one that is
-/// at fault: those around it are in the view, once.
+/// A handler that ends the transaction, or leaves it in a state that cannot be committed, is found
+/// to be at fault: the events around it are in the view, once.
 #[test]
 fn a_handler_that_spoils_the_transaction_is_found() {
     block_on(async {
@@ -147,7 +148,7 @@ fn racing_pipelines_of_one_version_apply_once() {
         }
         let mut tasks = Vec::new();
         for _ in 0..4 {
-            // As other processes would, each with connections of its own.
+            // Like other processes, each with connections of its own.
             let store = database.open().await;
             let (log, views) = (log(&store, "dogs").await, store.views_in("public").unwrap());
             tasks.push(tokio::spawn(async move {
@@ -165,7 +166,7 @@ fn racing_pipelines_of_one_version_apply_once() {
 }
 
 /// Goal: readers see the old version or the new one, and never fewer rows than before. Method: one
-/// writes, one drives the old version, one reads all the time, while new versions are built.
+/// task writes, one drives the old version, one reads all the time, while new versions are built.
 #[test]
 fn a_new_version_is_built_while_readers_see_the_old_one() {
     block_on(async {
@@ -230,7 +231,7 @@ fn a_new_version_is_built_while_readers_see_the_old_one() {
     });
 }
 
-/// Runs until something fails that waiting does not mend.
+/// Runs until an error that is not retriable.
 async fn run(mut pipeline: ProjectionPipeline) -> ProjectionError {
     loop {
         let error = pipeline.run().await;
@@ -241,7 +242,7 @@ async fn run(mut pipeline: ProjectionPipeline) -> ProjectionError {
     }
 }
 
-/// A version with other columns takes the place of the older one, with the rights that were granted.
+/// A version with other columns replaces the older one, with the rights that were granted.
 #[test]
 fn a_new_version_may_have_other_columns() {
     block_on(async {
@@ -329,7 +330,7 @@ fn tables_that_cannot_be_are_a_clear_error() {
             })
         };
         let Err(error) = views.keep(projection("other"), one("a b")) else {
-            panic!("it is refused");
+            panic!("it must be refused");
         };
         assert!(error.to_string().contains("\"a b\""), "{error}");
         let step = |keeper: Arc<dyn ViewKeeper>| {
@@ -337,9 +338,9 @@ fn tables_that_cannot_be_are_a_clear_error() {
             async move { ProjectionPipeline::new(log, keeper).step().await }
         };
         for (tables, hint) in [
-            // The plain name is that of a table of somebody else.
+            // The plain name belongs to another table.
             (one("taken"), "taken"),
-            // The table is not made.
+            // The table is not created.
             (
                 PostgresTables::new(["forgotten"], |_| String::new()),
                 "forgotten__v1",
@@ -366,7 +367,7 @@ fn tables_that_cannot_be_are_a_clear_error() {
     });
 }
 
-/// What a server that ends connections does to a handler is no fault of an event.
+/// A connection that the server ends is no fault of the event in the handler.
 #[test]
 fn a_connection_that_is_cut_poisons_nothing() {
     block_on(async {
@@ -399,7 +400,7 @@ fn a_connection_that_is_cut_poisons_nothing() {
 }
 
 #[test]
-fn a_role_without_rights_is_told() {
+fn a_role_without_rights_gets_advice() {
     block_on(async {
         let database = Database::create().await;
         let store = database.open().await;
@@ -418,16 +419,16 @@ fn a_role_without_rights_is_told() {
     });
 }
 
-/// Tells a child its database, and what it does; absent in the parent.
+/// Passes its database and its task to a child; absent in the parent.
 const URL: &str = "RETOLD_POSTGRES_VIEWS_CHILD_OF";
 const DOES: &str = "RETOLD_POSTGRES_VIEWS_CHILD_DOES";
-/// Children that are killed, one after another of those that run, for each kind of views.
+/// Children that are killed, one after the other, for each kind of views.
 const KILLS: usize = 12;
-/// Beyond this no further child is begun.
+/// After this time no further child is started.
 const TIME_MAX: Duration = Duration::from_secs(20);
 
-/// The child: appends and drives a projection for ever, beginning a new version now and then. A test of
-/// its own so that the test binary can be the child; without a parent it does nothing.
+/// The child: appends and drives a projection forever, and begins a new version now and then. It is
+/// a test of its own so that the test binary can be the child; without a parent it does nothing.
 #[test]
 fn child() {
     let (Ok(url), Ok(does)) = (env::var(URL), env::var(DOES)) else {
@@ -504,7 +505,7 @@ fn start_child(url: &str, does: &str) -> Child {
         .unwrap()
 }
 
-/// Kills a child after so many steps, at any moment of the next.
+/// Kills a child after a number of steps, at any moment of the next.
 fn kill_after(mut child: Child, steps: usize) -> usize {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let stepped = lines
@@ -517,11 +518,11 @@ fn kill_after(mut child: Child, steps: usize) -> usize {
     stepped
 }
 
-/// Goal: view and checkpoint are one after `kill -9` at any moment, also while another process drives
-/// the same projection. Method: two children at a time are killed; then the rows of every version are
-/// counted against its checkpoint, for every event makes one row.
+/// Goal: view and checkpoint are consistent after `kill -9` at any moment, also while another
+/// process drives the same projection. Method: two children at a time are killed; then the rows of
+/// every version are counted against its checkpoint, since every event creates one row.
 #[test]
-fn killed_processes_leave_view_and_checkpoint_together() {
+fn killed_processes_leave_view_and_checkpoint_consistent() {
     let database = block_on(Database::create());
     let began = Instant::now();
     let mut stepped = 0;
@@ -536,7 +537,7 @@ fn killed_processes_leave_view_and_checkpoint_together() {
         block_on(check_versions(&database));
     }
     stepped += kill_after(running, 1);
-    assert!(stepped > KILLS, "the children did something: {stepped}");
+    assert!(stepped > KILLS, "the children made progress: {stepped}");
     block_on(async {
         check_versions(&database).await;
         let store = database.open().await;
@@ -545,7 +546,7 @@ fn killed_processes_leave_view_and_checkpoint_together() {
         let version = newest_version(&views).await + 1;
         let mut last = pipeline(&log, &views, tricks(version));
         while let Err(error) = last.catch_up().await {
-            // What a killed one held is let go when the server notices.
+            // Locks of a killed process are released when the server notices.
             assert!(error.is_retriable(), "{error}");
         }
         let head = log.head().await.unwrap().position().unwrap().get();
@@ -553,9 +554,10 @@ fn killed_processes_leave_view_and_checkpoint_together() {
     });
 }
 
-/// Goal and method as above, for a view that changes with the appends: it has every event of the log.
+/// Goal and method as above, for a view that changes with the appends: it has every event of the
+/// log.
 #[test]
-fn killed_processes_leave_log_and_inline_view_together() {
+fn killed_processes_leave_log_and_inline_view_consistent() {
     let database = block_on(Database::create());
     let began = Instant::now();
     let mut running = start_child(&database.url(), "inline");
@@ -577,7 +579,7 @@ fn killed_processes_leave_log_and_inline_view_together() {
     kill_after(running, 1);
 }
 
-/// Checks every version in one state of the database.
+/// Checks every version in one snapshot of the database.
 async fn check_versions(database: &Database) {
     let mut client = database.client().await;
     let state = client
@@ -586,7 +588,7 @@ async fn check_versions(database: &Database) {
         .start()
         .await
         .unwrap();
-    // A table that is dropped meanwhile is not of this state any more, and is not counted.
+    // A table that is dropped in the meantime is not in this snapshot any more, and is not counted.
     let lock = "LOCK TABLE retold_projection IN SHARE MODE";
     if state.batch_execute(lock).await.is_err() {
         // The first child was killed before it began.
@@ -610,7 +612,7 @@ async fn check_versions(database: &Database) {
 }
 
 #[test]
-fn a_store_that_is_read_only_looks_at_views() {
+fn a_read_only_store_reads_views() {
     block_on(async {
         let database = Database::create().await;
         let log = log(&database.open().await, "dogs").await;
@@ -630,8 +632,8 @@ fn a_store_that_is_read_only_looks_at_views() {
     });
 }
 
-/// Goal: each store keeps its views by itself. Method: two stores in one database with a projection of one name,
-/// one of them in a schema whose name needs quotes.
+/// Goal: each store has its own views. Method: two stores in one database with a projection of one
+/// name, one of them in a schema whose name needs quotes.
 #[test]
 fn two_stores_never_share_the_tables_of_a_view() {
     block_on(async {
@@ -648,7 +650,7 @@ fn two_stores_never_share_the_tables_of_a_view() {
             let mut first = pipeline(&log, &views, tricks(1));
             first.catch_up().await.unwrap();
             assert_eq!(read(&views).await, [trick]);
-            // A new version takes its place there.
+            // A new version replaces it there.
             pipeline(&log, &views, tricks(2)).catch_up().await.unwrap();
             assert_eq!(read(&views).await, [trick]);
             let kept = Store::views(&store).await.unwrap();
@@ -666,10 +668,10 @@ fn two_stores_never_share_the_tables_of_a_view() {
     });
 }
 
-/// What an earlier version of the library kept in `public` is not built a second time while readers still see the
-/// old rows.
+/// Views that an earlier version of the library kept in `public` are not built a second time while
+/// readers still see the old rows.
 #[test]
-fn views_that_were_kept_in_public_are_not_built_twice_in_silence() {
+fn views_in_public_are_not_silently_built_twice() {
     block_on(async {
         let database = Database::create().await;
         let store = database.open().await;
@@ -680,7 +682,7 @@ fn views_that_were_kept_in_public_are_not_built_twice_in_silence() {
         let mut moved = pipeline(&log, &store.views(), tricks(1));
         let error = moved.catch_up().await.unwrap_err().to_string();
         assert!(error.contains("views_in(\"public\")"), "{error}");
-        // Where it is, it goes on; and anew when it is gone.
+        // It continues in its old schema; after it was removed, it is rebuilt.
         teach(&*log, "fetch").await.unwrap();
         pipeline(&log, &former, tricks(1)).catch_up().await.unwrap();
         assert_eq!(read(&former).await, ["sit", "fetch"]);
@@ -696,9 +698,9 @@ fn views_that_were_kept_in_public_are_not_built_twice_in_silence() {
     });
 }
 
-/// Goal: of two stores that were given one schema for views, one with a newer version does not take the place
-/// of what the other keeps there, nor does one with an older version say that it is merely superseded; where
-/// the log was replaced, the view is built anew when somebody asks for it.
+/// Goal: if two stores share one schema for views, one with a newer version does not replace the
+/// other's view, nor is one with an older version reported as merely superseded; if the log was
+/// replaced, the view is rebuilt on request.
 #[test]
 fn a_newer_version_does_not_supersede_the_view_of_another_store() {
     block_on(async {
@@ -740,9 +742,9 @@ fn a_newer_version_does_not_supersede_the_view_of_another_store() {
     });
 }
 
-/// Two stores that were given one schema for views: the second says whose rows it found.
+/// Two stores share one schema for views: the second reports the owner of the rows.
 #[test]
-fn a_view_with_the_rows_of_another_store_says_so() {
+fn a_view_with_the_rows_of_another_store_is_reported() {
     block_on(async {
         let database = Database::create().await;
         let mut ids = Vec::new();

@@ -1,5 +1,5 @@
-//! A network between a store and its server that does what networks do: it goes silent, is slow, and
-//! cuts connections in the middle of a message.
+//! A network between a store and its server with the faults of real networks: it becomes silent, is
+//! slow, and cuts connections in the middle of a message.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
-/// What a slow network lets through at once, and how often.
+/// Bytes that a slow network forwards at once, and the interval.
 const SLOW_PIECE: usize = 64;
 const SLOW_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -26,15 +26,15 @@ pub(crate) struct Proxy {
     task: JoinHandle<()>,
 }
 
-/// What becomes of bytes.
+/// How bytes are handled.
 struct Ways {
-    /// Connections up to this number never hear anything again; they are counted from 1.
+    /// Connections up to this number, counted from 1, never receive anything again.
     forgotten: AtomicU64,
     count: AtomicU64,
     is_silent: watch::Sender<bool>,
     is_slow: AtomicBool,
     cuts: Mutex<Option<Rng>>,
-    /// What the server says instead of what it says, of the same length.
+    /// Bytes of the server that are replaced by others of the same length.
     rewrite: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -43,7 +43,7 @@ impl Proxy {
         Self::with(port, None).await
     }
 
-    /// One that also makes the server say something else, of the same length.
+    /// Starts a network that also replaces bytes of the server by others of the same length.
     pub(crate) async fn rewriting(port: u16, from: &[u8], to: &[u8]) -> Self {
         assert_eq!(from.len(), to.len());
         Self::with(port, Some((from.to_vec(), to.to_vec()))).await
@@ -66,7 +66,7 @@ impl Proxy {
                 while let Ok((client, _)) = listener.accept().await {
                     let ways = ways.clone();
                     tokio::spawn(async move {
-                        // Its end is what a cut, or an end of either side, comes to.
+                        // An error here is a cut, or an end of either side.
                         let _ = connect(client, server, ways).await;
                     });
                 }
@@ -79,25 +79,25 @@ impl Proxy {
         self.port
     }
 
-    /// The URL of a database by way of this network.
+    /// Returns the URL of a database through this network.
     pub(crate) fn url(&self, database: &str) -> String {
         let port = self.port;
         format!("postgres://retold@127.0.0.1:{port}/{database}?sslmode=disable")
     }
 
-    /// From now on nothing is heard, and nobody is told.
+    /// From now on nothing is forwarded, without any notification.
     pub(crate) fn silence(&self) {
         self.ways.is_silent.send_replace(true);
     }
 
-    /// Bytes go on; those of connections that were there already never do.
+    /// Forwards again, but never on connections that existed before.
     pub(crate) fn heal_and_forget(&self) {
         let count = self.ways.count.load(Ordering::SeqCst);
         self.ways.forgotten.store(count, Ordering::SeqCst);
         self.ways.is_silent.send_replace(false);
     }
 
-    /// Bytes go on, those that were held too.
+    /// Forwards again, including the bytes that were held back.
     pub(crate) fn heal(&self) {
         self.ways.is_silent.send_replace(false);
     }
@@ -106,7 +106,7 @@ impl Proxy {
         self.ways.is_slow.store(true, Ordering::SeqCst);
     }
 
-    /// Cuts each new connection after some bytes, or stops to.
+    /// Cuts each new connection after a number of bytes, or stops doing so.
     pub(crate) fn cut(&self, random: Option<Rng>) {
         *self.ways.cuts.lock().unwrap() = random;
     }
@@ -125,7 +125,7 @@ async fn connect(client: TcpStream, server: u16, ways: Arc<Ways>) -> io::Result<
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    // Enough to begin with, and then anywhere.
+    // Enough for the handshake, and then anywhere.
     let mut budgets = [usize::MAX; 2];
     if let Some(random) = &mut *ways.cuts.lock().unwrap() {
         budgets[random.usize(0..2)] = random.usize(1..60_000);
@@ -158,7 +158,7 @@ async fn forward(
             return Ok(());
         }
         while *silence.borrow_and_update() || number <= ways.forgotten.load(Ordering::SeqCst) {
-            // Whoever forgets says so before the silence ends.
+            // The forgotten number is set before the silence ends.
             let _ = silence.changed().await;
         }
         let mut bytes = buffer[..count.min(budget)].to_vec();

@@ -1,5 +1,5 @@
-//! Roles: a reader reads everything and writes nothing, a writer writes what a store writes and changes
-//! nothing that is recorded, and nobody else has any rights.
+//! Roles: a reader reads everything and writes nothing, a writer writes like a store and changes
+//! nothing that is recorded, and no other role has any rights.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::database::{Database, block_on};
 
-/// What neither reader nor writer may do, with SQL of their own.
+/// What neither reader nor writer is allowed to do, with SQL of their own.
 const REFUSED_TO_BOTH: [&str; 14] = [
     "UPDATE kennel.event SET payload = ''",
     "DELETE FROM kennel.event",
@@ -31,7 +31,7 @@ const REFUSED_TO_BOTH: [&str; 14] = [
     "CREATE TABLE kennel.mine ()",
 ];
 
-/// What a reader may not do either.
+/// What a reader is not allowed to do either.
 const REFUSED_TO_READERS: [&str; 5] = [
     "INSERT INTO kennel.log (name, id) VALUES ('x', gen_random_uuid())",
     "INSERT INTO kennel.lease VALUES ('a', 'b', 1, 1, 1, 1)",
@@ -40,7 +40,7 @@ const REFUSED_TO_READERS: [&str; 5] = [
     "SELECT * FROM kennel.acquire_lease('a', 'b', 1, 1)",
 ];
 
-/// What nobody may do who was given nothing.
+/// What a role without grants is not allowed to do.
 const REFUSED_TO_OTHERS: [&str; 3] = [
     "SELECT * FROM kennel.event",
     "SELECT kennel.now_micros()",
@@ -55,7 +55,7 @@ fn event(number: u128) -> NewEvent {
         .tag("b")
 }
 
-/// A role that logs in to the database, as a member of a role or of none.
+/// Creates a role that logs in to the database, with or without a membership.
 async fn login(database: &Database, owner: &Client, name: &str, member_of: &str) -> String {
     let role = format!("{}_{name}", database.name());
     let create = format!("CREATE ROLE {role} LOGIN {member_of}");
@@ -93,9 +93,9 @@ fn check_unavailable<T: std::fmt::Debug>(done: Result<T, RecordError>) {
 }
 
 /// Goal: a program that only reads or only records needs no more than its role, and can do no harm
-/// with it. Method: what a store does by each role, and then by SQL of its own what it should not.
+/// with it. Method: the operations of a store with each role, and then forbidden SQL of its own.
 #[test]
-fn roles_may_do_what_they_are_for_and_nothing_else() {
+fn roles_have_the_rights_they_need_and_no_others() {
     block_on(async {
         let database = Database::create().await;
         let owner = database.client().await;
@@ -159,7 +159,7 @@ fn roles_may_do_what_they_are_for_and_nothing_else() {
         let refused = refused.map(drop).unwrap_err().to_string();
         assert!(refused.contains("GRANT \"kennel_reader\" TO"), "{refused}");
 
-        // Rights that are taken from a program that runs.
+        // Revokes the rights of a running program.
         let revoke = format!("REVOKE kennel_writer FROM {}_writer", database.name());
         owner.batch_execute(&revoke).await.unwrap();
         check_unavailable(log.append(Append::of([event(3)])).await);
@@ -167,7 +167,7 @@ fn roles_may_do_what_they_are_for_and_nothing_else() {
     });
 }
 
-/// Everything there is to read, and news of what the writer records.
+/// Reads everything, and waits for a change by the writer.
 async fn check_reading(reader: &str, writer: &PostgresStore) {
     let store = PostgresStore::open_read_only(reader).await.unwrap();
     assert_eq!(store.logs(None, 10).await.unwrap().len(), 1);
@@ -201,7 +201,7 @@ async fn check_reading(reader: &str, writer: &PostgresStore) {
 }
 
 #[test]
-fn names_in_functions_mean_the_same_to_everybody() {
+fn names_in_functions_mean_the_same_for_every_role() {
     block_on(async {
         let database = Database::create().await;
         drop(database.open().await);

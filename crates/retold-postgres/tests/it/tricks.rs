@@ -1,4 +1,4 @@
-//! A view of dogs' tricks: what the tests of projections fold.
+//! A view of dogs' tricks, which the tests of projections share.
 
 use std::sync::Arc;
 
@@ -35,8 +35,8 @@ impl Event for TrickAdded {
     }
 }
 
-/// One row for each trick and one count of all. A trick that is taken twice is refused by the table, one
-/// by the handler after it has written; others do what no handler is to do.
+/// One row for each trick and one count of all. The table refuses a trick that is added twice, the
+/// handler refuses one after it has written; others do things that no handler should do.
 async fn trick(view: &ViewTransaction<'_>, logged: &Logged<TrickAdded>) -> Result<(), BoxError> {
     let TrickAdded(trick) = &logged.event;
     let position = logged.position().get().cast_signed();
@@ -47,7 +47,7 @@ async fn trick(view: &ViewTransaction<'_>, logged: &Logged<TrickAdded>) -> Resul
     let count = view.prepare_cached(&count).await?;
     view.execute(&count, &[]).await?;
     match trick.as_str() {
-        "bite" => Err("nobody teaches that".into()),
+        "bite" => Err("that is not taught here".into()),
         "commit" => Ok(view.batch_execute("COMMIT").await?),
         "roll back" => Ok(view.batch_execute("ROLLBACK").await?),
         "swallow" => {
@@ -98,7 +98,7 @@ pub(crate) fn pipeline(
     ProjectionPipeline::new(log.clone(), keeper)
 }
 
-/// An append of these tricks.
+/// Returns an append of these tricks.
 pub(crate) fn added<'a>(tricks: impl IntoIterator<Item = &'a str>) -> Append {
     Append::of(tricks.into_iter().map(|trick| {
         let id = EventId::new(Uuid::now_v7());
@@ -110,14 +110,15 @@ pub(crate) async fn teach(log: &dyn Recorder, trick: &str) -> Result<Appended, R
     log.append(added([trick])).await
 }
 
-/// One state of all tables.
+/// Begins one snapshot of all tables.
 async fn snapshot(client: &mut Client) -> Transaction<'_> {
     let builder = client.build_transaction().read_only(true);
     let builder = builder.isolation_level(IsolationLevel::RepeatableRead);
     builder.start().await.unwrap()
 }
 
-/// The names of the tricks, as a reader finds them; checked against the count of the other table.
+/// Returns the names of the tricks as a reader finds them, checked against the count of the other
+/// table.
 pub(crate) async fn read(views: &PostgresViews) -> Vec<String> {
     let mut client = views.reader().await.unwrap();
     let state = snapshot(&mut client).await;
@@ -129,7 +130,7 @@ pub(crate) async fn read(views: &PostgresViews) -> Vec<String> {
     names.iter().map(|row| row.get(0)).collect()
 }
 
-/// The position of the checkpoint and the number of rows, of a version, in one state.
+/// Returns the position of the checkpoint and the number of rows of a version, in one snapshot.
 pub(crate) async fn checkpoint_and_rows(views: &PostgresViews, version: u32) -> (i64, i64) {
     let sql = format!(
         "SELECT coalesce(position, 0), (SELECT count(*) FROM trick__v{version})

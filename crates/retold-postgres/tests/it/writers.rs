@@ -1,5 +1,5 @@
-//! Writers and a tailing reader for tests of faults: writers send again what they do not know, and in
-//! the end every append is there once.
+//! Writers and a tailing reader for tests of faults: writers send unknown appends again, and in the
+//! end every append is recorded once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 /// Writers at the same time.
 const WRITERS: u128 = 4;
-/// Longest that a writer tries one append while the server comes and goes.
+/// Longest that a writer retries one append while the server is stopped and restarted.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn append_of(writer: u128, number: u128) -> Append {
@@ -24,7 +24,8 @@ pub(crate) fn append_of(writer: u128, number: u128) -> Append {
     Append::of([event(1).stream(stream), event(2)])
 }
 
-/// Writes until told to stop; sends each append again until it is settled. Returns how many are there.
+/// Writes until it is stopped; sends each append again until it is settled. Returns the number of
+/// recorded appends.
 async fn write(
     log: Arc<dyn Recorder>,
     writer: u128,
@@ -40,14 +41,17 @@ async fn write(
             match log.append(append.clone()).await {
                 Ok(Appended::Recorded(_)) => break,
                 Ok(Appended::Repeated(_)) => {
-                    assert!(was_unknown, "only what was unknown can be there already");
+                    assert!(
+                        was_unknown,
+                        "only an unknown append can be recorded already"
+                    );
                     break;
                 }
                 Err(RecordError::OutcomeUnknown(_)) => was_unknown = true,
                 Err(RecordError::Unavailable(_)) => {}
                 other => panic!("{other:?}"),
             }
-            assert!(begun.elapsed() < PATIENCE, "the store does not come back");
+            assert!(begun.elapsed() < PATIENCE, "the store does not recover");
             tokio::task::yield_now().await;
         }
         number += 1;
@@ -56,7 +60,7 @@ async fn write(
     number
 }
 
-/// Every append of every writer is there once, as a whole, in one order.
+/// Checks that every append of every writer is recorded once, as a whole, in one order.
 pub(crate) async fn check_all(log: &dyn Recorder, counts: &[u128]) {
     let (mut events, mut read) = (Vec::new(), LogRead::new());
     loop {
@@ -83,13 +87,13 @@ pub(crate) async fn check_all(log: &dyn Recorder, counts: &[u128]) {
     assert_eq!(head.mark, events.last().map(|event| event.mark()));
 }
 
-/// The log `dogs` of a store.
+/// Returns the log `dogs` of a store.
 pub(crate) async fn dogs(store: &PostgresStore) -> Arc<dyn Recorder> {
     let birth = LogId::new(Uuid::from_u128(1));
     store.open("dogs", birth).await.unwrap()
 }
 
-/// Writers at work, until they are told to stop.
+/// Running writers, until they are stopped.
 pub(crate) struct Writers {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
@@ -97,7 +101,7 @@ pub(crate) struct Writers {
 }
 
 impl Writers {
-    /// Some writers, each to one of the logs.
+    /// Starts writers, each to one of the logs.
     pub(crate) fn start(logs: &[Arc<dyn Recorder>]) -> Self {
         let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let tasks = (1..=WRITERS).zip(logs.iter().cycle()).map(|(writer, log)| {
@@ -108,7 +112,7 @@ impl Writers {
         Self { stop, done, tasks }
     }
 
-    /// Waits until they have done so many appends more.
+    /// Waits until they have done `more` appends.
     pub(crate) async fn progress(&self, more: u64) {
         let target = self.done.load(Ordering::SeqCst) + more;
         while self.done.load(Ordering::SeqCst) < target {
@@ -131,7 +135,8 @@ impl Writers {
     }
 }
 
-/// A seed for what a test does at random: that of `RETOLD_SEED`, or a new one; shown if it fails.
+/// Returns a seed for the random choices of a test: that of `RETOLD_SEED`, or a new one; shown if
+/// the test fails.
 pub(crate) fn seed() -> u64 {
     let given = std::env::var("RETOLD_SEED").ok();
     let seed = given.map_or_else(|| fastrand::u64(..), |it| it.parse().unwrap());
