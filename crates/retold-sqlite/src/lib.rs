@@ -25,7 +25,7 @@
 //!
 //! An append is committed by one of the tasks that append, together with everything that other
 //! tasks have queued: that task blocks its thread for the duration of a sync, the others wait
-//! without a thread. A read runs on the caller's thread. Both take far less time than a hand-over to
+//! without a thread. A read runs on the caller's thread. Both take far less time than a transfer to
 //! another thread, except for large pages: in a runtime that must respond within a millisecond, do
 //! not read ten thousand events at a time.
 //!

@@ -50,7 +50,7 @@ pub(crate) const WAL_EMPTYING_PAUSE: Duration = Duration::from_secs(30);
 pub(crate) const WAL_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Page cache of the writing connection, in KiB.
 pub(crate) const WRITER_CACHE_KIB: u32 = 64 * 1024;
-/// Page cache of each reading connection, in KiB; these read mostly mapped pages.
+/// Page cache of each reading connection, in KiB; most pages that they read are mapped.
 pub(crate) const READER_CACHE_KIB: u32 = 2 * 1024;
 /// How much of the file each reading connection maps into memory, in bytes. The pages are shared by
 /// all and belong to the operating system.

@@ -1,9 +1,9 @@
-//! Views in SQLite: what a projection changes, where its rows are, and how far it is.
+//! Views in SQLite: what a projection changes, where its rows are, and its checkpoint.
 //!
-//! A view is one table or several. Those of version 2 are named `NAME__v2`, so that a new version
-//! is built beside the old one; readers use an SQL view of the plain name, which is made for
-//! another version in the transaction that drops the old tables. Rows and checkpoint change in one
-//! transaction. What is kept beside the rows is in `retold_projection` and
+//! A view is one table or several. The tables of version 2 are named `NAME__v2`, so that a new
+//! version is built next to the old one. Readers use an SQL view with the plain name, which is
+//! redefined for another version in the transaction that drops the old tables. Rows and checkpoint
+//! change in one transaction. Everything besides the rows is stored in `retold_projection` and
 //! `retold_projection_skipped`.
 
 mod tables;

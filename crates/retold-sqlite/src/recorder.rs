@@ -25,12 +25,12 @@ use crate::writing::writer::Writer;
 pub(crate) struct SqliteRecorder {
     shared: Arc<Shared>,
     log: Arc<Log>,
-    /// None if the log was opened for reading only.
+    /// `None` if the log was opened for reading only.
     writer: Option<Arc<Writer>>,
 }
 
 impl SqliteRecorder {
-    /// Of a log that is born.
+    /// The parts of a recorder whose log exists.
     pub(crate) fn writable(shared: Arc<Shared>, log: Arc<Log>, writer: Arc<Writer>) -> Self {
         Self {
             shared,
@@ -57,7 +57,7 @@ impl SqliteRecorder {
         })
     }
 
-    /// Looks at one state of the log, if it is born; else finds nothing.
+    /// Reads one state of the log, if it exists; otherwise finds nothing.
     fn look<T: Default>(
         &self,
         look: impl FnOnce(&mut Reader, Born) -> Result<T, RecordError>,
@@ -74,7 +74,7 @@ impl SqliteRecorder {
         })
     }
 
-    /// A page; of a log that is not born it is empty, and has no mark.
+    /// Returns a page; for a log that does not exist it is empty and has no mark.
     fn page(
         &self,
         mark: Option<Mark>,
@@ -105,7 +105,7 @@ impl SqliteRecorder {
 
     async fn wait_for_change(&self, append_count: u64) -> Result<u64, RecordError> {
         self.shared.process.check()?;
-        // Subscribed before the first look, so that no news falls between the two.
+        // Subscribed before the first look, so that no announcement is missed in between.
         let mut news = self.log.subscribe();
         let _waiting = self.shared.alarm.wait_for_news();
         loop {
@@ -125,7 +125,7 @@ impl SqliteRecorder {
     }
 }
 
-/// A page of streams in the order of their names.
+/// Returns a page of streams in the order of their names.
 fn streams(
     conn: &Connection,
     log: LogKey,
@@ -137,7 +137,7 @@ fn streams(
         "SELECT name, key FROM stream
          WHERE log = ?1 AND name >= ?2 AND (?3 IS NULL OR name > ?3) ORDER BY name",
     )?;
-    // The greater of the two bounds is where the index is entered.
+    // The greater of the two bounds is where the scan of the index begins.
     let from = after.map_or(prefix, |after| after.max(prefix));
     let mut rows = select.query(params![log.0, from, after])?;
     let mut page = Vec::new();

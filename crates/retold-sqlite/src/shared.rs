@@ -1,4 +1,4 @@
-//! What recorders share with their store: the file's writer, its readers, and who waits.
+//! State that recorders share with their store: the file's writer, its readers, and the waiters.
 
 use std::sync::Arc;
 
@@ -14,27 +14,27 @@ use crate::writing::keeper::Keeper;
 use crate::writing::watcher::Logs;
 use crate::writing::writer::Writer;
 
-/// What recorders share with their store.
+/// State that recorders share with their store.
 pub(crate) struct Shared {
     pub(crate) process: Arc<OwnProcess>,
     pub(crate) place: Place,
-    /// None of a store that was opened for reading only.
+    /// `None` for a store that was opened for reading only.
     pub(crate) writer: Option<Arc<Writer>>,
     pub(crate) readers: Readers,
     pub(crate) alarm: Arc<Alarm>,
     pub(crate) logs: Arc<Logs>,
-    /// What was wrong with the files when they were opened.
+    /// Problems of the files at the time of opening.
     pub(crate) found_at_opening: Vec<Corrupt>,
-    /// Ends with the store; dropped last, so that what is queued is committed.
+    /// Ends with the store; dropped last, so that queued members are committed.
     pub(crate) _keeper: Keeper,
 }
 
 impl Shared {
-    /// The writer.
+    /// Returns the writer.
     ///
     /// # Errors
     ///
-    /// `Invalid` from a store that was opened for reading only, or by another process.
+    /// `Invalid` if the store was opened for reading only, or by another process.
     pub(crate) fn writer(&self) -> Result<&Arc<Writer>, RecordError> {
         self.process.check()?;
         self.writer.as_ref().ok_or_else(|| {
@@ -45,7 +45,8 @@ impl Shared {
         })
     }
 
-    /// What a log was given at its birth, looked up if it is not known yet; none if it is not born.
+    /// Returns the key and id of a log, looked up if they are not known yet, or `None` if it does
+    /// not exist.
     pub(crate) fn find_birth(&self, log: &Log) -> Result<Option<Born>, RecordError> {
         if let Some(born) = log.born() {
             return Ok(Some(born));
@@ -57,14 +58,14 @@ impl Shared {
         Ok(found)
     }
 
-    /// What the log that has this name now was given at its birth.
+    /// Returns the key and id of the log that has this name now.
     fn birth_now(&self, name: &str) -> Result<Option<Born>, RecordError> {
         self.readers.read(|reader| {
             birth_of(&reader.conn, name).map_err(|error| before_commit("looking for a log", error))
         })
     }
 
-    /// The log that has this name now, for whoever opens it; whether it is born.
+    /// Returns the log that has this name now, for an opening, and whether it exists.
     pub(crate) fn open(&self, name: &str) -> Result<(Arc<Log>, bool), RecordError> {
         let found = self.birth_now(name)?;
         Ok((self.logs.share(name, found), found.is_some()))
@@ -72,8 +73,8 @@ impl Shared {
 }
 
 impl Drop for Shared {
-    /// A child that inherited the store leaves connections as they are: to close them would act on
-    /// locks and files of its parent.
+    /// A child that inherited the store leaves connections alone: closing them would affect locks
+    /// and files of its parent.
     fn drop(&mut self) {
         if self.process.is_inherited() {
             std::mem::forget(self.writer.take());

@@ -39,38 +39,38 @@ use crate::{leases, projection};
 
 /// A store in one SQLite file. A clone is another handle to the same opening.
 ///
-/// Several openings of one file are correct, in one process and in many: what is judged is judged
-/// while nobody else can write. One opening per process is faster, for only its own appends share a
-/// sync.
+/// A file may be opened several times, in one process and in many, because appends are judged while
+/// no other connection can write. One opening per process is faster, because only its own appends
+/// share a sync.
 ///
-/// A child process that is made by `fork` opens the store by itself: one that it inherited is
-/// refused with a clear error, and does nothing to its parent's.
+/// A child process that is created by `fork` must open the store itself: calls on an inherited one
+/// are refused with a clear error, and do nothing to its parent's.
 ///
-/// It needs no runtime. Appends commit on the thread that polls them, and reads run on it; see the
-/// [crate] for what that means.
+/// The store needs no runtime. Appends commit on the thread that polls them, and reads run on it;
+/// the [crate] describes the consequences.
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
 }
 
 impl SqliteStore {
-    /// Opens the store at `path`, and makes one if there is no file or an empty one.
+    /// Opens the store at `path`, and creates one if there is no file or an empty one.
     ///
     /// # Errors
     ///
     /// `Invalid` if `path` is a folder, a file that is not a Retold store, or one of a newer
     /// version; `Corrupt` if the file is damaged or another program has dropped one of its tables;
-    /// `Unavailable` if its folder is missing, if it may not be read and written, or if another
-    /// process keeps it to itself. The file is then as it was.
+    /// `Unavailable` if its folder is missing, if it cannot be read and written, or if another
+    /// process has exclusive access. The file is then unchanged.
     ///
-    /// A file that is removed, renamed or replaced while it is open is noticed: appends and reads
-    /// are `Unavailable` from then on (the append in the middle of which it happened is
+    /// If the file is removed, renamed or replaced while it is open, the store notices: appends and
+    /// reads are `Unavailable` from then on (an append during which it happened is
     /// `OutcomeUnknown`), until the store is opened again.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, RecordError> {
         Self::open_with(path, &SqliteOptions::new())
     }
 
-    /// Opens the store at `path` in another way than by default.
+    /// Opens the store at `path` with options.
     ///
     /// # Errors
     ///
@@ -80,8 +80,8 @@ impl SqliteStore {
     }
 
     /// Opens the store at `path` with projections that take part in the transaction of every append
-    /// to their logs: whoever reads their views sees all that is recorded. Each catches up with its
-    /// log when that is opened.
+    /// to their logs, so that readers of their views see everything that is recorded. Each catches
+    /// up with its log when the log is opened.
     ///
     /// ```
     /// # use retold_sqlite::{InlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables};
@@ -144,16 +144,16 @@ impl SqliteStore {
         )
     }
 
-    /// Opens the store at `path` for reading. Nothing is written but the two files beside it by
-    /// which SQLite coordinates with writers, and not even those where that is not allowed.
+    /// Opens the store at `path` for reading. This writes only the two files next to it by which
+    /// SQLite coordinates with writers, and not even those where it lacks permission.
     ///
     /// Where this process may not write in the folder and no other has the file open, the file is
-    /// read as it is. When another process then begins to write, reads are `Unavailable` and say
-    /// so, until the store is opened again.
+    /// read as it is. If another process then begins to write, reads are `Unavailable` with an
+    /// error that explains it, until the store is opened again.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); `Invalid` also for an empty file, `Unavailable` for none.
+    /// As [`open`](Self::open); `Invalid` also for an empty file, `Unavailable` for a missing one.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, RecordError> {
         let mut place = Place::read_only(path.as_ref())?;
         let busy_wait_max = SqliteOptions::new().busy_wait_max;
@@ -201,7 +201,7 @@ impl SqliteStore {
         })
     }
 
-    /// A place for views in the store's own file. What is written there goes through the store's
+    /// Returns a place for views in the store's own file. View updates are written by the store's
     /// writer, together with appends: neither waits for the other's commit.
     pub fn views(&self) -> SqliteViews {
         SqliteViews::in_store(self.shared.clone())
@@ -271,7 +271,8 @@ impl SqliteStore {
     }
 }
 
-/// What is different from the store that was made: in its schema, and in what it has of its logs.
+/// Reports differences from the store as it was created: in its schema, and in the content of its
+/// logs.
 fn find_differences(conn: &Connection, place: &Place) -> Result<Vec<Corrupt>, RecordError> {
     let mut found =
         schema::differences(conn).map_err(|error| before_commit("looking at the schema", error))?;
@@ -283,7 +284,7 @@ fn find_differences(conn: &Connection, place: &Place) -> Result<Vec<Corrupt>, Re
     Ok(found)
 }
 
-/// Tells what was wrong with the files when they were opened.
+/// Logs the problems of the files at the time of opening.
 fn tell(place: &Place, damage: Option<Corrupt>, missing: Vec<Corrupt>) -> Vec<Corrupt> {
     let found: Vec<Corrupt> = damage.into_iter().chain(missing).collect();
     for finding in &found {
@@ -292,7 +293,7 @@ fn tell(place: &Place, damage: Option<Corrupt>, missing: Vec<Corrupt>) -> Vec<Co
     found
 }
 
-/// Checks the file, and what is beside it, now and when it was opened.
+/// Checks the file and its write-ahead log, now and with the findings of the opening.
 fn verify_files(shared: &Shared) -> Result<Vec<Corrupt>, RecordError> {
     let place = &shared.place;
     let mut found = shared.found_at_opening.clone();
@@ -355,7 +356,7 @@ impl Store for SqliteStore {
             check_lease(name, holder)?;
             let (name, holder) = (name.to_owned(), holder.to_owned());
             let acquire = move |transaction: &mut Transaction<'_>| {
-                // By the clock as it is now, not as it was when the request was queued.
+                // By the present clock, not that of the time when the request was queued.
                 let now = SystemTime::now().into();
                 leases::acquire(transaction.conn, &name, &holder, time_to_live, now).map(Ok)
             };
@@ -409,12 +410,12 @@ impl Store for SqliteStore {
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Corrupt>, RecordError>> {
         let shared = self.shared.clone();
         let (sender, receiver) = oneshot::channel();
-        // The whole file is read: not on the thread of a task.
+        // The whole file is read, so this does not run on the thread of a task.
         let started = thread::Builder::new()
             .name("retold-verify".into())
             .spawn(move || {
                 let verified = verify_files(&shared);
-                // Nobody waits any more if this fails.
+                // If this fails, the receiver is gone.
                 drop(sender.send(verified));
             });
         Box::pin(async move {
@@ -433,8 +434,8 @@ mod tests {
     use retold_core::recording::NewEvent;
     use uuid::Uuid;
 
-    /// Goal: a child that inherited a store can do nothing with it, and drops it without a trace.
-    /// Method: the store is made to take this process for such a child.
+    /// Goal: a child that inherited a store cannot use it, and drops it without a trace. Method:
+    /// the store is made to treat this process as such a child.
     #[tokio::test]
     async fn a_store_that_was_inherited_is_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -465,7 +466,7 @@ mod tests {
         drop((log, store));
         assert!(path.with_extension("db-wal").exists());
         assert_eq!(parents.logs(None, 10).await.unwrap().len(), 1);
-        // What a child opens by itself works.
+        // A store that a child opens itself works.
         let own = SqliteStore::open(&path).unwrap();
         assert_eq!(own.logs(None, 10).await.unwrap().len(), 1);
     }

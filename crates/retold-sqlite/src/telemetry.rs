@@ -1,13 +1,14 @@
-//! What the store tells about its work: the names of its metrics.
+//! Telemetry of the store: the names of its metrics.
 //!
-//! They go to whatever recorder the program installed for the crate `metrics`, without labels. What
-//! a program cannot see from an answer (groups that were not committed, a write-ahead log that
-//! could not be emptied) is a warning of `tracing`.
+//! They are sent to the recorder that the program installed for the crate `metrics`, without
+//! labels. Problems that no result shows (groups that were not committed, a write-ahead log that
+//! could not be emptied) are logged as warnings of `tracing`.
 
-/// Histogram: members of a group, as it is committed; beside appends also births of logs, snapshots
-/// and leases.
+/// Histogram: members of a group when it is committed: appends, creations of logs, snapshots and
+/// leases.
 pub const GROUP_LENGTH: &str = "retold.sqlite.group.length";
-/// Histogram, seconds: from the beginning of a group's transaction until its answers are given.
+/// Histogram, seconds: from the beginning of a group's transaction until its outcomes are
+/// delivered.
 pub const GROUP_SECONDS: &str = "retold.sqlite.group.seconds";
-/// Histogram: how many wait when a group is taken, those of the group included.
+/// Histogram: queue length when a group is taken, including the group.
 pub const QUEUE_LENGTH: &str = "retold.sqlite.queue.length";

@@ -1,7 +1,7 @@
-//! The writer's transaction, as its members see it: look-ups that use what is known.
+//! The writer's transaction, as its members see it: lookups that use the writer's memory.
 //!
-//! It holds SQLite's write lock from before the first look-up, so nothing that is judged here can
-//! change before it is committed.
+//! It holds SQLite's write lock from before the first lookup, so nothing that an append is judged
+//! by can change before it is committed.
 
 use std::sync::Arc;
 
@@ -24,12 +24,13 @@ use crate::reading::page::log_events;
 pub(crate) struct Transaction<'a> {
     pub(crate) conn: &'a Connection,
     pub(crate) known: &'a mut Known,
-    /// The wall clock, once for all members.
+    /// The wall clock, read once for all members.
     pub(crate) now: Timestamp,
 }
 
 impl<'a> Transaction<'a> {
-    /// Enters a transaction that `conn` has begun: forgets what others may have changed.
+    /// Enters a transaction that `conn` has begun: discards memory that others may have made
+    /// invalid.
     pub(crate) fn enter(conn: &'a Connection, known: &'a mut Known) -> rusqlite::Result<Self> {
         let data_version = data_version(conn)?;
         if known.data_version != Some(data_version) {
@@ -44,7 +45,7 @@ impl<'a> Transaction<'a> {
         Ok(Self { conn, known, now })
     }
 
-    /// Where a log that is written to is in the file, once it is known that it is that log.
+    /// Returns the place in the file of a log that is written to, after checking its identity.
     ///
     /// # Errors
     ///
@@ -59,7 +60,7 @@ impl<'a> Transaction<'a> {
             }
             let head = head::read(self.conn, born.key)?;
             if let Some(mark) = head.mark {
-                // What is recorded goes behind it, whatever it is: so it has to be what was
+                // New events are recorded after the last one in any case, so it must be what was
                 // recorded.
                 let seq = born.key.seq(mark.position.get());
                 let span = Span {
@@ -75,8 +76,8 @@ impl<'a> Transaction<'a> {
         Ok(Ok(born))
     }
 
-    /// After a part of the transaction was rolled back: forgets what was learned in it, and looks
-    /// anew at the log.
+    /// Called after a part of the transaction was rolled back: discards what was read in it, and
+    /// reads the log again.
     pub(crate) fn forget_log_after_rollback(
         &mut self,
         name: &Arc<str>,
@@ -96,7 +97,7 @@ impl<'a> Transaction<'a> {
         self.known.log_mut(log).head
     }
 
-    /// Where a stream is.
+    /// Returns the end of a stream.
     pub(crate) fn stream(&mut self, log: LogKey, name: &Arc<str>) -> rusqlite::Result<KnownStream> {
         if let Some(known) = self.known.stream(log, name) {
             return Ok(known);
@@ -114,7 +115,7 @@ impl<'a> Transaction<'a> {
         Ok(stream)
     }
 
-    /// How many topics the log has, as its next append finds it.
+    /// Returns the number of topics of the log, as its next append finds it.
     pub(crate) fn topic_count(&mut self, log: LogKey) -> rusqlite::Result<u64> {
         if let Some(count) = self.known.log_mut(log).topic_count {
             return Ok(count);
@@ -124,7 +125,7 @@ impl<'a> Transaction<'a> {
         Ok(count)
     }
 
-    /// Key of a topic or tag, which it gets if it has none yet.
+    /// Returns the key of a topic or tag, creating it if there is none.
     pub(crate) fn label_key(
         &mut self,
         log: LogKey,
@@ -156,7 +157,7 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// The greatest id of all events; of an empty file the least there is.
+/// Returns the greatest id of all events, or the least id for an empty file.
 fn greatest_id(conn: &Connection) -> rusqlite::Result<Option<EventId>> {
     let greatest: Option<[u8; 16]> = conn
         .prepare_cached("SELECT max(id) FROM event")?

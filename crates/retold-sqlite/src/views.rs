@@ -1,5 +1,5 @@
-//! Views in a SQLite file: a place that keeps views of projections, in a file of their own or in
-//! that of a store.
+//! Views in a SQLite file: a place that stores views of projections, in a separate file or in that
+//! of a store.
 
 use std::fmt;
 use std::path::Path;
@@ -25,8 +25,7 @@ use crate::transaction::Transaction;
 ///
 /// Each view is one table or several, which readers find under their plain names, with any SQLite
 /// driver; see [`reader`](Self::reader). They change in one transaction with the checkpoint, which
-/// is kept in the table `retold_projection` of the same file.
-///
+/// is stored in the table `retold_projection` of the same file.
 /// ```
 /// # use retold_core::domain::Event;
 /// # use retold_core::recording::Recorder;
@@ -58,12 +57,12 @@ pub struct SqliteViews {
     home: Home,
 }
 
-/// Where the views are.
+/// The file that contains the views.
 #[derive(Clone)]
 enum Home {
-    /// In a file of their own, with a connection of their own.
+    /// A separate file, with its own connection.
     Own(Arc<OwnFile>),
-    /// In the file of a store: what is written goes through its writer.
+    /// The file of a store: its writer performs the writes.
     Store(Arc<Shared>),
 }
 
@@ -73,21 +72,21 @@ struct OwnFile {
 }
 
 impl SqliteViews {
-    /// Opens the file at `path`, and makes one if there is none. It may have other tables too. For
-    /// views in the file of a store that is open here,
+    /// Opens the file at `path`, and creates it if there is none. It may have other tables too. For
+    /// views in the file of a store that is open in this process,
     /// [`SqliteStore::views`](crate::SqliteStore::views) is faster.
     ///
     /// # Errors
     ///
     /// `Invalid` if `path` is a folder or a file that is no database; `Unavailable` if its folder
-    /// is missing, or it may not be read and written; `Corrupt`.
+    /// is missing, or it cannot be read and written; `Corrupt`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, RecordError> {
         Self::open_with_mode(path, FILE_MODE)
     }
 
-    /// Opens the file at `path` with other rights than [`FILE_MODE`] where it is made, as
-    /// [`SqliteOptions::file_mode`](crate::SqliteOptions::file_mode) says: for views that other
-    /// users read.
+    /// Opens the file at `path`, and creates it with other rights than [`FILE_MODE`], as with
+    /// [`SqliteOptions::file_mode`](crate::SqliteOptions::file_mode): for views that other users
+    /// read.
     ///
     /// # Errors
     ///
@@ -114,7 +113,7 @@ impl SqliteViews {
         self.place().path()
     }
 
-    /// The keeper of this projection's version of its view, for a pipeline.
+    /// Returns the keeper of this projection's version of its view, for a pipeline.
     ///
     /// # Errors
     ///
@@ -132,7 +131,7 @@ impl SqliteViews {
         }))
     }
 
-    /// A new connection that reads the file, for those who look at the views.
+    /// Opens a new connection that reads the file, for readers of the views.
     ///
     /// # Errors
     ///
@@ -170,7 +169,7 @@ impl fmt::Debug for SqliteViews {
 
 impl OwnFile {
     fn conn(&self) -> MutexGuard<'_, Connection> {
-        // A panic in the middle leaves a transaction, which the next one rolls back.
+        // A panic midway leaves a transaction, which the next one rolls back.
         self.conn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -241,8 +240,8 @@ impl SqliteKeeper {
                 presence.check_now_and_then().map_err(failed)?;
                 match own.conn.try_lock() {
                     Ok(conn) => look(&self.declared, &conn),
-                    // A handler is at work. One that does not return would keep the caller's thread
-                    // too.
+                    // A handler is running. Waiting for one that does not return would block the
+                    // caller's thread too.
                     Err(TryLockError::WouldBlock) => {
                         let views = SqliteViews {
                             home: self.home.clone(),

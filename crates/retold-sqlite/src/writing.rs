@@ -1,5 +1,5 @@
-//! Writing: appends are judged and recorded in groups, one transaction and one sync for each group. The
-//! modules stand in order; each uses only those above it.
+//! Writing: appends are judged and recorded in groups, one transaction and one sync for each group.
+//! The modules are in order; each uses only those above it.
 
 pub(crate) mod judge;
 pub(crate) mod record;

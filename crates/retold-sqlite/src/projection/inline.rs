@@ -1,7 +1,7 @@
 //! Inline projections: views in the store's own file that change in the transaction of the append.
 //!
-//! Whoever reads the view sees every event that is recorded, at once and without waiting. The price
-//! is paid by each append to the log: its own savepoint, the handlers, the checkpoint.
+//! Readers of the view see every recorded event, at once and without waiting. The cost is paid by
+//! each append to the log: a savepoint, the handlers, the checkpoint.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,35 +19,38 @@ use crate::reading::matches::Span;
 use crate::reading::page::log_events;
 use crate::transaction::Transaction;
 
-/// Events taken in one transaction while an inline projection catches up when its log is opened:
-/// long enough that the commits cost little, short enough that others who write hardly wait.
+/// Events processed in one transaction while an inline projection catches up when its log is
+/// opened: enough that the commits cost little, few enough that other writers hardly wait.
 const CATCH_UP_PAGE_EVENTS: usize = 1_000;
 
-/// The projections that take part in the appends of a store that is
-/// [opened with them](crate::SqliteStore::open_with_projections).
+/// The projections that take part in the appends of a store that is [opened with
+/// them](crate::SqliteStore::open_with_projections).
 ///
-/// A handler that fails, or panics, fails the append that it is shown, and that one alone: it is
-/// `Invalid`, says which projection failed and why, and nothing of it is recorded. So there is
-/// nothing to skip there, whatever the projection says of poison.
+/// A handler that fails or panics fails the append that it processes, and only that one: the append
+/// is `Invalid`, the error names the projection and the reason, and nothing of the append is
+/// recorded. Thus no event is skipped there, regardless of the projection's setting for poison.
 ///
-/// Before its first append each catches up with what its log has, when the log is opened, and
-/// within an append with what other programs recorded without it. An event that it cannot take then
-/// fails the opening (or the append), unless the projection [skips](OnPoison::Skip) such events.
+/// Each projection catches up with its log when the log is opened, before its first append, and
+/// within an append with events that other programs recorded without it. An event that it cannot
+/// process then fails the opening (or the append), unless the projection [skips](OnPoison::Skip)
+/// such events.
 ///
 /// A program with a newer version of a projection supersedes the older one: appends of programs
-/// that still have that are refused from then on, for they would leave the view behind.
+/// that still have the older version are refused from then on, because they would leave the view
+/// behind.
 #[derive(Clone, Default)]
 pub struct InlineProjections {
     declared: Vec<Arc<Declared>>,
 }
 
 impl InlineProjections {
-    /// None yet.
+    /// Creates an empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// And this one, with the tables of its view. Of several over one log the first acts first.
+    /// Adds a projection, with the tables of its view. Several projections over one log run in the
+    /// order in which they were added.
     #[must_use]
     pub fn with(mut self, projection: Projection<Sqlite>, tables: SqliteTables) -> Self {
         self.declared
@@ -66,7 +69,7 @@ impl InlineProjections {
             .all(|it| *it.outline().upstream != *log)
     }
 
-    /// The projections over a log.
+    /// Returns the projections over a log.
     pub(crate) fn of(&self, log: &str) -> Vec<Arc<Declared>> {
         let of_log = |it: &&Arc<Declared>| *it.outline().upstream == *log;
         self.declared.iter().filter(of_log).cloned().collect()
@@ -80,14 +83,14 @@ impl fmt::Debug for InlineProjections {
     }
 }
 
-/// Whether a projection has everything that its log has.
+/// Whether a projection has processed its whole log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CatchUp {
     Done,
     More,
 }
 
-/// Why an inline projection does not take part: the database failed, or this is the answer.
+/// Why an inline projection does not take part: the database failed, or the error for the caller.
 pub(crate) type Refused = Result<RecordError, rusqlite::Error>;
 
 pub(crate) fn refused(halt: Halt) -> Refused {
@@ -103,7 +106,7 @@ pub(crate) fn refused(halt: Halt) -> Refused {
     }
 }
 
-/// The work of the writer that brings a projection a page nearer to the head of its log.
+/// The writer's task that advances a projection by one page toward the head of its log.
 pub(crate) fn catch_up_by_page(
     transaction: &mut Transaction<'_>,
     declared: &Declared,
@@ -119,8 +122,8 @@ pub(crate) fn catch_up_by_page(
     }
 }
 
-/// Takes a page of what the log has beyond the checkpoint; begins the version if it has not begun,
-/// and lets readers see it once it has everything.
+/// Processes a page of the log beyond the checkpoint; begins the version if it has not begun, and
+/// publishes it to readers once it has caught up.
 fn catch_up(
     transaction: &Transaction<'_>,
     declared: &Declared,
@@ -161,7 +164,7 @@ fn catch_up(
     Ok(CatchUp::Done)
 }
 
-/// Takes events of a page as far as they can be taken, and returns the checkpoint then.
+/// Processes the events of a page as far as possible, and returns the resulting checkpoint.
 fn take_page(
     transaction: &Transaction<'_>,
     declared: &Declared,
@@ -200,7 +203,7 @@ fn take_page(
     }
 }
 
-/// The view is of this log, as it is.
+/// Checks that the view is of this log in its present state.
 fn check_upstream(
     transaction: &Transaction<'_>,
     declared: &Declared,
@@ -217,7 +220,7 @@ fn check_upstream(
     Err(Halt::Refused(declared.outline().diverged(mark, found)))
 }
 
-/// Brings a projection to the head of its log within the transaction of an append.
+/// Advances a projection to the head of its log within the transaction of an append.
 pub(crate) fn prepare(
     transaction: &mut Transaction<'_>,
     declared: &Declared,
@@ -225,7 +228,7 @@ pub(crate) fn prepare(
     head: Option<Mark>,
 ) -> Result<(), Refused> {
     let born = log.birth();
-    // Mostly it is there already.
+    // It has usually caught up already.
     match declared.checkpoint(transaction.conn) {
         Ok(Some((upstream, checkpoint))) if (upstream, checkpoint) == (born.id, head) => {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What is kept beside the rows of views: checkpoints, versions, and events that were passed over.
+//! The data stored besides the rows of views: checkpoints, versions, and skipped events.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::file::head::{unsigned, uuid};
 
-/// A promise to files already written: these tables only ever grow columns. `state` is `seen` for
-/// the version that readers see and `building` for one on its way; `tables` are its plain names,
-/// with commas between. Positions are those of the upstream; from 2^63 on they stand here less
-/// 2^64. Times are microseconds since 1970.
+/// Existing files depend on these tables: they only ever gain columns. `state` is `seen` for the
+/// version that readers see and `building` for one under construction; `tables` are its plain
+/// names, separated by commas. Positions are those of the upstream; from 2^63 on they are stored
+/// less 2^64. Times are microseconds since 1970.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS retold_projection (
         name TEXT NOT NULL,
@@ -40,7 +40,7 @@ const SCHEMA: &str = "
 const SELECT: &str =
     "SELECT version, upstream_id, position, event_id, state, tables FROM retold_projection";
 
-/// One version of a projection, as the file keeps it.
+/// One version of a projection, as stored in the file.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) version: u32,
@@ -50,12 +50,12 @@ pub(super) struct Entry {
     pub(super) tables: Vec<String>,
 }
 
-/// Makes the tables, unless they are there.
+/// Creates the tables, unless they exist.
 pub(super) fn create(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(SCHEMA)
 }
 
-/// Whether the tables are there: no version of any projection has begun, if not.
+/// Whether the tables exist: if not, no version of any projection has begun.
 pub(super) fn exists(conn: &Connection) -> rusqlite::Result<bool> {
     let found = conn
         .prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = 'retold_projection'")?
@@ -75,13 +75,13 @@ pub(super) fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool>
     Ok(found.is_some())
 }
 
-/// All versions of a projection, the oldest first.
+/// Returns all versions of a projection, the oldest first.
 pub(super) fn entries(conn: &Connection, name: &str) -> rusqlite::Result<Vec<Entry>> {
     let mut select = conn.prepare_cached(&format!("{SELECT} WHERE name = ?1 ORDER BY version"))?;
     select.query_map([name], entry)?.collect()
 }
 
-/// All versions of all projections, by name and version.
+/// Returns all versions of all projections, by name and version.
 pub(crate) fn all(conn: &Connection) -> rusqlite::Result<Vec<ViewEntry>> {
     if !exists(conn)? {
         return Ok(Vec::new());
@@ -107,7 +107,7 @@ pub(crate) fn all(conn: &Connection) -> rusqlite::Result<Vec<ViewEntry>> {
     entries.collect()
 }
 
-/// One version of a projection; none if it has not begun or was dropped.
+/// Returns one version of a projection, or `None` if it has not begun or was dropped.
 pub(super) fn entry_of(
     conn: &Connection,
     name: &str,
@@ -138,7 +138,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     })
 }
 
-/// Begins a version, or has one that has no checkpoint begin anew.
+/// Begins a version, or restarts one that has no checkpoint.
 pub(super) fn begin(
     conn: &Connection,
     name: &str,
@@ -165,7 +165,7 @@ pub(super) fn begin(
     .map(drop)
 }
 
-/// Moves the checkpoint.
+/// Advances the checkpoint.
 pub(super) fn advance(
     conn: &Connection,
     name: &str,
@@ -185,7 +185,7 @@ pub(super) fn advance(
     .map(drop)
 }
 
-/// Notes that readers see the version.
+/// Records that readers see the version.
 pub(super) fn show(conn: &Connection, name: &str, version: u32) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "UPDATE retold_projection SET state = 'seen' WHERE name = ?1 AND version = ?2",
@@ -194,7 +194,7 @@ pub(super) fn show(conn: &Connection, name: &str, version: u32) -> rusqlite::Res
     .map(drop)
 }
 
-/// Forgets a version, and what it passed over.
+/// Deletes a version and its skipped events.
 pub(super) fn forget(conn: &Connection, name: &str, version: u32) -> rusqlite::Result<()> {
     for sql in [
         "DELETE FROM retold_projection WHERE name = ?1 AND version = ?2",
@@ -205,7 +205,7 @@ pub(super) fn forget(conn: &Connection, name: &str, version: u32) -> rusqlite::R
     Ok(())
 }
 
-/// How many events a version has passed over.
+/// Returns how many events a version has skipped.
 pub(super) fn count_skipped(conn: &Connection, name: &str, version: u32) -> rusqlite::Result<u64> {
     conn.prepare_cached(
         "SELECT count(*) FROM retold_projection_skipped WHERE name = ?1 AND version = ?2",
@@ -214,7 +214,7 @@ pub(super) fn count_skipped(conn: &Connection, name: &str, version: u32) -> rusq
     .map(unsigned)
 }
 
-/// Records an event that is passed over.
+/// Records a skipped event.
 pub(super) fn skip(
     conn: &Connection,
     name: &str,
@@ -236,7 +236,7 @@ pub(super) fn skip(
     .map(drop)
 }
 
-/// Events that were passed over, after a position.
+/// Returns the skipped events after a position.
 pub(super) fn skipped(
     conn: &Connection,
     name: &str,

@@ -8,9 +8,9 @@ use retold_core::projection::{AtOnce, BoxError, ViewKind};
 use retold_core::recording::Invalid;
 use rusqlite::Connection;
 
-/// Longest name of a table of a view, in bytes; what is added to it stays readable.
+/// Longest name of a table of a view, in bytes; short enough that the suffixed name stays readable.
 const TABLE_NAME_SIZE_MAX: usize = 64;
-/// Most tables of one projection: more are several projections.
+/// Most tables of one projection; for more, use several projections.
 const TABLES_MAX: usize = 64;
 
 /// The kind of views that are tables of SQLite: handlers of a `Projection<Sqlite>` change rows
@@ -26,9 +26,9 @@ impl ViewKind for Sqlite {
 
 /// The open transaction in which a handler changes the tables of its projection's version.
 ///
-/// It is the driver's own connection, with every statement that that has; the checkpoint is
-/// committed with what is done here. Whoever ends the transaction by hand (`COMMIT`, `ROLLBACK`)
-/// has their event refused.
+/// It is the driver's own connection, with all its statements; the checkpoint is committed with the
+/// handler's changes. If a handler ends the transaction itself (`COMMIT`, `ROLLBACK`), its event is
+/// refused.
 pub struct ViewTransaction<'a> {
     conn: &'a Connection,
     version: u32,
@@ -39,9 +39,9 @@ impl<'a> ViewTransaction<'a> {
         Self { conn, version }
     }
 
-    /// The name in this version of what the plain name means to readers: `dogs__v2` for `dogs`. For
-    /// tables, and for their indexes and triggers too, whose names must not be those of another
-    /// version.
+    /// Returns the name in this version for the plain name that readers use: `dogs__v2` for `dogs`.
+    /// Use it for tables, and also for their indexes and triggers, whose names must not collide
+    /// with those of another version.
     pub fn table(&self, name: &str) -> String {
         versioned(name, self.version)
     }
@@ -74,7 +74,7 @@ impl fmt::Debug for ViewTransaction<'_> {
 
 type Create = dyn Fn(&ViewTransaction<'_>) -> Result<(), BoxError> + Send + Sync;
 
-/// The tables of a view, and how those of a version are made.
+/// The tables of a view, and how those of a version are created.
 #[derive(Clone)]
 pub struct SqliteTables {
     names: Vec<Arc<str>>,
@@ -130,7 +130,7 @@ impl SqliteTables {
     }
 }
 
-/// Names stand in SQL as they are, so they are words that need no quotes.
+/// Names are inserted into SQL unquoted, so they must be words that need no quotes.
 fn check_table_name(name: &str) -> Result<(), Invalid> {
     let is_word = name
         .bytes()

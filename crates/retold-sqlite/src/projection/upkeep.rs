@@ -1,8 +1,8 @@
-//! The upkeep of a view: what a keeper does, each inside of a transaction that somebody else has
-//! begun and will commit or roll back.
+//! The upkeep of a view: the operations of a keeper, each inside of a transaction that the caller
+//! has begun and will commit or roll back.
 //!
-//! What it refuses leaves no trace in the transaction. If the database fails, the transaction must
-//! be rolled back.
+//! A refused operation leaves no trace in the transaction. If the database fails, the transaction
+//! must be rolled back.
 
 use std::cell::Cell;
 use std::error::Error as StdError;
@@ -25,14 +25,14 @@ use crate::error::{before_commit, is_of_the_place};
 pub(crate) struct Declared {
     projection: Projection<Sqlite>,
     tables: SqliteTables,
-    /// Whether this process was asked to build the view anew.
+    /// Whether this process was asked to rebuild the view.
     is_anew: AtomicBool,
 }
 
-/// Why the upkeep did not do what it was asked.
+/// Why an operation of the upkeep failed.
 #[derive(Debug)]
 pub(crate) enum Halt {
-    /// The database failed: the transaction is to be rolled back.
+    /// The database failed: the transaction must be rolled back.
     Sqlite(rusqlite::Error),
     /// Nothing was changed.
     Refused(ProjectionError),
@@ -44,7 +44,7 @@ impl From<rusqlite::Error> for Halt {
     }
 }
 
-/// How far events could be taken.
+/// How far events were processed.
 enum Taken {
     All,
     Until(usize, Arc<dyn StdError + Send + Sync>),
@@ -72,7 +72,7 @@ impl Declared {
         self.projection.handling()
     }
 
-    /// Whether the projection takes the event.
+    /// Whether the projection processes the event.
     pub(crate) fn takes(&self, stored: &StoredEvent) -> bool {
         self.projection.takes(stored)
     }
@@ -94,7 +94,7 @@ impl Declared {
         Err(Halt::Refused(match seen {
             Some(seen) => self.superseded(seen.version),
             None => self.invalid(
-                "it was discarded while it was at work, or has not begun; begin it again".into(),
+                "it was discarded while it was running, or has not begun; begin it again".into(),
             ),
         }))
     }
@@ -106,8 +106,8 @@ impl Declared {
         }
     }
 
-    /// Checks that a version's rows are of our log; not after somebody asked for the view to be
-    /// built anew with the log as it is.
+    /// Checks that a version's rows are of our log, unless a rebuild of the view from the present
+    /// log was requested.
     fn check_same_log(&self, entry: &Entry, upstream: LogId) -> Result<(), Halt> {
         match entry.checkpoint {
             Some(mark) if entry.upstream != upstream && !self.is_anew.load(Ordering::Acquire) => {
@@ -120,17 +120,17 @@ impl Declared {
         }
     }
 
-    /// A mistake in how the projection is declared or used.
+    /// Converts a mistake in how the projection is declared or used.
     pub(crate) fn invalid(&self, reason: String) -> ProjectionError {
         self.error(Invalid::new(reason).into())
     }
 
-    /// What the database or a store said, as an error of this projection.
+    /// Converts an error of the database or a store to an error of this projection.
     pub(crate) fn error(&self, error: RecordError) -> ProjectionError {
         ProjectionError::of_record_error(self.outline().label(), error)
     }
 
-    /// What is kept of this version. Needs no transaction.
+    /// Returns the stored state of this version. Needs no transaction.
     pub(crate) fn kept(&self, conn: &Connection) -> rusqlite::Result<Option<Kept>> {
         if !ledger::exists(conn)? {
             return Ok(None);
@@ -154,7 +154,7 @@ impl Declared {
         })
     }
 
-    /// Events that were passed over. Needs no transaction.
+    /// Returns the skipped events. Needs no transaction.
     pub(crate) fn skipped(
         &self,
         conn: &Connection,
@@ -194,13 +194,13 @@ impl Declared {
             checkpoint: start,
             is_seen: begun.map_or(seen.is_none(), |it| it.is_seen),
             tables: match begun {
-                // As they were made, whatever is declared since.
+                // With the names at their creation, even if the declaration has changed since.
                 Some(begun) => begun.tables.clone(),
                 None => self.tables.names().iter().map(|it| (**it).into()).collect(),
             },
         };
         if begun.is_none() {
-            // A new version would take the place of what another store keeps under the same name.
+            // A new version would replace the one that another store keeps under the same name.
             for other in &entries {
                 self.check_same_log(other, upstream)?;
             }
@@ -222,30 +222,30 @@ impl Declared {
         if conn.is_autocommit() {
             return Err(Halt::Sqlite(ended_by_handler()));
         }
-        created.map_err(|error| self.refuse("its tables cannot be made", error))?;
+        created.map_err(|error| self.refuse("its tables cannot be created", error))?;
         for name in self.tables.names() {
             let table = view.table(name);
             if !ledger::has_table(conn, &table)? {
-                let reason = format!("what is to make its tables has not made {table}");
+                let reason = format!("the function that creates its tables did not create {table}");
                 return Err(Halt::Refused(self.invalid(reason)));
             }
         }
         Ok(())
     }
 
-    /// Lets readers find the tables of an entry under their plain names.
+    /// Publishes the tables of an entry to readers, under their plain names.
     fn show(&self, conn: &Connection, entry: &Entry) -> Result<(), Halt> {
         for name in &entry.tables {
             let table = versioned(name, entry.version);
             let sql = format!("CREATE VIEW {name} AS SELECT * FROM {table}");
             conn.execute_batch(&sql).map_err(|error| {
-                self.refuse(&format!("readers cannot be given {name:?}"), error.into())
+                self.refuse(&format!("cannot publish {name:?} to readers"), error.into())
             })?;
         }
         Ok(())
     }
 
-    /// A mistake in how the view is declared, unless the database itself failed.
+    /// Reports a mistake in how the view is declared, unless the database itself failed.
     fn refuse(&self, what: &str, error: BoxError) -> Halt {
         match poison(error) {
             Ok(error) => Halt::Refused(self.invalid(format!("{what}: {error}"))),
@@ -259,8 +259,8 @@ impl Declared {
             return Ok(Applied::Elsewhere(entry.checkpoint));
         }
         let (mut count, mut poison) = (page.events.len(), None);
-        // An event that fails undoes those before it too; they are taken again without it, which
-        // costs nothing where none fails.
+        // An event that fails also undoes the earlier ones; these are processed again without it,
+        // which costs nothing if none fails.
         while let Taken::Until(index, error) = self.take(conn, &page.events[..count])? {
             count = index;
             poison = Some(error);
@@ -275,7 +275,7 @@ impl Declared {
         Ok(Applied::Until { count, error })
     }
 
-    /// Takes all events, or says which one cannot be taken and leaves no trace.
+    /// Processes all events, or returns the one that cannot be processed and leaves no trace.
     fn take(&self, conn: &Connection, events: &[StoredEvent]) -> Result<Taken, Halt> {
         let mut view = ViewTransaction::new(conn, self.version());
         execute(conn, "SAVEPOINT retold_view")?;
@@ -296,7 +296,7 @@ impl Declared {
         Ok(Taken::All)
     }
 
-    /// Checks that the tables of the view are there. Without one of them a handler fails at every
+    /// Checks that the tables of the view exist. Without one of them a handler fails at every
     /// event, which is not the fault of the events.
     fn check_tables(&self, conn: &Connection) -> Result<(), Halt> {
         for name in self.entry(conn)?.tables {
@@ -311,8 +311,8 @@ impl Declared {
         Ok(())
     }
 
-    /// Where the version is, and over which log; none if it was dropped, or has not begun where
-    /// another projection has.
+    /// Returns the checkpoint of the version and its log, or `None` if it was dropped, or has not
+    /// begun while another projection has.
     pub(crate) fn checkpoint(
         &self,
         conn: &Connection,
@@ -321,8 +321,8 @@ impl Declared {
         Ok(entry.map(|it| (it.upstream, it.checkpoint)))
     }
 
-    /// Takes events that are recorded in this very transaction, just after the checkpoint; or says
-    /// which one cannot be taken, and why.
+    /// Processes events that are recorded in this very transaction, just after the checkpoint, or
+    /// reports which one cannot be processed, and why.
     pub(crate) fn take_new(
         &self,
         conn: &Connection,
@@ -332,7 +332,7 @@ impl Declared {
         if let Taken::Until(index, error) = self.take(conn, &taken)? {
             let event = &taken[index];
             return Ok(Some(format!(
-                "{}, which takes part in every append to {:?}, cannot take the event {:?} that \
+                "{}, which takes part in every append to {:?}, cannot process the event {:?} that \
                  would be at position {}, so nothing is recorded: {error}",
                 self.outline().label(),
                 self.outline().upstream,
@@ -358,7 +358,7 @@ impl Declared {
         }
         if ledger::count_skipped(conn, self.name(), self.version())? >= SKIPPED_EVENTS_MAX {
             return Err(Halt::Refused(self.invalid(format!(
-                "{SKIPPED_EVENTS_MAX} events were passed over already, and {} would be one more",
+                "{SKIPPED_EVENTS_MAX} events were skipped already, and {} would be one more",
                 skipped.mark
             ))));
         }
@@ -427,12 +427,12 @@ impl Declared {
 }
 
 thread_local! {
-    /// A handler is at work on this thread.
+    /// Marks that a handler is running on this thread.
     static IN_HANDLER: Cell<bool> = const { Cell::new(false) };
 }
 
 fn within_handler<T>(handle: impl FnOnce() -> T) -> T {
-    /// Also if it panics.
+    /// Also if the handler panics.
     struct Left;
 
     impl Drop for Left {
@@ -446,8 +446,8 @@ fn within_handler<T>(handle: impl FnOnce() -> T) -> T {
     handle()
 }
 
-/// Has SQLite roll back where a handler commits: what it has of the view, and of the appends beside
-/// it, would be there without the checkpoint.
+/// Makes SQLite roll back if a handler commits: otherwise its changes to the view, and appends of
+/// the same group, would be committed without the checkpoint.
 pub(crate) fn guard_commits(conn: &mut Connection) -> rusqlite::Result<()> {
     conn.commit_hook(Some(|| IN_HANDLER.get()))
 }
@@ -455,7 +455,7 @@ pub(crate) fn guard_commits(conn: &mut Connection) -> rusqlite::Result<()> {
 fn ended_by_handler() -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(
         rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_MISUSE),
-        Some("a handler ended the transaction that it was given".into()),
+        Some("a handler ended its transaction".into()),
     )
 }
 
@@ -463,7 +463,7 @@ fn execute(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
     conn.prepare_cached(sql)?.execute([]).map(drop)
 }
 
-/// Does work that leaves no trace if it is refused.
+/// Runs an operation that leaves no trace if it is refused.
 fn savepoint<T>(conn: &Connection, work: impl FnOnce() -> Result<T, Halt>) -> Result<T, Halt> {
     execute(conn, "SAVEPOINT retold_upkeep")?;
     let done = work();
@@ -476,8 +476,8 @@ fn savepoint<T>(conn: &Connection, work: impl FnOnce() -> Result<T, Halt>) -> Re
     done
 }
 
-/// What an event is poison for; an error of the place, as a full disk, is none: it would poison
-/// every event.
+/// The error that makes an event poison. An environmental error such as a full disk does not: it
+/// would make every event poison.
 fn poison(error: BoxError) -> Result<Arc<dyn StdError + Send + Sync>, rusqlite::Error> {
     let first: &(dyn StdError + 'static) = &*error;
     let causes = std::iter::successors(Some(first), |&error| error.source());
@@ -494,7 +494,7 @@ fn poison(error: BoxError) -> Result<Arc<dyn StdError + Send + Sync>, rusqlite::
 }
 
 impl Halt {
-    /// As an error of the projection; the transaction is rolled back then.
+    /// Converts to an error of the projection; the transaction is then rolled back.
     pub(crate) fn into_error(self, declared: &Declared) -> ProjectionError {
         match self {
             Self::Sqlite(error) => declared.error(before_commit("keeping a view", error)),

@@ -1,13 +1,13 @@
-//! Which events of a log match a query, found in indexes only: no event that does not match is
-//! looked at, whatever the query.
+//! Finds the events of a log that match a query, using only indexes: no event that does not match
+//! is read, whichever the query.
 //!
 //! Every stream, topic and tag has an ordered list of rows in an index. An item of a query is an
-//! intersection of unions of such lists: they leapfrog each other (Veldhuizen, "Leapfrog Triejoin",
-//! 2012), each leap one step down an index. Items are merged. A list is read in pieces that grow
-//! while they are used up from front to back and shrink while they are leapt over, so that a scan
-//! costs little per row and a leap reads little in vain.
+//! intersection of unions of such lists, which leapfrog each other (Veldhuizen, "Leapfrog
+//! Triejoin", 2012); each leap is one step down an index. Items are merged. A list is read in
+//! pieces that grow while they are consumed sequentially and shrink while they are leapt over, so
+//! that a scan costs little per row and a leap reads little in vain.
 //!
-//! Reading backward is the same on negated numbers; only the SQL differs.
+//! Reading backward does the same on negated numbers; only the SQL differs.
 
 use std::collections::VecDeque;
 
@@ -45,12 +45,12 @@ fn rank(seq: Seq, direction: Direction) -> Rank {
     }
 }
 
-/// The matches of a query, in the direction of reading, as they are asked for.
+/// The matches of a query, in the direction of reading, computed on request.
 #[derive(Debug)]
 pub(crate) struct Matches {
     items: Vec<Item>,
     direction: Direction,
-    /// Where to go on.
+    /// Where the next search begins.
     from: Rank,
 }
 
@@ -84,7 +84,7 @@ impl Matches {
         })
     }
 
-    /// The next match, or none if there are no more.
+    /// Returns the next match, or `None` if there are no more.
     pub(crate) fn next(&mut self, conn: &Connection) -> rusqlite::Result<Option<Seq>> {
         let mut nearest = None;
         for item in &mut self.items {
@@ -99,18 +99,19 @@ impl Matches {
     }
 }
 
-/// Rows that are in every one of some unions of lists.
+/// Rows that are in every one of several unions of lists.
 #[derive(Debug)]
 struct Item {
     unions: Vec<Vec<List>>,
-    /// What the last search found; good for every search from there or before, back to where it
-    /// began, and searches only go forward.
+    /// The result of the last search. It is valid for every search that begins between the last
+    /// one's beginning and the result; searches only move forward.
     found: Option<Rank>,
     at_end: bool,
 }
 
 impl Item {
-    /// The rows of an item of a query; none if one of its parts is in no event.
+    /// Prepares the rows of an item of a query, or returns `None` if one of its parts is in no
+    /// event.
     fn of(
         conn: &Connection,
         log: LogKey,
@@ -165,7 +166,7 @@ impl Item {
         }
     }
 
-    /// The first row that is not before `from` and in all unions: each in turn leaps to its first
+    /// Returns the first row from `from` on that is in all unions: each in turn leaps to its first
     /// row not before the present one, until none has to move.
     fn seek(&mut self, conn: &Connection, from: Rank) -> rusqlite::Result<Option<Rank>> {
         if self.at_end || self.found.is_some_and(|found| found >= from) {
@@ -201,7 +202,7 @@ fn seek_union(lists: &mut [List], conn: &Connection, from: Rank) -> rusqlite::Re
     Ok(nearest)
 }
 
-/// Where the rows of a list stand.
+/// Where the rows of a list are stored.
 #[derive(Clone, Copy, Debug)]
 enum Source {
     /// All events of the log.
@@ -213,7 +214,7 @@ enum Source {
     Stream {
         key: i64,
         /// The last version, in the direction of reading, that is known to lie before every row
-        /// that may still be asked for.
+        /// that later searches can return.
         passed: i64,
         /// The end of the stream in the direction of reading: its last version, or 1.
         end: i64,
@@ -243,7 +244,7 @@ struct List {
     piece_length: i64,
     /// Whether rows of the present piece were leapt over.
     has_leapt: bool,
-    /// Whether nothing is after the present piece.
+    /// Whether nothing follows the present piece.
     at_end: bool,
 }
 
@@ -264,7 +265,7 @@ impl List {
         }
     }
 
-    /// The first row that is not before `from`. Searches only go forward.
+    /// Returns the first row from `from` on. Searches only move forward.
     fn seek(&mut self, conn: &Connection, from: Rank) -> rusqlite::Result<Option<Rank>> {
         let mut passed = 0;
         while let Some(&front) = self.piece.front() {
@@ -274,7 +275,7 @@ impl List {
             self.piece.pop_front();
             passed += 1;
         }
-        // One row passed is the one that was found last; more were leapt over.
+        // One passed row is the last result; more than one were leapt over.
         self.has_leapt |= passed > 1;
         if self.at_end || from > self.last {
             return Ok(None);
@@ -349,7 +350,7 @@ impl List {
         Ok(count)
     }
 
-    /// The last version, in the direction of reading, whose row is before `from`.
+    /// Returns the last version, in the direction of reading, whose row is before `from`.
     fn bisect(
         &self,
         conn: &Connection,
@@ -362,7 +363,7 @@ impl List {
             Direction::Forward => 1,
             Direction::Backward => -1,
         };
-        // Of the versions passed + step * 1 ..= passed + step * count, how many are before `from`.
+        // How many of the versions passed + step * 1 ..= passed + step * count are before `from`.
         let (mut before, mut rest) = (0, (end - passed) * step);
         if !self.is_before(conn, key, passed + step, from)? {
             return Ok(passed);

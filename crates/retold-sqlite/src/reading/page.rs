@@ -32,8 +32,8 @@ macro_rules! select_events {
     };
 }
 
-/// Events of any stream, with its name: asking for a name by a statement of its own would cost as
-/// much as the event.
+/// Events of any stream, with its name: a separate statement for the name would cost as much as the
+/// event.
 macro_rules! select_events_with_stream {
     ($rest:literal) => {
         select_events!(
@@ -68,7 +68,7 @@ const STREAM_FORWARD: &str = select_events_of_stream!("ORDER BY version LIMIT ?4
 const STREAM_BACKWARD: &str = select_events_of_stream!("ORDER BY version DESC LIMIT ?4");
 
 impl Reader {
-    /// A page of a log.
+    /// Reads a page of a log.
     pub(crate) fn log_page(
         &mut self,
         log: (&str, Born),
@@ -105,7 +105,7 @@ impl Reader {
         Ok(page)
     }
 
-    /// A page of a stream.
+    /// Reads a page of a stream.
     pub(crate) fn stream_page(
         &mut self,
         log: (&str, Born),
@@ -144,7 +144,7 @@ impl Reader {
         self.finish(page, until_mark)
     }
 
-    /// The event with this id.
+    /// Returns the event with this id.
     pub(crate) fn event(
         &mut self,
         born: Born,
@@ -166,7 +166,7 @@ impl Reader {
         Ok(Some(event))
     }
 
-    /// The mark of the event at a position of a log, if it is there.
+    /// Returns the mark of the event at a position of a log, if it exists.
     fn mark_at(&self, log: LogKey, position: Position) -> Result<Option<Mark>, RecordError> {
         match position.get() {
             number @ ..=NUMBER_MAX => head::mark_at(&self.conn, log.seq(number))
@@ -263,7 +263,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Says how far a page went.
+    /// Sets how far a page went.
     fn finish(&mut self, page: Filling, until: Option<Mark>) -> Result<Page, RecordError> {
         let end = page.end();
         let known = match (page.direction, end) {
@@ -285,7 +285,7 @@ impl Reader {
     }
 }
 
-/// Events of a log, for whoever writes: those of `span`, at most `limit`.
+/// Returns events of a log for the writer: those of `span`, at most `limit`.
 pub(crate) fn log_events(
     conn: &Connection,
     born: Born,
@@ -309,7 +309,7 @@ pub(crate) fn log_events(
     Ok(page.events)
 }
 
-/// Where the event with this id is in the log.
+/// Returns the position in the log of the event with this id.
 pub(crate) fn position_of(
     conn: &Connection,
     log: LogKey,
@@ -325,7 +325,8 @@ pub(crate) fn position_of(
     Ok(seq.and_then(seq::position))
 }
 
-/// The event that an index found for a query, for whoever writes: it matches, by its own account.
+/// Returns, for the writer, the event that an index found for a query, after checking that it
+/// matches.
 pub(crate) fn event_that_matches(
     conn: &Connection,
     born: Born,
@@ -339,7 +340,7 @@ pub(crate) fn event_that_matches(
     Ok(event)
 }
 
-/// An event that an index gave for a query matches it by what it says itself.
+/// Checks that an event which an index found for a query matches it by its own content.
 fn check_matches(query: &Query, event: &StoredEvent, seq: Seq) -> Result<(), RecordError> {
     if query.matches(event) {
         return Ok(());
@@ -348,7 +349,7 @@ fn check_matches(query: &Query, event: &StoredEvent, seq: Seq) -> Result<(), Rec
     Err(Corrupt::new(place_of(seq), what).into())
 }
 
-/// A page that is complete has every event up to where it was read.
+/// Checks that a complete page has every event up to where it was read.
 fn check_reaches(page: &Page, after: Option<Position>) -> Result<(), RecordError> {
     let last = page.events.last().map(StoredEvent::position).or(after);
     let to = page.read_to.map(|mark| mark.position);
@@ -365,7 +366,7 @@ fn check_reaches(page: &Page, after: Option<Position>) -> Result<(), RecordError
     Ok(())
 }
 
-/// Numbers that a read asks for, both included.
+/// The range of numbers of a read, both included.
 fn asked(after: Option<u64>, until: Option<u64>, direction: Direction) -> (u64, u64) {
     match direction {
         Direction::Forward => (
@@ -393,7 +394,7 @@ fn mark_of_version(reader: &Reader, key: i64, version: u64) -> rusqlite::Result<
     }
 }
 
-/// By which number the events of a page follow each other without a gap.
+/// The number by which the events of a page follow each other without a gap.
 #[derive(Clone, Copy)]
 enum Order {
     Log,
@@ -426,7 +427,7 @@ impl Filling {
         }
     }
 
-    /// Takes note of the next event's number: a gap is an event that is hidden by damage.
+    /// Checks the next event's number: a gap is an event that is hidden by damage.
     fn check_order(&mut self, order: Order, event: &StoredEvent) -> Result<(), RecordError> {
         let number = match order {
             Order::Log => event.position().get(),
@@ -446,7 +447,7 @@ impl Filling {
                         format!("version {due} of stream {:?}", event.stream().unwrap_or(""))
                     }
                 };
-                let what = format!("it is due next, but there stands {number}");
+                let what = format!("it is expected next, but {number} was found");
                 Err(Corrupt::new(place, what).into())
             }
             _ => Ok(()),
@@ -475,7 +476,7 @@ fn place_of(seq: Seq) -> String {
     format!("event at {} of log {}", seq::number(seq), LogKey::of(seq).0)
 }
 
-/// The event at a place that an index names; `by_seq` is [`BY_SEQ`].
+/// Returns the event at a place that an index names; `by_seq` is [`BY_SEQ`].
 fn event_at(
     conn: &Connection,
     topics: &mut Topics,

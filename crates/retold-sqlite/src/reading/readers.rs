@@ -1,8 +1,8 @@
-//! The connections that read: a bounded pool, each with the topics it has met.
+//! The connections that read: a bounded pool, each connection with its cache of topics.
 //!
-//! A read takes a connection, opens a transaction, so that all it shows is of one state, and gives
-//! the connection back. It runs on the caller's thread: a short read is done in less time than the
-//! way to another thread takes.
+//! A read takes a connection, opens a transaction, so that it sees one state, and returns the
+//! connection. It runs on the caller's thread: a short read takes less time than a transfer to
+//! another thread.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -31,11 +31,11 @@ impl Reader {
         }
     }
 
-    /// Reads within one transaction: everything of one state.
+    /// Reads within one transaction, so that everything is of one state.
     ///
     /// # Errors
     ///
-    /// What `read` finds, and `Unavailable` or `Corrupt` if there is no transaction.
+    /// Those of `read`, and `Unavailable` or `Corrupt` if the transaction fails.
     pub(crate) fn in_one_state<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, RecordError>,
@@ -68,14 +68,14 @@ pub(crate) struct Readers {
 struct State {
     idle: Vec<Reader>,
     open_count: usize,
-    /// Of a store that only reads: keeps the write-ahead log that was opened from being removed by
-    /// whoever else closes the file last.
+    /// For a store that only reads: keeps the opened write-ahead log from being removed when
+    /// another process closes the file last.
     _anchor: Option<Connection>,
 }
 
 impl Readers {
-    /// A pool that opens connections as they are needed. A store that only reads gives the
-    /// connection by which it was opened.
+    /// Creates a pool that opens connections on demand. A store that only reads passes the
+    /// connection with which it was opened.
     pub(crate) fn new(
         process: Arc<OwnProcess>,
         place: Place,
@@ -96,7 +96,7 @@ impl Readers {
         }
     }
 
-    /// Leaves its connections as they are, and open.
+    /// Leaks its connections: they stay open.
     pub(crate) fn forget(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         std::mem::forget(std::mem::take(state));
@@ -106,13 +106,13 @@ impl Readers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads by a connection of the pool, and looks whether the file is the one that was opened:
-    /// now and then, and before and after each read of a file that is read without locks.
+    /// Reads with a connection of the pool, and checks that the file is the one that was opened:
+    /// from time to time, and before and after each read of a file that is read without locks.
     ///
     /// # Errors
     ///
-    /// What `read` finds; `Unavailable` if the file is another, or was written to although it is
-    /// read without locks: what was found in it is worth nothing then. `Corrupt`.
+    /// Those of `read`; `Unavailable` if the file is another, or was written to although it is read
+    /// without locks, which makes the result worthless; `Corrupt`.
     pub(crate) fn read<T>(
         &self,
         read: impl FnOnce(&mut Reader) -> Result<T, RecordError>,
@@ -129,8 +129,8 @@ impl Readers {
         found
     }
 
-    /// A connection, until it is dropped. Waits while all are in use; a read never waits for
-    /// anything else while it has one, so they come back.
+    /// Takes a connection until the result is dropped. Waits while all are in use; a read never
+    /// waits for anything else while it holds one, so they are returned.
     ///
     /// # Errors
     ///
@@ -168,7 +168,7 @@ impl Readers {
             self.state().idle.push(reader);
             self.returned.notify_one();
         } else {
-            // A transaction that could not be ended would show an old state for ever.
+            // A transaction that could not be ended would show an old state forever.
             drop(reader);
             self.close_one();
         }
@@ -180,7 +180,7 @@ impl Readers {
     }
 }
 
-/// A connection taken from the pool, which it goes back to.
+/// A connection taken from the pool, returned on drop.
 #[derive(Debug)]
 pub(crate) struct Taken<'a> {
     readers: &'a Readers,

@@ -1,4 +1,4 @@
-//! Snapshots in the file: put, got, dropped. Hints, beside the history.
+//! Snapshots in the file: stored, read, dropped. They are hints, separate from the history.
 
 use retold_core::domain::Timestamp;
 use retold_core::recording::limits::{FINDINGS_MAX, SNAPSHOTS_PER_STREAM_MAX};
@@ -10,7 +10,7 @@ use crate::file::head::uuid;
 use crate::file::log::Born;
 use crate::file::seq::LogKey;
 
-/// Keeps a snapshot in place of one of the same version; drops the lowest of too many.
+/// Stores a snapshot, replacing one of the same version; drops the lowest if there are too many.
 pub(crate) fn put(
     conn: &Connection,
     born: Born,
@@ -43,7 +43,7 @@ pub(crate) fn put(
     Ok(())
 }
 
-/// The snapshot of the highest version, up to and with `until` if given.
+/// Returns the snapshot of the highest version, up to and including `until` if given.
 pub(crate) fn newest(
     conn: &Connection,
     born: Born,
@@ -87,7 +87,7 @@ pub(crate) fn newest(
         .then_some(snapshot))
 }
 
-/// Names the snapshots that are not what was put.
+/// Reports the snapshots whose content is not what was stored.
 pub(crate) fn verify(conn: &Connection, found: &mut Vec<Corrupt>) -> rusqlite::Result<()> {
     let mut select = conn.prepare(
         "SELECT log.key, log.id, stream, version FROM snapshot JOIN log ON log.key = snapshot.log

@@ -1,4 +1,5 @@
-//! Stretches in the file: the last one of a follower, the next one recorded or merged, the history.
+//! Stretches in the file: the last one of a follower, recording or merging the next one, the
+//! history.
 
 use retold_core::recording::{
     EventId, FollowerKey, LogId, Mark, Position, RecordError, RecordedStretch, Stretch,
@@ -50,7 +51,7 @@ impl Kept {
     }
 }
 
-/// End of the last stretch of a follower over an upstream.
+/// Returns the end of the last stretch of a follower over an upstream.
 pub(crate) fn checkpoint(
     conn: &Connection,
     born: Born,
@@ -63,8 +64,8 @@ pub(crate) fn checkpoint(
     Ok(last(conn, born, key)?.map(|last| last.stretch.to))
 }
 
-/// Records a stretch: joined to its neighbour if edition and head are the same and neither append
-/// had events, else by itself.
+/// Records a stretch: merged with the previous one if edition and head are the same and neither
+/// append had events, otherwise as a new row.
 pub(crate) fn record(
     conn: &Connection,
     born: Born,
@@ -127,7 +128,7 @@ pub(crate) fn record(
     Ok(())
 }
 
-/// Takes note that this append of a log had no events.
+/// Records that this append of a log had no events.
 pub(crate) fn count_eventless(
     conn: &Connection,
     log: LogKey,
@@ -138,7 +139,7 @@ pub(crate) fn count_eventless(
     Ok(())
 }
 
-/// A page of the history.
+/// Returns a page of the history.
 pub(crate) fn read(
     conn: &Connection,
     born: Born,
@@ -155,7 +156,7 @@ pub(crate) fn read(
         );
         return collect(conn, born.id, &sql, [first, log.last(), signed(limit)]).map_err(failed);
     }
-    // Of each follower and upstream that is meant as many as the page may have; then the first.
+    // Reads a full page for each selected follower and upstream, then keeps the first rows.
     let sql = format!(
         "SELECT {COLUMNS} FROM stretch JOIN follower ON follower.key = stretch.follower
          WHERE stretch.follower = ?4 AND stretch.seq >= ?1 AND stretch.seq <= ?2

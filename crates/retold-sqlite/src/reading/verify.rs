@@ -1,8 +1,9 @@
-//! Checks of a file that no read of a log makes: that it is whole, and that what it keeps of an
-//! event in several places agrees.
+//! Checks of a file that no read of a log makes: that it is intact, and that the places where it
+//! stores data of an event agree.
 //!
-//! What reads show (positions, versions, places in appends, indexes against events, stretches) is
-//! checked by [`verify_log`](retold_core::recording::verify_log), for every store alike.
+//! Properties that reads show (positions, versions, places in appends, indexes against events,
+//! stretches) are checked by [`verify_log`](retold_core::recording::verify_log), for every store
+//! alike.
 
 use retold_core::recording::limits::FINDINGS_MAX;
 use retold_core::recording::{Corrupt, RecordError};
@@ -15,7 +16,7 @@ use crate::file::head::unsigned;
 use crate::file::seq;
 use crate::file::seq::{LogKey, Seq};
 
-/// Rows that contradict others. The first column says where, the second what is wrong.
+/// Queries for rows that contradict others. The first column is the place, the second the problem.
 const CONTRADICTIONS: &[(&str, &str)] = &[
     (
         "SELECT 'event ' || id, 'its log is not there'
@@ -72,7 +73,7 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
 ///
 /// # Errors
 ///
-/// `Unavailable` if it cannot be read. What is wrong with it is no error but a finding.
+/// `Unavailable` if it cannot be read. A problem of the file is not an error but a finding.
 pub(crate) fn verify(reader: &mut Reader) -> Result<Vec<Corrupt>, RecordError> {
     let mut findings = Findings::default();
     let ended = reader.in_one_state(|reader| {
@@ -95,7 +96,7 @@ struct Findings {
 }
 
 impl Findings {
-    /// A check that meets damage is a finding; other failures end the verification.
+    /// Damage met by a check is a finding; other failures end the verification.
     fn check(
         &mut self,
         what: &str,
@@ -143,14 +144,14 @@ fn contradictions(conn: &Connection, sql: &str, found: &mut Vec<Corrupt>) -> rus
     Ok(())
 }
 
-/// What the check of events remembers of the one before.
+/// What the check of events remembers of the previous event.
 #[derive(Clone, Copy)]
 struct Before {
     log: LogKey,
     append_number: u64,
 }
 
-/// Checks that appends are numbered in order, and that the index of tags says what events say.
+/// Checks that appends are numbered in order, and that the index of tags agrees with the events.
 fn events(conn: &Connection, found: &mut Vec<Corrupt>) -> rusqlite::Result<()> {
     let mut select =
         conn.prepare("SELECT seq, append_number, place_index, tags FROM event ORDER BY seq")?;
@@ -199,7 +200,8 @@ fn events(conn: &Connection, found: &mut Vec<Corrupt>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The texts of packed tags; what is not readable is left out, for reading the event tells it.
+/// Returns the texts of packed tags. Unreadable ones are left out, because reading the event
+/// reports them.
 fn tags(row: &Row<'_>) -> rusqlite::Result<Vec<String>> {
     let mut packed = row.get_ref(3)?.as_blob()?;
     let mut tags = Vec::new();

@@ -1,28 +1,28 @@
-//! The alarm: what wakes the keeper, and what it and the writer tell each other.
+//! The alarm: wakes the keeper, and passes signals between it and the writer.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What wakes the keeper.
+/// Wakes the keeper.
 #[derive(Debug, Default)]
 pub(crate) struct Alarm {
     state: Mutex<Raised>,
     raised: Condvar,
     /// The keeper sleeps until it is woken.
     asleep: AtomicBool,
-    /// Another process has the file; the keeper waits for it, and nobody else tries.
+    /// Another process holds the file; the keeper waits for it, and no caller tries.
     contended: AtomicBool,
-    /// How many wait for news.
+    /// The number of callers that wait for news.
     waiting: AtomicUsize,
 }
 
-/// What it was raised for.
+/// The reason for an alarm.
 #[derive(Debug, Default)]
 pub(crate) struct Raised {
-    /// Something is to be committed and nobody does it.
+    /// Members are queued and no caller commits them.
     pub(crate) lead: bool,
-    /// There is something to look after.
+    /// There is work to watch.
     pub(crate) wake: bool,
     /// The store is closed.
     pub(crate) stop: bool,
@@ -33,13 +33,13 @@ impl Alarm {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is something to commit and nobody to do it.
+    /// Reports that members are queued and no caller commits them.
     pub(crate) fn raise(&self) {
         self.state().lead = true;
         self.raised.notify_one();
     }
 
-    /// Another process has the file.
+    /// Reports that another process holds the file.
     pub(crate) fn raise_contended(&self) {
         self.contended.store(true, Ordering::Release);
         self.raise();
@@ -53,7 +53,8 @@ impl Alarm {
         self.contended.load(Ordering::Acquire)
     }
 
-    /// Something was queued: the keeper is to look after it. Costs nothing while it is awake.
+    /// Reports that something was queued, which the keeper must watch. Costs nothing while it is
+    /// awake.
     pub(crate) fn stay_awake(&self) {
         if self.asleep.load(Ordering::SeqCst) {
             self.state().wake = true;
@@ -61,37 +62,37 @@ impl Alarm {
         }
     }
 
-    /// The store is closed.
+    /// Reports that the store is closed.
     pub(crate) fn stop(&self) {
         self.state().stop = true;
         self.raised.notify_one();
     }
 
-    /// Somebody waits for news, until what is returned is dropped.
+    /// Registers a caller that waits for news, until the result is dropped.
     pub(crate) fn wait_for_news(self: &Arc<Self>) -> Waiting {
-        // While others wait, the keeper looks as often as it is to.
+        // While others wait, the keeper already polls at its interval.
         if self.waiting.fetch_add(1, Ordering::SeqCst) == 0 {
             self.stay_awake();
         }
         Waiting(self.clone())
     }
 
-    /// Whether somebody waits for news.
+    /// Whether any caller waits for news.
     pub(crate) fn is_waited(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
-    /// From now on whoever has something to look after wakes the keeper.
+    /// From now on, new work wakes the keeper.
     pub(crate) fn fall_asleep(&self) {
         self.asleep.store(true, Ordering::SeqCst);
     }
 
-    /// The keeper looks by itself again.
+    /// The keeper polls by itself again.
     pub(crate) fn wake_up(&self) {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
-    /// Sleeps for a tick, or without end; says what it was woken for.
+    /// Sleeps for a tick, or without limit; returns the reason for waking.
     pub(crate) fn sleep(&self, tick: Option<Duration>) -> Raised {
         let mut state = self.state();
         let mut deadline = tick.map(|tick| Instant::now() + tick);
@@ -123,7 +124,7 @@ impl Alarm {
     }
 }
 
-/// Somebody who waits for news.
+/// A caller that waits for news.
 #[derive(Debug)]
 pub(crate) struct Waiting(Arc<Alarm>);
 

@@ -1,4 +1,4 @@
-//! The way of one append through the writer's transaction: judged, then recorded.
+//! The path of one append through the writer's transaction: judged, then recorded.
 
 use retold_core::recording::{Append, Appended, Position, RecordError};
 
@@ -11,7 +11,8 @@ use crate::reading::page::log_events;
 use crate::transaction::Transaction;
 
 impl Transaction<'_> {
-    /// Judges an append and records it, if it holds. Also gives the append count of the log then.
+    /// Judges an append and records it if it holds. Also returns the resulting append count of the
+    /// log.
     pub(crate) fn append(
         &mut self,
         log: &Log,
@@ -33,8 +34,8 @@ impl Transaction<'_> {
         Ok((answer, self.known.log_mut(key).append_count))
     }
 
-    /// Records an append and lets the inline projections of its log take it; or records nothing, if
-    /// one of them cannot.
+    /// Records an append and runs the inline projections of its log, or records nothing if one of
+    /// them fails.
     fn record_with_views(
         &mut self,
         log: &Log,

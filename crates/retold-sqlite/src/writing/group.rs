@@ -1,9 +1,9 @@
-//! Commits a group: many members in one transaction and one sync, each judged by itself against the
-//! log with those before it, each answered by itself once the transaction is durable.
+//! Commits a group: many members in one transaction and one sync. Each is judged against the log
+//! with the earlier ones, and each gets its own outcome once the transaction is durable.
 //!
-//! A member that is refused has written nothing and is no trouble. If the database fails while a
-//! member writes, the transaction is rolled back and every member goes by itself, so that the
-//! trouble of one is not that of the others: no savepoint has to be paid for where nothing fails.
+//! A member that is refused has written nothing and affects no other. If the database fails while a
+//! member writes, the transaction is rolled back and every member runs separately, so that the
+//! failure of one does not affect the others. This way no savepoints are needed if nothing fails.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::file::presence::Presence;
 use crate::telemetry::{GROUP_LENGTH, GROUP_SECONDS};
 use crate::transaction::Transaction;
 
-/// The connection that writes, with what is known of the file.
+/// The connection that writes, with the writer's memory of the file.
 #[derive(Debug)]
 pub(crate) struct Writing {
     conn: Connection,
@@ -27,7 +27,7 @@ pub(crate) struct Writing {
     known: Known,
 }
 
-/// Somebody else writes to the file. Here is the group, or what is left of it, untouched.
+/// Another connection writes to the file. Contains the group, or the rest of it, unprocessed.
 pub(crate) struct Busy(pub(crate) Group);
 
 impl Writing {
@@ -39,7 +39,7 @@ impl Writing {
         }
     }
 
-    /// Commits a group and answers its members.
+    /// Commits a group and delivers the outcomes to its members.
     ///
     /// # Errors
     ///
@@ -70,19 +70,19 @@ impl Writing {
         performed
     }
 
-    /// SQLite's number for what others have written, as the last group found it; none if that is
-    /// forgotten.
+    /// SQLite's counter of others' changes, as the last group found it; `None` if that was
+    /// discarded.
     pub(crate) fn known_data_version(&self) -> Option<i64> {
         self.known.data_version
     }
 
-    /// SQLite's number for what others have written.
+    /// SQLite's counter of others' changes.
     pub(crate) fn data_version(&self) -> rusqlite::Result<i64> {
         data_version(&self.conn)
     }
 
-    /// Copies the whole write-ahead log into the file and empties it, once no read needs it any
-    /// more. Says whether that was possible within `patience`.
+    /// Copies the whole write-ahead log into the file and empties it, once no read needs it.
+    /// Returns whether that was possible within `patience`.
     pub(crate) fn empty_wal(&self, patience: Duration) -> rusqlite::Result<bool> {
         self.conn.busy_timeout(patience)?;
         let is_busy = self
@@ -97,7 +97,7 @@ impl Writing {
             Ok(()) => match self.execute("COMMIT") {
                 Ok(()) => match self.presence.check() {
                     Ok(()) => End::Committed,
-                    // It may be in a file that nobody finds again.
+                    // It may be in a file that no path leads to.
                     Err(error) => End::Failed(RecordError::outcome_unknown("committing", error)),
                 },
                 Err(error) => {
@@ -120,7 +120,7 @@ impl Writing {
         Ok(())
     }
 
-    /// After a rollback: every member in a transaction of its own.
+    /// After a rollback: runs every member in a separate transaction.
     fn one_by_one(&mut self, group: Group, patience: Duration) -> Result<(), Busy> {
         let mut members = group.into_iter();
         while let Some(member) = members.next() {
@@ -146,10 +146,10 @@ impl Writing {
             .try_for_each(|member| member.perform(&mut transaction))
     }
 
-    /// Takes SQLite's write lock, which one connection of all processes has.
+    /// Takes SQLite's write lock, which only one connection of all processes can hold.
     fn begin(&mut self, patience: Duration) -> rusqlite::Result<()> {
         if !self.conn.is_autocommit() {
-            // Left by a panic; what it had written is not answered for.
+            // Left by a panic; its members got no outcome.
             self.roll_back();
         }
         let deadline = Instant::now() + patience;
@@ -163,7 +163,7 @@ impl Writing {
         }
     }
 
-    /// Ends a transaction without a trace, and forgets what was learned in it.
+    /// Ends a transaction without a trace, and discards what was read in it.
     fn roll_back(&mut self) {
         self.known.forget();
         if !self.conn.is_autocommit()
@@ -184,7 +184,7 @@ fn settle(group: Group, end: &End) {
     }
 }
 
-/// Answers a group that waited too long for another process.
+/// Delivers the outcome to a group that waited too long for another process.
 pub(crate) fn give_up(group: Group, patience: Duration) {
     let error = RecordError::unavailable(
         format!("another process has been writing to the file for {patience:?}"),
@@ -242,7 +242,7 @@ mod tests {
             }
         }
 
-        /// Appends these together; the answers in their order.
+        /// Appends these as one group; returns the outcomes in their order.
         fn commit(&mut self, appends: impl IntoIterator<Item = Append>) -> Vec<Answer> {
             let (mut group, mut slots) = (Group::new(), Vec::new());
             for append in appends {
@@ -260,7 +260,7 @@ mod tests {
         let waiting = pin!(std::future::poll_fn(|context| slot.poll(context.waker())));
         match waiting.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => answer,
-            Poll::Pending => panic!("every member of a group is answered"),
+            Poll::Pending => panic!("every member of a group gets an outcome"),
         }
     }
 
@@ -279,8 +279,8 @@ mod tests {
         append(id).condition(Condition::stream_at("dog/1", ExpectedVersion::None))
     }
 
-    /// Goal: a conflict with an append of the same group is not told before that is durable.
-    /// Method: SQLite refuses the commit.
+    /// Goal: a conflict with an append of the same group is not reported before that append is
+    /// durable. Method: SQLite refuses the commit.
     #[test]
     fn a_group_that_is_not_committed_leaves_nothing() {
         let mut fixture = Fixture::new();
@@ -314,7 +314,8 @@ mod tests {
         );
     }
 
-    /// What was to be recorded is unknown then; what was refused has certainly recorded nothing.
+    /// The outcome of members that would be recorded is then unknown; refused members have
+    /// certainly recorded nothing.
     #[test]
     fn an_unknown_outcome_reaches_only_what_was_to_be_recorded() {
         let mut fixture = Fixture::new();
@@ -348,8 +349,9 @@ mod tests {
         ));
     }
 
-    /// Goal: the trouble of one is not that of the others, also if another process comes between
-    /// the group and its members. Method: it begins to write as soon as the group is rolled back.
+    /// Goal: the failure of one member does not affect the others, even if another process writes
+    /// between the group and its members. Method: it begins to write as soon as the group is rolled
+    /// back.
     #[test]
     fn members_of_a_group_that_failed_wait_for_other_processes() {
         let mut fixture = Fixture::new();
@@ -385,8 +387,8 @@ mod tests {
         assert!(matches!(answer(&failed), Err(RecordError::Unavailable(_))));
     }
 
-    /// What is committed while the file is taken away is in a file that nobody finds: it is
-    /// unknown, and everything after it is refused.
+    /// A commit while the file is moved away is in a file that no path leads to: its outcome is
+    /// unknown, and every later one is refused.
     #[test]
     fn what_is_committed_into_a_lost_file_is_unknown() {
         let mut fixture = Fixture::new();
@@ -418,7 +420,7 @@ mod tests {
         );
     }
 
-    /// A member that is dropped by a panic of the writer still answers.
+    /// A member that is dropped by a panic of the writer still gets an outcome.
     #[test]
     fn a_member_that_is_dropped_is_unknown() {
         let fixture = Fixture::new();

@@ -18,16 +18,16 @@ use crate::reading::page::{event_that_matches, position_of};
 use crate::reading::stretches;
 use crate::transaction::Transaction;
 
-/// What an append comes to.
+/// The judgment of an append.
 pub(crate) enum Verdict {
-    /// It holds and is to be recorded.
+    /// It holds and must be recorded.
     Record,
-    /// It is answered without anything being recorded.
+    /// Its outcome is known without recording anything.
     Answer(Result<Appended, RecordError>),
 }
 
 impl Transaction<'_> {
-    /// Judges an append to a log that is known. Its own form has been checked already.
+    /// Judges an append to a log whose place is known. Its form has been checked already.
     pub(crate) fn judge(&mut self, born: Born, append: &Append) -> rusqlite::Result<Verdict> {
         let log = born.key;
         if let Some(error) = self.refused_by_space(log, append) {
@@ -56,8 +56,8 @@ impl Transaction<'_> {
             .then(|| RecordError::unavailable("appending", Refusal::LogFull))
     }
 
-    /// An exact repeat, or the first id that is in the log already. Ids beyond the greatest known
-    /// one are in no log.
+    /// Finds an exact repeat, or the first id that is in the log already. Ids beyond the greatest
+    /// known one are in no log.
     fn judge_ids(&mut self, log: LogKey, append: &Append) -> rusqlite::Result<Option<Verdict>> {
         let events = append.new_events();
         let greatest = self.known.greatest_id;
@@ -145,7 +145,7 @@ impl Transaction<'_> {
             Some(seq) => seq,
             None => return Ok(None),
         };
-        // An index names it; the event itself says whether it matches.
+        // An index names it; the event's own content shows whether it matches.
         Ok(Some(
             match event_that_matches(self.conn, born, query, found) {
                 Ok(event) => {
@@ -158,7 +158,8 @@ impl Transaction<'_> {
     }
 }
 
-/// The first stretch that does not begin where the previous one of its follower and upstream ended.
+/// Finds the first stretch that does not begin where the previous one of its follower and upstream
+/// ended.
 fn judge_stretches(
     conn: &Connection,
     born: Born,
@@ -186,7 +187,7 @@ fn judge_stretches(
     Ok(None)
 }
 
-/// Whether the append that begins at this position has the ids of this one, all and in order.
+/// Whether the append that begins at this position has exactly the ids of this one, in order.
 fn is_append_at(
     conn: &Connection,
     log: LogKey,

@@ -1,9 +1,9 @@
-//! The keeper: a thread of a store for what must not depend on anybody being polled.
+//! The keeper: a thread of a store for work that must not depend on a caller being polled.
 //!
-//! It commits what is queued and nobody leads, waits for other processes, reminds those who wait
-//! for a place in the queue of the time, empties a write-ahead log that has grown too large, and,
-//! while somebody waits for news of a log, asks the file whether another process has written. While
-//! there is nothing to do it sleeps without waking.
+//! It commits queued members that no caller commits, waits for other processes, wakes callers that
+//! wait for a place in the queue so that they check their time limit, empties a write-ahead log
+//! that has grown too large and, while callers wait for news of a log, checks the file for writes
+//! by other processes. While there is nothing to do it sleeps without waking.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -22,12 +22,12 @@ use crate::options::{
     WAL_LOOK_INTERVAL,
 };
 
-/// How often the keeper looks while there is work: the longest that a group waits for a leader.
+/// The keeper's interval while there is work: the longest that a group waits for a leader.
 const TICK: Duration = Duration::from_millis(5);
-/// Looks without any work after which the keeper sleeps until it is woken.
+/// Ticks without any work after which the keeper sleeps until it is woken.
 const IDLE_TICKS: u32 = 4;
 
-/// The thread. Dropped, it commits what is queued and ends.
+/// The thread. On drop it commits the queue and ends.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     process: Arc<OwnProcess>,
@@ -36,11 +36,11 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts it; a read-only store has no writer.
+    /// Starts the thread; a read-only store has no writer.
     ///
     /// # Errors
     ///
-    /// What the operating system says if there can be no thread.
+    /// The operating system's error if no thread can be started.
     pub(crate) fn start(
         process: Arc<OwnProcess>,
         alarm: Arc<Alarm>,
@@ -81,7 +81,8 @@ impl Drop for Keeper {
             return;
         }
         self.alarm.stop();
-        // Whom the keeper answers may be the last to hold the store; it ends by itself then.
+        // The keeper's own wake may drop the last handle to the store; the thread then ends by
+        // itself.
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
             && thread.join().is_err()
@@ -97,21 +98,21 @@ struct Rounds {
     wal: Option<Wal>,
     watermark: Option<Watermark>,
     watcher: Watcher,
-    /// When to look at the size of the write-ahead log.
+    /// The schedule of checks of the write-ahead log's size.
     wal_look_at: Instant,
     last_progress: Option<Progress>,
     idle_ticks: u32,
     polls: Polls,
 }
 
-/// When the file is asked whether another process has written: often while the logs grow, whoever
-/// writes, and less and less often while nothing happens.
+/// The schedule of checks for writes by other processes: frequent while the logs grow, by any
+/// writer, and less and less frequent otherwise.
 struct Polls {
     polled_at: Instant,
     interval: Duration,
     /// When a log was last known to have grown.
     grown_at: Instant,
-    /// How many appends the logs were known to have then.
+    /// How many appends the logs were then known to have.
     append_count: u64,
 }
 
@@ -126,7 +127,7 @@ impl Polls {
         }
     }
 
-    /// Looks if it is time to.
+    /// Checks if it is time.
     fn look(&mut self, watcher: &mut Watcher) {
         let append_count = watcher.append_count();
         if append_count != self.append_count {
@@ -149,7 +150,7 @@ impl Polls {
         self.interval = POLL_INTERVAL;
     }
 
-    /// How long until the next look.
+    /// The time until the next check.
     fn rest(&self) -> Duration {
         self.interval.saturating_sub(self.polled_at.elapsed())
     }
@@ -180,7 +181,7 @@ impl Rounds {
         self.alarm.fall_asleep();
         // An append that is announced after this wakes the keeper again.
         self.write_watermark();
-        // What came between the last look and falling asleep has not woken anybody.
+        // Work that arrived between the last check and falling asleep has not woken the keeper.
         let has_work = self.writer.as_ref().is_some_and(|writer| {
             let progress = writer.progress();
             progress.length > 0 || progress.has_refused
@@ -197,7 +198,7 @@ impl Rounds {
         raised
     }
 
-    /// Leads if it is asked to, or if what was queued a tick ago still is and nothing moved.
+    /// Leads if it is asked to, or if members queued a tick ago are still there and nothing moved.
     fn look_after(&mut self, writer: &Writer, lead: bool) {
         let progress = writer.progress();
         let is_stuck = progress.length > 0 && self.last_progress == Some(progress);

@@ -1,6 +1,7 @@
-//! A member of a group: something to be written, with the one who waits for the answer.
+//! A member of a group: a write, with the caller that waits for its outcome.
 //!
-//! A member is performed inside the writer's transaction and answered only when that is committed.
+//! A member is performed inside the writer's transaction and gets its outcome only when that is
+//! committed.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -12,39 +13,39 @@ use crate::file::log::Log;
 use crate::projection::inline::InlineProjections;
 use crate::transaction::Transaction;
 
-/// Something to be written in a transaction that it may share with others.
+/// A write for a transaction that it may share with others.
 pub(crate) trait Member: Send {
-    /// Bytes it brings, for bounds.
+    /// Its size in bytes, for limits.
     fn size(&self) -> usize;
 
     /// Judges and writes. May be called again, after a rollback.
     ///
     /// # Errors
     ///
-    /// What the database finds; the transaction must be rolled back then. A refusal of the append
-    /// itself is not an error here but its answer.
+    /// Those of the database; the transaction must then be rolled back. A refusal of the append
+    /// itself is not an error here but its outcome.
     fn perform(&mut self, transaction: &mut Transaction<'_>) -> rusqlite::Result<()>;
 
-    /// Answers, once it is settled what became of the transaction.
+    /// Sets the outcome, once the end of the transaction is known.
     fn settle(&mut self, end: &End);
 
-    /// Wakes the one who waits, if somebody does; woken, that one may lead a group.
+    /// Wakes the caller, if it waits; it may then lead a group.
     fn waker(&self) -> Option<Waker>;
 }
 
 /// Members that are written together.
 pub(crate) type Group = Vec<Box<dyn Member>>;
 
-/// What became of a transaction.
+/// The end of a transaction.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
     /// It is durable.
     Committed,
-    /// It is gone, for this reason. What would not have written anything was no part of it.
+    /// It failed, for this reason. Members that would not have written anything were no part of it.
     Failed(RecordError),
 }
 
-/// Where an answer is left and waited for.
+/// A slot for an outcome and its waiter.
 #[derive(Debug)]
 pub(crate) struct Slot<T> {
     state: Mutex<SlotState<T>>,
@@ -70,7 +71,7 @@ impl<T> Slot<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer, or to be woken when it is there.
+    /// Returns the outcome, or registers the task to be woken when it is set.
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<Result<T, RecordError>> {
         let mut state = self.state();
         if let Some(answer) = state.answer.take() {
@@ -97,7 +98,7 @@ impl<T> Slot<T> {
         self.state().waker.clone()
     }
 
-    /// Nobody waits any more.
+    /// Records that the caller stopped waiting.
     pub(crate) fn abandon(&self) {
         self.state().waker = None;
     }
@@ -155,7 +156,8 @@ impl Member for AppendMember {
         let answer = match (end, self.answer.take()) {
             (End::Committed, Some(answer)) => answer,
             (End::Committed, None) => Err(stopped()),
-            // Recorded nothing itself; what it was refused for may rest on what failed.
+            // It recorded nothing itself, but the reason for its refusal may depend on the failed
+            // part.
             (
                 End::Failed(RecordError::OutcomeUnknown(_)),
                 Some(Err(_) | Ok(Appended::Repeated(_))),
@@ -181,7 +183,7 @@ impl Drop for AppendMember {
     }
 }
 
-/// Anything else that is written: a birth, a snapshot, a lease.
+/// Any other write: the creation of a log, a snapshot, a lease.
 pub(crate) struct WorkMember<T, W> {
     work: W,
     size: usize,
@@ -225,7 +227,7 @@ where
             (End::Committed, Some(answer)) => answer,
             (End::Committed, None) => Err(stopped()),
             (End::Failed(RecordError::OutcomeUnknown(failure)), _) => {
-                // Each of these may simply be done again.
+                // Each of these may simply be repeated.
                 Err(RecordError::Unavailable(failure.clone()))
             }
             (End::Failed(error), _) => Err(error.clone()),
@@ -246,7 +248,7 @@ impl<T, W> Drop for WorkMember<T, W> {
     }
 }
 
-/// What a member answers that was dropped without being settled, as after a panic of the writer.
+/// The outcome of a member that was dropped without being settled, as after a panic of the writer.
 fn stopped() -> RecordError {
     RecordError::outcome_unknown("committing", Refusal::WriterStopped)
 }

@@ -1,4 +1,4 @@
-//! What waits to be written, in the order it came.
+//! The queue of writes, in the order of arrival.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,13 +18,13 @@ pub(crate) struct Queue {
 struct State {
     members: VecDeque<Box<dyn Member>>,
     size: usize,
-    /// Those who found the queue full.
+    /// The callers that found the queue full.
     waiting_for_place: Vec<Waker>,
     /// How many members were ever taken out.
     taken_count: u64,
 }
 
-/// The queue is full. Here is the member.
+/// The queue is full. Returns the member.
 pub(crate) struct Full(pub(crate) Box<dyn Member>);
 
 impl Queue {
@@ -32,7 +32,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a member at the end.
+    /// Adds a member at the end.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl Queue {
         group
     }
 
-    /// Puts a group back to the front, in its order.
+    /// Returns a group to the front, in its order.
     pub(crate) fn put_back(&self, group: Group) {
         let mut state = self.state();
         state.taken_count -= group.len() as u64;
@@ -89,23 +89,24 @@ impl Queue {
         }
     }
 
-    /// Wakes the one who waits for the first member. False if nobody does though there is one.
+    /// Wakes the caller that waits for the first member. Returns false if there is a member but no
+    /// waiting caller.
     pub(crate) fn wake_front(&self) -> bool {
         let waker = match self.state().members.front() {
             Some(member) => member.waker(),
             None => return true,
         };
-        // Not while the queue is locked: who is woken may come to it at once, on this thread.
+        // Not while the queue is locked: the woken task may access it at once, on this thread.
         waker.map(Waker::wake).is_some()
     }
 
-    /// Wakes those who found the queue full, so that they look at the time.
+    /// Wakes the callers that found the queue full, so that they check their time limit.
     pub(crate) fn wake_those_without_place(&self) {
         let woken = std::mem::take(&mut self.state().waiting_for_place);
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// How many wait, how many were ever taken out, and whether somebody found the queue full.
+    /// The length of the queue, how many were ever taken out, and whether a caller found it full.
     pub(crate) fn progress(&self) -> Progress {
         let state = self.state();
         Progress {
@@ -116,7 +117,7 @@ impl Queue {
     }
 }
 
-/// How a queue is doing.
+/// The state of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     pub(crate) length: usize,

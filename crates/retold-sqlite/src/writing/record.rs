@@ -1,4 +1,4 @@
-//! Records an append that was judged: its rows, in as few steps as there are rows.
+//! Records an append that was judged, in as few steps as it has rows.
 
 use retold_core::recording::checksum::{Content, Numbers};
 use retold_core::recording::{Append, Mark, NewEvent, Place, Position, Positions, pack_tags};
@@ -10,14 +10,14 @@ use crate::file::seq::{LogKey, Seq};
 use crate::reading::stretches;
 use crate::transaction::Transaction;
 
-/// With a conflict rule that never undoes one statement alone, SQLite keeps no journal of it. The
-/// table's trigger would make it keep one otherwise; a row that is there ends the transaction
+/// With a conflict rule that never undoes only one statement, SQLite needs no statement journal.
+/// The table's trigger would otherwise require one; a row that exists already ends the transaction
 /// anyway.
 const INSERT_EVENT: &str = "INSERT OR ROLLBACK INTO event VALUES
     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
 
 impl Transaction<'_> {
-    /// Writes what the append brings and returns its positions.
+    /// Writes the append and returns its positions.
     pub(crate) fn record(&mut self, born: Born, append: &Append) -> rusqlite::Result<Positions> {
         let log = born.key;
         let events = append.new_events();
@@ -102,7 +102,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Key of the event's stream and the event's version in it.
+    /// Returns the key of the event's stream and the event's version in it.
     fn next_version(
         &mut self,
         log: LogKey,

@@ -1,4 +1,4 @@
-//! The watcher: notices that another process has written, and tells those who wait for news.
+//! The watcher: notices writes by other processes, and notifies callers that wait for news.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -12,16 +12,16 @@ use crate::file::connection::{Place, data_version};
 use crate::file::log::{Born, Log};
 use crate::file::presence::Presence;
 
-/// The logs that a store has opened, by name. Weak: a log that nobody uses takes no memory for
-/// long.
+/// The logs that a store has opened, by name. The references are weak, so an unused log is soon
+/// freed.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
     logs: Mutex<HashMap<Arc<str>, Weak<Log>>>,
 }
 
 impl Logs {
-    /// The log of this name, which has this birth now, shared with everybody who has it. Whoever
-    /// has one of another birth, for another log was put in its place, keeps that.
+    /// Returns the log of this name with its present key and id, shared by all its recorders.
+    /// Recorders whose log was replaced by another one keep the old entry.
     pub(crate) fn share(&self, name: &str, birth: Option<Born>) -> Arc<Log> {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         let known = logs.get(name).and_then(Weak::upgrade);
@@ -39,7 +39,7 @@ impl Logs {
         log
     }
 
-    /// The logs that appends were made to, and how many appends they have by that.
+    /// The logs that were appended to, with their resulting append counts.
     pub(crate) fn append_counts(&self) -> Vec<(LogId, u64)> {
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         let logs = logs.values().filter_map(Weak::upgrade);
@@ -54,7 +54,7 @@ impl Logs {
         logs.fold(0, |sum, log| sum.wrapping_add(log.announced()))
     }
 
-    /// The logs that somebody waits for.
+    /// The logs that have waiting callers.
     fn awaited(&self) -> Vec<Arc<Log>> {
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         let logs = logs.values().filter_map(Weak::upgrade);
@@ -62,7 +62,7 @@ impl Logs {
     }
 }
 
-/// Asks the file whether anybody else has written.
+/// Checks the file for writes by others.
 pub(crate) struct Watcher {
     logs: Arc<Logs>,
     source: Source,
@@ -70,8 +70,8 @@ pub(crate) struct Watcher {
     presence: Arc<Presence>,
 }
 
-/// By which connection. SQLite's `data_version` tells what all *others* wrote, so the writer's own
-/// is the best: its commits, which need no polling, do not change it.
+/// The connection to use. SQLite's `data_version` counts the writes of *other* connections, so the
+/// writer's own is the best: its commits, which need no polling, do not change it.
 pub(crate) enum Source {
     Writer(Arc<Writer>),
     /// A store that only reads has a connection for it.
@@ -93,9 +93,9 @@ impl Watcher {
         self.logs.append_count()
     }
 
-    /// Looks whether the file has changed since the last look; then those who wait look for
-    /// themselves. A failure is a change, and so is another file: theirs will say what it is. Says
-    /// whether others have written.
+    /// Checks whether the file has changed since the last check, and if so wakes the waiters, which
+    /// then read it. A failure counts as a change, and so does a replaced file: the waiters' reads
+    /// report it. Returns whether others have written.
     pub(crate) fn look(&mut self) -> bool {
         let found = match &mut self.source {
             _ if self.presence.check().is_err() => None,
@@ -131,8 +131,8 @@ mod tests {
     use crate::transaction::Transaction;
     use crate::writing::alarm::Alarm;
 
-    /// Goal: a writer that never rests hides nothing that others write. Method: every look falls
-    /// into a group.
+    /// Goal: a writer that never rests hides no writes of others. Method: every check falls into a
+    /// group.
     #[tokio::test]
     async fn a_busy_writer_hides_no_news() {
         let folder = tempfile::tempdir().unwrap();

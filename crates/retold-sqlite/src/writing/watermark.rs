@@ -1,17 +1,17 @@
-//! How many appends each log has had, in a file of its own beside the store's: `PATH-watermark`.
+//! Records how many appends each log has had, in a separate file next to the store's:
+//! `PATH-watermark`.
 //!
-//! What was committed last is in the write-ahead log only. When that is removed while no program
-//! has the file open, or cut off by damage, the file is a sound one of an earlier time, and nothing
-//! in it says otherwise. The watermark does: an opening and a verification compare it with the
-//! file. It is written by the keeper, at most every
-//! [`WAL_LOOK_INTERVAL`](crate::options::WAL_LOOK_INTERVAL) and when appends pause, and is not
-//! synced, so an append pays nothing for it; what was lost of the moments before a crash it cannot
-//! see.
+//! The last commits are only in the write-ahead log. If that is removed while no program has the
+//! file open, or cut off by damage, the file is a valid one of an earlier time, and nothing in it
+//! shows the loss. The watermark does: an opening and a verification compare it with the file. The
+//! keeper writes it, at most every [`WAL_LOOK_INTERVAL`](crate::options::WAL_LOOK_INTERVAL) and
+//! when appends pause, without a sync, so an append pays nothing for it; it cannot detect losses of
+//! the last moments before a crash.
 //!
-//! Lines of text: `log ID COUNT`; for what an opening found missing `missing ID COUNT FOUND`, which
-//! stays until somebody removes the file; at the end `sum HEX`, a checksum of the lines before it.
-//! A file that does not fit its checksum is ignored: it would report what is not missing, or hide
-//! what is.
+//! The file has lines of text: `log ID COUNT`; for losses that an opening found, `missing ID COUNT
+//! FOUND`, which stays until the file is removed; at the end `sum HEX`, a checksum of the earlier
+//! lines. A file that does not match its checksum is ignored, because it could report false losses
+//! or hide real ones.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -28,19 +28,19 @@ use crate::error::before_commit;
 use crate::file::head;
 use crate::file::seq::LogKey;
 
-/// More lines are not read: every log has one, and there are few losses.
+/// Further lines are not read: every log has one, and there are few losses.
 const LINES_MAX: usize = 100_000;
 
-/// What the file says.
+/// The content of the file.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Content {
     counts: BTreeMap<LogId, u64>,
-    /// Of each log that lost appends: how many it had had, and how many were found.
+    /// For each log that lost appends: how many it had had, and how many were found.
     missing: BTreeMap<LogId, (u64, u64)>,
 }
 
 impl Content {
-    /// What is in the file; nothing if there is none, or it is damaged, or it may not be read.
+    /// Reads the file. The content is empty if there is no file, or it is damaged or unreadable.
     fn read(path: &Path) -> Self {
         let mut content = Self::default();
         let Ok(bytes) = fs::read(path) else {
@@ -48,7 +48,7 @@ impl Content {
         };
         let Some(text) = checked(&bytes) else {
             let path = path.display();
-            tracing::warn!(%path, "the watermark of a store is damaged, and begins again");
+            tracing::warn!(%path, "the watermark of a store is damaged, and is restarted");
             return content;
         };
         for line in text.lines().take(LINES_MAX) {
@@ -96,7 +96,7 @@ impl Content {
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .and_then(|()| fs::rename(&new, path));
         if written.is_err() {
-            // It may not be there at all.
+            // It may not exist at all.
             let _ = fs::remove_file(&new);
         }
         written
@@ -108,14 +108,14 @@ fn sum_line(text: &str) -> String {
     format!("sum {:016x}\n", checksum::of_pieces([text.as_bytes()]))
 }
 
-/// The lines before the last one, if that is their checksum.
+/// Returns the lines before the last one, if that is their checksum.
 fn checked(bytes: &[u8]) -> Option<&str> {
     let text = str::from_utf8(bytes).ok()?;
     let (lines, sum) = text.split_at_checked(text.rfind("sum ")?)?;
     (sum == sum_line(lines)).then_some(lines)
 }
 
-/// The file, for the one who writes it.
+/// The file, for its writer.
 #[derive(Debug)]
 pub(crate) struct Watermark {
     path: PathBuf,
@@ -134,8 +134,7 @@ impl Watermark {
         }
     }
 
-    /// Takes note of what was appended since the last call. Other processes do the same: the higher
-    /// count stays.
+    /// Records appends since the last call. Other processes do the same: the higher count stays.
     pub(crate) fn write(&mut self) {
         let counts = self.logs.append_counts();
         let is_known = |(id, count): &(LogId, u64)| self.written.get(id) >= Some(count);
@@ -154,7 +153,7 @@ impl Watermark {
     }
 }
 
-/// What is missing in the file by the account of its watermark.
+/// Reports what is missing in the file according to its watermark.
 ///
 /// # Errors
 ///
@@ -171,7 +170,7 @@ pub(crate) fn find_missing(conn: &Connection, path: &Path) -> Result<Vec<Corrupt
             format!(
                 "{had} appends were acknowledged, and the file had {found} when it was opened: its \
                  write-ahead log was removed or damaged, or an older file was put in its place; {} \
-                 keeps this in mind until it is removed",
+                 keeps this finding until it is removed",
                 path.display()
             ),
         )
@@ -179,7 +178,7 @@ pub(crate) fn find_missing(conn: &Connection, path: &Path) -> Result<Vec<Corrupt
     Ok(findings.collect())
 }
 
-/// Takes note of what is missing, so that it is not forgotten when as many appends are there again.
+/// Records losses, so that they are still reported once the log has as many appends again.
 pub(crate) fn keep_missing(conn: &Connection, path: &Path, mode: u32) {
     let mut content = Content::read(path);
     let Ok(missing) = missing_now(conn, &content) else {
@@ -193,7 +192,7 @@ pub(crate) fn keep_missing(conn: &Connection, path: &Path, mode: u32) {
         content.counts.insert(id, found);
     }
     if let Err(error) = content.write(path, mode) {
-        tracing::warn!(%error, "what is missing in a store could not be kept in mind");
+        tracing::warn!(%error, "the losses of a store could not be recorded");
     }
 }
 

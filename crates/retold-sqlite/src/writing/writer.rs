@@ -1,16 +1,16 @@
-//! The writer: what of the file is written, goes through here, in groups.
+//! The writer: all writes to the file pass through it, in groups.
 //!
 //! # Who commits
 //!
-//! A commit is one synchronous call that ends with a sync, and handing it to another thread and
-//! back costs beside that. So the callers do it themselves, by *combining*: the caller that finds
-//! the writer free commits everything that is queued, its own append among it. A caller first
-//! queues and lets others run, as long as more of them queue by that or those of the last group are
-//! not all back, so that one group has what two would have: a group that comes too early costs a
-//! sync. While that turns out to be in vain it mostly leaves it out.
+//! A commit is one synchronous call that ends with a sync, and moving it to another thread and
+//! back costs extra. So the callers commit themselves, by *combining*: the caller that finds the
+//! writer free commits the whole queue, including its own append. A caller first queues and yields
+//! to others, as long as the queue grows by that or members of the last group are not all back, so
+//! that one group has the members of two: a group that comes too early costs a sync. While yielding
+//! turns out to be in vain, callers usually skip it.
 //!
-//! Measured against a thread that commits for all: microseconds of CPU an append, the least of four
-//! runs on a busy machine of 2 cores, on a file in memory, so that no sync hides the difference.
+//! Measured against a thread that commits for all: microseconds of CPU per append, the least of
+//! four runs on a busy machine of 2 cores, on a file in memory, so that no sync hides the difference.
 //! *Bare* is a loop of the same statements in groups of as many appends as there are writers.
 //!
 //! | writers | bare | combining | thread | combining, 2 workers | thread, 2 workers |
@@ -20,8 +20,8 @@
 //! | 64 | 8 | 13 | 17 | 16 | 19 |
 //!
 //! No group depends on a caller being polled again: the [keeper](super::keeper), a thread that
-//! looks every few milliseconds while there is work, commits what nobody does, and does the waiting
-//! when another process has the file.
+//! checks every few milliseconds while there is work, commits groups that no caller commits, and
+//! waits when another process holds the file.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -44,13 +44,13 @@ use crate::options::QUEUE_WAIT_MAX;
 use crate::projection::inline::InlineProjections;
 use crate::transaction::Transaction;
 
-/// After so many lone groups in a row a caller mostly does not let others run first.
+/// After this many lone groups in a row, a caller usually does not yield to others first.
 const LONE_GROUPS_MANY: u32 = 8;
-/// Of so many then, one still does, and finds out if it is not alone any more.
+/// One in this many callers then still yields, to find out whether it is still alone.
 const LONE_GROUPS_PER_TRIAL: u32 = 16;
 
-/// How often a caller lets others run before it leads, while more are to be expected. Their polls
-/// cost less than a group that comes too early.
+/// How often a caller yields to others before it leads, while more members are expected. Their
+/// polls cost less than a group that comes too early.
 const TURNS_GIVEN_MAX: u32 = 32;
 
 /// The writing side of a store.
@@ -58,7 +58,7 @@ pub(crate) struct Writer {
     queue: Queue,
     inline: InlineProjections,
     writing: Mutex<Writing>,
-    /// SQLite's number for what others have written, as the last group found it.
+    /// SQLite's counter of others' changes, as the last group found it.
     data_version: AtomicI64,
     /// Groups of one in a row.
     lone_groups: AtomicU32,
@@ -68,11 +68,11 @@ pub(crate) struct Writer {
     busy_wait_max: Duration,
 }
 
-/// How leading a group went.
+/// The result of leading a group.
 enum Led {
-    /// What was queued is answered, or a group of it.
+    /// The queue, or a group of it, got its outcomes.
     Group,
-    /// Somebody else leads, or the keeper waits for another process.
+    /// Another caller leads, or the keeper waits for another process.
     ByAnother,
 }
 
@@ -95,7 +95,7 @@ impl Writer {
         }
     }
 
-    /// With projections that take part in every append.
+    /// Creates a writer with projections that take part in every append.
     pub(crate) fn with_inline(mut self, inline: InlineProjections) -> Self {
         self.inline = inline;
         self
@@ -106,15 +106,15 @@ impl Writer {
         &self.inline
     }
 
-    /// Records an append to a log that is born.
+    /// Records an append to a log that exists.
     pub(crate) fn append(self: &Arc<Self>, log: Arc<Log>, append: Append) -> Submission<Appended> {
         let slot = Arc::new(Slot::new());
         let member = AppendMember::new(log, self.inline.clone(), append, slot.clone());
         Submission::new(self.clone(), Box::new(member), slot)
     }
 
-    /// Does other work in a transaction; `size` is what it brings, in bytes. May run twice, the
-    /// first time without a trace.
+    /// Performs other work in a transaction; `size` is its size in bytes. May run twice, the first
+    /// time without a trace.
     pub(crate) fn work<T, W>(self: &Arc<Self>, size: usize, work: W) -> Submission<T>
     where
         T: Send + 'static,
@@ -125,7 +125,7 @@ impl Writer {
         Submission::new(self.clone(), Box::new(member), slot)
     }
 
-    /// Whether it is worth letting other tasks run before leading a group.
+    /// Whether other tasks should run before this one leads a group.
     fn expects_company(&self) -> bool {
         let lone = self.lone_groups.load(Ordering::Relaxed);
         lone < LONE_GROUPS_MANY || lone.is_multiple_of(LONE_GROUPS_PER_TRIAL)
@@ -140,7 +140,7 @@ impl Writer {
         }
     }
 
-    /// Commits a group of what is queued, if nobody else is at it. Waits for no other process.
+    /// Commits a group of the queue, if no other caller does. Does not wait for other processes.
     fn try_lead(&self) -> Led {
         let mut writing = match self.writing.try_lock() {
             Ok(writing) => writing,
@@ -162,7 +162,7 @@ impl Writer {
         drop(writing);
         // The keeper may have fallen asleep during a slow commit, before it could note the count.
         self.alarm.stay_awake();
-        // Who queued meanwhile found the writer taken; one of them goes on.
+        // Callers that queued in the meantime found the writer taken; one of them takes over.
         if !self.queue.wake_front() {
             self.alarm.raise();
         }
@@ -170,7 +170,7 @@ impl Writer {
     }
 
     fn writing(&self) -> MutexGuard<'_, Writing> {
-        // A panic in the middle of a group leaves a transaction, which the next one rolls back.
+        // A panic during a group leaves a transaction, which the next one rolls back.
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -180,8 +180,8 @@ impl Writer {
         }
     }
 
-    /// SQLite's number for what other connections have written; while a group is written, as the
-    /// last one found it. So a writer that never rests hides nothing.
+    /// SQLite's counter of others' changes; while a group is written, as the last one found it. So
+    /// a writer that never rests hides nothing.
     pub(crate) fn data_version(&self) -> rusqlite::Result<i64> {
         match self.writing.try_lock() {
             Ok(writing) => writing.data_version(),
@@ -190,7 +190,7 @@ impl Writer {
         }
     }
 
-    /// For the keeper: commits all that is queued, waiting for other processes as long as it must.
+    /// For the keeper: commits the whole queue, waiting for other processes as long as necessary.
     pub(crate) fn lead_to_the_end(&self) {
         loop {
             let mut writing = self.writing();
@@ -198,7 +198,7 @@ impl Writer {
             if group.is_empty() {
                 self.alarm.clear_contended();
                 drop(writing);
-                // Who queued since then found the writer taken.
+                // Callers that queued since then found the writer taken.
                 self.queue.wake_front();
                 break;
             }
@@ -224,26 +224,26 @@ impl Writer {
         self.queue.progress()
     }
 
-    /// For the keeper: lets those without a place in the queue look at the time.
+    /// For the keeper: wakes the callers without a place in the queue, to check their time limit.
     pub(crate) fn wake_those_without_place(&self) {
         self.queue.wake_those_without_place();
     }
 }
 
-/// Something on its way through the writer. Dropped, it goes its way all the same, once it is
-/// queued.
+/// A member on its way through the writer. Once it is queued it is processed even if this is
+/// dropped.
 pub(crate) struct Submission<T> {
     writer: Arc<Writer>,
     slot: Arc<Slot<T>>,
     stage: Stage,
-    /// How often it lets others run before it leads, as long as the queue grows by that.
+    /// How often it yields before it leads, as long as the queue grows.
     turns_left: u32,
-    /// How long the queue was at the last look.
+    /// The queue's length at the last check.
     seen_length: usize,
 }
 
 enum Stage {
-    /// Not queued yet; since when it tries.
+    /// Not queued yet; when the attempts began.
     New(Box<dyn Member>, Option<Instant>),
     Queued,
     Answered,
@@ -260,8 +260,8 @@ impl<T> Submission<T> {
         }
     }
 
-    /// Whether others are to run before this one leads: while the queue grows by it, or those of
-    /// the last group, who were just answered, are not all back.
+    /// Whether others should run before this one leads: while the queue grows by it, or members of
+    /// the last group, whose outcomes were just delivered, are not all back.
     fn gives_way(&mut self) -> bool {
         if self.turns_left == 0 {
             return false;
@@ -274,7 +274,7 @@ impl<T> Submission<T> {
         is_growing
     }
 
-    /// Queues the member. Ready with an answer if it never found a place.
+    /// Queues the member. Ready with an outcome if it never found a place.
     fn queue(
         &mut self,
         member: Box<dyn Member>,
@@ -292,7 +292,7 @@ impl<T> Submission<T> {
         }
         self.stage = Stage::New(member, Some(since));
         self.writer.alarm.stay_awake();
-        // Makes place, and so wakes this task again, if nobody else is at it.
+        // Makes a place, and so wakes this task again, if no other caller leads.
         self.writer.try_lead();
         Poll::Pending
     }
@@ -325,8 +325,8 @@ impl<T> Future for Submission<T> {
                 return Poll::Pending;
             }
             if let Led::ByAnother = this.writer.try_lead() {
-                // The answer may have come just before the writer was looked at, but then the waker
-                // was woken.
+                // The outcome may have arrived just before the writer was checked, but then the
+                // waker was woken.
                 return Poll::Pending;
             }
         }
@@ -355,7 +355,7 @@ mod tests {
 
     impl<T: Send + 'static> Inline<T> {
         fn poll(self: &Arc<Self>) {
-            // Taken if it polls already.
+            // `None` if it is being polled already.
             let Ok(mut polled) = self.0.try_lock() else {
                 return;
             };
@@ -375,8 +375,8 @@ mod tests {
         }
     }
 
-    /// Goal: whatever a waker does, the writer holds nothing that it needs. Method: the second of
-    /// two that are no group together is polled inside of the wake that hands the lead over.
+    /// Goal: the writer holds no lock that a waker may need. Method: the second of two appends that
+    /// form no group is polled inside of the wake that hands the lead over.
     #[test]
     fn a_waker_may_poll() {
         let folder = tempfile::tempdir().unwrap();
@@ -389,14 +389,14 @@ mod tests {
             let work = writer.work(GROUP_SIZE_MAX, |_: &mut Transaction<'_>| Ok(Ok(())));
             Arc::new(Inline(Mutex::new(Some(work))))
         });
-        // The first leads when it has let others run often enough.
+        // The first leads when it has yielded often enough.
         tasks[0].poll();
         tasks[1].poll();
         for _ in 0..=TURNS_GIVEN_MAX {
             tasks[0].poll();
         }
         for task in tasks {
-            assert!(task.0.lock().unwrap().is_none(), "it is answered");
+            assert!(task.0.lock().unwrap().is_none(), "it has an outcome");
         }
     }
 }
