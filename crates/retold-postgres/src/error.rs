@@ -11,11 +11,11 @@ use tokio_postgres::error::{DbError, Severity};
 /// Reasons why the store itself refuses something, in the form of a driver's error.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("appends are waiting and none of them was committed in time")]
+    #[error("the append queue is full and nothing was committed in time")]
     QueueFull,
     #[error("all connections stayed in use")]
     NoConnection,
-    #[error("the server did not answer in time")]
+    #[error("the server did not respond in time")]
     Silent,
     #[error("error connecting to server: {0}")]
     Unreachable(Arc<io::Error>),
@@ -24,7 +24,7 @@ pub(crate) enum Refusal {
          and perhaps nowhere else; send it again to wait again"
     )]
     NotReplicated,
-    #[error("the task that writes stopped before it answered")]
+    #[error("the task that writes stopped before it returned a result")]
     WriterStopped,
     #[error("it does not exist; open the store for writing once to create it")]
     NoSchema,

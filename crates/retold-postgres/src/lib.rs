@@ -52,13 +52,14 @@
 //!
 //! # Roles
 //!
-//! The role that creates the schema owns it. In production, no program logs in as the owner.
-//! [`roles_sql`], or `retold schema postgres`, creates two more roles. The **reader** selects from
-//! all tables and receives hints. The **writer** can also create logs, take leases, store
-//! snapshots, and call the function that appends, which runs with its owner's rights: SQL of a
-//! writer can neither insert, change nor delete an event. PUBLIC has no rights. Triggers refuse
-//! changes of history to every role, including the owner and superusers, also under
-//! `session_replication_role = replica`; to change history on purpose, drop them.
+//! The role that creates the schema owns it. In trials that can be the program's own role; in
+//! production, no program should log in as the owner. [`roles_sql`], or `retold schema postgres`,
+//! creates two more roles. The **reader** selects from all tables and receives hints. The
+//! **writer** can also create logs, take leases, store snapshots, and call the function that
+//! appends, which runs with its owner's rights: SQL of a writer can neither insert, change nor
+//! delete an event. PUBLIC has no rights. Triggers refuse changes of history to every role,
+//! including the owner and superusers, also under `session_replication_role = replica`; to change
+//! history on purpose, drop them.
 //!
 //! # Faults
 //!

@@ -53,8 +53,8 @@ pub(crate) const ROW_SIZE: usize = 256;
 /// Most bytes of all appends of one transaction together; a single larger append gets a transaction
 /// to itself. Everything that is sent counts, including conditions.
 pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
-/// A group of more than one waits for the callers of the previous group to append again: for this
-/// part of the time that the previous group took, and no longer than [`GATHER_WAIT_MAX`].
+/// A group waits for the callers of the previous group to append again, unless one caller is alone:
+/// for this part of the time that the previous group took, and no longer than [`GATHER_WAIT_MAX`].
 pub(crate) const GATHER_SHARE: u32 = 2;
 /// Longest wait for the callers of the previous group: where a sync takes milliseconds, a command
 /// that loads before it appends comes back within this time.

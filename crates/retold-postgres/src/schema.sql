@@ -71,9 +71,10 @@ CREATE TABLE "retold".event_tag (
 );
 
 -- Which events of a block of 8192 positions have a topic (kind `o`) or a tag (`t`), one bit for
--- each position. It is redundant to the indexes: where several long lists must be intersected, a
--- block of bits is compared instead of thousands of rows. Blocks of a name are created when an
--- append is first checked by it, without a gap from the first one on, since events never change.
+-- each position. It contains nothing that the indexes do not: where several long lists must be
+-- intersected, a block of bits is compared instead of thousands of rows. Blocks of a name are
+-- created when an append is first checked by it, without a gap from the first one on. They stay
+-- valid because events never change.
 CREATE TABLE "retold".presence (
     log integer NOT NULL,
     kind "char" NOT NULL,
@@ -665,7 +666,7 @@ DECLARE
     pair_heads bigint[];
     pair_with_events boolean[];
     ends bigint[];
-    -- By event: the assigned position and version; no position if its append is refused.
+    -- By event: the assigned position, version and place; none if its append is refused.
     positions bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(ids)]);
     versions bigint[] := positions;
     place_indexes integer[] := array_fill(NULL::integer, ARRAY[cardinality(ids)]);

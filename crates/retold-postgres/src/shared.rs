@@ -20,7 +20,7 @@ pub(crate) struct Shared {
     pub(crate) logs: Arc<Logs>,
     pub(crate) herald: Herald,
     pub(crate) listener: Listener,
-    /// Limits the number of concurrent appends.
+    /// Limits the connections that append at the same time.
     pub(crate) writers: Semaphore,
     /// The projections that take part in appends, if there are any.
     pub(crate) inline: Option<Inline>,

@@ -35,7 +35,7 @@ macro_rules! columns {
 
 /// Returns the head, if the log exists, the event of `$until`, the one of `$after`, and events:
 /// rows of kind 0, 1, 3 and 2. In the head's row, the column of the version holds the number of
-/// topics, and the column of the place whether the server is a standby.
+/// topics, and the column of the place index whether the server is a standby.
 macro_rules! page {
     ($log_id:literal, $until:literal, $after:literal, $from:literal) => {
         concat!(

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn modes_mean_what_libpq_says() {
+    fn modes_match_libpq() {
         let ssl_mode = |mode: Option<&str>| {
             let mode = mode.map(str::to_owned);
             let wanted = Wanted {

@@ -33,7 +33,7 @@ pub(crate) struct Roots {
 }
 
 impl Roots {
-    /// Takes the readable certificates, and returns how many there are.
+    /// Takes the readable certificates, and returns how many were taken.
     pub(crate) fn new(certificates: Vec<CertificateDer<'static>>) -> (Self, usize) {
         let mut store = RootCertStore::empty();
         let (count, _) = store.add_parsable_certificates(certificates.iter().cloned());

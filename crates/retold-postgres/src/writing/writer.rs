@@ -113,9 +113,9 @@ impl Service {
         }
     }
 
-    /// Gives the callers of the previous group a moment to append again, unless it was a single
-    /// one. Otherwise the first of them would get a group to itself, and all others would wait for
-    /// its sync.
+    /// Gives the callers of the previous group a moment to append again, unless one caller is
+    /// alone. Otherwise the first of them would get a group to itself, and all others would wait
+    /// for its sync.
     async fn gather(&self, answered: usize, took: Duration) {
         let expected = (self.log.queue.length() + answered).min(GROUP_LENGTH_MAX);
         if expected <= 1 {

@@ -4,7 +4,7 @@
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that unwraps in vain fails, which is what it is for"
+    reason = "a failed unwrap fails the test, as intended"
 )]
 
 mod certificates;

@@ -91,7 +91,10 @@ fn poison_leaves_no_trace_and_is_handled_as_declared() {
             .unwrap();
         let mut stops = pipeline(&log, &views, tricks(1));
         let error = stops.catch_up().await.unwrap_err();
-        assert!(error.to_string().contains("that is not taught here"), "{error}");
+        assert!(
+            error.to_string().contains("that is not taught here"),
+            "{error}"
+        );
         assert_eq!(read(&views).await, ["sit"]);
         assert_eq!(checkpoint_and_rows(&views, 1).await, (1, 1));
 
@@ -102,7 +105,10 @@ fn poison_leaves_no_trace_and_is_handled_as_declared() {
         let errors: Vec<_> = skipped.iter().map(|it| &*it.error).collect();
         assert_eq!(
             errors,
-            ["that is not taught here", "its handler panicked: too exciting"]
+            [
+                "that is not taught here",
+                "its handler panicked: too exciting"
+            ]
         );
         assert_eq!(skips.handle().status().await.unwrap().skipped, 2);
         let after = Some(skipped[0].mark.position);
