@@ -197,7 +197,7 @@ async fn check_counts(log: &dyn Recorder) {
     let most = limits.append_events as u128;
     refuse(log, append_of(base..base + most + 1), "an event too many").await;
     assert_eq!(head(log).await, before, "nothing is written");
-    let condition = |number: usize| stream_at(&format!("nobody/{number}"), 0);
+    let condition = |number: usize| stream_at(&format!("absent/{number}"), 0);
     let conditions = limits.append_conditions;
     let many = append_of([base]).conditions((0..conditions).map(condition));
     refuse(

@@ -10,8 +10,9 @@
 //! turns out to be in vain, callers usually skip it.
 //!
 //! Measured against a thread that commits for all: microseconds of CPU per append, the least of
-//! four runs on a busy machine of 2 cores, on a file in memory, so that no sync hides the difference.
-//! *Bare* is a loop of the same statements in groups of as many appends as there are writers.
+//! four runs on a busy machine of 2 cores, on a file in memory, so that no sync hides the
+//! difference. *Bare* is a loop of the same statements in groups of as many appends as there are
+//! writers.
 //!
 //! | writers | bare | combining | thread | combining, 2 workers | thread, 2 workers |
 //! |---|---|---|---|---|---|

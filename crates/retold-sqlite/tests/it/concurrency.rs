@@ -1,4 +1,5 @@
-//! Many callers at once: every append is answered, in one order, whoever commits the group.
+//! Many callers at once: every append gets an outcome, in one order, whichever caller commits the
+//! group.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +41,8 @@ async fn many_tasks_of_many_threads_append() {
     write_by_many(log(&place.open(), "dogs").await).await;
 }
 
-/// Goal: a group is committed though nobody polls its members. Method: poll an append once, forget
-/// it, and wait for its event.
+/// Goal: a group is committed even if its members are not polled again. Method: poll an append
+/// once, forget it, and wait for its event.
 #[tokio::test]
 async fn an_append_that_is_polled_once_is_recorded() {
     let place = Place::new();
@@ -64,7 +65,7 @@ async fn an_append_that_is_polled_once_is_recorded() {
     }
 }
 
-/// More appends at once than the queue holds: those without a place wait for one.
+/// Sends more appends at once than the queue holds: those without a place wait for one.
 #[tokio::test]
 async fn more_appends_than_the_queue_holds_are_all_recorded() {
     let place = Place::new();
@@ -76,8 +77,8 @@ async fn more_appends_than_the_queue_holds_are_all_recorded() {
     assert_eq!(u128::from(head.append_count), count);
 }
 
-/// Goal: a store that is closed has recorded what was queued. Method: poll appends once, drop them
-/// and the store, open it again.
+/// Goal: a store that is closed has recorded the queued appends. Method: poll appends once, drop
+/// them and the store, reopen it.
 #[tokio::test]
 async fn what_was_queued_is_recorded_before_a_store_ends() {
     let place = Place::new();
@@ -92,8 +93,8 @@ async fn what_was_queued_is_recorded_before_a_store_ends() {
     assert_eq!(head.append_count, 3);
 }
 
-/// Goal: a busy file is waited for, and then given up, without a trace. Method: another connection
-/// holds the write lock until the first append has failed.
+/// Goal: an append waits for a busy file, and then gives up without a trace. Method: another
+/// connection holds the write lock until the first append has failed.
 #[tokio::test]
 async fn a_busy_file_is_unavailable_after_a_wait() {
     let place = Place::new();
@@ -110,7 +111,7 @@ async fn a_busy_file_is_unavailable_after_a_wait() {
     assert_eq!(
         recorder.head().await.unwrap().append_count,
         0,
-        "reads go on"
+        "reads continue"
     );
 
     // One that waits is recorded when the file is free.
@@ -122,15 +123,15 @@ async fn a_busy_file_is_unavailable_after_a_wait() {
     waiting.await.unwrap();
 }
 
-/// Goal: a store may end on any thread, its keeper's too. Method: an executor that polls inside of
-/// a wake, and a future that is the last to hold the store.
+/// Goal: a store may be dropped on any thread, including its keeper's. Method: an executor that
+/// polls inside of a wake, and a future that holds the last handle to the store.
 #[tokio::test]
-async fn a_store_may_end_where_an_append_is_answered() {
+async fn a_store_may_end_where_an_append_is_settled() {
     type Polled = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
     struct Inline(std::sync::Mutex<Option<Polled>>);
     impl std::task::Wake for Inline {
         fn wake(self: Arc<Self>) {
-            // Taken if it polls already.
+            // `None` if it is being polled already.
             let Ok(mut polled) = self.0.try_lock() else {
                 return;
             };

@@ -55,9 +55,9 @@ impl Subject for TemporarySqliteStore {
     }
 }
 
-/// Copies the file, then its write-ahead log. A reader stands in between, so that the log does not
-/// begin anew: whatever is copied into the file meanwhile is still in the log, which was longer at
-/// the end than at any time before.
+/// Copies the file, then its write-ahead log. An open read prevents the log from restarting: frames
+/// that are copied into the file in the meantime stay in the log, which is longer at the end than
+/// at any time before.
 fn copy_as_after_a_crash(path: &PathBuf, image: &PathBuf) {
     let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     reader
@@ -70,7 +70,7 @@ fn copy_as_after_a_crash(path: &PathBuf, image: &PathBuf) {
 
 retold_conformance::conformance_suite!(TemporarySqliteStore);
 
-/// The contract holds too where a projection takes part in every append.
+/// The contract also holds if a projection takes part in every append.
 mod with_a_projection {
     use super::*;
     use crate::tricks::{tables, tricks};

@@ -1,5 +1,5 @@
-//! Flipped bits in a file: what is read is what was recorded, or an error, or it is found by
-//! verifying.
+//! Flipped bits in a file: reads return what was recorded or an error, or verification finds the
+//! damage.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::place::Place;
 
-/// Files that are damaged, unless `RETOLD_ROUNDS` says otherwise.
+/// Files that are damaged, unless `RETOLD_ROUNDS` is set.
 const ROUNDS: u64 = 150;
 const LOGS: [&str; 2] = ["dogs", "cats"];
 const EVENTS: u128 = 90;
@@ -49,7 +49,7 @@ fn follower() -> (FollowerKey, LogId) {
     (FollowerKey::new("f"), LogId::new(Uuid::from_u128(77)))
 }
 
-/// A closed file of two logs with everything that a store keeps.
+/// A closed file of two logs with every kind of data that a store keeps.
 async fn fill(place: &Place) {
     let store = place.open();
     for (number, name) in (1..).zip(LOGS) {
@@ -79,11 +79,11 @@ async fn fill(place: &Place) {
 
 type Found<T> = Result<T, RecordError>;
 
-/// What a log gives, by every way in.
+/// The results of all ways of reading a log.
 #[derive(Debug, Default, PartialEq)]
 struct Answers {
     head: Option<Head>,
-    /// Pages by the name of the way in.
+    /// Pages by the name of the way of reading.
     events: BTreeMap<String, Vec<StoredEvent>>,
     streams: Vec<(Arc<str>, Version)>,
     stretches: Vec<RecordedStretch>,
@@ -105,7 +105,7 @@ async fn whole(recorder: &dyn Recorder, read: &LogRead) -> Found<Vec<StoredEvent
     }
 }
 
-/// Reads everything; what could be read is in the answers, and whether something could not.
+/// Reads everything. Returns what could be read, and whether something could not.
 async fn ask(recorder: &dyn Recorder) -> (Answers, bool) {
     let mut answers = Answers::default();
     let mut failed = false;
@@ -176,7 +176,7 @@ async fn ask(recorder: &dyn Recorder) -> (Answers, bool) {
     (answers, failed)
 }
 
-/// Content is never wrong, whatever an index hides.
+/// Content is never wrong, even if an index hides something.
 fn check_content(found: &Answers, truth: &Answers, seed: u64) {
     let recorded = &truth.events["log Forward"];
     for (way, events) in &found.events {
@@ -188,7 +188,7 @@ fn check_content(found: &Answers, truth: &Answers, seed: u64) {
                 "{way} gave another event, RETOLD_SEED={seed}"
             );
         }
-        // Nor does an event come in twice, or in an answer that it does not belong to.
+        // No event appears twice, or in a result to which it does not belong.
         let expected = &truth.events[way];
         let is_part = events.iter().all(|event| expected.contains(event));
         assert!(
@@ -210,7 +210,7 @@ fn check_content(found: &Answers, truth: &Answers, seed: u64) {
     }
 }
 
-/// Appends that must be refused; how many are not.
+/// Sends appends that must be refused; returns how many are not.
 async fn append_what_must_be_refused(recorder: &dyn Recorder) -> usize {
     let fresh = |id: u128| NewEvent::new(EventId::new(Uuid::from_u128(id)), "Dog.Renamed", "{}");
     let mut accepted = 0;
@@ -250,10 +250,9 @@ async fn is_found(store: &SqliteStore) -> bool {
     false
 }
 
-/// Goal: damage never changes what a store says in silence. Method: flip one to three bits of a
-/// file, read everything by every way, append what must be refused, and verify. What was read is
-/// what was recorded; where something is missing or an append was accepted, the verification found
-/// damage.
+/// Goal: damage never silently changes results. Method: flip one to three bits of a file, read
+/// everything in every way, send appends that must be refused, and verify. What was read is what
+/// was recorded; if something is missing or an append was accepted, the verification found damage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flipped_bits_never_change_what_is_read_in_silence() {
     let seed = env::var("RETOLD_SEED").ok().and_then(|it| it.parse().ok());
@@ -305,7 +304,7 @@ async fn flipped_bits_never_change_what_is_read_in_silence() {
             check_content(&answers, truth, seed);
             is_different |= !failed && answers != *truth;
         }
-        // What is appended is told from what was there by a verification before.
+        // A verification before the appends separates their effects from the earlier damage.
         let mut was_found = None;
         if is_different {
             hidden += 1;

@@ -1,5 +1,5 @@
-//! Tables, columns, indexes and the version of the schema that another program drops or changes:
-//! the store is corrupt, which no retry mends, and each error and finding says what is missing.
+//! Tables, columns, indexes and schema versions that another program drops or changes: the store is
+//! corrupt, which no retry repairs, and each error and finding names the missing part.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn upstream() -> LogId {
     LogId::new(Uuid::from_u128(77))
 }
 
-/// An append with everything that an append can have.
+/// An append that uses every feature of appends.
 fn full_append(number: u64) -> Append {
     let mark = |number: u64| Mark {
         position: Position::new(number).unwrap(),
@@ -46,7 +46,7 @@ fn full_append(number: u64) -> Append {
     Append::of([event(number.into()).stream("dog/1").tag("good")]).stretch(stretch)
 }
 
-/// Does everything that a store does; the errors, each after what was done.
+/// Performs every operation of a store; returns the errors, each with its operation.
 async fn use_all(store: &SqliteStore, dogs: &dyn Recorder) -> Vec<(&'static str, RecordError)> {
     let mut errors = Vec::new();
     let mut note = |what, done: Result<(), RecordError>| {
@@ -98,7 +98,7 @@ async fn findings(store: &SqliteStore) -> Vec<String> {
     found.iter().map(Corrupt::to_string).collect()
 }
 
-/// A store that is open, with an event, and another program that does this to its file.
+/// Opens a store with an event while another program changes its file with this SQL.
 async fn changed_by(sql: &str) -> (Place, SqliteStore, Vec<(&'static str, RecordError)>) {
     let place = Place::new();
     let store = place.open();
@@ -138,7 +138,7 @@ async fn a_table_that_is_dropped_is_corrupt() {
             "{table}: {error:?}"
         );
         assert!(says_which(&error), "{error}");
-        // To save what is left, it can be read.
+        // It can still be read, to save the remaining data.
         let reading = SqliteStore::open_read_only(place.path()).unwrap();
         let found = findings(&reading).await;
         assert!(found.iter().any(|it| it.contains(&missing)), "{found:?}");
@@ -157,17 +157,17 @@ async fn a_column_that_is_renamed_is_corrupt() {
     ] {
         let sql = format!("ALTER TABLE {table} RENAME COLUMN {column} TO other");
         let (place, store, errors) = changed_by(&sql).await;
-        // The statements that name it; only the birth of a log does not name its columns.
+        // The statements that name it; only the creation of a log does not name its columns.
         assert!(!errors.is_empty() || column == "born_at", "{sql}");
         let changed = format!("the table {table}: it was changed");
         drop(store);
-        // It opens, and says what it found.
+        // It opens and reports its findings.
         let found = findings(&place.open()).await;
         assert!(found.iter().any(|it| it.contains(&changed)), "{found:?}");
     }
 }
 
-/// Without an index an operation is slow, or refused where it relies on the index to be quick.
+/// Without an index an operation is slow, or refused if it depends on the index.
 #[tokio::test]
 async fn an_index_or_trigger_that_is_dropped_is_found_when_the_file_is_opened() {
     for (kind, name) in [
@@ -186,7 +186,7 @@ async fn an_index_or_trigger_that_is_dropped_is_found_when_the_file_is_opened() 
         let found = findings(&store).await;
         assert!(found.iter().any(|it| it.contains(&missing)), "{found:?}");
         drop(store);
-        // The next opening keeps what it found, also when the part is made again afterwards.
+        // The next opening keeps the finding, even if the part is recreated afterwards.
         let store = place.open();
         assert!(
             findings(&store)
@@ -198,7 +198,7 @@ async fn an_index_or_trigger_that_is_dropped_is_found_when_the_file_is_opened() 
 }
 
 /// Goal: a program does not write with its statements into a file that another version of Retold
-/// has converted under it.
+/// has converted while it was open.
 #[tokio::test]
 async fn a_version_of_the_schema_that_changes_under_a_store_is_corrupt() {
     let (place, store, errors) = changed_by("PRAGMA user_version = 4").await;
@@ -213,13 +213,13 @@ async fn a_version_of_the_schema_that_changes_under_a_store_is_corrupt() {
     let count: i64 = conn
         .query_row("SELECT count(*) FROM event", [], |row| row.get(0))
         .unwrap();
-    // One of each log, from before the change.
+    // One event of each log, from before the change.
     assert_eq!(count, 2);
     drop(store);
     let error = SqliteStore::open(place.path()).expect_err("another version");
     assert!(matches!(error, RecordError::Invalid(_)), "{error}");
 
-    // Where a table was converted too, nothing is read either.
+    // If a table was converted too, reads are refused as well.
     let sql = "ALTER TABLE event ADD COLUMN other INTEGER; PRAGMA user_version = 4";
     let (_, _, errors) = changed_by(sql).await;
     assert!(errors.iter().any(|(what, _)| *what == "read"), "{errors:?}");

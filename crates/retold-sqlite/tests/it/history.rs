@@ -1,4 +1,4 @@
-//! What is recorded does not change, also for tools that know nothing of Retold.
+//! Recorded data does not change, even by tools that do not know Retold.
 
 use retold_core::recording::{
     Append, Condition, Corrupt, EventId, FollowerKey, LogId, LogRead, Mark, Position, Query,
@@ -24,7 +24,7 @@ async fn filled() -> Place {
     place
 }
 
-/// Every way in which SQL changes a row that is history.
+/// Tries every way in which SQL can change a row of the history.
 #[tokio::test]
 async fn history_is_refused_to_sql() {
     let place = filled().await;
@@ -63,7 +63,7 @@ async fn history_is_refused_to_sql() {
     assert!(report.unwrap().is_sound());
 }
 
-/// The seam for erasing: the log's key in one table opens payloads, and nothing else, to NULL.
+/// Erasing: listing the log in one table allows payloads to become NULL, and nothing else.
 #[tokio::test]
 async fn erasing_has_one_way_in() {
     let place = filled().await;
@@ -89,8 +89,8 @@ async fn erasing_has_one_way_in() {
     assert_eq!(erased, [false, true, false]);
 }
 
-/// Goal: what a tool breaks that gets around the triggers is found. Method: take the triggers away,
-/// break one thing, put them back, verify.
+/// Goal: damage by a tool that circumvents the triggers is found. Method: drop the triggers, break
+/// one thing, recreate them, verify.
 #[tokio::test]
 async fn verifying_finds_what_was_broken() {
     for breaking in [
@@ -142,7 +142,7 @@ async fn verifying_finds_a_missing_guard() {
         let place = filled().await;
         let conn = Connection::open(place.path()).unwrap();
         conn.execute_batch(breaking).unwrap();
-        // What a program keeps beside the store is its own affair.
+        // Tables that a program keeps next to the store's are ignored.
         conn.execute_batch("CREATE TABLE a_view_of_mine (name TEXT)")
             .unwrap();
         drop(conn);
@@ -156,7 +156,7 @@ async fn verifying_finds_a_missing_guard() {
 async fn verifying_finds_a_damaged_index() {
     let place = filled().await;
     let conn = Connection::open(place.path()).unwrap();
-    // The schema says that the index is over other columns than it was made of.
+    // The schema says that the index is over other columns than those it was built from.
     conn.execute_batch(
         "PRAGMA writable_schema = ON;
          UPDATE sqlite_schema SET sql = replace(sql, '(topic)', '(time)')
@@ -168,7 +168,7 @@ async fn verifying_finds_a_damaged_index() {
     assert!(!found.is_empty());
 }
 
-/// Goal: nothing is decided on an index that names what is not there.
+/// Goal: no decision is made with an index that names missing events.
 #[tokio::test]
 async fn a_condition_on_a_broken_log_is_corrupt() {
     let place = Place::new();

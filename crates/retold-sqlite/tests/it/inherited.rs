@@ -1,5 +1,5 @@
-//! A store that a child process inherited by `fork`: it is refused, the child opens its own, and
-//! the parent's works on.
+//! A store that a child process inherited by `fork`: it is refused, the child can open the file
+//! itself, and the parent's store keeps working.
 
 use std::fs;
 use std::future::Future;
@@ -21,8 +21,8 @@ fn append_of(number: u128) -> Append {
     Append::of([NewEvent::new(id, "Dog.Registered", "{}").stream("dog/1")])
 }
 
-/// What a call comes to that must be answered at once, for the threads that would do more are the
-/// parent's.
+/// Returns the result of a call that must complete at once, because the threads that would continue
+/// it are the parent's.
 fn refused<T>(
     what: &str,
     call: impl Future<Output = Result<T, RecordError>>,
@@ -35,7 +35,7 @@ fn refused<T>(
     }
 }
 
-/// Works in the child, where only this thread is.
+/// Runs in the child, where only this thread exists.
 fn in_the_child(store: SqliteStore, log: &dyn Recorder, path: &Path) -> Result<(), String> {
     let id = LogId::new(Uuid::from_u128(1));
     refused("an append", log.append(append_of(2)))?;
@@ -54,9 +54,9 @@ fn in_the_child(store: SqliteStore, log: &dyn Recorder, path: &Path) -> Result<(
         .map_err(|error| format!("the child's own: {error}"))
 }
 
-/// Goal: a child that inherited a store is refused by each call at once, and neither it nor the
-/// store that it opens for itself spoils the parent's. Method: a real fork of this process, while
-/// the store is open.
+/// Goal: each call on a store that a child inherited is refused at once, and neither it nor the
+/// store that the child opens damages the parent's. Method: a real fork of this process, while the
+/// store is open.
 #[test]
 fn a_child_that_inherited_a_store_is_refused() {
     let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
@@ -72,7 +72,7 @@ fn a_child_that_inherited_a_store_is_refused() {
             let done = in_the_child(store, &*log, &place.path());
             let text = done.as_ref().err().map_or("well", |error| error);
             let _ = fs::write(&report, text);
-            // The other threads, the test's output among them, are the parent's.
+            // The other threads, including that of the test's output, are the parent's.
             std::process::exit(0);
         }
         Ok(Fork::Parent(child)) => {
@@ -85,6 +85,6 @@ fn a_child_that_inherited_a_store_is_refused() {
                 assert_eq!(ids, [1, 3, 4]);
             });
         }
-        Err(error) => panic!("there is no child: {error}"),
+        Err(error) => panic!("cannot fork: {error}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Inline projections: the view has what the log has, or the append is not recorded.
+//! Inline projections: the view has every event of the log, or the append is not recorded.
 
 use futures_util::future::join_all;
 use retold_core::projection::{OnPoison, Projection};
@@ -33,8 +33,8 @@ async fn the_view_has_what_was_acknowledged() {
     }
 }
 
-/// Goal: whoever is refused by a projection is refused alone, and nothing that the writer remembers
-/// of it stays. Method: groups of good and bad appends at a time, each answered by itself.
+/// Goal: an append that a projection refuses is the only one refused, and leaves nothing in the
+/// writer's memory. Method: groups of good and bad appends, each with its own outcome.
 #[tokio::test]
 async fn one_that_fails_fails_its_own_append_alone() {
     let place = Place::new();
@@ -54,7 +54,7 @@ async fn one_that_fails_fails_its_own_append_alone() {
                     let text = invalid.to_string();
                     for part in [
                         "\"tricks\" version 1",
-                        "nobody teaches that",
+                        "this trick is not taught",
                         "nothing is recorded",
                     ] {
                         assert!(text.contains(part), "{part} is not in {text}");
@@ -114,8 +114,7 @@ async fn several_projections_take_an_append_or_none_does() {
     assert_eq!(count("retold_projection"), 2);
 }
 
-/// A handler that ends the transaction is refused, and what was beside it in the group is not
-/// harmed.
+/// A handler that ends the transaction is refused, and other appends of its group are not affected.
 #[tokio::test]
 async fn one_that_ends_the_transaction_is_refused() {
     let place = Place::new();
@@ -162,16 +161,16 @@ async fn poison_that_is_there_fails_the_opening_unless_it_is_skipped() {
     let birth = LogId::new(Uuid::now_v7());
     let store = open_with(&place, tricks(1));
     let Err(error) = store.open("dogs", birth).await else {
-        panic!("it cannot catch up");
+        panic!("it must not catch up");
     };
     assert!(matches!(error, RecordError::Invalid(_)), "{error}");
-    for part in ["position 2", "nobody teaches that"] {
+    for part in ["position 2", "this trick is not taught"] {
         assert!(error.to_string().contains(part), "{error}");
     }
     let store = open_with(&place, tricks(1).on_poison(OnPoison::Skip));
     let log = log(&store, "dogs").await;
     assert_eq!(read(&store.views()), ["sit", "fetch"]);
-    // What is not recorded yet is not skipped but refused.
+    // An event that is not recorded yet is not skipped but refused.
     assert!(teach(&*log, "bite").await.is_err());
     teach(&*log, "speak").await.unwrap();
     assert_eq!(read(&store.views()), ["sit", "fetch", "speak"]);

@@ -1,4 +1,4 @@
-//! Leases in a file whose host's clock is put back.
+//! Leases in a file when the host's clock is set back.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::place::Place;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Method: what a clock that was put back by an hour leaves is a lease of an hour later.
+/// Method: a clock that was set back by an hour leaves a lease from an hour in the future.
 #[tokio::test]
 async fn a_lease_of_the_future_is_not_believed() {
     let place = Place::new();
@@ -29,7 +29,7 @@ async fn a_lease_of_the_future_is_not_believed() {
     let renewed = store.acquire_lease("work", "a", MINUTE).await.unwrap();
     assert_eq!(renewed.term, 1, "its holder renews it");
     let held = store.acquire_lease("work", "b", MINUTE).await.unwrap();
-    assert_eq!(held, renewed, "and it is believed again");
+    assert_eq!(held, renewed, "and it is valid again");
     put_back();
     let lost = store.acquire_lease("work", "b", MINUTE).await.unwrap();
     assert_eq!((&*lost.holder, lost.term), ("b", 2));

@@ -1,9 +1,9 @@
-//! What the SQLite store promises: the recorder's contract, and what is its own, from how a file is
-//! opened to what `kill -9` leaves.
+//! Tests of the SQLite store: the recorder's contract, and the store's own guarantees, from opening
+//! a file to the state after `kill -9`.
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that unwraps in vain fails, which is what it is for"
+    reason = "in a test, a failed unwrap is a failure"
 )]
 
 mod place;

@@ -1,4 +1,4 @@
-//! Ten thousand small logs in one file, opened as they are needed.
+//! Ten thousand small logs in one file, opened on demand.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ async fn ten_thousand_logs_live_in_one_file() {
         let birth = LogId::new(Uuid::from_u128(number));
         store.open(&format!("tenant-{number:05}"), birth).await
     };
-    // All at once: their births share syncs.
+    // All at once: their creations share syncs.
     let recorders: Vec<Arc<dyn Recorder>> = try_join_all((0..LOGS).map(open)).await.unwrap();
     let appends = recorders.iter().map(|it| it.append(Append::of([event(1)])));
     try_join_all(appends).await.unwrap();

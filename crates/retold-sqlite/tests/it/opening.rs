@@ -1,5 +1,5 @@
-//! Files that are opened: new, empty, foreign, newer, damaged, read-only, missing. Each is a clear
-//! answer, and a file that is refused is left as it was.
+//! Opening files that are new, empty, foreign, newer, damaged, read-only or missing. Each gives a
+//! clear result, and a file that is refused is left unchanged.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn refusal(path: &Path) -> RecordError {
     error
 }
 
-/// A store that is closed, with one event.
+/// A closed store with one event.
 async fn closed(place: &Place) {
     let recorder = log(&place.open(), "dogs").await;
     recorder.append(Append::of([event(1)])).await.unwrap();
@@ -66,7 +66,7 @@ fn a_store_of_a_newer_version_is_invalid() {
     check_is_invalid(&place.path(), "newer version");
 }
 
-/// Its events have no checksums: there is no telling whether they are what was recorded.
+/// Its events have no checksums, so it cannot be checked whether they are what was recorded.
 #[test]
 fn a_store_of_the_first_version_is_invalid() {
     let place = Place::new();
@@ -139,9 +139,8 @@ async fn a_truncated_file_is_corrupt() {
     refusal(&place.path());
 }
 
-/// Goal: whatever one byte of the file becomes, nothing panics, and what is read is what was
-/// written or an error. Method: damage one byte after another of every page, open, read everything,
-/// verify.
+/// Goal: if any one byte of the file changes, nothing panics, and reads return what was written or
+/// an error. Method: damage every byte of every page in turn, open, read everything, verify.
 #[tokio::test]
 async fn damage_is_an_error_and_never_a_panic() {
     let place = Place::new();
@@ -174,7 +173,7 @@ mod permissions {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// Whether this user may do everything, as root may: then there is nothing to test.
+    /// Whether permissions do not apply to this user, as for root: then there is nothing to test.
     fn may_do_everything(folder: &Path) -> bool {
         let probe = folder.join("probe");
         fs::write(&probe, "").unwrap();
@@ -236,7 +235,7 @@ async fn a_store_for_reading_writes_nothing() {
     let error = recorder.append(Append::of([event(2)])).await;
     assert!(matches!(error, Err(RecordError::Invalid(_))));
 
-    // What another opening records meanwhile is seen, and waited for.
+    // Appends of another opening are seen, and can be waited for.
     let news = recorder.changed_since(1);
     let writing = log(&place.open(), "dogs").await;
     writing.append(Append::of([event(2)])).await.unwrap();
@@ -244,18 +243,19 @@ async fn a_store_for_reading_writes_nothing() {
 }
 
 /// Goal: other programs see that the file is in use. A process loses all its POSIX locks on a file
-/// when it closes any handle of that file; another program would then delete the write-ahead log
-/// under it.
+/// when it closes any handle of that file; another program would then delete the write-ahead log in
+/// use.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn opening_for_reading_keeps_the_locks_of_the_process() {
     let place = Place::new();
     let _recorder = log(&place.open(), "dogs").await;
     let path = fs::canonicalize(place.path()).unwrap();
-    // By the path and not by the inode, which another file system may give to another file.
+    // By the path and not by the inode, because another file system may have a file with the same
+    // inode.
     let locks = || -> usize {
         let handles = fs::read_dir("/proc/self/fd").unwrap().map(Result::unwrap);
-        // Handles of other tests come and go meanwhile.
+        // Handles of other tests appear and disappear in the meantime.
         let of_file = handles.filter(|it| fs::read_link(it.path()).is_ok_and(|it| it == path));
         let locks = of_file.map(|handle| {
             let about = Path::new("/proc/self/fdinfo").join(handle.file_name());

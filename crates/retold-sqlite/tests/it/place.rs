@@ -1,4 +1,4 @@
-//! A place for a store, and what tests put into it.
+//! A place for a store, and data that tests record in it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl Place {
         }
     }
 
-    /// The same place again, for somebody who does not outlive it.
+    /// Returns the same place for a user that does not outlive it.
     pub(crate) fn at(path: PathBuf) -> Self {
         Self {
             path,
@@ -42,13 +42,14 @@ impl Place {
     }
 }
 
-/// Options of a store that waits for others as long as a test may last: on a machine that is busy
-/// with other things a sync can take seconds, and the next in line waits for all before it.
+/// Options of a store that waits for others as long as a test may last: on a busy machine a sync
+/// can take seconds, and each writer waits for all earlier ones.
 pub(crate) fn patient() -> SqliteOptions {
     SqliteOptions::new().busy_wait_max(Duration::from_secs(600))
 }
 
-/// Copies a store into the file of another by SQLite's backup interface, whoever has that open.
+/// Copies a store into the file of another with SQLite's backup interface, under all open
+/// connections.
 pub(crate) fn restore(copy: &Path, into: &Path) {
     let copy = Connection::open(copy).unwrap();
     let mut into = Connection::open(into).unwrap();
@@ -59,7 +60,7 @@ pub(crate) fn restore(copy: &Path, into: &Path) {
         .unwrap();
 }
 
-/// Opens a log, whose id is born of the number.
+/// Opens a log, whose id is derived from the number.
 pub(crate) async fn log(store: &SqliteStore, name: &str) -> Arc<dyn Recorder> {
     store.open(name, LogId::new(Uuid::now_v7())).await.unwrap()
 }

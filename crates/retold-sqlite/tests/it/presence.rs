@@ -1,5 +1,5 @@
 //! Files that are removed, renamed or replaced while a store has them open: nothing is acknowledged
-//! that no path leads to, and those who read or wait hear of it.
+//! in a file that no path leads to, and readers and waiters get an error.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use retold_sqlite::{SqliteStore, SqliteViews};
 use crate::place::{Place, event, log};
 use crate::tricks::{pipeline, teach, tricks};
 
-/// How long a test waits for what must come.
+/// How long a test waits for an expected event.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 fn beside(path: &Path, end: &str) -> PathBuf {
@@ -36,7 +36,7 @@ fn check_is_lost<T: std::fmt::Debug>(result: Result<T, RecordError>, words: &str
     }
 }
 
-/// Reads until it is refused: reads look at the file now and then only.
+/// Reads until it is refused, because reads check the file only from time to time.
 async fn check_reads_are_lost(recorder: &dyn Recorder, words: &str) {
     let read = async {
         loop {
@@ -52,7 +52,7 @@ async fn check_reads_are_lost(recorder: &dyn Recorder, words: &str) {
 }
 
 /// Opens a store at `opened`, loses its files by `lose`, and checks that everything is refused with
-/// these words, also when the files are back.
+/// these words, even after the files are back.
 async fn check(opened: &Path, words: &str, lose: impl FnOnce(), bring_back: impl FnOnce()) {
     let store = SqliteStore::open(opened).unwrap();
     let recorder = log(&store, "dogs").await;
@@ -73,7 +73,7 @@ async fn check(opened: &Path, words: &str, lose: impl FnOnce(), bring_back: impl
     bring_back();
     check_is_lost(recorder.append(Append::of([event(5)])).await, words);
     drop((recorder, store));
-    // What was acknowledged is in the file, and nothing else.
+    // The file contains what was acknowledged, and nothing else.
     let reopened = log(&SqliteStore::open(opened).unwrap(), "dogs").await;
     let page = reopened.read_log(LogRead::new()).await.unwrap();
     let ids: Vec<_> = page
@@ -122,7 +122,7 @@ async fn a_file_that_is_removed_is_noticed_at_the_next_append() {
     check(&path, "removed or renamed", remove, back).await;
 }
 
-/// As a restore by `mv` does it, while the write-ahead log stays.
+/// As a restore by `mv` does, which leaves the write-ahead log.
 #[tokio::test]
 async fn a_file_that_is_replaced_is_noticed_at_the_next_append() {
     let place = Place::new();
@@ -150,7 +150,7 @@ async fn a_write_ahead_log_that_is_removed_is_noticed_at_the_next_append() {
     check(&place.path(), "write-ahead log", lose, back).await;
 }
 
-/// A link that leads to another file is another file, whatever is at the place where it led.
+/// A link with a new target leads to another file, even if the old target is unchanged.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_link_that_leads_elsewhere_is_noticed_at_the_next_append() {
@@ -169,7 +169,7 @@ async fn a_link_that_leads_elsewhere_is_noticed_at_the_next_append() {
     check(&link, "another file is at this path", lose, back).await;
 }
 
-/// A store that only reads notices too, and so does one who waits for news of it.
+/// A store that only reads notices too, and so does a caller that waits for news of it.
 #[tokio::test]
 async fn a_reader_notices_that_its_file_is_gone() {
     let place = Place::new();
@@ -185,7 +185,7 @@ async fn a_reader_notices_that_its_file_is_gone() {
     check_reads_are_lost(&*recorder, "removed or renamed").await;
 }
 
-/// Views in a file of their own: a step that is committed into nothing is not taken for done.
+/// Views in a separate file: a step that is committed into a lost file is not reported as done.
 #[tokio::test]
 async fn a_file_of_views_that_is_removed_is_noticed_at_the_next_step() {
     let place = Place::new();

@@ -1,5 +1,5 @@
-//! Several processes on one file, killed at random: every acknowledged event is there, none twice,
-//! and positions have no gaps.
+//! Several processes on one file, killed at random: every acknowledged event is present, none
+//! twice, and positions have no gaps.
 
 use std::collections::{HashMap, HashSet};
 use std::env;
@@ -16,19 +16,20 @@ use uuid::Uuid;
 
 use crate::place::{Place, log};
 
-/// Tells a child its file; absent in the parent.
+/// Passes the path of the file to a child; absent in the parent.
 const PATH: &str = "RETOLD_SQLITE_CHILD_OF";
-/// Processes that are killed, one after another of those that run.
+/// Processes that are killed, one after another.
 const KILLS: usize = 200;
 /// Processes that run at a time.
 const CHILDREN: usize = 2;
-/// Acknowledged events, of all processes together, that are worth a check.
+/// Acknowledged events, of all processes together, that make a check worthwhile.
 const ENOUGH: usize = 100;
 /// Beyond this no further process is started, once there was enough to check.
 const TIME_MAX: Duration = Duration::from_secs(40);
 
-/// The child: appends for ever, by several tasks, and says after each answer what was acknowledged.
-/// A test of its own so that the test binary can be the child; without a parent it does nothing.
+/// The child: appends forever, in several tasks, and prints after each outcome what was
+/// acknowledged. It is a test so that the test binary can be the child; without a parent it does
+/// nothing.
 #[test]
 fn child() {
     let Ok(path) = env::var(PATH) else { return };
@@ -64,7 +65,7 @@ async fn append_for_ever(recorder: Arc<dyn Recorder>) {
             .await
             .unwrap();
         let ids: Vec<_> = ids.iter().map(EventId::to_string).collect();
-        // One write of one line: whole, or not at all.
+        // One write of one line: complete or not at all.
         let line = format!("acknowledged {}\n", ids.join(" "));
         std::io::stdout().write_all(line.as_bytes()).unwrap();
         std::io::stdout().flush().unwrap();
@@ -86,17 +87,18 @@ fn start_child(place: &Place) -> Child {
         .unwrap()
 }
 
-/// Listens to a child, kills it after so many lines, and collects what it acknowledged to the last.
+/// Reads from a child, kills it after this many lines, and collects what it acknowledged until its
+/// end.
 fn listen_and_kill(mut child: Child, lines_max: usize) -> Vec<EventId> {
     let mut acknowledged = Vec::new();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for number in 0.. {
         if number == lines_max {
-            // At any moment: the child does not wait for anybody to read what it says.
+            // At any moment: the child does not wait for its output to be read.
             child.kill().unwrap();
         }
         let Some(Ok(line)) = lines.next() else { break };
-        // The test harness talks on the same line before the first answer.
+        // The test harness prints on the same line before the first outcome.
         if let Some((_, ids)) = line.split_once("acknowledged ") {
             acknowledged.extend(ids.split(' ').filter_map(|id| id.parse::<EventId>().ok()));
         }
@@ -133,7 +135,7 @@ fn killed_processes_lose_nothing_acknowledged() {
         .collect();
     assert!(
         acknowledged.len() > ENOUGH,
-        "the processes did something: {}",
+        "the processes acknowledged too little: {}",
         acknowledged.len()
     );
     check(&place, &acknowledged);

@@ -1,4 +1,4 @@
-//! Projections into SQLite: view and checkpoint are one, whoever fails, races, or is killed.
+//! Projections into SQLite: view and checkpoint change together, despite failures, races and kills.
 
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -21,10 +21,10 @@ use crate::tricks::{
     TrickAdded, added, checkpoint_and_rows, pipeline, read, tables, teach, tricks,
 };
 
-/// Guards a test against hanging; nothing is measured by it.
+/// Guards a test against hanging; it measures nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where views are.
+/// Where views are stored.
 #[derive(Clone, Copy, Debug)]
 enum Home {
     Own,
@@ -43,7 +43,7 @@ impl Home {
 }
 
 #[tokio::test]
-async fn a_view_is_kept_and_goes_on_after_a_restart() {
+async fn a_view_resumes_after_a_restart() {
     for home in HOMES {
         let place = Place::new();
         for round in 1..=3 {
@@ -56,7 +56,7 @@ async fn a_view_is_kept_and_goes_on_after_a_restart() {
                 teach(&*log, "sit").await.unwrap();
             }
             let step = pipeline.step().await.unwrap();
-            assert_eq!(step.events, 2, "it goes on where it was");
+            assert_eq!(step.events, 2, "it resumes at its checkpoint");
             pipeline.catch_up().await.unwrap();
             assert_eq!(read(&views).len(), 5 * round);
             let status = handle.status().await.unwrap();
@@ -67,7 +67,7 @@ async fn a_view_is_kept_and_goes_on_after_a_restart() {
     }
 }
 
-/// What is recorded while nobody drives it is not before "now".
+/// Events that are recorded while no pipeline runs are not before "now".
 #[tokio::test]
 async fn a_view_from_now_on_begins_once() {
     let place = Place::new();
@@ -89,7 +89,7 @@ async fn a_view_from_now_on_begins_once() {
 }
 
 #[tokio::test]
-async fn poison_leaves_no_trace_and_goes_where_it_was_said() {
+async fn poison_leaves_no_trace_and_is_handled_as_configured() {
     for home in HOMES {
         let place = Place::new();
         let store = place.open();
@@ -100,7 +100,10 @@ async fn poison_leaves_no_trace_and_goes_where_it_was_said() {
             .unwrap();
         let mut stops = pipeline(&log, &views, tricks(1));
         let error = stops.catch_up().await.unwrap_err();
-        assert!(error.to_string().contains("nobody teaches that"), "{error}");
+        assert!(
+            error.to_string().contains("this trick is not taught"),
+            "{error}"
+        );
         assert_eq!(read(&views), ["sit"]);
         assert_eq!(checkpoint_and_rows(&views, 1), (1, 1));
 
@@ -111,7 +114,10 @@ async fn poison_leaves_no_trace_and_goes_where_it_was_said() {
         let errors: Vec<_> = skipped.iter().map(|it| &*it.error).collect();
         assert_eq!(
             errors,
-            ["nobody teaches that", "its handler panicked: too exciting"]
+            [
+                "this trick is not taught",
+                "its handler panicked: too exciting"
+            ]
         );
         assert_eq!(skips.handle().status().await.unwrap().skipped, 2);
         let after = Some(skipped[0].mark.position);
@@ -120,7 +126,7 @@ async fn poison_leaves_no_trace_and_goes_where_it_was_said() {
     }
 }
 
-/// A handler that ends the transaction loses what it wrote; nothing is committed without the
+/// A handler that ends the transaction loses its writes; nothing is committed without the
 /// checkpoint.
 #[tokio::test]
 async fn a_handler_cannot_commit_by_itself() {
@@ -151,7 +157,7 @@ async fn two_pipelines_of_one_version_apply_once() {
         }
         let tasks: Vec<_> = (0..3)
             .map(|_| {
-                // As other processes would, each with connections of its own.
+                // Like separate processes, each with its own connections.
                 let (log, views) = (log.clone(), home.views(&place, &place.open()));
                 tokio::spawn(async move {
                     let mut pipeline = pipeline(&log, &views, tricks(1)).page_size(3);
@@ -170,7 +176,7 @@ async fn two_pipelines_of_one_version_apply_once() {
 }
 
 /// Goal: readers see the old version or the new one, and never fewer rows than before. Method: one
-/// writes, one drives the old version, one reads all the time, while new versions are built.
+/// task writes, one drives the old version, one reads all the time, while new versions are built.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_version_is_built_while_readers_see_the_old_one() {
     for home in HOMES {
@@ -238,7 +244,7 @@ async fn a_new_version_is_built_while_readers_see_the_old_one() {
     }
 }
 
-/// Runs until something fails that waiting does not mend.
+/// Runs until a failure that waiting does not fix.
 async fn run(mut pipeline: ProjectionPipeline) -> ProjectionError {
     loop {
         let error = pipeline.run().await;
@@ -273,9 +279,8 @@ async fn a_view_of_a_log_that_was_replaced_is_diverged_until_rebuilt() {
     assert_eq!(read(&views), ["speak"; 5]);
 }
 
-/// Goal: of two stores that keep views in one file, one with a newer version does not take the
-/// place of what the other keeps there; where the log was replaced, the view is built anew when
-/// somebody asks for it.
+/// Goal: of two stores that keep views in one file, one with a newer version does not replace the
+/// other's; if the log was replaced, the view is rebuilt on request.
 #[tokio::test]
 async fn a_newer_version_does_not_supersede_the_view_of_another_store() {
     let (one, two) = (Place::new(), Place::new());
@@ -338,13 +343,13 @@ async fn tables_that_cannot_be_are_a_clear_error() {
         .unwrap_err();
     assert!(matches!(error, ProjectionError::Invalid { .. }), "{error}");
     assert!(error.to_string().contains("event"), "{error}");
-    // The table is not made by `create`.
+    // The table is not created by `create`.
     let tables = SqliteTables::new(["forgotten"], |_| Ok(()));
     let error = step(views.keep(projection(), tables).unwrap())
         .await
         .unwrap_err();
     assert!(error.to_string().contains("forgotten__v1"), "{error}");
-    // Nothing is left of these attempts.
+    // These attempts leave nothing.
     step(views.keep(projection(), one("dog")).unwrap())
         .await
         .unwrap();
@@ -394,7 +399,7 @@ async fn a_full_disk_poisons_nothing() {
     teach(&*dogs, "fetch").await.unwrap();
 }
 
-/// Goal: a view that lost a table stops, and does not skip all its events as if they were at fault.
+/// Goal: a view that lost a table stops, and does not skip all its events as if they were poison.
 #[tokio::test]
 async fn a_view_whose_table_was_dropped_is_corrupt() {
     for home in HOMES {
@@ -416,19 +421,19 @@ async fn a_view_whose_table_was_dropped_is_corrupt() {
         assert!(error.to_string().contains("the table trick__v1"), "{error}");
         let position = "SELECT position FROM retold_projection";
         let position: i64 = other.query_row(position, [], |row| row.get(0)).unwrap();
-        assert_eq!(position, 1, "the event was not taken");
+        assert_eq!(position, 1, "the event was not processed");
     }
 }
 
-/// Tells a child its file; absent in the parent.
+/// Passes the path of the file to a child; absent in the parent.
 const PATH: &str = "RETOLD_SQLITE_VIEWS_CHILD_OF";
-/// Children that are killed, one after another of those that run, for each home of views.
+/// Children that are killed, one after another, for each home of views.
 const KILLS: usize = 30;
 /// Beyond this no further child is started, once there was enough to check.
 const TIME_MAX: Duration = Duration::from_secs(20);
 
-/// The child: appends and drives a projection for ever, beginning a new version now and then. A
-/// test of its own so that the test binary can be the child; without a parent it does nothing.
+/// The child: appends and drives a projection forever, and sometimes begins a new version. It is a
+/// test so that the test binary can be the child; without a parent it does nothing.
 #[test]
 fn child() {
     let Ok(path) = env::var(PATH) else { return };
@@ -507,7 +512,7 @@ fn start_child(place: &Place, home: &str) -> Child {
         .unwrap()
 }
 
-/// Kills a child after so many steps, at any moment of the next.
+/// Kills a child after this many steps, at any moment of the next.
 fn kill_after(mut child: Child, steps: usize) -> usize {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let stepped = lines
@@ -520,9 +525,9 @@ fn kill_after(mut child: Child, steps: usize) -> usize {
     stepped
 }
 
-/// Goal: view and checkpoint are one after `kill -9` at any moment, also while another process
-/// drives the same projection. Method: two children at a time are killed; then the rows of every
-/// version are counted against its checkpoint, for every event makes one row.
+/// Goal: view and checkpoint agree after `kill -9` at any moment, even while another process drives
+/// the same projection. Method: two children at a time are killed; then the rows of every version
+/// are compared with its checkpoint, because every event makes one row.
 #[test]
 fn killed_processes_leave_view_and_checkpoint_together() {
     for home in HOMES {
@@ -544,7 +549,7 @@ fn killed_processes_leave_view_and_checkpoint_together() {
             check_versions(&place, home);
         }
         stepped += kill_after(running, 1);
-        assert!(stepped > KILLS, "the children did something: {stepped}");
+        assert!(stepped > KILLS, "the children did too little: {stepped}");
         check_versions(&place, home);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()

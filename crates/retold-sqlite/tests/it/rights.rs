@@ -1,5 +1,5 @@
-//! Who may read the files of a store, and how a store is read by whom its folder may not be
-//! written.
+//! Who may read the files of a store, and how a user without write permission for the folder reads
+//! a store.
 
 #![cfg(unix)]
 
@@ -18,13 +18,13 @@ use retold_sqlite::{SqliteOptions, SqliteStore, SqliteViews};
 
 use crate::place::{Place, event, log};
 
-/// Tells a child its folder; absent in the parent.
+/// Passes the path of its folder to a child; absent in the parent.
 const FOLDER: &str = "RETOLD_SQLITE_RIGHTS_OF";
-/// Tells a child the rights that its files are to be made with, and those that they must have.
+/// Passes to a child the rights for creating its files, and the rights that they must have.
 const MODES: &str = "RETOLD_SQLITE_MODES";
 /// How long a test waits until a program can be started.
 const START_WAIT_MAX: Duration = Duration::from_secs(60);
-/// A user that is nobody, for what root is not to be able to do.
+/// An unprivileged user id, for tests in which root would not be refused.
 const NOBODY: u32 = 65_534;
 
 fn mode(path: &Path) -> u32 {
@@ -35,7 +35,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// The child: makes files under the umask that it was started with.
+/// The child: creates files under the umask with which it was started.
 #[tokio::test]
 async fn child_that_makes_files() {
     let (Ok(folder), Ok(modes)) = (env::var(FOLDER), env::var(MODES)) else {
@@ -70,8 +70,8 @@ async fn child_that_makes_files() {
     println!("made");
 }
 
-/// Goal: whatever the umask, nobody but the owner reads what the store makes, unless that is asked
-/// for. Method: children with umasks of all kinds make files, and look.
+/// Goal: under any umask, only the owner can read the store's files, unless other rights are
+/// configured. Method: children with various umasks create files and check them.
 #[test]
 fn files_are_made_for_their_owner_only() {
     for (umask, asked, expected) in [
@@ -101,7 +101,7 @@ fn files_are_made_for_their_owner_only() {
     }
 }
 
-/// A file that is there keeps its rights, also an empty one.
+/// An existing file keeps its rights, even an empty one.
 #[tokio::test]
 async fn a_file_that_is_there_keeps_its_rights() {
     let place = Place::new();
@@ -121,11 +121,11 @@ fn a_mode_that_no_store_can_have_is_invalid() {
         assert!(matches!(refused, Err(RecordError::Invalid(_))), "{mode:o}");
         let views = SqliteViews::open_with_mode(place.path(), mode);
         assert!(matches!(views, Err(RecordError::Invalid(_))), "{mode:o}");
-        assert!(!place.path().exists(), "nothing was made");
+        assert!(!place.path().exists(), "nothing was created");
     }
 }
 
-/// The child: reads for each line that it is sent, and says what it found.
+/// The child: reads for each line that it receives, and prints what it found.
 #[tokio::test]
 async fn child_that_reads() {
     let Ok(folder) = env::var(FOLDER) else { return };
@@ -148,9 +148,9 @@ async fn child_that_reads() {
     }
 }
 
-/// Another user, who may read the file and the folder and write to neither. Where the tests run as
-/// root, it is nobody, from a copy of this program, for nobody may not look into the folder where
-/// that is built.
+/// A command of another user, who may read the file and the folder and write to neither. If the
+/// tests run as root, it is an unprivileged user, with a copy of this program, because that user
+/// cannot access the build folder.
 struct Stranger {
     child: Child,
     input: ChildStdin,
@@ -198,7 +198,7 @@ impl Stranger {
         }
     }
 
-    /// What it finds now.
+    /// Returns what it finds now.
     fn read(&mut self) -> String {
         self.input.write_all(b"read\n").unwrap();
         let mut line = String::new();
@@ -220,7 +220,7 @@ impl Drop for Stranger {
     }
 }
 
-/// Whether this user may do everything, as root may.
+/// Whether permissions do not apply to this user, as for root.
 fn is_root(folder: &Path) -> bool {
     let probe = folder.join("probe");
     fs::write(&probe, "").unwrap();
@@ -231,8 +231,8 @@ fn is_root(folder: &Path) -> bool {
 }
 
 /// Goal: a user without rights to the folder never takes an old state for the present one. Method:
-/// it opens the file while it rests; then another process writes, and it reads again: while that
-/// process has the file, and after it has closed it.
+/// it opens the file while no process has it open; then another process writes, and it reads again,
+/// both while that process has the file open and afterwards.
 #[test]
 fn a_reader_without_rights_to_the_folder_does_not_go_stale() {
     for is_closed_before_reading in [false, true] {
@@ -266,7 +266,7 @@ fn a_reader_without_rights_to_the_folder_does_not_go_stale() {
             found.contains("right to write there") && found.contains("copy the file"),
             "{found}"
         );
-        // Opened again it sees everything, in whatever way it reads the file now.
+        // After reopening it sees everything, in whichever way it now reads the file.
         let mut again = Stranger::start(&folder, is_root);
         assert_eq!(again.read(), "2");
         set_mode(&folder, 0o755);

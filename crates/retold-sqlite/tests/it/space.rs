@@ -1,4 +1,4 @@
-//! A full disk: refused with nothing written, and as before once there is room.
+//! A full disk: appends are refused with nothing written, and work again once there is room.
 
 use retold_core::recording::{Append, Appended, LogRead, RecordError, Recorder, Store};
 use retold_sqlite::{SqliteOptions, SqliteStore};
@@ -52,8 +52,8 @@ async fn a_full_file_is_unavailable_and_works_again_with_room() {
     assert_eq!(store.verify().await.unwrap(), []);
 }
 
-/// Goal: a read that lasts makes the write-ahead log grow, but not for ever. Method: it grows while
-/// a read lasts, and is small again, by itself, soon after that has ended.
+/// Goal: a long read makes the write-ahead log grow, but not forever. Method: it grows during a
+/// read, and is small again soon after that has ended.
 #[tokio::test]
 async fn the_write_ahead_log_is_emptied_when_it_is_large() {
     let place = Place::new();

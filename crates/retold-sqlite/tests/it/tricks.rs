@@ -1,4 +1,4 @@
-//! A view of dogs' tricks: what the tests of projections fold.
+//! A view of dogs' tricks, used by the tests of projections.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use retold_core::serde::{Deserialize, Deserializer, Serialize, Serializer};
 use retold_sqlite::{Sqlite, SqliteTables, SqliteViews};
 use uuid::Uuid;
 
-/// A dog has learnt a trick.
+/// A dog has learned a trick.
 pub(crate) struct TrickAdded(pub(crate) String);
 
 impl Event for TrickAdded {
@@ -31,7 +31,7 @@ impl Event for TrickAdded {
     }
 }
 
-/// One row for each trick and one count of all. A trick that is taken twice is refused by the
+/// One row for each trick and one count of all. A trick that is processed twice is refused by the
 /// table, and `bite` by the handler, after it has written.
 pub(crate) fn tricks(version: u32) -> Projection<Sqlite> {
     Projection::<Sqlite>::new("tricks", version, "dogs").on::<TrickAdded>(|view, logged| {
@@ -42,7 +42,7 @@ pub(crate) fn tricks(version: u32) -> Projection<Sqlite> {
         let count = format!("UPDATE {} SET count = count + 1", view.table("trick_count"));
         view.prepare_cached(&count)?.execute([])?;
         match trick.as_str() {
-            "bite" => Err("nobody teaches that".into()),
+            "bite" => Err("this trick is not taught".into()),
             "commit" => Ok(view.execute_batch("COMMIT")?),
             "roll back" => Ok(view.execute_batch("ROLLBACK")?),
             "panic" => panic!("too exciting"),
@@ -87,7 +87,7 @@ pub(crate) async fn teach(log: &dyn Recorder, trick: &str) -> Result<Appended, R
     log.append(added([trick])).await
 }
 
-/// The names of the tricks, as a reader finds them; checked against the count of the other table.
+/// The names of the tricks, as a reader finds them, checked against the count in the other table.
 pub(crate) fn read(views: &SqliteViews) -> Vec<String> {
     let conn = views.reader().unwrap();
     // One state of both tables.
@@ -104,7 +104,7 @@ pub(crate) fn read(views: &SqliteViews) -> Vec<String> {
     names
 }
 
-/// The position of the checkpoint and the number of rows, of a version, in one state.
+/// The position of the checkpoint and the number of rows of a version, in one state.
 pub(crate) fn checkpoint_and_rows(views: &SqliteViews, version: u32) -> (i64, i64) {
     let sql = format!(
         "SELECT coalesce(position, 0), (SELECT count(*) FROM trick__v{version})

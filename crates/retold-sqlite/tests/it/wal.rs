@@ -1,4 +1,4 @@
-//! Write-ahead logs that are damaged or gone: what was acknowledged and is missing is reported.
+//! Write-ahead logs that are damaged or missing: the loss of acknowledged appends is reported.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ fn beside(path: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
-/// The files of a store as a process leaves them that is killed after these appends: the last ones
-/// are in the write-ahead log only. The watermark is there when it says so many appends.
+/// Returns the files of a store whose process was killed after these appends: the last ones are
+/// only in the write-ahead log. Waits until the watermark has this number of appends.
 async fn killed_after(appends: u128) -> Place {
     let living = Place::new();
     let recorder = log(&living.open(), "dogs").await;
@@ -44,7 +44,7 @@ async fn killed_after(appends: u128) -> Place {
     left
 }
 
-/// What an opening and a verification report.
+/// The findings of an opening and a verification.
 async fn findings(place: &Place) -> Vec<Corrupt> {
     let read_only = SqliteStore::open_read_only(place.path()).unwrap();
     let found = read_only.verify().await.unwrap();
@@ -65,17 +65,17 @@ async fn append_count(place: &Place) -> u64 {
 }
 
 #[tokio::test]
-async fn a_whole_write_ahead_log_is_taken_in_silence() {
+async fn an_intact_write_ahead_log_is_not_reported() {
     let place = killed_after(5).await;
     assert_eq!(findings(&place).await, []);
     assert_eq!(append_count(&place).await, 5);
 }
 
-/// Sizes of the header of a write-ahead log, of that of a frame, and of a page.
+/// Sizes of the header of a write-ahead log, of a frame's header, and of a page.
 const SIZES: (usize, usize, usize) = (32, 24, 4096);
 
-/// Goal: a damaged frame is found that hides what was acknowledged behind it. Method: flip a bit of
-/// the page, of the salt, or of the checksum of the first frame.
+/// Goal: a damaged frame that hides acknowledged appends is found. Method: flip a bit of the page,
+/// of the salt, or of the checksum of the first frame.
 #[tokio::test]
 async fn a_damaged_write_ahead_log_is_reported() {
     let (header, frame, _) = SIZES;
@@ -101,7 +101,7 @@ async fn a_damaged_write_ahead_log_is_reported() {
     }
 }
 
-/// The last frame too, behind which is nothing: its page and its salt.
+/// The last frame too, after which there is nothing: its page and its salt.
 #[tokio::test]
 async fn a_flipped_bit_in_the_last_frame_is_reported() {
     let (_, frame, page) = SIZES;
@@ -121,7 +121,7 @@ async fn a_flipped_bit_in_the_last_frame_is_reported() {
     }
 }
 
-/// Goal: a damaged header, with which SQLite takes nothing of the log, is reported. Method: flip a
+/// Goal: a damaged header, with which SQLite reads nothing of the log, is reported. Method: flip a
 /// bit of each of its fields, or overwrite all of it.
 #[tokio::test]
 async fn a_damaged_header_of_a_write_ahead_log_is_reported() {
@@ -148,7 +148,7 @@ async fn a_damaged_header_of_a_write_ahead_log_is_reported() {
     }
 }
 
-/// What was never written is no damage: a file that was made longer, or only its header.
+/// Bytes that were never written are not damage: a file that was extended, or only its header.
 #[tokio::test]
 async fn blank_bytes_are_no_damage() {
     let (header, frame, page) = SIZES;
@@ -168,9 +168,9 @@ async fn blank_bytes_are_no_damage() {
     assert_eq!(findings(&place).await, []);
 }
 
-/// Goal: nothing is reported that may have been cut off by a power cut, whichever of the frames of
-/// the last transaction reached the disk. Method: each of them in turn is what was there before it:
-/// blank, or of an older generation.
+/// Goal: nothing is reported that a power cut may have cut off, whichever of the frames of the last
+/// transaction reached the disk. Method: each of them in turn has its earlier content: blank, or of
+/// an older generation.
 #[tokio::test]
 async fn a_frame_that_did_not_reach_the_disk_is_no_damage() {
     let (header, frame, page) = SIZES;
@@ -193,8 +193,8 @@ async fn a_frame_that_did_not_reach_the_disk_is_no_damage() {
     }
 }
 
-/// Goal: a watermark that is damaged neither reports what is not missing nor keeps a store from
-/// being opened. Method: flip a bit of each byte, and cut it off everywhere.
+/// Goal: a damaged watermark neither causes false reports nor prevents opening the store. Method:
+/// flip a bit of each byte, and truncate it at every length.
 #[tokio::test]
 async fn a_damaged_watermark_reports_nothing() {
     let place = killed_after(5).await;
@@ -214,7 +214,7 @@ async fn a_damaged_watermark_reports_nothing() {
     }
 }
 
-/// A transaction that was cut off is none: nothing of it was acknowledged.
+/// A transaction that was cut off is not damage: nothing of it was acknowledged.
 #[tokio::test]
 async fn a_cut_end_is_no_damage() {
     let (header, frame, page) = SIZES;
@@ -222,7 +222,7 @@ async fn a_cut_end_is_no_damage() {
     let wal = beside(&place.path(), "-wal");
     let bytes = fs::read(&wal).unwrap();
     let frames = (bytes.len() - header) / (frame + page);
-    // The commit stands in the last frame of a transaction.
+    // The commit is in the last frame of a transaction.
     let is_commit = |it: usize| bytes[header + it * (frame + page) + 4..][..4] != [0; 4];
     let first = (0..frames).find(|it| is_commit(*it)).unwrap() + 1;
     let torn = header + first * (frame + page) + 1000;
@@ -231,7 +231,7 @@ async fn a_cut_end_is_no_damage() {
     fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
     assert_eq!(findings(&place).await, []);
     assert_eq!(append_count(&place).await, 2);
-    // A page that did not get to the disk, in a transaction whose other frames did.
+    // A page that did not reach the disk, in a transaction whose other frames did.
     cut = bytes[..header + (first + 2) * (frame + page)].to_vec();
     let start = header + first * (frame + page) + frame;
     cut[start..start + page].fill(0);
@@ -239,8 +239,8 @@ async fn a_cut_end_is_no_damage() {
     assert_eq!(findings(&place).await, []);
 }
 
-/// Goal: appends that were acknowledged and are gone with the write-ahead log are reported, by
-/// every opening and verification, also when as many are there again.
+/// Goal: the loss of acknowledged appends with the write-ahead log is reported by every opening and
+/// verification, even after the log has as many appends again.
 #[tokio::test]
 async fn a_write_ahead_log_that_was_deleted_is_reported() {
     let place = killed_after(5).await;
@@ -266,7 +266,7 @@ async fn a_write_ahead_log_that_was_deleted_is_reported() {
     assert_eq!(findings(&place).await, []);
 }
 
-/// A file that is made anew at the place of one that was removed is not compared with it.
+/// A new file at the path of a removed one is not compared with the old watermark.
 #[tokio::test]
 async fn a_new_file_has_no_old_watermark() {
     let place = killed_after(5).await;
