@@ -3,7 +3,7 @@
 use retold_core::domain::{Aggregate, Apply, Event, EventType, SnapshotRule, Tags, content};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What happens to accounts.
+/// The events of accounts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum AccountEvent {
     Opened { owner: String },
@@ -45,7 +45,7 @@ impl Event for AccountEvent {
     }
 }
 
-/// An account and what is in it.
+/// An account and its balance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) owner: String,
@@ -69,7 +69,7 @@ impl Aggregate for Account {
     const SNAPSHOTS: Option<SnapshotRule<Self>> = Some(SnapshotRule::new(10, 1));
 }
 
-/// Why money is not given, or an account not opened.
+/// Why a withdrawal or the opening of an account is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("there are {missing_cents} cents too few")]

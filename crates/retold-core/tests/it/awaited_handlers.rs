@@ -1,4 +1,5 @@
-//! Handlers that wait: they infer, act in their order, and fail but never panic out of a projection.
+//! Async handlers: their types are inferred, they run in order, and they may fail but never panic
+//! out of a projection.
 
 use std::sync::Mutex;
 
@@ -9,7 +10,7 @@ use retold_core::recording::{Append, LogRead, StoredEvent};
 use crate::dogs::DogEvent;
 use crate::racing::{event, log};
 
-/// A view as a database would give it: it is shared, and whoever changes it waits.
+/// A view like that of a database: it is shared, and every change waits.
 struct Rows<'a> {
     rows: &'a Mutex<Vec<String>>,
 }

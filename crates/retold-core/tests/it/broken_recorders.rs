@@ -1,5 +1,5 @@
-//! The conformance suite bites: recorders that are broken on purpose, each in one way, are caught by
-//! the test of the rule they break.
+//! Checks that the conformance suite detects bugs: recorders that are broken on purpose, each in
+//! one way, fail the test of the rule that they break.
 
 mod broken;
 mod bugs;
@@ -83,14 +83,15 @@ fn broken_rules<B: Bug>() -> Vec<&'static str> {
     broken.map(|(name, _)| name).collect()
 }
 
-/// Without a bug, the wrapper of all these keeps every rule: what is caught is the bug.
+/// Without a bug, the wrapper of all these keeps every rule: the suite finds the bug, not the
+/// wrapper.
 #[test]
 fn the_wrapper_itself_is_not_broken() {
     assert_eq!(broken_rules::<None>(), [""; 0]);
     const { assert!(Broken::<None>::IS_DURABLE) };
 }
 
-/// Some bugs show in no example that anybody thought of.
+/// Some bugs show in no handwritten example.
 #[test]
 fn only_the_model_finds_the_match_of_the_first_item() {
     assert_eq!(broken_rules::<FirstItemFirst>(), ["memory_is_the_model"]);

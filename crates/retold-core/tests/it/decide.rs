@@ -31,7 +31,7 @@ fn accounts_of(owner: &str) -> Fold<AccountCount> {
         .tag(format!("owner:{owner}"))
 }
 
-/// No owner has more than two accounts: no single aggregate could know.
+/// No owner has more than two accounts: a single aggregate cannot enforce this.
 async fn open_account(
     bank: &Application,
     owner: &str,
@@ -85,7 +85,8 @@ async fn a_decision_crosses_the_boundaries_of_aggregates() {
     assert_eq!(bank.get(account("3")).await.unwrap().state.owner, "bob");
 }
 
-/// Many at once never open more than two for one owner, and none is lost for another's sake.
+/// Many concurrent decisions never open more than two accounts for one owner, and owners do not
+/// affect each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn decisions_hold_under_races() {
     let store = MemoryStore::new();
@@ -182,7 +183,8 @@ async fn a_repeated_decision_records_nothing() {
     );
 }
 
-/// Money is neither made nor lost, whoever moves it at once, and a refusal is one that was true.
+/// Money is neither created nor lost under concurrent transfers, and a refusal was true when it was
+/// made.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn several_aggregates_change_in_one_append() {
     let store = MemoryStore::new();
@@ -257,7 +259,7 @@ async fn ids_of_a_type_are_given_in_pages() {
     assert_eq!(bank.aggregates::<Dog>().collect().await.unwrap().len(), 1);
 }
 
-/// Goal: a fold sees everything, however many pages that takes, and what came since when it reads on.
+/// Goal: a fold sees everything, over any number of pages, and later events when it continues.
 #[tokio::test]
 async fn a_fold_reads_beyond_its_first_page() {
     let store = MemoryStore::new();
@@ -277,7 +279,8 @@ async fn a_fold_reads_beyond_its_first_page() {
     assert_eq!(view.state, AccountCount(count + 1));
 }
 
-/// A decision may begin with a cached aggregate; a refusal or a decision for nothing may not end so.
+/// A decision may begin with a cached aggregate; a refusal or an empty decision may not be based on
+/// it.
 #[tokio::test]
 async fn a_decision_is_not_refused_on_a_cached_state() {
     let store = MemoryStore::new();
@@ -294,7 +297,8 @@ async fn a_decision_is_not_refused_on_a_cached_state() {
     .await
     .unwrap();
     there.execute(&one, |_| deposited(7)).await.unwrap();
-    // Nor is nothing decided on an old state; and what is decided on one is judged by the append.
+    // An empty decision is not based on an old state either; events decided on one are judged by
+    // the append.
     let when_seven = |account: &Account| (account.cents == 7).then(|| opened("bob").to(&one));
     let recorded = here.decide(&one, when_seven).await.unwrap();
     assert_eq!(recorded.outcome, Outcome::Recorded);
@@ -311,7 +315,7 @@ async fn a_decision_is_not_refused_on_a_cached_state() {
     );
 }
 
-/// What decisions and changes record is kept in the cache and snapshots as what commands record.
+/// Events of decisions and changes reach the cache and snapshots like those of commands.
 #[tokio::test]
 async fn decisions_are_remembered() {
     let store = MemoryStore::new();
@@ -334,8 +338,8 @@ async fn decisions_are_remembered() {
     }
 }
 
-/// Goal: a rule of an aggregate holds whatever a change is made on. Two drafts of one aggregate would
-/// each be right and break the rule together.
+/// Goal: a rule of an aggregate holds for every change. Two drafts of one aggregate could each be
+/// valid and together break the rule.
 #[tokio::test]
 async fn an_aggregate_is_not_changed_twice_in_one_change() {
     let bank = open(&MemoryStore::new()).await;
@@ -362,7 +366,7 @@ async fn an_aggregate_is_not_changed_twice_in_one_change() {
     assert!(change.await.is_err());
 }
 
-/// Deposits alone, as a type of their own, which joins with the accounts' events.
+/// Only deposits, as a separate type, which shares events with accounts.
 #[derive(Clone, Debug)]
 struct Paid;
 
@@ -385,7 +389,7 @@ impl Event for Paid {
     }
 }
 
-/// What came to a fold, as which type.
+/// The events that a fold received, with their types.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Came {
     account_events: Vec<AccountEvent>,
@@ -404,8 +408,8 @@ impl Apply<Paid> for Came {
     }
 }
 
-/// A type that is narrowed to one topic takes in nothing else, also where another type of the same fold
-/// selects more of its topics.
+/// A type that is narrowed to one topic receives no other events, even if another type of the same
+/// fold selects more of its topics.
 #[tokio::test]
 async fn a_narrowed_type_leaves_other_topics_to_other_types() {
     let bank = open(&MemoryStore::new()).await;
@@ -420,7 +424,7 @@ async fn a_narrowed_type_leaves_other_topics_to_other_types() {
     assert_eq!(came.paid_count, 1);
 }
 
-/// What was read of one log says nothing of another.
+/// The state of one log is not valid for another.
 #[tokio::test]
 async fn a_view_of_another_log_is_refused() {
     let store = MemoryStore::new();
@@ -465,7 +469,8 @@ async fn a_decision_on_a_view_remembers_what_it_recorded() {
     assert_eq!(snapshot.map(|it| it.version.get()), Some(10));
 }
 
-/// Whether an answer says that the id was used for another command, which recorded what is at this position.
+/// Whether a result says that the id was used for another command, which recorded events from this
+/// position.
 fn is_reused<T, R>(answer: Result<T, ExecuteError<R>>, position: u64) -> bool {
     matches!(
         answer,
@@ -498,7 +503,7 @@ async fn give_both(
     given.command_id(command).await
 }
 
-/// What was recorded under an id is no answer to another command, and nothing is recorded for that.
+/// The events under an id are not the result of another command, and nothing is recorded for that.
 #[tokio::test]
 async fn a_command_id_of_another_command_is_refused() {
     let store = MemoryStore::new();
@@ -511,7 +516,7 @@ async fn a_command_id_of_another_command_is_refused() {
     assert_eq!(head, Some(4));
 
     for bank in [&bank, &there] {
-        // The same commands once more.
+        // The same commands again.
         assert!(open_one(bank, &ids[0], "a").await.unwrap().is_repeated());
         assert!(open_over(bank, "ann", "b").await.unwrap().is_repeated());
         assert!(
@@ -520,7 +525,7 @@ async fn a_command_id_of_another_command_is_refused() {
                 .unwrap()
                 .is_repeated()
         );
-        // A decision over one aggregate is a command of that.
+        // A decision over one aggregate is a command on it.
         let decided = bank.decide(&ids[0], |_| deposited(1).to(&account("1")));
         assert!(decided.command_id("a").await.unwrap().is_repeated());
 
@@ -544,8 +549,8 @@ async fn a_command_id_of_another_command_is_refused() {
     assert_eq!(after, head);
 }
 
-/// Goal: of two decisions that read the same, under one id, the second is found to be another one by the
-/// events that it comes to, or that its type says it may come to.
+/// Goal: of two decisions with the same reads and the same id, the second is identified as another
+/// one by its events, or by the events that its type declares as possible.
 #[tokio::test]
 async fn a_command_id_of_another_decision_over_the_same_is_found_by_its_events() {
     let bank = open(&MemoryStore::new()).await;
@@ -555,12 +560,13 @@ async fn a_command_id_of_another_decision_over_the_same_is_found_by_its_events()
     let fresh = || bank.decide((), |()| opened("bob").to(&account("another")));
     assert!(!open_it().command_id("a").await.unwrap().is_repeated());
     assert!(open_it().command_id("a").await.unwrap().is_repeated());
-    // Another stream and another content, as of a command that makes an id each time it is sent.
+    // Another stream and another content, as of a command that generates a new id each time it is
+    // sent.
     assert!(fresh().command_id("a").await.unwrap().is_repeated());
     assert!(is_reused(deposit().command_id("a").await, 1));
     let nothing = bank.decide((), |()| None::<AnyEvent>);
     assert!(nothing.command_id("a").await.unwrap().is_repeated());
-    // Types that say what they may come to, over a query.
+    // Types that declare their possible events, over a query.
     let noted = || bank.decide(accounts_of("ann"), |_| Some(registered("Fido")));
     let opened_over = || bank.decide(accounts_of("ann"), |_| Ok::<_, Infallible>(opened("ann")));
     assert!(!opened_over().command_id("b").await.unwrap().is_repeated());

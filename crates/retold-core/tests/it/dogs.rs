@@ -4,7 +4,7 @@ use retold_core::domain::{Aggregate, Apply, Event, EventType, Tags, content};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// What happens to dogs.
+/// The events of dogs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum DogEvent {
     Registered { name: String },
@@ -46,7 +46,7 @@ impl Event for DogEvent {
     }
 }
 
-/// A dog and what it knows.
+/// A dog and its tricks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Dog {
     pub(crate) name: String,

@@ -1,4 +1,5 @@
-//! Requests that are sent twice and race with themselves: neither is refused by the other's success.
+//! Requests that are sent twice and race with themselves: neither is refused because the other
+//! succeeded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,16 +27,16 @@ fn account() -> Id<Account> {
     Id::new("1".into())
 }
 
-/// Withdraws all there is, under one command id.
+/// Withdraws the whole balance, under one command id.
 async fn withdraw(bank: &Application) {
     let command = bank.execute(account(), |account| account.withdraw(10));
     let recorded = command.command_id("withdraw").await.unwrap();
     assert_eq!(recorded.outcome, Outcome::Recorded);
 }
 
-/// Goal: a command whose duplicate is recorded after the look-up of its id, but before its state is
-/// read anew, is answered with what was recorded. Method: the duplicate runs while the command decides
-/// on an old state, in the cache, that refuses it.
+/// Goal: a command whose duplicate is recorded after the lookup of its id, but before its state is
+/// read again, returns what was recorded. Method: the duplicate runs while the command decides on
+/// an old cached state that refuses it.
 #[tokio::test]
 async fn a_command_is_not_refused_by_its_duplicate() {
     let store = MemoryStore::new();
@@ -57,7 +58,7 @@ async fn a_command_is_not_refused_by_its_duplicate() {
     assert_eq!(recorded.version.map(|it| it.get()), Some(3));
 }
 
-/// The same for one that decides on nothing when its effect is there already.
+/// The same for a command that decides on nothing because its effect exists already.
 #[tokio::test]
 async fn a_command_that_finds_nothing_left_to_do_gives_what_its_duplicate_recorded() {
     let store = MemoryStore::new();
@@ -77,7 +78,7 @@ async fn a_command_that_finds_nothing_left_to_do_gives_what_its_duplicate_record
     assert_eq!(recorded.outcome, Outcome::Repeated);
 }
 
-/// A model that lets something happen just before it is read.
+/// A model that runs something just before it is read.
 struct After<M, F>(M, F);
 
 impl<M: Model, F: Fn() + Send + Sync> Model for After<M, F> {
@@ -139,7 +140,7 @@ const ROUNDS: usize = 100;
 const IDS: usize = 3;
 const FUNDS: i64 = 2;
 
-/// Withdraws one cent under each id, in a random order; which of the ids succeeded.
+/// Withdraws one cent under each id, in a random order; returns which of the ids succeeded.
 async fn withdraw_under_each_id(
     bank: Application,
     from: Id<Account>,
@@ -166,10 +167,10 @@ async fn withdraw_under_each_id(
     succeeded
 }
 
-/// Goal: of many duplicates of a command one is executed, and all get the same answer. Method: clients
-/// that send the same commands in orders of their own, through handles with caches of their own, over a
-/// recorder that lets others in between every two steps. What there is to withdraw only becomes less,
-/// so whoever is refused under an id that was executed was refused by its own success.
+/// Goal: of many duplicates of a command one is executed, and all get the same result. Method:
+/// clients send the same commands in different orders, through handles with separate caches, over a
+/// recorder that yields to others between every two steps. The balance only decreases, so a caller
+/// that is refused under an id that was executed was refused because of its own success.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_duplicates_get_one_answer() {
     let mut random = fastrand::Rng::with_seed(seed());

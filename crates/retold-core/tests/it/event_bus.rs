@@ -1,4 +1,4 @@
-//! The bus for code without an application: typed subscribers, and recording what is published.
+//! The bus for code without an application: typed subscribers, and recording published events.
 
 use retold_core::application::limits::PUBLICATIONS_KEPT;
 use retold_core::application::{Application, Error, EventBus};
@@ -44,7 +44,7 @@ async fn subscribers_hear_the_events_of_their_type_in_order() {
 }
 
 #[tokio::test]
-async fn what_is_published_is_recorded_before_it_is_told() {
+async fn what_is_published_is_recorded_before_subscribers_are_notified() {
     let app = application().await;
     let bus = EventBus::new();
     bus.record_into(&app).unwrap();
@@ -65,7 +65,7 @@ async fn what_is_published_is_recorded_before_it_is_told() {
 }
 
 #[tokio::test]
-async fn an_error_of_recording_reaches_the_publisher_and_nobody_is_told() {
+async fn an_error_of_recording_reaches_the_publisher_and_no_subscriber() {
     let store = MemoryStore::new();
     let app = Application::builder("kennel")
         .store(std::sync::Arc::new(store))
@@ -82,7 +82,7 @@ async fn an_error_of_recording_reaches_the_publisher_and_nobody_is_told() {
 }
 
 #[tokio::test]
-async fn a_slow_subscriber_of_a_bus_is_told_what_it_missed() {
+async fn a_slow_subscriber_of_a_bus_learns_what_it_missed() {
     let bus = EventBus::new();
     let mut dogs = bus.subscribe::<DogEvent>();
     for number in 0..PUBLICATIONS_KEPT + 3 {
@@ -112,7 +112,7 @@ async fn commits_are_decoded_by_type() {
     assert_eq!(heard, [(1, registered("Fido")), (2, trick_added("sit"))]);
 }
 
-/// Goal: a publication is recorded as a whole, whoever publishes at the same time.
+/// Goal: a publication is recorded as a whole, despite concurrent ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_publications_stay_whole() {
     let app = application().await;

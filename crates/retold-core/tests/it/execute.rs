@@ -87,7 +87,7 @@ async fn refusals_and_absence_come_back_as_themselves() {
     );
 }
 
-/// A refusal is never given on a cached state: what another handle recorded is read first.
+/// A refusal is never based on a cached state: events of another handle are read first.
 #[tokio::test]
 async fn a_refusal_is_not_given_on_a_cached_state() {
     let store = MemoryStore::new();
@@ -98,7 +98,7 @@ async fn a_refusal_is_not_given_on_a_cached_state() {
     there.execute(id, |_| registered("Rex")).await.unwrap();
     // `here` has it without a name in its cache, and would refuse.
     here.execute(id, |dog| dog.add_trick("sit")).await.unwrap();
-    // Nor is a decision for nothing.
+    // An empty decision is not based on it either.
     there.execute(id, |_| registered("Max")).await.unwrap();
     let nothing_for_rex = |dog: &Dog| (dog.name != "Rex").then(|| trick_added("stay"));
     let recorded = here.execute(id, nothing_for_rex).await.unwrap();
@@ -168,7 +168,7 @@ async fn a_repeated_command_records_nothing() {
             (first.positions, first.version, first.mark)
         );
     }
-    // A creation is another command than one on what it created.
+    // A creation is another command than one on the aggregate that it created.
     let reused = here
         .execute(fido, |_| DogEvent::Walked)
         .command_id("register");
@@ -189,8 +189,8 @@ async fn a_repeated_command_records_nothing() {
     ));
 }
 
-/// An id source that begins again gives ids that the log has: whatever is decided then must not count
-/// as recorded because something else is.
+/// An id source that restarts returns ids that the log has: new events must not count as recorded
+/// because others have their ids.
 #[tokio::test]
 async fn events_under_ids_that_were_given_before_are_not_taken_for_recorded() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());

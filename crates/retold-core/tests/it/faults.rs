@@ -1,6 +1,6 @@
 //! Commands over a recorder that fails as the contract allows: at every call of a workload in turn,
-//! in every way. Whoever repeats a command under its id until it is answered finds each command
-//! executed exactly once.
+//! in every way. A caller that retries a command under its id until it gets a result finds each
+//! command executed exactly once.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,18 +21,18 @@ use retold_core::recording::{
 use crate::accounts::{Account, AccountCount, AccountEvent, deposited, opened};
 use crate::racing;
 
-/// What goes wrong at one call.
+/// The fault of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing is done.
     Unavailable,
-    /// Of an append it is not said whether it was recorded, and it was not.
+    /// The outcome of an append is unknown, and it was not recorded.
     UnknownNotRecorded,
-    /// It was.
+    /// The outcome is unknown, and it was recorded.
     UnknownRecorded,
-    /// It is recorded when so many more calls were made.
+    /// It is recorded after this number of further calls.
     UnknownLate(usize),
-    /// Somebody else is faster.
+    /// Another writer is faster.
     Rival,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Faulty {
     sound: Arc<dyn Recorder>,
     /// How many appends were begun.
     appends: AtomicUsize,
-    /// How many of them may be made.
+    /// How many of them are allowed.
     allowed: watch::Sender<usize>,
     state: Mutex<State>,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Faulty {
 struct State {
     /// How many calls were made.
     calls: usize,
-    /// What goes wrong at which call; appends that come after the last are sound.
+    /// The faults of calls, by number; calls after the last are without faults.
     faults: VecDeque<(usize, Fault)>,
     /// Appends that land at a later call.
     late: Vec<(usize, Append)>,
@@ -83,7 +83,7 @@ impl Faulty {
         })
     }
 
-    /// Lets so many more appends be made, in the order in which they begin; others wait.
+    /// Allows this number of further appends, in the order in which they begin; others wait.
     pub(crate) fn allow(&self, appends: usize) {
         let begun = self.appends.load(Ordering::Relaxed);
         self.allowed.send_replace(begun.saturating_add(appends));
@@ -94,7 +94,7 @@ impl Faulty {
         &self.sound
     }
 
-    /// From now on this goes wrong, and nothing else.
+    /// From now on this is the only fault.
     fn fail(&self, faults: impl IntoIterator<Item = (usize, Fault)>) {
         self.state.lock().unwrap().faults = faults.into_iter().collect();
     }
@@ -103,7 +103,7 @@ impl Faulty {
         self.state.lock().unwrap().calls
     }
 
-    /// Counts a call, lands what is due, and says what goes wrong.
+    /// Counts a call, lands the appends that are due, and returns the fault.
     async fn call(&self) -> Option<Fault> {
         let (fault, landing) = {
             let mut state = self.state.lock().unwrap();
@@ -118,7 +118,7 @@ impl Faulty {
             (fault, landing)
         };
         for (_, append) in landing {
-            // Nobody hears what it came to.
+            // The outcome is dropped.
             let _ = self.sound.append(append).await;
         }
         fault
@@ -131,7 +131,7 @@ impl Faulty {
         }
     }
 
-    /// Another writer records an event that is as the first of this append, but moves no money.
+    /// Another writer records an event like the first of this append, but without moving money.
     async fn be_faster(&self, append: &Append) {
         let mut rival = append.new_events()[0].clone();
         rival.id = racing::event("any").id;
@@ -231,7 +231,7 @@ impl RecorderLayer for Faulty {
     }
 }
 
-/// Repeats a command until it is answered; whatever else happens is a failure of the test.
+/// Retries a command until it gets a result; any other error is a failure of the test.
 macro_rules! until_answered {
     ($command:expr) => {
         loop {
@@ -246,7 +246,7 @@ macro_rules! until_answered {
     };
 }
 
-/// Commands of every kind, each under an id and repeated until it is answered.
+/// Commands of every kind, each under an id and retried until it gets a result.
 async fn workload(bank: &Application) {
     let one: Id<Account> = "1".into();
     let two: Id<Account> = "2".into();
@@ -369,7 +369,7 @@ async fn an_outcome_that_stays_unknown_is_given_back_and_settled() {
     ));
 }
 
-/// What may be sent again without recording anything twice is retriable, and that is true.
+/// An append that can be resent without recording anything twice is retriable, and resending works.
 #[tokio::test]
 async fn an_unknown_outcome_is_retriable_where_the_same_is_sent_again() {
     for recorded in [Fault::UnknownRecorded, Fault::UnknownNotRecorded] {
@@ -410,7 +410,7 @@ async fn an_unknown_outcome_is_retriable_where_the_same_is_sent_again() {
         else {
             panic!("{recorded:?}: {error}");
         };
-        // The append that was given back is the same one.
+        // The append that was returned is the same one.
         let error = bank.settle(append.clone()).await.unwrap_err();
         assert!(error.is_retriable(), "{recorded:?}: {error}");
         faulty.fail([]);
@@ -419,9 +419,9 @@ async fn an_unknown_outcome_is_retriable_where_the_same_is_sent_again() {
     }
 }
 
-/// A conflict that others may end by writing does not settle an attempt that may still be on its way
-/// (rule 14): nobody may take it for a final answer. Method: the append is to land when it has been sent
-/// again in vain and somebody has written what it waits for.
+/// A conflict that other writes may resolve does not settle an attempt that may still be in flight
+/// (rule 14): it is not a final result. Method: the append lands after it was resent in vain and
+/// another writer has written the event that it waits for.
 #[tokio::test]
 async fn a_conflict_that_may_pass_settles_nothing() {
     let expectations = [ExpectedVersion::Exists, ExpectedVersion::At(Version::FIRST)];

@@ -1,5 +1,6 @@
-//! Commands that contend for one aggregate decide on what those before them are about to record: groups take
-//! many of them, and whatever fails, nobody decides on a state that never was.
+//! Commands that contend for one aggregate decide on the events that earlier ones are about to
+//! record: groups contain many of them, and after any failure no command decides on a state that
+//! never existed.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -19,16 +20,16 @@ use retold_core::recording::{
 use crate::accounts::{Account, AccountEvent, Refusal, deposited, opened};
 use crate::racing;
 
-/// What a rival deposits: more than any command does.
+/// A rival's deposit: more than that of any command.
 const RIVAL: i64 = 2_000_000;
-/// What commands deposit is below this.
+/// Deposits of commands are below this.
 const DEPOSIT_MAX: i64 = 1_000_003;
 
 type Answer = Result<Appended, RecordError>;
 type Done = Result<Recorded, ExecuteError<Refusal>>;
 type Command<'a> = BoxFuture<'a, Done>;
 
-/// What goes wrong with an append.
+/// The fault of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Unavailable,
@@ -50,8 +51,8 @@ const FAULTS: [Fault; 6] = [
     Fault::Panic,
 ];
 
-/// A recorder that keeps appends, in the order in which their futures are first polled, until a group of
-/// them is committed.
+/// A recorder that holds appends, in the order in which their futures are first polled, until a
+/// group of them is committed.
 struct Grouped {
     sound: Arc<dyn Recorder>,
     state: Mutex<State>,
@@ -60,7 +61,7 @@ struct Grouped {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(Append, oneshot::Sender<Option<Answer>>)>,
-    /// What goes wrong with which append, counted in the order of commit.
+    /// The faults of appends, numbered in the order of commit.
     faults: HashMap<usize, Fault>,
     committed: usize,
 }
@@ -85,7 +86,7 @@ impl Grouped {
         self.state.lock().unwrap()
     }
 
-    /// Commits what waits, and says how many of it were recorded.
+    /// Commits the waiting appends, and returns how many of them were recorded.
     async fn commit(&self) -> usize {
         let waiting: Vec<_> = self.state().waiting.drain(..).collect();
         let mut recorded = 0;
@@ -124,7 +125,7 @@ impl Grouped {
         })
     }
 
-    /// What another process records.
+    /// An event that another process records.
     async fn rival(&self, stream: &str) {
         let mut rival = racing::event("AccountEvent.Deposited").stream(stream);
         rival.payload = Some(format!(r#"{{"cents":{RIVAL}}}"#).into());
@@ -139,7 +140,7 @@ impl Grouped {
     }
 }
 
-/// What a command deposits depends on all that was deposited before.
+/// A command's deposit depends on all earlier deposits.
 fn next(account: &Account) -> AccountEvent {
     deposited((account.cents * 3 + 7) % DEPOSIT_MAX)
 }
@@ -172,8 +173,8 @@ impl Scene {
         self.bank.execute(&self.id, deposit).into_future()
     }
 
-    /// Commands of which one was recorded and the others were overtaken: they are in the lane now, and their
-    /// appends wait to be committed.
+    /// Commands of which one was recorded and the others were overtaken: they are in the lane now,
+    /// and their appends wait to be committed.
     async fn lane(&self, length: usize) -> Vec<Running<'_>> {
         let mut commands: Vec<_> = (0..=length).map(|_| Running::new(self.deposit())).collect();
         poll_all(&mut commands).await;
@@ -185,7 +186,7 @@ impl Scene {
         commands
     }
 
-    /// Commits groups until all of these are done, and gives what they came to; none for a panic.
+    /// Commits groups until all of these are done, and returns their results; `None` for a panic.
     async fn finish(&self, mut commands: Vec<Running<'_>>) -> Vec<Option<Done>> {
         for _ in 0..1_000 {
             poll_all(&mut commands).await;
@@ -201,8 +202,8 @@ impl Scene {
         panic!("the commands come to no end");
     }
 
-    /// Checks that every deposit in the log was decided on the state that it follows, and returns how many
-    /// there are, without those of rivals.
+    /// Checks that every deposit in the log was decided on the state that it follows, and returns
+    /// how many there are, without those of rivals.
     async fn deposits(&self) -> usize {
         let read = StreamRead::new(self.id.stream());
         let page = self.log.sound.read_stream(read).await.unwrap();
@@ -224,7 +225,7 @@ impl Scene {
     }
 }
 
-/// A command, or what it came to; none for a panic.
+/// A command or its result; `None` for a panic.
 enum Running<'a> {
     Command(Command<'a>),
     Done(Option<Done>),
@@ -236,7 +237,7 @@ impl<'a> Running<'a> {
     }
 
     async fn poll(&mut self) {
-        // A task that polls much at once finds the channels of tokio not ready.
+        // A task that polls often without yielding finds the channels of tokio not ready.
         tokio::task::yield_now().await;
         let Self::Command(command) = self else {
             return;
@@ -256,7 +257,7 @@ impl<'a> Running<'a> {
 /// Polls each command until it waits for a group.
 async fn poll_all(commands: &mut [Running<'_>]) {
     for command in commands {
-        // A store in memory answers a read at once.
+        // A store in memory completes a read at once.
         for _ in 0..5 {
             command.poll().await;
         }
@@ -280,8 +281,8 @@ fn version(done: &Option<Done>) -> u64 {
     recorded.version.unwrap().get()
 }
 
-/// Goal: whatever happens to an append, those after it are decided again on what is recorded, and each is
-/// recorded once. Method: every append of a lane fails in every way.
+/// Goal: after any failure of an append, the later commands decide again on what is recorded, and
+/// each is recorded once. Method: every append of a lane fails in every way.
 #[tokio::test]
 async fn commands_after_an_append_that_fails_decide_again() {
     const LENGTH: usize = 6;
@@ -317,8 +318,8 @@ fn is_error(done: &Option<Done>, is_meant: impl Fn(&Error) -> bool) -> bool {
     matches!(done, Some(Err(ExecuteError::Retold(error))) if is_meant(error))
 }
 
-/// Commands that conflict because others of the process failed have not used up a retry; those that another
-/// process overtakes have.
+/// A conflict because another command of the process failed does not use up a retry; one because of
+/// another process does.
 #[tokio::test]
 async fn only_appends_of_others_count_as_retries() {
     for (fault, is_given_up) in [(Fault::Unavailable, false), (Fault::Rival, true)] {
@@ -336,7 +337,7 @@ async fn only_appends_of_others_count_as_retries() {
     }
 }
 
-/// A refusal, or nothing, is not told on a prediction; nor is a panic heard.
+/// A refusal or an empty decision is not returned on a prediction; a panic on one is ignored.
 #[tokio::test]
 async fn nothing_is_answered_on_a_state_that_never_was() {
     for is_recorded in [true, false] {
@@ -378,7 +379,7 @@ async fn nothing_is_answered_on_a_state_that_never_was() {
             assert!(done[3].is_none(), "it panics");
             assert_eq!(scene.deposits().await, 2);
         } else {
-            // One of the three finds the state as it was, and deposits.
+            // One of the three finds the old state, and deposits.
             assert_eq!(scene.deposits().await, 2, "{done:?}");
             let deposited = done[1..].iter().filter(
                 |it| matches!(it, Some(Ok(recorded)) if recorded.outcome == Outcome::Recorded),
@@ -388,8 +389,8 @@ async fn nothing_is_answered_on_a_state_that_never_was() {
     }
 }
 
-/// Sent several times under one id, in one lane, a command is recorded once, and those after it decide on
-/// what is recorded.
+/// Sent several times under one id, in one lane, a command is recorded once, and later commands
+/// decide on what is recorded.
 #[tokio::test]
 async fn duplicates_in_a_lane_are_recorded_once() {
     let scene = Scene::new().await;
@@ -409,10 +410,11 @@ async fn duplicates_in_a_lane_are_recorded_once() {
     assert_eq!(scene.deposits().await, 1 + 2 + 1 + 3);
 }
 
-/// Goal: nobody relies on the event id of a command that may decide again under the same id. Method: the
-/// append after it is of unknown outcome and is sent again when the command has decided otherwise.
+/// Goal: no command depends on the event id of a command that may decide again under the same id.
+/// Method: the next append has an unknown outcome and is resent after the command has changed its
+/// decision.
 #[tokio::test]
-async fn nobody_decides_on_a_named_command_that_is_not_recorded() {
+async fn no_command_decides_on_a_named_one_that_is_not_recorded() {
     let scene = Scene::new().await;
     let mut commands = scene.lane(1).await;
     let deposit = |account: &Account| Ok::<_, Refusal>(next(account));
@@ -428,9 +430,9 @@ async fn nobody_decides_on_a_named_command_that_is_not_recorded() {
     assert_eq!(scene.deposits().await, 4);
 }
 
-/// Commands that are dropped withdraw nothing and hold up nobody.
+/// Dropped commands withdraw nothing and block no others.
 #[tokio::test]
-async fn commands_go_on_after_those_that_are_dropped() {
+async fn commands_continue_after_dropped_ones() {
     for dropped in 0..6 {
         let scene = Scene::new().await;
         let mut commands = scene.lane(6).await;
@@ -447,7 +449,7 @@ async fn commands_go_on_after_those_that_are_dropped() {
     }
 }
 
-/// A lane of the greatest length whose first append fails, with others that wait to enter.
+/// A lane of the maximum length whose first append fails, with others that wait to enter.
 #[tokio::test]
 async fn a_full_lane_falls_back_as_a_whole() {
     let scene = Scene::new().await;
@@ -469,8 +471,8 @@ async fn a_full_lane_falls_back_as_a_whole() {
     assert_eq!(scene.deposits().await, 2 * length);
 }
 
-/// Goal: a decision over models, which must read before it appends, is not overtaken for as long as commands
-/// come. Method: commands come as fast as they end.
+/// Goal: a decision over models, which must read before it appends, is not starved by a flow of
+/// commands. Method: commands arrive as fast as they end.
 #[tokio::test]
 async fn commands_of_a_lane_do_not_starve_decisions() {
     let scene = Scene::new().await;
@@ -500,7 +502,7 @@ async fn commands_of_a_lane_do_not_starve_decisions() {
         }
         scene.log.commit().await;
         groups += 1;
-        assert!(groups < 100, "it is overtaken again and again");
+        assert!(groups < 100, "it is overtaken too often");
     }
     scene.finish(commands).await;
     scene.deposits().await;
@@ -508,7 +510,7 @@ async fn commands_of_a_lane_do_not_starve_decisions() {
 
 /// Commands are polled and dropped, groups committed, and appends fail, all at random.
 #[tokio::test]
-async fn whatever_happens_every_deposit_is_decided_on_what_it_follows() {
+async fn every_deposit_is_decided_on_the_state_that_it_follows() {
     let mut random = fastrand::Rng::with_seed(racing::seed());
     for _ in 0..60 {
         let scene = Scene::new().await;
@@ -575,7 +577,7 @@ async fn whatever_happens_every_deposit_is_decided_on_what_it_follows() {
     }
 }
 
-/// After the last command the lane is gone, with all that it held.
+/// After the last command the lane is freed, with everything that it held.
 #[tokio::test]
 async fn an_application_is_closed_after_its_lanes() {
     let scene = Scene::new().await;
@@ -587,7 +589,7 @@ async fn an_application_is_closed_after_its_lanes() {
     assert_eq!(Arc::strong_count(&log), 1);
 }
 
-/// Polls of several threads: every command is recorded once, whatever is faster.
+/// Polls of several threads: every command is recorded once, in any order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn threads_share_a_lane() {
     let log = racing::log().await;

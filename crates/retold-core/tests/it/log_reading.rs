@@ -1,4 +1,4 @@
-//! Reading a log once: filters, bounds, directions, pages.
+//! Reading a log: filters, bounds, directions, pages.
 
 use futures_util::TryStreamExt;
 use retold_core::application::{Application, Error, LogReader, UnknownTopics};
@@ -48,7 +48,7 @@ async fn everything_is_read_whatever_the_size_of_pages() {
 }
 
 #[tokio::test]
-async fn readings_begin_and_end_where_they_are_told() {
+async fn readings_begin_and_end_at_their_bounds() {
     let reader = ten().await;
     let at = Position::new;
     let read = || reader.stored().page_size(2).read();
@@ -159,8 +159,8 @@ async fn one_event_is_found_by_its_id() {
     assert_eq!(reader.stored_event(event("x").id).await.unwrap(), None);
 }
 
-/// An application with dogs, and events of topics that it does not know, in this order: a dog of the
-/// type's former name, an unknown topic, a trick, a topic of the library, a walk.
+/// An application with dogs, and events with some topics that it does not know, in this order: a
+/// dog of the type's former name, an unknown topic, a trick, a topic of the library, a walk.
 async fn kennel() -> Application {
     let app = Application::builder("log")
         .recorder(log().await)
@@ -227,7 +227,7 @@ async fn one_event_is_decoded_by_its_id() {
 }
 
 #[tokio::test]
-async fn unknown_topics_are_given_skipped_or_an_error() {
+async fn unknown_topics_are_returned_skipped_or_an_error() {
     let app = kennel().await;
     let read = async |unknown| app.log().stored_where(unknown).read().collect().await;
     let positions = |events: Vec<StoredEvent>| numbers(&events);
@@ -261,7 +261,7 @@ async fn unknown_topics_are_given_skipped_or_an_error() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_decoded_is_told_again_and_again() {
+async fn an_event_that_cannot_be_decoded_is_reported_by_every_read() {
     let app = kennel().await;
     let mut broken = event("DogEvent.Registered");
     broken.payload = Some("{}".into());

@@ -1,4 +1,4 @@
-//! The memory store fulfils the recorder's contract.
+//! The memory store implements the recorder's contract.
 
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 
-/// A memory store; another handle to it is a clone, and a crash would leave all that it has.
+/// A memory store; another handle to it is a clone, and a crash leaves all its data.
 struct Memory(MemoryStore);
 
 impl Subject for Memory {
@@ -44,7 +44,7 @@ impl Subject for Memory {
 
 retold_conformance::conformance_suite!(Memory);
 
-/// A memory store that accepts as little as any store may.
+/// A memory store with the lowest permitted limits.
 struct LeastMemory(MemoryStore);
 
 impl Subject for LeastMemory {

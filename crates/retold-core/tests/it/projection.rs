@@ -1,4 +1,4 @@
-//! Projections: every event once and in order, whoever fails, races or replaces the log.
+//! Projections: every event once and in order, despite failures, races and a replaced log.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -38,7 +38,7 @@ fn tricks(version: u32) -> Projection<MemoryView<Tricks>> {
     Projection::new("tricks", version, "school").on::<DogEvent>(|tricks: &mut Tricks, logged| {
         if let DogEvent::TrickAdded { trick } = &logged.event {
             if trick == "bite" {
-                return Err("nobody teaches that".into());
+                return Err("this trick is not taught".into());
             }
             tricks.push(trick.clone());
         }
@@ -95,7 +95,7 @@ async fn events_of_other_topics_and_without_the_tag_are_not_decoded() {
     append(&*log, "Cat.Seen", 1_000).await;
     pipeline.catch_up().await.unwrap();
     let status = pipeline.handle().status().await.unwrap();
-    assert_eq!(status.checkpoint, status.head, "so many are recorded");
+    assert_eq!(status.checkpoint, status.head, "as many are recorded");
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_projection_may_begin_with_now() {
 }
 
 #[tokio::test]
-async fn poison_stops_by_default_until_it_is_passed_over() {
+async fn poison_stops_by_default_until_it_is_skipped() {
     let school = school(&MemoryStore::new()).await;
     for trick in ["sit", "bite", "fetch"] {
         teach(&school, trick).await;
@@ -180,7 +180,7 @@ async fn poison_may_be_skipped_and_is_listed() {
     let positions: Vec<_> = first.iter().map(|it| it.mark.position.get()).collect();
     assert_eq!(positions, [2, 6]);
     assert_eq!(&*first[0].topic, "DogEvent.TrickAdded");
-    assert_eq!(&*first[0].error, "nobody teaches that");
+    assert_eq!(&*first[0].error, "this trick is not taught");
     let rest = handle
         .skipped(Some(first[1].mark.position), 10)
         .await
@@ -228,7 +228,7 @@ async fn poison_may_be_tried_again() {
     assert_eq!(view.read(|count| *count), 2);
 }
 
-/// Changes the view before it finds that it cannot take the event.
+/// Changes the view before it fails on the event.
 fn half_way(version: u32, panics: bool) -> Projection<MemoryView<Tricks>> {
     Projection::new("tricks", version, "school")
         .on::<DogEvent>(|tricks: &mut Tricks, logged| {
@@ -243,16 +243,16 @@ fn half_way(version: u32, panics: bool) -> Projection<MemoryView<Tricks>> {
             };
             tricks.push(format!("{trick} again"));
             match trick == "bite" {
-                true if panics => panic!("nobody teaches that"),
-                true => Err("nobody teaches that".into()),
+                true if panics => panic!("this trick is not taught"),
+                true => Err("this trick is not taught".into()),
                 false => Ok(()),
             }
         })
 }
 
-/// Goal: a view never has half of what a handler did, whatever is done about the failure. Method: random
-/// tricks, some of which cannot be taken, on pages of all sizes; after each step the view has exactly
-/// what can be taken of the events up to its checkpoint.
+/// Goal: a view never has half of a handler's changes, for any way of handling the failure. Method:
+/// random tricks, some of which cannot be processed, on pages of all sizes; after each step the
+/// view has exactly the processable events up to its checkpoint.
 #[tokio::test]
 async fn a_handler_that_fails_leaves_the_view_as_it_was() {
     let mut random = fastrand::Rng::with_seed(seed());
@@ -277,7 +277,7 @@ async fn a_handler_that_fails_leaves_the_view_as_it_was() {
             _ => OnPoison::Retry(NonZeroU32::new(2).unwrap()),
         };
         let view = MemoryView::<Tricks>::new();
-        // A version that is built beside an older one is no other.
+        // A version that is built next to an older one is equal to any other.
         if random.bool() {
             let mut older = pipeline(&school, &view, tricks(1));
             older.step().await.ok();
@@ -309,8 +309,8 @@ async fn a_handler_that_fails_leaves_the_view_as_it_was() {
     }
 }
 
-/// A handler that fails with what it took before breaks its contract: the view then goes back to what
-/// is sure, and nothing is left out or taken twice.
+/// A handler that fails on an event that it processed before breaks its contract: the view then
+/// returns to the last certain state, and nothing is left out or processed twice.
 #[tokio::test]
 async fn a_handler_that_changes_its_mind_spoils_nothing() {
     let school = school(&MemoryStore::new()).await;
@@ -342,7 +342,7 @@ async fn a_handler_that_changes_its_mind_spoils_nothing() {
 }
 
 #[tokio::test]
-async fn a_new_version_is_built_beside_the_old_one() {
+async fn a_new_version_is_built_next_to_the_old_one() {
     let school = school(&MemoryStore::new()).await;
     let view = MemoryView::<Tricks>::new();
     let mut old = pipeline(&school, &view, tricks(1));
@@ -357,7 +357,7 @@ async fn a_new_version_is_built_beside_the_old_one() {
         let last = teach(&school, &format!("trick {number}")).await;
         old.catch_up().await.unwrap();
         old.handle().wait_for(last).await.unwrap();
-        assert_eq!(view.read(Vec::len), number + 1, "the old one goes on");
+        assert_eq!(view.read(Vec::len), number + 1, "the old one continues");
         assert!(!new.handle().status().await.unwrap().is_caught_up());
     }
     new.catch_up().await.unwrap();
@@ -382,9 +382,9 @@ async fn a_new_version_is_built_beside_the_old_one() {
     assert_eq!(view.read(Vec::len), 15);
 }
 
-/// Goal: whatever is interrupted, unavailable or doubled, each event is taken once, and readers never
-/// see fewer. Method: unsteady logs, two pipelines of one version and one of the next, that are
-/// dropped in the middle of steps.
+/// Goal: despite interrupted, unavailable or concurrent pipelines, each event is processed once,
+/// and readers never see fewer. Method: unsteady logs, two pipelines of one version and one of the
+/// next, which are dropped in the middle of steps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn racing_pipelines_take_each_event_once() {
     let seed = seed();
@@ -432,7 +432,7 @@ async fn racing_pipelines_take_each_event_once() {
     assert_eq!(view.guard().version(), 2);
 }
 
-/// The output, or none if it is not there after so many polls.
+/// The output, or `None` if it is not ready after this number of polls.
 async fn interrupted<F: Future>(mut polls_left: u8, future: F) -> Option<F::Output> {
     use std::task::Poll;
     let mut future = std::pin::pin!(future);
@@ -498,7 +498,7 @@ async fn a_log_that_was_replaced_cut_or_restored_is_diverged() {
     assert_eq!(view.read(|count| *count), 7);
 }
 
-/// A version that is built over a log that was cut does not wait for the older one to be reached.
+/// A version that is built over a log that was cut does not wait until it reaches the older one.
 #[tokio::test]
 async fn a_new_version_supersedes_one_of_a_log_that_was_cut() {
     const TOPIC: &str = "DogEvent.Walked";
@@ -520,7 +520,7 @@ async fn a_new_version_supersedes_one_of_a_log_that_was_cut() {
 }
 
 #[tokio::test]
-async fn whoever_waits_reads_their_writes() {
+async fn waiting_callers_read_their_writes() {
     let school = school(&MemoryStore::new()).await;
     let view = MemoryView::<Tricks>::new();
     let mut pipeline = pipeline(&school, &view, tricks(1));
@@ -539,7 +539,7 @@ async fn whoever_waits_reads_their_writes() {
 }
 
 #[tokio::test]
-async fn the_status_tells_lag_and_errors() {
+async fn the_status_shows_lag_and_errors() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_000_000)));
     let store = MemoryStore::new().with_clock(clock.clone());
     let log = log_of("log", &store).await;
@@ -595,7 +595,7 @@ async fn what_is_declared_wrongly_is_invalid() {
     assert!(error.to_string().contains("\"other\""), "{error}");
 }
 
-/// Two handlers for one type act in the order of their declaration.
+/// Two handlers for one type run in the order of their declaration.
 #[tokio::test]
 async fn several_handlers_act_in_order() {
     let school = school(&MemoryStore::new()).await;

@@ -1,4 +1,5 @@
-//! Publishing in process: told when durable, never waited for, never missed in silence.
+//! Publishing in process: notified once durable, without being waited for, and never missed
+//! silently.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +23,7 @@ async fn commit(app: &Application, count: usize) {
 }
 
 #[tokio::test]
-async fn a_commit_is_told_with_its_events_and_positions() {
+async fn a_commit_is_published_with_its_events_and_positions() {
     let app = application().await;
     commit(&app, 1).await;
     let mut commits = app.commits();
@@ -49,7 +50,7 @@ async fn a_commit_is_told_with_its_events_and_positions() {
 }
 
 #[tokio::test]
-async fn a_slow_subscriber_is_told_how_many_it_missed() {
+async fn a_slow_subscriber_learns_how_many_it_missed() {
     let app = application().await;
     let mut commits = app.commits();
     for _ in 0..COMMITS_KEPT + 7 {
@@ -71,10 +72,10 @@ async fn a_slow_subscriber_is_told_how_many_it_missed() {
     assert!(soon(commits.next()).await.unwrap().is_none());
 }
 
-/// Goal: whatever is told is in the log already, at the position that was told, and everything is
-/// told once. Method: concurrent commits; a subscriber that reads each event back when it hears of it.
+/// Goal: every announced event is in the log already, at the announced position, and is announced
+/// once. Method: concurrent commits; a subscriber that reads each event back when it receives it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_told_is_recorded() {
+async fn what_is_published_is_recorded() {
     let app = application().await;
     let mut commits = app.commits();
     let writers: Vec<_> = (0..4)
@@ -93,7 +94,7 @@ async fn what_is_told_is_recorded() {
         for (position, event) in committed.events() {
             let stored = app.recorder().event(event.id).await.unwrap();
             assert_eq!(stored.as_ref().map(StoredEvent::position), Some(position));
-            assert!(told.insert(position), "{position} is told twice");
+            assert!(told.insert(position), "{position} is announced twice");
         }
     }
     for writer in writers {

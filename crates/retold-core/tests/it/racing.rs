@@ -1,4 +1,5 @@
-//! What tests of races share: a log in memory, writers that conflict, and a seed that repeats them.
+//! Shared parts of tests of races: a log in memory, writers that conflict, and a seed that repeats
+//! them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,11 @@ use retold_core::recording::{
     Recorder, Store,
 };
 
-/// Guards a test against hanging; nothing is measured by it.
+/// Guards a test against hanging; it measures nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The seed of a random test: `RETOLD_SEED`, or a fresh one. Printed, so that a failure tells it.
+/// The seed of a random test: `RETOLD_SEED`, or a fresh one. It is printed, so that a failure shows
+/// it.
 pub(crate) fn seed() -> u64 {
     let given = std::env::var("RETOLD_SEED").ok();
     let seed = given.map_or_else(
@@ -31,7 +33,7 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A log in memory, shared with nobody.
+/// A log in memory, used by one test.
 pub(crate) async fn log() -> Arc<dyn Recorder> {
     let store = MemoryStore::new();
     let birth = LogId::new(UuidV7Source.next_id());
@@ -50,8 +52,8 @@ pub(crate) async fn append(log: &dyn Recorder, topic: &str, count: usize) {
     log.append(Append::of(events)).await.unwrap();
 }
 
-/// Records `appends` appends of 1 to 60 events, of topics `even` and `odd`, to a stream that other
-/// writers of the same seed fight for; those that lose try again.
+/// Records `appends` appends of 1 to 60 events, of topics `even` and `odd`, to a stream for which
+/// other writers of the same seed compete; those that lose retry.
 pub(crate) async fn write(log: Arc<dyn Recorder>, seed: u64, appends: usize) {
     let mut random = fastrand::Rng::with_seed(seed);
     for _ in 0..appends {

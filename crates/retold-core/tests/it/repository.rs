@@ -69,7 +69,7 @@ async fn an_aggregate_is_read_as_of_a_time() {
     clock.set(Timestamp::from_micros(50));
     bank.execute(&id, |_| deposited(1)).await.unwrap();
     let as_of = |micros| bank.get_as_of(&id, Timestamp::from_micros(micros));
-    // It is there, so nobody is told to create it.
+    // It exists, so the error does not suggest to create it.
     assert_eq!(
         as_of(99).await.unwrap_err().to_string(),
         "\"Account/1\" has no events up to 1970-01-01T00:00:00.000099Z"
@@ -100,7 +100,7 @@ async fn snapshots_are_taken_by_interval_and_on_demand() {
     assert_eq!(open(&log).await.get(&id).await.unwrap().state.cents, 24);
 }
 
-/// Whatever a snapshot says, a state is what its events make of it, unless the snapshot fits.
+/// A state is the fold of its events, whichever snapshots exist, unless a snapshot fits.
 #[tokio::test]
 async fn snapshots_that_do_not_fit_are_ignored() {
     let log = racing::log().await;
@@ -129,7 +129,7 @@ async fn snapshots_that_do_not_fit_are_ignored() {
             "{snapshot:?}"
         );
     }
-    // One that fits is believed, which shows that it is used at all.
+    // A snapshot that fits is used, which shows that snapshots are read at all.
     log.drop_snapshots("Account/1").await.unwrap();
     log.put_snapshot(snapshot(4, "Account", forged))
         .await
@@ -138,7 +138,7 @@ async fn snapshots_that_do_not_fit_are_ignored() {
     assert_eq!((account.version, account.state.cents), (version(5), 1001));
 }
 
-/// A state that does not become JSON.
+/// A state that cannot be written as JSON.
 #[derive(Clone, Debug, Default)]
 struct Unwritable;
 
@@ -220,7 +220,7 @@ async fn no_update_is_lost_under_races() {
     assert_eq!(account.state.cents, 1 + 639 * 2);
 }
 
-/// Of many requests under one command id one is executed; all get its answer.
+/// Of many requests under one command id one is executed; all get its result.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn requests_under_one_id_are_executed_once_under_races() {
     let log = racing::log().await;
@@ -271,7 +271,7 @@ async fn retries_are_bounded() {
     let overtaken = bank
         .execute(&id, |_| {
             decided.fetch_add(1, Ordering::Relaxed);
-            // Somebody else records in between, each time; in memory that needs no waiting.
+            // Another writer records in between, each time; in memory that needs no waiting.
             let mut rival = racing::event("AccountEvent.Deposited").stream(id.stream());
             rival.payload = Some(r#"{"cents":0}"#.into());
             log.append(Append::of([rival]))

@@ -1,5 +1,5 @@
-//! A log that is restored from an older copy while an application has it open: what the application
-//! keeps of it is ahead of the log then.
+//! A log that is restored from an older copy while an application has it open: the application's
+//! cached state is then ahead of the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,9 +70,9 @@ async fn a_decision_decides_on_what_the_log_has() {
     assert_eq!((account.version.get(), account.state.cents), (2, 1));
 }
 
-/// A bank whose cache has version 3 of an account with 10 cents, of a log that was restored from an older
-/// copy and has grown to version 3 again, with 2 cents. What the cache has comes from commands or from
-/// decisions.
+/// A bank whose cache has version 3 of an account with 10 cents, of a log that was restored from an
+/// older copy and has grown to version 3 again, with 2 cents. The cached state comes from commands
+/// or from decisions.
 async fn restored_and_grown(by_decisions: bool) -> (Application, Id<Account>) {
     let id = Id::<Account>::new("1".into());
     let log = Arc::new(Restored {
@@ -105,7 +105,7 @@ async fn restored_and_grown(by_decisions: bool) -> (Application, Id<Account>) {
     (bank, id)
 }
 
-/// The version alone does not tell the states apart.
+/// The version alone does not distinguish the states.
 #[tokio::test]
 async fn a_command_notices_other_events_of_the_same_version() {
     for by_decisions in [false, true] {
@@ -132,8 +132,8 @@ async fn a_decision_notices_other_events_of_the_same_version() {
     }
 }
 
-/// Goal: a state that a decision or a change left in the cache is proven by the next read. Method: the log
-/// is restored from a copy that has other events at the same versions, and one more.
+/// Goal: the next read verifies a state that a decision or a change left in the cache. Method: the
+/// log is restored from a copy that has other events at the same versions, and one more.
 #[tokio::test]
 async fn what_a_decision_left_in_the_cache_is_proven() {
     for is_change in [false, true] {
@@ -170,7 +170,7 @@ async fn what_a_decision_left_in_the_cache_is_proven() {
     }
 }
 
-/// What a view has seen is gone: it must not go on as if nothing had happened.
+/// The events that a view has seen are lost: it must not continue as if nothing had happened.
 #[tokio::test]
 async fn a_view_says_that_the_log_diverged() {
     let log = Arc::new(Restored {
@@ -198,8 +198,9 @@ async fn a_view_says_that_the_log_diverged() {
     }
 }
 
-/// Goal: a log that is restored and grows past its readers passes no event by them: positions are handed out
-/// again, and each reader says so. Method: a memory store with a copy of an earlier state.
+/// Goal: a log that is restored and grows beyond its readers makes them miss no event: positions
+/// are assigned again, and each reader reports it. Method: a memory store with a copy of an earlier
+/// state.
 #[tokio::test]
 async fn readers_of_a_log_that_grew_again_say_that_it_diverged() {
     let store = MemoryStore::new();
@@ -244,14 +245,14 @@ async fn readers_of_a_log_that_grew_again_say_that_it_diverged() {
     assert!(outbox.next().await.map(drop).is_err_and(diverged));
     assert!(view.refresh(&bank).await.is_err_and(diverged));
     assert!(first.next().await.is_err_and(diverged));
-    // States of events that are gone are folded from the log again.
+    // States of lost events are folded from the log again.
     assert!(bank.find(account("lost 1")).await.unwrap().is_none());
     assert!(bank.find(account("new 4")).await.unwrap().is_some());
 }
 
-/// Goal: an outbox records no delivery of an event that is gone, also of one that it had read before the log was
-/// restored; then the new event at that position would be passed over. Method: a page in memory while the
-/// store is restored, and grows again.
+/// Goal: an outbox records no delivery of a lost event, even of one that it had read before the log
+/// was restored; otherwise the new event at that position would be skipped. Method: a page in
+/// memory while the store is restored, and grows again.
 #[tokio::test]
 async fn an_outbox_records_no_delivery_of_an_event_that_is_gone() {
     let store = MemoryStore::new();

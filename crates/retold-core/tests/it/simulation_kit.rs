@@ -1,5 +1,5 @@
-//! The simulation itself: that a seed is a run, that faults are what they say, and that what is wrong
-//! with actors is found.
+//! The simulation itself: a seed determines a run, faults do what they are documented to do, and
+//! faulty actors are found.
 
 mod applications;
 mod faults;
@@ -28,7 +28,7 @@ fn store(simulation: &mut Simulation) -> Arc<SimulatedStore> {
     store
 }
 
-/// The log `log`, opened however often it takes.
+/// The log `log`, opened with as many attempts as necessary.
 async fn open(store: &SimulatedStore) -> Arc<dyn Recorder> {
     loop {
         if let Ok(log) = store.open("log", birth()).await {
@@ -54,7 +54,7 @@ fn payloads(simulation: &Simulation, store: &SimulatedStore) -> Vec<String> {
     payloads.collect()
 }
 
-/// A list that outlives crashes, as what a client knows does.
+/// A list that outlives crashes, like the knowledge of a client.
 type Heard<T> = Arc<Mutex<Vec<T>>>;
 
 fn tell<T>(heard: &Heard<T>, what: T) {
@@ -65,11 +65,11 @@ fn tell<T>(heard: &Heard<T>, what: T) {
 enum Writes {
     /// At the version that was read.
     Conditional,
-    /// Whatever was read.
+    /// At any version.
     Blind,
 }
 
-/// Reads a number, adds one and writes it, once; until it is known to be written.
+/// Reads a number, adds one and writes it, once, until it is known to be written.
 async fn count_up(log: &dyn Recorder, ids: &dyn IdSource, writes: Writes) {
     loop {
         let Ok(page) = log.read_stream(StreamRead::new(STREAM)).await else {
@@ -92,7 +92,7 @@ async fn count_up(log: &dyn Recorder, ids: &dyn IdSource, writes: Writes) {
     }
 }
 
-/// Three actors that count up twice each; what they wrote must be 1, 2, 3 and so on.
+/// Three actors that count up twice each; the written numbers must be 1, 2, 3 and so on.
 fn counters(writes: Writes) -> impl Fn(&mut Simulation) -> Result<(), String> {
     move |simulation| {
         let store = store(simulation);
@@ -144,7 +144,7 @@ fn a_lost_update_is_found_and_a_condition_prevents_it() {
     let found = (0..10).find_map(|seed| run_seed(seed, counters(Writes::Blind)).err());
     let failure = found.expect("the race is met within few seeds");
     assert!(failure.reason().starts_with("lost updates"), "{failure}");
-    // Also where nothing goes wrong but the order.
+    // Even if only the order is random.
     let found = (0..10).find_map(|seed| {
         let run = run_seed(seed, |simulation| {
             simulation.faults(Faults::none());
@@ -178,5 +178,5 @@ fn calls_outside_of_the_run_go_straight_through() {
     assert_eq!(simulation.report().steps(), 0);
     let log = simulation.outside(store.open("log", birth())).unwrap();
     let waits = simulation.outside(log.unwrap().changed_since(0));
-    assert!(waits.is_err(), "nobody appends");
+    assert!(waits.is_err(), "nothing is appended");
 }

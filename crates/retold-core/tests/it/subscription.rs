@@ -1,4 +1,4 @@
-//! Subscriptions: nothing skipped, nothing doubled, whoever races with them.
+//! Subscriptions: nothing is skipped or duplicated, even in races.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -70,10 +70,10 @@ async fn ids(reader: &LogReader, query: Query) -> Vec<EventId> {
     events.iter().map(StoredEvent::id).collect()
 }
 
-/// Goal: whoever subscribes while others write gets what they record: all of it, once, in order.
+/// Goal: a subscriber receives the events that others record at the same time: all, once, in order.
 /// Method: writers that conflict and record large appends; subscribers with pages of every size, of
-/// all events and of some, that begin at different times and drop `next` at random polls; half of them
-/// over a recorder that pends, fails and wakes at random.
+/// all events and of some, that begin at different times and drop `next` at random polls; half of
+/// them over a recorder that pends, fails and wakes at random.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn racing_subscribers_skip_and_double_nothing() {
     let mut random = fastrand::Rng::with_seed(seed());
@@ -121,10 +121,10 @@ async fn racing_subscribers_skip_and_double_nothing() {
     }
 }
 
-/// Goal: a subscription that is begun again from the mark of the last gives what follows, once.
-/// Method: begin again after every few events, at marks in the middle and at the end of pages.
+/// Goal: a subscription that restarts from the last mark receives the following events, once.
+/// Method: restart after every few events, at marks in the middle and at the end of pages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mark_is_where_the_next_one_goes_on() {
+async fn a_mark_is_where_the_next_one_resumes() {
     let mut random = fastrand::Rng::with_seed(seed());
     let log = log().await;
     let reader = LogReader::new(log.clone());
@@ -161,7 +161,7 @@ async fn a_mark_is_where_the_next_one_goes_on() {
 }
 
 #[tokio::test]
-async fn a_mark_of_another_history_is_told() {
+async fn a_mark_of_another_history_is_reported() {
     let log = log().await;
     append(&*log, "a", 3).await;
     let reader = LogReader::new(log);

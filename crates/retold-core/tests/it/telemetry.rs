@@ -1,4 +1,4 @@
-//! What an application tells of its work, under the names that its documentation gives.
+//! The telemetry of an application, under its documented names.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,7 +59,7 @@ impl metrics::Recorder for Counts {
     }
 }
 
-/// Remembers the spans that were opened.
+/// Records the spans that were opened.
 #[derive(Clone, Default)]
 struct Spans(Arc<Mutex<Vec<String>>>);
 
@@ -113,13 +113,14 @@ async fn work() {
 }
 
 #[test]
-fn metrics_and_spans_tell_what_was_done() {
+fn metrics_and_spans_show_what_was_done() {
     let (counts, spans) = (Counts::default(), Spans::default());
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.build().unwrap();
     tracing::subscriber::with_default(spans.clone(), || {
-        // Another test may be the first to reach a span while nobody listens, and tracing then keeps
-        // that nobody does; so every span is reached once, and tracing asked to look again.
+        // Another test may be the first to reach a span while there is no subscriber, and tracing
+        // then caches that there is none; so every span is reached once, and tracing rebuilds its
+        // cache.
         runtime.block_on(work());
         tracing::callsite::rebuild_interest_cache();
         spans.0.lock().unwrap().clear();
@@ -159,7 +160,7 @@ fn metrics_and_spans_tell_what_was_done() {
     assert!(conversation.ends_with(" causation=\"open\""), "{append}");
 }
 
-/// Remembers the warnings that were given.
+/// Records the warnings that were logged.
 #[derive(Clone, Default)]
 struct Warnings(Arc<Mutex<Vec<String>>>);
 
@@ -190,7 +191,7 @@ impl tracing::Subscriber for Warnings {
     }
 }
 
-/// Has a float that is no number, which JSON cannot have.
+/// Has a float that is not a number, which JSON cannot represent.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Mean(Option<f64>);
 
@@ -208,7 +209,7 @@ impl Aggregate for Mean {
 }
 
 #[test]
-fn a_state_that_is_not_fit_for_snapshots_is_told_once() {
+fn a_state_that_is_not_fit_for_snapshots_is_logged_once() {
     let (counts, warnings) = (Counts::default(), Warnings::default());
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.build().unwrap();

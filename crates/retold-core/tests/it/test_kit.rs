@@ -1,4 +1,4 @@
-//! The test kit: what passes, and what the failures say.
+//! The test kit: passing cases, and the texts of failures.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -11,9 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::accounts::{self, Account, AccountCount, AccountEvent, deposited, opened};
 use crate::dogs::{Dog, DogEvent, Refusal, registered, trick_added};
 
-/// What a failing case says.
+/// Returns the text of a failing case.
 fn message(case: impl FnOnce()) -> String {
-    let panic = catch_unwind(AssertUnwindSafe(case)).expect_err("the case was to fail");
+    let panic = catch_unwind(AssertUnwindSafe(case)).expect_err("the case must fail");
     match panic.downcast::<String>() {
         Ok(message) => *message,
         Err(panic) => panic.downcast_ref::<&str>().copied().unwrap().into(),
@@ -73,7 +73,7 @@ when
 }
 
 #[test]
-fn a_refusal_is_shown_beside_what_was_expected() {
+fn a_refusal_is_shown_with_the_expected_result() {
     let text = message(|| {
         given::<Dog>([])
             .when(|dog| dog.add_trick("sit"))
@@ -95,7 +95,7 @@ when
 }
 
 #[test]
-fn a_refusal_that_did_not_come_is_told() {
+fn a_missing_refusal_is_reported() {
     let check = |text: String, first: &str, rest: &str| {
         assert_eq!(text.lines().next(), Some(first), "{text}");
         assert!(text.contains(rest), "{text}");
@@ -141,7 +141,7 @@ fn a_refusal_that_did_not_come_is_told() {
     );
 }
 
-/// An event whose serde attributes lose something.
+/// An event whose serde attributes lose data.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Forgetful {
     Noted {

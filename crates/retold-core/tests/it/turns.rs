@@ -1,4 +1,4 @@
-//! Commands of one process on one aggregate take turns; nobody is held up by one that goes no further.
+//! Commands of one process on one aggregate take turns; one that stalls blocks no others.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ fn deposit<'a>(bank: &'a Application, id: &'a Id<Account>) -> Command<'a> {
     bank.execute(id, one).into_future()
 }
 
-/// Commands that were beaten by somebody else and are at work again: the first has the turn, the
-/// others wait for it. Their appends wait until they are allowed.
+/// Commands that were overtaken by another writer and run again: the first has the turn, the others
+/// wait for it. Their appends wait until they are allowed.
 async fn beaten<'a>(
     bank: &'a Application,
     id: &'a Id<Account>,
@@ -55,7 +55,7 @@ async fn poll_once(commands: &mut [Command<'_>]) {
 }
 
 #[tokio::test]
-async fn a_command_goes_on_though_those_before_it_are_not_polled() {
+async fn a_command_continues_though_earlier_ones_are_not_polled() {
     let log = racing::log().await;
     let (bank, id, gated) = bank(&log).await;
     let mut commands = beaten(&bank, &id, &gated).await;
@@ -69,7 +69,7 @@ async fn a_command_goes_on_though_those_before_it_are_not_polled() {
 }
 
 #[tokio::test]
-async fn a_command_goes_on_though_those_before_it_are_dropped() {
+async fn a_command_continues_though_earlier_ones_are_dropped() {
     let log = racing::log().await;
     let (bank, id, gated) = bank(&log).await;
     let mut commands = beaten(&bank, &id, &gated).await;
@@ -77,7 +77,8 @@ async fn a_command_goes_on_though_those_before_it_are_dropped() {
     let last = commands.pop().unwrap();
     drop(commands);
     racing::soon(last).await.unwrap();
-    // What had the turn was carried out by the one that waited: a dropped command withdraws nothing.
+    // The command that had the turn was executed by the waiting one: a dropped command withdraws
+    // nothing.
     assert_eq!(bank.get(&id).await.unwrap().state.cents, 102);
 }
 
@@ -96,7 +97,7 @@ async fn dropped_commands_hold_nothing() {
     assert_eq!(Arc::strong_count(&log), 1, "the application is closed");
 }
 
-/// Commands that were beaten once are not beaten again by each other.
+/// Commands that were overtaken once are not overtaken again by each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn commands_of_one_process_do_not_overtake_each_other() {
     let log = racing::log().await;

@@ -1,5 +1,5 @@
-//! A recorder that is slow, fails and gives foolish hints, as the contract allows: it pends at random,
-//! is unavailable at random, cuts pages short and wakes whoever waits for nothing.
+//! A recorder that is slow, fails and gives useless hints, as the contract allows: it pends at
+//! random, is unavailable at random, cuts pages short and wakes waiters without a reason.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
@@ -42,7 +42,7 @@ impl Unsteady {
         .await;
     }
 
-    /// Pends a few times, then is unavailable once in a while.
+    /// Pends a few times, then is sometimes unavailable.
     async fn stumble(&self) -> Result<(), RecordError> {
         self.pause().await;
         if self.below(5) == 0 {

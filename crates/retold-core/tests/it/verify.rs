@@ -1,6 +1,6 @@
 //! Verifying a log: a sound one is found sound, and each kind of damage is found.
 //!
-//! Method: a recorder that tells lies, one at a time, about a sound log in memory.
+//! Method: a recorder that misreports, in one way at a time, a sound log in memory.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use retold_core::recording::{
 };
 use uuid::Uuid;
 
-/// What a lying recorder says of a log.
+/// What a lying recorder reports of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lie {
     None,
@@ -25,11 +25,11 @@ enum Lie {
     HeadBeyond,
     /// The event at 3 has another version.
     Version3,
-    /// The event at 4 is said to be alone in its append.
+    /// The event at 4 claims to be the only one of its append.
     Place4,
     /// The last append lacks its last event.
     LastAppendCut,
-    /// The event at 4 has metadata that is none.
+    /// The event at 4 has malformed metadata.
     Metadata4,
     /// No event is found by its id.
     NoIds,
@@ -41,11 +41,11 @@ enum Lie {
     LabelsShort,
     /// The list of streams is empty.
     NoStreams,
-    /// The list of streams has one that the log has not.
+    /// The list of streams has one that is not in the log.
     GhostStream,
     /// The list of topics is empty.
     NoTopics,
-    /// The list of topics has one that the log has not.
+    /// The list of topics has one that is not in the log.
     GhostTopic,
     /// The head counts one topic too few.
     TopicsMiscounted,

@@ -1,4 +1,4 @@
-//! A memory store with a bug: everything goes through to memory but what the bug changes.
+//! A memory store with a bug: every call is forwarded to memory except where the bug changes it.
 
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
@@ -18,8 +18,8 @@ pub(super) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().u
 
 pub(super) type Result<T> = std::result::Result<T, RecordError>;
 
-/// What is wrong with a recorder. `log` is one without a bug; what a bug does not name goes there. One
-/// value is shared by all handles of a store.
+/// The bug of a recorder. `log` is a correct one; calls that a bug does not override are forwarded
+/// to it. One value is shared by all handles of a store.
 pub(super) trait Bug: Default + Send + Sync + 'static {
     fn append(&self, log: &Log, append: Append) -> impl Future<Output = Result<Appended>> + Send {
         log.append(append)
@@ -77,7 +77,7 @@ pub(super) trait Bug: Default + Send + Sync + 'static {
         async move { log.snapshot(stream, until).await }
     }
 
-    /// The name under which a log is kept.
+    /// The name under which a log is stored.
     fn log_name(&self, name: &str) -> String {
         name.to_owned()
     }
@@ -111,14 +111,14 @@ pub(super) trait Bug: Default + Send + Sync + 'static {
     }
 }
 
-/// A log without a bug, and the store it is in.
+/// A log without a bug, and the store that contains it.
 pub(super) struct Log {
     inner: Arc<dyn Recorder>,
     pub(super) store: MemoryStore,
 }
 
 impl Log {
-    /// The log that has the name now, for writing.
+    /// Opens the log that has the name now, for writing.
     pub(super) async fn now(&self) -> Arc<dyn Recorder> {
         let birth = LogId::new(uuid::Uuid::nil());
         self.store.open(self.log_name(), birth).await.unwrap()

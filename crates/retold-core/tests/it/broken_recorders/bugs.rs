@@ -118,7 +118,7 @@ impl Bug for ConditionsBeforeIds {
     }
 }
 
-/// Rule 20: the mark to read after is taken for a position.
+/// Rule 20: the mark to read after is treated as a position.
 #[derive(Default)]
 pub(super) struct MarkUnproven;
 
@@ -129,7 +129,7 @@ impl Bug for MarkUnproven {
     }
 }
 
-/// Rule 20: only whether the log reaches so far is looked at.
+/// Rule 20: only the length of the log is checked.
 #[derive(Default)]
 pub(super) struct MarkByPosition;
 
@@ -143,7 +143,7 @@ impl Bug for MarkByPosition {
     }
 }
 
-/// Rule 20: in a stream, the mark to read after is taken for a version.
+/// Rule 20: in a stream, the mark to read after is treated as a version.
 #[derive(Default)]
 pub(super) struct StreamMarkUnproven;
 
@@ -154,7 +154,7 @@ impl Bug for StreamMarkUnproven {
     }
 }
 
-/// Rule 21: whatever log has the name is served.
+/// Rule 21: any log of the name is served.
 #[derive(Default)]
 pub(super) struct LogByName;
 
@@ -168,7 +168,7 @@ impl Bug for LogByName {
     }
 }
 
-/// Rule 3: versions are not looked at.
+/// Rule 3: versions are not checked.
 #[derive(Default)]
 pub(super) struct VersionsUnchecked;
 
@@ -180,7 +180,7 @@ impl Bug for VersionsUnchecked {
     }
 }
 
-/// Rule 22: the version is looked at, and not which event has it.
+/// Rule 22: the version is checked, and not which event has it.
 #[derive(Default)]
 pub(super) struct EventsUnchecked;
 
@@ -201,15 +201,15 @@ impl Bug for EventsUnchecked {
     }
 }
 
-/// Rule 3: versions are looked at, then the append is recorded, and others come between.
+/// Rule 3: versions are checked, then the append is recorded, and others come in between.
 #[derive(Default)]
 pub(super) struct CheckedThenActed;
 
-/// Appends that have looked and not yet recorded, through whichever handle.
+/// Appends that were checked and not yet recorded, through any handle.
 static BETWEEN: AtomicUsize = AtomicUsize::new(0);
 
-/// How often an append that has looked lets others run until one of them has looked too: on a machine with
-/// other work to do they are seldom there by themselves.
+/// How often an append that was checked yields to others until another has been checked too: on a
+/// busy machine this seldom happens without yielding.
 const TURNS_MAX: usize = 5_000;
 
 impl Bug for CheckedThenActed {
@@ -265,7 +265,7 @@ impl Bug for InclusiveAfter {
     }
 }
 
-/// Rule 4: an `after` beyond the head is taken for the head.
+/// Rule 4: an `after` beyond the head is treated as the head.
 #[derive(Default)]
 pub(super) struct AfterCutToTheHead;
 
@@ -317,7 +317,7 @@ impl Bug for TakenIdLeftOut {
     }
 }
 
-/// Rule 5: an append whose first id is known is taken for a repeat.
+/// Rule 5: an append whose first id is known is treated as a repeat.
 #[derive(Default)]
 pub(super) struct PartIsRepeat;
 
@@ -359,7 +359,7 @@ impl Bug for VersionGap {
     }
 }
 
-/// Rule 6: what is refused uses up a position, as a sequence of a database does.
+/// Rule 6: a refused append uses up a position, as with a sequence of a database.
 #[derive(Default)]
 pub(super) struct PositionGap(AtomicU64);
 
@@ -382,8 +382,8 @@ impl Bug for PositionGap {
     }
 }
 
-/// Rule 7: positions are given before the commit; while a transaction goes on, later ones that are
-/// committed can be read already.
+/// Rule 7: positions are assigned before the commit; while a transaction is open, later ones that
+/// are committed can already be read.
 #[derive(Default)]
 pub(super) struct LateCommit {
     in_flight: Mutex<BTreeSet<Position>>,
@@ -415,7 +415,7 @@ impl Bug for LateCommit {
     }
 }
 
-/// Rule 8: a filtered read goes no further than what it finds.
+/// Rule 8: a filtered read ends at its last match.
 #[derive(Default)]
 pub(super) struct FilteredReadStays;
 
@@ -443,7 +443,7 @@ impl Bug for BackwardReadTo {
     }
 }
 
-/// Rule 9: every second look at the head is answered from the last one.
+/// Rule 9: every second read of the head returns the previous result.
 #[derive(Default)]
 pub(super) struct StaleHead {
     last: Mutex<Head>,
@@ -461,7 +461,7 @@ impl Bug for StaleHead {
     }
 }
 
-/// Rules 10 and 13: an append is answered before it is synced; the next but one syncs it.
+/// Rules 10 and 13: an append is acknowledged before it is synced; the next but one syncs it.
 #[derive(Default)]
 pub(super) struct AcknowledgedEarly {
     synced: Mutex<MemoryStore>,
@@ -482,7 +482,7 @@ impl Bug for AcknowledgedEarly {
     }
 }
 
-/// Rule 11: whoever is committed while another fails is told that it failed.
+/// Rule 11: an append that is committed while another fails reports a failure.
 #[derive(Default)]
 pub(super) struct SharedFailure(AtomicU64);
 
@@ -518,7 +518,7 @@ impl Bug for StretchesUnchecked {
     }
 }
 
-/// Rule 12: neighbours of two editions are merged.
+/// Rule 12: adjacent stretches of two editions are merged.
 #[derive(Default)]
 pub(super) struct EditionsMerged;
 
@@ -607,7 +607,7 @@ impl Bug for NamesWithoutCase {
     }
 }
 
-/// Rule 16: what is too large is recorded in two appends.
+/// Rule 16: an append that is too large is recorded as two.
 #[derive(Default)]
 pub(super) struct TooManySplit;
 
@@ -623,7 +623,7 @@ impl Bug for TooManySplit {
     }
 }
 
-/// Rule 16: a tag that is too long is cut.
+/// Rule 16: a tag that is too long is truncated.
 #[derive(Default)]
 pub(super) struct NamesCut;
 
@@ -648,7 +648,7 @@ impl Bug for NamesCut {
     }
 }
 
-/// Rule 17: reading bears a log.
+/// Rule 17: reading creates a log.
 #[derive(Default)]
 pub(super) struct ReaderBears;
 
@@ -662,7 +662,7 @@ impl Bug for ReaderBears {
     }
 }
 
-/// Rule 18: of a query's items, the first that matches tells the conflict, not the first match.
+/// Rule 18: the conflict is that of the query's first item with a match, not the first match.
 #[derive(Default)]
 pub(super) struct FirstItemFirst;
 
@@ -691,7 +691,7 @@ impl Bug for FirstItemFirst {
     }
 }
 
-/// Rule 18: a backward page that is full just where `until` ends it says that it is complete.
+/// Rule 18: a backward page that is full exactly where `until` ends reports that it is complete.
 #[derive(Default)]
 pub(super) struct CutMeetsEnd;
 
@@ -707,7 +707,7 @@ impl Bug for CutMeetsEnd {
     }
 }
 
-/// A page of a stream tells the head that is there after it was read, not the one it was read at.
+/// A page of a stream reports the head after the read, not the one of its state.
 #[derive(Default)]
 pub(super) struct TornPage;
 
@@ -725,7 +725,7 @@ impl Bug for TornPage {
     }
 }
 
-/// A prefix is taken for a pattern of `LIKE`: `_` is any character.
+/// A prefix is treated as a pattern of `LIKE`: `_` is any character.
 #[derive(Default)]
 pub(super) struct PrefixIsPattern;
 
@@ -744,7 +744,7 @@ impl Bug for PrefixIsPattern {
     }
 }
 
-/// Tags are kept in lower case.
+/// Tags are stored in lower case.
 #[derive(Default)]
 pub(super) struct TagsWithoutCase;
 
@@ -764,7 +764,7 @@ impl Bug for TagsWithoutCase {
     }
 }
 
-/// Times are kept in milliseconds.
+/// Times are stored in milliseconds.
 #[derive(Default)]
 pub(super) struct TimeInMillis;
 
@@ -782,7 +782,7 @@ impl Bug for TimeInMillis {
     }
 }
 
-/// The newest snapshot is given, whatever was asked for.
+/// The latest snapshot is returned, regardless of the request.
 #[derive(Default)]
 pub(super) struct SnapshotBeyond;
 
@@ -797,11 +797,11 @@ impl Bug for SnapshotBeyond {
     }
 }
 
-/// Everybody who asks for a lease is told to have it.
+/// Every caller that requests a lease gets it.
 #[derive(Default)]
 pub(super) struct LeaseForAll;
 
-/// Tells the time of another clock than that by which leases end.
+/// Returns the time of another clock than that by which leases end.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ForeignClock;
 

@@ -15,7 +15,7 @@ use crate::accounts::{Account, deposited};
 const TELLERS: [&str; 3] = ["ann", "bob", "cid"];
 const DEPOSITS: usize = 3;
 
-/// How an application of this run is opened, each time its process starts.
+/// Opens an application of this run, each time its process starts.
 #[derive(Clone)]
 struct Bank {
     store: Arc<SimulatedStore>,
@@ -47,7 +47,7 @@ enum Repeats {
     AsNew,
 }
 
-/// Deposits one cent as often as it is told to, each until it is known to be recorded.
+/// Deposits one cent the given number of times, each until it is known to be recorded.
 async fn deposit(bank: &Application, teller: &str, repeats: Repeats, heard: &Heard<String>) {
     let account: Id<Account> = "shared".into();
     for number in 0..DEPOSITS {
@@ -68,7 +68,7 @@ async fn deposit(bank: &Application, teller: &str, repeats: Repeats, heard: &Hea
     }
 }
 
-/// Two processes of three tellers each; what is in the account is what was deposited.
+/// Two processes with three tellers each; the balance must equal the deposits.
 fn deposits(repeats: Repeats) -> impl Fn(&mut Simulation) -> Result<(), String> {
     move |simulation| {
         let bank = Bank::new(simulation);

@@ -1,4 +1,4 @@
-//! What each kind of fault does.
+//! The effect of each kind of fault.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -15,7 +15,7 @@ use retold_core::simulation::{Fault, Faults, SimulatedStore, Simulation};
 
 use super::{Heard, birth, event, open, payloads, store, tell};
 
-/// What whoever appended once was told.
+/// The outcome that the caller of one append received.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Told {
     Recorded,
@@ -36,8 +36,8 @@ fn told(answer: Result<Appended, RecordError>) -> Told {
     }
 }
 
-/// Runs one append whose only fault is this one, whenever it can be; gives what the actor heard, and
-/// how many events there are.
+/// Runs one append with this fault only, injected whenever possible; returns what the actor
+/// received, and how many events there are.
 fn append_once(fault: Fault, steps: u64) -> (Vec<Told>, usize) {
     let mut simulation = Simulation::new(3);
     let store = store(&mut simulation);
@@ -78,7 +78,7 @@ fn the_unknown_is_recorded_or_not_or_lands_late() {
 
 #[test]
 fn a_crash_before_does_nothing_and_one_after_has_done_it() {
-    // Every call meets the fault until the calm; each time the process starts anew.
+    // Every call meets the fault until faults stop; each time the process restarts.
     let before = append_once(Fault::CrashBefore, 20);
     assert_eq!(before, (vec![Told::Recorded], 1));
     let after = append_once(Fault::CrashAfter, 20);
@@ -137,7 +137,7 @@ fn appends_on_the_way_land_or_vanish_when_their_process_crashes() {
             move |process| {
                 for name in ["ann", "bob"] {
                     let (store, ids) = (store.clone(), ids.clone());
-                    // A fresh event each time, so that one that landed stays seen.
+                    // A fresh event each time, so that one that landed is counted.
                     process.actor(name, async move {
                         let log = open(&store).await;
                         let _ = log.append(Append::of([event(&*ids, name)])).await;
@@ -238,7 +238,7 @@ fn waits_under(fault: Fault) -> Vec<(u64, u64)> {
 }
 
 #[test]
-fn hints_are_lost_late_or_doubled_and_nobody_waits_for_ever() {
+fn hints_are_lost_late_or_doubled_and_every_wait_ends() {
     let skipped = |waits: &[(u64, u64)]| {
         assert!(waits.iter().all(|(seen, now)| seen < now));
         let waits_count = waits.len() as f64;

@@ -1,4 +1,4 @@
-//! What a run is found guilty of, and how it says so.
+//! The failures that a run finds, and how it reports them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ fn check_failure(failure: &Failure, reason: &str) {
 }
 
 #[test]
-fn whoever_waits_for_what_never_comes_is_a_deadlock() {
+fn a_wait_that_never_ends_is_a_deadlock() {
     let mut simulation = Simulation::new(1);
     let store = store(&mut simulation);
     let never = Arc::new(Notify::new());
@@ -66,7 +66,7 @@ fn a_service_may_wait_for_the_others() {
 }
 
 #[test]
-fn whoever_goes_on_for_ever_makes_no_progress() {
+fn an_actor_that_never_ends_makes_no_progress() {
     let mut simulation = Simulation::new(1);
     simulation.calm_steps(500);
     let store = store(&mut simulation);
@@ -86,9 +86,9 @@ fn whoever_goes_on_for_ever_makes_no_progress() {
     );
 }
 
-/// How long a run is says nothing about progress.
+/// The length of a run is independent of its progress.
 #[test]
-fn a_long_run_that_makes_progress_comes_to_its_end() {
+fn a_long_run_that_makes_progress_ends() {
     let mut simulation = Simulation::new(1);
     let (steps_max, appends) = (100, 500);
     simulation.steps(0).calm_steps(steps_max);
@@ -130,7 +130,7 @@ fn two_actors_of_one_name_are_refused() {
 }
 
 #[test]
-fn a_failure_tells_the_seed_that_repeats_it_and_what_happened_last() {
+fn a_failure_reports_its_seed_and_the_last_calls() {
     let failure = first_failure(0, 10, counters(Writes::Blind)).expect("it is found");
     let text = failure.to_string();
     let seed = failure.seed();
@@ -177,7 +177,7 @@ fn an_actor_that_returned_does_not_run_again() {
 }
 
 #[test]
-fn a_run_goes_on_with_processes_that_are_added() {
+fn a_run_continues_with_processes_that_are_added() {
     let mut simulation = Simulation::new(2);
     let store = store(&mut simulation);
     let seen = Heard::default();
@@ -237,7 +237,7 @@ fn the_clock_moves_on_to_what_an_actor_waits_for() {
         let hourly = timer.clone();
         simulation.process("hourly", move |process| {
             let (timer, clock) = (hourly.clone(), clock.clone());
-            // It goes on for ever, and yet the run ends.
+            // It never ends, and yet the run does.
             process.service("hourly", async move {
                 loop {
                     let hour = clock.now().saturating_add(Duration::from_secs(3_600));
