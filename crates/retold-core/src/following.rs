@@ -25,6 +25,8 @@ mod policy;
 
 mod follower;
 
+mod asking;
+
 mod pipeline;
 mod timers;
 
@@ -32,9 +34,10 @@ mod outbox;
 
 mod operating;
 
+pub(crate) use self::asking::{Asked, ask};
 pub(crate) use self::batch::Batch;
 pub use self::context::Context;
-pub(crate) use self::context::{Cause, Freshness, is_of_the_store};
+pub(crate) use self::context::{Cause, Freshness};
 pub use self::deadline::{Deadline, TimerModel, timer};
 pub use self::follower::{Follower, OnFailure, Start};
 pub use self::follower_event::{
@@ -48,7 +51,7 @@ pub(crate) use self::outbox::{check_outbox_name, is_outbox};
 pub(crate) use self::partition::Lane;
 pub use self::partition::{PartitionRule, partition_of_key};
 pub(crate) use self::past_recorder::PastRecorder;
-pub use self::pipeline::{Counts, Pipeline, Pulled, Resumed, Step};
+pub use self::pipeline::{Counts, Pipeline, Resumed, Step};
 pub use self::policy::Handle;
 pub use self::status::{
     FollowerStatus, HeldEvent, Phase, StatusCell, StatusChanges, UpstreamStatus,

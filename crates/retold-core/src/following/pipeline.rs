@@ -9,6 +9,7 @@
 
 mod failing;
 mod holding;
+mod reading;
 mod starting;
 mod time_limit;
 
@@ -18,30 +19,25 @@ use self::holding::Hold;
 use self::time_limit::Refused;
 
 use std::any::Any;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use futures_util::FutureExt;
 
 use tracing::Instrument;
 
+use super::asking::{Asked, ask};
 use super::batch::Batch;
 use super::caused::answer_span;
-use super::context::{Cause, Context, Freshness, is_of_the_store};
+use super::context::{Cause, Context, Freshness};
 use super::follower::Follower;
 use super::follower_record::{FollowerRecord, SystemNames};
-use super::limits::{FOLLOW_PAGE_EVENTS, UNFLUSHED_EVENTS_MAX};
+use super::limits::UNFLUSHED_EVENTS_MAX;
 use super::partition::Lane;
 use super::status::{Phase, StatusCell, UpstreamStatus};
-use crate::application::{
-    Application, Error, Result, TopicWatch, contended, panic_text, unknown_topic,
-};
+use crate::application::{Application, Error, Result, TopicWatch, contended, unknown_topic};
 use crate::health::Began;
 use crate::mapping::{MappingError, TopicRegistry};
 use crate::recording::{
-    Append, Conflict, EventId, FollowerKey, LogId, LogRead, Mark, Page, PageEnd, Position, Query,
-    Recorder, StoredEvent, Stretch, Version,
+    Append, Conflict, EventId, FollowerKey, LogId, Mark, Page, Position, Query, Recorder,
+    StoredEvent, Stretch, Version,
 };
 
 /// Runs one follower.
@@ -184,37 +180,6 @@ pub struct Counts {
     /// Conflicts with an append that had already processed the same events: from another pipeline
     /// of the same follower, or from an attempt of this one whose outcome was unknown.
     pub overtaken: u64,
-}
-
-/// A page of a followed log.
-#[derive(Clone, Debug)]
-pub struct Pulled {
-    /// The index of the log in the order of declaration.
-    index: usize,
-    /// It begins just after this mark, which the log has.
-    after: Option<Mark>,
-    page: Page,
-    /// The log's known topics since the page was read.
-    topics: TopicWatch,
-}
-
-impl Pulled {
-    /// Returns whether it is full, so that there may be more.
-    pub fn is_full(&self) -> bool {
-        self.page.end == PageEnd::Full
-    }
-
-    /// Returns the end of the page; the next page is read after it.
-    pub fn read_to(&self) -> Option<Mark> {
-        self.page.read_to
-    }
-
-    /// Returns whether it continues from this mark: it begins there or contains it. A page that was
-    /// read before the follower moved elsewhere may be of a history that no longer exists.
-    fn goes_on_from(&self, reached: Option<Mark>) -> bool {
-        let is_reached = |event: &StoredEvent| Some(event.mark()) == reached;
-        self.after == reached || self.page.events.iter().any(is_reached)
-    }
 }
 
 /// The result of calling the policies.
@@ -477,9 +442,9 @@ impl Pipeline {
         for _ in 0..self.upstreams.len() {
             let index = self.next;
             self.next = (self.next + 1) % self.upstreams.len();
-            let pulled = self.read(index).await?;
-            let has_events = !pulled.page.events.is_empty();
-            self.take(pulled).await?;
+            let page = self.read(index).await?;
+            let has_events = page.has_events();
+            self.take(page).await?;
             if has_events || !self.is_prepared {
                 return Ok(Step::Moved);
             }
@@ -608,95 +573,6 @@ impl Pipeline {
         self.start().await
     }
 
-    /// Reads the next page of the log at this index, after the events that were processed.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Diverged`] if the log no longer has the last processed event; [`Error::Replaced`],
-    /// [`Error::Unavailable`], [`Error::Corrupt`].
-    pub async fn read(&self, index: usize) -> Result<Pulled> {
-        let upstream = &self.upstreams[index];
-        let after = upstream.reached;
-        // The position may be past the limit: another pipeline may have advanced since this one
-        // stopped there.
-        let position = after.map(|mark| mark.position);
-        if upstream.read_until().is_some_and(|until| until <= position) {
-            return Ok(Pulled {
-                index,
-                after,
-                page: Page::new(Vec::new(), upstream.reached, PageEnd::Complete),
-                topics: upstream.topics.clone(),
-            });
-        }
-        self.pull(index, after).await
-    }
-
-    /// Returns a future that reads the page of the log at this index after a mark, for runners that
-    /// read ahead.
-    pub fn pull(
-        &self,
-        index: usize,
-        after: Option<Mark>,
-    ) -> impl Future<Output = Result<Pulled>> + Send + use<> {
-        let upstream = &self.upstreams[index];
-        let recorder = Arc::clone(&upstream.recorder);
-        let registry = Arc::clone(&upstream.registry);
-        let mut topics = upstream.topics.clone();
-        let holds = self.follower.holds_before_unknown();
-        let mut read = LogRead::of(self.query.clone())
-            .after_mark(after)
-            .limit(FOLLOW_PAGE_EVENTS);
-        if let Some(Some(until)) = upstream.read_until()
-            && Some(until) > read.after
-        {
-            read = read.until(until);
-        }
-        async move {
-            let page = match holds {
-                true => topics.read(&*recorder, &registry, read).await?,
-                false => recorder.read_log(read).await?,
-            };
-            Ok(Pulled {
-                index,
-                after,
-                page,
-                topics,
-            })
-        }
-    }
-
-    /// Processes a page. Events that were already processed are skipped. A page that does not
-    /// continue from the last processed event, because events must be decided again, is skipped as
-    /// a whole.
-    ///
-    /// # Errors
-    ///
-    /// As for [`step`](Self::step).
-    pub async fn take(&mut self, pulled: Pulled) -> Result<()> {
-        self.upstreams[pulled.index].topics = pulled.topics.clone();
-        self.observe(pulled.index, &pulled.page);
-        if !pulled.goes_on_from(self.upstreams[pulled.index].reached) {
-            return Ok(());
-        }
-        let Pulled { index, page, .. } = pulled;
-        for event in &page.events {
-            if !self.is_prepared || self.record.is_halted() {
-                return Ok(());
-            }
-            self.answer_untold(index, event).await?;
-        }
-        if let Some(read_to) = page.read_to
-            && self.is_prepared
-            && !self.record.is_halted()
-        {
-            self.pass(index, read_to);
-            if self.unflushed(index) >= UNFLUSHED_EVENTS_MAX {
-                self.flush().await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Processes one event of the log at this index, and records it if the batch is then full. An
     /// event that was already processed is skipped.
     ///
@@ -807,12 +683,9 @@ impl Pipeline {
         // If this call is dropped or fails, the events of the batch are decided again.
         self.is_prepared = false;
         let context = Context::new(self.application.clone(), batch, cause, self.freshness);
-        let mut context = context.watched(&self.status.running);
+        let context = context.watched(&self.status.running);
         self.running = Some(place);
-        let policies = Arc::clone(&self.follower);
-        let reacted = AssertUnwindSafe(policies.policies().react(event, &mut context));
         let span = answer_span(self.application.name(), &self.key, &upstream, event);
-        let reacted = reacted.catch_unwind().instrument(span);
         let began = Began::new(
             "policy",
             upstream,
@@ -820,28 +693,20 @@ impl Pipeline {
             self.record.version,
             self.follower.policy_time(),
         );
-        let reacted = self.status.running.watch(began, reacted).await;
+        let follower = Arc::clone(&self.follower);
+        let asked = ask(&follower, event, context).instrument(span);
+        let (mut batch, asked) = self.status.running.watch(began, asked).await;
         self.running = None;
-        let (mut batch, of_the_store) = context.into_batch();
-        if let Some(error) = of_the_store {
-            return Err(error);
-        }
-        let reason = match reacted {
-            Ok(Ok(())) => {
+        let reason = match asked? {
+            Asked::Processed => {
                 self.batch = batch;
                 self.is_prepared = true;
                 return Ok(Reaction::Answered);
             }
-            Ok(Err(error)) if is_of_the_store(&error) => return Err(error),
             // Recording it as a failure would also stop the program that knows what to do.
-            Ok(Err(Error::Mapping(error))) if error.is_of_another_program() => {
-                return Ok(Reaction::Unknown(error));
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(panic) => {
-                let text = panic_text(&*panic).unwrap_or("without a message");
-                format!("the policy panicked: {text}")
-            }
+            Asked::Unknown(error) => return Ok(Reaction::Unknown(error)),
+            Asked::Erased(error) => error.to_string(),
+            Asked::Failed(reason) => reason,
         };
         batch.drop_events(0);
         let reads = batch;

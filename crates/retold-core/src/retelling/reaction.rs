@@ -1,17 +1,13 @@
 //! Calls a follower's policies again and compares their decisions with the records.
 
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-
-use futures_util::FutureExt;
 
 use super::comparing;
 use super::recorded_event::as_new;
 use super::report::{Difference, Shown};
-use crate::application::{Application, Error, Result};
-use crate::following::{Batch, Cause, Context, Follower, Freshness, PastRecorder, is_of_the_store};
-use crate::mapping::MappingError;
+use crate::application::{Application, Result};
+use crate::following::{Asked, Batch, Cause, Context, Follower, Freshness, PastRecorder, ask};
 use crate::recording::{
     EventId, FollowerKey, LogId, Origin, Position, Positions, StoredEvent, Stretch,
 };
@@ -105,25 +101,19 @@ impl Retold {
         };
         let batch = std::mem::take(&mut self.batch);
         let application = self.application.clone();
-        let mut context = Context::new(application, batch, cause, Freshness::Judged);
+        let context = Context::new(application, batch, cause, Freshness::Judged);
         let follower = Arc::clone(&self.follower);
-        let reacted = AssertUnwindSafe(follower.policies().react(event, &mut context));
-        let reacted = reacted.catch_unwind().await;
-        let (batch, of_the_store) = context.into_batch();
+        let (batch, asked) = ask(&follower, event, context).await;
         self.batch = batch;
-        if let Some(error) = of_the_store {
-            return Err(error);
-        }
-        let reason = match reacted {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) if is_of_the_store(&error) => return Err(error),
-            Ok(Err(Error::Mapping(MappingError::Erased { .. }))) => {
+        let reason = match asked? {
+            Asked::Processed => None,
+            Asked::Erased(_) => {
                 self.batch.drop_events(self.compared);
                 self.take_as_it_is(log, event);
                 return Ok(Answered::Erased);
             }
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("the policy panicked".into()),
+            Asked::Unknown(error) => Some(error.to_string()),
+            Asked::Failed(reason) => Some(reason),
         };
         if let Some(reason) = reason {
             let what = format!("the policy failed: {reason}");

@@ -164,6 +164,39 @@ async fn a_changed_policy_is_shown_with_both_sides_and_its_edition_is_respected(
     assert_eq!(retells(&new(), &memory).await, 1);
 }
 
+static PANICS: AtomicU32 = AtomicU32::new(0);
+
+async fn panicking(placed: &Placed, context: &mut Context) -> retold::Result<()> {
+    assert!(
+        PANICS.load(Ordering::SeqCst) == 0,
+        "no stock of {}",
+        placed.item
+    );
+    let order = context.next_id().to_string();
+    let reserved = |_: &Stock| StockEvent::Reserved { order };
+    context
+        .execute_or_create(placed.item.as_str(), reserved)
+        .await?;
+    Ok(())
+}
+
+/// A retelling asks policies as a follower does, so it reports the text of a panic too.
+#[tokio::test]
+async fn a_policy_that_panics_in_a_retelling_is_shown_with_its_text() {
+    let (memory, _) = memory();
+    let system = stock(Follower::new("panicking").follows("orders").on(panicking));
+    let runner = SingleThread::start(&system, &memory).await.unwrap();
+    place(&runner.application("orders").unwrap(), "1", "tea")
+        .await
+        .unwrap();
+    assert_eq!(retells(&system, &memory).await, 1);
+
+    PANICS.store(1, Ordering::SeqCst);
+    let shown = difference(&system, &memory).await;
+    let expected = "the policy failed: the policy panicked: no stock of tea";
+    assert!(shown.contains(expected), "{shown}");
+}
+
 static FAULT: AtomicU32 = AtomicU32::new(1);
 
 async fn failing(placed: &Placed, context: &mut Context) -> retold::Result<()> {

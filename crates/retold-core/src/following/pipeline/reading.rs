@@ -1,0 +1,107 @@
+//! Reading the followed logs in pages, and processing a page.
+
+use super::Pipeline;
+use crate::application::{Result, TopicWatch};
+use crate::following::limits::{FOLLOW_PAGE_EVENTS, UNFLUSHED_EVENTS_MAX};
+use crate::recording::{LogRead, Mark, Page, PageEnd, StoredEvent};
+
+/// A page of a followed log.
+pub(super) struct UpstreamPage {
+    /// The index of the log in the order of declaration.
+    index: usize,
+    /// It begins just after this mark, which the log has.
+    after: Option<Mark>,
+    page: Page,
+    /// The log's known topics since the page was read.
+    topics: TopicWatch,
+}
+
+impl UpstreamPage {
+    /// Returns whether it contains events.
+    pub(super) fn has_events(&self) -> bool {
+        !self.page.events.is_empty()
+    }
+
+    /// Returns whether it continues from this mark: it begins there or contains it. A page that was
+    /// read before the follower moved elsewhere may be of a history that no longer exists.
+    fn continues_from(&self, reached: Option<Mark>) -> bool {
+        let is_reached = |event: &StoredEvent| Some(event.mark()) == reached;
+        self.after == reached || self.page.events.iter().any(is_reached)
+    }
+}
+
+impl Pipeline {
+    /// Reads the next page of the log at this index, after the events that were processed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Diverged`] if the log no longer has the last processed event; [`Error::Replaced`],
+    /// [`Error::Unavailable`], [`Error::Corrupt`].
+    pub(super) async fn read(&self, index: usize) -> Result<UpstreamPage> {
+        let upstream = &self.upstreams[index];
+        let after = upstream.reached;
+        // The position may be past the limit: another pipeline may have advanced since this one
+        // stopped there.
+        let position = after.map(|mark| mark.position);
+        if upstream.read_until().is_some_and(|until| until <= position) {
+            return Ok(UpstreamPage {
+                index,
+                after,
+                page: Page::new(Vec::new(), upstream.reached, PageEnd::Complete),
+                topics: upstream.topics.clone(),
+            });
+        }
+        let mut topics = upstream.topics.clone();
+        let mut read = LogRead::of(self.query.clone())
+            .after_mark(after)
+            .limit(FOLLOW_PAGE_EVENTS);
+        if let Some(Some(until)) = upstream.read_until()
+            && Some(until) > read.after
+        {
+            read = read.until(until);
+        }
+        let recorder = &*upstream.recorder;
+        let page = match self.follower.holds_before_unknown() {
+            true => topics.read(recorder, &upstream.registry, read).await?,
+            false => recorder.read_log(read).await?,
+        };
+        Ok(UpstreamPage {
+            index,
+            after,
+            page,
+            topics,
+        })
+    }
+
+    /// Processes a page. Events that were already processed are skipped. A page that does not
+    /// continue from the last processed event, because events must be decided again, is skipped as
+    /// a whole.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub(super) async fn take(&mut self, page_read: UpstreamPage) -> Result<()> {
+        self.upstreams[page_read.index].topics = page_read.topics.clone();
+        self.observe(page_read.index, &page_read.page);
+        if !page_read.continues_from(self.upstreams[page_read.index].reached) {
+            return Ok(());
+        }
+        let UpstreamPage { index, page, .. } = page_read;
+        for event in &page.events {
+            if !self.is_prepared || self.record.is_halted() {
+                return Ok(());
+            }
+            self.answer_untold(index, event).await?;
+        }
+        if let Some(read_to) = page.read_to
+            && self.is_prepared
+            && !self.record.is_halted()
+        {
+            self.pass(index, read_to);
+            if self.unflushed(index) >= UNFLUSHED_EVENTS_MAX {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+}
