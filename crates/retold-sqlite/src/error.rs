@@ -106,7 +106,7 @@ pub(crate) fn before_commit(what: &str, error: Error) -> RecordError {
 
 /// Whether SQLite rejects a statement of this crate because a table, column or index that it names
 /// is missing or different. The statements are constant and fit the schema, so nothing else causes
-/// this code; a conflict with another statement has a code of its own.
+/// this code; a conflict with another statement has another code.
 fn is_foreign_schema(error: &Error) -> bool {
     let (Error::SqliteFailure(error, _) | Error::SqlInputError { error, .. }) = error else {
         return false;

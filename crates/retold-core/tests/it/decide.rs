@@ -474,7 +474,8 @@ async fn a_decision_on_a_view_remembers_what_it_recorded() {
 fn is_reused<T, R>(answer: Result<T, ExecuteError<R>>, position: u64) -> bool {
     matches!(
         answer,
-        Err(ExecuteError::Retold(Error::CommandIdReused { position: at, .. })) if at.get() == position
+        Err(ExecuteError::Retold(Error::CommandIdReused { position: at, .. }))
+            if at.get() == position
     )
 }
 

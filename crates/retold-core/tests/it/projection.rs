@@ -144,7 +144,7 @@ async fn poison_stops_by_default_until_it_is_skipped() {
         for part in [
             "\"tricks\" version 1",
             "position 4",
-            "nobody teaches",
+            "this trick is not taught",
             "stopped",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
@@ -214,7 +214,10 @@ async fn poison_may_be_tried_again() {
             error.to_string().contains("a handler that panics"),
             "{error}"
         );
-        let left = matches!(error, ProjectionError::Poison { attempts_left, .. } if attempts_left == expected);
+        let left = matches!(
+            error,
+            ProjectionError::Poison { attempts_left, .. } if attempts_left == expected
+        );
         assert!(left, "{error}");
         assert_eq!(pipeline.handle().state(), ProjectionState::Retrying);
     }
