@@ -241,7 +241,7 @@ async fn a_view_is_refreshed_by_what_is_new() {
 }
 
 #[tokio::test]
-async fn ids_of_a_type_are_given_in_pages() {
+async fn ids_of_a_type_are_listed_in_pages() {
     let bank = open(&MemoryStore::new()).await;
     for key in ["b", "a", "c"] {
         open_account(&bank, key, key).await.unwrap();

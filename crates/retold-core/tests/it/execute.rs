@@ -89,7 +89,7 @@ async fn refusals_and_absence_come_back_as_themselves() {
 
 /// A refusal is never based on a cached state: events of another handle are read first.
 #[tokio::test]
-async fn a_refusal_is_not_given_on_a_cached_state() {
+async fn a_refusal_is_not_based_on_a_cached_state() {
     let store = MemoryStore::new();
     let (here, there) = (open(&store).await, open(&store).await);
     let id = Id::<Dog>::new(Uuid::from_u128(1));
@@ -192,7 +192,7 @@ async fn a_repeated_command_records_nothing() {
 /// An id source that restarts returns ids that the log has: new events must not count as recorded
 /// because others have their ids.
 #[tokio::test]
-async fn events_under_ids_that_were_given_before_are_not_taken_for_recorded() {
+async fn events_under_reused_ids_do_not_count_as_recorded() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let open = || {
         let builder = Application::builder("school").store(Arc::clone(&store));

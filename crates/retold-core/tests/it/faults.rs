@@ -343,7 +343,7 @@ async fn many_faults_leave_each_command_executed_once() {
 }
 
 #[tokio::test]
-async fn an_outcome_that_stays_unknown_is_given_back_and_settled() {
+async fn an_outcome_that_stays_unknown_is_returned_and_settled() {
     let log = racing::log().await;
     let sends = SETTLE_ATTEMPTS_MAX as usize;
     // The snapshot and the stream are read first.

@@ -21,7 +21,7 @@ async fn ten() -> LogReader {
 }
 
 #[tokio::test]
-async fn everything_is_read_whatever_the_size_of_pages() {
+async fn everything_is_read_with_pages_of_any_size() {
     let reader = ten().await;
     for size in [0, 1, 2, 3, 9, 10, 11, usize::MAX] {
         let all = reader

@@ -420,7 +420,7 @@ mod tests {
     /// SQLite follows a link to the file and creates its own files next to the target.
     #[cfg(unix)]
     #[test]
-    fn the_write_ahead_log_is_beside_the_file_and_not_the_link() {
+    fn the_write_ahead_log_is_next_to_the_file_and_not_the_link() {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("link.db");
         std::os::unix::fs::symlink(folder.path().join("dogs.db"), &link).unwrap();

@@ -122,7 +122,7 @@ pub(crate) fn differences(conn: &Connection) -> rusqlite::Result<Vec<Corrupt>> {
     };
     let differences = expected_parts()?.iter().filter_map(|(kind, name, sql)| {
         let what = match find(kind, name) {
-            None => "it is not there any more; another program has dropped it",
+            None => "it no longer exists; another program has dropped it",
             Some((_, _, there)) if there != sql => "it was changed by another program",
             Some(_) => return None,
         };

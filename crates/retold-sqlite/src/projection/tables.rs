@@ -82,9 +82,8 @@ pub struct SqliteTables {
 }
 
 impl SqliteTables {
-    /// Tables of these plain names, under which readers find them. `create` makes those of a
-    /// version, empty, each under the name that [`ViewTransaction::table`] gives, and their
-    /// indexes.
+    /// Declares tables with these plain names, under which readers find them. `create` creates the
+    /// empty tables of a version, with names from [`ViewTransaction::table`], and their indexes.
     ///
     /// ```
     /// # use retold_sqlite::SqliteTables;

@@ -302,7 +302,7 @@ impl Declared {
         for name in self.entry(conn)?.tables {
             let table = versioned(&name, self.version());
             if !ledger::has_table(conn, &table)? {
-                let what = "it is not there any more; another program has dropped it; discard \
+                let what = "it no longer exists; another program has dropped it; discard \
                             this version of the view and build it again";
                 let missing = Corrupt::new(format!("the table {table}"), what);
                 return Err(Halt::Refused(self.error(missing.into())));

@@ -488,7 +488,7 @@ fn event_at(
     let mut rows = by_seq.query([seq]).map_err(failed)?;
     match rows.next().map_err(failed)? {
         Some(row) => stored_event(conn, topics, born.id, row),
-        None => Err(Corrupt::new(place_of(seq), "an index names it, but it is not there").into()),
+        None => Err(Corrupt::new(place_of(seq), "an index names it, but it is missing").into()),
     }
 }
 
@@ -509,7 +509,7 @@ fn stored_event(
     let version = version.and_then(|version| Version::new(unsigned(version)));
     let stream = column(4)?.as_str_or_null().map_err(mismatch)?;
     if stream.is_some() != version.is_some() {
-        return Err(Corrupt::new(place_of(seq), "its stream is not there").into());
+        return Err(Corrupt::new(place_of(seq), "its stream is missing").into());
     }
     let topic = row.get(6).map_err(failed)?;
     let topic = topics.name(conn, topic).map_err(failed)?;

@@ -127,7 +127,7 @@ async fn a_table_that_is_dropped_is_corrupt() {
             errors.iter().all(|(_, error)| says_which(error)),
             "{table}: {errors:?}"
         );
-        let missing = format!("the table {table}: it is not there any more");
+        let missing = format!("the table {table}: it no longer exists");
         let found = findings(&store).await;
         assert!(found.iter().any(|it| it.contains(&missing)), "{found:?}");
         drop(store);
@@ -182,7 +182,7 @@ async fn an_index_or_trigger_that_is_dropped_is_found_when_the_file_is_opened() 
         if name == "event_stream" {
             assert!(!errors.is_empty());
         }
-        let missing = format!("the {kind} {name}: it is not there any more");
+        let missing = format!("the {kind} {name}: it no longer exists");
         let found = findings(&store).await;
         assert!(found.iter().any(|it| it.contains(&missing)), "{found:?}");
         drop(store);

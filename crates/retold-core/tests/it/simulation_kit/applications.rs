@@ -113,7 +113,7 @@ fn deposits(repeats: Repeats) -> impl Fn(&mut Simulation) -> Result<(), String> 
 }
 
 #[test]
-fn every_command_is_executed_once_whatever_happens() {
+fn every_command_is_executed_once_under_all_faults() {
     seeds(300, deposits(Repeats::UnderAnId));
 }
 
