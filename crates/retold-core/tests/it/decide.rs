@@ -553,7 +553,7 @@ async fn a_command_id_of_another_command_is_refused() {
 /// Goal: of two decisions with the same reads and the same id, the second is identified as another
 /// one by its events, or by the events that its type declares as possible.
 #[tokio::test]
-async fn a_command_id_of_another_decision_over_the_same_is_found_by_its_events() {
+async fn another_decision_under_one_id_is_found_by_its_events() {
     let bank = open(&MemoryStore::new()).await;
     let id = account("1");
     let open_it = || bank.decide((), |()| opened("ann").to(&id));

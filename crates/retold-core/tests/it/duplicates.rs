@@ -60,7 +60,7 @@ async fn a_command_is_not_refused_by_its_duplicate() {
 
 /// The same for a command that decides on nothing because its effect exists already.
 #[tokio::test]
-async fn a_command_that_finds_nothing_left_to_do_gives_what_its_duplicate_recorded() {
+async fn an_empty_command_returns_what_its_duplicate_recorded() {
     let store = MemoryStore::new();
     let (bank, other) = (open(&store).await, open(&store).await);
     let create = bank.execute_or_create(account(), |_| opened("ann"));

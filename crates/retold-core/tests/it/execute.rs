@@ -55,7 +55,7 @@ async fn commands_work_in_spawned_tasks() {
 }
 
 #[tokio::test]
-async fn refusals_and_absence_come_back_as_themselves() {
+async fn refusals_and_absence_are_returned_as_such() {
     let school = open(&MemoryStore::new()).await;
     let id = Id::<Dog>::new(Uuid::from_u128(1));
     let taught = school.execute(id, |dog| dog.add_trick("sit")).await;

@@ -73,7 +73,7 @@ async fn readings_begin_and_end_at_their_bounds() {
 }
 
 #[tokio::test]
-async fn a_reading_says_how_far_it_went() {
+async fn a_read_reports_its_extent() {
     let reader = ten().await;
     let mut events = reader
         .stored()

@@ -315,7 +315,7 @@ async fn a_handler_that_fails_leaves_the_view_as_it_was() {
 /// A handler that fails on an event that it processed before breaks its contract: the view then
 /// returns to the last certain state, and nothing is left out or processed twice.
 #[tokio::test]
-async fn a_handler_that_changes_its_mind_spoils_nothing() {
+async fn an_inconsistent_handler_damages_nothing() {
     let school = school(&MemoryStore::new()).await;
     for trick in ["sit", "fetch", "roll", "bite"] {
         teach(&school, trick).await;

@@ -172,7 +172,7 @@ async fn what_a_decision_left_in_the_cache_is_proven() {
 
 /// The events that a view has seen are lost: it must not continue as if nothing had happened.
 #[tokio::test]
-async fn a_view_says_that_the_log_diverged() {
+async fn a_view_reports_that_the_log_diverged() {
     let log = Arc::new(Restored {
         newest: racing::log().await,
         copy: racing::log().await,
@@ -202,7 +202,7 @@ async fn a_view_says_that_the_log_diverged() {
 /// are assigned again, and each reader reports it. Method: a memory store with a copy of an earlier
 /// state.
 #[tokio::test]
-async fn readers_of_a_log_that_grew_again_say_that_it_diverged() {
+async fn readers_of_a_log_that_grew_again_report_that_it_diverged() {
     let store = MemoryStore::new();
     let builder = Application::builder("bank").store(Arc::new(store.clone()));
     let bank = builder.open().await.unwrap();
@@ -254,7 +254,7 @@ async fn readers_of_a_log_that_grew_again_say_that_it_diverged() {
 /// was restored; otherwise the new event at that position would be skipped. Method: a page in
 /// memory while the store is restored, and grows again.
 #[tokio::test]
-async fn an_outbox_records_no_delivery_of_an_event_that_is_gone() {
+async fn an_outbox_records_no_delivery_of_a_lost_event() {
     let store = MemoryStore::new();
     let builder = Application::builder("bank").store(Arc::new(store.clone()));
     let bank = builder.open().await.unwrap();

@@ -230,7 +230,7 @@ async fn a_subscriber_hears_when_it_caught_up_and_fell_behind() {
 }
 
 #[tokio::test]
-async fn a_filtered_subscription_moves_on_over_what_it_does_not_select() {
+async fn a_filtered_subscription_advances_over_unselected_events() {
     let log = log().await;
     append(&*log, "other", 50).await;
     let selection = LogReader::new(log.clone())
@@ -250,7 +250,7 @@ async fn a_filtered_subscription_moves_on_over_what_it_does_not_select() {
 }
 
 #[tokio::test]
-async fn a_subscription_from_now_gives_what_comes() {
+async fn a_subscription_from_now_returns_later_events() {
     let log = log().await;
     append(&*log, "a", 5).await;
     let mut subscription = LogReader::new(log.clone())
@@ -267,7 +267,7 @@ async fn a_subscription_from_now_gives_what_comes() {
 }
 
 #[tokio::test]
-async fn a_log_may_be_read_before_it_is_born() {
+async fn a_log_can_be_read_before_it_exists() {
     let store = MemoryStore::new();
     let reader = LogReader::new(store.open_read_only("later").await.unwrap());
     assert!(reader.stored().read().collect().await.unwrap().is_empty());

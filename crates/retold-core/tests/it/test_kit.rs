@@ -257,7 +257,7 @@ fn cases_of_a_log_pass_that_hold() {
 }
 
 #[test]
-fn a_failure_over_a_log_says_what_the_model_did_not_read() {
+fn a_failure_over_a_log_names_what_the_model_did_not_read() {
     let text = message(|| {
         given_log((
             opened("ann").to(&account("1")),
@@ -303,7 +303,7 @@ when
 }
 
 #[test]
-fn a_case_of_a_log_needs_no_runtime_and_minds_none() {
+fn a_case_of_a_log_runs_with_and_without_a_runtime() {
     let case = || {
         given_log(opened("ann"))
             .when(count_of("ann"), |count| open(count, "ann", "3"))

@@ -254,7 +254,7 @@ async fn is_found(store: &SqliteStore) -> bool {
 /// everything in every way, send appends that must be refused, and verify. What was read is what
 /// was recorded; if something is missing or an append was accepted, the verification found damage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn flipped_bits_never_change_what_is_read_in_silence() {
+async fn flipped_bits_never_silently_change_what_is_read() {
     let seed = env::var("RETOLD_SEED").ok().and_then(|it| it.parse().ok());
     let rounds = env::var("RETOLD_ROUNDS")
         .ok()

@@ -152,7 +152,7 @@ async fn it_catches_up_before_the_first_append_and_with_other_programs() {
 }
 
 #[tokio::test]
-async fn poison_that_is_there_fails_the_opening_unless_it_is_skipped() {
+async fn existing_poison_fails_the_opening_unless_it_is_skipped() {
     let place = Place::new();
     {
         let log = log(&place.open(), "dogs").await;
@@ -179,7 +179,7 @@ async fn poison_that_is_there_fails_the_opening_unless_it_is_skipped() {
 }
 
 #[tokio::test]
-async fn a_newer_version_takes_the_place_of_the_older() {
+async fn a_newer_version_supersedes_the_older() {
     let place = Place::new();
     let old = open_with(&place, tricks(1));
     let old_log = log(&old, "dogs").await;

@@ -11,7 +11,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Method: a clock that was set back by an hour leaves a lease from an hour in the future.
 #[tokio::test]
-async fn a_lease_of_the_future_is_not_believed() {
+async fn a_lease_from_the_future_is_ignored() {
     let place = Place::new();
     let store = place.open();
     let taken = store.acquire_lease("work", "a", MINUTE).await.unwrap();

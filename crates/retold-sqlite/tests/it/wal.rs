@@ -150,7 +150,7 @@ async fn a_damaged_header_of_a_write_ahead_log_is_reported() {
 
 /// Bytes that were never written are not damage: a file that was extended, or only its header.
 #[tokio::test]
-async fn blank_bytes_are_no_damage() {
+async fn blank_bytes_are_not_damage() {
     let (header, frame, page) = SIZES;
     let place = killed_after(5).await;
     let wal = beside(&place.path(), "-wal");
@@ -172,7 +172,7 @@ async fn blank_bytes_are_no_damage() {
 /// transaction reached the disk. Method: each of them in turn has its earlier content: blank, or of
 /// an older generation.
 #[tokio::test]
-async fn a_frame_that_did_not_reach_the_disk_is_no_damage() {
+async fn a_frame_that_did_not_reach_the_disk_is_not_damage() {
     let (header, frame, page) = SIZES;
     let size = frame + page;
     let whole = fs::read(beside(&killed_after(2).await.path(), "-wal")).unwrap();
@@ -216,7 +216,7 @@ async fn a_damaged_watermark_reports_nothing() {
 
 /// A transaction that was cut off is not damage: nothing of it was acknowledged.
 #[tokio::test]
-async fn a_cut_end_is_no_damage() {
+async fn a_truncated_end_is_not_damage() {
     let (header, frame, page) = SIZES;
     let place = killed_after(5).await;
     let wal = beside(&place.path(), "-wal");

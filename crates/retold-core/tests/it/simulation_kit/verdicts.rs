@@ -214,7 +214,7 @@ fn a_run_continues_with_processes_that_are_added() {
 }
 
 #[test]
-fn the_clock_moves_on_to_what_an_actor_waits_for() {
+fn the_clock_advances_to_the_next_waiting_actor() {
     for seed in 0..20 {
         let mut simulation = Simulation::new(seed);
         simulation.faults(Faults::none());
