@@ -355,7 +355,7 @@ async fn check_empty(log: &dyn Recorder, head: Option<Mark>) {
     let streams = log
         .streams("", None, 10)
         .await
-        .expect("streams the streams are read");
+        .expect("the streams are read");
     assert_eq!(streams, []);
     let stretches = log
         .stretches(StretchRead::new())
