@@ -33,7 +33,7 @@ pub async fn leases_have_one_holder<S: Subject>() {
     let held = two
         .acquire_lease("work", "b", HOUR)
         .await
-        .expect("answered");
+        .expect("a lease is returned");
     assert_eq!(
         long, held,
         "the lease of the other holder is returned unchanged"

@@ -75,7 +75,7 @@ impl RecorderLayer for Grouped {
         Box::pin(async move {
             let (sender, answer) = oneshot::channel();
             self.state().waiting.push_back((append, sender));
-            let answer = answer.await.expect("every append is answered");
+            let answer = answer.await.expect("every append gets an outcome");
             answer.expect("the recorder panics")
         })
     }
@@ -363,7 +363,7 @@ async fn nothing_is_answered_on_a_state_that_never_was() {
         poll_all(&mut commands).await;
         assert!(
             commands.iter().all(|it| matches!(it, Running::Command(_))),
-            "none is answered yet"
+            "none has a result yet"
         );
         if !is_recorded {
             scene.log.fail(1, Fault::Unavailable);

@@ -1,5 +1,5 @@
-//! A single number for a place in a file: the key of a log and a number in it, as `key << 40 |
-//! number`.
+//! A single number for a place in a file: the key of a log and a number in it, as
+//! `key << 40 | number`.
 //!
 //! The events (by position) of all logs are in one table under this number, and their stretches (by
 //! ordinal) in another. Thus a log's rows are adjacent and in its order, a new one follows them,

@@ -8,8 +8,8 @@
 //! when appends pause, without a sync, so an append pays nothing for it; it cannot detect losses of
 //! the last moments before a crash.
 //!
-//! The file has lines of text: `log ID COUNT`; for losses that an opening found, `missing ID COUNT
-//! FOUND`, which stays until the file is removed; at the end `sum HEX`, a checksum of the earlier
+//! The file has lines of text: `log ID COUNT`; for losses that an opening found,
+//! `missing ID COUNT FOUND`, which stays until the file is removed; at the end `sum HEX`, a checksum of the earlier
 //! lines. A file that does not match its checksum is ignored, because it could report false losses
 //! or hide real ones.
 
