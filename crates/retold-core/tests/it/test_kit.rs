@@ -196,8 +196,8 @@ fn events_that_do_not_survive_being_recorded_are_found() {
     });
     assert!(
         text.starts_with(
-            "an event \"Forgetful.Noted\" is not recorded, because it cannot be read back unchanged: \
-             at `text`: it is written as \"x\" and comes back as \"\""
+            "an event \"Forgetful.Noted\" is not recorded, because it cannot be read back \
+             unchanged: at `text`: it is written as \"x\" and comes back as \"\""
         ),
         "{text}"
     );

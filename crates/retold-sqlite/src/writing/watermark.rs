@@ -9,9 +9,9 @@
 //! the last moments before a crash.
 //!
 //! The file has lines of text: `log ID COUNT`; for losses that an opening found,
-//! `missing ID COUNT FOUND`, which stays until the file is removed; at the end `sum HEX`, a checksum of the earlier
-//! lines. A file that does not match its checksum is ignored, because it could report false losses
-//! or hide real ones.
+//! `missing ID COUNT FOUND`, which stays until the file is removed; at the end `sum HEX`, a
+//! checksum of the earlier lines. A file that does not match its checksum is ignored, because it
+//! could report false losses or hide real ones.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
