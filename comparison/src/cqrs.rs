@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Library, Result};
 
-/// The table that the library's documentation tells to make.
+/// The table that the library's documentation asks for.
 const TABLE: &str = "CREATE TABLE events (
     aggregate_type text NOT NULL, aggregate_id text NOT NULL,
     sequence bigint CHECK (sequence >= 0) NOT NULL,

@@ -1,10 +1,11 @@
-//! The same commands on PostgreSQL through Retold and through `cqrs-es` with `postgres-es`: one client,
-//! eight clients, and the load of an aggregate of 100 events.
+//! The same commands on PostgreSQL through Retold and through `cqrs-es` with `postgres-es`: one
+//! client, eight clients, and the load of an aggregate of 100 events.
 //!
-//! `cargo xtask compare` runs it optimised, against a private server. Both have the aggregate of the
-//! same shape, payloads of the same fields, and their defaults: `cqrs-es` loads the aggregate for each
-//! command, Retold keeps some in a cache; rows say where it has none. The rounds of one workload go by
-//! turns; the ratio of a round is taken within it, and the median of those counts.
+//! `cargo xtask compare` runs a release build against a private server. Both libraries use an
+//! aggregate of the same shape, payloads of the same fields, and their defaults: `cqrs-es` loads the
+//! aggregate for each command, Retold caches some; rows say where the cache is off. The rounds of a
+//! workload alternate between the libraries. The ratio is taken within each round, and the median of
+//! the ratios counts.
 
 mod cqrs;
 mod ours;

@@ -83,7 +83,7 @@ pub async fn leases_have_one_holder<S: Subject>() {
 
 /// The store reports the clock by which leases end, through any handle, and it never runs
 /// backwards.
-pub async fn leases_end_by_the_clock_that_is_told<S: Subject>() {
+pub async fn leases_end_by_the_clock_that_is_given<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let (one, two) = (&*scene.store, scene.subject.open().await);
     let now = async |store: &dyn Store| store.now().await.expect("the clock is read");

@@ -53,7 +53,7 @@ pub use self::judging::{
     append_checks_the_events_of_streams, append_is_judged_in_one_order,
 };
 pub use self::judging_topics::append_checks_the_count_of_topics;
-pub use self::leases::{leases_end_by_the_clock_that_is_told, leases_have_one_holder};
+pub use self::leases::{leases_end_by_the_clock_that_is_given, leases_have_one_holder};
 pub use self::limits::limits_are_enforced;
 pub use self::linearizability::concurrent_operations_are_linearizable;
 pub use self::model::memory_is_the_model;
@@ -115,7 +115,7 @@ macro_rules! conformance_suite {
             a_log_is_born_once
             snapshots_are_kept_by_version
             leases_have_one_holder
-            leases_end_by_the_clock_that_is_told
+            leases_end_by_the_clock_that_is_given
         }
     };
     ($subject:ty) => {

@@ -82,7 +82,7 @@ async fn write_at_once<S: Subject>(scene: &Scene<S>) {
     for writer in 0..WRITERS {
         let log = scene.another_handle().await;
         let task = async move {
-            let mut told = Vec::new();
+            let mut reported = Vec::new();
             let (mut last, mut count) = (None, 0_u64);
             for round in 0..ROUNDS {
                 let first = 10_000 + writer * 1000 + round * 10;
@@ -98,25 +98,25 @@ async fn write_at_once<S: Subject>(scene: &Scene<S>) {
                         assert_eq!(u128::from(at.count()), size);
                         assert!(at.first() > last, "a later append has later positions");
                         last = at.last();
-                        told.extend((first..first + size).zip(at.iter()));
+                        reported.extend((first..first + size).zip(at.iter()));
                         count += 1;
                     }
                     other => panic!("an append without conditions resulted in {other:?}"),
                 }
             }
-            (told, count)
+            (reported, count)
         };
         tasks.push(task.boxed());
     }
     let appends_before = head(&*scene.log).await.append_count;
-    let told = at_once::<S, (Vec<(u128, Position)>, u64)>(tasks).await;
+    let reported = at_once::<S, (Vec<(u128, Position)>, u64)>(tasks).await;
     let events = whole(&*scene.log).await;
     let mut total = before;
     let mut appends = appends_before;
-    for (told, count) in told {
-        total += told.len() as u64;
+    for (reported, count) in reported {
+        total += reported.len() as u64;
         appends += count;
-        for (number, position) in told {
+        for (number, position) in reported {
             let index = usize::try_from(position.get() - 1).expect("a small number");
             assert_eq!(events[index].id(), super::scene::event_id(number));
         }

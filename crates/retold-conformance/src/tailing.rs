@@ -31,7 +31,7 @@ pub async fn a_tailing_reader_never_skips<S: Subject>() {
     for writer in 0..WRITERS {
         let log = scene.another_handle().await;
         let random = Rng::with_seed(seed ^ writer as u64);
-        let task = async move { Seen::Told(write(&*log, writer as u128, random).await) };
+        let task = async move { Seen::Reported(write(&*log, writer as u128, random).await) };
         tasks.push(task.boxed());
     }
     let reads = [
@@ -54,10 +54,10 @@ pub async fn a_tailing_reader_never_skips<S: Subject>() {
     let committed = whole(&*scene.log).await;
     check_positions(&committed);
     for seen in &seen[..WRITERS] {
-        let Seen::Told(told) = seen else {
+        let Seen::Reported(reported) = seen else {
             unreachable!("writers come first")
         };
-        for (first, positions) in told {
+        for (first, positions) in reported {
             for (number, position) in (*first..).zip(positions.iter()) {
                 let index = usize::try_from(position.get() - 1).expect("a small number");
                 assert_eq!(
@@ -80,7 +80,7 @@ pub async fn a_tailing_reader_never_skips<S: Subject>() {
 
 /// The result of a task: a writer's positions, or the events that a reader saw.
 enum Seen {
-    Told(Vec<(u128, Positions)>),
+    Reported(Vec<(u128, Positions)>),
     Marks(Vec<Mark>),
 }
 
@@ -93,7 +93,7 @@ enum Pace {
 /// Appends in all sizes and with all kinds of failures. Returns what was acknowledged: the number
 /// of an append's first event and its positions.
 async fn write(log: &dyn Recorder, writer: u128, mut random: Rng) -> Vec<(u128, Positions)> {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for round in 0..ROUNDS {
         let first = 1_000_000 * (writer + 1) + 1000 * round;
         let size = [1, 1, 1, 2, 5, 40, 150][random.usize(..7)];
@@ -118,13 +118,13 @@ async fn write(log: &dyn Recorder, writer: u128, mut random: Rng) -> Vec<(u128, 
                 assert!(matches!(outcome, Outcome::Conflict(_)), "{outcome:?}");
             }
             _ => match send(log, append).await {
-                Outcome::Recorded(positions) => told.push((first, positions)),
+                Outcome::Recorded(positions) => reported.push((first, positions)),
                 other => panic!("an append without conditions resulted in {other:?}"),
             },
         }
     }
     record(log, append_to("dog/end", [2_000_000 * (writer + 10)])).await;
-    told
+    reported
 }
 
 fn tagged(number: u128, random: &mut Rng) -> NewEvent {

@@ -249,7 +249,7 @@ impl Cluster {
         placed: Vec<(Unit, Job)>,
     ) -> Result<Vec<Seat>, JoinError> {
         for (_, job) in &placed {
-            job.tell_elsewhere().await;
+            job.report_elsewhere().await;
         }
         let name_deadline = Instant::now() + self.options.name_wait_max;
         let mut seats = Vec::new();

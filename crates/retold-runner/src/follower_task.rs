@@ -105,7 +105,7 @@ impl FollowerTask {
             self.rest_after(last).await;
         }
         let failure = self.finish(last).await;
-        self.pipeline.tell_phase(after);
+        self.pipeline.report_phase(after);
         failure
     }
 
@@ -122,7 +122,7 @@ impl FollowerTask {
         let worked = self.work_watched().instrument(span).await;
         let after = self.pipeline.counts();
         self.metrics.count(before, after);
-        self.metrics.tell(&self.station.status.read());
+        self.metrics.announce(&self.station.status.read());
         let round = self.judge(worked);
         if after.overtaken > before.overtaken && round != Round::Retry {
             return Round::Overtaken;
@@ -160,7 +160,7 @@ impl FollowerTask {
             Over::StoreSilent(late, silent) => {
                 self.pipeline.look_again();
                 let reason = format!("{late}, and its store has not responded for {silent:?}");
-                self.pipeline.tell_failure(Phase::Retrying, &reason);
+                self.pipeline.report_failure(Phase::Retrying, &reason);
                 Ok(Ok(None))
             }
         }
@@ -189,7 +189,7 @@ impl FollowerTask {
                     let follower = self.station.title();
                     tracing::error!(follower, panic, "a follower panicked and is retried");
                 }
-                self.pipeline.tell_failure(Phase::Retrying, &panic);
+                self.pipeline.report_failure(Phase::Retrying, &panic);
                 return Round::Retry;
             }
         };
@@ -197,7 +197,7 @@ impl FollowerTask {
         match error {
             Error::Unavailable(_) | Error::OutcomeUnknown { .. } | Error::Conflict(_) => {
                 self.metrics.count_retry();
-                self.pipeline.tell_phase(Phase::Retrying);
+                self.pipeline.report_phase(Phase::Retrying);
                 tracing::warn!(follower, %error, "a follower retries");
                 Round::Retry
             }
@@ -273,7 +273,7 @@ impl FollowerTask {
 
     async fn wait_for_news(&mut self) {
         if self.standby.is_on() {
-            self.pipeline.tell_phase(Phase::Standby);
+            self.pipeline.report_phase(Phase::Standby);
         }
         let flush_delay = self.flush_delay();
         let flush = self.unflushed_since.map(|since| since + flush_delay);
@@ -299,7 +299,7 @@ impl FollowerTask {
     /// recorded.
     async fn stand_by(&mut self, wait: Duration) {
         self.station.set_elsewhere(true);
-        self.pipeline.tell_phase(Phase::Standby);
+        self.pipeline.report_phase(Phase::Standby);
         self.pause(wait).await;
         self.pipeline.look_again();
     }

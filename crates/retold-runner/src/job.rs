@@ -165,11 +165,11 @@ impl Job {
 
     /// Marks the job as run by another process, if by any. Call it while the job is not running
     /// here.
-    pub(crate) async fn tell_elsewhere(&self) {
+    pub(crate) async fn report_elsewhere(&self) {
         match self {
             Self::Follower { pipeline, station } => {
                 station.set_elsewhere(true);
-                pipeline.lock().await.tell_phase(Phase::Standby);
+                pipeline.lock().await.report_phase(Phase::Standby);
             }
             Self::Timers { cell, .. } => cell.write(|status| {
                 status.pending = 0;
@@ -182,7 +182,7 @@ impl Job {
             Self::Outbox { pipeline, .. } => {
                 let mut pipeline = pipeline.lock().await;
                 pipeline.look_again();
-                pipeline.tell_phase(Phase::Standby);
+                pipeline.report_phase(Phase::Standby);
             }
         }
     }

@@ -42,7 +42,7 @@ impl OutboxLease {
         let ended = Arc::new(Notify::new());
         let mut worker: Option<Worker> = None;
         let mut back_off = BackOff::new(self.options.back_off);
-        self.tell_phase(Phase::Standby).await;
+        self.report_phase(Phase::Standby).await;
         while !*stop.borrow() {
             if let Some(mut over) = worker.take_if(|it| it.is_over())
                 && let Some(reason) = over.report().await
@@ -64,7 +64,7 @@ impl OutboxLease {
                     // lease.
                     if worker.is_none() {
                         let pipeline = self.pipeline.lock().await;
-                        pipeline.tell_failure(&format!("its lease cannot be taken: {failure}"));
+                        pipeline.report_failure(&format!("its lease cannot be taken: {failure}"));
                     }
                     back_off.next()
                 }
@@ -76,7 +76,7 @@ impl OutboxLease {
             }
         }
         let report = self.hand_over(worker).await;
-        self.tell_phase(Phase::Stopped).await;
+        self.report_phase(Phase::Stopped).await;
         report
     }
 
@@ -165,7 +165,7 @@ impl OutboxLease {
         self.options.outbox_time_to_live / 3
     }
 
-    async fn tell_phase(&self, phase: Phase) {
-        self.pipeline.lock().await.tell_phase(phase);
+    async fn report_phase(&self, phase: Phase) {
+        self.pipeline.lock().await.report_phase(phase);
     }
 }

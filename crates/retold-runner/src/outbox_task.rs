@@ -74,7 +74,7 @@ impl OutboxTask {
                 }
             }
         }
-        self.pipeline.tell_phase(after);
+        self.pipeline.report_phase(after);
         None
     }
 
@@ -95,7 +95,7 @@ impl OutboxTask {
             stepped = caught(self.pipeline.step()) => stepped,
             late = late => {
                 let reason = format!("{late}, and was given up");
-                self.pipeline.tell_failure(&reason);
+                self.pipeline.report_failure(&reason);
                 return None;
             }
         };
@@ -103,7 +103,7 @@ impl OutboxTask {
             Ok(stepped) => stepped.ok(),
             Err(panic) => {
                 self.pipeline.look_again();
-                self.pipeline.tell_failure(&panic);
+                self.pipeline.report_failure(&panic);
                 None
             }
         }

@@ -125,7 +125,7 @@ impl FollowerMetrics {
     }
 
     /// Updates the gauges of the follower's progress.
-    pub(crate) fn tell(&self, status: &FollowerStatus) {
+    pub(crate) fn announce(&self, status: &FollowerStatus) {
         self.lag_events.set(status.lag_events() as f64);
         let lag = status.lag(SystemTime::now().into());
         self.lag_seconds.set(lag.as_secs_f64());

@@ -132,7 +132,7 @@ impl TimersTask {
                 Ok(Err(error)) => Some(self.failed(&error)),
                 Err(panic) => {
                     self.timers = Timers::new(self.application.clone());
-                    self.tell_failure(Trouble::Failed, panic);
+                    self.report_failure(Trouble::Failed, panic);
                     Some(self.back_off.next())
                 }
             };
@@ -162,7 +162,7 @@ impl TimersTask {
             status.failure = None;
             status.trouble = None;
         });
-        self.tell_aside();
+        self.report_aside();
         self.back_off.reset();
         Ok(())
     }
@@ -177,14 +177,14 @@ impl TimersTask {
         };
         match self.timers.aside() {
             // It was reported when it was set aside; the other timers must not wait for it.
-            Some(_) if trouble == Trouble::Failed => self.tell_aside(),
-            _ => self.tell_failure(trouble, error.to_string()),
+            Some(_) if trouble == Trouble::Failed => self.report_aside(),
+            _ => self.report_failure(trouble, error.to_string()),
         }
         self.back_off.next()
     }
 
     /// Reports timers that are set aside, if there are any.
-    fn tell_aside(&self) {
+    fn report_aside(&self) {
         let count = self.timers.aside().map_or(0, |(count, _)| count);
         let finding = self.timers.finding();
         self.cell.write(|status| {
@@ -199,10 +199,10 @@ impl TimersTask {
     }
 
     /// Reports a failure; it is logged once until it is overcome.
-    fn tell_failure(&self, trouble: Trouble, failure: String) {
+    fn report_failure(&self, trouble: Trouble, failure: String) {
         let application = self.application.name();
-        let told = self.cell.read();
-        if told.failure.as_ref() != Some(&failure) {
+        let reported = self.cell.read();
+        if reported.failure.as_ref() != Some(&failure) {
             match trouble {
                 Trouble::Failed => tracing::error!(application, failure, "timers have stopped"),
                 _ => tracing::warn!(application, failure, "timers are retried"),

@@ -41,22 +41,22 @@ impl Watchdog {
                 let mut of_outboxes = vec![None; outboxes.len()];
                 let mut of_views = vec![None; views.len()];
                 while ended.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    for (station, told) in stations.iter().zip(&mut of_stations) {
-                        if let Some(late) = newly_late(station.status.running(), told) {
+                    for (station, reported) in stations.iter().zip(&mut of_stations) {
+                        if let Some(late) = newly_late(station.status.running(), reported) {
                             tracing::error!(follower = station.title(), "{late}");
-                            station.status.tell_late(&late);
+                            station.status.report_late(&late);
                         }
                     }
-                    for (outbox, told) in outboxes.iter().zip(&mut of_outboxes) {
-                        if let Some(late) = newly_late(outbox.running(), told) {
+                    for (outbox, reported) in outboxes.iter().zip(&mut of_outboxes) {
+                        if let Some(late) = newly_late(outbox.running(), reported) {
                             tracing::error!(outbox = &*outbox.read().outbox, "{late}");
-                            outbox.tell_late(&late);
+                            outbox.report_late(&late);
                         }
                     }
-                    for (view, told) in views.iter().zip(&mut of_views) {
-                        if let Some(late) = newly_late(view.running(), told) {
+                    for (view, reported) in views.iter().zip(&mut of_views) {
+                        if let Some(late) = newly_late(view.running(), reported) {
                             tracing::error!(view = %view.outline().label(), "{late}");
-                            view.tell_late(&late);
+                            view.report_late(&late);
                         }
                     }
                 }
@@ -70,10 +70,10 @@ impl Watchdog {
 
 /// Returns a late function that was not reported yet; it is reported once, and a second time if it
 /// blocks its thread.
-fn newly_late(running: Option<Running>, told: &mut Option<(Mark, bool)>) -> Option<Running> {
+fn newly_late(running: Option<Running>, reported: &mut Option<(Mark, bool)>) -> Option<Running> {
     let late = running.filter(Running::is_late);
     let now = late.as_ref().map(|it| (it.event, it.blocks_for.is_some()));
-    let is_new = *told != now;
-    *told = now;
+    let is_new = *reported != now;
+    *reported = now;
     late.filter(|_| is_new)
 }

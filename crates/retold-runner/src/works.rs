@@ -156,7 +156,7 @@ impl Works {
         let outboxes = self.open.outbox_findings();
         let driven = self.outboxes.iter().flat_map(|cell| cell.read().findings());
         // An outbox whose store fails reports that itself, with more detail.
-        let is_news = |it: &Finding| !outboxes.iter().any(|told| told.name == it.name);
+        let is_news = |it: &Finding| !outboxes.iter().any(|reported| reported.name == it.name);
         findings.extend(driven.filter(is_news));
         findings.extend(outboxes);
         health.findings.append(&mut findings);

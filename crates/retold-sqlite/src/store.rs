@@ -133,7 +133,7 @@ impl SqliteStore {
         let wal = Wal::new(&place, options.wal_size_max);
         let logs = Arc::new(Logs::default());
         let watermark = Watermark::new(watermark, options.file_mode, logs.clone());
-        let found = tell(&place, damage, found);
+        let found = announce(&place, damage, found);
         Self::with(
             process,
             place,
@@ -160,7 +160,7 @@ impl SqliteStore {
         let damage = wal::find_damage(&place.wal_path());
         let first = place.open_first_reader(busy_wait_max)?;
         let found = find_differences(&first, &place)?;
-        let found = tell(&place, damage, found);
+        let found = announce(&place, damage, found);
         let process = Arc::new(OwnProcess::current());
         let readers = Readers::new(
             Arc::clone(&process),
@@ -285,7 +285,7 @@ fn find_differences(conn: &Connection, place: &Place) -> Result<Vec<Corrupt>, Re
 }
 
 /// Logs the problems of the files at the time of opening.
-fn tell(place: &Place, damage: Option<Corrupt>, missing: Vec<Corrupt>) -> Vec<Corrupt> {
+fn announce(place: &Place, damage: Option<Corrupt>, missing: Vec<Corrupt>) -> Vec<Corrupt> {
     let found: Vec<Corrupt> = damage.into_iter().chain(missing).collect();
     for finding in &found {
         tracing::error!(path = %place.path().display(), "{finding}");

@@ -159,7 +159,7 @@ pub async fn replay_itineraries(
 /// # Errors
 ///
 /// As for [`replay`].
-pub async fn tell(
+pub async fn replay_itinerary(
     app: &Application,
     flights: &[FlightRecord],
     itinerary: &Itinerary,

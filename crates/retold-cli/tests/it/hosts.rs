@@ -226,7 +226,7 @@ impl Hosts {
         let all = |make: &dyn Fn(&str) -> Result<(), String>| {
             let made = ends.iter().try_for_each(|end| make(end));
             if made.is_err() {
-                self.mend(host);
+                self.repair(host);
             }
             made.is_ok()
         };
@@ -250,7 +250,7 @@ impl Hosts {
     }
 
     /// Gives the host a good cable.
-    pub(crate) fn mend(&self, host: usize) {
+    pub(crate) fn repair(&self, host: usize) {
         for end in self.ends(host) {
             // There may be nothing to remove.
             let _ = tc(&end, "qdisc del", "root");

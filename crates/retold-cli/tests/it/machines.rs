@@ -391,7 +391,7 @@ impl<'h> Cluster<'h> {
         });
         let lost = self.hosts.lost(host);
         assert!(lost > 0 || cable == Cable::Good, "no packet was lost");
-        self.hosts.mend(host);
+        self.hosts.repair(host);
         self.until("it has recovered", |it| {
             it.has_unit(host) && it.is_done(host)
         });

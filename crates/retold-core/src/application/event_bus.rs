@@ -40,7 +40,7 @@ use crate::recording::{Append, Mark};
 /// let rex = Id::<Dog>::new(Uuid::now_v7());
 /// bus.publish(DogEvent::Registered { name: "Rex".into() }.to(&rex)).await?;
 ///
-/// assert!(listener.next_told().is_ok_and(|told| told.is_some()));
+/// assert!(listener.next_reported().is_ok_and(|reported| reported.is_some()));
 /// assert_eq!(school.get(rex).await?.state.name, "Rex");
 /// # Ok(())
 /// # }
@@ -195,7 +195,7 @@ impl<E: Event> BusSubscription<E> {
     /// # Errors
     ///
     /// As for [`next`](Self::next).
-    pub fn next_told(&mut self) -> Result<Option<Published<E>>, Missed> {
+    pub fn next_reported(&mut self) -> Result<Option<Published<E>>, Missed> {
         loop {
             if let Some(event) = self.take() {
                 return Ok(Some(event));

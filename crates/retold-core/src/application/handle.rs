@@ -266,7 +266,7 @@ impl Application {
                     let positions = appended.positions();
                     telemetry::count(telemetry::APPENDS);
                     metrics::counter!(telemetry::EVENTS).increment(positions.count());
-                    telemetry::tell_recorded(&span, &append, positions);
+                    telemetry::report_recorded(&span, &append, positions);
                     self.core.bus.publish(&append, positions);
                 }
                 Ok((appended, unknown))

@@ -116,7 +116,7 @@ impl Commits {
     /// the oldest commit that is kept.
     pub async fn next(&mut self) -> Result<Option<Committed>, Missed> {
         match self.receiver.recv().await {
-            Ok(told) => Ok(Some(self.committed(told))),
+            Ok(reported) => Ok(Some(self.committed(reported))),
             Err(RecvError::Closed) => Ok(None),
             Err(RecvError::Lagged(count)) => Err(Missed { count }),
         }
@@ -127,9 +127,9 @@ impl Commits {
     /// # Errors
     ///
     /// As for [`next`](Self::next).
-    pub fn next_told(&mut self) -> Result<Option<Committed>, Missed> {
+    pub fn next_reported(&mut self) -> Result<Option<Committed>, Missed> {
         match self.receiver.try_recv() {
-            Ok(told) => Ok(Some(self.committed(told))),
+            Ok(reported) => Ok(Some(self.committed(reported))),
             Err(TryRecvError::Empty | TryRecvError::Closed) => Ok(None),
             Err(TryRecvError::Lagged(count)) => Err(Missed { count }),
         }

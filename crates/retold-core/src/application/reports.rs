@@ -11,7 +11,7 @@ pub(crate) struct Reports(Mutex<Vec<Weak<ReportCell>>>);
 #[derive(Debug)]
 pub(crate) struct ReportCell {
     name: String,
-    told: Mutex<Option<Report>>,
+    reported: Mutex<Option<Report>>,
 }
 
 /// A failure that persists.
@@ -25,8 +25,8 @@ pub(crate) struct Report {
 impl Reports {
     /// Creates a cell for the component with this name.
     pub(crate) fn begin(&self, name: String) -> Arc<ReportCell> {
-        let told = Mutex::default();
-        let cell = Arc::new(ReportCell { name, told });
+        let reported = Mutex::default();
+        let cell = Arc::new(ReportCell { name, reported });
         let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cells.retain(|it| it.strong_count() > 0);
         cells.push(Arc::downgrade(&cell));
@@ -45,15 +45,15 @@ impl Reports {
 
 impl ReportCell {
     fn read(&self) -> Option<Report> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.clone()
+        let reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.clone()
     }
 
     /// Reports the result of the last attempt. Returns whether it changed.
-    pub(crate) fn tell(&self, report: Option<Report>) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = *told != report;
-        *told = report;
+    pub(crate) fn announce(&self, report: Option<Report>) -> bool {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *reported != report;
+        *reported = report;
         is_news
     }
 }

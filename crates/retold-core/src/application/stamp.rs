@@ -36,17 +36,17 @@ impl<'a> Stamp<'a> {
     ) -> Self {
         let first = command.map_or_else(|| application.next_event_id(), |it| it.event_id(0));
         let request = application.metadata.as_deref();
-        let told = metadata(request, command, first, None);
+        let reported = metadata(request, command, first, None);
         let first_metadata = match command.and(scope) {
             Some(scope) => metadata(request, command, first, Some(scope)),
-            None => told.clone(),
+            None => reported.clone(),
         };
         Self {
             application,
             command,
             first,
             time: application.now(),
-            metadata: told,
+            metadata: reported,
             first_metadata,
         }
     }

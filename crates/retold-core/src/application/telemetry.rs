@@ -109,7 +109,7 @@ pub(super) fn append_span(log: &str, append: &Append) -> Span {
 }
 
 /// Traces each event that was recorded, in the span of its append.
-pub(super) fn tell_recorded(span: &Span, append: &Append, positions: Positions) {
+pub(super) fn report_recorded(span: &Span, append: &Append, positions: Positions) {
     let Some(first) = positions.first() else {
         return;
     };

@@ -161,7 +161,7 @@ impl<E: Event> Outbox<E> {
     async fn read_if_empty(&mut self) -> Result<()> {
         if self.page.is_empty() {
             let read = self.read().await;
-            self.tell(&read);
+            self.announce(&read);
             read?;
         }
         Ok(())
@@ -182,7 +182,7 @@ impl<E: Event> Outbox<E> {
         };
         let mark = event.mark();
         let recorded = self.record(mark).await;
-        self.tell(&recorded);
+        self.announce(&recorded);
         recorded?;
         let delivered = self.checkpoint.map(|mark| mark.position);
         self.page.retain(|event| Some(event.position()) > delivered);
@@ -220,13 +220,13 @@ impl<E: Event> Outbox<E> {
 
     /// Reports the result of an attempt. A stop is logged at level error once, until the outbox
     /// makes progress.
-    fn tell(&self, attempt: &Result<()>) {
+    fn announce(&self, attempt: &Result<()>) {
         let report = attempt.as_ref().err().map(|error| Report {
             is_retriable: error.is_retriable() || matches!(error, Error::OutcomeUnknown { .. }),
             reason: error.to_string(),
         });
         let is_stopped = report.as_ref().is_some_and(|it| !it.is_retriable);
-        if self.report.tell(report) && is_stopped {
+        if self.report.announce(report) && is_stopped {
             let (application, outbox) = (self.application.name(), &self.key);
             let error = attempt.as_ref().err().map(ToString::to_string);
             tracing::error!(application, %outbox, error, "an outbox has stopped");

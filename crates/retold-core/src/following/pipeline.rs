@@ -373,7 +373,7 @@ impl Pipeline {
             // the records do too.
             self.look_again();
         }
-        self.tell(&stepped);
+        self.announce(&stepped);
         stepped
     }
 
@@ -481,7 +481,7 @@ impl Pipeline {
     pub async fn rest(&mut self) -> Result<()> {
         let rested = self.flush().await;
         if let Err(error) = &rested {
-            self.tell_error(error);
+            self.report_error(error);
         }
         rested
     }
@@ -582,7 +582,7 @@ impl Pipeline {
     pub async fn answer(&mut self, index: usize, event: &StoredEvent) -> Result<()> {
         let answered = self.answer_untold(index, event).await;
         if let Err(error) = &answered {
-            self.tell_error(error);
+            self.report_error(error);
         }
         answered
     }
@@ -784,7 +784,7 @@ impl Pipeline {
                 self.freshness = Freshness::Judged;
                 self.contended = None;
                 self.turn.give_back();
-                self.tell_places();
+                self.report_places();
                 Ok(())
             }
             Err(Error::Conflict(conflict)) => {
@@ -869,7 +869,7 @@ impl Pipeline {
         });
     }
 
-    fn tell(&self, stepped: &Result<Step>) {
+    fn announce(&self, stepped: &Result<Step>) {
         match stepped {
             Ok(step) => {
                 let phase = match step {
@@ -881,13 +881,13 @@ impl Pipeline {
                     Step::Paused => Phase::Paused,
                 };
                 self.status.stepped(phase);
-                self.tell_places();
+                self.report_places();
             }
-            Err(error) => self.tell_error(error),
+            Err(error) => self.report_error(error),
         }
     }
 
-    fn tell_error(&self, error: &Error) {
+    fn report_error(&self, error: &Error) {
         let phase = match error {
             Error::Unavailable(_) | Error::OutcomeUnknown { .. } => Phase::Retrying,
             _ => Phase::Failed,
@@ -896,16 +896,16 @@ impl Pipeline {
     }
 
     /// Reports a phase that the runner determined.
-    pub fn tell_phase(&self, phase: Phase) {
+    pub fn report_phase(&self, phase: Phase) {
         self.status.write(|status| status.phase = phase);
     }
 
     /// Reports a failure of the runner, as if a step had failed.
-    pub fn tell_failure(&self, phase: Phase, failure: &dyn std::fmt::Display) {
+    pub fn report_failure(&self, phase: Phase, failure: &dyn std::fmt::Display) {
         self.status.failed(phase, failure);
     }
 
-    fn tell_places(&self) {
+    fn report_places(&self) {
         let (parked, overtaken) = (self.record.parked.len(), self.counts.overtaken);
         let record = &self.record;
         self.status.write(|status| {
@@ -915,10 +915,10 @@ impl Pipeline {
             status.parked = parked;
             status.first_parked = record.first_failed().cloned();
             status.overtaken = overtaken;
-            for (told, upstream) in status.upstreams.iter_mut().zip(&self.upstreams) {
-                told.checkpoint = upstream.checkpoint;
-                told.reached = upstream.reached;
-                told.held = upstream.hold.as_ref().map(|hold| hold.held.clone());
+            for (reported, upstream) in status.upstreams.iter_mut().zip(&self.upstreams) {
+                reported.checkpoint = upstream.checkpoint;
+                reported.reached = upstream.reached;
+                reported.held = upstream.hold.as_ref().map(|hold| hold.held.clone());
             }
         });
     }

@@ -218,20 +218,20 @@ pub struct StatusCell {
     cell: Arc<Mutex<Observed>>,
     pub(crate) running: RunningCell,
     /// How many changes of the status were reported.
-    told: watch::Sender<u64>,
+    reported: watch::Sender<u64>,
 }
 
 /// Waits for changes of a status.
 #[derive(Debug)]
 pub struct StatusChanges {
-    told: watch::Receiver<u64>,
+    reported: watch::Receiver<u64>,
 }
 
 impl StatusChanges {
     /// Waits until a change was reported since the last call, or since this was created. The number
     /// of processed events is not reported by itself. Can be dropped at any time.
     pub async fn next(&mut self) {
-        if self.told.changed().await.is_err() {
+        if self.reported.changed().await.is_err() {
             // The writer of the status is gone, so it never changes again.
             std::future::pending::<()>().await;
         }
@@ -264,7 +264,7 @@ impl StatusCell {
     }
 
     /// For runners: records a late policy as the last error. It is not counted as a failure.
-    pub fn tell_late(&self, late: &Running) {
+    pub fn report_late(&self, late: &Running) {
         let now = std::time::SystemTime::now().into();
         self.write(|status| status.last_error = Some((now, late.to_string())));
     }
@@ -273,13 +273,13 @@ impl StatusCell {
         let mut observed = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut observed.status);
         drop(observed);
-        self.told.send_modify(|told| *told += 1);
+        self.reported.send_modify(|reported| *reported += 1);
     }
 
     /// Returns the changes from now on.
     pub fn changes(&self) -> StatusChanges {
         StatusChanges {
-            told: self.told.subscribe(),
+            reported: self.reported.subscribe(),
         }
     }
 
@@ -311,8 +311,8 @@ impl StatusCell {
         let mut is_told = true;
         self.write(|status| {
             if phase == Phase::Failed {
-                let told = status.told_failure.replace(error.clone());
-                is_told = told.as_ref() == Some(&error);
+                let reported = status.told_failure.replace(error.clone());
+                is_told = reported.as_ref() == Some(&error);
             }
             status.phase = phase;
             status.failures += 1;

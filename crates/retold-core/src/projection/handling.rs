@@ -23,16 +23,16 @@ impl Handling {
     }
 
     /// Notes that a handler is late, which is not yet a failure.
-    pub(crate) fn tell_late(&self, late: &Running) {
+    pub(crate) fn report_late(&self, late: &Running) {
         let now = std::time::SystemTime::now().into();
-        let mut told = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        *told = Some((now, late.to_string()));
+        let mut reported = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        *reported = Some((now, late.to_string()));
     }
 
     /// Returns the last handler that was noted as late, and when.
     pub(crate) fn last_late(&self) -> Option<(Timestamp, String)> {
-        let told = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        told.clone()
+        let reported = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.clone()
     }
 
     pub(crate) fn at_once<T>(

@@ -171,7 +171,7 @@ impl ProjectionPipeline {
         match stepped {
             Ok(step) => {
                 self.poison = None;
-                self.tell(step);
+                self.announce(step);
                 Ok(step)
             }
             Err(error) => {
@@ -542,7 +542,7 @@ impl ProjectionPipeline {
         ProjectionError::of_record_error(self.outline().label(), error)
     }
 
-    fn tell(&self, step: Step) {
+    fn announce(&self, step: Step) {
         self.progress.send_modify(|progress| {
             progress.state = match step.is_caught_up {
                 true => ProjectionState::CaughtUp,
@@ -557,10 +557,10 @@ impl ProjectionPipeline {
 
     /// Reports a failure once, however often the step is retried, until it succeeds or fails in
     /// another way.
-    fn tell_failure(&self, state: ProjectionState, error: &ProjectionError) {
+    fn report_failure(&self, state: ProjectionState, error: &ProjectionError) {
         let progress = self.progress.borrow();
-        let told = progress.last_error.as_ref().map(ToString::to_string);
-        if progress.state == state && told.as_deref() == Some(&*error.to_string()) {
+        let reported = progress.last_error.as_ref().map(ToString::to_string);
+        if progress.state == state && reported.as_deref() == Some(&*error.to_string()) {
             return;
         }
         drop(progress);
@@ -579,7 +579,7 @@ impl ProjectionPipeline {
         if state == ProjectionState::Stopped {
             self.stopped = Some(error.clone());
         }
-        self.tell_failure(state, error);
+        self.report_failure(state, error);
         let now = self.clock.now();
         self.progress.send_modify(|progress| {
             progress.state = state;

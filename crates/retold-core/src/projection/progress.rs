@@ -219,9 +219,9 @@ impl ProjectionHandle {
     }
 
     /// For runners: notes that a handler is late, which is not yet a failure.
-    pub fn tell_late(&self, late: &Running) {
+    pub fn report_late(&self, late: &Running) {
         if let Some(handling) = self.keeper.handling() {
-            handling.tell_late(late);
+            handling.report_late(late);
         }
     }
 

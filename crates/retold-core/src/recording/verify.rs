@@ -167,7 +167,7 @@ impl Trail {
 }
 
 impl Verification<'_> {
-    fn tell(&mut self, stage: Stage, done: usize, total: usize) {
+    fn announce(&mut self, stage: Stage, done: usize, total: usize) {
         let (done, total) = (done as u64, total as u64);
         (self.progress)(Progress { stage, done, total });
     }
@@ -362,7 +362,7 @@ impl Verification<'_> {
             }
             let found = self.trail_of_stream(stream).await?;
             self.compare(&place, *trail, found);
-            self.tell(Stage::Streams, index + 1, expected.len());
+            self.announce(Stage::Streams, index + 1, expected.len());
         }
         for stream in listed.into_keys() {
             // A stream that was created after the verification started has no events up to the
@@ -515,7 +515,7 @@ impl Verification<'_> {
             };
             let found = self.trail_of_query(query).await?;
             self.compare(&place, *trail, found);
-            self.tell(stage, index + 1, expected.len());
+            self.announce(stage, index + 1, expected.len());
         }
         if stage == Stage::Topics {
             self.topic_list(&expected).await?;
@@ -589,7 +589,7 @@ impl Verification<'_> {
                 let what = format!("its checkpoint over {upstream} is before its last stretch");
                 self.report.note(format!("follower {follower}"), what);
             }
-            self.tell(Stage::Stretches, index + 1, total);
+            self.announce(Stage::Stretches, index + 1, total);
         }
         Ok(())
     }

@@ -69,7 +69,7 @@ pub(crate) enum Hint {
     /// There was nothing new when it checked, and it has not been notified since.
     Awaited,
     /// It was notified.
-    Told,
+    Reported,
     /// It will be notified later.
     Late,
     /// It will not be notified, and finds the change when it polls.

@@ -390,7 +390,7 @@ impl Scheduler {
         }
         let chosen = self.random.usize(..waiting.len());
         let parked = &mut *waiting[chosen];
-        parked.hint = Hint::Told;
+        parked.hint = Hint::Reported;
         let (actor, log) = (parked.actor, parked.log);
         drop(state);
         self.count(Fault::HintDoubled);
@@ -429,10 +429,10 @@ impl Scheduler {
             }
         }
         self.changed = changed;
-        self.tell();
+        self.announce();
     }
 
-    fn tell(&mut self) {
+    fn announce(&mut self) {
         let mut guard = self.parking.state();
         let state = &mut *guard;
         let mut wrong = Vec::new();
@@ -443,7 +443,7 @@ impl Scheduler {
             };
             let is_new = *append_count < state.logs[log as usize].append_count;
             parked.hint = match (parked.hint, is_new) {
-                (Hint::Unseen, true) => Hint::Told,
+                (Hint::Unseen, true) => Hint::Reported,
                 (Hint::Unseen, false) => Hint::Awaited,
                 (Hint::Awaited, true) => {
                     let fault = self.faults.draw(&Fault::OF_HINTS, &mut self.random);
@@ -451,7 +451,7 @@ impl Scheduler {
                     match fault {
                         Some(Fault::HintLost) => Hint::Lost,
                         Some(_) => Hint::Late,
-                        None => Hint::Told,
+                        None => Hint::Reported,
                     }
                 }
                 (hint, _) => hint,

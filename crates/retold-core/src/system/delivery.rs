@@ -320,7 +320,7 @@ impl OutboxCell {
     }
 
     /// For runners: records as the last error that a delivery is late, which is not yet a failure.
-    pub fn tell_late(&self, late: &Running) {
+    pub fn report_late(&self, late: &Running) {
         self.write(|status| status.last_error = Some((now(), late.to_string())));
     }
 
@@ -391,7 +391,7 @@ impl OutboxPipeline {
     pub async fn step(&mut self) -> Result<OutboxStep> {
         let stepped = self.step_on().await;
         if let Err(error) = &stepped {
-            self.tell_failure(error);
+            self.report_failure(error);
         }
         stepped
     }
@@ -410,7 +410,7 @@ impl OutboxPipeline {
         let checkpoint = drain.checkpoint();
         let (step, phase) = match drained {
             Drained::Failed(reason) => {
-                self.tell_failure(&reason);
+                self.report_failure(&reason);
                 return Ok(OutboxStep::Failed);
             }
             Drained::Nothing => (OutboxStep::Idle, Phase::CaughtUp),
@@ -432,12 +432,12 @@ impl OutboxPipeline {
     }
 
     /// For runners: sets the phase.
-    pub fn tell_phase(&self, phase: Phase) {
+    pub fn report_phase(&self, phase: Phase) {
         self.status.write(|status| status.phase = phase);
     }
 
     /// For runners: records a failure, for example of a delivery that took too long.
-    pub fn tell_failure(&self, failure: &dyn fmt::Display) {
+    pub fn report_failure(&self, failure: &dyn fmt::Display) {
         let (application, outbox) = (&self.upstream, &self.delivery.name);
         tracing::warn!(
             application = &**application, outbox = &**outbox, %failure, "an outbox retries"

@@ -309,7 +309,7 @@ impl SingleThread {
                 if !worker.is_astray {
                     pipeline.rest().await?;
                 }
-                pipeline.tell_phase(Phase::Stopped);
+                pipeline.report_phase(Phase::Stopped);
             }
         }
         Ok(())
@@ -445,7 +445,7 @@ impl Work {
     }
 
     /// Stores the finding of an application's timers, if there is one.
-    fn tell_timers(&self, index: usize, attempt: &Result<()>) {
+    fn report_timers(&self, index: usize, attempt: &Result<()>) {
         let name = self.open.applications()[index].name();
         let finding = match attempt {
             Err(error) if error.is_retriable() => {
@@ -478,7 +478,7 @@ impl Work {
                 if std::mem::take(&mut self.is_timer_old[index]) {
                     let read = self.timers[index].read_on().await;
                     self.is_timer_old[index] = read.is_err();
-                    self.tell_timers(index, &read);
+                    self.report_timers(index, &read);
                     read?;
                 }
             }
@@ -495,7 +495,7 @@ impl Work {
                 return Ok(());
             };
             let fired = self.timers[index].fire_next(now).await.map(drop);
-            self.tell_timers(index, &fired);
+            self.report_timers(index, &fired);
             fired?;
             self.process_commit(index).await?;
         }
@@ -683,7 +683,7 @@ impl Work {
                     return Ok(true);
                 }
             }
-            self.followers[follower].tell_well();
+            self.followers[follower].report_well();
         }
         Ok(false)
     }
@@ -705,10 +705,10 @@ impl Worker {
         }
     }
 
-    fn tell_well(&self) {
+    fn report_well(&self) {
         if !self.is_astray {
             let pipelines = self.pipelines.iter();
-            pipelines.for_each(|it| it.tell_phase(Phase::CaughtUp));
+            pipelines.for_each(|it| it.report_phase(Phase::CaughtUp));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::report::{beside, blocks, listed};
+use super::report::{blocks, listed, side_by_side};
 use super::shown_event::ShownEvent;
 
 /// The result of a decision, with everything that the message of a failing assertion needs.
@@ -46,7 +46,7 @@ impl<R> Outcome<R> {
                 vec![refused(refusal)],
             ),
         };
-        self.fail(what, &beside(&blocks_or_nothing(expected), &actual));
+        self.fail(what, &side_by_side(&blocks_or_nothing(expected), &actual));
     }
 
     #[track_caller]
@@ -65,7 +65,7 @@ impl<R> Outcome<R> {
                 blocks_or_nothing(decided),
             ),
         };
-        self.fail(what, &beside(&[refused(expected)], &actual));
+        self.fail(what, &side_by_side(&[refused(expected)], &actual));
     }
 }
 

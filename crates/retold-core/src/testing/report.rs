@@ -30,7 +30,7 @@ pub(super) fn listed(events: &[ShownEvent]) -> String {
 
 /// Puts blocks of lines side by side: the first of the left next to the first of the right, and so
 /// on. Marks the first line that differs.
-pub(super) fn beside(expected: &[Vec<String>], actual: &[Vec<String>]) -> String {
+pub(super) fn side_by_side(expected: &[Vec<String>], actual: &[Vec<String>]) -> String {
     let width = expected
         .iter()
         .flatten()
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn blocks_are_shown_side_by_side() {
         let block = |lines: &[&str]| lines.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
-        let text = beside(
+        let text = side_by_side(
             &[block(&["a", "b"]), block(&["c"])],
             &[block(&["a"]), block(&["d"]), block(&["e"])],
         );

@@ -67,7 +67,7 @@ caught! {
     a_time_cut_to_milliseconds_is_caught: TimeInMillis => events_come_back_as_they_were;
     a_newer_snapshot_is_caught: SnapshotBeyond => snapshots_are_kept_by_version;
     a_lease_for_everybody_is_caught: LeaseForAll => leases_have_one_holder;
-    a_clock_of_its_own_is_caught: ForeignClock => leases_end_by_the_clock_that_is_told;
+    a_clock_of_its_own_is_caught: ForeignClock => leases_end_by_the_clock_that_is_given;
     a_backward_head_of_the_page_is_caught: BackwardReadTo => backward_reads_mirror_forward_reads;
 }
 

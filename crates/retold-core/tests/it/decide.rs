@@ -540,10 +540,11 @@ async fn a_command_id_of_another_command_is_refused() {
         assert!(is_reused(give_both(bank, &ids[0], &ids[2], "c").await, 3));
         assert!(is_reused(open_one(bank, &ids[0], "c").await, 3));
         assert!(is_reused(open_over(bank, "ann", "c").await, 3));
-        let told = open_one(bank, &ids[1], "a").await.unwrap_err().to_string();
+        let reported = open_one(bank, &ids[1], "a").await.unwrap_err().to_string();
         assert!(
-            told.contains("it recorded \"AccountEvent.Opened\" about \"Account/1\", at position 1"),
-            "{told}"
+            reported
+                .contains("it recorded \"AccountEvent.Opened\" about \"Account/1\", at position 1"),
+            "{reported}"
         );
     }
     let after = bank.head().await.unwrap().position().map(Position::get);

@@ -38,7 +38,7 @@ async fn subscribers_hear_the_events_of_their_type_in_order() {
         let heard = soon(dogs.next()).await.unwrap().unwrap();
         assert_eq!(*heard, expected);
     }
-    assert!(dogs.next_told().unwrap().is_none());
+    assert!(dogs.next_reported().unwrap().is_none());
     drop(bus);
     assert!(soon(dogs.next()).await.unwrap().is_none());
 }
@@ -78,7 +78,7 @@ async fn an_error_of_recording_reaches_the_publisher_and_no_subscriber() {
     let mut dogs = bus.subscribe::<DogEvent>();
     let error = bus.publish(DogEvent::Walked).await.unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error}");
-    assert!(dogs.next_told().unwrap().is_none());
+    assert!(dogs.next_reported().unwrap().is_none());
 }
 
 #[tokio::test]
@@ -90,10 +90,10 @@ async fn a_slow_subscriber_of_a_bus_learns_what_it_missed() {
     }
     assert_eq!(soon(dogs.next()).await.unwrap_err().count, 3);
     for number in 3..PUBLICATIONS_KEPT + 3 {
-        let heard = dogs.next_told().unwrap().unwrap();
+        let heard = dogs.next_reported().unwrap().unwrap();
         assert_eq!(*heard, registered(&number.to_string()));
     }
-    assert!(dogs.next_told().unwrap().is_none());
+    assert!(dogs.next_reported().unwrap().is_none());
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn commits_are_decoded_by_type() {
     let fido = app.create::<Dog>(registered("Fido")).await.unwrap();
     app.execute(fido, |dog| dog.add_trick("sit")).await.unwrap();
     let mut heard = Vec::new();
-    while let Some(committed) = commits.next_told().unwrap() {
+    while let Some(committed) = commits.next_reported().unwrap() {
         for event in committed.events_of::<DogEvent>() {
             let (position, event) = event.unwrap();
             heard.push((position.get(), event));

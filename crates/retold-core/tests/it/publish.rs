@@ -27,11 +27,11 @@ async fn a_commit_is_published_with_its_events_and_positions() {
     let app = application().await;
     commit(&app, 1).await;
     let mut commits = app.commits();
-    assert!(commits.next_told().unwrap().is_none());
+    assert!(commits.next_reported().unwrap().is_none());
     commit(&app, 2).await;
 
     let committed = soon(commits.next()).await.unwrap().unwrap();
-    let told: Vec<_> = committed
+    let reported: Vec<_> = committed
         .events()
         .map(|(position, event)| (position, event.id))
         .collect();
@@ -45,7 +45,7 @@ async fn a_commit_is_published_with_its_events_and_positions() {
         .iter()
         .map(|it| (it.position(), it.id()))
         .collect();
-    assert_eq!(told, recorded);
+    assert_eq!(reported, recorded);
     assert_eq!(committed.mark(), app.head().await.unwrap().mark);
 }
 
@@ -67,7 +67,7 @@ async fn a_slow_subscriber_learns_how_many_it_missed() {
             Some(expected)
         );
     }
-    assert!(commits.next_told().unwrap().is_none());
+    assert!(commits.next_reported().unwrap().is_none());
     drop(app);
     assert!(soon(commits.next()).await.unwrap().is_none());
 }
@@ -88,21 +88,21 @@ async fn what_is_published_is_recorded() {
             })
         })
         .collect();
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for _ in 0..200 {
         let committed = soon(commits.next()).await.unwrap().unwrap();
         for (position, event) in committed.events() {
             let stored = app.recorder().event(event.id).await.unwrap();
             assert_eq!(stored.as_ref().map(StoredEvent::position), Some(position));
-            assert!(told.insert(position), "{position} is announced twice");
+            assert!(reported.insert(position), "{position} is announced twice");
         }
     }
     for writer in writers {
         soon(writer).await.unwrap();
     }
     assert_eq!(
-        told.len() as u64,
+        reported.len() as u64,
         app.head().await.unwrap().mark.unwrap().position.get()
     );
-    assert!(commits.next_told().unwrap().is_none());
+    assert!(commits.next_reported().unwrap().is_none());
 }

@@ -53,8 +53,8 @@ async fn an_aggregate_is_read_at_a_version() {
             matches!(later, Err(Error::NotFound { version: Some(it), .. }) if it == version(26))
         );
     }
-    let nobody = bank.get_at(Id::<Account>::from("2"), version(1)).await;
-    assert!(matches!(nobody, Err(Error::NotFound { .. })));
+    let absent = bank.get_at(Id::<Account>::from("2"), version(1)).await;
+    assert!(matches!(absent, Err(Error::NotFound { .. })));
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ fn payloads(simulation: &Simulation, store: &SimulatedStore) -> Vec<String> {
 /// A list that outlives crashes, like the knowledge of a client.
 type Heard<T> = Arc<Mutex<Vec<T>>>;
 
-fn tell<T>(heard: &Heard<T>, what: T) {
+fn announce<T>(heard: &Heard<T>, what: T) {
     heard.lock().unwrap().push(what);
 }
 

@@ -49,7 +49,7 @@ impl Herald {
     }
 
     /// Leaves a hint for readers that wait for changes of a log.
-    pub(crate) fn tell(&self, born: Option<Born>) {
+    pub(crate) fn announce(&self, born: Option<Born>) {
         let Some(born) = born else { return };
         let mut keys = self
             .news

@@ -112,13 +112,13 @@ async fn listen_once(
         }
     };
     let ask = async {
-        tell(&client, &format!("LISTEN {CHANNEL}")).await?;
+        announce(&client, &format!("LISTEN {CHANNEL}")).await?;
         hears.send_replace(true);
         // There are no hints about earlier changes.
         logs.nudge(None);
         loop {
             tokio::time::sleep(LISTEN_CHECK_INTERVAL).await;
-            tell(&client, "").await?;
+            announce(&client, "").await?;
         }
     };
     tokio::select! {
@@ -128,7 +128,7 @@ async fn listen_once(
 }
 
 /// Sends a statement to the server and waits for the response.
-async fn tell(client: &Client, sql: &str) -> Result<(), RecordError> {
+async fn announce(client: &Client, sql: &str) -> Result<(), RecordError> {
     const WHAT: &str = "checking the connection that listens";
     match tokio::time::timeout(ANSWER_WAIT_MAX, client.batch_execute(sql)).await {
         Ok(answer) => answer.map_err(|error| of_statement(WHAT, error)),

@@ -317,8 +317,8 @@ impl Declared {
             }
             ledger.batch("ROLLBACK TO retold_view").await?;
             let rights = rights(ledger, name).await?;
-            let anew = format!("DROP VIEW @.{name}; CREATE {view}; {rights}");
-            ledger.batch(&anew).await.map_err(refuse)?;
+            let recreate = format!("DROP VIEW @.{name}; CREATE {view}; {rights}");
+            ledger.batch(&recreate).await.map_err(refuse)?;
         }
         for older in older.iter().filter(|it| it.is_seen) {
             for name in older.tables.iter().filter(|it| !entry.tables.contains(it)) {

@@ -169,13 +169,13 @@ pub(crate) fn pool_between() -> RecordError {
     )
 }
 
-fn check_version(told: Option<&str>) -> Result<(), RecordError> {
-    let told = told.unwrap_or_default();
-    let end = told.find(|it: char| !it.is_ascii_digit());
-    let major = told[..end.unwrap_or(told.len())].parse::<u32>();
+fn check_version(reported: Option<&str>) -> Result<(), RecordError> {
+    let reported = reported.unwrap_or_default();
+    let end = reported.find(|it: char| !it.is_ascii_digit());
+    let major = reported[..end.unwrap_or(reported.len())].parse::<u32>();
     match major {
         Ok(major) if major < SERVER_VERSION_MIN => Err(RecordError::invalid(format!(
-            "the server is PostgreSQL {told}; the store needs {SERVER_VERSION_MIN} at least"
+            "the server is PostgreSQL {reported}; the store needs {SERVER_VERSION_MIN} at least"
         ))),
         _ => Ok(()),
     }
@@ -203,9 +203,9 @@ mod tests {
 
     #[test]
     fn servers_before_14_are_refused() {
-        let told = |version: &str| check_version(Some(version)).map_err(|it| it.to_string());
-        assert!(told("13.22").unwrap_err().contains("PostgreSQL 13.22"));
-        assert!(told("9.6.24 (Debian 9.6.24-1)").is_err());
+        let reported = |version: &str| check_version(Some(version)).map_err(|it| it.to_string());
+        assert!(reported("13.22").unwrap_err().contains("PostgreSQL 13.22"));
+        assert!(reported("9.6.24 (Debian 9.6.24-1)").is_err());
         for fine in [
             "14.0",
             "15.14 (Debian 15.14-0+deb12u1)",
@@ -213,7 +213,7 @@ mod tests {
             "devel",
             "",
         ] {
-            assert_eq!(told(fine), Ok(()), "{fine}");
+            assert_eq!(reported(fine), Ok(()), "{fine}");
         }
     }
 }

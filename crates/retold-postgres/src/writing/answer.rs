@@ -87,7 +87,7 @@ fn answer(row: &Row, append: &Append) -> Answer {
     match read() {
         Ok((said, append_count)) => Answer {
             answer: said
-                .told(append)
+                .reported(append)
                 .unwrap_or_else(|| Err(not_understood("it contains an impossible result"))),
             append_count: append_count.cast_unsigned(),
         },
@@ -114,7 +114,7 @@ impl Said {
         })
     }
 
-    fn told(&self, append: &Append) -> Option<Result<Appended, RecordError>> {
+    fn reported(&self, append: &Append) -> Option<Result<Appended, RecordError>> {
         let events = append.new_events();
         let positions = match self.position() {
             Some(first) => Positions::new(first, events.len() as u64),

@@ -170,7 +170,7 @@ impl Service {
                 }
             }
             Err(unsent) => {
-                let error = unsent.told();
+                let error = unsent.reported();
                 if matches!(error, RecordError::OutcomeUnknown(_)) {
                     // It is silent, or cut, though the driver may not know that yet.
                     connection.close();
@@ -217,7 +217,7 @@ impl Service {
     /// well.
     fn leave_open(&self, members: Vec<Member>, rows: &[Row]) {
         self.announce(&members, rows);
-        refuse(members, &Unsent::NotReplicated.told());
+        refuse(members, &Unsent::NotReplicated.reported());
     }
 
     /// Turns the rows into a result for each member, and notifies waiting readers of the new append
@@ -229,7 +229,7 @@ impl Service {
             .filter(|it| matches!(it.answer, Ok(Appended::Recorded(_))));
         if let Some(append_count) = recorded.map(|it| it.append_count).max() {
             self.log.announce(append_count);
-            self.shared.herald.tell(self.log.born());
+            self.shared.herald.announce(self.log.born());
         }
         answers
     }
@@ -245,7 +245,7 @@ enum Unsent {
 
 impl Unsent {
     /// Returns the error for the members.
-    fn told(self) -> RecordError {
+    fn reported(self) -> RecordError {
         match self {
             Self::Failed(error) => of_group(error),
             Self::Silent => RecordError::outcome_unknown("appending", Refusal::Silent),

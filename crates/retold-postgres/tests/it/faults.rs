@@ -61,7 +61,7 @@ fn appends_are_unknown_while_the_standby_is_away() {
         admin.batch_execute(impatient).await.unwrap();
         let store = PostgresStore::open(&server.url("postgres")).await.unwrap();
         let log = dogs(&store).await;
-        wait_for_standbys(&admin, "nobody").await;
+        wait_for_standbys(&admin, "absent").await;
         let unknown = log.append(append_of(1, 1)).await;
         assert!(
             matches!(unknown, Err(RecordError::OutcomeUnknown(_))),
@@ -98,7 +98,7 @@ fn a_commit_that_is_terminated_is_settled_by_sending_again() {
             until(async || admin.query_one(set, &[]).await.unwrap().get::<_, &str>(0) == standbys)
                 .await;
         };
-        wait_for("nobody").await;
+        wait_for("absent").await;
         // The backend of the store reloads its settings before a statement, so they apply to this
         // one.
         let appending = tokio::spawn({

@@ -50,7 +50,7 @@ fn groups_get_the_verdicts_of_the_model() {
             let mut at_once = Vec::new();
             for answer in &mut answers {
                 let answer = match poll!(answer) {
-                    Poll::Ready(answer) => Some(told(&answer)),
+                    Poll::Ready(answer) => Some(reported(&answer)),
                     Poll::Pending => None,
                 };
                 let is_waiting = answer.as_deref().is_none_or(|it| it == "invalid");
@@ -61,8 +61,8 @@ fn groups_get_the_verdicts_of_the_model() {
             let answers = answers.into_iter().zip(at_once);
             for ((answer, expected), append) in answers.zip(expected).zip(&appends) {
                 let found = match answer {
-                    (_, Some(told)) => told,
-                    (answer, None) => told(&answer.await),
+                    (_, Some(reported)) => reported,
+                    (answer, None) => reported(&answer.await),
                 };
                 assert_eq!(
                     found, expected,
@@ -77,7 +77,7 @@ fn groups_get_the_verdicts_of_the_model() {
 type Asked<'a> = Pin<Box<dyn Future<Output = Result<Appended, RecordError>> + Send + 'a>>;
 
 /// Describes a result; for invalid appends without the reason.
-fn told(answer: &Result<Appended, RecordError>) -> String {
+fn reported(answer: &Result<Appended, RecordError>) -> String {
     match answer {
         Ok(appended) => format!("{appended:?}"),
         Err(RecordError::Conflict(conflict)) => format!("{conflict:?}"),
@@ -124,7 +124,7 @@ impl Source {
 
     fn ask_model(&mut self, append: &Append) -> String {
         let now = Timestamp::from_micros(0);
-        told(&self.model.append(append, &Limits::DEFAULT, now))
+        reported(&self.model.append(append, &Limits::DEFAULT, now))
     }
 
     /// Returns appends and the model's result for each, after the earlier ones.

@@ -75,7 +75,7 @@ fn a_child_that_inherited_a_store_is_refused() {
     match fork() {
         Ok(Fork::Child) => {
             let done = in_the_child(store, &*log, &database.url());
-            tell(&report, &done);
+            announce(&report, &done);
             // The other threads, the test's output among them, belong to the parent.
             std::process::exit(0);
         }
@@ -93,7 +93,7 @@ fn a_child_that_inherited_a_store_is_refused() {
     }
 }
 
-fn tell(report: &Path, done: &Result<(), String>) {
+fn announce(report: &Path, done: &Result<(), String>) {
     let text = done.as_ref().err().map_or("well", |error| error);
     let _ = fs::write(report, text);
 }

@@ -238,15 +238,15 @@ fn data_next_to_events_is_verified() {
         let found = reader.verify().await.unwrap();
         assert!(found.is_empty(), "{found:?}");
         let client = database.client().await;
-        for (damage, told) in DAMAGE {
+        for (damage, reported) in DAMAGE {
             let damage = format!(
                 "ALTER TABLE retold.presence DISABLE TRIGGER USER; {damage};
                  ALTER TABLE retold.presence ENABLE ALWAYS TRIGGER presence_never_changes"
             );
             client.batch_execute(&damage).await.unwrap();
             let found = reader.verify().await.unwrap();
-            let is_told = found.iter().any(|it| it.to_string().contains(told));
-            assert!(is_told, "{told:?} is not in {found:?}");
+            let is_told = found.iter().any(|it| it.to_string().contains(reported));
+            assert!(is_told, "{reported:?} is not in {found:?}");
         }
     });
 }

@@ -71,11 +71,14 @@ fn a_schema_of_another_version_is_refused() {
         let database = Database::create().await;
         drop(database.open().await);
         let client = database.client().await;
-        for (version, told) in [(99, "[99]"), (6, "[6]"), (1, "no checksums")] {
+        for (version, reported) in [(99, "[99]"), (6, "[6]"), (1, "no checksums")] {
             let other = format!("UPDATE retold.schema_version SET version = {version}");
             client.batch_execute(&other).await.unwrap();
-            check_invalid(PostgresStore::open(&database.url()).await, told);
-            check_invalid(PostgresStore::open_read_only(&database.url()).await, told);
+            check_invalid(PostgresStore::open(&database.url()).await, reported);
+            check_invalid(
+                PostgresStore::open_read_only(&database.url()).await,
+                reported,
+            );
         }
     });
 }
@@ -89,8 +92,8 @@ fn a_role_that_may_not_create_the_schema_gets_advice() {
             "DO $$ BEGIN CREATE ROLE plain LOGIN; EXCEPTION WHEN duplicate_object THEN END $$";
         client.batch_execute(role).await.unwrap();
         let url = database.url().replace("retold@", "plain@");
-        let told = "retold schema postgres --schema retold`";
-        check_invalid(PostgresStore::open(&url).await, told);
+        let reported = "retold schema postgres --schema retold`";
+        check_invalid(PostgresStore::open(&url).await, reported);
         check_invalid(
             PostgresStore::open(&url).await,
             "GRANT \"retold_writer\" TO \"plain\"",
@@ -128,10 +131,10 @@ fn a_read_only_store_creates_nothing() {
 
 #[test]
 fn a_missing_server_is_unavailable() {
-    let nobody = "postgres://retold@127.0.0.1:1/dogs?connect_timeout=1";
+    let absent = "postgres://retold@127.0.0.1:1/dogs?connect_timeout=1";
     for wait in [Duration::ZERO, Duration::from_millis(20)] {
         let options = PostgresOptions::new().open_wait_max(wait);
-        let opened = block_on(PostgresStore::open_with(nobody, &options));
+        let opened = block_on(PostgresStore::open_with(absent, &options));
         assert!(matches!(opened, Err(RecordError::Unavailable(_))));
     }
 }
@@ -176,7 +179,7 @@ fn opening_waits_for_a_server_that_is_not_up_yet() {
 fn opening_does_not_wait_if_waiting_does_not_help() {
     block_on(async {
         let database = Database::create().await;
-        for (from, to) in [("retold@", "nobody@"), ("?", "_which_is_not_there?")] {
+        for (from, to) in [("retold@", "absent@"), ("?", "_which_is_not_there?")] {
             let (door, count) = door(0).await;
             let url = database.url();
             let url = url.replace(&format!(":{}/", port()), &format!(":{door}/"));

@@ -47,7 +47,7 @@ fn every_statement_uses_an_index() {
             count: 0,
         };
         let mut seen = server.log().len();
-        let mut told = 0;
+        let mut reported = 0;
         for (stage, size) in [("empty", 0), ("fresh", SIZES[0]), ("counted", SIZES[1])] {
             // The statements that fill it are checked as well, with the plans of the stage before.
             trial.fill(size).await;
@@ -60,10 +60,10 @@ fn every_statement_uses_an_index() {
             let text = server.log();
             let plans = &text[seen..];
             seen = text.len();
-            told += plans.matches("Query Text:").count();
+            reported += plans.matches("Query Text:").count();
             assert_eq!(wrong(plans), "", "{stage}");
         }
-        assert!(told > 300, "the server logged {told} plans");
+        assert!(reported > 300, "the server logged {reported} plans");
     });
 }
 

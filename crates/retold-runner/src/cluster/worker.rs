@@ -45,7 +45,7 @@ impl Worker {
             let _ended = TellEnd(ended);
             let work = job.clone().run(news, stopped, options, Phase::Standby);
             let report = while_leased(lease, work).await;
-            job.tell_elsewhere().await;
+            job.report_elsewhere().await;
             report
         });
         Self {

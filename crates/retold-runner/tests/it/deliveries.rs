@@ -399,13 +399,13 @@ async fn a_failed_delivery_is_retried_and_the_others_wait() {
     let outside = Outside::default();
     let attempts = Arc::new(AtomicU32::new(0));
     let is_noticed = Arc::new(AtomicBool::new(false));
-    let (told, counted, noticed) = (
+    let (reported, counted, noticed) = (
         outside.clone(),
         Arc::clone(&attempts),
         Arc::clone(&is_noticed),
     );
     let delivery = Delivery::new("orders", "mail", move |placed: Arc<Logged<Placed>>| {
-        let (told, counted) = (told.clone(), Arc::clone(&counted));
+        let (reported, counted) = (reported.clone(), Arc::clone(&counted));
         let noticed = Arc::clone(&noticed);
         async move {
             match counted.fetch_add(1, Ordering::SeqCst) {
@@ -415,7 +415,7 @@ async fn a_failed_delivery_is_retried_and_the_others_wait() {
                 _ if !noticed.load(Ordering::SeqCst) => return Err("the server is busy".into()),
                 _ => {}
             }
-            told.take(&placed);
+            reported.take(&placed);
             Ok(())
         }
     });
@@ -483,14 +483,14 @@ async fn a_failing_store_causes_no_second_delivery() {
 async fn a_stop_finishes_the_delivery_in_progress() {
     let outside = Outside::default();
     let (release, released) = tokio::sync::watch::channel(false);
-    let (told, begun) = (outside.clone(), Arc::new(AtomicBool::new(false)));
+    let (reported, begun) = (outside.clone(), Arc::new(AtomicBool::new(false)));
     let begins = Arc::clone(&begun);
     let slow = Delivery::new("orders", "mail", move |placed: Arc<Logged<Placed>>| {
-        let (told, mut released) = (told.clone(), released.clone());
+        let (reported, mut released) = (reported.clone(), released.clone());
         begins.store(true, Ordering::SeqCst);
         async move {
             released.wait_for(|released| *released).await?;
-            told.take(&placed);
+            reported.take(&placed);
             Ok(())
         }
     });

@@ -121,15 +121,15 @@ async fn the_status_shows_phase_lag_and_positions() {
 #[tokio::test]
 async fn unknown_names_are_refused() {
     let runner = MultiThread::start(&shop(), &memory()).await.unwrap();
-    let told = |error: &dyn std::fmt::Display| error.to_string();
+    let reported = |error: &dyn std::fmt::Display| error.to_string();
     let error = runner.application("shelf").unwrap_err();
     assert!(
-        told(&error).contains("it has [\"orders\", \"stock\"]"),
+        reported(&error).contains("it has [\"orders\", \"stock\"]"),
         "{error}"
     );
     let error = runner.operator("stock", "answers").unwrap_err();
     assert!(
-        told(&error).contains("it has [\"reservations\"]"),
+        reported(&error).contains("it has [\"reservations\"]"),
         "{error}"
     );
     let first = Position::FIRST;
@@ -138,7 +138,7 @@ async fn unknown_names_are_refused() {
         .await
         .unwrap_err();
     assert!(
-        told(&error).contains("does not follow \"stock\""),
+        reported(&error).contains("does not follow \"stock\""),
         "{error}"
     );
     assert_retold([&runner]).await;

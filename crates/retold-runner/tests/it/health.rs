@@ -231,7 +231,7 @@ async fn an_outbox_that_cannot_be_read_is_a_finding_while_it_is_open() {
 
     let mut outbox = Outbox::<Mail>::open(&orders, "mail").await.unwrap();
     assert!(runner.health().await.is_well());
-    let (lines, next) = told(async { outbox.next().await.map(drop) }).await;
+    let (lines, next) = reported(async { outbox.next().await.map(drop) }).await;
     next.unwrap_err();
     assert!(lines.contains("an outbox has stopped"), "{lines}");
     let health = runner.health().await;
@@ -239,7 +239,7 @@ async fn an_outbox_that_cannot_be_read_is_a_finding_while_it_is_open() {
     assert_eq!(stopped.name, "orders/mail");
     assert!(stopped.reason.contains("Mail"), "{stopped}");
     // Logged once.
-    let (lines, next) = told(async { outbox.next().await.map(drop) }).await;
+    let (lines, next) = reported(async { outbox.next().await.map(drop) }).await;
     next.unwrap_err();
     assert_eq!(lines, "");
     outbox.pass_over().await.unwrap();
@@ -267,7 +267,7 @@ async fn a_stop_is_reported_once_however_often_it_is_retried() {
     runner.wait_for("orders", position, PATIENCE).await.unwrap();
     runner.stop().await;
 
-    let (lines, ()) = told(async {
+    let (lines, ()) = reported(async {
         let options = MultiThreadOptions::new().failed_interval(Duration::from_millis(1));
         let infrastructure = infrastructure(2).view(broken_view(&ATTEMPTS));
         let runner = MultiThread::start_with(&system, &infrastructure, options);
@@ -287,7 +287,7 @@ async fn a_stop_is_reported_once_however_often_it_is_retried() {
 }
 
 /// Returns the errors logged while a future runs, one per line.
-async fn told<T>(future: impl Future<Output = T>) -> (String, T) {
+async fn reported<T>(future: impl Future<Output = T>) -> (String, T) {
     let lines = Lines::default();
     let guard = tracing::subscriber::set_default(Listener(lines.clone()));
     let done = future.await;

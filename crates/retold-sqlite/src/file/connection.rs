@@ -101,15 +101,15 @@ impl Place {
     /// The path of the write-ahead log, next to the file; if the path is a link, next to its
     /// target.
     pub(crate) fn wal_path(&self) -> PathBuf {
-        self.beside("-wal")
+        self.sibling("-wal")
     }
 
     /// The path of the file that records the number of appends.
     pub(crate) fn watermark_path(&self) -> PathBuf {
-        self.beside("-watermark")
+        self.sibling("-watermark")
     }
 
-    fn beside(&self, end: &str) -> PathBuf {
+    fn sibling(&self, end: &str) -> PathBuf {
         let linked = self.path.is_symlink().then(|| fs::canonicalize(&self.path));
         let path = linked.and_then(Result::ok);
         let mut name = path.as_ref().unwrap_or(&self.path).as_os_str().to_owned();

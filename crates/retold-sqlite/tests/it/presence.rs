@@ -15,7 +15,7 @@ use crate::tricks::{pipeline, teach, tricks};
 /// How long a test waits for an expected event.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-fn beside(path: &Path, end: &str) -> PathBuf {
+fn sibling(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
@@ -88,8 +88,8 @@ async fn check(opened: &Path, words: &str, lose: impl FnOnce(), bring_back: impl
 
 fn rename_all(from: &Path, to: &Path) {
     for end in ["", "-wal", "-shm"] {
-        if beside(from, end).exists() {
-            fs::rename(beside(from, end), beside(to, end)).unwrap();
+        if sibling(from, end).exists() {
+            fs::rename(sibling(from, end), sibling(to, end)).unwrap();
         }
     }
 }
@@ -97,7 +97,7 @@ fn rename_all(from: &Path, to: &Path) {
 #[tokio::test]
 async fn a_file_that_is_renamed_is_noticed_at_the_next_append() {
     let place = Place::new();
-    let (path, away) = (place.path(), beside(&place.path(), ".away"));
+    let (path, away) = (place.path(), sibling(&place.path(), ".away"));
     let back = || rename_all(&away, &path);
     check(
         &path,
@@ -111,11 +111,11 @@ async fn a_file_that_is_renamed_is_noticed_at_the_next_append() {
 #[tokio::test]
 async fn a_file_that_is_removed_is_noticed_at_the_next_append() {
     let place = Place::new();
-    let (path, kept) = (place.path(), beside(&place.path(), ".kept"));
+    let (path, kept) = (place.path(), sibling(&place.path(), ".kept"));
     let remove = || {
         for end in ["", "-wal", "-shm"] {
-            fs::copy(beside(&path, end), beside(&kept, end)).unwrap();
-            fs::remove_file(beside(&path, end)).unwrap();
+            fs::copy(sibling(&path, end), sibling(&kept, end)).unwrap();
+            fs::remove_file(sibling(&path, end)).unwrap();
         }
     };
     let back = || rename_all(&kept, &path);
@@ -127,7 +127,7 @@ async fn a_file_that_is_removed_is_noticed_at_the_next_append() {
 async fn a_file_that_is_replaced_is_noticed_at_the_next_append() {
     let place = Place::new();
     let path = place.path();
-    let (away, other) = (beside(&path, ".away"), beside(&path, ".other"));
+    let (away, other) = (sibling(&path, ".away"), sibling(&path, ".other"));
     drop(log(&SqliteStore::open(&other).unwrap(), "cats").await);
     let replace = || {
         rename_all(&path, &away);
@@ -143,8 +143,8 @@ async fn a_file_that_is_replaced_is_noticed_at_the_next_append() {
 #[tokio::test]
 async fn a_write_ahead_log_that_is_removed_is_noticed_at_the_next_append() {
     let place = Place::new();
-    let wal = beside(&place.path(), "-wal");
-    let away = beside(&place.path(), ".away");
+    let wal = sibling(&place.path(), "-wal");
+    let away = sibling(&place.path(), ".away");
     let lose = || fs::rename(&wal, &away).unwrap();
     let back = || fs::rename(&away, &wal).unwrap();
     check(&place.path(), "write-ahead log", lose, back).await;
@@ -158,7 +158,7 @@ async fn a_link_that_leads_elsewhere_is_noticed_at_the_next_append() {
 
     let place = Place::new();
     let link = place.path();
-    let (first, second) = (beside(&link, ".first"), beside(&link, ".second"));
+    let (first, second) = (sibling(&link, ".first"), sibling(&link, ".second"));
     drop(log(&SqliteStore::open(&second).unwrap(), "cats").await);
     symlink(&first, &link).unwrap();
     let lead_to = |target: &Path| {
@@ -178,7 +178,7 @@ async fn a_reader_notices_that_its_file_is_gone() {
     let store = SqliteStore::open_read_only(place.path()).unwrap();
     let recorder = store.open_read_only("dogs").await.unwrap();
     assert_eq!(recorder.head().await.unwrap().append_count, 1);
-    let away = beside(&place.path(), ".away");
+    let away = sibling(&place.path(), ".away");
     rename_all(&place.path(), &away);
     let waited = tokio::time::timeout(WAIT_MAX, recorder.changed_since(1));
     check_is_lost(waited.await.unwrap(), "removed or renamed");
@@ -190,7 +190,7 @@ async fn a_reader_notices_that_its_file_is_gone() {
 async fn a_file_of_views_that_is_removed_is_noticed_at_the_next_step() {
     let place = Place::new();
     let recorder = log(&place.open(), "dogs").await;
-    let views_path = beside(&place.path(), "-views");
+    let views_path = sibling(&place.path(), "-views");
     let views = SqliteViews::open(&views_path).unwrap();
     let mut pipeline = pipeline(&recorder, &views, tricks(1));
     teach(&*recorder, "sit").await.unwrap();

@@ -11,7 +11,7 @@ use crate::place::{Place, event, log};
 
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-fn beside(path: &Path, end: &str) -> PathBuf {
+fn sibling(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
@@ -30,7 +30,7 @@ async fn killed_after(appends: u128) -> Place {
     for id in 2..=appends {
         recorder.append(Append::of([event(id)])).await.unwrap();
     }
-    let watermark = beside(&living.path(), "-watermark");
+    let watermark = sibling(&living.path(), "-watermark");
     let count = format!(" {appends}\n");
     let begun = Instant::now();
     while !fs::read_to_string(&watermark).is_ok_and(|it| it.contains(&count)) {
@@ -39,7 +39,7 @@ async fn killed_after(appends: u128) -> Place {
     }
     let left = Place::new();
     for end in ["", "-wal", "-watermark"] {
-        fs::copy(beside(&living.path(), end), beside(&left.path(), end)).unwrap();
+        fs::copy(sibling(&living.path(), end), sibling(&left.path(), end)).unwrap();
     }
     left
 }
@@ -86,17 +86,17 @@ async fn a_damaged_write_ahead_log_is_reported() {
         header + frame + 4095,
     ] {
         let place = killed_after(5).await;
-        let wal = beside(&place.path(), "-wal");
+        let wal = sibling(&place.path(), "-wal");
         let mut bytes = fs::read(&wal).unwrap();
         bytes[at] ^= 4;
         fs::write(&wal, bytes).unwrap();
         // Not by the watermark.
-        fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+        fs::remove_file(sibling(&place.path(), "-watermark")).unwrap();
         let found = findings(&place).await;
-        let told = found
+        let reported = found
             .iter()
             .any(|it| it.what().contains("frame 1 is not valid"));
-        assert!(told, "{at}: {found:?}");
+        assert!(reported, "{at}: {found:?}");
         assert_eq!(append_count(&place).await, 1);
     }
 }
@@ -107,12 +107,12 @@ async fn a_flipped_bit_in_the_last_frame_is_reported() {
     let (_, frame, page) = SIZES;
     for before_end in [page / 2, page + frame - 9] {
         let place = killed_after(5).await;
-        let wal = beside(&place.path(), "-wal");
+        let wal = sibling(&place.path(), "-wal");
         let mut bytes = fs::read(&wal).unwrap();
         let at = bytes.len() - before_end;
         bytes[at] ^= 64;
         fs::write(&wal, bytes).unwrap();
-        fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+        fs::remove_file(sibling(&place.path(), "-watermark")).unwrap();
         let found = findings(&place).await;
         assert!(
             found.iter().any(|it| it.what().contains("is not valid")),
@@ -133,12 +133,12 @@ async fn a_damaged_header_of_a_write_ahead_log_is_reported() {
     };
     for field in 0..10 {
         let place = killed_after(5).await;
-        let wal = beside(&place.path(), "-wal");
+        let wal = sibling(&place.path(), "-wal");
         let mut bytes = fs::read(&wal).unwrap();
         damage(&mut bytes, field);
         fs::write(&wal, bytes).unwrap();
         // Not by the watermark.
-        fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+        fs::remove_file(sibling(&place.path(), "-watermark")).unwrap();
         let found = findings(&place).await;
         let reported = found
             .iter()
@@ -153,9 +153,9 @@ async fn a_damaged_header_of_a_write_ahead_log_is_reported() {
 async fn blank_bytes_are_not_damage() {
     let (header, frame, page) = SIZES;
     let place = killed_after(5).await;
-    let wal = beside(&place.path(), "-wal");
+    let wal = sibling(&place.path(), "-wal");
     let whole = fs::read(&wal).unwrap();
-    fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+    fs::remove_file(sibling(&place.path(), "-watermark")).unwrap();
     for kept in [0, header] {
         let mut bytes = whole[..kept].to_vec();
         bytes.resize(header + 5 * (frame + page), 0);
@@ -175,18 +175,18 @@ async fn blank_bytes_are_not_damage() {
 async fn a_frame_that_did_not_reach_the_disk_is_not_damage() {
     let (header, frame, page) = SIZES;
     let size = frame + page;
-    let whole = fs::read(beside(&killed_after(2).await.path(), "-wal")).unwrap();
+    let whole = fs::read(sibling(&killed_after(2).await.path(), "-wal")).unwrap();
     let frames = (whole.len() - header) / size;
     assert!(frames > 2, "the transaction has frames: {frames}");
     for lost in 0..frames {
         for old_salt in [0, 0x5a] {
             let place = killed_after(2).await;
-            let wal = beside(&place.path(), "-wal");
+            let wal = sibling(&place.path(), "-wal");
             let mut bytes = fs::read(&wal).unwrap();
             let start = header + lost * size;
             bytes[start..start + size].fill(old_salt);
             fs::write(&wal, bytes).unwrap();
-            fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+            fs::remove_file(sibling(&place.path(), "-watermark")).unwrap();
             assert_eq!(findings(&place).await, [], "{lost} {old_salt}");
             assert_eq!(append_count(&place).await, 1);
         }
@@ -198,7 +198,7 @@ async fn a_frame_that_did_not_reach_the_disk_is_not_damage() {
 #[tokio::test]
 async fn a_damaged_watermark_reports_nothing() {
     let place = killed_after(5).await;
-    let watermark = beside(&place.path(), "-watermark");
+    let watermark = sibling(&place.path(), "-watermark");
     let whole = fs::read(&watermark).unwrap();
     let flipped = (0..whole.len()).map(|at| {
         let mut bytes = whole.clone();
@@ -219,7 +219,7 @@ async fn a_damaged_watermark_reports_nothing() {
 async fn a_truncated_end_is_not_damage() {
     let (header, frame, page) = SIZES;
     let place = killed_after(5).await;
-    let wal = beside(&place.path(), "-wal");
+    let wal = sibling(&place.path(), "-wal");
     let bytes = fs::read(&wal).unwrap();
     let frames = (bytes.len() - header) / (frame + page);
     // The commit is in the last frame of a transaction.
@@ -228,7 +228,7 @@ async fn a_truncated_end_is_not_damage() {
     let torn = header + first * (frame + page) + 1000;
     let mut cut = bytes[..torn].to_vec();
     fs::write(&wal, &cut).unwrap();
-    fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+    fs::remove_file(sibling(&place.path(), "-watermark")).unwrap();
     assert_eq!(findings(&place).await, []);
     assert_eq!(append_count(&place).await, 2);
     // A page that did not reach the disk, in a transaction whose other frames did.
@@ -244,7 +244,7 @@ async fn a_truncated_end_is_not_damage() {
 #[tokio::test]
 async fn a_write_ahead_log_that_was_deleted_is_reported() {
     let place = killed_after(5).await;
-    fs::remove_file(beside(&place.path(), "-wal")).unwrap();
+    fs::remove_file(sibling(&place.path(), "-wal")).unwrap();
     for _ in 0..2 {
         let found = findings(&place).await;
         let [finding] = &found[..] else {
@@ -262,7 +262,7 @@ async fn a_write_ahead_log_that_was_deleted_is_reported() {
             recorder.append(Append::of([event(id)])).await.unwrap();
         }
     }
-    fs::remove_file(beside(&place.path(), "-watermark")).unwrap();
+    fs::remove_file(sibling(&place.path(), "-watermark")).unwrap();
     assert_eq!(findings(&place).await, []);
 }
 
@@ -271,7 +271,7 @@ async fn a_write_ahead_log_that_was_deleted_is_reported() {
 async fn a_new_file_has_no_old_watermark() {
     let place = killed_after(5).await;
     for end in ["", "-wal"] {
-        fs::remove_file(beside(&place.path(), end)).unwrap();
+        fs::remove_file(sibling(&place.path(), end)).unwrap();
     }
     drop(log(&place.open(), "dogs").await);
     assert_eq!(findings(&place).await, []);

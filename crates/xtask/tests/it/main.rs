@@ -1,12 +1,13 @@
-//! Tests of the project's shape: what a compiler does not hold and a reader relies on.
+//! Tests of the project's shape: rules that the compiler does not check and a reader relies on.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(clippy::unwrap_used, reason = "a failed test reports its line")]
 
 mod bounds;
 mod crate_directions;
 mod first_program;
 mod module_order;
 mod packages;
+mod plain_english;
 mod telemetry;
 mod text_files;
 mod workspace;

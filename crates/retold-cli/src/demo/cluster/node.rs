@@ -23,7 +23,7 @@ use retold_flights::on_time::OnTime;
 use retold_flights::on_time_in_memory::keep_on_time_in_memory;
 use retold_flights::on_time_view::ON_TIME;
 use retold_flights::record::FlightRecord;
-use retold_flights::replay::{Progress, tell};
+use retold_flights::replay::{Progress, replay_itinerary};
 use retold_flights::system::FLIGHTS;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::{JoinHandle, JoinSet};
@@ -176,7 +176,7 @@ impl Feeder {
     async fn send(self, number: usize) -> Message {
         loop {
             let itinerary = &self.itineraries[number];
-            match tell(&self.app, &self.flights, itinerary, &self.progress).await {
+            match replay_itinerary(&self.app, &self.flights, itinerary, &self.progress).await {
                 Ok(_) => return Message::Done(number),
                 Err(
                     retold::Error::Unavailable(_)

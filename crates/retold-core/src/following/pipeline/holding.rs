@@ -80,7 +80,7 @@ impl Pipeline {
             },
             names: (upstream.registry.name_count(), own),
         });
-        self.tell_places();
+        self.report_places();
     }
 
     /// Returns whether the program would skip this event of the log at this index without knowing

@@ -42,7 +42,7 @@ impl Pipeline {
             self.find_place(index).await?;
         }
         self.is_prepared = true;
-        self.tell_places();
+        self.report_places();
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use retold_core::domain::{Id, ManualClock, SequentialIds};
 use retold_core::recording::{MemoryStore, verify_log};
 use retold_core::simulation::{SimulatedStore, Simulation, run_seed, seeds};
 
-use super::{Heard, tell};
+use super::{Heard, announce};
 use crate::accounts::{Account, deposited};
 
 const TELLERS: [&str; 3] = ["ann", "bob", "cid"];
@@ -64,7 +64,7 @@ async fn deposit(bank: &Application, teller: &str, repeats: Repeats, heard: &Hea
                 Err(error) => panic!("{error}"),
             }
         }
-        tell(heard, request);
+        announce(heard, request);
     }
 }
 

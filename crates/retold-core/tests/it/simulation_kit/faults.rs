@@ -13,11 +13,11 @@ use retold_core::recording::{
 use retold_core::simulation::limits::{CLOCK_BACK_MAX, CLOCK_FORWARD_MAX};
 use retold_core::simulation::{Fault, Faults, SimulatedStore, Simulation};
 
-use super::{Heard, birth, event, open, payloads, store, tell};
+use super::{Heard, announce, birth, event, open, payloads, store};
 
 /// The outcome that the caller of one append received.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Told {
+enum Reported {
     Recorded,
     Repeated,
     Conflict,
@@ -25,20 +25,20 @@ enum Told {
     Unknown,
 }
 
-fn told(answer: Result<Appended, RecordError>) -> Told {
+fn reported(answer: Result<Appended, RecordError>) -> Reported {
     match answer {
-        Ok(Appended::Recorded(_)) => Told::Recorded,
-        Ok(_) => Told::Repeated,
-        Err(RecordError::Conflict(_)) => Told::Conflict,
-        Err(RecordError::Unavailable(_)) => Told::Unavailable,
-        Err(RecordError::OutcomeUnknown(_)) => Told::Unknown,
+        Ok(Appended::Recorded(_)) => Reported::Recorded,
+        Ok(_) => Reported::Repeated,
+        Err(RecordError::Conflict(_)) => Reported::Conflict,
+        Err(RecordError::Unavailable(_)) => Reported::Unavailable,
+        Err(RecordError::OutcomeUnknown(_)) => Reported::Unknown,
         Err(error) => panic!("{error}"),
     }
 }
 
 /// Runs one append with this fault only, injected whenever possible; returns what the actor
 /// received, and how many events there are.
-fn append_once(fault: Fault, steps: u64) -> (Vec<Told>, usize) {
+fn append_once(fault: Fault, steps: u64) -> (Vec<Reported>, usize) {
     let mut simulation = Simulation::new(3);
     let store = store(&mut simulation);
     simulation.steps(steps);
@@ -51,7 +51,7 @@ fn append_once(fault: Fault, steps: u64) -> (Vec<Told>, usize) {
         let heard = heard.clone();
         move || {
             let (log, append, heard) = (log.clone(), append.clone(), heard.clone());
-            async move { tell(&heard, told(log.append(append).await)) }
+            async move { announce(&heard, reported(log.append(append).await)) }
         }
     });
     simulation.run().unwrap();
@@ -63,26 +63,26 @@ fn append_once(fault: Fault, steps: u64) -> (Vec<Told>, usize) {
 #[test]
 fn unavailable_means_that_nothing_was_done() {
     let outcome = append_once(Fault::Unavailable, 100);
-    assert_eq!(outcome, (vec![Told::Unavailable], 0));
+    assert_eq!(outcome, (vec![Reported::Unavailable], 0));
 }
 
 #[test]
 fn the_unknown_is_recorded_or_not_or_lands_late() {
     let recorded = append_once(Fault::UnknownRecorded, 100);
-    assert_eq!(recorded, (vec![Told::Unknown], 1));
+    assert_eq!(recorded, (vec![Reported::Unknown], 1));
     let not_recorded = append_once(Fault::UnknownNotRecorded, 100);
-    assert_eq!(not_recorded, (vec![Told::Unknown], 0));
+    assert_eq!(not_recorded, (vec![Reported::Unknown], 0));
     let late = append_once(Fault::UnknownLate, 100);
-    assert_eq!(late, (vec![Told::Unknown], 1));
+    assert_eq!(late, (vec![Reported::Unknown], 1));
 }
 
 #[test]
 fn a_crash_before_does_nothing_and_one_after_has_done_it() {
     // Every call meets the fault until faults stop; each time the process restarts.
     let before = append_once(Fault::CrashBefore, 20);
-    assert_eq!(before, (vec![Told::Recorded], 1));
+    assert_eq!(before, (vec![Reported::Recorded], 1));
     let after = append_once(Fault::CrashAfter, 20);
-    assert_eq!(after, (vec![Told::Repeated], 1));
+    assert_eq!(after, (vec![Reported::Repeated], 1));
 }
 
 #[test]
@@ -101,21 +101,21 @@ fn a_late_append_lands_among_others_and_may_conflict() {
                 let (store, heard, append) = (store.clone(), heard.clone(), append.clone());
                 async move {
                     let log = open(&store).await;
-                    let told = told(log.append(append).await);
-                    tell(&heard, (name, told));
+                    let reported = reported(log.append(append).await);
+                    announce(&heard, (name, reported));
                 }
             });
         }
         simulation.run().unwrap();
         let recorded = payloads(&simulation, &store);
         assert_eq!(recorded.len(), 1, "one of them was the first");
-        for (name, told) in &*heard.lock().unwrap() {
+        for (name, reported) in &*heard.lock().unwrap() {
             let is_recorded = recorded[0] == *name;
-            match told {
-                Told::Recorded => assert!(is_recorded),
-                Told::Conflict => assert!(!is_recorded),
-                Told::Unknown if is_recorded => landed_first += 1,
-                Told::Unknown => landed_last += 1,
+            match reported {
+                Reported::Recorded => assert!(is_recorded),
+                Reported::Conflict => assert!(!is_recorded),
+                Reported::Unknown if is_recorded => landed_first += 1,
+                Reported::Unknown => landed_last += 1,
                 other => panic!("{other:?}"),
             }
         }
@@ -220,7 +220,7 @@ async fn read_all(store: Arc<SimulatedStore>, count: usize, heard: Heard<(u64, u
             _ => {}
         }
         if let Ok(now) = log.changed_since(seen).await {
-            tell(&heard, (seen, now));
+            announce(&heard, (seen, now));
             seen = now;
         }
     }

@@ -10,7 +10,7 @@ use retold_core::domain::{Clock, Timestamp};
 use retold_core::recording::Append;
 use retold_core::simulation::{Failure, Fault, Faults, Simulation, first_failure, run_seed, seeds};
 
-use super::{Heard, Writes, counters, event, open, payloads, store, tell};
+use super::{Heard, Writes, announce, counters, event, open, payloads, store};
 
 #[track_caller]
 fn check_failure(failure: &Failure, reason: &str) {
@@ -48,7 +48,7 @@ fn a_service_may_wait_for_the_others() {
             while let Some(number) = received.recv().await {
                 open(&store).await;
                 sum += number;
-                tell(&sums, sum);
+                announce(&sums, sum);
             }
         });
         let kept = requests.clone();
@@ -165,7 +165,7 @@ fn an_actor_that_returned_does_not_run_again() {
                     for _ in 0..opens {
                         open(&store).await;
                     }
-                    tell(&returns, name);
+                    announce(&returns, name);
                 });
             }
         });
@@ -191,7 +191,7 @@ fn a_run_continues_with_processes_that_are_added() {
                 loop {
                     if let Ok(now) = log.changed_since(count).await {
                         count = now;
-                        tell(&seen, now);
+                        announce(&seen, now);
                     }
                 }
             }
@@ -230,7 +230,7 @@ fn the_clock_advances_to_the_next_waiting_actor() {
                 async move {
                     timer.wait_until(due).await;
                     assert!(clock.now() >= due);
-                    tell(&woken, name);
+                    announce(&woken, name);
                 }
             });
         }

@@ -86,7 +86,7 @@ impl Service {
             Err(Unrecorded::NotReplicated(rows)) => return self.leave_open(members, &rows),
             Err(Unrecorded::Unknown(unsent)) => {
                 connection.close();
-                unsent.told()
+                unsent.reported()
             }
         };
         refuse(members, &error);

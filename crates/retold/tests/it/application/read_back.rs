@@ -112,9 +112,9 @@ async fn every_command_folds_what_the_log_has(place: Place) {
     let mut listener = bus.subscribe::<Noted>();
     let mut commits = application.commits();
     bus.publish(noted("x").to(&id)).await.unwrap();
-    let told = listener.next_told().unwrap().unwrap();
-    assert_eq!((told.aside, told.twice), (0, None));
-    let committed = commits.next_told().unwrap().unwrap();
+    let reported = listener.next_reported().unwrap().unwrap();
+    assert_eq!((reported.aside, reported.twice), (0, None));
+    let committed = commits.next_reported().unwrap().unwrap();
     let events: Vec<_> = committed.events_of::<Noted>().collect();
     assert_eq!(events.into_iter().next().unwrap().unwrap().1.aside, 0);
     agree(6).await;

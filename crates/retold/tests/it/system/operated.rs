@@ -44,7 +44,7 @@ fn system(on_failure: OnFailure, batch: usize) -> System {
 }
 
 /// Opens the stock and resumes the follower, after which every event is processed.
-pub(super) async fn mend(shop: &OpenSystem) {
+pub(super) async fn repair(shop: &OpenSystem) {
     let stock = shop.application("stock").unwrap();
     let opening = StockEvent::SoldOut {
         order: "opening".into(),
@@ -89,7 +89,7 @@ async fn operate(act: Act, shop: OpenSystem) {
         while operator.resume().await.is_err() {}
         while operator.pause("another look").await.is_err() {}
     }
-    mend(&shop).await;
+    repair(&shop).await;
 }
 
 /// Each generation processed each event at most once, and the last one every event; nothing was

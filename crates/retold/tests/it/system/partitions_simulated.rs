@@ -9,7 +9,7 @@ use retold::retelling::SystemSimulation;
 use retold::simulation::{Simulation, first_failure, seeds};
 use retold::system::{Follower, FollowerOperator, OnFailure, OpenSystem, System};
 
-use super::operated::{mend, reserve_if_open};
+use super::operated::{repair, reserve_if_open};
 use super::shop::{Order, Placed, Stock, reserve, shop_of};
 use super::simulated::{CLERKS, ORDERS, place_orders, run_shop};
 
@@ -111,7 +111,7 @@ fn a_parked_event_is_processed_once_although_the_follower_is_split_again() {
                 shop.commands(clerk, move |shop| place_orders(clerk, shop));
             }
             shop.commands("operator", |shop| repartition(&[5, 2], shop));
-            shop.commands("mechanic", |shop| async move { mend(&shop).await });
+            shop.commands("mechanic", |shop| async move { repair(&shop).await });
             shop.run()?;
             shop.outside(check_answers)?
         });
