@@ -25,7 +25,7 @@ const MODES: &str = "RETOLD_SQLITE_MODES";
 /// How long a test waits until a program can be started.
 const START_WAIT_MAX: Duration = Duration::from_secs(60);
 /// An unprivileged user id, for tests in which root would not be refused.
-const NOBODY: u32 = 65_534;
+const UNPRIVILEGED: u32 = 65_534;
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o777
@@ -170,7 +170,7 @@ impl Stranger {
         }
         let mut command = Command::new(&program);
         if is_root {
-            command.uid(NOBODY).gid(NOBODY);
+            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
         }
         command
             .args(["--exact", "rights::child_that_reads", "--nocapture"])
