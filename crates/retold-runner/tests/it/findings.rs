@@ -118,9 +118,8 @@ async fn problems_of_a_unit_are_seen_from_every_node() {
             let found = units
                 .iter()
                 .filter_map(|it| it.node.as_ref().zip(it.finding.as_ref()));
-            let named =
-                |(on, it): (&Arc<str>, &Finding)| it.reason.starts_with(&format!("on {on}: "));
-            found.map(named).fold(true, |all, it| all && it)
+            let mut named = found.map(|(on, it)| it.reason.starts_with(&format!("on {on}: ")));
+            named.all(|is_named| is_named)
         })
         .await;
     }
