@@ -19,8 +19,7 @@
 //!
 //! ```
 #![doc = include_str!("../doc/school.rs.txt")]
-//! use retold::projection::MemoryView;
-//! use retold::projection::{Projection, ProjectionPipeline};
+//! use retold::projection::{MemoryView, Projection, ProjectionPipeline};
 //!
 //! // A view in memory: how often each trick was learned.
 //! type Tricks = std::collections::BTreeMap<String, u32>;

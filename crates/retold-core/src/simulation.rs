@@ -19,11 +19,7 @@
 //! use std::sync::Arc;
 //!
 //! use retold_core::domain::IdSource;
-//! use retold_core::recording::Append;
-//! use retold_core::recording::MemoryStore;
-//! use retold_core::recording::NewEvent;
-//! use retold_core::recording::Store;
-//! use retold_core::recording::LogRead;
+//! use retold_core::recording::{Append, LogRead, MemoryStore, NewEvent, Store};
 //! use retold_core::simulation::{Simulation, seeds};
 //!
 //! seeds(100, |simulation: &mut Simulation| {

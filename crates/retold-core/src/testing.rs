@@ -5,8 +5,7 @@
 //! next to the actual result.
 //!
 //! ```
-//! # use retold_core::domain::Aggregate;
-//! # use retold_core::domain::{Apply, Event, EventType};
+//! # use retold_core::domain::{Aggregate, Apply, Event, EventType};
 //! # use serde::{Deserialize, Deserializer, Serialize, Serializer};
 //! use retold_core::testing::given;
 //!
@@ -57,8 +56,7 @@
 //! A failure also lists the events that the decision's model did not read:
 //!
 //! ```
-//! # use retold_core::domain::content;
-//! # use retold_core::domain::{Apply, Event, EventType, Tags};
+//! # use retold_core::domain::{Apply, Event, EventType, Tags, content};
 //! # use serde::{Deserialize, Deserializer, Serialize, Serializer};
 //! use retold_core::application::fold_of;
 //! use retold_core::testing::given_log;

@@ -37,8 +37,7 @@ impl Application {
 ///
 /// ```
 /// # use retold_core::application::{Error, LogReader};
-/// # use retold_core::recording::Query;
-/// # use retold_core::recording::StoredEvent;
+/// # use retold_core::recording::{Query, StoredEvent};
 /// # async fn example(log: LogReader) -> Result<(), Error> {
 /// // Once: the last three events with a tag.
 /// let last = log.stored().tag("carrier:UA").read().backward().limit(3).collect().await?;

@@ -22,8 +22,7 @@ use crate::recording::StoredEvent;
 /// for them, and in a store's own database the store's appends wait too.
 ///
 /// ```
-/// # use retold_core::projection::MemoryView;
-/// # use retold_core::projection::{OnPoison, Projection};
+/// # use retold_core::projection::{MemoryView, OnPoison, Projection};
 /// # fn example<DogEvent: retold_core::domain::Event>() {
 /// let registered = Projection::<MemoryView<u64>>::new("registered", 1, "school")
 ///     .on::<DogEvent>(|count, _| {

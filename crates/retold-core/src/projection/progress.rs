@@ -153,8 +153,7 @@ impl ProjectionHandle {
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
-    /// # use retold::projection::MemoryView;
-    /// # use retold::projection::{Projection, ProjectionPipeline};
+    /// # use retold::projection::{MemoryView, Projection, ProjectionPipeline};
     /// # let dogs = MemoryView::<u64>::new();
     /// # let projection = Projection::new("dogs", 1, "school")
     /// #     .on::<DogEvent>(|events: &mut u64, _| { *events += 1; Ok(()) });

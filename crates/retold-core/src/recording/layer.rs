@@ -63,10 +63,7 @@ layer! {
     /// ```
     /// use std::sync::Arc;
     /// use std::sync::atomic::{AtomicU64, Ordering};
-    /// use retold::recording::{Append, Appended};
-    /// use retold::recording::RecordError;
-    /// use retold::recording::RecorderLayer;
-    /// use retold::recording::{BoxFuture, Recorder};
+    /// use retold::recording::{Append, Appended, BoxFuture, RecordError, Recorder, RecorderLayer};
     ///
     /// /// Counts appends.
     /// struct Counting {
