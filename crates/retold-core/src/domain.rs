@@ -1,7 +1,7 @@
 //! The domain: events, aggregates and decisions, as pure, synchronous code.
 //!
-//! Nothing in here depends on a store. The modules are in dependency order: each uses only those
-//! above it.
+//! Nothing here depends on a store. The modules are in dependency order: each uses only those above
+//! it.
 
 mod clock;
 pub mod content;

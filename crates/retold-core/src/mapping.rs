@@ -1,8 +1,8 @@
 //! Mapping: conversion between the domain's events and the recorder's bytes.
 //!
-//! Before an event is recorded, the [`Mapper`] takes topic, revision and tags from its type, and
-//! the [`Codec`] encodes the payload and reads it back. When an event is read, its topic identifies
-//! the type. The modules are listed in dependency order: each uses only those above it.
+//! Before an event is recorded, the [`Mapper`] gets its topic, revision and tags, and the [`Codec`]
+//! encodes its content and decodes it again as a check. When an event is read, its topic identifies
+//! its type. The modules are listed in dependency order: each uses only those above it.
 
 mod json_difference;
 mod topic_registry;

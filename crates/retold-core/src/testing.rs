@@ -1,4 +1,4 @@
-//! The test kit: given the recorded events, when a decision is made, then this is its result.
+//! The test kit: *given* recorded events, *when* a decision is made, *then* its result is this.
 //!
 //! Decisions are pure functions, so their tests need no store, no runtime and no clock. A test
 //! states the recorded events, the decision and its expected result; a failure shows all of these
@@ -52,8 +52,9 @@
 //!     .then_refused(KnowsAlready);
 //! ```
 //!
-//! Decisions over a dynamic boundary are given a whole log, of events of any types, in any streams.
-//! A failure also lists the events that the decision's model did not read:
+//! For decisions over a model other than one aggregate (a dynamic consistency boundary), a test
+//! states a whole log: events of any types, in any streams. A failure also lists the events that
+//! the decision's model did not read:
 //!
 //! ```
 //! # use retold_core::domain::{Apply, Event, EventType, Tags, content};
@@ -99,7 +100,7 @@
 //! ```
 //!
 //! Every event that is given or decided is also encoded and decoded as it would be when recorded,
-//! so that a serde attribute that loses data is found in the test and not in production.
+//! so that a serde attribute that loses data is found in a test and not in production.
 
 mod shown_event;
 

@@ -1,8 +1,8 @@
 //! The blocking API: for programs, or parts of them, that are not asynchronous.
 //!
 //! [`Application`] has the method names of the asynchronous
-//! [`Application`](crate::application::Application). Methods that only read return their result;
-//! commands are built the same way, and [`wait`](Wait::wait) takes the place of `.await`:
+//! [`Application`](crate::application::Application). Commands are built the same way and run by
+//! [`wait`](Wait::wait) in place of `.await`; the other methods return their result directly:
 //!
 //! ```
 //! use retold::blocking::{Application, Wait, WaitEach};
@@ -34,16 +34,17 @@
 //! }
 //! ```
 //!
-//! [`Wait`] and [`WaitEach`] work for every future and stream of Retold, so there is nothing that
-//! can only be done asynchronously: `store.logs(None, 10).wait()`, `subscription.next().wait()`.
+//! [`Wait`] and [`WaitEach`] work for every future and stream of Retold, so everything that can be
+//! done asynchronously can also be done in blocking code: `store.logs(None, 10).wait()`,
+//! `subscription.next().wait()`.
 //!
 //! # Where it can be used
 //!
-//! Anywhere. The calling thread sleeps until the result is available; the stores of this crate work
-//! in threads of their own or in the calling thread, so no runtime is needed and none is started.
-//! It also works inside an asynchronous runtime, but like every blocking call it occupies one of
-//! the runtime's threads; prefer `.await` there. If the futures of your own store need a runtime,
-//! wait for them in one.
+//! Anywhere. The calling thread sleeps until the result is available. The stores of this crate work
+//! in their own threads or in the calling thread, so no runtime is needed, and none is started. It
+//! also works inside an asynchronous runtime, but like every blocking call it occupies one of the
+//! runtime's threads; prefer `.await` there. If you have your own store and its futures need a
+//! runtime, call `wait` within that runtime.
 
 mod wait;
 

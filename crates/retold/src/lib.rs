@@ -1,16 +1,18 @@
 //! Event sourcing for Rust: aggregates make decisions, decisions are recorded as events, and state
-//! is a fold over those events. Applications follow each other's logs and form systems.
+//! is a fold over those events. An application can follow the logs of others and react to them;
+//! such applications form a system.
 //!
-//! Programs depend only on this crate:
+//! Programs depend on this crate, which re-exports all others:
 //!
-//! | to … | look in |
+//! | To … | see |
 //! |---|---|
 //! | start: the names that most programs need | [`prelude`] |
 //! | define events, aggregates and decisions: pure code | [`domain`] |
 //! | test decisions without a store: given, when, then | [`testing`] |
 //! | execute commands, read states, subscribe: an application | [`application`] |
 //! | do the same in code that is not asynchronous | [`blocking`] |
-//! | follow logs: policies, projections, timers, outboxes, in one thread | [`system`] |
+//! | define a system of followers, timers and outboxes, and run it in one thread | [`system`] |
+//! | fold a log into a view, in memory or in a database | [`projection`] |
 #![cfg_attr(
     feature = "runner",
     doc = "| run a system on tokio: in many threads, or on a cluster of processes | [`runner`] |"
@@ -24,12 +26,14 @@
     feature = "postgres",
     doc = "| keep logs and views in PostgreSQL | [`postgres`] |"
 )]
-//! | handle errors, write queries and conditions, or write a store | [`recording`] |
-//! | change codecs and topics: how events become stored bytes | [`mapping`] |
+//! | handle errors, write queries and conditions, or implement a store | [`recording`] |
+//! | control how events become stored bytes: codecs and topics | [`mapping`] |
+//! | repeat the recorded decisions of a system, and compare the results | [`retelling`] |
+//! | test a system under faults, with the order of calls chosen by a seed | [`simulation`] |
 //!
 //! Features: `sqlite` and `runner` (both by default), `postgres`, and `conformance`, the test suite
-//! for authors of stores. A program that derives `Serialize` depends on `serde`, and an
-//! asynchronous program on `tokio`.
+//! for authors of stores. A program that derives `Serialize` also depends on `serde`, and an
+//! asynchronous program on a runtime such as `tokio`.
 //!
 //! # A first program
 //!

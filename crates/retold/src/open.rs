@@ -24,9 +24,9 @@ use crate::store_url::StoreUrl;
 /// database. Opening `memory:NAME` again returns the same store. Opening a file blocks the thread
 /// for a moment, longer while another process creates the file.
 ///
-/// A child process that is made by `fork` must open its stores itself, after the fork: it has none
-/// of the threads and locks of its parent. A store in a file or on a server that it inherited is
-/// refused with a clear error.
+/// A child process created by `fork` must open its own stores after the fork, because it has none
+/// of the threads and locks of its parent. Calls on an inherited store in a file or on a server
+/// fail with an error that says so.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -39,8 +39,8 @@ use crate::store_url::StoreUrl;
 ///
 /// # Errors
 ///
-/// `Invalid` for a URL that is not accepted, a kind of store whose feature this program was built
-/// without, or a file or schema that is not a store of this version; `Unavailable`, `Corrupt`.
+/// `Invalid` for a URL that is not accepted, a kind of store whose feature is not enabled, or a
+/// file or schema that is not a store of this version; `Unavailable`, `Corrupt`.
 pub async fn open_store(url: &str) -> Result<Arc<dyn Store>, RecordError> {
     match url.parse()? {
         StoreUrl::Memory { name } => Ok(Arc::new(MemoryStore::named(&name))),
@@ -53,11 +53,11 @@ pub async fn open_store(url: &str) -> Result<Arc<dyn Store>, RecordError> {
     }
 }
 
-/// Opens the store at this URL for reading: nothing is created and nothing is written.
+/// Opens the store at this URL for reading: no store is created, and no data is written.
 ///
-/// A missing file is an error. A store in memory is that of this process. While SQLite reads a
-/// file, it keeps two more files next to it (`-wal` and `-shm`), through which readers and writers
-/// coordinate.
+/// A missing file is an error. `memory:NAME` opens the same store as [`open_store`] in this
+/// process, and it is writable. While a SQLite file is open, SQLite keeps two more files next to it
+/// (`-wal` and `-shm`), through which readers and writers coordinate.
 ///
 /// # Errors
 ///
@@ -70,11 +70,12 @@ pub async fn open_store_read_only(url: &str) -> Result<Arc<dyn Store>, RecordErr
     }
 }
 
-/// Adds an `open` to [`Application`] that takes the URL of a store, because the core has no URLs.
+/// Adds `open` to [`Application`], which takes the URL of a store. It is a separate trait because
+/// the core crate knows no URLs.
 pub trait OpenApplication: Sized {
     /// Opens the application of this name with its log, which has the same name, in the store at
-    /// this URL. The log is created if it does not exist. Everything else has its default; use
-    /// [`Application::builder`] to choose other options.
+    /// this URL. The log is created if it does not exist. All options have their defaults; use
+    /// [`Application::builder`] to choose others.
     ///
     /// ```
     /// use retold::prelude::*;

@@ -7,15 +7,15 @@
 //! - `sqlite:///PATH`: the same for an absolute path, as URLs of files are often written
 //! - `sqlite:PATH?synchronous=normal`: the same file, faster and less durable: see
 //!   [`Durability`]
-//! - `sqlite:PATH?mode=640`: the same file; if it is created, with these permissions, written
-//!   as for `chmod`, instead of 600, which only the owner can read
+//! - `sqlite:PATH?mode=640`: the same file; if it is created, it gets these permissions, in octal
+//!   as for `chmod`; the default is 600, readable only by the owner
 //! - `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME`: the schema of that name
 //!   (`retold` by default) of a PostgreSQL database, created if missing; the other parameters
 //!   are those of libpq, see `retold_postgres`
 //!
 //! A path is taken literally, without decoding of `%`, up to the first `?`. Options follow it as
-//! `name=value`, joined by `&`. An unknown option is refused, and the error lists the known ones: a
-//! mistyped option never weakens a guarantee silently.
+//! `name=value`, joined by `&`. An unknown option is refused, and the error lists the known ones,
+//! so that a mistyped option never silently weakens a guarantee.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,12 +29,12 @@ use crate::recording::limits::check_name;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
-    /// After its bytes are on the disk: an acknowledged event survives a power failure.
+    /// When its bytes are on the disk: an acknowledged event survives a power failure.
     #[default]
     Full,
-    /// After its bytes are with the operating system: an acknowledged event survives the end of the
-    /// process, however sudden. A power failure can lose the latest events, but never an earlier
-    /// one while keeping a later one. `synchronous=normal` in a URL.
+    /// When its bytes are with the operating system: an acknowledged event survives a crash of the
+    /// process. A power failure can lose the latest events, but if an event is kept, so are all
+    /// before it. `synchronous=normal` in a URL.
     Normal,
 }
 
@@ -192,7 +192,7 @@ impl fmt::Debug for PostgresUrl {
 const KNOWN: &str = "known are memory:NAME, sqlite:PATH and postgres://HOST/DATABASE";
 
 impl StoreUrl {
-    /// Returns the file of the store, if it is a single file.
+    /// Returns the path of the file of a SQLite store; `None` for other stores.
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::Memory { .. } | Self::Postgres { .. } => None,

@@ -145,7 +145,8 @@ impl ApplicationBuilder {
         self
     }
 
-    /// Retries a command at most this often after a conflict; [`RETRIES_DEFAULT`] by default.
+    /// Sets how many times a command is retried after conflicts, at most; [`RETRIES_DEFAULT`] by
+    /// default.
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self
@@ -163,8 +164,8 @@ impl ApplicationBuilder {
     /// types, the [`retired`](Self::retired) topics, and those [`of_others`](Self::of_others).
     /// Opening fails if the log has another topic, and readers refuse one that appears later,
     /// because its events may be events that they look for under another name. An application that
-    /// declares nothing knows a type from its first use, and decisions over a query are checked
-    /// against the types known at that time.
+    /// declares nothing knows a type from its first use on, and checks the topics that a decision
+    /// over a query reads only against the types known at that time.
     pub fn event<E: Event>(mut self) -> Self {
         self.declared.readers.push(EventReader::of::<E>());
         let registry = &self.registry;
@@ -216,8 +217,8 @@ impl ApplicationBuilder {
     /// # Errors
     ///
     /// [`Error::Invalid`] for an invalid name, or without a store; [`Error::Registry`] if two
-    /// declared types share a name; [`Error::Mapping`] if types are declared and the log has a
-    /// topic that is neither declared nor retired; [`Error::Unavailable`], [`Error::Corrupt`].
+    /// declared types share a name; [`Error::Mapping`] if any type or topic is declared, and the
+    /// log has one that is not; [`Error::Unavailable`], [`Error::Corrupt`].
     pub async fn open(self) -> Result<Application> {
         self.registered?;
         let (recorder, store) = match (self.log, self.access) {

@@ -30,7 +30,7 @@ impl<A: Aggregate> Draft<A> {
 
     /// Records a decision. The state applies the events at once, as they will be read from the log;
     /// the log gets them together with everything else that the change records. If the decision can
-    /// be refused, unwrap it first: `account.record(account.withdraw(5)?)`.
+    /// be refused, handle the refusal first: `account.record(account.withdraw(5)?)`.
     pub fn record(&mut self, decision: impl Decision<A::Event, Refusal = Infallible>) {
         let mut decided = Vec::new();
         let Ok(()) = decision.decided(&mut decided);

@@ -11,8 +11,9 @@ use crate::recording::{EventId, Invalid};
 /// Hashed before a command id, so that no other use of the same text gives the same event ids.
 const DOMAIN: &[u8] = b"retold.command/1";
 
-/// Identifies a request, so that it is executed once however often it is sent. Chosen by the sender
-/// and kept when it sends the request again; 1 to [`COMMAND_ID_SIZE_MAX`] bytes.
+/// Identifies a request, so that it is executed only once, no matter how many times it is sent. The
+/// sender chooses it and uses the same one when it sends the request again; 1 to
+/// [`COMMAND_ID_SIZE_MAX`] bytes.
 ///
 /// The ids of the events that a command records are derived from its id, so the log itself knows
 /// which commands it has seen. The scope is the log: two commands of one log never share an id.
@@ -20,15 +21,15 @@ const DOMAIN: &[u8] = b"retold.command/1";
 pub struct CommandId(String);
 
 impl CommandId {
-    /// The text of the id.
+    /// Returns the text of the id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The id of the event at index `ordinal`, counted from 0, among the command's events.
+    /// Returns the id of the event at index `ordinal`, counted from 0, among the command's events.
     ///
     /// It is a UUID of version 8 (RFC 9562, section 5.8) made from SHA-256 over the command id and
-    /// the ordinal. It contains no time, because a repeated request comes at another time.
+    /// the ordinal. It contains no time, because a repeated request arrives at another time.
     pub fn event_id(&self, ordinal: u64) -> EventId {
         let mut hash = Sha256::new();
         hash.update(DOMAIN);

@@ -27,7 +27,7 @@ pub struct Create<'a, A: Aggregate> {
 
 impl Application {
     /// Creates an aggregate under a fresh key from the application's id source, and returns its id.
-    /// The decision gives its first events; if it can be refused, unwrap it first:
+    /// The decision returns its first events. If it can be refused, handle the refusal first:
     /// `create::<Dog>(Dog::register(name)?)`.
     ///
     /// For an aggregate with a known key that may already exist, use

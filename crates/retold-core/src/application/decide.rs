@@ -43,12 +43,11 @@ impl Application {
     ///
     /// A decision consists of events of any types. An event addressed to an aggregate, with
     /// `event.to(&id)` ([`Addressed::to`](crate::mapping::Addressed::to)), is recorded in its
-    /// stream; other events have no stream. The streams that are written need not be those that
-    /// were read.
+    /// stream; other events have no stream. A decision can write to streams that it did not read.
     ///
     /// `decide` is called at least once, and must depend only on the state. A refusal, and a
-    /// decision without events, is returned only for states that are all as of the same state of
-    /// the log.
+    /// decision without events, is returned only if all states that it was based on are as of the
+    /// same state of the log.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]

@@ -11,7 +11,7 @@ use crate::recording::{
     found_log, found_there,
 };
 
-/// The result of an application's methods whose calls the domain cannot refuse.
+/// The result of an application's methods that the domain cannot refuse.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a call failed. Each variant calls for a different reaction of the caller.
@@ -21,8 +21,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A condition on the log does not hold, and the retries are used up or were not requested
-    /// (`at`). Nothing was recorded.
+    /// A condition on the log does not hold, and the retries are used up or were ruled out with
+    /// `at`. Nothing was recorded.
     #[error("{0}; read again, then decide again")]
     Conflict(Conflict),
     /// The database cannot be reached or is overloaded. Nothing was recorded; the same call may
@@ -43,9 +43,9 @@ pub enum Error {
         failure: Failure,
         /// The append whose outcome is unknown; `None` if the recorder reported this for a read.
         append: Option<Append>,
-        /// Whether the same call can be repeated and records nothing twice: true for a command with
-        /// an id, settling the same append, or a read. A command without an id would be decided
-        /// again with other event ids: settle its append instead.
+        /// Whether the same call can be repeated without recording anything twice: true for a
+        /// command with an id, settling the same append, or a read. A command without an id would
+        /// be decided again with other event ids: settle its append instead.
         is_repeatable: bool,
     },
     /// The stored data differs from what was written.
@@ -59,7 +59,7 @@ pub enum Error {
     /// decide on one that may not exist, use `execute_or_create`; to read one, `find`.
     #[error("{}", not_found(stream, version, time))]
     NotFound {
-        /// Name of the stream that has no events.
+        /// Name of the aggregate's stream.
         stream: Arc<str>,
         /// The requested version, if there was one.
         version: Option<Version>,
@@ -67,8 +67,8 @@ pub enum Error {
         time: Option<Timestamp>,
     },
     /// The log no longer has what was read from it: it was replaced, cut, or restored from an older
-    /// copy. Data derived from that read may refer to events that no longer exist. Find out, and
-    /// start again from the first event or from a mark that the log has.
+    /// copy. Data derived from that read may refer to events that no longer exist. Find out what
+    /// happened, and start again from the first event or from a mark that the log has.
     #[error(
         "the log {log:?} has diverged: {mark} was read from it, but {}; it was cut, replaced, or \
          restored from an older copy since. Compare it with the restored copy; then start again: \
@@ -84,8 +84,8 @@ pub enum Error {
         /// The event at that position now; `None` if the log is shorter.
         found: Option<Mark>,
     },
-    /// The name of a log now leads to another log than the one that was read: it was replaced. As
-    /// with [`Diverged`](Self::Diverged): find out, and start again.
+    /// The name of a log now refers to a log other than the one that was read: it was replaced. As
+    /// with [`Diverged`](Self::Diverged), find out what happened, and start again.
     #[error(
         "the log {log:?} has been replaced: it had the id {expected}, and now {}",
         found_log(expected, found)
@@ -115,8 +115,8 @@ pub enum Error {
         /// The position of that event.
         position: Position,
     },
-    /// Two types of the program share a name. Detected when the second one is registered: at
-    /// startup or at its first use.
+    /// Types of the program share a name, or a name is not allowed. Detected when a type is
+    /// registered: at startup or at its first use.
     #[error(transparent)]
     Registry(RegistryError),
     /// The domain refused the command; the refusal is the source.
@@ -153,10 +153,10 @@ impl Error {
         }
     }
 
-    /// Returns whether the same call can be retried and records nothing twice: true for a conflict,
-    /// an unavailable store, and an unknown outcome if the same command id or the same append is
-    /// sent again. False for an unknown outcome of a command without an id, whose append must be
-    /// [settled](super::handle::Application::settle).
+    /// Returns whether the same call can be retried without recording anything twice: true for a
+    /// conflict, an unavailable store, and an unknown outcome if the same command id or the same
+    /// append is sent again. False for an unknown outcome of a command without an id, whose append
+    /// must be [settled](super::handle::Application::settle).
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
@@ -268,7 +268,7 @@ impl From<Invalid> for Error {
 pub enum ExecuteError<R> {
     /// The domain refused. Nothing was recorded, and the decision was made on the newest state.
     Refused(R),
-    /// The library failed.
+    /// An error of the library.
     Retold(Error),
 }
 

@@ -22,10 +22,10 @@ use crate::recording::{Append, Mark};
 /// knowing an application.
 ///
 /// If it has a persistence subscriber ([`record_into`](Self::record_into)), a publication is
-/// recorded first. The other subscribers receive it only when it is durable, as it is read back. If
-/// recording fails, the publisher gets the error and the subscribers receive nothing. Publishing
-/// never waits for subscribers: each has a bounded queue, and a slow subscriber learns how many
-/// publications it [`Missed`].
+/// recorded first. The other subscribers receive it only when it is durable, with the content that
+/// later readers of the log will decode. If recording fails, the publisher gets the error and the
+/// subscribers receive nothing. Publishing never waits for subscribers: each has a bounded queue,
+/// and a slow subscriber learns how many publications it [`Missed`].
 ///
 /// A clone is the same bus.
 ///
@@ -72,8 +72,8 @@ impl EventBus {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if publications are already recorded elsewhere. A publication is recorded
-    /// as a whole or not at all, and no append spans two logs.
+    /// [`Error::Invalid`] if the bus already records into a log: a publication is recorded as a
+    /// whole or not at all, and no append spans two logs.
     pub fn record_into(&self, application: &Application) -> Result<()> {
         let recorded_into = &self.shared.recorded_into;
         recorded_into.set(application.clone()).map_err(|_| {
@@ -160,7 +160,8 @@ impl fmt::Debug for EventBus {
 
 /// The events of type `E` that are published on a bus, in the order of publication.
 ///
-/// For a slow subscriber the last [`PUBLICATIONS_KEPT`] publications are kept.
+/// For a slow subscriber the last [`PUBLICATIONS_KEPT`] publications are kept, and [`Missed`]
+/// reports how many were lost to it.
 pub struct BusSubscription<E> {
     receiver: broadcast::Receiver<Arc<[AnyEvent]>>,
     publication: Arc<[AnyEvent]>,

@@ -91,7 +91,7 @@ impl<S> Fold<S> {
         self
     }
 
-    /// Adds the events of type `E`, with the same tags.
+    /// Adds the events of type `E` with the same tags.
     #[must_use]
     pub fn and<E: Event>(mut self) -> Self
     where
@@ -101,9 +101,9 @@ impl<S> Fold<S> {
         self
     }
 
-    /// Restricts the event type named last to events with this topic, or with one from another
-    /// call. Events recorded under a former name of the topic count too. Events that are structs of
-    /// their own do not need this: name their types.
+    /// Restricts the event type that was added last to events with this topic; each further call
+    /// adds another topic. Events recorded under a former name of the topic count too. An event
+    /// type that is a struct does not need this, because it has only one topic.
     #[must_use]
     pub fn only(mut self, topic: &'static str) -> Self {
         if let Some(kind) = self.kinds.last_mut() {
@@ -112,8 +112,8 @@ impl<S> Fold<S> {
         self
     }
 
-    /// The query that selects the events of this fold, under the present and former topics of their
-    /// types.
+    /// Returns the query that selects the events of this fold, under the present and former topics
+    /// of their types.
     ///
     /// # Errors
     ///

@@ -111,18 +111,19 @@ impl Application {
         self.core.recorder.log_name()
     }
 
-    /// The recorder of the application's log, for operations that the application does not offer.
+    /// Returns the recorder of the application's log, for operations that the application does not
+    /// offer.
     pub fn recorder(&self) -> &Arc<dyn Recorder> {
         &self.core.recorder
     }
 
-    /// Converts its events to bytes and back.
+    /// Returns the mapper, which converts the application's events to bytes and back.
     pub fn mapper(&self) -> &Mapper {
         &self.core.mapper
     }
 
-    /// Returns which types own which topics. Types that are used without being registered at
-    /// startup register themselves.
+    /// Returns the registry of topics and their types. A type that was not registered at startup is
+    /// registered at its first use.
     pub fn registry(&self) -> &TopicRegistry {
         &self.core.registry
     }
@@ -164,7 +165,7 @@ impl Application {
     }
 
     /// Returns a handle that records this metadata with every event, instead of this handle's
-    /// metadata: for example the user and the conversation. Set it once per request.
+    /// metadata: for example the user and the correlation id. Set it once per request.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
@@ -196,26 +197,26 @@ impl Application {
         EventId::new(self.core.ids.next_id())
     }
 
-    /// Subscribes to the commits of this application (of this handle and its clones) from now on,
-    /// in process.
+    /// Subscribes to the commits made through this handle and its clones, from now on and within
+    /// this process.
     pub fn commits(&self) -> Commits {
         self.core.bus.subscribe(self.core.mapper)
     }
 
     /// Sends an append until its outcome is known: sends it again while the recorder reports that
-    /// the outcome is unknown, at most [`SETTLE_ATTEMPTS_MAX`] times. Notifies subscribers in the
-    /// process.
+    /// the outcome is unknown, at most [`SETTLE_ATTEMPTS_MAX`] times. Then notifies the subscribers
+    /// in this process.
     ///
-    /// Use it for your own append, and to settle one that [`Error::OutcomeUnknown`] returned. An
-    /// append that fails because the store is unavailable is not retried: the core has no timer to
-    /// wait with, and the caller knows that nothing was recorded.
+    /// Use it for your own append, or to settle the one in an [`Error::OutcomeUnknown`]. An append
+    /// that fails because the store is unavailable is not retried: the core has no timer to wait
+    /// with, and the caller knows that nothing was recorded.
     ///
     /// # Errors
     ///
-    /// [`Error::OutcomeUnknown`] if it is still unknown, including when the expected version could
-    /// still be reached: a pending attempt may still succeed. [`Error::Conflict`],
-    /// [`Error::Unavailable`], [`Error::Invalid`], [`Error::Corrupt`]: it is not recorded and will
-    /// not be.
+    /// [`Error::OutcomeUnknown`] if it is still unknown, including when a later attempt conflicts
+    /// because the stream has not reached the expected version yet: an earlier attempt that is
+    /// pending may still succeed. [`Error::Conflict`], [`Error::Unavailable`], [`Error::Invalid`],
+    /// [`Error::Corrupt`]: it is not recorded and will not be.
     pub async fn settle(&self, append: Append) -> Result<Appended> {
         let (appended, _) = self.send(append).await?;
         self.after_commit().await;

@@ -3,25 +3,27 @@
 /// Number of aggregates that an application keeps in memory, by default.
 pub const CACHE_SIZE_DEFAULT: usize = 1_000;
 
-/// How often a command is retried after a conflict, by default. Every conflict means that another
-/// append was recorded, so this is how many others can overtake a command before it fails.
+/// Number of times a command is retried after a conflict, by default. Every conflict means that
+/// another append was recorded first, so a command fails only when more appends than this have
+/// overtaken it.
 pub const RETRIES_DEFAULT: u32 = 1_000;
 
-/// Maximum number of pending appends of one aggregate, each decided on those before it. Further
-/// commands wait until the last of them is recorded.
+/// Maximum number of pending appends of one aggregate, each decided on the state after the one
+/// before it. Further commands wait until the last of them is recorded.
 pub const LANE_APPENDS_MAX: usize = 128;
 
-/// How often a command that contends for an aggregate decides and is overtaken before it decides
-/// while the others wait.
+/// Number of times a command that contends for an aggregate can decide and be overtaken; then it
+/// decides while the other commands wait.
 pub const LANE_LOOKS_MAX: u32 = 4;
 
-/// How often the same append is sent while its outcome is unknown, before the error is returned.
+/// Number of times the same append is sent while its outcome is unknown, before the error is
+/// returned.
 pub const SETTLE_ATTEMPTS_MAX: u32 = 10;
 
 /// Number of events per read when a state is folded. It limits memory, not the length of a stream.
 pub const FOLD_PAGE_EVENTS: usize = 1_000;
 
-/// Number of aggregate names per read, by default.
+/// Number of ids of aggregates per page, by default.
 pub const AGGREGATES_PAGE: usize = 1_000;
 
 /// Number of commits kept for a subscriber in the process that has fallen behind. It misses older

@@ -76,7 +76,7 @@ pub enum UnknownTopics {
 }
 
 impl LogReader {
-    /// Creates a reader of this recorder's log, which knows no types until they are requested.
+    /// Creates a reader of this recorder's log. It knows a type only from its first use on.
     pub fn new(recorder: Arc<dyn Recorder>) -> Self {
         Self {
             recorder,
@@ -91,9 +91,9 @@ impl LogReader {
         self.stored_where(UnknownTopics::Give)
     }
 
-    /// Selects the events as they are stored, and treats events as `unknown` says if the
-    /// application knows no type with their topic at that time. Retired topics and the library's
-    /// own topics are always known.
+    /// Selects the events as they are stored. `unknown` defines how to treat an event whose topic
+    /// the application does not know when the event is read. Retired topics and the library's own
+    /// topics are always known.
     pub fn stored_where(&self, unknown: UnknownTopics) -> Selection<StoredEvent> {
         let registry = Arc::clone(&self.registry);
         let decode = move |event: &StoredEvent| match unknown {

@@ -65,7 +65,7 @@ impl<T> Reading<T> {
         self
     }
 
-    /// The events, one after the other. Nothing is read before the first one is requested.
+    /// Returns the events one after the other. Nothing is read before the first one is requested.
     pub fn events(self) -> Events<T> {
         let Self {
             selection,
@@ -86,7 +86,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// Returns all events at once. Use it only for short readings: all events are held in memory.
+    /// Returns all events at once. Use it only for short ranges: all events are held in memory.
     ///
     /// # Errors
     ///
@@ -167,7 +167,7 @@ impl<T> Events<T> {
         Ok(Some(events))
     }
 
-    /// How far the pages up to now have read: see [`Page::read_to`]. After the end of a forward
+    /// Returns how far the log has been read: see [`Page::read_to`]. After the end of a forward
     /// reading, it is the correct `after` for a condition on what was read; `None` if the log was
     /// empty.
     pub fn read_to(&self) -> Option<Mark> {

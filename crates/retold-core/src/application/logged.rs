@@ -14,43 +14,43 @@ pub struct Logged<E> {
 }
 
 impl<E> Logged<E> {
-    /// Its position in the log.
+    /// Returns its position in the log.
     pub fn position(&self) -> Position {
         self.stored.position()
     }
 
-    /// Its position and id.
+    /// Returns its mark: its position and id.
     pub fn mark(&self) -> Mark {
         self.stored.mark()
     }
 
-    /// The event's id.
+    /// Returns its id.
     pub fn id(&self) -> EventId {
         self.stored.id()
     }
 
-    /// Name of its stream, or `None`.
+    /// Returns the name of its stream, or `None`.
     pub fn stream(&self) -> Option<&str> {
         self.stored.stream()
     }
 
-    /// Its version in its stream; `None` if it has no stream.
+    /// Returns its version in its stream; `None` if it has no stream.
     pub fn version(&self) -> Option<Version> {
         self.stored.version()
     }
 
-    /// The aggregate of type `A` that the event belongs to; `None` if it belongs to no such
-    /// aggregate.
+    /// Returns the id of the aggregate of type `A` that it belongs to; `None` if it belongs to
+    /// none.
     pub fn aggregate<A: Aggregate>(&self) -> Option<Id<A>> {
         Id::of_stream(self.stored.stream()?)
     }
 
-    /// The time of the decision.
+    /// Returns the time at which it was decided.
     pub fn time(&self) -> Timestamp {
         self.stored.time()
     }
 
-    /// Its metadata.
+    /// Returns its metadata.
     ///
     /// # Errors
     ///

@@ -17,10 +17,10 @@ use crate::recording::{BoxFuture, Condition, Mark, Position, StoredEvent, Versio
 /// condition that its stream is still at the version that was read. A
 /// [`fold_of`](super::fold::fold_of) is a model: a state folded over the events of some types and
 /// tags, on the condition that no other such event was recorded. `()` reads nothing. Tuples of up
-/// to six models, vectors and options of models are models too. So a decision names exactly what it
-/// depends on, and nothing else causes a conflict.
+/// to six models, vectors and options of models are models too. In this way a decision names
+/// exactly what it depends on, and nothing else causes a conflict.
 ///
-/// You rarely need to implement it: compose the existing models.
+/// You rarely need to implement this trait: compose the existing models.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a model to decide on",
     label = "not a model",
@@ -34,7 +34,7 @@ pub trait Model: Send + Sync {
     /// How far the state has been read.
     type Place: Send + Sync;
 
-    /// Returns the state and the place before anything is read.
+    /// Returns the state and the place from which reading starts.
     fn begin(&self) -> (Self::State, Self::Place);
 
     /// Applies the events that the state has not seen, as far as `reach` says. After an error, the
@@ -77,8 +77,8 @@ pub enum Reach {
     UpTo(Position),
 }
 
-/// How far the reads of a model reached: each of its states is as of the log at the lower mark, at
-/// the upper mark, or between them.
+/// How far the reads of a model reached. It holds two marks, and each state of the model is as of a
+/// state of the log between them, inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadTo(Reads);
 
@@ -93,13 +93,13 @@ enum Reads {
 }
 
 impl ReadTo {
-    /// For a model that reads nothing.
+    /// The value for a model that reads nothing.
     pub const NOTHING: Self = Self(Reads::None);
 
-    /// For a model that relies on a cached state, which may be old.
+    /// The value for a model that relies on a cached state, which may be old.
     pub const CACHED: Self = Self(Reads::Old);
 
-    /// For a single read up to this mark; `None` if the log was empty.
+    /// Returns the value for a single read up to this mark; `None` if the log was empty.
     pub const fn one(mark: Option<Mark>) -> Self {
         Self(Reads::Between(mark, mark))
     }
@@ -129,8 +129,8 @@ impl ReadTo {
         }
     }
 
-    /// The mark of the latest read; `None` if the log was empty, nothing was read, or a cached
-    /// state was used.
+    /// Returns the mark of the latest read; `None` if the log was empty, nothing was read, or a
+    /// cached state was used.
     pub fn mark(&self) -> Option<Mark> {
         match self.0 {
             Reads::None | Reads::Old => None,

@@ -27,12 +27,12 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// Its events in order, each with its position.
+    /// Returns its events in order, each with its position.
     pub fn events(&self) -> impl Iterator<Item = (Position, &NewEvent)> {
         self.positions.iter().zip(self.append.new_events())
     }
 
-    /// Its events of type `E` in order, decoded, each with its position.
+    /// Returns its events of type `E` in order, decoded, each with its position.
     pub fn events_of<E: Event>(&self) -> impl Iterator<Item = Result<(Position, E)>> {
         let is_of_type = |(_, event): &(_, &NewEvent)| E::index_of_topic(&event.topic).is_some();
         self.events()
@@ -40,7 +40,7 @@ impl Committed {
             .map(|(position, event)| Ok((position, self.mapper.decode_new(event, position)?)))
     }
 
-    /// Its last event; `None` if it had only stretches.
+    /// Returns the mark of its last event; `None` if it has only stretches.
     pub fn mark(&self) -> Option<Mark> {
         let (position, event) = self.positions.last().zip(self.append.new_events().last())?;
         Some(Mark {
@@ -82,12 +82,12 @@ impl Bus {
 
 /// A subscription to the commits of an application, from now on, within its process.
 ///
-/// A commit is published when it is durable. Commits of concurrent commands arrive in any order,
-/// and only those made through this application's handles. To receive everything in order,
-/// including what other processes record, subscribe to the log instead.
+/// A commit is published when it is durable. Only commits made through this application's handles
+/// arrive, and those of concurrent commands in any order. To receive everything in order, including
+/// what other processes record, subscribe to the log instead.
 ///
-/// For a slow subscriber the last [`COMMITS_KEPT`] commits are kept, and it learns how many it
-/// [`Missed`]; publishing never waits for it.
+/// For a slow subscriber the last [`COMMITS_KEPT`] commits are kept, and [`Missed`] reports how
+/// many were lost to it; publishing never waits for a subscriber.
 #[derive(Debug)]
 pub struct Commits {
     receiver: broadcast::Receiver<(Append, Positions)>,

@@ -15,8 +15,8 @@ pub struct Recorded {
     pub version: Option<Version>,
     /// Positions of the command's events; empty if it decided on none.
     pub positions: Positions,
-    /// The last of its events: a token for reading your own writes, from this log or from a view of
-    /// it. `None` if it decided on no events.
+    /// The mark of the last of its events. A view of this log that has reached its position
+    /// contains all of them. `None` if it decided on no events.
     pub mark: Option<Mark>,
     /// How its events were recorded.
     pub outcome: Outcome,
@@ -34,7 +34,7 @@ impl Recorded {
         }
     }
 
-    /// Position of the last of its events, if it has any.
+    /// Returns the position of the last of its events, if it has any.
     pub fn position(&self) -> Option<Position> {
         self.positions.last()
     }

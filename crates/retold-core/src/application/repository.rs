@@ -23,7 +23,7 @@ pub struct Loaded<A: Aggregate> {
     pub id: Id<A>,
     /// The fold of its events.
     pub state: A,
-    /// The last version that the state has seen.
+    /// The version of the last event in the state.
     pub version: Version,
 }
 
@@ -89,8 +89,8 @@ impl Application {
             .ok_or_else(|| absent(stream, Some(version)))
     }
 
-    /// Returns the aggregate as of a time: the fold of its versions before the first one whose
-    /// event was decided later than `time`.
+    /// Returns the aggregate as of a time: the fold of its events before the first one that was
+    /// decided later than `time`.
     ///
     /// # Errors
     ///

@@ -14,8 +14,8 @@ use crate::recording::{
     BoxFuture, Invalid, LogRead, Page, Query, QueryItem, RecordError, Recorder, StoredEvent,
 };
 
-/// Number of events that a reading or a subscription fetches at once, by default. It holds one page
-/// in memory at a time.
+/// Number of events in a page, by default: a reading or a subscription fetches one page at a time,
+/// and holds at most one in memory.
 pub const READ_PAGE_EVENTS_DEFAULT: usize = 500;
 
 /// Converts a stored event into the caller's form; `None` skips it.
@@ -58,10 +58,10 @@ impl Watched {
     }
 }
 
-/// Selects events of a log and their form: `StoredEvent`s, or events of a type.
+/// A selection of a log's events, returned as `StoredEvent`s or decoded as events of a type.
 ///
-/// Created by a `LogReader`, narrowed here, and then [read](Self::read) or [subscribed
-/// to](Self::subscribe).
+/// Created by a `LogReader`, narrowed with these methods, and then [read](Self::read) or
+/// [subscribed to](Self::subscribe).
 #[must_use = "a selection does nothing until it is read or subscribed to"]
 pub struct Selection<T> {
     recorder: Arc<dyn Recorder>,
@@ -110,7 +110,8 @@ impl<T> Selection<T> {
         self
     }
 
-    /// Restricts the selection to events that match `query`, which replaces an earlier query.
+    /// Restricts the selection to events that match `query`. It replaces an earlier query and
+    /// earlier tags.
     ///
     /// A selection of typed events reads only events of the type, regardless of the query: the
     /// type's topics, including former ones, are added to it. A query that names topics, but none

@@ -45,8 +45,8 @@ impl Application {
         self.put_snapshot(&stream, version, &*folded.state).await
     }
 
-    /// Drops all snapshots of the aggregate. This costs only time: the events are the source of
-    /// truth.
+    /// Drops all snapshots of the aggregate. Nothing is lost, because the events are the source of
+    /// truth; a later load may take longer.
     ///
     /// # Errors
     ///

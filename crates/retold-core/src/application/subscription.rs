@@ -220,9 +220,9 @@ impl<T> Subscription<T> {
         poll_fn(|context| self.poll(context)).await
     }
 
-    /// How far the subscription has read: all selected events up to here have been returned, and
-    /// none after it. `None` before the first event of the log. It also advances over events that
-    /// are not selected.
+    /// Returns how far the subscription has read: all selected events up to here have been
+    /// returned, and none after it. `None` before the first event of the log. It also advances over
+    /// events that are not selected.
     pub fn mark(&self) -> Option<Mark> {
         self.mark
     }

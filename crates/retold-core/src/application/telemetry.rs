@@ -1,9 +1,9 @@
 //! The telemetry of an application: the names of its metrics and spans, in one place.
 //!
 //! Metrics are sent to the recorder that the program installed for the crate `metrics`; spans and
-//! events to its subscriber for `tracing`. Both are nearly free while none is installed. Metrics
-//! have no labels, so that thousands of logs in a process do not create thousands of series; the
-//! spans contain the log's name.
+//! the events of `tracing` go to the subscriber that it installed for `tracing`. Both are nearly
+//! free while nothing is installed. Metrics have no labels, so that thousands of logs in a process
+//! do not create thousands of series; the spans contain the log's name.
 //!
 //! | span (level debug) | fields |
 //! |---|---|
@@ -17,7 +17,7 @@
 //! position is set once the append is recorded.
 //!
 //! At level trace there is an event `retold.recorded` for each recorded event, with its id, topic,
-//! position, correlation and causation. So a command can be followed through processes to
+//! position, correlation and causation. In this way a command can be traced across processes to
 //! everything that it caused: all of it has one correlation, and the causation of an effect is the
 //! id of the processed event, which the span `retold.answer` also contains
 //! ([`system`](crate::system)).

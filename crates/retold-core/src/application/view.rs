@@ -77,8 +77,9 @@ impl Application {
 
 /// A view is also a model. A decision on it reads only what was recorded since the view was read,
 /// and depends on everything that the view depends on. To decide often on a growing model, keep a
-/// view of it, decide on `&view`, and refresh it now and then. With an application whose log has
-/// another name it is `Invalid`, because a read of one log does not apply to another.
+/// view of it, decide on `&view`, and refresh the view from time to time. A decision through an
+/// application whose log has another name is `Invalid`, because a read of one log does not apply to
+/// another.
 impl<M> Model for View<M>
 where
     M: Model<State: Clone, Place: Clone>,
@@ -123,10 +124,10 @@ impl<M: Model> View<M> {
     ///
     /// # Errors
     ///
-    /// As [`Application::view`], and [`Error::Invalid`] for an application whose log has another
-    /// name. After an error, the parts of the view may be as of different states of the log until
-    /// it is refreshed again. [`Error::Diverged`] if the log no longer contains what the view has
-    /// seen; then create a new view.
+    /// As [`Application::view`]; [`Error::Invalid`] for an application whose log has another name;
+    /// [`Error::Diverged`] if the log no longer contains what the view has read: then create a new
+    /// view. After any other error, the parts of the view may be as of different states of the log
+    /// until it is refreshed again.
     pub async fn refresh(&mut self, application: &Application) -> Result<()> {
         self.check_is_of(application)?;
         let (state, place) = (&mut self.state, &mut self.place);

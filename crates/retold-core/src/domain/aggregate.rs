@@ -48,7 +48,7 @@ pub trait Aggregate: Apply<Self::Event> + Clone + Default + Send + Sync + 'stati
             `#[derive(Key, Clone, PartialEq, Eq, Hash, Debug)]` to a struct of one such field"
 )]
 pub trait Key: Clone + Eq + Hash + fmt::Debug + Send + Sync + 'static {
-    /// Returns the text of the key. Two keys have the same text exactly if they are equal.
+    /// Returns the text of the key. Two keys have the same text if and only if they are equal.
     fn to_text(&self) -> String;
 
     /// Returns the key with this text, or `None` if no key has it.
@@ -100,8 +100,8 @@ pub type IsEqual<A> = fn(&A, &A) -> bool;
 /// How the state of an aggregate is kept in snapshots.
 #[derive(Debug)]
 pub struct SnapshotRule<A> {
-    /// A snapshot is taken when at least this many events were recorded since the last one; 0 for
-    /// only on demand.
+    /// A snapshot is taken when the version of the aggregate reaches or passes a multiple of this
+    /// number; 0 for snapshots on demand only.
     pub every: u64,
     /// Version of the shape of the state and of the rules that fold it, from 1: snapshots of
     /// another revision are ignored. Raise it when fields or `apply` change.
@@ -110,16 +110,16 @@ pub struct SnapshotRule<A> {
     pub encode: fn(&A) -> Result<Vec<u8>, serde_json::Error>,
     /// Reads a state from JSON.
     pub decode: fn(&[u8]) -> Result<A, serde_json::Error>,
-    /// Compares two states, if the type can be compared. It detects differences that the JSON does
-    /// not show, such as a field that serde skips.
+    /// Compares two states; `None` if the type has no comparison. It detects differences that the
+    /// JSON does not show, such as a field that serde skips.
     pub is_equal: Option<IsEqual<A>>,
 }
 
 impl<A: Serialize + DeserializeOwned> SnapshotRule<A> {
-    /// Creates a rule for snapshots of this revision, taken every `every` events.
+    /// Creates a rule for snapshots of this revision, taken after every `every` events.
     ///
-    /// A state that is read back from its JSON as a different state is not kept. If `A` is
-    /// `PartialEq`, also have it [`compared`](Self::compared); the derive does so.
+    /// No snapshot is taken of a state whose JSON changes when it is decoded and encoded again. If
+    /// `A` is `PartialEq`, also call [`compared`](Self::compared), as the derive does.
     pub const fn new(every: u64, revision: u32) -> Self {
         Self {
             every,
@@ -132,7 +132,7 @@ impl<A: Serialize + DeserializeOwned> SnapshotRule<A> {
 }
 
 impl<A: PartialEq> SnapshotRule<A> {
-    /// Keeps a state only if the state that is read back is equal to it.
+    /// Takes a snapshot of a state only if the state decoded from its JSON is equal to it.
     #[must_use]
     pub const fn compared(mut self) -> Self {
         self.is_equal = Comparison::<A>::IS_EQUAL;

@@ -1,4 +1,4 @@
-//! Time: the instant type and the clock that returns it.
+//! Time: timestamps, and the clock that returns the current one.
 //!
 //! Commands get their time from an injected [`Clock`], so that tests, retellings and simulations
 //! decide what "now" is.
@@ -12,9 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An instant, in whole microseconds since 1970-01-01T00:00:00Z; earlier ones are negative.
 ///
-/// Every database stores microseconds without loss. Printed, parsed and serialized as RFC 3339 in
-/// UTC. Outside the years -9999 to 9999, for which RFC 3339 has no form, it is printed as `N us
-/// since 1970`.
+/// All supported databases store microseconds without loss. A timestamp is printed, parsed and
+/// serialized as RFC 3339 in UTC. Outside the years -9999 to 9999, for which RFC 3339 has no form,
+/// it is printed as `N us since 1970`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
@@ -32,13 +32,13 @@ impl Timestamp {
         self.0
     }
 
-    /// Returns this instant moved by `duration`, at most to the last possible instant.
+    /// Returns this instant plus `duration`, or the last possible instant if that is beyond it.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(micros_of(duration)))
     }
 
-    /// Returns this instant moved back by `duration`, at most to the first possible instant.
+    /// Returns this instant minus `duration`, or the first possible instant if that is before it.
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(micros_of(duration)))
@@ -68,7 +68,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A text that is not an instant of RFC 3339.
+/// A text is not a timestamp as defined by RFC 3339.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a time such as 2013-01-01T05:17:00Z")]
 pub struct ParseTimestampError {
@@ -103,9 +103,10 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Gives an application the present time.
+/// Gives an application the current time.
 pub trait Clock: fmt::Debug + Send + Sync {
-    /// Returns the present instant. It may stand still or jump; Retold does not rely on it growing.
+    /// Returns the current time. It may stand still or jump in either direction; Retold does not
+    /// rely on it to advance.
     fn now(&self) -> Timestamp;
 }
 

@@ -1,10 +1,11 @@
-//! The content of an event without its name: what is recorded as payload, by the user's own serde.
+//! The content of an event without its name: the payload that is recorded, written by the user's
+//! own serde implementation.
 //!
-//! The topic identifies the variant of an event, so the payload need not: `Registered { name }` is
-//! recorded as `{"name":"Fido"}`. This module stands between the codec and the `Serialize` and
-//! `Deserialize` that users derive, with all their attributes. It removes the variant's frame when
-//! an event is written, and restores it by the variant's index when the event is read. Nothing is
-//! copied or buffered in between.
+//! The topic identifies the variant of an event, so the payload does not contain it:
+//! `Registered { name }` is recorded as `{"name":"Fido"}`. This module stands between the codec and
+//! the `Serialize` and `Deserialize` that users derive; all their attributes keep their effect. It
+//! removes the variant's name when an event is written, and selects the variant by its index when
+//! the event is read. Nothing is copied or buffered in between.
 //!
 //! A variant without fields is recorded as an empty map, `{}`, so that fields with defaults can be
 //! added to it later. A variant that has lost all its fields accepts any recorded content.
@@ -22,9 +23,8 @@ use serde::ser::{
 ///
 /// # Errors
 ///
-/// Errors of the serializer; also if `value` is not written as a variant, which a derived
-/// `Serialize` of an enum always is unless it is `untagged`, has a `tag` or converts to another
-/// type.
+/// Errors of the serializer; also if `value` is not serialized as a variant. A derived `Serialize`
+/// of an enum does so unless it is `untagged`, has a `tag` or converts to another type.
 pub fn serialize_variant<T: Serialize + ?Sized, S: Serializer>(
     value: &T,
     serializer: S,
@@ -36,8 +36,8 @@ pub fn serialize_variant<T: Serialize + ?Sized, S: Serializer>(
 ///
 /// # Errors
 ///
-/// Errors of the deserializer; also if there is no such variant, and if `T` is not read as an enum
-/// whose variants are identified by index, as a derived `Deserialize` is.
+/// Errors of the deserializer; also if there is no such variant, or if `T` does not accept the
+/// index of a variant of an enum, as a derived `Deserialize` does.
 pub fn deserialize_variant<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     variant: usize,
     deserializer: D,

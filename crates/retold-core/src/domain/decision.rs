@@ -26,7 +26,7 @@ pub trait Decision<E> {
     fn decided(self, events: &mut Vec<E>) -> Result<(), Self::Refusal>;
 
     /// Returns whether a decision of this type can result in an event of this topic, as far as the
-    /// type shows. This detects a command id that was used for another command.
+    /// type shows. It is used to detect a command id that was used before for another command.
     fn may_have(topic: &str) -> bool {
         let _ = topic;
         true

@@ -22,8 +22,8 @@ pub struct EventType {
     pub former_topics: &'static [&'static str],
     /// Version number of the type's shape, from 1.
     pub revision: u32,
-    /// The Rust type that defines it: enums that join events have the types of the events they
-    /// join.
+    /// The Rust type that defines it. An enum that joins other events (`#[event(join)]`) has the
+    /// event types of those events.
     owner: TypeId,
     owner_name: fn() -> &'static str,
 }
@@ -55,7 +55,7 @@ impl EventType {
         self
     }
 
-    /// Returns the Rust type whose events are recorded this way.
+    /// Returns the Rust type that defines it.
     pub const fn owner(&self) -> TypeId {
         self.owner
     }
@@ -118,7 +118,7 @@ pub trait Event: Sized + Send + Sync + 'static {
     /// Returns the index in [`TYPES`](Self::TYPES) of this event's type.
     fn type_index(&self) -> usize;
 
-    /// Returns the labels that are recorded with it.
+    /// Returns the tags that are recorded with it.
     fn tags(&self) -> Tags {
         Tags::new()
     }

@@ -1,8 +1,8 @@
 //! A serializer that refuses floats that are not finite.
 //!
-//! JSON has no form for them, and serde_json writes `null`, which is read as `None` in an `Option`
-//! and fails elsewhere. This serializer stands between a `Serialize` and the serializer that
-//! writes, and passes everything else on unchanged.
+//! JSON cannot represent them, and serde_json writes `null`, which is decoded as `None` in an
+//! `Option` and fails elsewhere. This serializer stands between a `Serialize` and the serializer
+//! that writes, and passes everything else on unchanged.
 
 use serde::ser::{
     Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
@@ -24,7 +24,7 @@ impl<S: Serializer> Finite<S> {
 ///
 /// # Errors
 ///
-/// Errors of the `Serialize` of `value`; also if it contains a value that JSON has no form for: a
+/// Errors of the `Serialize` of `value`; also if it contains a value that JSON cannot represent: a
 /// float that is not finite, or a map whose keys are not text.
 pub fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut json = Vec::new();

@@ -1,4 +1,4 @@
-//! Typed ids: which aggregate, and of which type.
+//! Typed ids, which identify an aggregate and its type.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

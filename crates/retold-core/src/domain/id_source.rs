@@ -24,9 +24,8 @@ impl IdSource for UuidV7Source {
 
 /// Ids that count up from a seed, for tests: the same seed gives the same ids.
 ///
-/// They are UUIDs of version 8 (RFC 9562, section 5.8), so that they are never mistaken for random
-/// ones. Two sources with the same seed generate the same ids, so one log must not get ids from
-/// both.
+/// They are UUIDs of version 8 (RFC 9562, section 5.8), so that they are not mistaken for random
+/// ones. Two sources with the same seed generate the same ids, so never use both for one log.
 #[derive(Debug)]
 pub struct SequentialIds {
     seed: u64,

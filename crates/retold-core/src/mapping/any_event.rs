@@ -76,7 +76,7 @@ impl AnyEvent {
         (*self.event).as_any().downcast_ref()
     }
 
-    /// Registers the event's type, and the aggregate that it is addressed to.
+    /// Registers the event's type, and the type of the aggregate that it is addressed to.
     ///
     /// # Errors
     ///
@@ -172,8 +172,8 @@ impl<E: Event> ErasedEvent for E {
 
 /// Addresses events to aggregates, in decisions over several types.
 pub trait Addressed: Event {
-    /// Addresses this event to the stream of an aggregate. The aggregate's events are of this type,
-    /// or of the enum that joins it with others.
+    /// Addresses this event to the stream of an aggregate. The aggregate's event type must be this
+    /// type, or an enum that joins it with others.
     fn to<A: Aggregate>(self, id: &Id<A>) -> AnyEvent
     where
         Self: Into<A::Event>,

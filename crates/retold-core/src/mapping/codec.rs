@@ -11,13 +11,13 @@ use super::json_difference::check_round_trip;
 use crate::domain::{Event, Finite};
 use crate::recording::Encoding;
 
-/// The encoding of an event's content as bytes. Its name is stored with every event, so that a log
-/// may mix codecs.
+/// The encoding of an event's content as bytes. Its name is stored with every event, so that one
+/// log can mix codecs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
     /// JSON (RFC 8259), without white space, fields in the order of their declaration. It cannot
-    /// represent floats that are not finite: an event that has one is an error.
+    /// represent floats that are not finite: encoding an event that contains one is an error.
     #[default]
     Json,
 }
@@ -33,7 +33,7 @@ thread_local! {
 }
 
 impl Codec {
-    /// Returns the codec of this name; none if this version does not know it.
+    /// Returns the codec with this name; `None` if this version does not know it.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "json" => Some(Self::Json),
@@ -41,8 +41,8 @@ impl Codec {
         }
     }
 
-    /// Returns the encoding that is stored with a payload that this codec wrote and that was not
-    /// processed further.
+    /// Returns the encoding of a payload that this codec wrote and that is neither compressed nor
+    /// encrypted.
     pub const fn encoding(self) -> Encoding {
         match self {
             Self::Json => Encoding::JSON,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::codec::CodecError;
 use crate::recording::{EventId, Position, StoredEvent, Version};
 
-/// An event could not be encoded, or bytes could not be decoded. Nothing was written.
+/// An event could not be encoded or decoded. Nothing was recorded.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MappingError {
@@ -28,7 +28,7 @@ pub enum MappingError {
         topic: &'static str,
         /// The Rust type of the event.
         type_name: &'static str,
-        /// What differs or fails in the event that was read back, and where.
+        /// What failed or differed when the event was read back, and where.
         source: CodecError,
     },
     /// A stored event's topic is none of those of the requested type.
@@ -106,8 +106,8 @@ pub enum MappingError {
 }
 
 impl MappingError {
-    /// Returns whether another program recorded the event, most likely a newer one: this program
-    /// does not know the topic or the revision, but the other one does.
+    /// Returns whether the event was probably recorded by another program, most likely a newer
+    /// version: this program does not know its topic or its revision.
     pub fn is_of_another_program(&self) -> bool {
         matches!(self, Self::UnknownTopic { .. } | Self::NewerRevision { .. })
     }

@@ -1,7 +1,8 @@
 //! The mapper: converts an event into a recorder's input, and a recorder's output into an event.
 //!
-//! The order of the steps is defined only in this file: encode, then compress, then encrypt;
-//! decrypt, decompress, convert to the present revision, decode.
+//! The order of the steps is defined only in this file. Writing: encode, compress, encrypt.
+//! Reading: decrypt, decompress, convert to the present revision, decode. At present an event is
+//! only encoded and decoded; the file marks the places of the other steps.
 
 use std::any::type_name;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::error::{MappingError, StoredEventPlace};
 use crate::domain::{Event, EventType, Tags, Timestamp};
 use crate::recording::{EventId, NewEvent, Origin, Place, Position, StoredEvent};
 
-/// Converts events for the recorder, and back. Has no state except its settings.
+/// Converts events for the recorder, and back. It has no state except its settings.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mapper {
     codec: Codec,
@@ -55,8 +56,8 @@ impl Mapper {
         Self { codec }
     }
 
-    /// Returns the event in the recorder's form, and the event that is decoded from it. Fold the
-    /// latter, because every later reader will fold the same.
+    /// Returns the event in the recorder's form, and the event that is decoded from it. Apply the
+    /// latter to the state, because every later reader will decode the same event.
     ///
     /// # Errors
     ///

@@ -9,14 +9,14 @@ use crate::recording::Invalid;
 use crate::recording::limits::{RESERVED_PREFIX, check_name};
 
 /// Maximum size of the name of a stream type, in bytes: it leaves 54 bytes of a stream's name for
-/// `/` and key, more than the text of a uuid needs.
+/// the key after the `/`, more than the text of a uuid needs.
 pub const STREAM_TYPE_SIZE_MAX: usize = 200;
 
 /// Maps topics to the Rust types that own them, and stream types to the aggregates that own them.
 ///
-/// An application has one. Types register when it starts or when they are first used, from any
-/// thread; the same type may register repeatedly. If two types share a name, registration fails,
-/// before an event is recorded that would later be read as the wrong type.
+/// Each application has one. Types are registered when it starts or when they are first used, from
+/// any thread; registering a type again has no effect. If two types share a name, registration
+/// fails before an event is recorded that would later be read as the wrong type.
 #[derive(Debug, Default)]
 pub struct TopicRegistry {
     names: RwLock<Names>,
@@ -85,7 +85,7 @@ impl TopicRegistry {
     ///
     /// # Errors
     ///
-    /// [`RegistryError`] for a bad name, or a topic that a registered type has.
+    /// [`RegistryError`] for an invalid name, or a topic that a registered type has.
     pub fn retire(&self, topic: &'static str) -> Result<(), RegistryError> {
         let owner = "a retired topic";
         check_name("topic", topic).map_err(|error| RegistryError::Name { owner, error })?;
@@ -106,7 +106,7 @@ impl TopicRegistry {
     ///
     /// # Errors
     ///
-    /// [`RegistryError`] for a bad name.
+    /// [`RegistryError`] for an invalid name.
     pub fn declare_of_others(&self, topic: &'static str) -> Result<(), RegistryError> {
         let owner = "a topic of another program";
         check_name("topic", topic).map_err(|error| RegistryError::Name { owner, error })?;
@@ -120,8 +120,8 @@ impl TopicRegistry {
         names.is_declared = true;
     }
 
-    /// Returns whether the program declared types or retired topics. If so, it must declare all
-    /// types of the log; otherwise types are known from their first use.
+    /// Returns whether the program declared any types or topics. If so, it must declare all topics
+    /// of the log; otherwise a type is known from its first use on.
     pub fn is_declared(&self) -> bool {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.is_declared
@@ -303,8 +303,8 @@ fn check_stream_type(name: &'static str, owner: &'static str) -> Result<(), Regi
     Ok(())
 }
 
-/// Two types share one name, or a name is invalid. This is a mistake in the program, found when the
-/// type is registered; nothing was recorded.
+/// Two types share a name, or a name is retired, reserved or invalid. This is a mistake in the
+/// program, found when the type is registered; nothing was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {

@@ -11,7 +11,7 @@ use crate::domain::{Aggregate, Decision, fold};
 ///
 /// # Panics
 ///
-/// If an event does not read back unchanged.
+/// If an event cannot be recorded because decoding does not restore it.
 #[must_use = "a case checks nothing until a decision is made"]
 #[track_caller]
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> AggregateCase<A> {
@@ -43,7 +43,7 @@ impl<A: Aggregate> AggregateCase<A> {
         self.when_named(UNNAMED, decide)
     }
 
-    /// Decides on the aggregate's state; a failure uses this name for the decision.
+    /// Decides on the aggregate's state. A failed check shows this name for the decision.
     #[must_use = "a decision is not checked until `then`"]
     #[track_caller]
     pub fn when_named<D: Decision<A::Event>>(
@@ -93,8 +93,8 @@ pub struct AggregateDecided<A, R> {
 }
 
 impl<A: Aggregate, R> AggregateDecided<A, R> {
-    /// Checks that exactly these events were decided, in this order: an event, an array, a `Vec`, a
-    /// tuple.
+    /// Checks that exactly these events were decided, in this order. Pass an event, an array, a
+    /// `Vec` or a tuple.
     ///
     /// Events are equal if their topics, tags and contents are.
     ///

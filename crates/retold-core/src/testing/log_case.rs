@@ -72,7 +72,7 @@ impl LogCase {
         self.when_named(UNNAMED, model, decide)
     }
 
-    /// Decides on a model of the log; a failure uses this name for the decision.
+    /// Decides on a model of the log. A failed check shows this name for the decision.
     #[must_use = "a decision is not checked until `then`"]
     #[track_caller]
     pub fn when_named<M: Model, D: Decision<AnyEvent>>(
@@ -164,8 +164,8 @@ pub struct LogDecided<R> {
 }
 
 impl<R> LogDecided<R> {
-    /// Checks that exactly these events were decided, in this order, for these streams: an event,
-    /// an array, a `Vec`, a tuple.
+    /// Checks that exactly these events were decided, in this order and for these streams. Pass an
+    /// event, an array, a `Vec` or a tuple.
     ///
     /// Events are equal if their streams, topics, tags and contents are.
     ///

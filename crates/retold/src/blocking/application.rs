@@ -102,8 +102,7 @@ impl Application {
     }
 
     /// Returns a command on an aggregate, to be run by `wait`: it loads the aggregate, decides and
-    /// records, and retries if others were faster. See
-    /// [`execute`](application::Application::execute).
+    /// records, and retries after a conflict. See [`execute`](application::Application::execute).
     pub fn execute<A, F, D>(&self, id: impl Into<Id<A>>, decide: F) -> Execute<'_, A, F, D>
     where
         A: Aggregate,
@@ -113,8 +112,7 @@ impl Application {
         self.asynchronous.execute(id, decide)
     }
 
-    /// As [`execute`](Self::execute), but an aggregate without recorded events is decided on as its
-    /// default.
+    /// As [`execute`](Self::execute), but an aggregate without events starts as its default.
     pub fn execute_or_create<A, F, D>(
         &self,
         id: impl Into<Id<A>>,
@@ -195,8 +193,8 @@ impl Application {
         self.asynchronous.get_at(id, version).wait()
     }
 
-    /// Returns the aggregate as it was at a time: before the first of its events that was decided
-    /// later.
+    /// Returns the aggregate as it was at a time: the fold of its events before the first one that
+    /// was decided later.
     ///
     /// # Errors
     ///
@@ -209,7 +207,7 @@ impl Application {
         self.asynchronous.get_as_of(id, time).wait()
     }
 
-    /// Returns a model without deciding on it, as of one state of the log.
+    /// Reads a model without deciding on it. All its states are as of the same state of the log.
     ///
     /// # Errors
     ///
@@ -237,7 +235,7 @@ impl Application {
     /// # Errors
     ///
     /// As for [`get`](Self::get); `Invalid` if the aggregate's type has no rule for snapshots, or
-    /// the state cannot be written as JSON.
+    /// if the state cannot be encoded as JSON or differs after decoding.
     pub fn take_snapshot<A: Aggregate>(&self, id: impl Into<Id<A>>) -> Result<Version> {
         self.asynchronous.take_snapshot(id).wait()
     }
@@ -256,7 +254,8 @@ impl Application {
         self.asynchronous.take_snapshot_at(id, version).wait()
     }
 
-    /// Drops all snapshots of the aggregate; this costs only time.
+    /// Drops all snapshots of the aggregate. Nothing is lost, because the events are the source of
+    /// truth; a later load may take longer.
     ///
     /// # Errors
     ///
@@ -276,8 +275,8 @@ impl Application {
         self.asynchronous.settle(append).wait()
     }
 
-    /// Returns a reader of the application's log. Read its selection with
-    /// [`wait_each`](super::WaitEach::wait_each), or at once:
+    /// Returns a reader of the application's log. Read a selection event by event with
+    /// [`wait_each`](super::WaitEach::wait_each), or all events at once:
     /// `log().stored().read().collect().wait()`.
     pub fn log(&self) -> LogReader {
         self.asynchronous.log()
@@ -290,7 +289,7 @@ impl Application {
         self.asynchronous.events()
     }
 
-    /// Returns the commits of this application's handles in this process, from now on.
+    /// Subscribes to the commits of this application's handles in this process, from now on.
     pub fn commits(&self) -> Commits {
         self.asynchronous.commits()
     }
