@@ -2,8 +2,8 @@
 //!
 //! Every process that runs the system is a node with a name. Leases, in the stores of the
 //! applications' logs, record which nodes are alive and which node holds which unit: a follower,
-//! the timers of an application, a view, an outbox. They only place work: that each event is
-//! processed once depends on the stretches, whichever node believes that it holds a lease.
+//! the timers of an application, a view, an outbox. They only place work: the recorded stretches
+//! ensure that each event is processed once, whichever node believes that it holds a lease.
 
 mod options;
 mod unit;
@@ -97,8 +97,8 @@ pub enum JoinError {
 /// end. Views in memory are kept by each node for its own readers.
 ///
 /// The recorded result is one that a single thread could have recorded, even if nodes and leases
-/// fail: see [`MultiThread`](crate::MultiThread), which a cluster resembles except for placement.
-/// Commands can be given, and waited for, on every node.
+/// fail. Except for placement, a cluster works like [`MultiThread`](crate::MultiThread). Every node
+/// can execute commands and wait for their effects.
 ///
 /// If applications are in different stores, the units of each store are spread separately, by
 /// leases in that store. Stores are distinguished by identity: share one `Arc` among the
@@ -194,9 +194,10 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// [`JoinError::NameTaken`] while a living node has the name. [`JoinError::Retold`] as for
-    /// [`OpenSystem::open`], for a name that is not valid in a lease, or if leases cannot be
-    /// requested. After an error no lease is held, or it ends by itself.
+    /// [`JoinError::NameTaken`] while a living node has the name. [`JoinError::Full`] if there are
+    /// [`NODES_MAX`] living nodes. [`JoinError::Retold`] as for [`OpenSystem::open`], for an
+    /// invalid option, for a name that is not valid in a lease, or if leases cannot be requested.
+    /// After an error the node holds no lease, or its lease ends by itself.
     pub async fn join(
         system: &System,
         infrastructure: &Infrastructure,
@@ -466,7 +467,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// [`ViewWaitError`], which includes the current state of the view.
+    /// [`ViewWaitError`]; on a timeout it includes the current state of the view.
     pub async fn wait_for_view(
         &self,
         view: &str,
@@ -512,10 +513,11 @@ impl Cluster {
         self.works.outboxes()
     }
 
-    /// Returns the lag of the follower of the whole cluster that is furthest behind. Paused and
-    /// failed followers do not count. Only the recorded state of followers on other nodes is known,
-    /// so they may seem to be behind by events that they passed over without recording that yet.
-    /// The result is at most [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX) old.
+    /// Returns how far the followers of the whole cluster are behind: the largest lag in events and
+    /// the largest lag in time. Paused, retired and failed followers do not count. For followers on
+    /// other nodes only the recorded state is known, so they may seem to be behind by events that
+    /// they passed over without recording that yet. The result is cached for
+    /// [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX).
     pub async fn lag(&self) -> Lag {
         self.works.lag().await
     }
@@ -541,9 +543,9 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// [`WaitError::Timeout`] lists the followers that are behind; [`WaitError::Halted`] is
-    /// returned immediately if one of them is paused or has failed on this node;
-    /// [`WaitError::Retold`].
+    /// [`WaitError::Timeout`] lists the followers that are behind. [`WaitError::Halted`] is
+    /// returned immediately if one of them is paused or has failed on this node.
+    /// [`WaitError::Retold`] if a log cannot be read, or there is no such application or follower.
     pub async fn wait_for(
         &self,
         application: &str,
@@ -573,9 +575,9 @@ impl Cluster {
         waited.await.map_err(|error| self.with_holders(error))
     }
 
-    /// Waits until everything is processed that was caused by the events of an application's log up
-    /// to and including this position, on any node, like
-    /// [`MultiThread`](crate::MultiThread::wait_for_all_caused).
+    /// Waits until everything is processed, on any node, that was caused by the events of an
+    /// application's log up to and including this position. See
+    /// [`MultiThread::wait_for_all_caused`](crate::MultiThread::wait_for_all_caused).
     ///
     /// # Errors
     ///
@@ -624,8 +626,9 @@ impl Cluster {
     /// checkpoint, and is handed over. Units that do not end in time are dropped and listed in the
     /// report. A second call finds nothing to do.
     ///
-    /// Applications remain usable, and can be waited for while other nodes follow them. Dropping
-    /// the node without this call loses nothing: the others take over when its leases end.
+    /// Applications remain usable, and the waiting methods work while other nodes run the
+    /// followers. Dropping the node without this call loses nothing: the others take over when its
+    /// leases end.
     pub async fn leave(&self) -> StopReport {
         self.leave.send_replace(true);
         let mut report = StopReport::default();

@@ -14,15 +14,15 @@ use tokio::time::Instant;
 use crate::limits::{LAG_AGE_MAX, LEFT_PAGE_EVENTS};
 use crate::station::Station;
 
-/// How far the followers of a system are behind.
+/// How far the followers of a system are behind. The two values may be of different followers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lag {
     /// The largest number of events that one follower has not processed yet, including events that
     /// do not concern it.
     pub events: u64,
-    /// How long the longest waiting event has been waiting, by the clocks of the stores and of this
-    /// machine.
+    /// The longest time that an event has been waiting to be processed: from when it was recorded,
+    /// by the store's clock, until now, by this machine's clock.
     pub time: Duration,
 }
 

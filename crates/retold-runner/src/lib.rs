@@ -2,8 +2,8 @@
 //!
 //! The core defines a follower's step and needs no runtime; this crate decides when steps run.
 //! [`MultiThread`] gives each follower its own task; [`Cluster`] spreads the followers over
-//! processes and machines. Nothing recorded depends on this crate: its schedule never matters, not
-//! even when it is ended, because a single thread could have produced the same result.
+//! processes and machines. What is recorded is correct however this crate schedules the steps, and
+//! even if a runner is aborted: a single thread could have recorded the same result.
 //!
 //! Programs use it through the facade: `retold::runner`.
 

@@ -15,8 +15,9 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// harmless.
 pub const FLUSH_DELAY: Duration = Duration::from_millis(50);
 
-/// The same delay if no policy was called, because only events of types without a policy were
-/// passed over: passing over them again costs one index lookup, so it is less urgent.
+/// The same delay if no policy was called, because the follower only passed over events for which
+/// it has no policy. Passing over them again costs one index lookup, so recording this is less
+/// urgent.
 pub const PASSED_FLUSH_DELAY: Duration = Duration::from_secs(5);
 
 /// Minimum time between two checks of a follower's own log for operators' acts; each append of its
@@ -37,16 +38,17 @@ pub const POLICY_LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// How often a thread looks for policies that are late or block their threads, to report them.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a follower waits the first time that another process overtakes it. Doubled each further
-/// time. It is about the duration of an append, so that the other process gets ahead.
+/// How long a follower waits the first time that another process overtakes it. The wait doubles
+/// each further time. It is about the duration of an append, so that the other process gets ahead.
 pub const STANDBY_MIN: Duration = Duration::from_millis(20);
 
 /// The longest such wait: for this long no process does the work if the other one dies.
 pub const STANDBY_MAX: Duration = Duration::from_secs(1);
 
-/// How long a follower that was overtaken waits for another follower that has the turn to decide on
-/// the same thing, before it decides without a turn. A turn takes about as long as an append; a
-/// longer one is held up by a policy or a store that does not return.
+/// Followers in one process that decide on the same aggregate or query take turns once they have
+/// overtaken each other. This is how long a follower waits while none of them gets a turn, before
+/// it decides without one. A turn takes about as long as an append; a longer one is held up by a
+/// policy or a store that does not return.
 pub const TURN_HELD_MAX: Duration = Duration::from_secs(1);
 
 /// Default time for which a stop waits for the followers to finish their current page.
@@ -55,8 +57,8 @@ pub const STOP_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often a caller that waits for a follower polls the log when another process does the work.
 pub const WAIT_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The same when this process does the work: the caller is then notified, and polls only in case
-/// the notification is lost.
+/// The same interval when this process does the work: the caller is then notified, and polls only
+/// in case the notification is lost.
 pub const WAIT_LOOK_INTERVAL_HERE: Duration = Duration::from_secs(1);
 
 /// The number of events per page when checking whether another process has any left to process.
@@ -79,13 +81,13 @@ pub const TIMERS_READ_INTERVAL: Duration = Duration::from_millis(10);
 /// with each request.
 pub const LAG_AGE_MAX: Duration = Duration::from_millis(100);
 
-/// Default time for which a lease of a cluster lasts after it was renewed: for this long, no node
-/// does the work of a node that died. A node that is held up for this long, by its scheduler or its
-/// store, is considered dead, which costs a takeover and nothing else.
+/// Default time to live of a cluster's leases, counted from the last renewal. For this long, no
+/// node does the work of a node that died. A node that is held up for this long, by its scheduler
+/// or its store, is considered dead, which costs a takeover and nothing else.
 pub const LEASE_TIME_TO_LIVE: Duration = Duration::from_secs(5);
 
-/// Default time for which the lease lasts by which a runner in one process drains an outbox: an
-/// outbox is not drained for this long after its process was killed.
+/// Default time to live of the lease that a runner in one process holds while it drains an outbox.
+/// After the process was killed, the outbox is not drained for this long.
 pub const OUTBOX_TIME_TO_LIVE: Duration = LEASE_TIME_TO_LIVE;
 
 /// Minimum time between two looks at the lease of an outbox that another process drains.
@@ -105,17 +107,19 @@ pub const LEASE_CALLS_MAX: usize = 8;
 /// The number of leases that are read at once.
 pub const LEASE_PAGE: usize = 1_000;
 
-/// The number of times to live for which a node keeps a unit that belongs on another node which did
-/// not take it. After that, the other node can try again: if it does not even know the unit, no
-/// node works on the unit for one time to live.
+/// How long a node keeps a unit that belongs on another node which did not take it, as a multiple
+/// of the leases' time to live. After that, the other node can try again: if it does not even know
+/// the unit, no node works on the unit for one time to live.
 pub const ADOPTION_TIMES_TO_LIVE: u32 = 10;
 
-/// The number of times to live for which a unit must be free before it is taken by a node that has
-/// held it before an unknown event: nodes that may know the event take it after one.
+/// How long a unit must be free before it is taken again by a node that gave it up because its
+/// program does not know the next event, as a multiple of the leases' time to live. Nodes that may
+/// know the event take it after one time to live.
 pub const HELD_TIMES_TO_LIVE: u32 = 3;
 
-/// The number of times to live within which a node must look at its leases to count as working. A
-/// look consists of several calls, each of which may take a third of one before it is given up.
+/// How recently a node must have looked at its leases to count as working, as a multiple of their
+/// time to live. A look consists of several calls, each of which is given up after a third of the
+/// time to live.
 pub const HEALTH_LOOK_TIMES_TO_LIVE: u32 = 6;
 
 /// How long a health check waits for a log to be read: orchestrators ask every few seconds, and by
@@ -133,8 +137,8 @@ pub const NODES_MAX: usize = 1_000;
 /// fit into the name of a lease's holder.
 pub const NODE_NAME_MAX: usize = 200;
 
-/// How long one call may take by which a runner shows its jobs; a stop waits at most this long for
-/// it.
+/// Time limit for a call with which a runner in one process announces that it runs a job, and for
+/// withdrawing the announcements when it stops.
 pub const PRESENCE_CALL_MAX: Duration = Duration::from_secs(2);
 
 /// Pause between two pages of a view that catches up. A page is processed on a thread of the

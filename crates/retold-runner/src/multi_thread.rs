@@ -30,18 +30,18 @@ use crate::works::Works;
 /// Runs a system on tokio, with a task for each follower.
 ///
 /// Each follower resumes from its recorded checkpoint, is woken when a log that it follows grows,
-/// retries when its store fails, and fails alone: the others continue, and its
+/// and retries when its store fails. If one fails, the others continue, and its
 /// [`status`](Self::status) gives the reason. The recorded result is one that a single thread could
 /// have recorded.
 ///
 /// Commands do not wait for followers. To read the effects of a command, wait for them first:
 /// [`wait_for`](Self::wait_for), [`wait_for_all_caused`](Self::wait_for_all_caused).
 ///
-/// Several processes may run one system on one store; each event is still processed once. Of the
-/// processes that run a follower, one works; the others check now and then and take over when it
-/// stops. An outbox has a lease in the store of its application: one process drains it, and another
-/// takes over when that process stops, or when its lease ends after the process was killed
-/// ([`outbox_time_to_live`](MultiThreadOptions::outbox_time_to_live)).
+/// Several processes may run one system on one store; the effects of each event are still recorded
+/// once. Of the processes that run a follower, one works; the others check now and then and take
+/// over when it stops. An outbox has a lease in the store of its application: one process drains
+/// it, and another takes over when that process stops, or when its lease ends after the process was
+/// killed ([`outbox_time_to_live`](MultiThreadOptions::outbox_time_to_live)).
 ///
 /// [`stop`](Self::stop) ends it in an orderly way. Dropping it aborts the tasks wherever they are;
 /// this loses nothing either, but some events are processed again at the next start.
@@ -240,7 +240,7 @@ impl MultiThread {
     ///
     /// # Errors
     ///
-    /// [`ViewWaitError`], which includes the current state of the view.
+    /// [`ViewWaitError`]; on a timeout it includes the current state of the view.
     pub async fn wait_for_view(
         &self,
         view: &str,
@@ -270,9 +270,10 @@ impl MultiThread {
         self.works.outboxes()
     }
 
-    /// Returns the lag of the follower that is furthest behind. Paused and failed followers do not
-    /// count, because they are not catching up. The result is at most
-    /// [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX) old, so it can be called for every request.
+    /// Returns how far the followers are behind: the largest lag in events and the largest lag in
+    /// time. Paused, retired and failed followers do not count, because they are not catching up.
+    /// The result is cached for [`LAG_AGE_MAX`](crate::limits::LAG_AGE_MAX), so a service can call
+    /// this for every request.
     pub async fn lag(&self) -> Lag {
         self.works.lag().await
     }
@@ -323,8 +324,9 @@ impl MultiThread {
     ///
     /// # Errors
     ///
-    /// [`WaitError::Timeout`] lists the followers that are behind; [`WaitError::Halted`] is
-    /// returned immediately if one of them is paused or has failed; [`WaitError::Retold`].
+    /// [`WaitError::Timeout`] lists the followers that are behind. [`WaitError::Halted`] is
+    /// returned immediately if one of them is paused or has failed. [`WaitError::Retold`] if a log
+    /// cannot be read, or there is no such application or follower.
     pub async fn wait_for(
         &self,
         application: &str,
@@ -358,8 +360,8 @@ impl MultiThread {
     /// to and including this position, through all downstream followers and around all cycles.
     /// Effects of timers that come due later are not waited for.
     ///
-    /// It may wait for more: for everything that the downstream logs contained when the search
-    /// reached them.
+    /// It may wait for more than that: for everything that the downstream logs contained when the
+    /// search for effects reached them.
     ///
     /// # Errors
     ///

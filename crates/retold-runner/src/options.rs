@@ -68,7 +68,8 @@ impl MultiThreadOptions {
         self
     }
 
-    /// The same delay for a follower that only passed over events for which it has no policy.
+    /// As [`flush_delay`](Self::flush_delay), for a follower that only passed over events for which
+    /// it has no policy.
     #[must_use]
     pub fn passed_flush_delay(mut self, delay: Duration) -> Self {
         self.passed_flush_delay = delay;
@@ -84,9 +85,9 @@ impl MultiThreadOptions {
         self
     }
 
-    /// How long a follower waits after the same follower in another process has overtaken it; the
-    /// wait grows in the same way. `max` bounds how long no process does the work after the other
-    /// process dies.
+    /// How long a follower waits after the same follower in another process has overtaken it. The
+    /// wait grows as in [`back_off`](Self::back_off). `max` bounds how long no process does the
+    /// work after the other process dies.
     #[must_use]
     pub fn standby(mut self, min: Duration, max: Duration) -> Self {
         self.standby = Range { min, max };

@@ -25,10 +25,11 @@ use retold_core::following::{Counts, FollowerStatus};
 pub const PROCESSED: &str = "retold.follower.processed";
 /// Counter: events that a follower recorded.
 pub const EFFECTS: &str = "retold.follower.effects";
-/// Counter: appends of a follower that were decided again because others had changed the state that
-/// they depended on.
+/// Counter: appends of a follower that were not recorded, and whose events were decided again,
+/// because others had changed the state that they depended on.
 pub const CONFLICTS: &str = "retold.follower.conflicts";
-/// Counter: conflicts that found the work done by another process.
+/// Counter: conflicts in which the follower's work was already recorded, by another process or by
+/// an attempt of its own whose outcome was unknown.
 pub const OVERTAKEN: &str = "retold.follower.overtaken";
 /// Counter: failures of a store after which a follower retries.
 pub const RETRIES: &str = "retold.follower.retries";
@@ -43,7 +44,8 @@ pub const TIMERS_FIRED: &str = "retold.timers.fired";
 
 /// Counter: units that a node of a cluster has taken.
 pub const UNITS_TAKEN: &str = "retold.cluster.units.taken";
-/// Counter: units that it has given up; the difference is the number of units that it holds.
+/// Counter: units that it has given up. [`UNITS_TAKEN`] minus this is the number of units that it
+/// holds.
 pub const UNITS_GIVEN_UP: &str = "retold.cluster.units.given_up";
 /// Counter: failed looks of a node at its leases.
 pub const LOOK_FAILURES: &str = "retold.cluster.look.failures";

@@ -1,7 +1,7 @@
 //! The task that fires the timers of one application when they are due by the application's clock.
 //!
-//! Every process that runs the application has such a task. A firing is still recorded only once,
-//! because it is an append on the condition that the timer has not changed since.
+//! Every process that runs the application has such a task. A timer is still recorded as fired only
+//! once, because the append has the condition that the timer has not changed since.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -37,7 +37,7 @@ pub enum WaitError {
         /// `wait_for_all_caused` searches.
         searching: Option<Searching>,
     },
-    /// A follower does not continue: it is paused or has failed. Waiting longer does not help; an
+    /// A follower cannot continue: it is paused or has failed. Waiting longer does not help; an
     /// operator must act.
     #[error(
         "the follower {follower:?} of {application:?} is {phase:?} and does not continue: {reason}"

@@ -137,8 +137,8 @@ impl Context {
         &self.cause.upstream
     }
 
-    /// Returns the aggregate of type `A` that the event belongs to; none if it belongs to none of
-    /// that type.
+    /// Returns the id of the aggregate of type `A` that the event belongs to; none if the event
+    /// does not belong to an aggregate of that type.
     pub fn aggregate<A: Aggregate>(&self) -> Option<Id<A>> {
         Id::of_stream(self.cause.event.stream()?)
     }
@@ -148,7 +148,8 @@ impl Context {
         self.cause.event.time()
     }
 
-    /// Returns a unique id, which is the same each time the event is processed.
+    /// Returns a new unique id. When the event is processed again, the same calls return the same
+    /// ids.
     pub fn next_id(&mut self) -> Uuid {
         let ordinal = self.ids_asked;
         self.ids_asked += 1;
@@ -171,7 +172,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// As [`Application::get`]. That the aggregate is absent is a condition too.
+    /// As [`Application::get`]. The absence of the aggregate is a condition too.
     pub async fn get<A: Aggregate>(&mut self, id: impl Into<Id<A>>) -> Result<A> {
         let id = id.into();
         match self.find(&id).await? {
@@ -183,8 +184,9 @@ impl Context {
     /// Decides on an aggregate of the follower's own application. Returns how many events were
     /// decided.
     ///
-    /// A refusal depends on a state that is a condition too: if a policy handles a refusal and
-    /// continues, it is called again if the state has changed.
+    /// The state on which a refusal is based is a condition too: if a policy handles a refusal and
+    /// continues, and the state changes before the effects are recorded, the policy is called
+    /// again.
     ///
     /// # Errors
     ///

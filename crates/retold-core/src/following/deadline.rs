@@ -14,12 +14,13 @@ use crate::domain::{Decision, Event, EventType, Timestamp};
 use crate::mapping::{AnyEvent, Envelope, Mapper};
 use crate::recording::{BoxFuture, Condition, EventId, StreamRead, Version};
 
-/// A deadline: an event that is recorded at a given time unless it is cancelled before. It is
-/// recorded exactly once, even across restarts.
+/// A deadline: an event that is recorded at a given time unless it is cancelled before then. The
+/// event is recorded exactly once, even across restarts.
 ///
-/// It is a decision, so it can be recorded together with others: in [`Application::decide`], and in
-/// [`Context::record`](super::context::Context::record). To react to it, follow the log that the
-/// event is recorded in; an application can follow its own log like any other.
+/// A deadline is a decision, so it can be recorded together with others: in
+/// [`Application::decide`], and in [`Context::record`](super::context::Context::record). To react
+/// to its event, follow the log in which the event is recorded; an application can follow its own
+/// log like any other.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,8 +51,9 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Records `event` at `due`. The key identifies the timer in its application: setting another
-    /// under the same key replaces it, and cancelling takes the key. 1 to
+    /// Creates a deadline that records `event` at `due`. The key identifies the timer in its
+    /// application: another deadline with the same key replaces it, and the key is what you pass to
+    /// cancel it. The key has 1 to
     /// [`TIMER_KEY_SIZE_MAX`](super::limits::TIMER_KEY_SIZE_MAX) bytes.
     ///
     /// The event is recorded in the stream that it is addressed to, or in none.
@@ -129,8 +131,9 @@ impl Event for Setting {
     }
 }
 
-/// Returns the timer of this key as a [`Model`]. A decision sees its due time, or none if it is not
-/// pending, on condition that the timer does not change in between.
+/// Returns the timer of this key as a [`Model`]. Its state is the time at which the timer is due,
+/// or none if the timer is not pending. A decision on it is recorded only if the timer has not
+/// changed since it was read.
 pub fn timer(key: impl Into<String>) -> TimerModel {
     let key = key.into();
     TimerModel {
@@ -212,10 +215,10 @@ pub(crate) fn cancelling(key: &str) -> AnyEvent {
 }
 
 impl Application {
-    /// Sets a timer, replacing a pending one of the same key. To record more with it, pass the
-    /// [`Deadline`] to [`decide`](Self::decide).
+    /// Sets a timer, replacing a pending one of the same key. To record other events together with
+    /// it, pass the [`Deadline`] to [`decide`](Self::decide).
     ///
-    /// A runner fires it: an application alone fires no timers.
+    /// Timers are fired by a runner: an application that no runner runs fires none.
     ///
     /// # Errors
     ///

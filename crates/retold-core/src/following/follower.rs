@@ -12,7 +12,8 @@ use crate::mapping::TopicRegistry;
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::{Invalid, Query, QueryItem, StoredEvent};
 
-/// Follows the logs of applications for an application: a set of policies under a name.
+/// A named set of policies that process the events of other applications' logs, or of the
+/// application's own log, on behalf of one application.
 ///
 /// ```
 /// use retold::prelude::*;
@@ -81,15 +82,16 @@ pub enum OnFailure {
     /// operator resumes it, and it retries the same event.
     #[default]
     Stop,
-    /// The event is parked with the reason, and so is every later one of its stream; the follower
-    /// processes the others. Once the cause is fixed, an operator resumes the parked events, or
-    /// skips them.
+    /// The event is parked with the reason, and so is every later event of its stream. The follower
+    /// continues with the events of other streams. Once the cause is fixed, an operator resumes the
+    /// follower, which retries the parked events; an operator can also skip them.
     Park,
 }
 
 impl Follower {
-    /// A follower of this name, which is unique in its application and is part of its records. The
-    /// name has 1 to [`FOLLOWER_NAME_SIZE_MAX`] bytes, without `@` and `/`.
+    /// Creates a follower with this name. The name must be unique in its application, because the
+    /// follower's records are kept under it. It has 1 to [`FOLLOWER_NAME_SIZE_MAX`] bytes, and
+    /// contains neither `@` nor `/`.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self {
             name: name.into(),
@@ -107,8 +109,8 @@ impl Follower {
         }
     }
 
-    /// Follows the log of the application of this name, in addition to others. The name can be that
-    /// of its own application.
+    /// Follows the log of the application with this name. Can be called several times to follow
+    /// several logs. The name can be that of the follower's own application.
     #[must_use]
     pub fn follows(mut self, application: impl Into<Arc<str>>) -> Self {
         self.upstreams.push(application.into());
@@ -129,7 +131,8 @@ impl Follower {
         self
     }
 
-    /// Processes only events that have this tag, and all other tags that are given.
+    /// Processes only events that have this tag. If several tags are given, an event must have all
+    /// of them.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<Arc<str>>) -> Self {
         self.tags.push(tag.into());
@@ -144,7 +147,8 @@ impl Follower {
         self
     }
 
-    /// Where it begins in a log that it follows for the first time. The default is the first event.
+    /// Where the follower begins in a log that it follows for the first time. The default is the
+    /// first event.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
@@ -152,8 +156,8 @@ impl Follower {
     }
 
     /// Allows one append to cover up to this many upstream events, each with all its effects. The
-    /// default is 1, the maximum [`BATCH_MAX`]. The same events are recorded, in less time, and one
-    /// conflict causes more events to be decided again.
+    /// default is 1, the maximum [`BATCH_MAX`]. A larger batch records the same events in less
+    /// time, but a conflict causes more upstream events to be processed again.
     #[must_use]
     pub fn batch(mut self, upstream_events: usize) -> Self {
         self.batch = upstream_events.clamp(1, BATCH_MAX);
@@ -168,9 +172,9 @@ impl Follower {
     }
 
     /// How long its policies may take to process one event; the default is [`POLICY_TIME_MAX`]. A
-    /// policy that takes longer fails as [`on_failure`](Self::on_failure) says. The runners on
-    /// tokio enforce the limit; [`SingleThread`](crate::system::SingleThread), a simulation and a
-    /// retelling have no clock, and wait for the policy.
+    /// policy that takes longer counts as failed; see [`on_failure`](Self::on_failure). The runners
+    /// on tokio enforce the limit. [`SingleThread`](crate::system::SingleThread), a simulation and
+    /// a retelling do not: they wait until the policy returns.
     ///
     /// Only a policy that awaits can be stopped. One that blocks its thread, because it sleeps or
     /// loops, is reported in the status
@@ -187,13 +191,15 @@ impl Follower {
         self.policy_time_max
     }
 
-    /// Splits it into this many partitions, 1 to [`PARTITIONS_MAX`](super::limits::PARTITIONS_MAX),
-    /// which run in parallel. Each processes the events of its streams, in their order. A program
-    /// has a pipeline for each, and a cluster places each separately.
+    /// Splits the follower into this many partitions, 1 to
+    /// [`PARTITIONS_MAX`](super::limits::PARTITIONS_MAX), which run in parallel. Each processes the
+    /// events of its streams, in their order. A program has one pipeline for each partition, and a
+    /// cluster places each pipeline separately.
     ///
-    /// This is the number it starts with. The present number is recorded, and operators
-    /// [change](super::operating::FollowerOperator::repartition) it; a program with another number
-    /// of pipelines distributes the partitions over those.
+    /// This is the number of partitions that the follower starts with. The present number is
+    /// recorded, and operators can
+    /// [change](super::operating::FollowerOperator::repartition) it. A program with another number
+    /// of pipelines distributes the partitions over its pipelines.
     ///
     /// ```
     /// # use retold::prelude::*;
@@ -212,10 +218,10 @@ impl Follower {
         self
     }
 
-    /// Keeps events of one key together, in place of events of one stream. `key_of` derives the key
-    /// from the event's stream, topic or tags. It must always return the same key for an event. A
-    /// payload cannot serve as the key, because it may be erased, or decoded differently by a later
-    /// program. Events without a key are all in the first partition.
+    /// Keeps events of one key in the same partition, instead of events of one stream. `key_of`
+    /// derives the key from the event's stream, topic or tags. It must always return the same key
+    /// for an event. Do not derive the key from the payload, because the payload may be erased, or
+    /// decoded differently by a later program. Events without a key are all in the first partition.
     ///
     /// `name` is recorded. Give another function another name, so that programs with different
     /// functions do not share the work. A retelling detects a function that changed under the same
@@ -243,8 +249,9 @@ impl Follower {
         self
     }
 
-    /// Keeps events that share a tag with this prefix together (`aircraft:` for example), in place
-    /// of events of one stream. If an event has several such tags, the first in text order counts.
+    /// Keeps events that share a tag with this prefix (`aircraft:` for example) in the same
+    /// partition, instead of events of one stream. If an event has several such tags, the first in
+    /// text order counts.
     /// Events without one are all in the first partition.
     #[must_use]
     pub fn partition_by_tag(mut self, prefix: impl Into<Arc<str>>) -> Self {
@@ -256,8 +263,9 @@ impl Follower {
     /// such an event, because most likely a newer program recorded it. It processes everything
     /// before the event and nothing after it, until a program that knows the topic takes over.
     ///
-    /// The known topics are those of the types of the application that it follows, those that this
-    /// application declared as retired, and those that any follower of it in the system processes.
+    /// The known topics are those of the types of the followed application, those that this
+    /// application declared as retired, and those that any of its followers in the system
+    /// processes.
     #[must_use]
     pub fn skips_unknown_events(mut self) -> Self {
         self.skips_unknown_events = true;
@@ -268,8 +276,8 @@ impl Follower {
         !self.skips_unknown_events
     }
 
-    /// Returns how many pipelines a program has for it, which is the number of partitions it starts
-    /// with.
+    /// Returns how many pipelines a program has for the follower, which is also the number of
+    /// partitions that it starts with.
     pub fn pipeline_count(&self) -> u32 {
         self.partitions
     }

@@ -29,14 +29,14 @@ pub struct StartingMark {
     /// The first event that is processed is the one after this mark, or the log's first if there is
     /// none.
     pub after: Option<Mark>,
-    /// Name of the system whose program recorded this. None in older records, from before it was
-    /// noted, and in records of operators.
+    /// Name of the system whose program recorded this. None in records of older versions of the
+    /// library, and in those of operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
 }
 
 impl StartingMark {
-    /// A mark in the log of this name and id. The follower begins after it.
+    /// Creates the starting mark for the log with this id of the application named `upstream`.
     pub fn new(upstream: impl Into<String>, log: LogId, after: Option<Mark>) -> Self {
         Self {
             upstream: upstream.into(),
@@ -96,14 +96,14 @@ pub enum FollowerEvent {
         log: LogId,
         /// The event.
         event: Mark,
-        /// The edition of the follower that processed it. For an event without effects nothing else
-        /// records it.
+        /// The edition of the follower that processed it. If the event has no effects, it is
+        /// recorded only here.
         edition: u32,
         /// The partition that processed it.
         #[serde(default, skip_serializing_if = "is_first")]
         partition: u32,
     },
-    /// An operator decided that a parked event is not processed.
+    /// An operator gave up a parked event: it is never processed.
     Skipped {
         /// The log of the event.
         log: LogId,

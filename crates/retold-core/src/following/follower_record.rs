@@ -25,7 +25,7 @@ pub struct FollowerRecord {
     /// Number of the present generation, from 1.
     pub generation: u64,
     /// Number of the generation from which ids of effects are derived: the one that began with the
-    /// last reset, because a split processes nothing twice.
+    /// last reset. A split keeps it, because a split processes nothing twice.
     pub generation_of_ids: u64,
     /// Number of partitions of the present generation, from 1.
     pub partitions: u32,
@@ -43,7 +43,7 @@ pub struct FollowerRecord {
     pub retired: Option<String>,
     /// How many times it was resumed. It retries its parked events each time.
     pub continued: u64,
-    /// Its parked events, by log and position.
+    /// Its parked events, by the log and the position of the event.
     pub parked: BTreeMap<(LogId, Position), Parked>,
     /// Positions of the parked events of each stream, looked up for every event.
     held: HashMap<(LogId, String), BTreeSet<Position>>,
@@ -73,7 +73,7 @@ pub struct Partitioning {
 }
 
 impl FollowerRecord {
-    /// The record of a follower that never started.
+    /// Creates the record of a follower that never started.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self {
             name: name.into(),
@@ -220,9 +220,10 @@ impl FollowerRecord {
     /// # Errors
     ///
     /// `Mapping` if an event was recorded by a newer version of the library; the errors of the
-    /// recorder. Events that were read before the error are applied. If the log no longer has the
-    /// events that were applied, because it was restored from an older copy, everything is read
-    /// again.
+    /// recorder. Events that were read before the error are applied.
+    ///
+    /// If the log no longer has the events that were applied, because it was restored from an older
+    /// copy, this is not an error: everything is read again.
     pub async fn read_on(
         &mut self,
         recorder: &dyn Recorder,

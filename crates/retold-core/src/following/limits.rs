@@ -4,34 +4,34 @@ use std::time::Duration;
 
 use crate::recording::limits::Limits;
 
-/// Upstream events that a follower reads at once. Bounds memory, and the time until a stop is
-/// noticed.
+/// Number of upstream events that a follower reads at once. Bounds memory, and the time until it
+/// notices a stop.
 pub const FOLLOW_PAGE_EVENTS: usize = 500;
 
-/// Most upstream events that one append can cover, even if a follower allows more. Beyond it a
-/// conflict costs more than a saved sync is worth.
+/// Maximum number of upstream events that one append can cover, even if a follower allows more.
+/// Beyond it, a conflict costs more than a larger append saves.
 pub const BATCH_MAX: usize = 1_000;
 
-/// Upstream events without effect after which a follower records its progress, if nothing else made
-/// it record before. At most this many are examined again after a crash.
+/// Number of upstream events without effect after which a follower records its progress, unless it
+/// has recorded something before. At most this many are processed again after a crash.
 pub const UNFLUSHED_EVENTS_MAX: u64 = 1_000;
 
-/// Reads and stretches after which a follower's append is full. Half of what every recorder accepts
-/// in one append, so that the last upstream event has room for its own.
+/// Number of reads and stretches after which a follower's append is full. It is half of what every
+/// recorder accepts in one append, so that there is room for those of the last upstream event.
 pub const READS_PER_APPEND_MAX: usize = Limits::LEAST.append_conditions / 2;
 
-/// Effects after which a follower's append is full, for the same reason.
+/// Number of effects after which a follower's append is full, for the same reason.
 pub const EFFECTS_PER_APPEND_MAX: usize = Limits::LEAST.append_events / 2;
 
 /// Bytes of effects after which a follower's append is full, for the same reason.
 pub const EFFECTS_SIZE_MAX: usize = Limits::LEAST.append_size / 2;
 
-/// Most partitions of a follower. Each reads everything that is followed, so more partitions cost
-/// more than they gain.
+/// Maximum number of partitions of a follower. Each reads everything that is followed, so more
+/// partitions cost more than they gain.
 pub const PARTITIONS_MAX: u32 = 64;
 
-/// Most events that a follower can have parked at once. One more stops it, because that many
-/// indicate a fault that must be fixed.
+/// Maximum number of events that a follower can have parked at once. One more stops the follower,
+/// because so large a number indicates a fault that must be fixed.
 pub const PARKED_MAX: usize = 10_000;
 
 /// Longest name of a follower, in bytes. With its generation and partition it forms a follower key,
@@ -41,7 +41,7 @@ pub const FOLLOWER_NAME_SIZE_MAX: usize = 200;
 /// Longest key of a timer, in bytes. With its prefix it forms the name of a stream.
 pub const TIMER_KEY_SIZE_MAX: usize = 200;
 
-/// Most pending timers of an application. More cannot be tracked.
+/// Maximum number of pending timers of an application. More cannot be tracked.
 pub const TIMERS_PENDING_MAX: usize = 1_000_000;
 
 /// Longest error text that is recorded with a parked event or a stopped follower, in bytes.
@@ -56,19 +56,19 @@ pub const POLICY_TIME_MAX: Duration = Duration::from_secs(60);
 /// limit. It is longer than the time limits of most external services.
 pub const DELIVERY_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Reactions that one command may cause on a single thread before they are considered an endless
-/// cycle, unless set otherwise.
+/// Number of events that followers may process as a result of one command in a single thread before
+/// the runner assumes an endless cycle, unless set otherwise.
 pub const STEPS_MAX_DEFAULT: u64 = 1_000_000;
 
-/// How long a follower waits before its first retry after its store failed. Doubled with every
-/// failure in a row.
+/// How long a follower waits before its first retry after its store failed. The wait doubles with
+/// each consecutive failure.
 pub const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 
 /// The longest wait between retries.
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 
-/// Processes that run the same system in a simulation, unless set otherwise. Two show every race
-/// between processes that more would.
+/// Number of processes that run the same system in a simulation, unless set otherwise. Two
+/// processes show every race that more would.
 pub const SIMULATED_PROCESSES_DEFAULT: usize = 2;
 
 /// How often a runner in one process announces that it runs its followers, timers and views, with a
@@ -78,5 +78,5 @@ pub const PRESENCE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a killed process is still considered present.
 pub const PRESENCE_TIME_TO_LIVE: Duration = Duration::from_secs(180);
 
-/// Events that an outbox reads at once. Bounds memory.
+/// Number of events that an outbox reads at once. Bounds memory.
 pub const OUTBOX_PAGE_EVENTS: usize = 100;

@@ -1,4 +1,5 @@
-//! The acts of operators on followers, recorded as events of the follower's own stream.
+//! Operators' acts on followers, such as pausing, resuming and resetting. Each is recorded as an
+//! event of the follower's own stream.
 //!
 //! An act needs no policy and no runner: any program that can write to the log can record it, and
 //! so can the command line. Running pipelines, in any process, notice it before they record
@@ -129,9 +130,9 @@ impl FollowerOperator {
         .await
     }
 
-    /// Retires it: it records nothing more, and a program that still declares it is rejected when
-    /// it starts. For a follower that was removed from all programs. Returns false, and records
-    /// nothing, if it was already retired. [`resume`](Self::resume) revokes it.
+    /// Retires the follower: it records nothing more, and a program that still declares it is
+    /// rejected when it starts. Use this once all programs have removed it. Returns false, and
+    /// records nothing, if it was already retired. [`resume`](Self::resume) revokes it.
     ///
     /// # Errors
     ///
@@ -159,7 +160,7 @@ impl FollowerOperator {
         .await
     }
 
-    /// Decides that a parked event is not processed. Later events of its stream that it held back
+    /// Gives up a parked event: it is never processed. Later events of its stream that it held back
     /// are processed at the next [`resume`](Self::resume).
     ///
     /// # Errors
@@ -184,9 +185,9 @@ impl FollowerOperator {
     }
 
     /// Restarts the follower as a new generation: after these marks, and from the first event of
-    /// each log that is not named. Its records stay, and it records its effects again with other
-    /// ids. So this is for followers whose effects can be repeated, and for followers whose logs
-    /// were replaced.
+    /// each log that is not named. What it has recorded stays in the log, and it records its
+    /// effects again with other ids. So reset only followers whose effects can be repeated, or
+    /// whose logs were replaced.
     ///
     /// # Errors
     ///
@@ -219,12 +220,12 @@ impl FollowerOperator {
     /// No event is processed twice or skipped, the order within a key is kept, and the ids of
     /// effects stay the same.
     ///
-    /// A rule other than that of the programs that are running stops their pipelines of the
-    /// follower, and programs that declare the rule take over.
+    /// If the running programs declare another rule, their pipelines of the follower stop, and
+    /// programs that declare the requested rule take over.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for another number or an empty name; otherwise as for
+    /// [`Error::Invalid`] for a number out of range or an empty name; otherwise as for
     /// [`pause`](Self::pause).
     pub async fn repartition(&self, partitions: u32, by: Option<&str>) -> Result<bool> {
         check_count(&self.name, partitions)?;

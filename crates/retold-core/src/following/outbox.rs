@@ -1,4 +1,4 @@
-//! The outbox: events that are delivered to external systems, by mail or by a call to another
+//! The outbox: delivers events to external systems, for example by mail or by a call to another
 //! service.
 //!
 //! A crash undoes the work of a policy and the next attempt repeats it, but mail cannot be
@@ -87,8 +87,8 @@ pub struct Outbox<E> {
 }
 
 impl<E: Event> Outbox<E> {
-    /// Opens the outbox of this name at its recorded progress; a new one begins at the log's first
-    /// event. The name has 1 to [`FOLLOWER_NAME_SIZE_MAX`] bytes.
+    /// Opens the outbox with this name at its recorded progress. A new outbox begins at the log's
+    /// first event. The name has 1 to [`FOLLOWER_NAME_SIZE_MAX`] bytes.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl<E: Event> Outbox<E> {
         Self::open_from(application, name, Start::FirstEvent).await
     }
 
-    /// As [`open`](Self::open), but a new one begins as `start` says.
+    /// As [`open`](Self::open), but a new outbox begins at `start`.
     ///
     /// # Errors
     ///
@@ -137,8 +137,8 @@ impl<E: Event> Outbox<E> {
         Ok(outbox)
     }
 
-    /// Returns the next event to deliver, the same one until it is [`delivered`](Self::delivered);
-    /// none if there is none now.
+    /// Returns the next event to deliver, or none if there is nothing to deliver now. Returns the
+    /// same event until it is recorded as [`delivered`](Self::delivered).
     ///
     /// # Errors
     ///
@@ -167,8 +167,8 @@ impl<E: Event> Outbox<E> {
         Ok(())
     }
 
-    /// Records that the event that [`next`](Self::next) returned is delivered; it is recorded when
-    /// this returns. After a crash before that, `next` returns the event again.
+    /// Records that the event that [`next`](Self::next) returned was delivered. If the process
+    /// crashes before this method returns, `next` may return the event again.
     ///
     /// # Errors
     ///
@@ -202,7 +202,7 @@ impl<E: Event> Outbox<E> {
         }
     }
 
-    /// Waits until there may be more.
+    /// Waits until there may be more events to deliver.
     ///
     /// # Errors
     ///
@@ -213,7 +213,8 @@ impl<E: Event> Outbox<E> {
         Ok(())
     }
 
-    /// Returns the last event up to which all are delivered; none before the first delivery.
+    /// Returns the recorded progress: the outbox delivers the events after this mark. None if it has
+    /// recorded no progress yet.
     pub fn checkpoint(&self) -> Option<Mark> {
         self.checkpoint
     }

@@ -22,8 +22,8 @@ type KeyOf = Arc<dyn for<'a> Fn(&'a StoredEvent) -> Option<&'a str> + Send + Syn
 
 /// Decides which events belong together: those of one key are in one partition.
 ///
-/// Its name is recorded, and a program whose follower has a rule of another name does not take
-/// part.
+/// Its name is recorded, and a program whose follower has a rule with another name does not run the
+/// follower.
 #[derive(Clone)]
 pub struct PartitionRule {
     name: Arc<str>,
@@ -118,9 +118,9 @@ impl fmt::Debug for PartitionRule {
 
 /// Returns the partition, counted from 0, of this key among this many partitions.
 ///
-/// It is the FNV-1a hash of the key's bytes (draft-eastlake-fnv, 64 bits), then the finalizer of
-/// `MurmurHash3`, without which keys that differ in their last letter have similar hashes, modulo
-/// the number of partitions. It never changes.
+/// The function is the FNV-1a hash of the key's bytes (draft-eastlake-fnv, 64 bits), followed by
+/// the finalizer of `MurmurHash3`, modulo the number of partitions. Without the finalizer, keys
+/// that differ only in their last letter would have similar hashes. The function never changes.
 pub fn partition_of_key(key: &str, partitions: u32) -> u32 {
     let mut hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

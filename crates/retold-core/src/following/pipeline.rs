@@ -198,8 +198,8 @@ struct Failure {
 }
 
 impl Pipeline {
-    /// The pipeline of this follower for its application, over the logs of the applications that it
-    /// follows, in the order of the follower's declaration.
+    /// Creates the pipeline of this follower for its application. The logs of the applications that
+    /// it follows are given in the order of the follower's declaration.
     pub fn new(
         application: Application,
         follower: Arc<Follower>,
@@ -357,15 +357,15 @@ impl Pipeline {
     /// and processes them. Processed events are recorded when the batch is full, and at the latest
     /// by [`rest`](Self::rest), which the runner calls when it finds nothing left to read.
     ///
-    /// After an error the next call resumes from the position in the logs. Can be dropped at any
-    /// moment: anything recorded by then is found.
+    /// After an error, the next call resumes from the recorded position. The future can be dropped
+    /// at any moment: the next call finds everything that was recorded by then.
     ///
     /// # Errors
     ///
     /// [`Error::Unavailable`] and [`Error::OutcomeUnknown`]: call it again, after a while.
     /// [`Error::Diverged`], [`Error::Replaced`], [`Error::Corrupt`]: an operator must look at it. A
     /// failure of a policy is not an error here: it is reported in the status, and recorded in the
-    /// follower's stream as the follower declares.
+    /// follower's stream as its [`OnFailure`](super::follower::OnFailure) says.
     pub async fn step(&mut self) -> Result<Step> {
         let stepped = self.step_on().await;
         if stepped.as_ref().is_err_and(Error::is_diverged) {
@@ -377,17 +377,19 @@ impl Pipeline {
         stepped
     }
 
-    /// Identifies the state that the follower decided on and lost to others in its application;
-    /// equal for all that contend for the same state. None once it has recorded something since. A
-    /// runner can avoid such conflicts by running the contenders one after the other: if many
-    /// followers of one event each decide on one aggregate, nearly all others would overtake each
-    /// of them.
+    /// Identifies the state that caused the last conflict: the follower had decided on it, and
+    /// others in its application changed it first. The value is equal for all followers that
+    /// contend for the same state; it is none once the follower has recorded something.
+    ///
+    /// A runner can avoid such conflicts by running the contenders one after the other. Without
+    /// that, if many followers of one event decide on the same aggregate, each of them is overtaken
+    /// by nearly all others.
     pub fn contended(&self) -> Option<u64> {
         self.contended
     }
 
-    /// As [`step`](Self::step), and keeps `turn` until something is recorded, at most to the end of
-    /// the step.
+    /// As [`step`](Self::step), but holds `turn` until something is recorded, and drops it at the
+    /// end of the step at the latest.
     ///
     /// # Errors
     ///
@@ -472,8 +474,8 @@ impl Pipeline {
         }
     }
 
-    /// Records the processed events, and reports the result in the status; for runners that find
-    /// nothing left to read.
+    /// Records the processed events, and reports the result in the status. A runner calls this when
+    /// it finds nothing left to read.
     ///
     /// # Errors
     ///
@@ -518,7 +520,7 @@ impl Pipeline {
         self.counts
     }
 
-    /// Reads the follower's state and position from the logs again at the next step, because
+    /// Makes the next step read the follower's state and position from the logs again, because
     /// another pipeline of it may be ahead. Events that were processed and not recorded are
     /// processed again. An append whose outcome is unknown is still sent again.
     pub fn look_again(&mut self) {

@@ -15,10 +15,10 @@ use crate::recording::{BoxFuture, StoredEvent};
 /// A policy for events of type `E`: an `async fn(&E, &mut Context) -> retold::Result<()>`, or an
 /// `async |event: &E, context: &mut Context| { … Ok(()) }` that captures nothing.
 ///
-/// An asynchronous closure that captures something is rejected on purpose: a policy sees only the
-/// event, its own application and the context, so that it decides the same wherever and whenever it
-/// runs. A policy that gets around this, with a static or by cloning into a future, is detected by
-/// simulation and retelling, not by the compiler.
+/// The compiler rejects an asynchronous closure that captures a variable. This is intended: a
+/// policy sees only the event, its own application and the context, so that it makes the same
+/// decision wherever and whenever it runs. A policy that gets around this, with a static or by
+/// cloning into a future, is detected by simulation and retelling, not by the compiler.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a policy for `{E}`",
     label = "not a policy for events of type `{E}`",

@@ -66,7 +66,7 @@ pub struct FollowerStatus {
     pub upstreams: Vec<UpstreamStatus>,
     /// Upstream events that it has processed since it began in this process.
     pub processed: u64,
-    /// The same per second, over the last seconds.
+    /// Upstream events processed per second, measured over an interval of at least one second.
     pub rate: f64,
     /// How many times it found, when it was about to record, that its work was already recorded: by
     /// another process, or by an attempt of its own whose outcome was unknown.
@@ -139,13 +139,12 @@ impl UpstreamStatus {
 }
 
 impl FollowerStatus {
-    /// Returns how many events of all its logs are not processed yet.
+    /// Returns how many events of the logs that it follows are not processed yet, in total.
     pub fn lag_events(&self) -> u64 {
         self.upstreams.iter().map(UpstreamStatus::lag_events).sum()
     }
 
-    /// Returns the longest time that any next event to process has been waiting, by the clocks of
-    /// the stores.
+    /// Returns the largest [lag](UpstreamStatus::lag) in time among the logs that it follows.
     pub fn lag(&self, now: Timestamp) -> Duration {
         let lags = self.upstreams.iter().map(|it| it.lag(now));
         lags.max().unwrap_or_default()
@@ -228,8 +227,9 @@ pub struct StatusChanges {
 }
 
 impl StatusChanges {
-    /// Waits until a change was reported since the last call, or since this was created. The number
-    /// of processed events is not reported by itself. Can be dropped at any time.
+    /// Waits until a change has been reported since the last call, or since this was created. An
+    /// increase of the number of processed events alone is not reported. The future can be dropped
+    /// at any time.
     pub async fn next(&mut self) {
         if self.reported.changed().await.is_err() {
             // The writer of the status is gone, so it never changes again.

@@ -1,5 +1,5 @@
-//! Timers as events: each timer is scheduled, cancelled and fired in its own stream,
-//! `retold.timer/KEY`, of its application.
+//! Timers as events. Each timer has its own stream, `retold.timer/KEY`, in the log of its
+//! application, which records that it was scheduled, cancelled or fired.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) fn timer_stream(key: &str) -> String {
     format!("{TIMER_STREAM_TYPE}/{key}")
 }
 
-/// The event that is recorded when a timer fires, as it will be recorded.
+/// The event that is recorded when a timer fires, in its encoded form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PlannedEvent {

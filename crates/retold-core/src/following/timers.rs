@@ -41,7 +41,7 @@ struct Pending {
 }
 
 impl Timers {
-    /// The timers of this application, not read yet.
+    /// Creates the timers of this application. Nothing is read yet.
     pub fn new(application: Application) -> Self {
         let topics = TimerEvent::topics();
         let item = topics.fold(QueryItem::new(), |item, topic| item.topic(topic));
@@ -55,7 +55,7 @@ impl Timers {
         }
     }
 
-    /// Reads what happened to timers since the last call.
+    /// Reads which timers were set, cancelled or fired since the last call.
     ///
     /// # Errors
     ///
@@ -127,8 +127,8 @@ impl Timers {
         self.pending.len()
     }
 
-    /// Returns how many are set aside because they cannot be fired, with the reason of one of them;
-    /// none if there are none.
+    /// Returns how many timers are set aside because they cannot be fired, and the reason for one
+    /// of them; none if no timer is set aside.
     pub fn aside(&self) -> Option<(usize, &str)> {
         let (_, reason) = self.aside.first_key_value()?;
         Some((self.aside.len(), reason))
@@ -147,15 +147,15 @@ impl Timers {
         ))
     }
 
-    /// Fires the first of the timers that are due at `now`, by due time, then position. Returns
-    /// false if none is due. If another process fired or changed it first, that is read, and this
-    /// returns true.
+    /// Fires the first of the timers that are due at `now`, in the order of due time, then
+    /// position. Returns false if none is due. If another process has fired or changed the timer
+    /// first, reads that change and returns true.
     ///
     /// # Errors
     ///
-    /// The errors of [`Application::settle`], except conflicts; call it again. A timer is set aside
-    /// if its event is one that no log accepts ([`Error::Invalid`]) or that cannot be read, so that
-    /// the others fire. The next process tries it again.
+    /// The errors of [`Application::settle`], except conflicts; call it again. If no log accepts
+    /// the event of the timer ([`Error::Invalid`]) or it cannot be read, the timer is set aside, so
+    /// that the others fire. Another process, or this one after a restart, tries it again.
     pub async fn fire_next(&mut self, now: Timestamp) -> Result<bool> {
         let first = self.pending.first_key_value();
         let Some((place, pending)) = first.filter(|((due, _), _)| *due <= now) else {

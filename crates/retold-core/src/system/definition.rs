@@ -60,7 +60,7 @@ pub struct Member {
 
 type SetUp = Arc<dyn Fn(ApplicationBuilder) -> ApplicationBuilder + Send + Sync>;
 
-/// Returns the key that an event belongs to, if any.
+/// A function that returns the key that an event belongs to, if any.
 pub type ConfluenceKey = Arc<dyn Fn(&StoredEvent) -> Option<String> + Send + Sync>;
 
 /// A system that is being defined; [`build`](SystemBuilder::build) finishes it.
@@ -71,11 +71,11 @@ pub struct SystemBuilder {
 }
 
 impl System {
-    /// Begins the definition of a system of this name. The nodes of a cluster find each other by
-    /// the name, and followers record which system they are part of. A program whose system has
-    /// another name is refused on a store in which followers with the same application and name
-    /// have already worked; see [`formerly`](SystemBuilder::formerly) for renaming a system. Two
-    /// systems with the same name and different policies cannot be distinguished.
+    /// Begins the definition of a system with this name. The nodes of a cluster find each other by
+    /// the name, and each follower records which system it is part of. A program cannot run a
+    /// system if one of its followers is recorded as part of a system with another name; to rename
+    /// a system, see [`formerly`](SystemBuilder::formerly). Two systems with the same name and
+    /// different policies cannot be distinguished.
     #[expect(
         clippy::new_ret_no_self,
         reason = "a system is complete when it is built"
@@ -219,13 +219,13 @@ impl Member {
         self.set_up(|builder| builder.event::<E>())
     }
 
-    /// Declares a topic of the past: see [`ApplicationBuilder::retired`].
+    /// Declares a retired topic; see [`ApplicationBuilder::retired`].
     #[must_use]
     pub fn retired(self, topic: &'static str) -> Self {
         self.set_up(move |builder| builder.retired(topic))
     }
 
-    /// Declares a topic of another program that records in the log: see
+    /// Declares a topic of another program that also records in the log; see
     /// [`ApplicationBuilder::of_others`].
     #[must_use]
     pub fn of_others(self, topic: &'static str) -> Self {
@@ -304,7 +304,8 @@ impl SystemBuilder {
     }
 
     /// Adds an application of this name, which is also the name of its log; `define` declares its
-    /// types and followers. A single thread processes the applications in the order of declaration.
+    /// types and followers. [`SingleThread`](super::single_thread::SingleThread) processes the
+    /// applications in the order of declaration.
     pub fn application(
         mut self,
         name: impl Into<Arc<str>>,

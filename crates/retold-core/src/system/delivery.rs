@@ -30,9 +30,9 @@ use crate::recording::{BoxFuture, Invalid, Mark};
 ///
 /// `MultiThread` and `Cluster` deliver the events of type `E` of the application's own log, each at
 /// least once and in the order of the log. A failed delivery is retried after growing pauses, and
-/// later events wait for it; to give an event up, the function returns `Ok`. An event is sent a
-/// second time only if the process or its lease ended before the delivery was recorded; its id is
-/// then the same.
+/// later events wait for it; to give an event up, the function returns `Ok`. An event that was
+/// delivered is sent a second time, with the same id, only if the process or its lease ended before
+/// the delivery was recorded.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -71,7 +71,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Creates the outbox of this name in this application; `deliver` sends its events.
+    /// Declares the outbox with this name in this application; `deliver` sends its events.
     pub fn new<E, F, Fut>(
         application: impl Into<Arc<str>>,
         outbox: impl Into<Arc<str>>,
@@ -381,13 +381,13 @@ impl OutboxPipeline {
         self.status.clone()
     }
 
-    /// Delivers the next event and records the delivery. May be dropped at any moment; an event
-    /// whose delivery was running is then delivered again.
+    /// Delivers the next event and records the delivery. The future may be dropped at any moment;
+    /// an event whose delivery was running is then delivered again.
     ///
     /// # Errors
     ///
-    /// Those of [`Outbox::next`] and [`Outbox::delivered`]; an event that was delivered but not
-    /// recorded as delivered is not delivered again by the next step.
+    /// Those of [`Outbox::next`] and [`Outbox::delivered`]. If an event was delivered but could not
+    /// be recorded as delivered, the next step only records it.
     pub async fn step(&mut self) -> Result<OutboxStep> {
         let stepped = self.step_on().await;
         if let Err(error) = &stepped {

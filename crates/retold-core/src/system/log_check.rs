@@ -9,12 +9,12 @@ use crate::mapping::EventReader;
 impl Application {
     /// Checks whether this program can still read and fold the whole log: every event is read as
     /// one of the application's declared types, every aggregate of a declared type is folded, and
-    /// its snapshots are compared with the state folded from the events. A topic that no declared
-    /// type has is a finding.
+    /// its snapshots are compared with the state folded from the events. A topic that belongs to no
+    /// declared type is a finding.
     ///
-    /// For CI, before a program is deployed, on a copy of the log that it will use. It reads the
-    /// whole log once and the streams of declared aggregates a second time, in bounded memory, and
-    /// writes nothing. Events recorded after the check started are left out.
+    /// Run it in CI before a program is deployed, on a copy of the log that the program will use.
+    /// It reads the whole log once and the streams of declared aggregates a second time, in bounded
+    /// memory, and writes nothing. Events recorded after the check started are left out.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]

@@ -14,7 +14,8 @@ use crate::health::{Finding, FindingKind, Trouble};
 use crate::projection::{ProjectionPipeline, ViewKeeper};
 use crate::recording::{LogId, OPEN_WAIT_MAX, Patience, Recorder, Store};
 
-/// The stores of a system's logs, and the sources of its commands' times and ids.
+/// What a system needs to run: the stores of its logs, the sources of its commands' times and ids,
+/// its views, and the outboxes that its runner drains.
 ///
 /// ```
 /// # use retold::recording::MemoryStore;
@@ -37,7 +38,8 @@ pub struct Infrastructure {
 }
 
 impl Infrastructure {
-    /// Keeps all logs in this store, except those set by `application_in`.
+    /// Keeps all logs in this store, except those given another store by
+    /// [`application_in`](Self::application_in).
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
@@ -51,10 +53,10 @@ impl Infrastructure {
         }
     }
 
-    /// Limits how long a runner or a node of a cluster, when it opens this infrastructure, waits
-    /// for a store that is busy or absent before it fails with the store's last error;
-    /// [`OPEN_WAIT_MAX`] by default. It retries after growing pauses. With zero the first failure
-    /// is returned: use this in a simulation, where no time passes.
+    /// Limits how long a runner or a node of a cluster waits at its start for a store that is busy
+    /// or absent; [`OPEN_WAIT_MAX`] by default. Until then it retries after growing pauses; after
+    /// that it fails with the store's last error. With zero it fails at the first error: use this
+    /// in a simulation, where no time passes.
     #[must_use]
     pub fn open_wait_max(mut self, wait: Duration) -> Self {
         self.open_wait_max = wait;
@@ -87,7 +89,7 @@ impl Infrastructure {
         self
     }
 
-    /// Uses this source for the new ids of commands; uuids of version 7 by default.
+    /// Uses this source for the ids that commands create; UUIDs of version 7 by default.
     #[must_use]
     pub fn ids(mut self, ids: Arc<dyn IdSource>) -> Self {
         self.ids = Some(ids);
@@ -101,8 +103,8 @@ impl Infrastructure {
         self
     }
 
-    /// Adds this outbox, which `MultiThread` drains; in a `Cluster`, one at a time of the nodes
-    /// that have it drains it.
+    /// Adds this outbox. `MultiThread` drains it. In a `Cluster`, one of the nodes that were given
+    /// it drains it at a time. [`SingleThread`](super::single_thread::SingleThread) rejects it.
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.deliveries.push(delivery);
@@ -287,8 +289,7 @@ impl OpenSystem {
         pipelines.collect()
     }
 
-    /// Returns the findings of the outboxes of its applications that programs have opened in this
-    /// process.
+    /// Returns the findings of the outboxes that are open on its applications in this process.
     pub fn outbox_findings(&self) -> Vec<Finding> {
         let applications = self.applications.iter();
         let failures = applications.flat_map(|it| it.reports().failures());
@@ -302,8 +303,8 @@ impl OpenSystem {
         findings.collect()
     }
 
-    /// Returns a pipeline for each outbox with the index of the application whose events it
-    /// delivers, in the order in which the deliveries were given.
+    /// Returns a pipeline for each [delivery](Infrastructure::delivery) with the index of the
+    /// application whose events it delivers, in the order in which the deliveries were given.
     pub fn outboxes(&self) -> Vec<(usize, OutboxPipeline)> {
         let outboxes = self.deliveries.iter().filter_map(|delivery| {
             let index = self.system.index_of(delivery.application())?;

@@ -1,10 +1,10 @@
-//! The runner that does everything in one thread, in one order.
+//! The runner that does everything in one thread, in a fixed order.
 //!
-//! When a command returns, everything that it caused, transitively, has happened: the same commands
-//! result in the same logs. There is one queue of events and of the followers that must process
-//! them. A commit adds its events in the order of their positions, each for the followers of that
-//! log in the order of their declaration; one upstream event is one append. No thread and no task
-//! is started: the caller that awaits a command does the work.
+//! When a command returns, everything that it caused, directly or indirectly, has happened. The
+//! same commands result in the same logs. There is one queue of events and of the followers that
+//! must process them. A commit adds its events in the order of their positions, each for the
+//! followers of that log in the order of their declaration; one upstream event is one append. No
+//! thread and no task is started: the caller that awaits a command does the work.
 
 mod queue;
 
@@ -155,8 +155,9 @@ impl SingleThread {
         Self::start_with(system, infrastructure, STEPS_MAX_DEFAULT).await
     }
 
-    /// As [`start`](Self::start), with a limit on the reactions to one command. If followers exceed
-    /// it, an endless cycle is assumed, and the rest waits for the next command.
+    /// As [`start`](Self::start), with a limit on the number of events that followers process as a
+    /// result of one command. If they exceed it, the runner assumes an endless cycle, and the
+    /// remaining events wait for the next command.
     ///
     /// # Errors
     ///
@@ -294,8 +295,9 @@ impl SingleThread {
         work.fire_due().await
     }
 
-    /// Records how far the followers have read logs in which they processed no event recently, so
-    /// that the next start reads less. Nothing is lost without it.
+    /// Stops the runner. Processes all events in the logs, and records how far the followers have
+    /// read, even in logs in which they processed no event recently, so that the next start reads
+    /// less. Nothing is lost if this is not called.
     ///
     /// # Errors
     ///
@@ -315,8 +317,8 @@ impl SingleThread {
         Ok(())
     }
 
-    /// Returns the status of each follower, in the order of declaration; of a split follower, the
-    /// status of each partition.
+    /// Returns the status of each follower, in the order of declaration. A split follower has a
+    /// status for each partition.
     pub fn status(&self) -> Vec<FollowerStatus> {
         let statuses = &self.conductor.statuses;
         let statuses = statuses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -350,8 +352,8 @@ impl SingleThread {
         health
     }
 
-    /// Returns handles of the views, in the order in which the views were given. A command returns
-    /// when they have processed everything that it caused.
+    /// Returns handles of the views, in the order in which the views were given. When a command
+    /// returns, the views have processed everything that it caused.
     pub fn projections(&self) -> &[ProjectionHandle] {
         &self.conductor.projections
     }

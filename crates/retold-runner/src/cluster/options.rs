@@ -7,7 +7,7 @@ use retold_core::recording::Invalid;
 use crate::limits::{LEASE_LOOK_INTERVAL, LEASE_TIME_TO_LIVE};
 use crate::options::{MultiThreadOptions, check_time_to_live};
 
-/// How a node of a [`Cluster`](crate::Cluster) leases its work. The defaults are those of
+/// The options of a node of a [`Cluster`](crate::Cluster). The defaults are those of
 /// [`limits`](crate::limits). All nodes of a cluster should have the same options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterOptions {

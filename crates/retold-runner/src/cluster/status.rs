@@ -48,14 +48,14 @@ pub struct NodeStatus {
     pub name: Arc<str>,
     /// When it joined, by its machine's clock.
     pub since: Timestamp,
-    /// When it is considered dead unless it renews its lease, by the store's clock; of the first
-    /// store if there are several.
+    /// When the node is considered dead unless it renews its lease, by the store's clock. If there
+    /// are several stores, this is its lease in the first one.
     pub lease_ends_at: Timestamp,
     /// The number of units that it holds.
     pub unit_count: usize,
 }
 
-/// The holder of a unit.
+/// A unit and the node that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnitStatus {

@@ -24,8 +24,8 @@ pub enum Unit {
         application: Arc<str>,
         /// Its name.
         follower: Arc<str>,
-        /// The number of the pipeline, from 0, which equals that of the partition if there are
-        /// equally many of both; `None` if the follower has one pipeline.
+        /// The number of the pipeline, from 0; `None` if the follower has one pipeline. If there
+        /// are as many pipelines as partitions, it is also the number of the partition.
         pipeline: Option<u32>,
     },
     /// The timers of an application.

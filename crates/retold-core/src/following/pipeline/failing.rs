@@ -173,9 +173,9 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Retries parked events in the order of their positions: one, or all. Includes only events of
-    /// partitions that this pipeline runs, in any of them. The effects of each event are recorded
-    /// together with its resumption. Retries none while the follower is paused.
+    /// Retries one parked event, or all in the order of their positions. Only events of partitions
+    /// that this pipeline runs are retried. The effects of each event are recorded together with
+    /// the fact that it is no longer parked. Retries nothing while the follower is paused.
     ///
     /// # Errors
     ///

@@ -13,8 +13,9 @@ pub(super) struct Refused {
 }
 
 impl Pipeline {
-    /// For runners that dropped a step while a policy ran: the event counts as failed by its
-    /// policy, for this reason, unless an operator has acted since. Does nothing if no policy ran.
+    /// For runners that dropped a step because its policy ran too long: the next step treats the
+    /// event as if its policy had failed for this reason, unless an operator has acted since. Does
+    /// nothing if no policy was running.
     pub fn give_up_policy(&mut self, reason: String) {
         let Some(place) = self.running.take() else {
             return;
