@@ -501,8 +501,8 @@ impl Cluster {
         }
     }
 
-    /// Returns the status of each application's timers, in the order of declaration; nothing is
-    /// pending for timers that are on another node.
+    /// Returns the status of each application's timers, in the order of declaration. If another
+    /// node holds the timers of an application, their status here shows none pending.
     pub fn timers(&self) -> Vec<TimersStatus> {
         self.works.timers()
     }

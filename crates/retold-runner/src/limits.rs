@@ -126,15 +126,16 @@ pub const HEALTH_LOOK_TIMES_TO_LIVE: u32 = 6;
 /// default wait one second for a response.
 pub const HEALTH_READ_MAX: Duration = Duration::from_millis(800);
 
-/// Minimum time between two notes of a unit's failures, each a durable write: readers want the last
-/// one, and a unit that fails often should not keep its store busy with notes.
+/// Minimum time between two notes in which a node records a unit's failures for other processes,
+/// each a durable write: readers want the last one, and a unit that fails often should not keep its
+/// store busy with notes.
 pub const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The maximum number of nodes of a cluster.
 pub const NODES_MAX: usize = 1_000;
 
-/// The maximum length of a node's name in bytes: together with the id of the node's life it must
-/// fit into the name of a lease's holder.
+/// The maximum length of a node's name in bytes: together with the id that the node gets when it
+/// joins, it must fit into the name of a lease's holder.
 pub const NODE_NAME_MAX: usize = 200;
 
 /// Time limit for a call with which a runner in one process announces that it runs a job, and for

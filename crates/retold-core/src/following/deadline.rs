@@ -53,8 +53,7 @@ pub struct Deadline {
 impl Deadline {
     /// Creates a deadline that records `event` at `due`. The key identifies the timer in its
     /// application: another deadline with the same key replaces it, and the key is what you pass to
-    /// cancel it. The key has 1 to
-    /// [`TIMER_KEY_SIZE_MAX`](super::limits::TIMER_KEY_SIZE_MAX) bytes.
+    /// cancel it. The key has 1 to [`TIMER_KEY_SIZE_MAX`](super::limits::TIMER_KEY_SIZE_MAX) bytes.
     ///
     /// The event is recorded in the stream that it is addressed to, or in none.
     pub fn new(key: impl Into<String>, due: Timestamp, event: impl Into<AnyEvent>) -> Self {

@@ -213,8 +213,8 @@ impl<E: Event> Outbox<E> {
         Ok(())
     }
 
-    /// Returns the recorded progress: the outbox delivers the events after this mark. None if it has
-    /// recorded no progress yet.
+    /// Returns the recorded progress: the outbox delivers the events after this mark. None if no
+    /// progress is recorded yet.
     pub fn checkpoint(&self) -> Option<Mark> {
         self.checkpoint
     }

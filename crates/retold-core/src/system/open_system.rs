@@ -1,4 +1,4 @@
-//! A system with its logs opened, with which every runner begins.
+//! A system with its logs opened. Every runner is built on one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
