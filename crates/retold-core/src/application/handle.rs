@@ -203,9 +203,9 @@ impl Application {
         self.core.bus.subscribe(self.core.mapper)
     }
 
-    /// Sends an append until its outcome is known: sends it again while the recorder reports that
-    /// the outcome is unknown, at most [`SETTLE_ATTEMPTS_MAX`] times. Then notifies the subscribers
-    /// in this process.
+    /// Sends an append until its outcome is known: it is sent again while the recorder reports that
+    /// the outcome is unknown, at most [`SETTLE_ATTEMPTS_MAX`] times in total. If it is recorded,
+    /// the subscribers in this process are notified.
     ///
     /// Use it for your own append, or to settle the one in an [`Error::OutcomeUnknown`]. An append
     /// that fails because the store is unavailable is not retried: the core has no timer to wait

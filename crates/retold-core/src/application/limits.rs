@@ -16,8 +16,8 @@ pub const LANE_APPENDS_MAX: usize = 128;
 /// decides while the other commands wait.
 pub const LANE_LOOKS_MAX: u32 = 4;
 
-/// Number of times the same append is sent while its outcome is unknown, before the error is
-/// returned.
+/// Number of times the same append is sent, in total, while its outcome is unknown; then the error
+/// is returned.
 pub const SETTLE_ATTEMPTS_MAX: u32 = 10;
 
 /// Number of events per read when a state is folded. It limits memory, not the length of a stream.

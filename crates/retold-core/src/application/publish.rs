@@ -94,8 +94,9 @@ pub struct Commits {
     mapper: Mapper,
 }
 
-/// A subscriber was too slow and missed `count` messages. What was recorded can be read from the
-/// log, after the position of the last message received.
+/// A subscriber was too slow and missed `count` messages. What was recorded is in the log. Commits
+/// can arrive out of order, so reading after the position of the last one received can omit some;
+/// if you need every event, [subscribe](super::Selection::subscribe) to the log instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the subscriber was too slow and missed {count} messages; the log has what was recorded")]
 #[non_exhaustive]

@@ -13,8 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// An instant, in whole microseconds since 1970-01-01T00:00:00Z; earlier ones are negative.
 ///
 /// All supported databases store microseconds without loss. A timestamp is printed, parsed and
-/// serialized as RFC 3339 in UTC. Outside the years -9999 to 9999, for which RFC 3339 has no form,
-/// it is printed as `N us since 1970`.
+/// serialized as RFC 3339 in UTC. Years before 0, for which RFC 3339 has no form, are written as in
+/// ISO 8601. Outside the years -9999 to 9999 it is printed, parsed and serialized as
+/// `N us since 1970`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
 
