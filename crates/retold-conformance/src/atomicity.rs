@@ -102,8 +102,8 @@ async fn crashes_leave_whole_appends<S: Subject>(scene: &Scene<S>) {
     at_once::<S, ()>([writer.boxed(), crasher.boxed()]).await;
 }
 
-/// Rule 11. An append that is refused, or whose caller dropped it, does not affect the appends that
-/// are committed with it.
+/// Rule 11. An append that is refused, or whose caller drops the future, does not affect the
+/// appends that are committed with it.
 pub async fn an_append_fails_alone<S: Subject>() {
     const ROUNDS: u128 = 12;
     let scene = Scene::<S>::new().await;

@@ -148,8 +148,8 @@ async fn observe<S: Subject>(subject: &S, log: &dyn Recorder, round: u64) {
     whole(&*image).await;
 }
 
-/// Rule 13. What was acknowledged is present when the store is reopened, and after a kill at any
-/// moment, including everything by which later appends are judged.
+/// Rule 13. What was acknowledged is present when the store is reopened, even after a kill at any
+/// moment, including everything with which later appends are checked.
 pub async fn acknowledged_events_survive_reopen<S: Subject>() {
     if !S::IS_DURABLE {
         eprintln!("not applicable: the store reports that its data does not survive the process");
@@ -265,8 +265,9 @@ async fn kills_spare_the_acknowledged<S: Subject>(subject: &Arc<S>) {
     at_once::<S, ()>(tasks).await;
 }
 
-/// Rule 14. An append whose caller dropped it, or that returned `OutcomeUnknown`, is settled by
-/// sending it again: it is recorded once, at the returned positions, or never.
+/// Rule 14. If the caller drops the future of an append, or it returns `OutcomeUnknown`, sending
+/// the append again gives the final outcome: it is recorded once, at the returned positions, or
+/// never.
 pub async fn a_retry_settles_the_unknown<S: Subject>() {
     const TASKS: u128 = 4;
     let seed = seed();

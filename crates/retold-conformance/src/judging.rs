@@ -1,4 +1,4 @@
-//! Rules 2 to 5: how an append is judged, and in which order.
+//! Rules 2 to 5 and 22: how an append is checked, and in which order.
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -18,7 +18,7 @@ use retold_core::recording::{Condition, ExpectedVersion};
 use retold_core::recording::{Query, QueryItem};
 
 /// Rule 2. First the checks that do not read the log, then stretches or a repeat, then ids, then
-/// the conditions in their order: each mistake hides the later ones.
+/// the conditions in their order: only the first mistake is reported.
 pub async fn append_is_judged_in_one_order<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;
@@ -335,8 +335,8 @@ async fn writers_count_up<S: Subject>(scene: &Scene<S>) {
     assert_eq!(stream.len() as u64, ROUNDS);
 }
 
-/// Rule 4. A query has its documented meaning; `after` is exclusive, its absence means "ever", and
-/// beyond the head it is invalid; an append is not compared with itself.
+/// Rule 4. A query has its documented meaning. `after` is exclusive; if it is absent, all events
+/// count; beyond the head it is invalid. An append is not compared with its own events.
 pub async fn append_checks_queries<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;

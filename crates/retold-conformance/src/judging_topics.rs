@@ -1,4 +1,4 @@
-//! The condition on the number of topics of a log.
+//! Rule 23: the condition on the number of topics of a log.
 
 use futures_util::FutureExt;
 

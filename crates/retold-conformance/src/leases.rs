@@ -81,8 +81,8 @@ pub async fn leases_have_one_holder<S: Subject>() {
     holders_exclude_each_other(&scene).await;
 }
 
-/// The store reports the clock by which leases end, through any handle, and it never runs
-/// backwards.
+/// [`Store::now`] returns the time of the clock by which leases end, through any handle, and later
+/// calls do not return earlier times.
 pub async fn leases_end_by_the_clock_that_is_given<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let (one, two) = (&*scene.store, scene.subject.open().await);

@@ -1,14 +1,15 @@
 //! The conformance suite: the recorder's contract as tests, for every store.
 //!
 //! Each rule of the [contract](retold_core::recording::Recorder) is a function of the same name
-//! here (rule 6 has two); the rest of the contract of the traits follows the numbered rules. A
-//! store implements [`Subject`] and joins with one line in its tests:
+//! here (rule 6 has two). The suite also tests the rest of the contract of the traits, which has no
+//! numbers. To run it for a store, implement [`Subject`] and add one line to the tests of the
+//! store:
 //!
 //! ```text
 //! retold_conformance::conformance_suite!(TemporaryDogStore);
 //! ```
 //!
-//! Random tests print a seed; `RETOLD_SEED` repeats it.
+//! Random tests print a seed. To repeat a test, set the environment variable `RETOLD_SEED` to it.
 
 mod subject;
 
@@ -76,8 +77,8 @@ pub use self::waiting::changed_since_wakes_those_who_wait;
 /// Generates one `#[test]` for every rule of the contract, for a [`Subject`]:
 /// `retold_conformance::conformance_suite!(TemporaryDogStore);`
 ///
-/// If the name of a macro comes first, it calls that macro with all rules instead:
-/// `each! { TemporaryDogStore: append_is_atomic … }`.
+/// If the name of a macro follows, as in `conformance_suite!(TemporaryDogStore, each)`, it calls
+/// that macro with all rules instead: `each! { TemporaryDogStore: append_is_atomic … }`.
 #[macro_export]
 macro_rules! conformance_suite {
     (@rules [$($each:tt)*] $subject:ty) => {

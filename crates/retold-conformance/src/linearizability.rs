@@ -34,9 +34,10 @@ const HISTORIES: (u64, u64) = (30, 250);
 /// How long to continue after the minimum number of histories.
 const TIME: Duration = Duration::from_secs(3);
 
-/// Appends conditional on a version or a query, or with a stretch; reads of streams, queries,
-/// checkpoints and the head; and callers that drop their calls. Every history of them has an order
-/// that a single caller could have produced.
+/// Concurrent calls are linearizable: every history of them can be explained by an order in which a
+/// single caller could have made them. The calls are appends conditional on a version or a query,
+/// or with a stretch; reads of streams, queries, checkpoints and the head; some callers drop their
+/// calls.
 pub async fn concurrent_operations_are_linearizable<S: Subject>() {
     let seed = seed();
     let scene = Scene::<S>::new().await;

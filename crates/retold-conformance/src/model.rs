@@ -25,7 +25,7 @@ const TIME: Duration = Duration::from_secs(4);
 const SHORTENING_TIME: Duration = Duration::from_secs(8);
 
 /// Rule 18. Random operations give the same answers on the store and on the memory log. A
-/// difference is reported with the shortest sequence of operations found that leads to it.
+/// difference is reported with the shortest sequence of operations that was found to lead to it.
 pub async fn memory_is_the_model<S: Subject>() {
     let mut random = Rng::with_seed(seed());
     let scene = Scene::<S>::new().await;

@@ -1,4 +1,5 @@
-//! Names: never confused with one another, listed by prefix, in the order of their bytes.
+//! Rule 19, and the rest of the contract of names: they are never confused with one another, and
+//! are listed in the order of their bytes.
 
 use std::sync::Arc;
 

@@ -248,8 +248,8 @@ pub async fn backward_reads_mirror_forward_reads<S: Subject>() {
     }
 }
 
-/// Rule 9. A read sees everything that was acknowledged before it began, through any handle;
-/// judging an append does, too.
+/// Rule 9. A read sees everything that was acknowledged before it began, through any handle, and so
+/// does the check of an append.
 pub async fn a_read_sees_what_was_acknowledged<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let other = scene.another_handle().await;
@@ -323,7 +323,7 @@ async fn threads_see_each_other<S: Subject>(scene: &Scene<S>) {
     at_once::<S, ()>(tasks).await;
 }
 
-/// Rule 17. An unknown stream or log reads as empty, in every way of reading.
+/// Rule 17. Every read of an unknown stream or log finds nothing.
 pub async fn unknown_is_empty<S: Subject>() {
     let scene = Scene::<S>::new().await;
     record(&*scene.log, append_to("dog/1", [1])).await;

@@ -13,8 +13,8 @@ use retold_core::recording::RecordError;
 use retold_core::recording::StoredSnapshot;
 use retold_core::recording::{LogRead, Recorder, StreamRead, StretchRead};
 
-/// Rule 21. If a name leads to another log or to none, or if another log took the place of a log in
-/// the store, the recorder reports it, and reads and writes nothing.
+/// Rule 21. If the name of a log now refers to another log or to none, or if another log has
+/// replaced it in the store, the recorder reports this, and reads and writes nothing.
 pub async fn a_recorder_never_serves_another_log<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let reader = scene

@@ -10,8 +10,9 @@ use retold_core::recording::StoredSnapshot;
 use retold_core::recording::Version;
 use retold_core::recording::limits::SNAPSHOTS_PER_STREAM_MAX;
 
-/// A snapshot is found by its stream and version, the latest up to a version. It is replaced by one
-/// of the same version, a stream keeps a limited number of them, and none after it dropped them.
+/// A read returns the latest snapshot of a stream, or the latest up to a version. A new snapshot
+/// replaces one of the same version. The number of snapshots of a stream is limited, and after they
+/// are dropped there are none.
 pub async fn snapshots_are_kept_by_version<S: Subject>() {
     let scene = Scene::<S>::new().await;
     let log = &*scene.log;

@@ -21,8 +21,9 @@ const WRITERS: usize = 4;
 const ROUNDS: u128 = 60;
 
 /// Rule 7. Many writers send appends of one event and of hundreds, with conflicts, mistakes and
-/// dropped calls. Several readers only read forward, by `read_to`, with and without a query, by
-/// polling and by waiting. The events that each saw equal those that were committed, in one order.
+/// dropped calls. Several readers only read forward from `read_to`, with and without a query, by
+/// polling and by waiting. Each reader sees all committed events that it selects, in the order of
+/// the log.
 pub async fn a_tailing_reader_never_skips<S: Subject>() {
     let seed = seed();
     let scene = Scene::<S>::new().await;

@@ -6,8 +6,8 @@ use super::scene::{Scene, append_of, at_once, head, record, soon, stretch};
 use super::subject::Subject;
 use retold_core::recording::Append;
 
-/// A caller that waits for more appends than a count wakes when there are more, through any handle;
-/// a caller that is behind does not wait.
+/// A caller of `changed_since` returns once there are more appends than its count, recorded through
+/// any handle; if there are more already, it does not wait.
 pub async fn changed_since_wakes_those_who_wait<S: Subject>() {
     const APPENDS: u64 = 20;
     let scene = Scene::<S>::new().await;

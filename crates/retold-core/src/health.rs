@@ -1,4 +1,4 @@
-//! Health: whether a process works and accepts requests, and which of its parts need attention.
+//! Health: whether a process is live and ready, and which of its parts need attention.
 
 pub mod limits;
 
@@ -13,9 +13,10 @@ pub(crate) use self::running::{Began, RunningCell};
 
 /// The health of a program that runs a system.
 ///
-/// The first two fields answer the probes of an orchestrator; [`findings`](Self::findings) are for
-/// people and alarms: a paused follower is no reason to restart a process or to route its requests
-/// elsewhere. `Health` can be serialized, as the body of an HTTP response.
+/// The first two fields are for the liveness and readiness probes of an orchestrator. The
+/// [`findings`](Self::findings) are for people and alerts: a paused follower is no reason to
+/// restart a process or to route its requests elsewhere. `Health` implements `Serialize`, so it can
+/// be the body of an HTTP response.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
@@ -28,22 +29,22 @@ pub struct Health {
     pub findings: Vec<Finding>,
 }
 
-/// Something that does not work properly, and why.
+/// A part of the program that does not work properly, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The kind of thing.
+    /// The kind of part.
     pub kind: FindingKind,
-    /// Its name: `APPLICATION/FOLLOWER` for a follower, `APPLICATION/OUTBOX` for an outbox, and the
-    /// application's name for timers.
+    /// Its name, such as `APPLICATION/FOLLOWER` for a follower, `APPLICATION/OUTBOX` for an outbox,
+    /// and the application's name for timers.
     pub name: String,
     /// What is wrong with it.
     pub trouble: Trouble,
-    /// Why, for people.
+    /// The reason, for people.
     pub reason: String,
 }
 
-/// The kind of thing that a finding is about.
+/// The kind of part that a finding is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -62,14 +63,14 @@ pub enum FindingKind {
     Outbox,
 }
 
-/// What is wrong with something.
+/// What is wrong with a part of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Trouble {
     /// It failed and is retried automatically, for example because its store is unavailable.
     Retrying,
-    /// It takes longer than expected: a policy or a delivery does not return.
+    /// It takes longer than expected: a policy, a delivery or a handler does not return.
     Late,
     /// It waits before an event of a topic or revision that this program does not know, until
     /// another program processes the event.
@@ -80,7 +81,7 @@ pub enum Trouble {
     Paused,
     /// It is recorded as retired, and this program still declares it.
     Retired,
-    /// It has stopped, and someone must act.
+    /// It has stopped, and an operator must act.
     Failed,
 }
 
@@ -169,7 +170,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// One line, such as `follower stock/reservations is paused: maintenance`.
+/// Formats the finding as one line, such as `follower stock/reservations is paused: maintenance`.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -185,7 +186,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// One line for each problem; `well` if there is none.
+/// Formats the health as one line for each problem; `well` if there is none.
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = Vec::new();

@@ -1,21 +1,22 @@
-//! Projections: a log folded into a view, with its checkpoint in the same place.
+//! Projections: views that are built from the events of a log, stored together with a checkpoint.
 //!
 //! A [`Projection`] selects events of one upstream log and defines how each of them changes the
 //! view. A [`ViewKeeper`] stores the view: in memory or in an SQL database. It applies a page of
 //! events and moves the checkpoint in one transaction, so that view and checkpoint never disagree,
 //! even after a crash. A [`ProjectionPipeline`] passes pages from the log to the keeper, one step
 //! at a time. It has no thread and no timer, and is driven by a runner or by hand. A
-//! [`ProjectionHandle`] reports its progress, and waits for a position.
+//! [`ProjectionHandle`] reports its progress, and waits until the view includes a position.
 //!
 //! # Guarantees
 //!
-//! - Every selected event changes the view once, in the order of the log, even if two processes run
-//!   the projection at the same time: the keeper compares the checkpoint inside its transaction.
+//! - Every selected event is applied to the view exactly once, in the order of the log, even if two
+//!   processes run the projection at the same time: the keeper compares the checkpoint inside its
+//!   transaction.
 //! - A new version is built while readers see the old one, and replaces it in one step when it has
-//!   caught up; readers see the old one or the new one, never a part of it or nothing.
+//!   caught up. Readers see either the old version or the complete new one.
 //! - An event that cannot be processed is never skipped silently; see [`OnPoison`].
-//! - An upstream log that was replaced, truncated or restored is detected before anything more is
-//!   applied: [`ProjectionError::Diverged`].
+//! - An upstream log that was replaced, truncated or restored is detected before more events are
+//!   applied: see [`ProjectionError::Diverged`].
 //!
 //! ```
 #![doc = include_str!("../doc/school.rs.txt")]

@@ -1,9 +1,9 @@
 //! Recording: how events are stored and read back, independently of any database.
 //!
-//! A [`Store`] opens logs by name, and a [`Recorder`] is one log. Everything that must be atomic is
-//! one primitive, the [`Append`]. The docs of [`Recorder`] state the contract; the crate
-//! `retold-conformance` contains its tests, which every store runs. The modules are listed in
-//! dependency order: each uses only those above it.
+//! A [`Store`] opens logs by name, and a [`Recorder`] is one log. The only write operation is the
+//! [`Append`], which is recorded as a whole or not at all. [`Recorder`] documents the contract of a
+//! store, and the crate `retold-conformance` tests it: every store runs these tests. The modules
+//! are listed in dependency order: each uses only those above it.
 
 mod fault;
 mod identity;

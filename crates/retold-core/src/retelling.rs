@@ -1,13 +1,14 @@
-//! Retelling: a check that the recorded logs are what the system does.
+//! Retelling: a check that the system, as it is now, makes the decisions that its logs record.
 //!
-//! Followers are functions of the events that they process and of their order, and the logs record
-//! that order. The recorded decisions of followers can therefore be repeated and compared, event by
-//! event, in two forms: [each follower separately](FollowerRetelling), against the recorded logs,
-//! streaming and in constant memory; and [the whole system](retell_whole), in memory, in one merged
-//! schedule.
+//! The decisions of a follower depend only on the events that it processes and on their order, and
+//! the logs record that order. The decisions can therefore be repeated and compared with the
+//! record, event by event, in two forms: [each follower separately](FollowerRetelling), which
+//! streams the logs and needs constant memory; and [the whole system](retell_whole), in memory, in
+//! one schedule that is merged from all logs.
 //!
-//! Both forms only read. Effects that another edition of a follower recorded, parked events, and
-//! effects of an erased event are accepted as facts and counted.
+//! Both forms only read. Some records cannot be repeated: effects that another edition of a
+//! follower recorded, parked events, and effects of an erased event. They are accepted as facts and
+//! counted.
 
 mod comparing;
 mod generations;
@@ -36,8 +37,8 @@ pub use self::whole::{WholeReport, retell_whole};
 use crate::application::Result;
 use crate::system::OpenSystem;
 
-/// Retells every follower of the system separately, one after the other; see [`FollowerRetelling`]
-/// for doing it in parallel.
+/// Retells every follower of the system separately, one after the other. To retell them in
+/// parallel, use [`FollowerRetelling`].
 ///
 /// ```
 /// # use retold::system::OpenSystem;
@@ -54,7 +55,7 @@ use crate::system::OpenSystem;
 ///
 /// [`Error::Unavailable`](crate::application::Error::Unavailable),
 /// [`Error::Corrupt`](crate::application::Error::Corrupt), if a log cannot be read. A difference is
-/// not an error: it is in the report.
+/// not an error; the report contains it.
 pub async fn retell(open: &OpenSystem) -> Result<Vec<FollowerReport>> {
     let mut reports = Vec::new();
     for follower in FollowerRetelling::all(open).await? {

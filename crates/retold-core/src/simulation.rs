@@ -1,19 +1,20 @@
-//! Simulation: runs real futures under a seed, over a store in which every possible fault occurs.
+//! Simulation: runs real code as futures, in an order that a seed determines, over a store in which
+//! every possible fault can occur.
 //!
-//! A run has actors, which live in processes and use [`SimulatedStore`]s. A step is one call of a
-//! recorder or store: every call of an actor waits until the scheduler picks it, is then carried
-//! out completely on a reliable store, perhaps with a [`Fault`], and the actor runs on to its next
-//! call. Other actors can therefore interleave between any two calls. There are no threads and no
-//! time; everything that happens is a function of the seed, provided the actors are deterministic:
-//! they must take time and ids from [`Simulation::clock`] and [`Simulation::ids`], choose between
-//! ready futures in a fixed order, and use no other runtime.
+//! A run has actors, which belong to processes and use [`SimulatedStore`]s. A step is one call of a
+//! recorder or store: every call of an actor waits until the scheduler picks it. It is then carried
+//! out completely on a reliable store, possibly with a [`Fault`], and the actor continues to its
+//! next call. Other actors can therefore interleave between any two calls. There are no threads and
+//! no real time. Everything that happens is a function of the seed, provided that the actors are
+//! deterministic: they must take time and ids from [`Simulation::clock`] and [`Simulation::ids`],
+//! choose between ready futures in a fixed order, and use no other runtime.
 //!
-//! After the steps under faults comes a calm: stopped processes start, late appends land, and
-//! everything continues until all actors have returned or wait for changes that do not come. The
-//! calm lasts as long as there is progress: an actor returns, a command or timer is recorded, or a
-//! follower's effects are. Without progress for [`calm_steps`](Simulation::calm_steps) the run
-//! fails, and reports which actors are still running. After a calm the test checks what is
-//! recorded.
+//! The steps under faults are followed by a calm, which has no faults: stopped processes start,
+//! late appends reach the log, and the run continues until all actors have returned or wait for
+//! changes that do not come. The calm may last as long as there is progress: an actor returns, a
+//! command or timer is recorded, or the effects of a follower are recorded. If there is no progress
+//! for [`calm_steps`](Simulation::calm_steps) steps, the run fails and reports which actors are
+//! still running. After the calm the test checks what is recorded.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -90,7 +91,7 @@ use crate::recording::Store;
 
 pub use self::seeds::{first_failure, run_seed, seeds};
 
-/// One run under a seed. See the [module](self).
+/// One run with a seed. See the [module](self).
 pub struct Simulation {
     scheduler: Scheduler,
     ids: Arc<SequentialIds>,
@@ -100,7 +101,7 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Creates a run without actors, under all [`Faults`] in a mixture that the seed determines.
+    /// Creates a run without actors, with all [`Faults`] in a mixture that the seed determines.
     pub fn new(seed: u64) -> Self {
         let mut scheduler = Scheduler::new(seed);
         let faults = scheduler.varied(&Faults::all());
@@ -118,8 +119,8 @@ impl Simulation {
         self.scheduler.seed
     }
 
-    /// Returns the clock of this run, which is moved by every step and by faults. It starts at
-    /// 1970.
+    /// Returns the clock of this run, which is moved by every step and by faults. It starts at the
+    /// beginning of 1970.
     pub fn clock(&self) -> Arc<ManualClock> {
         Arc::clone(&self.scheduler.clock)
     }
@@ -132,13 +133,13 @@ impl Simulation {
         }
     }
 
-    /// Returns an id source that yields the same ids under the same seed, and no id twice in a run.
+    /// Returns an id source that yields the same ids for the same seed, and no id twice in a run.
     pub fn ids(&self) -> Arc<SequentialIds> {
         Arc::clone(&self.ids)
     }
 
-    /// Returns a store for the actors, over `inner`, whose futures must be ready at once, like
-    /// those of a [`MemoryStore`](crate::recording::MemoryStore).
+    /// Returns a store for the actors that wraps `inner`. The futures of `inner` must be ready at
+    /// once, like those of a [`MemoryStore`](crate::recording::MemoryStore).
     pub fn store(&mut self, inner: Arc<dyn Store>) -> Arc<SimulatedStore> {
         Arc::new(SimulatedStore::new(&self.scheduler.parking, inner))
     }
@@ -164,9 +165,10 @@ impl Simulation {
 
     /// Sets the maximum number of steps in the calm between two signs of progress, regardless of
     /// the length of the run; [`CALM_STEPS_DEFAULT`] by default. Progress is an actor that returns,
-    /// an append of events by a command or timer, and an append by a follower, of which
-    /// [`EFFECT_APPENDS_PER_INPUT`](limits::EFFECT_APPENDS_PER_INPUT) count for each append of a
-    /// command or timer. Raise it for actors that read much before they record anything.
+    /// an append of events by a command or timer, or an append of events by a follower; of the
+    /// latter, at most [`EFFECT_APPENDS_PER_INPUT`](limits::EFFECT_APPENDS_PER_INPUT) count for
+    /// each append of a command or timer. Raise the number for actors that make many reads before
+    /// they record anything.
     pub fn calm_steps(&mut self, steps: u64) -> &mut Self {
         self.calm_steps = steps;
         self
@@ -179,9 +181,9 @@ impl Simulation {
         self
     }
 
-    /// Adds a process with this name. `start` is called when it starts, and again after each crash:
-    /// it opens the stores that its actors share and adds the actors to the [`Process`]. It makes
-    /// no calls itself.
+    /// Adds a process with this name. `start` is called when the process starts, and again after
+    /// each crash. It prepares what its actors share and adds the actors to the [`Process`]; it
+    /// makes no calls itself.
     pub fn process(&mut self, name: impl Into<Arc<str>>, start: impl Fn(&mut Process) + 'static) {
         self.scheduler.processes.push(ProcessState {
             name: name.into(),
@@ -202,14 +204,14 @@ impl Simulation {
     }
 
     /// Runs the actors: first under faults, then in calm, until all have returned or wait for
-    /// changes that do not come. More processes can be added afterwards and the run repeated;
+    /// changes that do not come. Afterwards, more processes can be added and `run` called again;
     /// existing actors continue where they were.
     ///
     /// # Errors
     ///
-    /// [`Failure`] if an actor panics, if some wait forever for something other than a log
-    /// (deadlock), or if they are still running in the calm without progress, or without end. The
-    /// run is over then.
+    /// [`Failure`] if an actor panics, if actors wait forever for something other than a log (a
+    /// deadlock), or if the calm ends without progress or exceeds
+    /// [`CALM_STEPS_MAX`](limits::CALM_STEPS_MAX). The run cannot be continued then.
     pub fn run(&mut self) -> Result<Report, Failure> {
         match self.run_to_rest() {
             Ok(()) => Ok(self.report()),
@@ -236,8 +238,8 @@ impl Simulation {
         ))
     }
 
-    /// Awaits a future outside the run: its calls are passed straight through, without a schedule
-    /// and faults. For the code of a test before and after a run.
+    /// Awaits a future outside the run: its calls are carried out immediately, without a schedule
+    /// and faults. Use it in a test before and after a run.
     ///
     /// # Errors
     ///
@@ -269,7 +271,7 @@ impl Simulation {
         self.scheduler.trace.lines(&self.scheduler.names())
     }
 
-    /// Creates a failure of this run, for a problem that was found outside it.
+    /// Creates a failure of this run, for a problem that the test found.
     pub fn failure(&self, reason: impl Into<String>) -> Failure {
         Failure {
             seed: self.seed(),
@@ -312,12 +314,13 @@ impl Report {
         self.steps
     }
 
-    /// Returns how often a kind of fault happened.
+    /// Returns how often this kind of fault happened.
     pub fn count(&self, fault: Fault) -> u64 {
         self.fault_counts[fault.index()]
     }
 
-    /// Returns a hash of everything that happened: equal for equal runs, different for others.
+    /// Returns a hash of everything that happened: equal for equal runs, and different for
+    /// different runs.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }

@@ -12,27 +12,27 @@
 //!
 //! # Guarantees
 //!
-//! The whole contract of [`Recorder`](retold_core::recording::Recorder), also between many
-//! processes on one database. An append is acknowledged when the server has it on disk (and on the
-//! standbys that the server waits for), regardless of the server's defaults. Triggers protect
-//! recorded events: SQL that would change or delete an event is refused.
+//! The store fulfills the whole contract of [`Recorder`](retold_core::recording::Recorder),
+//! including between many processes on one database. An append is acknowledged when the server has
+//! it on disk (and the standbys that the server waits for have it too), regardless of the server's
+//! defaults. Triggers protect recorded events: SQL that would change or delete an event is refused.
 //!
 //! # How appends work
 //!
-//! Appends to one log that arrive while another is being committed are sent to the server together:
-//! one statement, one transaction, one round trip, a verdict for each. A function in the schema
-//! checks and writes them while it holds the lock on the log's row, so positions have no gaps and
-//! are in the order of commit, and logs do not wait for each other. A page of events is one
-//! statement.
+//! Appends to a log that arrive while another is being committed are sent to the server together,
+//! in one statement, one transaction and one round trip, and each gets its own result. A function
+//! in the schema checks and writes them while it holds the lock on the log's row. Positions
+//! therefore have no gaps and are in commit order, and appends to different logs do not wait for
+//! each other. A page of events is read with one statement.
 //!
 //! # URLs, servers and encryption
 //!
 //! A URL is `postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE?NAME=VALUE&…`; the parameters
 //! are those of libpq that the driver supports, and `schema`, `connections_max`, `passfile`,
-//! `sslmode`, `sslrootcert`, `sslcert`, `sslkey`. Unknown parameters are refused. Of several
-//! servers, the store uses the first that is usable: with `target_session_attrs=read-write` that is
-//! the primary. Servers before version 14 are refused. A password that the URL does not contain
-//! comes from `PGPASSWORD`, or from the file named by `passfile` or `PGPASSFILE`, or from
+//! `sslmode`, `sslrootcert`, `sslcert`, `sslkey`. Unknown parameters are refused. If the URL names
+//! several servers, the store uses the first that is usable; with `target_session_attrs=read-write`
+//! that is the primary. Servers before version 14 are refused. A password that the URL does not
+//! contain comes from `PGPASSWORD`, or from the file named by `passfile` or `PGPASSFILE`, or from
 //! `~/.pgpass`; other variables of libpq are ignored.
 //!
 //! | `sslmode` | encrypted | the server's certificate |
@@ -43,43 +43,43 @@
 //! | `verify-ca` | always | signed by one of `sslrootcert`, which must be given |
 //! | `verify-full` | always | signed by one of `sslrootcert`, or of the system's if it is `system` or missing, and issued for the host of the URL |
 //!
-//! This is what libpq documents, with these exceptions: files in `~/.postgresql` are ignored; a
-//! handshake that fails under `prefer` is not retried without encryption; `sslrootcert` is refused
-//! where it would not be used; names are taken from the certificate's subject alternative names,
-//! never from its common name; revocation lists, passwords of keys and `channel_binding=require`
-//! are not supported. A self-signed certificate can be given as its own root. Files are read when a
-//! store is opened.
+//! This is the behavior that libpq documents, with these exceptions: files in `~/.postgresql` are
+//! ignored; a handshake that fails under `prefer` is not retried without encryption; `sslrootcert`
+//! is refused where it would not be used; host names are compared with the certificate's subject
+//! alternative names, never with its common name; revocation lists, passwords of keys and
+//! `channel_binding=require` are not supported. A self-signed certificate can be given as its own
+//! root. Certificate and key files are read when a store is opened.
 //!
 //! # Roles
 //!
-//! The role that creates the schema owns it. In trials that can be the program's own role; in
-//! production, no program should log in as the owner. [`roles_sql`], or `retold schema postgres`,
-//! creates two more roles. The **reader** selects from all tables and receives hints. The
-//! **writer** can also create logs, take leases, store snapshots, and call the function that
-//! appends, which runs with its owner's rights: SQL of a writer can neither insert, change nor
-//! delete an event. PUBLIC has no rights. Triggers refuse changes of history to every role,
-//! including the owner and superusers, also under `session_replication_role = replica`; to change
-//! history on purpose, drop them.
+//! The role that creates the schema owns it. For a trial this can be the role of the program; in
+//! production, no program should log in as the owner. The SQL of [`roles_sql`], which `retold
+//! schema postgres` also prints, creates two more roles. The **reader** selects from all tables and
+//! receives hints. The **writer** can also create logs, take leases, store snapshots, and call the
+//! function that appends. That function runs with its owner's privileges: the writer's own SQL can
+//! neither insert, change nor delete an event. PUBLIC has no privileges. Triggers refuse changes of
+//! history to every role, including the owner and superusers, even with `session_replication_role =
+//! replica`; to change history on purpose, drop the triggers.
 //!
 //! # Faults
 //!
 //! | fault | result |
 //! |---|---|
-//! | the server is killed, a connection is cut, or silent for [`ANSWER_WAIT_MAX`], while appending | `OutcomeUnknown`: send the same append again |
+//! | during an append, the server is killed, or the connection breaks or is silent for [`ANSWER_WAIT_MAX`] | `OutcomeUnknown`: send the same append again |
 //! | the same while reading, or before an append was sent | `Unavailable` |
-//! | no connection is free, the disk is full, a lock is held, the server is read-only, rights are missing | `Unavailable`, with advice; nothing was written |
-//! | a schema of another version, an older server, missing rights, a connection pool in between, on opening | `Invalid`, with advice |
+//! | no connection is free, the disk is full, a lock is held, the server is read-only, privileges are missing | `Unavailable`, with advice; nothing was written |
+//! | when opening: a schema of another version, a server that is too old, missing privileges, a connection pool in between | `Invalid`, with advice |
 //!
 //! Every wait is bounded, and the store recovers by itself when the fault is over. With a
-//! synchronous standby a commit waits for it, and an acknowledged append is on both servers. An
-//! append whose wait is cancelled (`pg_cancel_backend`, the end of the backend or the server) is
-//! `OutcomeUnknown`: readers see its events, and the standby may not have them. Sent again, it
-//! waits again.
+//! synchronous standby, a commit waits for the standby, and an acknowledged append is on both
+//! servers. An append whose wait is cancelled (`pg_cancel_backend`, the end of the backend or the
+//! server) is `OutcomeUnknown`: readers see its events, but the standby may not have them. If it is
+//! sent again, it waits again.
 //!
-//! PgBouncer is refused in all of its modes: it does not forward the settings that each connection
-//! begins with, and a mode that gives each transaction another connection would mix up prepared
-//! statements and LISTEN. The store has its own pool. A standby can be read from; there, the store
-//! polls instead of listening for hints.
+//! PgBouncer is refused in all of its modes: it does not forward the startup settings of a
+//! connection, and in the modes in which a transaction may get another connection, prepared
+//! statements and LISTEN do not work. The store has its own pool. It can read from a standby, where
+//! it polls instead of listening for hints.
 //!
 //! # Views
 //!
@@ -89,7 +89,8 @@
 //!
 //! # Order of the modules
 //!
-//! From the connection upward; each uses only those of groups above its own.
+//! The modules are declared in dependency order, in groups; each uses only modules of the groups
+//! above its own.
 
 mod access;
 mod options;

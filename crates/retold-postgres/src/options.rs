@@ -1,4 +1,4 @@
-//! Options for opening a PostgreSQL store, and the limits and defaults with the reason for each.
+//! The options of a PostgreSQL store, and its limits and defaults, each with its reason.
 
 use std::time::Duration;
 
@@ -6,52 +6,55 @@ use retold_core::recording::OPEN_WAIT_MAX;
 
 /// The schema that holds the tables, unless another is given.
 pub const SCHEMA_DEFAULT: &str = "retold";
-/// Longest name of a schema, in bytes: PostgreSQL truncates longer names.
+/// Maximum size of the name of a schema, in bytes: PostgreSQL truncates longer names.
 pub const SCHEMA_NAME_SIZE_MAX: usize = 63;
-/// Most connections of a store, in addition to one that listens for hints and one that sends them.
-/// A server allows 100 by default, for all its clients together.
+/// Default maximum number of connections of a store, in addition to one that listens for hints and
+/// one that sends them. By default a server allows 100 connections in total.
 pub const CONNECTIONS_MAX: usize = 16;
-/// Most connections that append at the same time, each to a different log, so that reads always
-/// find one.
+/// Maximum number of connections that append at the same time, each to a different log. The limit
+/// leaves connections free for reads.
 pub const WRITERS_MAX: usize = 8;
-/// Longest wait for a connection. After that, the call fails with `Unavailable`.
+/// Maximum time to wait for a connection. After that, the call fails with `Unavailable`.
 pub const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Longest wait for a server to accept a connection, including encryption and password, unless the
-/// URL sets another (`connect_timeout`). With several servers it applies to each one, so a silent
-/// server does not keep us from the next.
+/// Maximum time to wait for a server to accept a connection, including encryption and password,
+/// unless the URL sets another (`connect_timeout`). It applies to each of several servers, so that
+/// a silent server does not prevent the use of the next one.
 pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Largest message that a server may send before it has accepted the login, in bytes. Its largest
-/// errors are far smaller.
+/// Maximum size of a message that a server may send before it has accepted the login, in bytes.
+/// Real error messages are far smaller.
 pub const MESSAGE_BEFORE_LOGIN_SIZE_MAX: usize = 64 * 1024;
 
-/// Most bytes that a server may send before it has accepted the login.
+/// Maximum total number of bytes that a server may send before it has accepted the login.
 pub const GREETING_SIZE_MAX: usize = 1024 * 1024;
 
-/// Longest wait for a response of the server. A connection that stays silent for longer is given
-/// up; the request that was sent on it may still be executed.
+/// Maximum time to wait for a response of the server. A connection that stays silent for longer is
+/// closed; the request that was sent on it may still be executed.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Idle time of a connection after which the operating system probes whether the peer is still
 /// alive.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// Longest wait of a group for another process that appends to the same log. It is shorter than
-/// [`ANSWER_WAIT_MAX`], so that the server times out first: then certainly nothing was written.
+/// Maximum time for which a group of appends waits for another process that appends to the same
+/// log. It is shorter than [`ANSWER_WAIT_MAX`], so that the server times out first: then nothing
+/// was written for certain.
 pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Longest wait of an append for a place in the queue. After that, it fails with `Unavailable`.
+/// Maximum time for which an append waits for a place in the queue. After that, it fails with
+/// `Unavailable`.
 pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Places in the queue of a log. An append takes one for every [`PLACE_SIZE`] of its size, at least
-/// one; so at most 8192 appends or 256 MiB wait.
+/// Number of places in the queue of a log. An append takes one for every [`PLACE_SIZE`] bytes of
+/// its size, and at least one; so at most 8192 appends or 256 MiB wait.
 pub const QUEUE_PLACES_MAX: u32 = 8192;
-/// Bytes per place in the queue.
+/// Number of bytes for each place in the queue.
 pub const PLACE_SIZE: usize = 32 * 1024;
-/// Most appends in one transaction. Bounds how long the first one waits for the others.
+/// Maximum number of appends in one transaction. It bounds how long the first one waits for the
+/// others.
 pub const GROUP_LENGTH_MAX: usize = 512;
 /// Bytes counted for each event, tag, condition, name in a query and stretch in addition to its
 /// texts and payload, when the size of an append is computed: roughly the size of its numbers. It
 /// limits a group to some tens of thousands of them, however small they are, so that it is written
 /// well within [`ANSWER_WAIT_MAX`].
 pub(crate) const ROW_SIZE: usize = 256;
-/// Most bytes of all appends of one transaction together; a single larger append gets a transaction
-/// to itself. Everything that is sent counts, including conditions.
+/// Maximum total size of the appends of one transaction, in bytes; a larger append gets its own
+/// transaction. Everything that is sent counts, including conditions.
 pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
 /// A group waits for the callers of the previous group to append again, unless one caller is alone:
 /// for this part of the time that the previous group took, and no longer than [`GATHER_WAIT_MAX`].
@@ -62,12 +65,13 @@ pub(crate) const GATHER_WAIT_MAX: Duration = Duration::from_millis(4);
 /// Most comparisons of a condition's query with an event of an earlier append of its group; an
 /// append that would exceed it begins a new group. They take a few milliseconds.
 pub(crate) const GROUP_COMPARISONS_MAX: usize = 200_000;
-/// How often waiting readers poll the log while hints arrive: a hint may be lost.
+/// Interval at which waiting readers poll the log while they also receive hints, because a hint may
+/// be lost.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often they poll while no connection for hints is open.
+/// Interval at which waiting readers poll the log while no connection for hints is open.
 pub const POLL_INTERVAL_WITHOUT_HINTS: Duration = Duration::from_millis(50);
-/// Longest wait of a read for a standby that has not yet replayed a position that the reader has
-/// read from another server. After that, the read fails with `Unavailable`.
+/// Maximum time for which a read waits for a standby that has not yet replayed a position that the
+/// reader has read from another server. After that, the read fails with `Unavailable`.
 pub const STANDBY_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Interval at which such a read is retried, each time on a new connection, which may reach a
 /// server that has replayed more.
@@ -83,16 +87,17 @@ pub const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// The schema where views were kept before they moved to the schema of their store: views that
 /// still exist there are not silently built a second time.
 pub(crate) const VIEWS_SCHEMA_FORMER: &str = "public";
-/// Most connections for views: the number of projections that can work at the same time.
+/// Maximum number of connections for views: the number of projections that can apply events at the
+/// same time.
 pub const VIEW_CONNECTIONS_MAX: usize = 8;
-/// Longest time for one transaction on views, including the handlers of a page. After that, its
-/// connection is given up, and the step fails with `Unavailable`.
+/// Maximum time for one transaction on views, including the handlers of a page. After that, its
+/// connection is closed, and the step fails with `Unavailable`.
 pub const VIEW_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Longest wait for readers of a view to end their transactions before another version replaces it.
-/// New readers wait too in the meantime, so it is short; the switch is then retried.
+/// Maximum time to wait for readers of a view to end their transactions before another version
+/// replaces it. It is short, because new readers must wait too; after that, the switch is retried.
 pub const SWITCH_LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
-/// Most statements of handlers that a connection keeps prepared; when one more is prepared, all of
-/// them are dropped.
+/// Maximum number of statements of handlers that a connection keeps prepared. When one more is
+/// prepared, all others are dropped.
 pub const KEPT_STATEMENTS_MAX: usize = 256;
 /// Most events by which an inline projection may be behind its log and still process them within
 /// the append; if it is further behind, it catches up first.
@@ -114,7 +119,7 @@ pub struct PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// Returns the defaults.
+    /// Returns the default options.
     pub fn new() -> Self {
         Self {
             schema: None,
@@ -124,8 +129,8 @@ impl PostgresOptions {
     }
 
     /// Sets how long opening the store for writing waits for a server that cannot be reached, is
-    /// starting, or has no free connection; by default [`OPEN_WAIT_MAX`]. Opening does not wait if
-    /// a server refuses the user or the database: waiting does not fix that.
+    /// starting, or has no free connection; by default [`OPEN_WAIT_MAX`]. Opening fails at once if
+    /// a server refuses the user or the database, because waiting does not help.
     #[must_use]
     pub fn open_wait_max(mut self, wait: Duration) -> Self {
         self.open_wait_max = wait;

@@ -1,4 +1,4 @@
-//! The store: one schema of a PostgreSQL database with logs in it.
+//! The store: one schema of a PostgreSQL database that contains logs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,13 +38,14 @@ const LOGS: &str = "SELECT name, id FROM \"retold\".log WHERE $1::text IS NULL O
 
 /// A store in a PostgreSQL database. Clones share the connections.
 ///
-/// One schema can be opened several times, in one process and in many. A child process made by
-/// `fork` must open the store itself: an inherited one is refused with a clear error.
+/// A schema can be opened several times, in one process and in many. A child process that is
+/// created by `fork` must open the store itself: calls on an inherited store fail with a clear
+/// error.
 ///
-/// Its connections and the tasks that append run on a runtime of their own, a single thread shared
-/// by all open stores of the process; it ends with the last of them. So the store, its recorders
-/// and its views can be used in any tokio runtime, also after the end of the one that they were
-/// opened in, and outside of a runtime.
+/// The connections and the tasks that append run on a runtime with a single thread, which all open
+/// stores of the process share and which ends with the last of them. The store, its recorders and
+/// its views can therefore be used in any tokio runtime, even after the end of the one in which
+/// they were opened, and outside a runtime.
 #[derive(Clone)]
 pub struct PostgresStore {
     shared: Arc<Shared>,
@@ -59,8 +60,8 @@ impl PostgresStore {
     ///
     /// `Invalid` for a URL that cannot be parsed, a schema of another version, a server that is too
     /// old, a connection pool in front of it, or a role that is not allowed to create the schema or
-    /// write to it; `Unavailable` if the server refuses the user, or cannot be reached for as long
-    /// as [`PostgresOptions::open_wait_max`] says. In these cases nothing was written.
+    /// write to it; `Unavailable` if the server refuses the user, or if no server can be reached
+    /// within [`PostgresOptions::open_wait_max`]. In these cases nothing was written.
     pub async fn open(url: &str) -> Result<Self, RecordError> {
         Self::open_with(url, &PostgresOptions::new()).await
     }
@@ -75,8 +76,8 @@ impl PostgresStore {
     }
 
     /// Opens the store at `url` with projections that take part in the transaction of every append
-    /// to their logs: readers of their views see everything that is recorded. Each catches up with
-    /// its log when that log is opened.
+    /// to their logs: readers of their views see everything that is recorded. Each projection
+    /// catches up with its log when that log is opened.
     ///
     /// ```no_run
     /// # use retold_core::application::Logged;
@@ -112,7 +113,8 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); `Invalid` also for a projection or table that is declared wrongly.
+    /// As for [`open`](Self::open); `Invalid` also for a projection or table that is not declared
+    /// correctly.
     pub async fn open_with_projections(
         url: &str,
         options: &PostgresOptions,
@@ -142,7 +144,7 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); `Unavailable` also if the schema does not exist.
+    /// As for [`open`](Self::open); `Unavailable` also if the schema does not exist.
     pub async fn open_read_only(url: &str) -> Result<Self, RecordError> {
         let (options, none) = (PostgresOptions::new(), InlineProjections::new());
         let store = Self::with(url, &options, Access::ReadOnly, none)?;
@@ -160,14 +162,14 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// Returns a place for views in the store's own schema, with connections of its own. Two stores
-    /// thus never share the tables of a view.
+    /// Returns a place for views in the schema of the store, with its own connections. Two stores
+    /// therefore never share the tables of a view.
     pub fn views(&self) -> PostgresViews {
         self.views_at(Home::of_store(&self.shared.pool.place.schema))
     }
 
     /// Returns a place for views in the given schema of the store's database, which is created with
-    /// the first view if it is missing. Give each store a schema of its own.
+    /// the first view if it does not exist. Use a different schema for each store.
     ///
     /// # Errors
     ///

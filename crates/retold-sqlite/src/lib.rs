@@ -10,28 +10,29 @@
 //!
 //! # Guarantees
 //!
-//! The store implements the whole contract of [`Recorder`](retold_core::recording::Recorder), also
-//! between several processes on one file, and after `kill -9` at any moment. By default an append
-//! is acknowledged when it is on disk; [`Durability`] describes the weaker choice. Triggers guard
-//! the recorded data: an SQL tool that tries to change or delete an event is refused.
+//! The store fulfills the whole contract of [`Recorder`](retold_core::recording::Recorder),
+//! including between several processes on one file, and after `kill -9` at any moment. By default
+//! an append is acknowledged when it is on disk; [`Durability`] describes the weaker option.
+//! Triggers protect the recorded data: SQL that would change or delete an event is refused.
 //!
 //! # Views
 //!
-//! [`SqliteViews`] stores the views of projections as tables, in a separate file or in the
-//! store's ([`SqliteStore::views`]); those of [`InlineProjections`] change in the transaction of
+//! [`SqliteViews`] stores the views of projections as tables, in a separate file or in that of the
+//! store ([`SqliteStore::views`]). The views of [`InlineProjections`] change in the transaction of
 //! the append itself.
 //!
 //! # Threads
 //!
-//! An append is committed by one of the tasks that append, together with everything that other
-//! tasks have queued: that task blocks its thread for the duration of a sync, the others wait
-//! without a thread. A read runs on the caller's thread. Both take far less time than a transfer to
-//! another thread, except for large pages: in a runtime that must respond within a millisecond, do
-//! not read ten thousand events at a time.
+//! One of the tasks that append commits everything that is queued, including the appends of the
+//! other tasks. That task blocks its thread for the duration of a disk sync; the others wait
+//! without blocking theirs. A read runs on the caller's thread, because most reads are faster than
+//! a transfer to another thread. Large pages are not: in a runtime that must respond within a
+//! millisecond, do not read ten thousand events at a time.
 //!
 //! # Order of the modules
 //!
-//! From the file upward; each uses only modules of the groups above its own.
+//! The modules are declared in dependency order, from the file upward, in groups; each uses only
+//! modules of the groups above its own.
 
 mod options;
 pub mod telemetry;

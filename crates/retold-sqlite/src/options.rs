@@ -4,31 +4,35 @@ use std::time::Duration;
 
 use retold_core::recording::Invalid;
 
-/// Longest wait for another process that writes to the file. Then the append is `Unavailable`.
+/// Maximum time to wait for another process that writes to the file. After that, the append fails
+/// with `Unavailable`.
 pub const BUSY_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Longest wait for another process that writes to a file of views. It blocks the thread of a task,
-/// so it is short; then the step is `Unavailable`, and the driver of the projection waits.
+/// Maximum time to wait for another process that writes to a file of views. It is short, because it
+/// blocks the thread of a task; after that, the step fails with `Unavailable`, and the driver of
+/// the projection retries it.
 pub const VIEWS_BUSY_WAIT_MAX: Duration = Duration::from_secs(1);
-/// Longest wait of an append for a place in the queue. Then it is `Unavailable`.
+/// Maximum time for which an append waits for a place in the queue. After that, it fails with
+/// `Unavailable`.
 pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Most appends in the queue; further ones wait for a place.
+/// Maximum number of appends in the queue; further ones wait for a place.
 pub const QUEUE_LENGTH_MAX: usize = 10_000;
-/// Largest total size of the appends in the queue, in bytes; a single append may exceed it.
+/// Maximum total size of the appends in the queue, in bytes; a single append may exceed it.
 pub const QUEUE_SIZE_MAX: usize = 256 * 1024 * 1024;
-/// Most appends in one transaction. Bounds how long the first one waits for the others.
+/// Maximum number of appends in one transaction. It bounds how long the first one waits for the
+/// others.
 pub const GROUP_LENGTH_MAX: usize = 512;
-/// Largest total size of the appends of one transaction, in bytes; a single one may exceed it.
+/// Maximum total size of the appends of one transaction, in bytes; a single append may exceed it.
 pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
-/// Most connections that read at the same time; further reads wait.
+/// Maximum number of connections that read at the same time; further reads wait.
 pub const READERS_MAX: usize = 8;
-/// How often the file is checked for writes by another process, while a caller waits for them and a
-/// log has grown recently. One check serves all waiters of all logs.
+/// Interval at which the file is checked for writes by another process, while a caller waits for
+/// changes and a log has grown recently. One check serves the waiting callers of all logs.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// How long after a log has grown the checks keep this rate; then each interval is twice the
-/// previous one.
+/// How long the checks keep the interval [`POLL_INTERVAL`] after a log has grown; then each
+/// interval is twice the previous one.
 pub const POLL_QUICK_FOR: Duration = Duration::from_millis(200);
-/// The longest of these intervals: after a pause, appends of another process are noticed this much
-/// later at worst. Appends of the same process are noticed at once.
+/// Maximum interval between these checks, and so the maximum delay with which appends of another
+/// process are noticed. Appends of the same process are noticed at once.
 pub const POLL_INTERVAL_IDLE: Duration = Duration::from_millis(400);
 /// Pages in the write-ahead log after which a commit copies them into the file (4 KiB each).
 ///
@@ -37,11 +41,11 @@ pub const POLL_INTERVAL_IDLE: Duration = Duration::from_millis(400);
 pub(crate) const WAL_PAGES_BEFORE_CHECKPOINT: u32 = 4000;
 /// The write-ahead log is truncated to this size, in bytes, when it restarts.
 pub(crate) const WAL_SIZE_KEPT_MAX: u64 = 64 * 1024 * 1024;
-/// Beyond this size, in bytes, the write-ahead log is emptied by force: no append begins until the
-/// reads that still need it are done, for [`WAL_EMPTYING_WAIT_MAX`] at most. Otherwise, reads that
-/// overlap without a pause could make it grow forever.
+/// Size in bytes beyond which emptying the write-ahead log is forced: no append begins until the
+/// reads that still need the log are done, for at most [`WAL_EMPTYING_WAIT_MAX`]. Without this,
+/// reads that always overlap could make it grow forever.
 pub const WAL_SIZE_MAX: u64 = 256 * 1024 * 1024;
-/// Longest wait for reads that need the write-ahead log, when it is emptied by force.
+/// Maximum time to wait for reads that need the write-ahead log, when emptying it is forced.
 pub const WAL_EMPTYING_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Pause after an attempt to empty it, so that a read that takes minutes, perhaps by another
 /// program, does not stop appends repeatedly.
@@ -56,7 +60,7 @@ pub(crate) const READER_CACHE_KIB: u32 = 2 * 1024;
 /// all and belong to the operating system.
 pub(crate) const READER_MAP_SIZE: u64 = 64 * 1024 * 1024 * 1024;
 
-/// Rights of a new file, on Unix: its owner reads and writes it, others have no access.
+/// Permissions of a new file, on Unix: its owner can read and write it, others have no access.
 pub const FILE_MODE: u32 = 0o600;
 
 /// Refuses rights that no file of a store can have.
@@ -96,7 +100,7 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// The defaults.
+    /// Returns the default options.
     pub fn new() -> Self {
         Self {
             durability: Durability::Full,
@@ -107,10 +111,10 @@ impl SqliteOptions {
         }
     }
 
-    /// Sets the rights of the file if it is created, as in `chmod`; [`FILE_MODE`] by default. The
-    /// umask of the process is applied as usual, and SQLite gives its own files (`-wal`, `-shm`)
-    /// the same rights. An existing file keeps its rights. Has no effect on systems other than
-    /// Unix.
+    /// Sets the permissions of the file if it is created, as in `chmod`; [`FILE_MODE`] by default.
+    /// The umask of the process is applied as usual, and SQLite gives its own files (`-wal`,
+    /// `-shm`) the same permissions. An existing file keeps its permissions. This has no effect on
+    /// systems other than Unix.
     ///
     /// The owner must be able to read and write, and the file must not be executable: other modes
     /// are `Invalid` when the store is opened.
@@ -127,23 +131,24 @@ impl SqliteOptions {
         self
     }
 
-    /// Sets the longest wait for another process that writes.
+    /// Sets the maximum time to wait for another process that writes; [`BUSY_WAIT_MAX`] by default.
     #[must_use]
     pub fn busy_wait_max(mut self, busy_wait_max: Duration) -> Self {
         self.busy_wait_max = busy_wait_max;
         self
     }
 
-    /// Sets the size beyond which the write-ahead log is emptied by force, in bytes;
-    /// [`WAL_SIZE_MAX`] by default.
+    /// Sets the size in bytes beyond which emptying the write-ahead log is forced; [`WAL_SIZE_MAX`]
+    /// by default.
     #[must_use]
     pub fn wal_size_max(mut self, bytes: u64) -> Self {
         self.wal_size_max = bytes;
         self
     }
 
-    /// Sets the largest size to which appends may grow the file, in bytes, rounded down to whole
-    /// pages; by default only the disk limits it. An append beyond is `Unavailable`.
+    /// Sets the maximum size to which appends may grow the file, in bytes, rounded down to whole
+    /// pages; by default only the disk limits it. An append that needs more fails with
+    /// `Unavailable`.
     #[must_use]
     pub fn file_size_max(mut self, bytes: u64) -> Self {
         self.file_size_max = Some(bytes);

@@ -1,4 +1,4 @@
-//! The store: one SQLite file with logs in it.
+//! The store: one SQLite file that contains logs.
 
 use std::fmt;
 use std::path::Path;
@@ -37,31 +37,31 @@ use crate::writing::watermark::{Watermark, find_missing, keep_missing};
 use crate::writing::writer::Writer;
 use crate::{leases, projection};
 
-/// A store in one SQLite file. A clone is another handle to the same opening.
+/// A store in one SQLite file. A clone is another handle to the same open store.
 ///
-/// A file may be opened several times, in one process and in many, because appends are judged while
-/// no other connection can write. One opening per process is faster, because only its own appends
-/// share a sync.
+/// A file may be opened several times, in one process and in many, because the conditions of
+/// appends are checked while no other connection can write. It is faster to open it only once in a
+/// process: only appends through the same open store share a disk sync.
 ///
-/// A child process that is created by `fork` must open the store itself: calls on an inherited one
-/// are refused with a clear error, and do nothing to its parent's.
+/// A child process that is created by `fork` must open the store itself: calls on an inherited
+/// store fail with a clear error, and do not affect the store of the parent.
 ///
-/// The store needs no runtime. Appends commit on the thread that polls them, and reads run on it;
-/// the [crate] describes the consequences.
+/// The store needs no runtime. Appends are committed, and reads run, on the thread that polls them;
+/// see "Threads" in the [crate] docs.
 #[derive(Clone)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
 }
 
 impl SqliteStore {
-    /// Opens the store at `path`, and creates one if there is no file or an empty one.
+    /// Opens the store at `path`, and creates it if the file does not exist or is empty.
     ///
     /// # Errors
     ///
-    /// `Invalid` if `path` is a folder, a file that is not a Retold store, or one of a newer
+    /// `Invalid` if `path` is a directory, a file that is not a Retold store, or a store of a newer
     /// version; `Corrupt` if the file is damaged or another program has dropped one of its tables;
-    /// `Unavailable` if its folder is missing, if it cannot be read and written, or if another
-    /// process has exclusive access. The file is then unchanged.
+    /// `Unavailable` if its directory does not exist, if it cannot be read and written, or if
+    /// another process has exclusive access. The file is then unchanged.
     ///
     /// If the file is removed, renamed or replaced while it is open, the store notices: appends and
     /// reads are `Unavailable` from then on (an append during which it happened is
@@ -80,8 +80,8 @@ impl SqliteStore {
     }
 
     /// Opens the store at `path` with projections that take part in the transaction of every append
-    /// to their logs, so that readers of their views see everything that is recorded. Each catches
-    /// up with its log when the log is opened.
+    /// to their logs, so that readers of their views see everything that is recorded. Each
+    /// projection catches up with its log when the log is opened.
     ///
     /// ```
     /// # use retold_sqlite::{InlineProjections, Sqlite, SqliteOptions, SqliteStore, SqliteTables};
@@ -106,7 +106,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); `Invalid` also for a projection or table that is declared wrongly.
+    /// As for [`open`](Self::open); `Invalid` also for a projection or table that is not declared
+    /// correctly.
     pub fn open_with_projections(
         path: impl AsRef<Path>,
         options: &SqliteOptions,
@@ -144,16 +145,17 @@ impl SqliteStore {
         )
     }
 
-    /// Opens the store at `path` for reading. This writes only the two files next to it by which
-    /// SQLite coordinates with writers, and not even those where it lacks permission.
+    /// Opens the store at `path` for reading. This writes at most the two files next to it (`-wal`,
+    /// `-shm`) by which SQLite coordinates with writers, and only if the process has permission.
     ///
-    /// Where this process may not write in the folder and no other has the file open, the file is
-    /// read as it is. If another process then begins to write, reads are `Unavailable` with an
-    /// error that explains it, until the store is opened again.
+    /// If this process may not write in the directory and no other process has the file open, the
+    /// file is read as it is. If another process then begins to write, reads are `Unavailable` with
+    /// an error that explains it, until the store is opened again.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); `Invalid` also for an empty file, `Unavailable` for a missing one.
+    /// As for [`open`](Self::open); `Invalid` also for an empty file, `Unavailable` for a missing
+    /// one.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, RecordError> {
         let mut place = Place::read_only(path.as_ref())?;
         let busy_wait_max = SqliteOptions::new().busy_wait_max;
@@ -201,13 +203,13 @@ impl SqliteStore {
         })
     }
 
-    /// Returns a place for views in the store's own file. View updates are written by the store's
-    /// writer, together with appends: neither waits for the other's commit.
+    /// Returns a place for views in the store's own file. The store's writer commits view updates
+    /// together with appends, so neither waits for the other.
     pub fn views(&self) -> SqliteViews {
         SqliteViews::in_store(self.shared.clone())
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         self.shared.place.path()
     }

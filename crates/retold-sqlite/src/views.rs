@@ -1,5 +1,4 @@
-//! Views in a SQLite file: a place that stores views of projections, in a separate file or in that
-//! of a store.
+//! Views of projections in a SQLite file: a separate file, or that of a store.
 
 use std::fmt;
 use std::path::Path;
@@ -21,11 +20,12 @@ use crate::reading::readers::Reader;
 use crate::shared::Shared;
 use crate::transaction::Transaction;
 
-/// A place for views in one SQLite file. A clone is the same place.
+/// A place for views in one SQLite file. Clones refer to the same place.
 ///
-/// Each view is one table or several, which readers find under their plain names, with any SQLite
-/// driver; see [`reader`](Self::reader). They change in one transaction with the checkpoint, which
-/// is stored in the table `retold_projection` of the same file.
+/// Each view is one or more tables, which any SQLite driver can read under their plain names; see
+/// [`reader`](Self::reader). They change in the same transaction as the checkpoint, which is stored
+/// in the table `retold_projection` of the same file.
+///
 /// ```
 /// # use retold_core::domain::Event;
 /// # use retold_core::recording::Recorder;
@@ -72,25 +72,26 @@ struct OwnFile {
 }
 
 impl SqliteViews {
-    /// Opens the file at `path`, and creates it if there is none. It may have other tables too. For
-    /// views in the file of a store that is open in this process,
+    /// Opens the file at `path`, and creates it if it does not exist. The file may have other
+    /// tables too. For views in the file of a store that is open in this process,
     /// [`SqliteStore::views`](crate::SqliteStore::views) is faster.
     ///
     /// # Errors
     ///
-    /// `Invalid` if `path` is a folder or a file that is no database; `Unavailable` if its folder
-    /// is missing, or it cannot be read and written; `Corrupt`.
+    /// `Invalid` if `path` is a directory or a file that is not a database; `Unavailable` if its
+    /// directory does not exist, or the file cannot be read and written; `Corrupt`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, RecordError> {
         Self::open_with_mode(path, FILE_MODE)
     }
 
-    /// Opens the file at `path`, and creates it with other rights than [`FILE_MODE`], as with
-    /// [`SqliteOptions::file_mode`](crate::SqliteOptions::file_mode): for views that other users
-    /// read.
+    /// Opens the file at `path`, and creates it with these permissions if it does not exist, as
+    /// with [`SqliteOptions::file_mode`](crate::SqliteOptions::file_mode). Use it for views that
+    /// other users read; [`open`](Self::open) uses [`FILE_MODE`].
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); `Invalid` also for a mode that no store can have.
+    /// As for [`open`](Self::open); `Invalid` also for a mode that
+    /// [`SqliteOptions::file_mode`](crate::SqliteOptions::file_mode) does not allow.
     pub fn open_with_mode(path: impl AsRef<Path>, mode: u32) -> Result<Self, RecordError> {
         let place = Place::writable(path.as_ref())?;
         let mut conn = place.open_views(mode)?;
@@ -108,7 +109,7 @@ impl SqliteViews {
         }
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         self.place().path()
     }
@@ -117,7 +118,7 @@ impl SqliteViews {
     ///
     /// # Errors
     ///
-    /// [`Invalid`] for a projection or a table that is declared wrongly.
+    /// [`Invalid`] for a projection or a table that is not declared correctly.
     pub fn keep(
         &self,
         projection: Projection<Sqlite>,

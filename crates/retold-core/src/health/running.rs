@@ -1,8 +1,8 @@
-//! The policy that is processing an event now: since when, for which event, and whether it blocks
-//! its thread. A pipeline writes this; runners and people read it.
+//! The policy, delivery or handler that is processing an event: for which event, since when, and
+//! whether it blocks its thread. A pipeline records this; runners and people read it.
 //!
-//! The core has no timer and never ends a policy by itself. A runner that finds a policy late drops
-//! the step and notifies the pipeline.
+//! The core has no timer and never stops a policy by itself. A runner drops the step of a policy
+//! that exceeds its maximum time and notifies the pipeline.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -35,17 +35,18 @@ pub struct Running {
     /// is expected to take: [`VIEW_EVENT_TIME_EXPECTED`](super::limits::VIEW_EVENT_TIME_EXPECTED).
     pub time_max: Duration,
     /// How long it has occupied its thread without awaiting anything, if longer than
-    /// [`POLICY_BLOCKED_AFTER`]: it sleeps or loops, and nothing can end it.
+    /// [`POLICY_BLOCKED_AFTER`]: it sleeps or loops, and cannot be stopped.
     pub blocks_for: Option<Duration>,
     /// How long it has been waiting for the store; none if it is not waiting.
     pub reads_for: Option<Duration>,
-    /// The version of the follower's stream at which the policy was called.
+    /// The version of the follower's own stream when the policy was called; none for a delivery or
+    /// a handler.
     pub version: Option<Version>,
 }
 
 impl Running {
-    /// Returns whether it needs attention: it blocks its thread, or has used up the share of its
-    /// time that [`POLICY_LATE_PART`] sets.
+    /// Returns whether it needs attention: it blocks its thread, or has run for its maximum time
+    /// divided by [`POLICY_LATE_PART`].
     pub fn is_late(&self) -> bool {
         self.blocks_for.is_some() || self.elapsed >= self.time_max / POLICY_LATE_PART
     }

@@ -13,13 +13,15 @@ use crate::domain::Event;
 use crate::mapping::Mapper;
 use crate::recording::StoredEvent;
 
-/// A projection: which events of one upstream log it selects, and how each changes a view of the
-/// kind `K`. A keeper of that kind stores the view.
+/// A projection: which events of one upstream log it selects, and how each changes a view. `K` is
+/// the kind of the view, for example [`MemoryView`](super::memory_view::MemoryView); a keeper of
+/// that kind stores it.
 ///
-/// Handlers are functions of the view and one event: synchronous where the view is in the process
-/// or its file, asynchronous where it is in a database on a server. Their writes must depend on
-/// nothing else, or a rebuilt view differs. They must wait for nothing else, because the view waits
-/// for them, and in a store's own database the store's appends wait too.
+/// Handlers are functions of the view and one event: synchronous if the view is in memory or in a
+/// local file, asynchronous if it is in a database on a server. Their writes must depend on nothing
+/// else, or a rebuilt view would differ. They must not wait for anything else: no other event is
+/// applied meanwhile, and if the view is in the database of a store, appends to that store may wait
+/// too.
 ///
 /// ```
 /// # use retold_core::projection::{MemoryView, OnPoison, Projection};
@@ -53,8 +55,8 @@ enum Erased {
 impl<K: ViewKind> Projection<K> {
     /// Creates a projection with this name and version over the log `upstream`, without handlers.
     ///
-    /// Versions count from 1. Raise the version to rebuild the view, for another table or other
-    /// handlers. Keep the name.
+    /// Versions start at 1. To change the tables or the handlers, raise the version and keep the
+    /// name: the view is then rebuilt.
     pub fn new(name: impl Into<Arc<str>>, version: u32, upstream: impl Into<Arc<str>>) -> Self {
         Self {
             outline: ProjectionOutline::new(name.into(), version, upstream.into()),
@@ -96,15 +98,15 @@ impl<K: ViewKind> Projection<K> {
         self
     }
 
-    /// Passes over events whose payload was erased, for views that do not need data that was erased
-    /// on purpose. By default such events are poison.
+    /// Ignores events whose payload was erased, for views that do not need the erased data. By
+    /// default such events are poison.
     pub fn pass_over_erased(mut self) -> Self {
         self.erased = Erased::PassedOver;
         self
     }
 
-    /// Begins after the end of the log as the first step finds it, if there is no checkpoint yet.
-    /// By default the projection begins with the first event.
+    /// Begins at the end of the log as of the first step, if there is no checkpoint yet. By default
+    /// the projection begins with the first event of the log.
     pub fn from_now(mut self) -> Self {
         self.outline.start_from = StartFrom::Now;
         self
@@ -116,7 +118,7 @@ impl<K: ViewKind> Projection<K> {
         self
     }
 
-    /// Returns the name, version, upstream, query and choices.
+    /// Returns the description of the projection without its handlers.
     pub fn outline(&self) -> &ProjectionOutline {
         &self.outline
     }

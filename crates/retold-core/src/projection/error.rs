@@ -1,4 +1,5 @@
-//! Why a projection cannot proceed. Each variant asks its driver for a different decision.
+//! Why a projection cannot proceed. Each variant calls for a different reaction by the driver of
+//! the projection.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -35,8 +36,8 @@ pub enum ProjectionError {
         #[source]
         corrupt: Corrupt,
     },
-    /// A mistake in the projection's declaration or in where its view is stored: the same step
-    /// never succeeds.
+    /// A mistake in the declaration of the projection or in the place of its view: the same step
+    /// will never succeed.
     #[error("{projection} cannot run: {invalid}")]
     Invalid {
         /// Name and version of the projection.
@@ -58,8 +59,8 @@ pub enum ProjectionError {
         mark: Mark,
         /// The mark at that position now; none if the log is shorter.
         found: Option<Mark>,
-        /// The id of the log that the view's rows were made from, and the id of the log that has
-        /// the name now, if they differ: usually the rows belong to another store.
+        /// If they differ, the id of the log from which the view was built and the id of the log
+        /// that has the name now: usually the view belongs to another store.
         ids: Option<Box<(LogId, LogId)>>,
     },
     /// An event could not be applied to the view.
@@ -70,21 +71,21 @@ pub enum ProjectionError {
         /// The event and the reason.
         #[source]
         event: PoisonedEvent,
-        /// How many more attempts will be made; 0 if the projection has stopped at the event.
+        /// The number of attempts left; 0 if the projection has stopped at the event.
         attempts_left: u32,
     },
-    /// The log has an event of a topic that the program does not know, most likely written by a
-    /// newer program. The view has everything before the event and nothing after it, until a
-    /// program that knows the topic processes it.
+    /// The log has an event of a topic that the program does not know, most likely recorded by a
+    /// newer program. The view includes everything before the event and nothing after it, until a
+    /// program that knows the topic processes the event.
     #[error("{projection} holds: {error}")]
     UnknownTopic {
         /// Name and version of the projection.
         projection: ProjectionLabel,
-        /// The event, and what to do.
+        /// The event, and advice on what to do.
         #[source]
         error: Box<MappingError>,
     },
-    /// Readers already see a newer version: this one is no longer needed, and was dropped.
+    /// Readers see a newer version: this one is no longer needed, and was dropped.
     #[error("{projection} is superseded: readers see version {current}")]
     Superseded {
         /// Name and version of the projection.
@@ -92,7 +93,7 @@ pub enum ProjectionError {
         /// The version that readers see.
         current: u32,
     },
-    /// The projection is no longer driven.
+    /// The pipeline was dropped, so the projection no longer makes progress in this process.
     #[error("{projection} is no longer driven and has not reached the awaited position")]
     Ended {
         /// Name and version of the projection.
@@ -171,7 +172,7 @@ fn and_then(attempts_left: &u32) -> String {
 impl ProjectionError {
     /// Returns whether the same step may succeed later without intervention: wait briefly, then
     /// step again. This includes a step with an unknown outcome, which is `Unavailable` here: the
-    /// checkpoint shows whether it was recorded, and the next step relies on that.
+    /// next step reads the checkpoint, which shows whether it was recorded.
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Unavailable { .. } | Self::UnknownTopic { .. } => true,
@@ -217,8 +218,7 @@ impl ProjectionError {
     }
 }
 
-/// For programs whose other errors are the application's: converts the error to the closest
-/// variant.
+/// For programs that use the application's error type: converts the error to the closest variant.
 impl From<ProjectionError> for Error {
     fn from(error: ProjectionError) -> Self {
         match error {

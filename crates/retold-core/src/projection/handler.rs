@@ -1,7 +1,7 @@
 //! Handlers of projections, which process one event: synchronously, or by awaiting a database.
 //!
-//! The kind of view determines which of the two its handlers are. A handler succeeds or fails; its
-//! panics are caught here.
+//! The kind of view determines which of the two its handlers are. A panic of a handler is caught
+//! here and counts as a failure.
 
 use std::any::Any;
 use std::fmt;
@@ -17,9 +17,9 @@ use crate::domain::Event;
 use crate::mapping::Mapper;
 use crate::recording::{BoxFuture, StoredEvent};
 
-/// Defines what handlers of a kind of view change, and how.
+/// A kind of view: defines what its handlers change, and whether they are asynchronous.
 pub trait ViewKind: Sized + 'static {
-    /// The target of a handler: a value in memory, a driver's transaction.
+    /// The target of a handler: a value in memory, or a transaction of a database driver.
     type Target<'a>;
     /// The type of its handlers: [`AtOnce`] or [`Awaited`].
     type Handler: Send + Sync + 'static;
@@ -70,8 +70,8 @@ pub struct Awaited<K: ViewKind>(Box<dyn AnyHandler<K>>);
 /// `async fn(&K::Target<'_>, &Logged<E>) -> Result<(), BoxError>`, or an
 /// `async |view: &K::Target<'_>, logged: &Logged<E>| { … Ok(()) }` that captures nothing.
 ///
-/// It is intended that an asynchronous closure cannot capture anything: the content of a view
-/// depends on the log alone, so that a rebuilt view is the same.
+/// That an asynchronous closure cannot capture anything is deliberate: the content of a view must
+/// depend only on the log, so that a rebuilt view is the same.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler for `{E}`",
     label = "not a handler for events of type `{E}`",

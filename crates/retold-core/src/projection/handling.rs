@@ -1,4 +1,4 @@
-//! The handler that is processing an event now, so that a late one is noticed.
+//! Tracks the handler that is processing an event, so that a late handler is noticed.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use crate::health::limits::VIEW_EVENT_TIME_EXPECTED;
 use crate::health::{Began, Running, RunningCell};
 use crate::recording::StoredEvent;
 
-/// The event that a projection's handlers are processing. Clones share it.
+/// Tracks the event that a projection's handlers are processing. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Handling {
     running: RunningCell,

@@ -10,26 +10,25 @@ use super::outline::ProjectionOutline;
 use crate::domain::Timestamp;
 use crate::recording::{BoxFuture, LogId, Mark, Position, StoredEvent};
 
-/// The maximum number of skipped events that are recorded for one version of a projection. A view
-/// with more holes is useless: the projection stops.
+/// The maximum number of skipped events that are recorded for one version of a projection. After
+/// that the projection stops, because a view that lacks more events is useless.
 pub const SKIPPED_EVENTS_MAX: u64 = 10_000;
-/// The maximum number of skipped events on a page of them.
+/// The maximum number of skipped events on a page of [`ViewKeeper::skipped`].
 pub const SKIPPED_PAGE_MAX: usize = 1_000;
 
 /// Stores the view of one version of one projection, with its checkpoint.
 ///
-/// The trait is dyn-compatible, so that one runner drives views in memory and in databases alike.
-/// View and checkpoint change together or not at all. Several keepers of one projection may work at
-/// the same time, also in several processes: each call compares the checkpoint, and an event that
-/// another keeper has applied is not applied again. A future may be dropped; its call then takes
-/// effect completely or not at all.
+/// The trait is dyn-compatible, so that one runner can drive views in memory and in databases. View
+/// and checkpoint change together or not at all. Several keepers of one projection may work at the
+/// same time, also in several processes: each call compares the checkpoint, and an event that
+/// another keeper has applied is not applied again. A future may be dropped at any time; its call
+/// then takes effect completely or not at all.
 pub trait ViewKeeper: Send + Sync {
     /// Returns the projection without its handlers.
     fn outline(&self) -> &ProjectionOutline;
 
-    /// Returns whether only this process sees the view, as with a view in memory; each process that
-    /// reads such a view must keep it itself. If not, which is the default, one process keeps it
-    /// for all.
+    /// Returns whether only this process sees the view, as with a view in memory: each process that
+    /// reads such a view must build it itself. By default one process builds the view for all.
     fn is_of_this_process(&self) -> bool {
         false
     }
@@ -48,11 +47,11 @@ pub trait ViewKeeper: Send + Sync {
     fn kept(&self) -> BoxFuture<'_, Result<Option<Kept>, ProjectionError>>;
 
     /// Begins this version over the log with this id, with the checkpoint `start`, and returns the
-    /// stored state. A version that has begun is left unchanged, except one that has no checkpoint
-    /// yet and began over another log: it has processed nothing, and takes the new log id and
-    /// start.
+    /// stored state. A version that has begun is left unchanged, with one exception: if it began
+    /// over another log and has no checkpoint yet, it has processed nothing, so it takes the new
+    /// log id and `start`.
     ///
-    /// If there is no version, readers see this one from now on.
+    /// If there is no other version, readers see this one from now on.
     ///
     /// # Errors
     ///
@@ -84,8 +83,8 @@ pub trait ViewKeeper: Send + Sync {
     ) -> BoxFuture<'_, Result<Applied, ProjectionError>>;
 
     /// Makes readers see this version instead of an older one, which is dropped, and moves the
-    /// checkpoint from `after` to `to`, in one transaction. `supersede` decides about an older
-    /// version that is ahead of `to`.
+    /// checkpoint from `after` to `to`, in one transaction. `supersede` decides whether this also
+    /// happens if the older version is ahead of `to`.
     ///
     /// # Errors
     ///
@@ -109,9 +108,10 @@ pub trait ViewKeeper: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<SkippedEvent>, ProjectionError>>;
 
-    /// Discards this version: its view and its checkpoint. It can begin again after its upstream
-    /// has diverged, even while an older version over another log exists. If readers see it, they
-    /// see an empty view after it has begun, until it has caught up.
+    /// Discards this version, with its view and its checkpoint. It can then begin again, for
+    /// example after its upstream has diverged, even while an older version over another log
+    /// exists. If readers saw the discarded version, they see an incomplete view until it has
+    /// caught up again.
     ///
     /// # Errors
     ///
@@ -151,7 +151,7 @@ pub struct ViewPage {
     pub after: Option<Mark>,
     /// Events that the projection selects, in the order of the log.
     pub events: Vec<StoredEvent>,
-    /// The end of the page: the checkpoint, once it is applied.
+    /// The end of the page, which becomes the checkpoint.
     pub to: Mark,
 }
 
@@ -161,12 +161,12 @@ pub struct ViewPage {
 pub enum Applied {
     /// The page was applied, and the checkpoint is at its end.
     Whole,
-    /// An event could not be applied. The events before it were, and the checkpoint is at the last
-    /// of them.
+    /// An event could not be applied. The events before it were applied, and the checkpoint is at
+    /// the last of them.
     Until {
         /// How many of the page's events were applied.
         count: usize,
-        /// Why the next one was not.
+        /// Why the next event could not be applied.
         error: Arc<dyn StdError + Send + Sync>,
     },
     /// Nothing was applied: another keeper has moved the checkpoint, and it is no longer where the
@@ -184,13 +184,14 @@ pub enum Supersede {
     Diverged,
 }
 
-/// Whether readers see the version.
+/// The outcome of a switch: whether readers now see the version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a driver must handle all of it")]
 pub enum Switched {
-    /// They do, and older versions are dropped.
+    /// Readers see the version, and older versions are dropped.
     Done,
-    /// Readers see the older version, which is ahead, at this mark: catch up again.
+    /// Readers still see the older version, because it is ahead, at this mark: catch up, then try
+    /// again.
     Behind(Mark),
     /// Another keeper has moved this version's checkpoint.
     Elsewhere(Option<Mark>),

@@ -1,7 +1,7 @@
 //! A view in memory: a value and its checkpoint behind one lock.
 //!
-//! It persists nothing: it begins with the first event of the log, or with now, whenever the
-//! program starts.
+//! Nothing is persisted: whenever the program starts, the view is rebuilt from the first event of
+//! the log, or from the end of the log with [`Projection::from_now`].
 //!
 //! A handler changes the value in place, and one that fails or panics halfway leaves it half
 //! changed. The keeper therefore has an older copy of the value and the events that were applied
@@ -28,14 +28,14 @@ use crate::recording::{BoxFuture, Invalid, LogId, Mark, Position, RecordError, S
 
 /// A view in memory, as its readers use it. Clones share the view.
 ///
-/// Handlers of its projections change the value directly. If one fails or panics, the whole event
-/// is undone: the value is restored from an older copy and the events since, which takes memory for
-/// a second value. Data that the value shares with others, such as an `Arc<Mutex<…>>`, cannot be
-/// restored.
+/// Handlers of its projections change the value directly. If one fails or panics, all changes for
+/// the event are undone: the value is restored from an older copy and the events since, so a view
+/// takes memory for two values. Data that the value shares, for example through an `Arc<Mutex<…>>`,
+/// cannot be restored.
 ///
-/// To change how the view is made, pass the projection with a higher version to
+/// To change how the view is built, pass the projection with a higher version to
 /// [`keep`](Self::keep) and drive it in parallel with the old one: readers see the old value until
-/// the new one has caught up, and then the new one.
+/// the new version has caught up.
 pub struct MemoryView<V> {
     shared: Arc<Shared<V>>,
 }
@@ -93,7 +93,7 @@ impl<V: Send + Sync + 'static> ViewKind for MemoryView<V> {
 }
 
 impl<V: Default + Send + Sync + 'static> MemoryView<V> {
-    /// Creates a view that is `V::default()` before the first event.
+    /// Creates a view whose value is `V::default()` before the first event.
     pub fn new() -> Self {
         Self::beginning_with(V::default)
     }
@@ -106,7 +106,7 @@ impl<V: Default + Send + Sync + 'static> Default for MemoryView<V> {
 }
 
 impl<V: Send + Sync + 'static> MemoryView<V> {
-    /// Creates a view that starts as the value of `beginning` before the first event, in each
+    /// Creates a view whose value is the result of `beginning` before the first event, in each
     /// version.
     pub fn beginning_with(beginning: impl Fn() -> V + Send + Sync + 'static) -> Self {
         let seen = RwLock::new(Generation::new(0, beginning()));
@@ -161,7 +161,7 @@ impl<V> MemoryViewGuard<'_, V> {
         self.seen.checkpoint
     }
 
-    /// Returns the version of the projection that made it; 0 before the first one began.
+    /// Returns the version of the projection that built it; 0 before the first version has begun.
     pub fn version(&self) -> u32 {
         self.seen.version
     }

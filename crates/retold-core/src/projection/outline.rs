@@ -1,4 +1,5 @@
-//! The description of a projection without its handlers: name, version, upstream, query, choices.
+//! The description of a projection without its handlers: name, version, upstream, query and
+//! options.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -9,21 +10,22 @@ use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::{Invalid, LogId, Mark, Query, QueryItem};
 
 /// How an event that cannot be applied to the view is treated: one that cannot be decoded, or whose
-/// handler fails. An unavailable store makes no event poison.
+/// handler fails. An event never becomes poison because a store is unavailable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnPoison {
-    /// The projection stops before it and reports it in its status, until someone acts: a program
-    /// that can process it, [`resume`](super::pipeline::ProjectionPipeline::resume), or
-    /// [`pass_over`](super::pipeline::ProjectionPipeline::pass_over).
+    /// The projection stops before the event and reports it in its status. To continue, run a
+    /// program that can process the event, or call
+    /// [`resume`](super::pipeline::ProjectionPipeline::resume) to retry it or
+    /// [`pass_over`](super::pipeline::ProjectionPipeline::pass_over) to skip it.
     #[default]
     Stop,
     /// The event is skipped and recorded with its error next to the checkpoint; the projection
     /// continues. After [`SKIPPED_EVENTS_MAX`](super::keeper::SKIPPED_EVENTS_MAX) skipped events it
     /// stops.
     Skip,
-    /// The event is retried this many times, with the pauses of the projection's driver; then the
-    /// projection stops. For handlers that depend on something that may come later.
+    /// The event is retried this many times, with a pause by the projection's driver before each
+    /// retry; then the projection stops. For failures that may be temporary.
     Retry(NonZeroU32),
 }
 
@@ -34,7 +36,7 @@ pub enum StartFrom {
     /// With the first event of the log.
     #[default]
     FirstEvent,
-    /// After the end of the log as its first step finds it.
+    /// At the end of the log as of the first step.
     Now,
 }
 
@@ -44,9 +46,9 @@ pub enum StartFrom {
 pub struct ProjectionOutline {
     /// Its stable name, under which the checkpoint is stored.
     pub name: Arc<str>,
-    /// Its version, from 1; raised by its author to rebuild the view.
+    /// Its version, starting at 1; its author raises it to rebuild the view.
     pub version: u32,
-    /// Name of the log that it folds.
+    /// Name of the log whose events it processes.
     pub upstream: Arc<str>,
     /// Topics of the selected events, including former ones.
     pub topics: BTreeSet<Arc<str>>,
@@ -79,7 +81,8 @@ impl ProjectionOutline {
         }
     }
 
-    /// For drivers and keepers of the view: the log no longer has the events that were read.
+    /// For drivers and keepers of the view: creates the error that the log no longer has the events
+    /// that were read.
     pub fn diverged(&self, mark: Mark, found: Option<Mark>) -> ProjectionError {
         ProjectionError::Diverged {
             projection: self.label(),
@@ -90,8 +93,8 @@ impl ProjectionOutline {
         }
     }
 
-    /// For drivers and keepers of the view: its rows are from a log with another id. `ids` are the
-    /// id in the rows, then the id of the log.
+    /// For drivers and keepers of the view: creates the error that the view was built from a log
+    /// with another id. `ids` are the id stored with the view, then the id of the log.
     pub fn of_another_log(
         &self,
         mark: Mark,
@@ -124,7 +127,7 @@ impl ProjectionOutline {
     ///
     /// # Errors
     ///
-    /// [`Invalid`]: a bad name, the version 0, no handlers, or more topics and tags than a query
+    /// [`Invalid`] for a bad name, the version 0, no handlers, or more topics and tags than a query
     /// accepts.
     pub fn check(&self) -> Result<(), Invalid> {
         check_name("projection name", &self.name)?;

@@ -1,8 +1,7 @@
 //! The pipeline: passes pages from a log to the keeper of a view, one step at a time.
 //!
-//! Its driver decides when: a runner in a separate task, or a test by hand. The pipeline never
-//! assumes more than the keeper has recorded: a step may be dropped at any time, and the next one
-//! checks again.
+//! Its driver decides when to step: a runner in a separate task, or a test by hand. A step may be
+//! dropped at any time; the next one relies only on what the keeper has recorded.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,18 +22,19 @@ use crate::recording::{
     StoredEvent,
 };
 
-/// Default number of events of a page, and so of a transaction on the view. Large enough that a
-/// commit costs little compared with the events, small enough that other writers of the database
-/// hardly wait.
+/// Default number of events of a page, which is applied in one transaction on the view. Large
+/// enough that a commit costs little compared with the events, small enough that other writers of
+/// the database hardly wait.
 pub const PROJECTION_PAGE_EVENTS_DEFAULT: usize = 100;
-/// The number of unselected events that may be passed before the checkpoint is moved for them.
-/// After a restart that many are read again, which costs less than a transaction for each.
+/// How far the log may grow by events that are not selected before the checkpoint is moved past
+/// them. After a restart that part of the log is searched again, which costs less than a
+/// transaction for each event.
 pub const UNRECORDED_EVENTS_MAX: u64 = 1_000;
 
 /// Drives one projection: reads its log, and has the keeper of its view apply the pages.
 ///
-/// It resumes at the keeper's checkpoint. Before its first step, and after every error, it checks
-/// that the log is the one that was read before: its id, and that it has the event of the
+/// It resumes at the keeper's checkpoint. In its first step, and after every error, it checks that
+/// the log is the one that was read before: it must have the same id and the event of the
 /// checkpoint.
 pub struct ProjectionPipeline {
     recorder: Arc<dyn Recorder>,
@@ -74,17 +74,18 @@ struct Attempts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// The number of events that it applied to the view.
+    /// The number of events that the step applied to the view.
     pub events: usize,
     /// The progress of the projection.
     pub read_to: Option<Mark>,
-    /// Whether that is the end of the log as the step saw it, and readers of the view see it.
+    /// Whether this was the end of the log when the step read it, and readers of the view see this
+    /// version.
     pub is_caught_up: bool,
 }
 
 impl ProjectionPipeline {
-    /// Creates a pipeline from the log of `recorder`, which has the name of the projection's
-    /// upstream, to `keeper`. Nothing is read before the first step.
+    /// Creates a pipeline from the log of `recorder` to `keeper`. The log must have the name of the
+    /// projection's upstream. Nothing is read before the first step.
     pub fn new(recorder: Arc<dyn Recorder>, keeper: Arc<dyn ViewKeeper>) -> Self {
         Self {
             query: keeper.outline().query(),
@@ -107,25 +108,24 @@ impl ProjectionPipeline {
         }
     }
 
-    /// Sets the number of events of a step, and of a transaction on the view:
-    /// [`PROJECTION_PAGE_EVENTS_DEFAULT`] by default, at most [`PAGE_EVENTS_MAX`], and 0 counts as
-    /// 1.
+    /// Sets the maximum number of events of a step, which are applied in one transaction:
+    /// [`PROJECTION_PAGE_EVENTS_DEFAULT`] by default, at most [`PAGE_EVENTS_MAX`]; 0 counts as 1.
     #[must_use]
     pub fn page_size(mut self, events: usize) -> Self {
         self.page_events = events.clamp(1, PAGE_EVENTS_MAX);
         self
     }
 
-    /// Waits before an event of a topic that the log's application, which is passed here, does not
-    /// know and the projection does not select. Runners of systems do this for every view;
-    /// otherwise such events are passed over.
+    /// Makes the projection wait before an event whose topic it does not select and `application`,
+    /// the application of the log, does not know. Runners of systems do this for every view. By
+    /// default, events of unknown topics are ignored like all events that are not selected.
     #[must_use]
     pub fn knowing_types_of(mut self, application: &Application) -> Self {
         self.registry = Some(Arc::clone(application.shared_registry()));
         self
     }
 
-    /// Uses this clock for the time of skipped events and for the lag; the machine's clock by
+    /// Sets the clock for the times of skipped events and for the lag; the machine's clock by
     /// default.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -149,15 +149,15 @@ impl ProjectionPipeline {
         )
     }
 
-    /// Makes one step: reads a page after the checkpoint and has it applied. At the end of the log
-    /// it only reports that.
+    /// Makes one step: reads a page after the checkpoint and applies it. At the end of the log it
+    /// only reports that the projection has caught up.
     ///
     /// # Errors
     ///
-    /// After errors that [are retriable](ProjectionError::is_retriable) wait briefly, then step
-    /// again. All others stop the projection: every further step returns the same error, until
-    /// [`resume`](Self::resume). View and checkpoint are then as they were after the last event
-    /// that was applied.
+    /// After an error that [is retriable](ProjectionError::is_retriable), wait briefly, then step
+    /// again. Every other error stops the projection: each further step returns the same error,
+    /// until [`resume`](Self::resume) is called. View and checkpoint are then as they were after
+    /// the last event that was applied.
     pub async fn step(&mut self) -> Result<Step, ProjectionError> {
         if let Some(stopped) = &self.stopped {
             return Err(stopped.clone());
@@ -182,7 +182,7 @@ impl ProjectionPipeline {
     }
 
     /// Steps until readers of the view see everything that the log had at the last step. Returns
-    /// that position; none for an empty log.
+    /// the mark of the last event; none for an empty log.
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ impl ProjectionPipeline {
         }
     }
 
-    /// Waits until there may be something to read; returns at once the first time.
+    /// Waits until there may be new events; returns at once the first time.
     ///
     /// # Errors
     ///
@@ -218,8 +218,9 @@ impl ProjectionPipeline {
         }
     }
 
-    /// Follows the log: catches up, waits for more, and repeats until an error. After an error that
-    /// [is retriable](ProjectionError::is_retriable) wait briefly, and run again.
+    /// Follows the log: catches up, waits for new events, and repeats until an error, which it
+    /// returns. After an error that [is retriable](ProjectionError::is_retriable), wait briefly and
+    /// call it again.
     pub async fn run(&mut self) -> ProjectionError {
         loop {
             let caught_up = match self.catch_up().await {
@@ -246,7 +247,7 @@ impl ProjectionPipeline {
             .send_modify(|progress| progress.state = ProjectionState::NotStarted);
     }
 
-    /// For runners: reports a step that panicked, which is retried.
+    /// For runners: reports that a step panicked and will be retried.
     pub fn fail_by_panic(&mut self, panic: &str) {
         let failure = Failure::new("keeping a view", std::io::Error::other(panic.to_owned()));
         let projection = self.outline().label();
@@ -256,12 +257,13 @@ impl ProjectionPipeline {
         });
     }
 
-    /// Skips the event that the projection stopped at or retries, records that like every skipped
-    /// event, and continues. Returns the event; none if there is no such event.
+    /// Skips the event at which the projection has stopped or which it retries, and records it as
+    /// skipped. Returns the event; none if there is no such event.
     ///
     /// # Errors
     ///
-    /// As for [`step`](Self::step); also if more events would be recorded as skipped than allowed.
+    /// As for [`step`](Self::step); also if
+    /// [`SKIPPED_EVENTS_MAX`](super::keeper::SKIPPED_EVENTS_MAX) would be exceeded.
     pub async fn pass_over(&mut self) -> Result<Option<SkippedEvent>, ProjectionError> {
         let Some(poison) = self.poison.clone() else {
             return Ok(None);
@@ -278,12 +280,12 @@ impl ProjectionPipeline {
         }
     }
 
-    /// Discards the stored state of this version and begins again with the current log: after
-    /// [`ProjectionError::Diverged`], once the reason is known.
+    /// Discards the stored state of this version and begins again with the current log. Call it
+    /// after [`ProjectionError::Diverged`], once the reason is known.
     ///
     /// # Errors
     ///
-    /// As for [`step`](Self::step). Catching up is left to the next steps.
+    /// As for [`step`](Self::step).
     pub async fn rebuild(&mut self) -> Result<(), ProjectionError> {
         self.keeper.discard().await?;
         self.poison = None;

@@ -20,11 +20,11 @@ use crate::recording::{LogRead, Mark, Position, RecordError, Recorder, StoredEve
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProjectionState {
-    /// It has not made a step in this process yet, or another process drives it.
+    /// It has not made a step in this process yet, or another process runs it.
     NotStarted,
-    /// It is processing existing events.
+    /// It is processing events and has not reached the end of the log.
     CatchingUp,
-    /// It has caught up with the log as it last saw it, and waits for more.
+    /// It has reached the end of the log, and waits for new events.
     CaughtUp,
     /// It waits before an event of a topic that the program does not know; see the last error.
     Holding,
@@ -72,7 +72,7 @@ impl Progress {
     }
 }
 
-/// Reports the progress of a projection, and waits for it. Clones share it.
+/// Reports the progress of a projection, and waits for it. Clones refer to the same projection.
 #[derive(Clone)]
 pub struct ProjectionHandle {
     recorder: Arc<dyn Recorder>,
@@ -89,23 +89,23 @@ pub struct ProjectionStatus {
     pub name: Arc<str>,
     /// Its version.
     pub version: u32,
-    /// Name of the log it folds.
+    /// Name of the log whose events it processes.
     pub upstream: Arc<str>,
     /// Its state.
     pub state: ProjectionState,
     /// The last event that was applied to the view or is not selected; none before the first.
     pub read_to: Option<Mark>,
-    /// The part of that which is recorded with the view: where it resumes after a restart. Events
-    /// that are not selected do not move it each time.
+    /// The checkpoint that is recorded with the view, where the projection resumes after a restart.
+    /// It may be behind `read_to`, because events that are not selected do not always move it.
     pub checkpoint: Option<Mark>,
     /// The log's last event; none if it is empty.
     pub head: Option<Mark>,
     /// The number of events of the log that it has not read.
     pub lag_events: u64,
-    /// How long ago the next selected event was recorded; zero if there is none. Measured from the
-    /// store's clock at the recording to the clock of this process now.
+    /// How long ago the next selected event was recorded; zero if there is none. This is the
+    /// difference between the store's clock at the recording and the clock of this process now.
     pub lag: Duration,
-    /// The number of selected events per second, over the last seconds.
+    /// The number of selected events per second, over the last few seconds.
     pub events_per_second: f64,
     /// The number of events that it skipped as poison.
     pub skipped: u64,
@@ -113,7 +113,7 @@ pub struct ProjectionStatus {
     pub is_seen: bool,
     /// The handler that is processing an event now.
     pub running: Option<Running>,
-    /// The last failure, even if it was overcome since.
+    /// The last failure, even if the projection has recovered since.
     pub last_error: Option<ProjectionError>,
 }
 
@@ -144,12 +144,11 @@ impl ProjectionHandle {
         self.keeper.outline()
     }
 
-    /// Waits until readers of the view see the effect of the event at this position. This way the
-    /// author of an event reads their own write: wait for the position that the command returned,
-    /// then read the view. A command that recorded nothing returns none, and then this returns at
-    /// once.
+    /// Waits until readers of the view see the effect of the event at this position. To read your
+    /// own writes, wait for the position that a command returned, then read the view. If the
+    /// command recorded nothing, its position is none, and this returns at once.
     ///
-    /// Waits without a limit, also while a step is retried; to limit it, drop the future.
+    /// It waits without a limit, even while a step is retried; drop the future to stop waiting.
     ///
     /// ```
     #[doc = include_str!("../../doc/school.rs.txt")]
@@ -174,8 +173,8 @@ impl ProjectionHandle {
     ///
     /// # Errors
     ///
-    /// Why the projection stopped, if it has not reached the position: `Poison`, `Diverged`,
-    /// `Superseded`, `Invalid`, `Corrupt`; `Ended` if it is no longer driven.
+    /// The error at which the projection stopped before it reached the position: `Poison`,
+    /// `Diverged`, `Superseded`, `Invalid` or `Corrupt`; `Ended` if the pipeline was dropped.
     pub async fn wait_for(
         &self,
         position: impl Into<Option<Position>>,
@@ -229,15 +228,16 @@ impl ProjectionHandle {
         self.keeper.handling().and_then(Handling::last_late)
     }
 
-    /// Returns the last failure in this process and its time, even if it was overcome since.
+    /// Returns the last failure in this process and its time, even if the projection has recovered
+    /// since.
     pub fn last_error(&self) -> Option<(Timestamp, ProjectionError)> {
         let progress = self.receiver.borrow();
         progress.failed_at.zip(progress.last_error.clone())
     }
 
     /// Returns the projection's problem, if it has one: its handler does not return, it has
-    /// stopped, or it keeps retrying. For a view that another process keeps, reads from the store
-    /// whether its rows are from the present log.
+    /// stopped, or it keeps retrying. If another process runs the projection, this checks in the
+    /// store that the view was built from the present log.
     pub async fn finding(&self) -> Option<Finding> {
         let found = self.finding_here();
         let is_elsewhere = self.state() == ProjectionState::NotStarted
@@ -254,8 +254,8 @@ impl ProjectionHandle {
         Some(self.finding_of(trouble, error.to_string()))
     }
 
-    /// Returns the same for this process only; none if another process keeps the view. Reads
-    /// nothing.
+    /// Like [`finding`](Self::finding), but for this process only: none if another process runs the
+    /// projection. Reads nothing.
     pub fn finding_here(&self) -> Option<Finding> {
         if let Some(late) = self.running().filter(Running::is_late) {
             return Some(self.finding_of(Trouble::Late, late.to_string()));
@@ -304,14 +304,14 @@ impl ProjectionHandle {
         }
     }
 
-    /// Returns the recorded checkpoint, as this process last learned it.
+    /// Returns the recorded checkpoint, as last seen by this process.
     pub fn checkpoint(&self) -> Option<Position> {
         let checkpoint = self.receiver.borrow().checkpoint;
         checkpoint.map(|mark| mark.position)
     }
 
-    /// Asks the keeper for the recorded checkpoint of the view that readers see, regardless of
-    /// which process drives the projection; none if readers see nothing of this version.
+    /// Returns the recorded checkpoint of this version, regardless of which process runs the
+    /// projection; none if readers do not see this version.
     ///
     /// # Errors
     ///
@@ -336,9 +336,9 @@ impl ProjectionHandle {
         self.keeper.is_of_this_process()
     }
 
-    /// Asks the keeper whether readers of the view see the effect of the event at this position,
-    /// regardless of which process drives the projection. Reads the log if the checkpoint is not
-    /// there: events that are not selected do not move it each time.
+    /// Returns whether readers of the view see the effect of the event at this position, regardless
+    /// of which process runs the projection. If the recorded checkpoint is before the position,
+    /// this reads the log, because events that are not selected do not always move the checkpoint.
     ///
     /// # Errors
     ///

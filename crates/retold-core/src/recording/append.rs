@@ -12,8 +12,8 @@ use super::stretch::Stretch;
 
 /// Events, conditions and stretches that are recorded together or not at all.
 ///
-/// Has at least one event or stretch. A clone shares everything and costs next to nothing: a caller
-/// that may have to resend an append keeps one.
+/// A valid append has at least one event or stretch. Clones share their content and are cheap, so a
+/// caller that may have to resend an append keeps a clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Append {
     parts: Arc<Parts>,
@@ -88,8 +88,8 @@ impl Append {
     }
 
     /// Checks everything that does not depend on the log: that there is something to record, that
-    /// limits are kept, and that no event id and no stream with an expected version occurs twice.
-    /// Every recorder calls this before anything else.
+    /// the append is within the limits, and that no event id and no stream with an expected version
+    /// occurs twice. Every recorder calls this before anything else.
     ///
     /// # Errors
     ///
@@ -221,14 +221,14 @@ impl Positions {
     }
 }
 
-/// How an append came to be in the log.
+/// How an append was recorded: by this call or by an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Appended {
     /// Recorded now, at these positions.
     Recorded(Positions),
-    /// Recorded earlier, at these positions, by an append of the same event ids; this call recorded
-    /// nothing.
+    /// Recorded earlier, at these positions, by an append with the same event ids; this call
+    /// recorded nothing.
     Repeated(Positions),
 }
 

@@ -8,7 +8,7 @@
 //!   inverted, so that a lost payload is not mistaken for an erased one.
 //! - [`Checksum::event`]: the hash of everything else (the log's id, all fields, and the hash of
 //!   the payload), combined with the numbers that the log assigns: position, version, time of
-//!   recording, number of the append.
+//!   recording, and append number.
 //!
 //! A database may assign these numbers itself, in the statement that records the event. They are
 //! therefore combined by arithmetic that every database has and that cannot overflow: see

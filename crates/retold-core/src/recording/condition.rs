@@ -49,7 +49,7 @@ impl fmt::Display for ExpectedVersion {
     }
 }
 
-/// A condition that must hold just before an append for it to be recorded.
+/// A requirement that the log must meet just before an append, or the append is not recorded.
 ///
 /// A condition may name a stream that the append does not write: a decision can depend on a stream
 /// that it only read.
@@ -69,7 +69,7 @@ pub enum Condition {
     NoneMatch {
         /// The query that must not match.
         query: Query,
-        /// Only events after this position count; if none, all events count.
+        /// Only events after this position count; without it, all events count.
         after: Option<Position>,
     },
     /// The log has this number of topics. A reader by topic uses this condition to require that no

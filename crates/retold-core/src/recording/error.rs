@@ -1,4 +1,4 @@
-//! Errors of a recorder. Each variant calls for a different reaction of the caller.
+//! Errors of a recorder. Each variant calls for a different reaction by the caller.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use super::stretch::FollowerKey;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// The log does not meet the append's conditions. Nothing was written. Read again and decide
-    /// again.
+    /// The log does not meet the append's conditions. Nothing was written. Read the log again and
+    /// repeat the decision.
     #[error(transparent)]
     Conflict(#[from] Conflict),
     /// The database cannot be reached or is overloaded. This attempt certainly wrote nothing; the
@@ -25,7 +25,7 @@ pub enum RecordError {
     Unavailable(#[source] Failure),
     /// The database failed after the append may have reached it. The append is recorded as a whole
     /// or not at all. To find out, resend the same append until the call returns positions or a
-    /// conflict. A read does not settle it, because the write may still arrive.
+    /// conflict. A read does not answer the question, because the write may still arrive later.
     #[error("it is unknown whether the append was recorded (send the same append again): {0}")]
     OutcomeUnknown(#[source] Failure),
     /// Stored data is not what was written. Reading further could return events that never
@@ -36,8 +36,8 @@ pub enum RecordError {
     /// will never succeed.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The log does not have the event after which it should be read: it was replaced, cut, or
-    /// restored from an older copy since. Nothing was read or written.
+    /// The log no longer has the event after which the read should begin: it was replaced,
+    /// truncated, or restored from an older copy. Nothing was read or written.
     #[error(
         "the log {log:?} has diverged: {mark} was read from it, but {}; it was cut, replaced, or \
          restored from an older copy since",
@@ -52,8 +52,8 @@ pub enum RecordError {
         /// stream ends before it.
         found: Option<Mark>,
     },
-    /// The name of the log now refers to another log than the one that the recorder opened, or to
-    /// none. Nothing was read or written, and this recorder never serves another log.
+    /// The name now refers to a log other than the one that the recorder opened, or to none.
+    /// Nothing was read or written, and this recorder never serves another log.
     #[error(
         "the log {log:?} has been replaced: it had the id {expected}, and now {}; restore the \
          right copy, or open the log again if this is the right one",
@@ -168,8 +168,8 @@ pub enum Conflict {
         expected: ExpectedVersion,
         /// The stream's version; none if it has no events.
         actual: Option<Version>,
-        /// The stream's last event, if that has the expected version but is not the event that the
-        /// condition names: the log was restored from an older copy since.
+        /// The stream's last event, if it has the expected version but is not the event that the
+        /// condition names. The log has then been restored from an older copy.
         other: Option<EventId>,
     },
     /// An event matches a query that must not match.

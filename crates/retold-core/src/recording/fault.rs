@@ -1,5 +1,5 @@
-//! Faults that any call can have: a driver's failure, corrupt data, a caller's mistake.
-//! [`RecordError`](super::error::RecordError), which contains them, says what each means for an
+//! Faults that can occur in any call: a driver's failure, corrupt data, a caller's mistake.
+//! [`RecordError`](super::error::RecordError) contains them and documents what each means for an
 //! append.
 
 use std::error::Error as StdError;

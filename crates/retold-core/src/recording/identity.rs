@@ -15,7 +15,7 @@ macro_rules! uuid_newtype {
         pub struct $name(Uuid);
 
         impl $name {
-            /// Creates the id with this uuid.
+            /// Creates an id from this uuid.
             pub const fn new(uuid: Uuid) -> Self {
                 Self(uuid)
             }
@@ -67,7 +67,7 @@ macro_rules! counted_from_one {
         pub struct $name(NonZeroU64);
 
         impl $name {
-            /// The first.
+            /// The first place, number 1.
             pub const FIRST: Self = Self(NonZeroU64::MIN);
 
             /// Returns the place with this number; none for 0, because counting starts at 1.
@@ -83,8 +83,8 @@ macro_rules! counted_from_one {
                 self.0.get()
             }
 
-            /// Returns the place `count` after this one; saturates at `u64::MAX`, which no store
-            /// reaches.
+            /// Returns the place that is `count` places later; saturates at `u64::MAX`, which no
+            /// store reaches.
             #[must_use]
             pub const fn plus(self, count: u64) -> Self {
                 Self(self.0.saturating_add(count))

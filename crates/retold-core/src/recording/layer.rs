@@ -1,6 +1,7 @@
-//! Layers: recorders and stores that wrap others, change some calls and forward the rest.
+//! Layers: recorders and stores that wrap another one, override some methods and forward the rest.
 //!
-//! For code that measures, limits or breaks a store: a layer defines only the methods that differ.
+//! Use a layer to measure or limit a store, or to inject failures. It defines only the methods that
+//! it overrides.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +135,8 @@ layer! {
 
 layer! {
     /// A store that wraps another: a [`Store`] whose methods forward to [`inner`](Self::inner),
-    /// except those that the layer overrides.
+    /// except those that the layer overrides. [`Store::views`] is not forwarded: a layer has no
+    /// views.
     StoreLayer around Store {
         /// See [`Store::open`].
         fn open<'a>(

@@ -20,19 +20,19 @@ pub const METADATA_SIZE_MAX: usize = 64 * 1024;
 /// Maximum number of events on a page of a read; a higher requested limit is reduced to it.
 pub const PAGE_EVENTS_MAX: usize = 10_000;
 /// A page of a read ends with the event that brings its payloads and metadata to this size, in
-/// bytes, so that a page of large events does not fill the memory.
+/// bytes, so that a page of large events does not use up memory.
 pub const PAGE_SIZE_MAX: usize = 64 * 1024 * 1024;
 /// Maximum number of names on a page of streams, logs or stretches.
 pub const PAGE_NAMES_MAX: usize = 10_000;
-/// Maximum number of snapshots kept for one stream; one more drops the snapshot of the lowest
-/// version.
+/// Maximum number of snapshots kept for one stream. When there is one more, the snapshot of the
+/// lowest version is dropped.
 pub const SNAPSHOTS_PER_STREAM_MAX: usize = 16;
-/// How far the clock of a store may move back before a lease that was renewed later than the clock
-/// shows is ignored. Clocks that are corrected step by step, and those of several processes on one
-/// host, differ by less.
+/// How far the renewal of a lease may be ahead of the store's clock. A lease that is further ahead
+/// is ignored, because the clock was set back. Clocks that are adjusted gradually, and the clocks
+/// of several processes on one host, differ by less.
 pub const LEASE_CLOCK_BACK_MAX: Duration = Duration::from_secs(1);
 /// Maximum number of findings that a verification keeps; further ones are only counted, so that a
-/// badly damaged log does not fill the memory.
+/// badly damaged log does not use up memory.
 pub const FINDINGS_MAX: usize = 1_000;
 /// The prefix of topics and stream types that belong to the library.
 pub const RESERVED_PREFIX: &str = "retold.";
@@ -42,7 +42,7 @@ const _: () = assert!(
     "a packed tag has a length of one byte"
 );
 
-/// The limits of a recorder. A value at a limit is accepted; one more is `Invalid`.
+/// The limits of a recorder. A value equal to its limit is accepted; a higher one is `Invalid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -65,8 +65,8 @@ impl Limits {
         payload_size: 16 * 1024 * 1024,
     };
 
-    /// The limits that every recorder accepts, with any database: a program that keeps to them runs
-    /// on all stores.
+    /// The lowest limits that a recorder may have, with any database: a program that stays within
+    /// them runs on all stores.
     pub const LEAST: Self = Self {
         append_events: 1_000,
         append_conditions: 1_000,

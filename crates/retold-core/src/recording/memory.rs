@@ -25,8 +25,8 @@ pub use self::memory_log::MemoryLog;
 
 /// A store whose logs are in memory.
 ///
-/// A clone is another handle to the same logs and leases. They live as long as a handle or one of
-/// its recorders; those of a [named](Self::named) store live as long as the process.
+/// A clone is another handle to the same logs and leases. These exist as long as any handle or any
+/// of its recorders; those of a [named](Self::named) store exist until the process ends.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     state: Arc<Mutex<StoreState>>,
@@ -45,14 +45,15 @@ struct StoreState {
 }
 
 impl MemoryStore {
-    /// Creates an empty store that is not shared.
+    /// Creates an empty store, separate from all others.
     pub fn new() -> Self {
         Self::of(Arc::default())
     }
 
-    /// Returns the store of this name: one for each name in a process, empty when first asked for.
+    /// Returns the store with this name. A process has one store for each name, created empty on
+    /// first use.
     ///
-    /// It stays until the process ends, so that opening `memory:NAME` again finds the events. A
+    /// It exists until the process ends, so that opening `memory:NAME` again finds the events. A
     /// program that needs many short-lived stores uses [`new`](Self::new).
     pub fn named(name: &str) -> Self {
         static STORES: LazyLock<Mutex<HashMap<String, Arc<Mutex<StoreState>>>>> =
@@ -84,8 +85,8 @@ impl MemoryStore {
     }
 
     /// Returns a separate store with the same logs and leases: later changes to one do not affect
-    /// the other. A test uses it to try alternatives, or to see what a crash would leave of a store
-    /// whose every state is durable.
+    /// the other. A test can use it to try alternatives, or to see what a crash would leave, if
+    /// every state of the store were durable.
     #[must_use]
     pub fn fork(&self) -> Self {
         let state = self.state();
@@ -102,8 +103,8 @@ impl MemoryStore {
         }
     }
 
-    /// Replaces the logs and leases with those of another store, under all open recorders, as
-    /// restoring an older copy of a file or database does. A test uses it to see how a program
+    /// Replaces the logs and leases with those of another store while recorders are open, as
+    /// restoring an older copy of a file or database does. A test can use it to see how a program
     /// reacts.
     ///
     /// A recorder whose log no longer exists, or is another log of the same name, fails with

@@ -8,11 +8,11 @@ const CORRELATION_ID: &str = "correlation_id";
 const CAUSATION_ID: &str = "causation_id";
 const COMMAND_SCOPE: &str = "retold.command_scope";
 
-/// Entries that accompany an event's payload: who sent the command, in which conversation, on whose
-/// behalf.
+/// Entries that accompany an event's payload, such as who sent the command, in which conversation,
+/// and on whose behalf.
 ///
-/// Stored as a JSON object; empty metadata is stored as no bytes at all. Data bound to a process,
-/// such as trace ids, does not belong here: a retelling could not reproduce it.
+/// Stored as a JSON object; empty metadata takes no bytes. Data that differs in each run, such as
+/// trace ids, does not belong here: a retelling could not reproduce it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Metadata {

@@ -22,7 +22,7 @@ pub struct NewEvent {
     pub id: EventId,
     /// The stream it belongs to, or none.
     pub stream: Option<Arc<str>>,
-    /// The stable name of its type; static for a type known to the program, so it costs no
+    /// The stable name of its type; borrowed for a type known to the program, so that it costs no
     /// allocation.
     pub topic: Cow<'static, str>,
     /// The version number of the type's shape, from 1.
@@ -37,12 +37,14 @@ pub struct NewEvent {
     pub metadata: Bytes,
     /// How the payload was encoded.
     pub encoding: Encoding,
-    /// The encoded content; none if it was erased (an imported export of an erased event).
+    /// The encoded content; none if it was erased, as in an erased event that is imported from
+    /// another log.
     pub payload: Option<Bytes>,
 }
 
 impl NewEvent {
-    /// Creates an event of a command: no stream, no tags, no metadata, revision 1, JSON, time 0.
+    /// Creates an event with the origin [`Origin::Command`], revision 1, a JSON payload and time 0,
+    /// without stream, tags and metadata.
     pub fn new(
         id: EventId,
         topic: impl Into<Cow<'static, str>>,
@@ -111,7 +113,8 @@ impl NewEvent {
         self
     }
 
-    /// Removes the payload: it was erased where the event was first recorded.
+    /// Removes the payload, for an event whose payload was erased in the log that first recorded
+    /// it.
     #[must_use]
     pub fn erased(mut self) -> Self {
         self.payload = None;

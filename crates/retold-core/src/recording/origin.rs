@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::identity::{EventId, LogId, Position};
 use super::stretch::FollowerKey;
 
-/// The reason why an event is in its log. Together with the order of the log, this is the input of
-/// a retelling.
+/// The reason why an event is in its log. A retelling uses the origins and the order of the log as
+/// its input.
 ///
 /// Stores keep it as text: empty for a command, the origin of most events, otherwise JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

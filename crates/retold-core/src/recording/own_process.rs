@@ -1,5 +1,5 @@
 //! The process that opened a store. A child created by `fork` has the memory of its parent, but not
-//! its threads or locks: an inherited store would wait forever, or damage the parent's work.
+//! its threads or locks: a store that it inherits would wait forever, or corrupt the parent's data.
 //! Stores therefore check here before every operation.
 
 use std::process;

@@ -1,8 +1,8 @@
 //! Waiting for a store that is busy or not running when something starts: opening a log, joining a
 //! cluster.
 //!
-//! The core has no runtime and therefore no timer. A pause is a sleeping thread. That is expensive
-//! if it happens often, but these pauses occur only while a program cannot start its work.
+//! The core has no async runtime and therefore no timer: each pause starts a thread that sleeps.
+//! This would be expensive if it happened often, but it happens only while a program cannot start.
 
 use std::fmt::Display;
 use std::thread;
@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-/// Default time for which opening waits for a store that is busy or not running: about as long as a
+/// Default maximum time to wait for a busy or stopped store when opening a log: about as long as a
 /// database takes to start.
 pub const OPEN_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// The first pause. It doubles with every further one.
+/// The first pause. Each further pause is twice as long as the previous one, up to
+/// [`OPEN_PAUSE_MAX`].
 pub const OPEN_PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// The longest pause.
@@ -48,8 +49,8 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Creates a retry policy for an attempt to do `what`, for example "opening the log of orders",
-    /// for at most `wait_max`. If that is zero, nothing is retried.
+    /// Creates a retry policy for the operation `what`, for example "opening the log of orders". It
+    /// retries for at most `wait_max`; if that is zero, it never retries.
     pub fn new(what: impl Into<String>, wait_max: Duration) -> Self {
         Self {
             what: what.into(),
@@ -62,7 +63,7 @@ impl Patience {
     /// Pauses after a failure that may be temporary, and reports it with `tracing`. Returns false,
     /// without a pause, if the time is up: the failure is then final.
     ///
-    /// Safe to drop at any time.
+    /// The future can be dropped at any time.
     pub async fn pause(&mut self, failure: &(dyn Display + Sync)) -> bool {
         let left = self.deadline.map_or(Duration::MAX, |deadline| {
             deadline.saturating_duration_since(Instant::now())

@@ -18,8 +18,9 @@ use super::stored_event::StoredEvent;
 /// let carriers = Query::tag("carrier:UA").or(Query::tag("carrier:DL"));
 /// ```
 ///
-/// A query without items is `Invalid`, so that a program that builds its items in a loop over
-/// nothing does not lock or read the whole log by mistake. To select all events, use `Query::All`.
+/// A query without items is `Invalid`, so that a program that builds its items in a loop over an
+/// empty list does not lock or read the whole log by mistake. To select all events, use
+/// `Query::All`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Query {
@@ -29,13 +30,14 @@ pub enum Query {
     Items(Vec<QueryItem>),
 }
 
-/// Streams are combined with OR, topics with OR, tags with AND, and the three with AND. An empty
-/// set does not restrict; an item names at least one stream, topic or tag.
+/// One alternative of a query. Streams are combined with OR, topics with OR, tags with AND, and the
+/// three with AND. An empty set does not restrict the selection; an item names at least one stream,
+/// topic or tag.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct QueryItem {
-    /// An event matches if it is of one of these streams; if empty, any event matches, also one
-    /// without a stream.
+    /// An event matches if it is of one of these streams; if empty, any event matches, including
+    /// one without a stream.
     pub streams: BTreeSet<Arc<str>>,
     /// An event matches if it has one of these topics; if empty, any topic matches.
     pub topics: BTreeSet<Arc<str>>,
@@ -44,7 +46,7 @@ pub struct QueryItem {
 }
 
 impl QueryItem {
-    /// Creates an item that names nothing yet.
+    /// Creates an item without streams, topics and tags.
     pub fn new() -> Self {
         Self::default()
     }
@@ -111,12 +113,12 @@ impl Query {
         Self::item(QueryItem::new().stream(stream))
     }
 
-    /// Selects the events of one topic.
+    /// Selects the events with this topic.
     pub fn topic(topic: impl Into<Arc<str>>) -> Self {
         Self::item(QueryItem::new().topic(topic))
     }
 
-    /// Selects the events of one tag.
+    /// Selects the events with this tag.
     pub fn tag(tag: impl Into<Arc<str>>) -> Self {
         Self::item(QueryItem::new().tag(tag))
     }

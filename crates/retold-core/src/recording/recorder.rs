@@ -28,8 +28,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// Each rule has a test of the same name in the crate `retold-conformance`, which every store runs.
 ///
-/// 1. `append_is_atomic`: all events, their streams and the stretches are recorded, or nothing;
-///    also after a crash.
+/// 1. `append_is_atomic`: all events, their streams and the stretches are recorded, or nothing,
+///    even after a crash.
 /// 2. `append_is_judged_in_one_order`: first the checks that do not depend on the log
 ///    ([`Append::check`]); then, with stretches, the stretches ([`Conflict::Checkpoint`]); without
 ///    stretches, an exact repeat (rule 5); then an id already in the log ([`Conflict::EventId`]; of
@@ -37,9 +37,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// 3. `append_checks_stream_versions`: of two appends that expect the same version of a stream and
 ///    write to it, at most one is recorded.
 /// 4. `append_checks_queries`: the query has the meaning defined by [`Query`]. `after` is
-///    exclusive; if absent, all events count; beyond the head it is `Invalid` when its turn comes.
-///    An append is not compared with itself. The head is that just before the append, including
-///    earlier appends of its group.
+///    exclusive; if absent, all events count. An `after` beyond the head is `Invalid`, once the
+///    condition is checked. An append is not compared with its own events. The head is that just
+///    before the append, including earlier appends of its group.
 /// 5. `a_repeated_append_records_nothing`: an append with events and without stretches, whose ids
 ///    are exactly those of one recorded append in the same order, is
 ///    [`Repeated`](Appended::Repeated) with the recorded positions; contents are not compared. An
@@ -49,42 +49,44 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///    append's positions are consecutive.
 /// 7. `a_tailing_reader_never_skips`: a reader that only reads forward sees everything that is
 ///    committed, in one order.
-/// 8. `a_read_says_how_far_it_went`: see [`Page::read_to`].
+/// 8. `a_read_says_how_far_it_went`: every page has a mark up to which the log was read; see
+///    [`Page::read_to`].
 /// 9. `a_read_sees_what_was_acknowledged` before it began, through any handle in any process.
 /// 10. `nothing_is_seen_before_it_is_durable`: not by readers, hints or caches, and not as the
-///     reason of a conflict or a repeat.
+///     reason for a conflict or a repeat.
 /// 11. `an_append_fails_alone`: an error of one append of a group affects only that append.
 /// 12. `stretches_join`: `after` is the `to` of the previous stretch of the same follower and
 ///     upstream, whether recorded or earlier in this append; the first may start anywhere.
 ///     Otherwise the append fails with [`Conflict::Checkpoint`], including its events. The history
 ///     of stretches is kept with the head before their append; see [`RecordedStretch`]. An append
-///     of only stretches also raises the append count.
-/// 13. `acknowledged_events_survive_reopen`, and a kill at any moment.
+///     of only stretches also increases the append count.
+/// 13. `acknowledged_events_survive_reopen`: they also survive a kill of the process at any moment.
 /// 14. `a_retry_settles_the_unknown`: after `OutcomeUnknown`, resending the same append until it
-///     returns positions, a repeat or a conflict gives the final outcome. Dropping an append future
-///     withdraws nothing, and its outcome is unknown.
+///     returns positions, a repeat or a conflict gives the final outcome. Dropping the future of an
+///     append does not cancel the append; its outcome is then unknown.
 /// 15. `logs_are_isolated`: logs in one store do not affect each other.
-/// 16. `limits_are_enforced`: exceeding one is a clear error before anything is written.
+/// 16. `limits_are_enforced`: a call that exceeds a limit fails with a clear error before anything
+///     is written.
 /// 17. `unknown_is_empty`: an unknown stream or log reads as empty.
 /// 18. `memory_is_the_model`: random operations give the same results on the store and in memory.
 /// 19. `topics_are_listed_and_counted`: the list has each topic that an event of the log has,
 ///     exactly once, and no other. Every page and head reports the number of topics in the state
-///     that it shows, so that a reader by topics notices an unknown one. A topic, once recorded,
-///     stays in the list.
+///     that it shows, so that a reader that selects by topic notices a new one. A topic, once
+///     recorded, stays in the list.
 /// 20. `a_read_proves_its_place`: a page after a mark shows a state of the log in which the event
 ///     of the mark is at its position and, in a read of a stream, also at its version. Otherwise
 ///     the read fails with [`Diverged`](RecordError::Diverged) and returns nothing.
-/// 21. `a_recorder_never_serves_another_log`: every call of a recorder concerns the log whose id
-///     the name had when the recorder opened it. If the name now refers to another log or to none,
-///     or another log has replaced it in the store, the call fails with
+/// 21. `a_recorder_never_serves_another_log`: every call of a recorder refers to the log that had
+///     the name when the recorder opened it. If the name now refers to another log or to none, or
+///     another log has replaced it in the store, the call fails with
 ///     [`Replaced`](RecordError::Replaced), and nothing is read or written. This is checked in the
 ///     statement or transaction that reads or writes.
 /// 22. `append_checks_the_events_of_streams`: a condition on a stream's version may name the event
-///     that has that version. It holds only if that event has it, including one that an earlier
-///     append of the same group wrote. Otherwise [`Conflict::Stream`] contains the event that has
-///     it.
-/// 23. `append_checks_the_count_of_topics`: the count is that just before the append, including
-///     earlier appends of its group; topics that the append itself adds do not count.
+///     that has that version. It holds only if that event has that version; the event may be from
+///     an earlier append of the same group. Otherwise [`Conflict::Stream`] contains the event that
+///     has the version.
+/// 23. `append_checks_the_count_of_topics`: the compared count is that just before the append,
+///     including earlier appends of its group; topics that the append itself adds do not count.
 pub trait Recorder: Send + Sync {
     /// Returns the name of the log.
     fn log_name(&self) -> &str;
@@ -92,8 +94,8 @@ pub trait Recorder: Send + Sync {
     /// Returns the limits of this recorder.
     fn limits(&self) -> Limits;
 
-    /// Returns the id of the log; none for a log that does not exist yet, which only a recorder
-    /// opened for reading can have.
+    /// Returns the id of the log; none if the log does not exist yet, which is possible only for a
+    /// recorder that was opened for reading.
     ///
     /// # Errors
     ///
@@ -102,14 +104,14 @@ pub trait Recorder: Send + Sync {
 
     /// Records an append as a whole, or nothing.
     ///
-    /// Concurrent appends are committed in groups. Each is checked on its own against the log
-    /// including the earlier ones, and each returns on its own once the group is durable. Dropping
-    /// the future withdraws nothing.
+    /// Concurrent appends are committed in groups. Each is checked separately against the log,
+    /// including the earlier appends of its group, and each gets its own result once the group is
+    /// durable. Dropping the future does not cancel the append.
     ///
     /// # Errors
     ///
-    /// Any [`RecordError`]; each variant states what then holds for the log. `Invalid` from a
-    /// recorder that was opened only for reading.
+    /// Any [`RecordError`]; each variant documents the state of the log after it. `Invalid` also
+    /// from a recorder that was opened only for reading.
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, RecordError>>;
 
     /// Reads a page of the log.
@@ -118,8 +120,8 @@ pub trait Recorder: Send + Sync {
     ///
     /// `Invalid` for a limit of 0, a query beyond the limits, or an `until` that lies before
     /// `after` in the direction of reading; `Diverged` if the log does not have the mark after
-    /// which to read (rule 20); `Unavailable`, `Corrupt`. An `after` that is a bare position beyond
-    /// the head is no error: the page is empty and complete.
+    /// which to read (rule 20); `Unavailable`, `Corrupt`. An `after` that is only a position and
+    /// lies beyond the head is no error: the page is then empty and complete.
     fn read_log(&self, read: LogRead) -> BoxFuture<'_, Result<Page, RecordError>>;
 
     /// Reads a page of a stream.
@@ -192,20 +194,19 @@ pub trait Recorder: Send + Sync {
         read: StretchRead,
     ) -> BoxFuture<'_, Result<Vec<RecordedStretch>, RecordError>>;
 
-    /// Waits until more than `append_count` appends are recorded, and returns their number. The
-    /// count comes from [`Head::append_count`] or from the previous call. Also returns a lower
-    /// count: the log was then restored from an older copy, and the next read after a mark reports
-    /// it.
+    /// Waits until the number of recorded appends differs from `append_count`, and returns it. Pass
+    /// [`Head::append_count`] or the result of the previous call. A lower number means that the log
+    /// was restored from an older copy; the next read after a mark then reports it.
     ///
-    /// Wakes on a hint and falls back to polling at an interval that the store defines. Safe to
-    /// drop at any time.
+    /// Wakes on a hint and falls back to polling at an interval that the store defines. The future
+    /// can be dropped at any time.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Corrupt`.
     fn changed_since(&self, append_count: u64) -> BoxFuture<'_, Result<u64, RecordError>>;
 
-    /// Keeps a snapshot, replacing one of the same stream and version. If there are more than
+    /// Stores a snapshot, replacing one of the same stream and version. If there are more than
     /// [`SNAPSHOTS_PER_STREAM_MAX`](super::limits::SNAPSHOTS_PER_STREAM_MAX), the one of the lowest
     /// version is dropped.
     ///
@@ -214,7 +215,8 @@ pub trait Recorder: Send + Sync {
     /// `Invalid`, `Unavailable`. A snapshot is only an optimization: a caller can ignore the error.
     fn put_snapshot(&self, snapshot: StoredSnapshot) -> BoxFuture<'_, Result<(), RecordError>>;
 
-    /// Returns the snapshot of the highest version, up to and including `until` if given, or none.
+    /// Returns the snapshot of this stream with the highest version, up to and including `until` if
+    /// given; none if there is none.
     ///
     /// # Errors
     ///
@@ -291,8 +293,8 @@ impl Direction {
 pub struct LogRead {
     /// Only events that match.
     pub query: Query,
-    /// Begin just after this position in the direction of reading; without it, at the end of the
-    /// log where that direction begins.
+    /// Begin just after this position in the direction of reading. Without it, a forward read
+    /// begins with the first event of the log, and a backward read with the last.
     pub after: Option<Position>,
     /// Id of the event that must be at `after`; see [`after_mark`](Self::after_mark).
     pub after_event: Option<EventId>,
@@ -337,8 +339,8 @@ impl LogRead {
     }
 
     /// Begins after this mark, which an earlier read returned: the page is returned only if the
-    /// event of the mark is at its position (rule 20). With none, begins where the direction
-    /// begins.
+    /// event of the mark is at its position (rule 20). Without a mark, the read begins with the
+    /// first event in its direction.
     ///
     /// A reader that continues an earlier read uses a mark. A log that is restored from an older
     /// copy reuses its positions, and a reader that knows only a position would skip new events
@@ -351,7 +353,7 @@ impl LogRead {
         self
     }
 
-    /// Returns the mark that the log must have, if the read begins after one.
+    /// Returns the mark that the log must have; none if the read does not begin after a mark.
     pub fn mark(&self) -> Option<Mark> {
         let (position, event_id) = self.after.zip(self.after_event)?;
         Some(Mark { position, event_id })
@@ -444,8 +446,9 @@ impl StreamRead {
         self
     }
 
-    /// Begins after this version; if a mark is given, only if the event of the mark has that
-    /// version in the stream (rule 20). Without a version, begins where the direction begins.
+    /// Begins after this version. If a mark is given, the page is returned only if the event of the
+    /// mark has that version in the stream (rule 20). Without a version, the read begins with the
+    /// first event in its direction.
     #[must_use]
     pub fn after_mark(mut self, version: Option<Version>, mark: Option<Mark>) -> Self {
         self.after = version;
@@ -453,8 +456,8 @@ impl StreamRead {
         self
     }
 
-    /// Returns the mark that the stream must have, and at which version, if the read begins after
-    /// one.
+    /// Returns the mark that the stream must have, with its version; none if the read does not
+    /// begin after a mark.
     pub fn mark(&self) -> Option<(Version, Mark)> {
         self.after.zip(self.after_mark)
     }
@@ -570,9 +573,9 @@ impl Default for StretchRead {
 #[allow(clippy::exhaustive_enums, reason = "there is no third variant")]
 pub enum PageEnd {
     /// The page is full, by its limit or by [`PAGE_SIZE_MAX`](super::limits::PAGE_SIZE_MAX): there
-    /// may or may not be more events. Continue after its last event.
+    /// may be more events. Continue after the last event of the page.
     Full,
-    /// There is nothing more to read, in the state that the page shows.
+    /// There was nothing more to read when the page was read.
     Complete,
 }
 
@@ -582,13 +585,14 @@ pub enum PageEnd {
 pub struct Page {
     /// The events, in the direction of reading.
     pub events: Vec<StoredEvent>,
-    /// The mark up to which the read has covered the log. For a forward page: its last event, if it
-    /// is full; otherwise the event at `until`, if the log (or stream) reaches it; otherwise the
-    /// head of the log. For a backward page: the head of the log. None if the log is empty.
+    /// The mark up to which the read has covered the log; none if the log is empty. For a forward
+    /// page this is its last event, if it is full; otherwise the event at `until`, if the log (or
+    /// stream) reaches it; otherwise the head of the log. For a backward page it is the head of the
+    /// log.
     ///
-    /// A page without events still advances it, so that nothing is scanned twice. It is the correct
-    /// `after` for a condition on the events read, if the pages were read forward and this is the
-    /// last.
+    /// It advances even if the page has no events, so that nothing is scanned twice. After a
+    /// forward read, that of the last page is the correct `after` for a condition on the events
+    /// that were read.
     pub read_to: Option<Mark>,
     /// The reason why the page ends.
     pub end: PageEnd,

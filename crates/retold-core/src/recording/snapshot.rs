@@ -11,8 +11,9 @@ use super::identity::{LogId, Version};
 use super::limits::{Limits, check_name};
 use crate::domain::Timestamp;
 
-/// A state at a version of its stream. It is only an optimization: it may be missing, a reader must
-/// check that its type and revision are the expected ones, and only the events are the truth.
+/// A state at a version of its stream. It is only an optimization: only the events are the truth,
+/// so a snapshot may be missing, and a reader must check that it has the expected type and
+/// revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredSnapshot {
@@ -66,8 +67,8 @@ impl StoredSnapshot {
         ])
     }
 
-    /// Returns whether it is the snapshot that was stored with this checksum. If not, it is treated
-    /// as missing, the state is folded from its events, and an error is logged.
+    /// Returns whether this is the snapshot that was stored with this checksum. If not, the store
+    /// logs an error and treats the snapshot as missing, and the state is folded from its events.
     pub fn is_intact(&self, log: LogId, checksum: u64) -> bool {
         let is_intact = self.checksum(log) == checksum;
         if !is_intact {

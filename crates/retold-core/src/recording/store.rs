@@ -12,8 +12,9 @@ use crate::domain::Timestamp;
 
 /// A database that contains logs.
 pub trait Store: Send + Sync {
-    /// Opens a log for reading and writing; one that does not exist is created with the id `birth`.
-    /// If two openers find no log, one of them assigns the id and both see it.
+    /// Opens a log for reading and writing; a log that does not exist is created with the id
+    /// `birth`. If two callers create the log at the same time, the id of one of them is used, and
+    /// both see it.
     ///
     /// # Errors
     ///
@@ -26,7 +27,7 @@ pub trait Store: Send + Sync {
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>>;
 
     /// Opens a log for reading. This does not create a log that does not exist: it reads as empty,
-    /// and shows its events as soon as another opener has recorded them.
+    /// and its events are visible as soon as another caller has created it and recorded them.
     ///
     /// # Errors
     ///
@@ -49,17 +50,17 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>>;
 
-    /// Takes or renews a lease, unless another holder has it: until `time_to_live` from now, by the
-    /// store's clock. Returns the lease as it is then, with its current holder.
+    /// Takes or renews a lease until `time_to_live` from now, by the store's clock, unless another
+    /// holder has it. Returns the resulting lease, with its current holder.
     ///
-    /// From the instant at which it ends, anyone may take it. The last holder can renew it until
-    /// another has taken it, and keeps its term. A lease whose renewal is ahead of the store's
-    /// clock by more than [`LEASE_CLOCK_BACK_MAX`] is ignored: the clock was set back since, and
-    /// the lease would last longer than intended. Anyone may then take it, and its holder may renew
-    /// it. See [`Lease::is_held_at`].
+    /// Once the lease has ended, any process may take it. The last holder can still renew it until
+    /// another has taken it, and then keeps its term. A lease whose renewal is ahead of the store's
+    /// clock by more than [`LEASE_CLOCK_BACK_MAX`] is ignored: the clock was set back, and the
+    /// lease would last longer than intended. Any process may then take it, and its holder may
+    /// renew it. See [`Lease::is_held_at`].
     ///
-    /// A lease places work and never carries correctness, because its holder may be suspended past
-    /// its end.
+    /// Use a lease to assign work, never for correctness: its holder may be suspended and continue
+    /// after the lease has ended.
     ///
     /// # Errors
     ///
@@ -71,7 +72,7 @@ pub trait Store: Send + Sync {
         time_to_live: Duration,
     ) -> BoxFuture<'a, Result<Lease, RecordError>>;
 
-    /// Releases a lease if this holder has it: it ends now, unless it has already ended. Otherwise
+    /// Releases a lease: it ends now, if this holder has it and it has not ended yet. Otherwise
     /// does nothing.
     ///
     /// # Errors
@@ -84,7 +85,7 @@ pub trait Store: Send + Sync {
     ) -> BoxFuture<'a, Result<(), RecordError>>;
 
     /// Returns the leases whose names begin with `prefix` and come after the name `after`, in byte
-    /// order, including those that have ended and were not taken since; at most `limit`.
+    /// order, including those that have ended and have not been taken again; at most `limit`.
     ///
     /// # Errors
     ///
@@ -115,8 +116,8 @@ pub trait Store: Send + Sync {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
-    /// Checks what no read of a log covers: that the database is intact, and that the data of a log
-    /// that it keeps in several places agrees. Returns what is wrong, at most
+    /// Checks what no read of a log covers: that the database is intact, and that data that it
+    /// stores more than once is consistent. Returns what is wrong, at most
     /// [`FINDINGS_MAX`](super::limits::FINDINGS_MAX) findings; none if everything is intact or if
     /// there is nothing to check besides what [`verify_log`](super::verify::verify_log) reads.
     ///
@@ -137,7 +138,7 @@ pub struct LogEntry {
     pub id: LogId,
 }
 
-/// A version of a view, as it is stored with its rows.
+/// One version of a view, as recorded next to its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "a store must set every field")]
 pub struct ViewEntry {
@@ -145,7 +146,7 @@ pub struct ViewEntry {
     pub name: Arc<str>,
     /// The version of its projection.
     pub version: u32,
-    /// The name of the log that it shows.
+    /// The name of the log from which it is built.
     pub upstream: Arc<str>,
     /// The id that the log had when this version began.
     pub log: LogId,
@@ -157,15 +158,15 @@ pub struct ViewEntry {
     pub skipped: u64,
 }
 
-/// A lease: the process that currently does some work.
+/// A lease: assigns some work to one process for a limited time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The name of the leased work.
     pub name: Arc<str>,
     /// The current holder.
     pub holder: Arc<str>,
-    /// The number of times that the lease got a new holder, counted from 1 for the first. Terms
-    /// never decrease.
+    /// How many times the lease got a new holder, counted from 1 for the first. A term never
+    /// decreases.
     pub term: u64,
     /// When this holder took it, by the store's clock.
     pub since: Timestamp,
@@ -183,8 +184,8 @@ impl Lease {
         now < self.ends_at && self.renewed_at <= now.saturating_add(LEASE_CLOCK_BACK_MAX)
     }
 
-    /// Returns the lease after `holder` has taken or renewed it while the store's clock shows
-    /// `now`; none if another holder has it. `there` is the lease that the store has.
+    /// For stores: returns the lease as it is after `holder` takes or renews it when the store's
+    /// clock shows `now`; none if another holder has it. `there` is the lease that is stored.
     pub fn taken(
         there: Option<&Self>,
         name: &str,

@@ -12,12 +12,12 @@ use super::new_event::NewEvent;
 use super::origin::Origin;
 use crate::domain::Timestamp;
 
-/// An event's place in the append that recorded it.
+/// The place of an event in the append that recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// The number of events of the append before it.
+    /// The number of events before it in the append.
     pub index: u32,
-    /// The number of events of the append.
+    /// The total number of events in the append.
     pub count: u32,
 }
 
@@ -109,7 +109,8 @@ impl StoredEvent {
     ///
     /// # Errors
     ///
-    /// [`Corrupt`] if the tags are not packed tags, or the parts are larger than any event can be.
+    /// [`Corrupt`] if the tags are not validly packed, or the parts are larger than any event can
+    /// be.
     pub fn from_parts(parts: &StoredEventParts<'_>) -> Result<Self, Corrupt> {
         let corrupt = |what: &str| Corrupt::new(format!("event at {}", parts.position), what);
         if !is_packed_tags(parts.tags) {
@@ -276,7 +277,7 @@ impl StoredEvent {
     }
 
     /// Returns the time of recording by the store's wall clock, for people and for measuring lag.
-    /// No rule and no policy reads it.
+    /// No decision depends on it.
     pub fn recorded_at(&self) -> Timestamp {
         self.recorded_at
     }

@@ -1,4 +1,4 @@
-//! Stretches: how far a follower has processed another log, recorded with the effects.
+//! Stretches: ranges of another log that a follower has processed, recorded with their effects.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use super::limits::check_name;
 
 /// Identifies a follower with its generation and partition: `NAME@generation[/partition]`.
 ///
-/// The recorder only compares it and does not interpret it.
+/// The recorder only compares keys and does not interpret them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FollowerKey(Arc<str>);
 
 impl FollowerKey {
-    /// Creates the key with this text, which is checked when the key is used.
+    /// Creates a key with this text, which is checked when the key is used.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
@@ -88,14 +88,14 @@ impl Stretch {
 
 /// A stretch as the log keeps it: the range, and the log's head before the append that recorded it.
 ///
-/// Neighbors in the history of one follower key and upstream are merged if edition and head are
-/// equal and neither append had events, so the history grows with the number of effects, not of
-/// upstream events.
+/// Two neighbors in the history of one follower key and upstream are merged if their editions and
+/// heads are equal and neither append had events. The history therefore grows with the number of
+/// effects, not with the number of upstream events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct RecordedStretch {
     /// Its ordinal among all stretches of the log, counted from 1. Merging leaves no gaps: the
-    /// earlier neighbor keeps its ordinal and grows.
+    /// earlier neighbor keeps its ordinal and is extended.
     pub ordinal: u64,
     /// The range that was processed.
     pub stretch: Stretch,

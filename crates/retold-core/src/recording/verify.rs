@@ -1,12 +1,12 @@
-//! Verifying a log: checks that its reads keep the recorder's contract.
+//! Verification of a log: checks that its reads fulfill the recorder's contract.
 //!
-//! Works on any recorder, because it only reads. It first reads the whole log in order and checks
-//! positions, versions, places in appends, and the data stored with each payload. It then reads
-//! every index and compares it with the log: each event by its id, each stream, topic and tag, and
-//! the stretches. [`Store::verify`](super::store::Store::verify) checks everything else that a
-//! database stores.
+//! It works on any recorder, because it only reads. It first reads the whole log in order and
+//! checks positions, versions, places in appends, and the data stored with each payload. It then
+//! reads every index and compares it with the log: each event by its id, each stream, topic and
+//! tag, and the stretches. [`Store::verify`](super::store::Store::verify) checks everything else
+//! that a database stores.
 //!
-//! Events that are recorded during the verification are left out.
+//! Events that are recorded during the verification are not checked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Returns whether nothing wrong was found.
+    /// Returns whether there are no findings.
     pub fn is_sound(&self) -> bool {
         self.finding_count == 0
     }
@@ -102,7 +102,7 @@ pub enum Stage {
     Stretches,
 }
 
-/// Verifies a log and calls `progress` from time to time.
+/// Verifies a log, and calls `progress` regularly.
 ///
 /// # Errors
 ///

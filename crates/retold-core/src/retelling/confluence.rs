@@ -1,5 +1,6 @@
-//! Checks whether applications are confluent by key as they claim: the same inputs in another
-//! order, which keeps only the order of each key's inputs, result in the same events for each key.
+//! Checks whether applications are confluent by key, as they claim. An application is confluent if
+//! its inputs result in the same events for each key in every order that keeps the order of each
+//! key's inputs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,9 +27,10 @@ pub struct ConfluenceDifference {
     pub application: String,
     /// The key whose events differ.
     pub key: String,
-    /// The first event that differs, as recorded; none if there are fewer.
+    /// The first event that differs, as recorded; none if the recorded run has fewer events of the
+    /// key.
     pub recorded: Option<String>,
-    /// The event in the other schedule.
+    /// The event in its place in the other run; none if the other run has fewer events of the key.
     pub other: Option<String>,
 }
 
@@ -46,12 +48,12 @@ impl fmt::Display for ConfluenceDifference {
     }
 }
 
-/// Whether two runs should have the same times.
+/// Whether a comparison of two runs includes the times of events.
 ///
-/// An effect has the time of its cause, and a command gets its time from a clock: the time is an
-/// input, like the content of the command. Times are therefore equal where inputs are, in the runs
-/// of a simulation or under one [`ManualClock`]; two runs by a wall clock have different times, and
-/// may be equal in everything else.
+/// An effect has the time of its cause, and a command gets its time from a clock, so the time is an
+/// input like the content of the command. Compare times if the inputs of both runs have the same
+/// times, as in a simulation or with one [`ManualClock`]. Ignore them if the runs used a wall
+/// clock: such runs have different times, and may be equal in everything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "there is no third")]
 pub enum Times {
@@ -65,13 +67,14 @@ pub enum Times {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfluenceReport {
-    /// The counts for each application that claims to be confluent, in the order of declaration.
+    /// The counts for each compared application that claims to be confluent, in the order of
+    /// declaration.
     pub compared: Vec<ConfluenceCounts>,
     /// The first key whose events differ, if there is one; the comparison stops there.
     pub difference: Option<ConfluenceDifference>,
 }
 
-/// The number of things that were compared in one application.
+/// What was compared in one application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfluenceCounts {
@@ -167,9 +170,9 @@ pub async fn compare(
     Ok(report.difference)
 }
 
-/// Compares two runs of one system that processed the inputs of each key in the same order: the
-/// events of each key in confluent applications, with or without their times. Reads the logs of
-/// both; holds a few bytes of each event in memory.
+/// Compares two runs of one system that processed the inputs of each key in the same order. It
+/// compares the events of each key in applications that claim to be confluent, with or without
+/// their times. It reads the logs of both runs and holds a few bytes of each event in memory.
 ///
 /// ```
 /// # use retold::system::OpenSystem;
@@ -239,10 +242,10 @@ async fn difference_of(
     })
 }
 
-/// Runs the recorded commands and timers again in a single thread, in another order, chosen by
-/// `seed`, in which only commands of different keys and streams change places; then compares the
-/// events of confluent applications. It runs in memory, which then holds all logs. None also if no
-/// application claims to be confluent.
+/// Replays the recorded commands and timers in a single thread, in another order that `seed`
+/// determines, and compares the events of applications that claim to be confluent. Only inputs of
+/// different keys and streams change places. The replay holds all logs in memory. Returns the first
+/// difference; none if there is none or no application claims to be confluent.
 ///
 /// # Errors
 ///

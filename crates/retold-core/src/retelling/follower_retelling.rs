@@ -1,9 +1,9 @@
 //! One follower, retold separately against the recorded logs.
 //!
-//! The history of its stretches shows which upstream events it processed, in which order, and how
-//! long its own log was then. The follower's policies are called again, each on its own log as it
-//! was then, and their decisions are compared with the next events of the log. Everything is read
-//! forward once; aggregates that policies read are kept in a bounded cache that only moves forward.
+//! The history of a follower's stretches shows which upstream events it processed, in which order,
+//! and how long its own log was at the time. The follower's policies are called again, with its own
+//! log as it was at the time, and their decisions are compared with the next events of the log. The
+//! logs are read forward once; aggregates that policies read are kept in a bounded cache.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,8 +26,8 @@ const CACHE_SIZE: usize = 10_000;
 /// Events of the follower's own log that are read at once. Bounds memory.
 const PAGE_EVENTS: usize = 1_000;
 
-/// One generation of a follower, or one partition of it, that can be retold. Each is independent of
-/// all others, so a program may [run](Self::run) several at once.
+/// The retelling of one generation of a follower, or of one of its partitions. Each is independent
+/// of all others, so a program may [run](Self::run) several at once.
 pub struct FollowerRetelling {
     application: Application,
     follower: Arc<Follower>,
@@ -73,7 +73,7 @@ impl Until {
     }
 }
 
-/// The progress of a retelling, which can be read from anywhere while it runs.
+/// The progress of a retelling, which can be read from another task or thread while it runs.
 #[derive(Clone, Debug, Default)]
 pub struct RetellingProgress {
     covered: Arc<AtomicU64>,
@@ -87,8 +87,8 @@ impl RetellingProgress {
 }
 
 impl FollowerRetelling {
-    /// Returns every generation of every follower of the system that is in its logs, with a
-    /// separate entry for each partition.
+    /// Returns a retelling for each recorded generation of each follower of the system, with a
+    /// separate one for each partition.
     ///
     /// # Errors
     ///
@@ -128,8 +128,8 @@ impl FollowerRetelling {
         self.progress.clone()
     }
 
-    /// Returns how many upstream positions its stretches cover so far, including those that do not
-    /// concern it.
+    /// Returns the number of upstream positions that its stretches cover so far, including those of
+    /// events that it does not process.
     ///
     /// # Errors
     ///
@@ -160,8 +160,8 @@ impl FollowerRetelling {
         })
     }
 
-    /// Retells everything that was recorded when [`all`](Self::all) returned it, to the end or to
-    /// the first difference.
+    /// Retells everything that was recorded when [`all`](Self::all) was called, up to the first
+    /// difference.
     ///
     /// # Errors
     ///

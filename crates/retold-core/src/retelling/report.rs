@@ -13,11 +13,12 @@ pub struct FollowerReport {
     pub application: Arc<str>,
     /// The follower with its generation, and its partition if there are several.
     pub follower: Arc<str>,
-    /// Upstream events that its policies processed again.
+    /// The number of upstream events that its policies processed again.
     pub answered: u64,
-    /// Effects that were compared and found equal.
+    /// The number of effects that were compared and found equal.
     pub effects: u64,
-    /// Upstream positions that its stretches cover, including those that do not concern it.
+    /// The number of upstream positions that its stretches cover, including those of events that it
+    /// does not process.
     pub covered: u64,
     /// The records that were accepted as they are.
     pub facts: Facts,
@@ -25,12 +26,13 @@ pub struct FollowerReport {
     pub difference: Option<Difference>,
 }
 
-/// The records that a retelling accepts as they are, because they cannot or must not be decided
-/// again.
+/// The number of records that a retelling accepts as facts, because the decisions cannot be
+/// repeated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Facts {
-    /// Stretches that another edition of the follower recorded, or partitions by another rule.
+    /// Stretches that were recorded by another edition of the follower, or with another partition
+    /// rule.
     pub other_edition: u64,
     /// Upstream events that could not be processed again, because they or an event that was read
     /// for them is erased.
@@ -64,25 +66,25 @@ pub struct Difference {
     /// The upstream event that was processed, if the difference is about one: its log, mark and
     /// topic.
     pub cause: Option<(Arc<str>, Mark, String)>,
-    /// The position in the follower's own log at which the decision was made; none for its
-    /// beginning.
+    /// The last position of the follower's own log when the decision was made; none if the log was
+    /// empty.
     pub decided_at: Option<Position>,
-    /// The streams that were read, with the versions they had, and the version of the snapshot that
-    /// was used, if one was.
+    /// The streams that were read, each with its version and, if a snapshot was used, the version
+    /// of the snapshot.
     pub read: Vec<(Arc<str>, Option<Version>, Option<Version>)>,
-    /// The recorded event; none if more was decided than is recorded.
+    /// The recorded event; none if the retelling decided an additional event.
     pub recorded: Option<Shown>,
-    /// The event that was decided now; none if less was decided.
+    /// The event that the retelling decided; none if it did not decide the recorded event.
     pub retold: Option<Shown>,
 }
 
-/// An event as displayed to people.
+/// An event in a form for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shown {
     /// Its position in the log, if it is recorded.
     pub position: Option<Position>,
-    /// The rest, one entry per line: name and value.
+    /// Everything else about the event: one pair of name and value per line.
     pub lines: Vec<(&'static str, String)>,
 }
 

@@ -1,10 +1,10 @@
-//! A whole system under simulation: its followers and timers are actors of several processes that
-//! run the same system at once, along with commands of the test, over stores in which every
-//! possible fault occurs.
+//! A whole system under simulation. Several processes run the same system at the same time, with
+//! its followers and timers as actors, along with commands of the test, over a store in which every
+//! possible fault can occur.
 //!
-//! Afterwards the library's own guarantees are checked: every follower is caught up, all records
-//! retell in both forms, and applications that claim to be confluent are. The guarantees of the
-//! system itself are for the test to check.
+//! Afterwards the library's own guarantees are checked: every follower has caught up, both forms of
+//! retelling show no difference, and applications that claim to be confluent are confluent. The
+//! test itself checks the guarantees of the system.
 
 use std::fmt;
 use std::future::Future;
@@ -88,22 +88,22 @@ pub struct SystemSimulation<'s> {
 }
 
 impl<'s> SystemSimulation<'s> {
-    /// Creates the system over a store in memory, with its logs.
+    /// Creates the system and its logs over a store in memory.
     ///
     /// # Errors
     ///
-    /// The errors of opening the logs.
+    /// The text of an error that occurs when the logs are opened.
     pub fn new(simulation: &'s mut Simulation, system: &System) -> Result<Self, String> {
         let store = MemoryStore::new().with_clock(simulation.clock());
         let store = simulation.store(Arc::new(store));
         Self::over(simulation, system, store)
     }
 
-    /// Creates the system over a store of this simulation, or one around such a store.
+    /// Creates the system over a store of this simulation, or over a store that wraps one.
     ///
     /// # Errors
     ///
-    /// The errors of opening the logs.
+    /// The text of an error that occurs when the logs are opened.
     pub fn over(
         simulation: &'s mut Simulation,
         system: &System,
@@ -134,14 +134,14 @@ impl<'s> SystemSimulation<'s> {
         self
     }
 
-    /// Returns the simulation, to set its faults and lengths.
+    /// Returns the simulation, to configure its faults and the number of its steps.
     pub fn simulation(&mut self) -> &mut Simulation {
         self.simulation
     }
 
     /// Adds commands from outside the system, in a process with this name, which reopens the
-    /// system's logs whenever it starts. After a crash `commands` starts again, so it must send
-    /// each command under an id, and repeat it until it succeeds.
+    /// system's logs whenever it starts. After a crash `commands` is called again, so it must send
+    /// each command with a command id, and repeat it until it succeeds.
     pub fn commands<F>(
         &mut self,
         name: impl Into<Arc<str>>,
@@ -166,22 +166,22 @@ impl<'s> SystemSimulation<'s> {
     }
 
     /// Runs the system under faults, then without faults until nothing is left to do, and checks
-    /// the library's guarantees. May be called again, with more commands.
+    /// the library's guarantees. It may be called again after more commands were added.
     ///
     /// # Errors
     ///
-    /// The first guarantee that does not hold.
+    /// The reason why the run failed, or the first guarantee that does not hold.
     pub fn run(&mut self) -> Result<(), String> {
         self.start();
         self.simulation.run()?;
         self.check()
     }
 
-    /// Runs a future on the resulting system, without faults.
+    /// Runs a future with the resulting system, opened for reading only and without faults.
     ///
     /// # Errors
     ///
-    /// The errors that the future returns.
+    /// The text of an error that the future returns.
     pub fn outside<T, F>(&self, look: impl FnOnce(OpenSystem) -> F) -> Result<T, String>
     where
         F: Future<Output = Result<T, Error>>,

@@ -33,11 +33,11 @@ const PAGE: usize = 1_000;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WholeReport {
-    /// Events that are inputs: of commands, timers and the library itself.
+    /// The number of events that are inputs: those of commands, timers and the library itself.
     pub inputs: u64,
-    /// Upstream events that policies processed again.
+    /// The number of upstream events that policies processed again.
     pub answered: u64,
-    /// Effects that were decided again and found equal.
+    /// The number of effects that were decided again and found equal.
     pub effects: u64,
     /// The records that were accepted as they are.
     pub facts: Facts,
@@ -61,12 +61,12 @@ impl fmt::Display for WholeReport {
     }
 }
 
-/// Retells the whole system in memory, which then holds all its logs.
+/// Retells the whole system in memory. The retelling holds all logs of the system in memory.
 ///
 /// # Errors
 ///
-/// [`Error::Unavailable`], [`Error::Corrupt`] if a log cannot be read; [`Error::Replaced`] if one
-/// is not the log that a follower followed. A difference is not an error: it is in the report.
+/// [`Error::Unavailable`], [`Error::Corrupt`] if a log cannot be read; [`Error::Replaced`] if a log
+/// is not the one that a follower processed. A difference is not an error; the report contains it.
 pub async fn retell_whole(open: &OpenSystem) -> Result<WholeReport> {
     let mut infrastructure = Infrastructure::new(Arc::new(MemoryStore::new()));
     for application in open.applications() {

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use super::parking::ActorIndex;
 use crate::recording::BoxFuture;
 
-/// One start of a process, to which its actors are added.
+/// A process that is starting, to which its actors are added.
 #[derive(Default)]
 pub struct Process {
     pub(crate) actors: Vec<NewActor>,
@@ -31,8 +31,9 @@ pub(crate) enum Role {
 }
 
 impl Process {
-    /// Adds an actor with this name. In the end it must have returned, or wait in `changed_since`
-    /// for changes that do not come; one that waits for anything else is a deadlock.
+    /// Adds an actor with this name. At the end of the run it must have returned, or wait in
+    /// `changed_since` for changes that do not come; if it waits for anything else, the run fails
+    /// as a deadlock.
     ///
     /// An actor that has returned is done: it does not run again when the process restarts.
     pub fn actor(

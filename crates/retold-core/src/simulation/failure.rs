@@ -49,8 +49,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Only the reason, for a check that returns it: its caller adds seed and trace when it prints
-/// them.
+/// Returns only the reason, for a check whose caller adds the seed and the trace.
 impl From<Failure> for String {
     fn from(failure: Failure) -> Self {
         failure.reason

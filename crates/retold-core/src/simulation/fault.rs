@@ -4,7 +4,7 @@ use std::fmt;
 
 use fastrand::Rng;
 
-/// Chances are given in thousandths of the occasions.
+/// The chance of a fault that happens on every occasion: chances are given in thousandths.
 pub const CHANCE_WHOLE: u16 = 1_000;
 
 /// A kind of fault: something that the contract allows a store, a process or a clock to do at any
@@ -26,10 +26,11 @@ pub enum Fault {
     HintLate,
     /// A caller that waits for a change is notified although there is none.
     HintDoubled,
-    /// The process ends instead of the call. Its other pending appends land late or never.
+    /// The process ends before the call is carried out. Its other pending appends reach the log
+    /// later or never.
     CrashBefore,
-    /// The process ends after the call was carried out, before it returns. Its other pending
-    /// appends land late or never.
+    /// The process ends after the call was carried out, but before it returns. Its other pending
+    /// appends reach the log later or never.
     CrashAfter,
     /// All processes end at once.
     CrashOfAll,
@@ -125,16 +126,16 @@ impl fmt::Display for Fault {
 
 /// How often each kind of fault happens, in thousandths of its occasions.
 ///
-/// Occasions are: for faults of calls, each such call; for hints, each change that a caller waits
-/// for; for all others, each step. Chances of one occasion add up; faults beyond a total of one
-/// whole never happen.
+/// An occasion is, for a fault of a call, each such call; for a fault of a hint, each change that a
+/// caller waits for; for every other fault, each step. At most one fault happens on an occasion, so
+/// the chances of its kinds are added; kinds beyond a total of [`CHANCE_WHOLE`] never happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
     chances: [u16; Fault::ALL.len()],
 }
 
 impl Faults {
-    /// No faults; calls only interleave in any order.
+    /// No faults: calls only interleave in any order.
     pub const fn none() -> Self {
         Self {
             chances: [0; Fault::ALL.len()],
@@ -148,7 +149,8 @@ impl Faults {
         }
     }
 
-    /// Sets the chance of one kind, in thousandths; more than [`CHANCE_WHOLE`] counts as that.
+    /// Sets the chance of one kind, in thousandths; a higher number than [`CHANCE_WHOLE`] is
+    /// reduced to it.
     #[must_use]
     pub fn with(mut self, fault: Fault, chance: u16) -> Self {
         self.chances[fault.index()] = chance.min(CHANCE_WHOLE);

@@ -2,23 +2,22 @@
 
 use std::time::Duration;
 
-/// Default number of steps under faults. Enough for each of a dozen actors to be overtaken at each
-/// of its calls; more seeds find more than longer runs.
+/// Default number of steps under faults. Enough for other calls to come before each call of a dozen
+/// actors. More seeds find more than longer runs.
 pub const STEPS_DEFAULT: u64 = 1_000;
 
-/// Default number of steps without faults and without progress, after which a run fails for lack of
-/// progress. Several processes that compete for an append need far fewer until one of them records
-/// it.
+/// Default number of steps in the calm after which a run fails for lack of progress. Processes that
+/// compete for an append need far fewer until one of them has recorded it.
 pub const CALM_STEPS_DEFAULT: u64 = 20_000;
 
-/// Appends of followers that count as progress in the calm for each append of a command or timer in
-/// the run. More of them may come from an endless cycle rather than from the inputs.
+/// How many appends of followers count as progress in the calm, for each append of a command or
+/// timer in the run. Further ones may be the result of an endless cycle.
 pub const EFFECT_APPENDS_PER_INPUT: u64 = 1_000;
 
-/// The maximum number of steps of a calm, regardless of progress: it detects actors that never end.
+/// The maximum number of steps of a calm, regardless of progress, to detect actors that never end.
 pub const CALM_STEPS_MAX: u64 = 10_000_000;
 
-/// Default number of lines of a trace: as many as a person reads.
+/// Default number of lines of a trace: few enough to be read.
 pub const TRACE_ENTRIES_DEFAULT: usize = 60;
 
 /// How far the clock moves with each step: about the duration of a store call.

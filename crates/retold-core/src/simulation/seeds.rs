@@ -10,9 +10,10 @@ use super::{Report, Simulation};
 /// The environment variable that repeats a run.
 const SEED_VARIABLE: &str = "RETOLD_SEED";
 
-/// Makes `count` runs under fresh seeds, or one run under `RETOLD_SEED`, if that is set.
+/// Makes `count` runs with consecutive seeds, beginning with a random one. If the environment
+/// variable `RETOLD_SEED` is set, makes one run with that seed.
 ///
-/// `run` sets a simulation up, runs it, and returns an error if the result is wrong. It must depend
+/// `run` sets up a simulation, runs it, and returns an error if the result is wrong. It must depend
 /// on nothing but the simulation.
 ///
 /// # Panics
@@ -34,8 +35,8 @@ pub fn seeds(count: u64, run: impl Fn(&mut Simulation) -> Result<(), String>) {
     }
 }
 
-/// Makes `count` runs with the seeds from `first` on, and returns the first failure, if there is
-/// one.
+/// Makes `count` runs with consecutive seeds, beginning with `first`, until one fails. Returns that
+/// failure, if there is one.
 pub fn first_failure(
     first: u64,
     count: u64,

@@ -11,11 +11,12 @@ use super::simulated_recorder::SimulatedRecorder;
 use crate::domain::Timestamp;
 use crate::recording::{BoxFuture, Corrupt, Lease, LogEntry, LogId, RecordError, Recorder, Store};
 
-/// A store of a [`Simulation`](super::Simulation), over one without faults.
+/// A store of a [`Simulation`](super::Simulation), which wraps a store without faults.
 ///
 /// Every call that an actor makes, to the store or to a recorder that it opened, waits for its
-/// turn, and may then meet a fault. Calls made while no actor is running are passed straight
-/// through, so that a test can prepare and check without a schedule. Clones share the store.
+/// turn, and a fault may then occur. Calls that are made while no actor is running are carried out
+/// immediately, so that a test can prepare and check the store without a schedule. Clones share the
+/// store.
 #[derive(Clone)]
 pub struct SimulatedStore {
     parking: Arc<Parking>,
@@ -32,7 +33,7 @@ impl SimulatedStore {
         }
     }
 
-    /// Returns the store without the faults.
+    /// Returns the wrapped store.
     pub fn inner(&self) -> &Arc<dyn Store> {
         &self.inner
     }

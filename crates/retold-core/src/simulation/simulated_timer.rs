@@ -21,8 +21,8 @@ pub struct SimulatedTimer {
 }
 
 impl SimulatedTimer {
-    /// Waits until the clock shows `time` or later; the clock may be set back before the actor
-    /// runs.
+    /// Waits until the clock shows `time` or later. The clock may be set back again before the
+    /// actor continues.
     ///
     /// Outside the run the clock does not move: a wait for a later time never ends.
     pub fn wait_until(&self, time: Timestamp) -> BoxFuture<'static, ()> {

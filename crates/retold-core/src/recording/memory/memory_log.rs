@@ -1,8 +1,8 @@
 //! One log as a plain, synchronous state machine: the behavior that every recorder must show.
 //!
-//! The memory recorder keeps one behind a lock; the conformance suite runs the same code as the
-//! specification with which other stores are compared. It is therefore kept simple, except for the
-//! index.
+//! The memory recorder keeps one [`MemoryLog`] behind a lock. The conformance suite uses the same
+//! code as the specification with which it compares other stores, so the code is kept simple,
+//! except for the index.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -60,8 +60,8 @@ impl MemoryLog {
         Self::default()
     }
 
-    /// Checks an append by rule 2 of the contract and, if it passes, records it with the time
-    /// `now`.
+    /// Checks an append in the order of rule 2 of the contract and, if it is valid, records it with
+    /// the time `now`.
     ///
     /// # Errors
     ///
@@ -264,7 +264,7 @@ impl MemoryLog {
         self.at(self.by_id.get(&id)?.get())
     }
 
-    /// Reads a page of the log, whose name is given for errors.
+    /// Reads a page of the log. `name` is the log's name in errors.
     ///
     /// # Errors
     ///
@@ -285,7 +285,7 @@ impl MemoryLog {
         Ok(self.finish(page, read.direction, until.and_then(|it| self.at(it))))
     }
 
-    /// Reads a page of a stream of the log, whose name is given for errors.
+    /// Reads a page of a stream of the log. `name` is the log's name in errors.
     ///
     /// # Errors
     ///
@@ -395,7 +395,7 @@ impl MemoryLog {
         Ok(rest.filter(is_meant).take(limit).cloned().collect())
     }
 
-    /// Keeps a snapshot.
+    /// Stores a snapshot.
     ///
     /// # Errors
     ///
