@@ -38,7 +38,7 @@ pub struct Finding {
     /// Its name, such as `APPLICATION/FOLLOWER` for a follower, `APPLICATION/OUTBOX` for an outbox,
     /// and the application's name for timers.
     pub name: String,
-    /// What is wrong with it.
+    /// What is wrong with this part.
     pub trouble: Trouble,
     /// The reason, for people.
     pub reason: String,

@@ -39,9 +39,9 @@
 //! |---|---|---|
 //! | `disable` | never | |
 //! | `prefer` (the default) | if the server supports it | any |
-//! | `require` | always | any; with `sslrootcert` as `verify-ca` |
-//! | `verify-ca` | always | signed by one of `sslrootcert`, which must be given |
-//! | `verify-full` | always | signed by one of `sslrootcert`, or of the system's if it is `system` or missing, and issued for the host of the URL |
+//! | `require` | always | any; with `sslrootcert`, as for `verify-ca` |
+//! | `verify-ca` | always | signed by a certificate in `sslrootcert`, which must be given |
+//! | `verify-full` | always | signed by a certificate in `sslrootcert`, or by a root of the system if that is `system` or missing; issued for the host of the URL |
 //!
 //! This is the behavior that libpq documents, with these exceptions: files in `~/.postgresql` are
 //! ignored; a handshake that fails under `prefer` is not retried without encryption; `sslrootcert`
@@ -53,13 +53,13 @@
 //! # Roles
 //!
 //! The role that creates the schema owns it. For a trial this can be the role of the program; in
-//! production, no program should log in as the owner. The SQL of [`roles_sql`], which `retold
-//! schema postgres` also prints, creates two more roles. The **reader** selects from all tables and
+//! production, no program should log in as the owner. [`roles_sql`] returns SQL that creates two
+//! more roles; `retold schema postgres` prints it too. The **reader** selects from all tables and
 //! receives hints. The **writer** can also create logs, take leases, store snapshots, and call the
 //! function that appends. That function runs with its owner's privileges: the writer's own SQL can
 //! neither insert, change nor delete an event. PUBLIC has no privileges. Triggers refuse changes of
-//! history to every role, including the owner and superusers, even with `session_replication_role =
-//! replica`; to change history on purpose, drop the triggers.
+//! history to every role, including the owner and superusers, even if `session_replication_role` is
+//! `replica`; to change history on purpose, drop the triggers.
 //!
 //! # Faults
 //!

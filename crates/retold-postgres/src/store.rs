@@ -70,7 +70,7 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
+    /// As for [`open`](Self::open).
     pub async fn open_with(url: &str, options: &PostgresOptions) -> Result<Self, RecordError> {
         Self::open_with_projections(url, options, InlineProjections::new()).await
     }

@@ -63,7 +63,7 @@ pub(crate) const READER_MAP_SIZE: u64 = 64 * 1024 * 1024 * 1024;
 /// Permissions of a new file, on Unix: its owner can read and write it, others have no access.
 pub const FILE_MODE: u32 = 0o600;
 
-/// Refuses rights that no file of a store can have.
+/// Refuses permissions that no file of a store can have.
 pub(crate) fn check_file_mode(mode: u32) -> Result<(), Invalid> {
     if mode & 0o600 == 0o600 && mode & !0o666 == 0 {
         return Ok(());
@@ -84,12 +84,12 @@ pub enum Durability {
     Full,
     /// After its bytes are passed to the operating system (`synchronous=NORMAL`): an acknowledged
     /// event survives any end of the process. A power cut may lose the last acknowledged events,
-    /// never an earlier one while a later one survives, and never part of an append.
+    /// but never an earlier one while a later one survives, and never part of an append.
     Normal,
 }
 
-/// Options for opening a store. By default it is durable and waits up to [`BUSY_WAIT_MAX`] for
-/// other writers.
+/// Options for opening a store. By default an append is acknowledged when it is on disk, and waits
+/// up to [`BUSY_WAIT_MAX`] for other processes that write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqliteOptions {
     pub(crate) durability: Durability,

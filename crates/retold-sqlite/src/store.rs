@@ -74,7 +74,7 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
+    /// As for [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, RecordError> {
         Self::open_with_projections(path, options, InlineProjections::new())
     }

@@ -77,7 +77,7 @@ impl<K: ViewKind> Projection<K> {
         self
     }
 
-    /// Returns the handlers for an event; none if it is passed over.
+    /// Returns the handlers for an event; none if it is ignored.
     fn handlers_for(&self, stored: &StoredEvent) -> &[Arc<K::Handler>] {
         match (self.erased, stored.payload()) {
             (Erased::PassedOver, None) => &[],
@@ -123,7 +123,7 @@ impl<K: ViewKind> Projection<K> {
         &self.outline
     }
 
-    /// For keepers: returns the event that its handlers are processing.
+    /// For keepers: returns the tracker of the event that its handlers are processing.
     pub fn handling(&self) -> &Handling {
         &self.handling
     }
@@ -157,8 +157,8 @@ impl<K: ViewKind<Handler = AtOnce<K>>> Projection<K> {
     ///
     /// # Errors
     ///
-    /// Why the event could not be decoded, the handler's error, or its panic. The target may be
-    /// partly changed.
+    /// The reason why the event could not be decoded, the handler's error, or its panic. The target
+    /// may be partly changed.
     pub fn handle(&self, target: &mut K::Target<'_>, stored: &StoredEvent) -> Result<(), BoxError> {
         let handlers = self.handlers_for(stored).iter();
         self.handling.at_once(&self.outline.upstream, stored, || {
@@ -188,8 +188,8 @@ impl<K: ViewKind<Handler = Awaited<K>>> Projection<K> {
     ///
     /// # Errors
     ///
-    /// Why the event could not be decoded, the handler's error, or its panic. The target may be
-    /// partly changed.
+    /// The reason why the event could not be decoded, the handler's error, or its panic. The target
+    /// may be partly changed.
     pub async fn handle_async<'a>(
         &'a self,
         target: &'a K::Target<'a>,

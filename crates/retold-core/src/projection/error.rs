@@ -17,8 +17,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError {
-    /// The log or the view's store cannot be reached. Nothing was applied; the same step may
-    /// succeed later.
+    /// The log or the view's store cannot be reached, so the same step may succeed later. A step
+    /// with this error was applied completely or not at all; the checkpoint shows which.
     #[error("{projection} waits for an unavailable store: {failure}")]
     Unavailable {
         /// Name and version of the projection.

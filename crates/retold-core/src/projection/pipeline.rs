@@ -76,7 +76,8 @@ struct Attempts {
 pub struct Step {
     /// The number of events that the step applied to the view.
     pub events: usize,
-    /// The progress of the projection.
+    /// The last event of the log that was applied to the view or is not selected; none before the
+    /// first.
     pub read_to: Option<Mark>,
     /// Whether this was the end of the log when the step read it, and readers of the view see this
     /// version.
@@ -240,7 +241,8 @@ impl ProjectionPipeline {
         self.is_checked = false;
     }
 
-    /// For runners: reports that another process may drive the projection from now on.
+    /// For runners: reports that this process stops driving the projection and another one may take
+    /// over.
     pub fn stand_by(&mut self) {
         self.resume();
         self.progress

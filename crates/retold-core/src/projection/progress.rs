@@ -1,4 +1,5 @@
-//! The progress of a projection, for everyone but its driver: status, and waiting for a position.
+//! The progress of a projection, for everything except its driver: its status, and waiting for a
+//! position.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub enum ProjectionState {
     Holding,
     /// The last step failed and will be retried.
     Retrying,
-    /// It has stopped, and someone must act: see the last error.
+    /// It has stopped, and an operator must act: see the last error.
     Stopped,
 }
 

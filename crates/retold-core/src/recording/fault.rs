@@ -44,7 +44,7 @@ impl StdError for Failure {
     }
 }
 
-/// Stored data that is not what was written: the place, and what is wrong with it.
+/// Stored data that differs from what was written: its place, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stored data is corrupt: {place}: {what}")]
 pub struct Corrupt {
@@ -53,7 +53,7 @@ pub struct Corrupt {
 }
 
 impl Corrupt {
-    /// Describes a fault at a place, for example "event at 17".
+    /// Describes what is wrong at a place, for example "event at 17".
     pub fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
         Self {
             place: place.into(),
@@ -80,12 +80,12 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    /// Creates the error with a reason: a whole sentence without a full stop.
+    /// Creates the error with a reason: a complete sentence without a period.
     pub fn new(reason: String) -> Self {
         Self { reason }
     }
 
-    /// Returns the reason, a sentence without a full stop.
+    /// Returns the reason, a sentence without a period.
     pub fn reason(&self) -> &str {
         &self.reason
     }

@@ -54,8 +54,8 @@ uuid_newtype! {
 }
 
 uuid_newtype! {
-    /// Identifies a log for its whole life, independently of its name: assigned when the log is
-    /// created, never changed.
+    /// Identifies a log, independently of its name. It is assigned when the log is created, and
+    /// never changes.
     LogId
 }
 

@@ -1,5 +1,5 @@
-//! Waiting for a store that is busy or not running when something starts: opening a log, joining a
-//! cluster.
+//! Waiting at startup for a store that is busy or not running, for example to open a log or to join
+//! a cluster.
 //!
 //! The core has no async runtime and therefore no timer: each pause starts a thread that sleeps.
 //! This would be expensive if it happened often, but it happens only while a program cannot start.

@@ -58,8 +58,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// 12. `stretches_join`: `after` is the `to` of the previous stretch of the same follower and
 ///     upstream, whether recorded or earlier in this append; the first may start anywhere.
 ///     Otherwise the append fails with [`Conflict::Checkpoint`], including its events. The history
-///     of stretches is kept with the head before their append; see [`RecordedStretch`]. An append
-///     of only stretches also increases the append count.
+///     of stretches is stored, each stretch with the head of the log before its append; see
+///     [`RecordedStretch`]. An append of only stretches also increases the append count.
 /// 13. `acknowledged_events_survive_reopen`: they also survive a kill of the process at any moment.
 /// 14. `a_retry_settles_the_unknown`: after `OutcomeUnknown`, resending the same append until it
 ///     returns positions, a repeat or a conflict gives the final outcome. Dropping the future of an

@@ -1,8 +1,8 @@
-//! When a decided event equals a recorded one.
+//! Compares a decided event with a recorded one.
 //!
-//! Compared are id, stream, topic (a former name equals the present one), tags, time, origin,
-//! metadata and the decoded value. Not compared are the index in the append, the time of recording
-//! and the encoding.
+//! The comparison includes the id, stream, topic (a former name equals the present one), tags,
+//! time, origin, metadata and decoded value. It does not include the index in the append, the time
+//! of recording and the encoding.
 
 use crate::mapping::{Arrays, TopicRegistry, json_difference};
 use crate::recording::{NewEvent, StoredEvent};

@@ -61,7 +61,7 @@ impl fmt::Display for WholeReport {
     }
 }
 
-/// Retells the whole system in memory. The retelling holds all logs of the system in memory.
+/// Retells the whole system. The retelling holds all of its logs in memory.
 ///
 /// # Errors
 ///
