@@ -34,8 +34,8 @@ pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// alive.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 /// Maximum time for which a group of appends waits for another process that appends to the same
-/// log. It is shorter than [`ANSWER_WAIT_MAX`], so that the server times out first: then nothing
-/// was written for certain.
+/// log. It is shorter than [`ANSWER_WAIT_MAX`], so that the server times out first: it is then
+/// certain that nothing was written.
 pub const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Maximum time for which an append waits for a place in the queue. After that, it fails with
 /// `Unavailable`.
@@ -59,11 +59,11 @@ pub const GROUP_SIZE_MAX: usize = 8 * 1024 * 1024;
 /// A group waits for the callers of the previous group to append again, unless one caller is alone:
 /// for this part of the time that the previous group took, and no longer than [`GATHER_WAIT_MAX`].
 pub(crate) const GATHER_SHARE: u32 = 2;
-/// Longest wait for the callers of the previous group: where a sync takes milliseconds, a command
-/// that loads before it appends comes back within this time.
+/// Maximum time to wait for the callers of the previous group. If a sync takes milliseconds, a
+/// command that loads before it appends is back within this time.
 pub(crate) const GATHER_WAIT_MAX: Duration = Duration::from_millis(4);
-/// Most comparisons of a condition's query with an event of an earlier append of its group; an
-/// append that would exceed it begins a new group. They take a few milliseconds.
+/// Maximum number of comparisons of queries in conditions with events of earlier appends of the
+/// group; an append that would exceed it begins a new group. This number takes a few milliseconds.
 pub(crate) const GROUP_COMPARISONS_MAX: usize = 200_000;
 /// Interval at which waiting readers poll the log while they also receive hints, because a hint may
 /// be lost.
@@ -99,8 +99,8 @@ pub const SWITCH_LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Maximum number of statements of handlers that a connection keeps prepared. When one more is
 /// prepared, all others are dropped.
 pub const KEPT_STATEMENTS_MAX: usize = 256;
-/// Most events by which an inline projection may be behind its log and still process them within
-/// the append; if it is further behind, it catches up first.
+/// Maximum number of events by which an inline projection may be behind its log and still process
+/// them within the append; if it is further behind, it catches up first.
 pub(crate) const INLINE_LAG_MAX: u64 = 2_000;
 /// Events processed in one transaction while an inline projection catches up: enough that the
 /// commits cost little.
@@ -109,8 +109,8 @@ pub(crate) const INLINE_PAGE_EVENTS: usize = 1_000;
 /// `Unavailable`: each time others have appended more than [`INLINE_LAG_MAX`] events without them.
 pub(crate) const INLINE_ATTEMPTS_MAX: u32 = 8;
 
-/// Options for opening a store. By default: the schema [`SCHEMA_DEFAULT`], [`CONNECTIONS_MAX`]
-/// connections.
+/// Options for opening a store. By default it uses the schema [`SCHEMA_DEFAULT`] and at most
+/// [`CONNECTIONS_MAX`] connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresOptions {
     pub(crate) schema: Option<String>,

@@ -139,8 +139,8 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// Opens the store at `url` for reading: nothing is created or written. It does not wait for a
-    /// server that cannot be reached.
+    /// Opens the store at `url` for reading: nothing is created or written. Opening does not wait
+    /// for a server that cannot be reached.
     ///
     /// # Errors
     ///

@@ -27,7 +27,7 @@ pub trait Store: Send + Sync {
     ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>>;
 
     /// Opens a log for reading. This does not create a log that does not exist: it reads as empty,
-    /// and its events are visible as soon as another caller has created it and recorded them.
+    /// and its events become visible once another caller has created the log and recorded them.
     ///
     /// # Errors
     ///
