@@ -211,7 +211,7 @@ impl Simulation {
     ///
     /// [`Failure`] if an actor panics, if actors wait forever for something other than a log (a
     /// deadlock), or if the calm ends without progress or exceeds
-    /// [`CALM_STEPS_MAX`](limits::CALM_STEPS_MAX). The run cannot be continued then.
+    /// [`CALM_STEPS_MAX`]. The run cannot be continued then.
     pub fn run(&mut self) -> Result<Report, Failure> {
         match self.run_to_rest() {
             Ok(()) => Ok(self.report()),
