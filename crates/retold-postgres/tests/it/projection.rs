@@ -729,7 +729,7 @@ fn a_newer_version_does_not_supersede_the_view_of_another_store() {
             assert!(matches!(error, ProjectionError::Diverged { .. }), "{error}");
             let error = error.to_string();
             assert!(ids.iter().all(|id| error.contains(id)), "{error}: {ids:?}");
-            assert!(error.contains("rows of another store"), "{error}");
+            assert!(error.contains("rows belong to another store"), "{error}");
         };
         let mut first = pipeline(&logs[0], &views[0], tricks(2));
         first.catch_up().await.unwrap();
@@ -767,7 +767,7 @@ fn a_view_with_the_rows_of_another_store_is_reported() {
             if schema == "two" {
                 let error = caught_up.unwrap_err().to_string();
                 assert!(ids.iter().all(|id| error.contains(id)), "{error}: {ids:?}");
-                assert!(error.contains("rows of another store"), "{error}");
+                assert!(error.contains("rows belong to another store"), "{error}");
             }
         }
     });

@@ -295,7 +295,7 @@ async fn a_newer_version_does_not_supersede_the_view_of_another_store() {
         let error = pipeline.catch_up().await.unwrap_err();
         assert!(matches!(error, ProjectionError::Diverged { .. }), "{error}");
         assert!(
-            error.to_string().contains("rows of another store"),
+            error.to_string().contains("rows belong to another store"),
             "{error}"
         );
     };
