@@ -176,10 +176,9 @@ pub async fn compare(
 ///
 /// ```
 /// # use retold::system::OpenSystem;
-/// # use retold::retelling::confluence;
-/// use retold::retelling::Times;
+/// use retold::retelling::{Times, compare_runs};
 /// # async fn example(in_one_thread: &OpenSystem, on_many: &OpenSystem) -> retold::Result<()> {
-/// let report = confluence::compare_runs(in_one_thread, on_many, Times::PassedOver).await?;
+/// let report = compare_runs(in_one_thread, on_many, Times::PassedOver).await?;
 /// assert!(report.difference.is_none(), "{report:?}");
 /// # Ok(())
 /// # }

@@ -269,7 +269,9 @@ async fn a_node_that_was_replaced_under_its_name_takes_no_part() {
     store.set(Leasing::Sound);
     until("it reports that its name is taken", async || {
         let failures = first.status().await.failures;
-        failures.iter().any(|it| it.contains("has the name"))
+        failures
+            .iter()
+            .any(|it| it.contains("has this node's name"))
     })
     .await;
     place(&first.application("orders").unwrap(), "1", "tea").await;

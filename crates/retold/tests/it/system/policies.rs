@@ -263,5 +263,8 @@ fn an_invalid_system_is_refused_with_a_reason() {
         }),
         "has an `@`",
     );
-    check(System::new("s").application("retold.x", |a| a), "reserved for the library");
+    check(
+        System::new("s").application("retold.x", |a| a),
+        "reserved for the library",
+    );
 }
