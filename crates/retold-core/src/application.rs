@@ -79,7 +79,6 @@ pub use self::recorded::{Outcome, Recorded};
 pub(crate) use self::reports::{Report, ReportCell};
 pub use self::repository::Loaded;
 pub use self::selection::{READ_PAGE_EVENTS_DEFAULT, Selection};
-pub(crate) use self::subscription::check_mark;
 pub use self::subscription::{Signal, Subscribing, Subscription};
 pub(crate) use self::topic_watch::{TopicWatch, is_unknown, unknown_topic};
 pub(crate) use self::turns::contended;

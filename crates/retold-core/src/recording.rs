@@ -58,6 +58,7 @@ pub use self::origin::Origin;
 pub use self::own_process::OwnProcess;
 pub use self::patience::{OPEN_PAUSE_MAX, OPEN_PAUSE_MIN, OPEN_WAIT_MAX, Patience};
 pub use self::query::{Query, QueryItem};
+pub(crate) use self::recorder::prove_mark;
 pub use self::recorder::{
     BoxFuture, Direction, Head, LogRead, Page, PageEnd, Recorder, StreamEntry, StreamRead,
     StretchRead,

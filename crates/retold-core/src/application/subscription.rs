@@ -16,6 +16,7 @@ use super::error::Error;
 use super::selection::Selection;
 use crate::recording::{
     BoxFuture, LogRead, Mark, Page, PageEnd, Position, Query, RecordError, Recorder, StoredEvent,
+    prove_mark,
 };
 
 impl<T> Selection<T> {
@@ -88,7 +89,10 @@ impl<T> Subscribing<T> {
         let query = selection.query()?;
         let mark = match start {
             Start::Beginning => None,
-            Start::Mark(mark) => Some(check_mark(&*recorder, mark).await?),
+            Start::Mark(mark) => {
+                prove_mark(&*recorder, mark).await?;
+                Some(mark)
+            }
             Start::Position(position) => Some(mark_at(&*recorder, position).await?),
             Start::Now => recorder.head().await?.mark,
         };
@@ -113,13 +117,6 @@ impl<T: 'static> IntoFuture for Subscribing<T> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.begin())
     }
-}
-
-/// Returns the mark if the log has its event at its position; otherwise `Diverged`.
-pub(crate) async fn check_mark(recorder: &dyn Recorder, mark: Mark) -> Result<Mark, Error> {
-    let proof = LogRead::new().after_mark(mark).limit(1);
-    recorder.read_log(proof.until(mark.position)).await?;
-    Ok(mark)
 }
 
 async fn mark_at(recorder: &dyn Recorder, position: Position) -> Result<Mark, Error> {

@@ -14,14 +14,14 @@ use std::sync::Arc;
 use super::follower::Start;
 use super::limits::{FOLLOWER_NAME_SIZE_MAX, OUTBOX_PAGE_EVENTS};
 use crate::application::{
-    Application, Error, Logged, Report, ReportCell, Result, TopicWatch, check_mark, unknown_topic,
+    Application, Error, Logged, Report, ReportCell, Result, TopicWatch, unknown_topic,
 };
 use crate::domain::Event;
 use crate::mapping::MappingError;
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
 use crate::recording::{
     Append, Conflict, FollowerKey, Invalid, LogId, LogRead, Mark, Query, QueryItem, StoredEvent,
-    Stretch,
+    Stretch, prove_mark,
 };
 
 /// Prefix of the names of outboxes in follower keys; no follower's name contains a `/`.
@@ -281,11 +281,13 @@ impl<E: Event> Outbox<E> {
             return Ok(());
         }
         // The page may have been read before the log was restored from an older copy.
-        let proven = check_mark(&**self.application.recorder(), to).await;
-        if proven.as_ref().is_err_and(Error::is_diverged) {
-            self.page.clear();
+        let proven = prove_mark(&**self.application.recorder(), to).await;
+        if let Err(error) = proven.map_err(Error::from) {
+            if error.is_diverged() {
+                self.page.clear();
+            }
+            return Err(error);
         }
-        proven?;
         let after = self.checkpoint.map(|mark| mark.position);
         let stretch = Stretch::new(self.key.clone(), self.log, after, to);
         let settled = self.application.settle(Append::new().stretch(stretch));
@@ -304,7 +306,7 @@ impl<E: Event> Outbox<E> {
         let recorder = Arc::clone(self.application.recorder());
         self.checkpoint = recorder.checkpoint(&self.key, self.log).await?;
         if let Some(mark) = self.checkpoint {
-            check_mark(&*recorder, mark).await?;
+            prove_mark(&*recorder, mark).await?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::recording::limits::Limits;
 use crate::recording::{
     Append, Appended, BoxFuture, Direction, EventId, FollowerKey, Head, LogId, LogRead, Mark, Page,
     PageEnd, Position, RecordError, RecordedStretch, Recorder, StoredEvent, StoredSnapshot,
-    StreamEntry, StreamRead, StretchRead, Version,
+    StreamEntry, StreamRead, StretchRead, Version, prove_mark,
 };
 
 /// A recorder's log up to a position, followed by events that are not recorded yet.
@@ -220,8 +220,7 @@ impl PastRecorder {
             None if Some(mark.position) > self.until() => None,
             // The log proves it: a replica that lags has not diverged.
             None => {
-                let proof = LogRead::new().after_mark(mark).until(mark.position);
-                self.recorder.read_log(proof.limit(1)).await?;
+                prove_mark(&*self.recorder, mark).await?;
                 Some(mark)
             }
         };
@@ -272,11 +271,11 @@ impl PastRecorder {
             events = page.events;
         }
         let topics = self.topic_count(topics).await?;
-        let goes_on = |event: &&StoredEvent| {
+        let continues = |event: &&StoredEvent| {
             Some(event.position()) > read.after
                 && read.until.is_none_or(|until| event.position() <= until)
         };
-        for event in self.pending.iter().filter(goes_on) {
+        for event in self.pending.iter().filter(continues) {
             if read.query.matches(event) {
                 events.push(event.clone());
                 if events.len() == limit {
@@ -294,12 +293,12 @@ impl PastRecorder {
 
     async fn log_backward(&self, read: LogRead, limit: usize) -> Result<Page, RecordError> {
         let head = self.last();
-        let goes_on = |event: &&StoredEvent| {
+        let continues = |event: &&StoredEvent| {
             read.after.is_none_or(|after| event.position() < after)
                 && Some(event.position()) >= read.until
                 && read.query.matches(event)
         };
-        let pending = self.pending.iter().rev().filter(goes_on);
+        let pending = self.pending.iter().rev().filter(continues);
         let mut events: Vec<_> = pending.take(limit).cloned().collect();
         if events.len() == limit {
             let topics = self.topic_count(None).await?;

@@ -19,7 +19,7 @@ use crate::mapping::TopicRegistry;
 use crate::recording::limits::PAGE_EVENTS_MAX;
 use crate::recording::{
     Failure, Invalid, LogId, LogRead, Mark, Page, PageEnd, Position, Query, RecordError, Recorder,
-    StoredEvent,
+    StoredEvent, prove_mark,
 };
 
 /// Default number of events of a page, which is applied in one transaction on the view. Large
@@ -317,7 +317,7 @@ impl ProjectionPipeline {
         if let Some(mark) = kept.checkpoint {
             self.check_upstream(kept.upstream, log_id, mark).await?;
         }
-        self.go_on_after(kept.checkpoint);
+        self.continue_after(kept.checkpoint);
         self.seen = kept.seen;
         self.progress
             .send_modify(|progress| progress.skipped = kept.skipped);
@@ -339,9 +339,8 @@ impl ProjectionPipeline {
 
     /// Checks that the log has this mark.
     async fn prove(&self, mark: Mark) -> Result<(), ProjectionError> {
-        let proof = LogRead::new().after_mark(mark).until(mark.position);
-        let proven = self.recorder.read_log(proof.limit(1)).await;
-        proven.map(drop).map_err(|error| self.error(error))
+        let proven = prove_mark(&*self.recorder, mark).await;
+        proven.map_err(|error| self.error(error))
     }
 
     async fn start(&self) -> Result<Option<Mark>, ProjectionError> {
@@ -394,12 +393,12 @@ impl ProjectionPipeline {
         let applied = self.keeper.apply(ViewPage { after, events, to }).await?;
         match applied {
             Applied::Whole => {
-                self.go_on_after(Some(to));
+                self.continue_after(Some(to));
                 self.finish(page.events.len(), page.end).await
             }
             Applied::Until { count, error } => {
                 let taken = count.checked_sub(1).map(|last| page.events[last].mark());
-                self.go_on_after(taken.or(after));
+                self.continue_after(taken.or(after));
                 let event = &page.events[count];
                 let poison = PoisonedEvent {
                     mark: event.mark(),
@@ -464,7 +463,7 @@ impl ProjectionPipeline {
                 if let Applied::Elsewhere(checkpoint) = applied {
                     return Ok(self.follow_another(checkpoint));
                 }
-                self.go_on_after(Some(poison.mark));
+                self.continue_after(Some(poison.mark));
                 self.progress.send_modify(|progress| progress.skipped += 1);
                 self.is_checked = true;
                 return Ok(Step {
@@ -498,7 +497,7 @@ impl ProjectionPipeline {
     /// Another pipeline has moved the checkpoint: the next step resumes there, after it has checked
     /// that the checkpoint is from the same log.
     fn follow_another(&mut self, checkpoint: Option<Mark>) -> Step {
-        self.go_on_after(checkpoint);
+        self.continue_after(checkpoint);
         Step {
             events: 0,
             read_to: self.read_to,
@@ -506,7 +505,7 @@ impl ProjectionPipeline {
         }
     }
 
-    fn go_on_after(&mut self, checkpoint: Option<Mark>) {
+    fn continue_after(&mut self, checkpoint: Option<Mark>) {
         self.checkpoint = checkpoint;
         self.read_to = checkpoint;
     }

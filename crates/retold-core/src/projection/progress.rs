@@ -15,7 +15,7 @@ use super::rate::Rate;
 use crate::domain::{Clock, Timestamp};
 use crate::health::Running;
 use crate::health::{Finding, FindingKind, Trouble};
-use crate::recording::{LogRead, Mark, Position, RecordError, Recorder, StoredEvent};
+use crate::recording::{LogRead, Mark, Position, RecordError, Recorder, StoredEvent, prove_mark};
 
 /// The state of a projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,11 +297,7 @@ impl ProjectionHandle {
                 Err(outline.of_another_log(mark, found, (kept.upstream, log)))
             }
             // The store proves it: a view that lags has not diverged.
-            _ => {
-                let proof = LogRead::new().after_mark(mark).until(mark.position);
-                let proven = self.recorder.read_log(proof.limit(1)).await;
-                proven.map(drop).map_err(failed)
-            }
+            _ => prove_mark(&*self.recorder, mark).await.map_err(failed),
         }
     }
 

@@ -235,6 +235,17 @@ pub trait Recorder: Send + Sync {
     fn drop_snapshots<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<(), RecordError>>;
 }
 
+/// Checks that a log has the event of this mark at its position, by rule 20: the store proves it, so
+/// that a replica that lags does not seem to have diverged.
+///
+/// # Errors
+///
+/// `Diverged` if the log does not have it; the errors of [`Recorder::read_log`].
+pub(crate) async fn prove_mark(recorder: &dyn Recorder, mark: Mark) -> Result<(), RecordError> {
+    let proof = LogRead::new().after_mark(mark).until(mark.position);
+    recorder.read_log(proof.limit(1)).await.map(drop)
+}
+
 /// The end of a log, as one consistent state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use super::{Failure, Pipeline, Reaction};
-use crate::application::{Error, Result, check_mark};
+use crate::application::{Error, Result};
 use crate::following::batch::Batch;
 use crate::following::context::Freshness;
 use crate::following::follower::OnFailure;
 use crate::following::follower_event::{FollowerEvent, Parked};
 use crate::following::limits::{FAILURE_SIZE_MAX, PARKED_MAX};
 use crate::following::status::Phase;
-use crate::recording::{LogId, LogRead, Position, StoredEvent};
+use crate::recording::{LogId, LogRead, Position, StoredEvent, prove_mark};
 
 /// The result of retrying parked events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -236,7 +236,7 @@ impl Pipeline {
             )));
         };
         let recorder = Arc::clone(&self.upstreams[index].recorder);
-        check_mark(&*recorder, parked.event).await?;
+        prove_mark(&*recorder, parked.event).await?;
         let page = recorder.read_log(LogRead::at(parked.event.position));
         let found = page.await?.events.into_iter().next();
         let Some(event) = found.filter(|event| event.mark() == parked.event) else {

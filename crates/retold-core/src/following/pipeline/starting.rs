@@ -5,12 +5,12 @@ use std::cmp::max_by_key;
 use std::sync::Arc;
 
 use super::{Pipeline, Upstream};
-use crate::application::{Error, Result, check_mark};
+use crate::application::{Error, Result};
 use crate::following::batch::Batch;
 use crate::following::follower::Start;
 use crate::following::follower_event::{FollowerEvent, StartingMark};
 use crate::mapping::Envelope;
-use crate::recording::{Append, Condition, Conflict, LogId, Mark, NewEvent, Origin};
+use crate::recording::{Append, Conflict, LogId, Mark, NewEvent, Origin, prove_mark};
 
 impl Pipeline {
     /// Reads the follower's progress, starts it over logs that it never followed, and checks that
@@ -154,7 +154,7 @@ impl Pipeline {
 
     /// Records events of the follower itself, if its stream has not changed since it was read.
     pub(super) async fn record_own(&mut self, events: &[FollowerEvent]) -> Result<()> {
-        let append = Append::of(self.own_events(events)?).condition(self.own_condition());
+        let append = Append::of(self.own_events(events)?).condition(self.record.condition());
         self.application.settle(append).await.map(drop)
     }
 
@@ -170,10 +170,6 @@ impl Pipeline {
             Ok(new)
         };
         events.iter().map(encode).collect()
-    }
-
-    pub(super) fn own_condition(&self) -> Condition {
-        self.record.condition()
     }
 
     /// Finds the follower's position in the log at this index, and checks that it is still the same
@@ -203,7 +199,7 @@ impl Pipeline {
         };
         let checkpoint = checkpoint.or(start.after);
         if let Some(mark) = checkpoint {
-            check_mark(&*recorder, mark).await?;
+            prove_mark(&*recorder, mark).await?;
         }
         let log = start.log;
         let upstream = &mut self.upstreams[index];
