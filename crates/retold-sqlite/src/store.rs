@@ -118,9 +118,9 @@ impl SqliteStore {
         // Before SQLite has written to it.
         let damage = wal::find_damage(&place.wal_path());
         let mut conn = place.open_writer(options)?;
-        schema::check_tables(&conn, place.path())?;
+        let differences = schema::check_tables(&conn, place.path())?;
         let watermark = place.watermark_path();
-        let found = find_differences(&conn, &place)?;
+        let found = find_problems(&conn, &place, &differences)?;
         keep_missing(&conn, &watermark, options.file_mode);
         guard_commits(&mut conn).map_err(|error| before_commit("opening the store", error))?;
         let alarm = Arc::new(Alarm::default());
@@ -161,7 +161,7 @@ impl SqliteStore {
         let busy_wait_max = SqliteOptions::new().busy_wait_max;
         let damage = wal::find_damage(&place.wal_path());
         let first = place.open_first_reader(busy_wait_max)?;
-        let found = find_differences(&first, &place)?;
+        let found = find_problems(&first, &place, &differences(&first)?)?;
         let found = announce(&place, damage, found);
         let process = Arc::new(OwnProcess::current());
         let readers = Readers::new(
@@ -273,11 +273,18 @@ impl SqliteStore {
     }
 }
 
+fn differences(conn: &Connection) -> Result<Vec<schema::Difference>, RecordError> {
+    schema::differences(conn).map_err(|error| before_commit("looking at the schema", error))
+}
+
 /// Reports differences from the store as it was created: in its schema, and in the content of its
 /// logs.
-fn find_differences(conn: &Connection, place: &Place) -> Result<Vec<Corrupt>, RecordError> {
-    let mut found =
-        schema::differences(conn).map_err(|error| before_commit("looking at the schema", error))?;
+fn find_problems(
+    conn: &Connection,
+    place: &Place,
+    differences: &[schema::Difference],
+) -> Result<Vec<Corrupt>, RecordError> {
+    let mut found: Vec<Corrupt> = differences.iter().map(Corrupt::from).collect();
     match find_missing(conn, &place.watermark_path()) {
         // A table that it needs is missing, which is among the findings.
         Err(RecordError::Corrupt(_)) if !found.is_empty() => {}
@@ -301,7 +308,8 @@ fn verify_files(shared: &Shared) -> Result<Vec<Corrupt>, RecordError> {
     let mut found = shared.found_at_opening.clone();
     found.extend(wal::find_damage(&place.wal_path()));
     found.append(&mut shared.readers.read(|reader| {
-        let mut found = find_differences(&reader.conn, place)?;
+        let differences = differences(&reader.conn)?;
+        let mut found = find_problems(&reader.conn, place, &differences)?;
         found.append(&mut verify::verify(reader)?);
         Ok(found)
     })?);

@@ -111,46 +111,58 @@ fn expected_parts() -> rusqlite::Result<&'static [Part]> {
     Ok(EXPECTED.get_or_init(|| expected))
 }
 
-/// Returns the parts of the schema that are missing or were changed since the store was created:
-/// without a trigger events are not guarded, without an index reads are slow or fail. Additions by
-/// other programs are ignored.
-pub(crate) fn differences(conn: &Connection) -> rusqlite::Result<Vec<Corrupt>> {
+/// A part of the schema that is missing or was changed since the store was created.
+pub(crate) struct Difference {
+    kind: &'static str,
+    name: &'static str,
+    is_missing: bool,
+}
+
+impl From<&Difference> for Corrupt {
+    fn from(it: &Difference) -> Self {
+        let what = match it.is_missing {
+            true => "it no longer exists; another program has dropped it",
+            false => "it was changed by another program",
+        };
+        Corrupt::new(format!("the {} {}", it.kind, it.name), what)
+    }
+}
+
+/// Returns how the schema of a file differs from that of a new store: without a trigger events are
+/// not guarded, without an index reads are slow or fail. Additions by other programs are ignored.
+pub(crate) fn differences(conn: &Connection) -> rusqlite::Result<Vec<Difference>> {
     let there = parts(conn)?;
-    let find = |kind: &str, name: &str| {
-        let mut parts = there.iter();
-        parts.find(|it| it.0 == kind && it.1 == name)
-    };
     let differences = expected_parts()?.iter().filter_map(|(kind, name, sql)| {
-        let what = match find(kind, name) {
-            None => "it no longer exists; another program has dropped it",
-            Some((_, _, there)) if there != sql => "it was changed by another program",
+        let mut there = there.iter();
+        let found = there.find(|it| it.0 == *kind && it.1 == *name);
+        let is_missing = match found {
+            None => true,
+            Some((_, _, there)) if there != sql => false,
             Some(_) => return None,
         };
-        Some(Corrupt::new(format!("the {kind} {name}"), what))
+        Some(Difference {
+            kind,
+            name,
+            is_missing,
+        })
     });
     Ok(differences.collect())
 }
 
-/// Checks that a store which is opened for writing has all its tables.
+/// Checks that a store which is opened for writing has all its tables, and returns the differences
+/// of its schema.
 ///
 /// # Errors
 ///
-/// `Corrupt` if one is missing.
-pub(crate) fn check_tables(conn: &Connection, path: &Path) -> Result<(), RecordError> {
-    let failed = |error| unreadable(path, error);
-    let there = parts(conn).map_err(failed)?;
-    let is_there = |name: &str| {
-        let mut parts = there.iter();
-        parts.any(|part| part.0 == "table" && part.1 == name)
-    };
-    let tables = expected_parts().map_err(failed)?.iter();
-    let tables = tables.filter(|part| part.0 == "table");
-    let missing: Vec<&str> = tables
-        .map(|(_, name, _)| &**name)
-        .filter(|name| !is_there(name))
-        .collect();
+/// `Corrupt` if a table is missing.
+pub(crate) fn check_tables(conn: &Connection, path: &Path) -> Result<Vec<Difference>, RecordError> {
+    let differences = differences(conn).map_err(|error| unreadable(path, error))?;
+    let missing = differences
+        .iter()
+        .filter(|it| it.kind == "table" && it.is_missing);
+    let missing: Vec<&str> = missing.map(|it| it.name).collect();
     if missing.is_empty() {
-        return Ok(());
+        return Ok(differences);
     }
     let what = format!(
         "another program has dropped tables of the store: {}; restore the file from a backup, or \
