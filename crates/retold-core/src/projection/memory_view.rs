@@ -324,13 +324,6 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
         self.building.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn superseded(&self, current: u32) -> ProjectionError {
-        ProjectionError::Superseded {
-            projection: self.projection.outline().label(),
-            current,
-        }
-    }
-
     fn invalid(&self, invalid: Invalid) -> ProjectionError {
         let label = self.projection.outline().label();
         ProjectionError::of_record_error(label, RecordError::Invalid(invalid))
@@ -352,7 +345,7 @@ impl<V: Clone + Send + Sync + 'static> MemoryKeeper<V> {
         }
         let mut seen = self.shared.seen_mut();
         if seen.version != self.version() {
-            return Err(self.superseded(seen.version));
+            return Err(self.projection.outline().superseded(seen.version));
         }
         Ok(work(&mut seen, Seen::This))
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::error::{ProjectionError, ProjectionLabel};
 use crate::recording::limits::{QUERY_NAMES_MAX, check_name};
-use crate::recording::{Invalid, LogId, Mark, Query, QueryItem};
+use crate::recording::{Invalid, LogId, Mark, Query, QueryItem, RecordError};
 
 /// How an event that cannot be applied to the view is treated: one that cannot be decoded, or whose
 /// handler fails. An event never becomes poison because a store is unavailable.
@@ -107,6 +107,41 @@ impl ProjectionOutline {
             mark,
             found,
             ids: Some(Box::new(ids)),
+        }
+    }
+
+    /// For keepers of the view: checks that a stored version was built from the present log. `ids` are
+    /// as in [`of_another_log`](Self::of_another_log).
+    ///
+    /// # Errors
+    ///
+    /// [`ProjectionError::Diverged`] if it has events of another log.
+    pub fn check_log(
+        &self,
+        checkpoint: Option<Mark>,
+        ids: (LogId, LogId),
+    ) -> Result<(), ProjectionError> {
+        match checkpoint {
+            Some(mark) if ids.0 != ids.1 => Err(self.of_another_log(mark, None, ids)),
+            _ => Ok(()),
+        }
+    }
+
+    /// For keepers of the view: creates the error that readers see a newer version.
+    pub fn superseded(&self, current: u32) -> ProjectionError {
+        ProjectionError::Superseded {
+            projection: self.label(),
+            current,
+        }
+    }
+
+    /// For keepers of the view: creates the error that this version is not stored. `seen` is the
+    /// version that readers see.
+    pub fn missing(&self, seen: Option<u32>) -> ProjectionError {
+        let reason = "it was discarded while it was running, or has not begun; begin it again";
+        match seen {
+            Some(seen) => self.superseded(seen),
+            None => ProjectionError::of_record_error(self.label(), RecordError::invalid(reason)),
         }
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct Declared {
     tables: PostgresTables,
     home: Home,
     /// Whether this process was asked to rebuild the view.
-    is_anew: AtomicBool,
+    is_rebuilt: AtomicBool,
 }
 
 /// The schema of views.
@@ -93,7 +93,7 @@ impl Declared {
             projection,
             tables,
             home,
-            is_anew: AtomicBool::new(false),
+            is_rebuilt: AtomicBool::new(false),
         }
     }
 
@@ -132,33 +132,19 @@ impl Declared {
             Ok(entries) => entries,
             Err(error) => return error.into(),
         };
-        Halt::Refused(match entries.iter().find(|it| it.is_seen) {
-            Some(seen) => self.superseded(seen.version),
-            None => self.invalid(
-                "it was discarded while it was running, or has not begun; begin it again".into(),
-            ),
-        })
-    }
-
-    fn superseded(&self, current: u32) -> ProjectionError {
-        ProjectionError::Superseded {
-            projection: self.outline().label(),
-            current,
-        }
+        let seen = entries.iter().find(|it| it.is_seen);
+        Halt::Refused(self.outline().missing(seen.map(|it| it.version)))
     }
 
     /// Checks that a version's rows are of our log; skipped after a request to rebuild the view
     /// with the present log.
     fn check_same_log(&self, entry: &Entry, upstream: LogId) -> Result<(), Halt> {
-        match entry.checkpoint {
-            Some(mark) if entry.upstream != upstream && !self.is_anew.load(Ordering::Acquire) => {
-                let ids = (entry.upstream, upstream);
-                Err(Halt::Refused(
-                    self.outline().of_another_log(mark, None, ids),
-                ))
-            }
-            _ => Ok(()),
+        if self.is_rebuilt.load(Ordering::Acquire) {
+            return Ok(());
         }
+        let ids = (entry.upstream, upstream);
+        let checked = self.outline().check_log(entry.checkpoint, ids);
+        checked.map_err(Halt::Refused)
     }
 
     /// Returns an error about how the projection is declared or used.
@@ -227,7 +213,7 @@ impl Declared {
             && seen.version > self.version()
         {
             self.check_same_log(seen, upstream)?;
-            return Err(Halt::Refused(self.superseded(seen.version)));
+            return Err(Halt::Refused(self.outline().superseded(seen.version)));
         }
         let begun = entries.iter().find(|it| it.version == self.version());
         if let Some(begun) = begun
@@ -568,7 +554,7 @@ impl Declared {
     }
 
     pub(crate) async fn discard(&self, connection: &mut Connection) -> Result<(), Halt> {
-        self.is_anew.store(true, Ordering::Release);
+        self.is_rebuilt.store(true, Ordering::Release);
         let work = Work::begin(connection, Purpose::Write).await?;
         let ledger = self.ledger(&work);
         ledger.lock().await?;

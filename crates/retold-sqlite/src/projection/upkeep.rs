@@ -26,7 +26,7 @@ pub(crate) struct Declared {
     projection: Projection<Sqlite>,
     tables: SqliteTables,
     /// Whether this process was asked to rebuild the view.
-    is_anew: AtomicBool,
+    is_rebuilt: AtomicBool,
 }
 
 /// Why an operation of the upkeep failed.
@@ -55,7 +55,7 @@ impl Declared {
         Self {
             projection,
             tables,
-            is_anew: AtomicBool::new(false),
+            is_rebuilt: AtomicBool::new(false),
         }
     }
 
@@ -91,33 +91,19 @@ impl Declared {
         }
         let entries = ledger::entries(conn, self.name())?;
         let seen = entries.iter().find(|it| it.is_seen);
-        Err(Halt::Refused(match seen {
-            Some(seen) => self.superseded(seen.version),
-            None => self.invalid(
-                "it was discarded while it was running, or has not begun; begin it again".into(),
-            ),
-        }))
-    }
-
-    fn superseded(&self, current: u32) -> ProjectionError {
-        ProjectionError::Superseded {
-            projection: self.outline().label(),
-            current,
-        }
+        let missing = self.outline().missing(seen.map(|it| it.version));
+        Err(Halt::Refused(missing))
     }
 
     /// Checks that a version's rows are of our log, unless a rebuild of the view from the present
     /// log was requested.
     fn check_same_log(&self, entry: &Entry, upstream: LogId) -> Result<(), Halt> {
-        match entry.checkpoint {
-            Some(mark) if entry.upstream != upstream && !self.is_anew.load(Ordering::Acquire) => {
-                let ids = (entry.upstream, upstream);
-                Err(Halt::Refused(
-                    self.outline().of_another_log(mark, None, ids),
-                ))
-            }
-            _ => Ok(()),
+        if self.is_rebuilt.load(Ordering::Acquire) {
+            return Ok(());
         }
+        let ids = (entry.upstream, upstream);
+        let checked = self.outline().check_log(entry.checkpoint, ids);
+        checked.map_err(Halt::Refused)
     }
 
     /// Converts a mistake in how the projection is declared or used.
@@ -180,7 +166,7 @@ impl Declared {
             && seen.version > self.version()
         {
             self.check_same_log(seen, upstream)?;
-            return Err(Halt::Refused(self.superseded(seen.version)));
+            return Err(Halt::Refused(self.outline().superseded(seen.version)));
         }
         let begun = entries.iter().find(|it| it.version == self.version());
         if let Some(begun) = begun
@@ -404,7 +390,7 @@ impl Declared {
     }
 
     pub(crate) fn discard(&self, conn: &Connection) -> Result<(), Halt> {
-        self.is_anew.store(true, Ordering::Release);
+        self.is_rebuilt.store(true, Ordering::Release);
         if !ledger::exists(conn)? {
             return Ok(());
         }
