@@ -19,6 +19,6 @@ pub use self::definition::{ConfluenceKey, Member, System, SystemBuilder};
 pub use self::delivery::{Delivery, OutboxCell, OutboxPipeline, OutboxStatus, OutboxStep};
 pub use self::open_system::{Infrastructure, OpenSystem, Opening};
 pub use self::presence::{
-    RUNNERS, escaped, follower_path, holder, timers_path, unescaped, view_path,
+    RUNNERS, escaped, follower_path, holder, presence_leases, timers_path, unescaped, view_path,
 };
 pub use self::single_thread::SingleThread;

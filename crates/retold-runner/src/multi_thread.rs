@@ -148,7 +148,7 @@ impl MultiThread {
         let names = LeaseNames::of_system(system.name());
         let (news, mut aborts) = watch_logs(&works.open, &options);
         let mut tasks = Vec::new();
-        let presence = Presence::new(Arc::clone(&holder), system.name(), infrastructure, &jobs);
+        let presence = Presence::new(Arc::clone(&holder), &works.open, infrastructure);
         let presence = tokio::spawn(presence.keep(stopped.clone()));
         aborts.push(presence.abort_handle());
         tasks.push(("presence".to_owned(), presence));

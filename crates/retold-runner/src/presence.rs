@@ -8,12 +8,10 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 use retold_core::recording::Store;
-use retold_core::system::Infrastructure;
+use retold_core::system::{Infrastructure, OpenSystem, presence_leases};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::cluster::{LeaseNames, unit_of};
-use crate::job::Job;
 use crate::limits::{LEASE_CALLS_MAX, PRESENCE_CALL_MAX, PRESENCE_INTERVAL, PRESENCE_TIME_TO_LIVE};
 
 /// The leases of a runner, each with its store.
@@ -23,25 +21,14 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
-    /// Returns the presence of a runner that runs these jobs of the system with this name. `holder`
-    /// is its name as a holder of leases.
+    /// Returns the presence of a runner that runs this system. `holder` is its name as a holder of
+    /// leases.
     pub(crate) fn new(
         holder: Arc<str>,
-        system: &str,
+        open: &OpenSystem,
         infrastructure: &Infrastructure,
-        jobs: &[Job],
     ) -> Self {
-        let names = LeaseNames::of_runners(system);
-        let mut leases: Vec<(Arc<dyn Store>, Arc<str>)> = Vec::new();
-        let seen_otherwise = |job: &&Job| matches!(job, Job::Outbox { .. });
-        for job in jobs.iter().filter(|job| !seen_otherwise(job)) {
-            let unit = unit_of(job).into_whole();
-            let lease = names.unit(&unit);
-            if leases.iter().all(|(_, it)| *it != lease) {
-                let store = Arc::clone(infrastructure.store_of(unit.application()));
-                leases.push((store, lease));
-            }
-        }
+        let leases = presence_leases(open, infrastructure);
         Self { holder, leases }
     }
 

@@ -11,7 +11,7 @@ use crate::application::{Application, Error, Result};
 use crate::domain::{Clock, IdSource};
 use crate::following::{Follower, FollowerRecord, Lane, Pipeline};
 use crate::health::{Finding, FindingKind, Trouble};
-use crate::projection::{ProjectionPipeline, ViewKeeper};
+use crate::projection::{ProjectionOutline, ProjectionPipeline, ViewKeeper};
 use crate::recording::{LogId, OPEN_WAIT_MAX, Patience, Recorder, Store};
 
 /// What a system needs to run: the stores of its logs, the sources of its commands' times and ids,
@@ -312,6 +312,13 @@ impl OpenSystem {
             Some((index, OutboxPipeline::new(application, delivery.clone())))
         });
         outboxes.collect()
+    }
+
+    /// Returns the outlines of the views of logs of this system, in the order in which the views were
+    /// given.
+    pub(super) fn views(&self) -> impl Iterator<Item = &ProjectionOutline> {
+        let outlines = self.views.iter().map(|keeper| keeper.outline());
+        outlines.filter(|outline| self.system.index_of(&outline.upstream).is_some())
     }
 
     /// Returns a pipeline for each view with the index of the application whose log it folds, in

@@ -46,39 +46,47 @@ pub fn holder() -> Arc<str> {
     format!("process {process}/{id}").into()
 }
 
+/// Returns the leases by which a runner in one process is visible, each with its store: one for each
+/// follower, for the timers of each application and for each view.
+pub fn presence_leases(
+    open: &OpenSystem,
+    infrastructure: &Infrastructure,
+) -> Vec<(Arc<dyn Store>, Arc<str>)> {
+    let prefix = format!("{RUNNERS}{}/unit/", escaped(open.system().name()));
+    let mut leases = Vec::new();
+    let mut add = |application: &str, path: String| {
+        let store = Arc::clone(infrastructure.store_of(application));
+        leases.push((store, format!("{prefix}{path}").into()));
+    };
+    for member in open.system().members() {
+        let name = member.name();
+        for follower in member.followers() {
+            add(name, follower_path(name, follower.name()));
+        }
+    }
+    for member in open.system().members() {
+        add(member.name(), timers_path(member.name()));
+    }
+    for outline in open.views() {
+        let path = view_path(&outline.upstream, &outline.name, outline.version);
+        add(&outline.upstream, path);
+    }
+    leases
+}
+
 /// The leases of a runner that has no task to renew them; it renews them when it is used.
 pub(super) struct Presence {
     holder: Arc<str>,
-    leases: Vec<(Arc<dyn Store>, String)>,
+    leases: Vec<(Arc<dyn Store>, Arc<str>)>,
     /// The time at which they were last acquired or renewed, by the clock of the first application.
     renewed_at: Option<Timestamp>,
 }
 
 impl Presence {
     pub(super) fn new(open: &OpenSystem, infrastructure: &Infrastructure) -> Self {
-        let prefix = format!("{RUNNERS}{}/unit/", escaped(open.system().name()));
-        let mut leases = Vec::new();
-        let mut add = |application: &str, path: String| {
-            let store = Arc::clone(infrastructure.store_of(application));
-            leases.push((store, format!("{prefix}{path}")));
-        };
-        for member in open.system().members() {
-            let name = member.name();
-            for follower in member.followers() {
-                add(name, follower_path(name, follower.name()));
-            }
-        }
-        for member in open.system().members() {
-            add(member.name(), timers_path(member.name()));
-        }
-        for (_, view) in open.projections() {
-            let outline = view.outline();
-            let path = view_path(&outline.upstream, &outline.name, outline.version);
-            add(&outline.upstream, path);
-        }
         Self {
             holder: holder(),
-            leases,
+            leases: presence_leases(open, infrastructure),
             renewed_at: None,
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use retold_core::health::{Finding, FindingKind, Trouble};
 use retold_core::projection::ProjectionHandle;
-use retold_core::system::{RUNNERS, escaped, follower_path, timers_path, view_path};
+use retold_core::system::{escaped, follower_path, timers_path, view_path};
 
 use crate::job::Job;
 
@@ -78,22 +78,6 @@ impl Unit {
             } => (FindingKind::Outbox, format!("{application}/{outbox}")),
         };
         Finding::new(kind, name, trouble, reason)
-    }
-
-    /// Returns the follower that it is a part of, or the unit itself.
-    pub(crate) fn into_whole(self) -> Self {
-        match self {
-            Self::Follower {
-                application,
-                follower,
-                ..
-            } => Self::Follower {
-                application,
-                follower,
-                pipeline: None,
-            },
-            other => other,
-        }
     }
 
     fn path(&self) -> String {
@@ -191,12 +175,6 @@ pub(crate) struct LeaseNames {
 impl LeaseNames {
     pub(crate) fn of_system(system: &str) -> Self {
         let prefix = format!("{CLUSTERS}{}/", escaped(system)).into();
-        Self { prefix }
-    }
-
-    /// Returns the names for runners in one process.
-    pub(crate) fn of_runners(system: &str) -> Self {
-        let prefix = format!("{RUNNERS}{}/", escaped(system)).into();
         Self { prefix }
     }
 
