@@ -11,13 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use retold_core::recording::RecordError;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
 use crate::log::Born;
 use crate::options::{HINT_PAUSE, RECONNECT_PAUSE};
 use crate::server::connection::{Connection, connect};
 use crate::server::place::Place;
-use crate::server::runtime::StoreRuntime;
+use crate::server::runtime::{LazyTask, StoreRuntime};
 
 /// The channel of all hints; the payload names the schema and the log.
 pub(crate) const CHANNEL: &str = "retold";
@@ -29,7 +28,7 @@ pub(crate) struct Herald {
     news: Arc<News>,
     place: Place,
     runtime: Arc<StoreRuntime>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    task: LazyTask,
 }
 
 #[derive(Default)]
@@ -44,7 +43,7 @@ impl Herald {
             news: Arc::default(),
             place,
             runtime,
-            task: Mutex::default(),
+            task: LazyTask::default(),
         }
     }
 
@@ -59,26 +58,11 @@ impl Herald {
         keys.insert(born.key);
         drop(keys);
         self.news.more.notify_one();
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        task.get_or_insert_with(|| {
+        self.task.start(&self.runtime, || {
             let (news, place) = (self.news.clone(), self.place.clone());
             let runtime = self.runtime.clone();
-            self.runtime
-                .spawn(async move { send_all(&news, &place, &runtime).await })
+            async move { send_all(&news, &place, &runtime).await }
         });
-    }
-}
-
-impl Drop for Herald {
-    fn drop(&mut self) {
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(task) = task {
-            task.abort();
-        }
     }
 }
 

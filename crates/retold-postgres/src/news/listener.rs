@@ -2,12 +2,11 @@
 //! connection is reopened; in the meantime the readers poll more often.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use retold_core::recording::RecordError;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::herald::CHANNEL;
@@ -19,7 +18,7 @@ use crate::options::{
 };
 use crate::server::place::Place;
 use crate::server::reach::reach;
-use crate::server::runtime::StoreRuntime;
+use crate::server::runtime::{LazyTask, StoreRuntime};
 
 /// Listens from the first wait on.
 pub(crate) struct Listener {
@@ -27,7 +26,7 @@ pub(crate) struct Listener {
     logs: Arc<Logs>,
     runtime: Arc<StoreRuntime>,
     hears: watch::Sender<bool>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    task: LazyTask,
 }
 
 impl Listener {
@@ -37,18 +36,16 @@ impl Listener {
             logs,
             runtime,
             hears: watch::Sender::new(false),
-            task: Mutex::default(),
+            task: LazyTask::default(),
         }
     }
 
     /// Starts listening, if it has not started yet.
     pub(crate) fn start(&self) {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        task.get_or_insert_with(|| {
+        self.task.start(&self.runtime, || {
             let (place, logs) = (self.place.clone(), self.logs.clone());
             let hears = self.hears.clone();
-            self.runtime
-                .spawn(async move { listen(&place, &logs, &hears).await })
+            async move { listen(&place, &logs, &hears).await }
         });
     }
 
@@ -58,19 +55,6 @@ impl Listener {
             POLL_INTERVAL
         } else {
             POLL_INTERVAL_WITHOUT_HINTS
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(task) = task {
-            task.abort();
         }
     }
 }

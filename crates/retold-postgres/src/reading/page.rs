@@ -15,7 +15,7 @@ use tokio_postgres::{Error, Row};
 
 use crate::birth::replaced;
 use crate::log::{Born, Met};
-use crate::server::connection::{Parameters, in_schema};
+use crate::server::connection::{Connection, Parameters, in_schema};
 use crate::server::pool::Pooled;
 use crate::server::standby::behind;
 use crate::server::work::Work;
@@ -464,7 +464,7 @@ async fn page(
     mut filling: Filling<'_>,
 ) -> Result<Page, RecordError> {
     const WHAT: &str = "reading events";
-    let ask = async |connection: &mut crate::server::connection::Connection| {
+    let ask = async |connection: &mut Connection| {
         let statement = connection.prepared(sql).await?;
         let parameters = parameters.iter().copied();
         connection.client.query_raw(&statement, parameters).await

@@ -91,6 +91,30 @@ impl Drop for StoreRuntime {
     }
 }
 
+/// A task that starts when it is first needed, and is aborted when this is dropped.
+#[derive(Default)]
+pub(crate) struct LazyTask(Mutex<Option<JoinHandle<()>>>);
+
+impl LazyTask {
+    /// Starts the task, unless it has been started.
+    pub(crate) fn start<T>(&self, runtime: &StoreRuntime, task: impl FnOnce() -> T)
+    where
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let mut started = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        started.get_or_insert_with(|| runtime.spawn(task()));
+    }
+}
+
+impl Drop for LazyTask {
+    fn drop(&mut self) {
+        let started = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = started {
+            task.abort();
+        }
+    }
+}
+
 /// Runs each step of the future within the runtime.
 pub(crate) fn within<'a, T>(
     runtime: &'a StoreRuntime,

@@ -62,15 +62,20 @@ pub(crate) struct Group<'a> {
     stretches: Stretches<'a>,
     ids: Keys<EventId>,
     streams: Keys<&'a str>,
-    /// The number of events of each stream so far, by key.
-    stream_lengths: Vec<i32>,
-    /// The id of the last of them.
-    stream_ends: Vec<Option<EventId>>,
+    /// The events of each stream so far, by key.
+    stream_ends: Vec<StreamEnd>,
     /// Whether a condition names another event than an earlier append of the group puts at its
     /// position.
     has_other_event: bool,
     /// All events so far, for conditions of later appends.
     new_events: Vec<&'a NewEvent>,
+}
+
+/// The events of a stream in the group so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct StreamEnd {
+    count: i32,
+    last: Option<EventId>,
 }
 
 #[derive(Debug, Default)]
@@ -221,12 +226,12 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Returns the key of a stream, and the number of its events so far.
-    fn stream(&mut self, name: &'a str) -> (i32, &mut i32) {
+    /// Returns the key of a stream, and its events so far.
+    fn stream(&mut self, name: &'a str) -> (i32, &mut StreamEnd) {
         let key = self.streams.key(name);
-        self.stream_lengths.resize(self.streams.all.len(), 0);
-        self.stream_ends.resize(self.streams.all.len(), None);
-        (key, &mut self.stream_lengths[index(key)])
+        let count = self.streams.all.len();
+        self.stream_ends.resize(count, StreamEnd::default());
+        (key, &mut self.stream_ends[index(key)])
     }
 
     /// Whether nothing within the group prevents recording all of it, as `append_group` requires.
@@ -242,11 +247,10 @@ impl<'a> Group<'a> {
         self.new_events.push(event);
         let stream = event.stream.as_deref();
         let counted = stream.map(|name| {
-            let (key, length) = self.stream(name);
-            *length += 1;
-            let ordinal = *length;
-            self.stream_ends[index(key)] = Some(event.id);
-            (key, ordinal)
+            let (key, end) = self.stream(name);
+            end.count += 1;
+            end.last = Some(event.id);
+            (key, end.count)
         });
         let (key, ordinal) = counted.unzip();
         let events = &mut self.events;
@@ -289,11 +293,11 @@ impl<'a> Group<'a> {
                     ExpectedVersion::Exists => (STREAM_EXISTS, 0),
                     ExpectedVersion::At(version) => (STREAM_AT, version.get().cast_signed()),
                 };
-                let (key, length) = self.stream(stream);
-                offset = *length;
+                let (key, end) = self.stream(stream);
+                let end = *end;
+                offset = end.count;
                 named = *event;
-                let end = self.stream_ends[index(key)];
-                self.has_other_event |= offset > 0 && named.is_some() && named != end;
+                self.has_other_event |= offset > 0 && named.is_some() && named != end.last;
                 (kind, Some(key), number)
             }
             Condition::NoneMatch { query, after } => {
