@@ -86,11 +86,16 @@ impl Process {
         command.process_group(0);
         let mut child = command.spawn()?;
         let input = child.stdin.take();
+        let line = Line {
+            node,
+            process,
+            heard: heard.clone(),
+        };
         if let Some(output) = child.stdout.take() {
-            tokio::spawn(listen(output, (node, process), heard.clone()));
+            tokio::spawn(line.clone().listen(output));
         }
         if let Some(asides) = child.stderr.take() {
-            tokio::spawn(overhear(asides, (node, process), heard.clone()));
+            tokio::spawn(line.overhear(asides));
         }
         Ok(Self { child, input })
     }
@@ -144,54 +149,45 @@ async fn signal(signal: &str, id: u32) -> io::Result<()> {
     shell.status().await.map(drop)
 }
 
-async fn listen(
-    output: impl AsyncRead + Unpin,
-    (node, process): (usize, u64),
+/// The process that messages come from, and where they go.
+#[derive(Clone)]
+struct Line {
+    node: usize,
+    process: u64,
     heard: Sender<Heard>,
-) {
-    let mut lines = BufReader::new(output).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let what = Message::parse(&line).map_or(What::Aside(line), What::Message);
-        if heard
-            .send(Heard {
-                node,
-                process,
-                what,
-            })
-            .await
-            .is_err()
-        {
-            return;
-        }
-    }
-    let what = What::Ended;
-    let _ = heard
-        .send(Heard {
+}
+
+impl Line {
+    /// Returns whether there is still a receiver.
+    async fn send(&self, what: What) -> bool {
+        let (node, process) = (self.node, self.process);
+        let heard = Heard {
             node,
             process,
             what,
-        })
-        .await;
-}
+        };
+        self.heard.send(heard).await.is_ok()
+    }
 
-async fn overhear(
-    asides: impl AsyncRead + Unpin,
-    (node, process): (usize, u64),
-    heard: Sender<Heard>,
-) {
-    let mut lines = BufReader::new(asides).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let what = What::Aside(line);
-        if heard
-            .send(Heard {
-                node,
-                process,
-                what,
-            })
-            .await
-            .is_err()
-        {
-            return;
+    /// Sends the output of the process: its messages, and its end.
+    async fn listen(self, output: impl AsyncRead + Unpin) {
+        let mut lines = BufReader::new(output).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let what = Message::parse(&line).map_or(What::Aside(line), What::Message);
+            if !self.send(what).await {
+                return;
+            }
+        }
+        self.send(What::Ended).await;
+    }
+
+    /// Sends lines for people.
+    async fn overhear(self, asides: impl AsyncRead + Unpin) {
+        let mut lines = BufReader::new(asides).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if !self.send(What::Aside(line)).await {
+                return;
+            }
         }
     }
 }
