@@ -2,12 +2,12 @@
 
 use std::env;
 use std::ops::Range;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use retold::prelude::*;
 use retold::runner::Cluster;
 
+use crate::child_process::ChildProcess;
 use crate::nodes::{TIME_TO_LIVE, answered_once, join, options, settled, until_spread};
 use crate::patience::{PATIENCE, until};
 use crate::place::{Place, in_places, open};
@@ -44,34 +44,8 @@ fn child() {
     });
 }
 
-/// Killed when it is dropped, even if the test fails.
-struct Process(Child);
-
-impl Process {
-    fn start(url: &str, node: &str) -> Self {
-        let child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "cluster_processes::child", "--test-threads=1"])
-            .env(URL, url)
-            .env(NODE, node)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.unwrap())
-    }
-
-    /// Sends a signal through the shell, whose `kill` exists on every such machine.
-    fn signal(&self, signal: &str) {
-        let command = format!("kill -{signal} {}", self.0.id());
-        let status = Command::new("sh").args(["-c", &command]).status().unwrap();
-        assert!(status.success(), "{command}");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+fn start(url: &str, node: &str) -> ChildProcess {
+    ChildProcess::start("cluster_processes::child", &[(URL, &url), (NODE, &node)])
 }
 
 async fn the_units_of_a_killed_process_move_to_other_nodes(home_of: Place) {
@@ -79,11 +53,11 @@ async fn the_units_of_a_killed_process_move_to_other_nodes(home_of: Place) {
     let infrastructure = home_of.open().await;
     let home = join(&infrastructure, "home").await;
     let orders = home.application("orders").unwrap();
-    let _steady = Process::start(&url, "steady");
+    let _steady = start(&url, "steady");
     let mut placed = 0;
     for _ in 0..ROUNDS {
         // Under the name of the process that was killed before.
-        let doomed = Process::start(&url, "doomed");
+        let doomed = start(&url, "doomed");
         until_spread(&home, &["doomed", "home", "steady"]).await;
         for _ in 0..ORDERS {
             place(&orders, &placed.to_string(), "tea").await;
@@ -111,7 +85,7 @@ async fn a_process_that_slept_past_its_leases_records_nothing_twice(home_of: Pla
     let infrastructure = home_of.open().await;
     let home = join(&infrastructure, "home").await;
     let orders = home.application("orders").unwrap();
-    let sleeper = Process::start(&url, "sleeper");
+    let sleeper = start(&url, "sleeper");
     let (mut first, mut slept_through) = (0, 0);
     for _ in 0..ATTEMPTS_MAX {
         until_spread(&home, &["home", "sleeper"]).await;

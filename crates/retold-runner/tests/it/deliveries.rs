@@ -6,7 +6,6 @@ use std::fs::OpenOptions;
 use std::future::pending;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use retold::system::{
     Delivery, FindingKind, Infrastructure, OutboxStatus, Phase, SingleThread, System,
 };
 
+use crate::child_process::ChildProcess;
 use crate::faulty::{Faults, FaultyStore};
 use crate::leasing::{Leasing, LeasingStore};
 use crate::nodes::{self, TIME_TO_LIVE, options};
@@ -270,27 +270,8 @@ fn child() {
     });
 }
 
-/// Killed when it is dropped, even if the test fails.
-struct Process(Child);
-
-impl Process {
-    fn start(url: &str, received: &Path) -> Self {
-        let child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "deliveries::child", "--test-threads=1"])
-            .env(URL, url)
-            .env(RECEIVED, received)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+fn start(url: &str, received: &Path) -> ChildProcess {
+    ChildProcess::start("deliveries::child", &[(URL, &url), (RECEIVED, &received)])
 }
 
 /// Goal: one of the processes delivers, and another takes over in time when that one is killed.
@@ -319,7 +300,7 @@ async fn another_process_delivers_after_one_that_was_killed(home: Place) {
         let mut outboxes = units.filter(|unit| &*unit.kind == "outbox");
         outboxes.next()?.node
     };
-    let mut processes: Vec<_> = (0..2).map(|_| Process::start(&home.url(), &path)).collect();
+    let mut processes: Vec<_> = (0..2).map(|_| start(&home.url(), &path)).collect();
     let mut placed = 0;
     for _ in 0..KILLS {
         for _ in 0..10 {
@@ -330,7 +311,7 @@ async fn another_process_delivers_after_one_that_was_killed(home: Place) {
             received().last() > Some(&(placed - 10))
         })
         .await;
-        let name_of = |it: &Process| format!("process {}", it.0.id());
+        let name_of = |it: &ChildProcess| format!("process {}", it.id());
         let holder = drained_by().await.expect("a process drains it");
         let doomed = processes.iter().position(|it| name_of(it) == *holder);
         drop(processes.remove(doomed.expect("it is one of them")));
@@ -343,7 +324,7 @@ async fn another_process_delivers_after_one_that_was_killed(home: Place) {
         .await;
         let taken_over = killed_at.elapsed();
         assert!(taken_over < TIME_TO_LIVE + SLACK, "{taken_over:?}");
-        processes.push(Process::start(&home.url(), &path));
+        processes.push(start(&home.url(), &path));
     }
     let mut all = received();
     assert!(all.is_sorted(), "in the order of the log: {all:?}");

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use retold::recording::{
-    BoxFuture, Lease, LogEntry, LogId, MemoryStore, RecordError, Recorder, Store,
-};
+use retold::recording::{BoxFuture, Lease, MemoryStore, RecordError, Store, StoreLayer};
 
 /// How the store treats leases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,20 +22,26 @@ pub(crate) enum Leasing {
     Silent,
 }
 
-#[derive(Default)]
 pub(crate) struct LeasingStore {
-    inner: MemoryStore,
+    inner: Arc<dyn Store>,
     leasing: Mutex<Leasing>,
     /// The holders to which each lease was granted.
     given: Mutex<BTreeMap<String, BTreeSet<String>>>,
+}
+
+impl Default for LeasingStore {
+    fn default() -> Self {
+        Self::over(MemoryStore::new())
+    }
 }
 
 impl LeasingStore {
     /// Wraps a store that others may share.
     pub(crate) fn over(inner: MemoryStore) -> Self {
         Self {
-            inner,
-            ..Self::default()
+            inner: Arc::new(inner),
+            leasing: Mutex::default(),
+            given: Mutex::default(),
         }
     }
 
@@ -73,28 +77,9 @@ fn refused() -> RecordError {
     RecordError::unavailable("asking for a lease", refused)
 }
 
-impl Store for LeasingStore {
-    fn open<'a>(
-        &'a self,
-        log: &'a str,
-        birth: LogId,
-    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
-        self.inner.open(log, birth)
-    }
-
-    fn open_read_only<'a>(
-        &'a self,
-        log: &'a str,
-    ) -> BoxFuture<'a, Result<Arc<dyn Recorder>, RecordError>> {
-        self.inner.open_read_only(log)
-    }
-
-    fn logs<'a>(
-        &'a self,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<LogEntry>, RecordError>> {
-        self.inner.logs(after, limit)
+impl StoreLayer for LeasingStore {
+    fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
     }
 
     fn acquire_lease<'a>(
@@ -143,9 +128,5 @@ impl Store for LeasingStore {
     ) -> BoxFuture<'a, Result<Vec<Lease>, RecordError>> {
         let sound = self.inner.leases(prefix, after, limit);
         Box::pin(self.answer(sound, Vec::new))
-    }
-
-    fn now(&self) -> BoxFuture<'_, Result<retold::domain::Timestamp, RecordError>> {
-        self.inner.now()
     }
 }

@@ -5,6 +5,7 @@
     reason = "a test fails when it unwraps an error, as it should"
 )]
 
+mod child_process;
 mod faulty;
 mod leasing;
 mod nodes;

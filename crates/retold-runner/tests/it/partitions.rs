@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use retold::prelude::*;
@@ -12,6 +11,7 @@ use retold::retelling::{retell, retell_whole};
 use retold::runner::{Cluster, MultiThread, Unit};
 use retold::system::{FollowerOperator, Infrastructure, OpenSystem, Phase, System};
 
+use crate::child_process::ChildProcess;
 use crate::leasing::{Leasing, LeasingStore};
 use crate::nodes::{options, settled as settled_on, until_spread};
 use crate::patience::{PATIENCE, until};
@@ -263,27 +263,8 @@ fn child() {
     });
 }
 
-/// Killed when it is dropped, even if the test fails.
-struct Process(Child);
-
-impl Process {
-    fn start(url: &str, node: &str) -> Self {
-        let child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "partitions::child", "--test-threads=1"])
-            .env(URL, url)
-            .env(NODE, node)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+fn start(url: &str, node: &str) -> ChildProcess {
+    ChildProcess::start("partitions::child", &[(URL, &url), (NODE, &node)])
 }
 
 /// Goal: processes on one database that are killed and split again while they work process
@@ -293,9 +274,9 @@ async fn killed_processes_process_each_event_of_a_partition_once(place: Place) {
     let infrastructure = place.open().await;
     let home = join(&split_shop(4), &infrastructure, "home").await;
     let orders = home.application("orders").unwrap();
-    let _steady = Process::start(&url, "steady");
+    let _steady = start(&url, "steady");
     for (round, partitions) in (0..KILLS).zip([6, 1, 3, 4]) {
-        let doomed = Process::start(&url, "doomed");
+        let doomed = start(&url, "doomed");
         until_spread(&home, &["doomed", "home", "steady"]).await;
         let first = round * 20;
         place_some(&orders, first..first + 10).await;

@@ -2,10 +2,10 @@
 //! is processed once, and a process always continues.
 
 use std::env;
-use std::process::{Child, Command, Stdio};
 
 use retold::runner::MultiThread;
 
+use crate::child_process::ChildProcess;
 use crate::patience::{PATIENCE, until};
 use crate::place::{Place, in_places, open};
 use crate::shop::{assert_retold, count, place, settled, shop};
@@ -30,26 +30,8 @@ fn child() {
     });
 }
 
-/// Killed when it is dropped, even if the test fails.
-struct Process(Child);
-
-impl Process {
-    fn start(url: &str) -> Self {
-        let child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "processes::child", "--test-threads=1"])
-            .env(URL, url)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.unwrap())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+fn start(url: &str) -> ChildProcess {
+    ChildProcess::start("processes::child", &[(URL, &url)])
 }
 
 async fn killed_processes_process_each_event_once(home: Place) {
@@ -62,10 +44,10 @@ async fn killed_processes_process_each_event_once(home: Place) {
     let orders = outside.application("orders").unwrap();
     let stock = outside.application("stock").unwrap();
 
-    let steady = Process::start(&url);
+    let steady = start(&url);
     let mut placed = 0;
     for _ in 0..KILLS {
-        let doomed = Process::start(&url);
+        let doomed = start(&url);
         for _ in 0..ORDERS {
             place(&orders, &placed.to_string(), "tea").await;
             placed += 1;

@@ -10,7 +10,7 @@ use retold::system::{
     Context, Follower, Infrastructure, OnFailure, OpenSystem, Opening, SingleThread, System,
 };
 
-use super::shop::{Order, Placed, Stock, StockEvent, memory, place, shop};
+use super::shop::{Order, Placed, Stock, StockEvent, memory, place, reserve, shop};
 
 /// Retells the logs of the system in both forms, and returns the number of equal effects.
 pub(crate) async fn retells(system: &System, infrastructure: &Infrastructure) -> u64 {
@@ -172,12 +172,7 @@ async fn panicking(placed: &Placed, context: &mut Context) -> retold::Result<()>
         "no stock of {}",
         placed.item
     );
-    let order = context.next_id().to_string();
-    let reserved = |_: &Stock| StockEvent::Reserved { order };
-    context
-        .execute_or_create(placed.item.as_str(), reserved)
-        .await?;
-    Ok(())
+    reserve(placed, context).await
 }
 
 /// A retelling asks policies as a follower does, so it reports the text of a panic too.
