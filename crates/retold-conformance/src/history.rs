@@ -55,7 +55,7 @@ pub(super) fn linearize<S: Specification>(
         tried: HashSet::new(),
         order: Vec::new(),
     };
-    search.goes_on(specification, 0).then_some(search.order)
+    search.continues(specification, 0).then_some(search.order)
 }
 
 struct Search<'a, S: Specification> {
@@ -66,7 +66,7 @@ struct Search<'a, S: Specification> {
 
 impl<S: Specification> Search<'_, S> {
     /// Whether the operations that are not `done` can follow in some order.
-    fn goes_on(&mut self, state: &S, done: u64) -> bool {
+    fn continues(&mut self, state: &S, done: u64) -> bool {
         let left = |index: &usize| done & (1 << index) == 0;
         let answers = (0..self.history.len()).filter(left);
         let answers = answers.filter_map(|index| self.history[index].answer.as_ref());
@@ -88,7 +88,7 @@ impl<S: Specification> Search<'_, S> {
                 continue;
             }
             self.order.push(index);
-            if self.goes_on(&next, done | (1 << index)) {
+            if self.continues(&next, done | (1 << index)) {
                 return true;
             }
             self.order.pop();

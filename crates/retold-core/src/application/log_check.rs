@@ -324,10 +324,10 @@ impl<A: Aggregate> Walk<'_, A> {
 
     /// Applies the events up to a version, or all of them.
     async fn fold(&self, folded: &mut Folded<A>, version: Option<Version>) -> Result<()> {
-        let goes_on = |stored: &StoredEvent| stored.position() <= self.until;
+        let continues = |stored: &StoredEvent| stored.position() <= self.until;
         let folding = self
             .application
-            .fold_while(self.stream, folded, version, goes_on);
+            .fold_while(self.stream, folded, version, continues);
         match AssertUnwindSafe(folding).catch_unwind().await {
             Ok(done) => done.map(drop),
             Err(panic) => Err(Error::invalid(panicked("folding it", &*panic))),

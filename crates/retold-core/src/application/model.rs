@@ -190,9 +190,9 @@ impl<A: Aggregate> Model for Id<A> {
                     // The cache may be ahead of `until`.
                     application.register::<A>()?;
                     let mut folded = place.folded(state);
-                    let goes_on = |stored: &StoredEvent| stored.position() <= until;
+                    let continues = |stored: &StoredEvent| stored.position() <= until;
                     let read_to = application
-                        .fold_while(&stream, &mut folded, None, goes_on)
+                        .fold_while(&stream, &mut folded, None, continues)
                         .await?;
                     (folded, ReadTo::one(read_to))
                 }

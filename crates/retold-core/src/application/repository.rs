@@ -288,14 +288,14 @@ impl Application {
     }
 
     /// Applies the events after the state's version, up to and including `until`, before the first
-    /// one for which `goes_on` is false. Returns how far the read reached, if it read to the
+    /// one for which `continues` is false. Returns how far the read reached, if it read to the
     /// stream's end. `Diverged` if the log no longer has the last event that the state has seen.
     pub(super) async fn fold_while<A: Aggregate>(
         &self,
         stream: &Arc<str>,
         folded: &mut Folded<A>,
         until: Option<Version>,
-        goes_on: impl Fn(&StoredEvent) -> bool + Send,
+        continues: impl Fn(&StoredEvent) -> bool + Send,
     ) -> Result<Option<Mark>> {
         // The first read checks an existing state against the log.
         let mut is_proven = folded.mark.is_none();
@@ -311,7 +311,7 @@ impl Application {
             is_proven = true;
             let mut ends = page.end == PageEnd::Complete;
             for stored in &page.events {
-                if !goes_on(stored) {
+                if !continues(stored) {
                     ends = true;
                     break;
                 }

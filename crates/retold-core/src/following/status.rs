@@ -85,7 +85,7 @@ pub struct FollowerStatus {
     /// The last error, with its time by the machine's clock.
     pub last_error: Option<(Timestamp, String)>,
     /// The failure that stopped it and that was logged, until it makes progress.
-    told_failure: Option<String>,
+    reported_failure: Option<String>,
     /// The policy that is processing an event now.
     pub running: Option<Running>,
 }
@@ -308,17 +308,17 @@ impl StatusCell {
     pub(crate) fn failed(&self, phase: Phase, error: &dyn std::fmt::Display) {
         let now = std::time::SystemTime::now().into();
         let error = error.to_string();
-        let mut is_told = true;
+        let mut is_reported = true;
         self.write(|status| {
             if phase == Phase::Failed {
-                let reported = status.told_failure.replace(error.clone());
-                is_told = reported.as_ref() == Some(&error);
+                let reported = status.reported_failure.replace(error.clone());
+                is_reported = reported.as_ref() == Some(&error);
             }
             status.phase = phase;
             status.failures += 1;
             status.last_error = Some((now, error.clone()));
         });
-        if !is_told {
+        if !is_reported {
             let status = self.read();
             let (application, follower) = (&*status.application, &*status.follower);
             tracing::error!(application, follower, error, "a follower has stopped");
@@ -330,7 +330,7 @@ impl StatusCell {
         self.write(|status| {
             status.phase = phase;
             status.failures = 0;
-            status.told_failure = None;
+            status.reported_failure = None;
         });
     }
 }
