@@ -1,4 +1,4 @@
-//! The cost of reading an event back before it is recorded: `cargo bench -p retold-core`.
+//! The cost of reading an event back before it is recorded: `cargo bench -p retold-bench`.
 //!
 //! Three loops run interleaved for each event, so that a busy machine slows all of them: encoding
 //! alone, encoding with reading back, and the floor, which is encoding, decoding and encoding again
@@ -8,9 +8,9 @@ use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use retold::mapping::{Codec, Envelope, Mapper};
 use retold::prelude::*;
-use retold_core::mapping::{Codec, Envelope, Mapper};
-use retold_core::recording::EventId;
+use retold::recording::EventId;
 
 const ROUNDS: usize = 200;
 const EVENTS_PER_ROUND: u32 = 200;
